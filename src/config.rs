@@ -1,0 +1,442 @@
+//! The configuration that the program runs on: whole, checked and resolved.
+//!
+//! [`file`] holds what the YAML file says; [`Config::load`] turns it into this form or into a list
+//! of problems with line, key and remedy. A value of this type cannot name an upstream that does
+//! not exist, a CIDR that does not parse or a limit out of bounds.
+
+pub mod file;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::server_name::{NameError, ServerName};
+
+/// Everything that one config file decides.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Config {
+    /// Worker threads, `auto` already resolved to the CPUs this process may use.
+    pub workers: NonZeroUsize,
+    /// The zone this gateway runs in; endpoints of the same zone are preferred.
+    pub zone: Option<Arc<str>>,
+    /// Named groups of source addresses, in the file's order: the first match names the source.
+    pub sources: Arc<SourceGroups>,
+    /// At least one.
+    pub listeners: Vec<ListenerConfig>,
+    /// Every upstream that a route names, and those none names yet.
+    pub upstreams: BTreeMap<Arc<str>, Arc<UpstreamConfig>>,
+    /// How names of `dns` upstreams are resolved.
+    pub resolver: ResolverConfig,
+    /// Limits of the whole process.
+    pub limits: Limits,
+    /// How the process ends.
+    pub drain: DrainConfig,
+    /// One line a connection.
+    pub access_log: AccessLogConfig,
+    /// What strait says of itself.
+    pub log: LogConfig,
+    /// Admin server: status page, config dump, drain, log level. `None` when switched off.
+    pub admin: Option<SocketAddr>,
+    /// Health endpoints for the kubelet and load balancers.
+    pub status: Option<SocketAddr>,
+    /// Prometheus metrics.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// Source groups by name. The order is the order of precedence.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct SourceGroups(pub Vec<SourceGroup>);
+
+/// A name for a set of source addresses: a closed metric label.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceGroup {
+    /// Unique; never `other`.
+    pub name: Arc<str>,
+    /// At least one.
+    pub cidrs: Vec<IpNet>,
+}
+
+/// The source group of addresses that no group names.
+pub const OTHER_SOURCES: &str = "other";
+
+impl SourceGroups {
+    /// The position of the first group that holds `ip` (canonical: no v4-mapped form); one past the
+    /// last group when none does.
+    pub fn index_of(&self, ip: IpAddr) -> usize {
+        self.0
+            .iter()
+            .position(|group| contains(&group.cidrs, ip))
+            .unwrap_or(self.0.len())
+    }
+
+    /// The name at a position that [`SourceGroups::index_of`] gave, or [`OTHER_SOURCES`].
+    pub fn name(&self, index: usize) -> &str {
+        self.0.get(index).map_or(OTHER_SOURCES, |group| &group.name)
+    }
+
+    /// How many positions there are, that of [`OTHER_SOURCES`] included.
+    pub fn positions(&self) -> usize {
+        self.0.len() + 1
+    }
+}
+
+fn contains(cidrs: &[IpNet], ip: IpAddr) -> bool {
+    cidrs.iter().any(|cidr| cidr.contains(&ip))
+}
+
+/// One bound address with its policy and its routes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ListenerConfig {
+    /// Unique among the listeners.
+    pub name: Arc<str>,
+    /// Unique among the listeners, unless the port is 0.
+    pub bind: SocketAddr,
+    /// Who may connect.
+    pub source_policy: SourcePolicy,
+    /// Bounds on the ClientHello.
+    pub client_hello: HelloLimits,
+    /// Bounds on the relay.
+    pub timeouts: RelayTimeouts,
+    /// Options of the downstream sockets.
+    pub tcp: TcpOptions,
+    /// What is reachable. Empty means that nothing is.
+    pub routes: Vec<RouteConfig>,
+}
+
+/// Who may connect: not denied, and allowed when `allow` says anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct SourcePolicy {
+    /// `None`: any source.
+    pub allow: Option<Vec<IpNet>>,
+    /// Beats `allow`.
+    pub deny: Vec<IpNet>,
+}
+
+impl SourcePolicy {
+    /// Whether `ip` (canonical: no v4-mapped form) may connect.
+    pub fn admits(&self, ip: IpAddr) -> bool {
+        !contains(&self.deny, ip) && self.allow.as_ref().is_none_or(|allow| contains(allow, ip))
+    }
+}
+
+/// Bounds on the ClientHello.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct HelloLimits {
+    /// From accept to the last byte of the hello: one absolute deadline.
+    pub timeout: Duration,
+    /// Bytes of the handshake message with its 4-byte header, 512..=65536.
+    pub max_size: usize,
+}
+
+/// Bounds on the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RelayTimeouts {
+    /// Without a byte either way.
+    pub idle: Duration,
+    /// Since the last byte, once one side has closed.
+    pub half_closed: Duration,
+}
+
+/// Options of a socket that carries traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct TcpOptions {
+    /// Idle time before the first keepalive probe, at least 1 s.
+    pub keepalive_time: Duration,
+    /// Between probes, at least 1 s.
+    pub keepalive_interval: Duration,
+    /// Unanswered probes until the peer counts as dead.
+    pub keepalive_probes: u32,
+    /// TCP_USER_TIMEOUT: how long sent data, or a shut window, may go unacknowledged.
+    pub user_timeout: Duration,
+}
+
+/// What a listener does with a server name.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RouteConfig {
+    /// The metric label; unique in its listener.
+    pub name: Arc<str>,
+    /// Which server names.
+    pub matches: RouteMatch,
+    /// Which ALPN offers.
+    pub alpn: AlpnPolicy,
+    /// A key of [`Config::upstreams`].
+    pub upstream: Arc<str>,
+}
+
+/// Which server names a route takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum RouteMatch {
+    /// A service in both of Istio's spellings.
+    Service {
+        /// The service's host name.
+        host: ServerName,
+        /// The port of the Service, never a targetPort.
+        port: u16,
+        /// Subsets whose `outbound_` names match too.
+        subsets: Vec<Arc<str>>,
+        /// Whether plain `host` matches too; a host with several ports gives it to one at most.
+        plain_host: bool,
+    },
+    /// A literal name or a wildcard.
+    Sni(SniPattern),
+}
+
+impl RouteMatch {
+    /// Every pattern that this match stands for.
+    ///
+    /// # Errors
+    /// An `outbound_` name that would be longer than a server name may be.
+    pub fn patterns(&self) -> Result<Vec<SniPattern>, NameError> {
+        let (host, port, subsets, plain_host) = match self {
+            Self::Sni(pattern) => return Ok(vec![pattern.clone()]),
+            Self::Service {
+                host,
+                port,
+                subsets,
+                plain_host,
+            } => (host, port, subsets, plain_host),
+        };
+        let plain = plain_host.then(|| Ok(host.clone()));
+        let subsets = subsets.iter().map(|subset| &**subset);
+        let outbound = std::iter::once("")
+            .chain(subsets)
+            .map(|subset| host.istio_outbound(*port, subset));
+        plain
+            .into_iter()
+            .chain(outbound)
+            .map(|name| name.map(SniPattern::Exact))
+            .collect()
+    }
+}
+
+/// A server name, or a set of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub enum SniPattern {
+    /// This name.
+    Exact(ServerName),
+    /// Any number of labels, at least one, before this name: `*.x`.
+    Below(ServerName),
+    /// Any valid name: `*`.
+    Any,
+}
+
+/// The ALPN protocols that Istio's sidecars offer, and only they (`istio-facts.md`): the boundary
+/// that keeps a plain TLS client from reaching a PERMISSIVE pod as if it were the mesh.
+pub const ISTIO_ALPNS: [&str; 5] = [
+    "istio",
+    "istio-peer-exchange",
+    "istio-http/1.0",
+    "istio-http/1.1",
+    "istio-h2",
+];
+
+impl fmt::Display for SniPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => name.fmt(f),
+            Self::Below(name) => write!(f, "*.{name}"),
+            Self::Any => f.write_str("*"),
+        }
+    }
+}
+
+/// Which ALPN offers a route takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum AlpnPolicy {
+    /// Any offer, and none.
+    Any,
+    /// At least one of these must be offered.
+    OneOf(Vec<Arc<str>>),
+}
+
+impl AlpnPolicy {
+    /// [`ISTIO_ALPNS`] as a policy.
+    pub fn istio() -> Self {
+        Self::OneOf(ISTIO_ALPNS.map(Arc::from).to_vec())
+    }
+
+    /// Whether a client that offers `protocols` may pass.
+    pub fn admits<'a>(&self, mut protocols: impl Iterator<Item = &'a [u8]>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::OneOf(wanted) => {
+                protocols.any(|offer| wanted.iter().any(|want| want.as_bytes() == offer))
+            }
+        }
+    }
+}
+
+/// A named set of endpoints with its connection policy.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct UpstreamConfig {
+    /// Its key in [`Config::upstreams`].
+    pub name: Arc<str>,
+    /// Where its endpoints come from.
+    pub source: UpstreamSource,
+    /// How its endpoints are connected to.
+    pub connect: ConnectPolicy,
+    /// When an endpoint that fails is left alone.
+    pub ejection: EjectionPolicy,
+    /// Options of the upstream sockets.
+    pub tcp: TcpOptions,
+}
+
+/// Where an upstream's endpoints come from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum UpstreamSource {
+    /// Listed in the file; at least one.
+    Static(Vec<EndpointSpec>),
+    /// Resolved from a name.
+    Dns(DnsConfig),
+}
+
+/// One endpoint as a source tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct EndpointSpec {
+    /// Where to connect.
+    pub address: SocketAddr,
+    /// The zone it runs in, if known.
+    pub zone: Option<Arc<str>>,
+    /// Its share of the connections against the others', 1..=1000.
+    pub weight: u16,
+}
+
+/// How connections to an upstream's endpoints are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ConnectPolicy {
+    /// Per attempt.
+    pub timeout: Duration,
+    /// Attempts, each on another endpoint, 1..=10.
+    pub attempts: u32,
+}
+
+/// When an endpoint to which connecting fails is left alone for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct EjectionPolicy {
+    /// Failed attempts in a row that eject; 0 never does.
+    pub consecutive_failures: u32,
+    /// The first ejection's duration; each further one in a row doubles it.
+    pub base: Duration,
+    /// The longest ejection.
+    pub max: Duration,
+}
+
+/// An upstream whose endpoints are the answers for a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DnsConfig {
+    /// What is asked.
+    pub query: DnsQuery,
+    /// Answers are asked again no sooner than this, however small their TTL.
+    pub min_ttl: Duration,
+    /// And no later than this, however large.
+    pub max_ttl: Duration,
+    /// Endpoints kept at the most; the rest of a larger answer is left out and counted.
+    pub max_endpoints: usize,
+    /// Kinds of address that are taken although they are refused by default.
+    pub allow: Vec<AddressKind>,
+}
+
+/// What is asked of DNS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum DnsQuery {
+    /// A and AAAA of `name`; every answer is an endpoint at `port`.
+    Address {
+        /// The host.
+        name: ServerName,
+        /// The port of every endpoint.
+        port: u16,
+    },
+    /// SRV of `name`, then A and AAAA of each target; ports and weights come from the records.
+    Service {
+        /// For instance `_https._tcp.spire.example.com`.
+        name: ServerName,
+    },
+}
+
+/// Kinds of address that a DNS answer may not hold unless the upstream allows them by name.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum AddressKind {
+    /// 127.0.0.0/8, ::1.
+    Loopback,
+    /// 169.254.0.0/16, fe80::/10.
+    LinkLocal,
+    /// The clouds' instance metadata services.
+    Metadata,
+    /// 0.0.0.0/8, ::.
+    Unspecified,
+    /// 224.0.0.0/4, ff00::/8, and 255.255.255.255.
+    Multicast,
+    /// An address and port that this gateway listens on: a loop.
+    OwnListener,
+}
+
+/// How names of `dns` upstreams are resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ResolverConfig {
+    /// Empty: those of /etc/resolv.conf, with its search list.
+    pub servers: Vec<SocketAddr>,
+    /// Per query and server.
+    pub timeout: Duration,
+}
+
+/// Limits of the whole process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// `None`: from the file descriptor limit.
+    pub connections: Option<usize>,
+    /// Bytes that all hellos in progress may hold together.
+    pub hello_memory: usize,
+    /// Bytes that all short writes may leave waiting together.
+    pub carry_memory: usize,
+}
+
+/// How the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct DrainConfig {
+    /// Not ready, but still accepting.
+    pub readiness_delay: Duration,
+    /// From closing the listeners to cutting what still runs.
+    pub window: Duration,
+}
+
+/// One line a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct AccessLogConfig {
+    /// `None`: no access log.
+    pub format: Option<LogFormat>,
+    /// Lines a second for connections that were refused before they reached an upstream; more are
+    /// counted, not written.
+    pub refused_per_second: u32,
+    /// Lines that may wait for stdout; more are counted, not written.
+    pub queue: usize,
+}
+
+/// What strait says of itself, on stderr.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogConfig {
+    /// A filter in tracing's syntax: `info`, or `info,strait::proxy=debug`.
+    pub level: Arc<str>,
+    /// How it is written.
+    pub format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// key=value pairs.
+    Text,
+}

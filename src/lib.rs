@@ -1,0 +1,5 @@
+pub mod config;
+pub mod drain;
+pub mod metrics;
+pub mod outcome;
+pub mod server_name;

@@ -1,0 +1,629 @@
+//! Every metric: name, help and labels, in one place.
+//!
+//! Label values are closed sets (outcomes, directions) or come from the config (listener, route,
+//! upstream, source group): never text that a client chose. Traffic holds resolved handles
+//! ([`ConnectionSeries`], [`ListenerSeries`]), so that counting is one atomic add.
+//!
+//! A route's series appear with its first connection. [`Metrics::retire_routes`] marks those of a
+//! route that the config no longer has; they go once no connection counts into them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::outcome::Outcome;
+
+/// Routes with series of their own; connections of further routes count as [`OTHER`].
+pub const MAX_ROUTES: usize = 10_000;
+/// The route and upstream label of connections that no route took.
+pub const NONE: &str = "none";
+/// The route and upstream label of routes beyond [`MAX_ROUTES`].
+pub const OTHER: &str = "other";
+
+/// Seconds; a hello or a connect on a healthy network takes well under 10 ms.
+const SHORT_BUCKETS: [f64; 11] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 3.0, 10.0,
+];
+/// Seconds; from a probe to a connection pool's connection that lives for hours.
+const LONG_BUCKETS: [f64; 9] = [0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0];
+
+const CONNECTION_LABELS: &[&str] = &["listener", "route", "upstream", "source"];
+
+/// What a metric is called, for the reference in the README.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// Full name.
+    pub name: &'static str,
+    /// Label names in order.
+    pub labels: &'static [&'static str],
+    /// One sentence.
+    pub help: &'static str,
+}
+
+/// The process's metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    described: Vec<Description>,
+    accepted: IntCounterVec,
+    opened: IntCounterVec,
+    active: IntGaugeVec,
+    closed: IntCounterVec,
+    bytes: IntCounterVec,
+    hello_duration: HistogramVec,
+    connect_duration: HistogramVec,
+    connection_duration: HistogramVec,
+    config_loads: IntCounterVec,
+    connect_attempts: IntCounterVec,
+    source_answers: IntCounterVec,
+    source_stale: IntGaugeVec,
+    source_last_answer: GaugeVec,
+    source_refused_addresses: IntCounterVec,
+    accept_paused: IntCounterVec,
+    worker_connections: IntGaugeVec,
+    /// When the serving config was loaded, in seconds since the epoch.
+    pub config_last_success: Gauge,
+    /// 1 when the newest config file is the one that serves.
+    pub config_current: IntGauge,
+    /// How many connections may be open at once.
+    pub connections_limit: IntGauge,
+    /// 1 while `/healthz/ready` says yes.
+    pub ready: IntGauge,
+    /// 1 as soon as draining was asked for.
+    pub draining: IntGauge,
+    /// Access-log lines that were not written.
+    access_log_dropped: IntCounterVec,
+    /// Bytes that hellos in progress hold.
+    pub hello_memory: IntGauge,
+    /// Bytes that short writes left waiting.
+    pub carry_memory: IntGauge,
+    series: Mutex<SeriesMap>,
+}
+
+#[derive(Debug, Default)]
+struct SeriesMap {
+    live: HashMap<SeriesKey, Arc<ConnectionSeries>>,
+    /// Routes, not keys: a route counts once however many sources use it.
+    routes: HashMap<(Arc<str>, Arc<str>), usize>,
+    retired: HashSet<SeriesKey>,
+}
+
+/// Which connections a [`ConnectionSeries`] counts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SeriesKey {
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The route's name, or [`NONE`].
+    pub route: Arc<str>,
+    /// The upstream's name, or [`NONE`].
+    pub upstream: Arc<str>,
+    /// The source group's name.
+    pub source: Arc<str>,
+}
+
+impl SeriesKey {
+    fn labels(&self) -> [&str; 4] {
+        [&self.listener, &self.route, &self.upstream, &self.source]
+    }
+}
+
+/// The counters of one listener, route, upstream and source group.
+#[derive(Debug)]
+pub struct ConnectionSeries {
+    key: SeriesKey,
+    /// Connections whose route was decided (or that were refused before that).
+    pub opened: IntCounter,
+    /// Connections open now.
+    pub active: IntGauge,
+    /// Bytes that went from downstream to upstream; advances while they flow.
+    pub to_upstream: IntCounter,
+    /// Bytes that went from upstream to downstream; advances while they flow.
+    pub to_downstream: IntCounter,
+    closed: IntCounterVec,
+    closed_by_outcome: [OnceLock<IntCounter>; Outcome::COUNT],
+}
+
+impl ConnectionSeries {
+    /// Counts a connection that ended with `outcome`.
+    pub fn closed(&self, outcome: Outcome) {
+        self.closed_by_outcome[outcome.index()]
+            .get_or_init(|| {
+                let [listener, route, upstream, source] = self.key.labels();
+                self.closed
+                    .with_label_values(&[listener, route, upstream, source, outcome.label()])
+            })
+            .inc();
+    }
+}
+
+/// The histograms of one listener.
+#[derive(Debug, Clone)]
+pub struct ListenerSeries {
+    /// Seconds from accept to the end of the hello.
+    pub hello_duration: Histogram,
+    /// Seconds from the first connect attempt to the connection, or to giving up.
+    pub connect_duration: Histogram,
+    /// Seconds from accept to close.
+    pub connection_duration: Histogram,
+}
+
+/// Registers metrics and remembers what they are.
+struct Registrar {
+    registry: Registry,
+    described: Vec<Description>,
+}
+
+impl Registrar {
+    fn add<C: Collector + Clone + 'static>(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &'static [&'static str],
+        build: impl FnOnce(Opts, &[&str]) -> prometheus::Result<C>,
+    ) -> prometheus::Result<C> {
+        let collector = build(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(collector.clone()))?;
+        self.described.push(Description { name, labels, help });
+        Ok(collector)
+    }
+
+    fn counters(
+        &mut self,
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> prometheus::Result<IntCounterVec> {
+        self.add(name, help, labels, IntCounterVec::new)
+    }
+
+    fn gauges(
+        &mut self,
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> prometheus::Result<IntGaugeVec> {
+        self.add(name, help, labels, IntGaugeVec::new)
+    }
+
+    fn gauge(&mut self, name: &'static str, help: &'static str) -> prometheus::Result<IntGauge> {
+        self.add(name, help, &[], |opts, _| IntGauge::with_opts(opts))
+    }
+
+    fn histograms(
+        &mut self,
+        name: &'static str,
+        buckets: &[f64],
+        help: &'static str,
+    ) -> prometheus::Result<HistogramVec> {
+        let buckets = buckets.to_vec();
+        self.add(name, help, &["listener"], |opts, labels| {
+            HistogramVec::new(HistogramOpts::from(opts).buckets(buckets), labels)
+        })
+    }
+}
+
+impl Metrics {
+    /// Registers every metric.
+    ///
+    /// # Errors
+    /// A name registered twice, or malformed: a defect that any test of this function shows.
+    pub fn new() -> prometheus::Result<Self> {
+        let mut r = Registrar {
+            registry: Registry::new(),
+            described: Vec::new(),
+        };
+        let build_info = r.gauges(
+            "strait_build_info",
+            &["version"],
+            "Always 1; the label tells the build.",
+        )?;
+        build_info
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        r.registry.register(Box::new(process))?;
+        Ok(Self {
+            accepted: r.counters(
+                "strait_connections_accepted_total",
+                &["listener", "source"],
+                "Connections taken from the listening sockets.",
+            )?,
+            opened: r.counters(
+                "strait_connections_opened_total",
+                CONNECTION_LABELS,
+                "Connections whose route was decided; route=\"none\" when they were refused before that.",
+            )?,
+            active: r.gauges(
+                "strait_connections_active",
+                CONNECTION_LABELS,
+                "Connections open now; route=\"none\" until the route is decided.",
+            )?,
+            closed: r.counters(
+                "strait_connections_closed_total",
+                &["listener", "route", "upstream", "source", "outcome"],
+                "Connections ended, by the one reason they ended with.",
+            )?,
+            bytes: r.counters(
+                "strait_bytes_total",
+                &["listener", "route", "upstream", "source", "direction"],
+                "Bytes relayed, hello included; direction is to_upstream or to_downstream.",
+            )?,
+            hello_duration: r.histograms(
+                "strait_hello_duration_seconds",
+                &SHORT_BUCKETS,
+                "From accept to the end of the ClientHello.",
+            )?,
+            connect_duration: r.histograms(
+                "strait_connect_duration_seconds",
+                &SHORT_BUCKETS,
+                "From the first connect attempt to the connection, or to giving up.",
+            )?,
+            connection_duration: r.histograms(
+                "strait_connection_duration_seconds",
+                &LONG_BUCKETS,
+                "From accept to close.",
+            )?,
+            config_loads: r.counters(
+                "strait_config_loads_total",
+                &["result"],
+                "Attempts to load the config: success, or failure (the old one keeps serving).",
+            )?,
+            connect_attempts: r.counters(
+                "strait_connect_attempts_total",
+                &["upstream", "result"],
+                "Attempts to connect to an endpoint: connected, or the outcome it would give.",
+            )?,
+            source_answers: r.counters(
+                "strait_source_answers_total",
+                &["upstream", "result"],
+                "Answers of an upstream's source: success, empty or failure (the last good one is kept).",
+            )?,
+            source_stale: r.gauges(
+                "strait_source_stale",
+                &["upstream"],
+                "1 while an upstream serves endpoints from an earlier answer because the newest question failed.",
+            )?,
+            source_last_answer: r.add(
+                "strait_source_last_answer_timestamp_seconds",
+                "When an upstream's source last answered, in seconds since the epoch.",
+                &["upstream"],
+                GaugeVec::new,
+            )?,
+            source_refused_addresses: r.counters(
+                "strait_source_refused_addresses_total",
+                &["upstream", "reason"],
+                "Addresses that a source answered with and that are not used: a kind not allowed, or too many.",
+            )?,
+            accept_paused: r.counters(
+                "strait_accept_paused_total",
+                &["reason"],
+                "Times that accepting was paused because the process or the host ran out of something.",
+            )?,
+            worker_connections: r.gauges(
+                "strait_worker_connections",
+                &["worker"],
+                "Connections that a worker thread serves.",
+            )?,
+            config_last_success: r.add(
+                "strait_config_last_success_timestamp_seconds",
+                "When the config that serves was loaded, in seconds since the epoch.",
+                &[],
+                |opts, _| Gauge::with_opts(opts),
+            )?,
+            config_current: r.gauge(
+                "strait_config_current",
+                "1 when the newest config file serves, 0 when it was refused and an older one does.",
+            )?,
+            connections_limit: r.gauge(
+                "strait_connections_limit",
+                "How many connections may be open at once.",
+            )?,
+            ready: r.gauge("strait_ready", "1 while /healthz/ready says yes.")?,
+            draining: r.gauge("strait_draining", "1 as soon as draining was asked for.")?,
+            access_log_dropped: r.counters(
+                "strait_log_lines_dropped_total",
+                &["log", "reason"],
+                "Log lines not written: the queue was full, the write failed, or the rate limit for refused connections.",
+            )?,
+            hello_memory: r.gauge(
+                "strait_hello_memory_bytes",
+                "Bytes that hellos in progress hold together.",
+            )?,
+            carry_memory: r.gauge(
+                "strait_carry_memory_bytes",
+                "Bytes that short writes left waiting, together.",
+            )?,
+            series: Mutex::default(),
+            described: r.described,
+            registry: r.registry,
+        })
+    }
+
+    /// What the metrics are called; those of the process and of registered collectors not included.
+    pub fn descriptions(&self) -> &[Description] {
+        &self.described
+    }
+
+    /// Adds a collector that reads its values when scraped.
+    ///
+    /// # Errors
+    /// Its metrics are registered already.
+    pub fn register(&self, collector: Box<dyn Collector>) -> prometheus::Result<()> {
+        self.registry.register(collector)
+    }
+
+    /// Appends the text exposition of everything to `into`.
+    ///
+    /// # Errors
+    /// A metric that cannot be written; a defect.
+    pub fn encode(&self, into: &mut Vec<u8>) -> prometheus::Result<()> {
+        self.sweep(&mut self.lock());
+        TextEncoder::new().encode(&self.registry.gather(), into)
+    }
+
+    /// The counters of connections that were accepted on a listener from a source group.
+    pub fn accepted(&self, listener: &str, source: &str) -> IntCounter {
+        self.accepted.with_label_values(&[listener, source])
+    }
+
+    /// The histograms of a listener.
+    pub fn listener(&self, name: &str) -> ListenerSeries {
+        ListenerSeries {
+            hello_duration: self.hello_duration.with_label_values(&[name]),
+            connect_duration: self.connect_duration.with_label_values(&[name]),
+            connection_duration: self.connection_duration.with_label_values(&[name]),
+        }
+    }
+
+    /// The series of connections of `key`, made on first use. Look it up once and keep it.
+    pub fn connections(&self, mut key: SeriesKey) -> Arc<ConnectionSeries> {
+        let mut map = self.lock();
+        if let Some(series) = map.live.get(&key) {
+            let series = series.clone();
+            map.retired.remove(&key);
+            return series;
+        }
+        let route = (key.listener.clone(), key.route.clone());
+        if !map.routes.contains_key(&route) && map.routes.len() >= MAX_ROUTES {
+            self.sweep(&mut map);
+            if map.routes.len() >= MAX_ROUTES && &*key.route != NONE && &*key.route != OTHER {
+                key.route = OTHER.into();
+                key.upstream = OTHER.into();
+                drop(map);
+                return self.connections(key);
+            }
+        }
+        let [listener, upstream_route, upstream, source] = key.labels();
+        let labels = [listener, upstream_route, upstream, source];
+        let bytes = |direction| {
+            self.bytes
+                .with_label_values(&[listener, upstream_route, upstream, source, direction])
+        };
+        let series = Arc::new(ConnectionSeries {
+            opened: self.opened.with_label_values(&labels),
+            active: self.active.with_label_values(&labels),
+            to_upstream: bytes("to_upstream"),
+            to_downstream: bytes("to_downstream"),
+            closed: self.closed.clone(),
+            closed_by_outcome: [const { OnceLock::new() }; Outcome::COUNT],
+            key: key.clone(),
+        });
+        *map.routes.entry(route).or_default() += 1;
+        map.live.insert(key, series.clone());
+        series
+    }
+
+    /// Marks the series of every route that `keep` does not keep; each goes at the next scrape or
+    /// reload at which no connection and no route table holds it any more.
+    pub fn retire_routes(&self, keep: impl Fn(&SeriesKey) -> bool) {
+        let mut map = self.lock();
+        let retired = map.live.keys().filter(|key| !keep(key)).cloned().collect();
+        map.retired = retired;
+        self.sweep(&mut map);
+    }
+
+    fn sweep(&self, map: &mut SeriesMap) {
+        let unused: Vec<SeriesKey> = map
+            .retired
+            .iter()
+            .filter(|key| map.live.get(key).is_none_or(|s| Arc::strong_count(s) == 1))
+            .cloned()
+            .collect();
+        for key in unused {
+            map.retired.remove(&key);
+            let Some(series) = map.live.remove(&key) else {
+                continue;
+            };
+            self.remove(&series);
+            let route = (key.listener, key.route);
+            if let Some(sources) = map.routes.get_mut(&route) {
+                *sources -= 1;
+                if *sources == 0 {
+                    map.routes.remove(&route);
+                }
+            }
+        }
+    }
+
+    /// Takes the series out of what is scraped. A series that is not there is no error: not every
+    /// outcome has happened.
+    fn remove(&self, series: &ConnectionSeries) {
+        let labels = series.key.labels();
+        let [listener, route, upstream, source] = labels;
+        let _ = self.opened.remove_label_values(&labels);
+        let _ = self.active.remove_label_values(&labels);
+        for direction in ["to_upstream", "to_downstream"] {
+            let _ = self
+                .bytes
+                .remove_label_values(&[listener, route, upstream, source, direction]);
+        }
+        for outcome in Outcome::ALL {
+            let _ = self.closed.remove_label_values(&[
+                listener,
+                route,
+                upstream,
+                source,
+                outcome.label(),
+            ]);
+        }
+    }
+
+    /// Forgets what is counted by listener only.
+    pub fn retire_listener(&self, name: &str, sources: impl Iterator<Item = impl AsRef<str>>) {
+        for histograms in [
+            &self.hello_duration,
+            &self.connect_duration,
+            &self.connection_duration,
+        ] {
+            let _ = histograms.remove_label_values(&[name]);
+        }
+        for source in sources {
+            let _ = self.accepted.remove_label_values(&[name, source.as_ref()]);
+        }
+    }
+
+    /// Forgets what is counted by upstream only.
+    pub fn retire_upstream(&self, name: &str) {
+        let _ = self.source_stale.remove_label_values(&[name]);
+        let _ = self.source_last_answer.remove_label_values(&[name]);
+        for result in ["success", "empty", "failure"] {
+            let _ = self.source_answers.remove_label_values(&[name, result]);
+        }
+        let attempts = Outcome::ALL.iter().map(|outcome| outcome.label());
+        for result in attempts.chain(["connected"]) {
+            let _ = self.connect_attempts.remove_label_values(&[name, result]);
+        }
+        for reason in REFUSED_ADDRESS_REASONS {
+            let _ = self
+                .source_refused_addresses
+                .remove_label_values(&[name, reason]);
+        }
+    }
+
+    /// Counts attempts to load the config.
+    pub fn config_loaded(&self, success: bool) {
+        let result = if success { "success" } else { "failure" };
+        self.config_loads.with_label_values(&[result]).inc();
+    }
+
+    /// Attempts to connect to an endpoint of `upstream` with `result`: `connected`, or the label of
+    /// the outcome that the failure would give.
+    pub fn connect_attempts(&self, upstream: &str, result: &str) -> IntCounter {
+        self.connect_attempts.with_label_values(&[upstream, result])
+    }
+
+    /// What an upstream's source answered: `success`, `empty` or `failure`.
+    pub fn source_answers(&self, upstream: &str, result: &str) -> IntCounter {
+        self.source_answers.with_label_values(&[upstream, result])
+    }
+
+    /// Whether an upstream serves an old answer.
+    pub fn source_stale(&self, upstream: &str) -> IntGauge {
+        self.source_stale.with_label_values(&[upstream])
+    }
+
+    /// When an upstream's source last answered.
+    pub fn source_last_answer(&self, upstream: &str) -> Gauge {
+        self.source_last_answer.with_label_values(&[upstream])
+    }
+
+    /// Addresses not used, for a reason out of [`REFUSED_ADDRESS_REASONS`].
+    pub fn source_refused_addresses(&self, upstream: &str, reason: &str) -> IntCounter {
+        self.source_refused_addresses
+            .with_label_values(&[upstream, reason])
+    }
+
+    /// Pauses of accepting, for a reason out of a closed set.
+    pub fn accept_paused(&self, reason: &str) -> IntCounter {
+        self.accept_paused.with_label_values(&[reason])
+    }
+
+    /// Connections that a worker serves.
+    pub fn worker_connections(&self, worker: usize) -> IntGauge {
+        self.worker_connections
+            .with_label_values(&[worker.to_string().as_str()])
+    }
+
+    /// Lines of `log` (`access` or `own`) not written, for a `reason` (`queue_full`, `write_failed`
+    /// or `rate_limit`).
+    pub fn log_lines_dropped(&self, log: &str, reason: &str) -> IntCounter {
+        self.access_log_dropped.with_label_values(&[log, reason])
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, SeriesMap> {
+        // The map is valid after every statement, so a panic elsewhere does not spoil it.
+        self.series.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why an address that a source answered with is not used.
+pub const REFUSED_ADDRESS_REASONS: [&str; 7] = [
+    "loopback",
+    "link_local",
+    "metadata",
+    "unspecified",
+    "multicast",
+    "own_listener",
+    "too_many",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(route: &str) -> SeriesKey {
+        SeriesKey {
+            listener: "l".into(),
+            route: route.into(),
+            upstream: "u".into(),
+            source: "other".into(),
+        }
+    }
+
+    fn text(metrics: &Metrics) -> String {
+        let mut into = Vec::new();
+        metrics.encode(&mut into).unwrap();
+        String::from_utf8(into).unwrap()
+    }
+
+    #[test]
+    fn a_retired_route_goes_when_its_last_connection_does() {
+        let metrics = Metrics::new().unwrap();
+        let held = metrics.connections(key("r"));
+        held.closed(Outcome::Ok);
+        metrics.retire_routes(|_| false);
+        assert!(text(&metrics).contains("route=\"r\""));
+        drop(held);
+        assert!(!text(&metrics).contains("route=\"r\""));
+    }
+
+    #[test]
+    fn a_route_that_comes_back_keeps_its_counters() {
+        let metrics = Metrics::new().unwrap();
+        let held = metrics.connections(key("r"));
+        held.opened.inc();
+        metrics.retire_routes(|_| false);
+        let again = metrics.connections(key("r"));
+        drop(held);
+        assert_eq!(again.opened.get(), 1);
+        drop(again);
+        assert!(text(&metrics).contains("route=\"r\""));
+    }
+
+    #[test]
+    fn routes_beyond_the_limit_count_as_other() {
+        let metrics = Metrics::new().unwrap();
+        for route in 0..MAX_ROUTES {
+            metrics.connections(key(&route.to_string()));
+        }
+        let beyond = metrics.connections(key("beyond"));
+        assert_eq!(&*beyond.key.route, OTHER);
+        let known = metrics.connections(key("7"));
+        assert_eq!(&*known.key.route, "7");
+    }
+}

@@ -1,0 +1,234 @@
+//! `ServerName`: a normalised, validated host name, and Istio's spelling of one.
+//!
+//! The one normaliser of the program: config, sources and traffic all come through
+//! [`ServerName::parse`], so a name that a route holds and a name that a client sends compare as
+//! plain strings.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The longest name, in bytes, a trailing dot not counted (RFC 1035 section 2.3.4).
+pub const MAX_NAME: usize = 253;
+const MAX_LABEL: usize = 63;
+
+/// A host name in lower case, without a trailing dot: 1..=253 bytes of letters, digits, `-`, `_`
+/// and `.`, labels of 1..=63 bytes that neither start nor end with `-`, the last one not all
+/// digits. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerName(Arc<str>);
+
+/// Why a text is no server name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// No byte, or nothing but the trailing dot.
+    #[error("the name is empty")]
+    Empty,
+    /// More than [`MAX_NAME`] bytes.
+    #[error("the name is longer than 253 bytes")]
+    TooLong,
+    /// Two dots in a row, or a leading dot.
+    #[error("the name has an empty label")]
+    EmptyLabel,
+    /// A label of more than 63 bytes.
+    #[error("the name has a label longer than 63 bytes")]
+    LabelTooLong,
+    /// A label that starts or ends with `-`.
+    #[error("the name has a label that starts or ends with `-`")]
+    Hyphen,
+    /// A byte outside letters, digits, `-`, `_` and `.`.
+    #[error("the name has a character other than ASCII letters, digits, `-`, `_` and `.`")]
+    Character,
+    /// The last label is all digits: an IPv4 address in one of its spellings.
+    #[error("the name is an IP address, or its last label is all digits")]
+    NumericLastLabel,
+}
+
+impl ServerName {
+    /// Normalises and validates `raw`, the bytes of an SNI entry or of a name in a config.
+    ///
+    /// # Errors
+    /// A [`NameError`] that says which rule of DESIGN.md's name policy the bytes break.
+    pub fn parse(raw: &[u8]) -> Result<Self, NameError> {
+        let name = raw.strip_suffix(b".").unwrap_or(raw);
+        if name.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if name.len() > MAX_NAME {
+            return Err(NameError::TooLong);
+        }
+        let mut lower = [0u8; MAX_NAME];
+        let lower = &mut lower[..name.len()];
+        for (to, from) in lower.iter_mut().zip(name) {
+            if !(from.is_ascii_alphanumeric() || matches!(from, b'-' | b'_' | b'.')) {
+                return Err(NameError::Character);
+            }
+            *to = from.to_ascii_lowercase();
+        }
+        let mut last = &lower[..0];
+        for label in lower.split(|byte| *byte == b'.') {
+            match label {
+                [] => return Err(NameError::EmptyLabel),
+                [b'-', ..] | [.., b'-'] => return Err(NameError::Hyphen),
+                _ if label.len() > MAX_LABEL => return Err(NameError::LabelTooLong),
+                _ => last = label,
+            }
+        }
+        if last.iter().all(u8::is_ascii_digit) {
+            return Err(NameError::NumericLastLabel);
+        }
+        match std::str::from_utf8(lower) {
+            Ok(text) => Ok(Self(text.into())),
+            Err(_) => Err(NameError::Character),
+        }
+    }
+
+    /// The normalised text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The parts of `outbound_.PORT_.SUBSET_.HOST`, if this name is spelled so.
+    pub fn istio(&self) -> Option<IstioName<'_>> {
+        IstioName::parse(&self.0)
+    }
+
+    /// The name under which an Istio client asks for `port` (and `subset`, which may be empty) of
+    /// this host: `outbound_.PORT_.SUBSET_.HOST`.
+    ///
+    /// # Errors
+    /// The name would be longer than 253 bytes, or `subset` holds what no name can hold.
+    pub fn istio_outbound(&self, port: u16, subset: &str) -> Result<Self, NameError> {
+        Self::parse(format!("outbound_.{port}_.{subset}_.{self}").as_bytes())
+    }
+
+    /// The name and then each of its parents, most labels first: `a.b.c`, `b.c`, `c`.
+    pub fn suffixes(&self) -> impl Iterator<Item = &str> {
+        std::iter::successors(Some(self.as_str()), |name| {
+            name.split_once('.').map(|(_, parent)| parent)
+        })
+    }
+}
+
+impl serde::Serialize for ServerName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The parts of a name as `BuildDNSSrvSubsetKey` of istio spells it: `DIR_.PORT_.SUBSET_.HOST`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IstioName<'a> {
+    /// `outbound`; istio parses `inbound` too, but routes nothing by it.
+    pub direction: &'a str,
+    /// The port of the Service or ServiceEntry, never a targetPort.
+    pub port: u16,
+    /// The DestinationRule's subset, often empty.
+    pub subset: &'a str,
+    /// The service's host name.
+    pub host: &'a str,
+}
+
+impl<'a> IstioName<'a> {
+    /// Cuts on `_.` three times and refuses a host that still holds `_.`, as istio's parser does.
+    fn parse(name: &'a str) -> Option<Self> {
+        let mut parts = name.splitn(4, "_.");
+        let direction = parts.next()?;
+        let port = parts.next()?.parse().ok()?;
+        let subset = parts.next()?;
+        let host = parts.next()?;
+        let known = matches!(direction, "outbound" | "inbound");
+        (known && !host.contains("_.")).then_some(Self {
+            direction,
+            port,
+            subset,
+            host,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_and_normalises() {
+        for (raw, name) in [
+            ("localhost", "localhost"),
+            (
+                "SVCB.apps.SVC.cluster.local.",
+                "svcb.apps.svc.cluster.local",
+            ),
+            (
+                "outbound_.80_._.svcb.apps.svc.cluster.local",
+                "outbound_.80_._.svcb.apps.svc.cluster.local",
+            ),
+            ("1.2.3.4x", "1.2.3.4x"),
+            ("0x7f.1.a", "0x7f.1.a"),
+        ] {
+            assert_eq!(ServerName::parse(raw.as_bytes()).unwrap().as_str(), name);
+        }
+        assert!(ServerName::parse(&[b'a'; 63]).is_ok());
+    }
+
+    #[test]
+    fn refuses_with_the_rule_that_is_broken() {
+        for (raw, error) in [
+            ("", NameError::Empty),
+            (".", NameError::Empty),
+            ("a..b", NameError::EmptyLabel),
+            (".a", NameError::EmptyLabel),
+            ("a..", NameError::EmptyLabel),
+            ("-a.b", NameError::Hyphen),
+            ("a-.b", NameError::Hyphen),
+            ("a b", NameError::Character),
+            ("a\r\nb", NameError::Character),
+            ("../../etc/passwd", NameError::Character),
+            ("*.a", NameError::Character),
+            ("::1", NameError::Character),
+            ("ex\u{e4}mple", NameError::Character),
+            ("127.0.0.1", NameError::NumericLastLabel),
+            ("0x7f000001.1", NameError::NumericLastLabel),
+            ("1615", NameError::NumericLastLabel),
+            ("127.0.0.1.", NameError::NumericLastLabel),
+        ] {
+            assert_eq!(ServerName::parse(raw.as_bytes()), Err(error), "{raw:?}");
+        }
+        assert_eq!(ServerName::parse(&[b'a'; 64]), Err(NameError::LabelTooLong));
+        let long = vec!["a".repeat(60); 5].join(".");
+        assert_eq!(ServerName::parse(long.as_bytes()), Err(NameError::TooLong));
+    }
+
+    #[test]
+    fn reads_istio_names_as_istio_does() {
+        let name = ServerName::parse(b"outbound_.8080_.v1_.svcb.apps").unwrap();
+        assert_eq!(
+            name.istio(),
+            Some(IstioName {
+                direction: "outbound",
+                port: 8080,
+                subset: "v1",
+                host: "svcb.apps"
+            })
+        );
+        for no in [
+            "svcb.apps",
+            "outbound_.80_._.a_.b",
+            "outbound_.x_._.a",
+            "outbound_.70000_._.a",
+            "sideways_.80_._.a",
+        ] {
+            assert_eq!(ServerName::parse(no.as_bytes()).unwrap().istio(), None);
+        }
+        let host = ServerName::parse(b"svcb.apps").unwrap();
+        assert_eq!(
+            host.istio_outbound(80, "").unwrap().as_str(),
+            "outbound_.80_._.svcb.apps"
+        );
+    }
+}
