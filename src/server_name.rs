@@ -109,6 +109,13 @@ impl ServerName {
     }
 }
 
+/// Hashes and compares as its text, so that maps keyed by names can be asked with a `&str`.
+impl std::borrow::Borrow<str> for ServerName {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
 impl serde::Serialize for ServerName {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
