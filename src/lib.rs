@@ -2,6 +2,8 @@ pub mod access_log;
 pub mod client_hello;
 pub mod config;
 pub mod drain;
+pub mod line_writer;
+pub mod log;
 pub mod metrics;
 pub mod outcome;
 pub mod proxy;
