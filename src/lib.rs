@@ -4,4 +4,5 @@ pub mod metrics;
 pub mod outcome;
 pub mod route;
 pub mod server_name;
+pub mod source;
 pub mod upstream;
