@@ -102,13 +102,13 @@ pub enum DnsError {
         /// How many are followed.
         limit: usize,
     },
-    /// The questions together took too long.
-    #[error("{name}: no complete answer within {within:?}")]
+    /// All the time that a round of questions may take was over.
+    #[error("{kind} of {name}: no answer in time")]
     TooSlow {
-        /// As configured.
+        /// What was asked, with the search domain.
         name: String,
-        /// How long was waited.
-        within: Duration,
+        /// A, AAAA or SRV.
+        kind: String,
     },
     /// The name does not exist, or has no record of the type asked for.
     #[error("`{name}` has no {kind} record")]

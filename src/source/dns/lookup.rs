@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use tokio::time::Instant;
 
 use super::resolver::{Records, Resolver};
 use super::{AddressPolicy, Answer, DnsError, OwnAddresses, service};
@@ -40,11 +41,7 @@ pub(super) async fn resolve_again(
     own: &OwnAddresses,
     memory: &mut Memory,
 ) -> Result<Answer, DnsError> {
-    let (name, stages) = match &config.query {
-        DnsQuery::Address { name, .. } => (name, 1),
-        DnsQuery::Service { name } => (name, 2),
-    };
-    let patience = resolver.patience() * stages;
+    let (DnsQuery::Address { name, .. } | DnsQuery::Service { name }) = &config.query;
     let own = own.now();
     let policy = AddressPolicy {
         allow: &config.allow,
@@ -56,19 +53,13 @@ pub(super) async fn resolve_again(
         learnt: Memory::default(),
         policy,
         max_endpoints: config.max_endpoints,
+        deadline: Instant::now() + resolver.patience(),
         refused: Vec::new(),
         too_many: 0,
         ttl: u32::MAX,
         problem: None,
     };
-    let endpoints = tokio::time::timeout(patience, round.ask(&config.query, name))
-        .await
-        .unwrap_or_else(|_| {
-            Err(DnsError::TooSlow {
-                name: name.to_string(),
-                within: patience,
-            })
-        })?;
+    let endpoints = round.ask(&config.query, name).await?;
     let (answer, learnt) = round.conclude(endpoints, config, name);
     if !answer.endpoints.is_empty() {
         *memory = learnt;
@@ -83,6 +74,8 @@ pub(super) struct Round<'a> {
     learnt: Memory,
     policy: AddressPolicy<'a>,
     pub(super) max_endpoints: usize,
+    /// Questions not answered by then have failed.
+    pub(super) deadline: Instant,
     refused: Vec<(SocketAddr, AddressKind)>,
     pub(super) too_many: usize,
     ttl: u32,
@@ -108,6 +101,7 @@ impl Round<'_> {
             }
             (DnsQuery::Service { .. }, Some(Found::Services(records))) => {
                 self.ttl = self.ttl.min(records.ttl);
+                self.deadline += self.resolver.patience();
                 service::endpoints(self, name, records.data).await
             }
             (DnsQuery::Address { .. }, _) => self.nothing(name, "A or AAAA"),
@@ -163,7 +157,7 @@ impl Round<'_> {
     ) -> Result<Option<Found>, DnsError> {
         match query {
             DnsQuery::Address { .. } => {
-                let mut host = Host::ask(self.resolver, name).await;
+                let mut host = Host::ask(self.resolver, name, self.deadline).await;
                 // What is remembered is no answer when neither family was answered.
                 if host.answered {
                     host.recall(self.memory);
@@ -177,7 +171,10 @@ impl Round<'_> {
                 }
             }
             DnsQuery::Service { .. } => {
-                let records = self.resolver.ask(name, RecordType::SRV).await?;
+                let records = self
+                    .resolver
+                    .ask(name, RecordType::SRV, self.deadline)
+                    .await?;
                 Ok((!records.data.is_empty()).then_some(Found::Services(records)))
             }
         }
@@ -188,6 +185,7 @@ impl Round<'_> {
     pub(super) fn take_in(&mut self, host: &mut Host) {
         host.recall(self.memory);
         self.ttl = self.ttl.min(host.ttl);
+        self.too_many += host.left_out;
         self.problem = self.problem.take().or(host.failure.clone());
         self.learnt.addresses.extend(host.by_family.clone());
     }
@@ -237,27 +235,38 @@ impl Round<'_> {
     }
 }
 
-/// Sorts, leaves each address once with its largest weight, and keeps `most` of them. Which ones
-/// are kept depends on each address alone, so that one address more or less in an answer changes at
-/// most one in the set, and not on their order, so that they are not all of one subnet. Returns how
+/// Sorts, leaves each address once with its largest weight, and keeps `most` of them. Returns how
 /// many were left out.
 fn bound(endpoints: &mut Vec<EndpointSpec>, most: usize) -> usize {
     endpoints.sort_by_key(|endpoint| (endpoint.address, std::cmp::Reverse(endpoint.weight)));
     endpoints.dedup_by_key(|endpoint| endpoint.address);
-    let left_out = endpoints.len().saturating_sub(most);
+    let left_out = keep(endpoints, most, |endpoint| endpoint.address);
     if left_out > 0 {
-        endpoints.sort_by_cached_key(|endpoint| (scatter(&endpoint.address), endpoint.address));
-        endpoints.truncate(most);
         endpoints.sort();
     }
     left_out
 }
 
-/// The same for the same value at all times in all gateways of one build.
-pub(super) fn scatter(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
+/// Keeps `most` of `items`, in any order. Which ones depends on the key of each alone, so that one
+/// more or less in an answer changes at most one of those kept, and not on how keys sort, so that
+/// they are not all of one subnet. All gateways of one build keep the same. Returns how many were
+/// left out.
+pub(super) fn keep<T, K: Hash + Ord>(
+    items: &mut Vec<T>,
+    most: usize,
+    key: impl Fn(&T) -> K,
+) -> usize {
+    let left_out = items.len().saturating_sub(most);
+    if left_out > 0 {
+        items.sort_by_cached_key(|item| {
+            let mut hasher = DefaultHasher::new();
+            let key = key(item);
+            key.hash(&mut hasher);
+            (hasher.finish(), key)
+        });
+        items.truncate(most);
+    }
+    left_out
 }
 
 /// The addresses of one name, both families.
@@ -272,14 +281,16 @@ pub(super) struct Host {
     /// Whether a family answered, be it with no address.
     answered: bool,
     failure: Option<DnsError>,
+    /// Addresses that [`Host::keep`] left out.
+    left_out: usize,
 }
 
 impl Host {
     /// Asks for A and AAAA side by side.
-    pub(super) async fn ask(resolver: &Resolver, name: &Name) -> Self {
+    pub(super) async fn ask(resolver: &Resolver, name: &Name, deadline: Instant) -> Self {
         let (v4, v6) = tokio::join!(
-            resolver.ask(name, RecordType::A),
-            resolver.ask(name, RecordType::AAAA)
+            resolver.ask(name, RecordType::A, deadline),
+            resolver.ask(name, RecordType::AAAA, deadline)
         );
         let mut host = Self {
             name: name.clone(),
@@ -288,6 +299,7 @@ impl Host {
             ttl: u32::MAX,
             answered: false,
             failure: None,
+            left_out: 0,
         };
         for (family, result) in [(RecordType::A, v4), (RecordType::AAAA, v6)] {
             match result {
@@ -304,6 +316,14 @@ impl Host {
             }
         }
         host
+    }
+
+    /// Keeps `most` addresses of each family, so that not every target of an SRV answer can bring as
+    /// many as a message holds.
+    pub(super) fn keep(&mut self, most: usize) {
+        for (_, addresses) in &mut self.by_family {
+            self.left_out += keep(addresses, most, |address| *address);
+        }
     }
 
     fn recall(&mut self, memory: &Memory) {

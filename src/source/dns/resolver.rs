@@ -20,6 +20,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::DnsError;
 use crate::config::ResolverConfig;
@@ -206,9 +207,26 @@ impl Resolver {
     /// The records of `kind` that `name` has.
     ///
     /// # Errors
-    /// No server answered, or each said that it could not tell. That there are no records is an
-    /// answer.
-    pub(super) async fn ask(&self, name: &Name, kind: RecordType) -> Result<Records, DnsError> {
+    /// No server answered before the deadline, or each said that it could not tell. That there are no
+    /// records is an answer.
+    pub(super) async fn ask(
+        &self,
+        name: &Name,
+        kind: RecordType,
+        deadline: Instant,
+    ) -> Result<Records, DnsError> {
+        tokio::time::timeout_at(deadline, self.follow(name, kind))
+            .await
+            .unwrap_or_else(|_| {
+                Err(DnsError::TooSlow {
+                    name: name.to_string(),
+                    kind: kind.to_string(),
+                })
+            })
+    }
+
+    /// Asks, and goes on asking where aliases lead.
+    async fn follow(&self, name: &Name, kind: RecordType) -> Result<Records, DnsError> {
         let mut owner = name.clone();
         let mut ttl = u32::MAX;
         let mut aliases = 0;

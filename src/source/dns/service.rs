@@ -7,7 +7,7 @@ use hickory_resolver::proto::rr::{Name, RData};
 use tokio::task::JoinSet;
 
 use super::DnsError;
-use super::lookup::{Host, Round, scatter};
+use super::lookup::{Host, Round, keep};
 use crate::config::EndpointSpec;
 use crate::server_name::ServerName;
 
@@ -30,7 +30,9 @@ pub(super) async fn endpoints(
         return Ok(Vec::new());
     }
     for (_, mut services) in groups {
-        round.too_many += keep(&mut services, round.max_endpoints);
+        round.too_many += keep(&mut services, round.max_endpoints, |service| {
+            (service.target.clone(), service.port)
+        });
         let endpoints = group_endpoints(round, &services).await;
         if !endpoints.is_empty() {
             return Ok(endpoints);
@@ -60,18 +62,6 @@ fn by_priority(records: Vec<RData>) -> BTreeMap<u16, Vec<SRV>> {
     groups
 }
 
-/// Keeps `most` records, always the same ones of the same many. Returns how many were left out.
-fn keep(services: &mut Vec<SRV>, most: usize) -> usize {
-    let left_out = services.len().saturating_sub(most);
-    if left_out > 0 {
-        services.sort_by_cached_key(|service| {
-            (scatter(&(&service.target, service.port)), service.port)
-        });
-        services.truncate(most);
-    }
-    left_out
-}
-
 async fn group_endpoints(round: &mut Round<'_>, services: &[SRV]) -> Vec<EndpointSpec> {
     let heaviest = services.iter().map(|service| service.weight).max();
     let heaviest = heaviest.unwrap_or_default();
@@ -98,9 +88,11 @@ async fn hosts(round: &mut Round<'_>, targets: impl Iterator<Item = Name>) -> Ha
         {
             hosts.insert(target, host);
         }
-        let resolver = round.resolver.clone();
+        let (resolver, deadline) = (round.resolver.clone(), round.deadline);
+        let most = round.max_endpoints;
         asking.spawn(async move {
-            let host = Host::ask(&resolver, &target).await;
+            let mut host = Host::ask(&resolver, &target, deadline).await;
+            host.keep(most);
             (target, host)
         });
     }
