@@ -10,4 +10,5 @@ pub mod proxy;
 pub mod route;
 pub mod server_name;
 pub mod socket;
+pub mod source;
 pub mod upstream;
