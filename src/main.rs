@@ -1,1 +1,3 @@
+//! The `strait` program.
+
 fn main() {}
