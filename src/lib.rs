@@ -16,7 +16,10 @@
 )]
 #![cfg_attr(
     not(test),
-    warn(clippy::disallowed_methods, reason = "clippy.toml tells why, one by one")
+    warn(
+        clippy::disallowed_methods,
+        reason = "clippy.toml tells why, one by one"
+    )
 )]
 #![warn(unreachable_pub, reason = "`pub` says: part of the library's face")]
 
