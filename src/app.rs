@@ -5,6 +5,7 @@
 mod listeners;
 mod sources;
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -47,8 +48,17 @@ pub enum AccessLogSink {
     Writer(Box<dyn io::Write + Send>),
 }
 
+impl fmt::Debug for AccessLogSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stdout => "Stdout",
+            Self::Writer(_) => "Writer",
+        })
+    }
+}
+
 /// What a gateway is started with besides its config.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Options {
     /// Where access-log lines go.
     pub access_log: AccessLogSink,
@@ -389,6 +399,14 @@ impl LogLevel for LogControl {
 
     fn set(&self, filter: &str) -> Result<(), String> {
         Self::set(self, filter).map_err(|error| error.to_string())
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway")
+            .field("listeners", &self.listeners())
+            .finish_non_exhaustive()
     }
 }
 

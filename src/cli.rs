@@ -4,8 +4,10 @@ pub mod demo;
 mod explain;
 mod run;
 
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -103,24 +105,28 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn check(path: &std::path::Path) -> ExitCode {
-    match Config::load(path) {
+fn check(path: &Path) -> ExitCode {
+    let (mut stream, text, code): (Box<dyn Write>, String, ExitCode) = match Config::load(path) {
         Ok(config) => {
-            let routes: usize = config.listeners.iter().map(|one| one.routes.len()).sum();
-            println!(
-                "{}: good: {}, {}, {}",
-                path.display(),
-                count(config.listeners.len(), "listener"),
-                count(routes, "route"),
-                count(config.upstreams.len(), "upstream"),
-            );
-            ExitCode::SUCCESS
+            let text = format!("{}: good: {}", path.display(), summary(&config));
+            (Box::new(io::stdout()), text, ExitCode::SUCCESS)
         }
         Err(error) => {
-            eprintln!("{error}");
-            ExitCode::from(ANSWER_IS_NO)
+            let code = ExitCode::from(ANSWER_IS_NO);
+            (Box::new(io::stderr()), error.to_string(), code)
         }
+    };
+    match writeln!(stream, "{text}") {
+        Ok(()) => code,
+        Err(_) => ExitCode::from(FAILED),
     }
+}
+
+fn summary(config: &Config) -> String {
+    let routes: usize = config.listeners.iter().map(|one| one.routes.len()).sum();
+    let listeners = count(config.listeners.len(), "listener");
+    let upstreams = count(config.upstreams.len(), "upstream");
+    format!("{listeners}, {}, {upstreams}", count(routes, "route"))
 }
 
 fn count(count: usize, what: &str) -> String {
@@ -131,14 +137,15 @@ fn count(count: usize, what: &str) -> String {
 }
 
 /// A runtime for a command, on this thread: traffic has threads of its own.
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
 }
 
 /// Prints why a command could not do its work.
-fn failed(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("strait: {error}");
+fn failed(error: &dyn Display) -> ExitCode {
+    // Nobody is left to tell when standard error is closed; the exit code says it.
+    let _ = writeln!(io::stderr(), "strait: {error}");
     ExitCode::from(FAILED)
 }

@@ -50,7 +50,7 @@ impl LineWriter {
         lost: Lost,
     ) -> io::Result<(Self, LineWriterGuard)> {
         let (queue, inbox) = mpsc::sync_channel(capacity);
-        let (ended, farewell) = mpsc::channel();
+        let (ended, farewell) = mpsc::sync_channel(1);
         let failed = lost.write_failed.clone();
         thread::Builder::new().name(name.into()).spawn(move || {
             write_lines(writer, &inbox, &failed);
@@ -116,12 +116,20 @@ impl Drop for LineWriterGuard {
             if Instant::now() >= deadline {
                 return;
             }
-            thread::sleep(RETRY);
+            pause();
         }
         let left = deadline.saturating_duration_since(Instant::now());
         // A writer that is stuck is left behind; the process ends without it.
         let _: Result<(), RecvTimeoutError> = self.farewell.recv_timeout(left);
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the process is ending: no worker runs any more"
+)]
+fn pause() {
+    thread::sleep(RETRY);
 }
 
 /// Standard output or error without the buffer and lock of `std::io`: one write a batch, and an
@@ -176,7 +184,7 @@ mod tests {
     }
 
     /// Blocks until its channel is dropped.
-    struct Stuck(mpsc::Receiver<()>);
+    struct Stuck(Receiver<()>);
 
     impl Write for Stuck {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

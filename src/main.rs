@@ -1,4 +1,4 @@
-//! The `strait` binary: see the library, which is all of it.
+//! The `strait` program: see the library, which is all of it.
 
 use std::process::ExitCode;
 

@@ -139,7 +139,7 @@ fn refusals_beyond_the_rate_are_counted_instead() {
     // The second may turn once while this runs.
     assert!((10..=20).contains(&lines), "{lines}");
     let counted = metrics.log_lines_dropped("access", "rate_limit").get();
-    assert_eq!(counted as usize + lines, 50);
+    assert_eq!(counted + lines as u64, 50);
 
     let served = Entry {
         outcome: Outcome::Ok,

@@ -48,8 +48,11 @@ pub async fn relay(
     record: &mut ConnectionRecord,
 ) -> Ending {
     record.seat().enter(Stage::Relaying);
+    // The hello's memory is free again once its bytes are in the direction's carry.
+    let to_upstream = Flow::replaying(&replay, &worker.shared);
+    drop(replay);
     let mut relay = Relay {
-        to_upstream: Flow::replaying(replay, &worker.shared),
+        to_upstream,
         to_downstream: Flow::default(),
         downstream: Peer::new(downstream),
         upstream: Peer::new(upstream),

@@ -171,9 +171,11 @@ impl Seats {
             })
             .filter(|(duration, seat)| *duration >= QUIET && seat.cut.get().is_none())
             .collect();
-        let pace = tick.as_secs_f64() / left.max(tick).as_secs_f64();
+        let ticks_left = left.as_millis().div_ceil(tick.as_millis().max(1)).max(1);
         // Rounded up: with few connections the first ones go at once.
-        let due = (quiet.len() as f64 * pace).ceil() as usize;
+        let due = quiet
+            .len()
+            .div_ceil(usize::try_from(ticks_left).unwrap_or(usize::MAX));
         quiet.sort_unstable_by_key(|(duration, _)| std::cmp::Reverse(*duration));
         for (_, seat) in quiet.into_iter().take(due) {
             seat.cut(Outcome::Drained);

@@ -9,13 +9,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::listener::{self, Accepted, Listener};
 use super::preread::HellosInProgress;
 use super::seat::{Seats, Ticket};
-use super::shared::Shared;
+use super::shared::{Shared, WorkerLoad};
 use crate::drain::{DrainPhase, DrainWatcher};
 use crate::socket;
 
@@ -26,6 +26,9 @@ const SWEEP: Duration = Duration::from_millis(250);
 /// A connection moves to another worker when its own has this many more than the least loaded one
 /// (`kernel-notes.md` 12: moving costs 4 us).
 const IMBALANCE: usize = 2;
+
+/// Commands that may wait for a worker; a connection that finds no room stays where it was accepted.
+const INBOX: usize = 16 * 1024;
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -42,7 +45,7 @@ pub struct Worker {
     /// What all workers share.
     pub shared: Arc<Shared>,
     index: usize,
-    peers: Arc<[UnboundedSender<Command>]>,
+    peers: Arc<[Sender<Command>]>,
     seats: Rc<Seats>,
     /// The one buffer of this thread: filled and emptied between two awaits.
     pub buffer: RefCell<Box<[u8]>>,
@@ -55,23 +58,32 @@ impl Worker {
     /// its own share is over.
     pub fn place(self: &Rc<Self>, accepted: Accepted) {
         let loads = &self.shared.loads;
-        let own = loads.get(self.index).map_or(0, |load| load.connections());
+        let own = loads.get(self.index).map_or(0, WorkerLoad::connections);
         let least = (0..loads.len()).min_by_key(|worker| loads[*worker].connections());
         let target = match least {
             Some(least) if own >= loads[least].connections() + IMBALANCE => least,
             _ => self.index,
         };
-        // Counted now, not when it arrives: a burst would go to one worker otherwise.
-        if let Some(load) = loads.get(target) {
+        match self.peers.get(target).filter(|_| target != self.index) {
+            None => self.serve_own(accepted),
+            Some(peer) => {
+                // Counted now, not when it arrives: a burst would all go to one worker otherwise.
+                loads[target].add();
+                if let Err(refused) = peer.try_send(Command::Serve(accepted)) {
+                    loads[target].remove();
+                    if let Command::Serve(accepted) = refused.into_inner() {
+                        self.serve_own(accepted);
+                    }
+                }
+            }
+        }
+    }
+
+    fn serve_own(self: &Rc<Self>, accepted: Accepted) {
+        if let Some(load) = self.shared.loads.get(self.index) {
             load.add();
         }
-        if target == self.index {
-            self.serve(accepted);
-        } else if let Some(peer) = self.peers.get(target) {
-            // The channel needs no bound of its own: what waits in it counts as connections.
-            // A worker that has stopped takes nothing, which closes the connection.
-            let _ = peer.send(Command::Serve(accepted));
-        }
+        self.serve(accepted);
     }
 
     /// Serves a connection whose load is counted already.
@@ -93,7 +105,7 @@ impl Worker {
 /// A worker thread.
 #[derive(Debug)]
 pub struct WorkerHandle {
-    commands: UnboundedSender<Command>,
+    commands: Sender<Command>,
     thread: JoinHandle<io::Result<()>>,
 }
 
@@ -101,7 +113,7 @@ impl WorkerHandle {
     /// Makes the worker accept on `socket`. Returns whether it still runs.
     pub fn listen(&self, listener: Arc<Listener>, socket: OwnedFd) -> bool {
         self.commands
-            .send(Command::Listen(listener, socket))
+            .try_send(Command::Listen(listener, socket))
             .is_ok()
     }
 
@@ -128,11 +140,7 @@ impl WorkerHandle {
 /// # Errors
 /// A thread that cannot be made.
 pub fn start(shared: &Arc<Shared>, drain: &DrainWatcher) -> io::Result<Vec<WorkerHandle>> {
-    let channels: Vec<_> = shared
-        .loads
-        .iter()
-        .map(|_| mpsc::unbounded_channel())
-        .collect();
+    let channels: Vec<_> = shared.loads.iter().map(|_| mpsc::channel(INBOX)).collect();
     let peers: Arc<[_]> = channels.iter().map(|(sender, _)| sender.clone()).collect();
     channels
         .into_iter()
@@ -150,8 +158,8 @@ pub fn start(shared: &Arc<Shared>, drain: &DrainWatcher) -> io::Result<Vec<Worke
 fn run(
     index: usize,
     shared: Arc<Shared>,
-    peers: Arc<[UnboundedSender<Command>]>,
-    inbox: UnboundedReceiver<Command>,
+    peers: Arc<[Sender<Command>]>,
+    inbox: Receiver<Command>,
     drain: DrainWatcher,
 ) -> io::Result<()> {
     let runtime = Builder::new_current_thread()
@@ -174,7 +182,7 @@ fn run(
 }
 
 /// Does as commanded, and looks after the seats, until the process stops.
-async fn obey(worker: &Rc<Worker>, mut inbox: UnboundedReceiver<Command>, drain: DrainWatcher) {
+async fn obey(worker: &Rc<Worker>, mut inbox: Receiver<Command>, drain: DrainWatcher) {
     let mut stopped = drain.clone();
     let stopped = stopped.stopped();
     tokio::pin!(stopped);

@@ -11,6 +11,7 @@ use tokio::io::Interest;
 
 use super::super::preread::Replay;
 use super::super::shared::{Share, Shared};
+use super::super::worker::BUFFER;
 use super::peer::Peer;
 use crate::socket;
 
@@ -40,7 +41,7 @@ pub(super) struct Flow {
     state: FlowState,
     carry: Option<Box<Carry>>,
     /// Bytes of the next read; 0 until the first.
-    read_limit: u32,
+    read_limit: usize,
     free_reads: u8,
     awaits_source: bool,
 }
@@ -64,7 +65,7 @@ pub(super) struct Turn {
 
 impl Flow {
     /// A direction that begins with bytes taken from the source before.
-    pub(super) fn replaying(replay: Replay, shared: &Shared) -> Self {
+    pub(super) fn replaying(replay: &Replay, shared: &Shared) -> Self {
         Self {
             carry: Carry::of(&replay.bytes, shared),
             ..Self::default()
@@ -193,7 +194,7 @@ impl Flow {
         if shared.carry_memory.exhausted() {
             return TINY_READ.min(most);
         }
-        (self.read_limit as usize)
+        self.read_limit
             .clamp(SMALL_READ, most.max(SMALL_READ))
             .min(most)
     }
@@ -208,10 +209,7 @@ impl Flow {
             self.free_reads += 1;
             if self.free_reads == FREE_READS_TO_GROW {
                 self.free_reads = 0;
-                let limit = self.read_limit.max(SMALL_READ as u32);
-                self.read_limit = limit
-                    .saturating_mul(2)
-                    .min(super::super::worker::BUFFER as u32);
+                self.read_limit = (self.read_limit.max(SMALL_READ) * 2).min(BUFFER);
             }
         }
     }
