@@ -21,7 +21,7 @@ use crate::upstream::Upstream;
 ///
 /// # Errors
 /// `no_endpoint`, the reason of the last attempt, or `downstream_reset` when the client gave up.
-pub async fn connect(
+pub(super) async fn connect(
     shared: &Shared,
     downstream: &TcpStream,
     route: &Route,

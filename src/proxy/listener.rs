@@ -142,7 +142,7 @@ impl Listener {
 
 /// A connection just accepted, on its way to the worker that serves it.
 #[derive(Debug)]
-pub struct Accepted {
+pub(super) struct Accepted {
     /// The downstream socket, non-blocking.
     pub socket: TcpStream,
     /// The peer, in canonical form.
@@ -166,7 +166,7 @@ enum Accept {
 /// Accepts on this worker's member of `listener` until it closes or the process drains. Before the
 /// socket closes what waits in its queue is taken: closing it with connections waiting would reset
 /// them (`kernel-notes.md` 9).
-pub async fn run(
+pub(super) async fn run(
     worker: Rc<Worker>,
     listener: Arc<Listener>,
     socket: AsyncFd<OwnedFd>,

@@ -31,7 +31,7 @@ const READ: usize = 16 * 1024;
 
 /// What the corridor needs of a hello.
 #[derive(Debug)]
-pub struct Preread {
+pub(super) struct Preread {
     /// The name that selects the route.
     pub server_name: ServerName,
     /// The ALPN protocols offered.
@@ -43,7 +43,7 @@ pub struct Preread {
 
 /// Bytes taken from the downstream socket, with their share of the hello memory.
 #[derive(Debug, Default)]
-pub struct Replay {
+pub(super) struct Replay {
     /// In order, from the first byte of the connection.
     pub bytes: Vec<u8>,
     _share: Option<Share>,
@@ -53,7 +53,7 @@ pub struct Replay {
 ///
 /// # Errors
 /// Why the connection is refused.
-pub async fn preread(
+pub(super) async fn preread(
     worker: &Worker,
     downstream: &TcpStream,
     limits: &HelloLimits,
@@ -167,7 +167,7 @@ fn gone(error: &io::Error, received: usize) -> Refusal {
 /// the largest of them gives way: many slow small hellos are no reason to refuse the next one, one
 /// that has collected 300 KiB is.
 #[derive(Debug, Default)]
-pub struct HellosInProgress(RefCell<Slab<Rc<Held>>>);
+pub(super) struct HellosInProgress(RefCell<Slab<Rc<Held>>>);
 
 #[derive(Debug, Default)]
 struct Held {

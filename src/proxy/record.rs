@@ -20,7 +20,7 @@ use crate::upstream::Picked;
 
 /// Who ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EndedBy {
+pub(super) enum EndedBy {
     /// The side that connected to us.
     Downstream,
     /// The side that we connected to.
@@ -41,7 +41,7 @@ impl EndedBy {
 
 /// What is known of a connection so far.
 #[derive(Debug)]
-pub struct ConnectionRecord {
+pub(super) struct ConnectionRecord {
     shared: Arc<Shared>,
     seat: Rc<Seat>,
     policy: Arc<ListenerPolicy>,
@@ -74,7 +74,7 @@ pub struct ConnectionRecord {
 
 impl ConnectionRecord {
     /// Opens the record of a connection just accepted.
-    pub fn open(
+    pub(super) fn open(
         shared: Arc<Shared>,
         seat: Rc<Seat>,
         policy: Arc<ListenerPolicy>,
@@ -109,27 +109,27 @@ impl ConnectionRecord {
     }
 
     /// When the connection was accepted.
-    pub fn accepted(&self) -> Instant {
+    pub(super) fn accepted(&self) -> Instant {
         self.accepted
     }
 
     /// Where the connection comes from.
-    pub fn source(&self) -> SocketAddr {
+    pub(super) fn source(&self) -> SocketAddr {
         self.source
     }
 
     /// The policy of the listener that accepted it.
-    pub fn policy(&self) -> &Arc<ListenerPolicy> {
+    pub(super) fn policy(&self) -> &Arc<ListenerPolicy> {
         &self.policy
     }
 
     /// Its place among its worker's connections.
-    pub fn seat(&self) -> &Rc<Seat> {
+    pub(super) fn seat(&self) -> &Rc<Seat> {
         &self.seat
     }
 
     /// Notes that the hello ended now, well or badly.
-    pub fn hello_ended(&mut self) {
+    pub(super) fn hello_ended(&mut self) {
         let duration = self.accepted.elapsed();
         self.hello = Some(duration);
         let series = &self.policy.series;
@@ -137,7 +137,7 @@ impl ConnectionRecord {
     }
 
     /// Notes that connecting ended now, well or badly.
-    pub fn connect_ended(&mut self, started: Instant) {
+    pub(super) fn connect_ended(&mut self, started: Instant) {
         let duration = started.elapsed();
         self.connect = Some(duration);
         let series = &self.policy.series;
@@ -145,7 +145,7 @@ impl ConnectionRecord {
     }
 
     /// Notes the route: from now on the connection counts there.
-    pub fn routed(&mut self, route: &Arc<Route>) {
+    pub(super) fn routed(&mut self, route: &Arc<Route>) {
         let series = route.series(
             &self.shared.metrics,
             &self.policy.name,
@@ -160,19 +160,19 @@ impl ConnectionRecord {
     }
 
     /// Counts bytes written to the upstream.
-    pub fn sent_upstream(&mut self, bytes: usize) {
+    pub(super) fn sent_upstream(&mut self, bytes: usize) {
         self.to_upstream += bytes as u64;
         self.series.to_upstream.inc_by(bytes as u64);
     }
 
     /// Counts bytes written to the downstream.
-    pub fn sent_downstream(&mut self, bytes: usize) {
+    pub(super) fn sent_downstream(&mut self, bytes: usize) {
         self.to_downstream += bytes as u64;
         self.series.to_downstream.inc_by(bytes as u64);
     }
 
     /// Writes the record: the connection ended with `outcome`.
-    pub fn close(&mut self, outcome: Outcome, ended_by: EndedBy) {
+    pub(super) fn close(&mut self, outcome: Outcome, ended_by: EndedBy) {
         if std::mem::replace(&mut self.written, true) {
             return;
         }

@@ -21,7 +21,7 @@ const DISCARD: usize = 64 * 1024;
 
 /// Why a connection got no further, and what its client is told.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub(super) struct Refusal {
     /// The reason.
     pub outcome: Outcome,
     /// What the client is told before the close.
@@ -32,7 +32,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// Closes without a word.
-    pub fn silent(outcome: Outcome) -> Self {
+    pub(super) fn silent(outcome: Outcome) -> Self {
         Self {
             outcome,
             alert: None,
@@ -41,7 +41,7 @@ impl Refusal {
     }
 
     /// Tells the client with `alert`.
-    pub fn told(outcome: Outcome, alert: Alert, detail: Option<String>) -> Self {
+    pub(super) fn told(outcome: Outcome, alert: Alert, detail: Option<String>) -> Self {
         Self {
             outcome,
             alert: Some(alert),
@@ -50,7 +50,7 @@ impl Refusal {
     }
 
     /// A hello that is none, or that breaks a rule.
-    pub fn bad_hello(error: &HelloError) -> Self {
+    pub(super) fn bad_hello(error: &HelloError) -> Self {
         let text = match error.hint() {
             Some(hint) => format!("{error} ({hint})"),
             None => error.to_string(),
@@ -64,7 +64,7 @@ impl Refusal {
 }
 
 /// Sends the alert, if there is one, and sees to it that it arrives before the close.
-pub async fn send(worker: &Worker, mut downstream: TcpStream, alert: Option<Alert>) {
+pub(super) async fn send(worker: &Worker, mut downstream: TcpStream, alert: Option<Alert>) {
     let (Some(alert), Some(_lingering)) = (alert, worker.shared.lingering.take(1)) else {
         return;
     };

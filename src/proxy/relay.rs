@@ -32,7 +32,7 @@ const DELIVERY_POLL: Duration = Duration::from_millis(5);
 
 /// How a relay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ending {
+pub(super) struct Ending {
     /// The reason.
     pub outcome: Outcome,
     /// Who ended it.
@@ -40,7 +40,7 @@ pub struct Ending {
 }
 
 /// Relays between the two sockets, `replay` first, until the connection has ended.
-pub async fn relay(
+pub(super) async fn relay(
     worker: &Rc<Worker>,
     downstream: TcpStream,
     upstream: TcpStream,

@@ -21,7 +21,7 @@ const QUIET: Duration = Duration::from_millis(500);
 
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub(super) enum Stage {
     /// Before the relay: hello and connect have deadlines of their own.
     Opening,
     /// Bytes may flow both ways.
@@ -34,7 +34,7 @@ pub enum Stage {
 
 /// What the worker knows of one connection.
 #[derive(Debug)]
-pub struct Seat {
+pub(super) struct Seat {
     policy: Arc<ListenerPolicy>,
     last_activity: Cell<Instant>,
     stage: Cell<Stage>,
@@ -44,18 +44,18 @@ pub struct Seat {
 
 impl Seat {
     /// Bytes flowed.
-    pub fn active(&self, now: Instant) {
+    pub(super) fn active(&self, now: Instant) {
         self.last_activity.set(now);
     }
 
     /// The connection has come to `stage`.
-    pub fn enter(&self, stage: Stage) {
+    pub(super) fn enter(&self, stage: Stage) {
         self.stage.set(stage);
         self.last_activity.set(Instant::now());
     }
 
     /// Why the connection was cut, if it was.
-    pub fn cut_reason(&self) -> Option<Outcome> {
+    pub(super) fn cut_reason(&self) -> Option<Outcome> {
         self.cut.get()
     }
 
@@ -82,12 +82,12 @@ impl Seat {
 
 /// The seats of one worker.
 #[derive(Debug, Default)]
-pub struct Seats(RefCell<Slab<Rc<Seat>>>);
+pub(super) struct Seats(RefCell<Slab<Rc<Seat>>>);
 
 /// A connection's hold on its seat, its share of the connection limit and of its worker's load. All
 /// go back when it is dropped.
 #[derive(Debug)]
-pub struct Ticket {
+pub(super) struct Ticket {
     seats: Rc<Seats>,
     key: usize,
     seat: Rc<Seat>,
@@ -98,12 +98,12 @@ pub struct Ticket {
 
 impl Ticket {
     /// The seat.
-    pub fn seat(&self) -> &Rc<Seat> {
+    pub(super) fn seat(&self) -> &Rc<Seat> {
         &self.seat
     }
 
     /// Tells the seat which task to cut.
-    pub fn seated(seat: &Seat, task: AbortHandle) {
+    pub(super) fn seated(seat: &Seat, task: AbortHandle) {
         // Set once, right after the task was made.
         let _ = seat.task.set(task);
     }
@@ -120,7 +120,7 @@ impl Drop for Ticket {
 
 impl Seats {
     /// Takes a seat. The load of `worker` was counted when the connection was placed there.
-    pub fn take(
+    pub(super) fn take(
         self: &Rc<Self>,
         shared: &Arc<Shared>,
         worker: usize,
@@ -145,7 +145,7 @@ impl Seats {
     }
 
     /// Cuts every connection whose timeout has run out.
-    pub fn cut_overdue(&self) {
+    pub(super) fn cut_overdue(&self) {
         let now = Instant::now();
         for (_, seat) in self.0.borrow().iter() {
             if let Some(outcome) = seat.overdue(now) {
@@ -156,7 +156,7 @@ impl Seats {
 
     /// While draining: cuts as many of the quiet connections as keeps the pace of closing all of
     /// them over `left`, those that have been quiet longest first.
-    pub fn cut_quiet(&self, tick: Duration, left: Duration) {
+    pub(super) fn cut_quiet(&self, tick: Duration, left: Duration) {
         let now = Instant::now();
         let seats = self.0.borrow();
         let mut quiet: Vec<(Duration, &Rc<Seat>)> = seats
@@ -183,7 +183,7 @@ impl Seats {
     }
 
     /// Marks every connection as cut by the drain; dropping the worker's runtime ends them.
-    pub fn mark_drained(&self) {
+    pub(super) fn mark_drained(&self) {
         for (_, seat) in self.0.borrow().iter() {
             if seat.cut.get().is_none() {
                 seat.cut.set(Some(Outcome::Drained));

@@ -20,7 +20,7 @@ use crate::drain::{DrainPhase, DrainWatcher};
 use crate::socket;
 
 /// The largest read, and the largest hello that can be peeked whole.
-pub const BUFFER: usize = 256 * 1024;
+pub(super) const BUFFER: usize = 256 * 1024;
 /// How often timeouts are looked at, which is also how late they may be.
 const SWEEP: Duration = Duration::from_millis(250);
 /// A connection moves to another worker when its own has this many more than the least loaded one
@@ -32,7 +32,7 @@ const INBOX: usize = 16 * 1024;
 
 /// What a worker is told.
 #[derive(Debug)]
-pub enum Command {
+pub(super) enum Command {
     /// Serve a connection that another worker accepted.
     Serve(Accepted),
     /// Accept on this socket, a member of the listener's group.
@@ -41,7 +41,7 @@ pub enum Command {
 
 /// What everything on one worker thread shares.
 #[derive(Debug)]
-pub struct Worker {
+pub(super) struct Worker {
     /// What all workers share.
     pub shared: Arc<Shared>,
     index: usize,
@@ -56,7 +56,7 @@ pub struct Worker {
 impl Worker {
     /// Serves a connection that this worker accepted, or hands it to the least loaded worker when
     /// its own share is over.
-    pub fn place(self: &Rc<Self>, accepted: Accepted) {
+    pub(super) fn place(self: &Rc<Self>, accepted: Accepted) {
         let loads = &self.shared.loads;
         let own = loads.get(self.index).map_or(0, WorkerLoad::connections);
         let least = (0..loads.len()).min_by_key(|worker| loads[*worker].connections());

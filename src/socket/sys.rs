@@ -26,10 +26,11 @@ pub fn register_listener(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 /// # Errors
 /// Those of ioctl(2): not a TCP socket, or one that listens.
 pub fn unsent_bytes(socket: &impl AsFd) -> io::Result<usize> {
+    let descriptor = socket.as_fd().as_raw_fd();
     let mut bytes: libc::c_int = 0;
     // SAFETY: the descriptor is open as long as `socket` is borrowed, and SIOCOUTQ (the same number
     // as TIOCOUTQ) writes one int through a pointer that is valid for that.
-    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    let result = unsafe { libc::ioctl(descriptor, libc::TIOCOUTQ, &raw mut bytes) };
     if result == -1 {
         return Err(io::Error::last_os_error());
     }

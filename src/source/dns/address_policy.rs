@@ -114,7 +114,7 @@ fn stands_for(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let segments = ip.segments();
     let (high, low) = match segments {
         // v4-compatible, RFC 4291 section 2.5.5.1; v4-translated, RFC 2765 section 2.1.
-        [0, 0, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => (high, low),
+        [0, 0, 0, 0, 0 | 0xffff, 0, high, low] => (high, low),
         // NAT64, RFC 6052 section 2.1.
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => (high, low),
         // 6to4, RFC 3056 section 2.
