@@ -4,13 +4,13 @@
 //! reference (`config/README.md`) are generated from it. [`super::resolve`] turns this form into
 //! the one that the program runs on.
 
+use super::addresses::{Bind, Cidr, Endpoint, SourceRef};
 use super::containers::{AutoOr, List, Named, OrOff};
-use super::decode::{At, section};
+use super::decode::At;
+use super::hosts::{HostPort, ServiceRef, Sni, SrvName};
+use super::section::section;
 use super::units::{Bytes, Count, DAY, GIB, HOUR, KIB, MINUTE, Millis, SECOND, Seconds};
-use super::words::{
-    Bind, Cidr, Endpoint, HostPort, LogFilter, Name, RouteName, ServiceRef, Sni, SourceName,
-    SourceRef, SrvName, Subset, Zone,
-};
+use super::words::{LogFilter, Name, RouteName, SourceName, Subset, Zone};
 use super::{AddressKind, AlpnPolicy, LogFormat};
 
 section! {
