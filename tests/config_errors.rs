@@ -882,6 +882,20 @@ fn routes() {
             ),
         ],
     );
+    let many = vec!["v"; 65].join(", ");
+    let many = format!("{{ service: \"b:80\", subsets: [{many}], alpn: any, upstream: svca }}");
+    check_made(
+        with_route,
+        &[(
+            &many,
+            (
+                10,
+                "listeners[0].routes[1].subsets",
+                "the list has 65 items",
+                "up to 64 items",
+            ),
+        )],
+    );
     let label = "a".repeat(60);
     let long =
         format!("{{ service: \"{label}.{label}.{label}.{label}:80\", alpn: any, upstream: svca }}");

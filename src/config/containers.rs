@@ -101,17 +101,18 @@ impl<T: Decode, const MIN: usize, const MAX: usize> Decode for List<T, MIN, MAX>
             );
             return None;
         };
-        if !(MIN..=MAX).contains(&nodes.len()) {
-            let count = nodes.len();
-            let bounds = Self::length_words();
+        let count = nodes.len();
+        if count < MIN || count > MAX {
             let complaint = Complaint::new(match count {
                 0 => "the list is empty".to_owned(),
                 _ => format!("the list has {count} items"),
             });
-            problems.note(
-                &given.place,
-                complaint.remedy(format!("give it {bounds} items")),
-            );
+            let remedy = format!("give it {} items", Self::length_words());
+            problems.note(&given.place, complaint.remedy(remedy));
+        }
+        // What follows may take time that grows with the square of the length.
+        if count > MAX {
+            return None;
         }
         let decoded = nodes.iter().enumerate().map(|(index, node)| {
             let given = Given::new(node, &given.place.item(index));
@@ -119,7 +120,7 @@ impl<T: Decode, const MIN: usize, const MAX: usize> Decode for List<T, MIN, MAX>
         });
         let items: Vec<T> = decoded.flatten().collect();
         Some(Self {
-            complete: items.len() == nodes.len(),
+            complete: items.len() == count,
             items,
         })
     }

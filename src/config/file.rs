@@ -68,9 +68,9 @@ section! {
         /// Port 0 lets the kernel choose.
         bind: At<Bind>,
         /// Sources that may connect: CIDRs or names of source groups. Without the key, any source.
-        allow_sources: Option<List<At<SourceRef>, 1, 4096>> = null,
+        allow_sources: Option<List<At<SourceRef>, 1, 1024>> = null,
         /// Sources that may not connect, even if `allow_sources` names them.
-        deny_sources: List<At<SourceRef>, 0, 4096> = [],
+        deny_sources: List<At<SourceRef>, 0, 1024> = [],
         /// Bounds on the ClientHello.
         client_hello: ClientHelloFile = {},
         /// Bounds on silence once the connection is relayed.
