@@ -1,5 +1,8 @@
+pub mod access_log;
+pub mod admin;
 pub mod config;
 pub mod drain;
+pub mod log;
 pub mod metrics;
 pub mod outcome;
 pub mod route;

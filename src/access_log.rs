@@ -1,0 +1,286 @@
+//! The access log: one line a connection, on stdout.
+//!
+//! Traffic never waits for it. A line goes into a bounded queue that one thread writes; what finds
+//! the queue full, what cannot be written and what exceeds the rate for refused connections is
+//! counted in `strait_log_lines_dropped_total{log="access"}` instead.
+//!
+//! A line is printable ASCII, in JSON or as `key=value` with JSON strings where a value needs
+//! quotes. Keys come in a fixed order and are left out when there is nothing to say; `flags` is what
+//! Envoy calls response flags, `-` for none.
+
+mod line;
+mod rate;
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, SystemTime};
+
+use prometheus::IntCounter;
+
+use crate::config::{AccessLogConfig, LogFormat};
+use crate::log::queue::{Dropped, LineQueue, QueueGuard};
+use crate::metrics::Metrics;
+use crate::outcome::Outcome;
+use line::LineWriter;
+use rate::RateLimit;
+
+/// What the label `log` of `strait_log_lines_dropped_total` says.
+const NAME: &str = "access";
+/// The buffer that a thread keeps for its next line, in bytes.
+const KEPT_BUFFER: usize = 4096;
+
+/// Writes the access log. Cloning is cheap; all clones share queue and rate.
+#[derive(Debug, Clone)]
+pub struct AccessLog(Option<Arc<Shared>>);
+
+/// Writes what is queued when dropped, for at most a second.
+#[derive(Debug)]
+#[must_use = "lines still queued are lost when the process ends before this is dropped"]
+pub struct AccessLogGuard {
+    _queue: QueueGuard,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// See [`format_code`].
+    format: AtomicU8,
+    refused: RateLimit,
+    /// Of its own, so that a flood of refused clients does not hide an endpoint that is down.
+    unreached: RateLimit,
+    rate_limited: IntCounter,
+    queue: LineQueue,
+}
+
+/// What is told of one connection that ended.
+#[derive(Debug, Clone)]
+pub struct Entry<'a> {
+    /// When it ended.
+    pub ended: SystemTime,
+    /// Its number, unique in the life of the process.
+    pub connection: u64,
+    /// The listener's name.
+    pub listener: &'a str,
+    /// Who connected.
+    pub source: SocketAddr,
+    /// The name of the source group.
+    pub source_group: &'a str,
+    /// What the client named, valid or not: escaped, and cut after 512 bytes.
+    pub server_name: Option<&'a str>,
+    /// What the client offered, valid or not: escaped, and cut after 512 bytes.
+    pub alpn: Option<&'a str>,
+    /// The route that took it.
+    pub route: Option<&'a str>,
+    /// The upstream of that route.
+    pub upstream: Option<&'a str>,
+    /// The endpoint that it went to, or that was tried last.
+    pub endpoint: Option<SocketAddr>,
+    /// Endpoints tried.
+    pub attempts: u32,
+    /// Why it ended.
+    pub outcome: Outcome,
+    /// More on why, for a person.
+    pub detail: Option<&'a str>,
+    /// Who ended it: `downstream`, `upstream` or `gateway`.
+    pub ended_by: Option<&'static str>,
+    /// Bytes that went from downstream to upstream.
+    pub to_upstream: u64,
+    /// Bytes that went from upstream to downstream.
+    pub to_downstream: u64,
+    /// From accept to the end of the hello.
+    pub hello: Option<Duration>,
+    /// From the first connect attempt to the connection, or to giving up.
+    pub connect: Option<Duration>,
+    /// From accept to close.
+    pub duration: Duration,
+}
+
+/// Which rate a connection's line is subject to.
+enum Rate {
+    Unlimited,
+    /// Refused for what it was or what it asked for.
+    Refused,
+    /// Routed, but no endpoint was reached.
+    Unreached,
+}
+
+/// Exhaustive, so that a new outcome has to take a side.
+fn rate_of(outcome: Outcome) -> Rate {
+    match outcome {
+        Outcome::SourceDenied
+        | Outcome::Probe
+        | Outcome::Overloaded
+        | Outcome::HelloTimeout
+        | Outcome::ClientGoneBeforeHello
+        | Outcome::NotTls
+        | Outcome::HelloMalformed
+        | Outcome::HelloTooLarge
+        | Outcome::NoSni
+        | Outcome::BadServerName
+        | Outcome::NoRoute
+        | Outcome::AlpnRefused
+        | Outcome::ProxyHeaderInvalid => Rate::Refused,
+        Outcome::NoEndpoint
+        | Outcome::ConnectRefused
+        | Outcome::ConnectTimeout
+        | Outcome::ConnectUnreachable
+        | Outcome::NoLocalPort => Rate::Unreached,
+        Outcome::Ok
+        | Outcome::DownstreamReset
+        | Outcome::UpstreamReset
+        | Outcome::DownstreamTimeout
+        | Outcome::UpstreamTimeout
+        | Outcome::UpstreamClosedBeforeReply
+        | Outcome::IdleTimeout
+        | Outcome::HalfClosedTimeout
+        | Outcome::Drained
+        | Outcome::InternalError => Rate::Unlimited,
+    }
+}
+
+impl AccessLog {
+    /// The access log on stdout, and the guard to keep until the process ends.
+    pub fn start(config: &AccessLogConfig, metrics: &Metrics) -> (Self, AccessLogGuard) {
+        // A descriptor of its own: std's stdout flushes line by line, and its lock would be held
+        // by a thread stuck in a write for anyone who prints.
+        match io::stdout().as_fd().try_clone_to_owned() {
+            Ok(stdout) => Self::to_writer(config, metrics, File::from(stdout)),
+            Err(_) => Self::to_writer(config, metrics, io::stdout()),
+        }
+    }
+
+    /// The access log on `writer`, which may block or fail as it likes.
+    pub fn to_writer(
+        config: &AccessLogConfig,
+        metrics: &Metrics,
+        writer: impl Write + Send + 'static,
+    ) -> (Self, AccessLogGuard) {
+        let dropped = Dropped::of(metrics, NAME);
+        let (queue, guard) = LineQueue::start("access-log", config.queue, dropped, writer);
+        let shared = Shared {
+            format: AtomicU8::new(format_code(config.format)),
+            refused: RateLimit::new(config.refused_per_second),
+            unreached: RateLimit::new(config.refused_per_second),
+            rate_limited: metrics.log_lines_dropped(NAME, "rate_limit"),
+            queue,
+        };
+        (
+            Self(Some(Arc::new(shared))),
+            AccessLogGuard { _queue: guard },
+        )
+    }
+
+    /// No access log, whatever a later config says.
+    pub fn off() -> Self {
+        Self(None)
+    }
+
+    /// Takes over format and rate. The queue keeps the size it was started with.
+    pub fn reconfigure(&self, config: &AccessLogConfig) {
+        if let Some(shared) = &self.0 {
+            shared
+                .format
+                .store(format_code(config.format), Ordering::Relaxed);
+            shared.refused.set(config.refused_per_second);
+            shared.unreached.set(config.refused_per_second);
+        }
+    }
+
+    /// Queues the line of a connection, unless it was a probe or the rate for its kind is used up.
+    /// Never waits.
+    pub fn write(&self, entry: &Entry<'_>) {
+        let Some(shared) = &self.0 else { return };
+        let Some(format) = format_of(shared.format.load(Ordering::Relaxed)) else {
+            return;
+        };
+        if entry.outcome == Outcome::Probe {
+            return;
+        }
+        let admitted = match rate_of(entry.outcome) {
+            Rate::Unlimited => true,
+            Rate::Refused => shared.refused.admits(rate::now()),
+            Rate::Unreached => shared.unreached.admits(rate::now()),
+        };
+        if !admitted {
+            shared.rate_limited.inc();
+            return;
+        }
+        thread_local! {
+            static LINE: RefCell<String> = RefCell::default();
+        }
+        // A record can be written while its thread ends, when thread locals are gone.
+        let mut line = LINE.try_with(RefCell::take).unwrap_or_default();
+        entry.format(format, &mut line);
+        shared.queue.push(line.as_bytes());
+        line.clear();
+        line.shrink_to(KEPT_BUFFER);
+        let _ = LINE.try_with(|kept| kept.replace(line));
+    }
+}
+
+impl Entry<'_> {
+    fn format(&self, format: LogFormat, line: &mut String) {
+        let mut line = LineWriter::start(line, format);
+        // humantime panics on times before the epoch, and a clock can be set there.
+        let ended = self.ended.max(SystemTime::UNIX_EPOCH);
+        line.plain("time", humantime::format_rfc3339_millis(ended));
+        line.number("connection", self.connection);
+        line.text("listener", self.listener);
+        line.plain("source", self.source);
+        line.text("source_group", self.source_group);
+        for (key, value) in [
+            ("server_name", self.server_name),
+            ("alpn", self.alpn),
+            ("route", self.route),
+            ("upstream", self.upstream),
+        ] {
+            if let Some(value) = value {
+                line.text(key, value);
+            }
+        }
+        if let Some(endpoint) = self.endpoint {
+            line.plain("endpoint", endpoint);
+        }
+        line.number("attempts", self.attempts);
+        line.plain("outcome", self.outcome.label());
+        line.plain("flags", self.outcome.envoy_flag());
+        for (key, value) in [("detail", self.detail), ("ended_by", self.ended_by)] {
+            if let Some(value) = value {
+                line.text(key, value);
+            }
+        }
+        line.number("to_upstream_bytes", self.to_upstream);
+        line.number("to_downstream_bytes", self.to_downstream);
+        for (key, value) in [
+            ("hello_ms", self.hello),
+            ("connect_ms", self.connect),
+            ("duration_ms", Some(self.duration)),
+        ] {
+            if let Some(value) = value {
+                line.milliseconds(key, value);
+            }
+        }
+        line.end();
+    }
+}
+
+/// An atomic holds no `Option<LogFormat>`.
+fn format_code(format: Option<LogFormat>) -> u8 {
+    match format {
+        None => 0,
+        Some(LogFormat::Json) => 1,
+        Some(LogFormat::Text) => 2,
+    }
+}
+
+fn format_of(code: u8) -> Option<LogFormat> {
+    match code {
+        1 => Some(LogFormat::Json),
+        2 => Some(LogFormat::Text),
+        _ => None,
+    }
+}
