@@ -109,7 +109,7 @@ fn build<W: Write + Send + 'static>(
     // Errors of its own would go to stderr by `eprintln!`, which panics when stderr is closed.
     let layer = tracing_subscriber::fmt::layer()
         .log_internal_errors(false)
-        .with_writer(OneLine(queue));
+        .with_writer(OneLine { queue, ansi });
     let layer = match config.format {
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
         LogFormat::Text => layer.with_ansi(ansi).boxed(),
@@ -157,9 +157,14 @@ impl fmt::Debug for LogControl {
     }
 }
 
-/// Queues each event, which arrives in one piece, as one line.
+/// Queues each event, which arrives in one piece, as one line without control characters: `tracing`
+/// writes a `Display` value as it is, line breaks and commands for a terminal included.
 #[derive(Debug, Clone)]
-struct OneLine(LineQueue);
+struct OneLine {
+    queue: LineQueue,
+    /// Escape characters are the colours of a terminal, and stay.
+    ansi: bool,
+}
 
 impl<'a> MakeWriter<'a> for OneLine {
     type Writer = Self;
@@ -172,18 +177,16 @@ impl<'a> MakeWriter<'a> for OneLine {
 impl Write for OneLine {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = event.strip_suffix(b"\n").unwrap_or(event);
-        // Only the text format can hold a line break here: one that came in a `Display` value,
-        // which tracing writes as it is.
-        let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
-        let mut line = Vec::with_capacity(event.len() + 1);
-        for (position, part) in text.split(is_break).enumerate() {
-            if position > 0 {
-                line.extend_from_slice(b"\\n");
+        let mut line = String::with_capacity(event.len() + 1);
+        for c in String::from_utf8_lossy(text).chars() {
+            if c.is_control() && !(self.ansi && c == '\x1b') {
+                line.extend(c.escape_default());
+            } else {
+                line.push(c);
             }
-            line.extend_from_slice(part);
         }
-        line.push(b'\n');
-        self.0.push(&line);
+        line.push('\n');
+        self.queue.push(line.as_bytes());
         Ok(event.len())
     }
 

@@ -10,11 +10,10 @@
 //!
 //! curl and other tools send no `Origin` and are not affected.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -33,12 +32,21 @@ impl Hosts {
         Self { machine }
     }
 
-    fn contains(&self, host: &str) -> bool {
-        let is_v6 = |host: &str| host.parse::<Ipv6Addr>().is_ok();
-        let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-        bracketed.is_some_and(is_v6)
-            || host.parse::<IpAddr>().is_ok()
-            || host.eq_ignore_ascii_case("localhost")
+    /// Whether the value of a `Host` header is one of them, with a port or without.
+    fn contains(&self, value: &str) -> bool {
+        if value.parse::<SocketAddr>().is_ok() {
+            return true;
+        }
+        if let Some(address) = value.strip_prefix('[') {
+            let address = address.strip_suffix(']').map(str::parse::<Ipv6Addr>);
+            return matches!(address, Some(Ok(_)));
+        }
+        let (host, port) = value.split_once(':').unwrap_or((value, "0"));
+        port.parse::<u16>().is_ok() && (host.parse::<Ipv4Addr>().is_ok() || self.names(host))
+    }
+
+    fn names(&self, host: &str) -> bool {
+        host.eq_ignore_ascii_case("localhost")
             || self
                 .machine
                 .as_deref()
@@ -49,10 +57,7 @@ impl Hosts {
     fn refuse(&self, method: &Method, headers: &HeaderMap) -> Option<&'static str> {
         let mut hosts = headers.get_all(header::HOST).iter();
         let host = hosts.next();
-        let known = |value: &HeaderValue| {
-            let authority = Authority::try_from(value.as_bytes());
-            authority.is_ok_and(|authority| self.contains(authority.host()))
-        };
+        let known = |value: &HeaderValue| value.to_str().is_ok_and(|host| self.contains(host));
         if hosts.next().is_some() || host.is_some_and(|host| !known(host)) {
             return Some("Host must be an IP address, localhost or this machine's host name\n");
         }
@@ -121,6 +126,10 @@ mod tests {
             "127.0.0.1.evil.example:15000",
             "127.0.0.1@evil.example",
             "evil.example@127.0.0.1:x",
+            "127.0.0.1:x@evil.example",
+            "127.0.0.1:",
+            "localhost:65536",
+            "::1",
             "",
             "a b",
             "[::1",
