@@ -34,7 +34,6 @@ pub(super) fn parse(message: &[u8], wire_len: usize) -> Result<ClientHello<'_>, 
     };
     let extensions = Extensions::parse(block)?;
     let host_name = extensions.server_name.map(host_name).transpose()?;
-    let alpn = extensions.alpn.map(protocol_names).transpose()?;
 
     let raw = host_name.ok_or(HelloError::NoSni)?;
     let server_name =
@@ -42,7 +41,7 @@ pub(super) fn parse(message: &[u8], wire_len: usize) -> Result<ClientHello<'_>, 
     Ok(ClientHello {
         server_name,
         wire_len,
-        alpn: alpn.unwrap_or(&[]),
+        alpn: extensions.alpn.and_then(protocol_names).unwrap_or(&[]),
         legacy_version: fields.version.0,
         supported_versions: extensions.supported_versions,
     })
@@ -91,19 +90,17 @@ fn host_name(extension: &[u8]) -> Result<&[u8], MalformedReason> {
     }
 }
 
-/// The ProtocolNameList of an ALPN extension, not empty and nothing empty in it (RFC 7301 section
-/// 3.1). Strict, since a route's ALPN policy is a security boundary: strait and the endpoint must not
-/// read two different lists out of the same bytes.
-fn protocol_names(extension: &[u8]) -> Result<&[u8], MalformedReason> {
+/// The ProtocolNameList of an ALPN extension, if nothing is wrong with it (RFC 7301 section 3.1).
+///
+/// To refuse the hello for it is up to the endpoint. But a route's ALPN policy is a security
+/// boundary, and strait and the endpoint must not read two different lists out of the same bytes:
+/// a list that is wrong anywhere offers nothing, which such a route refuses.
+fn protocol_names(extension: &[u8]) -> Option<&[u8]> {
     let mut extension = Reader::new(extension);
-    let list = extension.vector_u16().filter(|_| extension.is_empty());
-    let list = list.filter(|list| !list.is_empty());
-    let list = list.ok_or(MalformedReason::Alpn)?;
-
+    let list = extension.vector_u16()?;
     let mut names = Reader::new(list);
     while !names.is_empty() {
-        let name = names.vector_u8().filter(|name| !name.is_empty());
-        name.ok_or(MalformedReason::Alpn)?;
+        names.vector_u8().filter(|name| !name.is_empty())?;
     }
-    Ok(list)
+    extension.is_empty().then_some(list)
 }

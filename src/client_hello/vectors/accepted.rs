@@ -178,6 +178,11 @@ pub(super) fn records_and_messages() -> Vec<Vector> {
     let message = HelloBuilder::tls13(HOST).message();
     let with_version = |version| record(HANDSHAKE, version, &message);
     let hello = HelloBuilder::new().server_name(HOST);
+    let alpn = |content| {
+        HelloBuilder::tls13(HOST)
+            .extension(extension::ALPN, content)
+            .wire()
+    };
     let followed_by = |next: &[u8]| [&with_version([3, 1]), next].concat();
     vec![
         routed("record_minor_0", Class::Record, with_version([3, 0])),
@@ -220,6 +225,19 @@ pub(super) fn records_and_messages() -> Vec<Vector> {
             HelloBuilder::tls13(HOST)
                 .extension(extension::UNASSIGNED, &[0xff; 7])
                 .wire(),
+        ),
+        // Not strait's to judge, but where a route demands a protocol: there they offer none.
+        routed("alpn_empty", Class::Message, alpn(&[])),
+        routed("alpn_of_no_protocol", Class::Message, alpn(&[0, 0])),
+        routed(
+            "alpn_of_an_empty_protocol",
+            Class::Message,
+            alpn(&[0, 4, 2, b'h', b'2', 0]),
+        ),
+        routed(
+            "alpn_overruns",
+            Class::Message,
+            alpn(&[0, 3, 3, b'h', b'2']),
         ),
     ]
 }

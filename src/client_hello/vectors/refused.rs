@@ -190,7 +190,6 @@ pub(super) fn extensions() -> Vec<Vector> {
     let empty = HelloBuilder::new;
     let hello = || HelloBuilder::tls13(HOST);
     let sni = |content| empty().extension(extension::SERVER_NAME, content).modern();
-    let alpn = |content| hello().extension(extension::ALPN, content);
     vec![
         refused("no_name", empty().modern(), Outcome::NoSni),
         refused("no_extension", empty(), Outcome::NoSni),
@@ -243,10 +242,6 @@ pub(super) fn extensions() -> Vec<Vector> {
         ),
         malformed("name_longer_than_its_list", sni(&[0, 4, 0, 0, 2, b'a'])),
         malformed("byte_after_the_name", sni(&[0, 5, 0, 0, 1, b'a', b'b'])),
-        malformed("alpn_empty", alpn(&[])),
-        malformed("alpn_of_no_protocol", alpn(&[0, 0])),
-        malformed("alpn_of_an_empty_protocol", alpn(&[0, 4, 2, b'h', b'2', 0])),
-        malformed("alpn_overruns", alpn(&[0, 3, 3, b'h', b'2'])),
     ]
 }
 
