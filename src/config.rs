@@ -4,7 +4,15 @@
 //! of problems with line, key and remedy. A value of this type cannot name an upstream that does
 //! not exist, a CIDR that does not parse or a limit out of bounds.
 
-pub mod file;
+mod containers;
+mod decode;
+mod file;
+mod load;
+mod problems;
+mod resolve;
+mod tree;
+mod units;
+mod words;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +25,11 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::server_name::{NameError, ServerName};
+use crate::socket::StreamOptions;
+
+pub use load::{Loaded, MAX_FILE};
+pub use problems::{ConfigError, Problem};
+pub use resolve::Machine;
 
 /// Everything that one config file decides.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -156,6 +169,17 @@ pub struct TcpOptions {
     pub user_timeout: Duration,
 }
 
+impl From<TcpOptions> for StreamOptions {
+    fn from(options: TcpOptions) -> Self {
+        Self {
+            keepalive_time: options.keepalive_time,
+            keepalive_interval: options.keepalive_interval,
+            keepalive_probes: options.keepalive_probes,
+            user_timeout: options.user_timeout,
+        }
+    }
+}
+
 /// What a listener does with a server name.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RouteConfig {
@@ -253,6 +277,16 @@ pub enum AlpnPolicy {
     Any,
     /// At least one of these must be offered.
     OneOf(Vec<Arc<str>>),
+}
+
+impl fmt::Display for AlpnPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any ALPN, or none"),
+            Self::OneOf(_) if *self == Self::istio() => f.write_str("an Istio ALPN"),
+            Self::OneOf(protocols) => write!(f, "ALPN {}", protocols.join(", ")),
+        }
+    }
 }
 
 impl AlpnPolicy {
@@ -357,6 +391,15 @@ pub enum DnsQuery {
         /// For instance `_https._tcp.spire.example.com`.
         name: ServerName,
     },
+}
+
+impl fmt::Display for DnsQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { name, port } => write!(f, "{name}:{port}"),
+            Self::Service { name } => write!(f, "SRV {name}"),
+        }
+    }
 }
 
 /// Kinds of address that a DNS answer may not hold unless the upstream allows them by name.

@@ -1,3 +1,7 @@
-//! The `strait` program.
+//! The `strait` program: see the library, which is all of it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    strait::cli::main()
+}
