@@ -3,8 +3,9 @@
 
 use serde_json::json;
 
-use super::decode::{At, Decode, Given, Shape, Text, unexpected, unique_keys};
+use super::decode::{At, Decode, Given, Shape, Text, unexpected};
 use super::problems::{Complaint, Problems};
+use super::section::unique_keys;
 use super::tree::Value;
 
 /// `off`, or what it is when it is on.
@@ -79,10 +80,9 @@ pub(super) struct List<T, const MIN: usize, const MAX: usize> {
 impl<T: Decode, const MIN: usize, const MAX: usize> List<T, MIN, MAX> {
     fn length_words() -> String {
         match (MIN, MAX) {
-            (0, usize::MAX) => String::new(),
-            (min, usize::MAX) => format!(", at least {min}"),
-            (0, max) => format!(", at most {max}"),
-            (min, max) => format!(", {min} to {max}"),
+            (min, usize::MAX) => format!("{min} or more"),
+            (0, max) => format!("up to {max}"),
+            (min, max) => format!("{min} to {max}"),
         }
     }
 }
@@ -101,17 +101,18 @@ impl<T: Decode, const MIN: usize, const MAX: usize> Decode for List<T, MIN, MAX>
             );
             return None;
         };
-        if !(MIN..=MAX).contains(&nodes.len()) {
-            let count = nodes.len();
-            let bounds = Self::length_words();
+        let count = nodes.len();
+        if count < MIN || count > MAX {
             let complaint = Complaint::new(match count {
                 0 => "the list is empty".to_owned(),
                 _ => format!("the list has {count} items"),
             });
-            problems.note(
-                &given.place,
-                complaint.remedy(format!("allowed here{bounds}")),
-            );
+            let remedy = format!("give it {} items", Self::length_words());
+            problems.note(&given.place, complaint.remedy(remedy));
+        }
+        // What follows may take time that grows with the square of the length.
+        if count > MAX {
+            return None;
         }
         let decoded = nodes.iter().enumerate().map(|(index, node)| {
             let given = Given::new(node, &given.place.item(index));
@@ -119,7 +120,7 @@ impl<T: Decode, const MIN: usize, const MAX: usize> Decode for List<T, MIN, MAX>
         });
         let items: Vec<T> = decoded.flatten().collect();
         Some(Self {
-            complete: items.len() == nodes.len(),
+            complete: items.len() == count,
             items,
         })
     }
@@ -131,7 +132,7 @@ impl<T: Decode, const MIN: usize, const MAX: usize> Decode for List<T, MIN, MAX>
             schema["maxItems"] = json!(MAX);
         }
         Shape {
-            words: format!("list of: {}{}", inner.words, Self::length_words()),
+            words: format!("list of {}, each: {}", Self::length_words(), inner.words),
             schema,
             section: inner.section.map(|(_, info)| ("[]", info)),
         }
@@ -173,7 +174,11 @@ impl<K: Text, T: Decode> Decode for Named<K, T> {
     fn shape() -> Shape {
         let inner = T::shape();
         Shape {
-            words: format!("any number of NAME: {}; NAME is {}", inner.words, K::WORDS),
+            words: format!(
+                "any number of `NAME: {}`; NAME is {}",
+                inner.words,
+                K::WORDS
+            ),
             schema: json!({
                 "type": "object",
                 "propertyNames": { "pattern": K::PATTERN },

@@ -4,13 +4,13 @@
 //! reference (`config/README.md`) are generated from it. [`super::resolve`] turns this form into
 //! the one that the program runs on.
 
+use super::addresses::{Bind, Cidr, Endpoint, SourceRef};
 use super::containers::{AutoOr, List, Named, OrOff};
-use super::decode::{At, section};
+use super::decode::At;
+use super::hosts::{HostPort, ServiceRef, Sni, SrvName};
+use super::section::section;
 use super::units::{Bytes, Count, DAY, GIB, HOUR, KIB, MINUTE, Millis, SECOND, Seconds};
-use super::words::{
-    Bind, Cidr, Endpoint, HostPort, LogFilter, Name, RouteName, ServiceRef, Sni, SourceName,
-    SourceRef, SrvName, Subset, Zone,
-};
+use super::words::{LogFilter, Name, RouteName, SourceName, Subset, Zone};
 use super::{AddressKind, AlpnPolicy, LogFormat};
 
 section! {
@@ -68,9 +68,9 @@ section! {
         /// Port 0 lets the kernel choose.
         bind: At<Bind>,
         /// Sources that may connect: CIDRs or names of source groups. Without the key, any source.
-        allow_sources: Option<List<At<SourceRef>, 1, 4096>> = null,
+        allow_sources: Option<List<At<SourceRef>, 1, 1024>> = null,
         /// Sources that may not connect, even if `allow_sources` names them.
-        deny_sources: List<At<SourceRef>, 0, 4096> = [],
+        deny_sources: List<At<SourceRef>, 0, 1024> = [],
         /// Bounds on the ClientHello.
         client_hello: ClientHelloFile = {},
         /// Bounds on silence once the connection is relayed.

@@ -8,12 +8,13 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use super::addresses::{Bind, Cidr, collision_key};
 use super::containers::{AutoOr, List, OrOff};
 use super::decode::{At, Text as _};
 use super::file::{AccessLogFile, DrainFile, LimitsFile, LogFile, ResolverFile};
 use super::file::{ConfigFile, SourceFile};
 use super::problems::{Complaint, Place, Problems};
-use super::words::{Bind, Zone, collision_key};
+use super::words::Zone;
 use super::{
     AccessLogConfig, Config, DrainConfig, Limits, LogConfig, ResolverConfig, SourceGroup,
     SourceGroups,
@@ -190,7 +191,7 @@ fn warn_shadowed(sources: &[SourceFile], warnings: &mut Problems) {
                 .iter()
                 .flat_map(|earlier| &earlier.cidrs.items)
         };
-        let held = |cidr: &super::words::Cidr| earlier().any(|net| net.0.contains(&cidr.0));
+        let held = |cidr: &Cidr| earlier().any(|net| net.0.contains(&cidr.0));
         if source.cidrs.items.iter().all(held) {
             let complaint = Complaint::new(
                 "no address belongs to this group: earlier groups hold \

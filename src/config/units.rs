@@ -198,8 +198,9 @@ impl<const MIN: u32, const MAX: u32> Scalar for Count<MIN, MAX> {
             Value::Text(text) if text.parse::<u32>().is_ok() => {
                 return Err(unexpected("a number", value).remedy("write it without quotes"));
             }
-            // Beyond 64 bits: the bounds are what the operator needs to know.
-            Value::Float(number) if number.fract() == 0.0 => i64::MAX,
+            // Helm writes large whole numbers as 1e+06. The cast saturates, which is out of bounds.
+            #[expect(clippy::cast_possible_truncation, reason = "whole, and saturating")]
+            Value::Float(number) if number.fract() == 0.0 => *number as i64,
             _ => return Err(unexpected("a whole number", value)),
         };
         match u32::try_from(number) {
@@ -290,6 +291,7 @@ mod tests {
     fn counts_are_whole_and_bounded() {
         type Attempts = Count<1, 10>;
         assert_eq!(complaint::<Attempts>(10), "accepted");
+        assert_eq!(complaint::<Attempts>(Value::Float(1e1)), "accepted");
         for (wrong, says) in [
             (Value::from(0), "give it 1 to 10"),
             (Value::from(-1), "give it 1 to 10"),

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::super::decode::At;
-use super::super::file::{ListenerFile, RouteFile};
-use super::super::problems::{Complaint, Place, Problems};
-use super::super::words::{SourceRef, unreserved};
-use super::super::{
+use super::{Findings, note_taken, upstreams};
+use crate::config::addresses::SourceRef;
+use crate::config::decode::At;
+use crate::config::file::{ListenerFile, RouteFile};
+use crate::config::problems::{Complaint, Place, Problems};
+use crate::config::words::unreserved;
+use crate::config::{
     HelloLimits, ListenerConfig, RelayTimeouts, RouteConfig, RouteMatch, SniPattern, SourceGroups,
     SourcePolicy,
 };
-use super::{Findings, note_taken, upstreams};
 
 /// What listeners may refer to.
 pub(super) struct Known<'a> {

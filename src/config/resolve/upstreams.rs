@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::super::containers::{List, Named};
-use super::super::decode::At;
-use super::super::file::{ConnectFile, DnsFile, EjectionFile, EndpointFile, TcpFile, UpstreamFile};
-use super::super::problems::{Complaint, Place, Problems};
-use super::super::words::Name;
-use super::super::{
+use super::{Binds, Findings};
+use crate::config::containers::{List, Named};
+use crate::config::decode::At;
+use crate::config::file::{
+    ConnectFile, DnsFile, EjectionFile, EndpointFile, TcpFile, UpstreamFile,
+};
+use crate::config::problems::{Complaint, Place, Problems};
+use crate::config::words::Name;
+use crate::config::{
     ConnectPolicy, DnsConfig, DnsQuery, EjectionPolicy, EndpointSpec, ListenerConfig, TcpOptions,
     UpstreamConfig, UpstreamSource,
 };
-use super::{Binds, Findings};
 
 pub(super) struct Upstreams {
     /// Every name that the file gives, also of upstreams that were refused.
