@@ -56,7 +56,6 @@
 #![warn(
     clippy::expect_used,
     clippy::panic,
-    clippy::string_slice,
     clippy::unreachable,
     clippy::unwrap_used,
     reason = "nothing that a peer or a file says may end a worker"

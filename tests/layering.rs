@@ -11,7 +11,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// The modules of the library from the bottom up. One may import from the groups above it in this
 /// list, never from its own group nor from one below.
 const LAYERS: &[&[&str]] = &[
-    &["drain", "outcome", "server_name", "socket"],
+    &["drain", "line_writer", "outcome", "server_name", "socket"],
     &["metrics"],
     &["client_hello", "config"],
     &["access_log", "log"],
@@ -27,7 +27,7 @@ const LAYERS: &[&[&str]] = &[
 const UNSAFE_FILE: &str = "socket/sys.rs";
 
 /// Lines of code, comments, blank lines and tests not counted.
-const MAX_LINES: usize = 400;
+const MAX_LINES: usize = 450;
 
 /// Files that may be larger, and why.
 const LARGER: &[(&str, usize)] = &[
