@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::server_name::{NameError, ServerName};
+use crate::socket::StreamOptions;
 
 /// Everything that one config file decides.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -156,6 +157,17 @@ pub struct TcpOptions {
     pub user_timeout: Duration,
 }
 
+impl From<TcpOptions> for StreamOptions {
+    fn from(options: TcpOptions) -> Self {
+        Self {
+            keepalive_time: options.keepalive_time,
+            keepalive_interval: options.keepalive_interval,
+            keepalive_probes: options.keepalive_probes,
+            user_timeout: options.user_timeout,
+        }
+    }
+}
+
 /// What a listener does with a server name.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RouteConfig {
@@ -253,6 +265,16 @@ pub enum AlpnPolicy {
     Any,
     /// At least one of these must be offered.
     OneOf(Vec<Arc<str>>),
+}
+
+impl fmt::Display for AlpnPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any ALPN, or none"),
+            Self::OneOf(_) if *self == Self::istio() => f.write_str("an Istio ALPN"),
+            Self::OneOf(protocols) => write!(f, "ALPN {}", protocols.join(", ")),
+        }
+    }
 }
 
 impl AlpnPolicy {

@@ -1,8 +1,12 @@
+pub mod access_log;
 pub mod cli;
+pub mod client_hello;
 pub mod config;
 pub mod drain;
 pub mod metrics;
 pub mod outcome;
+pub mod proxy;
 pub mod route;
 pub mod server_name;
+pub mod socket;
 pub mod upstream;
