@@ -4,7 +4,15 @@
 //! of problems with line, key and remedy. A value of this type cannot name an upstream that does
 //! not exist, a CIDR that does not parse or a limit out of bounds.
 
-pub mod file;
+mod containers;
+mod decode;
+mod file;
+mod load;
+mod problems;
+mod resolve;
+mod tree;
+mod units;
+mod words;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +26,10 @@ use serde::Serialize;
 
 use crate::server_name::{NameError, ServerName};
 use crate::socket::StreamOptions;
+
+pub use load::{Loaded, MAX_FILE};
+pub use problems::{ConfigError, Problem};
+pub use resolve::Machine;
 
 /// Everything that one config file decides.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -11,4 +11,5 @@ pub mod proxy;
 pub mod route;
 pub mod server_name;
 pub mod socket;
+pub mod source;
 pub mod upstream;
