@@ -160,7 +160,9 @@ async fn read_reply(stream: &mut TlsStream<Counted>) -> io::Result<String> {
 
 fn is_whole(reply: &str) -> bool {
     let length = |head: &str| {
-        let line = head.lines().find(|line| line.starts_with("content-length:"));
+        let line = head
+            .lines()
+            .find(|line| line.starts_with("content-length:"));
         line.and_then(|line| line.split_once(' ')?.1.parse().ok())
     };
     reply

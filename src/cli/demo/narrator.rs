@@ -79,6 +79,11 @@ impl<'a> Narrator<'a> {
         Ok(())
     }
 
+    /// Shows what has been said so far.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
     /// Ends the story: whether all went as told, and if not, what differed.
     pub fn verdict(&mut self) -> io::Result<bool> {
         if self.broken.is_empty() {

@@ -162,7 +162,9 @@ impl Service {
 
     fn reply(&self, verdict: &Verdict) -> String {
         let (status, body) = match verdict {
-            Verdict::Allowed(caller) => ("200 OK", format!("hello {caller}, this is {}", self.name)),
+            Verdict::Allowed(caller) => {
+                ("200 OK", format!("hello {caller}, this is {}", self.name))
+            }
             // What Envoy answers for Istio's AuthorizationPolicy.
             Verdict::Forbidden(_) | Verdict::Unverified(_) => {
                 ("403 Forbidden", "RBAC: access denied".to_owned())

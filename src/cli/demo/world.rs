@@ -107,7 +107,15 @@ impl World {
     /// No key could be made.
     pub fn caller_tls(&self, caller: Caller, alpn: &[&str]) -> io::Result<Arc<ClientConfig>> {
         let svid = self.svid(caller).map_err(io::Error::other)?;
-        let tls = TlsEnd::new(&svid, alpn).client(&self.beta.bundle(), &self.svcb.id);
+        self.client_of(TlsEnd::new(&svid, alpn))
+    }
+
+    /// How `end` does TLS as a caller.
+    ///
+    /// # Errors
+    /// Its SVID cannot be used.
+    pub fn client_of(&self, end: TlsEnd<'_>) -> io::Result<Arc<ClientConfig>> {
+        let tls = end.client(&self.beta.bundle(), &self.svcb.id);
         Ok(Arc::new(tls.map_err(io::Error::other)?))
     }
 
