@@ -393,6 +393,15 @@ pub enum DnsQuery {
     },
 }
 
+impl fmt::Display for DnsQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { name, port } => write!(f, "{name}:{port}"),
+            Self::Service { name } => write!(f, "SRV {name}"),
+        }
+    }
+}
+
 /// Kinds of address that a DNS answer may not hold unless the upstream allows them by name.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema,

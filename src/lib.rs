@@ -1,4 +1,6 @@
 pub mod access_log;
+pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod client_hello;
 pub mod config;

@@ -16,7 +16,8 @@ mod refusals;
 mod story;
 mod world;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
 
 use narrator::Narrator;
 use world::World;
@@ -28,6 +29,18 @@ pub struct DemoOptions {
     pub keep: bool,
     /// The output is a terminal.
     pub colour: bool,
+}
+
+/// The command: the story on standard output, and whether it went as told as exit code.
+pub(super) fn main(keep: bool) -> ExitCode {
+    let colour = io::stdout().is_terminal();
+    let as_told = super::runtime()
+        .and_then(|runtime| runtime.block_on(run(DemoOptions { keep, colour }, &mut io::stdout())));
+    match as_told {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(super::ANSWER_IS_NO),
+        Err(error) => super::failed(&error),
+    }
 }
 
 /// Runs the demo and tells it to `out`. Returns whether all went as told.
@@ -46,7 +59,7 @@ pub async fn run(options: DemoOptions, out: &mut dyn Write) -> io::Result<bool> 
     if options.keep {
         keep::until_interrupted(&mut narrator, &mut world).await?;
     }
-    world.stop().await;
+    world.stop().await?;
     Ok(as_told)
 }
 

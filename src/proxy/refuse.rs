@@ -52,7 +52,7 @@ impl Refusal {
     /// A hello that is none, or that breaks a rule.
     pub fn bad_hello(error: &HelloError) -> Self {
         let text = match error.hint() {
-            Some(hint) => format!("{error}: {hint}"),
+            Some(hint) => format!("{error} ({hint})"),
             None => error.to_string(),
         };
         Self {

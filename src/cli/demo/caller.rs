@@ -96,6 +96,7 @@ pub async fn call(
 ) -> io::Result<Call> {
     let name = ServerName::try_from(server_name.to_owned()).map_err(io::Error::other)?;
     let stream = timeout(DEADLINE, TcpStream::connect(gateway)).await??;
+    stream.set_nodelay(true)?;
     let source = stream.local_addr()?;
     let stream = Counted::new(stream);
     let bytes = stream.bytes();

@@ -8,6 +8,25 @@ const GREEN: &str = "\x1b[32m";
 const RED: &str = "\x1b[31m";
 const PLAIN: &str = "\x1b[0m";
 
+/// Columns that a value may take, so that a line stays within 100.
+const VALUE_WIDTH: usize = 100 - 34;
+
+/// `text` in lines of whole words.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.len() + 1 + word.len() <= VALUE_WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// Writes the narrative. Every [`Narrator::expect`] is a promise that is checked.
 pub struct Narrator<'a> {
     out: &'a mut dyn Write,
@@ -56,7 +75,13 @@ impl<'a> Narrator<'a> {
 
     /// One thing that was observed.
     pub fn fact(&mut self, name: &str, value: impl Display) -> io::Result<()> {
-        writeln!(self.out, "         {name:<24} {value}")
+        let value = value.to_string();
+        let mut name = name;
+        for line in wrapped(&value) {
+            writeln!(self.out, "         {name:<24} {line}")?;
+            name = "";
+        }
+        Ok(())
     }
 
     /// One thing that was promised and observed. The promise is kept when both read the same.

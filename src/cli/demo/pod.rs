@@ -126,6 +126,8 @@ async fn accept(listener: TcpListener, service: Arc<Service>) {
 }
 
 async fn serve(service: Arc<Service>, stream: TcpStream, from: SocketAddr) {
+    // Failing costs time at the most.
+    let _ = stream.set_nodelay(true);
     let acceptor = TlsAcceptor::from(service.tls.load_full());
     match acceptor.accept(stream).into_fallible().await {
         Ok(mut stream) => {

@@ -7,7 +7,7 @@ use super::caller::{Call, call, call_without_tls};
 use super::narrator::Narrator;
 use super::pod::Verdict;
 use super::spiffe::tls::ISTIO_HTTP;
-use super::world::{Caller, NOT_EXPORTED, OUTBOUND, SERVICE, World};
+use super::world::{Caller, NOT_EXPORTED, OUTBOUND, SERVICE, WRONG_PORT, World};
 
 /// All of them, one after another.
 pub async fn tell(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
@@ -45,13 +45,22 @@ async fn recorded(
 }
 
 async fn unknown_name(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
-    narrator.heading("Refused: a service that cluster B does not export")?;
     let tls = world.caller_tls(Caller::Alpha, ISTIO_HTTP)?;
-    let call = call(&tls, world.address, NOT_EXPORTED).await?;
-    let source = call.source;
-    narrator.fact("svca asked for", NOT_EXPORTED)?;
-    narrator.expect("svca was told", "TLS alert UnrecognisedName", told(call))?;
-    recorded(narrator, world, source, "no_route").await
+    for (why, name) in [
+        ("a service that cluster B does not export", NOT_EXPORTED),
+        (
+            "the right service, but a port that is not exported",
+            WRONG_PORT,
+        ),
+    ] {
+        narrator.heading(format_args!("Refused: {why}"))?;
+        let call = call(&tls, world.address, name).await?;
+        let source = call.source;
+        narrator.fact("svca asked for", name)?;
+        narrator.expect("svca was told", "TLS alert UnrecognisedName", told(call))?;
+        recorded(narrator, world, source, "no_route").await?;
+    }
+    Ok(())
 }
 
 async fn wrong_alpn(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
@@ -127,8 +136,7 @@ async fn namesake_without_federation(
         Verdict::Allowed(id) | Verdict::Forbidden(id) => format!("verified {id}"),
         Verdict::Unverified(why) => why,
     };
-    let promised =
-        "no trust bundle for gamma.com, so spiffe://gamma.com/ns/apps/sa/svca proves nothing";
+    let promised = "spiffe://gamma.com/ns/apps/sa/svca: no trust bundle for gamma.com";
     narrator.expect("the pod said", promised, verdict)?;
     narrator.expect(
         "the caller was told",

@@ -17,8 +17,8 @@ const CALLS_AT_ONCE: usize = 6;
 /// Who is who, where everything listens, and the gateway's config.
 pub fn introduce(narrator: &mut Narrator<'_>, world: &World) -> io::Result<()> {
     narrator.say(
-        "strait demo: a call between two clusters whose trust domains are federated. Everything runs in \n\
-         this process on loopback: no cluster, no network, no file.",
+        "strait demo: a call between two clusters whose trust domains are federated. Everything runs\n\
+         in this process on loopback: no cluster, no network, no file.",
     )?;
     let gateway = world.address.to_string();
     let pods: Vec<String> = world
@@ -30,13 +30,13 @@ pub fn introduce(narrator: &mut Narrator<'_>, world: &World) -> io::Result<()> {
     narrator.say(format_args!(
         "
    cluster A: alpha.com             cluster B: beta.com
-  +------------------------+       +--------------------------------------------------------+
-  |                        |       |  strait                       +->  {first:<23} |
-  |  svca in ns apps  -----|--(3)--|->  {gateway:<16}  -----(4)--|                            |
-  |                        |       |                               +->  {second:<23} |
-  +------------------------+       +--------------------------------------------------------+
-     <=================== (2)  one mTLS session, end to end  (5) ==================>
-     strait reads the name in the first message, picks a pod, and has no key to read any more."
+  +------------------------+       +----------------------------------------------------------+
+  |                        |       |  strait                     +-->  {first:<22} |
+  |  svca in ns apps  -----|--(3)--|->  {gateway:<15} ----(4)----+                            |
+  |                        |       |                             +-->  {second:<22} |
+  +------------------------+       +----------------------------------------------------------+
+     <=======(2)=============== one mTLS session, end to end ================(5)=======>
+     strait reads the name in its first message and picks a pod; it has no key to read the rest."
     ))?;
     let (svca, svcb) = (&world.svca.id, &world.svcb.id);
     narrator.heading("Who is who (SPIRE would issue these; here they are made in memory)")?;
@@ -186,7 +186,7 @@ pub async fn metrics(narrator: &mut Narrator<'_>, world: &World) -> io::Result<(
     let carried = (1 + CALLS_AT_ONCE + 2) as f64;
     for (outcome, promised) in [
         ("ok", carried),
-        ("no_route", 1.0),
+        ("no_route", 2.0),
         ("alpn_refused", 1.0),
         ("not_tls", 1.0),
     ] {

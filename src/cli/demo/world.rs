@@ -21,6 +21,8 @@ pub const SERVICE: &str = "svcb.apps.svc.cluster.local";
 pub const OUTBOUND: &str = "outbound_.80_._.svcb.apps.svc.cluster.local";
 /// A service that cluster B has, perhaps, and does not export.
 pub const NOT_EXPORTED: &str = "outbound_.80_._.billing.apps.svc.cluster.local";
+/// A port of svcb that cluster B does not export.
+pub const WRONG_PORT: &str = "outbound_.8080_._.svcb.apps.svc.cluster.local";
 
 /// A pod reports a visit before it answers; longer than this means never.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -177,9 +179,12 @@ impl World {
     }
 
     /// Stops the gateway and the pods.
-    pub async fn stop(self) {
+    ///
+    /// # Errors
+    /// One of the gateway's threads had failed.
+    pub async fn stop(self) -> io::Result<()> {
         self.gateway.stop();
-        self.gateway.finished().await;
+        self.gateway.finished().await
     }
 }
 
@@ -201,7 +206,7 @@ fn config(pods: &[Pod]) -> String {
         "\
 listeners:
   - name: east-west
-    bind: \"127.0.0.1:0\"                # in a cluster: \"[::]:15443\"
+    bind: \"127.0.0.1:0\"              # in a cluster: \"[::]:15443\"
     routes:
       - service: {SERVICE}:80
         alpn: istio

@@ -130,7 +130,7 @@ impl Source {
         }
     }
 
-    /// Replaces the endpoints if they are others, or if that is what takes back an earlier error.
+    /// Replaces the endpoints if they are others.
     fn use_endpoints(&self, endpoints: Vec<EndpointSpec>, in_full: bool) {
         let before = self.upstream.endpoints();
         let mut current: Vec<EndpointSpec> = before
@@ -140,22 +140,22 @@ impl Source {
         current.sort();
         if current == endpoints {
             tracing::debug!(upstream = %self.name, endpoints = endpoints.len(), "DNS says the same");
-            if !in_full || self.upstream.source_report().last_error.is_none() {
-                return;
+            if in_full {
+                self.upstream.source_answered();
             }
-        } else {
-            let addresses = |specs: &[EndpointSpec]| -> HashSet<SocketAddr> {
-                specs.iter().map(|spec| spec.address).collect()
-            };
-            let (old, new) = (addresses(&current), addresses(&endpoints));
-            tracing::info!(
-                upstream = %self.name,
-                endpoints = new.len(),
-                added = new.difference(&old).count(),
-                removed = old.difference(&new).count(),
-                "DNS changed the endpoints"
-            );
+            return;
         }
+        let addresses = |specs: &[EndpointSpec]| -> HashSet<SocketAddr> {
+            specs.iter().map(|spec| spec.address).collect()
+        };
+        let (old, new) = (addresses(&current), addresses(&endpoints));
+        tracing::info!(
+            upstream = %self.name,
+            endpoints = new.len(),
+            added = new.difference(&old).count(),
+            removed = old.difference(&new).count(),
+            "DNS changed the endpoints"
+        );
         self.upstream.replace_endpoints(endpoints);
     }
 

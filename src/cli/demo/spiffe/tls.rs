@@ -45,7 +45,7 @@ pub enum PeerError {
     #[error("{0} names no workload")]
     NoWorkload(SpiffeId),
     /// Nobody federated with that trust domain.
-    #[error("no trust bundle for {}, so {id} proves nothing", .id.trust_domain())]
+    #[error("{id}: no trust bundle for {}", .id.trust_domain())]
     ForeignTrustDomain {
         /// Who the certificate claims to be.
         id: SpiffeId,
