@@ -1,10 +1,29 @@
 //! The configuration that the program runs on: whole, checked and resolved.
 //!
-//! [`file`] holds what the YAML file says; [`Config::load`] turns it into this form or into a list
-//! of problems with line, key and remedy. A value of this type cannot name an upstream that does
-//! not exist, a CIDR that does not parse or a limit out of bounds.
+//! `config::file` holds what the YAML file says; [`Config::load`] turns it into this form or into a
+//! list of problems with line, key and remedy. A value of this type cannot name an upstream that
+//! does not exist, a CIDR that does not parse or a limit out of bounds.
+//!
+//! ```text
+//! bytes -> tree (YAML, with lines) -> decode -> file (keys, types, defaults) -> resolve -> Config
+//!                                                 `-> reference (JSON Schema, README)
+//! ```
 
-pub mod file;
+mod addresses;
+mod alpn;
+mod containers;
+mod decode;
+mod file;
+mod hosts;
+mod load;
+mod problems;
+pub mod reference;
+mod resolve;
+mod route_match;
+mod section;
+mod tree;
+mod units;
+mod words;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +35,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::server_name::{NameError, ServerName};
+use crate::server_name::ServerName;
+use crate::socket::StreamOptions;
+
+pub use load::{Loaded, MAX_FILE};
+pub use problems::{ConfigError, Problem};
+pub use resolve::Machine;
+pub use route_match::{AlpnPolicy, ISTIO_ALPNS, RouteMatch, SniPattern};
 
 /// Everything that one config file decides.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -129,6 +154,7 @@ impl SourcePolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct HelloLimits {
     /// From accept to the last byte of the hello: one absolute deadline.
+    #[serde(serialize_with = "units::serialize_duration")]
     pub timeout: Duration,
     /// Bytes of the handshake message with its 4-byte header, 512..=65536.
     pub max_size: usize,
@@ -138,8 +164,10 @@ pub struct HelloLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct RelayTimeouts {
     /// Without a byte either way.
+    #[serde(serialize_with = "units::serialize_duration")]
     pub idle: Duration,
     /// Since the last byte, once one side has closed.
+    #[serde(serialize_with = "units::serialize_duration")]
     pub half_closed: Duration,
 }
 
@@ -147,13 +175,27 @@ pub struct RelayTimeouts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct TcpOptions {
     /// Idle time before the first keepalive probe, at least 1 s.
+    #[serde(serialize_with = "units::serialize_duration")]
     pub keepalive_time: Duration,
     /// Between probes, at least 1 s.
+    #[serde(serialize_with = "units::serialize_duration")]
     pub keepalive_interval: Duration,
     /// Unanswered probes until the peer counts as dead.
     pub keepalive_probes: u32,
     /// TCP_USER_TIMEOUT: how long sent data, or a shut window, may go unacknowledged.
+    #[serde(serialize_with = "units::serialize_duration")]
     pub user_timeout: Duration,
+}
+
+impl From<TcpOptions> for StreamOptions {
+    fn from(options: TcpOptions) -> Self {
+        Self {
+            keepalive_time: options.keepalive_time,
+            keepalive_interval: options.keepalive_interval,
+            keepalive_probes: options.keepalive_probes,
+            user_timeout: options.user_timeout,
+        }
+    }
 }
 
 /// What a listener does with a server name.
@@ -167,109 +209,6 @@ pub struct RouteConfig {
     pub alpn: AlpnPolicy,
     /// A key of [`Config::upstreams`].
     pub upstream: Arc<str>,
-}
-
-/// Which server names a route takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub enum RouteMatch {
-    /// A service in both of Istio's spellings.
-    Service {
-        /// The service's host name.
-        host: ServerName,
-        /// The port of the Service, never a targetPort.
-        port: u16,
-        /// Subsets whose `outbound_` names match too.
-        subsets: Vec<Arc<str>>,
-        /// Whether plain `host` matches too; a host with several ports gives it to one at most.
-        plain_host: bool,
-    },
-    /// A literal name or a wildcard.
-    Sni(SniPattern),
-}
-
-impl RouteMatch {
-    /// Every pattern that this match stands for.
-    ///
-    /// # Errors
-    /// An `outbound_` name that would be longer than a server name may be.
-    pub fn patterns(&self) -> Result<Vec<SniPattern>, NameError> {
-        let (host, port, subsets, plain_host) = match self {
-            Self::Sni(pattern) => return Ok(vec![pattern.clone()]),
-            Self::Service {
-                host,
-                port,
-                subsets,
-                plain_host,
-            } => (host, port, subsets, plain_host),
-        };
-        let plain = plain_host.then(|| Ok(host.clone()));
-        let subsets = subsets.iter().map(|subset| &**subset);
-        let outbound = std::iter::once("")
-            .chain(subsets)
-            .map(|subset| host.istio_outbound(*port, subset));
-        plain
-            .into_iter()
-            .chain(outbound)
-            .map(|name| name.map(SniPattern::Exact))
-            .collect()
-    }
-}
-
-/// A server name, or a set of them.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-pub enum SniPattern {
-    /// This name.
-    Exact(ServerName),
-    /// Any number of labels, at least one, before this name: `*.x`.
-    Below(ServerName),
-    /// Any valid name: `*`.
-    Any,
-}
-
-/// The ALPN protocols that Istio's sidecars offer, and only they (`istio-facts.md`): the boundary
-/// that keeps a plain TLS client from reaching a PERMISSIVE pod as if it were the mesh.
-pub const ISTIO_ALPNS: [&str; 5] = [
-    "istio",
-    "istio-peer-exchange",
-    "istio-http/1.0",
-    "istio-http/1.1",
-    "istio-h2",
-];
-
-impl fmt::Display for SniPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(name) => name.fmt(f),
-            Self::Below(name) => write!(f, "*.{name}"),
-            Self::Any => f.write_str("*"),
-        }
-    }
-}
-
-/// Which ALPN offers a route takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub enum AlpnPolicy {
-    /// Any offer, and none.
-    Any,
-    /// At least one of these must be offered.
-    OneOf(Vec<Arc<str>>),
-}
-
-impl AlpnPolicy {
-    /// [`ISTIO_ALPNS`] as a policy.
-    pub fn istio() -> Self {
-        Self::OneOf(ISTIO_ALPNS.map(Arc::from).to_vec())
-    }
-
-    /// Whether a client that offers `protocols` may pass.
-    pub fn admits<'a>(&self, mut protocols: impl Iterator<Item = &'a [u8]>) -> bool {
-        match self {
-            Self::Any => true,
-            Self::OneOf(wanted) => {
-                protocols.any(|offer| wanted.iter().any(|want| want.as_bytes() == offer))
-            }
-        }
-    }
 }
 
 /// A named set of endpoints with its connection policy.
@@ -289,6 +228,7 @@ pub struct UpstreamConfig {
 
 /// Where an upstream's endpoints come from.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum UpstreamSource {
     /// Listed in the file; at least one.
     Static(Vec<EndpointSpec>),
@@ -311,6 +251,7 @@ pub struct EndpointSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ConnectPolicy {
     /// Per attempt.
+    #[serde(serialize_with = "units::serialize_duration")]
     pub timeout: Duration,
     /// Attempts, each on another endpoint, 1..=10.
     pub attempts: u32,
@@ -322,8 +263,10 @@ pub struct EjectionPolicy {
     /// Failed attempts in a row that eject; 0 never does.
     pub consecutive_failures: u32,
     /// The first ejection's duration; each further one in a row doubles it.
+    #[serde(serialize_with = "units::serialize_duration")]
     pub base: Duration,
     /// The longest ejection.
+    #[serde(serialize_with = "units::serialize_duration")]
     pub max: Duration,
 }
 
@@ -333,8 +276,10 @@ pub struct DnsConfig {
     /// What is asked.
     pub query: DnsQuery,
     /// Answers are asked again no sooner than this, however small their TTL.
+    #[serde(serialize_with = "units::serialize_duration")]
     pub min_ttl: Duration,
     /// And no later than this, however large.
+    #[serde(serialize_with = "units::serialize_duration")]
     pub max_ttl: Duration,
     /// Endpoints kept at the most; the rest of a larger answer is left out and counted.
     pub max_endpoints: usize,
@@ -344,6 +289,7 @@ pub struct DnsConfig {
 
 /// What is asked of DNS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DnsQuery {
     /// A and AAAA of `name`; every answer is an endpoint at `port`.
     Address {
@@ -359,10 +305,17 @@ pub enum DnsQuery {
     },
 }
 
+impl fmt::Display for DnsQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { name, port } => write!(f, "{name}:{port}"),
+            Self::Service { name } => write!(f, "SRV {name}"),
+        }
+    }
+}
+
 /// Kinds of address that a DNS answer may not hold unless the upstream allows them by name.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AddressKind {
     /// 127.0.0.0/8, ::1.
@@ -385,6 +338,7 @@ pub struct ResolverConfig {
     /// Empty: those of /etc/resolv.conf, with its search list.
     pub servers: Vec<SocketAddr>,
     /// Per query and server.
+    #[serde(serialize_with = "units::serialize_duration")]
     pub timeout: Duration,
 }
 
@@ -403,8 +357,10 @@ pub struct Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct DrainConfig {
     /// Not ready, but still accepting.
+    #[serde(serialize_with = "units::serialize_duration")]
     pub readiness_delay: Duration,
     /// From closing the listeners to cutting what still runs.
+    #[serde(serialize_with = "units::serialize_duration")]
     pub window: Duration,
 }
 
@@ -430,9 +386,7 @@ pub struct LogConfig {
 }
 
 /// How log lines are written.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// One JSON object a line.

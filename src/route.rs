@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::config::{AlpnPolicy, ListenerConfig, RouteMatch, SniPattern, SourceGroups};
 use crate::metrics::{ConnectionSeries, Metrics, SeriesKey};
+use crate::outcome::Outcome;
 use crate::server_name::{NameError, ServerName};
 use crate::upstream::Upstream;
 pub use hint::NearMiss;
@@ -48,6 +49,35 @@ impl Route {
         match self.series.get(source) {
             Some(slot) => slot.get_or_init(resolve).clone(),
             None => resolve(),
+        }
+    }
+}
+
+/// Why a hello with a valid server name gets no route.
+#[derive(Debug)]
+pub enum RouteRefusal<'a> {
+    /// No route takes the name.
+    NoRoute(Option<NearMiss>),
+    /// This route does, but not with the ALPN protocols offered.
+    AlpnRefused(&'a Route),
+}
+
+impl RouteRefusal<'_> {
+    /// The outcome that it gives.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::NoRoute(_) => Outcome::NoRoute,
+            Self::AlpnRefused(_) => Outcome::AlpnRefused,
+        }
+    }
+
+    /// What a log or a person is told beyond the outcome.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::NoRoute(near) => near.as_ref().map(ToString::to_string),
+            Self::AlpnRefused(route) => {
+                Some(format!("route {} demands {}", route.name, route.alpn))
+            }
         }
     }
 }
@@ -168,6 +198,24 @@ impl RouteTable {
                 second: route.name.clone(),
             }),
         }
+    }
+
+    /// The route of a hello that names `name` and offers the protocols of `alpn`.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn decide<'a>(
+        &self,
+        name: &ServerName,
+        alpn: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<&Arc<Route>, RouteRefusal<'_>> {
+        let Some(route) = self.find(name) else {
+            return Err(RouteRefusal::NoRoute(self.near_miss(name)));
+        };
+        if !route.alpn.admits(alpn) {
+            return Err(RouteRefusal::AlpnRefused(route));
+        }
+        Ok(route)
     }
 
     /// The route that takes `name`, if one does.

@@ -212,6 +212,11 @@ impl Upstream {
     pub fn replace_endpoints(&self, specs: impl IntoIterator<Item = EndpointSpec>) {
         let set = EndpointSet::new(specs, self.zone.as_deref(), &self.endpoints.load());
         self.endpoints.store(Arc::new(set));
+        self.source_answered();
+    }
+
+    /// A source's answer that changes nothing.
+    pub fn source_answered(&self) {
         *self.report() = SourceReport {
             last_answer: Some(SystemTime::now()),
             last_error: None,

@@ -1,1 +1,295 @@
+//! What the YAML file says: every key with its type, default and meaning.
+//!
+//! This is the one place that declares them; the JSON Schema (`config/strait.schema.json`) and the
+//! reference (`config/README.md`) are generated from it. [`super::resolve`] turns this form into
+//! the one that the program runs on.
 
+use super::addresses::{Bind, Cidr, Endpoint, SourceRef};
+use super::containers::{AutoOr, List, Named, OrOff};
+use super::decode::At;
+use super::hosts::{HostPort, ServiceRef, Sni, SrvName};
+use super::section::section;
+use super::units::{Bytes, Count, DAY, GIB, HOUR, KIB, MINUTE, Millis, SECOND, Seconds};
+use super::words::{LogFilter, Name, RouteName, SourceName, Subset, Zone};
+use super::{AddressKind, AlpnPolicy, LogFormat};
+
+section! {
+    /// The whole file. Every key has a default except those that say where traffic may go.
+    ConfigFile {
+        /// Worker threads; `auto` is the number of CPUs that the process may use, cgroup quota
+        /// included.
+        workers: AutoOr<Count<1, 1024>> = "auto",
+        /// The zone that this gateway runs in: endpoints of the same zone are preferred. When the
+        /// key is absent, the environment variable `STRAIT_ZONE` says it; without either there is
+        /// no preference.
+        zone: Option<Zone> = null,
+        /// Named groups of source addresses, for metrics and for `allow_sources`. The first group
+        /// that holds an address names it; an address in no group counts as `other`.
+        sources: List<SourceFile, 0, 256> = [],
+        /// The addresses that accept traffic.
+        listeners: List<ListenerFile, 1, 64>,
+        /// Where routes may send traffic, by name.
+        upstreams: Named<Name, UpstreamFile> = {},
+        /// How names of `dns` upstreams are resolved.
+        resolver: ResolverFile = {},
+        /// Limits of the whole process.
+        limits: LimitsFile = {},
+        /// How the process ends.
+        drain: DrainFile = {},
+        /// One line for each connection, on stdout.
+        access_log: AccessLogFile = {},
+        /// What strait says of itself, on stderr.
+        log: LogFile = {},
+        /// Status page, config dump, drain, log level; `off` switches it off.
+        admin: OrOff<AdminFile> = {},
+        /// `/healthz/ready` and `/healthz/live`; `off` switches it off.
+        status: OrOff<StatusFile> = {},
+        /// `/metrics` and `/stats/prometheus`; `off` switches it off.
+        metrics: OrOff<MetricsFile> = {},
+    }
+}
+
+section! {
+    /// A named group of source addresses.
+    SourceFile {
+        /// Unique; not `other` or `none`.
+        name: At<SourceName>,
+        /// The networks of the group.
+        cidrs: List<Cidr, 1, 1024>,
+    }
+}
+
+section! {
+    /// One bound address with its policy and its routes.
+    ListenerFile {
+        /// Unique; a metric label.
+        name: At<Name>,
+        /// Where to listen. `[::]` is dual stack, and falls back to `0.0.0.0` where IPv6 is off.
+        /// Port 0 lets the kernel choose.
+        bind: At<Bind>,
+        /// Sources that may connect: CIDRs or names of source groups. Without the key, any source.
+        allow_sources: Option<List<At<SourceRef>, 1, 1024>> = null,
+        /// Sources that may not connect, even if `allow_sources` names them.
+        deny_sources: List<At<SourceRef>, 0, 1024> = [],
+        /// Bounds on the ClientHello.
+        client_hello: ClientHelloFile = {},
+        /// Bounds on silence once the connection is relayed.
+        timeouts: TimeoutsFile = {},
+        /// Options of the downstream sockets.
+        tcp: TcpFile = {},
+        /// What is reachable through this listener; nothing is that no route names.
+        routes: List<At<RouteFile>, 0, { usize::MAX }> = [],
+    }
+}
+
+section! {
+    /// Bounds on the ClientHello.
+    ClientHelloFile {
+        /// From accept to the last byte of the hello, as one deadline.
+        timeout: Millis<100, { 60 * SECOND }> = "5s",
+        /// Largest handshake message, its 4-byte header included.
+        max_size: Bytes<512, { 64 * KIB }> = "64KiB",
+    }
+}
+
+section! {
+    /// Bounds on silence once the connection is relayed.
+    TimeoutsFile {
+        /// Without a byte either way.
+        idle: Millis<SECOND, { 7 * DAY }> = "1h",
+        /// Since the last byte, once one side has closed.
+        half_closed: Millis<SECOND, { 7 * DAY }> = "5m",
+    }
+}
+
+section! {
+    /// Options of the sockets that carry traffic.
+    TcpFile {
+        /// Idle time before the first keepalive probe. Keep it below the idle timeout of load
+        /// balancers on the way (an AWS NLB has 350 s).
+        keepalive_time: Seconds<1, 7200> = "60s",
+        /// Between keepalive probes.
+        keepalive_interval: Seconds<1, 3600> = "10s",
+        /// Unanswered probes until the peer counts as dead.
+        keepalive_probes: Count<1, 100> = 6,
+        /// How long sent data may go unacknowledged (TCP_USER_TIMEOUT).
+        user_timeout: Millis<SECOND, HOUR> = "120s",
+    }
+}
+
+section! {
+    /// Which server names go to which upstream. Exactly one of `service` and `sni` is given. An
+    /// exact name beats a wildcard, and a longer wildcard beats a shorter one.
+    RouteFile {
+        /// Unique in the listener; a metric label. Without the key: `HOST:PORT` of the service, or
+        /// the `sni` pattern.
+        name: Option<At<RouteName>> = null,
+        /// A Kubernetes service in both spellings of Istio's clients: its host alone, and
+        /// `outbound_.PORT_._.HOST`.
+        service: Option<At<ServiceRef>> = null,
+        /// Subsets of the service whose `outbound_.PORT_.SUBSET_.HOST` names match too; only with
+        /// `service`.
+        subsets: List<At<Subset>, 0, 64> = [],
+        /// Whether the host alone matches; of several ports of one host, one route at most may
+        /// take it. Only with `service`.
+        plain_host: At<bool> = true,
+        /// One server name, or `*.NAME` for any number of labels below NAME, or `*` for any name.
+        sni: Option<At<Sni>> = null,
+        /// Which clients may pass, by the ALPN protocols that they offer: `istio` is those of
+        /// Istio's mutual TLS, `any` is every client. It has no default, since it is a security
+        /// boundary: to a pod in PERMISSIVE mode, TLS without an Istio ALPN is the application's
+        /// own, past mTLS and authorization.
+        alpn: AlpnPolicy,
+        /// The name of an upstream.
+        upstream: At<Name>,
+    }
+}
+
+section! {
+    /// A named set of endpoints. Exactly one of `endpoints` and `dns` is given.
+    UpstreamFile {
+        /// Fixed endpoints.
+        endpoints: Option<List<At<EndpointFile>, 1, { usize::MAX }>> = null,
+        /// A name whose addresses are the endpoints.
+        dns: Option<At<DnsFile>> = null,
+        /// How endpoints are connected to.
+        connect: ConnectFile = {},
+        /// When an endpoint that fails is left alone.
+        ejection: At<EjectionFile> = {},
+        /// Options of the upstream sockets.
+        tcp: TcpFile = {},
+    }
+}
+
+section! {
+    /// One endpoint.
+    EndpointFile short address {
+        /// Where to connect.
+        address: At<Endpoint>,
+        /// The zone it runs in.
+        zone: Option<Zone> = null,
+        /// Its share of the connections against that of the others.
+        weight: Count<1, 1000> = 100,
+    }
+}
+
+section! {
+    /// Endpoints from DNS. Exactly one of `name` and `srv` is given.
+    DnsFile short name {
+        /// A host, all A and AAAA addresses of which are endpoints, and their port.
+        name: Option<At<HostPort>> = null,
+        /// A name with SRV records; ports and weights come from them.
+        srv: Option<At<SrvName>> = null,
+        /// Ask again no sooner than this, however small the answer's TTL.
+        min_ttl: At<Millis<SECOND, DAY>> = "5s",
+        /// Ask again no later than this, however large the answer's TTL.
+        max_ttl: At<Millis<SECOND, DAY>> = "5m",
+        /// Endpoints kept at the most; the rest of a larger answer is left out and counted.
+        max_endpoints: Count<1, 10_000> = 256,
+        /// Kinds of address to take although they are refused by default: a name that others
+        /// control must not lead into the pod, the node or the cloud's metadata.
+        allow: List<AddressKind, 0, 6> = [],
+    }
+}
+
+section! {
+    /// How endpoints are connected to.
+    ConnectFile {
+        /// For each attempt.
+        timeout: Millis<10, { 60 * SECOND }> = "3s",
+        /// Attempts for one connection, each on another endpoint.
+        attempts: Count<1, 10> = 3,
+    }
+}
+
+section! {
+    /// When an endpoint to which connecting fails is left alone for a while.
+    EjectionFile {
+        /// Failed attempts in a row that eject; 0 never does.
+        consecutive_failures: Count<0, 1000> = 3,
+        /// The first ejection; each further one in a row lasts twice as long.
+        base: Millis<100, HOUR> = "10s",
+        /// The longest ejection; at least `base`.
+        max: Millis<100, DAY> = "5m",
+    }
+}
+
+section! {
+    /// How names of `dns` upstreams are resolved.
+    ResolverFile {
+        /// DNS servers; with none, those of `/etc/resolv.conf` and its search list.
+        servers: List<Endpoint, 0, 8> = [],
+        /// For each query to each server.
+        timeout: Millis<100, { 30 * SECOND }> = "2s",
+    }
+}
+
+section! {
+    /// Limits of the whole process.
+    LimitsFile {
+        /// Connections at a time; `auto` is what the file descriptor limit allows.
+        connections: AutoOr<Count<1, 10_000_000>> = "auto",
+        /// Memory that all hellos in progress may hold together.
+        hello_memory: Bytes<{ 64 * KIB }, { 64 * GIB }> = "64MiB",
+        /// Memory that bytes may take together which a slow side has not accepted yet.
+        carry_memory: Bytes<{ 64 * KIB }, { 64 * GIB }> = "64MiB",
+    }
+}
+
+section! {
+    /// How the process ends. Both together must fit into the pod's
+    /// `terminationGracePeriodSeconds` (30 s by default).
+    DrainFile {
+        /// Not ready but still accepting, so that load balancers move away first.
+        readiness_delay: Millis<0, { 10 * MINUTE }> = "5s",
+        /// From closing the listeners to cutting the connections that still run.
+        window: Millis<0, DAY> = "20s",
+    }
+}
+
+section! {
+    /// One line for each connection, on stdout.
+    AccessLogFile {
+        /// How lines are written.
+        format: OrOff<LogFormat> = "json",
+        /// Lines a second for connections that were refused before they reached an upstream; more
+        /// are counted, not written.
+        refused_per_second: Count<0, 1_000_000> = 100,
+        /// Lines that may wait for stdout; more are counted, not written.
+        queue: Count<1, 1_048_576> = 16_384,
+    }
+}
+
+section! {
+    /// What strait says of itself, on stderr.
+    LogFile {
+        /// What is logged: `info`, or `info,strait::proxy=debug`.
+        level: LogFilter = "info",
+        /// How lines are written.
+        format: LogFormat = "text",
+    }
+}
+
+section! {
+    /// The admin server. It has no authentication: leave it on loopback.
+    AdminFile {
+        /// Where to listen.
+        bind: At<Bind> = "127.0.0.1:15000",
+    }
+}
+
+section! {
+    /// The health server.
+    StatusFile {
+        /// Where to listen.
+        bind: At<Bind> = "[::]:15021",
+    }
+}
+
+section! {
+    /// The metrics server.
+    MetricsFile {
+        /// Where to listen.
+        bind: At<Bind> = "[::]:15090",
+    }
+}

@@ -6,7 +6,7 @@
 //! panics in one whose stdout is closed, and it hides write errors.
 
 use std::io::{self, ErrorKind, Write};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -54,7 +54,7 @@ enum Message {
     /// Ends with a newline and holds no other.
     Line(Box<[u8]>),
     /// Everything pushed before is to be written, then this sender dropped.
-    Flush(Sender<()>),
+    Flush(SyncSender<()>),
 }
 
 /// The pushing end. Cloning is cheap; the writer thread ends with the last clone and the guard.
@@ -100,14 +100,14 @@ impl LineQueue {
 impl Drop for QueueGuard {
     fn drop(&mut self) {
         let deadline = Instant::now() + FLUSH_TIMEOUT;
-        let (done, written) = channel();
+        let (done, written) = sync_channel(1);
         let mut message = Message::Flush(done);
         while let Err(TrySendError::Full(back)) = self.0.try_send(message) {
             if Instant::now() >= deadline {
                 return;
             }
             message = back;
-            thread::sleep(RETRY);
+            pause();
         }
         let left = deadline.saturating_duration_since(Instant::now());
         // Nothing is ever sent: the answer is that the other end goes.
@@ -179,6 +179,14 @@ impl<W: Write> Batcher<W> {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the log's own thread, or a process that is ending: no connection waits for it"
+)]
+fn pause() {
+    thread::sleep(RETRY);
+}
+
 /// Writes and flushes `rest`, advancing it past what was written.
 fn write_from(writer: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
     while !rest.is_empty() {
@@ -188,7 +196,7 @@ fn write_from(writer: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             // Whoever shares the descriptor can make it non-blocking. Waiting here is what a
             // blocking write would do; the queue bounds what piles up meanwhile.
-            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(RETRY),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => pause(),
             Err(error) => return Err(error),
         }
     }

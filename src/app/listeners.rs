@@ -1,0 +1,180 @@
+//! Which listeners there are, and what a new config makes of them.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use super::{AppError, BoundListener};
+use crate::config::{Config, ListenerConfig};
+use crate::metrics::{Metrics, NONE};
+use crate::proxy::{Listener, ListenerPolicy, ListenerState, WorkerHandle};
+use crate::route::RouteTable;
+use crate::socket::{self, StreamOptions};
+use crate::upstream::UpstreamMap;
+
+/// What makes a listener the same over a reload: its address; with port 0, which says nothing, its
+/// name too.
+type Slot = (SocketAddr, Option<Arc<str>>);
+
+fn slot(config: &ListenerConfig) -> Slot {
+    let unnamed = config.bind.port() != 0;
+    (config.bind, (!unnamed).then(|| config.name.clone()))
+}
+
+/// The listeners there are.
+#[derive(Debug, Default)]
+pub(super) struct Listeners(HashMap<Slot, Arc<Listener>>);
+
+/// A change of the listeners that can no longer fail.
+pub(super) struct ListenersChange {
+    /// In the config's order.
+    listeners: Vec<Prepared>,
+}
+
+struct Prepared {
+    slot: Slot,
+    name: Arc<str>,
+    listener: Arc<Listener>,
+    change: Change,
+}
+
+enum Change {
+    /// Bound for the first time.
+    Open(Vec<OwnedFd>),
+    /// Bound already.
+    Update(StreamOptions, Box<ListenerState>),
+}
+
+impl ListenersChange {
+    /// Binds what is new and builds the tables of all listeners of `config`.
+    pub(super) fn prepare(
+        current: &Listeners,
+        config: &Config,
+        upstreams: &UpstreamMap,
+        metrics: &Metrics,
+    ) -> Result<Self, AppError> {
+        let prepare = |listener: &ListenerConfig| {
+            let slot = slot(listener);
+            let state = state(listener, config, upstreams, metrics)?;
+            let options = StreamOptions::from(listener.tcp);
+            let (listener_now, change) = match current.0.get(&slot) {
+                Some(bound) => (bound.clone(), Change::Update(options, Box::new(state))),
+                None => {
+                    let (address, sockets) = open(listener, config.workers.get(), &options)?;
+                    let opened = Arc::new(Listener::new(address, options, state));
+                    (opened, Change::Open(sockets))
+                }
+            };
+            Ok(Prepared {
+                slot,
+                name: listener.name.clone(),
+                listener: listener_now,
+                change,
+            })
+        };
+        let listeners = config.listeners.iter().map(prepare);
+        Ok(Self {
+            listeners: listeners.collect::<Result<_, AppError>>()?,
+        })
+    }
+
+    /// The addresses that will be bound.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.iter().map(|one| one.listener.address)
+    }
+
+    /// Changes over. Returns every listener's name and bound address.
+    pub(super) fn commit(
+        self,
+        current: &mut Listeners,
+        workers: &[WorkerHandle],
+    ) -> Vec<BoundListener> {
+        let mut after = HashMap::new();
+        let mut bound = Vec::new();
+        for prepared in self.listeners {
+            match prepared.change {
+                Change::Update(options, state) => prepared.listener.update(options, *state),
+                Change::Open(sockets) => {
+                    let address = prepared.listener.address;
+                    tracing::info!(listener = %prepared.name, %address, "listening");
+                    for (worker, socket) in workers.iter().zip(sockets) {
+                        worker.listen(prepared.listener.clone(), socket);
+                    }
+                }
+            }
+            bound.push((prepared.name, prepared.listener.address));
+            after.insert(prepared.slot, prepared.listener);
+        }
+        for (slot, listener) in std::mem::take(&mut current.0) {
+            if !after.contains_key(&slot) {
+                tracing::info!(address = %listener.address, "closing a listener");
+                listener.close();
+            }
+        }
+        current.0 = after;
+        bound
+    }
+}
+
+fn open(
+    config: &ListenerConfig,
+    workers: usize,
+    options: &StreamOptions,
+) -> Result<(SocketAddr, Vec<OwnedFd>), AppError> {
+    let failed = |error| AppError::Bind {
+        what: config.name.to_string(),
+        address: config.bind,
+        error,
+    };
+    let sockets = socket::bind_shared(config.bind, workers, options).map_err(failed)?;
+    let address = sockets
+        .first()
+        .map_or(Ok(config.bind), socket::local_address);
+    Ok((address.map_err(failed)?, sockets))
+}
+
+fn state(
+    listener: &ListenerConfig,
+    config: &Config,
+    upstreams: &UpstreamMap,
+    metrics: &Metrics,
+) -> Result<ListenerState, AppError> {
+    let upstream = |name: &str| upstreams.get(name).cloned();
+    let routes = RouteTable::build(listener, &config.sources, upstream);
+    let routes = routes.map_err(|error| AppError::Route {
+        listener: listener.name.clone(),
+        error,
+    })?;
+    Ok(ListenerState {
+        policy: Arc::new(ListenerPolicy::new(listener, &config.sources, metrics)),
+        routes,
+    })
+}
+
+/// Forgets the metrics of routes and listeners that `after` no longer has.
+pub(super) fn retire_metrics(metrics: &Metrics, before: &Config, after: &Config) {
+    let listeners: HashSet<&str> = after.listeners.iter().map(|one| &*one.name).collect();
+    let routes: HashSet<(&str, &str, &str)> = after
+        .listeners
+        .iter()
+        .flat_map(|listener| {
+            let routes = listener.routes.iter();
+            routes.map(|route| (&*listener.name, &*route.name, &*route.upstream))
+        })
+        .collect();
+    let sources: HashSet<&str> = (0..after.sources.positions())
+        .map(|position| after.sources.name(position))
+        .collect();
+    metrics.retire_routes(|key| {
+        let routed = || routes.contains(&(&*key.listener, &*key.route, &*key.upstream));
+        let unrouted = || &*key.route == NONE && listeners.contains(&*key.listener);
+        sources.contains(&*key.source) && (unrouted() || routed())
+    });
+    for listener in &before.listeners {
+        if !listeners.contains(&*listener.name) {
+            let groups = (0..before.sources.positions()).map(|one| before.sources.name(one));
+            metrics.retire_listener(&listener.name, groups);
+        }
+    }
+}

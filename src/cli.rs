@@ -1,0 +1,151 @@
+//! Arguments, and one module a command.
+
+pub mod demo;
+mod explain;
+mod run;
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+
+/// Exit code of a command that did its work and whose answer is no: a config with problems, a name
+/// without a route, a demo that went otherwise than told.
+const ANSWER_IS_NO: u8 = 1;
+/// Exit code of a command that could not do its work. Clap uses it for wrong arguments, too.
+const FAILED: u8 = 2;
+
+/// An SNI-passthrough east-west gateway.
+///
+/// strait listens on port 15443 of a Kubernetes cluster, reads the server name (SNI) of each TLS
+/// ClientHello, and splices the still-encrypted connection to a pod of the service that the name
+/// stands for. It never terminates TLS: the SPIFFE identities of both workloads stay end to end.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "Try `strait demo` first: two trust domains, two pods and a gateway on this machine, with no file \
+                  and no network."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    ///
+    /// SIGHUP, and a change of the file (a mounted ConfigMap's too), reload the config; a file with
+    /// problems is refused and the old config keeps serving. SIGTERM and SIGINT drain: not ready at
+    /// once, listeners close after `drain.readiness_delay`, connections may finish for
+    /// `drain.window`. A second signal stops at once. The access log goes to standard output,
+    /// strait's own log to standard error.
+    Run {
+        /// The config file
+        #[arg(long, default_value = "/etc/strait/strait.yaml", value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Check a config file; print every problem with its line, its key and what would mend it
+    ///
+    /// Exits with 0 when the file is good, with 1 when it has problems.
+    Check {
+        /// The config file
+        #[arg(value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Tell what would happen to a connection: which listener, route, upstream and endpoints it
+    /// would use, or why none, with the nearest routes
+    ///
+    /// Exits with 0 when the connection would be routed, with 1 when it would be refused. Names of
+    /// `dns` upstreams are resolved from here.
+    Explain(ExplainArguments),
+    /// Show strait at work on this machine: two trust domains, mutual TLS through the gateway, and
+    /// what is refused
+    ///
+    /// Needs no file and no network. Exits with 0 only if everything went as told.
+    Demo {
+        /// Leave everything running, with calls every second, until Ctrl-C
+        #[arg(long)]
+        keep: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct ExplainArguments {
+    /// The config file
+    #[arg(long, default_value = "/etc/strait/strait.yaml", value_name = "FILE")]
+    config: PathBuf,
+    /// The server name (SNI) of the connection
+    #[arg(long, value_name = "NAME")]
+    sni: String,
+    /// The ALPN protocols it offers, separated by commas; `istio` stands for those of a sidecar
+    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',')]
+    alpn: Vec<String>,
+    /// The address it comes from
+    #[arg(long, value_name = "IP")]
+    from: Option<IpAddr>,
+    /// Only this listener
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+}
+
+/// Runs the command that the process's arguments name.
+pub fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run { config } => run::run(&config),
+        Command::Check { config } => check(&config),
+        Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Demo { keep } => demo::main(keep),
+    }
+}
+
+fn check(path: &Path) -> ExitCode {
+    let (mut stream, text, code): (Box<dyn Write>, String, ExitCode) = match Config::load(path) {
+        Ok(config) => {
+            let text = format!("{}: good: {}", path.display(), summary(&config));
+            (Box::new(io::stdout()), text, ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            let code = ExitCode::from(ANSWER_IS_NO);
+            (Box::new(io::stderr()), error.to_string(), code)
+        }
+    };
+    match writeln!(stream, "{text}") {
+        Ok(()) => code,
+        Err(_) => ExitCode::from(FAILED),
+    }
+}
+
+fn summary(config: &Config) -> String {
+    let routes: usize = config.listeners.iter().map(|one| one.routes.len()).sum();
+    let listeners = count(config.listeners.len(), "listener");
+    let upstreams = count(config.upstreams.len(), "upstream");
+    format!("{listeners}, {}, {upstreams}", count(routes, "route"))
+}
+
+fn count(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
+/// A runtime for a command, on this thread: traffic has threads of its own.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+/// Prints why a command could not do its work.
+fn failed(error: &dyn Display) -> ExitCode {
+    // Nobody is left to tell when standard error is closed; the exit code says it.
+    let _ = writeln!(io::stderr(), "strait: {error}");
+    ExitCode::from(FAILED)
+}

@@ -1,0 +1,199 @@
+//! `strait explain`: what would happen to a connection, and why.
+//!
+//! Asks the very code that traffic asks: the source policy, the name normaliser and the route table.
+
+use std::error::Error;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::{ANSWER_IS_NO, ExplainArguments, failed, runtime};
+use crate::config::{Config, DnsConfig, ISTIO_ALPNS, ListenerConfig, UpstreamSource};
+use crate::outcome::Outcome;
+use crate::route::{Route, RouteTable};
+use crate::server_name::ServerName;
+use crate::source::dns::{self, Answer, OwnAddresses, Resolver, kind_label};
+use crate::upstream::{UpstreamMap, Upstreams};
+
+/// Routes shown when none matches.
+const NEAREST: usize = 5;
+/// Endpoints shown of one upstream.
+const ENDPOINTS: usize = 20;
+
+pub(super) fn explain(arguments: &ExplainArguments) -> ExitCode {
+    let explained = Config::load(&arguments.config)
+        .map_err(Box::from)
+        .and_then(|config| explain_all(&config, arguments, &mut Page(io::stdout().lock())));
+    match explained {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(ANSWER_IS_NO),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Lines of a title and a text.
+struct Page<W>(W);
+
+impl<W: Write> Page<W> {
+    fn line(&mut self, title: &str, text: impl Display) -> io::Result<()> {
+        writeln!(self.0, "  {title:<12} {text}")
+    }
+
+    fn refused(&mut self, outcome: Outcome, detail: Option<String>) -> io::Result<()> {
+        let (label, flag) = (outcome.label(), outcome.envoy_flag());
+        self.line("refused", format_args!("{label} (Envoy: {flag})"))?;
+        self.line("", outcome.meaning())?;
+        detail.map_or(Ok(()), |detail| self.line("", detail))
+    }
+}
+
+/// Explains each listener that is asked for. Returns whether one would serve the connection.
+fn explain_all<W: Write>(
+    config: &Config,
+    arguments: &ExplainArguments,
+    page: &mut Page<W>,
+) -> Result<bool, Box<dyn Error>> {
+    let asked = |one: &&ListenerConfig| {
+        let name = arguments.listener.as_deref();
+        name.is_none_or(|name| name == &*one.name)
+    };
+    if !config.listeners.iter().any(|one| asked(&one)) {
+        let names: Vec<&str> = config.listeners.iter().map(|one| &*one.name).collect();
+        return Err(format!("no such listener; there is {}", names.join(", ")).into());
+    }
+    let upstreams = Upstreams::default().prepare(config);
+    let mut served = false;
+    for listener in config.listeners.iter().filter(asked) {
+        writeln!(page.0, "listener {} ({})", listener.name, listener.bind)?;
+        if let Some(route) = find_route(config, listener, &upstreams, arguments, page)? {
+            served |= show_route(config, &route, page)?;
+        }
+    }
+    Ok(served)
+}
+
+/// The route that a listener gives the connection; the page tells why it gives none.
+fn find_route<W: Write>(
+    config: &Config,
+    listener: &ListenerConfig,
+    upstreams: &UpstreamMap,
+    arguments: &ExplainArguments,
+    page: &mut Page<W>,
+) -> Result<Option<Arc<Route>>, Box<dyn Error>> {
+    if let Some(from) = arguments.from.as_ref().map(IpAddr::to_canonical) {
+        let group = config.sources.name(config.sources.index_of(from));
+        page.line("source", format_args!("{from}, group {group}"))?;
+        if !listener.source_policy.admits(from) {
+            page.refused(Outcome::SourceDenied, None)?;
+            return Ok(None);
+        }
+    }
+    let name = match ServerName::parse(arguments.sni.as_bytes()) {
+        Ok(name) => name,
+        Err(error) => {
+            page.refused(Outcome::BadServerName, Some(error.to_string()))?;
+            return Ok(None);
+        }
+    };
+    page.line("server name", &name)?;
+    let offers = offers(&arguments.alpn);
+    let shown = match offers.as_slice() {
+        [] => "none".into(),
+        offers => offers.join(", "),
+    };
+    page.line("ALPN", shown)?;
+    let find = |name: &str| upstreams.get(name).cloned();
+    let table = RouteTable::build(listener, &config.sources, find)?;
+    match table.decide(&name, offers.iter().map(String::as_bytes)) {
+        Ok(route) => Ok(Some(route.clone())),
+        Err(refusal) => {
+            page.refused(refusal.outcome(), refusal.detail())?;
+            if refusal.outcome() == Outcome::NoRoute {
+                show_nearest(&table, &name, page)?;
+            }
+            Ok(None)
+        }
+    }
+}
+
+fn offers(asked: &[String]) -> Vec<String> {
+    let expand = |one: &String| match one.as_str() {
+        "istio" => ISTIO_ALPNS.map(String::from).to_vec(),
+        _ => vec![one.clone()],
+    };
+    asked.iter().flat_map(expand).collect()
+}
+
+fn show_nearest<W: Write>(
+    table: &RouteTable,
+    name: &ServerName,
+    page: &mut Page<W>,
+) -> io::Result<()> {
+    let nearest = table.nearest(name, NEAREST);
+    if nearest.is_empty() {
+        page.line("nearest", "this listener has no route")?;
+    }
+    let mut title = "nearest";
+    for (pattern, route) in nearest {
+        page.line(title, format_args!("{pattern} (route {})", route.name))?;
+        title = "";
+    }
+    Ok(())
+}
+
+/// Shows a route's upstream and endpoints. Returns whether there is an endpoint to connect to.
+fn show_route<W: Write>(config: &Config, route: &Route, page: &mut Page<W>) -> io::Result<bool> {
+    let upstream = route.upstream.config();
+    page.line(
+        "route",
+        format_args!("{}, which takes {}", route.name, route.alpn),
+    )?;
+    page.line("upstream", &upstream.name)?;
+    if let UpstreamSource::Dns(query) = &upstream.source {
+        page.line("resolved", &query.query)?;
+        match resolve(config, query) {
+            Ok(answer) => {
+                for (address, kind) in &answer.refused {
+                    let kind = kind_label(*kind);
+                    page.line("", format_args!("{address} is not used: {kind}"))?;
+                }
+                if let Some(problem) = &answer.problem {
+                    page.line("", problem)?;
+                }
+                route.upstream.replace_endpoints(answer.endpoints);
+            }
+            Err(error) => page.line("", error)?,
+        }
+    }
+    let endpoints = route.upstream.endpoints();
+    let mut title = "endpoints";
+    for endpoint in endpoints.iter().take(ENDPOINTS) {
+        let spec = &endpoint.spec;
+        let zone = spec.zone.as_deref();
+        let zone = zone
+            .map(|zone| format!(", zone {zone}"))
+            .unwrap_or_default();
+        page.line(
+            title,
+            format_args!("{}, weight {}{zone}", spec.address, spec.weight),
+        )?;
+        title = "";
+    }
+    if endpoints.len() > ENDPOINTS {
+        page.line("", format_args!("and {} more", endpoints.len() - ENDPOINTS))?;
+    }
+    if endpoints.is_empty() {
+        page.refused(Outcome::NoEndpoint, None)?;
+    }
+    Ok(!endpoints.is_empty())
+}
+
+/// One question, from here and now.
+fn resolve(config: &Config, query: &DnsConfig) -> Result<Answer, Box<dyn Error>> {
+    let listening = config.listeners.iter().map(|one| one.bind);
+    let own = OwnAddresses::new(listening.collect());
+    let resolver = Resolver::new(&config.resolver)?;
+    Ok(runtime()?.block_on(dns::resolve(&resolver, query, &own))?)
+}

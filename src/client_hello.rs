@@ -1,0 +1,290 @@
+//! The ClientHello as bytes of the wire: a pure, incremental and strict parser.
+//!
+//! [`HelloParser`] is the whole of it: it is shown everything received so far and says whether the
+//! hello is complete, needs more bytes, or can never become one that strait routes. It does no I/O
+//! and knows no clock. Three layers, each a file: records and reassembly here, the handshake message
+//! in `message` (with the `tls-parser` crate), its extensions in `extensions`.
+//!
+//! The rules are those of DESIGN.md, "Hello and name policy": what RFC 8446 sections 4.1.2 and 5.1
+//! and RFC 6066 section 3 allow, at any split over records or segments, and nothing else.
+
+mod alert;
+mod error;
+mod extensions;
+mod message;
+mod reader;
+pub mod vectors;
+
+use std::fmt;
+
+pub use alert::Alert;
+pub use error::{HelloError, MalformedReason, NotTls};
+use reader::Reader;
+
+use crate::server_name::ServerName;
+
+/// Bytes of a record's header: type, two of version, two of length (RFC 8446 section 5.1).
+const RECORD_HEADER: usize = 5;
+/// Bytes of a handshake message's header: type, three of length (RFC 8446 section 4).
+const MESSAGE_HEADER: usize = 4;
+/// The longest fragment of a plaintext record, in bytes (RFC 8446 section 5.1).
+const MAX_FRAGMENT: usize = 1 << 14;
+const RECORD_TYPE_HANDSHAKE: u8 = 22;
+const RECORD_MAJOR_VERSION: u8 = 3;
+const MESSAGE_TYPE_CLIENT_HELLO: u8 = 1;
+
+/// Finds the ClientHello at the start of a stream, however it is cut into records and segments.
+///
+/// A byte is looked at once by the layers below the message, and the message is parsed once, when it
+/// is complete: the work is linear in the bytes received, whatever their split. A hello in one
+/// record, which is nearly every hello, is parsed where it lies in the caller's buffer.
+pub struct HelloParser {
+    max_size: usize,
+    /// Bytes of the wire that have been judged; they are not looked at again, but for those of the
+    /// current record's fragment, which are copied or parsed when the record is complete.
+    judged: usize,
+    /// Where in the wire the fragment of the current record begins.
+    fragment_start: usize,
+    /// Bytes of that fragment still to be judged; 0 between records.
+    fragment_left: usize,
+    /// The message's first bytes, as far as `seen` tells.
+    header: [u8; MESSAGE_HEADER],
+    /// The message's bytes, header included, once its header has come. Invariant once known:
+    /// `seen + fragment_left <= message_len <= max_size`.
+    message_len: Option<usize>,
+    /// Bytes of the message that have been judged.
+    seen: usize,
+    /// What the completed records hold of a message that spans records; empty for any other.
+    assembled: Vec<u8>,
+}
+
+/// How far the hello has come.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// All bytes so far are the start of a hello that may still be valid.
+    Incomplete,
+    /// The whole hello.
+    Complete(ClientHello<'a>),
+}
+
+impl HelloParser {
+    /// A parser for one connection. `max_size` is in bytes and bounds the handshake message with its
+    /// 4-byte header, not the record headers around it.
+    pub fn new(max_size: usize) -> Self {
+        Self {
+            max_size,
+            judged: 0,
+            fragment_start: 0,
+            fragment_left: 0,
+            header: [0; MESSAGE_HEADER],
+            message_len: None,
+            seen: 0,
+            assembled: Vec::new(),
+        }
+    }
+
+    /// Judges the bytes that `wire` has more than at the last call.
+    ///
+    /// `wire` is everything received so far, from the first byte: each call's `wire` extends the one
+    /// before. Bytes after the record that completes the hello are not looked at. A call after
+    /// `Complete` or an error gives the same result again.
+    ///
+    /// # Errors
+    /// As soon as the bytes prove it: what is wrong in a record's or in the message's header. Once
+    /// the message is complete: what is wrong in it. A strict prefix of a valid hello is never an
+    /// error.
+    pub fn parse<'a>(&'a mut self, wire: &'a [u8]) -> Result<Progress<'a>, HelloError> {
+        while self.message_len != Some(self.seen) {
+            let advanced = match self.fragment_left {
+                0 => self.enter_record(wire)?,
+                _ => self.take_fragment(wire)?,
+            };
+            if !advanced {
+                return Ok(Progress::Incomplete);
+            }
+        }
+        let message = match self.assembled.as_slice() {
+            [] => wire.get(self.fragment_start..self.judged).unwrap_or(&[]),
+            assembled => assembled,
+        };
+        message::parse(message, self.judged).map(Progress::Complete)
+    }
+
+    /// Bytes of memory that this parser holds itself, beside the caller's `wire`: 0 for a hello in
+    /// one record; never more than `max_size`, nor than twice the message bytes received.
+    pub fn buffered(&self) -> usize {
+        self.assembled.capacity()
+    }
+
+    /// Reads the next record's header; false when it is not all there.
+    fn enter_record(&mut self, wire: &[u8]) -> Result<bool, HelloError> {
+        let header = wire.get(self.judged..).unwrap_or(&[]);
+        let length = match *header {
+            [kind, ..] if kind != RECORD_TYPE_HANDSHAKE => {
+                return Err(self.foreign_record(header, MalformedReason::RecordType(kind)));
+            }
+            [_, major, ..] if major != RECORD_MAJOR_VERSION => {
+                return Err(self.foreign_record(header, MalformedReason::RecordVersion(major)));
+            }
+            [_, _, _, high, low, ..] => usize::from(u16::from_be_bytes([high, low])),
+            _ => return Ok(false),
+        };
+        if length == 0 {
+            return Err(MalformedReason::EmptyRecord.into());
+        }
+        if length > MAX_FRAGMENT {
+            return Err(MalformedReason::RecordLength(length).into());
+        }
+        if let Some(message_len) = self.message_len {
+            ends_with_record(message_len, self.seen + length)?;
+        }
+        self.judged += RECORD_HEADER;
+        self.fragment_start = self.judged;
+        self.fragment_left = length;
+        Ok(true)
+    }
+
+    /// Only the first record tells whether the peer speaks TLS at all.
+    fn foreign_record(&self, header: &[u8], reason: MalformedReason) -> HelloError {
+        match self.judged {
+            0 => HelloError::NotTls(NotTls::classify(header)),
+            _ => reason.into(),
+        }
+    }
+
+    /// Judges what has come of the current record's fragment; false when nothing has.
+    fn take_fragment(&mut self, wire: &[u8]) -> Result<bool, HelloError> {
+        let arrived = wire.get(self.judged..).unwrap_or(&[]);
+        let fragment = arrived.get(..self.fragment_left).unwrap_or(arrived);
+        if fragment.is_empty() {
+            return Ok(false);
+        }
+        if self.message_len.is_none() {
+            self.read_message_header(fragment)?;
+        }
+        self.judged += fragment.len();
+        self.seen += fragment.len();
+        self.fragment_left -= fragment.len();
+
+        let spans_records = !self.assembled.is_empty() || self.message_len != Some(self.seen);
+        if self.fragment_left == 0 && spans_records {
+            self.assemble(wire.get(self.fragment_start..self.judged).unwrap_or(&[]));
+        }
+        Ok(true)
+    }
+
+    /// Adds the start of `fragment`, which is not empty, to the message's header.
+    fn read_message_header(&mut self, fragment: &[u8]) -> Result<(), HelloError> {
+        let mut header = self.header;
+        for (to, from) in header.iter_mut().skip(self.seen).zip(fragment) {
+            *to = *from;
+        }
+        let [kind, length @ ..] = header;
+        if kind != MESSAGE_TYPE_CLIENT_HELLO {
+            return Err(MalformedReason::HandshakeType(kind).into());
+        }
+        if self.seen + fragment.len() >= MESSAGE_HEADER {
+            let claimed = MESSAGE_HEADER + length.iter().fold(0, |n, b| n << 8 | usize::from(*b));
+            if claimed > self.max_size {
+                return Err(HelloError::TooLarge {
+                    claimed,
+                    max_size: self.max_size,
+                });
+            }
+            ends_with_record(claimed, self.seen + self.fragment_left)?;
+            self.message_len = Some(claimed);
+        }
+        self.header = header;
+        Ok(())
+    }
+
+    /// Keeps the fragment of a record that is complete while the message is not, or was not before.
+    fn assemble(&mut self, fragment: &[u8]) {
+        let needed = self.assembled.len() + fragment.len();
+        if needed > self.assembled.capacity() {
+            // Vec's own growth would pass the message's end, and a larger first guess would trust
+            // a length that only was claimed.
+            let bound = self.message_len.unwrap_or(MESSAGE_HEADER);
+            let target = needed.saturating_mul(2).min(bound).max(needed);
+            self.assembled.reserve_exact(target - self.assembled.len());
+        }
+        self.assembled.extend_from_slice(fragment);
+    }
+}
+
+/// The hello must end where its last record ends (RFC 8446 section 5.1: "Handshake messages MUST NOT
+/// span key changes"): what followed it in there could not be told from the next flight.
+fn ends_with_record(message_len: usize, record_end: usize) -> Result<(), MalformedReason> {
+    match record_end.checked_sub(message_len) {
+        None | Some(0) => Ok(()),
+        Some(surplus) => Err(MalformedReason::BytesAfterHello(surplus)),
+    }
+}
+
+/// A complete and valid hello that names a server.
+pub struct ClientHello<'a> {
+    /// What the client asks for, normalised. With ECH it is the outer name.
+    pub server_name: ServerName,
+    /// Bytes of the wire from its first to the end of the record that completes the hello. What
+    /// follows is the client's business with the endpoint.
+    pub wire_len: usize,
+    /// The ProtocolNameList; empty unless there was a well-formed one.
+    alpn: &'a [u8],
+    /// The legacy_version field.
+    legacy_version: u16,
+    /// The content of the supported_versions extension.
+    supported_versions: Option<&'a [u8]>,
+}
+
+impl<'a> ClientHello<'a> {
+    /// The application protocols that the client offers, in its order of preference, each of 1..=255
+    /// bytes (RFC 7301 section 3.1). Nothing when the hello has no ALPN extension, or a malformed one.
+    pub fn alpn(&self) -> AlpnOffers<'a> {
+        AlpnOffers(Reader::new(self.alpn))
+    }
+
+    /// The TLS versions that the client offers, as the wire spells them (0x0304 is TLS 1.3), GREASE
+    /// included: those of the supported_versions extension, else the one of legacy_version (RFC 8446
+    /// section 4.2.1).
+    pub fn versions(&self) -> impl Iterator<Item = u16> + use<'a> {
+        let mut content = Reader::new(self.supported_versions.unwrap_or(&[]));
+        let mut listed = Reader::new(content.vector_u8().unwrap_or(&[]));
+        let legacy = self.supported_versions.is_none();
+        legacy
+            .then_some(self.legacy_version)
+            .into_iter()
+            .chain(std::iter::from_fn(move || listed.u16()))
+    }
+}
+
+impl fmt::Debug for ClientHello<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientHello")
+            .field("server_name", &self.server_name)
+            .field("wire_len", &self.wire_len)
+            .field("alpn", &self.alpn())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The protocol names of a hello's ALPN extension.
+#[derive(Clone)]
+pub struct AlpnOffers<'a>(Reader<'a>);
+
+impl<'a> Iterator for AlpnOffers<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.0.vector_u8()
+    }
+}
+
+impl fmt::Debug for AlpnOffers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.clone().map(|name| name.escape_ascii().to_string());
+        f.debug_list().entries(names).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

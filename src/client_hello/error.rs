@@ -1,0 +1,226 @@
+//! Why bytes are not a hello that strait routes, and what their sender is told.
+
+use super::{Alert, MAX_FRAGMENT};
+use crate::outcome::Outcome;
+use crate::server_name::{MAX_NAME, NameError};
+
+/// Why a connection's first bytes are refused. Every text is safe to log: what the client chose
+/// stands escaped in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HelloError {
+    /// The peer does not speak TLS, so no alert would be understood.
+    #[error("not TLS: {0}")]
+    NotTls(NotTls),
+    /// The hello breaks RFC 8446 or RFC 6066.
+    #[error("malformed ClientHello: {0}")]
+    Malformed(#[from] MalformedReason),
+    /// The message's header claims more than is accepted; nothing was allocated for it.
+    #[error("the ClientHello claims {claimed} bytes, more than the {max_size} that are accepted")]
+    TooLarge {
+        /// Bytes of the message with its 4-byte header.
+        claimed: usize,
+        /// The bound that [`super::HelloParser::new`] was given.
+        max_size: usize,
+    },
+    /// A well-formed hello without a server_name extension.
+    #[error("the ClientHello has no server_name extension")]
+    NoSni,
+    /// A well-formed hello whose server name breaks the name policy.
+    #[error("bad server name \"{}\": {error}", raw.escape_ascii())]
+    BadServerName {
+        /// The name as it came, cut to [`HelloError::MAX_RAW_NAME`] bytes.
+        raw: Box<[u8]>,
+        /// The rule that it breaks.
+        error: NameError,
+    },
+}
+
+impl HelloError {
+    /// The most bytes of a bad name that are kept: enough to see that it is too long.
+    pub const MAX_RAW_NAME: usize = MAX_NAME + 1;
+
+    pub(super) fn bad_server_name(raw: &[u8], error: NameError) -> Self {
+        let kept = raw.get(..Self::MAX_RAW_NAME).unwrap_or(raw);
+        Self::BadServerName {
+            raw: kept.into(),
+            error,
+        }
+    }
+
+    /// What metrics and the access log call it.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::NotTls(_) => Outcome::NotTls,
+            Self::Malformed(_) => Outcome::HelloMalformed,
+            Self::TooLarge { .. } => Outcome::HelloTooLarge,
+            Self::NoSni => Outcome::NoSni,
+            Self::BadServerName { .. } => Outcome::BadServerName,
+        }
+    }
+
+    /// What to tell the peer before closing; `None` for a peer that does not speak TLS.
+    pub fn alert(&self) -> Option<Alert> {
+        match self {
+            Self::NotTls(_) => None,
+            Self::Malformed(reason) => Some(reason.alert()),
+            // RFC 8446 section 9.2 has missing_extension for the second, which clients older than
+            // TLS 1.3 log as an unknown number; this one every client can name.
+            Self::TooLarge { .. } | Self::NoSni => Some(Alert::HandshakeFailure),
+            Self::BadServerName { .. } => Some(Alert::UnrecognizedName),
+        }
+    }
+
+    /// What an operator who reads the log should look at first, where the bytes tell.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotTls(NotTls::Http) => Some("plain HTTP: DestinationRule ISTIO_MUTUAL missing?"),
+            Self::NotTls(NotTls::ProxyHeader) => {
+                Some("a PROXY protocol header: this listener expects none")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a peer that does not speak TLS seems to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotTls {
+    /// An HTTP request line, or HTTP/2's connection preface.
+    #[error("a plain HTTP request")]
+    Http,
+    /// A PROXY protocol header, version 1 or 2.
+    #[error("a PROXY protocol header")]
+    ProxyHeader,
+    /// A ClientHello in SSLv2's framing, forbidden since RFC 6176.
+    #[error("an SSLv2 ClientHello")]
+    Sslv2,
+    /// Anything else whose first byte starts no handshake record.
+    #[error("expected first byte 0x16, received {0:#04x}")]
+    FirstByte(u8),
+    /// A first byte as of a handshake record, then no version of TLS.
+    #[error("expected major version 3, received {0}")]
+    MajorVersion(u8),
+}
+
+impl NotTls {
+    /// Names what `wire` begins with, from as many bytes as there are: the refusal stands with the
+    /// first byte and waits for no better name.
+    pub(super) fn classify(wire: &[u8]) -> Self {
+        let starts = |prefixes: &[&[u8]]| prefixes.iter().any(|prefix| wire.starts_with(prefix));
+        match *wire {
+            _ if starts(HTTP_PREFIXES) => Self::Http,
+            _ if starts(PROXY_PREFIXES) => Self::ProxyHeader,
+            // RFC 5246 appendix E.2: the length's high bit is set and the message type is 1.
+            [128..=255, _, 1, ..] => Self::Sslv2,
+            [super::RECORD_TYPE_HANDSHAKE, major, ..] => Self::MajorVersion(major),
+            [first, ..] => Self::FirstByte(first),
+            [] => Self::FirstByte(0),
+        }
+    }
+}
+
+/// The methods of RFC 9110 section 9 and PATCH, and the preface of RFC 9113 section 3.4.
+const HTTP_PREFIXES: &[&[u8]] = &[
+    b"GET ",
+    b"HEAD ",
+    b"POST ",
+    b"PUT ",
+    b"DELETE ",
+    b"CONNECT ",
+    b"OPTIONS ",
+    b"TRACE ",
+    b"PATCH ",
+    b"PRI * HTTP/2.0",
+];
+
+/// The signatures of HAProxy's proxy-protocol.txt, sections 2.1 and 2.2.
+const PROXY_PREFIXES: &[&[u8]] = &[b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
+
+/// Which rule a malformed hello breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedReason {
+    /// A record of another type before the hello ended.
+    #[error("expected a handshake record (type 22), received type {0}")]
+    RecordType(u8),
+    /// A record that is not TLS, after one that was.
+    #[error("expected a record of major version 3, received {0}")]
+    RecordVersion(u8),
+    /// A record longer than 2^14 bytes.
+    #[error("expected a record of at most {MAX_FRAGMENT} bytes, received one of {0}")]
+    RecordLength(usize),
+    /// A handshake record of length 0.
+    #[error("a handshake record is empty")]
+    EmptyRecord,
+    /// The first handshake message is another one.
+    #[error("expected a ClientHello (type 1), received handshake type {0}")]
+    HandshakeType(u8),
+    /// The hello ends before its last record does.
+    #[error("{0} bytes follow the hello in its last record")]
+    BytesAfterHello(usize),
+    /// The message ends within one of its fields.
+    #[error("the message ends too early")]
+    Truncated,
+    /// A session id of more than 32 bytes.
+    #[error("expected a session id of at most 32 bytes, received one of {0}")]
+    SessionId(u8),
+    /// The cipher suites are none, of an odd length, or more than the message.
+    #[error("the cipher suites have a wrong length")]
+    CipherSuites,
+    /// The compression methods are none, or more than the message.
+    #[error("the compression methods have a wrong length")]
+    CompressionMethods,
+    /// The extensions are longer than the message.
+    #[error("the extensions have a wrong length")]
+    Extensions,
+    /// The message goes on after its extensions.
+    #[error("{0} bytes follow the extensions")]
+    BytesAfterExtensions(usize),
+    /// An extension ends within its header, or is longer than the extensions.
+    #[error("an extension has a wrong length")]
+    Extension,
+    /// Two extensions of one type.
+    #[error("the extension of type {0} comes twice")]
+    DuplicateExtension(u16),
+    /// A length in the server_name extension does not fit.
+    #[error("the server_name extension has a wrong length")]
+    ServerNameLength,
+    /// A server_name extension without an entry.
+    #[error("the server name list is empty")]
+    EmptyServerNameList,
+    /// An entry of a type other than host_name.
+    #[error("expected a server name of type host_name (0), received type {0}")]
+    NameType(u8),
+    /// More than one entry, or bytes after the first.
+    #[error("the server name list goes on after its first name")]
+    SeveralServerNames,
+    /// A host_name of no byte.
+    #[error("the host name has length 0")]
+    EmptyHostName,
+}
+
+impl MalformedReason {
+    /// What RFC 8446 sections 5, 5.1 and 6.2 have the receiver answer.
+    fn alert(self) -> Alert {
+        match self {
+            Self::RecordType(_)
+            | Self::EmptyRecord
+            | Self::HandshakeType(_)
+            | Self::BytesAfterHello(_) => Alert::UnexpectedMessage,
+            Self::RecordLength(_) => Alert::RecordOverflow,
+            Self::DuplicateExtension(_) | Self::NameType(_) | Self::SeveralServerNames => {
+                Alert::IllegalParameter
+            }
+            Self::RecordVersion(_)
+            | Self::Truncated
+            | Self::SessionId(_)
+            | Self::CipherSuites
+            | Self::CompressionMethods
+            | Self::Extensions
+            | Self::BytesAfterExtensions(_)
+            | Self::Extension
+            | Self::ServerNameLength
+            | Self::EmptyServerNameList
+            | Self::EmptyHostName => Alert::DecodeError,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The extensions block: each type at most once, and the few that strait reads.
+
+use super::MalformedReason;
+use super::reader::Reader;
+
+const SERVER_NAME: u16 = 0;
+const ALPN: u16 = 16;
+const SUPPORTED_VERSIONS: u16 = 43;
+
+/// The contents of the extensions that strait reads, not yet looked into.
+#[derive(Default)]
+pub(super) struct Extensions<'a> {
+    pub(super) server_name: Option<&'a [u8]>,
+    pub(super) alpn: Option<&'a [u8]>,
+    pub(super) supported_versions: Option<&'a [u8]>,
+}
+
+impl<'a> Extensions<'a> {
+    /// Walks the whole block, in time linear in its length.
+    ///
+    /// Not with `tls-parser`, which stops without an error at an extension whose content it cannot
+    /// parse: the name could stand after it.
+    pub(super) fn parse(block: &'a [u8]) -> Result<Self, MalformedReason> {
+        let mut extensions = Self::default();
+        let mut seen = TypeSet::default();
+        let mut block = Reader::new(block);
+        while !block.is_empty() {
+            let kind = block.u16().ok_or(MalformedReason::Extension)?;
+            let content = block.vector_u16().ok_or(MalformedReason::Extension)?;
+            if !seen.insert(kind) {
+                return Err(MalformedReason::DuplicateExtension(kind));
+            }
+            match kind {
+                SERVER_NAME => extensions.server_name = Some(content),
+                ALPN => extensions.alpn = Some(content),
+                SUPPORTED_VERSIONS => extensions.supported_versions = Some(content),
+                _ => {}
+            }
+        }
+        Ok(extensions)
+    }
+}
+
+/// A set of extension types whose `insert` costs the same however many it holds.
+///
+/// Browsers' hellos have some 18 extensions, all but a few of them of types under 64, so that the
+/// 8 KiB which would hold any type are not touched for them.
+#[derive(Default)]
+struct TypeSet {
+    /// Types 0..=63, a bit each.
+    low: u64,
+    /// The first [`FEW`] other types, in the order of their coming.
+    few: [u16; FEW],
+    few_len: usize,
+    /// Every type that came after `few` was full, a bit each.
+    rest: Option<Box<[u64]>>,
+}
+
+const FEW: usize = 12;
+const BITS: usize = u64::BITS as usize;
+const WORDS: usize = (1 << 16) / BITS;
+
+impl TypeSet {
+    /// False when `kind` was there already.
+    fn insert(&mut self, kind: u16) -> bool {
+        let (word, bit) = (usize::from(kind) / BITS, usize::from(kind) % BITS);
+        if word == 0 {
+            return set_bit(&mut self.low, bit);
+        }
+        let few = self.few.get(..self.few_len).unwrap_or(&self.few);
+        if few.contains(&kind) {
+            return false;
+        }
+        if let Some(free) = self.few.get_mut(self.few_len) {
+            *free = kind;
+            self.few_len += 1;
+            return true;
+        }
+        let rest = self.rest.get_or_insert_with(|| vec![0; WORDS].into());
+        rest.get_mut(word).is_some_and(|word| set_bit(word, bit))
+    }
+}
+
+/// False when the bit was set already.
+fn set_bit(word: &mut u64, bit: usize) -> bool {
+    let mask = 1 << bit;
+    let fresh = *word & mask == 0;
+    *word |= mask;
+    fresh
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_is_new_once_wherever_the_set_keeps_it() {
+        let mut set = TypeSet::default();
+        for kind in 0..=u16::MAX {
+            assert!(set.insert(kind), "{kind} the first time");
+        }
+        for kind in 0..=u16::MAX {
+            assert!(!set.insert(kind), "{kind} the second time");
+        }
+    }
+
+    #[test]
+    fn a_usual_number_of_extensions_allocates_nothing() {
+        let mut set = TypeSet::default();
+        for kind in (0..64).chain([0x1a1a, 0xff01, 0xfe0d, 17513, 0xcaca]) {
+            assert!(set.insert(kind));
+        }
+        assert!(set.rest.is_none());
+    }
+}

@@ -1,0 +1,46 @@
+//! A cursor over the presentation language of RFC 8446 section 3: numbers and length-prefixed vectors.
+
+/// What is left to read. Each read gives `None`, and leaves the rest undefined, when too few bytes
+/// are left.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn u8(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    pub(super) fn u16(&mut self) -> Option<u16> {
+        let (number, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(u16::from_be_bytes(*number))
+    }
+
+    pub(super) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    /// A vector with a length of one byte.
+    pub(super) fn vector_u8(&mut self) -> Option<&'a [u8]> {
+        let length = self.u8()?;
+        self.bytes(usize::from(length))
+    }
+
+    /// A vector with a length of two bytes.
+    pub(super) fn vector_u16(&mut self) -> Option<&'a [u8]> {
+        let length = self.u16()?;
+        self.bytes(usize::from(length))
+    }
+}

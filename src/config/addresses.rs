@@ -1,0 +1,153 @@
+//! Addresses and networks of the file.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::decode::Text;
+use super::hosts::HostPort;
+use super::problems::{Complaint, quoted};
+use super::words::SourceName;
+
+/// Any `ip:port`; port 0 lets the kernel choose one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bind(pub(super) SocketAddr);
+
+/// An `ip:port` that can be connected to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Endpoint(pub(super) SocketAddr);
+
+fn socket_address(text: &str, example: &str) -> Result<SocketAddr, Complaint> {
+    text.parse::<SocketAddr>().map_err(|_| {
+        let complaint = Complaint::new(format!("{} is not ip:port", quoted(text)));
+        match (text.parse::<IpAddr>(), text.strip_prefix(':')) {
+            (Ok(IpAddr::V4(ip)), _) => complaint.remedy(format!("add the port: {ip}:PORT")),
+            (Ok(IpAddr::V6(ip)), _) => complaint.remedy(format!("add the port: \"[{ip}]:PORT\"")),
+            (_, Some(port)) => complaint.remedy(format!("for every address: \"[::]:{port}\"")),
+            _ => complaint.remedy(format!("write an address such as {example:?}")),
+        }
+    })
+}
+
+/// `::ffff:1.2.3.4` as `1.2.3.4`, so that one address has one spelling.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip if ip == address.ip() => address,
+        ip => SocketAddr::new(ip, address.port()),
+    }
+}
+
+impl Text for Bind {
+    const WORDS: &'static str = "ip:port";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let address = canonical(socket_address(text, "[::]:15443")?);
+        if address.ip().is_multicast() {
+            return Err(Complaint::new(format!("{address} is a multicast address")));
+        }
+        Ok(Self(address))
+    }
+}
+
+impl Text for Endpoint {
+    const WORDS: &'static str = "ip:port";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let address = socket_address(text, "10.1.0.7:8443").map_err(|complaint| {
+            if HostPort::parse(text).is_ok() {
+                Complaint::new(format!("{} is a host name, not ip:port", quoted(text))).remedy(
+                    format!("in an upstream, write `dns: {text:?}` for `endpoints`"),
+                )
+            } else {
+                complaint
+            }
+        })?;
+        let address = canonical(address);
+        let ip = address.ip();
+        let wrong = match () {
+            () if address.port() == 0 => "has port 0, to which nothing can connect",
+            () if ip.is_unspecified() => "has the address that stands for every address",
+            () if ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) => {
+                "is a multicast or broadcast address"
+            }
+            () => return Ok(Self(address)),
+        };
+        Err(Complaint::new(format!("{address} {wrong}"))
+            .remedy("give it the ip:port of one server"))
+    }
+}
+
+/// A network; the address part holds no bit outside its prefix.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cidr(pub(super) IpNet);
+
+impl Text for Cidr {
+    const WORDS: &'static str = "CIDR";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            let net = IpNet::from(ip.to_canonical());
+            return Err(
+                Complaint::new(format!("{text:?} is an address, not a CIDR"))
+                    .remedy(format!("for this address alone write {net}")),
+            );
+        }
+        let net: IpNet = text.parse().map_err(|_| {
+            Complaint::new(format!("{} is not a CIDR", quoted(text)))
+                .remedy("write a network such as 10.0.0.0/8 or fd00::/8")
+        })?;
+        if let Some(v4) = mapped_v4(net) {
+            return Err(
+                Complaint::new(format!("{net} is an IPv4 network in an IPv6 spelling"))
+                    .remedy(format!("write {v4}")),
+            );
+        }
+        if net.trunc() != net {
+            return Err(
+                Complaint::new(format!("{net} has bits set beyond its prefix"))
+                    .remedy(format!("write the network {}", net.trunc())),
+            );
+        }
+        Ok(Self(net))
+    }
+}
+
+/// Source addresses are compared in their canonical form, so a network of v4-mapped addresses would
+/// silently match nothing.
+fn mapped_v4(net: IpNet) -> Option<Ipv4Net> {
+    let IpNet::V6(net) = net else {
+        return None;
+    };
+    let v4 = net.addr().to_ipv4_mapped()?;
+    let prefix = net.prefix_len().checked_sub(96)?;
+    Ipv4Net::new(v4, prefix).ok().map(|net| net.trunc())
+}
+
+/// What `allow_sources` and `deny_sources` hold: a network, or the name of a source group.
+#[derive(Debug, Clone)]
+pub(super) enum SourceRef {
+    Cidr(IpNet),
+    Group(Arc<str>),
+}
+
+impl Text for SourceRef {
+    const WORDS: &'static str = "CIDR, or name of a source group";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        if text.contains(['/', ':']) || text.parse::<IpAddr>().is_ok() {
+            return Cidr::parse(text).map(|cidr| Self::Cidr(cidr.0));
+        }
+        SourceName::parse(text).map(|name| Self::Group(name.0))
+    }
+}
+
+/// The one spelling under which two binds that would collide are equal: `[::]` is dual stack, so it
+/// is `0.0.0.0` too.
+pub(super) fn collision_key(bind: SocketAddr) -> SocketAddr {
+    if bind.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), bind.port())
+    } else {
+        bind
+    }
+}

@@ -1,0 +1,190 @@
+//! What values of the file are made of besides scalars and sections: lists, named sections, and
+//! the choices `off` and `auto`.
+
+use serde_json::json;
+
+use super::decode::{At, Decode, Given, Shape, Text, unexpected};
+use super::problems::{Complaint, Problems};
+use super::section::unique_keys;
+use super::tree::Value;
+
+/// `off`, or what it is when it is on.
+#[derive(Debug, Clone)]
+pub(super) enum OrOff<T> {
+    Off,
+    On(T),
+}
+
+impl<T> OrOff<T> {
+    pub(super) fn on(self) -> Option<T> {
+        match self {
+            Self::Off => None,
+            Self::On(value) => Some(value),
+        }
+    }
+}
+
+impl<T: Decode> Decode for OrOff<T> {
+    /// `false` is taken too: it is what tools that speak YAML 1.1 (Helm is one) make of `off`.
+    fn decode(given: &Given<'_>, problems: &mut Problems) -> Option<Self> {
+        match given.value {
+            Value::Bool(false) => Some(Self::Off),
+            Value::Text(text) if text == "off" => Some(Self::Off),
+            _ => T::decode(given, problems).map(Self::On),
+        }
+    }
+
+    fn shape() -> Shape {
+        let inner = T::shape();
+        Shape {
+            words: format!("{}, or `off`", inner.words),
+            schema: json!({ "anyOf": [inner.schema, { "enum": ["off", false] }] }),
+            ..inner
+        }
+    }
+}
+
+/// `auto`, or a value.
+#[derive(Debug, Clone)]
+pub(super) enum AutoOr<T> {
+    Auto,
+    Exactly(T),
+}
+
+impl<T: Decode> Decode for AutoOr<T> {
+    fn decode(given: &Given<'_>, problems: &mut Problems) -> Option<Self> {
+        match given.value {
+            Value::Text(text) if text == "auto" => Some(Self::Auto),
+            _ => T::decode(given, problems).map(Self::Exactly),
+        }
+    }
+
+    fn shape() -> Shape {
+        let inner = T::shape();
+        Shape {
+            words: format!("`auto`, or {}", inner.words),
+            schema: json!({ "anyOf": [{ "const": "auto" }, inner.schema] }),
+            ..inner
+        }
+    }
+}
+
+/// `MIN..=MAX` values in the file's order.
+#[derive(Debug)]
+pub(super) struct List<T, const MIN: usize, const MAX: usize> {
+    pub(super) items: Vec<T>,
+    /// Whether no item was left out because it does not fit.
+    pub(super) complete: bool,
+}
+
+impl<T: Decode, const MIN: usize, const MAX: usize> List<T, MIN, MAX> {
+    fn length_words() -> String {
+        match (MIN, MAX) {
+            (min, usize::MAX) => format!("{min} or more"),
+            (0, max) => format!("up to {max}"),
+            (min, max) => format!("{min} to {max}"),
+        }
+    }
+}
+
+impl<T: Decode, const MIN: usize, const MAX: usize> Decode for List<T, MIN, MAX> {
+    fn decode(given: &Given<'_>, problems: &mut Problems) -> Option<Self> {
+        let Value::List(nodes) = given.value else {
+            let complaint = unexpected("a list", given.value);
+            problems.note(
+                &given.place,
+                match given.value {
+                    Value::Text(text) => complaint.remedy(format!("write [{text:?}]")),
+                    Value::Null => complaint.remedy("leave the key out, or write []"),
+                    _ => complaint,
+                },
+            );
+            return None;
+        };
+        let count = nodes.len();
+        if count < MIN || count > MAX {
+            let complaint = Complaint::new(match count {
+                0 => "the list is empty".to_owned(),
+                _ => format!("the list has {count} items"),
+            });
+            let remedy = format!("give it {} items", Self::length_words());
+            problems.note(&given.place, complaint.remedy(remedy));
+        }
+        // What follows may take time that grows with the square of the length.
+        if count > MAX {
+            return None;
+        }
+        let decoded = nodes.iter().enumerate().map(|(index, node)| {
+            let given = Given::new(node, &given.place.item(index));
+            T::decode(&given, problems)
+        });
+        let items: Vec<T> = decoded.flatten().collect();
+        Some(Self {
+            complete: items.len() == count,
+            items,
+        })
+    }
+
+    fn shape() -> Shape {
+        let inner = T::shape();
+        let mut schema = json!({ "type": "array", "items": inner.schema, "minItems": MIN });
+        if MAX != usize::MAX {
+            schema["maxItems"] = json!(MAX);
+        }
+        Shape {
+            words: format!("list of {}, each: {}", Self::length_words(), inner.words),
+            schema,
+            section: inner.section.map(|(_, info)| ("[]", info)),
+        }
+    }
+}
+
+/// A section whose keys are names that the operator chooses. Of a name whose value does not fit,
+/// the name is kept, so that what refers to it is not said to be wrong.
+#[derive(Debug)]
+pub(super) struct Named<K, T>(pub(super) Vec<(At<K>, Option<T>)>);
+
+impl<K: Text, T: Decode> Decode for Named<K, T> {
+    fn decode(given: &Given<'_>, problems: &mut Problems) -> Option<Self> {
+        let Value::Map(entries) = given.value else {
+            problems.note(
+                &given.place,
+                unexpected("names with their values", given.value),
+            );
+            return None;
+        };
+        let mut named = Vec::with_capacity(entries.len());
+        for (key, (place, given)) in unique_keys(entries, &given.place, problems) {
+            let value = T::decode(&given, problems);
+            match K::parse(key) {
+                Ok(name) => {
+                    let key = At {
+                        value: name,
+                        place,
+                        given: true,
+                    };
+                    named.push((key, value));
+                }
+                Err(complaint) => problems.note(&place, complaint),
+            }
+        }
+        Some(Self(named))
+    }
+
+    fn shape() -> Shape {
+        let inner = T::shape();
+        Shape {
+            words: format!(
+                "any number of `NAME: {}`; NAME is {}",
+                inner.words,
+                K::WORDS
+            ),
+            schema: json!({
+                "type": "object",
+                "propertyNames": { "pattern": K::PATTERN },
+                "additionalProperties": inner.schema,
+            }),
+            section: inner.section.map(|(_, info)| (".NAME", info)),
+        }
+    }
+}

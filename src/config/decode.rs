@@ -1,0 +1,199 @@
+//! From the tree to the types of [`super::file`], noting every problem on the way rather than
+//! stopping at the first.
+
+use serde_json::{Value as Json, json};
+
+use super::problems::{Complaint, Place, Problems, quoted};
+use super::section::SectionInfo;
+use super::tree::{Node, Value};
+
+/// A value that the file, or a default, gives for a key.
+pub(super) struct Given<'a> {
+    pub(super) value: &'a Value,
+    pub(super) place: Place,
+    /// Whether the value is a default.
+    pub(super) default: bool,
+}
+
+impl<'a> Given<'a> {
+    pub(super) fn new(node: &'a Node, place: &Place) -> Self {
+        Self {
+            value: &node.value,
+            place: place.clone().at(node.line, node.column),
+            default: false,
+        }
+    }
+}
+
+/// A type that a value of the file may have.
+pub(super) trait Decode: Sized {
+    /// `None` when it does not fit; then at least one problem was noted.
+    fn decode(given: &Given<'_>, problems: &mut Problems) -> Option<Self>;
+
+    /// What fits, for the schema and the reference.
+    fn shape() -> Shape;
+
+    /// Why the key has to be there, said when it is missing.
+    fn when_missing() -> Complaint {
+        Complaint::new("this key is required")
+    }
+}
+
+/// What fits a key, for people and for editors.
+pub(super) struct Shape {
+    /// For the reference: `duration, 100ms to 60s`.
+    pub(super) words: String,
+    /// JSON Schema; sections are referred to as `#/$defs/NAME`.
+    pub(super) schema: Json,
+    /// The section inside, and how its path continues: ``, `[]` or `.NAME`.
+    pub(super) section: Option<(&'static str, &'static SectionInfo)>,
+}
+
+/// A type that one scalar of the file says.
+pub(super) trait Scalar: Sized {
+    /// # Errors
+    /// What is wrong with the value, in words for the operator.
+    fn from_value(value: &Value) -> Result<Self, Complaint>;
+    /// For [`Shape::words`] and for "expected ..., found ...".
+    fn words() -> String;
+    /// JSON Schema.
+    fn schema() -> Json;
+    /// See [`Decode::when_missing`].
+    fn when_missing() -> Complaint {
+        Complaint::new("this key is required").remedy(format!("give it {}", Self::words()))
+    }
+}
+
+impl<T: Scalar> Decode for T {
+    fn decode(given: &Given<'_>, problems: &mut Problems) -> Option<Self> {
+        T::from_value(given.value)
+            .map_err(|complaint| problems.note(&given.place, complaint))
+            .ok()
+    }
+
+    fn shape() -> Shape {
+        Shape {
+            words: T::words(),
+            schema: T::schema(),
+            section: None,
+        }
+    }
+
+    fn when_missing() -> Complaint {
+        <T as Scalar>::when_missing()
+    }
+}
+
+/// A scalar that is written as text.
+pub(super) trait Text: Sized {
+    /// See [`Scalar::words`].
+    const WORDS: &'static str;
+    /// See [`Scalar::schema`]; it should not refuse what [`Text::parse`] accepts.
+    const PATTERN: &'static str = ".";
+
+    /// # Errors
+    /// See [`Scalar::from_value`].
+    fn parse(text: &str) -> Result<Self, Complaint>;
+}
+
+impl<T: Text> Scalar for T {
+    fn from_value(value: &Value) -> Result<Self, Complaint> {
+        match value {
+            Value::Text(text) => T::parse(text),
+            Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
+                Err(unexpected(Self::words(), value)
+                    .remedy("if that is what you mean, write it in quotes"))
+            }
+            _ => Err(unexpected(Self::words(), value)),
+        }
+    }
+
+    fn words() -> String {
+        T::WORDS.to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": T::PATTERN })
+    }
+}
+
+pub(super) fn unexpected(expected: impl std::fmt::Display, found: &Value) -> Complaint {
+    Complaint::new(format!("expected {expected}, found {found}"))
+}
+
+/// One of a few words, the nearest of which an error names.
+pub(super) fn one_of<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, Complaint> {
+    let known = || words.iter().map(|(word, _)| *word);
+    match words.iter().find(|(word, _)| *word == text) {
+        Some((_, meaning)) => Ok(*meaning),
+        None => Err(
+            Complaint::new(format!("unknown value {}", quoted(text))).nearest(
+                text,
+                known(),
+                "the values here are",
+            ),
+        ),
+    }
+}
+
+/// A value that remembers where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct At<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+    /// Whether the file says it; else it is a default.
+    pub(super) given: bool,
+}
+
+impl<T: Decode> Decode for At<T> {
+    fn decode(given: &Given<'_>, problems: &mut Problems) -> Option<Self> {
+        T::decode(given, problems).map(|value| Self {
+            value,
+            place: given.place.clone(),
+            given: !given.default,
+        })
+    }
+
+    fn shape() -> Shape {
+        T::shape()
+    }
+
+    fn when_missing() -> Complaint {
+        T::when_missing()
+    }
+}
+
+/// A truth value.
+impl Scalar for bool {
+    fn from_value(value: &Value) -> Result<Self, Complaint> {
+        match value {
+            Value::Bool(truth) => Ok(*truth),
+            _ => Err(unexpected("true or false", value)),
+        }
+    }
+
+    fn words() -> String {
+        "`true` or `false`".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "boolean" })
+    }
+}
+
+impl<T: Decode> Decode for Option<T> {
+    fn decode(given: &Given<'_>, problems: &mut Problems) -> Option<Self> {
+        match given.value {
+            Value::Null => Some(None),
+            _ => T::decode(given, problems).map(Some),
+        }
+    }
+
+    fn shape() -> Shape {
+        let inner = T::shape();
+        Shape {
+            schema: json!({ "anyOf": [inner.schema, { "type": "null" }] }),
+            ..inner
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Host names of the file: what routes match, and what is resolved.
+
+use std::net::SocketAddr;
+
+use super::SniPattern;
+use super::decode::Text;
+use super::problems::{Complaint, quoted};
+use crate::server_name::ServerName;
+
+fn server_name(text: &str) -> Result<ServerName, Complaint> {
+    ServerName::parse(text.as_bytes())
+        .map_err(|error| Complaint::new(format!("{} is not a host name: {error}", quoted(text))))
+}
+
+/// Cuts at the last `:`; the port is 1..=65535.
+fn host_port(text: &str, whose_port: &str) -> Result<(ServerName, u16), Complaint> {
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| {
+        Complaint::new(format!("{} has no port", quoted(text)))
+            .remedy(format!("write HOST:PORT; PORT is {whose_port}"))
+    })?;
+    let port = match port.parse::<u16>() {
+        Ok(port) if port > 0 => port,
+        _ => {
+            let complaint = format!("{} is not a port", quoted(port));
+            return Err(Complaint::new(complaint).remedy("give it 1 to 65535"));
+        }
+    };
+    Ok((server_name(host)?, port))
+}
+
+/// `HOST:PORT` of a service in Istio's sense.
+#[derive(Debug, Clone)]
+pub(super) struct ServiceRef {
+    pub(super) host: ServerName,
+    pub(super) port: u16,
+}
+
+impl Text for ServiceRef {
+    const WORDS: &'static str = "HOST:PORT; PORT is the Service's port, not its targetPort";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        if text.starts_with('*') {
+            return Err(Complaint::new(format!("{} is not a service", quoted(text)))
+                .remedy("a wildcard is a route by `sni`"));
+        }
+        let (host, port) = host_port(text, "the Service's port, not its targetPort")?;
+        // Istio's parser refuses such a host, so no client can ask for it.
+        if host.as_str().contains("_.") {
+            return Err(
+                Complaint::new(format!("{} is not the name of a service", quoted(text)))
+                    .remedy("to match an `outbound_` name literally, use `sni`"),
+            );
+        }
+        Ok(Self { host, port })
+    }
+}
+
+/// A literal name, `*.NAME` or `*`.
+#[derive(Debug, Clone)]
+pub(super) struct Sni(pub(super) SniPattern);
+
+impl Text for Sni {
+    const WORDS: &'static str = "server name, `*.NAME` or `*`";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let pattern = match (text, text.strip_prefix("*.")) {
+            ("*", _) => SniPattern::Any,
+            (_, Some(name)) if !name.contains('*') => SniPattern::Below(server_name(name)?),
+            _ if text.contains('*') => {
+                return Err(
+                    Complaint::new(format!("{} has a misplaced wildcard", quoted(text))).remedy(
+                        "a wildcard is `*` alone or a leading `*.`, for any number of labels",
+                    ),
+                );
+            }
+            _ if text.contains(':') && host_port(text, "").is_ok() => {
+                return Err(
+                    Complaint::new(format!("{} holds a port", quoted(text))).remedy(
+                        "a server name has none; for a Service's host and port, use `service`",
+                    ),
+                );
+            }
+            _ => SniPattern::Exact(server_name(text)?),
+        };
+        Ok(Self(pattern))
+    }
+}
+
+/// `HOST:PORT` to resolve and connect to.
+#[derive(Debug, Clone)]
+pub(super) struct HostPort {
+    pub(super) host: ServerName,
+    pub(super) port: u16,
+}
+
+impl Text for HostPort {
+    const WORDS: &'static str = "HOST:PORT";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        if text.parse::<SocketAddr>().is_ok() {
+            return Err(
+                Complaint::new(format!("{text:?} is an address, not a name")).remedy(format!(
+                    "in an upstream, write `endpoints: [{text:?}]` for `dns`"
+                )),
+            );
+        }
+        if text.starts_with('_') && !text.contains(':') {
+            return Err(Complaint::new(format!("{} has no port", quoted(text)))
+                .remedy(format!("for SRV records write `dns: {{ srv: {text:?} }}`")));
+        }
+        let (host, port) = host_port(text, "the port to connect to")?;
+        Ok(Self { host, port })
+    }
+}
+
+/// A name with SRV records.
+#[derive(Debug, Clone)]
+pub(super) struct SrvName(pub(super) ServerName);
+
+impl Text for SrvName {
+    const WORDS: &'static str = "name of SRV records, such as _https._tcp.NAME";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        if text.contains(':') {
+            return Err(Complaint::new(format!("{} holds a port", quoted(text)))
+                .remedy("SRV records bring their ports: write the name alone"));
+        }
+        server_name(text).map(Self)
+    }
+}

@@ -1,0 +1,133 @@
+//! Reading a config file: bytes, tree, file form, working form.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use super::Config;
+use super::decode::{Decode as _, Given};
+use super::file::ConfigFile;
+use super::problems::{Complaint, ConfigError, Place, Problem};
+use super::resolve::{self, Findings, Machine};
+use super::tree::{self, Value};
+
+/// The largest config file, in bytes.
+pub const MAX_FILE: usize = 16 << 20;
+
+/// A config, and what its author may want to look at again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// What the program runs on.
+    pub config: Config,
+    /// Shown as errors are, by [`Problem::display`], in the file's order.
+    pub warnings: Vec<Problem>,
+}
+
+impl Loaded {
+    /// Reads, parses and checks the file at `path`, for this machine.
+    ///
+    /// # Errors
+    /// The file cannot be read, is larger than [`MAX_FILE`], or is no valid config.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let origin = path.display().to_string();
+        let bytes = match read(path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let complaint = Complaint::new(format!("cannot read this file: {error}"));
+                return Err(refuse(
+                    &origin,
+                    vec![Problem::of_file(match error.kind() {
+                        io::ErrorKind::NotFound => complaint.remedy("name the file with --config"),
+                        _ => complaint,
+                    })],
+                ));
+            }
+        };
+        Self::parse(&bytes, &origin, &Machine::current())
+    }
+
+    /// Parses and checks the bytes of a file that messages call `origin`.
+    ///
+    /// # Errors
+    /// As [`Loaded::load`].
+    pub fn parse(bytes: &[u8], origin: &str, machine: &Machine) -> Result<Self, ConfigError> {
+        let yaml = text(bytes).map_err(|problem| refuse(origin, vec![problem]))?;
+        let root = tree::parse(yaml).map_err(|problem| refuse(origin, vec![problem]))?;
+        if matches!(root.value, Value::Null) {
+            let complaint = Complaint::new("the file is empty")
+                .remedy("start from config/strait.yaml; `listeners` is the one required key");
+            return Err(refuse(origin, vec![Problem::of_file(complaint)]));
+        }
+        let mut findings = Findings::default();
+        let given = Given::new(&root, &Place::start());
+        let file = ConfigFile::decode(&given, &mut findings.problems);
+        let config = file.map(|file| resolve::resolve(file, machine, &mut findings));
+        let Findings { problems, warnings } = findings;
+        match config {
+            Some(config) if problems.is_empty() => Ok(Self {
+                config,
+                warnings: warnings.into_sorted(),
+            }),
+            _ => Err(refuse(origin, problems.into_sorted())),
+        }
+    }
+}
+
+impl Config {
+    /// [`Loaded::load`] without the warnings.
+    ///
+    /// # Errors
+    /// As [`Loaded::load`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Loaded::load(path).map(|loaded| loaded.config)
+    }
+
+    /// [`Loaded::parse`] for this machine and without the warnings.
+    ///
+    /// # Errors
+    /// As [`Loaded::load`].
+    pub fn parse(yaml: &str, origin: &str) -> Result<Self, ConfigError> {
+        Loaded::parse(yaml.as_bytes(), origin, &Machine::current()).map(|loaded| loaded.config)
+    }
+}
+
+fn refuse(origin: &str, problems: Vec<Problem>) -> ConfigError {
+    ConfigError {
+        origin: origin.to_owned(),
+        problems,
+    }
+}
+
+/// Stops one byte after [`MAX_FILE`], which [`text`] refuses then.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = MAX_FILE as u64 + 1;
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Problem> {
+    if bytes.len() > MAX_FILE {
+        let complaint = Complaint::new("the file is larger than 16 MiB");
+        return Err(Problem::of_file(
+            complaint.remedy("is it a strait config at all?"),
+        ));
+    }
+    std::str::from_utf8(bytes).map_err(|error| {
+        let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        let line = valid.matches('\n').count() + 1;
+        let column = valid
+            .rsplit('\n')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .count()
+            + 1;
+        let place = Place::start().at(
+            u32::try_from(line).unwrap_or(u32::MAX),
+            u32::try_from(column).unwrap_or(u32::MAX),
+        );
+        let complaint = Complaint::new("the file is not UTF-8 text");
+        Problem::new(&place, complaint.remedy("save it as UTF-8"))
+    })
+}

@@ -1,0 +1,341 @@
+//! What is wrong with a config file, where, and what to do about it.
+
+use std::fmt::{self, Write as _};
+use std::rc::Rc;
+
+/// Problems kept; of a file that has more, the rest is counted.
+const MAX_PROBLEMS: usize = 100;
+/// Names compared in search of the nearest one, so that a huge file with many wrong names is
+/// refused quickly too.
+const MAX_COMPARED: usize = 10_000;
+/// Characters of a value that a message repeats.
+const MAX_QUOTED: usize = 80;
+
+/// One thing that is wrong with a config file, or that deserves a warning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Counted from 1; 0 when no line is to blame, such as for a file that cannot be read.
+    pub line: u64,
+    /// Counted from 1, in characters; 0 when `line` is.
+    pub column: u64,
+    /// The path of the key, such as `listeners[0].routes[2].alpn`; empty for the whole file.
+    pub key: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead, if that is known.
+    pub remedy: Option<String>,
+}
+
+impl Problem {
+    /// A problem of the file as a whole.
+    pub(super) fn of_file(complaint: Complaint) -> Self {
+        Self::new(&Place::default(), complaint)
+    }
+
+    pub(super) fn new(place: &Place, complaint: Complaint) -> Self {
+        Self {
+            line: place.line.into(),
+            column: place.column.into(),
+            key: place.key.to_string(),
+            message: complaint.message,
+            remedy: complaint.remedy,
+        }
+    }
+
+    /// The line that a person reads: `strait.yaml:12:7: KEY: what is wrong; what to do`.
+    pub fn display<'a>(&'a self, origin: &'a str) -> impl fmt::Display + 'a {
+        fmt::from_fn(move |f| {
+            f.write_str(origin)?;
+            if self.line > 0 {
+                write!(f, ":{}:{}", self.line, self.column)?;
+            }
+            if !self.key.is_empty() {
+                write!(f, ": {}", self.key)?;
+            }
+            write!(f, ": {}", self.message)?;
+            match &self.remedy {
+                Some(remedy) => write!(f, "; {remedy}"),
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+/// A config file that was refused: every problem found in it, in the file's order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file's name as the operator gave it.
+    pub origin: String,
+    /// At least one.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for ConfigError {
+    /// One line a problem, without a newline after the last.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                f.write_char('\n')?;
+            }
+            problem.display(&self.origin).fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// What is wrong with a value, said by code that does not know where the value stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Complaint {
+    message: String,
+    remedy: Option<String>,
+}
+
+impl Complaint {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            remedy: None,
+        }
+    }
+
+    pub(super) fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// Adds the valid word nearest to `wrong`, or all of them when none is near and they are few.
+    pub(super) fn nearest<'a>(
+        self,
+        wrong: &str,
+        valid: impl Iterator<Item = &'a str> + Clone,
+        all_are: &str,
+    ) -> Self {
+        if let Some(near) = nearest(wrong, valid.clone()) {
+            return self.remedy(format!("did you mean {}?", quoted(near)));
+        }
+        let few: Vec<&str> = valid.take(21).collect();
+        match few.len() {
+            0 | 21.. => self,
+            _ => self.remedy(format!("{all_are}: {}", few.join(", "))),
+        }
+    }
+}
+
+/// The word of `valid` that `wrong` was probably meant to be. Case and separators do not count, so
+/// `maxSize` and `max-size` are both `max_size`.
+pub(super) fn nearest<'a>(wrong: &str, valid: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |word: &str| -> String {
+        word.chars()
+            .filter(char::is_ascii_alphanumeric)
+            .map(|c| c.to_ascii_lowercase())
+            .collect()
+    };
+    let wrong = plain(wrong);
+    let most = (wrong.len() / 3).max(1);
+    valid
+        .take(MAX_COMPARED)
+        .filter(|word| word.len().abs_diff(wrong.len()) <= most + 4)
+        .map(|word| (strsim::osa_distance(&plain(word), &wrong), word))
+        .filter(|(distance, _)| *distance <= most)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
+/// `text` in quotes, escaped for terminals and logs, and cut where it is long.
+pub(super) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTED) {
+        Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
+        None => format!("{text:?}"),
+    }
+}
+
+/// Where in the file a value stands.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Place {
+    pub(super) line: u32,
+    pub(super) column: u32,
+    key: KeyPath,
+}
+
+impl Place {
+    pub(super) fn start() -> Self {
+        Self {
+            line: 1,
+            column: 1,
+            key: KeyPath::default(),
+        }
+    }
+
+    /// The place of `key` below this one when the file does not say it: this one's line.
+    pub(super) fn key(&self, key: &str) -> Self {
+        self.below(Segment::Key(key.into()))
+    }
+
+    /// The place of the list item at `index`.
+    pub(super) fn item(&self, index: usize) -> Self {
+        self.below(Segment::Item(index))
+    }
+
+    /// The same key, at the line and column where the file says it.
+    pub(super) fn at(mut self, line: u32, column: u32) -> Self {
+        (self.line, self.column) = (line, column);
+        self
+    }
+
+    fn below(&self, segment: Segment) -> Self {
+        let step = Step {
+            parent: self.key.clone(),
+            segment,
+        };
+        Self {
+            key: KeyPath(Some(Rc::new(step))),
+            ..*self
+        }
+    }
+}
+
+/// For messages that point at a second place: `listeners[0].bind (line 3)`.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (line {})", self.key, self.line)
+    }
+}
+
+/// A list linked towards the root: files have many places and few problems, so a path is only
+/// written out when a problem needs it.
+#[derive(Debug, Clone, Default)]
+struct KeyPath(Option<Rc<Step>>);
+
+#[derive(Debug)]
+struct Step {
+    parent: KeyPath,
+    segment: Segment,
+}
+
+#[derive(Debug)]
+enum Segment {
+    Key(Box<str>),
+    Item(usize),
+}
+
+impl fmt::Display for KeyPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(step) = &self.0 else {
+            return Ok(());
+        };
+        step.parent.fmt(f)?;
+        let bare = |key: &str| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+            !key.is_empty() && key.chars().all(plain)
+        };
+        match &step.segment {
+            Segment::Item(index) => write!(f, "[{index}]"),
+            Segment::Key(key) if !bare(key) => write!(f, "[{}]", quoted(key)),
+            Segment::Key(key) if step.parent.0.is_none() => f.write_str(key),
+            Segment::Key(key) => write!(f, ".{key}"),
+        }
+    }
+}
+
+/// The problems found so far.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    kept: Vec<Problem>,
+    left_out: usize,
+}
+
+impl Problems {
+    pub(super) fn note(&mut self, place: &Place, complaint: Complaint) {
+        self.note_with(place, || complaint);
+    }
+
+    /// For complaints that take a search to word.
+    pub(super) fn note_with(&mut self, place: &Place, complaint: impl FnOnce() -> Complaint) {
+        if self.kept.len() < MAX_PROBLEMS {
+            self.kept.push(Problem::new(place, complaint()));
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// In the file's order, and a last one that says how many were left out.
+    pub(super) fn into_sorted(mut self) -> Vec<Problem> {
+        self.kept
+            .sort_by_key(|problem| (problem.line, problem.column));
+        if self.left_out > 0 {
+            let more = format!("{} more problems are not shown", self.left_out);
+            self.kept.push(Problem::of_file(Complaint::new(more)));
+        }
+        self.kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_reads_like_the_file() {
+        let place = Place::start()
+            .key("listeners")
+            .item(0)
+            .key("routes")
+            .item(2);
+        assert_eq!(
+            place.key("alpn").key.to_string(),
+            "listeners[0].routes[2].alpn"
+        );
+        let upstream = Place::start().key("upstreams").key("a.b\n");
+        assert_eq!(upstream.key.to_string(), r#"upstreams["a.b\n"]"#);
+    }
+
+    #[test]
+    fn nearest_is_near_or_nothing() {
+        let keys = ["upstream", "max_size", "alpn", "sni"];
+        for (wrong, right) in [
+            ("upstrem", Some("upstream")),
+            ("maxSize", Some("max_size")),
+            ("max-size", Some("max_size")),
+            ("aplн", None),
+            ("apln", Some("alpn")),
+            ("completely_else", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(wrong, keys.into_iter()), right, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn far_words_get_the_list() {
+        let complaint = Complaint::new("unknown").nearest("zzzzz", ["a", "b"].into_iter(), "known");
+        assert_eq!(complaint.remedy.as_deref(), Some("known: a, b"));
+    }
+
+    #[test]
+    fn problems_beyond_the_limit_are_counted() {
+        let mut problems = Problems::default();
+        for line in 0..150 {
+            let place = Place::start().at(150 - line, 1);
+            problems.note(&place, Complaint::new("wrong"));
+        }
+        let shown = problems.into_sorted();
+        assert_eq!(shown.len(), MAX_PROBLEMS + 1);
+        assert!(shown[..MAX_PROBLEMS].is_sorted_by_key(|problem| problem.line));
+        assert_eq!(
+            shown[MAX_PROBLEMS].message,
+            "50 more problems are not shown"
+        );
+    }
+
+    #[test]
+    fn quoted_text_is_escaped_and_cut() {
+        assert_eq!(quoted("a\u{1b}[31m"), r#""a\u{1b}[31m""#);
+        assert_eq!(quoted(&"ä".repeat(200)).chars().count(), MAX_QUOTED + 5);
+    }
+}

@@ -1,0 +1,256 @@
+//! From what the file says to what the program runs on: the checks that need more than one value.
+
+mod listeners;
+mod upstreams;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use super::addresses::{Bind, Cidr, collision_key};
+use super::containers::{AutoOr, List, OrOff};
+use super::decode::{At, Text as _};
+use super::file::{AccessLogFile, DrainFile, LimitsFile, LogFile, ResolverFile};
+use super::file::{ConfigFile, SourceFile};
+use super::problems::{Complaint, Place, Problems};
+use super::words::Zone;
+use super::{
+    AccessLogConfig, Config, DrainConfig, Limits, LogConfig, ResolverConfig, SourceGroup,
+    SourceGroups,
+};
+
+/// What the program runs on besides its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// CPUs that the process may use.
+    pub cpus: NonZeroUsize,
+    /// The zone that the environment names.
+    pub zone: Option<String>,
+}
+
+impl Machine {
+    /// The environment variable that names the zone when the file does not.
+    pub const ZONE_VARIABLE: &'static str = "STRAIT_ZONE";
+
+    /// This process's CPUs, cgroup quota and affinity included, and its environment.
+    pub fn current() -> Self {
+        Self {
+            cpus: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            zone: std::env::var(Self::ZONE_VARIABLE)
+                .ok()
+                .filter(|zone| !zone.is_empty()),
+        }
+    }
+}
+
+/// What resolving finds out besides the config.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    pub(super) problems: Problems,
+    pub(super) warnings: Problems,
+}
+
+/// The working form; it is good only if no problem was noted, now or while decoding.
+pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findings) -> Config {
+    let sources = sources(&file.sources, findings);
+    let binds = Binds::collect(&file, &mut findings.problems);
+    let zone = zone(file.zone, machine, &mut findings.problems);
+    let upstreams = upstreams::resolve(file.upstreams, &binds, zone.is_some(), findings);
+    let known = listeners::Known {
+        groups: &sources,
+        all_groups: file.sources.complete,
+        upstreams: &upstreams.names,
+    };
+    let listeners = listeners::resolve(file.listeners.items, &known, findings);
+    upstreams::warn_unused(&upstreams.names, &listeners, &mut findings.warnings);
+    Config {
+        workers: match file.workers {
+            AutoOr::Auto => machine.cpus,
+            AutoOr::Exactly(count) => NonZeroUsize::new(count.0 as usize).unwrap_or(machine.cpus),
+        },
+        zone,
+        sources: Arc::new(sources),
+        listeners,
+        upstreams: upstreams.resolved,
+        resolver: resolver(&file.resolver),
+        limits: limits(&file.limits),
+        drain: drain(&file.drain),
+        access_log: access_log(file.access_log),
+        log: log(file.log),
+        admin: file.admin.on().map(|server| server.bind.value.0),
+        status: file.status.on().map(|server| server.bind.value.0),
+        metrics: file.metrics.on().map(|server| server.bind.value.0),
+    }
+}
+
+fn resolver(file: &ResolverFile) -> ResolverConfig {
+    ResolverConfig {
+        servers: file.servers.items.iter().map(|server| server.0).collect(),
+        timeout: file.timeout.0,
+    }
+}
+
+fn limits(file: &LimitsFile) -> Limits {
+    Limits {
+        connections: match file.connections {
+            AutoOr::Auto => None,
+            AutoOr::Exactly(count) => Some(count.0 as usize),
+        },
+        hello_memory: file.hello_memory.0,
+        carry_memory: file.carry_memory.0,
+    }
+}
+
+fn drain(file: &DrainFile) -> DrainConfig {
+    DrainConfig {
+        readiness_delay: file.readiness_delay.0,
+        window: file.window.0,
+    }
+}
+
+fn access_log(file: AccessLogFile) -> AccessLogConfig {
+    AccessLogConfig {
+        format: file.format.on(),
+        refused_per_second: file.refused_per_second.0,
+        queue: file.queue.0 as usize,
+    }
+}
+
+fn log(file: LogFile) -> LogConfig {
+    LogConfig {
+        level: file.level.0,
+        format: file.format,
+    }
+}
+
+fn zone(file: Option<Zone>, machine: &Machine, problems: &mut Problems) -> Option<Arc<str>> {
+    match (file, &machine.zone) {
+        (Some(zone), _) => Some(zone.0),
+        (None, None) => None,
+        (None, Some(zone)) => match Zone::parse(zone) {
+            Ok(zone) => Some(zone.0),
+            Err(complaint) => {
+                let place = Place::default().key(Machine::ZONE_VARIABLE);
+                problems.note(&place, complaint);
+                None
+            }
+        },
+    }
+}
+
+/// Notes a name that was taken before, and remembers it otherwise.
+fn note_taken<'a>(
+    taken: &mut HashMap<&'a str, &'a Place>,
+    what: &str,
+    name: &'a str,
+    place: &'a Place,
+    problems: &mut Problems,
+) {
+    if let Some(first) = taken.get(name) {
+        let complaint = Complaint::new(format!("{name:?} is the name of another {what}, {first}"))
+            .remedy("give each its own name");
+        problems.note(place, complaint);
+    } else {
+        taken.insert(name, place);
+    }
+}
+
+fn sources(file: &List<SourceFile, 0, 256>, findings: &mut Findings) -> SourceGroups {
+    let mut names = HashMap::new();
+    for source in &file.items {
+        let name = &source.name;
+        note_taken(
+            &mut names,
+            "group",
+            &name.value.0,
+            &name.place,
+            &mut findings.problems,
+        );
+    }
+    warn_shadowed(&file.items, &mut findings.warnings);
+    let group = |source: &SourceFile| SourceGroup {
+        name: source.name.value.0.clone(),
+        cidrs: source.cidrs.items.iter().map(|cidr| cidr.0).collect(),
+    };
+    SourceGroups(file.items.iter().map(group).collect())
+}
+
+/// Networks up to which groups are compared with one another, in quadratic time.
+const MAX_COMPARED_NETWORKS: usize = 4096;
+
+/// Warns of groups that no address can belong to, since earlier groups hold all of their networks.
+fn warn_shadowed(sources: &[SourceFile], warnings: &mut Problems) {
+    let networks: usize = sources.iter().map(|source| source.cidrs.items.len()).sum();
+    if networks > MAX_COMPARED_NETWORKS {
+        return;
+    }
+    for (index, source) in sources.iter().enumerate() {
+        let earlier = || {
+            sources[..index]
+                .iter()
+                .flat_map(|earlier| &earlier.cidrs.items)
+        };
+        let held = |cidr: &Cidr| earlier().any(|net| net.0.contains(&cidr.0));
+        if source.cidrs.items.iter().all(held) {
+            let complaint = Complaint::new(
+                "no address belongs to this group: earlier groups hold \
+                                            all of its networks",
+            )
+            .remedy("put the group with the smaller networks first");
+            warnings.note(&source.name.place, complaint);
+        }
+    }
+}
+
+/// The addresses that this process is to listen on.
+pub(super) struct Binds(Vec<(SocketAddr, Place)>);
+
+impl Binds {
+    /// Notes addresses that are to be bound twice.
+    fn collect(file: &ConfigFile, problems: &mut Problems) -> Self {
+        let mut binds = Self(Vec::new());
+        for listener in &file.listeners.items {
+            binds.add(&listener.bind, problems);
+        }
+        if let OrOff::On(admin) = &file.admin {
+            binds.add(&admin.bind, problems);
+        }
+        if let OrOff::On(status) = &file.status {
+            binds.add(&status.bind, problems);
+        }
+        if let OrOff::On(metrics) = &file.metrics {
+            binds.add(&metrics.bind, problems);
+        }
+        binds
+    }
+
+    fn add(&mut self, bind: &At<Bind>, problems: &mut Problems) {
+        let address = bind.value.0;
+        // Port 0 is another port each time.
+        if address.port() == 0 {
+            return;
+        }
+        let collides =
+            |other: &&(SocketAddr, Place)| collision_key(other.0) == collision_key(address);
+        if let Some((other, place)) = self.0.iter().find(collides) {
+            let complaint = Complaint::new(format!("{address} is taken: {place} binds {other}"))
+                .remedy("give each its own port");
+            problems.note(&bind.place, complaint);
+        }
+        self.0.push((address, bind.place.clone()));
+    }
+
+    /// The bind that a connection to `endpoint` from this process would reach.
+    pub(super) fn reached_by(&self, endpoint: SocketAddr) -> Option<&Place> {
+        let reaches = |bind: &SocketAddr| {
+            let same_ip = bind.ip() == endpoint.ip();
+            let here = bind.ip().is_unspecified() && endpoint.ip().is_loopback();
+            bind.port() == endpoint.port() && (same_ip || here)
+        };
+        self.0
+            .iter()
+            .find(|(bind, _)| reaches(bind))
+            .map(|(_, place)| place)
+    }
+}

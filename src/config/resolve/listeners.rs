@@ -1,0 +1,320 @@
+//! Listeners and their routes: who may connect, and which route a server name belongs to.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::{Findings, note_taken, upstreams};
+use crate::config::addresses::SourceRef;
+use crate::config::decode::At;
+use crate::config::file::{ListenerFile, RouteFile};
+use crate::config::problems::{Complaint, Place, Problems};
+use crate::config::words::unreserved;
+use crate::config::{
+    HelloLimits, ListenerConfig, RelayTimeouts, RouteConfig, RouteMatch, SniPattern, SourceGroups,
+    SourcePolicy,
+};
+
+/// What listeners may refer to.
+pub(super) struct Known<'a> {
+    pub(super) groups: &'a SourceGroups,
+    /// Whether `groups` holds every group of the file; it does not when one was refused.
+    pub(super) all_groups: bool,
+    pub(super) upstreams: &'a BTreeMap<Arc<str>, Place>,
+}
+
+pub(super) fn resolve(
+    files: Vec<ListenerFile>,
+    known: &Known<'_>,
+    findings: &mut Findings,
+) -> Vec<ListenerConfig> {
+    let mut names = HashMap::new();
+    for ListenerFile { name, .. } in &files {
+        note_taken(
+            &mut names,
+            "listener",
+            &name.value.0,
+            &name.place,
+            &mut findings.problems,
+        );
+    }
+    files
+        .into_iter()
+        .map(|file| listener(file, known, findings))
+        .collect()
+}
+
+fn listener(file: ListenerFile, known: &Known<'_>, findings: &mut Findings) -> ListenerConfig {
+    let source_policy = source_policy(&file, known, findings);
+    if file.routes.items.is_empty() {
+        let complaint = Complaint::new("this listener has no routes: it refuses every connection");
+        findings.warnings.note(&file.name.place, complaint);
+    }
+    ListenerConfig {
+        source_policy,
+        name: file.name.value.0,
+        bind: file.bind.value.0,
+        client_hello: HelloLimits {
+            timeout: file.client_hello.timeout.0,
+            max_size: file.client_hello.max_size.0,
+        },
+        timeouts: RelayTimeouts {
+            idle: file.timeouts.idle.0,
+            half_closed: file.timeouts.half_closed.0,
+        },
+        tcp: upstreams::tcp(&file.tcp),
+        routes: routes(&file.routes.items, known, &mut findings.problems),
+    }
+}
+
+fn source_policy(file: &ListenerFile, known: &Known<'_>, findings: &mut Findings) -> SourcePolicy {
+    let deny = networks(&file.deny_sources.items, known, &mut findings.problems);
+    let allow = file.allow_sources.as_ref().map(|allow| {
+        for source in &allow.items {
+            warn_denied(source, &deny, &mut findings.warnings);
+        }
+        networks(&allow.items, known, &mut findings.problems)
+    });
+    SourcePolicy { allow, deny }
+}
+
+fn networks(refs: &[At<SourceRef>], known: &Known<'_>, problems: &mut Problems) -> Vec<IpNet> {
+    let mut networks = Vec::with_capacity(refs.len());
+    for At { value, place, .. } in refs {
+        let name = match value {
+            SourceRef::Cidr(net) => {
+                networks.push(*net);
+                continue;
+            }
+            SourceRef::Group(name) => name,
+        };
+        let groups = || known.groups.0.iter();
+        if let Some(group) = groups().find(|group| group.name == *name) {
+            networks.extend(&group.cidrs);
+        } else if known.all_groups {
+            problems.note_with(place, || {
+                let names = groups().map(|group| &*group.name);
+                Complaint::new(format!(
+                    "{name:?} is neither a CIDR nor a group of `sources`"
+                ))
+                .nearest(name, names, "the groups are")
+            });
+        }
+    }
+    networks
+}
+
+fn warn_denied(source: &At<SourceRef>, deny: &[IpNet], warnings: &mut Problems) {
+    let SourceRef::Cidr(allowed) = source.value else {
+        return;
+    };
+    if let Some(denied) = deny.iter().find(|denied| denied.contains(&allowed)) {
+        let complaint = format!("{allowed} is allowed in vain: `deny_sources` holds {denied}");
+        warnings.note(&source.place, Complaint::new(complaint));
+    }
+}
+
+fn routes(files: &[At<RouteFile>], known: &Known<'_>, problems: &mut Problems) -> Vec<RouteConfig> {
+    let mut claims = Claims::default();
+    let mut names: HashMap<Arc<str>, &Place> = HashMap::with_capacity(files.len());
+    let mut routes = Vec::with_capacity(files.len());
+    for file in files {
+        note_unknown_upstream(&file.value, known, problems);
+        let Some(matches) = route_match(file, problems) else {
+            continue;
+        };
+        let Some(name) = route_name(file, &matches, problems) else {
+            continue;
+        };
+        let claimed = claims.claim(&matches, match_place(file), problems);
+        match names.get(&name) {
+            // Routes that are named after the same match claim the same names, which was said.
+            Some(first) if claimed => {
+                let complaint =
+                    Complaint::new(format!("{name:?} is the name of another route, {first}"))
+                        .remedy("give each its own `name`");
+                problems.note(
+                    file.value
+                        .name
+                        .as_ref()
+                        .map_or(&file.place, |name| &name.place),
+                    complaint,
+                );
+            }
+            Some(_) => {}
+            None => {
+                names.insert(name.clone(), &file.place);
+            }
+        }
+        routes.push(RouteConfig {
+            name,
+            matches,
+            alpn: file.value.alpn.clone(),
+            upstream: file.value.upstream.value.0.clone(),
+        });
+    }
+    routes
+}
+
+fn note_unknown_upstream(file: &RouteFile, known: &Known<'_>, problems: &mut Problems) {
+    let At { value, place, .. } = &file.upstream;
+    if known.upstreams.contains_key(&value.0) {
+        return;
+    }
+    problems.note_with(place, || {
+        let complaint = Complaint::new(format!("no upstream is named {:?}", &*value.0));
+        if known.upstreams.is_empty() {
+            return complaint.remedy("add it to `upstreams` at the top level");
+        }
+        let names = known.upstreams.keys().map(|name| &**name);
+        complaint.nearest(&value.0, names, "the upstreams are")
+    });
+}
+
+/// Where the file says what the route matches.
+fn match_place(file: &At<RouteFile>) -> &Place {
+    let service = file.value.service.as_ref().map(|service| &service.place);
+    let sni = file.value.sni.as_ref().map(|sni| &sni.place);
+    service.or(sni).unwrap_or(&file.place)
+}
+
+fn route_match(file: &At<RouteFile>, problems: &mut Problems) -> Option<RouteMatch> {
+    let At {
+        value: route,
+        place,
+        ..
+    } = file;
+    match (&route.service, &route.sni) {
+        (Some(service), None) => Some(RouteMatch::Service {
+            host: service.value.host.clone(),
+            port: service.value.port,
+            subsets: subsets(route, problems),
+            plain_host: route.plain_host.value,
+        }),
+        (None, Some(sni)) => {
+            note_service_only(route, problems);
+            Some(RouteMatch::Sni(sni.value.0.clone()))
+        }
+        (Some(_), Some(sni)) => {
+            let complaint = Complaint::new("this route has a `service` too")
+                .remedy("keep one of the two: `service` matches plain names as well");
+            problems.note(&sni.place, complaint);
+            None
+        }
+        (None, None) => {
+            let complaint = Complaint::new("this route matches nothing")
+                .remedy("give it `service: HOST:PORT` or `sni: NAME`");
+            problems.note(place, complaint);
+            None
+        }
+    }
+}
+
+fn subsets(route: &RouteFile, problems: &mut Problems) -> Vec<Arc<str>> {
+    let mut subsets: Vec<Arc<str>> = Vec::with_capacity(route.subsets.items.len());
+    for At { value, place, .. } in &route.subsets.items {
+        if subsets.contains(&value.0) {
+            let complaint = Complaint::new(format!("{:?} is listed twice", &*value.0));
+            problems.note(place, complaint);
+        } else {
+            subsets.push(value.0.clone());
+        }
+    }
+    subsets
+}
+
+fn note_service_only(route: &RouteFile, problems: &mut Problems) {
+    let complaint = || Complaint::new("this goes with `service` only").remedy("remove it");
+    if let Some(subset) = route.subsets.items.first() {
+        problems.note(&subset.place, complaint());
+    }
+    if route.plain_host.given {
+        problems.note(&route.plain_host.place, complaint());
+    }
+}
+
+/// The name that the file gives, or one made of what the route matches.
+fn route_name(
+    file: &At<RouteFile>,
+    matches: &RouteMatch,
+    problems: &mut Problems,
+) -> Option<Arc<str>> {
+    if let Some(name) = &file.value.name {
+        return Some(name.value.0.clone());
+    }
+    let name = match matches {
+        RouteMatch::Service { host, port, .. } => format!("{host}:{port}"),
+        RouteMatch::Sni(pattern) => pattern.to_string(),
+    };
+    // A host may be called `other`; its route needs another name.
+    unreserved(name.into())
+        .map_err(|complaint| problems.note(match_place(file), complaint.remedy("give it a `name`")))
+        .ok()
+}
+
+/// Which route of a listener claims which server names.
+#[derive(Default)]
+struct Claims<'a> {
+    routes: Vec<(RouteMatch, &'a Place)>,
+    /// Positions in `routes`.
+    by_pattern: HashMap<SniPattern, usize>,
+}
+
+impl<'a> Claims<'a> {
+    /// Claims the names of `matches`; `false` when that was refused, which is noted then.
+    fn claim(&mut self, matches: &RouteMatch, place: &'a Place, problems: &mut Problems) -> bool {
+        let patterns = match matches.patterns() {
+            Ok(patterns) => patterns,
+            Err(error) => {
+                let complaint =
+                    Complaint::new(format!("no `outbound_` name can be made of it: {error}"));
+                problems.note(place, complaint.remedy("use a shorter host or subset"));
+                return false;
+            }
+        };
+        let position = self.routes.len();
+        self.routes.push((matches.clone(), place));
+        for pattern in patterns {
+            if let Some((other, first)) = self.by_pattern.get(&pattern).map(|at| &self.routes[*at])
+            {
+                let message = format!("the server name {pattern} belongs to {first} already");
+                let complaint = Complaint::new(message).remedy(conflict_remedy(matches, other));
+                problems.note(place, complaint);
+                return false;
+            }
+            self.by_pattern.insert(pattern, position);
+        }
+        true
+    }
+}
+
+fn conflict_remedy(one: &RouteMatch, other: &RouteMatch) -> &'static str {
+    match (one, other) {
+        (
+            RouteMatch::Service { host, port, .. },
+            RouteMatch::Service {
+                host: other_host,
+                port: other_port,
+                ..
+            },
+        ) if host == other_host && port != other_port => {
+            "set `plain_host: false` on one of the two, since the host alone cannot say which port"
+        }
+        (
+            RouteMatch::Service { host, .. },
+            RouteMatch::Service {
+                host: other_host, ..
+            },
+        ) if host == other_host => {
+            "list the subsets in one route; a subset that goes elsewhere is a route by \
+             `sni: outbound_.PORT_.SUBSET_.HOST`"
+        }
+        (RouteMatch::Service { .. }, RouteMatch::Sni(_))
+        | (RouteMatch::Sni(_), RouteMatch::Service { .. }) => {
+            "remove the route by `sni`, or take the name away from the service (`plain_host: \
+             false`, `subsets`)"
+        }
+        _ => "remove one of the two routes",
+    }
+}

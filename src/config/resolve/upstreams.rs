@@ -1,0 +1,211 @@
+//! Upstreams: where their endpoints come from, and whether anything uses them.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::{Binds, Findings};
+use crate::config::containers::{List, Named};
+use crate::config::decode::At;
+use crate::config::file::{
+    ConnectFile, DnsFile, EjectionFile, EndpointFile, TcpFile, UpstreamFile,
+};
+use crate::config::problems::{Complaint, Place, Problems};
+use crate::config::words::Name;
+use crate::config::{
+    ConnectPolicy, DnsConfig, DnsQuery, EjectionPolicy, EndpointSpec, ListenerConfig, TcpOptions,
+    UpstreamConfig, UpstreamSource,
+};
+
+pub(super) struct Upstreams {
+    /// Every name that the file gives, also of upstreams that were refused.
+    pub(super) names: BTreeMap<Arc<str>, Place>,
+    pub(super) resolved: BTreeMap<Arc<str>, Arc<UpstreamConfig>>,
+}
+
+pub(super) fn resolve(
+    file: Named<Name, UpstreamFile>,
+    binds: &Binds,
+    own_zone: bool,
+    findings: &mut Findings,
+) -> Upstreams {
+    let mut upstreams = Upstreams {
+        names: BTreeMap::new(),
+        resolved: BTreeMap::new(),
+    };
+    for (name, upstream) in file.0 {
+        upstreams
+            .names
+            .insert(name.value.0.clone(), name.place.clone());
+        let Some(upstream) = upstream else {
+            continue;
+        };
+        if !own_zone {
+            warn_zones(upstream.endpoints.as_ref(), &mut findings.warnings);
+        }
+        if let Some(upstream) = one(&name, upstream, binds, &mut findings.problems) {
+            upstreams.resolved.insert(name.value.0, Arc::new(upstream));
+        }
+    }
+    upstreams
+}
+
+fn one(
+    name: &At<Name>,
+    file: UpstreamFile,
+    binds: &Binds,
+    problems: &mut Problems,
+) -> Option<UpstreamConfig> {
+    let ejection = ejection(&file.ejection, problems);
+    let source = match (file.endpoints, file.dns) {
+        (Some(endpoints), None) => {
+            UpstreamSource::Static(static_endpoints(endpoints, binds, problems))
+        }
+        (None, Some(dns)) => UpstreamSource::Dns(dns_config(dns, problems)?),
+        (Some(_), Some(dns)) => {
+            let complaint = Complaint::new("this upstream has `endpoints` too");
+            problems.note(&dns.place, complaint.remedy("keep one of the two"));
+            return None;
+        }
+        (None, None) => {
+            let complaint = Complaint::new("this upstream has neither `endpoints` nor `dns`")
+                .remedy(r#"write `endpoints: ["IP:PORT"]` or `dns: "HOST:PORT"`"#);
+            problems.note(&name.place, complaint);
+            return None;
+        }
+    };
+    Some(UpstreamConfig {
+        name: name.value.0.clone(),
+        source,
+        connect: connect(&file.connect),
+        ejection,
+        tcp: tcp(&file.tcp),
+    })
+}
+
+fn static_endpoints(
+    file: List<At<EndpointFile>, 1, { usize::MAX }>,
+    binds: &Binds,
+    problems: &mut Problems,
+) -> Vec<EndpointSpec> {
+    let mut lines: HashMap<SocketAddr, u32> = HashMap::with_capacity(file.items.len());
+    let mut endpoints = Vec::with_capacity(file.items.len());
+    for At { value: file, .. } in file.items {
+        let address = file.address.value.0;
+        let place = &file.address.place;
+        if let Some(bind) = binds.reached_by(address) {
+            let complaint =
+                Complaint::new(format!("{address} is this gateway itself, {bind}: a loop"));
+            problems.note(place, complaint.remedy("give it the address of a server"));
+        }
+        if let Some(line) = lines.insert(address, place.line) {
+            let complaint =
+                Complaint::new(format!("{address} is listed twice, first on line {line}"));
+            problems.note(
+                place,
+                complaint.remedy("to give it more traffic, use `weight`"),
+            );
+        }
+        endpoints.push(EndpointSpec {
+            address,
+            zone: file.zone.map(|zone| zone.0),
+            // At most 1000, by its type.
+            weight: u16::try_from(file.weight.0).unwrap_or(u16::MAX),
+        });
+    }
+    endpoints
+}
+
+fn dns_config(file: At<DnsFile>, problems: &mut Problems) -> Option<DnsConfig> {
+    let At {
+        value: file, place, ..
+    } = file;
+    if file.min_ttl.value.0 > file.max_ttl.value.0 {
+        let given = [&file.max_ttl, &file.min_ttl]
+            .into_iter()
+            .find(|ttl| ttl.given);
+        let complaint = Complaint::new("`min_ttl` is greater than `max_ttl`");
+        problems.note(given.map_or(&place, |ttl| &ttl.place), complaint);
+    }
+    let query = match (file.name, file.srv) {
+        (Some(name), None) => DnsQuery::Address {
+            name: name.value.host,
+            port: name.value.port,
+        },
+        (None, Some(srv)) => DnsQuery::Service { name: srv.value.0 },
+        (Some(_), Some(srv)) => {
+            let complaint = Complaint::new("there is a `name` too");
+            problems.note(&srv.place, complaint.remedy("keep one of the two"));
+            return None;
+        }
+        (None, None) => {
+            let complaint = Complaint::new("neither `name` nor `srv` is given");
+            problems.note(&place, complaint.remedy(r#"write `name: "HOST:PORT"`"#));
+            return None;
+        }
+    };
+    Some(DnsConfig {
+        query,
+        min_ttl: file.min_ttl.value.0,
+        max_ttl: file.max_ttl.value.0,
+        max_endpoints: file.max_endpoints.0 as usize,
+        allow: file.allow.items,
+    })
+}
+
+fn connect(file: &ConnectFile) -> ConnectPolicy {
+    ConnectPolicy {
+        timeout: file.timeout.0,
+        attempts: file.attempts.0,
+    }
+}
+
+fn ejection(file: &At<EjectionFile>, problems: &mut Problems) -> EjectionPolicy {
+    let At {
+        value: file, place, ..
+    } = file;
+    if file.base.0 > file.max.0 {
+        let complaint = Complaint::new("`base` is greater than `max`");
+        problems.note(place, complaint);
+    }
+    EjectionPolicy {
+        consecutive_failures: file.consecutive_failures.0,
+        base: file.base.0,
+        max: file.max.0,
+    }
+}
+
+pub(super) fn tcp(file: &TcpFile) -> TcpOptions {
+    TcpOptions {
+        keepalive_time: file.keepalive_time.0,
+        keepalive_interval: file.keepalive_interval.0,
+        keepalive_probes: file.keepalive_probes.0,
+        user_timeout: file.user_timeout.0,
+    }
+}
+
+fn warn_zones(
+    endpoints: Option<&List<At<EndpointFile>, 1, { usize::MAX }>>,
+    warnings: &mut Problems,
+) {
+    let mut endpoints = endpoints.into_iter().flat_map(|list| &list.items);
+    if let Some(endpoint) = endpoints.find(|endpoint| endpoint.value.zone.is_some()) {
+        let complaint = Complaint::new("zones of endpoints mean nothing: the gateway's is unknown")
+            .remedy("set `zone`, or STRAIT_ZONE in the environment");
+        warnings.note(&endpoint.place, complaint);
+    }
+}
+
+pub(super) fn warn_unused(
+    names: &BTreeMap<Arc<str>, Place>,
+    listeners: &[ListenerConfig],
+    warnings: &mut Problems,
+) {
+    let routes = listeners.iter().flat_map(|listener| &listener.routes);
+    let used: HashSet<&str> = routes.map(|route| &*route.upstream).collect();
+    for (name, place) in names {
+        if !used.contains(&**name) {
+            warnings.note(place, Complaint::new("no route leads to this upstream"));
+        }
+    }
+}

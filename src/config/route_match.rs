@@ -1,0 +1,139 @@
+//! What a route matches: server names and ALPN offers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+use crate::server_name::{NameError, ServerName};
+
+/// Which server names a route takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteMatch {
+    /// A service in both of Istio's spellings.
+    Service {
+        /// The service's host name.
+        host: ServerName,
+        /// The port of the Service, never a targetPort.
+        port: u16,
+        /// Subsets whose `outbound_` names match too.
+        subsets: Vec<Arc<str>>,
+        /// Whether plain `host` matches too; a host with several ports gives it to one at most.
+        plain_host: bool,
+    },
+    /// A literal name or a wildcard.
+    Sni(SniPattern),
+}
+
+impl RouteMatch {
+    /// Every pattern that this match stands for.
+    ///
+    /// # Errors
+    /// An `outbound_` name that would be longer than a server name may be.
+    pub fn patterns(&self) -> Result<Vec<SniPattern>, NameError> {
+        let (host, port, subsets, plain_host) = match self {
+            Self::Sni(pattern) => return Ok(vec![pattern.clone()]),
+            Self::Service {
+                host,
+                port,
+                subsets,
+                plain_host,
+            } => (host, port, subsets, plain_host),
+        };
+        let plain = plain_host.then(|| Ok(host.clone()));
+        let subsets = subsets.iter().map(|subset| &**subset);
+        let outbound = std::iter::once("")
+            .chain(subsets)
+            .map(|subset| host.istio_outbound(*port, subset));
+        plain
+            .into_iter()
+            .chain(outbound)
+            .map(|name| name.map(SniPattern::Exact))
+            .collect()
+    }
+}
+
+/// A server name, or a set of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum SniPattern {
+    /// This name.
+    Exact(ServerName),
+    /// Any number of labels, at least one, before this name: `*.x`.
+    Below(ServerName),
+    /// Any valid name: `*`.
+    Any,
+}
+
+/// The ALPN protocols that Istio's sidecars offer, and only they (`istio-facts.md`): the boundary
+/// that keeps a plain TLS client from reaching a PERMISSIVE pod as if it were the mesh.
+pub const ISTIO_ALPNS: [&str; 5] = [
+    "istio",
+    "istio-peer-exchange",
+    "istio-http/1.0",
+    "istio-http/1.1",
+    "istio-h2",
+];
+
+impl fmt::Display for AlpnPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any ALPN, or none"),
+            Self::OneOf(_) if *self == Self::istio() => f.write_str("an Istio ALPN"),
+            Self::OneOf(protocols) => write!(f, "ALPN {}", protocols.join(", ")),
+        }
+    }
+}
+
+impl fmt::Display for SniPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => name.fmt(f),
+            Self::Below(name) => write!(f, "*.{name}"),
+            Self::Any => f.write_str("*"),
+        }
+    }
+}
+
+impl Serialize for SniPattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Which ALPN offers a route takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AlpnPolicy {
+    /// Any offer, and none.
+    Any,
+    /// At least one of these must be offered.
+    OneOf(Vec<Arc<str>>),
+}
+
+impl AlpnPolicy {
+    /// [`ISTIO_ALPNS`] as a policy.
+    pub fn istio() -> Self {
+        Self::OneOf(ISTIO_ALPNS.map(Arc::from).to_vec())
+    }
+
+    /// Whether a client that offers `protocols` may pass.
+    pub fn admits<'a>(&self, mut protocols: impl Iterator<Item = &'a [u8]>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::OneOf(wanted) => {
+                protocols.any(|offer| wanted.iter().any(|want| want.as_bytes() == offer))
+            }
+        }
+    }
+}
+
+/// As the file says it: `istio`, `any` or the list.
+impl Serialize for AlpnPolicy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Any => serializer.serialize_str("any"),
+            policy if *policy == Self::istio() => serializer.serialize_str("istio"),
+            Self::OneOf(protocols) => serializer.collect_seq(protocols),
+        }
+    }
+}

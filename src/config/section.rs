@@ -1,0 +1,252 @@
+//! Sections: parts of the file with fixed keys.
+//!
+//! [`section!`] declares a section once: its keys, their types, defaults and meaning. Decoding, the
+//! JSON Schema and the reference in the README all come from that declaration. Serde's derive would
+//! stop at the first error and knows neither bounds nor the lines of keys, hence a small macro.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+
+use super::decode::{Decode, Given, Shape};
+use super::problems::{Complaint, Place, Problems};
+use super::tree::{Node, Value};
+
+/// What is known of a section without a file.
+pub(super) struct SectionInfo {
+    pub(super) name: &'static str,
+    pub(super) about: &'static [&'static str],
+    /// The key that a bare scalar in place of the section stands for.
+    pub(super) short: Option<&'static str>,
+    pub(super) fields: &'static [Field],
+}
+
+/// One key of a section.
+pub(super) struct Field {
+    pub(super) key: &'static str,
+    /// The lines of its doc comment.
+    pub(super) doc: &'static [&'static str],
+    /// `None`: the key is required.
+    pub(super) default: fn() -> Option<Value>,
+    pub(super) shape: fn() -> Shape,
+}
+
+/// A part of the file with fixed keys, declared by [`section!`].
+pub(super) trait Section {
+    const INFO: &'static SectionInfo;
+}
+
+/// Declares a section of the file: a struct, how it is decoded, and its [`SectionInfo`].
+///
+/// `key: Type = default` may be left out of the file, `key: Type` may not. The default is written
+/// as YAML would have it. `Name short key {` lets a bare scalar stand for `{key: scalar}`.
+macro_rules! section {
+    (
+        $(#[doc = $about:literal])+
+        $name:ident $(short $short:ident)? {
+            $( $(#[doc = $doc:literal])+ $key:ident: $type:ty $(= $default:tt)?, )+
+        }
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Debug)]
+        pub(super) struct $name {
+            $( $(#[doc = $doc])+ pub(super) $key: $type, )+
+        }
+
+        impl $crate::config::section::Section for $name {
+            const INFO: &'static $crate::config::section::SectionInfo =
+                &$crate::config::section::SectionInfo {
+                    name: stringify!($name),
+                    about: &[$($about),+],
+                    short: $crate::config::section::section!(@short $($short)?),
+                    fields: &[$(
+                        $crate::config::section::Field {
+                            key: stringify!($key),
+                            doc: &[$($doc),+],
+                            default: || $crate::config::section::section!(@default $($default)?),
+                            shape: <$type as $crate::config::decode::Decode>::shape,
+                        },
+                    )+],
+                };
+        }
+
+        impl $crate::config::decode::Decode for $name {
+            fn decode(
+                given: &$crate::config::decode::Given<'_>,
+                problems: &mut $crate::config::problems::Problems,
+            ) -> Option<Self> {
+                use $crate::config::section::{Section, SectionReader};
+                let mut reader = SectionReader::open(Self::INFO, given, problems)?;
+                // All keys are read before any is demanded, so that all problems are noted.
+                $( let $key = reader.next_field(problems); )+
+                Some(Self { $( $key: $key?, )+ })
+            }
+
+            fn shape() -> $crate::config::decode::Shape {
+                $crate::config::section::section_shape(
+                    <Self as $crate::config::section::Section>::INFO,
+                )
+            }
+        }
+    };
+    (@short) => { None };
+    (@short $short:ident) => { Some(stringify!($short)) };
+    (@default) => { None };
+    (@default null) => { Some($crate::config::tree::Value::Null) };
+    (@default []) => { Some($crate::config::tree::Value::List(Vec::new())) };
+    (@default {}) => { Some($crate::config::tree::Value::Map(Vec::new())) };
+    (@default $value:literal) => { Some($crate::config::tree::Value::from($value)) };
+}
+pub(super) use section;
+
+pub(super) fn section_shape(info: &'static SectionInfo) -> Shape {
+    Shape {
+        words: match info.short {
+            Some(short) => format!("section, or its `{short}` alone"),
+            None => "section".to_owned(),
+        },
+        schema: json!({ "$ref": format!("#/$defs/{}", info.name) }),
+        section: Some(("", info)),
+    }
+}
+
+/// Reads the keys of one section in the order in which [`section!`] declares them.
+pub(super) struct SectionReader<'a> {
+    place: Place,
+    content: Content<'a>,
+    fields: std::slice::Iter<'static, Field>,
+}
+
+enum Content<'a> {
+    Keys(HashMap<&'a str, Given<'a>>),
+    /// A bare scalar for the key of [`SectionInfo::short`].
+    Short(&'static str, &'a Value),
+}
+
+impl<'a> SectionReader<'a> {
+    /// Notes keys that are unknown or given twice; `None` when the value is no section at all.
+    pub(super) fn open(
+        info: &'static SectionInfo,
+        given: &Given<'a>,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let content = match (given.value, info.short) {
+            (Value::Map(entries), _) => {
+                let keys = unique_keys(entries, &given.place, problems);
+                note_unknown(info, &keys, problems);
+                Content::Keys(
+                    keys.into_iter()
+                        .map(|(key, (_, given))| (key, given))
+                        .collect(),
+                )
+            }
+            (Value::List(_) | Value::Null, _) | (_, None) => {
+                let keys: Vec<&str> = info.fields.iter().map(|field| field.key).collect();
+                let complaint =
+                    Complaint::new(format!("expected a section, found {}", given.value))
+                        .remedy(format!("the keys here are: {}", keys.join(", ")));
+                problems.note(&given.place, complaint);
+                return None;
+            }
+            (scalar, Some(short)) => Content::Short(short, scalar),
+        };
+        Some(Self {
+            place: given.place.clone(),
+            content,
+            fields: info.fields.iter(),
+        })
+    }
+
+    /// The value of the next declared key: what the file gives, else the default.
+    pub(super) fn next_field<T: Decode>(&mut self, problems: &mut Problems) -> Option<T> {
+        let field = self.fields.next()?;
+        let default = (field.default)();
+        let given = match &self.content {
+            Content::Keys(keys) => keys.get(field.key).map(|given| Given {
+                place: given.place.clone(),
+                ..*given
+            }),
+            Content::Short(short, value) => (*short == field.key).then(|| Given {
+                value,
+                place: self.place.clone(),
+                default: false,
+            }),
+        };
+        let decoded = match &given {
+            Some(given) => T::decode(given, problems),
+            None if default.is_none() => {
+                problems.note(&self.place.key(field.key), T::when_missing());
+                None
+            }
+            None => None,
+        };
+        // A scalar default also stands in for a value that was refused, so that the rest of the
+        // section is still checked against the others; the file is refused all the same.
+        let stands_in = match (&given, &default) {
+            (None, default) => default.as_ref(),
+            (Some(_), Some(Value::Null | Value::List(_) | Value::Map(_)) | None) => None,
+            (Some(_), Some(scalar)) => Some(scalar),
+        };
+        decoded.or_else(|| {
+            let given = Given {
+                value: stands_in?,
+                place: self.place.key(field.key),
+                default: true,
+            };
+            T::decode(&given, problems)
+        })
+    }
+}
+
+pub(super) type Keys<'a> = Vec<(&'a str, (Place, Given<'a>))>;
+
+/// The entries whose key is text, each with the place of the key; of a key given twice, the first.
+pub(super) fn unique_keys<'a>(
+    entries: &'a [(Node, Node)],
+    section: &Place,
+    problems: &mut Problems,
+) -> Keys<'a> {
+    let mut first_lines = HashMap::with_capacity(entries.len());
+    let mut keys = Keys::with_capacity(entries.len());
+    for (key, value) in entries {
+        let Value::Text(name) = &key.value else {
+            let complaint = Complaint::new(format!("expected a key, found {}", key.value))
+                .remedy("keys are text: write it in quotes if it is a name");
+            problems.note(&section.clone().at(key.line, key.column), complaint);
+            continue;
+        };
+        let place = section.key(name).at(key.line, key.column);
+        if let Some(line) = first_lines.get(name.as_str()) {
+            let complaint =
+                Complaint::new(format!("this key is given twice, first on line {line}"))
+                    .remedy("remove one of the two");
+            problems.note(&place, complaint);
+            continue;
+        }
+        first_lines.insert(name.as_str(), key.line);
+        let given = Given::new(value, &place);
+        keys.push((name, (place, given)));
+    }
+    keys
+}
+
+fn note_unknown(info: &'static SectionInfo, keys: &Keys<'_>, problems: &mut Problems) {
+    let valid = info.fields.iter().map(|field| field.key);
+    for (key, (place, _)) in keys {
+        if valid.clone().any(|valid| valid == *key) {
+            continue;
+        }
+        problems.note_with(place, || {
+            let complaint = Complaint::new("unknown key");
+            let holds = |field: &&Field| {
+                (field.shape)().section.is_some_and(|(path, inner)| {
+                    path.is_empty() && inner.fields.iter().any(|field| field.key == *key)
+                })
+            };
+            match info.fields.iter().find(holds) {
+                Some(field) => complaint.remedy(format!("it belongs below {:?}", field.key)),
+                None => complaint.nearest(key, valid.clone(), "the keys here are"),
+            }
+        });
+    }
+}

@@ -1,0 +1,199 @@
+//! Names and words of the file.
+
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use super::decode::{Scalar, Text, one_of, unexpected};
+use super::problems::{Complaint, quoted};
+use super::tree::Value;
+use super::{AddressKind, LogFormat};
+
+/// Words that mean something as a metric label already.
+const RESERVED: [&str; 2] = ["none", "other"];
+
+/// The name of a listener or an upstream: a metric label.
+#[derive(Debug, Clone)]
+pub(super) struct Name(pub(super) Arc<str>);
+
+/// The name of a route: as [`Name`], and what `HOST:PORT` or a wildcard pattern needs.
+#[derive(Debug, Clone)]
+pub(super) struct RouteName(pub(super) Arc<str>);
+
+/// The name of a source group.
+#[derive(Debug, Clone)]
+pub(super) struct SourceName(pub(super) Arc<str>);
+
+/// The name of a zone, as the label `topology.kubernetes.io/zone` holds it.
+#[derive(Debug, Clone)]
+pub(super) struct Zone(pub(super) Arc<str>);
+
+/// A subset of a DestinationRule, in lower case as server names are.
+#[derive(Debug, Clone)]
+pub(super) struct Subset(pub(super) Arc<str>);
+
+/// 1 to `max` of the `allowed` characters; `words` says so in the complaint.
+pub(super) fn word(
+    text: &str,
+    max: usize,
+    allowed: fn(char) -> bool,
+    words: &str,
+) -> Result<Arc<str>, Complaint> {
+    let complaint = match text.chars().find(|c| !allowed(*c)) {
+        Some(wrong) => format!("the name {} holds {wrong:?}", quoted(text)),
+        None if text.is_empty() => "the name is empty".to_owned(),
+        None if text.len() > max => format!("the name {} is too long", quoted(text)),
+        None => return Ok(text.into()),
+    };
+    Err(Complaint::new(complaint).remedy(format!("give it {words}")))
+}
+
+/// Refuses the words that metrics use for "no route" and "no group".
+pub(super) fn unreserved(name: Arc<str>) -> Result<Arc<str>, Complaint> {
+    if RESERVED.contains(&&*name) {
+        let complaint = format!("the name {name:?} is reserved: metrics use it as a label");
+        return Err(Complaint::new(complaint).remedy("choose another name"));
+    }
+    Ok(name)
+}
+
+impl Text for Name {
+    const WORDS: &'static str = "a name, 1 to 63 of `A-Za-z0-9._-`";
+    const PATTERN: &'static str = "^[A-Za-z0-9._-]{1,63}$";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        word(text, 63, allowed, Self::WORDS)
+            .and_then(unreserved)
+            .map(Self)
+    }
+}
+
+impl Text for RouteName {
+    const WORDS: &'static str = "a name, 1 to 259 of `A-Za-z0-9._:*-`";
+    const PATTERN: &'static str = "^[A-Za-z0-9._:*-]{1,259}$";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let allowed =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '*');
+        word(text, 259, allowed, Self::WORDS)
+            .and_then(unreserved)
+            .map(Self)
+    }
+}
+
+impl Text for SourceName {
+    const WORDS: &'static str = "a name, 1 to 63 of `a-z0-9_-`";
+    const PATTERN: &'static str = "^[a-z0-9_-]{1,63}$";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let allowed =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
+        word(text, 63, allowed, Self::WORDS)
+            .and_then(unreserved)
+            .map(Self)
+    }
+}
+
+impl Text for Zone {
+    const WORDS: &'static str = "a name, 1 to 63 of `A-Za-z0-9._-`";
+    const PATTERN: &'static str = "^[A-Za-z0-9._-]{1,63}$";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        word(text, 63, allowed, Self::WORDS).map(Self)
+    }
+}
+
+impl Text for Subset {
+    const WORDS: &'static str = "a name, 1 to 63 of `a-z0-9-`";
+    const PATTERN: &'static str = "^[A-Za-z0-9-]{1,63}$";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        word(text, 63, allowed, Self::WORDS).map(|word| Self(word.to_ascii_lowercase().into()))
+    }
+}
+
+/// A filter in tracing's syntax, of levels and `target=level`.
+#[derive(Debug, Clone)]
+pub(super) struct LogFilter(pub(super) Arc<str>);
+
+const LEVELS: [(&str, ()); 6] = [
+    ("off", ()),
+    ("error", ()),
+    ("warn", ()),
+    ("info", ()),
+    ("debug", ()),
+    ("trace", ()),
+];
+
+impl Text for LogFilter {
+    const WORDS: &'static str =
+        "off, error, warn, info, debug or trace; also TARGET=LEVEL, by commas";
+
+    /// Stricter than tracing, for which a mistyped level is a target of which all is logged.
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        for directive in text.split(',') {
+            let (target, level) = match directive.split_once('=') {
+                Some((target, level)) => (Some(target), level),
+                None => (None, directive),
+            };
+            one_of(level, &LEVELS)?;
+            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_');
+            if target.is_some_and(|target| target.is_empty() || !target.chars().all(allowed)) {
+                return Err(
+                    Complaint::new(format!("{} names no target", quoted(directive)))
+                        .remedy("write TARGET=LEVEL, such as strait::proxy=debug"),
+                );
+            }
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl Scalar for LogFormat {
+    fn from_value(value: &Value) -> Result<Self, Complaint> {
+        let words = [("json", Self::Json), ("text", Self::Text)];
+        match value {
+            Value::Text(text) => one_of(text, &words),
+            _ => Err(unexpected(Self::words(), value)),
+        }
+    }
+
+    fn words() -> String {
+        "`json` or `text`".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({ "enum": ["json", "text"] })
+    }
+}
+
+const ADDRESS_KINDS: [(&str, AddressKind); 6] = [
+    ("loopback", AddressKind::Loopback),
+    ("link_local", AddressKind::LinkLocal),
+    ("metadata", AddressKind::Metadata),
+    ("unspecified", AddressKind::Unspecified),
+    ("multicast", AddressKind::Multicast),
+    ("own_listener", AddressKind::OwnListener),
+];
+
+impl Scalar for AddressKind {
+    fn from_value(value: &Value) -> Result<Self, Complaint> {
+        match value {
+            Value::Text(text) => one_of(text, &ADDRESS_KINDS),
+            _ => Err(unexpected(Self::words(), value)),
+        }
+    }
+
+    fn words() -> String {
+        ADDRESS_KINDS
+            .map(|(word, _)| format!("`{word}`"))
+            .join(", ")
+    }
+
+    fn schema() -> Json {
+        json!({ "enum": ADDRESS_KINDS.map(|(word, _)| word) })
+    }
+}

@@ -1,0 +1,136 @@
+//! The corridor: one connection, top to bottom.
+//!
+//! ```text
+//! listener::run -> serve_connection -> source policy -> preread -> client_hello -> RouteTable::find
+//!               -> Upstream::pick -> connect -> relay -> ConnectionRecord
+//! ```
+//!
+//! Stages take and return values; none calls back. What a connection holds before the relay is boxed
+//! and gone before the relay begins, so that thousands of idle connections stay small.
+
+mod connect;
+mod listener;
+mod preread;
+mod record;
+mod refuse;
+mod relay;
+mod seat;
+mod shared;
+mod worker;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+
+pub use listener::{Listener, ListenerPolicy, ListenerState};
+pub use shared::Shared;
+pub use worker::{WorkerHandle, start};
+
+use crate::client_hello::Alert;
+use crate::outcome::Outcome;
+use crate::route::{Route, RouteRefusal, RouteTable};
+use listener::Accepted;
+use preread::{Preread, Replay, preread};
+use record::{ConnectionRecord, EndedBy};
+use refuse::Refusal;
+use relay::relay;
+use seat::Ticket;
+use worker::Worker;
+
+/// Serves one connection from accept to its record.
+async fn serve_connection(
+    worker: Rc<Worker>,
+    ticket: Ticket,
+    accepted: Accepted,
+    state: Arc<ListenerState>,
+    over_limit: bool,
+) {
+    let (shared, seat) = (worker.shared.clone(), ticket.seat().clone());
+    let policy = state.policy.clone();
+    let mut record = ConnectionRecord::open(shared, seat, policy, accepted.source, accepted.at);
+    if over_limit {
+        return record.close(Outcome::Overloaded, EndedBy::Gateway);
+    }
+    if !record.policy().source_policy.admits(record.source().ip()) {
+        return record.close(Outcome::SourceDenied, EndedBy::Gateway);
+    }
+    let Ok(downstream) = TcpStream::from_std(accepted.socket) else {
+        return record.close(Outcome::Overloaded, EndedBy::Gateway);
+    };
+    match Box::pin(establish(&worker, &downstream, state, &mut record)).await {
+        Ok((upstream, replay)) => {
+            let ending = relay(&worker, downstream, upstream, replay, &mut record).await;
+            record.close(ending.outcome, ending.ended_by);
+        }
+        Err(refusal) => {
+            record.detail = refusal.detail;
+            record.close(refusal.outcome, ended_by(refusal.outcome));
+            Box::pin(refuse::send(&worker, downstream, refusal.alert)).await;
+        }
+    }
+}
+
+/// From the first byte to a connected upstream, and the bytes that it must get first.
+async fn establish(
+    worker: &Worker,
+    downstream: &TcpStream,
+    state: Arc<ListenerState>,
+    record: &mut ConnectionRecord,
+) -> Result<(TcpStream, Replay), Refusal> {
+    let limits = record.policy().client_hello;
+    let deadline = (record.accepted() + limits.timeout).into();
+    let hello = preread(worker, downstream, &limits, deadline).await;
+    if !matches!(&hello, Err(refusal) if refusal.outcome == Outcome::Probe) {
+        record.hello_ended();
+    }
+    let hello = hello?;
+    record.server_name = Some(hello.server_name.clone());
+    record.alpn = offers(&hello);
+    let route = decide(&state.routes, &hello)?;
+    // A connection may live for days; the table it was routed by must not.
+    drop(state);
+    record.routed(&route);
+    let upstream = connect::connect(&worker.shared, downstream, &route, record).await;
+    let upstream = upstream.map_err(|outcome| match outcome {
+        Outcome::DownstreamReset => Refusal::silent(outcome),
+        _ => Refusal::told(outcome, Alert::InternalError, None),
+    })?;
+    Ok((upstream, hello.replay))
+}
+
+/// The route of a hello, or what its client is told.
+fn decide(routes: &RouteTable, hello: &Preread) -> Result<Arc<Route>, Refusal> {
+    let offers = hello.alpn.iter().map(|offer| &**offer);
+    match routes.decide(&hello.server_name, offers) {
+        Ok(route) => Ok(route.clone()),
+        Err(refusal) => {
+            let alert = match refusal {
+                RouteRefusal::NoRoute(_) => Alert::UnrecognizedName,
+                // RFC 7301 section 3.2.
+                RouteRefusal::AlpnRefused(_) => Alert::NoApplicationProtocol,
+            };
+            Err(Refusal::told(refusal.outcome(), alert, refusal.detail()))
+        }
+    }
+}
+
+fn offers(hello: &Preread) -> Option<Box<str>> {
+    let offers: Vec<_> = hello
+        .alpn
+        .iter()
+        .map(|offer| String::from_utf8_lossy(offer))
+        .collect();
+    (!offers.is_empty()).then(|| offers.join(",").into())
+}
+
+/// Whose doing a refusal is.
+fn ended_by(outcome: Outcome) -> EndedBy {
+    match outcome {
+        Outcome::Probe
+        | Outcome::ClientGoneBeforeHello
+        | Outcome::DownstreamReset
+        | Outcome::DownstreamTimeout => EndedBy::Downstream,
+        _ => EndedBy::Gateway,
+    }
+}

@@ -1,0 +1,141 @@
+//! Connect: one endpoint after another until one answers, before any byte goes upstream.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use tokio::io::Interest;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use super::record::ConnectionRecord;
+use super::shared::Shared;
+use crate::config::UpstreamConfig;
+use crate::outcome::Outcome;
+use crate::route::Route;
+use crate::socket::{self, StreamOptions};
+use crate::upstream::Upstream;
+
+/// Connects to an endpoint of the route's upstream. The endpoint, the attempts and the time go into
+/// `record`.
+///
+/// # Errors
+/// `no_endpoint`, the reason of the last attempt, or `downstream_reset` when the client gave up.
+pub(super) async fn connect(
+    shared: &Shared,
+    downstream: &TcpStream,
+    route: &Route,
+    record: &mut ConnectionRecord,
+) -> Result<TcpStream, Outcome> {
+    let started = Instant::now();
+    let work = attempt_each(shared, &route.upstream, record);
+    // A client that resets is not worth an endpoint's connection. One that only closed its sending
+    // side still wants its answer.
+    let result = tokio::select! {
+        biased;
+        _ = downstream.ready(Interest::ERROR) => Err(Outcome::DownstreamReset),
+        result = work => result,
+    };
+    record.connect_ended(started);
+    result
+}
+
+/// The one loop of the corridor.
+async fn attempt_each(
+    shared: &Shared,
+    upstream: &Upstream,
+    record: &mut ConnectionRecord,
+) -> Result<TcpStream, Outcome> {
+    let config = upstream.config();
+    let mut tried: Vec<SocketAddr> = Vec::new();
+    let mut reason = Outcome::NoEndpoint;
+    for _ in 0..config.connect.attempts {
+        let Some(picked) = upstream.pick(&tried) else {
+            break;
+        };
+        let address = picked.address();
+        record.attempts += 1;
+        let attempt = attempt(address, &config).await;
+        let result = match &attempt {
+            Ok(_) => "connected",
+            Err(outcome) => outcome.label(),
+        };
+        shared.metrics.connect_attempts(&config.name, result).inc();
+        match attempt {
+            Ok(stream) => {
+                picked.health().connected();
+                record.endpoint = Some(picked);
+                return Ok(stream);
+            }
+            Err(outcome) => {
+                failed(&config, &picked, outcome);
+                record.endpoint = Some(picked);
+                tried.push(address);
+                reason = outcome;
+            }
+        }
+    }
+    Err(reason)
+}
+
+fn failed(config: &UpstreamConfig, picked: &crate::upstream::Picked, outcome: Outcome) {
+    let (upstream, endpoint) = (&config.name, picked.address());
+    // Our own shortage of ports or descriptors says nothing about the endpoint.
+    if matches!(outcome, Outcome::NoLocalPort | Outcome::Overloaded) {
+        tracing::warn!(%upstream, %endpoint, outcome = outcome.label(), "cannot connect from here");
+        return;
+    }
+    let ejected = picked.health().failed(&config.ejection, Instant::now());
+    if let Some(duration) = ejected {
+        tracing::warn!(%upstream, %endpoint, ?duration, outcome = outcome.label(), "endpoint ejected");
+    }
+}
+
+async fn attempt(address: SocketAddr, config: &UpstreamConfig) -> Result<TcpStream, Outcome> {
+    match timeout(config.connect.timeout, open(address, config)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(outcome_of(&error)),
+        Err(_) => Err(Outcome::ConnectTimeout),
+    }
+}
+
+async fn open(address: SocketAddr, config: &UpstreamConfig) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket::set_stream_options(&socket, &StreamOptions::from(config.tcp))?;
+    socket.connect(address).await
+}
+
+/// The outcome that a failed attempt gives when it was the last.
+fn outcome_of(error: &io::Error) -> Outcome {
+    match error.raw_os_error() {
+        Some(libc::ECONNREFUSED | libc::ECONNRESET) => Outcome::ConnectRefused,
+        Some(libc::ETIMEDOUT) => Outcome::ConnectTimeout,
+        // connect(2): every local port towards this endpoint is taken, many by TIME_WAIT.
+        Some(libc::EADDRNOTAVAIL) => Outcome::NoLocalPort,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Outcome::Overloaded,
+        _ => Outcome::ConnectUnreachable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_of_connect_has_its_outcome() {
+        for (errno, outcome) in [
+            (libc::ECONNREFUSED, Outcome::ConnectRefused),
+            (libc::ETIMEDOUT, Outcome::ConnectTimeout),
+            (libc::EADDRNOTAVAIL, Outcome::NoLocalPort),
+            (libc::EMFILE, Outcome::Overloaded),
+            (libc::EHOSTUNREACH, Outcome::ConnectUnreachable),
+            (libc::ENETUNREACH, Outcome::ConnectUnreachable),
+            (libc::EACCES, Outcome::ConnectUnreachable),
+        ] {
+            assert_eq!(outcome_of(&io::Error::from_raw_os_error(errno)), outcome);
+        }
+    }
+}

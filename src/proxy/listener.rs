@@ -1,0 +1,257 @@
+//! Listeners: what one bound address does, and the loop that accepts on it.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use prometheus::IntCounter;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+
+use super::worker::Worker;
+use crate::config::{HelloLimits, ListenerConfig, RelayTimeouts, SourceGroups, SourcePolicy};
+use crate::drain::DrainWatcher;
+use crate::metrics::{ConnectionSeries, ListenerSeries, Metrics, NONE, SeriesKey};
+use crate::route::RouteTable;
+use crate::socket::{self, StreamOptions};
+
+/// Connections taken before other tasks of the worker get their turn.
+const ACCEPT_BATCH: usize = 32;
+
+/// One bound address, as long as it is bound. What it does changes with [`Listener::update`].
+#[derive(Debug)]
+pub struct Listener {
+    /// The address that is really bound.
+    pub address: SocketAddr,
+    state: ArcSwap<ListenerState>,
+    options: watch::Sender<StreamOptions>,
+    closing: watch::Sender<bool>,
+}
+
+/// What a listener does, at one moment.
+#[derive(Debug)]
+pub struct ListenerState {
+    /// Kept by every connection as long as it lives.
+    pub policy: Arc<ListenerPolicy>,
+    /// Dropped as soon as the route is found, so that no long connection pins an old table.
+    pub routes: RouteTable,
+}
+
+/// What a connection needs to know of its listener.
+#[derive(Debug)]
+pub struct ListenerPolicy {
+    /// The listener's name.
+    pub name: Arc<str>,
+    /// Who may connect.
+    pub source_policy: SourcePolicy,
+    /// Bounds on the ClientHello.
+    pub client_hello: HelloLimits,
+    /// Bounds on the relay.
+    pub timeouts: RelayTimeouts,
+    /// Names for source addresses.
+    pub sources: Arc<SourceGroups>,
+    /// Histograms.
+    pub series: ListenerSeries,
+    by_source: Box<[SourceSeries]>,
+}
+
+/// What is counted of a source group before a route is known.
+#[derive(Debug, Default)]
+struct SourceSeries {
+    accepted: OnceLock<IntCounter>,
+    unrouted: OnceLock<Arc<ConnectionSeries>>,
+}
+
+impl ListenerPolicy {
+    /// The policy of `config`.
+    pub fn new(config: &ListenerConfig, sources: &Arc<SourceGroups>, metrics: &Metrics) -> Self {
+        Self {
+            name: config.name.clone(),
+            source_policy: config.source_policy.clone(),
+            client_hello: config.client_hello,
+            timeouts: config.timeouts,
+            sources: sources.clone(),
+            series: metrics.listener(&config.name),
+            by_source: (0..sources.positions())
+                .map(|_| SourceSeries::default())
+                .collect(),
+        }
+    }
+
+    /// Connections accepted from the source group at `source`.
+    pub fn accepted(&self, metrics: &Metrics, source: usize) -> IntCounter {
+        let resolve = || metrics.accepted(&self.name, self.sources.name(source));
+        match self.by_source.get(source) {
+            Some(series) => series.accepted.get_or_init(resolve).clone(),
+            None => resolve(),
+        }
+    }
+
+    /// What connections from the source group at `source` count into until a route is known.
+    pub fn unrouted(&self, metrics: &Metrics, source: usize) -> Arc<ConnectionSeries> {
+        let resolve = || {
+            metrics.connections(SeriesKey {
+                listener: self.name.clone(),
+                route: NONE.into(),
+                upstream: NONE.into(),
+                source: self.sources.name(source).into(),
+            })
+        };
+        match self.by_source.get(source) {
+            Some(series) => series.unrouted.get_or_init(resolve).clone(),
+            None => resolve(),
+        }
+    }
+}
+
+impl Listener {
+    /// A listener on sockets bound to `address` with `options`.
+    pub fn new(address: SocketAddr, options: StreamOptions, state: ListenerState) -> Self {
+        Self {
+            address,
+            state: ArcSwap::from_pointee(state),
+            options: watch::Sender::new(options),
+            closing: watch::Sender::new(false),
+        }
+    }
+
+    /// What it does now.
+    pub fn state(&self) -> Arc<ListenerState> {
+        self.state.load_full()
+    }
+
+    /// Changes what it does, for connections accepted from now on.
+    pub fn update(&self, options: StreamOptions, state: ListenerState) {
+        self.state.store(Arc::new(state));
+        self.options.send_if_modified(|current| {
+            let changed = *current != options;
+            *current = options;
+            changed
+        });
+    }
+
+    /// Stops accepting for good.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+}
+
+/// A connection just accepted, on its way to the worker that serves it.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    /// The downstream socket, non-blocking.
+    pub socket: TcpStream,
+    /// The peer, in canonical form.
+    pub source: SocketAddr,
+    /// When.
+    pub at: Instant,
+    /// Where.
+    pub listener: Arc<Listener>,
+}
+
+/// What accepting came to.
+enum Accept {
+    /// Nothing waits any more.
+    Drained,
+    /// More may wait.
+    More,
+    /// The process or the host ran out of something; the reason's label.
+    Exhausted(&'static str),
+}
+
+/// Accepts on this worker's member of `listener` until it closes or the process drains. Before the
+/// socket closes what waits in its queue is taken: closing it with connections waiting would reset
+/// them (`kernel-notes.md` 9).
+pub(super) async fn run(
+    worker: Rc<Worker>,
+    listener: Arc<Listener>,
+    socket: AsyncFd<OwnedFd>,
+    mut drain: DrainWatcher,
+) {
+    let mut closing = listener.closing.subscribe();
+    let mut options = listener.options.subscribe();
+    let closed = async {
+        tokio::select! {
+            _ = closing.wait_for(|closing| *closing) => {}
+            _ = drain.draining() => {}
+        }
+    };
+    tokio::pin!(closed);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut closed => break,
+            () = worker.shared.accept_gate.open() => {}
+        }
+        let mut ready = tokio::select! {
+            biased;
+            () = &mut closed => break,
+            Ok(()) = options.changed() => {
+                let changed = *options.borrow_and_update();
+                if let Err(error) = socket::set_stream_options(&socket, &changed) {
+                    tracing::warn!(%error, "cannot change the options of a listening socket");
+                }
+                continue;
+            }
+            ready = socket.readable() => match ready {
+                Ok(ready) => ready,
+                Err(_) => return,
+            },
+        };
+        match accept_batch(&worker, &listener, &socket) {
+            Accept::Drained => ready.clear_ready(),
+            Accept::More => tokio::task::yield_now().await,
+            Accept::Exhausted(reason) => pause(&worker, &listener, reason),
+        }
+    }
+    while let Accept::More = accept_batch(&worker, &listener, &socket) {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn pause(worker: &Worker, listener: &Listener, reason: &'static str) {
+    let shared = &worker.shared;
+    shared.metrics.accept_paused(reason).inc();
+    shared.accept_gate.pause();
+    let name = &listener.state.load().policy.name;
+    tracing::warn!(listener = %name, reason, "accepting pauses");
+}
+
+fn accept_batch(
+    worker: &Rc<Worker>,
+    listener: &Arc<Listener>,
+    socket: &AsyncFd<OwnedFd>,
+) -> Accept {
+    for _ in 0..ACCEPT_BATCH {
+        match socket::accept(socket.get_ref()) {
+            Ok((socket, source)) => worker.place(Accepted {
+                socket,
+                source,
+                at: Instant::now(),
+                listener: listener.clone(),
+            }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Accept::Drained,
+            Err(error) => match exhausted(&error) {
+                Some(reason) => return Accept::Exhausted(reason),
+                // accept(2): an error of the connection that waited (it is gone), as on RST in the
+                // backlog; the next one is fine.
+                None => tracing::debug!(%error, "a connection failed before it was accepted"),
+            },
+        }
+    }
+    Accept::More
+}
+
+/// Which resource an error of accept(2) says is used up, if it says so.
+fn exhausted(error: &io::Error) -> Option<&'static str> {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => Some("process_files"),
+        Some(libc::ENFILE) => Some("host_files"),
+        Some(libc::ENOBUFS | libc::ENOMEM) => Some("memory"),
+        _ => None,
+    }
+}

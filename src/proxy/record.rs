@@ -1,0 +1,242 @@
+//! One record a connection: metrics and the access log's line, written exactly once.
+//!
+//! A record is written by [`ConnectionRecord::close`], or when it is dropped: a connection that is
+//! cut by a drain, a limit or a panic leaves its line too.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::listener::ListenerPolicy;
+use super::seat::Seat;
+use super::shared::Shared;
+use crate::access_log::Entry;
+use crate::metrics::ConnectionSeries;
+use crate::outcome::Outcome;
+use crate::route::Route;
+use crate::server_name::ServerName;
+use crate::upstream::Picked;
+
+/// Who ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EndedBy {
+    /// The side that connected to us.
+    Downstream,
+    /// The side that we connected to.
+    Upstream,
+    /// strait: a refusal, a limit, a timeout, a drain.
+    Gateway,
+}
+
+impl EndedBy {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Downstream => "downstream",
+            Self::Upstream => "upstream",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+/// What is known of a connection so far.
+#[derive(Debug)]
+pub(super) struct ConnectionRecord {
+    shared: Arc<Shared>,
+    seat: Rc<Seat>,
+    policy: Arc<ListenerPolicy>,
+    series: Arc<ConnectionSeries>,
+    number: u64,
+    source: SocketAddr,
+    source_group: usize,
+    accepted: Instant,
+    /// Set as the corridor learns them.
+    pub server_name: Option<ServerName>,
+    /// What the hello asks for when it is no valid name, or why it was refused; escaped when logged.
+    pub detail: Option<Box<str>>,
+    /// The ALPN protocols offered, joined by commas.
+    pub alpn: Option<Box<str>>,
+    route: Option<Arc<Route>>,
+    /// The endpoint tried last; counts as its connection as long as the record lives.
+    pub endpoint: Option<Picked>,
+    /// Connect attempts.
+    pub attempts: u32,
+    /// From accept to the end of the hello.
+    pub hello: Option<Duration>,
+    /// From the first attempt to the connection, or to giving up.
+    pub connect: Option<Duration>,
+    /// Bytes written to the upstream.
+    pub to_upstream: u64,
+    /// Bytes written to the downstream.
+    pub to_downstream: u64,
+    written: bool,
+}
+
+impl ConnectionRecord {
+    /// Opens the record of a connection just accepted.
+    pub(super) fn open(
+        shared: Arc<Shared>,
+        seat: Rc<Seat>,
+        policy: Arc<ListenerPolicy>,
+        source: SocketAddr,
+        accepted: Instant,
+    ) -> Self {
+        let source_group = policy.sources.index_of(source.ip());
+        policy.accepted(&shared.metrics, source_group).inc();
+        let series = policy.unrouted(&shared.metrics, source_group);
+        series.active.inc();
+        Self {
+            number: shared.next_connection(),
+            shared,
+            seat,
+            policy,
+            series,
+            source,
+            source_group,
+            accepted,
+            server_name: None,
+            detail: None,
+            alpn: None,
+            route: None,
+            endpoint: None,
+            attempts: 0,
+            hello: None,
+            connect: None,
+            to_upstream: 0,
+            to_downstream: 0,
+            written: false,
+        }
+    }
+
+    /// When the connection was accepted.
+    pub(super) fn accepted(&self) -> Instant {
+        self.accepted
+    }
+
+    /// Where the connection comes from.
+    pub(super) fn source(&self) -> SocketAddr {
+        self.source
+    }
+
+    /// The policy of the listener that accepted it.
+    pub(super) fn policy(&self) -> &Arc<ListenerPolicy> {
+        &self.policy
+    }
+
+    /// Its place among its worker's connections.
+    pub(super) fn seat(&self) -> &Rc<Seat> {
+        &self.seat
+    }
+
+    /// Notes that the hello ended now, well or badly.
+    pub(super) fn hello_ended(&mut self) {
+        let duration = self.accepted.elapsed();
+        self.hello = Some(duration);
+        let series = &self.policy.series;
+        series.hello_duration.observe(duration.as_secs_f64());
+    }
+
+    /// Notes that connecting ended now, well or badly.
+    pub(super) fn connect_ended(&mut self, started: Instant) {
+        let duration = started.elapsed();
+        self.connect = Some(duration);
+        let series = &self.policy.series;
+        series.connect_duration.observe(duration.as_secs_f64());
+    }
+
+    /// Notes the route: from now on the connection counts there.
+    pub(super) fn routed(&mut self, route: &Arc<Route>) {
+        let series = route.series(
+            &self.shared.metrics,
+            &self.policy.name,
+            &self.policy.sources,
+            self.source_group,
+        );
+        self.series.active.dec();
+        series.active.inc();
+        series.opened.inc();
+        self.series = series;
+        self.route = Some(route.clone());
+    }
+
+    /// Counts bytes written to the upstream.
+    pub(super) fn sent_upstream(&mut self, bytes: usize) {
+        self.to_upstream += bytes as u64;
+        self.series.to_upstream.inc_by(bytes as u64);
+    }
+
+    /// Counts bytes written to the downstream.
+    pub(super) fn sent_downstream(&mut self, bytes: usize) {
+        self.to_downstream += bytes as u64;
+        self.series.to_downstream.inc_by(bytes as u64);
+    }
+
+    /// Writes the record: the connection ended with `outcome`.
+    pub(super) fn close(&mut self, outcome: Outcome, ended_by: EndedBy) {
+        if std::mem::replace(&mut self.written, true) {
+            return;
+        }
+        let duration = self.accepted.elapsed();
+        if self.route.is_none() {
+            self.series.opened.inc();
+        }
+        self.series.active.dec();
+        self.series.closed(outcome);
+        let series = &self.policy.series;
+        series.connection_duration.observe(duration.as_secs_f64());
+        self.log(outcome, ended_by, duration);
+    }
+
+    fn log(&self, outcome: Outcome, ended_by: EndedBy, duration: Duration) {
+        let upstream = self.route.as_ref().map(|route| route.upstream.config());
+        let endpoint = self.endpoint.as_ref().map(Picked::address);
+        let entry = Entry {
+            ended: SystemTime::now(),
+            connection: self.number,
+            listener: &self.policy.name,
+            source: self.source,
+            source_group: self.policy.sources.name(self.source_group),
+            server_name: self.server_name.as_ref().map(ServerName::as_str),
+            alpn: self.alpn.as_deref(),
+            route: self.route.as_ref().map(|route| &*route.name),
+            upstream: upstream.as_ref().map(|upstream| &*upstream.name),
+            endpoint,
+            attempts: self.attempts,
+            outcome,
+            detail: self.detail.as_deref(),
+            ended_by: Some(ended_by.label()),
+            to_upstream: self.to_upstream,
+            to_downstream: self.to_downstream,
+            hello: self.hello,
+            connect: self.connect,
+            duration,
+        };
+        self.shared.access_log.write(&entry);
+        if outcome == Outcome::InternalError {
+            tracing::error!(
+                connection = self.number,
+                "connection ended by a defect of strait"
+            );
+        }
+        tracing::debug!(
+            connection = entry.connection,
+            listener = entry.listener,
+            source = %entry.source,
+            server_name = entry.server_name,
+            route = entry.route,
+            endpoint = endpoint.map(tracing::field::display),
+            outcome = outcome.label(),
+            detail = entry.detail,
+            "connection closed"
+        );
+    }
+}
+
+impl Drop for ConnectionRecord {
+    /// Dropped unwritten: the task was cut. Whoever cut it left the reason on its seat; a task that
+    /// nobody cut has panicked.
+    fn drop(&mut self) {
+        let outcome = self.seat.cut_reason().unwrap_or(Outcome::InternalError);
+        self.close(outcome, EndedBy::Gateway);
+    }
+}

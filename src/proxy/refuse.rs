@@ -1,0 +1,105 @@
+//! Refusing: what a client that gets no route is told.
+//!
+//! A TLS client gets a fatal alert and a clean close, so that it logs something useful. Closing a
+//! socket with unread bytes sends RST, which can overtake the alert: what was peeked is consumed,
+//! and what still comes is discarded for a moment (`kernel-notes.md` 3).
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::worker::Worker;
+use crate::client_hello::{Alert, HelloError};
+use crate::outcome::Outcome;
+
+/// How long a refused client may take to read its alert and close.
+const LINGER: Duration = Duration::from_secs(1);
+/// Bytes of a refused client that are read and thrown away, beyond a peeked hello.
+const DISCARD: usize = 64 * 1024;
+
+/// Why a connection got no further, and what its client is told.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// The reason.
+    pub outcome: Outcome,
+    /// What the client is told before the close.
+    pub alert: Option<Alert>,
+    /// What the log adds.
+    pub detail: Option<Box<str>>,
+}
+
+impl Refusal {
+    /// Closes without a word.
+    pub(super) fn silent(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            alert: None,
+            detail: None,
+        }
+    }
+
+    /// Tells the client with `alert`.
+    pub(super) fn told(outcome: Outcome, alert: Alert, detail: Option<String>) -> Self {
+        Self {
+            outcome,
+            alert: Some(alert),
+            detail: detail.map(String::into_boxed_str),
+        }
+    }
+
+    /// A hello that is none, or that breaks a rule.
+    pub(super) fn bad_hello(error: &HelloError) -> Self {
+        let text = match error.hint() {
+            Some(hint) => format!("{error} ({hint})"),
+            None => error.to_string(),
+        };
+        Self {
+            outcome: error.outcome(),
+            alert: error.alert(),
+            detail: Some(text.into()),
+        }
+    }
+}
+
+/// Sends the alert, if there is one, and sees to it that it arrives before the close.
+pub(super) async fn send(worker: &Worker, mut downstream: TcpStream, alert: Option<Alert>) {
+    let (Some(alert), Some(_lingering)) = (alert, worker.shared.lingering.take(1)) else {
+        // A client that gets no alert, as one without TLS, gets a close at least and not a reset.
+        let _ = discard(worker, &downstream, super::worker::BUFFER, false).await;
+        return;
+    };
+    let farewell = async {
+        // What was peeked first: bytes left unread when the socket closes would make it RST.
+        discard(worker, &downstream, super::worker::BUFFER, false).await?;
+        downstream.write_all(&alert.record()).await?;
+        downstream.shutdown().await?;
+        discard(worker, &downstream, DISCARD, true).await
+    };
+    // A client that is gone, or slow, is closed all the same.
+    let _ = tokio::time::timeout(LINGER, farewell).await;
+}
+
+/// Reads and throws away up to `limit` bytes: until EOF if `wait`, else what is there.
+async fn discard(worker: &Worker, socket: &TcpStream, limit: usize, wait: bool) -> io::Result<()> {
+    let mut left = limit;
+    while left > 0 {
+        if wait {
+            socket.readable().await?;
+        }
+        let read = {
+            let mut buffer = worker.buffer.borrow_mut();
+            let most = left.min(buffer.len());
+            socket.try_read(&mut buffer[..most])
+        };
+        match read {
+            Ok(0) => return Ok(()),
+            Ok(length) => left -= length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && wait => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! Relay: bytes both ways until both sides have closed, or one has failed.
+//!
+//! One hand-polled future a connection. Each direction is a [`Flow`]; a [`Peer`] is a socket with the
+//! first error seen on either of its halves, which decides how the connection ended: a write can
+//! eat an ECONNRESET, after which reads give the data and a clean EOF (`kernel-notes.md` 2).
+
+mod copy;
+mod peer;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+
+use super::preread::Replay;
+use super::record::{ConnectionRecord, EndedBy};
+use super::seat::Stage;
+use super::shared::Shared;
+use super::worker::Worker;
+use crate::outcome::Outcome;
+use crate::socket;
+use copy::{Flow, FlowState};
+use peer::{Failure, Peer};
+
+/// How long a peer may take to acknowledge what was sent before it is reset after the other.
+const DELIVERY: Duration = Duration::from_secs(5);
+/// How often is asked whether it has.
+const DELIVERY_POLL: Duration = Duration::from_millis(5);
+
+/// How a relay ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ending {
+    /// The reason.
+    pub outcome: Outcome,
+    /// Who ended it.
+    pub ended_by: EndedBy,
+}
+
+/// Relays between the two sockets, `replay` first, until the connection has ended.
+pub(super) async fn relay(
+    worker: &Rc<Worker>,
+    downstream: TcpStream,
+    upstream: TcpStream,
+    replay: Replay,
+    record: &mut ConnectionRecord,
+) -> Ending {
+    record.seat().enter(Stage::Relaying);
+    // The hello's memory is free again once its bytes are in the direction's carry.
+    let to_upstream = Flow::replaying(&replay, &worker.shared);
+    drop(replay);
+    let mut relay = Relay {
+        to_upstream,
+        to_downstream: Flow::default(),
+        downstream: Peer::new(downstream),
+        upstream: Peer::new(upstream),
+        first_close: None,
+    };
+    let ending = poll_fn(|cx| relay.poll(cx, &worker.shared, &worker.buffer, record)).await;
+    // A failure is passed on as RST, after all that was received before it.
+    let survivor = match (relay.downstream.failure(), relay.upstream.failure()) {
+        (Some(_), None) => Some(relay.upstream),
+        (None, Some(_)) => Some(relay.downstream),
+        _ => None,
+    };
+    if let Some(survivor) = survivor {
+        record.seat().enter(Stage::Closing);
+        Box::pin(deliver_then_reset(survivor)).await;
+    }
+    ending
+}
+
+/// Waits until the peer has acknowledged everything, then resets it. Resetting at once would throw
+/// away what the peer has not received yet.
+async fn deliver_then_reset(peer: Peer) {
+    let socket = peer.socket();
+    let give_up = Instant::now() + DELIVERY;
+    while Instant::now() < give_up && matches!(socket::unsent_bytes(socket), Ok(1..)) {
+        tokio::time::sleep(DELIVERY_POLL).await;
+    }
+    // Failing leaves a plain close, which is no worse than what the peer would get from a crash.
+    let _ = socket::reset_on_close(socket);
+}
+
+#[derive(Debug)]
+struct Relay {
+    downstream: Peer,
+    upstream: Peer,
+    to_upstream: Flow,
+    to_downstream: Flow,
+    first_close: Option<EndedBy>,
+}
+
+impl Relay {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        shared: &Shared,
+        buffer: &RefCell<Box<[u8]>>,
+        record: &mut ConnectionRecord,
+    ) -> Poll<Ending> {
+        let mut buffer = buffer.borrow_mut();
+        let mut moved_at = None;
+        let mut moved = |bytes: usize| {
+            if bytes > 0 {
+                moved_at = Some(Instant::now());
+            }
+            bytes
+        };
+        let up = self.to_upstream.poll(
+            cx,
+            &mut self.downstream,
+            &mut self.upstream,
+            &mut buffer,
+            shared,
+        );
+        record.sent_upstream(moved(up.moved));
+        let down = self.to_downstream.poll(
+            cx,
+            &mut self.upstream,
+            &mut self.downstream,
+            &mut buffer,
+            shared,
+        );
+        record.sent_downstream(moved(down.moved));
+        drop(buffer);
+        if let Some(now) = moved_at {
+            record.seat().active(now);
+        }
+        self.note_first_close(record);
+        // Errors that no read of this poll, and of the next one, would meet.
+        let reads_downstream = up.more || self.to_upstream.awaits_source();
+        self.downstream.watch(cx, reads_downstream);
+        let reads_upstream = down.more || self.to_downstream.awaits_source();
+        self.upstream.watch(cx, reads_upstream);
+        if let Some(ending) = self.ended(record) {
+            return Poll::Ready(ending);
+        }
+        if up.more || down.more {
+            // One turn each, then whoever else is ready: bulk does not starve small messages.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn note_first_close(&mut self, record: &ConnectionRecord) {
+        if self.first_close.is_some() {
+            return;
+        }
+        self.first_close = match (self.to_upstream.state(), self.to_downstream.state()) {
+            (FlowState::Open, FlowState::Open) => return,
+            (FlowState::Open, _) => Some(EndedBy::Upstream),
+            _ => Some(EndedBy::Downstream),
+        };
+        record.seat().enter(Stage::HalfClosed);
+    }
+
+    /// How it ended, if nothing is left to do: both directions are finished, or one peer has failed
+    /// and what it sent before is delivered.
+    fn ended(&self, record: &ConnectionRecord) -> Option<Ending> {
+        let up_done = self.to_upstream.state() != FlowState::Open;
+        let down_done = self.to_downstream.state() != FlowState::Open;
+        match (self.downstream.failure(), self.upstream.failure()) {
+            (Some(first), Some(second)) => Some(if first.at <= second.at {
+                failed(first, EndedBy::Downstream)
+            } else {
+                failed(second, EndedBy::Upstream)
+            }),
+            (Some(failure), None) if up_done => Some(failed(failure, EndedBy::Downstream)),
+            (None, Some(failure)) if down_done => Some(failed(failure, EndedBy::Upstream)),
+            (None, None) if up_done && down_done => Some(self.closed(record)),
+            _ => None,
+        }
+    }
+
+    fn closed(&self, record: &ConnectionRecord) -> Ending {
+        let ended_by = self.first_close.unwrap_or(EndedBy::Downstream);
+        let silent = record.to_downstream == 0 && ended_by == EndedBy::Upstream;
+        let outcome = if silent {
+            Outcome::UpstreamClosedBeforeReply
+        } else {
+            Outcome::Ok
+        };
+        Ending { outcome, ended_by }
+    }
+}
+
+fn failed(failure: Failure, ended_by: EndedBy) -> Ending {
+    let outcome = match (ended_by, failure.timed_out) {
+        (EndedBy::Upstream, false) => Outcome::UpstreamReset,
+        (EndedBy::Upstream, true) => Outcome::UpstreamTimeout,
+        (_, false) => Outcome::DownstreamReset,
+        (_, true) => Outcome::DownstreamTimeout,
+    };
+    Ending { outcome, ended_by }
+}

@@ -1,0 +1,271 @@
+//! What all workers share: limits, budgets, counters of load, and where records go.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use prometheus::IntGauge;
+use tokio::time::Instant;
+
+use crate::access_log::AccessLog;
+use crate::metrics::Metrics;
+
+/// Sockets that may linger after a refusal so that its alert arrives (`kernel-notes.md` 3).
+const MAX_LINGERING: usize = 1024;
+/// How long accepting rests when the process or the host ran out of something.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Where everything is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where every connection leaves its line.
+    pub access_log: AccessLog,
+    /// Connections open.
+    pub connections: Budget,
+    /// Bytes that hellos in progress hold.
+    pub hello_memory: Budget,
+    /// Bytes that short writes left waiting.
+    pub carry_memory: Budget,
+    /// Refused sockets that wait for their alert to arrive.
+    pub lingering: Budget,
+    /// Whether accepting rests.
+    pub accept_gate: AcceptGate,
+    /// Connections of each worker, by its number.
+    pub loads: Box<[WorkerLoad]>,
+    next_connection: AtomicU64,
+}
+
+/// One worker's connections, on a cache line of its own: workers write it with every connection.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct WorkerLoad {
+    connections: AtomicUsize,
+    gauge: IntGauge,
+}
+
+impl WorkerLoad {
+    /// How many there are.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// One more.
+    pub fn add(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.gauge.inc();
+    }
+
+    /// One less.
+    pub fn remove(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        self.gauge.dec();
+    }
+}
+
+impl Shared {
+    /// For `workers` workers and at most `connections` connections.
+    pub fn new(
+        metrics: Arc<Metrics>,
+        access_log: AccessLog,
+        workers: usize,
+        connections: usize,
+        limits: &crate::config::Limits,
+    ) -> Self {
+        metrics
+            .connections_limit
+            .set(connections.try_into().unwrap_or(i64::MAX));
+        let load = |worker| WorkerLoad {
+            connections: AtomicUsize::new(0),
+            gauge: metrics.worker_connections(worker),
+        };
+        Self {
+            connections: Budget::new(connections, None),
+            hello_memory: Budget::new(limits.hello_memory, Some(metrics.hello_memory.clone())),
+            carry_memory: Budget::new(limits.carry_memory, Some(metrics.carry_memory.clone())),
+            lingering: Budget::new(MAX_LINGERING, None),
+            accept_gate: AcceptGate::new(),
+            loads: (0..workers).map(load).collect(),
+            next_connection: AtomicU64::new(1),
+            metrics,
+            access_log,
+        }
+    }
+
+    /// A number for one connection's log lines, unique in this process.
+    pub fn next_connection(&self) -> u64 {
+        self.next_connection.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// An amount that many may take from and nobody may overdraw, unless by [`Budget::force`].
+#[derive(Debug)]
+pub struct Budget(Arc<Account>);
+
+#[derive(Debug)]
+struct Account {
+    used: AtomicUsize,
+    limit: AtomicUsize,
+    gauge: Option<IntGauge>,
+}
+
+impl Account {
+    fn show(&self) {
+        if let Some(gauge) = &self.gauge {
+            let used = self.used.load(Ordering::Relaxed);
+            gauge.set(used.try_into().unwrap_or(i64::MAX));
+        }
+    }
+}
+
+impl Budget {
+    fn new(limit: usize, gauge: Option<IntGauge>) -> Self {
+        Self(Arc::new(Account {
+            used: AtomicUsize::new(0),
+            limit: AtomicUsize::new(limit),
+            gauge,
+        }))
+    }
+
+    /// Changes the limit; what is taken already stays taken.
+    pub fn set_limit(&self, limit: usize) {
+        self.0.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Takes `amount` if that much is left.
+    pub fn take(&self, amount: usize) -> Option<Share> {
+        let mut share = Share {
+            account: self.0.clone(),
+            amount: 0,
+        };
+        share.grow(amount).then_some(share)
+    }
+
+    /// Takes `amount` whatever is left: for what exists already and must be held.
+    pub fn force(&self, amount: usize) -> Share {
+        let mut share = Share {
+            account: self.0.clone(),
+            amount: 0,
+        };
+        share.force(amount);
+        share
+    }
+
+    /// How much is taken.
+    pub fn used(&self) -> usize {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing is left.
+    pub fn exhausted(&self) -> bool {
+        self.0.used.load(Ordering::Relaxed) >= self.0.limit.load(Ordering::Relaxed)
+    }
+}
+
+/// What was taken from a [`Budget`]; goes back when dropped.
+#[derive(Debug)]
+pub struct Share {
+    account: Arc<Account>,
+    amount: usize,
+}
+
+impl Share {
+    /// Takes `more` if that much is left. Returns whether it was.
+    pub fn grow(&mut self, more: usize) -> bool {
+        let limit = self.account.limit.load(Ordering::Relaxed);
+        let taken = self
+            .account
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(more).filter(|sum| *sum <= limit)
+            })
+            .is_ok();
+        if taken {
+            self.amount += more;
+            self.account.show();
+        }
+        taken
+    }
+
+    /// Takes `more` whatever is left.
+    pub fn force(&mut self, more: usize) {
+        self.account.used.fetch_add(more, Ordering::Relaxed);
+        self.amount += more;
+        self.account.show();
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.account.used.fetch_sub(self.amount, Ordering::Relaxed);
+        self.account.show();
+    }
+}
+
+/// Whether accepting rests, for the whole process: a member of a SO_REUSEPORT group that rests
+/// alone still gets its share of new connections, which then wait for nothing.
+#[derive(Debug)]
+pub struct AcceptGate {
+    epoch: Instant,
+    /// Milliseconds since `epoch`.
+    closed_until: AtomicU64,
+}
+
+impl AcceptGate {
+    fn new() -> Self {
+        Self {
+            epoch: Instant::now(),
+            closed_until: AtomicU64::new(0),
+        }
+    }
+
+    /// Stops accepting for a moment.
+    pub fn pause(&self) {
+        let until = self.epoch.elapsed() + ACCEPT_PAUSE;
+        let until = until.as_millis().try_into().unwrap_or(u64::MAX);
+        self.closed_until.fetch_max(until, Ordering::Relaxed);
+    }
+
+    /// Waits until accepting goes on.
+    pub async fn open(&self) {
+        loop {
+            let until = self.closed_until.load(Ordering::Relaxed);
+            let until = self.epoch + Duration::from_millis(until);
+            if until <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_cannot_be_overdrawn_but_by_force() {
+        let budget = Budget::new(10, None);
+        let mut first = budget.take(6).unwrap();
+        assert!(budget.take(5).is_none());
+        assert!(!first.grow(5));
+        assert!(first.grow(4));
+        assert!(budget.exhausted());
+        let forced = budget.force(5);
+        drop(first);
+        assert!(budget.take(6).is_none());
+        drop(forced);
+        assert!(budget.take(10).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_gate_opens_again() {
+        let gate = AcceptGate::new();
+        gate.open().await;
+        let start = Instant::now();
+        gate.pause();
+        gate.open().await;
+        assert!(start.elapsed() >= ACCEPT_PAUSE);
+    }
+}

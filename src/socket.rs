@@ -1,0 +1,254 @@
+//! Sockets: binding, options, and what the kernel offers.
+//!
+//! `kernel-notes.md` 9, 10, 12 and 13 are why this looks as it does: listening sockets carry the
+//! options that accepted sockets inherit, every worker has its own `SO_REUSEPORT` member, and
+//! accepting goes through one raw `accept4`.
+
+mod kernel;
+mod sys;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::net::SocketFlags;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+pub use kernel::{KernelReport, raise_file_limit};
+pub use sys::{register_listener, unsent_bytes};
+
+/// Connections that may wait for accept; the kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Options of a socket that carries traffic. Durations of at least one second; the kernel counts
+/// keepalive in whole seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// Idle time before the first keepalive probe.
+    pub keepalive_time: Duration,
+    /// Between probes.
+    pub keepalive_interval: Duration,
+    /// Unanswered probes until the peer counts as dead.
+    pub keepalive_probes: u32,
+    /// TCP_USER_TIMEOUT (tcp(7)).
+    pub user_timeout: Duration,
+}
+
+/// Sets `options` and TCP_NODELAY. On a listening socket: accepted sockets inherit them.
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub fn set_stream_options(socket: &impl AsFd, options: &StreamOptions) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(options.keepalive_time)
+        .with_interval(options.keepalive_interval)
+        .with_retries(options.keepalive_probes);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(options.user_timeout))
+}
+
+/// Binds one listening socket for the admin servers. `[::]` means both families, and `0.0.0.0` where
+/// IPv6 is off.
+///
+/// # Errors
+/// Those of socket(2), bind(2) and listen(2).
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = bound(address, false)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Binds `count` listening sockets to one address, among which the kernel spreads new connections
+/// (SO_REUSEPORT). Port 0 is resolved once, for all of them.
+///
+/// # Errors
+/// Those of socket(2), bind(2) and listen(2). An address that another process listens on is an
+/// error even when that process would share it.
+pub fn bind_shared(
+    address: SocketAddr,
+    count: usize,
+    options: &StreamOptions,
+) -> io::Result<Vec<OwnedFd>> {
+    // SO_REUSEPORT would silently share the port with a second strait started by mistake. A bind
+    // without it fails when anybody holds the address.
+    let probe = bound(address, false)?;
+    let address = match probe.local_addr()?.as_socket() {
+        Some(resolved) => resolved,
+        None => address,
+    };
+    drop(probe);
+    let sockets: Vec<Socket> = (0..count)
+        .map(|_| bound(address, true))
+        .collect::<io::Result<_>>()?;
+    for socket in &sockets {
+        set_stream_options(socket, options)?;
+    }
+    // All members listen only once all are bound: a member that listens gets connections at once.
+    for socket in &sockets {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(sockets.into_iter().map(OwnedFd::from).collect())
+}
+
+fn bound(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let open = |address: SocketAddr| {
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(!address.ip().is_unspecified())?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(shared)?;
+        socket.bind(&address.into())?;
+        Ok(socket)
+    };
+    match open(address) {
+        Err(error) if ipv6_is_off(&error) && address.is_ipv6() && address.ip().is_unspecified() => {
+            open(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        result => result,
+    }
+}
+
+/// EAFNOSUPPORT: no IPv6 in the kernel; EADDRNOTAVAIL on `[::]`: switched off by sysctl.
+fn ipv6_is_off(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
+    )
+}
+
+/// The address that a listening socket is bound to.
+///
+/// # Errors
+/// Those of getsockname(2).
+pub fn local_address(socket: &impl AsFd) -> io::Result<SocketAddr> {
+    let address = SockRef::from(socket).local_addr()?;
+    address
+        .as_socket()
+        .ok_or_else(|| io::Error::other("not an internet socket"))
+}
+
+/// Takes one connection from a listening socket, non-blocking and close-on-exec in the one call,
+/// with its peer's address in canonical form (an IPv4 peer of a dual-stack socket is IPv4).
+///
+/// # Errors
+/// Those of accept4(2); `WouldBlock` when none waits.
+pub fn accept(listener: &impl AsFd) -> io::Result<(TcpStream, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
+    let peer = peer
+        .and_then(|peer| SocketAddr::try_from(peer).ok())
+        .ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))?;
+    Ok((TcpStream::from(socket), canonical(peer)))
+}
+
+/// An IPv4 address in its v6-mapped form as the IPv4 address that it is.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Makes the coming close send RST instead of FIN and drop what is unsent.
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub fn reset_on_close(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_linger(Some(Duration::ZERO))
+}
+
+/// The error that a socket has pending, which this takes from it (SO_ERROR).
+pub fn pending_error(socket: &impl AsFd) -> Option<io::Error> {
+    SockRef::from(socket).take_error().ok().flatten()
+}
+
+/// Reads without consuming (MSG_PEEK).
+///
+/// # Errors
+/// Those of recv(2); `WouldBlock` when nothing is there.
+pub fn peek(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let (length, _) = rustix::net::recv(socket, buffer, rustix::net::RecvFlags::PEEK)?;
+    Ok(length)
+}
+
+/// Reads.
+///
+/// # Errors
+/// Those of read(2); `WouldBlock` when nothing is there.
+pub fn read(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::io::read(socket, buffer)?)
+}
+
+/// Writes, without SIGPIPE.
+///
+/// # Errors
+/// Those of send(2); `WouldBlock` when the socket's buffer is full.
+pub fn write(socket: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = rustix::net::SendFlags::NOSIGNAL;
+    Ok(rustix::net::send(socket, bytes, flags)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: StreamOptions = StreamOptions {
+        keepalive_time: Duration::from_secs(61),
+        keepalive_interval: Duration::from_secs(11),
+        keepalive_probes: 7,
+        user_timeout: Duration::from_secs(121),
+    };
+
+    fn loopback() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_the_options() {
+        let sockets = bind_shared(loopback(), 1, &OPTIONS).unwrap();
+        let address = local_address(&sockets[0]).unwrap();
+        let _client = TcpStream::connect(address).unwrap();
+        let (accepted, _) = accept(&sockets[0]).unwrap();
+        let accepted = SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().unwrap());
+        assert!(accepted.nonblocking().unwrap());
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(
+            accepted.tcp_keepalive_time().unwrap(),
+            OPTIONS.keepalive_time
+        );
+        assert_eq!(
+            accepted.tcp_keepalive_interval().unwrap(),
+            OPTIONS.keepalive_interval
+        );
+        assert_eq!(
+            accepted.tcp_keepalive_retries().unwrap(),
+            OPTIONS.keepalive_probes
+        );
+        assert_eq!(
+            accepted.tcp_user_timeout().unwrap(),
+            Some(OPTIONS.user_timeout)
+        );
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_an_error_even_when_it_could_be_shared() {
+        let first = bind_shared(loopback(), 2, &OPTIONS).unwrap();
+        let address = local_address(&first[0]).unwrap();
+        assert_eq!(local_address(&first[1]).unwrap(), address);
+        let error = bind_shared(address, 1, &OPTIONS).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn an_ipv4_peer_of_a_dual_stack_socket_is_ipv4() {
+        let any = SocketAddr::from(([0u16; 8], 0));
+        let sockets = bind_shared(any, 1, &OPTIONS).unwrap();
+        let port = local_address(&sockets[0]).unwrap().port();
+        let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let (_, peer) = accept(&sockets[0]).unwrap();
+        assert_eq!(peer, client.local_addr().unwrap());
+    }
+}

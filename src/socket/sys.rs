@@ -1,0 +1,64 @@
+//! What no safe crate offers: the only module with `unsafe`.
+#![expect(
+    unsafe_code,
+    reason = "SIOCOUTQ and tokio's registration of a descriptor have no safe wrapper"
+)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Registers a listening socket with the runtime of this thread.
+///
+/// # Errors
+/// Those of epoll_ctl(2).
+pub fn register_listener(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` names one descriptor and keeps it open as long as it lives, which is what
+    // the registration asks of it.
+    let registered = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+    Ok(registered?)
+}
+
+/// Bytes written to a TCP socket that its peer has not acknowledged yet (SIOCOUTQ, tcp(7)).
+///
+/// # Errors
+/// Those of ioctl(2): not a TCP socket, or one that listens.
+pub fn unsent_bytes(socket: &impl AsFd) -> io::Result<usize> {
+    let descriptor = socket.as_fd().as_raw_fd();
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open as long as `socket` is borrowed, and SIOCOUTQ (the same number
+    // as TIOCOUTQ) writes one int through a pointer that is valid for that.
+    let result = unsafe { libc::ioctl(descriptor, libc::TIOCOUTQ, &raw mut bytes) };
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    usize::try_from(bytes).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unsent_bytes;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn counts_what_the_peer_has_not_acknowledged() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        client.set_nonblocking(true).unwrap();
+        let mut written = 0;
+        while let Ok(count) = client.write(&[0; 65536]) {
+            written += count;
+        }
+        assert!(unsent_bytes(&client).unwrap() > 0);
+        let mut received = vec![0; written];
+        server.read_exact(&mut received).unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while unsent_bytes(&client).unwrap() > 0 {
+            assert!(std::time::Instant::now() < deadline, "never acknowledged");
+        }
+    }
+}

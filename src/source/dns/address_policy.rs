@@ -1,0 +1,252 @@
+//! Which addresses of an answer may become endpoints.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::OwnListeners;
+use crate::config::AddressKind;
+
+/// Where clouds serve instance metadata and with it credentials, beyond what [`AddressKind`] calls
+/// link-local anyway: these are refused as `metadata` even where link-local addresses are allowed.
+const METADATA: [IpAddr; 14] = [
+    // AWS, Azure, Google Cloud, DigitalOcean, Hetzner, OpenStack, Oracle: their instance metadata
+    // documentation, all the same address.
+    v4(169, 254, 169, 254),
+    // Amazon ECS task metadata and task credentials ("Task IAM role", Amazon ECS developer guide).
+    v4(169, 254, 170, 2),
+    // Amazon EKS Pod Identity Agent ("Set up the Amazon EKS Pod Identity Agent", EKS user guide).
+    v4(169, 254, 170, 23),
+    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23]),
+    // Amazon EC2 over IPv6 ("Access instance metadata for an EC2 instance", EC2 user guide).
+    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]),
+    // Google Cloud over IPv6 ("Query VM metadata", Compute Engine documentation).
+    v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]),
+    // Azure WireServer ("What is IP address 168.63.129.16?", Azure Virtual Network).
+    v4(168, 63, 129, 16),
+    // Alibaba Cloud ("Access instance metadata", ECS user guide).
+    v4(100, 100, 100, 200),
+    // Oracle Cloud Infrastructure Classic ("Retrieving Instance Metadata").
+    v4(192, 0, 0, 192),
+    // Oracle Cloud over IPv6 ("Getting Instance Metadata").
+    v6([0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe]),
+    // Scaleway ("Datasource Scaleway", cloud-init documentation).
+    v4(169, 254, 42, 42),
+    v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42]),
+    // OpenStack and Akamai (Linode) over IPv6 ("Metadata service", nova; "Metadata service API").
+    v6([0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe]),
+    v6([0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1]),
+];
+
+const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+}
+
+const fn v6(segments: [u16; 8]) -> IpAddr {
+    let [a, b, c, d, e, f, g, h] = segments;
+    IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, g, h))
+}
+
+/// Which addresses may become endpoints: those of no [`AddressKind`], and those whose kind the
+/// upstream allows by name.
+///
+/// Whoever can write DNS records chooses where the gateway connects from inside the cluster, so what
+/// never is a pod of another workload is refused: loopback, link-local, metadata services, the
+/// unspecified and multicast addresses, and the gateway's own listeners (a loop). Every kind is lifted
+/// by its own name only: `link_local` does not lift `metadata`, `loopback` does not lift
+/// `own_listener`.
+///
+/// An IPv6 address that stands for an IPv4 address is judged as the IPv4 address: v4-mapped ones
+/// (which are used as IPv4 as well), v4-compatible (RFC 4291 section 2.5.5), v4-translated (RFC 2765),
+/// NAT64's well-known prefix (RFC 6052) and 6to4 (RFC 3056). A NAT64 prefix of the network's own
+/// cannot be recognised.
+#[derive(Debug)]
+pub struct AddressPolicy<'a> {
+    /// Kinds that are taken although they are refused by default.
+    pub allow: &'a [AddressKind],
+    /// What the gateway listens on at this moment.
+    pub own: &'a OwnListeners,
+}
+
+impl AddressPolicy<'_> {
+    /// The address to use, in canonical form: no v4-mapped IPv6.
+    ///
+    /// # Errors
+    /// The canonical address and the kind for which it is refused.
+    pub fn check(&self, address: SocketAddr) -> Result<SocketAddr, (SocketAddr, AddressKind)> {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let of_its_own = kind(address.ip());
+        let own_listener = self
+            .own
+            .contain(address)
+            .then_some(AddressKind::OwnListener);
+        match of_its_own
+            .into_iter()
+            .chain(own_listener)
+            .find(|kind| !self.allow.contains(kind))
+        {
+            None => Ok(address),
+            Some(kind) => Err((address, kind)),
+        }
+    }
+}
+
+/// The kind of a canonical address, apart from whether it is one of the gateway's own.
+fn kind(ip: IpAddr) -> Option<AddressKind> {
+    if METADATA.contains(&ip) {
+        return Some(AddressKind::Metadata);
+    }
+    match ip {
+        IpAddr::V4(ip) if ip.is_loopback() => Some(AddressKind::Loopback),
+        IpAddr::V4(ip) if ip.is_link_local() => Some(AddressKind::LinkLocal),
+        // "This host on this network" (RFC 1122 section 3.2.1.3); Linux connects 0.0.0.0 to itself.
+        IpAddr::V4(ip) if ip.octets()[0] == 0 => Some(AddressKind::Unspecified),
+        IpAddr::V4(ip) if ip.is_multicast() || ip.is_broadcast() => Some(AddressKind::Multicast),
+        IpAddr::V4(_) => None,
+        IpAddr::V6(ip) if ip.is_loopback() => Some(AddressKind::Loopback),
+        IpAddr::V6(ip) if ip.is_unspecified() => Some(AddressKind::Unspecified),
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => Some(AddressKind::LinkLocal),
+        IpAddr::V6(ip) if ip.is_multicast() => Some(AddressKind::Multicast),
+        IpAddr::V6(ip) => stands_for(ip).and_then(|ip| kind(IpAddr::V4(ip))),
+    }
+}
+
+/// The IPv4 address that a translator or tunnel would send to.
+fn stands_for(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let segments = ip.segments();
+    let (high, low) = match segments {
+        // v4-compatible, RFC 4291 section 2.5.5.1; v4-translated, RFC 2765 section 2.1.
+        [0, 0, 0, 0, 0 | 0xffff, 0, high, low] => (high, low),
+        // NAT64, RFC 6052 section 2.1.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => (high, low),
+        // 6to4, RFC 3056 section 2.
+        [0x2002, high, low, ..] => (high, low),
+        _ => return None,
+    };
+    Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
+}
+
+/// The word for a kind in the config's `allow` and in the `reason` label of
+/// `strait_source_refused_addresses_total`.
+pub const fn kind_label(kind: AddressKind) -> &'static str {
+    match kind {
+        AddressKind::Loopback => "loopback",
+        AddressKind::LinkLocal => "link_local",
+        AddressKind::Metadata => "metadata",
+        AddressKind::Unspecified => "unspecified",
+        AddressKind::Multicast => "multicast",
+        AddressKind::OwnListener => "own_listener",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::REFUSED_ADDRESS_REASONS;
+
+    const KINDS: [AddressKind; 6] = [
+        AddressKind::Loopback,
+        AddressKind::LinkLocal,
+        AddressKind::Metadata,
+        AddressKind::Unspecified,
+        AddressKind::Multicast,
+        AddressKind::OwnListener,
+    ];
+
+    fn check(
+        ip: &str,
+        allow: &[AddressKind],
+        own: &OwnListeners,
+    ) -> Result<SocketAddr, (SocketAddr, AddressKind)> {
+        let address = SocketAddr::new(ip.parse().unwrap(), 15443);
+        AddressPolicy { allow, own }.check(address)
+    }
+
+    #[test]
+    fn kinds_are_refused_and_lifted_by_their_own_name_only() {
+        use AddressKind::{LinkLocal, Loopback, Metadata, Multicast, Unspecified};
+        let own = OwnListeners::default();
+        for (ip, kind) in [
+            ("127.0.0.1", Loopback),
+            ("127.255.3.4", Loopback),
+            ("::1", Loopback),
+            ("::ffff:127.0.0.1", Loopback),
+            ("::127.0.0.1", Loopback),
+            ("64:ff9b::7f00:1", Loopback),
+            ("2002:7f00:1::5", Loopback),
+            ("::ffff:0:127.0.0.1", Loopback),
+            ("169.254.0.1", LinkLocal),
+            ("fe80::1", LinkLocal),
+            ("febf::1", LinkLocal),
+            ("::ffff:169.254.7.7", LinkLocal),
+            ("169.254.169.254", Metadata),
+            ("::ffff:169.254.169.254", Metadata),
+            ("64:ff9b::a9fe:a9fe", Metadata),
+            ("2002:a9fe:a9fe::", Metadata),
+            ("fd00:ec2::254", Metadata),
+            ("fd20:ce::254", Metadata),
+            ("100.100.100.200", Metadata),
+            ("168.63.129.16", Metadata),
+            ("192.0.0.192", Metadata),
+            ("fe80::a9fe:a9fe", Metadata),
+            ("0.0.0.0", Unspecified),
+            ("0.1.2.3", Unspecified),
+            ("::", Unspecified),
+            ("64:ff9b::", Unspecified),
+            ("224.0.0.1", Multicast),
+            ("239.255.255.255", Multicast),
+            ("255.255.255.255", Multicast),
+            ("ff02::1", Multicast),
+        ] {
+            let (address, refused) = check(ip, &[], &own).unwrap_err();
+            assert_eq!(refused, kind, "{ip}");
+            assert!(check(ip, &[kind], &own).is_ok(), "{ip}");
+            let others: Vec<_> = KINDS.into_iter().filter(|other| *other != kind).collect();
+            assert_eq!(check(ip, &others, &own), Err((address, kind)), "{ip}");
+        }
+    }
+
+    #[test]
+    fn ordinary_addresses_pass_in_canonical_form() {
+        let own = OwnListeners::default();
+        for (ip, used) in [
+            ("10.0.0.1", "10.0.0.1"),
+            ("100.64.0.1", "100.64.0.1"),
+            ("::ffff:10.0.0.1", "10.0.0.1"),
+            ("fd12:3456::1", "fd12:3456::1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("64:ff9b::a00:1", "64:ff9b::a00:1"),
+            ("2002:a00:1::1", "2002:a00:1::1"),
+            ("223.255.255.255", "223.255.255.255"),
+        ] {
+            let used: IpAddr = used.parse().unwrap();
+            assert_eq!(check(ip, &[], &own), Ok(SocketAddr::new(used, 15443)));
+        }
+    }
+
+    #[test]
+    fn an_own_listener_is_a_kind_of_its_own() {
+        let own = OwnListeners::of(&["10.0.0.1:15443".parse().unwrap()]);
+        let address = SocketAddr::from(([10, 0, 0, 1], 15443));
+        let refused = Err((address, AddressKind::OwnListener));
+        assert_eq!(check("10.0.0.1", &[], &own), refused);
+        assert_eq!(check("::ffff:10.0.0.1", &[], &own), refused);
+        assert!(check("10.0.0.1", &[AddressKind::OwnListener], &own).is_ok());
+
+        let own = OwnListeners::of(&["127.0.0.1:15443".parse().unwrap()]);
+        assert_eq!(
+            check("127.0.0.1", &[AddressKind::Loopback], &own),
+            Err((
+                SocketAddr::from(([127, 0, 0, 1], 15443)),
+                AddressKind::OwnListener
+            ))
+        );
+    }
+
+    #[test]
+    fn every_kind_has_a_reason_that_is_counted() {
+        for kind in KINDS {
+            let label = kind_label(kind);
+            assert!(REFUSED_ADDRESS_REASONS.contains(&label));
+            assert_eq!(serde_json::to_value(kind).unwrap(), label);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! SRV records (RFC 2782): from services to endpoints.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use hickory_resolver::proto::rr::rdata::SRV;
+use hickory_resolver::proto::rr::{Name, RData};
+use tokio::task::JoinSet;
+
+use super::DnsError;
+use super::lookup::{Host, Round, keep};
+use crate::config::EndpointSpec;
+use crate::server_name::ServerName;
+
+/// Targets that are asked for at once.
+const TARGETS_AT_ONCE: usize = 16;
+/// The largest weight an endpoint may have.
+const MAX_WEIGHT: u16 = 1000;
+
+/// The endpoints of the records with the lowest priority number; of the next number only if those
+/// give none that may be used, and so on. Endpoints that fail later do not bring the next number in.
+pub(super) async fn endpoints(
+    round: &mut Round<'_>,
+    name: &ServerName,
+    records: Vec<RData>,
+) -> Result<Vec<EndpointSpec>, DnsError> {
+    let groups = by_priority(records);
+    if groups.is_empty() {
+        let name = name.to_string();
+        round.problem = Some(DnsError::NotAvailable { name });
+        return Ok(Vec::new());
+    }
+    for (_, mut services) in groups {
+        round.too_many += keep(&mut services, round.max_endpoints, |service| {
+            (service.target.clone(), service.port)
+        });
+        let endpoints = group_endpoints(round, &services).await;
+        if !endpoints.is_empty() {
+            return Ok(endpoints);
+        }
+    }
+    match round.problem.take() {
+        Some(failure) => Err(failure),
+        None => {
+            let (name, kind) = (name.to_string(), "A or AAAA (of any SRV target)");
+            round.problem = Some(DnsError::Empty { name, kind });
+            Ok(Vec::new())
+        }
+    }
+}
+
+/// Records that can be connected to, each target and port once, by priority.
+fn by_priority(records: Vec<RData>) -> BTreeMap<u16, Vec<SRV>> {
+    let mut groups: BTreeMap<u16, Vec<SRV>> = BTreeMap::new();
+    for record in records {
+        if let RData::SRV(service) = record
+            && !service.target.is_root()
+            && service.port != 0
+        {
+            groups.entry(service.priority).or_default().push(service);
+        }
+    }
+    groups
+}
+
+async fn group_endpoints(round: &mut Round<'_>, services: &[SRV]) -> Vec<EndpointSpec> {
+    let heaviest = services.iter().map(|service| service.weight).max();
+    let heaviest = heaviest.unwrap_or_default();
+    let targets: BTreeSet<&Name> = services.iter().map(|service| &service.target).collect();
+    let hosts = hosts(round, targets.into_iter().cloned()).await;
+    let mut endpoints = Vec::new();
+    for service in services {
+        let Some(host) = hosts.get(&service.target) else {
+            continue;
+        };
+        let weight = weight(service.weight, heaviest);
+        endpoints.extend(round.endpoints(host, service.port, weight));
+    }
+    endpoints
+}
+
+/// Asks for the addresses of `targets`, some at once.
+async fn hosts(round: &mut Round<'_>, targets: impl Iterator<Item = Name>) -> HashMap<Name, Host> {
+    let mut hosts = HashMap::new();
+    let mut asking = JoinSet::new();
+    for target in targets {
+        if asking.len() == TARGETS_AT_ONCE
+            && let Some(Ok((target, host))) = asking.join_next().await
+        {
+            hosts.insert(target, host);
+        }
+        let (resolver, deadline) = (round.resolver.clone(), round.deadline);
+        let most = round.max_endpoints;
+        asking.spawn(async move {
+            let mut host = Host::ask(&resolver, &target, deadline).await;
+            host.keep(most);
+            (target, host)
+        });
+    }
+    while let Some(answer) = asking.join_next().await {
+        hosts.extend(answer);
+    }
+    for host in hosts.values_mut() {
+        round.take_in(host);
+    }
+    hosts
+}
+
+/// A weight as endpoints have it. What RFC 2782 gives 0 ("a very small chance of being selected
+/// in the presence of records containing weights greater than 0") becomes 1. Every address of a
+/// target has the target's weight.
+fn weight(weight: u16, heaviest: u16) -> u16 {
+    let scaled = if heaviest > MAX_WEIGHT {
+        u32::from(weight) * u32::from(MAX_WEIGHT) / u32::from(heaviest)
+    } else {
+        weight.into()
+    };
+    u16::try_from(scaled)
+        .unwrap_or(MAX_WEIGHT)
+        .clamp(1, MAX_WEIGHT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_keep_their_proportions() {
+        assert_eq!([0, 1, 1000].map(|w| weight(w, 1000)), [1, 1, 1000]);
+        assert_eq!(
+            [0, 1, 32768, 65535].map(|w| weight(w, 65535)),
+            [1, 1, 500, 1000]
+        );
+        assert_eq!(weight(0, 0), 1);
+    }
+}

@@ -1,0 +1,206 @@
+//! The task that keeps one upstream's endpoints what DNS says they are.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::task::JoinHandle;
+
+use super::lookup::{Memory, resolve_again};
+use super::schedule::Schedule;
+use super::{Answer, DnsError, OwnAddresses, Resolver, kind_label};
+use crate::config::{DnsConfig, EndpointSpec, UpstreamSource};
+use crate::metrics::Metrics;
+use crate::upstream::Upstream;
+
+/// A source at work; dropping it ends it.
+#[derive(Debug)]
+#[must_use = "dropping it ends the source"]
+pub struct SourceTask(JoinHandle<()>);
+
+impl Drop for SourceTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Resolves the name of `upstream` at once, and again whenever the answer grows old, on the current
+/// tokio runtime. The policy is read from the upstream for each question. Ends by itself if the
+/// upstream is none that DNS fills.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub fn spawn(
+    upstream: Arc<Upstream>,
+    resolver: Resolver,
+    own: OwnAddresses,
+    metrics: Arc<Metrics>,
+) -> SourceTask {
+    let source = Source {
+        name: upstream.config().name.clone(),
+        upstream,
+        resolver,
+        own,
+        metrics,
+        memory: Memory::default(),
+        schedule: Schedule::default(),
+    };
+    SourceTask(tokio::task::spawn(source.run()))
+}
+
+struct Source {
+    name: Arc<str>,
+    upstream: Arc<Upstream>,
+    resolver: Resolver,
+    own: OwnAddresses,
+    metrics: Arc<Metrics>,
+    memory: Memory,
+    schedule: Schedule,
+}
+
+impl Source {
+    async fn run(mut self) {
+        // A series that is there from the start can be alerted on.
+        for result in ["success", "empty", "failure"] {
+            self.metrics.source_answers(&self.name, result);
+        }
+        self.stale(false);
+        loop {
+            let config = self.upstream.config();
+            let UpstreamSource::Dns(config) = &config.source else {
+                return;
+            };
+            let answer = resolve_again(&self.resolver, config, &self.own, &mut self.memory).await;
+            let wait = self.take(answer, config);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Acts on an answer; returns how long to wait until the next question.
+    fn take(&mut self, answer: Result<Answer, DnsError>, config: &DnsConfig) -> Duration {
+        match answer {
+            Err(error) => {
+                self.count("failure");
+                self.bad(&error, "DNS failed: the last endpoints stay");
+                self.schedule.failed(config)
+            }
+            Ok(answer) => {
+                self.count_refused(&answer);
+                if answer.endpoints.is_empty() {
+                    self.take_nothing(&answer, config)
+                } else {
+                    self.take_endpoints(answer, config)
+                }
+            }
+        }
+    }
+
+    fn take_nothing(&mut self, answer: &Answer, config: &DnsConfig) -> Duration {
+        self.count("empty");
+        // An answer without endpoints always says why.
+        if let Some(error) = &answer.problem {
+            self.bad(error, "DNS gave no endpoint: the last ones stay");
+        }
+        self.schedule.answered_with_nothing(config)
+    }
+
+    fn take_endpoints(&mut self, answer: Answer, config: &DnsConfig) -> Duration {
+        self.count("success");
+        self.metrics
+            .source_last_answer(&self.name)
+            .set(seconds_since_epoch());
+        self.use_endpoints(answer.endpoints, answer.problem.is_none());
+        match answer.problem {
+            Some(error) => {
+                self.bad(
+                    &error,
+                    "DNS failed in part: the endpoints of that part stay",
+                );
+                self.schedule.answered_in_part(answer.ttl, config)
+            }
+            None => {
+                let failures = self.schedule.failures_in_a_row();
+                if failures > 0 {
+                    tracing::info!(upstream = %self.name, failures, "DNS answers again");
+                }
+                self.stale(false);
+                self.schedule.answered(answer.ttl, config)
+            }
+        }
+    }
+
+    /// Replaces the endpoints if they are others.
+    fn use_endpoints(&self, endpoints: Vec<EndpointSpec>, in_full: bool) {
+        let before = self.upstream.endpoints();
+        let mut current: Vec<EndpointSpec> = before
+            .iter()
+            .map(|endpoint| endpoint.spec.clone())
+            .collect();
+        current.sort();
+        if current == endpoints {
+            tracing::debug!(upstream = %self.name, endpoints = endpoints.len(), "DNS says the same");
+            if in_full {
+                self.upstream.source_answered();
+            }
+            return;
+        }
+        let addresses = |specs: &[EndpointSpec]| -> HashSet<SocketAddr> {
+            specs.iter().map(|spec| spec.address).collect()
+        };
+        let (old, new) = (addresses(&current), addresses(&endpoints));
+        tracing::info!(
+            upstream = %self.name,
+            endpoints = new.len(),
+            added = new.difference(&old).count(),
+            removed = old.difference(&new).count(),
+            "DNS changed the endpoints"
+        );
+        self.upstream.replace_endpoints(endpoints);
+    }
+
+    /// Tells of an answer that is not whole: loudly at the start of a streak only.
+    fn bad(&self, error: &DnsError, what: &'static str) {
+        self.stale(true);
+        if self.schedule.failures_in_a_row() == 0 {
+            tracing::warn!(upstream = %self.name, %error, "{what}");
+        } else {
+            tracing::debug!(upstream = %self.name, %error, "{what}");
+        }
+        self.upstream.source_failed(error.to_string());
+    }
+
+    fn stale(&self, stale: bool) {
+        self.metrics.source_stale(&self.name).set(stale.into());
+    }
+
+    fn count(&self, result: &str) {
+        self.metrics.source_answers(&self.name, result).inc();
+    }
+
+    fn count_refused(&self, answer: &Answer) {
+        for (address, kind) in &answer.refused {
+            let reason = kind_label(*kind);
+            tracing::debug!(upstream = %self.name, %address, reason, "address refused");
+            self.metrics
+                .source_refused_addresses(&self.name, reason)
+                .inc();
+        }
+        if answer.too_many > 0 {
+            let too_many = answer.too_many;
+            tracing::debug!(upstream = %self.name, too_many, "answer larger than max_endpoints");
+            // usize fits u64 on every platform that there is.
+            let too_many = u64::try_from(too_many).unwrap_or(u64::MAX);
+            self.metrics
+                .source_refused_addresses(&self.name, "too_many")
+                .inc_by(too_many);
+        }
+    }
+}
+
+fn seconds_since_epoch() -> f64 {
+    // A clock before 1970 is no reason to fail.
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}
