@@ -1,59 +1,95 @@
-//! The access log: one line a connection, JSON or text.
+//! The access log: one line a connection, on stdout.
 //!
-//! Written from worker threads: a line is formatted into a reused buffer and queued, and whoever
-//! finds the queue full counts instead of waiting. Text that a client chose is escaped in both
-//! formats, so that it can neither break a line nor forge a field.
+//! Traffic never waits for it. A line goes into a bounded queue that one thread writes; what finds
+//! the queue full, what cannot be written and what exceeds the rate for refused connections is
+//! counted in `strait_log_lines_dropped_total{log="access"}` instead.
+//!
+//! A line is printable ASCII, in JSON or as `key=value` with JSON strings where a value needs
+//! quotes. Keys come in a fixed order and are left out when there is nothing to say; `flags` is what
+//! Envoy calls response flags, `-` for none.
+
+mod line;
+mod rate;
 
 use std::cell::RefCell;
-use std::fmt::Display;
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
 use prometheus::IntCounter;
 
 use crate::config::{AccessLogConfig, LogFormat};
-use crate::line_writer::{LineWriter, LineWriterGuard, Lost};
+use crate::log::queue::{Dropped, LineQueue, QueueGuard};
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
+use line::LineWriter;
+use rate::RateLimit;
 
-/// What one line tells.
-#[derive(Debug, Clone, Copy)]
+/// What the label `log` of `strait_log_lines_dropped_total` says.
+const NAME: &str = "access";
+/// The buffer that a thread keeps for its next line, in bytes.
+const KEPT_BUFFER: usize = 4096;
+
+/// Writes the access log. Cloning is cheap; all clones share queue and rate.
+#[derive(Debug, Clone)]
+pub struct AccessLog(Option<Arc<Shared>>);
+
+/// Writes what is queued when dropped, for at most a second.
+#[derive(Debug)]
+#[must_use = "lines still queued are lost when the process ends before this is dropped"]
+pub struct AccessLogGuard {
+    _queue: QueueGuard,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// See [`format_code`].
+    format: AtomicU8,
+    refused: RateLimit,
+    /// Of its own, so that a flood of refused clients does not hide an endpoint that is down.
+    unreached: RateLimit,
+    rate_limited: IntCounter,
+    queue: LineQueue,
+}
+
+/// What is told of one connection that ended.
+#[derive(Debug, Clone)]
 pub struct Entry<'a> {
-    /// When the connection ended.
+    /// When it ended.
     pub ended: SystemTime,
-    /// Its number in this process.
+    /// Its number, unique in the life of the process.
     pub connection: u64,
-    /// The listener that accepted it.
+    /// The listener's name.
     pub listener: &'a str,
-    /// Where it came from.
+    /// Who connected.
     pub source: SocketAddr,
-    /// The name of the group that the source belongs to.
+    /// The name of the source group.
     pub source_group: &'a str,
-    /// The server name of its hello.
+    /// What the client named, valid or not: escaped, and cut after 512 bytes.
     pub server_name: Option<&'a str>,
-    /// The ALPN protocols of its hello, joined by commas. Chosen by the client.
+    /// What the client offered, valid or not: escaped, and cut after 512 bytes.
     pub alpn: Option<&'a str>,
     /// The route that took it.
     pub route: Option<&'a str>,
-    /// That route's upstream.
+    /// The upstream of that route.
     pub upstream: Option<&'a str>,
-    /// The endpoint tried last.
+    /// The endpoint that it went to, or that was tried last.
     pub endpoint: Option<SocketAddr>,
-    /// Connect attempts.
+    /// Endpoints tried.
     pub attempts: u32,
     /// Why it ended.
     pub outcome: Outcome,
-    /// What is known beyond the outcome. May hold text that the client chose.
+    /// More on why, for a person.
     pub detail: Option<&'a str>,
-    /// `downstream`, `upstream` or `gateway`.
+    /// Who ended it: `downstream`, `upstream` or `gateway`.
     pub ended_by: Option<&'static str>,
-    /// Bytes sent to the upstream.
+    /// Bytes that went from downstream to upstream.
     pub to_upstream: u64,
-    /// Bytes sent to the downstream.
+    /// Bytes that went from upstream to downstream.
     pub to_downstream: u64,
     /// From accept to the end of the hello.
     pub hello: Option<Duration>,
@@ -63,224 +99,188 @@ pub struct Entry<'a> {
     pub duration: Duration,
 }
 
-/// Writes entries. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct AccessLog(Arc<Inner>);
+/// Which rate a connection's line is subject to.
+enum Rate {
+    Unlimited,
+    /// Refused for what it was or what it asked for.
+    Refused,
+    /// Routed, but no endpoint was reached.
+    Unreached,
+}
 
-#[derive(Debug)]
-struct Inner {
-    lines: LineWriter,
-    config: ArcSwap<AccessLogConfig>,
-    refused: PerSecond,
-    rate_limited: IntCounter,
+/// Exhaustive, so that a new outcome has to take a side.
+fn rate_of(outcome: Outcome) -> Rate {
+    match outcome {
+        Outcome::SourceDenied
+        | Outcome::Probe
+        | Outcome::Overloaded
+        | Outcome::HelloTimeout
+        | Outcome::ClientGoneBeforeHello
+        | Outcome::NotTls
+        | Outcome::HelloMalformed
+        | Outcome::HelloTooLarge
+        | Outcome::NoSni
+        | Outcome::BadServerName
+        | Outcome::NoRoute
+        | Outcome::AlpnRefused
+        | Outcome::ProxyHeaderInvalid => Rate::Refused,
+        Outcome::NoEndpoint
+        | Outcome::ConnectRefused
+        | Outcome::ConnectTimeout
+        | Outcome::ConnectUnreachable
+        | Outcome::NoLocalPort => Rate::Unreached,
+        Outcome::Ok
+        | Outcome::DownstreamReset
+        | Outcome::UpstreamReset
+        | Outcome::DownstreamTimeout
+        | Outcome::UpstreamTimeout
+        | Outcome::UpstreamClosedBeforeReply
+        | Outcome::IdleTimeout
+        | Outcome::HalfClosedTimeout
+        | Outcome::Drained
+        | Outcome::InternalError => Rate::Unlimited,
+    }
 }
 
 impl AccessLog {
-    /// Starts the log with lines to `writer`. The guard writes what is queued when it is dropped.
-    ///
-    /// # Errors
-    /// The thread that writes cannot be made.
-    pub fn start(
+    /// The access log on stdout, and the guard to keep until the process ends.
+    pub fn start(config: &AccessLogConfig, metrics: &Metrics) -> (Self, AccessLogGuard) {
+        // A descriptor of its own: std's stdout flushes line by line, and its lock would be held
+        // by a thread stuck in a write for anyone who prints.
+        match io::stdout().as_fd().try_clone_to_owned() {
+            Ok(stdout) => Self::to_writer(config, metrics, File::from(stdout)),
+            Err(_) => Self::to_writer(config, metrics, io::stdout()),
+        }
+    }
+
+    /// The access log on `writer`, which may block or fail as it likes.
+    pub fn to_writer(
         config: &AccessLogConfig,
         metrics: &Metrics,
         writer: impl Write + Send + 'static,
-    ) -> io::Result<(Self, LineWriterGuard)> {
-        let lost = Lost {
-            queue_full: metrics.log_lines_dropped("access", "queue_full"),
-            write_failed: metrics.log_lines_dropped("access", "write_failed"),
+    ) -> (Self, AccessLogGuard) {
+        let dropped = Dropped::of(metrics, NAME);
+        let (queue, guard) = LineQueue::start("access-log", config.queue, dropped, writer);
+        let shared = Shared {
+            format: AtomicU8::new(format_code(config.format)),
+            refused: RateLimit::new(config.refused_per_second),
+            unreached: RateLimit::new(config.refused_per_second),
+            rate_limited: metrics.log_lines_dropped(NAME, "rate_limit"),
+            queue,
         };
-        let (lines, guard) = LineWriter::start("access-log", writer, config.queue, lost)?;
-        let inner = Inner {
-            lines,
-            config: ArcSwap::from_pointee(*config),
-            refused: PerSecond::new(),
-            rate_limited: metrics.log_lines_dropped("access", "rate_limit"),
-        };
-        Ok((Self(Arc::new(inner)), guard))
+        (
+            Self(Some(Arc::new(shared))),
+            AccessLogGuard { _queue: guard },
+        )
     }
 
-    /// Takes over a new format and rate; the queue stays as long as it is.
+    /// No access log, whatever a later config says.
+    pub fn off() -> Self {
+        Self(None)
+    }
+
+    /// Takes over format and rate. The queue keeps the size it was started with.
     pub fn reconfigure(&self, config: &AccessLogConfig) {
-        self.0.config.store(Arc::new(*config));
+        if let Some(shared) = &self.0 {
+            shared
+                .format
+                .store(format_code(config.format), Ordering::Relaxed);
+            shared.refused.set(config.refused_per_second);
+            shared.unreached.set(config.refused_per_second);
+        }
     }
 
-    /// Writes one line, unless the log is off, the connection was a load balancer's probe, or more
-    /// refused connections than the limit have been written this second.
+    /// Queues the line of a connection, unless it was a probe or the rate for its kind is used up.
+    /// Never waits.
     pub fn write(&self, entry: &Entry<'_>) {
-        thread_local! {
-            static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-        }
-        let config = self.0.config.load();
-        let Some(format) = config.format else { return };
+        let Some(shared) = &self.0 else { return };
+        let Some(format) = format_of(shared.format.load(Ordering::Relaxed)) else {
+            return;
+        };
         if entry.outcome == Outcome::Probe {
             return;
         }
-        if entry.outcome.is_refusal() && !self.0.refused.admit(config.refused_per_second) {
-            self.0.rate_limited.inc();
+        let admitted = match rate_of(entry.outcome) {
+            Rate::Unlimited => true,
+            Rate::Refused => shared.refused.admits(rate::now()),
+            Rate::Unreached => shared.unreached.admits(rate::now()),
+        };
+        if !admitted {
+            shared.rate_limited.inc();
             return;
         }
-        LINE.with_borrow_mut(|line| {
-            line.clear();
-            // Writing to memory does not fail.
-            let _ = entry.format(format, line);
-            self.0.lines.write(line);
-        });
-    }
-}
-
-/// Counts events of the current second, without a lock.
-#[derive(Debug)]
-struct PerSecond {
-    epoch: Instant,
-    /// The second since `epoch` in the upper half, the events in it in the lower.
-    state: AtomicU64,
-}
-
-impl PerSecond {
-    fn new() -> Self {
-        Self {
-            epoch: Instant::now(),
-            state: AtomicU64::new(0),
+        thread_local! {
+            static LINE: RefCell<String> = RefCell::default();
         }
+        // A record can be written while its thread ends, when thread locals are gone.
+        let mut line = LINE.try_with(RefCell::take).unwrap_or_default();
+        entry.format(format, &mut line);
+        shared.queue.push(line.as_bytes());
+        line.clear();
+        line.shrink_to(KEPT_BUFFER);
+        let _ = LINE.try_with(|kept| kept.replace(line));
     }
-
-    /// Whether one more fits under `limit` a second.
-    fn admit(&self, limit: u32) -> bool {
-        let second = self.epoch.elapsed().as_secs() << 32;
-        let next = |state: u64| {
-            let events = if state >> 32 == second >> 32 {
-                state & 0xffff_ffff
-            } else {
-                0
-            };
-            (events < u64::from(limit)).then(|| second | (events + 1))
-        };
-        self.state
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
-            .is_ok()
-    }
-}
-
-/// A value of one field.
-enum Value<'a> {
-    Text(&'a str),
-    Shown(&'a dyn Display),
-    Count(u64),
-    Millis(Duration),
 }
 
 impl Entry<'_> {
-    fn format(&self, format: LogFormat, line: &mut Vec<u8>) -> io::Result<()> {
-        let mut first = true;
-        if format == LogFormat::Json {
-            line.push(b'{');
-        }
-        self.each(&mut |key, value| {
-            if !std::mem::take(&mut first) {
-                line.push(if format == LogFormat::Json {
-                    b','
-                } else {
-                    b' '
-                });
+    fn format(&self, format: LogFormat, line: &mut String) {
+        let mut line = LineWriter::start(line, format);
+        // humantime panics on times before the epoch, and a clock can be set there.
+        let ended = self.ended.max(SystemTime::UNIX_EPOCH);
+        line.plain("time", humantime::format_rfc3339_millis(ended));
+        line.number("connection", self.connection);
+        line.text("listener", self.listener);
+        line.plain("source", self.source);
+        line.text("source_group", self.source_group);
+        for (key, value) in [
+            ("server_name", self.server_name),
+            ("alpn", self.alpn),
+            ("route", self.route),
+            ("upstream", self.upstream),
+        ] {
+            if let Some(value) = value {
+                line.text(key, value);
             }
-            match format {
-                LogFormat::Json => write_json(line, key, &value),
-                LogFormat::Text => write_text(line, key, &value),
-            }
-        })?;
-        if format == LogFormat::Json {
-            line.push(b'}');
         }
-        line.push(b'\n');
-        Ok(())
-    }
-
-    /// Every field that is known, in the order of the line.
-    fn each(&self, field: &mut dyn FnMut(&str, Value<'_>) -> io::Result<()>) -> io::Result<()> {
-        use Value::{Count, Millis, Shown, Text};
-        let text = |key, value: Option<&str>, field: &mut dyn FnMut(&str, Value<'_>) -> _| {
-            value.map_or(Ok(()), |value| field(key, Text(value)))
-        };
-        field("time", Shown(&humantime::format_rfc3339_millis(self.ended)))?;
-        field("connection", Count(self.connection))?;
-        field("outcome", Text(self.outcome.label()))?;
-        field("flags", Text(self.outcome.envoy_flag()))?;
-        text("detail", self.detail, field)?;
-        text("ended_by", self.ended_by, field)?;
-        field("listener", Text(self.listener))?;
-        field("source", Shown(&self.source))?;
-        field("source_group", Text(self.source_group))?;
-        text("server_name", self.server_name, field)?;
-        text("alpn", self.alpn, field)?;
-        text("route", self.route, field)?;
-        text("upstream", self.upstream, field)?;
         if let Some(endpoint) = self.endpoint {
-            field("endpoint", Shown(&endpoint))?;
+            line.plain("endpoint", endpoint);
         }
-        field("attempts", Count(self.attempts.into()))?;
-        field("to_upstream", Count(self.to_upstream))?;
-        field("to_downstream", Count(self.to_downstream))?;
-        if let Some(hello) = self.hello {
-            field("hello_ms", Millis(hello))?;
+        line.number("attempts", self.attempts);
+        line.plain("outcome", self.outcome.label());
+        line.plain("flags", self.outcome.envoy_flag());
+        for (key, value) in [("detail", self.detail), ("ended_by", self.ended_by)] {
+            if let Some(value) = value {
+                line.text(key, value);
+            }
         }
-        if let Some(connect) = self.connect {
-            field("connect_ms", Millis(connect))?;
+        line.number("to_upstream_bytes", self.to_upstream);
+        line.number("to_downstream_bytes", self.to_downstream);
+        for (key, value) in [
+            ("hello_ms", self.hello),
+            ("connect_ms", self.connect),
+            ("duration_ms", Some(self.duration)),
+        ] {
+            if let Some(value) = value {
+                line.milliseconds(key, value);
+            }
         }
-        field("duration_ms", Millis(self.duration))
+        line.end();
     }
 }
 
-fn millis(duration: &Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
-}
-
-fn write_json(line: &mut Vec<u8>, key: &str, value: &Value<'_>) -> io::Result<()> {
-    write!(line, "\"{key}\":")?;
-    match value {
-        // JSON escapes quotes and control characters; the rest of Unicode may stand as it is, but
-        // for what a terminal or a log viewer would act on.
-        Value::Text(text) if text.chars().any(is_unsafe) => {
-            let escaped: String = text.chars().flat_map(escape_unsafe).collect();
-            Ok(serde_json::to_writer(line, &escaped)?)
-        }
-        Value::Text(text) => Ok(serde_json::to_writer(line, text)?),
-        // Addresses and times: nothing in them needs escaping.
-        Value::Shown(shown) => write!(line, "\"{shown}\""),
-        Value::Count(count) => write!(line, "{count}"),
-        Value::Millis(duration) => write!(line, "{:.3}", millis(duration)),
+/// An atomic holds no `Option<LogFormat>`.
+fn format_code(format: Option<LogFormat>) -> u8 {
+    match format {
+        None => 0,
+        Some(LogFormat::Json) => 1,
+        Some(LogFormat::Text) => 2,
     }
 }
 
-fn write_text(line: &mut Vec<u8>, key: &str, value: &Value<'_>) -> io::Result<()> {
-    write!(line, "{key}=")?;
-    match value {
-        Value::Text(text) if is_bare(text) => write!(line, "{text}"),
-        Value::Text(text) => write!(line, "\"{}\"", text.escape_default()),
-        Value::Shown(shown) => write!(line, "{shown}"),
-        Value::Count(count) => write!(line, "{count}"),
-        Value::Millis(duration) => write!(line, "{:.3}", millis(duration)),
+fn format_of(code: u8) -> Option<LogFormat> {
+    match code {
+        1 => Some(LogFormat::Json),
+        2 => Some(LogFormat::Text),
+        _ => None,
     }
 }
-
-/// Whether a text value needs no quotes.
-fn is_bare(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
-    !text.is_empty() && text.bytes().all(plain)
-}
-
-/// Outside ASCII, anything may be a control, a line separator or a change of direction.
-fn is_unsafe(character: char) -> bool {
-    character.is_control() || !character.is_ascii()
-}
-
-fn escape_unsafe(character: char) -> impl Iterator<Item = char> {
-    let (plain, escaped) = if is_unsafe(character) {
-        (None, Some(character.escape_default()))
-    } else {
-        (Some(character), None)
-    };
-    plain.into_iter().chain(escaped.into_iter().flatten())
-}
-
-#[cfg(test)]
-mod tests;

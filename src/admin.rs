@@ -1,50 +1,221 @@
-use crate::{config::Config, drain::DrainWatcher, metrics::Metrics, upstream::Upstreams};
-use arc_swap::ArcSwap;
+//! The HTTP servers by which an operator and a cluster see the gateway.
+//!
+//! - admin (127.0.0.1:15000): a status page, the config as it runs, upstreams with their endpoints,
+//!   the log level, drain. [`origin`] says which requests it refuses.
+//! - status (15021): `/healthz/live` and `/healthz/ready`.
+//! - metrics (15090): `/metrics` and `/stats/prometheus`.
+//!
+//! All of them run on the control thread, which carries no traffic. What takes long to write goes to
+//! a blocking thread, so that a scrape of 10,000 routes does not delay a probe either.
+
+mod dump;
+mod origin;
+mod page;
+mod readiness;
+mod render;
+mod server;
+
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
-#[derive(Clone)]
+
+use arc_swap::ArcSwap;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router, middleware};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::config::Config;
+use crate::log::{LogControl, LogError};
+use crate::metrics::Metrics;
+use crate::upstream::Upstreams;
+use origin::Hosts;
+pub use readiness::{Readiness, SOURCE_GRACE};
+use render::Renderer;
+pub use server::{ServeLimits, serve, serve_with};
+
+/// Listeners by name with the address that each is bound to.
+pub type BoundListeners = Vec<(Arc<str>, SocketAddr)>;
+
+/// What the servers show and what they can ask for.
 pub struct AdminContext {
+    /// What is scraped.
     pub metrics: Arc<Metrics>,
+    /// What `/upstreams` tells of.
     pub upstreams: Upstreams,
+    /// The config that serves.
     pub config: Arc<ArcSwap<Config>>,
-    pub log: Option<Arc<dyn LogLevel>>,
+    /// What `/logging` changes; `None` when the log is somebody else's.
+    pub log: Option<LogControl>,
+    /// What `/healthz/ready` says.
     pub readiness: Readiness,
+    /// Asks the app to drain. Called for every `POST /drain`: asking twice must be harmless.
     pub drain: Arc<dyn Fn() + Send + Sync>,
-    pub listeners: Arc<dyn Fn() -> Vec<(Arc<str>, SocketAddr)> + Send + Sync>,
+    /// The listeners as they are bound now.
+    pub listeners: Arc<dyn Fn() -> BoundListeners + Send + Sync>,
+    /// When the process started.
     pub started: SystemTime,
 }
-pub trait LogLevel: Send + Sync {
-    fn current(&self) -> String;
-    fn set(&self, filter: &str) -> Result<(), String>;
-}
-#[derive(Clone)]
-pub struct Readiness {}
-impl Readiness {
-    pub fn new(_upstreams: Upstreams, _metrics: Arc<Metrics>, _drain: DrainWatcher) -> Self {
-        Self {}
+
+impl fmt::Debug for AdminContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminContext")
+            .field("started", &self.started)
+            .field("readiness", &self.readiness)
+            .finish_non_exhaustive()
     }
-    pub fn set_listeners_bound(&self) {}
 }
-pub fn admin_router(_ctx: AdminContext) -> axum::Router {
-    axum::Router::new()
+
+#[derive(Clone)]
+struct Shared {
+    context: Arc<AdminContext>,
+    renderer: Renderer,
 }
-pub fn status_router(_ctx: AdminContext) -> axum::Router {
-    axum::Router::new()
+
+impl Shared {
+    fn new(context: Arc<AdminContext>) -> Self {
+        Self {
+            context,
+            renderer: Renderer::default(),
+        }
+    }
 }
-pub fn metrics_router(ctx: AdminContext) -> axum::Router {
-    axum::Router::new().route(
-        "/metrics",
-        axum::routing::get(move || {
-            let m = ctx.metrics.clone();
-            async move {
-                let mut v = vec![];
-                let _ = m.encode(&mut v);
-                v
-            }
-        }),
-    )
+
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The routes of the admin server.
+pub fn admin_router(context: Arc<AdminContext>) -> Router {
+    Router::new()
+        .route("/", get(status_page))
+        .route("/config_dump", get(config_dump))
+        .route("/upstreams", get(upstreams))
+        .route("/logging", get(log_level).post(set_log_level))
+        .route("/drain", post(drain))
+        .layer(middleware::from_fn_with_state(
+            Hosts::of_this_machine(),
+            origin::check,
+        ))
+        .with_state(Shared::new(context))
 }
-pub async fn serve(listener: tokio::net::TcpListener, router: axum::Router, _drain: DrainWatcher) {
-    let _ = axum::serve(listener, router).await;
+
+/// The routes of the status server.
+pub fn status_router(context: Arc<AdminContext>) -> Router {
+    Router::new()
+        .route("/healthz/live", get(|| async { text("live\n") }))
+        .route("/healthz/ready", get(ready))
+        .with_state(context)
+}
+
+/// The routes of the metrics server.
+pub fn metrics_router(context: Arc<AdminContext>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/stats/prometheus", get(metrics))
+        .with_state(Shared::new(context))
+}
+
+fn text(body: impl Into<String>) -> Response {
+    ([(header::CONTENT_TYPE, TEXT)], body.into()).into_response()
+}
+
+async fn status_page(State(shared): State<Shared>) -> Response {
+    let context = shared.context;
+    let page = move || Ok(page::render(&context).into_bytes());
+    let mut response = shared
+        .renderer
+        .render("text/html; charset=utf-8", page)
+        .await;
+    let policy = header::HeaderValue::from_static(page::CONTENT_SECURITY_POLICY);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_SECURITY_POLICY, policy);
+    response
+}
+
+async fn config_dump(State(shared): State<Shared>) -> Response {
+    let context = shared.context;
+    let dump = move || dump::config(&context);
+    shared.renderer.render(JSON, dump).await
+}
+
+async fn upstreams(State(shared): State<Shared>) -> Response {
+    let context = shared.context;
+    let dump = move || dump::upstreams(&context.upstreams.all());
+    shared.renderer.render(JSON, dump).await
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    let context = shared.context;
+    let encode = move || {
+        // The gauges `strait_ready` and `strait_draining` are as old as the last look.
+        let _ = context.readiness.check();
+        let mut body = Vec::new();
+        let encoded = context.metrics.encode(&mut body);
+        encoded.map(|()| body).map_err(|error| error.to_string())
+    };
+    shared.renderer.render(EXPOSITION, encode).await
+}
+
+async fn ready(State(context): State<Arc<AdminContext>>) -> Response {
+    match context.readiness.check() {
+        Ok(()) => text("ready\n"),
+        Err(reasons) => {
+            let body = reasons.join("\n") + "\n";
+            (StatusCode::SERVICE_UNAVAILABLE, text(body)).into_response()
+        }
+    }
+}
+
+/// `POST /drain`: 202 whether or not draining has begun.
+async fn drain(State(shared): State<Shared>) -> Response {
+    tracing::info!("drain asked for by the admin server");
+    (shared.context.drain)();
+    (StatusCode::ACCEPTED, text("draining\n")).into_response()
+}
+
+const NO_LOG: (StatusCode, &str) = (
+    StatusCode::SERVICE_UNAVAILABLE,
+    "the log of this process is not set up by strait\n",
+);
+
+async fn log_level(State(shared): State<Shared>) -> Response {
+    match &shared.context.log {
+        Some(log) => Json(json!({ "level": log.current() })).into_response(),
+        None => NO_LOG.into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+struct LevelQuery {
+    level: Option<String>,
+}
+
+/// `POST /logging?level=FILTER`.
+async fn set_log_level(State(shared): State<Shared>, Query(query): Query<LevelQuery>) -> Response {
+    let Some(log) = &shared.context.log else {
+        return NO_LOG.into_response();
+    };
+    let Some(level) = query.level else {
+        let usage = "say which: POST /logging?level=info,strait::proxy=debug\n";
+        return (StatusCode::BAD_REQUEST, text(usage)).into_response();
+    };
+    match log.set(&level) {
+        Ok(()) => {
+            tracing::info!(level, "log level changed by the admin server");
+            Json(json!({ "level": log.current() })).into_response()
+        }
+        Err(error) => {
+            let status = match error {
+                LogError::Filter(_) => StatusCode::BAD_REQUEST,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            (status, text(format!("{error}\n"))).into_response()
+        }
+    }
 }

@@ -15,11 +15,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use crate::access_log::AccessLog;
-use crate::admin::{self, AdminContext, LogLevel, Readiness};
+use crate::access_log::{AccessLog, AccessLogGuard};
+use crate::admin::{self, AdminContext, Readiness};
 use crate::config::Config;
 use crate::drain::{self, DrainPhase, DrainTrigger, DrainWatcher};
-use crate::line_writer::{LineWriterGuard, StandardStream};
 use crate::log::LogControl;
 use crate::metrics::Metrics;
 use crate::proxy::{self, Shared, WorkerHandle};
@@ -114,7 +113,7 @@ pub struct Gateway {
     control: Arc<Control>,
     workers: Vec<WorkerHandle>,
     tasks: JoinSet<()>,
-    _access_log: LineWriterGuard,
+    _access_log: AccessLogGuard,
 }
 
 /// Addresses of the admin servers that are really bound.
@@ -163,12 +162,12 @@ impl Gateway {
             Some(metrics) => metrics,
             None => Arc::new(Metrics::new()?),
         };
-        let lines: Box<dyn io::Write + Send> = match options.access_log {
-            AccessLogSink::Stdout => Box::new(StandardStream::Output),
-            AccessLogSink::Writer(writer) => writer,
+        let (access_log, access_log_guard) = match options.access_log {
+            AccessLogSink::Stdout => AccessLog::start(&config.access_log, &metrics),
+            AccessLogSink::Writer(writer) => {
+                AccessLog::to_writer(&config.access_log, &metrics, writer)
+            }
         };
-        let (access_log, access_log_guard) =
-            AccessLog::start(&config.access_log, &metrics, lines).map_err(AppError::Thread)?;
         let workers = config.workers.get();
         let connections = connection_limit(&config);
         let shared = Shared::new(
@@ -182,7 +181,7 @@ impl Gateway {
         let (drain, watcher) = drain::channel();
         let upstreams = Upstreams::default();
         metrics.register(Box::new(upstreams.collector()?))?;
-        let readiness = Readiness::new(upstreams.clone(), metrics.clone(), watcher.clone());
+        let readiness = Readiness::new(upstreams.clone(), watcher.clone(), metrics.clone());
         let control = Arc::new(Control {
             upstreams,
             bound: Arc::default(),
@@ -274,15 +273,13 @@ impl Gateway {
             metrics: control.shared.metrics.clone(),
             upstreams: control.upstreams.clone(),
             config: control.config.clone(),
-            log: control
-                .log
-                .clone()
-                .map(|log| Arc::new(log) as Arc<dyn LogLevel>),
+            log: control.log.clone(),
             readiness: control.readiness.clone(),
             listeners: Arc::new(move || bound.load().to_vec()),
             drain: Arc::new(move || control.clone().begin_drain()),
             started: SystemTime::now(),
         };
+        let context = Arc::new(context);
         let mut servers = Servers::default();
         for (what, address, router, bound) in [
             (
@@ -389,16 +386,6 @@ impl Gateway {
         joined
             .await
             .unwrap_or_else(|error| Err(io::Error::other(error)))
-    }
-}
-
-impl LogLevel for LogControl {
-    fn current(&self) -> String {
-        Self::current(self)
-    }
-
-    fn set(&self, filter: &str) -> Result<(), String> {
-        Self::set(self, filter).map_err(|error| error.to_string())
     }
 }
 

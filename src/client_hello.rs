@@ -228,7 +228,7 @@ pub struct ClientHello<'a> {
     /// Bytes of the wire from its first to the end of the record that completes the hello. What
     /// follows is the client's business with the endpoint.
     pub wire_len: usize,
-    /// The ProtocolNameList, already found to be well-formed; empty when there was none.
+    /// The ProtocolNameList; empty unless there was a well-formed one.
     alpn: &'a [u8],
     /// The legacy_version field.
     legacy_version: u16,
@@ -238,7 +238,7 @@ pub struct ClientHello<'a> {
 
 impl<'a> ClientHello<'a> {
     /// The application protocols that the client offers, in its order of preference, each of 1..=255
-    /// bytes (RFC 7301 section 3.1). Nothing when the hello has no ALPN extension.
+    /// bytes (RFC 7301 section 3.1). Nothing when the hello has no ALPN extension, or a malformed one.
     pub fn alpn(&self) -> AlpnOffers<'a> {
         AlpnOffers(Reader::new(self.alpn))
     }

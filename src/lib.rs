@@ -82,7 +82,6 @@ pub mod cli;
 pub mod client_hello;
 pub mod config;
 pub mod drain;
-pub mod line_writer;
 pub mod log;
 pub mod metrics;
 pub mod outcome;

@@ -1,147 +1,196 @@
-//! What strait says of itself: tracing events as lines on standard error.
+//! strait's own log: what it says of itself, on stderr, through `tracing`.
 //!
-//! Lines go through a [`LineWriter`], so that a blocked pipe delays no connection.
+//! Whoever logs never waits: lines go through a bounded queue, and those lost on the way are counted
+//! in `strait_log_lines_dropped_total{log="own"}`. The filter can be changed while the process runs.
+//! One event is one line, whatever is in it.
 
-use std::io::{self, Write};
-use std::sync::Arc;
+mod filter;
+pub(crate) mod queue;
 
-use tracing_subscriber::filter::EnvFilter;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::Subscriber;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, Registry, reload};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use crate::config::{LogConfig, LogFormat};
-use crate::line_writer::{LineWriter, LineWriterGuard, Lost, StandardStream};
 use crate::metrics::Metrics;
+use queue::{Dropped, LineQueue, QueueGuard};
 
-/// Lines that may wait for standard error.
+/// What the label `log` of `strait_log_lines_dropped_total` says.
+const NAME: &str = "own";
+/// Lines that may wait for stderr.
 const QUEUE: usize = 4096;
 
-/// Why the log cannot be set up or changed.
+/// Why the log is not as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// A filter that does not parse.
-    #[error("not a log filter: {0} (an example: info,strait::proxy=debug)")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
-    /// The thread that writes cannot be made.
-    #[error("cannot start the log thread: {0}")]
-    Thread(#[from] io::Error),
-    /// The process has a log already, or had one.
-    #[error("the log is set up already, or gone")]
-    SetUp,
+    /// The filter is not one.
+    #[error("not a log filter: {0}")]
+    Filter(String),
+    /// Another subscriber is there already.
+    #[error("the log was set up before")]
+    AlreadySet,
+    /// The log that this controls has ended.
+    #[error("the log is gone")]
+    Gone,
+    /// A counter could not be made; a defect.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
 }
 
-/// Changes the log level of the running process. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct LogControl(Arc<reload::Handle<EnvFilter, Registry>>);
+/// Changes what is logged. Cloning is cheap; all clones control the same log.
+#[derive(Clone)]
+pub struct LogControl(Arc<Mutex<Controlled>>);
 
-impl LogControl {
-    /// Logs what passes `filter` from now on: `debug`, or `info,strait::proxy=debug`.
-    ///
-    /// # Errors
-    /// A filter that does not parse.
-    pub fn set(&self, filter: &str) -> Result<(), LogError> {
-        let filter = parse(filter)?;
-        self.0.reload(filter).map_err(|_| LogError::SetUp)
-    }
-
-    /// The filter in force.
-    pub fn current(&self) -> String {
-        let text = self.0.with_current(ToString::to_string);
-        text.unwrap_or_else(|_| "unknown".into())
-    }
+struct Controlled {
+    /// As it was asked for: a parsed filter does not print as it was written.
+    filter: String,
+    handle: reload::Handle<EnvFilter, Registry>,
 }
 
-/// Parses a filter as [`LogControl::set`] takes it.
+/// Writes what is queued when dropped, for at most a second.
+#[derive(Debug)]
+#[must_use = "lines still queued are lost when the process ends before this is dropped"]
+pub struct LogGuard {
+    _queue: QueueGuard,
+}
+
+/// Makes the log on stderr the process's one. Colours only on a terminal.
 ///
 /// # Errors
-/// It does not parse.
-pub fn parse(filter: &str) -> Result<EnvFilter, LogError> {
-    Ok(EnvFilter::builder().parse(filter)?)
-}
-
-/// Sets up the log of this process, and logs panics. Lines that are lost count in `metrics`.
-///
-/// # Errors
-/// The filter does not parse, or the process has a log already.
+/// [`LogError::Filter`] for a level that is not one, [`LogError::AlreadySet`] the second time.
 pub fn init(
     config: &LogConfig,
-    metrics: &Metrics,
-) -> Result<(LogControl, LineWriterGuard), LogError> {
-    let lost = Lost {
-        queue_full: metrics.log_lines_dropped("own", "queue_full"),
-        write_failed: metrics.log_lines_dropped("own", "write_failed"),
+    metrics: Option<&Metrics>,
+) -> Result<(LogControl, LogGuard), LogError> {
+    let stderr = io::stderr();
+    let ansi = stderr.is_terminal();
+    // A descriptor of its own: a thread stuck in a write must not hold the lock of std's stderr,
+    // which a panic message needs.
+    let writer: Box<dyn Write + Send> = match stderr.as_fd().try_clone_to_owned() {
+        Ok(stderr) => Box::new(File::from(stderr)),
+        Err(_) => Box::new(stderr),
     };
-    let (lines, guard) = LineWriter::start("log", StandardStream::Error, QUEUE, lost)?;
-    let (filter, handle) = reload::Layer::new(parse(&config.level)?);
-    let writer = EventWriter(lines);
-    let format = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
-        .with_ansi(false);
-    let format = match config.format {
-        LogFormat::Json => format.json().flatten_event(true).boxed(),
-        LogFormat::Text => format.boxed(),
-    };
-    tracing_subscriber::registry()
-        .with(filter)
-        .with(format)
-        .try_init()
-        .map_err(|_| LogError::SetUp)?;
-    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
-    Ok((LogControl(Arc::new(handle)), guard))
+    let (subscriber, control, guard) = build(config, metrics, writer, ansi)?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::AlreadySet)?;
+    Ok((control, guard))
 }
 
-#[derive(Debug, Clone)]
-struct EventWriter(LineWriter);
-
-/// Collects one event; it goes out whole.
-struct Event<'a> {
-    lines: &'a LineWriter,
-    text: Vec<u8>,
+/// A log on `writer` that is not the process's one: for `tracing::subscriber::with_default`.
+///
+/// # Errors
+/// [`LogError::Filter`] for a level that is not one.
+pub fn to_writer<W: Write + Send + 'static>(
+    config: &LogConfig,
+    metrics: Option<&Metrics>,
+    writer: W,
+) -> Result<(impl Subscriber + Send + Sync + use<W>, LogControl, LogGuard), LogError> {
+    build(config, metrics, writer, false)
 }
 
-impl<'a> MakeWriter<'a> for EventWriter {
-    type Writer = Event<'a>;
+fn build<W: Write + Send + 'static>(
+    config: &LogConfig,
+    metrics: Option<&Metrics>,
+    writer: W,
+    ansi: bool,
+) -> Result<(impl Subscriber + Send + Sync + use<W>, LogControl, LogGuard), LogError> {
+    let (filter, handle) = reload::Layer::new(filter::parse(&config.level)?);
+    let dropped = match metrics {
+        Some(metrics) => Dropped::of(metrics, NAME),
+        None => Dropped::uncounted()?,
+    };
+    let (queue, guard) = LineQueue::start("log", QUEUE, dropped, writer);
+    // Errors of its own would go to stderr by `eprintln!`, which panics when stderr is closed.
+    let layer = tracing_subscriber::fmt::layer()
+        .log_internal_errors(false)
+        .with_writer(OneLine { queue, ansi });
+    let layer = match config.format {
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+        LogFormat::Text => layer.with_ansi(ansi).boxed(),
+    };
+    let controlled = Controlled {
+        filter: config.level.to_string(),
+        handle,
+    };
+    let control = LogControl(Arc::new(Mutex::new(controlled)));
+    let subscriber = Registry::default().with(filter).with(layer);
+    Ok((subscriber, control, LogGuard { _queue: guard }))
+}
 
-    fn make_writer(&'a self) -> Event<'a> {
-        Event {
-            lines: &self.0,
-            text: Vec::new(),
-        }
+impl LogControl {
+    /// Logs by `filter` from now on: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`), or
+    /// levels by part of the program such as `info,strait::proxy=debug`.
+    ///
+    /// # Errors
+    /// [`LogError::Filter`] for what is not a filter; the one before stays.
+    pub fn set(&self, filter: &str) -> Result<(), LogError> {
+        let parsed = filter::parse(filter)?;
+        let mut controlled = self.lock();
+        controlled
+            .handle
+            .reload(parsed)
+            .map_err(|_| LogError::Gone)?;
+        filter.clone_into(&mut controlled.filter);
+        Ok(())
+    }
+
+    /// The filter in force, as it was asked for.
+    pub fn current(&self) -> String {
+        self.lock().filter.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Controlled> {
+        // Both fields are whole after every statement.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Write for Event<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.text.extend_from_slice(bytes);
-        Ok(bytes.len())
+impl fmt::Debug for LogControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LogControl").field(&self.current()).finish()
+    }
+}
+
+/// Queues each event, which arrives in one piece, as one line without control characters: `tracing`
+/// writes a `Display` value as it is, line breaks and commands for a terminal included.
+#[derive(Debug, Clone)]
+struct OneLine {
+    queue: LineQueue,
+    /// Escape characters are the colours of a terminal, and stay.
+    ansi: bool,
+}
+
+impl<'a> MakeWriter<'a> for OneLine {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Write for OneLine {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = event.strip_suffix(b"\n").unwrap_or(event);
+        let mut line = String::with_capacity(event.len() + 1);
+        for c in String::from_utf8_lossy(text).chars() {
+            if c.is_control() && !(self.ansi && c == '\x1b') {
+                line.extend(c.escape_default());
+            } else {
+                line.push(c);
+            }
+        }
+        line.push('\n');
+        self.queue.push(line.as_bytes());
+        Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl Drop for Event<'_> {
-    fn drop(&mut self) {
-        if !self.text.is_empty() {
-            self.lines.write(&self.text);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse;
-
-    #[test]
-    fn a_filter_is_checked_before_it_is_used() {
-        assert_eq!(
-            parse("info,strait::proxy=debug").unwrap().to_string(),
-            "strait::proxy=debug,info"
-        );
-        let error = parse("info,strait=loud").unwrap_err().to_string();
-        assert!(error.contains("not a log filter"), "{error}");
     }
 }

@@ -1,3 +1,80 @@
-pub(super) fn main(_keep: bool) -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+//! `strait demo`: the two clusters of the README in one process, and a call between them.
+//!
+//! Everything runs on loopback with free ports: no file, no network, no cluster. What is printed is
+//! what was observed, and every promise on the way is checked.
+
+pub mod caller;
+pub mod narrator;
+pub mod pod;
+pub mod records;
+pub mod scrape;
+pub mod spiffe;
+pub mod wire;
+
+mod keep;
+mod refusals;
+mod story;
+mod world;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use narrator::Narrator;
+use world::World;
+
+/// How the demo runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DemoOptions {
+    /// Go on after the story until Ctrl-C, with a call every second.
+    pub keep: bool,
+    /// The output is a terminal.
+    pub colour: bool,
+}
+
+/// The command: the story on standard output, and whether it went as told as exit code.
+pub(super) fn main(keep: bool) -> ExitCode {
+    let colour = io::stdout().is_terminal();
+    let as_told = super::runtime()
+        .and_then(|runtime| runtime.block_on(run(DemoOptions { keep, colour }, &mut io::stdout())));
+    match as_told {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(super::ANSWER_IS_NO),
+        Err(error) => super::failed(&error),
+    }
+}
+
+/// Runs the demo and tells it to `out`. Returns whether all went as told.
+///
+/// # Errors
+/// The output is gone, or this machine does not even have free loopback ports.
+pub async fn run(options: DemoOptions, out: &mut dyn Write) -> io::Result<bool> {
+    let mut world = World::create().await?;
+    let mut narrator = Narrator::new(out, options.colour);
+    story::introduce(&mut narrator, &world)?;
+    story::one_call(&mut narrator, &mut world).await?;
+    story::calls_at_once(&mut narrator, &mut world).await?;
+    refusals::tell(&mut narrator, &mut world).await?;
+    story::metrics(&mut narrator, &world).await?;
+    let as_told = narrator.verdict()?;
+    if options.keep {
+        keep::until_interrupted(&mut narrator, &mut world).await?;
+    }
+    world.stop().await?;
+    Ok(as_told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_goes_as_told_and_fits_the_page() {
+        let mut out = Vec::new();
+        let as_told = run(DemoOptions::default(), &mut out).await.unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(as_told, "{text}");
+        for line in text.lines() {
+            assert!(line.chars().count() <= 100, "too wide: {line}");
+        }
+    }
 }

@@ -30,7 +30,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Ok(metrics) => Arc::new(metrics),
         Err(error) => return failed(&error),
     };
-    let (log, _log_guard) = match log::init(&config.log, &metrics) {
+    let (log, _log_guard) = match log::init(&config.log, Some(&metrics)) {
         Ok(log) => log,
         Err(error) => return failed(&error),
     };

@@ -11,7 +11,7 @@ pub enum HelloError {
     /// The peer does not speak TLS, so no alert would be understood.
     #[error("not TLS: {0}")]
     NotTls(NotTls),
-    /// The hello breaks RFC 8446, RFC 6066 or RFC 7301.
+    /// The hello breaks RFC 8446 or RFC 6066.
     #[error("malformed ClientHello: {0}")]
     Malformed(#[from] MalformedReason),
     /// The message's header claims more than is accepted; nothing was allocated for it.
@@ -196,9 +196,6 @@ pub enum MalformedReason {
     /// A host_name of no byte.
     #[error("the host name has length 0")]
     EmptyHostName,
-    /// The ALPN extension's list does not parse, or is or holds an empty vector.
-    #[error("the ALPN extension is malformed")]
-    Alpn,
 }
 
 impl MalformedReason {
@@ -223,8 +220,7 @@ impl MalformedReason {
             | Self::Extension
             | Self::ServerNameLength
             | Self::EmptyServerNameList
-            | Self::EmptyHostName
-            | Self::Alpn => Alert::DecodeError,
+            | Self::EmptyHostName => Alert::DecodeError,
         }
     }
 }

@@ -146,7 +146,7 @@ pub(super) fn nearest<'a>(wrong: &str, valid: impl Iterator<Item = &'a str>) -> 
 /// `text` in quotes, escaped for terminals and logs, and cut where it is long.
 pub(super) fn quoted(text: &str) -> String {
     match text.char_indices().nth(MAX_QUOTED) {
-        Some((end, _)) => format!("{:?}...", &text[..end]),
+        Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
         None => format!("{text:?}"),
     }
 }

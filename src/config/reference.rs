@@ -1,4 +1,4 @@
-//! What the file may say, generated from the declarations in [`super::file`]: JSON Schema for
+//! What the file may say, generated from the declarations in `config::file`: JSON Schema for
 //! editors, and the reference that the README holds.
 
 use std::collections::HashMap;

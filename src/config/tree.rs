@@ -238,8 +238,7 @@ fn innermost(error: &Error) -> &Error {
 fn tab_indented(yaml: &str, line: u32) -> Option<u32> {
     [line, line.saturating_add(1)].into_iter().find(|line| {
         let text = line_of(yaml, *line);
-        let indent = text.len() - text.trim_start_matches([' ', '\t']).len();
-        text[..indent].contains('\t')
+        text.trim_start_matches(' ').starts_with('\t')
     })
 }
 

@@ -66,6 +66,8 @@ impl Refusal {
 /// Sends the alert, if there is one, and sees to it that it arrives before the close.
 pub(super) async fn send(worker: &Worker, mut downstream: TcpStream, alert: Option<Alert>) {
     let (Some(alert), Some(_lingering)) = (alert, worker.shared.lingering.take(1)) else {
+        // A client that gets no alert, as one without TLS, gets a close at least and not a reset.
+        let _ = discard(worker, &downstream, super::worker::BUFFER, false).await;
         return;
     };
     let farewell = async {

@@ -1,0 +1,125 @@
+//! What a line looks like: one key at a time, in JSON or as `key=value`.
+//!
+//! A line is printable ASCII whatever a client sent: everything else leaves as a JSON escape, so no
+//! byte of a name can end a line, start a key, reorder the text or reach a terminal as a command.
+
+use std::fmt::{Display, Write};
+use std::time::Duration;
+
+use crate::config::LogFormat;
+
+/// Bytes of a text value that are written; a longer one is cut and ends with `...`. A valid server
+/// name has 253 at most.
+const MAX_TEXT: usize = 512;
+
+/// Appends one line to a string.
+pub(super) struct LineWriter<'a> {
+    line: &'a mut String,
+    format: LogFormat,
+    first: bool,
+}
+
+impl<'a> LineWriter<'a> {
+    pub(super) fn start(line: &'a mut String, format: LogFormat) -> Self {
+        if format == LogFormat::Json {
+            line.push('{');
+        }
+        Self {
+            line,
+            format,
+            first: true,
+        }
+    }
+
+    pub(super) fn end(self) {
+        if self.format == LogFormat::Json {
+            self.line.push('}');
+        }
+        self.line.push('\n');
+    }
+
+    /// `key` must be a bare word: keys are ours.
+    fn key(&mut self, key: &'static str) {
+        let (separator, quote, assign) = match self.format {
+            LogFormat::Json => (',', "\"", ':'),
+            LogFormat::Text => (' ', "", '='),
+        };
+        if !std::mem::take(&mut self.first) {
+            self.line.push(separator);
+        }
+        for part in [quote, key, quote] {
+            self.line.push_str(part);
+        }
+        self.line.push(assign);
+    }
+
+    pub(super) fn number(&mut self, key: &'static str, value: impl Into<u64>) {
+        self.key(key);
+        self.append(value.into());
+    }
+
+    /// Milliseconds with three decimals.
+    pub(super) fn milliseconds(&mut self, key: &'static str, value: Duration) {
+        self.key(key);
+        let micros = value.as_micros();
+        self.append(format_args!("{}.{:03}", micros / 1000, micros % 1000));
+    }
+
+    /// A value whose text is known to be free of anything that needs an escape, such as an address.
+    pub(super) fn plain(&mut self, key: &'static str, value: impl Display) {
+        self.key(key);
+        let quoted = self.format == LogFormat::Json;
+        if quoted {
+            self.line.push('"');
+        }
+        self.append(value);
+        if quoted {
+            self.line.push('"');
+        }
+    }
+
+    /// Any text, trusted or not.
+    pub(super) fn text(&mut self, key: &'static str, value: &str) {
+        self.key(key);
+        let kept = value
+            .get(..value.floor_char_boundary(MAX_TEXT))
+            .unwrap_or_default();
+        let bare = self.format == LogFormat::Text
+            && kept.len() == value.len()
+            && !kept.is_empty()
+            && kept.bytes().all(is_bare);
+        if bare {
+            self.line.push_str(kept);
+            return;
+        }
+        self.line.push('"');
+        kept.chars().for_each(|c| self.escaped(c));
+        if kept.len() < value.len() {
+            self.line.push_str("...");
+        }
+        self.line.push('"');
+    }
+
+    fn escaped(&mut self, c: char) {
+        match c {
+            '"' => self.line.push_str("\\\""),
+            '\\' => self.line.push_str("\\\\"),
+            ' '..='~' => self.line.push(c),
+            _ => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    self.append(format_args!("\\u{unit:04x}"));
+                }
+            }
+        }
+    }
+
+    fn append(&mut self, value: impl Display) {
+        // Writing into a String fails only when a Display does; what it has written stays.
+        let _ = write!(self.line, "{value}");
+    }
+}
+
+/// Whether a value of nothing but such bytes can stand in a text line without quotes.
+fn is_bare(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._:/[]*@+,".contains(&byte)
+}

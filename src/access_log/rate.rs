@@ -1,0 +1,92 @@
+//! A token bucket in one atomic word.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// Lets so many through a second, and a second's worth at once after a pause. A monotonic clock
+/// fills it. (GCRA: the word holds the time at which the bucket is full again.)
+#[derive(Debug)]
+pub(super) struct RateLimit {
+    per_second: AtomicU32,
+    /// Nanoseconds on the clock of [`now`].
+    full_at: AtomicU64,
+}
+
+/// Nanoseconds since the first call; they last for 584 years.
+pub(super) fn now() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let start = START.get_or_init(Instant::now);
+    u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl RateLimit {
+    pub(super) fn new(per_second: u32) -> Self {
+        Self {
+            per_second: AtomicU32::new(per_second),
+            full_at: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn set(&self, per_second: u32) {
+        self.per_second.store(per_second, Ordering::Relaxed);
+    }
+
+    /// Takes a token at `now`, if there is one. Never any at 0 a second.
+    pub(super) fn admits(&self, now: u64) -> bool {
+        let per_second = u64::from(self.per_second.load(Ordering::Relaxed));
+        let Some(cost) = SECOND.checked_div(per_second) else {
+            return false;
+        };
+        let take = |full_at: u64| {
+            let full_at = full_at.max(now) + cost;
+            (full_at <= now + SECOND).then_some(full_at)
+        };
+        // Relaxed: the word stands alone, nothing else is published by it.
+        self.full_at
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admitted(limit: &RateLimit, asked: usize, at: u64) -> usize {
+        (0..asked).filter(|_| limit.admits(at)).count()
+    }
+
+    #[test]
+    fn a_seconds_worth_at_once_then_the_rate() {
+        let limit = RateLimit::new(10);
+        assert_eq!(admitted(&limit, 100, 0), 10);
+        assert_eq!(admitted(&limit, 100, SECOND / 2), 5);
+        assert_eq!(admitted(&limit, 100, SECOND / 2), 0);
+        assert_eq!(admitted(&limit, 100, 100 * SECOND), 10, "no hoarding");
+    }
+
+    #[test]
+    fn the_rate_changes_and_zero_admits_nothing() {
+        let limit = RateLimit::new(0);
+        assert_eq!(admitted(&limit, 10, 5 * SECOND), 0);
+        limit.set(3);
+        assert_eq!(admitted(&limit, 10, 5 * SECOND), 3);
+        limit.set(u32::MAX);
+        assert_eq!(admitted(&limit, 10, 7 * SECOND), 10);
+    }
+
+    #[test]
+    fn threads_share_one_bucket() {
+        let limit = RateLimit::new(1000);
+        let total: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| admitted(&limit, 1000, SECOND)))
+                .collect();
+            threads.into_iter().map(|t| t.join().unwrap()).sum()
+        });
+        assert_eq!(total, 1000);
+    }
+}

@@ -1,0 +1,158 @@
+//! The config and the upstreams as JSON.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::AdminContext;
+use crate::config::{DnsQuery, UpstreamSource};
+use crate::upstream::{EndpointState, SourceReport, Upstream, UpstreamMap};
+
+type Dump = Result<Vec<u8>, String>;
+
+fn to_json(value: &impl Serialize) -> Dump {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|error| error.to_string())?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// The config that serves, every default filled in, and the addresses really bound.
+pub(super) fn config(context: &AdminContext) -> Dump {
+    let config = context.config.load_full();
+    let mut config = serde_json::to_value(&*config).map_err(|error| error.to_string())?;
+    readable_durations(&mut config);
+    let bound: Vec<Value> = (context.listeners)()
+        .iter()
+        .map(|(name, address)| json!({ "listener": name, "address": address }))
+        .collect();
+    to_json(&json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "bound": bound,
+        "config": config,
+    }))
+}
+
+/// serde writes a duration as seconds and nanoseconds; a person reads `5s` as the file has it.
+fn readable_durations(value: &mut Value) {
+    if let Some(duration) = as_duration(value) {
+        *value = humantime::format_duration(duration).to_string().into();
+        return;
+    }
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(readable_durations),
+        Value::Object(fields) => fields.values_mut().for_each(readable_durations),
+        _ => {}
+    }
+}
+
+fn as_duration(value: &Value) -> Option<Duration> {
+    let fields = value.as_object().filter(|fields| fields.len() == 2)?;
+    let seconds = fields.get("secs")?.as_u64()?;
+    let nanos = u32::try_from(fields.get("nanos")?.as_u64()?).ok()?;
+    Some(Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into())))
+}
+
+#[derive(Serialize)]
+struct UpstreamsDump<'a> {
+    upstreams: Vec<UpstreamDump<'a>>,
+}
+
+#[derive(Serialize)]
+struct UpstreamDump<'a> {
+    name: &'a str,
+    source: SourceDump,
+    /// Whether the source has answered at all, be it with a failure.
+    answered: bool,
+    last_answer: Option<String>,
+    last_error: Option<String>,
+    /// Whether the endpoints are those of an earlier answer, the newest question having failed.
+    stale: bool,
+    endpoints: Vec<EndpointDump>,
+}
+
+#[derive(Serialize)]
+struct SourceDump {
+    kind: &'static str,
+    query: Option<String>,
+}
+
+#[derive(Serialize)]
+struct EndpointDump {
+    address: SocketAddr,
+    zone: Option<String>,
+    weight: u16,
+    active: u32,
+    state: &'static str,
+    ejection_left_ms: Option<u64>,
+}
+
+/// Every upstream with its source and its endpoints.
+pub(super) fn upstreams(upstreams: &UpstreamMap) -> Dump {
+    let now = Instant::now();
+    let dump = |(name, upstream)| upstream_dump(name, upstream, now);
+    let upstreams: Vec<UpstreamDump<'_>> = upstreams
+        .iter()
+        .map(|(name, upstream)| (&**name, &**upstream))
+        .map(dump)
+        .collect();
+    to_json(&UpstreamsDump { upstreams })
+}
+
+/// Whether an upstream serves an earlier answer because the newest question failed.
+pub(super) fn is_stale(report: &SourceReport) -> bool {
+    report.last_answer.is_some() && report.last_error.is_some()
+}
+
+/// What fills an upstream: its kind and, if anything is asked, what.
+pub(super) fn source(source: &UpstreamSource) -> (&'static str, Option<String>) {
+    match source {
+        UpstreamSource::Static(_) => ("static", None),
+        UpstreamSource::Dns(dns) => {
+            let query = match &dns.query {
+                DnsQuery::Address { name, port } => format!("{name}:{port}"),
+                DnsQuery::Service { name } => format!("SRV {name}"),
+            };
+            ("dns", Some(query))
+        }
+    }
+}
+
+/// RFC 3339 in UTC. A clock set before 1970 reads as 1970, where humantime would panic.
+pub(super) fn timestamp(at: SystemTime) -> String {
+    let at = at.max(SystemTime::UNIX_EPOCH);
+    // The year 10,000 is beyond humantime too.
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    humantime::format_rfc3339_millis(at.min(last)).to_string()
+}
+
+fn upstream_dump<'a>(name: &'a str, upstream: &Upstream, now: Instant) -> UpstreamDump<'a> {
+    let report = upstream.source_report();
+    let (kind, query) = source(&upstream.config().source);
+    let endpoints = upstream.endpoints();
+    let endpoints = endpoints.iter().map(|endpoint| {
+        let state = endpoint.stats.health.state(now);
+        let left = match state {
+            EndpointState::Ready => None,
+            EndpointState::Ejected(left) => Some(left.as_millis().try_into().unwrap_or(u64::MAX)),
+        };
+        EndpointDump {
+            address: endpoint.spec.address,
+            zone: endpoint.spec.zone.as_deref().map(str::to_owned),
+            weight: endpoint.spec.weight,
+            active: endpoint.stats.active(),
+            state: state.label(),
+            ejection_left_ms: left,
+        }
+    });
+    UpstreamDump {
+        name,
+        source: SourceDump { kind, query },
+        answered: upstream.answered(),
+        stale: is_stale(&report),
+        last_answer: report.last_answer.map(timestamp),
+        last_error: report.last_error,
+        endpoints: endpoints.collect(),
+    }
+}

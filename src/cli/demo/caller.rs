@@ -1,0 +1,215 @@
+//! A caller of cluster A: a workload with its sidecar, which wraps a request in mTLS.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig, ProtocolVersion};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::spiffe::SpiffeId;
+use super::spiffe::tls::{peer_error, verified_peer};
+use super::wire::{Counted, WireBytes};
+
+/// Any step of a call over loopback that takes longer than this has failed.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// A reply larger than this is none of the demo's.
+const MAX_REPLY: usize = 8 * 1024;
+
+/// One call, from the caller's side.
+#[derive(Debug)]
+pub struct Call {
+    /// The caller's end of its connection to the gateway; the gateway's record carries it too.
+    pub source: SocketAddr,
+    /// Bytes on the caller's wire, so far.
+    pub bytes: Arc<WireBytes>,
+    /// How it went.
+    pub result: Result<Conversation, Refusal>,
+}
+
+/// A call that was answered. Its connection stays open until [`Conversation::close`].
+#[derive(Debug)]
+pub struct Conversation {
+    stream: TlsStream<Counted>,
+    /// The server as this side verified it.
+    pub server: SpiffeId,
+    /// `TLS 1.2` or `TLS 1.3`.
+    pub version: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// The HTTP body.
+    pub body: String,
+}
+
+/// A call that was not answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// A fatal TLS alert from the other side, be it the gateway or the pod.
+    Alert(AlertDescription),
+    /// This side did not accept the server.
+    Server(String),
+    /// The connection closed without a byte of an answer.
+    Closed,
+    /// Anything else.
+    Failed(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Alert(alert) => write!(f, "TLS alert {alert:?}"),
+            Self::Server(why) => write!(f, "server not accepted: {why}"),
+            Self::Closed => f.write_str("closed without an answer"),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        if let Some(refused) = peer_error(&error) {
+            return Self::Server(refused.to_string());
+        }
+        match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(rustls::Error::AlertReceived(alert)) => Self::Alert(*alert),
+            _ if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Calls `gateway` for `server_name` with one HTTP request inside mTLS.
+///
+/// # Errors
+/// The gateway does not even accept the connection; everything later is in [`Call::result`].
+pub async fn call(
+    tls: &Arc<ClientConfig>,
+    gateway: SocketAddr,
+    server_name: &str,
+) -> io::Result<Call> {
+    let name = ServerName::try_from(server_name.to_owned()).map_err(io::Error::other)?;
+    let stream = timeout(DEADLINE, TcpStream::connect(gateway)).await??;
+    stream.set_nodelay(true)?;
+    let source = stream.local_addr()?;
+    let stream = Counted::new(stream);
+    let bytes = stream.bytes();
+    let conversation = converse(TlsConnector::from(tls.clone()), name, stream);
+    let result = match timeout(DEADLINE, conversation).await {
+        Ok(result) => result.map_err(Refusal::from),
+        Err(late) => Err(Refusal::Failed(late.to_string())),
+    };
+    Ok(Call {
+        source,
+        bytes,
+        result,
+    })
+}
+
+async fn converse(
+    connector: TlsConnector,
+    name: ServerName<'static>,
+    stream: Counted,
+) -> io::Result<Conversation> {
+    let host = name.to_str().into_owned();
+    let mut stream = connector.connect(name, stream).await?;
+    // In TLS 1.3 the client is done before the server has looked at its certificate: a refusal by
+    // the server comes as an alert in place of the reply.
+    stream.write_all(request(&host).as_bytes()).await?;
+    stream.flush().await?;
+    let reply = read_reply(&mut stream).await?;
+    let (status, body) = parse_reply(&reply).ok_or(io::ErrorKind::InvalidData)?;
+    let session = stream.get_ref().1;
+    let server = verified_peer(session).ok_or(io::ErrorKind::InvalidData)?;
+    let version = match session.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        _ => "unknown",
+    };
+    Ok(Conversation {
+        server,
+        version,
+        status,
+        body,
+        stream,
+    })
+}
+
+/// The request that the workload makes; it knows no port, subset or TLS.
+fn request(host: &str) -> String {
+    format!("GET / HTTP/1.1\r\nhost: {host}\r\nuser-agent: strait-demo\r\n\r\n")
+}
+
+async fn read_reply(stream: &mut TlsStream<Counted>) -> io::Result<String> {
+    let mut reply = Vec::new();
+    while reply.len() < MAX_REPLY {
+        if stream.read_buf(&mut reply).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(text) = std::str::from_utf8(&reply).ok().filter(|t| is_whole(t)) {
+            return Ok(text.to_owned());
+        }
+    }
+    Err(io::ErrorKind::InvalidData.into())
+}
+
+fn is_whole(reply: &str) -> bool {
+    let length = |head: &str| {
+        let line = head
+            .lines()
+            .find(|line| line.starts_with("content-length:"));
+        line.and_then(|line| line.split_once(' ')?.1.parse().ok())
+    };
+    reply
+        .split_once("\r\n\r\n")
+        .is_some_and(|(head, body)| length(head) == Some(body.len()))
+}
+
+fn parse_reply(reply: &str) -> Option<(u16, String)> {
+    let (head, body) = reply.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, body.to_owned()))
+}
+
+impl Conversation {
+    /// Closes the connection and waits for the other side to do so, so that nothing is in flight
+    /// when bytes are compared.
+    ///
+    /// # Errors
+    /// The other side reset the connection instead.
+    pub async fn close(mut self) -> io::Result<()> {
+        let close = async {
+            self.stream.shutdown().await?;
+            let mut rest = tokio::io::sink();
+            tokio::io::copy(&mut self.stream, &mut rest).await?;
+            Ok(())
+        };
+        timeout(DEADLINE, close).await?
+    }
+}
+
+/// Sends a plain HTTP request without any TLS, and returns the caller's address with whatever
+/// came back.
+///
+/// # Errors
+/// The gateway does not even accept the connection.
+pub async fn call_without_tls(
+    gateway: SocketAddr,
+    host: &str,
+) -> io::Result<(SocketAddr, Result<Vec<u8>, io::Error>)> {
+    let mut stream = timeout(DEADLINE, TcpStream::connect(gateway)).await??;
+    let source = stream.local_addr()?;
+    let exchange = async {
+        stream.write_all(request(host).as_bytes()).await?;
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).await?;
+        Ok(reply)
+    };
+    Ok((source, timeout(DEADLINE, exchange).await?))
+}

@@ -1,0 +1,149 @@
+//! Tells the story, and keeps count of what did not go as told.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+const BOLD: &str = "\x1b[1m";
+const GREEN: &str = "\x1b[32m";
+const RED: &str = "\x1b[31m";
+const PLAIN: &str = "\x1b[0m";
+
+/// Columns that a value may take, so that a line stays within 100.
+const VALUE_WIDTH: usize = 100 - 34;
+
+/// `text` in lines of whole words.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.len() + 1 + word.len() <= VALUE_WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// Writes the narrative. Every [`Narrator::expect`] is a promise that is checked.
+pub struct Narrator<'a> {
+    out: &'a mut dyn Write,
+    colour: bool,
+    step: String,
+    kept: usize,
+    broken: Vec<String>,
+}
+
+impl<'a> Narrator<'a> {
+    /// Writes to `out`, in colour if that is a terminal.
+    pub fn new(out: &'a mut dyn Write, colour: bool) -> Self {
+        Self {
+            out,
+            colour,
+            step: String::new(),
+            kept: 0,
+            broken: Vec::new(),
+        }
+    }
+
+    fn paint(&self, code: &str, text: impl Display) -> String {
+        match self.colour {
+            true => format!("{code}{text}{PLAIN}"),
+            false => text.to_string(),
+        }
+    }
+
+    /// Begins a part of the story.
+    ///
+    /// # Errors
+    /// The output is gone; likewise below.
+    pub fn heading(&mut self, text: impl Display) -> io::Result<()> {
+        self.step = text.to_string();
+        let text = self.paint(BOLD, text);
+        writeln!(self.out, "\n{text}")
+    }
+
+    /// Lines as they are.
+    pub fn say(&mut self, text: impl Display) -> io::Result<()> {
+        for line in text.to_string().lines() {
+            writeln!(self.out, "{line}")?;
+        }
+        Ok(())
+    }
+
+    /// One thing that was observed.
+    pub fn fact(&mut self, name: &str, value: impl Display) -> io::Result<()> {
+        let value = value.to_string();
+        let mut name = name;
+        for line in wrapped(&value) {
+            writeln!(self.out, "         {name:<24} {line}")?;
+            name = "";
+        }
+        Ok(())
+    }
+
+    /// One thing that was promised and observed. The promise is kept when both read the same.
+    pub fn expect(
+        &mut self,
+        name: &str,
+        promised: impl Display,
+        observed: impl Display,
+    ) -> io::Result<()> {
+        let (promised, observed) = (promised.to_string(), observed.to_string());
+        if promised == observed {
+            self.kept += 1;
+            let mark = self.paint(GREEN, "[ok]");
+            return writeln!(self.out, "    {mark} {name:<24} {observed}");
+        }
+        let mark = self.paint(RED, "[NO]");
+        let broken = format!("{name}: promised `{promised}`, observed `{observed}`");
+        writeln!(self.out, "    {mark} {broken}")?;
+        self.broken.push(format!("{}: {broken}", self.step));
+        Ok(())
+    }
+
+    /// Shows what has been said so far.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    /// Ends the story: whether all went as told, and if not, what differed.
+    pub fn verdict(&mut self) -> io::Result<bool> {
+        if self.broken.is_empty() {
+            let text = format!("All {} checks went as told.", self.kept);
+            let text = self.paint(GREEN, text);
+            writeln!(self.out, "\n{text}")?;
+        } else {
+            let text = "Not all went as told:";
+            let text = self.paint(RED, text);
+            writeln!(self.out, "\n{text}")?;
+            for broken in &self.broken {
+                writeln!(self.out, "  {broken}")?;
+            }
+        }
+        self.out.flush()?;
+        Ok(self.broken.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_promise_is_named_with_its_step() {
+        let mut out = Vec::new();
+        let mut narrator = Narrator::new(&mut out, false);
+        narrator.heading("An unknown name").unwrap();
+        narrator.expect("outcome", "no_route", "no_route").unwrap();
+        assert!(narrator.verdict().unwrap());
+        narrator.expect("outcome", "no_route", "ok").unwrap();
+        assert!(!narrator.verdict().unwrap());
+        let text = String::from_utf8(out).unwrap();
+        let told = "An unknown name: outcome: promised `no_route`, observed `ok`";
+        assert!(text.contains(told), "{text}");
+        assert!(!text.contains('\x1b'), "no colours were asked for");
+    }
+}

@@ -1,0 +1,155 @@
+//! The gateway's access log, read back: what it recorded of each connection.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::time::timeout;
+
+/// A connection that has ended is recorded at once; longer than this means never.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// One line of the access log in JSON: one connection.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Record {
+    /// Why it ended, as [`Outcome::label`](crate::outcome::Outcome::label) says it.
+    pub outcome: String,
+    /// The listener's name.
+    pub listener: String,
+    /// The client's address.
+    pub source: SocketAddr,
+    /// The server name that the hello asked for.
+    pub server_name: Option<String>,
+    /// The ALPN protocols that it offered.
+    pub alpn: Option<String>,
+    /// The route taken.
+    pub route: Option<String>,
+    /// The route's upstream.
+    pub upstream: Option<String>,
+    /// The endpoint tried last.
+    pub endpoint: Option<SocketAddr>,
+    /// Connect attempts.
+    #[serde(default)]
+    pub attempts: u32,
+    /// Why it was refused, with a hint.
+    pub detail: Option<String>,
+    /// `downstream`, `upstream` or `gateway`.
+    pub ended_by: Option<String>,
+    /// Bytes carried to the pod.
+    #[serde(default)]
+    pub to_upstream: u64,
+    /// Bytes carried back.
+    #[serde(default)]
+    pub to_downstream: u64,
+    /// From accept to the end of the hello.
+    pub hello_ms: Option<f64>,
+    /// From the first attempt to the connection.
+    pub connect_ms: Option<f64>,
+    /// From accept to close.
+    pub duration_ms: Option<f64>,
+}
+
+/// Where the gateway writes its lines.
+#[derive(Debug)]
+pub struct RecordWriter {
+    unfinished: Vec<u8>,
+    lines: UnboundedSender<Vec<u8>>,
+}
+
+/// What the gateway has recorded.
+#[derive(Debug)]
+pub struct Records {
+    lines: UnboundedReceiver<Vec<u8>>,
+    by_source: HashMap<SocketAddr, Record>,
+}
+
+/// A writer for the gateway, and what comes out of it.
+pub fn channel() -> (RecordWriter, Records) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let writer = RecordWriter {
+        unfinished: Vec::new(),
+        lines: sender,
+    };
+    let records = Records {
+        lines: receiver,
+        by_source: HashMap::new(),
+    };
+    (writer, records)
+}
+
+impl Write for RecordWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.unfinished.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                // A reader that is gone needs no lines.
+                let _ = self.lines.send(std::mem::take(&mut self.unfinished));
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Records {
+    /// The next record, whosever it is.
+    ///
+    /// # Errors
+    /// None came in time, or the line is no record.
+    pub async fn next(&mut self) -> io::Result<Record> {
+        let line = timeout(DEADLINE, self.lines.recv()).await?;
+        let line = line.ok_or(io::ErrorKind::BrokenPipe)?;
+        serde_json::from_slice(&line).map_err(|error| {
+            let line = String::from_utf8_lossy(&line);
+            io::Error::other(format!("not an access-log record ({error}): {line}"))
+        })
+    }
+
+    /// The record of the connection that came from `source`. Records of others that come before it
+    /// are kept until they are asked for.
+    ///
+    /// # Errors
+    /// None came in time, or a line is no record.
+    pub async fn of(&mut self, source: SocketAddr) -> io::Result<Record> {
+        loop {
+            if let Some(record) = self.by_source.remove(&source) {
+                return Ok(record);
+            }
+            let record = self.next().await?;
+            self.by_source.insert(record.source, record);
+        }
+    }
+
+    /// Throws away what nobody has asked for.
+    pub fn discard(&mut self) {
+        self.by_source.clear();
+        while self.lines.try_recv().is_ok() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_become_records_however_they_are_cut() {
+        let (mut writer, mut records) = channel();
+        let line = |port: u16| {
+            format!("{{\"outcome\":\"ok\",\"listener\":\"l\",\"source\":\"127.0.0.1:{port}\"}}\n")
+        };
+        let text = line(1) + &line(2);
+        let (first, second) = text.as_bytes().split_at(30);
+        writer.write_all(first).unwrap();
+        writer.write_all(second).unwrap();
+        let later = records.of("127.0.0.1:2".parse().unwrap()).await.unwrap();
+        assert_eq!(later.source.port(), 2);
+        let earlier = records.of("127.0.0.1:1".parse().unwrap()).await.unwrap();
+        assert_eq!((earlier.source.port(), &*earlier.outcome), (1, "ok"));
+    }
+}

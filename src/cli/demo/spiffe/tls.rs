@@ -1,0 +1,460 @@
+//! The two ends of a mesh's mTLS, as a sidecar with federated SPIRE bundles would configure them.
+//!
+//! A peer is who its one URI name says only if its chain ends at the root of *that* trust domain's
+//! bundle: alpha's CA cannot vouch for anyone in beta. DNS names play no part.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, OtherError,
+    ServerConfig, SignatureScheme, SupportedProtocolVersion,
+};
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+
+use super::{IdentityError, NotASpiffeId, SpiffeId, Svid, TrustBundle};
+
+/// TLS 1.2 and 1.3.
+pub const BOTH_VERSIONS: &[&SupportedProtocolVersion] =
+    &[&rustls::version::TLS13, &rustls::version::TLS12];
+/// TLS 1.2 alone.
+pub const TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
+/// TLS 1.3 alone.
+pub const TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+/// What an HTTP/1.1 call of an Istio sidecar offers (`istio-facts.md`).
+pub const ISTIO_HTTP: &[&str] = &["istio-http/1.1", "istio", "http/1.1"];
+/// What a plain TCP call of an Istio sidecar offers.
+pub const ISTIO_TCP: &[&str] = &["istio-peer-exchange", "istio"];
+
+/// Why a peer's certificate was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    /// An X.509-SVID has exactly one URI name.
+    #[error("the certificate has {0} URI names, an SVID has one")]
+    UriNames(usize),
+    /// The URI name is no SPIFFE ID.
+    #[error("the certificate's name {0}")]
+    Id(#[from] NotASpiffeId),
+    /// The ID is that of a trust domain, not of a workload.
+    #[error("{0} names no workload")]
+    NoWorkload(SpiffeId),
+    /// Nobody federated with that trust domain.
+    #[error("{id}: no trust bundle for {}", .id.trust_domain())]
+    ForeignTrustDomain {
+        /// Who the certificate claims to be.
+        id: SpiffeId,
+    },
+    /// The chain does not end at the root of its own trust domain.
+    #[error("{id} was not signed by the CA of {}: {cause}", .id.trust_domain())]
+    Chain {
+        /// Who the certificate claims to be.
+        id: SpiffeId,
+        /// What is wrong with the chain.
+        cause: webpki::Error,
+    },
+    /// A genuine SVID of somebody else.
+    #[error("the peer is {presented}, expected {expected}")]
+    OtherPeer {
+        /// Who was to be reached.
+        expected: SpiffeId,
+        /// Who answered.
+        presented: SpiffeId,
+    },
+}
+
+impl From<PeerError> for rustls::Error {
+    fn from(error: PeerError) -> Self {
+        CertificateError::Other(OtherError(Arc::new(error))).into()
+    }
+}
+
+/// Why a peer was refused, out of what a TLS stream's error carries.
+pub fn peer_error(error: &std::io::Error) -> Option<&PeerError> {
+    match error.get_ref()?.downcast_ref()? {
+        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => other.0.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// The SPIFFE ID of a certificate: who it claims to be, nothing about whether that is true.
+fn claimed_id(leaf: &CertificateDer<'_>) -> Result<SpiffeId, rustls::Error> {
+    let leaf = EndEntityCert::try_from(leaf).map_err(|_| CertificateError::BadEncoding)?;
+    let names: Vec<&str> = leaf.valid_uri_names().collect();
+    let [name] = names[..] else {
+        return Err(PeerError::UriNames(names.len()).into());
+    };
+    let id = SpiffeId::parse(name).map_err(PeerError::Id)?;
+    if !id.has_path() {
+        return Err(PeerError::NoWorkload(id).into());
+    }
+    Ok(id)
+}
+
+/// The SPIFFE ID of the other end of a connection whose handshake is done, and so verified it.
+pub fn verified_peer(connection: &rustls::CommonState) -> Option<SpiffeId> {
+    let leaf = connection.peer_certificates()?.first()?;
+    claimed_id(leaf).ok()
+}
+
+/// Verifies a peer's SVID against the bundles it was given, each for its own trust domain.
+#[derive(Debug)]
+struct SvidVerifier {
+    roots: HashMap<Arc<str>, TrustAnchor<'static>>,
+    /// `None`: any workload of these trust domains.
+    expected: Option<SpiffeId>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl SvidVerifier {
+    fn new(
+        bundles: &[TrustBundle],
+        expected: Option<SpiffeId>,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, IdentityError> {
+        let anchor = |bundle: &TrustBundle| {
+            let anchor = anchor_from_trusted_cert(&bundle.root)?.to_owned();
+            Ok((bundle.trust_domain.clone(), anchor))
+        };
+        Ok(Self {
+            roots: bundles
+                .iter()
+                .map(anchor)
+                .collect::<Result<_, webpki::Error>>()?,
+            expected,
+            provider,
+        })
+    }
+
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: KeyUsage,
+    ) -> Result<(), rustls::Error> {
+        let id = claimed_id(leaf)?;
+        let Some(root) = self.roots.get(id.trust_domain()) else {
+            return Err(PeerError::ForeignTrustDomain { id }.into());
+        };
+        let certificate =
+            EndEntityCert::try_from(leaf).map_err(|_| CertificateError::BadEncoding)?;
+        let chain = certificate.verify_for_usage(
+            self.provider.signature_verification_algorithms.all,
+            std::slice::from_ref(root),
+            intermediates,
+            now,
+            usage,
+            None,
+            None,
+        );
+        match (chain, &self.expected) {
+            (Err(cause), _) => Err(PeerError::Chain { id, cause }.into()),
+            (Ok(_), Some(expected)) if *expected != id => Err(PeerError::OtherPeer {
+                expected: expected.clone(),
+                presented: id,
+            }
+            .into()),
+            (Ok(_), _) => Ok(()),
+        }
+    }
+
+    fn verify_tls12(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, signature, algorithms)
+    }
+
+    fn verify_tls13(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, signature, algorithms)
+    }
+
+    fn schemes(&self) -> Vec<SignatureScheme> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        algorithms.supported_schemes()
+    }
+}
+
+impl ServerCertVerifier for SvidVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.verify(end_entity, intermediates, now, KeyUsage::server_auth())?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verify_tls12(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verify_tls13(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes()
+    }
+}
+
+impl ClientCertVerifier for SvidVerifier {
+    /// None: a federated server does not tell strangers whom it trusts.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.verify(end_entity, intermediates, now, KeyUsage::client_auth())?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verify_tls12(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verify_tls13(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes()
+    }
+}
+
+/// What both ends of an mTLS connection have to decide.
+#[derive(Debug, Clone, Copy)]
+pub struct TlsEnd<'a> {
+    /// Who this end is.
+    pub svid: &'a Svid,
+    /// Protocols offered by a client, or taken by a server.
+    pub alpn: &'a [&'a str],
+    /// Versions spoken.
+    pub versions: &'static [&'static SupportedProtocolVersion],
+}
+
+impl<'a> TlsEnd<'a> {
+    /// `svid` speaking both versions.
+    pub fn new(svid: &'a Svid, alpn: &'a [&'a str]) -> Self {
+        Self {
+            svid,
+            alpn,
+            versions: BOTH_VERSIONS,
+        }
+    }
+
+    /// A server that demands a client certificate of any workload of the `trusted` trust domains.
+    ///
+    /// # Errors
+    /// The SVID or a bundle cannot be used.
+    pub fn server(&self, trusted: &[TrustBundle]) -> Result<ServerConfig, IdentityError> {
+        let provider = provider();
+        let verifier = Arc::new(SvidVerifier::new(trusted, None, provider.clone())?);
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(self.versions)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(self.svid.chain.clone(), self.svid.key.clone_key())?;
+        config.alpn_protocols = self.protocols();
+        Ok(config)
+    }
+
+    /// A client that trusts the one bundle given, for the one server given. Never resumes, so that
+    /// every connection proves both identities anew.
+    ///
+    /// # Errors
+    /// The SVID or the bundle cannot be used.
+    pub fn client(
+        &self,
+        foreign: &TrustBundle,
+        expected: &SpiffeId,
+    ) -> Result<ClientConfig, IdentityError> {
+        let provider = provider();
+        let bundles = std::slice::from_ref(foreign);
+        let verifier = SvidVerifier::new(bundles, Some(expected.clone()), provider.clone())?;
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(self.versions)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_auth_cert(self.svid.chain.clone(), self.svid.key.clone_key())?;
+        config.alpn_protocols = self.protocols();
+        config.resumption = Resumption::disabled();
+        Ok(config)
+    }
+
+    fn protocols(&self) -> Vec<Vec<u8>> {
+        self.alpn.iter().map(|p| p.as_bytes().to_vec()).collect()
+    }
+}
+
+/// Passed explicitly everywhere: a process-wide default would be a choice made for the whole program.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::TrustDomain;
+    use super::*;
+    use rustls::{ClientConnection, ServerConnection};
+
+    struct World {
+        alpha: TrustDomain,
+        beta: TrustDomain,
+        svca: Svid,
+        svcb: Svid,
+    }
+
+    fn world() -> World {
+        let alpha = TrustDomain::create("alpha.com").unwrap();
+        let beta = TrustDomain::create("beta.com").unwrap();
+        World {
+            svca: alpha.issue("apps", "svca").unwrap(),
+            svcb: beta.issue("apps", "svcb").unwrap(),
+            alpha,
+            beta,
+        }
+    }
+
+    /// Runs a handshake in memory; each end's verified view of the other, or the first refusal.
+    fn handshake(
+        client: ClientConfig,
+        server: ServerConfig,
+    ) -> Result<(SpiffeId, SpiffeId), rustls::Error> {
+        let name = ServerName::try_from("outbound_.80_._.svcb.apps.svc.cluster.local").unwrap();
+        let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
+        let mut server = ServerConnection::new(Arc::new(server)).unwrap();
+        while client.is_handshaking() || server.is_handshaking() {
+            let mut wire = Vec::new();
+            client.write_tls(&mut wire).unwrap();
+            server.read_tls(&mut &wire[..]).unwrap();
+            server.process_new_packets()?;
+            wire.clear();
+            server.write_tls(&mut wire).unwrap();
+            client.read_tls(&mut &wire[..]).unwrap();
+            client.process_new_packets()?;
+        }
+        let server_id = verified_peer(&client).unwrap();
+        Ok((server_id, verified_peer(&server).unwrap()))
+    }
+
+    fn cause(error: &rustls::Error) -> &PeerError {
+        match error {
+            rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
+                other.0.downcast_ref().unwrap()
+            }
+            other => panic!("not a refusal of ours: {other}"),
+        }
+    }
+
+    #[test]
+    fn each_side_verifies_the_other_in_both_versions() {
+        let w = world();
+        for versions in [TLS12, TLS13] {
+            let mut end = TlsEnd::new(&w.svca, ISTIO_HTTP);
+            end.versions = versions;
+            let client = end.client(&w.beta.bundle(), &w.svcb.id).unwrap();
+            let server = TlsEnd::new(&w.svcb, &["istio"])
+                .server(&[w.beta.bundle(), w.alpha.bundle()])
+                .unwrap();
+            let seen = handshake(client, server).unwrap();
+            assert_eq!(seen, (w.svcb.id.clone(), w.svca.id.clone()));
+        }
+    }
+
+    #[test]
+    fn a_client_refuses_another_workload_of_the_right_trust_domain() {
+        let w = world();
+        let other = w.beta.issue("apps", "other").unwrap();
+        let client = TlsEnd::new(&w.svca, &[]);
+        let client = client.client(&w.beta.bundle(), &w.svcb.id).unwrap();
+        let server = TlsEnd::new(&other, &[]);
+        let error = handshake(client, server.server(&[w.alpha.bundle()]).unwrap()).unwrap_err();
+        let expected = w.svcb.id.clone();
+        let presented = other.id;
+        assert_eq!(
+            cause(&error),
+            &PeerError::OtherPeer {
+                expected,
+                presented
+            }
+        );
+    }
+
+    #[test]
+    fn one_trust_domains_ca_cannot_vouch_for_another() {
+        let w = world();
+        // Alpha's CA signs for itself a beta identity, and beta's one an alpha identity.
+        let false_svcb = w.alpha.sign(&w.svcb.id).unwrap();
+        let false_svca = w.beta.sign(&w.svca.id).unwrap();
+        let both = [w.alpha.bundle(), w.beta.bundle()];
+        let client = TlsEnd::new(&w.svca, &[]);
+        let client = client.client(&w.beta.bundle(), &w.svcb.id).unwrap();
+        let server = TlsEnd::new(&false_svcb, &[]).server(&both).unwrap();
+        let error = handshake(client, server).unwrap_err();
+        assert!(matches!(cause(&error), PeerError::Chain { id, .. } if *id == w.svcb.id));
+
+        // The server has both bundles, so that only the pairing of name and root can refuse it.
+        let client = TlsEnd::new(&false_svca, &[]);
+        let client = client.client(&w.beta.bundle(), &w.svcb.id).unwrap();
+        let server = TlsEnd::new(&w.svcb, &[]).server(&both).unwrap();
+        let error = handshake(client, server).unwrap_err();
+        assert!(matches!(cause(&error), PeerError::Chain { id, .. } if *id == w.svca.id));
+    }
+
+    #[test]
+    fn a_trust_domain_without_a_bundle_proves_nothing() {
+        let w = world();
+        let gamma = TrustDomain::create("gamma.com").unwrap();
+        let stranger = gamma.issue("apps", "svca").unwrap();
+        let client = TlsEnd::new(&stranger, &[]);
+        let client = client.client(&w.beta.bundle(), &w.svcb.id).unwrap();
+        let server = TlsEnd::new(&w.svcb, &[]);
+        let server = server.server(&[w.alpha.bundle(), w.beta.bundle()]).unwrap();
+        let error = handshake(client, server).unwrap_err();
+        let id = stranger.id;
+        assert_eq!(cause(&error), &PeerError::ForeignTrustDomain { id });
+    }
+}

@@ -1,0 +1,223 @@
+//! The two clusters: identities, pods, and the gateway between them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::time::{Duration, timeout};
+
+use super::pod::{Pod, Visit};
+use super::records::{self, Records};
+use super::spiffe::tls::{ISTIO_HTTP, TlsEnd};
+use super::spiffe::{IdentityError, Svid, TrustDomain};
+use crate::app::{AccessLogSink, Gateway, Options};
+use crate::config::Config;
+
+/// The service that cluster B exports.
+pub const SERVICE: &str = "svcb.apps.svc.cluster.local";
+/// The same, as Istio's clients spell it for port 80.
+pub const OUTBOUND: &str = "outbound_.80_._.svcb.apps.svc.cluster.local";
+/// A service that cluster B has, perhaps, and does not export.
+pub const NOT_EXPORTED: &str = "outbound_.80_._.billing.apps.svc.cluster.local";
+/// A port of svcb that cluster B does not export.
+pub const WRONG_PORT: &str = "outbound_.8080_._.svcb.apps.svc.cluster.local";
+
+/// A pod reports a visit before it answers; longer than this means never.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Both clusters, and a third trust domain that nobody federated with.
+pub struct World {
+    alpha: TrustDomain,
+    beta: TrustDomain,
+    gamma: TrustDomain,
+    /// The caller of cluster A.
+    pub svca: Svid,
+    /// The pods' identity.
+    pub svcb: Svid,
+    /// The pods of cluster B.
+    pub pods: Vec<Pod>,
+    visits: UnboundedReceiver<Visit>,
+    /// What the gateway recorded.
+    pub records: Records,
+    gateway: Gateway,
+    /// The config that the gateway runs with.
+    pub config: String,
+    /// Where the gateway accepts traffic.
+    pub address: SocketAddr,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// `spiffe://alpha.com/ns/apps/sa/svca`, whom the pods allow.
+    Alpha,
+    /// The same namespace and account in the pods' own trust domain.
+    Beta,
+    /// The same again in a trust domain without federation.
+    Gamma,
+}
+
+impl World {
+    /// Creates everything and starts it, on free loopback ports.
+    ///
+    /// # Errors
+    /// No key could be made, no port bound, or the gateway did not start.
+    pub async fn create() -> io::Result<Self> {
+        let identity = |name| TrustDomain::create(name).map_err(io::Error::other);
+        let (alpha, beta) = (identity("alpha.com")?, identity("beta.com")?);
+        let gamma = identity("gamma.com")?;
+        let svca = alpha.issue("apps", "svca").map_err(io::Error::other)?;
+        let svcb = beta.issue("apps", "svcb").map_err(io::Error::other)?;
+        let (report, visits) = mpsc::unbounded_channel();
+        let mut pods = Vec::new();
+        for name in ["svcb-1", "svcb-2"] {
+            let tls = pod_tls(&svcb, &alpha, &beta).map_err(io::Error::other)?;
+            pods.push(Pod::start(name, tls, svca.id.clone(), report.clone()).await?);
+        }
+        let config = config(&pods);
+        let (writer, records) = records::channel();
+        let parsed = Config::parse(&config, "the demo's config").map_err(io::Error::other)?;
+        let options = Options {
+            access_log: AccessLogSink::Writer(Box::new(writer)),
+            ..Options::default()
+        };
+        let gateway = Gateway::start(parsed, options)
+            .await
+            .map_err(io::Error::other)?;
+        let listeners = gateway.listeners();
+        let (_, address) = listeners.first().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(Self {
+            address: *address,
+            alpha,
+            beta,
+            gamma,
+            svca,
+            svcb,
+            pods,
+            visits,
+            records,
+            gateway,
+            config,
+        })
+    }
+
+    /// How `caller` does TLS: it trusts beta's bundle alone, and there svcb alone.
+    ///
+    /// # Errors
+    /// No key could be made.
+    pub fn caller_tls(&self, caller: Caller, alpn: &[&str]) -> io::Result<Arc<ClientConfig>> {
+        let svid = self.svid(caller).map_err(io::Error::other)?;
+        self.client_of(TlsEnd::new(&svid, alpn))
+    }
+
+    /// How `end` does TLS as a caller.
+    ///
+    /// # Errors
+    /// Its SVID cannot be used.
+    pub fn client_of(&self, end: TlsEnd<'_>) -> io::Result<Arc<ClientConfig>> {
+        let tls = end.client(&self.beta.bundle(), &self.svcb.id);
+        Ok(Arc::new(tls.map_err(io::Error::other)?))
+    }
+
+    fn svid(&self, caller: Caller) -> Result<Svid, IdentityError> {
+        match caller {
+            Caller::Alpha => Ok(self.svca.clone()),
+            Caller::Beta => self.beta.issue("apps", "svca"),
+            Caller::Gamma => self.gamma.issue("apps", "svca"),
+        }
+    }
+
+    /// The next visit that a pod reports.
+    ///
+    /// # Errors
+    /// None came in time.
+    pub async fn visit(&mut self) -> io::Result<Visit> {
+        let visit = timeout(DEADLINE, self.visits.recv()).await?;
+        visit.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// The name of the pod at `address`.
+    pub fn pod_at(&self, address: Option<SocketAddr>) -> Option<&str> {
+        let pod = self.pods.iter().find(|pod| Some(pod.address) == address)?;
+        Some(pod.name())
+    }
+
+    /// Where the gateway's metrics are.
+    pub fn metrics(&self) -> Option<SocketAddr> {
+        self.gateway.metrics()
+    }
+
+    /// Where the gateway's admin page is.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.gateway.admin()
+    }
+
+    /// Where the gateway says whether it is ready.
+    pub fn status(&self) -> Option<SocketAddr> {
+        self.gateway.status()
+    }
+
+    /// New SVIDs for everyone who has one, as SPIRE does at half of their life.
+    ///
+    /// # Errors
+    /// No key could be made.
+    pub fn renew_svids(&mut self) -> Result<(), IdentityError> {
+        self.svca = self.alpha.issue("apps", "svca")?;
+        self.svcb = self.beta.issue("apps", "svcb")?;
+        for pod in &self.pods {
+            pod.renew(pod_tls(&self.svcb, &self.alpha, &self.beta)?);
+        }
+        Ok(())
+    }
+
+    /// Throws away what was reported and recorded and nobody asked for.
+    pub fn forget(&mut self) {
+        self.records.discard();
+        while self.visits.try_recv().is_ok() {}
+    }
+
+    /// Stops the gateway and the pods.
+    ///
+    /// # Errors
+    /// One of the gateway's threads had failed.
+    pub async fn stop(self) -> io::Result<()> {
+        self.gateway.stop();
+        self.gateway.finished().await
+    }
+}
+
+/// A pod takes callers of its own trust domain and of the federated one.
+fn pod_tls(
+    svcb: &Svid,
+    alpha: &TrustDomain,
+    beta: &TrustDomain,
+) -> Result<rustls::ServerConfig, IdentityError> {
+    TlsEnd::new(svcb, ISTIO_HTTP).server(&[beta.bundle(), alpha.bundle()])
+}
+
+fn config(pods: &[Pod]) -> String {
+    let endpoints: Vec<String> = pods
+        .iter()
+        .map(|pod| format!("\"{}\"", pod.address))
+        .collect();
+    format!(
+        "\
+listeners:
+  - name: east-west
+    bind: \"127.0.0.1:0\"              # in a cluster: \"[::]:15443\"
+    routes:
+      - service: {SERVICE}:80
+        alpn: istio
+        upstream: svcb
+upstreams:
+  svcb: {{ endpoints: [{}] }}
+workers: 1
+admin:   {{ bind: \"127.0.0.1:0\" }}
+status:  {{ bind: \"127.0.0.1:0\" }}
+metrics: {{ bind: \"127.0.0.1:0\" }}
+",
+        endpoints.join(", ")
+    )
+}

@@ -1,0 +1,272 @@
+//! Lines on their way to a writer that may be slow, blocked or broken.
+//!
+//! Whoever pushes a line never waits: the queue is bounded, and a line that finds it full is counted
+//! and forgotten. One thread writes. It is not `tracing_appender`'s: that one's guard prints to
+//! stdout when the queue stays full, which hangs the exit of a process whose stdout is blocked and
+//! panics in one whose stdout is closed, and it hides write errors.
+
+use std::io::{self, ErrorKind, Write};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use prometheus::IntCounter;
+
+use crate::metrics::Metrics;
+
+/// Bytes that are written at once, at most a line more.
+const BATCH: usize = 64 * 1024;
+/// How long a guard waits for the queue to be written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between two looks at a queue that is full while a guard waits for a place, and between two
+/// attempts on a descriptor that somebody made non-blocking.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// Where the lines that are not written are counted.
+#[derive(Debug, Clone)]
+pub(crate) struct Dropped {
+    /// The queue had no place.
+    pub queue_full: IntCounter,
+    /// The writer refused.
+    pub write_failed: IntCounter,
+}
+
+impl Dropped {
+    /// The counters of `log`: `access` or `own`.
+    pub(crate) fn of(metrics: &Metrics, log: &str) -> Self {
+        Self {
+            queue_full: metrics.log_lines_dropped(log, "queue_full"),
+            write_failed: metrics.log_lines_dropped(log, "write_failed"),
+        }
+    }
+
+    /// Counters that nobody reads.
+    pub(crate) fn uncounted() -> prometheus::Result<Self> {
+        let counter = || IntCounter::new("uncounted", "Not registered.");
+        Ok(Self {
+            queue_full: counter()?,
+            write_failed: counter()?,
+        })
+    }
+}
+
+enum Message {
+    /// Ends with a newline and holds no other.
+    Line(Box<[u8]>),
+    /// Everything pushed before is to be written, then this sender dropped.
+    Flush(SyncSender<()>),
+}
+
+/// The pushing end. Cloning is cheap; the writer thread ends with the last clone and the guard.
+#[derive(Debug, Clone)]
+pub(crate) struct LineQueue {
+    sender: SyncSender<Message>,
+    dropped: Dropped,
+}
+
+/// Writes what is queued when dropped, for at most [`FLUSH_TIMEOUT`].
+#[derive(Debug)]
+pub(crate) struct QueueGuard(SyncSender<Message>);
+
+impl LineQueue {
+    /// Starts the thread `name` that writes to `writer`; `capacity` lines may wait, at least one.
+    /// When no thread can be had, every line counts as a failed write.
+    pub(crate) fn start(
+        name: &str,
+        capacity: usize,
+        dropped: Dropped,
+        writer: impl Write + Send + 'static,
+    ) -> (Self, QueueGuard) {
+        // A capacity of 0 would be a rendezvous: no line would ever find a place.
+        let (sender, receiver) = sync_channel(capacity.max(1));
+        let write_failed = dropped.write_failed.clone();
+        let run = move || Batcher::new(writer, write_failed).run(&receiver);
+        // On failure the closure goes, and the receiver with it: every push finds that out.
+        let _ = thread::Builder::new().name(name.to_owned()).spawn(run);
+        let guard = QueueGuard(sender.clone());
+        (Self { sender, dropped }, guard)
+    }
+
+    /// Queues `line`, which ends with a newline and holds no other; never waits.
+    pub(crate) fn push(&self, line: &[u8]) {
+        match self.sender.try_send(Message::Line(line.into())) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => self.dropped.queue_full.inc(),
+            Err(TrySendError::Disconnected(_)) => self.dropped.write_failed.inc(),
+        }
+    }
+}
+
+impl Drop for QueueGuard {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + FLUSH_TIMEOUT;
+        let (done, written) = sync_channel(1);
+        let mut message = Message::Flush(done);
+        while let Err(TrySendError::Full(back)) = self.0.try_send(message) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            message = back;
+            pause();
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Nothing is ever sent: the answer is that the other end goes.
+        let _ = written.recv_timeout(left);
+    }
+}
+
+/// The writing end.
+struct Batcher<W> {
+    writer: W,
+    write_failed: IntCounter,
+    /// Whole lines, fewer than [`BATCH`] bytes and a line.
+    batch: Vec<u8>,
+    /// The last write ended in the middle of a line: the next one must not continue it.
+    torn: bool,
+}
+
+impl<W: Write> Batcher<W> {
+    fn new(writer: W, write_failed: IntCounter) -> Self {
+        Self {
+            writer,
+            write_failed,
+            batch: Vec::new(),
+            torn: false,
+        }
+    }
+
+    fn run(mut self, receiver: &Receiver<Message>) {
+        while let Ok(first) = receiver.recv() {
+            let mut next = Some(first);
+            while let Some(message) = next.take() {
+                match message {
+                    Message::Line(line) => {
+                        self.batch.extend_from_slice(&line);
+                        if self.batch.len() >= BATCH {
+                            self.write();
+                        }
+                    }
+                    Message::Flush(done) => {
+                        self.write();
+                        drop(done);
+                    }
+                }
+                next = receiver.try_recv().ok();
+            }
+            self.write();
+        }
+    }
+
+    /// Writes the batch, or counts the lines of it that could not be.
+    fn write(&mut self) {
+        let mut rest = &self.batch[..];
+        let mut result = Ok(());
+        if self.torn && !rest.is_empty() {
+            result = write_from(&mut self.writer, &mut &b"\n"[..]);
+            self.torn = result.is_err();
+        }
+        if result.is_ok() {
+            result = write_from(&mut self.writer, &mut rest);
+        }
+        if result.is_err() {
+            let written = &self.batch[..self.batch.len() - rest.len()];
+            self.torn |= written.last().is_some_and(|byte| *byte != b'\n');
+            // A line counts as lost when its end is, so a torn line counts once.
+            let lost = rest.iter().filter(|byte| **byte == b'\n').count();
+            self.write_failed.inc_by(lost as u64);
+        }
+        self.batch.clear();
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the log's own thread, or a process that is ending: no connection waits for it"
+)]
+fn pause() {
+    thread::sleep(RETRY);
+}
+
+/// Writes and flushes `rest`, advancing it past what was written.
+fn write_from(writer: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
+    while !rest.is_empty() {
+        match writer.write(rest) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => *rest = rest.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // Whoever shares the descriptor can make it non-blocking. Waiting here is what a
+            // blocking write would do; the queue bounds what piles up meanwhile.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => pause(),
+            Err(error) => return Err(error),
+        }
+    }
+    writer.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
+
+    /// Takes as many bytes as each step says; `None` fails.
+    #[derive(Clone, Default)]
+    struct Scripted {
+        steps: Arc<Mutex<VecDeque<Option<usize>>>>,
+        taken: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Scripted {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let step = self.steps.lock().unwrap().pop_front();
+            let take = match step {
+                Some(None) => return Err(ErrorKind::StorageFull.into()),
+                Some(Some(take)) => take.min(bytes.len()),
+                None => bytes.len(),
+            };
+            self.taken.lock().unwrap().extend_from_slice(&bytes[..take]);
+            Ok(take)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_torn_by_a_failure_never_runs_into_the_next() {
+        let writer = Scripted::default();
+        *writer.steps.lock().unwrap() = [Some(6), None, None].into();
+        let failed = Dropped::uncounted().unwrap().write_failed;
+        let mut batcher = Batcher::new(writer.clone(), failed.clone());
+        for batch in ["one\ntwo\nthree\n", "lost\n", "four\n", "five\n"] {
+            batcher.batch.extend_from_slice(batch.as_bytes());
+            batcher.write();
+        }
+        let taken = writer.taken.lock().unwrap().clone();
+        assert_eq!(taken, b"one\ntw\nfour\nfive\n");
+        assert_eq!(failed.get(), 3, "two, three and lost");
+    }
+
+    #[test]
+    fn a_writer_thread_that_is_gone_is_counted_not_waited_for() {
+        struct Panics;
+        impl Write for Panics {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                panic!("a writer's defect, on purpose")
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let dropped = Dropped::uncounted().unwrap();
+        let (queue, guard) = LineQueue::start("gone", 8, dropped.clone(), Panics);
+        // The thread takes its time to die: it prints a backtrace.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while dropped.write_failed.get() == 0 {
+            assert!(Instant::now() < deadline);
+            queue.push(b"kills the thread, or finds it gone\n");
+        }
+        drop(guard);
+    }
+}

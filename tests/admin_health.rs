@@ -1,0 +1,124 @@
+//! What the status server answers, from the start of the process to its end.
+
+mod operator;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use operator::http::{Gateway, get};
+use operator::series;
+use strait::admin::{Readiness, SOURCE_GRACE, ServeLimits, status_router};
+use strait::drain::{DrainPhase, channel};
+use strait::metrics::Metrics;
+use strait::upstream::Upstreams;
+
+async fn serve(gateway: &Gateway) -> SocketAddr {
+    let router = status_router(gateway.context.clone());
+    gateway.serve(router, ServeLimits::default()).await
+}
+
+#[tokio::test]
+async fn ready_names_what_is_missing_until_nothing_is_and_ends_with_the_drain() {
+    let gateway = Gateway::new(operator::config(), operator::PATIENCE, None);
+    let address = serve(&gateway).await;
+    let ready = async || {
+        let answer = get(address, "/healthz/ready").await;
+        let metric = series(&gateway.metrics, "strait_ready");
+        assert_eq!(metric == 1, answer.status == 200);
+        (answer.status, answer.body)
+    };
+    let missing = "listeners: not bound yet\nupstream spire: no answer yet\n";
+    assert_eq!(ready().await, (503, missing.to_owned()));
+
+    gateway.readiness.set_listeners_bound();
+    let missing = "upstream spire: no answer yet\n";
+    assert_eq!(ready().await, (503, missing.to_owned()));
+
+    gateway.upstreams.all()["spire"].source_failed("SERVFAIL".to_owned());
+    assert_eq!(
+        ready().await,
+        (200, "ready\n".to_owned()),
+        "it has answered"
+    );
+
+    assert_eq!(series(&gateway.metrics, "strait_draining"), 0);
+    gateway.trigger.advance(DrainPhase::Announced);
+    assert_eq!(ready().await, (503, "draining\n".to_owned()));
+    assert_eq!(series(&gateway.metrics, "strait_draining"), 1);
+}
+
+#[tokio::test]
+async fn live_as_long_as_the_control_thread_answers() {
+    let gateway = Gateway::new(operator::config(), operator::PATIENCE, None);
+    let address = serve(&gateway).await;
+    assert_eq!(get(address, "/healthz/live").await.status, 200);
+    gateway.trigger.advance(DrainPhase::Announced);
+    let live = get(address, "/healthz/live").await;
+    assert_eq!((live.status, live.body.as_str()), (200, "live\n"));
+    assert_eq!(get(address, "/config_dump").await.status, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_never_answers_holds_up_for_the_grace_only() {
+    let config = operator::config();
+    let upstreams = Upstreams::default();
+    upstreams.replace(upstreams.prepare(&config), &config);
+    let (_trigger, watcher) = channel();
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let readiness = Readiness::new(upstreams, watcher, metrics.clone());
+    tokio::time::advance(SOURCE_GRACE - Duration::from_millis(1)).await;
+    readiness.set_listeners_bound();
+    let missing = vec!["upstream spire: no answer yet".to_owned()];
+    assert_eq!(readiness.check(), Err(missing));
+    assert_eq!(metrics.ready.get(), 0);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(readiness.check(), Ok(()));
+    assert_eq!(metrics.ready.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_grace_does_not_excuse_listeners() {
+    let (_trigger, watcher) = channel();
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let readiness = Readiness::new(Upstreams::default(), watcher, metrics);
+    tokio::time::advance(SOURCE_GRACE * 10).await;
+    let missing = vec!["listeners: not bound yet".to_owned()];
+    assert_eq!(readiness.check(), Err(missing));
+}
+
+#[tokio::test]
+async fn many_missing_sources_are_counted_rather_than_listed() {
+    let mut config = operator::config();
+    let spire = config.upstreams["spire"].clone();
+    for number in 0..1000 {
+        let name: Arc<str> = format!("u{number:04}").into();
+        config.upstreams.insert(name, spire.clone());
+    }
+    let gateway = Gateway::new(config, operator::PATIENCE, None);
+    gateway.readiness.set_listeners_bound();
+    let reasons = gateway.readiness.check().unwrap_err();
+    assert_eq!(reasons.len(), 21);
+    assert_eq!(reasons[20], "and 981 more upstreams");
+}
+
+#[tokio::test]
+async fn the_servers_answer_through_the_drain_and_end_with_it() {
+    let gateway = Gateway::ready();
+    let address = serve(&gateway).await;
+    let window = Duration::from_secs(20);
+    gateway.trigger.advance(DrainPhase::Draining {
+        deadline: tokio::time::Instant::now() + window,
+        window,
+    });
+    assert_eq!(get(address, "/healthz/ready").await.status, 503);
+    gateway.trigger.advance(DrainPhase::Stopped);
+    let refused = async {
+        while tokio::net::TcpStream::connect(address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(operator::PATIENCE, refused)
+        .await
+        .expect("the server closes its listener");
+}

@@ -1,0 +1,163 @@
+//! Servers to ask, and a client that asks in plain bytes.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use strait::admin::{AdminContext, BoundListeners, Readiness, ServeLimits, serve_with};
+use strait::config::Config;
+use strait::drain::{DrainTrigger, DrainWatcher, channel};
+use strait::log::LogControl;
+use strait::metrics::Metrics;
+use strait::upstream::Upstreams;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::PATIENCE;
+
+/// The parts that a running gateway gives the admin servers.
+pub struct Gateway {
+    pub metrics: Arc<Metrics>,
+    pub upstreams: Upstreams,
+    pub readiness: Readiness,
+    pub bound: Arc<Mutex<BoundListeners>>,
+    pub drains: Arc<AtomicUsize>,
+    pub trigger: DrainTrigger,
+    pub watcher: DrainWatcher,
+    pub context: Arc<AdminContext>,
+}
+
+impl Gateway {
+    pub fn new(config: Config, grace: Duration, log: Option<LogControl>) -> Self {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let upstreams = Upstreams::default();
+        upstreams.replace(upstreams.prepare(&config), &config);
+        metrics
+            .register(Box::new(upstreams.collector().unwrap()))
+            .unwrap();
+        let (trigger, watcher) = channel();
+        let readiness =
+            Readiness::with_grace(upstreams.clone(), watcher.clone(), metrics.clone(), grace);
+        let bound: Arc<Mutex<BoundListeners>> = Arc::default();
+        let drains = Arc::new(AtomicUsize::new(0));
+        let context = AdminContext {
+            metrics: metrics.clone(),
+            upstreams: upstreams.clone(),
+            config: Arc::new(ArcSwap::from_pointee(config)),
+            log,
+            readiness: readiness.clone(),
+            drain: {
+                let drains = drains.clone();
+                Arc::new(move || {
+                    drains.fetch_add(1, Ordering::SeqCst);
+                })
+            },
+            listeners: {
+                let bound = bound.clone();
+                Arc::new(move || bound.lock().unwrap().clone())
+            },
+            started: SystemTime::now(),
+        };
+        Self {
+            metrics,
+            upstreams,
+            readiness,
+            bound,
+            drains,
+            trigger,
+            watcher,
+            context: Arc::new(context),
+        }
+    }
+
+    /// One that is ready: all bound, all sources answered.
+    pub fn ready() -> Self {
+        let gateway = Self::new(super::config(), PATIENCE, None);
+        let address = SocketAddr::from(([127, 0, 0, 1], 31_443));
+        gateway
+            .bound
+            .lock()
+            .unwrap()
+            .push(("east-west".into(), address));
+        gateway.readiness.set_listeners_bound();
+        gateway.upstreams.all()["spire"].replace_endpoints([super::endpoint(9)]);
+        gateway
+    }
+
+    /// Serves `router` in the background.
+    pub async fn serve(&self, router: Router, limits: ServeLimits) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve_with(listener, router, self.watcher.clone(), limits));
+        address
+    }
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    /// The value of a header, by its lower-case name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    fn parse(bytes: &[u8]) -> Self {
+        let text = std::str::from_utf8(bytes).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").expect("a whole head");
+        Self {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head: head.to_owned(),
+            body: body.to_owned(),
+        }
+    }
+}
+
+/// Sends `request` as it is and reads until the server closes.
+pub async fn exchange(address: SocketAddr, request: &str) -> Answer {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        Answer::parse(&answer)
+    };
+    timeout(PATIENCE, exchange)
+        .await
+        .expect("an answer in time")
+}
+
+pub async fn ask(address: SocketAddr, method: &str, path: &str) -> Answer {
+    ask_with(address, method, path, "").await
+}
+
+/// `headers` are whole lines.
+pub async fn ask_with(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
+    let host = if headers.contains("Host:") {
+        String::new()
+    } else {
+        format!("Host: {address}\r\n")
+    };
+    let request = format!("{method} {path} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n");
+    exchange(address, &request).await
+}
+
+pub async fn get(address: SocketAddr, path: &str) -> Answer {
+    ask(address, "GET", path).await
+}

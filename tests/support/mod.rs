@@ -1,0 +1,56 @@
+//! What the tests on real sockets share: a gateway, servers behind it, and clients in front of it.
+//!
+//! Everything is on loopback with ports that the kernel chooses, and everything blocks with a
+//! deadline: a test that waits for something that does not come fails with what it waited for.
+
+#![allow(dead_code, reason = "every test file uses a part of it")]
+
+pub mod client;
+pub mod config_text;
+pub mod gateway;
+pub mod mtls;
+pub mod server;
+
+use std::time::{Duration, Instant};
+
+/// For anything that must happen at all: far more than it takes, even on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The service that all configs route.
+pub const SERVICE: &str = "svcb.apps.svc.cluster.local";
+/// The same as Istio's clients spell it.
+pub const OUTBOUND: &str = "outbound_.80_._.svcb.apps.svc.cluster.local";
+
+/// Waits until `done` says so, looking every few milliseconds.
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < DEADLINE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Bytes that differ everywhere, so that a lost, doubled or moved one shows. The same for the same
+/// `seed`.
+pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut bytes = vec![0; length];
+    random.fill(&mut bytes);
+    bytes
+}
+
+/// Compares without printing megabytes.
+#[track_caller]
+pub fn assert_same_bytes(got: &[u8], sent: &[u8]) {
+    if got != sent {
+        let common = got.iter().zip(sent).take_while(|(a, b)| a == b).count();
+        let (got, sent) = (got.len(), sent.len());
+        panic!("got {got} bytes of {sent}, equal up to byte {common}");
+    }
+}
+
+/// CPU time that this process has used.
+pub fn cpu_time() -> Duration {
+    let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(usage.tv_sec as u64, usage.tv_nsec as u32)
+}

@@ -1,0 +1,165 @@
+//! Servers to stand behind the gateway, each good or bad in one way.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use socket2::{Domain, SockRef, Socket, Type};
+
+use super::DEADLINE;
+
+/// A server that treats every connection the same way, each on a thread of its own. Its threads end
+/// with their connections.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    listener: TcpListener,
+}
+
+impl Server {
+    /// A server that does `serve` with each connection.
+    pub fn start(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let serve = Arc::new(serve);
+        let (accepting, counting) = (listener.try_clone().unwrap(), connections.clone());
+        std::thread::spawn(move || {
+            while let Ok((stream, _)) = accepting.accept() {
+                counting.fetch_add(1, Ordering::Relaxed);
+                with_deadlines(&stream);
+                let serve = serve.clone();
+                std::thread::spawn(move || serve(stream));
+            }
+        });
+        Self {
+            address,
+            connections,
+            listener,
+        }
+    }
+
+    /// Sends back what comes, and closes when the client does.
+    pub fn echo() -> Self {
+        Self::start(|mut stream| {
+            let mut reader = stream.try_clone().unwrap();
+            let _ = io::copy(&mut reader, &mut stream);
+            let _ = stream.shutdown(Shutdown::Write);
+        })
+    }
+
+    /// Hands each connection to the test.
+    pub fn handing_over() -> (Self, Receiver<TcpStream>) {
+        let (sender, receiver): (Sender<TcpStream>, _) = channel();
+        let server = Self::start(move |stream| {
+            let _ = sender.send(stream);
+        });
+        (server, receiver)
+    }
+
+    /// How many connections it has taken.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Wakes accept(2), which then fails.
+        let _ = SockRef::from(&self.listener).shutdown(Shutdown::Both);
+    }
+}
+
+/// An address at which nobody listens.
+pub fn refusing_address() -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// An address that takes no connection and answers nothing: its accept queue is full, so the kernel
+/// drops every further SYN.
+pub struct BlackHole {
+    /// The address.
+    pub address: SocketAddr,
+    _listener: Socket,
+    _queued: Vec<TcpStream>,
+}
+
+impl BlackHole {
+    /// Digs one.
+    pub fn dig() -> Self {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let mut queued = Vec::new();
+        let patience = Duration::from_millis(200);
+        while let Ok(stream) = TcpStream::connect_timeout(&address, patience) {
+            queued.push(stream);
+            assert!(queued.len() < 100, "the accept queue never fills");
+        }
+        Self {
+            address,
+            _listener: listener,
+            _queued: queued,
+        }
+    }
+}
+
+/// No read or write of a test blocks for ever.
+pub fn with_deadlines(stream: &TcpStream) {
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+}
+
+/// Closes with RST.
+pub fn reset(stream: TcpStream) {
+    SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+}
+
+/// Reads exactly `length` bytes.
+#[track_caller]
+pub fn read_exactly(stream: &mut TcpStream, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    let mut filled = 0;
+    while filled < length {
+        match stream.read(&mut bytes[filled..]) {
+            Ok(0) => panic!("EOF after {filled} of {length} bytes"),
+            Ok(read) => filled += read,
+            Err(error) => panic!("{error} after {filled} of {length} bytes"),
+        }
+    }
+    bytes
+}
+
+/// Everything until EOF.
+#[track_caller]
+pub fn read_to_eof(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut bytes) {
+        panic!("{error} after {} bytes", bytes.len());
+    }
+    bytes
+}
+
+/// What was read, and the error that ended it; `None` for EOF.
+pub fn read_to_error(stream: &mut TcpStream) -> (Vec<u8>, Option<io::ErrorKind>) {
+    let mut bytes = Vec::new();
+    let error = stream.read_to_end(&mut bytes).err();
+    (bytes, error.map(|error| error.kind()))
+}
+
+/// Writes all of `bytes` from another thread, so that this one can read.
+pub fn write_beside(stream: &TcpStream, bytes: Vec<u8>) -> std::thread::JoinHandle<()> {
+    let mut stream = stream.try_clone().unwrap();
+    std::thread::spawn(move || stream.write_all(&bytes).unwrap())
+}
