@@ -6,11 +6,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::timeout;
 
 /// A connection that has ended is recorded at once; longer than this means never.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Lines that may wait to be asked for: far more than a story has calls.
+const QUEUE: usize = 1024;
 
 /// One line of the access log in JSON: one connection.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -56,19 +59,19 @@ pub struct Record {
 #[derive(Debug)]
 pub struct RecordWriter {
     unfinished: Vec<u8>,
-    lines: UnboundedSender<Vec<u8>>,
+    lines: Sender<Vec<u8>>,
 }
 
 /// What the gateway has recorded.
 #[derive(Debug)]
 pub struct Records {
-    lines: UnboundedReceiver<Vec<u8>>,
+    lines: Receiver<Vec<u8>>,
     by_source: HashMap<SocketAddr, Record>,
 }
 
 /// A writer for the gateway, and what comes out of it.
 pub fn channel() -> (RecordWriter, Records) {
-    let (sender, receiver) = mpsc::unbounded_channel();
+    let (sender, receiver) = mpsc::channel(QUEUE);
     let writer = RecordWriter {
         unfinished: Vec::new(),
         lines: sender,
@@ -85,8 +88,8 @@ impl Write for RecordWriter {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.unfinished.extend_from_slice(part);
             if part.ends_with(b"\n") {
-                // A reader that is gone needs no lines.
-                let _ = self.lines.send(std::mem::take(&mut self.unfinished));
+                let line = std::mem::take(&mut self.unfinished);
+                self.lines.try_send(line).map_err(io::Error::other)?;
             }
         }
         Ok(bytes.len())
