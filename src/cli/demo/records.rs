@@ -35,24 +35,23 @@ pub struct Record {
     /// The endpoint tried last.
     pub endpoint: Option<SocketAddr>,
     /// Connect attempts.
-    #[serde(default)]
     pub attempts: u32,
     /// Why it was refused, with a hint.
     pub detail: Option<String>,
     /// `downstream`, `upstream` or `gateway`.
     pub ended_by: Option<String>,
     /// Bytes carried to the pod.
-    #[serde(default)]
+    #[serde(rename = "to_upstream_bytes")]
     pub to_upstream: u64,
     /// Bytes carried back.
-    #[serde(default)]
+    #[serde(rename = "to_downstream_bytes")]
     pub to_downstream: u64,
     /// From accept to the end of the hello.
     pub hello_ms: Option<f64>,
     /// From the first attempt to the connection.
     pub connect_ms: Option<f64>,
     /// From accept to close.
-    pub duration_ms: Option<f64>,
+    pub duration_ms: f64,
 }
 
 /// Where the gateway writes its lines.
@@ -144,7 +143,10 @@ mod tests {
     async fn lines_become_records_however_they_are_cut() {
         let (mut writer, mut records) = channel();
         let line = |port: u16| {
-            format!("{{\"outcome\":\"ok\",\"listener\":\"l\",\"source\":\"127.0.0.1:{port}\"}}\n")
+            format!(
+                "{{\"outcome\":\"ok\",\"listener\":\"l\",\"source\":\"127.0.0.1:{port}\",\"attempts\":1,\
+                 \"to_upstream_bytes\":7,\"to_downstream_bytes\":8,\"duration_ms\":0.500}}\n"
+            )
         };
         let text = line(1) + &line(2);
         let (first, second) = text.as_bytes().split_at(30);

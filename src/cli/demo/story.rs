@@ -108,12 +108,10 @@ pub(super) async fn one_call(narrator: &mut Narrator<'_>, world: &mut World) -> 
 
 fn times(record: &Record) -> String {
     let ms = |time: Option<f64>| time.map_or("?".to_owned(), |ms| format!("{ms:.2} ms"));
-    let (hello, connect, whole) = (record.hello_ms, record.connect_ms, record.duration_ms);
+    let (hello, connect) = (ms(record.hello_ms), ms(record.connect_ms));
     format!(
-        "hello {}, connect {}, whole connection {}",
-        ms(hello),
-        ms(connect),
-        ms(whole)
+        "hello {hello}, connect {connect}, whole connection {:.2} ms",
+        record.duration_ms
     )
 }
 
