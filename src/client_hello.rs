@@ -38,6 +38,7 @@ const MESSAGE_TYPE_CLIENT_HELLO: u8 = 1;
 /// A byte is looked at once by the layers below the message, and the message is parsed once, when it
 /// is complete: the work is linear in the bytes received, whatever their split. A hello in one
 /// record, which is nearly every hello, is parsed where it lies in the caller's buffer.
+#[derive(Debug)]
 pub struct HelloParser {
     max_size: usize,
     /// Bytes of the wire that have been judged; they are not looked at again, but for those of the
