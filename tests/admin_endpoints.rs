@@ -35,7 +35,7 @@ async fn config_dump_shows_the_config_as_it_runs() {
     assert_eq!(listener["timeouts"]["idle"], "1h");
     assert_eq!(listener["routes"][0]["upstream"], "svcb");
     assert_eq!(config["limits"]["connections"], 1000);
-    let dns = &config["upstreams"]["spire"]["source"]["Dns"];
+    let dns = &config["upstreams"]["spire"]["source"]["dns"];
     assert_eq!(dns["max_ttl"], "5m 500ms");
 
     let mut changed = operator::config();
