@@ -38,6 +38,7 @@ const MESSAGE_TYPE_CLIENT_HELLO: u8 = 1;
 /// A byte is looked at once by the layers below the message, and the message is parsed once, when it
 /// is complete: the work is linear in the bytes received, whatever their split. A hello in one
 /// record, which is nearly every hello, is parsed where it lies in the caller's buffer.
+#[derive(Debug)]
 pub struct HelloParser {
     max_size: usize,
     /// Bytes of the wire that have been judged; they are not looked at again, but for those of the
@@ -212,8 +213,8 @@ impl HelloParser {
     }
 }
 
-/// The hello must end where its last record ends (RFC 8446 section 5.1: "Handshake messages MUST NOT
-/// span key changes"): what followed it in there could not be told from the next flight.
+/// RFC 8446 section 5.1: since a ClientHello can immediately precede a key change, it must be sent
+/// "in alignment with a record boundary".
 fn ends_with_record(message_len: usize, record_end: usize) -> Result<(), MalformedReason> {
     match record_end.checked_sub(message_len) {
         None | Some(0) => Ok(()),
@@ -228,7 +229,7 @@ pub struct ClientHello<'a> {
     /// Bytes of the wire from its first to the end of the record that completes the hello. What
     /// follows is the client's business with the endpoint.
     pub wire_len: usize,
-    /// The ProtocolNameList; empty unless there was a well-formed one.
+    /// The ProtocolNameList, already found to be well-formed; empty when there was none.
     alpn: &'a [u8],
     /// The legacy_version field.
     legacy_version: u16,
@@ -238,7 +239,7 @@ pub struct ClientHello<'a> {
 
 impl<'a> ClientHello<'a> {
     /// The application protocols that the client offers, in its order of preference, each of 1..=255
-    /// bytes (RFC 7301 section 3.1). Nothing when the hello has no ALPN extension, or a malformed one.
+    /// bytes (RFC 7301 section 3.1). Nothing when the hello has no ALPN extension.
     pub fn alpn(&self) -> AlpnOffers<'a> {
         AlpnOffers(Reader::new(self.alpn))
     }

@@ -51,13 +51,14 @@ pub async fn run(options: DemoOptions, out: &mut dyn Write) -> io::Result<bool> 
     let mut world = World::create().await?;
     let mut narrator = Narrator::new(out, options.colour);
     story::introduce(&mut narrator, &world)?;
-    story::one_call(&mut narrator, &mut world).await?;
-    story::calls_at_once(&mut narrator, &mut world).await?;
-    refusals::tell(&mut narrator, &mut world).await?;
+    // Boxed: the sessions that a part holds would all count into one large future.
+    Box::pin(story::one_call(&mut narrator, &mut world)).await?;
+    Box::pin(story::calls_at_once(&mut narrator, &mut world)).await?;
+    Box::pin(refusals::tell(&mut narrator, &mut world)).await?;
     story::metrics(&mut narrator, &world).await?;
     let as_told = narrator.verdict()?;
     if options.keep {
-        keep::until_interrupted(&mut narrator, &mut world).await?;
+        Box::pin(keep::until_interrupted(&mut narrator, &mut world)).await?;
     }
     world.stop().await?;
     Ok(as_told)
@@ -70,7 +71,8 @@ mod tests {
     #[tokio::test]
     async fn all_goes_as_told_and_fits_the_page() {
         let mut out = Vec::new();
-        let as_told = run(DemoOptions::default(), &mut out).await.unwrap();
+        let as_told = Box::pin(run(DemoOptions::default(), &mut out)).await;
+        let as_told = as_told.unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(as_told, "{text}");
         for line in text.lines() {

@@ -11,9 +11,9 @@ pub enum HelloError {
     /// The peer does not speak TLS, so no alert would be understood.
     #[error("not TLS: {0}")]
     NotTls(NotTls),
-    /// The hello breaks RFC 8446 or RFC 6066.
+    /// The hello breaks RFC 8446, RFC 6066 or RFC 7301.
     #[error("malformed ClientHello: {0}")]
-    Malformed(#[from] MalformedReason),
+    Malformed(MalformedReason),
     /// The message's header claims more than is accepted; nothing was allocated for it.
     #[error("the ClientHello claims {claimed} bytes, more than the {max_size} that are accepted")]
     TooLarge {
@@ -82,6 +82,13 @@ impl HelloError {
     }
 }
 
+// Not thiserror's `from`: that would make the reason a source too, and chains would print it twice.
+impl From<MalformedReason> for HelloError {
+    fn from(reason: MalformedReason) -> Self {
+        Self::Malformed(reason)
+    }
+}
+
 /// What a peer that does not speak TLS seems to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotTls {
@@ -111,7 +118,7 @@ impl NotTls {
             _ if starts(HTTP_PREFIXES) => Self::Http,
             _ if starts(PROXY_PREFIXES) => Self::ProxyHeader,
             // RFC 5246 appendix E.2: the length's high bit is set and the message type is 1.
-            [128..=255, _, 1, ..] => Self::Sslv2,
+            [0x80..=0xff, _, 1, ..] => Self::Sslv2,
             [super::RECORD_TYPE_HANDSHAKE, major, ..] => Self::MajorVersion(major),
             [first, ..] => Self::FirstByte(first),
             [] => Self::FirstByte(0),
@@ -196,6 +203,9 @@ pub enum MalformedReason {
     /// A host_name of no byte.
     #[error("the host name has length 0")]
     EmptyHostName,
+    /// The ALPN extension's list does not parse, or is or holds an empty vector.
+    #[error("the ALPN extension is malformed")]
+    Alpn,
 }
 
 impl MalformedReason {
@@ -220,7 +230,8 @@ impl MalformedReason {
             | Self::Extension
             | Self::ServerNameLength
             | Self::EmptyServerNameList
-            | Self::EmptyHostName => Alert::DecodeError,
+            | Self::EmptyHostName
+            | Self::Alpn => Alert::DecodeError,
         }
     }
 }

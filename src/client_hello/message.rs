@@ -7,17 +7,14 @@ use super::reader::Reader;
 use super::{ClientHello, HelloError, MESSAGE_HEADER, MalformedReason};
 use crate::server_name::ServerName;
 
-/// Bytes of legacy_version and random.
-const VERSION_AND_RANDOM: usize = 2 + 32;
-const MAX_SESSION_ID: u8 = 32;
-
 /// Parses a whole message, 4-byte header included, whose type and length have been checked.
 ///
-/// Form first: a hello that is malformed anywhere is malformed, whatever name it carries or lacks.
+/// Form first: a hello whose fields or extensions do not fit together is malformed, whatever name
+/// it carries or lacks.
 pub(super) fn parse(message: &[u8], wire_len: usize) -> Result<ClientHello<'_>, HelloError> {
     let body = message.get(MESSAGE_HEADER..).unwrap_or(&[]);
-    // Its two vectors, of cipher suites and compression methods, are the only allocations of a
-    // hello in one record besides the name's.
+    // This copies the cipher suites and the compression methods: with the name, the only allocations
+    // for a usual hello in one record.
     let (rest, fields) = parse_tls_handshake_client_hello(body).map_err(|_| misfit_field(body))?;
     if fields.ciphers.is_empty() {
         return Err(MalformedReason::CipherSuites.into());
@@ -33,15 +30,15 @@ pub(super) fn parse(message: &[u8], wire_len: usize) -> Result<ClientHello<'_>, 
         (None, _) => return Err(MalformedReason::Extensions.into()),
     };
     let extensions = Extensions::parse(block)?;
-    let host_name = extensions.server_name.map(host_name).transpose()?;
-
-    let raw = host_name.ok_or(HelloError::NoSni)?;
+    let raw = host_name(extensions.server_name.ok_or(HelloError::NoSni)?)?;
     let server_name =
         ServerName::parse(raw).map_err(|error| HelloError::bad_server_name(raw, error))?;
+    // Last, since only a hello that names a server offers it a protocol.
+    let alpn = extensions.alpn.map(protocol_names).transpose()?;
     Ok(ClientHello {
         server_name,
         wire_len,
-        alpn: extensions.alpn.and_then(protocol_names).unwrap_or(&[]),
+        alpn: alpn.unwrap_or(&[]),
         legacy_version: fields.version.0,
         supported_versions: extensions.supported_versions,
     })
@@ -49,24 +46,23 @@ pub(super) fn parse(message: &[u8], wire_len: usize) -> Result<ClientHello<'_>, 
 
 /// Which field made `tls-parser` give up: its own error does not tell.
 fn misfit_field(body: &[u8]) -> MalformedReason {
-    first_misfit(Reader::new(body)).unwrap_or(MalformedReason::Truncated)
+    misfit_vector(Reader::new(body)).unwrap_or(MalformedReason::Truncated)
 }
 
-/// The first field whose length breaks a rule; `None` when the body ends before its length.
-fn first_misfit(mut body: Reader<'_>) -> Option<MalformedReason> {
-    body.bytes(VERSION_AND_RANDOM)?;
-    let session_id_length = body.u8()?;
-    if session_id_length > MAX_SESSION_ID {
-        return Some(MalformedReason::SessionId(session_id_length));
+/// `None` when the body ends before any of its vectors is at fault.
+fn misfit_vector(mut body: Reader<'_>) -> Option<MalformedReason> {
+    let _version_and_random = body.bytes(2 + 32)?;
+    let session_id_len = body.u8()?;
+    if session_id_len > 32 {
+        return Some(MalformedReason::SessionId(session_id_len));
     }
-    body.bytes(usize::from(session_id_length))?;
-    let cipher_suites_length = body.u16()?;
-    let cipher_suites = body.bytes(usize::from(cipher_suites_length));
-    if cipher_suites_length % 2 == 1 || cipher_suites.is_none() {
+    let _session_id = body.bytes(usize::from(session_id_len))?;
+    let cipher_suites_len = body.u16()?;
+    if cipher_suites_len % 2 == 1 || body.bytes(usize::from(cipher_suites_len)).is_none() {
         return Some(MalformedReason::CipherSuites);
     }
-    // Extensions that do not fit are no failure of tls-parser's, so only these are left.
-    body.u8().map(|_| MalformedReason::CompressionMethods)
+    let _compression_methods_len = body.u8()?;
+    Some(MalformedReason::CompressionMethods)
 }
 
 /// The one host_name of a server_name extension (RFC 6066 section 3).
@@ -90,17 +86,19 @@ fn host_name(extension: &[u8]) -> Result<&[u8], MalformedReason> {
     }
 }
 
-/// The ProtocolNameList of an ALPN extension, if nothing is wrong with it (RFC 7301 section 3.1).
-///
-/// To refuse the hello for it is up to the endpoint. But a route's ALPN policy is a security
-/// boundary, and strait and the endpoint must not read two different lists out of the same bytes:
-/// a list that is wrong anywhere offers nothing, which such a route refuses.
-fn protocol_names(extension: &[u8]) -> Option<&[u8]> {
+/// The ProtocolNameList of an ALPN extension, not empty and nothing empty in it (RFC 7301 section
+/// 3.1). Strict, since a route's ALPN policy is a security boundary: strait and the endpoint must not
+/// read two different lists out of the same bytes.
+fn protocol_names(extension: &[u8]) -> Result<&[u8], MalformedReason> {
     let mut extension = Reader::new(extension);
-    let list = extension.vector_u16()?;
+    let list = extension.vector_u16().filter(|_| extension.is_empty());
+    let list = list.filter(|list| !list.is_empty());
+    let list = list.ok_or(MalformedReason::Alpn)?;
+
     let mut names = Reader::new(list);
     while !names.is_empty() {
-        names.vector_u8().filter(|name| !name.is_empty())?;
+        let name = names.vector_u8().filter(|name| !name.is_empty());
+        name.ok_or(MalformedReason::Alpn)?;
     }
-    extension.is_empty().then_some(list)
+    Ok(list)
 }

@@ -1,218 +1,272 @@
-//! The rules one by one, each with the reason that it gives: records and reassembly here, what
-//! stands in the message in `message`.
-
-mod message;
-
-use super::vectors::{HOST, HelloBuilder, MAX_SIZE, handshake, record, records, vectors};
+use super::vectors::{HelloBuilder, MAX_SIZE, message, record, records, vector_u8};
 use super::*;
-use crate::outcome::Outcome;
 
-fn error_of(wire: &[u8]) -> HelloError {
-    match HelloParser::new(MAX_SIZE).parse(wire) {
-        Err(error) => error,
-        Ok(progress) => panic!("expected an error, got {progress:?}"),
+const TLS: [u8; 2] = [3, 1];
+
+fn parse_whole(wire: &[u8]) -> Result<(String, usize), HelloError> {
+    match HelloParser::new(MAX_SIZE).parse(wire)? {
+        Progress::Incomplete => panic!("incomplete: {}", wire.escape_ascii()),
+        Progress::Complete(hello) => Ok((hello.server_name.to_string(), hello.wire_len)),
     }
 }
 
-fn reason_of(wire: &[u8]) -> MalformedReason {
-    match error_of(wire) {
-        HelloError::Malformed(reason) => reason,
-        other => panic!("expected a malformed hello, got {other}"),
-    }
+fn refusal(wire: &[u8]) -> HelloError {
+    parse_whole(wire).expect_err("refused")
 }
 
-fn complete<'a>(parser: &'a mut HelloParser, wire: &'a [u8]) -> ClientHello<'a> {
-    match parser.parse(wire) {
-        Ok(Progress::Complete(hello)) => hello,
-        other => panic!("expected a hello, got {other:?}"),
-    }
-}
-
-#[track_caller]
-fn assert_incomplete(parser: &mut HelloParser, wire: &[u8]) {
-    assert!(matches!(parser.parse(wire), Ok(Progress::Incomplete)));
-}
-
-/// A hello in two records, with `between` after the first.
-fn interrupted(between: &[u8]) -> Vec<u8> {
-    let message = HelloBuilder::tls13(HOST).message();
-    let (first, rest) = message.split_at(50);
-    [records(first, 50), between.to_vec(), records(rest, 16_384)].concat()
+fn named() -> HelloBuilder {
+    HelloBuilder::tls13().server_name("svcb.apps")
 }
 
 #[test]
-fn a_hello_in_one_record_is_parsed_where_it_lies() {
-    let wire = HelloBuilder::tls13(HOST).wire();
+fn a_hello_in_one_record_is_not_copied() {
+    let wire = [named().wire(), vec![0xee; 40]].concat();
+    let hello_len = named().wire().len();
     let mut parser = HelloParser::new(MAX_SIZE);
-    for end in 0..wire.len() {
-        assert_incomplete(&mut parser, &wire[..end]);
+    for end in 0..hello_len {
+        let progress = parser.parse(&wire[..end]).unwrap();
+        assert!(matches!(progress, Progress::Incomplete), "at {end}");
     }
-    let hello = complete(&mut parser, &wire);
-    assert_eq!(hello.server_name.as_str(), HOST);
-    assert_eq!(hello.wire_len, wire.len());
+    let Progress::Complete(hello) = parser.parse(&wire).unwrap() else {
+        panic!("incomplete");
+    };
+    assert_eq!(hello.server_name.as_str(), "svcb.apps");
+    assert_eq!(hello.wire_len, hello_len);
     assert_eq!(parser.buffered(), 0);
 }
 
 #[test]
-fn bytes_after_the_last_record_are_not_looked_at() {
-    for size in [16, 16_384] {
-        let mut wire = HelloBuilder::tls13(HOST).records(size);
-        let hello_len = wire.len();
-        wire.extend([0xff; 50]);
-        let mut parser = HelloParser::new(MAX_SIZE);
-        assert_eq!(complete(&mut parser, &wire).wire_len, hello_len);
-    }
-}
-
-#[test]
-fn a_call_after_the_end_gives_the_same_again() {
-    let wire = HelloBuilder::tls13(HOST).records(7);
+fn memory_grows_with_the_bytes_that_come_and_ends_with_the_message() {
+    let hello = named().padding(40_000);
+    let message_len = hello.message().len();
+    let wire = hello.wire_in_records_of(100);
     let mut parser = HelloParser::new(MAX_SIZE);
-    for _ in 0..3 {
-        assert_eq!(complete(&mut parser, &wire).server_name.as_str(), HOST);
+    for end in (0..wire.len()).step_by(50) {
+        assert!(matches!(
+            parser.parse(&wire[..end]),
+            Ok(Progress::Incomplete)
+        ));
+        assert!(parser.buffered() <= message_len.min(2 * end), "at {end}");
     }
-    for vector in vectors() {
-        let mut parser = HelloParser::new(MAX_SIZE);
-        let first = parser.parse(&vector.bytes).map(|_| ()).err();
-        let again = parser.parse(&vector.bytes).map(|_| ()).err();
-        assert_eq!(first, again, "{}", vector.name);
-    }
+    assert!(matches!(parser.parse(&wire), Ok(Progress::Complete(_))));
+    assert_eq!(parser.buffered(), message_len);
 }
 
 #[test]
-fn records_are_of_type_22_major_3_and_of_1_to_16384_bytes() {
-    let hello = HelloBuilder::tls13(HOST);
+fn a_claim_allocates_nothing() {
+    let mut parser = HelloParser::new(MAX_SIZE);
+    let claim = record(22, TLS, &[1, 0x00, 0xff, 0xfc]);
+    assert!(matches!(parser.parse(&claim), Ok(Progress::Incomplete)));
+    assert!(parser.buffered() <= 2 * claim.len());
+
+    let claimed = 0xff_ffff + MESSAGE_HEADER;
+    let error = refusal(&[22, 3, 1, 0x40, 0, 1, 0xff, 0xff, 0xff]);
+    let max_size = MAX_SIZE;
+    assert_eq!(error, HelloError::TooLarge { claimed, max_size });
+}
+
+#[test]
+fn the_bound_counts_the_message_with_its_header() {
+    let wire = named().wire_in_records_of(10);
+    let message_len = named().message().len();
+    let mut fits = HelloParser::new(message_len);
+    assert!(matches!(fits.parse(&wire), Ok(Progress::Complete(_))));
+    let mut too_large = HelloParser::new(message_len - 1);
     assert_eq!(
-        error_of(&record(22, [2, 1], &hello.message())),
-        HelloError::NotTls(NotTls::MajorVersion(2))
+        too_large.parse(&wire).unwrap_err(),
+        HelloError::TooLarge {
+            claimed: message_len,
+            max_size: message_len - 1
+        }
     );
-    assert_eq!(
-        error_of(&[0x17]),
-        HelloError::NotTls(NotTls::FirstByte(0x17))
-    );
-    for (between, reason) in [
-        (record(21, [3, 3], &[1, 0]), MalformedReason::RecordType(21)),
-        (record(20, [3, 3], &[1]), MalformedReason::RecordType(20)),
-        (record(23, [3, 3], b"data"), MalformedReason::RecordType(23)),
-        (record(22, [4, 3], &[0]), MalformedReason::RecordVersion(4)),
-        (record(22, [3, 3], &[]), MalformedReason::EmptyRecord),
+}
+
+#[test]
+fn what_headers_prove_is_refused_before_the_message_is_complete() {
+    use MalformedReason::*;
+    let hello = named().message();
+    let half = hello.len() / 2;
+    let first = record(22, TLS, &hello[..half]);
+    let then = |bytes: &[u8]| [&first, bytes].concat();
+    for (wire, reason) in [
+        (vec![22, 3, 1, 0, 0], EmptyRecord),
+        (vec![22, 3, 1, 0x40, 1], RecordLength(0x4001)),
+        (vec![22, 3, 1, 0, 9, 2], HandshakeType(2)),
+        (vec![22, 3, 1, 0, 9, 1, 0, 0, 4], BytesAfterHello(1)),
+        (then(&[21]), RecordType(21)),
+        (then(&[22, 2]), RecordVersion(2)),
+        (then(&[22, 3, 3, 0, 0]), EmptyRecord),
         (
-            vec![22, 3, 3, 0x40, 1],
-            MalformedReason::RecordLength(16_385),
+            then(&[22, 3, 3, 0x3f, 0xff]),
+            BytesAfterHello(half + 0x3fff - hello.len()),
         ),
     ] {
-        assert_eq!(reason_of(&interrupted(&between)), reason);
-    }
-    assert_eq!(reason_of(&[22, 3, 1, 0, 0]), MalformedReason::EmptyRecord);
-    assert_incomplete(&mut HelloParser::new(MAX_SIZE), &[22, 3, 1, 0x40, 0]);
-    assert_eq!(
-        reason_of(&[22, 3, 1, 0x40, 1]),
-        MalformedReason::RecordLength(16_385)
-    );
-}
-
-#[test]
-fn a_record_is_refused_with_the_first_byte_that_proves_it() {
-    assert_eq!(
-        reason_of(&interrupted(&[21])[..56]),
-        MalformedReason::RecordType(21)
-    );
-    assert_eq!(
-        error_of(&[22, 4]),
-        HelloError::NotTls(NotTls::MajorVersion(4))
-    );
-    assert_eq!(
-        reason_of(&[22, 3, 1, 0, 9, 2]),
-        MalformedReason::HandshakeType(2)
-    );
-}
-
-#[test]
-fn nothing_may_follow_the_hello_in_its_last_record() {
-    let message = [HelloBuilder::tls13(HOST).message(), vec![0; 3]].concat();
-    assert_eq!(
-        reason_of(&records(&message, 16_384)),
-        MalformedReason::BytesAfterHello(3)
-    );
-    let surplus = MalformedReason::BytesAfterHello(3);
-    assert_eq!(reason_of(&records(&message, 100)), surplus);
-    // The header of the record suffices, and that of the message in the only record.
-    let last_header = message.len() / 100 * 105 + 5;
-    assert_eq!(reason_of(&records(&message, 100)[..last_header]), surplus);
-    assert_eq!(reason_of(&records(&message, 16_384)[..9]), surplus);
-}
-
-#[test]
-fn a_claim_over_the_maximum_is_refused_with_its_fourth_byte_and_allocates_nothing() {
-    for size in [1, 2, 3, 4] {
-        let wire = records(&[1, 0xff, 0xff, 0xff], size);
+        assert_eq!(refusal(&wire), HelloError::Malformed(reason));
         let mut parser = HelloParser::new(MAX_SIZE);
-        assert_incomplete(&mut parser, &wire[..wire.len() - 1]);
-        assert_eq!(
-            parser.parse(&wire).unwrap_err(),
-            HelloError::TooLarge {
-                claimed: 0x0100_0003,
-                max_size: MAX_SIZE
-            }
+        let but_one = &wire[..wire.len() - 1];
+        assert!(
+            matches!(parser.parse(but_one), Ok(Progress::Incomplete)),
+            "{reason}"
         );
-        assert!(parser.buffered() <= 4);
     }
 }
 
 #[test]
-fn the_maximum_counts_the_message_with_its_header_and_no_record_header() {
-    let hello = HelloBuilder::tls13(HOST);
-    let len = hello.message().len();
-    let wire = hello.records(1);
-    complete(&mut HelloParser::new(len), &wire);
-    assert!(matches!(
-        HelloParser::new(len - 1).parse(&wire),
-        Err(HelloError::TooLarge { .. })
-    ));
-    assert!(HelloParser::new(0).parse(&wire).is_err());
-}
-
-#[test]
-fn an_accepted_claim_takes_memory_only_as_bytes_arrive() {
-    let start = [&[22, 3, 1, 0, 100, 1, 0, 0xff, 0xfc][..], &[0; 96]].concat();
-    let mut parser = HelloParser::new(MAX_SIZE);
-    assert_incomplete(&mut parser, &start);
-    assert!(parser.buffered() <= 200, "{}", parser.buffered());
-}
-
-/// The message's memory grows by factors, not by records: the copying is linear in the message.
-#[test]
-fn reassembly_of_64_kib_in_one_byte_records_reallocates_a_few_times() {
-    let wire = HelloBuilder::new()
-        .padding(65_000)
-        .server_name(HOST)
-        .records(1);
-    let mut parser = HelloParser::new(MAX_SIZE);
-    let (mut growths, mut before) = (0, 0);
-    for end in (1..wire.len()).step_by(6) {
-        assert_incomplete(&mut parser, &wire[..end]);
-        growths += u32::from(parser.buffered() != before);
-        before = parser.buffered();
-        assert!(before <= end.min(MAX_SIZE), "{before} bytes held of {end}");
+fn each_wrong_field_has_its_reason() {
+    use MalformedReason::*;
+    let not_named = HelloBuilder::tls13;
+    for (hello, reason) in [
+        (named().session_id(33), SessionId(33)),
+        (named().cipher_suites(&[]), CipherSuites),
+        (named().raw_cipher_suites([0, 1, 0]), CipherSuites),
+        (named().raw_cipher_suites([0xff, 0xfe, 0]), CipherSuites),
+        (named().raw_compression_methods([0]), CompressionMethods),
+        (
+            named().raw_compression_methods([9]).raw_extensions([]),
+            CompressionMethods,
+        ),
+        (
+            named().raw_compression_methods([]).raw_extensions([]),
+            Truncated,
+        ),
+        (named().raw_extensions([0]), Extensions),
+        (named().raw_extensions([0, 9, 0]), Extensions),
+        (
+            named().raw_extensions([0, 0, 0, 0]),
+            BytesAfterExtensions(2),
+        ),
+        (named().raw_extensions([0, 3, 0, 0, 0]), Extension),
+        (named().raw_extensions([0, 4, 0, 0, 0, 1]), Extension),
+        (named().server_name("svcb.apps"), DuplicateExtension(0)),
+        (not_named().raw_server_name([]), ServerNameLength),
+        (not_named().raw_server_name([0, 1, 0, 0]), ServerNameLength),
+        (
+            not_named().raw_server_name([0, 3, 0, 0, 9]),
+            ServerNameLength,
+        ),
+        (not_named().server_names(&[]), EmptyServerNameList),
+        (not_named().server_names(&[(7, b"a")]), NameType(7)),
+        (
+            not_named().server_names(&[(0, b"a"), (0, b"b")]),
+            SeveralServerNames,
+        ),
+        (not_named().server_name(""), EmptyHostName),
+        (named().extension(16, []), Alpn),
+        (named().extension(16, [0, 0]), Alpn),
+        (named().extension(16, [0, 1, 0]), Alpn),
+        (named().extension(16, [0, 2, 2, b'h']), Alpn),
+        (named().extension(16, [0, 2, 1, b'h', 0]), Alpn),
+    ] {
+        assert_eq!(refusal(&hello.wire()), HelloError::Malformed(reason));
     }
-    complete(&mut parser, &wire);
-    assert!(growths <= 20, "{growths} reallocations");
 }
 
 #[test]
-fn vectors_have_unique_names_and_a_known_outcome_and_cover_every_class() {
-    let mut names = std::collections::HashSet::new();
-    let mut classes = std::collections::HashSet::new();
-    for vector in vectors() {
-        assert!(names.insert(vector.name), "{} twice", vector.name);
-        classes.insert(vector.class.label());
-        let outcome = match HelloParser::new(MAX_SIZE).parse(&vector.bytes) {
-            Ok(Progress::Complete(hello)) => Ok(hello.server_name.as_str().to_owned()),
-            Ok(Progress::Incomplete) => Err(Outcome::HelloTimeout),
-            Err(error) => Err(error.outcome()),
+fn a_malformed_message_is_malformed_even_without_a_name() {
+    let hello = HelloBuilder::tls13().padding(1).padding(1);
+    let reason = MalformedReason::DuplicateExtension(21);
+    assert_eq!(refusal(&hello.wire()), HelloError::Malformed(reason));
+}
+
+#[test]
+fn a_hello_without_a_name_is_refused_for_that_whatever_it_offers() {
+    let hello = HelloBuilder::tls13().extension(16, [0, 1, 0]);
+    assert_eq!(refusal(&hello.wire()), HelloError::NoSni);
+}
+
+#[test]
+fn a_bad_name_is_kept_in_bounds_and_shown_escaped() {
+    let error = refusal(&HelloBuilder::tls13().server_name("a\r\n\"\x1b[1m").wire());
+    assert_eq!(
+        error.to_string(),
+        r#"bad server name "a\r\n\"\x1b[1m": the name has a character other than ASCII letters, digits, `-`, `_` and `.`"#
+    );
+    let error = refusal(&HelloBuilder::tls13().server_name([b'a'; 9000]).wire());
+    let HelloError::BadServerName { raw, error } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(raw.len(), HelloError::MAX_RAW_NAME);
+    assert_eq!(error, crate::server_name::NameError::TooLong);
+}
+
+#[test]
+fn peers_that_do_not_speak_tls_are_known_from_their_first_bytes() {
+    for (wire, kind) in [
+        (&b"G"[..], NotTls::FirstByte(b'G')),
+        (b"GET / HTTP/1.1", NotTls::Http),
+        (b"OPTIONS * HTTP/1.1", NotTls::Http),
+        (b"PRI * HTTP/2.0\r\n", NotTls::Http),
+        (b"PROXY TCP4 ", NotTls::ProxyHeader),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21", NotTls::ProxyHeader),
+        (&[0x80, 46, 1, 3, 1], NotTls::Sslv2),
+        (&[0x80, 46, 2], NotTls::FirstByte(0x80)),
+        (&[23, 3, 3, 0, 1, 0], NotTls::FirstByte(23)),
+        (&[22, 2], NotTls::MajorVersion(2)),
+    ] {
+        let error = refusal(wire);
+        assert_eq!(error, HelloError::NotTls(kind), "{}", wire.escape_ascii());
+        assert_eq!(error.alert(), None);
+    }
+    let hint = refusal(b"GET / HTTP/1.1\r\n").hint();
+    assert_eq!(
+        hint,
+        Some("plain HTTP: DestinationRule ISTIO_MUTUAL missing?")
+    );
+    assert!(refusal(b"PROXY TCP4 ").hint().is_some());
+    assert_eq!(refusal(b"\0").hint(), None);
+}
+
+#[test]
+fn offers_are_read_in_the_clients_order() {
+    let offers = |hello: HelloBuilder| {
+        let wire = hello.wire();
+        let mut parser = HelloParser::new(MAX_SIZE);
+        let Progress::Complete(hello) = parser.parse(&wire).unwrap() else {
+            panic!("incomplete");
         };
-        assert_eq!(outcome, vector.expect, "{}", vector.name);
+        let alpn: Vec<Vec<u8>> = hello.alpn().map(<[u8]>::to_vec).collect();
+        assert_eq!(hello.alpn().count(), alpn.len());
+        (alpn, hello.versions().collect::<Vec<u16>>())
+    };
+    let (alpn, versions) = offers(named().alpn(&["istio-peer-exchange", "istio"]));
+    assert_eq!(alpn, [&b"istio-peer-exchange"[..], b"istio"]);
+    assert_eq!(versions, [0x0304, 0x0303]);
+
+    let tls11 = HelloBuilder::bare(0x0302).server_name("a");
+    assert_eq!(offers(tls11.clone()), (vec![], vec![0x0302]));
+    let drafts = tls11.extension(43, vector_u8(&[0x7f, 0x17, 3]));
+    assert_eq!(offers(drafts).1, [0x7f17]);
+}
+
+#[test]
+fn alerts_name_whose_fault_it_was() {
+    let decode_error = refusal(&record(22, TLS, &message(1, &[])));
+    let illegal = refusal(&named().padding(0).padding(0).wire());
+    let surplus = refusal(&record(22, TLS, &[named().message(), vec![1]].concat()));
+    let too_long = refusal(&[22, 3, 1, 0xff, 0xff]);
+    let no_sni = refusal(&HelloBuilder::tls12().wire());
+    let bad_name = refusal(&HelloBuilder::tls12().server_name("127.0.0.1").wire());
+    for (error, alert, code) in [
+        (decode_error, Alert::DecodeError, 50),
+        (illegal, Alert::IllegalParameter, 47),
+        (surplus, Alert::UnexpectedMessage, 10),
+        (too_long, Alert::RecordOverflow, 22),
+        (no_sni, Alert::HandshakeFailure, 40),
+        (bad_name, Alert::UnrecognizedName, 112),
+    ] {
+        assert_eq!(error.alert(), Some(alert), "{error}");
+        assert_eq!(alert.record(), [21, 3, 3, 0, 2, 2, code]);
     }
-    assert_eq!(classes.len(), 6);
-    assert!(names.len() > 100, "{} vectors", names.len());
+}
+
+#[test]
+fn a_wire_that_shrinks_against_the_contract_does_no_harm() {
+    let wire = records(TLS, &named().message(), 20);
+    let mut parser = HelloParser::new(MAX_SIZE);
+    for end in [60, 3, 0, 47, 61] {
+        assert!(matches!(
+            parser.parse(&wire[..end]),
+            Ok(Progress::Incomplete)
+        ));
+    }
 }

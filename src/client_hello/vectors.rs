@@ -1,102 +1,143 @@
-//! Hellos and other first bytes of a connection, each with what must become of it.
+//! The project's own hellos, valid and hostile, each with what a gateway must make of it.
 //!
-//! They are generated, so that a plain clone of the project tests the ground that other projects'
-//! captured hellos cover, and so that `strait selftest` can send them to any gateway. The tests
-//! show each to [`HelloParser`](super::HelloParser) whole, cut at every offset, and re-cut into
-//! records of many sizes.
+//! They cover what `hello-corpus/` covers without holding any of its data, for the tests of a plain
+//! clone and for `strait selftest`, which replays them against a running gateway. All of them assume
+//! the default bound of 64 KiB on the hello.
 
-mod accepted;
 mod builder;
-mod refused;
+mod hostile;
+mod valid;
 
-pub use builder::{HelloBuilder, extension, handshake, record, records};
+pub use builder::{
+    HelloBuilder, X25519, X25519_MLKEM768, X25519_MLKEM768_SHARE, message, record, records,
+    vector_u8, vector_u16,
+};
 
 use crate::outcome::Outcome;
 
-/// The `client_hello.max_size` that the vectors are made for: its default.
-pub const MAX_SIZE: usize = 64 << 10;
+/// The bound that the vectors are made for, in bytes of the handshake message with its header.
+pub const MAX_SIZE: usize = 64 * 1024;
 
-/// The name that the vectors ask for when the name is not their point.
-pub const HOST: &str = "svcb.apps.svc.cluster.local";
+/// The name in every valid vector that is not about names.
+pub const ROUTE: &str = "svcb.apps.svc.cluster.local";
 
-/// What a vector is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Class {
-    /// Hellos as clients send them.
-    Ordinary,
-    /// Valid hellos that are long, or cut into many records.
-    Extreme,
-    /// The server name's bytes.
-    Name,
-    /// Records: types, versions, lengths.
-    Record,
-    /// The message's fields and extensions.
-    Message,
-    /// No TLS.
-    NotTls,
-}
-
-impl Class {
-    /// The word for it in reports.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Ordinary => "ordinary",
-            Self::Extreme => "extreme",
-            Self::Name => "name",
-            Self::Record => "record",
-            Self::Message => "message",
-            Self::NotTls => "not_tls",
-        }
-    }
-}
-
-/// What a client sends first, and what must become of it.
+/// What a client sends, and what must come of it.
 #[derive(Debug, Clone)]
 pub struct Vector {
-    /// Unique, in snake_case.
+    /// Unique; says what is special about it.
     pub name: &'static str,
-    /// What it is about.
-    pub class: Class,
-    /// Everything that the client sends.
+    /// What it probes.
+    pub class: VectorClass,
+    /// Everything the client sends, in one piece or in any pieces.
     pub bytes: Vec<u8>,
-    /// The normalised name that is looked up among the routes, or why the client is refused.
+    /// Bytes up to the end of the record that completes the hello; all of `bytes` unless it is about
+    /// what follows a hello. Without meaning when no valid hello is there.
+    pub hello_len: usize,
+    /// The normalised name that must be routed, or why it must be refused;
+    /// [`Outcome::ClientGoneBeforeHello`] for the start of a hello whose client then closes.
     pub expect: Result<String, Outcome>,
 }
 
-impl Vector {
-    fn routed(name: &'static str, class: Class, bytes: Vec<u8>, route: &str) -> Self {
-        let expect = Ok(route.to_owned());
-        Self {
-            name,
-            class,
-            bytes,
-            expect,
-        }
-    }
+/// What a vector probes: the lines of `strait selftest`'s report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum VectorClass {
+    /// Hellos as clients send them, of every version.
+    Usual,
+    /// Valid hellos cut over several records.
+    Fragmented,
+    /// Valid hellos near a bound, and hellos beyond it.
+    Large,
+    /// Bytes after the hello, which belong to the endpoint.
+    Followed,
+    /// Server names that are normalised, or refused.
+    Name,
+    /// The form of the server_name extension.
+    ServerNameList,
+    /// Records that must not come before the hello's end.
+    Record,
+    /// The form of the message and of its other extensions.
+    Message,
+    /// Peers that do not speak TLS.
+    NotTls,
+    /// The start of a hello, and no more.
+    CutShort,
+}
 
-    fn refused(name: &'static str, class: Class, bytes: Vec<u8>, outcome: Outcome) -> Self {
-        let expect = Err(outcome);
-        Self {
-            name,
-            class,
-            bytes,
-            expect,
+impl VectorClass {
+    /// As `strait selftest` prints it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Usual => "usual",
+            Self::Fragmented => "fragmented",
+            Self::Large => "large",
+            Self::Followed => "followed",
+            Self::Name => "name",
+            Self::ServerNameList => "server_name_list",
+            Self::Record => "record",
+            Self::Message => "message",
+            Self::NotTls => "not_tls",
+            Self::CutShort => "cut_short",
         }
     }
 }
 
-/// Every vector, by class.
-pub fn vectors() -> Vec<Vector> {
+/// Every vector: some 150 of them, 850 KiB in all.
+pub fn all() -> Vec<Vector> {
     [
-        accepted::ordinary(),
-        accepted::extreme(),
-        accepted::names(),
-        accepted::records_and_messages(),
-        refused::names(),
-        refused::record_layer(),
-        refused::messages(),
-        refused::extensions(),
-        refused::not_tls(),
+        valid::usual(),
+        valid::fragmented(),
+        valid::large(),
+        valid::followed(),
+        valid::names(),
+        hostile::too_large(),
+        hostile::names(),
+        hostile::server_name_lists(),
+        hostile::records(),
+        hostile::messages(),
+        hostile::not_tls(),
+        hostile::cut_short(),
     ]
     .concat()
+}
+
+impl Vector {
+    fn routed(name: &'static str, class: VectorClass, bytes: Vec<u8>, route: &str) -> Self {
+        Self {
+            name,
+            class,
+            hello_len: bytes.len(),
+            bytes,
+            expect: Ok(route.to_owned()),
+        }
+    }
+
+    fn refused(name: &'static str, class: VectorClass, bytes: Vec<u8>, outcome: Outcome) -> Self {
+        Self {
+            name,
+            class,
+            hello_len: bytes.len(),
+            bytes,
+            expect: Err(outcome),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique_and_every_class_has_vectors() {
+        let all = super::all();
+        let names: HashSet<_> = all.iter().map(|vector| vector.name).collect();
+        assert_eq!(names.len(), all.len());
+        let classes: HashSet<_> = all.iter().map(|vector| vector.class.label()).collect();
+        assert_eq!(classes.len(), 10);
+    }
+
+    #[test]
+    fn the_same_bytes_each_time() {
+        let bytes = || super::all().into_iter().map(|vector| vector.bytes);
+        assert!(bytes().eq(bytes()));
+    }
 }

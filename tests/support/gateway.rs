@@ -35,7 +35,10 @@ struct Addresses {
 }
 
 enum Command {
-    Reload(Box<Config>, Sender<Result<Vec<(String, SocketAddr)>, String>>),
+    Reload(
+        Box<Config>,
+        Sender<Result<Vec<(String, SocketAddr)>, String>>,
+    ),
     Drain,
     Stop,
 }
@@ -105,7 +108,7 @@ async fn run(
                 let finished = gateway.finished();
                 tokio::pin!(finished);
                 tokio::select! {
-                    () = &mut finished => {}
+                    result = &mut finished => result.unwrap(),
                     () = until_stop(&mut commands) => {}
                 }
                 return;
@@ -114,7 +117,7 @@ async fn run(
         }
     }
     gateway.stop();
-    gateway.finished().await;
+    gateway.finished().await.unwrap();
 }
 
 async fn until_stop(commands: &mut UnboundedReceiver<Command>) {
@@ -181,7 +184,11 @@ impl TestGateway {
         let thread = self.thread.take().unwrap();
         super::wait_until("the gateway has ended", || thread.is_finished());
         thread.join().unwrap();
-        self.set_aside.take().into_iter().chain(self.rest()).collect()
+        self.set_aside
+            .take()
+            .into_iter()
+            .chain(self.rest())
+            .collect()
     }
 
     /// Whether the gateway has ended.
@@ -268,8 +275,13 @@ pub fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     stream.write_all(format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n").as_bytes())?;
     let mut reply = String::new();
     stream.read_to_string(&mut reply)?;
-    let (head, body) = reply.split_once("\r\n\r\n").ok_or(io::ErrorKind::InvalidData)?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let (head, body) = reply
+        .split_once("\r\n\r\n")
+        .ok_or(io::ErrorKind::InvalidData)?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     Ok((status.ok_or(io::ErrorKind::InvalidData)?, body.to_owned()))
 }
 

@@ -9,14 +9,13 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, ProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::spiffe::SpiffeId;
 use super::spiffe::tls::{peer_error, verified_peer};
-use super::wire::{Counted, WireBytes};
+use super::wire::{Counted, WireBytes, connect};
 
 /// Any step of a call over loopback that takes longer than this has failed.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -95,12 +94,13 @@ pub async fn call(
     server_name: &str,
 ) -> io::Result<Call> {
     let name = ServerName::try_from(server_name.to_owned()).map_err(io::Error::other)?;
-    let stream = timeout(DEADLINE, TcpStream::connect(gateway)).await??;
+    let stream = timeout(DEADLINE, connect(gateway)).await??;
     stream.set_nodelay(true)?;
     let source = stream.local_addr()?;
     let stream = Counted::new(stream);
     let bytes = stream.bytes();
-    let conversation = converse(TlsConnector::from(tls.clone()), name, stream);
+    // Boxed: a TLS session is kilobytes, which every future that calls would hold.
+    let conversation = Box::pin(converse(TlsConnector::from(tls.clone()), name, stream));
     let result = match timeout(DEADLINE, conversation).await {
         Ok(result) => result.map_err(Refusal::from),
         Err(late) => Err(Refusal::Failed(late.to_string())),
@@ -203,7 +203,7 @@ pub async fn call_without_tls(
     gateway: SocketAddr,
     host: &str,
 ) -> io::Result<(SocketAddr, Result<Vec<u8>, io::Error>)> {
-    let mut stream = timeout(DEADLINE, TcpStream::connect(gateway)).await??;
+    let mut stream = timeout(DEADLINE, connect(gateway)).await??;
     let source = stream.local_addr()?;
     let exchange = async {
         stream.write_all(request(host).as_bytes()).await?;

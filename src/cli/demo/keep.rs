@@ -16,7 +16,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// The output is gone, or the gateway is.
-pub async fn until_interrupted(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
+pub(super) async fn until_interrupted(
+    narrator: &mut Narrator<'_>,
+    world: &mut World,
+) -> io::Result<()> {
     narrator.heading("Still running, with a call every second. Ctrl-C ends it.")?;
     for (path, address) in [
         ("/metrics", world.metrics()),

@@ -1,6 +1,6 @@
 //! Tells the story, and keeps count of what did not go as told.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 
 const BOLD: &str = "\x1b[1m";
@@ -36,6 +36,16 @@ pub struct Narrator<'a> {
     broken: Vec<String>,
 }
 
+impl fmt::Debug for Narrator<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Narrator")
+            .field("step", &self.step)
+            .field("kept", &self.kept)
+            .field("broken", &self.broken)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<'a> Narrator<'a> {
     /// Writes to `out`, in colour if that is a terminal.
     pub fn new(out: &'a mut dyn Write, colour: bool) -> Self {
@@ -58,7 +68,7 @@ impl<'a> Narrator<'a> {
     /// Begins a part of the story.
     ///
     /// # Errors
-    /// The output is gone; likewise below.
+    /// The output is gone.
     pub fn heading(&mut self, text: impl Display) -> io::Result<()> {
         self.step = text.to_string();
         let text = self.paint(BOLD, text);
@@ -66,6 +76,9 @@ impl<'a> Narrator<'a> {
     }
 
     /// Lines as they are.
+    ///
+    /// # Errors
+    /// The output is gone.
     pub fn say(&mut self, text: impl Display) -> io::Result<()> {
         for line in text.to_string().lines() {
             writeln!(self.out, "{line}")?;
@@ -74,6 +87,9 @@ impl<'a> Narrator<'a> {
     }
 
     /// One thing that was observed.
+    ///
+    /// # Errors
+    /// The output is gone.
     pub fn fact(&mut self, name: &str, value: impl Display) -> io::Result<()> {
         let value = value.to_string();
         let mut name = name;
@@ -85,6 +101,9 @@ impl<'a> Narrator<'a> {
     }
 
     /// One thing that was promised and observed. The promise is kept when both read the same.
+    ///
+    /// # Errors
+    /// The output is gone.
     pub fn expect(
         &mut self,
         name: &str,
@@ -105,11 +124,17 @@ impl<'a> Narrator<'a> {
     }
 
     /// Shows what has been said so far.
+    ///
+    /// # Errors
+    /// The output is gone.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 
     /// Ends the story: whether all went as told, and if not, what differed.
+    ///
+    /// # Errors
+    /// The output is gone.
     pub fn verdict(&mut self) -> io::Result<bool> {
         if self.broken.is_empty() {
             let text = format!("All {} checks went as told.", self.kept);

@@ -6,11 +6,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::timeout;
 
 /// A connection that has ended is recorded at once; longer than this means never.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Lines that may wait to be asked for: far more than a story has calls.
+const QUEUE: usize = 1024;
 
 /// One line of the access log in JSON: one connection.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -32,43 +35,42 @@ pub struct Record {
     /// The endpoint tried last.
     pub endpoint: Option<SocketAddr>,
     /// Connect attempts.
-    #[serde(default)]
     pub attempts: u32,
     /// Why it was refused, with a hint.
     pub detail: Option<String>,
     /// `downstream`, `upstream` or `gateway`.
     pub ended_by: Option<String>,
     /// Bytes carried to the pod.
-    #[serde(default)]
+    #[serde(rename = "to_upstream_bytes")]
     pub to_upstream: u64,
     /// Bytes carried back.
-    #[serde(default)]
+    #[serde(rename = "to_downstream_bytes")]
     pub to_downstream: u64,
     /// From accept to the end of the hello.
     pub hello_ms: Option<f64>,
     /// From the first attempt to the connection.
     pub connect_ms: Option<f64>,
     /// From accept to close.
-    pub duration_ms: Option<f64>,
+    pub duration_ms: f64,
 }
 
 /// Where the gateway writes its lines.
 #[derive(Debug)]
 pub struct RecordWriter {
     unfinished: Vec<u8>,
-    lines: UnboundedSender<Vec<u8>>,
+    lines: Sender<Vec<u8>>,
 }
 
 /// What the gateway has recorded.
 #[derive(Debug)]
 pub struct Records {
-    lines: UnboundedReceiver<Vec<u8>>,
+    lines: Receiver<Vec<u8>>,
     by_source: HashMap<SocketAddr, Record>,
 }
 
 /// A writer for the gateway, and what comes out of it.
 pub fn channel() -> (RecordWriter, Records) {
-    let (sender, receiver) = mpsc::unbounded_channel();
+    let (sender, receiver) = mpsc::channel(QUEUE);
     let writer = RecordWriter {
         unfinished: Vec::new(),
         lines: sender,
@@ -85,8 +87,8 @@ impl Write for RecordWriter {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.unfinished.extend_from_slice(part);
             if part.ends_with(b"\n") {
-                // A reader that is gone needs no lines.
-                let _ = self.lines.send(std::mem::take(&mut self.unfinished));
+                let line = std::mem::take(&mut self.unfinished);
+                self.lines.try_send(line).map_err(io::Error::other)?;
             }
         }
         Ok(bytes.len())
@@ -141,7 +143,10 @@ mod tests {
     async fn lines_become_records_however_they_are_cut() {
         let (mut writer, mut records) = channel();
         let line = |port: u16| {
-            format!("{{\"outcome\":\"ok\",\"listener\":\"l\",\"source\":\"127.0.0.1:{port}\"}}\n")
+            format!(
+                "{{\"outcome\":\"ok\",\"listener\":\"l\",\"source\":\"127.0.0.1:{port}\",\"attempts\":1,\
+                 \"to_upstream_bytes\":7,\"to_downstream_bytes\":8,\"duration_ms\":0.500}}\n"
+            )
         };
         let text = line(1) + &line(2);
         let (first, second) = text.as_bytes().split_at(30);

@@ -10,11 +10,11 @@ use super::spiffe::tls::ISTIO_HTTP;
 use super::world::{Caller, NOT_EXPORTED, OUTBOUND, SERVICE, WRONG_PORT, World};
 
 /// All of them, one after another.
-pub async fn tell(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
+pub(super) async fn tell(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
     unknown_name(narrator, world).await?;
     wrong_alpn(narrator, world).await?;
     plain_text(narrator, world).await?;
-    namesake_without_permission(narrator, world).await?;
+    Box::pin(namesake_without_permission(narrator, world)).await?;
     namesake_without_federation(narrator, world).await
 }
 

@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use super::wire::connect;
 
 /// A scrape over loopback that takes longer has failed.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -21,7 +22,7 @@ pub type Samples = BTreeMap<String, f64>;
 /// Nobody answers there, or not in HTTP.
 pub async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     let exchange = async {
-        let mut stream = TcpStream::connect(address).await?;
+        let mut stream = connect(address).await?;
         let request = format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut reply = String::new();

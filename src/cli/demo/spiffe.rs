@@ -142,6 +142,13 @@ pub struct TrustDomain {
     authority: CertifiedIssuer<'static, KeyPair>,
 }
 
+/// By name: the CA's key is nobody's to print.
+impl fmt::Debug for TrustDomain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TrustDomain").field(&self.name).finish()
+    }
+}
+
 /// An identity document: a certificate chain that ends below the CA, and its key.
 #[derive(Debug)]
 pub struct Svid {

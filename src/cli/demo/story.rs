@@ -15,7 +15,7 @@ use super::world::{Caller, OUTBOUND, SERVICE, World};
 const CALLS_AT_ONCE: usize = 6;
 
 /// Who is who, where everything listens, and the gateway's config.
-pub fn introduce(narrator: &mut Narrator<'_>, world: &World) -> io::Result<()> {
+pub(super) fn introduce(narrator: &mut Narrator<'_>, world: &World) -> io::Result<()> {
     narrator.say(
         "strait demo: a call between two clusters whose trust domains are federated. Everything runs\n\
          in this process on loopback: no cluster, no network, no file.",
@@ -53,7 +53,7 @@ pub fn introduce(narrator: &mut Narrator<'_>, world: &World) -> io::Result<()> {
 }
 
 /// The steps of one call, as the document numbers them.
-pub async fn one_call(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
+pub(super) async fn one_call(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
     let tls = world.caller_tls(Caller::Alpha, ISTIO_HTTP)?;
     let made = call(&tls, world.address, OUTBOUND).await?;
     let (source, bytes) = (made.source, made.bytes.clone());
@@ -108,17 +108,18 @@ pub async fn one_call(narrator: &mut Narrator<'_>, world: &mut World) -> io::Res
 
 fn times(record: &Record) -> String {
     let ms = |time: Option<f64>| time.map_or("?".to_owned(), |ms| format!("{ms:.2} ms"));
-    let (hello, connect, whole) = (record.hello_ms, record.connect_ms, record.duration_ms);
+    let (hello, connect) = (ms(record.hello_ms), ms(record.connect_ms));
     format!(
-        "hello {}, connect {}, whole connection {}",
-        ms(hello),
-        ms(connect),
-        ms(whole)
+        "hello {hello}, connect {connect}, whole connection {:.2} ms",
+        record.duration_ms
     )
 }
 
 /// Several calls held open together: both spellings of the name, both versions of TLS, both pods.
-pub async fn calls_at_once(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
+pub(super) async fn calls_at_once(
+    narrator: &mut Narrator<'_>,
+    world: &mut World,
+) -> io::Result<()> {
     narrator.heading(format_args!(
         "{CALLS_AT_ONCE} more calls, held open together: each goes to the pod with the fewest"
     ))?;
@@ -175,7 +176,7 @@ pub async fn calls_at_once(narrator: &mut Narrator<'_>, world: &mut World) -> io
 }
 
 /// What Prometheus would see of all this.
-pub async fn metrics(narrator: &mut Narrator<'_>, world: &World) -> io::Result<()> {
+pub(super) async fn metrics(narrator: &mut Narrator<'_>, world: &World) -> io::Result<()> {
     let Some(address) = world.metrics() else {
         return Ok(());
     };

@@ -1,13 +1,26 @@
 //! A TCP stream that counts what goes over it, so that the gateway's own count can be checked.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+
+/// Connects to an address; names are nothing that the demo resolves.
+///
+/// # Errors
+/// As connect(2).
+pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.connect(address).await
+}
 
 /// Bytes that one end has put on the wire and taken off it.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
-use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::{Duration, timeout};
 
 use super::pod::{Pod, Visit};
@@ -16,41 +16,44 @@ use crate::app::{AccessLogSink, Gateway, Options};
 use crate::config::Config;
 
 /// The service that cluster B exports.
-pub const SERVICE: &str = "svcb.apps.svc.cluster.local";
+pub(super) const SERVICE: &str = "svcb.apps.svc.cluster.local";
 /// The same, as Istio's clients spell it for port 80.
-pub const OUTBOUND: &str = "outbound_.80_._.svcb.apps.svc.cluster.local";
+pub(super) const OUTBOUND: &str = "outbound_.80_._.svcb.apps.svc.cluster.local";
 /// A service that cluster B has, perhaps, and does not export.
-pub const NOT_EXPORTED: &str = "outbound_.80_._.billing.apps.svc.cluster.local";
+pub(super) const NOT_EXPORTED: &str = "outbound_.80_._.billing.apps.svc.cluster.local";
 /// A port of svcb that cluster B does not export.
-pub const WRONG_PORT: &str = "outbound_.8080_._.svcb.apps.svc.cluster.local";
+pub(super) const WRONG_PORT: &str = "outbound_.8080_._.svcb.apps.svc.cluster.local";
 
 /// A pod reports a visit before it answers; longer than this means never.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Visits that may wait to be asked for.
+const VISITS: usize = 64;
+
 /// Both clusters, and a third trust domain that nobody federated with.
-pub struct World {
+pub(super) struct World {
     alpha: TrustDomain,
     beta: TrustDomain,
     gamma: TrustDomain,
     /// The caller of cluster A.
-    pub svca: Svid,
+    pub(super) svca: Svid,
     /// The pods' identity.
-    pub svcb: Svid,
+    pub(super) svcb: Svid,
     /// The pods of cluster B.
-    pub pods: Vec<Pod>,
-    visits: UnboundedReceiver<Visit>,
+    pub(super) pods: Vec<Pod>,
+    visits: Receiver<Visit>,
     /// What the gateway recorded.
-    pub records: Records,
+    pub(super) records: Records,
     gateway: Gateway,
     /// The config that the gateway runs with.
-    pub config: String,
+    pub(super) config: String,
     /// Where the gateway accepts traffic.
-    pub address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 /// Who calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Caller {
+pub(super) enum Caller {
     /// `spiffe://alpha.com/ns/apps/sa/svca`, whom the pods allow.
     Alpha,
     /// The same namespace and account in the pods' own trust domain.
@@ -64,13 +67,13 @@ impl World {
     ///
     /// # Errors
     /// No key could be made, no port bound, or the gateway did not start.
-    pub async fn create() -> io::Result<Self> {
+    pub(super) async fn create() -> io::Result<Self> {
         let identity = |name| TrustDomain::create(name).map_err(io::Error::other);
         let (alpha, beta) = (identity("alpha.com")?, identity("beta.com")?);
         let gamma = identity("gamma.com")?;
         let svca = alpha.issue("apps", "svca").map_err(io::Error::other)?;
         let svcb = beta.issue("apps", "svcb").map_err(io::Error::other)?;
-        let (report, visits) = mpsc::unbounded_channel();
+        let (report, visits) = mpsc::channel(VISITS);
         let mut pods = Vec::new();
         for name in ["svcb-1", "svcb-2"] {
             let tls = pod_tls(&svcb, &alpha, &beta).map_err(io::Error::other)?;
@@ -107,7 +110,11 @@ impl World {
     ///
     /// # Errors
     /// No key could be made.
-    pub fn caller_tls(&self, caller: Caller, alpn: &[&str]) -> io::Result<Arc<ClientConfig>> {
+    pub(super) fn caller_tls(
+        &self,
+        caller: Caller,
+        alpn: &[&str],
+    ) -> io::Result<Arc<ClientConfig>> {
         let svid = self.svid(caller).map_err(io::Error::other)?;
         self.client_of(TlsEnd::new(&svid, alpn))
     }
@@ -116,7 +123,7 @@ impl World {
     ///
     /// # Errors
     /// Its SVID cannot be used.
-    pub fn client_of(&self, end: TlsEnd<'_>) -> io::Result<Arc<ClientConfig>> {
+    pub(super) fn client_of(&self, end: TlsEnd<'_>) -> io::Result<Arc<ClientConfig>> {
         let tls = end.client(&self.beta.bundle(), &self.svcb.id);
         Ok(Arc::new(tls.map_err(io::Error::other)?))
     }
@@ -133,29 +140,29 @@ impl World {
     ///
     /// # Errors
     /// None came in time.
-    pub async fn visit(&mut self) -> io::Result<Visit> {
+    pub(super) async fn visit(&mut self) -> io::Result<Visit> {
         let visit = timeout(DEADLINE, self.visits.recv()).await?;
         visit.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 
     /// The name of the pod at `address`.
-    pub fn pod_at(&self, address: Option<SocketAddr>) -> Option<&str> {
+    pub(super) fn pod_at(&self, address: Option<SocketAddr>) -> Option<&str> {
         let pod = self.pods.iter().find(|pod| Some(pod.address) == address)?;
         Some(pod.name())
     }
 
     /// Where the gateway's metrics are.
-    pub fn metrics(&self) -> Option<SocketAddr> {
+    pub(super) fn metrics(&self) -> Option<SocketAddr> {
         self.gateway.metrics()
     }
 
     /// Where the gateway's admin page is.
-    pub fn admin(&self) -> Option<SocketAddr> {
+    pub(super) fn admin(&self) -> Option<SocketAddr> {
         self.gateway.admin()
     }
 
     /// Where the gateway says whether it is ready.
-    pub fn status(&self) -> Option<SocketAddr> {
+    pub(super) fn status(&self) -> Option<SocketAddr> {
         self.gateway.status()
     }
 
@@ -163,7 +170,7 @@ impl World {
     ///
     /// # Errors
     /// No key could be made.
-    pub fn renew_svids(&mut self) -> Result<(), IdentityError> {
+    pub(super) fn renew_svids(&mut self) -> Result<(), IdentityError> {
         self.svca = self.alpha.issue("apps", "svca")?;
         self.svcb = self.beta.issue("apps", "svcb")?;
         for pod in &self.pods {
@@ -173,7 +180,7 @@ impl World {
     }
 
     /// Throws away what was reported and recorded and nobody asked for.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.records.discard();
         while self.visits.try_recv().is_ok() {}
     }
@@ -182,7 +189,7 @@ impl World {
     ///
     /// # Errors
     /// One of the gateway's threads had failed.
-    pub async fn stop(self) -> io::Result<()> {
+    pub(super) async fn stop(self) -> io::Result<()> {
         self.gateway.stop();
         self.gateway.finished().await
     }
