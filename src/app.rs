@@ -427,7 +427,10 @@ impl Control {
         let metrics = &self.shared.metrics;
         let upstreams = self.upstreams.prepare(config);
         let change = ListenersChange::prepare(listeners, config, &upstreams, metrics)?;
-        if let Some(log) = &self.log {
+        if let Some(log) = &self.log
+            && self.config.load().log.level != config.log.level
+        {
+            // Only then: a reload for another reason leaves what an operator has set.
             log.set(&config.log.level)?;
         }
         let servers = self.servers.get().copied().unwrap_or_default();

@@ -11,11 +11,12 @@ use strait::outcome::Outcome;
 use strait::upstream::Upstreams;
 
 #[test]
-fn readme_lists_every_outcome_and_every_metric() {
+fn readme_lists_every_outcome_metric_and_config_key() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = fs::read_to_string(&path).unwrap();
     let expected = with_section(&readme, "outcomes", &outcomes());
     let expected = with_section(&expected, "metrics", &metrics());
+    let expected = with_section(&expected, "config", &config());
     if readme == expected {
         return;
     }
@@ -25,6 +26,14 @@ fn readme_lists_every_outcome_and_every_metric() {
         first_difference(&readme, &expected)
     );
     fs::write(&path, expected).unwrap();
+}
+
+/// The config reference without its title, one level further down.
+fn config() -> String {
+    let reference = strait::config::reference::markdown();
+    let (_, body) = reference.split_once("\n\n").unwrap();
+    let body = body.replace("\n## ", "\n### ");
+    format!("\n{}\n", body.trim())
 }
 
 fn outcomes() -> String {

@@ -109,10 +109,6 @@ async fn reload(gateway: &Gateway, path: &Path) {
             return;
         }
     };
-    if config == *gateway.config() {
-        tracing::info!("config unchanged");
-        return;
-    }
     match gateway.reload(config).await {
         Ok(()) => {
             tracing::info!("config reloaded");
