@@ -29,6 +29,15 @@ pub(super) enum EndedBy {
     Gateway,
 }
 
+/// How a relay ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ending {
+    /// The reason.
+    pub outcome: Outcome,
+    /// Who ended it.
+    pub ended_by: EndedBy,
+}
+
 impl EndedBy {
     const fn label(self) -> &'static str {
         match self {
@@ -69,6 +78,8 @@ pub(super) struct ConnectionRecord {
     pub to_upstream: u64,
     /// Bytes written to the downstream.
     pub to_downstream: u64,
+    /// The first failure of a peer while its last bytes are still being delivered.
+    pub failure: Option<Ending>,
     written: bool,
 }
 
@@ -104,6 +115,7 @@ impl ConnectionRecord {
             connect: None,
             to_upstream: 0,
             to_downstream: 0,
+            failure: None,
             written: false,
         }
     }
@@ -233,10 +245,13 @@ impl ConnectionRecord {
 }
 
 impl Drop for ConnectionRecord {
-    /// Dropped unwritten: the task was cut. Whoever cut it left the reason on its seat; a task that
-    /// nobody cut has panicked.
+    /// Dropped unwritten: the task was cut. Whoever cut it left the reason on its seat, which counts
+    /// unless a peer had failed before; a task that nobody cut has panicked.
     fn drop(&mut self) {
-        let outcome = self.seat.cut_reason().unwrap_or(Outcome::InternalError);
-        self.close(outcome, EndedBy::Gateway);
+        match (self.seat.cut_reason(), self.failure) {
+            (Some(_), Some(failure)) => self.close(failure.outcome, failure.ended_by),
+            (Some(reason), None) => self.close(reason, EndedBy::Gateway),
+            (None, _) => self.close(Outcome::InternalError, EndedBy::Gateway),
+        }
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 use super::preread::Replay;
-use super::record::{ConnectionRecord, EndedBy};
+use super::record::{ConnectionRecord, EndedBy, Ending};
 use super::seat::Stage;
 use super::shared::Shared;
 use super::worker::Worker;
@@ -29,15 +29,6 @@ use peer::{Failure, Peer};
 const DELIVERY: Duration = Duration::from_secs(5);
 /// How often is asked whether it has.
 const DELIVERY_POLL: Duration = Duration::from_millis(5);
-
-/// How a relay ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ending {
-    /// The reason.
-    pub outcome: Outcome,
-    /// Who ended it.
-    pub ended_by: EndedBy,
-}
 
 /// Relays between the two sockets, `replay` first, until the connection has ended.
 pub(super) async fn relay(
@@ -59,29 +50,28 @@ pub(super) async fn relay(
         first_close: None,
     };
     let ending = poll_fn(|cx| relay.poll(cx, &worker.shared, &worker.buffer, record)).await;
-    // A failure is passed on as RST, after all that was received before it.
+    // A failure is passed on as RST (see Peer's drop), after all that was received before it.
     let survivor = match (relay.downstream.failure(), relay.upstream.failure()) {
         (Some(_), None) => Some(relay.upstream),
         (None, Some(_)) => Some(relay.downstream),
         _ => None,
     };
-    if let Some(survivor) = survivor {
+    if let Some(mut survivor) = survivor {
+        survivor.set_torn(true);
         record.seat().enter(Stage::Closing);
-        Box::pin(deliver_then_reset(survivor)).await;
+        Box::pin(delivered(survivor)).await;
     }
     ending
 }
 
-/// Waits until the peer has acknowledged everything, then resets it. Resetting at once would throw
-/// away what the peer has not received yet.
-async fn deliver_then_reset(peer: Peer) {
+/// Waits until the peer has acknowledged everything. Resetting it at once would throw away what it
+/// has not received yet.
+async fn delivered(peer: Peer) {
     let socket = peer.socket();
     let give_up = Instant::now() + DELIVERY;
     while Instant::now() < give_up && matches!(socket::unsent_bytes(socket), Ok(1..)) {
         tokio::time::sleep(DELIVERY_POLL).await;
     }
-    // Failing leaves a plain close, which is no worse than what the peer would get from a crash.
-    let _ = socket::reset_on_close(socket);
 }
 
 #[derive(Debug)]
@@ -135,6 +125,8 @@ impl Relay {
         self.downstream.watch(cx, reads_downstream);
         let reads_upstream = down.more || self.to_downstream.awaits_source();
         self.upstream.watch(cx, reads_upstream);
+        // What it sent last may wait for a peer that never takes it; the reason stays all the same.
+        record.failure = self.failed();
         if let Some(ending) = self.ended(record) {
             return Poll::Ready(ending);
         }
@@ -163,15 +155,23 @@ impl Relay {
         let up_done = self.to_upstream.state() != FlowState::Open;
         let down_done = self.to_downstream.state() != FlowState::Open;
         match (self.downstream.failure(), self.upstream.failure()) {
-            (Some(first), Some(second)) => Some(if first.at <= second.at {
-                failed(first, EndedBy::Downstream)
-            } else {
-                failed(second, EndedBy::Upstream)
-            }),
-            (Some(failure), None) if up_done => Some(failed(failure, EndedBy::Downstream)),
-            (None, Some(failure)) if down_done => Some(failed(failure, EndedBy::Upstream)),
+            (Some(_), Some(_)) => self.failed(),
+            (Some(_), None) if up_done => self.failed(),
+            (None, Some(_)) if down_done => self.failed(),
             (None, None) if up_done && down_done => Some(self.closed(record)),
             _ => None,
+        }
+    }
+
+    /// The first failure of either peer, which decides how the connection ended.
+    fn failed(&self) -> Option<Ending> {
+        match (self.downstream.failure(), self.upstream.failure()) {
+            (Some(first), Some(second)) if second.at < first.at => {
+                Some(failed(second, EndedBy::Upstream))
+            }
+            (Some(failure), _) => Some(failed(failure, EndedBy::Downstream)),
+            (None, Some(failure)) => Some(failed(failure, EndedBy::Upstream)),
+            (None, None) => None,
         }
     }
 

@@ -27,16 +27,22 @@ const SWEEP: Duration = Duration::from_millis(250);
 /// (`kernel-notes.md` 12: moving costs 4 us).
 const IMBALANCE: usize = 2;
 
-/// Commands that may wait for a worker; a connection that finds no room stays where it was accepted.
-const INBOX: usize = 16 * 1024;
+/// Connections that may wait for the worker they are handed to; one that finds no room stays where
+/// it was accepted.
+const HANDED_OVER: usize = 16 * 1024;
 
-/// What a worker is told.
+/// Listening sockets that may wait for a worker: a config has at most 64 listeners.
+const SOCKETS: usize = 1024;
+
+/// A socket to accept on, a member of the listener's group.
+type Membership = (Arc<Listener>, OwnedFd);
+
+/// What comes to a worker from others. Listening sockets have a queue of their own: a flood of
+/// connections must not push one out.
 #[derive(Debug)]
-pub(super) enum Command {
-    /// Serve a connection that another worker accepted.
-    Serve(Accepted),
-    /// Accept on this socket, a member of the listener's group.
-    Listen(Arc<Listener>, OwnedFd),
+struct Inbox {
+    connections: Receiver<Accepted>,
+    sockets: Receiver<Membership>,
 }
 
 /// What everything on one worker thread shares.
@@ -45,7 +51,7 @@ pub(super) struct Worker {
     /// What all workers share.
     pub shared: Arc<Shared>,
     index: usize,
-    peers: Arc<[Sender<Command>]>,
+    peers: Arc<[Sender<Accepted>]>,
     seats: Rc<Seats>,
     /// The one buffer of this thread: filled and emptied between two awaits.
     pub buffer: RefCell<Box<[u8]>>,
@@ -69,11 +75,9 @@ impl Worker {
             Some(peer) => {
                 // Counted now, not when it arrives: a burst would all go to one worker otherwise.
                 loads[target].add();
-                if let Err(refused) = peer.try_send(Command::Serve(accepted)) {
+                if let Err(refused) = peer.try_send(accepted) {
                     loads[target].remove();
-                    if let Command::Serve(accepted) = refused.into_inner() {
-                        self.serve_own(accepted);
-                    }
+                    self.serve_own(refused.into_inner());
                 }
             }
         }
@@ -105,16 +109,16 @@ impl Worker {
 /// A worker thread.
 #[derive(Debug)]
 pub struct WorkerHandle {
-    commands: Sender<Command>,
+    sockets: Sender<Membership>,
     thread: JoinHandle<io::Result<()>>,
 }
 
 impl WorkerHandle {
-    /// Makes the worker accept on `socket`. Returns whether it still runs.
-    pub fn listen(&self, listener: Arc<Listener>, socket: OwnedFd) -> bool {
-        self.commands
-            .try_send(Command::Listen(listener, socket))
-            .is_ok()
+    /// Makes the worker accept on `socket`.
+    pub fn listen(&self, listener: Arc<Listener>, socket: OwnedFd) {
+        if self.sockets.try_send((listener, socket)).is_err() {
+            tracing::error!("a worker that has ended, or is stuck, cannot take a listening socket");
+        }
     }
 
     /// Whether the thread has ended.
@@ -127,7 +131,7 @@ impl WorkerHandle {
     /// # Errors
     /// The worker could not start, or it panicked outside of any connection.
     pub fn join(self) -> io::Result<()> {
-        drop(self.commands);
+        drop(self.sockets);
         match self.thread.join() {
             Ok(result) => result,
             Err(_) => Err(io::Error::other("a worker thread panicked")),
@@ -140,17 +144,26 @@ impl WorkerHandle {
 /// # Errors
 /// A thread that cannot be made.
 pub fn start(shared: &Arc<Shared>, drain: &DrainWatcher) -> io::Result<Vec<WorkerHandle>> {
-    let channels: Vec<_> = shared.loads.iter().map(|_| mpsc::channel(INBOX)).collect();
-    let peers: Arc<[_]> = channels.iter().map(|(sender, _)| sender.clone()).collect();
-    channels
+    let channel = |_| mpsc::channel(HANDED_OVER);
+    let (peers, inboxes): (Vec<_>, Vec<_>) = shared.loads.iter().map(channel).unzip();
+    let peers: Arc<[_]> = peers.into();
+    inboxes
         .into_iter()
         .enumerate()
-        .map(|(index, (commands, inbox))| {
+        .map(|(index, connections)| {
+            let (sender, sockets) = mpsc::channel(SOCKETS);
+            let inbox = Inbox {
+                connections,
+                sockets,
+            };
             let (shared, peers, drain) = (shared.clone(), peers.clone(), drain.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
                 .spawn(move || run(index, shared, peers, inbox, drain))?;
-            Ok(WorkerHandle { commands, thread })
+            Ok(WorkerHandle {
+                sockets: sender,
+                thread,
+            })
         })
         .collect()
 }
@@ -158,8 +171,8 @@ pub fn start(shared: &Arc<Shared>, drain: &DrainWatcher) -> io::Result<Vec<Worke
 fn run(
     index: usize,
     shared: Arc<Shared>,
-    peers: Arc<[Sender<Command>]>,
-    inbox: Receiver<Command>,
+    peers: Arc<[Sender<Accepted>]>,
+    inbox: Inbox,
     drain: DrainWatcher,
 ) -> io::Result<()> {
     let runtime = Builder::new_current_thread()
@@ -181,8 +194,8 @@ fn run(
     Ok(())
 }
 
-/// Does as commanded, and looks after the seats, until the process stops.
-async fn obey(worker: &Rc<Worker>, mut inbox: Receiver<Command>, drain: DrainWatcher) {
+/// Takes what comes, and looks after the seats, until the process stops.
+async fn obey(worker: &Rc<Worker>, mut inbox: Inbox, drain: DrainWatcher) {
     let mut stopped = drain.clone();
     let stopped = stopped.stopped();
     tokio::pin!(stopped);
@@ -199,11 +212,10 @@ async fn obey(worker: &Rc<Worker>, mut inbox: Receiver<Command>, drain: DrainWat
                     worker.seats.cut_quiet(SWEEP, left);
                 }
             }
-            command = inbox.recv() => match command {
-                Some(Command::Serve(accepted)) => worker.serve(accepted),
-                Some(Command::Listen(listener, socket)) => {
-                    listen(worker, listener, socket, drain.clone());
-                }
+            Some(accepted) = inbox.connections.recv() => worker.serve(accepted),
+            socket = inbox.sockets.recv() => match socket {
+                Some((listener, socket)) => listen(worker, listener, socket, drain.clone()),
+                // Whoever started the workers has gone.
                 None => return,
             },
         }

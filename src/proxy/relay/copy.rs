@@ -113,6 +113,8 @@ impl Flow {
                 break;
             }
         }
+        let source_failed = self.state == FlowState::Dead && source.failure().is_some();
+        destination.set_torn(self.carry.is_some() || source_failed);
         turn
     }
 

@@ -27,6 +27,9 @@ pub(super) struct Peer {
     socket: Rc<TcpStream>,
     failure: Option<Failure>,
     watch: Watch,
+    /// Bytes for it are held here, or the other side has failed: closing must not look to it like
+    /// the stream's proper end.
+    torn: bool,
 }
 
 /// Waiting for an error of a socket that is neither read nor written now.
@@ -45,6 +48,7 @@ impl Peer {
             socket: Rc::new(socket),
             failure: None,
             watch: Watch::Never,
+            torn: false,
         }
     }
 
@@ -54,6 +58,11 @@ impl Peer {
 
     pub(super) fn failure(&self) -> Option<Failure> {
         self.failure
+    }
+
+    /// Says whether the stream to this peer would be cut short if it closed now.
+    pub(super) fn set_torn(&mut self, torn: bool) {
+        self.torn = torn;
     }
 
     /// Notes an error of a read or a write. Only the first counts.
@@ -92,6 +101,16 @@ impl Peer {
                 // The direction that this ends must look again.
                 cx.waker().wake_by_ref();
             }
+        }
+    }
+}
+
+impl Drop for Peer {
+    /// Also of a connection that a timeout or a drain cuts.
+    fn drop(&mut self) {
+        if self.torn {
+            // Failing leaves a plain close, which is no worse than what a crash would leave.
+            let _ = socket::reset_on_close(&*self.socket);
         }
     }
 }
