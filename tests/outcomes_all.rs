@@ -26,6 +26,10 @@ const ELSEWHERE: &[(Outcome, &str)] = &[
         "no listener reads PROXY headers yet",
     ),
     (
+        Outcome::NoLocalPort,
+        "takes a network namespace: tests/no_local_port.rs",
+    ),
+    (
         Outcome::InternalError,
         "a defect of strait: one that can be provoked is one to mend",
     ),
