@@ -14,9 +14,7 @@ use support::client::{connect, hello, large_hello, open};
 use support::config_text::ConfigText;
 use support::faults::stop_answering;
 use support::gateway::TestGateway;
-use support::server::{
-    BlackHole, Server, read_exactly, read_to_eof, read_to_error, refusing_address, reset,
-};
+use support::server::{BlackHole, Server, read_exactly, read_to_eof, refusing_address, reset};
 use support::{SERVICE, wait_until};
 
 /// What is not provoked here, and why.
@@ -258,6 +256,18 @@ provoked! {
     Drained by a_quiet_connection_while_draining;
 }
 
+// The same two outcomes where nothing waits to be acknowledged.
+
+#[test]
+fn keepalive_finds_a_client_that_is_gone() {
+    provoke::a_client_that_vanishes_in_silence().assert_ended_with(Outcome::DownstreamTimeout);
+}
+
+#[test]
+fn keepalive_finds_a_pod_that_is_gone() {
+    provoke::a_pod_that_vanishes_in_silence().assert_ended_with(Outcome::UpstreamTimeout);
+}
+
 #[test]
 fn every_outcome_is_provoked_or_has_a_reason_not_to_be() {
     let mut covered: HashSet<&str> = HashSet::new();
@@ -356,9 +366,7 @@ mod provoke {
     pub(super) fn a_port_that_is_not_routed() -> Provoked {
         let name = format!("outbound_.81_._.{SERVICE}");
         let detail = "only for service port 80";
-        let mut provoked = refused_for(gateway_to_nowhere(), &hello(&name, &[]), detail);
-        provoked.expected.counted = Unrouted;
-        provoked
+        refused_for(gateway_to_nowhere(), &hello(&name, &[]), detail)
     }
 
     pub(super) fn an_alpn_that_is_not_istios() -> Provoked {
@@ -436,6 +444,21 @@ mod provoke {
         relayed.provoked(expect(Routed, "upstream"))
     }
 
+    /// tcp(7): the user timeout takes the place of the count of probes.
+    const SHORT_KEEPALIVE: &str = "tcp: { keepalive_time: 1s, keepalive_interval: 1s, keepalive_probes: 1, user_timeout: 1s }";
+
+    pub(super) fn a_client_that_vanishes_in_silence() -> Provoked {
+        let relayed = relayed(|server| config(&[server]).listener(SHORT_KEEPALIVE));
+        stop_answering(&relayed.client);
+        relayed.provoked(expect(Routed, "downstream"))
+    }
+
+    pub(super) fn a_pod_that_vanishes_in_silence() -> Provoked {
+        let relayed = relayed(|server| config(&[server]).upstream(SHORT_KEEPALIVE));
+        stop_answering(&relayed.pod);
+        relayed.provoked(expect(Routed, "upstream"))
+    }
+
     pub(super) fn a_pod_that_only_closes() -> Provoked {
         let relayed = relayed(|server| config(&[server]));
         relayed.pod.shutdown(Shutdown::Write).unwrap();
@@ -469,13 +492,16 @@ mod provoke {
         wait_until("the quiet connection is cut", || {
             busy.write_all(b"x").unwrap();
             read_exactly(&mut busy_pod, 1);
-            matches!(quiet.read(&mut [0]), Ok(0)) || reset_by_peer(&mut quiet)
+            is_closed(&mut quiet)
         });
         let provoked = Provoked::new(gateway, &quiet, expect(Routed, "gateway"));
         provoked.keeping((quiet, quiet_pod, busy, busy_pod, server))
     }
 
-    fn reset_by_peer(stream: &mut TcpStream) -> bool {
-        read_to_error(stream).1 == Some(std::io::ErrorKind::ConnectionReset)
+    fn is_closed(stream: &mut TcpStream) -> bool {
+        match stream.read(&mut [0]) {
+            Ok(read) => read == 0,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
     }
 }
