@@ -461,7 +461,7 @@ impl Control {
     }
 
     fn begin_drain(self: Arc<Self>) {
-        if self.watcher.phase() != DrainPhase::Running {
+        if !self.drain.advance(DrainPhase::Announced) {
             return;
         }
         let drain = self.config.load().drain;

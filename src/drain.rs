@@ -48,15 +48,16 @@ pub fn channel() -> (DrainTrigger, DrainWatcher) {
 pub struct DrainTrigger(watch::Sender<DrainPhase>);
 
 impl DrainTrigger {
-    /// Moves on to `phase`; does nothing when that phase or a later one is already reached.
-    pub fn advance(&self, phase: DrainPhase) {
+    /// Moves on to `phase`; does nothing when that phase or a later one is already reached. Returns
+    /// whether it moved.
+    pub fn advance(&self, phase: DrainPhase) -> bool {
         self.0.send_if_modified(|current| {
             let later = phase.rank() > current.rank();
             if later {
                 *current = phase;
             }
             later
-        });
+        })
     }
 
     /// Goes through the whole drain: not ready for `readiness_delay`, then draining for at most

@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::AdminContext;
-use crate::config::{DnsQuery, UpstreamSource};
+use crate::config::{Config, UpstreamSource};
 use crate::upstream::{EndpointState, SourceReport, Upstream, UpstreamMap};
 
 type Dump = Result<Vec<u8>, String>;
@@ -18,40 +17,31 @@ fn to_json(value: &impl Serialize) -> Dump {
     Ok(text)
 }
 
+#[derive(Serialize)]
+struct ConfigDump<'a> {
+    version: &'static str,
+    bound: Vec<BoundDump<'a>>,
+    config: &'a Config,
+}
+
+#[derive(Serialize)]
+struct BoundDump<'a> {
+    listener: &'a str,
+    address: SocketAddr,
+}
+
 /// The config that serves, every default filled in, and the addresses really bound.
 pub(super) fn config(context: &AdminContext) -> Dump {
-    let config = context.config.load_full();
-    let mut config = serde_json::to_value(&*config).map_err(|error| error.to_string())?;
-    readable_durations(&mut config);
-    let bound: Vec<Value> = (context.listeners)()
-        .iter()
-        .map(|(name, address)| json!({ "listener": name, "address": address }))
-        .collect();
-    to_json(&json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "bound": bound,
-        "config": config,
-    }))
-}
-
-/// serde writes a duration as seconds and nanoseconds; a person reads `5s` as the file has it.
-fn readable_durations(value: &mut Value) {
-    if let Some(duration) = as_duration(value) {
-        *value = humantime::format_duration(duration).to_string().into();
-        return;
-    }
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(readable_durations),
-        Value::Object(fields) => fields.values_mut().for_each(readable_durations),
-        _ => {}
-    }
-}
-
-fn as_duration(value: &Value) -> Option<Duration> {
-    let fields = value.as_object().filter(|fields| fields.len() == 2)?;
-    let seconds = fields.get("secs")?.as_u64()?;
-    let nanos = u32::try_from(fields.get("nanos")?.as_u64()?).ok()?;
-    Some(Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into())))
+    let listeners = (context.listeners)();
+    let bound = listeners.iter().map(|(listener, address)| BoundDump {
+        listener,
+        address: *address,
+    });
+    to_json(&ConfigDump {
+        version: env!("CARGO_PKG_VERSION"),
+        bound: bound.collect(),
+        config: &context.config.load_full(),
+    })
 }
 
 #[derive(Serialize)]
@@ -109,13 +99,7 @@ pub(super) fn is_stale(report: &SourceReport) -> bool {
 pub(super) fn source(source: &UpstreamSource) -> (&'static str, Option<String>) {
     match source {
         UpstreamSource::Static(_) => ("static", None),
-        UpstreamSource::Dns(dns) => {
-            let query = match &dns.query {
-                DnsQuery::Address { name, port } => format!("{name}:{port}"),
-                DnsQuery::Service { name } => format!("SRV {name}"),
-            };
-            ("dns", Some(query))
-        }
+        UpstreamSource::Dns(dns) => ("dns", Some(dns.query.to_string())),
     }
 }
 

@@ -4,7 +4,8 @@
 //! machine (an operator's, through `kubectl port-forward`) lends that reach to any page it shows:
 //!
 //! - by DNS rebinding, a page's own host name comes to point at 127.0.0.1. So `Host` must be an IP
-//!   address, `localhost` or this machine's host name; a rebound name is none of these.
+//!   address, `localhost` or a name under it, or this machine's host name; a rebound name is none of
+//!   these: browsers ask nobody what `.localhost` is (RFC 6761 6.3).
 //! - by a form or a script, a page can POST to any address. Browsers then say so in `Origin`. So a
 //!   POST with an `Origin` that is not the address it was sent to is refused.
 //!
@@ -46,7 +47,9 @@ impl Hosts {
     }
 
     fn names(&self, host: &str) -> bool {
-        host.eq_ignore_ascii_case("localhost")
+        let host = host.to_ascii_lowercase();
+        host == "localhost"
+            || host.ends_with(".localhost")
             || self
                 .machine
                 .as_deref()
@@ -59,7 +62,9 @@ impl Hosts {
         let host = hosts.next();
         let known = |value: &HeaderValue| value.to_str().is_ok_and(|host| self.contains(host));
         if hosts.next().is_some() || host.is_some_and(|host| !known(host)) {
-            return Some("Host must be an IP address, localhost or this machine's host name\n");
+            return Some(
+                "Host must be an IP address, a localhost name or this machine's host name\n",
+            );
         }
         let reads = method == Method::GET || method == Method::HEAD;
         let same_origin = |origin: &HeaderValue| {
@@ -115,6 +120,7 @@ mod tests {
             "[::1]",
             "localhost",
             "LocalHost:15000",
+            "strait.LocalHost:15000",
             "strait-5f9c:15000",
         ] {
             assert!(!refused(&Method::GET, &[(header::HOST, good)]), "{good}");
@@ -123,6 +129,7 @@ mod tests {
             "evil.example",
             "evil.example:15000",
             "localhost.evil.example",
+            "evillocalhost",
             "127.0.0.1.evil.example:15000",
             "127.0.0.1@evil.example",
             "evil.example@127.0.0.1:x",

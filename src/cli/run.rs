@@ -69,14 +69,14 @@ async fn serve(
         tracing::info!(%listener, %address, "serving");
     }
     let mut file = WatchedFile::new(path);
-    let mut watcher = gateway.watcher();
+    let watcher = gateway.watcher();
     let mut stopped = watcher.clone();
     let mut looks = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
             () = stopped.stopped() => break,
-            _ = signals.terminate.recv() => end(&gateway, &mut watcher).await,
-            _ = signals.interrupt.recv() => end(&gateway, &mut watcher).await,
+            _ = signals.terminate.recv() => end(&gateway, &watcher),
+            _ = signals.interrupt.recv() => end(&gateway, &watcher),
             _ = signals.reload.recv() => {
                 file.taken();
                 reload(&gateway, path).await;
@@ -119,11 +119,9 @@ async fn reload(gateway: &Gateway, path: &Path) {
 }
 
 /// The first signal to end drains, the second stops at once.
-async fn end(gateway: &Gateway, watcher: &mut DrainWatcher) {
+fn end(gateway: &Gateway, watcher: &DrainWatcher) {
     if watcher.phase() == DrainPhase::Running {
         gateway.drain();
-        // The phase moves on in a task: a second signal must find it moved.
-        watcher.changed().await;
     } else {
         tracing::warn!("second signal: stopping at once");
         gateway.stop();

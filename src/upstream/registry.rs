@@ -61,34 +61,38 @@ impl Upstreams {
     /// # Errors
     /// Never in practice: the name and labels are fixed.
     pub fn collector(&self) -> prometheus::Result<EndpointCollector> {
-        let endpoints = IntGaugeVec::new(
-            Opts::new(
-                "strait_upstream_endpoints",
-                "Endpoints of an upstream by state: ready, or ejected because connecting to them failed.",
-            ),
-            &["upstream", "state"],
-        )?;
         Ok(EndpointCollector {
             upstreams: self.clone(),
-            endpoints,
+            described: endpoints()?,
         })
     }
+}
+
+fn endpoints() -> prometheus::Result<IntGaugeVec> {
+    let options = Opts::new(
+        "strait_upstream_endpoints",
+        "Endpoints of an upstream by state: ready, or ejected because connecting to them failed.",
+    );
+    IntGaugeVec::new(options, &["upstream", "state"])
 }
 
 /// Counts endpoints by state when scraped.
 #[derive(Debug)]
 pub struct EndpointCollector {
     upstreams: Upstreams,
-    endpoints: IntGaugeVec,
+    /// Never filled: each scrape has a gauge of its own, so that two at once do not mix.
+    described: IntGaugeVec,
 }
 
 impl Collector for EndpointCollector {
     fn desc(&self) -> Vec<&Desc> {
-        self.endpoints.desc()
+        self.described.desc()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        self.endpoints.reset();
+        let Ok(endpoints) = endpoints() else {
+            return Vec::new();
+        };
         let now = Instant::now();
         for (name, upstream) in self.upstreams.all().iter() {
             let (mut ready, mut ejected) = (0, 0);
@@ -99,9 +103,9 @@ impl Collector for EndpointCollector {
                 }
             }
             for (state, count) in [("ready", ready), ("ejected", ejected)] {
-                self.endpoints.with_label_values(&[name, state]).set(count);
+                endpoints.with_label_values(&[name, state]).set(count);
             }
         }
-        self.endpoints.collect()
+        endpoints.collect()
     }
 }

@@ -120,6 +120,7 @@ pub fn with_deadlines(stream: &TcpStream) {
 }
 
 /// Closes with RST.
+#[expect(clippy::needless_pass_by_value, reason = "it is closed here")]
 pub fn reset(stream: TcpStream) {
     SockRef::from(&stream)
         .set_linger(Some(Duration::ZERO))
