@@ -20,6 +20,8 @@ const QUEUE: usize = 1024;
 pub struct Record {
     /// Why it ended, as [`Outcome::label`](crate::outcome::Outcome::label) says it.
     pub outcome: String,
+    /// Envoy's response flag for it, `-` for none.
+    pub flags: String,
     /// The listener's name.
     pub listener: String,
     /// The client's address.
@@ -144,7 +146,7 @@ mod tests {
         let (mut writer, mut records) = channel();
         let line = |port: u16| {
             format!(
-                "{{\"outcome\":\"ok\",\"listener\":\"l\",\"source\":\"127.0.0.1:{port}\",\"attempts\":1,\
+                "{{\"outcome\":\"ok\",\"flags\":\"-\",\"listener\":\"l\",\"source\":\"127.0.0.1:{port}\",\"attempts\":1,\
                  \"to_upstream_bytes\":7,\"to_downstream_bytes\":8,\"duration_ms\":0.500}}\n"
             )
         };
