@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod config_text;
+pub mod faults;
 pub mod gateway;
 pub mod mtls;
 pub mod server;
