@@ -252,10 +252,10 @@ fn what_is_no_tls_is_closed_without_a_word() {
 #[test]
 fn noise_never_gets_through_and_never_stops_the_gateway() {
     let (gateway, echo) = gateway();
-    for seed in 0..200 {
+    for round in 0..200usize {
         let mut client = connect(gateway.address());
-        let mut bytes = noise(1 + seed as usize * 7, seed);
-        if seed % 2 == 0 {
+        let mut bytes = noise(1 + round * 7, round as u64);
+        if round.is_multiple_of(2) {
             // As far as the record's header it looks right.
             let head = [22, 3, 1, 1, 0];
             bytes.splice(..bytes.len().min(5), head);

@@ -88,12 +88,12 @@ fn no_connection_is_lost_or_misrouted() {
     let address = gateway.address();
     let stop = Arc::new(AtomicBool::new(false));
     let calls = Arc::new(AtomicUsize::new(0));
-    let callers: Vec<_> = (0..4)
+    let callers: Vec<_> = (0..4usize)
         .map(|caller| {
             let (stop, calls) = (stop.clone(), calls.clone());
             std::thread::spawn(move || {
-                let payload = noise(5_000, caller);
-                let mut number = caller as usize;
+                let payload = noise(5_000, caller as u64);
+                let mut number = caller;
                 while !stop.load(Ordering::Relaxed) {
                     call(address, NAMES[number % 2], &payload);
                     calls.fetch_add(1, Ordering::Relaxed);
