@@ -13,6 +13,7 @@ use support::config_text::ConfigText;
 use support::gateway::TestGateway;
 use support::server::{
     BlackHole, Server, read_exactly, read_to_eof, read_to_error, reset, unacknowledged,
+    write_until_stuck,
 };
 use support::{DEADLINE, SERVICE, assert_same_bytes, noise, wait_until};
 
@@ -43,20 +44,8 @@ fn carried(config: impl Fn(ConfigText) -> ConfigText) -> Carried {
 
 /// Writes as much of `bytes` as goes while nobody reads at the other end. Returns how much of it the
 /// gateway's host has acknowledged: what must arrive whatever happens next.
-fn write_until_stuck(stream: &mut TcpStream, bytes: &[u8]) -> usize {
-    stream.set_nonblocking(true).unwrap();
-    let (mut written, mut last) = (0, Instant::now());
-    while written < bytes.len() && last.elapsed() < Duration::from_millis(300) {
-        match stream.write(&bytes[written..]) {
-            Ok(more) => (written, last) = (written + more, Instant::now()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            Err(error) => panic!("{error} after {written} bytes"),
-        }
-    }
-    stream.set_nonblocking(false).unwrap();
-    written - unacknowledged(stream)
+fn acknowledged_until_stuck(stream: &mut TcpStream, bytes: &[u8]) -> usize {
+    write_until_stuck(stream, bytes) - unacknowledged(stream)
 }
 
 #[test]
@@ -73,7 +62,7 @@ fn all_that_was_received_arrives_before_the_reset() {
             false => (client, upstream, "downstream_reset"),
         };
         let bytes = noise(STUCK, 4);
-        let acknowledged = write_until_stuck(&mut sender, &bytes);
+        let acknowledged = acknowledged_until_stuck(&mut sender, &bytes);
         assert!((64 << 10..STUCK).contains(&acknowledged), "{acknowledged}");
         reset(sender);
         // Read only now: until here the window was shut, and the reset was noticed all the same.
@@ -172,7 +161,7 @@ fn a_server_that_resets_while_the_client_never_reads_is_let_go_in_time() {
         ..
     } = carried(|config| config.listener("timeouts: { half_closed: 1s }"));
     let bytes = noise(STUCK, 6);
-    let acknowledged = write_until_stuck(&mut upstream, &bytes);
+    let acknowledged = acknowledged_until_stuck(&mut upstream, &bytes);
     reset(upstream);
     let record = gateway.record();
     assert_eq!(record.outcome, "upstream_reset");

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{failed, runtime};
 use crate::app::{Gateway, Options};
-use crate::config::Config;
+use crate::config::{Config, Loaded, Problem};
 use crate::drain::{DrainPhase, DrainWatcher};
 use crate::log;
 use crate::metrics::Metrics;
@@ -22,8 +22,8 @@ use crate::socket::{KernelReport, raise_file_limit};
 const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) fn run(path: &Path) -> ExitCode {
-    let config = match Config::load(path) {
-        Ok(config) => config,
+    let Loaded { config, warnings } = match Loaded::load(path) {
+        Ok(loaded) => loaded,
         Err(error) => return failed(&error),
     };
     let metrics = match Metrics::new() {
@@ -34,6 +34,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Ok(log) => log,
         Err(error) => return failed(&error),
     };
+    warn(path, &warnings);
     let options = Options {
         log: Some(log),
         metrics: Some(metrics),
@@ -100,15 +101,23 @@ fn log_effective(config: &Config) {
     }
 }
 
+fn warn(path: &Path, warnings: &[Problem]) {
+    let origin = path.display().to_string();
+    for warning in warnings {
+        tracing::warn!("{}", warning.display(&origin));
+    }
+}
+
 async fn reload(gateway: &Gateway, path: &Path) {
-    let config = match Config::load(path) {
-        Ok(config) => config,
+    let Loaded { config, warnings } = match Loaded::load(path) {
+        Ok(loaded) => loaded,
         Err(error) => {
             gateway.config_refused();
             tracing::error!("config refused, the old one keeps serving:\n{error}");
             return;
         }
     };
+    warn(path, &warnings);
     match gateway.reload(config).await {
         Ok(()) => {
             tracing::info!("config reloaded");

@@ -13,6 +13,7 @@ pub struct ConfigText {
     listener: Vec<String>,
     upstream: Vec<String>,
     top: Vec<String>,
+    verbatim: Option<String>,
 }
 
 impl ConfigText {
@@ -25,6 +26,15 @@ impl ConfigText {
             listener: Vec::new(),
             upstream: Vec::new(),
             top: Vec::new(),
+            verbatim: None,
+        }
+    }
+
+    /// `listeners` and `upstreams` as they stand; what else every test needs is added.
+    pub fn verbatim(text: &str) -> Self {
+        Self {
+            verbatim: Some(text.to_owned()),
+            ..Self::to(&[])
         }
     }
 
@@ -60,6 +70,18 @@ impl ConfigText {
 
     /// The file.
     pub fn text(&self) -> String {
+        let mut lines = match &self.verbatim {
+            Some(text) => vec![text.clone()],
+            None => self.listeners_and_upstreams(),
+        };
+        for server in ["admin", "status", "metrics"] {
+            lines.push(format!("{server}: {{ bind: '127.0.0.1:0' }}"));
+        }
+        lines.extend(self.top.iter().cloned());
+        lines.join("\n") + "\n"
+    }
+
+    fn listeners_and_upstreams(&self) -> Vec<String> {
         let endpoints: Vec<String> = self.endpoints.iter().map(|e| format!("'{e}'")).collect();
         let mut lines = vec![
             "listeners:".to_owned(),
@@ -74,10 +96,6 @@ impl ConfigText {
             lines.push(format!("    endpoints: [{}]", endpoints.join(", ")));
             lines.extend(self.upstream.iter().map(|line| format!("    {line}")));
         }
-        for server in ["admin", "status", "metrics"] {
-            lines.push(format!("{server}: {{ bind: '127.0.0.1:0' }}"));
-        }
-        lines.extend(self.top.iter().cloned());
-        lines.join("\n") + "\n"
+        lines
     }
 }

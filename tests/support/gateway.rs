@@ -266,6 +266,13 @@ impl TestGateway {
         scrape::total(&self.samples(), name, labels)
     }
 
+    /// The sum of the series called `name`; 0 when the gateway serves no metrics any more.
+    pub fn metric_or_zero(&self, name: &str) -> f64 {
+        get(self.addresses.metrics, "/metrics").map_or(0.0, |(_, text)| {
+            scrape::total(&scrape::parse(&text), name, &[])
+        })
+    }
+
     /// Connections that ended with `outcome`.
     pub fn closed(&self, outcome: &str) -> f64 {
         self.metric("strait_connections_closed_total", &[("outcome", outcome)])

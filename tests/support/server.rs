@@ -181,3 +181,21 @@ pub fn unacknowledged(stream: &TcpStream) -> usize {
     });
     queue.unwrap_or(0)
 }
+
+/// Writes as much of `bytes` as goes until nothing has gone for a while: nobody reads at the other
+/// end. Returns how much that is.
+pub fn write_until_stuck(stream: &mut TcpStream, bytes: &[u8]) -> usize {
+    stream.set_nonblocking(true).unwrap();
+    let (mut written, mut last) = (0, std::time::Instant::now());
+    while written < bytes.len() && last.elapsed() < Duration::from_millis(300) {
+        match stream.write(&bytes[written..]) {
+            Ok(more) => (written, last) = (written + more, std::time::Instant::now()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) => panic!("{error} after {written} bytes"),
+        }
+    }
+    stream.set_nonblocking(false).unwrap();
+    written
+}
