@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,6 @@ use strait::cli::demo::scrape::{self, Samples};
 
 use super::config_text::ConfigText;
 use super::gateway::get;
-use super::server::refusing_address;
 use super::wait_until;
 
 /// `strait run`; killed when dropped.
@@ -45,7 +44,7 @@ impl Process {
         let file = format!("strait-test-{}-{number}.yaml", std::process::id());
         let path = std::env::temp_dir().join(file);
         // Which port the kernel chose for this one, no log line tells.
-        let metrics = refusing_address();
+        let metrics = free_address();
         let chosen = format!("metrics: {{ bind: '{metrics}' }}");
         let text = config.text();
         let text = text.replace("metrics: { bind: '127.0.0.1:0' }", &chosen);
@@ -167,6 +166,12 @@ impl Process {
         let (_, fields) = stat.rsplit_once(") ").unwrap();
         fields.split(' ').nth(index).unwrap().to_owned()
     }
+}
+
+/// An address for another process to bind.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap()
 }
 
 /// From the line that says that a listener serves.
