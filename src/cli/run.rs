@@ -22,6 +22,8 @@ use crate::socket::{KernelReport, raise_file_limit};
 const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) fn run(path: &Path) -> ExitCode {
+    // Looked at before it is read: a change that comes while starting is taken as soon as it serves.
+    let file = WatchedFile::new(path);
     let Loaded { config, warnings } = match Loaded::load(path) {
         Ok(loaded) => loaded,
         Err(error) => return failed(&error),
@@ -40,7 +42,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
         metrics: Some(metrics),
         ..Options::default()
     };
-    match runtime().map(|runtime| runtime.block_on(serve(path, config, options))) {
+    match runtime().map(|runtime| runtime.block_on(serve(file, config, options))) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
             tracing::error!("{error}");
@@ -51,7 +53,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
 }
 
 async fn serve(
-    path: &Path,
+    mut file: WatchedFile,
     config: Config,
     options: Options,
 ) -> Result<(), Box<dyn std::error::Error>> {
@@ -69,24 +71,37 @@ async fn serve(
     for (listener, address) in gateway.listeners() {
         tracing::info!(%listener, %address, "serving");
     }
-    let mut file = WatchedFile::new(path);
+    for (server, address) in [
+        ("admin", gateway.admin()),
+        ("status", gateway.status()),
+        ("metrics", gateway.metrics()),
+    ] {
+        if let Some(address) = address {
+            tracing::info!(server, %address, "serving");
+        }
+    }
     let watcher = gateway.watcher();
     let mut stopped = watcher.clone();
     let mut looks = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
             () = stopped.stopped() => break,
-            _ = signals.terminate.recv() => end(&gateway, &watcher),
-            _ = signals.interrupt.recv() => end(&gateway, &watcher),
-            _ = signals.reload.recv() => {
-                file.taken();
-                reload(&gateway, path).await;
+            () = signals.end.recv() => {
+                end(&gateway, &watcher);
+                continue;
             }
+            _ = signals.reload.recv() => file.taken(),
             _ = looks.tick() => {
-                if file.changed() {
-                    reload(&gateway, path).await;
+                if !file.changed() {
+                    continue;
                 }
             }
+        }
+        // A reload waits for the first answers of new sources; an end does not wait for the reload.
+        tokio::select! {
+            () = reload(&gateway, &file.path) => {}
+            () = signals.end.recv() => end(&gateway, &watcher),
+            () = stopped.stopped() => break,
         }
     }
     gateway.finished().await?;
@@ -139,6 +154,10 @@ fn end(gateway: &Gateway, watcher: &DrainWatcher) {
 
 struct Signals {
     reload: Signal,
+    end: EndSignals,
+}
+
+struct EndSignals {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -147,9 +166,21 @@ impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
             reload: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            end: EndSignals {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
         })
+    }
+}
+
+impl EndSignals {
+    /// Waits for either.
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
