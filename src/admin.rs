@@ -1,7 +1,7 @@
 //! The HTTP servers by which an operator and a cluster see the gateway.
 //!
 //! - admin (127.0.0.1:15000): a status page, the config as it runs, upstreams with their endpoints,
-//!   the log level, drain. [`origin`] says which requests it refuses.
+//!   the log level, drain. `admin::origin` says which requests it refuses.
 //! - status (15021): `/healthz/live` and `/healthz/ready`.
 //! - metrics (15090): `/metrics` and `/stats/prometheus`.
 //!

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Config;
+use crate::config::{Config, Loaded, Problem};
 
 /// Exit code of a command that did its work and whose answer is no: a config with problems, a name
 /// without a route, a demo that went otherwise than told.
@@ -53,7 +53,8 @@ enum Command {
     },
     /// Check a config file; print every problem with its line, its key and what would mend it
     ///
-    /// Exits with 0 when the file is good, with 1 when it has problems.
+    /// Exits with 0 when the file is good, with 1 when it has problems. Warnings of what is valid but
+    /// hardly meant do not change the exit code.
     Check {
         /// The config file
         #[arg(value_name = "FILE")]
@@ -106,17 +107,18 @@ pub fn main() -> ExitCode {
 }
 
 fn check(path: &Path) -> ExitCode {
-    let (mut stream, text, code): (Box<dyn Write>, String, ExitCode) = match Config::load(path) {
-        Ok(config) => {
-            let text = format!("{}: good: {}", path.display(), summary(&config));
-            (Box::new(io::stdout()), text, ExitCode::SUCCESS)
+    let origin = path.display().to_string();
+    let (problems, code) = match Loaded::load(path) {
+        Ok(Loaded { config, warnings }) => {
+            if writeln!(io::stdout(), "{origin}: good: {}", summary(&config)).is_err() {
+                return ExitCode::from(FAILED);
+            }
+            let warn = |one: &Problem| format!("warning: {}\n", one.display(&origin));
+            (warnings.iter().map(warn).collect(), ExitCode::SUCCESS)
         }
-        Err(error) => {
-            let code = ExitCode::from(ANSWER_IS_NO);
-            (Box::new(io::stderr()), error.to_string(), code)
-        }
+        Err(error) => (format!("{error}\n"), ExitCode::from(ANSWER_IS_NO)),
     };
-    match writeln!(stream, "{text}") {
+    match write!(io::stderr(), "{problems}") {
         Ok(()) => code,
         Err(_) => ExitCode::from(FAILED),
     }

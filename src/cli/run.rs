@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{failed, runtime};
 use crate::app::{Gateway, Options};
-use crate::config::Config;
+use crate::config::{Config, Loaded, Problem};
 use crate::drain::{DrainPhase, DrainWatcher};
 use crate::log;
 use crate::metrics::Metrics;
@@ -22,8 +22,10 @@ use crate::socket::{KernelReport, raise_file_limit};
 const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) fn run(path: &Path) -> ExitCode {
-    let config = match Config::load(path) {
-        Ok(config) => config,
+    // Looked at before it is read: a change that comes while starting is taken as soon as it serves.
+    let file = WatchedFile::new(path);
+    let Loaded { config, warnings } = match Loaded::load(path) {
+        Ok(loaded) => loaded,
         Err(error) => return failed(&error),
     };
     let metrics = match Metrics::new() {
@@ -34,12 +36,13 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Ok(log) => log,
         Err(error) => return failed(&error),
     };
+    warn(path, &warnings);
     let options = Options {
         log: Some(log),
         metrics: Some(metrics),
         ..Options::default()
     };
-    match runtime().map(|runtime| runtime.block_on(serve(path, config, options))) {
+    match runtime().map(|runtime| runtime.block_on(serve(file, config, options))) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
             tracing::error!("{error}");
@@ -50,7 +53,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
 }
 
 async fn serve(
-    path: &Path,
+    mut file: WatchedFile,
     config: Config,
     options: Options,
 ) -> Result<(), Box<dyn std::error::Error>> {
@@ -68,24 +71,37 @@ async fn serve(
     for (listener, address) in gateway.listeners() {
         tracing::info!(%listener, %address, "serving");
     }
-    let mut file = WatchedFile::new(path);
+    for (server, address) in [
+        ("admin", gateway.admin()),
+        ("status", gateway.status()),
+        ("metrics", gateway.metrics()),
+    ] {
+        if let Some(address) = address {
+            tracing::info!(server, %address, "serving");
+        }
+    }
     let watcher = gateway.watcher();
     let mut stopped = watcher.clone();
     let mut looks = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
             () = stopped.stopped() => break,
-            _ = signals.terminate.recv() => end(&gateway, &watcher),
-            _ = signals.interrupt.recv() => end(&gateway, &watcher),
-            _ = signals.reload.recv() => {
-                file.taken();
-                reload(&gateway, path).await;
+            () = signals.end.recv() => {
+                end(&gateway, &watcher);
+                continue;
             }
+            _ = signals.reload.recv() => file.taken(),
             _ = looks.tick() => {
-                if file.changed() {
-                    reload(&gateway, path).await;
+                if !file.changed() {
+                    continue;
                 }
             }
+        }
+        // A reload waits for the first answers of new sources; an end does not wait for the reload.
+        tokio::select! {
+            () = reload(&gateway, &file.path) => {}
+            () = signals.end.recv() => end(&gateway, &watcher),
+            () = stopped.stopped() => break,
         }
     }
     gateway.finished().await?;
@@ -100,15 +116,23 @@ fn log_effective(config: &Config) {
     }
 }
 
+fn warn(path: &Path, warnings: &[Problem]) {
+    let origin = path.display().to_string();
+    for warning in warnings {
+        tracing::warn!("{}", warning.display(&origin));
+    }
+}
+
 async fn reload(gateway: &Gateway, path: &Path) {
-    let config = match Config::load(path) {
-        Ok(config) => config,
+    let Loaded { config, warnings } = match Loaded::load(path) {
+        Ok(loaded) => loaded,
         Err(error) => {
             gateway.config_refused();
             tracing::error!("config refused, the old one keeps serving:\n{error}");
             return;
         }
     };
+    warn(path, &warnings);
     match gateway.reload(config).await {
         Ok(()) => {
             tracing::info!("config reloaded");
@@ -130,6 +154,10 @@ fn end(gateway: &Gateway, watcher: &DrainWatcher) {
 
 struct Signals {
     reload: Signal,
+    end: EndSignals,
+}
+
+struct EndSignals {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -138,9 +166,21 @@ impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
             reload: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            end: EndSignals {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
         })
+    }
+}
+
+impl EndSignals {
+    /// Waits for either.
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 

@@ -30,6 +30,7 @@ pub struct TestGateway {
 #[derive(Debug, Clone)]
 struct Addresses {
     listeners: Vec<(String, SocketAddr)>,
+    admin: SocketAddr,
     status: SocketAddr,
     metrics: SocketAddr,
 }
@@ -91,6 +92,7 @@ async fn run(
     let gateway = Gateway::start(config, options).await.unwrap();
     let addresses = Addresses {
         listeners: names(&gateway),
+        admin: gateway.admin().unwrap(),
         status: gateway.status().unwrap(),
         metrics: gateway.metrics().unwrap(),
     };
@@ -241,6 +243,15 @@ impl TestGateway {
     /// The status and the body of `GET path` on the status server; `None` when nobody listens.
     pub fn health(&self, path: &str) -> Option<(u16, String)> {
         get(self.addresses.status, path).ok()
+    }
+
+    /// The endpoints of [`ConfigText`]'s upstream as the admin server shows them.
+    pub fn endpoints(&self) -> Vec<serde_json::Value> {
+        let (status, text) = get(self.addresses.admin, "/upstreams").unwrap();
+        assert_eq!(status, 200);
+        let dump: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let endpoints = &dump["upstreams"][0]["endpoints"];
+        endpoints.as_array().expect("a list of endpoints").clone()
     }
 
     /// All metrics now.

@@ -7,8 +7,10 @@
 
 pub mod client;
 pub mod config_text;
+pub mod faults;
 pub mod gateway;
 pub mod mtls;
+pub mod process;
 pub mod server;
 
 use std::time::{Duration, Instant};

@@ -20,12 +20,12 @@ const QUEUE: usize = 1024;
 pub struct Record {
     /// Why it ended, as [`Outcome::label`](crate::outcome::Outcome::label) says it.
     pub outcome: String,
-    /// Envoy's response flag for it, `-` for none.
-    pub flags: String,
     /// The listener's name.
     pub listener: String,
     /// The client's address.
     pub source: SocketAddr,
+    /// The source group that it belongs to.
+    pub source_group: String,
     /// The server name that the hello asked for.
     pub server_name: Option<String>,
     /// The ALPN protocols that it offered.
@@ -38,6 +38,8 @@ pub struct Record {
     pub endpoint: Option<SocketAddr>,
     /// Connect attempts.
     pub attempts: u32,
+    /// What Envoy's access log would have as response flags, `-` for none.
+    pub flags: String,
     /// Why it was refused, with a hint.
     pub detail: Option<String>,
     /// `downstream`, `upstream` or `gateway`.
@@ -146,7 +148,8 @@ mod tests {
         let (mut writer, mut records) = channel();
         let line = |port: u16| {
             format!(
-                "{{\"outcome\":\"ok\",\"flags\":\"-\",\"listener\":\"l\",\"source\":\"127.0.0.1:{port}\",\"attempts\":1,\
+                "{{\"outcome\":\"ok\",\"listener\":\"l\",\"source\":\"127.0.0.1:{port}\",\
+                 \"source_group\":\"other\",\"attempts\":1,\"flags\":\"-\",\
                  \"to_upstream_bytes\":7,\"to_downstream_bytes\":8,\"duration_ms\":0.500}}\n"
             )
         };
