@@ -50,18 +50,24 @@ pub(super) fn main(keep: bool) -> ExitCode {
 pub async fn run(options: DemoOptions, out: &mut dyn Write) -> io::Result<bool> {
     let mut world = World::create().await?;
     let mut narrator = Narrator::new(out, options.colour);
-    story::introduce(&mut narrator, &world)?;
     // Boxed: the sessions that a part holds would all count into one large future.
-    Box::pin(story::one_call(&mut narrator, &mut world)).await?;
-    Box::pin(story::calls_at_once(&mut narrator, &mut world)).await?;
-    Box::pin(refusals::tell(&mut narrator, &mut world)).await?;
-    story::metrics(&mut narrator, &world).await?;
+    if let Err(error) = Box::pin(tell(&mut narrator, &mut world)).await {
+        narrator.interrupted(&error)?;
+    }
     let as_told = narrator.verdict()?;
     if options.keep {
         Box::pin(keep::until_interrupted(&mut narrator, &mut world)).await?;
     }
     world.stop().await?;
     Ok(as_told)
+}
+
+async fn tell(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
+    story::introduce(narrator, world)?;
+    Box::pin(story::one_call(narrator, world)).await?;
+    Box::pin(story::calls_at_once(narrator, world)).await?;
+    Box::pin(refusals::tell(narrator, world)).await?;
+    story::metrics(narrator, world).await
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What can go wrong with a peer, done to it for real and on loopback.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::IntoRawFd;
 
 use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 
@@ -28,6 +29,11 @@ impl ClosedPort {
         socket.bind(&any_port.into()).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
         Self { address, socket }
+    }
+
+    /// Leaves it closed until the process ends.
+    pub fn keep(self) {
+        let _ = self.socket.into_raw_fd();
     }
 
     /// From now on it takes connections.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::DEADLINE;
+use super::faults::ClosedPort;
 
 /// A server that treats every connection the same way, each on a thread of its own. Its threads end
 /// with their connections.
@@ -74,10 +75,13 @@ impl Drop for Server {
     }
 }
 
-/// An address at which nobody listens.
+/// An address at which nobody listens, as long as this process lives.
 pub fn refusing_address() -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap()
+    let closed = ClosedPort::reserve();
+    let address = closed.address;
+    // A port given back is soon another test's listener.
+    closed.keep();
+    address
 }
 
 /// An address that takes no connection and answers nothing: its accept queue is full, so the kernel

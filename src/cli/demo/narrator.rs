@@ -123,6 +123,17 @@ impl<'a> Narrator<'a> {
         Ok(())
     }
 
+    /// Notes that the step could not be told to its end: something that was waited for never came.
+    ///
+    /// # Errors
+    /// The output is gone.
+    pub fn interrupted(&mut self, error: &io::Error) -> io::Result<()> {
+        let mark = self.paint(RED, "[NO]");
+        writeln!(self.out, "    {mark} this step went no further: {error}")?;
+        self.broken.push(format!("{}: {error}", self.step));
+        Ok(())
+    }
+
     /// Shows what has been said so far.
     ///
     /// # Errors
@@ -156,6 +167,19 @@ impl<'a> Narrator<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_that_goes_no_further_is_named() {
+        let mut out = Vec::new();
+        let mut narrator = Narrator::new(&mut out, false);
+        narrator.heading("One call").unwrap();
+        narrator
+            .interrupted(&io::ErrorKind::TimedOut.into())
+            .unwrap();
+        assert!(!narrator.verdict().unwrap());
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("One call: timed out"), "{text}");
+    }
 
     #[test]
     fn a_broken_promise_is_named_with_its_step() {

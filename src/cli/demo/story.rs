@@ -54,10 +54,10 @@ pub(super) fn introduce(narrator: &mut Narrator<'_>, world: &World) -> io::Resul
 
 /// The steps of one call, as the document numbers them.
 pub(super) async fn one_call(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
+    narrator.heading("One call, step by step")?;
     let tls = world.caller_tls(Caller::Alpha, ISTIO_HTTP)?;
     let made = call(&tls, world.address, OUTBOUND).await?;
     let (source, bytes) = (made.source, made.bytes.clone());
-    narrator.heading("One call, step by step")?;
     narrator.say(format_args!(
         "(1) svca asks for http://{SERVICE}. Cluster A has no such service:\n    \
          a ServiceEntry sends it to cluster B's gateway."
