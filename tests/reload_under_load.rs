@@ -211,6 +211,9 @@ fn what_waits_in_a_closing_listeners_queue_is_served() {
             read_exactly(&mut client, wire.len());
         }
     }
+    support::wait_until("nothing is counted of the listener that is gone", || {
+        !counted(&gateway, "listener=\"second\"")
+    });
 }
 
 #[test]
