@@ -235,6 +235,9 @@ impl Gateway {
             metrics
                 .config_last_success
                 .set(now.unwrap_or_default().as_secs_f64());
+        } else {
+            // What was prepared of it must not show.
+            listeners::retire_metrics(metrics, &config, &self.control.config.load());
         }
         result
     }

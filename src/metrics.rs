@@ -8,6 +8,7 @@
 //! route that the config no longer has; they go once no connection counts into them.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use prometheus::core::Collector;
@@ -90,7 +91,24 @@ struct SeriesMap {
     live: HashMap<SeriesKey, Arc<ConnectionSeries>>,
     /// Routes, not keys: a route counts once however many sources use it.
     routes: HashMap<(Arc<str>, Arc<str>), usize>,
+    /// The live ones that are not to be kept.
     retired: HashSet<SeriesKey>,
+    keep: Keep,
+}
+
+/// Which series the config has.
+struct Keep(Box<dyn Fn(&SeriesKey) -> bool + Send>);
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self(Box::new(|_| true))
+    }
+}
+
+impl fmt::Debug for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keep")
+    }
 }
 
 /// Which connections a [`ConnectionSeries`] counts.
@@ -385,9 +403,7 @@ impl Metrics {
     pub fn connections(&self, mut key: SeriesKey) -> Arc<ConnectionSeries> {
         let mut map = self.lock();
         if let Some(series) = map.live.get(&key) {
-            let series = series.clone();
-            map.retired.remove(&key);
-            return series;
+            return series.clone();
         }
         let route = (key.listener.clone(), key.route.clone());
         if !map.routes.contains_key(&route) && map.routes.len() >= MAX_ROUTES {
@@ -415,16 +431,21 @@ impl Metrics {
             key: key.clone(),
         });
         *map.routes.entry(route).or_default() += 1;
+        if !(map.keep.0)(&key) {
+            // Of a connection that was accepted before its route, or its listener, was removed.
+            map.retired.insert(key.clone());
+        }
         map.live.insert(key, series.clone());
         series
     }
 
-    /// Marks the series of every route that `keep` does not keep; each goes at the next scrape or
-    /// reload at which no connection and no route table holds it any more.
-    pub fn retire_routes(&self, keep: impl Fn(&SeriesKey) -> bool) {
+    /// Marks the series of every route that `keep` does not keep, those yet to come too; each goes at
+    /// the next scrape or reload at which no connection and no route table holds it any more.
+    pub fn retire_routes(&self, keep: impl Fn(&SeriesKey) -> bool + Send + 'static) {
         let mut map = self.lock();
         let retired = map.live.keys().filter(|key| !keep(key)).cloned().collect();
         map.retired = retired;
+        map.keep = Keep(Box::new(keep));
         self.sweep(&mut map);
     }
 
@@ -458,6 +479,10 @@ impl Metrics {
         let [listener, route, upstream, source] = labels;
         let _ = self.opened.remove_label_values(&labels);
         let _ = self.active.remove_label_values(&labels);
+        if route == NONE {
+            // Every connection counts into these two first.
+            let _ = self.accepted.remove_label_values(&[listener, source]);
+        }
         for direction in ["to_upstream", "to_downstream"] {
             let _ = self
                 .bytes
@@ -475,16 +500,13 @@ impl Metrics {
     }
 
     /// Forgets what is counted by listener only.
-    pub fn retire_listener(&self, name: &str, sources: impl Iterator<Item = impl AsRef<str>>) {
+    pub fn retire_listener(&self, name: &str) {
         for histograms in [
             &self.hello_duration,
             &self.connect_duration,
             &self.connection_duration,
         ] {
             let _ = histograms.remove_label_values(&[name]);
-        }
-        for source in sources {
-            let _ = self.accepted.remove_label_values(&[name, source.as_ref()]);
         }
     }
 
@@ -604,12 +626,23 @@ mod tests {
     }
 
     #[test]
+    fn a_late_connection_does_not_bring_a_retired_route_back() {
+        let metrics = Metrics::new().unwrap();
+        metrics.retire_routes(|key| &*key.route != "r");
+        drop(metrics.connections(key("r")));
+        assert!(!text(&metrics).contains("route=\"r\""));
+        drop(metrics.connections(key("kept")));
+        assert!(text(&metrics).contains("route=\"kept\""));
+    }
+
+    #[test]
     fn a_route_that_comes_back_keeps_its_counters() {
         let metrics = Metrics::new().unwrap();
         let held = metrics.connections(key("r"));
         held.opened.inc();
         metrics.retire_routes(|_| false);
         let again = metrics.connections(key("r"));
+        metrics.retire_routes(|_| true);
         drop(held);
         assert_eq!(again.opened.get(), 1);
         drop(again);

@@ -229,6 +229,10 @@ fn a_reload_that_cannot_be_done_changes_nothing() {
     let failures = gateway.metric("strait_config_loads_total", &[("result", "failure")]);
     assert_eq!(failures, 1.0);
     assert_eq!(gateway.metric("strait_config_current", &[]), 0.0);
+    assert!(
+        !counted(&gateway, "listener=\"east-west\""),
+        "of a listener that never was"
+    );
 }
 
 #[test]
@@ -378,4 +382,26 @@ fn metrics_of_what_is_removed_go_with_its_last_connection() {
     support::wait_until("it counts again", || {
         gateway.metric("strait_connections_closed_total", &route_b) == 1.0
     });
+}
+
+#[test]
+fn a_hello_that_began_before_a_reload_takes_the_old_route_and_leaves_no_series() {
+    let echo = Server::echo();
+    let before = routing(&[("first", &["a", "b"])], &["a", "b"], echo.address);
+    let after = routing(&[("first", &["a"])], &["a"], echo.address);
+    let gateway = TestGateway::start(&before);
+    let wire = hello("b.example", &[]);
+    let (begin, end) = wire.split_at(wire.len() / 2);
+    let mut client = connect(gateway.address());
+    client.write_all(begin).unwrap();
+    support::wait_until("it is accepted", || {
+        gateway.metric("strait_connections_active", &[]) == 1.0
+    });
+    gateway.reload(&after).unwrap();
+    client.write_all(end).unwrap();
+    assert_same_bytes(&read_exactly(&mut client, wire.len()), &wire);
+    let on_b = [("route", "b")];
+    assert_eq!(gateway.metric("strait_connections_active", &on_b), 1.0);
+    drop(client);
+    support::wait_until("its series are gone", || !counted(&gateway, "route=\"b\""));
 }

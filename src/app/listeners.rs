@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::{AppError, BoundListener};
-use crate::config::{Config, ListenerConfig};
-use crate::metrics::{Metrics, NONE};
+use crate::config::{Config, ListenerConfig, RouteConfig};
+use crate::metrics::{Metrics, NONE, OTHER};
 use crate::proxy::{Listener, ListenerPolicy, ListenerState, WorkerHandle};
 use crate::route::RouteTable;
 use crate::socket::{self, StreamOptions};
@@ -152,29 +152,39 @@ fn state(
     })
 }
 
-/// Forgets the metrics of routes and listeners that `after` no longer has.
+/// Forgets the metrics of routes and listeners that `before` has and `after` has not.
 pub(super) fn retire_metrics(metrics: &Metrics, before: &Config, after: &Config) {
-    let listeners: HashSet<&str> = after.listeners.iter().map(|one| &*one.name).collect();
-    let routes: HashSet<(&str, &str, &str)> = after
+    let listeners = after.listeners.iter().map(|one| one.name.clone());
+    let listeners: HashSet<Arc<str>> = listeners.collect();
+    for listener in &before.listeners {
+        if !listeners.contains(&listener.name) {
+            metrics.retire_listener(&listener.name);
+        }
+    }
+    let routes: HashSet<(Arc<str>, Arc<str>, Arc<str>)> = after
         .listeners
         .iter()
         .flat_map(|listener| {
-            let routes = listener.routes.iter();
-            routes.map(|route| (&*listener.name, &*route.name, &*route.upstream))
+            let key = |route: &RouteConfig| {
+                let (name, upstream) = (route.name.clone(), route.upstream.clone());
+                (listener.name.clone(), name, upstream)
+            };
+            listener.routes.iter().map(key)
         })
         .collect();
-    let sources: HashSet<&str> = (0..after.sources.positions())
-        .map(|position| after.sources.name(position))
-        .collect();
-    metrics.retire_routes(|key| {
-        let routed = || routes.contains(&(&*key.listener, &*key.route, &*key.upstream));
-        let unrouted = || &*key.route == NONE && listeners.contains(&*key.listener);
-        sources.contains(&*key.source) && (unrouted() || routed())
+    let sources = (0..after.sources.positions()).map(|one| after.sources.name(one).to_owned());
+    let sources: HashSet<String> = sources.collect();
+    metrics.retire_routes(move |key| {
+        let of_no_route = [NONE, OTHER].contains(&&*key.route);
+        let route = || {
+            (
+                key.listener.clone(),
+                key.route.clone(),
+                key.upstream.clone(),
+            )
+        };
+        sources.contains(&*key.source)
+            && listeners.contains(&key.listener)
+            && (of_no_route || routes.contains(&route()))
     });
-    for listener in &before.listeners {
-        if !listeners.contains(&*listener.name) {
-            let groups = (0..before.sources.positions()).map(|one| before.sources.name(one));
-            metrics.retire_listener(&listener.name, groups);
-        }
-    }
 }
