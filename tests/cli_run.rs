@@ -1,129 +1,21 @@
-//! `strait run` as a process: its signals, its config file, its streams and its exit codes.
+//! `strait run` as a process: its config file, its signals and its exit codes.
 
 mod support;
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
-use support::client::{connect, hello};
+use rustix::process::Signal;
+use support::client::{connect, hello, open};
 use support::config_text::ConfigText;
-use support::server::Server;
+use support::gateway::{ask, get};
+use support::process::{Folder, Process, command};
+use support::server::{Server, read_exactly, read_to_eof};
 use support::{DEADLINE, SERVICE, wait_until};
-
-/// A folder of its own, gone with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn create() -> Self {
-        static CREATED: AtomicUsize = AtomicUsize::new(0);
-        let number = CREATED.fetch_add(1, Ordering::Relaxed);
-        let name = format!("strait-cli-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// `strait run`; killed when dropped.
-struct Running {
-    child: Child,
-    said: Arc<Mutex<Vec<String>>>,
-    address: SocketAddr,
-}
-
-impl Running {
-    fn start(config: &Path, stdout: Stdio) -> Self {
-        let mut child = command(config).stdout(stdout).spawn().unwrap();
-        let said: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (lines, kept) = (child.stderr.take().unwrap(), said.clone());
-        std::thread::spawn(move || {
-            for line in BufReader::new(lines).lines().map_while(Result::ok) {
-                kept.lock().unwrap().push(line);
-            }
-        });
-        let mut running = Self {
-            child,
-            said,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-        };
-        let line = running.wait_for(" serving ");
-        let (_, address) = line.split_once("address=").unwrap();
-        running.address = address.trim().parse().unwrap();
-        running
-    }
-
-    /// The first line on standard error that holds `text`.
-    fn wait_for(&self, text: &str) -> String {
-        let mut found = None;
-        wait_until(&format!("it says {text:?}"), || {
-            let said = self.said.lock().unwrap();
-            found = said.iter().find(|line| line.contains(text)).cloned();
-            found.is_some()
-        });
-        found.unwrap()
-    }
-
-    fn forget_what_it_said(&self) {
-        self.said.lock().unwrap().clear();
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    fn wait_end(&mut self) -> ExitStatus {
-        let mut ended = None;
-        wait_until("the process ends", || {
-            ended = self.child.try_wait().unwrap();
-            ended.is_some()
-        });
-        ended.unwrap()
-    }
-
-    /// Which server answers a new connection.
-    fn answer(&self) -> String {
-        let mut client = connect(self.address);
-        client.write_all(&hello(SERVICE, &[])).unwrap();
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).unwrap();
-        answer
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn command(config: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_strait"));
-    command.args(["run", "--config"]).arg(config);
-    command.stdin(Stdio::null()).stderr(Stdio::piped());
-    command
-}
 
 /// A server that says `name` and closes.
 fn server(name: &'static str) -> Server {
@@ -137,147 +29,297 @@ fn server(name: &'static str) -> Server {
     })
 }
 
-/// A free port, so that every config of a test can name the same one.
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+/// Which server answers a new connection.
+fn answer(address: SocketAddr) -> String {
+    let mut client = connect(address);
+    client.write_all(&hello(SERVICE, &[])).unwrap();
+    String::from_utf8(read_to_eof(&mut client)).unwrap()
 }
 
-fn drain(window: &str) -> String {
-    format!("drain: {{ readiness_delay: 0s, window: {window} }}")
+/// A connection with a round trip behind it.
+fn opened(address: SocketAddr) -> TcpStream {
+    let (mut client, length) = open(address);
+    read_exactly(&mut client, length);
+    client
+}
+
+fn drain(readiness_delay: &str, window: &str) -> String {
+    format!("drain: {{ readiness_delay: {readiness_delay}, window: {window} }}")
+}
+
+fn loads(process: &Process, result: &str) -> f64 {
+    process.metric("strait_config_loads_total", &[("result", result)])
 }
 
 #[test]
-fn sighup_a_rewritten_file_and_a_swapped_symlink_reload() {
+fn a_swapped_symlink_and_a_rewritten_file_reload() {
     let (one, two) = (server("one"), server("two"));
-    let bind = free_address();
-    let to = |server: &Server| ConfigText::to(&[server.address]).bind(bind).text();
+    let to = |server: &Server| ConfigText::to(&[server.address]).text();
     let folder = Folder::create();
     folder.file("..first/strait.yaml", &to(&one));
-    symlink("..first", folder.0.join("..data")).unwrap();
-    symlink("..data/strait.yaml", folder.0.join("strait.yaml")).unwrap();
-    let running = Running::start(&folder.0.join("strait.yaml"), Stdio::null());
-    assert_eq!(running.answer(), "one");
+    symlink("..first", folder.path("..data")).unwrap();
+    symlink("..data/strait.yaml", folder.path("strait.yaml")).unwrap();
+    let process = Process::of_file(&folder.path("strait.yaml"));
+    assert_eq!(answer(process.address), "one");
 
     // As the kubelet updates a mounted ConfigMap.
     folder.file("..second/strait.yaml", &to(&two));
-    symlink("..second", folder.0.join("..data_tmp")).unwrap();
-    fs::rename(folder.0.join("..data_tmp"), folder.0.join("..data")).unwrap();
-    running.wait_for("config reloaded");
-    assert_eq!(running.answer(), "two");
+    symlink("..second", folder.path("..data_tmp")).unwrap();
+    fs::rename(folder.path("..data_tmp"), folder.path("..data")).unwrap();
+    fs::remove_dir_all(folder.path("..first")).unwrap();
+    wait_until("it reloads", || process.said("config reloaded") == 1);
+    assert_eq!(answer(process.address), "two");
 
-    running.forget_what_it_said();
     folder.file("..second/strait.yaml", &to(&one));
-    running.wait_for("config reloaded");
-    assert_eq!(running.answer(), "one");
+    wait_until("it reloads again", || process.said("config reloaded") == 2);
+    assert_eq!(answer(process.address), "one");
+}
 
-    running.forget_what_it_said();
-    running.signal(Signal::HUP);
-    running.wait_for("config reloaded");
-    assert_eq!(running.answer(), "one");
+#[test]
+fn sighup_takes_what_no_look_at_the_file_would_show() {
+    let (one, two) = (server("one"), server("two"));
+    let to = |server: &Server| ConfigText::to(&[server.address]).text();
+    let folder = Folder::create();
+    let path = folder.file("strait.yaml", &to(&one));
+    let process = Process::of_file(&path);
+    assert_eq!(answer(process.address), "one");
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    // Size, inode and time stay as they were.
+    let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all(to(&two).as_bytes()).unwrap();
+    file.set_modified(modified).unwrap();
+    drop(file);
+    process.signal(Signal::HUP);
+    wait_until("it reloads", || process.said("config reloaded") > 0);
+    assert_eq!(answer(process.address), "two");
+}
+
+#[test]
+fn a_storm_of_sighups_loses_no_connection() {
+    let one = server("one");
+    let folder = Folder::create();
+    let path = folder.file("strait.yaml", &ConfigText::to(&[one.address]).text());
+    let process = Process::of_file(&path);
+    let mut calls = 0;
+    // Signals that wait for the same reload become one.
+    wait_until("there were many reloads", || {
+        process.signal(Signal::HUP);
+        assert_eq!(answer(process.address), "one");
+        calls += 1;
+        loads(&process, "success") > 50.0
+    });
+    wait_until("all calls ended well", || {
+        process.closed("ok") == f64::from(calls)
+    });
+    assert_eq!(loads(&process, "failure"), 0.0);
 }
 
 #[test]
 fn a_file_with_problems_is_refused_and_the_old_one_serves() {
     let one = server("one");
-    let bind = free_address();
-    let good = ConfigText::to(&[one.address]).bind(bind).text();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let good = ConfigText::to(&[one.address]);
     let folder = Folder::create();
-    let path = folder.file("strait.yaml", &good);
-    let running = Running::start(&path, Stdio::null());
-
-    folder.file(
-        "strait.yaml",
-        &good.replace("upstream: svcb", "upstream: svcc"),
-    );
-    let refused = running.wait_for("config refused, the old one keeps serving");
-    assert!(refused.contains("ERROR"), "{refused}");
-    running.wait_for("did you mean");
-    assert_eq!(running.answer(), "one");
-
+    let path = folder.file("strait.yaml", &good.text());
+    let process = Process::of_file(&path);
+    let good = good.text();
+    let half = &good[..good.find("upstream: svcb").unwrap()];
+    let misspelt = good.replace("upstream: svcb", "upstrem: svcb");
+    let bound = good.replacen("127.0.0.1:0", &address.to_string(), 1);
+    for (refusals, (text, tells)) in [
+        (half.to_owned(), vec!["strait.yaml:4:".to_owned()]),
+        (
+            misspelt,
+            vec![
+                "strait.yaml:4:".to_owned(),
+                "listeners[0].routes[0].upstrem: unknown key; did you mean".to_owned(),
+            ],
+        ),
+        (
+            bound,
+            vec![format!("cannot listen on {address} (east-west)")],
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        folder.file("strait.yaml", &text);
+        wait_until("it refuses", || {
+            process.said("config refused, the old one keeps serving") > refusals
+        });
+        let refused = process.wait_for("config refused");
+        assert!(refused.contains("ERROR"), "{refused}");
+        for tell in tells {
+            assert!(refused.contains(&tell), "no {tell:?} in {refused}");
+        }
+        assert_eq!(answer(process.address), "one");
+        assert_eq!(process.metric("strait_config_current", &[]), 0.0);
+    }
+    // Away for a moment is not changed.
+    fs::remove_file(&path).unwrap();
+    std::thread::sleep(Duration::from_millis(1200));
+    assert_eq!(loads(&process, "failure"), 3.0);
     folder.file("strait.yaml", &good);
-    running.wait_for("config reloaded");
-    assert_eq!(running.answer(), "one");
+    process.wait_for("config reloaded");
+    assert_eq!(process.metric("strait_config_current", &[]), 1.0);
+    assert_eq!(loads(&process, "success"), 2.0);
+    assert_eq!(answer(process.address), "one");
+}
+
+#[test]
+fn a_config_that_changes_while_the_process_starts_is_not_missed() {
+    let (one, two) = (server("one"), server("two"));
+    let to = |server: &Server| ConfigText::to(&[server.address]).text();
+    let folder = Folder::create();
+    let (pipe, link) = (folder.path("pipe"), folder.path("strait.yaml"));
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    symlink("pipe", &link).unwrap();
+    let new = folder.file("new.yaml", &to(&two));
+    let (old, swapped) = (to(&one), folder.path("swapped"));
+    let swap = std::thread::spawn({
+        let link = link.clone();
+        move || {
+            // Opens once the process reads it; that goes on to the end of what is written.
+            let mut pipe = File::create(pipe).unwrap();
+            symlink(new, &swapped).unwrap();
+            fs::rename(swapped, link).unwrap();
+            pipe.write_all(old.as_bytes()).unwrap();
+        }
+    });
+    let process = Process::of_file(&link);
+    swap.join().unwrap();
+    wait_until("it reloads", || process.said("config reloaded") > 0);
+    assert_eq!(answer(process.address), "two");
+}
+
+#[test]
+fn what_is_valid_but_hardly_meant_is_logged() {
+    let one = server("one");
+    let unused = "  unused: { endpoints: ['127.0.0.1:1'] }\n";
+    let text = ConfigText::to(&[one.address]).text();
+    let text = text.replace("upstreams:\n", &format!("upstreams:\n{unused}"));
+    let folder = Folder::create();
+    let process = Process::of_file(&folder.file("strait.yaml", &text));
+    let warning = process.wait_for("no route leads to this upstream");
+    assert!(warning.contains("WARN"), "{warning}");
+    assert!(warning.contains("upstreams.unused"), "{warning}");
 }
 
 #[test]
 fn sigterm_drains_and_ends_well() {
-    let one = server("one");
-    let config = ConfigText::to(&[one.address]).top(&drain("30s"));
-    let folder = Folder::create();
-    let path = folder.file("strait.yaml", &config.text());
-    let mut running = Running::start(&path, Stdio::null());
-    let mut busy = connect(running.address);
-    busy.write_all(&hello(SERVICE, &[])).unwrap();
-    running.signal(Signal::TERM);
-    running.wait_for("draining");
-    let mut answer = String::new();
-    busy.read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, "one", "what runs may finish");
+    let echo = Server::echo();
+    let mut process = Process::start(&ConfigText::to(&[echo.address]).top(&drain("0s", "10m")));
+    let status = process.server("status");
+    let mut busy = opened(process.address);
+    process.signal(Signal::TERM);
+    wait_until("it is not ready", || {
+        get(status, "/healthz/ready").unwrap().0 == 503
+    });
+    assert_eq!(get(status, "/healthz/live").unwrap().0, 200);
+    wait_until("it takes no more connections", || {
+        TcpStream::connect_timeout(&process.address, DEADLINE).is_err()
+    });
+    busy.write_all(b"may finish").unwrap();
+    assert_eq!(read_exactly(&mut busy, 10), b"may finish");
     drop(busy);
-    assert!(running.wait_end().success());
-    running.wait_for("stopped");
+    assert!(process.wait_end().success());
+    process.wait_for("stopped");
+}
+
+#[test]
+fn post_drain_does_what_sigterm_does() {
+    let echo = Server::echo();
+    let mut process = Process::start(&ConfigText::to(&[echo.address]).top(&drain("3s", "10m")));
+    let (admin, status) = (process.server("admin"), process.server("status"));
+    for _ in 0..2 {
+        assert_eq!(ask(admin, "POST", "/drain").unwrap().0, 202);
+    }
+    assert_eq!(get(status, "/healthz/ready").unwrap().0, 503);
+    assert_eq!(get(status, "/healthz/live").unwrap().0, 200);
+    // During the readiness delay.
+    let mut late = opened(process.address);
+    wait_until("it takes no more connections", || {
+        late.write_all(b"busy").unwrap();
+        assert_eq!(read_exactly(&mut late, 4), b"busy");
+        TcpStream::connect_timeout(&process.address, DEADLINE).is_err()
+    });
+    assert_eq!(get(status, "/healthz/live").unwrap().0, 200);
+    drop(late);
+    assert!(process.wait_end().success());
 }
 
 #[test]
 fn a_second_sigterm_stops_at_once() {
     let echo = Server::echo();
-    let config = ConfigText::to(&[echo.address]).top(&drain("10m"));
-    let folder = Folder::create();
-    let path = folder.file("strait.yaml", &config.text());
-    let mut running = Running::start(&path, Stdio::null());
-    let mut client = connect(running.address);
-    client.write_all(&hello(SERVICE, &[])).unwrap();
-    let mut first = [0; 1];
-    client.read_exact(&mut first).unwrap();
-    running.signal(Signal::TERM);
-    running.wait_for("draining");
-    running.signal(Signal::TERM);
-    running.wait_for("second signal");
-    assert!(running.wait_end().success());
+    for first in [Signal::TERM, Signal::INT] {
+        let config = ConfigText::to(&[echo.address]).top(&drain("10m", "10m"));
+        let mut process = Process::start(&config);
+        let mut client = opened(process.address);
+        process.signal(first);
+        process.wait_for("draining");
+        process.signal(Signal::TERM);
+        process.wait_for("second signal");
+        assert!(process.wait_end().success());
+        assert_eq!(read_to_eof(&mut client), b"");
+    }
 }
 
 #[test]
-fn nobody_reads_standard_output_and_traffic_goes_on() {
+fn an_end_does_not_wait_for_a_reload() {
     let one = server("one");
-    let config = ConfigText::to(&[one.address]).top(&drain("1s"));
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    silent.set_read_timeout(Some(DEADLINE)).unwrap();
+    let dns = silent.local_addr().unwrap();
+    let config = ConfigText::to(&[one.address])
+        .top(&format!("resolver: {{ servers: ['{dns}'], timeout: 10s }}"))
+        .top(&drain("0s", "10m"));
     let folder = Folder::create();
     let path = folder.file("strait.yaml", &config.text());
-    for closed in [false, true] {
-        let mut running = Running::start(&path, Stdio::piped());
-        let stdout = running.child.stdout.take();
-        let _unread = stdout.filter(|_| !closed);
-        // A pipe holds 64 KiB: this many lines of some 300 bytes fill it.
-        for _ in 0..300 {
-            assert_eq!(running.answer(), "one");
-        }
-        let asked = Instant::now();
-        running.signal(Signal::TERM);
-        assert!(running.wait_end().success());
-        assert!(asked.elapsed() < DEADLINE.min(Duration::from_secs(10)));
-    }
+    let mut process = Process::of_file(&path);
+    let static_one = format!("endpoints: ['{}']", one.address);
+    let text = config.text().replace(&static_one, "dns: 'svcb.test:80'");
+    folder.file("strait.yaml", &text);
+    silent.recv(&mut [0; 512]).expect("a question");
+    process.signal(Signal::TERM);
+    assert!(process.wait_end().success());
+    assert_eq!(process.said("config reloaded"), 0);
 }
 
 #[test]
 fn what_keeps_it_from_starting_is_told() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
+    let good = ConfigText::to(&[support::server::refusing_address()]);
     let folder = Folder::create();
-    let text = ConfigText::to(&[free_address()]).bind(address).text();
-    let used = folder.file("used.yaml", &text);
-    let missing = folder.0.join("missing.yaml");
-    for (path, texts) in [
+    let used = folder.file("used.yaml", &good.clone().bind(address).text());
+    let bad = folder.file("bad.yaml", &good.top("listners: []").text());
+    let missing = folder.path("missing.yaml");
+    for (path, tells) in [
         (
             &used,
-            [format!("cannot listen on {address}"), "in use".into()],
+            [
+                format!("cannot listen on {address} (east-west)"),
+                "in use".into(),
+            ],
+        ),
+        (
+            &bad,
+            ["bad.yaml:".into(), "did you mean \"listeners\"".into()],
         ),
         (&missing, ["missing.yaml".into(), "--config".into()]),
     ] {
         let output = command(path).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{said}");
-        for text in texts {
-            assert!(said.contains(&text), "no {text:?} in {said}");
+        for tell in tells {
+            assert!(said.contains(&tell), "no {tell:?} in {said}");
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use support::client::{connect, hello, open};
 use support::config_text::ConfigText;
 use support::gateway::TestGateway;
-use support::server::{Server, read_exactly, read_to_eof};
+use support::server::{Server, read_exactly, read_to_eof, write_beside};
 use support::{DEADLINE, SERVICE, assert_same_bytes, noise};
 
 /// A server that answers a hello with its letter and then sends back what comes.
@@ -112,8 +112,10 @@ fn no_connection_is_lost_or_misrouted() {
     while start.elapsed() < LOAD {
         reloads += 1;
         gateway.reload(&config(reloads, &servers)).unwrap();
-        long.write_all(b"still there?").unwrap();
-        assert_eq!(read_exactly(&mut long, 12), b"still there?");
+        let sent = noise(64 * 1024, reloads as u64);
+        let writer = write_beside(&long, sent.clone());
+        assert_same_bytes(&read_exactly(&mut long, sent.len()), &sent);
+        writer.join().unwrap();
         std::thread::sleep(PERIOD);
     }
     stop.store(true, Ordering::Relaxed);
@@ -209,6 +211,9 @@ fn what_waits_in_a_closing_listeners_queue_is_served() {
             read_exactly(&mut client, wire.len());
         }
     }
+    support::wait_until("nothing is counted of the listener that is gone", || {
+        !counted(&gateway, "listener=\"second\"")
+    });
 }
 
 #[test]
@@ -242,4 +247,135 @@ fn policy_that_changes_holds_for_the_next_connection() {
     echoes(before);
     gateway.reload(&config).unwrap();
     echoes(opened(gateway.address()));
+}
+
+#[test]
+fn a_listener_that_moves_leaves_its_connections() {
+    let echo = Server::echo();
+    let config = ConfigText::to(&[echo.address]);
+    let gateway = TestGateway::start(&config);
+    let before = opened(gateway.address());
+    let elsewhere = config.bind(SocketAddr::from(([127, 0, 0, 2], 0)));
+    let bound = gateway.reload(&elsewhere).unwrap();
+    assert_eq!(bound.len(), 1);
+    assert_ne!(bound[0].1.ip(), gateway.address().ip());
+    echoes(opened(bound[0].1));
+    support::wait_until("the old address is closed", || {
+        TcpStream::connect_timeout(&gateway.address(), DEADLINE).is_err()
+    });
+    echoes(before);
+}
+
+/// Connections open to each endpoint.
+fn active(gateway: &TestGateway) -> Vec<u64> {
+    let endpoints = gateway.endpoints();
+    let active = endpoints.iter().map(|one| one["active"].as_u64().unwrap());
+    active.collect()
+}
+
+#[test]
+fn endpoints_that_stay_keep_their_counts() {
+    let (echo, other) = (Server::echo(), Server::echo());
+    let config = ConfigText::to(&[echo.address]);
+    let gateway = TestGateway::start(&config);
+    let clients: Vec<TcpStream> = (0..3).map(|_| opened(gateway.address())).collect();
+    assert_eq!(active(&gateway), [3]);
+    // The upstream stays, its policy changes.
+    let policy = config.clone().upstream("connect: { attempts: 1 }");
+    gateway.reload(&policy).unwrap();
+    assert_eq!(active(&gateway), [3]);
+    // Another list of endpoints, of which one is the same.
+    gateway
+        .reload(&ConfigText::to(&[other.address, echo.address]))
+        .unwrap();
+    assert_eq!(active(&gateway), [0, 3]);
+    // The next one goes where fewer are, so the counts are more than shown.
+    let next = opened(gateway.address());
+    assert_eq!(active(&gateway), [1, 3]);
+    drop(clients);
+    support::wait_until("three have ended", || active(&gateway) == [1, 0]);
+    echoes(next);
+}
+
+/// Whether any series has this label.
+fn counted(gateway: &TestGateway, label: &str) -> bool {
+    gateway
+        .samples()
+        .keys()
+        .any(|series| series.contains(label))
+}
+
+/// Listeners with their routes; each name has an upstream of that name at `endpoint`.
+fn routing(listeners: &[(&str, &[&str])], upstreams: &[&str], endpoint: SocketAddr) -> ConfigText {
+    let route = |name: &&str| {
+        format!("{{ sni: {name}.example, name: {name}, alpn: any, upstream: {name} }}")
+    };
+    let listener = |(name, routes): &(&str, &[&str])| {
+        let routes: Vec<String> = routes.iter().map(route).collect();
+        let routes = routes.join(", ");
+        format!("  - {{ name: {name}, bind: '127.0.0.1:0', routes: [{routes}] }}\n")
+    };
+    let upstream = |name: &&str| format!("  {name}: {{ endpoints: ['{endpoint}'] }}\n");
+    let listeners: Vec<String> = listeners.iter().map(listener).collect();
+    let upstreams: Vec<String> = upstreams.iter().map(upstream).collect();
+    ConfigText::verbatim(&format!(
+        "listeners:\n{}upstreams:\n{}",
+        listeners.concat(),
+        upstreams.concat()
+    ))
+}
+
+/// A connection by the route called `name`, with a round trip behind it.
+fn opened_by(name: &str, address: SocketAddr) -> TcpStream {
+    let wire = hello(&format!("{name}.example"), &[]);
+    let mut client = connect(address);
+    client.write_all(&wire).unwrap();
+    read_exactly(&mut client, wire.len());
+    client
+}
+
+#[test]
+fn metrics_of_what_is_removed_go_with_its_last_connection() {
+    let echo = Server::echo();
+    let before = routing(
+        &[("first", &["a", "b"]), ("second", &["a"])],
+        &["a", "b"],
+        echo.address,
+    );
+    let after = routing(&[("first", &["a"])], &["a"], echo.address);
+    let gateway = TestGateway::start(&before);
+    // The same config, which tells where the second listener is.
+    let second = gateway.reload(&before).unwrap()[1].1;
+    let on_a = opened_by("a", gateway.address());
+    let on_b = opened_by("b", gateway.address());
+    let on_second = opened_by("a", second);
+    gateway.reload(&after).unwrap();
+
+    // What still runs is still counted.
+    for labels in [
+        [("listener", "first"), ("route", "b")],
+        [("listener", "second"), ("route", "a")],
+    ] {
+        assert_eq!(gateway.metric("strait_connections_active", &labels), 1.0);
+    }
+    echoes(on_b);
+    support::wait_until("the series of the route and its upstream are gone", || {
+        !counted(&gateway, "route=\"b\"") && !counted(&gateway, "upstream=\"b\"")
+    });
+    echoes(on_second);
+    support::wait_until("the series of the listener are gone", || {
+        !counted(&gateway, "listener=\"second\"")
+    });
+    echoes(on_a);
+    support::wait_until("the route that stays counts on", || {
+        gateway.closed("ok") == 1.0
+    });
+
+    // What comes back starts from nothing.
+    gateway.reload(&before).unwrap();
+    echoes(opened_by("b", gateway.address()));
+    let route_b = [("route", "b"), ("outcome", "ok")];
+    support::wait_until("it counts again", || {
+        gateway.metric("strait_connections_closed_total", &route_b) == 1.0
+    });
 }

@@ -77,7 +77,7 @@ async fn serve(
         ("metrics", gateway.metrics()),
     ] {
         if let Some(address) = address {
-            tracing::info!(server, %address, "serving");
+            tracing::info!(%server, %address, "serving");
         }
     }
     let watcher = gateway.watcher();

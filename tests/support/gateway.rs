@@ -288,9 +288,14 @@ fn record(line: &[u8]) -> Record {
 
 /// The status and the body of `GET path`.
 pub fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+    ask(address, "GET", path)
+}
+
+/// The status and the body of what `method` asks of `path`.
+pub fn ask(address: SocketAddr, method: &str, path: &str) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
     stream.set_read_timeout(Some(DEADLINE))?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n").as_bytes())?;
+    stream.write_all(format!("{method} {path} HTTP/1.0\r\nhost: {address}\r\n\r\n").as_bytes())?;
     let mut reply = String::new();
     stream.read_to_string(&mut reply)?;
     let (head, body) = reply

@@ -1,11 +1,12 @@
 //! The `strait` binary as a process of its own, for what concerns a whole process.
 
 use std::collections::HashSet;
+use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,81 +17,194 @@ use super::config_text::ConfigText;
 use super::gateway::get;
 use super::wait_until;
 
+/// A folder of its own, gone with the test.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// An empty one.
+    pub fn create() -> Self {
+        static CREATED: AtomicUsize = AtomicUsize::new(0);
+        let number = CREATED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("strait-test-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// Where `name` is in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Writes a file, making the folders on the way to it.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// `strait run --config` of this file, not started yet.
+pub fn command(config: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strait"));
+    command.args(["run", "--config"]).arg(config);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(Stdio::piped());
+    command
+}
+
 /// `strait run`; killed when dropped.
 pub struct Process {
     child: Child,
-    config: PathBuf,
-    /// What it has said on standard error.
-    said: Arc<Mutex<Vec<String>>>,
-    /// Where its listener accepts.
+    stderr: Arc<Stderr>,
+    /// Where its first listener accepts.
     pub address: SocketAddr,
-    metrics: SocketAddr,
+    /// The config's, when it is not the test's.
+    _folder: Option<Folder>,
+}
+
+/// What it has said on standard error.
+#[derive(Default)]
+struct Stderr {
+    lines: Mutex<Vec<String>>,
+    /// Whether it is left unread.
+    unread: AtomicBool,
 }
 
 impl Process {
     /// Starts it and waits until it serves.
     pub fn start(config: &ConfigText) -> Self {
-        Self::start_with_shell(config, "")
+        let folder = Folder::create();
+        let path = folder.file("strait.yaml", &config.text());
+        Self::of_file(&path).keeping(folder)
     }
 
     /// Starts it with at most this many open files.
     pub fn start_with_files(config: &ConfigText, files: u32) -> Self {
-        Self::start_with_shell(config, &format!("ulimit -n {files} &&"))
-    }
-
-    fn start_with_shell(config: &ConfigText, before: &str) -> Self {
-        static STARTED: AtomicUsize = AtomicUsize::new(0);
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let file = format!("strait-test-{}-{number}.yaml", std::process::id());
-        let path = std::env::temp_dir().join(file);
-        // Which port the kernel chose for this one, no log line tells.
-        let metrics = free_address();
-        let chosen = format!("metrics: {{ bind: '{metrics}' }}");
-        let text = config.text();
-        let text = text.replace("metrics: { bind: '127.0.0.1:0' }", &chosen);
-        std::fs::write(&path, text).unwrap();
-        let mut child = Command::new("sh")
+        let folder = Folder::create();
+        let path = folder.file("strait.yaml", &config.text());
+        let mut limited = Command::new("sh");
+        limited
             .arg("-c")
-            .arg(format!("{before} exec \"$0\" \"$@\""))
+            .arg(format!("ulimit -n {files} && exec \"$0\" \"$@\""))
             .arg(env!("CARGO_BIN_EXE_strait"))
             .args(["run", "--config"])
             .arg(&path)
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let said: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (lines, kept) = (child.stderr.take().unwrap(), said.clone());
+            .stderr(Stdio::piped());
+        Self::spawn(limited).keeping(folder)
+    }
+
+    fn keeping(mut self, folder: Folder) -> Self {
+        self._folder = Some(folder);
+        self
+    }
+
+    /// Starts it with a config file that is the test's, and waits until it serves.
+    pub fn of_file(config: &Path) -> Self {
+        Self::spawn(command(config))
+    }
+
+    /// As [`Process::of_file`]; its standard output is for the test to read, or not.
+    pub fn with_stdout(config: &Path) -> (Self, ChildStdout) {
+        let mut command = command(config);
+        command.stdout(Stdio::piped());
+        let mut process = Self::spawn(command);
+        let stdout = process.child.stdout.take().unwrap();
+        (process, stdout)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let stderr = Arc::new(Stderr::default());
+        let (lines, kept) = (child.stderr.take().unwrap(), stderr.clone());
         std::thread::spawn(move || {
             for line in BufReader::new(lines).lines().map_while(Result::ok) {
-                kept.lock().unwrap().push(line);
+                kept.lines.lock().unwrap().push(line);
+                while kept.unread.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
             }
         });
-        let mut address = None;
-        wait_until("the process serves", || {
-            address = served_address(&said.lock().unwrap());
-            let ended = child.try_wait().unwrap();
-            assert!(ended.is_none(), "{ended:?}: {:?}", said.lock().unwrap());
-            address.is_some()
-        });
-        Self {
+        let mut process = Self {
             child,
-            config: path,
-            said,
-            address: address.unwrap(),
-            metrics,
-        }
+            stderr,
+            address: SocketAddr::from(([0; 4], 0)),
+            _folder: None,
+        };
+        wait_until("the process serves", || {
+            let ended = process.child.try_wait().unwrap();
+            let lines = process.stderr.lines.lock().unwrap();
+            assert!(ended.is_none(), "{ended:?}: {lines:?}");
+            // The last of its addresses: all others are known then.
+            lines
+                .iter()
+                .any(|line| line.contains("serving server=metrics"))
+        });
+        process.address = process.bound("serving listener=");
+        process
+    }
+
+    fn bound(&self, text: &str) -> SocketAddr {
+        let line = self.wait_for(text);
+        let (_, address) = line.split_once("address=").unwrap();
+        address.split(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// Where one of its servers listens: `admin`, `status` or `metrics`.
+    pub fn server(&self, name: &str) -> SocketAddr {
+        self.bound(&format!("serving server={name} "))
+    }
+
+    /// The last line on standard error that holds `text`; waits for one.
+    #[track_caller]
+    pub fn wait_for(&self, text: &str) -> String {
+        let mut found = None;
+        wait_until(&format!("it says {text:?}"), || {
+            let lines = self.stderr.lines.lock().unwrap();
+            found = lines.iter().rfind(|line| line.contains(text)).cloned();
+            found.is_some()
+        });
+        found.unwrap()
     }
 
     /// How many lines with `text` it has said on standard error.
     pub fn said(&self, text: &str) -> usize {
-        let said = self.said.lock().unwrap();
-        said.iter().filter(|line| line.contains(text)).count()
+        let lines = self.stderr.lines.lock().unwrap();
+        lines.iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// Leaves its standard error unread until it has ended.
+    pub fn leave_stderr_unread(&self) {
+        self.stderr.unread.store(true, Ordering::Relaxed);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn wait_end(&mut self) -> ExitStatus {
+        let mut ended = None;
+        wait_until("the process ends", || {
+            ended = self.child.try_wait().unwrap();
+            ended.is_some()
+        });
+        ended.unwrap()
     }
 
     /// All metrics now.
     pub fn samples(&self) -> Samples {
-        let (status, text) = get(self.metrics, "/metrics").unwrap();
+        let (status, text) = get(self.server("metrics"), "/metrics").unwrap();
         assert_eq!(status, 200);
         scrape::parse(&text)
     }
@@ -112,7 +226,7 @@ impl Process {
 
     fn descriptors(&self) -> impl Iterator<Item = u64> {
         let path = format!("/proc/{}/fd", self.child.id());
-        let entries = std::fs::read_dir(path).unwrap();
+        let entries = fs::read_dir(path).unwrap();
         entries.map(|entry| {
             entry
                 .unwrap()
@@ -145,7 +259,7 @@ impl Process {
 
     /// Stops it in its tracks, as SIGSTOP does.
     pub fn freeze(&self) {
-        kill_process(self.pid(), Signal::STOP).unwrap();
+        self.signal(Signal::STOP);
         wait_until("the process stands still", || {
             self.stat_after_name(0) == "T"
         });
@@ -153,7 +267,7 @@ impl Process {
 
     /// Lets it go on.
     pub fn thaw(&self) {
-        kill_process(self.pid(), Signal::CONT).unwrap();
+        self.signal(Signal::CONT);
     }
 
     fn pid(&self) -> Pid {
@@ -161,30 +275,18 @@ impl Process {
     }
 
     fn stat_after_name(&self, index: usize) -> String {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         // The name, in brackets, may hold spaces.
         let (_, fields) = stat.rsplit_once(") ").unwrap();
         fields.split(' ').nth(index).unwrap().to_owned()
     }
 }
 
-/// An address for another process to bind.
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap()
-}
-
-/// From the line that says that a listener serves.
-fn served_address(said: &[String]) -> Option<SocketAddr> {
-    let line = said.iter().find(|line| line.contains(" serving "))?;
-    let (_, address) = line.split_once("address=")?;
-    address.split(' ').next()?.parse().ok()
-}
-
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = std::fs::remove_file(&self.config);
+        // Its thread reads on to the end, and ends.
+        self.stderr.unread.store(false, Ordering::Relaxed);
     }
 }
