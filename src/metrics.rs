@@ -77,8 +77,8 @@ pub struct Metrics {
     pub ready: IntGauge,
     /// 1 as soon as draining was asked for.
     pub draining: IntGauge,
-    /// Access-log lines that were not written.
-    access_log_dropped: IntCounterVec,
+    /// Log lines that were not written.
+    lines_dropped: IntCounterVec,
     /// Bytes that hellos in progress hold.
     pub hello_memory: IntGauge,
     /// Bytes that short writes left waiting.
@@ -344,7 +344,7 @@ impl Metrics {
             )?,
             ready: r.gauge("strait_ready", "1 while /healthz/ready says yes.")?,
             draining: r.gauge("strait_draining", "1 as soon as draining was asked for.")?,
-            access_log_dropped: r.counters(
+            lines_dropped: r.counters(
                 "strait_log_lines_dropped_total",
                 &["log", "reason"],
                 "Log lines not written: the queue was full, the write failed, or the rate limit for refused connections.",
@@ -415,11 +415,11 @@ impl Metrics {
                 return self.connections(key);
             }
         }
-        let [listener, upstream_route, upstream, source] = key.labels();
-        let labels = [listener, upstream_route, upstream, source];
+        let [listener, route_name, upstream, source] = key.labels();
+        let labels = [listener, route_name, upstream, source];
         let bytes = |direction| {
             self.bytes
-                .with_label_values(&[listener, upstream_route, upstream, source, direction])
+                .with_label_values(&[listener, route_name, upstream, source, direction])
         };
         let series = Arc::new(ConnectionSeries {
             opened: self.opened.with_label_values(&labels),
@@ -575,7 +575,7 @@ impl Metrics {
     /// Lines of `log` (`access` or `own`) not written, for a `reason` (`queue_full`, `write_failed`
     /// or `rate_limit`).
     pub fn log_lines_dropped(&self, log: &str, reason: &str) -> IntCounter {
-        self.access_log_dropped.with_label_values(&[log, reason])
+        self.lines_dropped.with_label_values(&[log, reason])
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, SeriesMap> {

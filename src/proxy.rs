@@ -46,16 +46,24 @@ async fn serve_connection(
     state: Arc<ListenerState>,
     over_limit: bool,
 ) {
+    let Accepted {
+        socket,
+        source,
+        at,
+        listener,
+    } = accepted;
+    // Its state holds a route table, and a connection may outlive both by days.
+    drop(listener);
     let (shared, seat) = (worker.shared.clone(), ticket.seat().clone());
     let policy = state.policy.clone();
-    let mut record = ConnectionRecord::open(shared, seat, policy, accepted.source, accepted.at);
+    let mut record = ConnectionRecord::open(shared, seat, policy, source, at);
     if over_limit {
         return record.close(Outcome::Overloaded, EndedBy::Gateway);
     }
     if !record.policy().source_policy.admits(record.source().ip()) {
         return record.close(Outcome::SourceDenied, EndedBy::Gateway);
     }
-    let Ok(downstream) = TcpStream::from_std(accepted.socket) else {
+    let Ok(downstream) = TcpStream::from_std(socket) else {
         return record.close(Outcome::Overloaded, EndedBy::Gateway);
     };
     match Box::pin(establish(&worker, &downstream, state, &mut record)).await {
@@ -88,7 +96,7 @@ async fn establish(
     record.server_name = Some(hello.server_name.clone());
     record.alpn = offers(&hello);
     let route = decide(&state.routes, &hello)?;
-    // A connection may live for days; the table it was routed by must not.
+    // The table may be an old one by the time the endpoint answers.
     drop(state);
     record.routed(&route);
     let upstream = connect::connect(&worker.shared, downstream, &route, record).await;

@@ -91,18 +91,19 @@ fn examine(wire: &[u8], limits: &HelloLimits) -> Result<Option<Preread>, Refusal
         return Err(Refusal::silent(Outcome::Probe));
     }
     match HelloParser::new(limits.max_size).parse(wire) {
-        Ok(Progress::Complete(hello)) => Ok(Some(Preread::new(&hello, Replay::default()))),
+        Ok(Progress::Complete(hello)) => Ok(Some(Preread::peeked(&hello))),
         Ok(Progress::Incomplete) => Ok(None),
         Err(error) => Err(Refusal::bad_hello(&error)),
     }
 }
 
 impl Preread {
-    fn new(hello: &ClientHello<'_>, replay: Replay) -> Self {
+    /// A hello that is still in the socket.
+    fn peeked(hello: &ClientHello<'_>) -> Self {
         Self {
             server_name: hello.server_name.clone(),
             alpn: hello.alpn().map(Box::from).collect(),
-            replay,
+            replay: Replay::default(),
         }
     }
 }
@@ -138,12 +139,13 @@ async fn read(
         match parser.parse(&wire) {
             Ok(Progress::Incomplete) => {}
             Ok(Progress::Complete(hello)) => {
-                let mut preread = Preread::new(&hello, Replay::default());
-                preread.replay = Replay {
+                // Made before the wire moves: the hello borrows from it.
+                let preread = Preread::peeked(&hello);
+                let replay = Replay {
                     bytes: wire,
                     _share: Some(share),
                 };
-                return Ok(preread);
+                return Ok(Preread { replay, ..preread });
             }
             Err(error) => return Err(Refusal::bad_hello(&error)),
         }

@@ -1,8 +1,7 @@
 //! A connection's place among those of its worker: what others may know of it, and how they end it.
 //!
 //! One sweep a worker over all seats finds idle and half-closed connections, so that no connection
-//! carries a timer through its life (a `Sleep` is 120 bytes and a registration; a sweep over 100,000
-//! seats takes well under a millisecond).
+//! carries a timer through its life.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
