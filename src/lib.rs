@@ -86,6 +86,7 @@ pub mod log;
 pub mod metrics;
 pub mod outcome;
 pub mod proxy;
+pub mod proxy_header;
 pub mod route;
 pub mod server_name;
 pub mod socket;
