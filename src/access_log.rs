@@ -65,8 +65,10 @@ pub struct Entry<'a> {
     pub connection: u64,
     /// The listener's name.
     pub listener: &'a str,
-    /// Who connected.
+    /// Who connected: the peer, or whom its PROXY header announced.
     pub source: SocketAddr,
+    /// The peer that announced the source.
+    pub proxy: Option<SocketAddr>,
     /// The name of the source group.
     pub source_group: &'a str,
     /// What the client named, valid or not: escaped, and cut after 512 bytes.
@@ -231,6 +233,9 @@ impl Entry<'_> {
         line.number("connection", self.connection);
         line.text("listener", self.listener);
         line.plain("source", self.source);
+        if let Some(proxy) = self.proxy {
+            line.plain("proxy", proxy);
+        }
         line.text("source_group", self.source_group);
         for (key, value) in [
             ("server_name", self.server_name),

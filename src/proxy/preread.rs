@@ -156,7 +156,7 @@ async fn read(
 }
 
 /// An error before the hello was whole: a load balancer's check may end with RST, too.
-fn gone(error: &io::Error, received: usize) -> Refusal {
+pub(super) fn gone(error: &io::Error, received: usize) -> Refusal {
     tracing::debug!(%error, received, "the client went away before its hello");
     Refusal::silent(match (received, error.kind()) {
         (0, _) => Outcome::Probe,
