@@ -9,7 +9,6 @@
 //! Envoy calls response flags, `-` for none.
 
 mod line;
-mod rate;
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -23,11 +22,11 @@ use std::time::{Duration, SystemTime};
 use prometheus::IntCounter;
 
 use crate::config::{AccessLogConfig, LogFormat};
+use crate::limits::{self, RateLimit};
 use crate::log::queue::{Dropped, LineQueue, QueueGuard};
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
 use line::LineWriter;
-use rate::RateLimit;
 
 /// What the label `log` of `strait_log_lines_dropped_total` says.
 const NAME: &str = "access";
@@ -204,8 +203,8 @@ impl AccessLog {
         }
         let admitted = match rate_of(entry.outcome) {
             Rate::Unlimited => true,
-            Rate::Refused => shared.refused.admits(rate::now()),
-            Rate::Unreached => shared.unreached.admits(rate::now()),
+            Rate::Refused => shared.refused.admits(limits::now()),
+            Rate::Unreached => shared.unreached.admits(limits::now()),
         };
         if !admitted {
             shared.rate_limited.inc();

@@ -84,6 +84,7 @@ pub mod cli;
 pub mod client_hello;
 pub mod config;
 pub mod drain;
+pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod outcome;

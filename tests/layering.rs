@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["drain", "outcome", "server_name", "socket"],
     &["metrics"],
     &["client_hello", "config", "proxy_header"],
+    &["limits"],
     &["log"],
     &["access_log"],
     &["upstream"],

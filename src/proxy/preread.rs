@@ -16,10 +16,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::refuse::Refusal;
-use super::shared::Share;
 use super::worker::Worker;
 use crate::client_hello::{ClientHello, HelloParser, Progress};
 use crate::config::HelloLimits;
+use crate::limits::Share;
 use crate::outcome::Outcome;
 use crate::server_name::ServerName;
 use crate::socket;
