@@ -115,6 +115,7 @@ fn rate_of(outcome: Outcome) -> Rate {
         Outcome::SourceDenied
         | Outcome::Probe
         | Outcome::Overloaded
+        | Outcome::OverLimit
         | Outcome::HelloTimeout
         | Outcome::ClientGoneBeforeHello
         | Outcome::NotTls

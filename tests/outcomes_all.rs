@@ -229,6 +229,7 @@ provoked! {
     SourceDenied by a_denied_source;
     Probe by closing_at_once;
     Overloaded by one_connection_too_many;
+    OverLimit by one_connection_too_many_for_the_listener;
     HelloTimeout by half_a_hello_and_silence;
     ClientGoneBeforeHello by half_a_hello_and_fin;
     ProxyHeaderInvalid by a_hello_where_a_proxy_header_is_required;
@@ -308,10 +309,23 @@ mod provoke {
     }
 
     pub(super) fn one_connection_too_many() -> Provoked {
-        let relayed = relayed(|server| config(&[server]).top("limits: { connections: 1 }"));
+        let expected = expect(Unrouted, "gateway");
+        second_connection(|config| config.top("limits: { connections: 1 }"), expected)
+    }
+
+    pub(super) fn one_connection_too_many_for_the_listener() -> Provoked {
+        let expected = expect(Unrouted, "gateway").detail("the listener's limit of 1");
+        second_connection(
+            |config| config.listener("limits: { connections: 1 }"),
+            expected,
+        )
+    }
+
+    fn second_connection(limit: fn(ConfigText) -> ConfigText, expected: Expected) -> Provoked {
+        let relayed = relayed(|server| limit(config(&[server])));
         let client = connect(relayed.gateway.address());
         let first = (relayed.client, relayed.pod, relayed.server);
-        let provoked = Provoked::new(relayed.gateway, &client, expect(Unrouted, "gateway"));
+        let provoked = Provoked::new(relayed.gateway, &client, expected);
         provoked.keeping((client, first))
     }
 

@@ -8,7 +8,7 @@ use prometheus::IntGauge;
 use tokio::time::Instant;
 
 use crate::access_log::AccessLog;
-use crate::limits::Budget;
+use crate::limits::{Budget, Scopes};
 use crate::metrics::Metrics;
 
 /// Sockets that may linger after a refusal so that its alert arrives (`kernel-notes.md` 3).
@@ -29,6 +29,8 @@ pub struct Shared {
     pub hello_memory: Budget,
     /// Bytes that short writes left waiting.
     pub carry_memory: Budget,
+    /// What the scopes that the config limits use.
+    pub scopes: Scopes,
     /// Refused sockets that wait for their alert to arrive.
     pub lingering: Budget,
     /// Whether accepting rests.
@@ -85,6 +87,7 @@ impl Shared {
             connections: Budget::new(connections, None),
             hello_memory: Budget::new(limits.hello_memory, Some(metrics.hello_memory.clone())),
             carry_memory: Budget::new(limits.carry_memory, Some(metrics.carry_memory.clone())),
+            scopes: Scopes::default(),
             lingering: Budget::new(MAX_LINGERING, None),
             accept_gate: AcceptGate::new(),
             loads: (0..workers).map(load).collect(),
