@@ -10,12 +10,13 @@ use axum::http::HeaderMap;
 use axum::response::Json;
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Serves until it is dropped.
 pub struct App {
     /// Where only its sidecar calls it.
     pub address: SocketAddr,
+    released: watch::Sender<bool>,
     /// Its thread ends with it.
     _running: oneshot::Sender<()>,
 }
@@ -33,14 +34,22 @@ pub struct Seen {
 struct Wait {
     #[serde(default)]
     wait_ms: u64,
+    #[serde(default)]
+    hold: bool,
 }
 
 impl App {
-    /// The application of the pod called `pod`. `/?wait_ms=N` takes that long.
+    /// The application of the pod called `pod`. `/?wait_ms=N` takes that long, `/?hold=true` until
+    /// [`App::release`].
     pub fn start(pod: &str) -> Self {
         let pod = pod.to_owned();
+        let (released, mut release) = watch::channel(false);
         let answer = move |Query(wait): Query<Wait>, headers: HeaderMap| async move {
             tokio::time::sleep(Duration::from_millis(wait.wait_ms)).await;
+            if wait.hold {
+                // Dropped with the application, which is as good.
+                let _ = release.wait_for(|released| *released).await;
+            }
             let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
             let headers = headers.iter();
             Json(Seen {
@@ -70,8 +79,14 @@ impl App {
         });
         Self {
             address,
+            released,
             _running: running,
         }
+    }
+
+    /// Answers what it has held back, and holds nothing back from now on.
+    pub fn release(&self) {
+        self.released.send_replace(true);
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::http::HttpClient;
@@ -127,6 +128,14 @@ impl Envoy {
         let mut client = HttpClient::connect(self.admin).unwrap();
         let answer = client.request("POST", path).unwrap();
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+    }
+
+    /// Ends it in order.
+    pub fn stop(&mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        wait_until("Envoy has ended", || {
+            self.child.try_wait().unwrap().is_some()
+        });
     }
 
     /// Ends it as a node's power cut would.

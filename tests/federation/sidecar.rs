@@ -104,7 +104,7 @@ impl Outbound {
             Protocol::Http1 | Protocol::Http2 => http_manager(
                 json!({ "http_filters": [self.alpn_filter(), router()] }),
                 // pilot/pkg/networking/core/route/retry.
-                json!({
+                &json!({
                     "cluster": self.cluster_name(),
                     "timeout": "0s",
                     "retry_policy": {
@@ -123,7 +123,7 @@ impl Outbound {
         listener(
             "outbound",
             SocketAddr::from(([127, 0, 0, 1], 0)),
-            json!([{ "filters": [filter] }]),
+            &json!([{ "filters": [filter] }]),
         )
     }
 
@@ -283,7 +283,7 @@ impl Inbound {
                 "typed_config": typed("envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", tls),
             },
         });
-        let mut listener = listener("inbound", self.bind, json!([chain]));
+        let mut listener = listener("inbound", self.bind, &json!([chain]));
         listener["listener_filters"] = json!([{
             "name": "envoy.filters.listener.tls_inspector",
             "typed_config": typed("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", json!({})),
@@ -304,7 +304,7 @@ impl Inbound {
                 "forward_client_cert_details": "APPEND_FORWARD",
                 "set_current_client_cert_details": { "subject": true, "dns": true, "uri": true },
             }),
-            json!({ "cluster": "inbound|8080||", "timeout": "0s" }),
+            &json!({ "cluster": "inbound|8080||", "timeout": "0s" }),
             // For the tests, not Istio's: what the application could not tell otherwise.
             json!({ "request_headers_to_add": [
                 told("x-sidecar-protocol", "%PROTOCOL%"),
@@ -378,7 +378,7 @@ pub fn svcb(pki: &Pki, app: SocketAddr) -> Sidecar {
     Inbound::to(app).start(&pki.svcb, &pki.bundles())
 }
 
-fn listener(name: &str, bind: SocketAddr, filter_chains: Value) -> Value {
+fn listener(name: &str, bind: SocketAddr, filter_chains: &Value) -> Value {
     json!({ "name": name, "address": address(bind), "filter_chains": filter_chains })
 }
 
@@ -408,7 +408,7 @@ fn router() -> Value {
 }
 
 /// An HTTP connection manager with one route.
-fn http_manager(mut fields: Value, route: Value, mut host: Value) -> Value {
+fn http_manager(mut fields: Value, route: &Value, mut host: Value) -> Value {
     host["name"] = "all".into();
     host["domains"] = json!(["*"]);
     host["routes"] = json!([{ "match": { "prefix": "/" }, "route": route }]);
