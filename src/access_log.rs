@@ -137,6 +137,7 @@ fn rate_of(outcome: Outcome) -> Rate {
         | Outcome::DownstreamTimeout
         | Outcome::UpstreamTimeout
         | Outcome::UpstreamClosedBeforeReply
+        | Outcome::HandshakeRefused
         | Outcome::IdleTimeout
         | Outcome::HalfClosedTimeout
         | Outcome::Drained

@@ -62,6 +62,7 @@ outcomes! {
     DownstreamTimeout "downstream_timeout" "DC" "The downstream side stopped answering (keepalive or TCP user timeout).";
     UpstreamTimeout "upstream_timeout" "UC" "The upstream side stopped answering (keepalive or TCP user timeout).";
     UpstreamClosedBeforeReply "upstream_closed_before_reply" "UC" "The endpoint accepted, then closed without sending a byte.";
+    HandshakeRefused "handshake_refused" "-" "One side refused the other in the TLS handshake, most often its certificate; `ended_by` is who.";
     IdleTimeout "idle_timeout" "-" "No byte flowed either way for `timeouts.idle`.";
     HalfClosedTimeout "half_closed_timeout" "-" "One side had closed and no byte flowed for `timeouts.half_closed`.";
     Drained "drained" "-" "The gateway closed the connection because it was draining.";

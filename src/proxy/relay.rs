@@ -6,6 +6,7 @@
 
 mod copy;
 mod peer;
+mod turns;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -24,6 +25,7 @@ use crate::outcome::Outcome;
 use crate::socket;
 use copy::{Flow, FlowState};
 use peer::{Failure, Peer};
+use turns::Turns;
 
 /// How long a peer may take to acknowledge what was sent before it is reset after the other.
 const DELIVERY: Duration = Duration::from_secs(5);
@@ -48,8 +50,10 @@ pub(super) async fn relay(
         downstream: Peer::new(downstream),
         upstream: Peer::new(upstream),
         first_close: None,
+        turns: Turns::default(),
     };
     let ending = poll_fn(|cx| relay.poll(cx, &worker.shared, &worker.buffer, record)).await;
+    let ending = relay.turns.judge(ending, relay.first_close, record);
     // A failure is passed on as RST (see Peer's drop), after all that was received before it.
     let survivor = match (relay.downstream.failure(), relay.upstream.failure()) {
         (Some(_), None) => Some(relay.upstream),
@@ -80,7 +84,16 @@ struct Relay {
     upstream: Peer,
     to_upstream: Flow,
     to_downstream: Flow,
-    first_close: Option<EndedBy>,
+    first_close: Option<FirstClose>,
+    turns: Turns,
+}
+
+/// The first FIN.
+#[derive(Debug, Clone, Copy)]
+struct FirstClose {
+    by: EndedBy,
+    /// Bytes that had been written to that side.
+    delivered: u64,
 }
 
 impl Relay {
@@ -107,6 +120,9 @@ impl Relay {
             shared,
         );
         record.sent_upstream(moved(up.moved));
+        if up.moved > 0 {
+            self.turns.downstream_spoke(record);
+        }
         let down = self.to_downstream.poll(
             cx,
             &mut self.upstream,
@@ -115,6 +131,9 @@ impl Relay {
             shared,
         );
         record.sent_downstream(moved(down.moved));
+        if down.moved > 0 {
+            self.turns.upstream_spoke(record);
+        }
         drop(buffer);
         if let Some(now) = moved_at {
             record.seat().active(now);
@@ -126,7 +145,7 @@ impl Relay {
         let reads_upstream = down.more || self.to_downstream.awaits_source();
         self.upstream.watch(cx, reads_upstream);
         // What it sent last may wait for a peer that never takes it; the reason stays all the same.
-        record.failure = self.failed();
+        record.failure = self.failed(record);
         if let Some(ending) = self.ended(record) {
             return Poll::Ready(ending);
         }
@@ -141,11 +160,12 @@ impl Relay {
         if self.first_close.is_some() {
             return;
         }
-        self.first_close = match (self.to_upstream.state(), self.to_downstream.state()) {
+        let (by, delivered) = match (self.to_upstream.state(), self.to_downstream.state()) {
             (FlowState::Open, FlowState::Open) => return,
-            (FlowState::Open, _) => Some(EndedBy::Upstream),
-            _ => Some(EndedBy::Downstream),
+            (FlowState::Open, _) => (EndedBy::Upstream, record.to_upstream),
+            _ => (EndedBy::Downstream, record.to_downstream),
         };
+        self.first_close = Some(FirstClose { by, delivered });
         record.seat().enter(Stage::HalfClosed);
     }
 
@@ -155,28 +175,40 @@ impl Relay {
         let up_done = self.to_upstream.state() != FlowState::Open;
         let down_done = self.to_downstream.state() != FlowState::Open;
         match (self.downstream.failure(), self.upstream.failure()) {
-            (Some(_), Some(_)) => self.failed(),
-            (Some(_), None) if up_done => self.failed(),
-            (None, Some(_)) if down_done => self.failed(),
+            (Some(_), Some(_)) => self.failed(record),
+            (Some(_), None) if up_done => self.failed(record),
+            (None, Some(_)) if down_done => self.failed(record),
             (None, None) if up_done && down_done => Some(self.closed(record)),
             _ => None,
         }
     }
 
     /// The first failure of either peer, which decides how the connection ended.
-    fn failed(&self) -> Option<Ending> {
-        match (self.downstream.failure(), self.upstream.failure()) {
-            (Some(first), Some(second)) if second.at < first.at => {
-                Some(failed(second, EndedBy::Upstream))
-            }
-            (Some(failure), _) => Some(failed(failure, EndedBy::Downstream)),
-            (None, Some(failure)) => Some(failed(failure, EndedBy::Upstream)),
-            (None, None) => None,
+    fn failed(&self, record: &ConnectionRecord) -> Option<Ending> {
+        let (failure, by) = match (self.downstream.failure(), self.upstream.failure()) {
+            (Some(first), Some(second)) if second.at < first.at => (second, EndedBy::Upstream),
+            (Some(failure), _) => (failure, EndedBy::Downstream),
+            (None, Some(failure)) => (failure, EndedBy::Upstream),
+            (None, None) => return None,
+        };
+        // Closed wholly, so that even the other's goodbye was too much: no failure, but who ended it.
+        if self.first_close.is_some()
+            && !failure.timed_out
+            && self.turns.only_a_goodbye_since(by, record)
+        {
+            let outcome = Outcome::Ok;
+            return Some(Ending {
+                outcome,
+                ended_by: by,
+            });
         }
+        Some(failed(failure, by))
     }
 
     fn closed(&self, record: &ConnectionRecord) -> Ending {
-        let ended_by = self.first_close.unwrap_or(EndedBy::Downstream);
+        let ended_by = self
+            .first_close
+            .map_or(EndedBy::Downstream, |close| close.by);
         let silent = record.to_downstream == 0 && ended_by == EndedBy::Upstream;
         let outcome = if silent {
             Outcome::UpstreamClosedBeforeReply
