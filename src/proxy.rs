@@ -9,6 +9,7 @@
 //! and gone before the relay begins, so that thousands of idle connections stay small.
 
 mod connect;
+mod hellos;
 mod listener;
 mod preread;
 mod proxy_protocol;

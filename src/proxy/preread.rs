@@ -5,14 +5,10 @@
 //! arrive and that the relay replays byte for byte. A second peek would spin: data that stays in the
 //! socket keeps it readable (`kernel-notes.md` 1).
 
-use std::cell::{Cell, RefCell};
 use std::io;
-use std::rc::Rc;
 
-use slab::Slab;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::refuse::Refusal;
@@ -163,67 +159,4 @@ pub(super) fn gone(error: &io::Error, received: usize) -> Refusal {
         (_, io::ErrorKind::TimedOut) => Outcome::DownstreamTimeout,
         _ => Outcome::ClientGoneBeforeHello,
     })
-}
-
-/// The hellos of one worker that come in pieces. When the memory that all hellos share runs out,
-/// the largest of them gives way: many slow small hellos are no reason to refuse the next one, one
-/// that has collected 300 KiB is.
-#[derive(Debug, Default)]
-pub(super) struct HellosInProgress(RefCell<Slab<Rc<Held>>>);
-
-#[derive(Debug, Default)]
-struct Held {
-    bytes: Cell<usize>,
-    evict: Notify,
-}
-
-/// One hello in progress.
-#[derive(Debug)]
-struct Turn<'a> {
-    hellos: &'a HellosInProgress,
-    key: usize,
-    held: Rc<Held>,
-}
-
-impl Turn<'_> {
-    async fn evicted(&self) {
-        self.held.evict.notified().await;
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.hellos.0.borrow_mut().try_remove(self.key);
-    }
-}
-
-impl HellosInProgress {
-    fn enter(&self) -> Turn<'_> {
-        let held = Rc::new(Held::default());
-        Turn {
-            hellos: self,
-            key: self.0.borrow_mut().insert(held.clone()),
-            held,
-        }
-    }
-
-    /// Accounts for a hello that now holds `bytes`. When the budget is used up the largest hello of
-    /// this worker is evicted; this one goes over the budget by one read at most, until the other's
-    /// memory is free.
-    fn account(&self, turn: &Turn<'_>, bytes: usize, share: &mut Share) -> Result<(), Refusal> {
-        let more = bytes.saturating_sub(turn.held.bytes.replace(bytes));
-        if share.grow(more) {
-            return Ok(());
-        }
-        let hellos = self.0.borrow();
-        let largest = hellos.iter().map(|(_, held)| held);
-        match largest.max_by_key(|held| held.bytes.get()) {
-            Some(largest) if !Rc::ptr_eq(largest, &turn.held) => {
-                largest.evict.notify_one();
-                share.force(more);
-                Ok(())
-            }
-            _ => Err(Refusal::silent(Outcome::Overloaded)),
-        }
-    }
 }
