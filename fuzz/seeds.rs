@@ -1,6 +1,9 @@
 //! Writes what the fuzz targets start from into `DIRECTORY/TARGET/`: nothing is kept in the
 //! repository that the project can make.
 
+// Its code is instrumented as the targets' is, and this brings what that calls.
+use libfuzzer_sys as _;
+
 #[path = "../tests/hello_feed/mod.rs"]
 mod hello_feed;
 
@@ -10,6 +13,8 @@ use std::path::Path;
 
 use strait::client_hello::vectors::{self, records};
 use strait::config::reference;
+use strait::proxy_header::Proxied;
+use strait::server_name::ServerName;
 
 /// Bytes of the largest seed of a hello: the fuzzer tries inputs as long as its longest seed, and
 /// every one costs time.
@@ -22,6 +27,7 @@ fn main() -> io::Result<()> {
     write(&directory.join("client_hello"), hellos())?;
     write(&directory.join("server_name"), names())?;
     write(&directory.join("config_file"), configs()?)?;
+    write(&directory.join("proxy_header"), proxy_headers())?;
     fs::write(directory.join("config_file.dict"), words())
 }
 
@@ -104,6 +110,45 @@ upstreams: { u: { endpoints: ['10.0.0.1:1'], tcp: { <<: *t, keepalive_probes: 3 
     let flow = flow.map(str::to_owned).into_iter();
     let all = sections.chain(flow).chain([example.clone()]);
     Ok(all.map(String::into_bytes).collect())
+}
+
+/// Both versions, every family, with and without TLVs, and a hello behind some.
+fn proxy_headers() -> Vec<Vec<u8>> {
+    let lines = [
+        "PROXY TCP4 192.0.2.1 198.51.100.2 12345 443\r\n",
+        "PROXY TCP6 2001:db8::1 2001:db8::2 12345 443\r\n\u{16}\u{3}\u{1}",
+        "PROXY UNKNOWN anything at all\r\n",
+        "PROXY UNKNOWN\r\n",
+        "GET / HTTP/1.1\r\n\r\n",
+    ];
+    let v2 = |version_command, family, payload: &[u8]| {
+        let length = u16::try_from(payload.len())
+            .unwrap_or(u16::MAX)
+            .to_be_bytes();
+        let fixed = [version_command, family, length[0], length[1]];
+        [&b"\r\n\r\n\0\r\nQUIT\n"[..], &fixed, payload].concat()
+    };
+    let no_op = [4, 0, 2, 0, 0];
+    let made = [
+        v2(0x20, 0x00, &[]),
+        v2(0x20, 0x11, &[9; 30]),
+        v2(0x21, 0x11, &[[1; 12].as_slice(), &no_op].concat()),
+        v2(
+            0x21,
+            0x21,
+            &[[2; 36].as_slice(), &no_op, &[0xe0, 0, 1, 7]].concat(),
+        ),
+        v2(0x21, 0x31, &[b'/'; 216]),
+        v2(0x21, 0x12, &[1; 12]),
+    ];
+    let proxied = Proxied {
+        source: ([192, 0, 2, 1], 5).into(),
+        destination: ([198, 51, 100, 2], 443).into(),
+    };
+    let authority = ServerName::parse(vectors::ROUTE.as_bytes()).ok();
+    let own = authority.and_then(|name| proxied.header(&name).ok());
+    let lines = lines.iter().map(|line| line.as_bytes().to_vec());
+    lines.chain(made).chain(own).collect()
 }
 
 /// The keys and words that a config may hold, in libFuzzer's format.
