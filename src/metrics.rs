@@ -7,6 +7,8 @@
 //! A route's series appear with its first connection. [`Metrics::retire_routes`] marks those of a
 //! route that the config no longer has; they go once no connection counts into them.
 
+mod hellos;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -18,6 +20,7 @@ use prometheus::{
 };
 
 use crate::outcome::Outcome;
+pub use hellos::HelloSeries;
 
 /// Routes with series of their own; connections of further routes count as [`OTHER`].
 pub const MAX_ROUTES: usize = 10_000;
@@ -56,6 +59,7 @@ pub struct Metrics {
     active: IntGaugeVec,
     closed: IntCounterVec,
     bytes: IntCounterVec,
+    hellos: IntCounterVec,
     hello_duration: HistogramVec,
     connect_duration: HistogramVec,
     connection_duration: HistogramVec,
@@ -159,9 +163,11 @@ impl ConnectionSeries {
     }
 }
 
-/// The histograms of one listener.
+/// What is counted by listener only.
 #[derive(Debug, Clone)]
 pub struct ListenerSeries {
+    /// Hellos that name a server.
+    pub hellos: HelloSeries,
     /// Seconds from accept to the end of the hello.
     pub hello_duration: Histogram,
     /// Seconds from the first connect attempt to the connection, or to giving up.
@@ -271,6 +277,11 @@ impl Metrics {
                 "strait_bytes_total",
                 &["listener", "route", "upstream", "source", "direction"],
                 "Bytes relayed, hello included; direction is to_upstream or to_downstream.",
+            )?,
+            hellos: r.counters(
+                "strait_hellos_total",
+                hellos::LABELS,
+                "Valid ClientHellos, by the newest TLS version that they offer and whether they offer a post-quantum group.",
             )?,
             hello_duration: r.histograms(
                 "strait_hello_duration_seconds",
@@ -390,9 +401,10 @@ impl Metrics {
         self.accepted.with_label_values(&[listener, source])
     }
 
-    /// The histograms of a listener.
+    /// What is counted by listener only.
     pub fn listener(&self, name: &str) -> ListenerSeries {
         ListenerSeries {
+            hellos: HelloSeries::of(&self.hellos, name),
             hello_duration: self.hello_duration.with_label_values(&[name]),
             connect_duration: self.connect_duration.with_label_values(&[name]),
             connection_duration: self.connection_duration.with_label_values(&[name]),
@@ -501,6 +513,7 @@ impl Metrics {
 
     /// Forgets what is counted by listener only.
     pub fn retire_listener(&self, name: &str) {
+        HelloSeries::retire(&self.hellos, name);
         for histograms in [
             &self.hello_duration,
             &self.connect_duration,

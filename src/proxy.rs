@@ -104,7 +104,8 @@ async fn establish(
     if !matches!(&hello, Err(refusal) if refusal.outcome == Outcome::Probe) {
         record.hello_ended();
     }
-    let hello = hello?;
+    let mut hello = hello?;
+    record.offered(hello.offers, hello.ja4.take());
     record.server_name = Some(hello.server_name.clone());
     record.alpn = offers(&hello);
     let route = decide(&state.routes, &hello)?;

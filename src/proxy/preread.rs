@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::refuse::Refusal;
 use super::worker::Worker;
-use crate::client_hello::{ClientHello, HelloParser, Progress};
+use crate::client_hello::{ClientHello, HelloParser, Offers, Progress};
 use crate::config::HelloLimits;
 use crate::limits::Share;
 use crate::outcome::Outcome;
@@ -32,6 +32,10 @@ pub(super) struct Preread {
     pub server_name: ServerName,
     /// The ALPN protocols offered.
     pub alpn: Vec<Box<[u8]>>,
+    /// The versions and post-quantum groups offered.
+    pub offers: Offers,
+    /// The client's JA4, if the access log is to have it.
+    pub ja4: Option<Box<str>>,
     /// Bytes taken from the socket, which the upstream must get first; empty when the hello was
     /// only peeked at.
     pub replay: Replay,
@@ -73,21 +77,22 @@ async fn peek(
     downstream: &TcpStream,
     limits: &HelloLimits,
 ) -> Result<Option<Preread>, Refusal> {
+    let ja4 = worker.shared.access_log.wants_ja4();
     let peeked = downstream.async_io(Interest::READABLE, || {
         let mut buffer = worker.buffer.borrow_mut();
         let length = socket::peek(downstream, &mut buffer)?;
-        Ok(examine(&buffer[..length], limits))
+        Ok(examine(&buffer[..length], limits, ja4))
     });
     peeked.await.unwrap_or_else(|error| Err(gone(&error, 0)))
 }
 
 /// What one look at the first bytes tells.
-fn examine(wire: &[u8], limits: &HelloLimits) -> Result<Option<Preread>, Refusal> {
+fn examine(wire: &[u8], limits: &HelloLimits, ja4: bool) -> Result<Option<Preread>, Refusal> {
     if wire.is_empty() {
         return Err(Refusal::silent(Outcome::Probe));
     }
     match HelloParser::new(limits.max_size).parse(wire) {
-        Ok(Progress::Complete(hello)) => Ok(Some(Preread::peeked(&hello))),
+        Ok(Progress::Complete(hello)) => Ok(Some(Preread::peeked(&hello, ja4))),
         Ok(Progress::Incomplete) => Ok(None),
         Err(error) => Err(Refusal::bad_hello(&error)),
     }
@@ -95,10 +100,12 @@ fn examine(wire: &[u8], limits: &HelloLimits) -> Result<Option<Preread>, Refusal
 
 impl Preread {
     /// A hello that is still in the socket.
-    fn peeked(hello: &ClientHello<'_>) -> Self {
+    fn peeked(hello: &ClientHello<'_>, ja4: bool) -> Self {
         Self {
             server_name: hello.server_name.clone(),
             alpn: hello.alpn().map(Box::from).collect(),
+            offers: Offers::of(hello),
+            ja4: ja4.then(|| hello.ja4().into()),
             replay: Replay::default(),
         }
     }
@@ -136,7 +143,8 @@ async fn read(
             Ok(Progress::Incomplete) => {}
             Ok(Progress::Complete(hello)) => {
                 // Made before the wire moves: the hello borrows from it.
-                let preread = Preread::peeked(&hello);
+                let ja4 = worker.shared.access_log.wants_ja4();
+                let preread = Preread::peeked(&hello, ja4);
                 let replay = Replay {
                     bytes: wire,
                     _share: Some(share),
