@@ -3,6 +3,7 @@
 pub mod demo;
 mod explain;
 mod run;
+mod selftest;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -75,6 +76,13 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Replay valid and hostile hellos against a running gateway, strait or another, and print right and
+    /// wrong by class
+    ///
+    /// Every hello goes whole, byte by byte and cut in two; a valid one also re-cut into records of 1, 7
+    /// and 60 bytes. Exits with 0 only if everything was judged and is right.
+    #[command(after_help = selftest::HELP)]
+    Selftest(selftest::SelftestArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -103,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Check { config } => check(&config),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Demo { keep } => demo::main(keep),
+        Command::Selftest(arguments) => selftest::selftest(&arguments),
     }
 }
 

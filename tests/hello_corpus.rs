@@ -5,9 +5,9 @@
 mod hello_feed;
 mod hello_samples;
 
-use hello_feed::{Verdict, in_pieces, message_of, whole};
+use hello_feed::{Verdict, in_pieces, whole};
 use hello_samples::{Expect, Sample, corpus, generated};
-use strait::client_hello::vectors::{MAX_SIZE, records};
+use strait::client_hello::vectors::{MAX_SIZE, fragments, records};
 
 #[test]
 fn corpus_vectors_give_their_manifests_result() {
@@ -26,7 +26,7 @@ fn holds(sample: &Sample) {
         return;
     };
     let (hello, rest) = sample.wire.split_at(hello_len);
-    let message = message_of(hello);
+    let message = fragments(hello);
     let step = 1 + message.len() / 4096;
     let small = (1..=64).step_by(step);
     let larger = [

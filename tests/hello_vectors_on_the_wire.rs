@@ -3,7 +3,6 @@
 //! arrives with every byte, and its FIN follows; one that is refused ends at once, cleanly, and
 //! never reaches a server.
 
-mod hello_feed;
 mod hello_samples;
 mod support;
 
@@ -13,10 +12,9 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use hello_feed::message_of;
 use hello_samples::{Expect, Sample, corpus, generated};
 use sha2::{Digest, Sha256};
-use strait::client_hello::vectors::records;
+use strait::client_hello::vectors::{fragments, records};
 use strait::outcome::Outcome;
 use support::client::connect;
 use support::config_text::ConfigText;
@@ -113,7 +111,7 @@ fn deliveries(sample: &Sample) -> Vec<Delivery<'_>> {
     }
     if let Some(hello_len) = sample.hello_len {
         let (hello, rest) = wire.split_at(hello_len);
-        let message = message_of(hello);
+        let message = fragments(hello);
         for record_len in [1, 3, 60, 1000] {
             let recut = [&records([3, 1], &message, record_len), rest].concat();
             let how = format!("in records of {record_len}");

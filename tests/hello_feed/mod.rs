@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 use rustls::server::Acceptor;
-use strait::client_hello::vectors::{MAX_SIZE, records};
+use strait::client_hello::vectors::{MAX_SIZE, fragments, records};
 use strait::client_hello::{HelloError, HelloParser, Progress};
 use strait::outcome::Outcome;
 use strait::server_name::ServerName;
@@ -82,7 +82,7 @@ fn check_hello(hello: &[u8], verdict: &Verdict) {
     let prefix = &hello[..hello.len() - 1];
     assert_eq!(whole(prefix, MAX_SIZE), Verdict::Incomplete);
 
-    let message = message_of(hello);
+    let message = fragments(hello);
     assert_eq!(&whole(hello, message.len()), verdict, "the bound is exact");
     let too_small = whole(hello, message.len() - 1);
     let too_large = |outcome: &Outcome| *outcome == Outcome::HelloTooLarge;
@@ -108,17 +108,6 @@ impl Verdict {
             _ => None,
         }
     }
-}
-
-/// The handshake bytes of whole records.
-pub fn message_of(mut wire: &[u8]) -> Vec<u8> {
-    let mut message = Vec::new();
-    while let [_, _, _, high, low, rest @ ..] = wire {
-        let (fragment, next) = rest.split_at(usize::from(u16::from_be_bytes([*high, *low])));
-        message.extend_from_slice(fragment);
-        wire = next;
-    }
-    message
 }
 
 /// The name, normalised, and the protocols that rustls reads; `None` when it refuses the hello.
