@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use strait::client_hello::vectors::{self, records};
+use strait::client_hello::vectors::{self, fragments, records};
 use strait::config::reference;
 use strait::proxy_header::Proxied;
 use strait::server_name::ServerName;
@@ -52,7 +52,7 @@ fn hellos() -> Vec<Vec<u8>> {
         if let hello_feed::Verdict::Routed { wire_len, .. } =
             hello_feed::whole(&wire, vectors::MAX_SIZE)
         {
-            let message = hello_feed::message_of(&wire[..wire_len]);
+            let message = fragments(&wire[..wire_len]);
             seeds.push([&[0][..], &records([3, 3], &message, 100)].concat());
         }
         seeds.push([&[0][..], &wire].concat());
