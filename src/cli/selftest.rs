@@ -54,7 +54,7 @@ The gateway must send every name to the endpoint: give it a listener of its own 
 
   Envoy, in a listener with the tls_inspector listener filter:
     filter_chains:
-      - filter_chain_match: { server_names: [...] }   # the names; '*' is not one for Envoy
+      - filter_chain_match: { transport_protocol: tls }   # it has no pattern for any name
         filters: [tcp_proxy to a cluster of 127.0.0.1:16444]
 
 Right is: a valid hello reaches the endpoint with every byte; anything else is closed within the timeout, told
