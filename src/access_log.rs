@@ -16,12 +16,13 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, SystemTime};
 
 use prometheus::IntCounter;
 
-use crate::config::{AccessLogConfig, LogFormat};
+use crate::client_hello::Offers;
+use crate::config::{AccessLogConfig, Fingerprint, LogFormat};
 use crate::limits::{self, RateLimit};
 use crate::log::queue::{Dropped, LineQueue, QueueGuard};
 use crate::metrics::Metrics;
@@ -48,6 +49,7 @@ pub struct AccessLogGuard {
 struct Shared {
     /// See [`format_code`].
     format: AtomicU8,
+    ja4: AtomicBool,
     refused: RateLimit,
     /// Of its own, so that a flood of refused clients does not hide an endpoint that is down.
     unreached: RateLimit,
@@ -74,6 +76,10 @@ pub struct Entry<'a> {
     pub server_name: Option<&'a str>,
     /// What the client offered, valid or not: escaped, and cut after 512 bytes.
     pub alpn: Option<&'a str>,
+    /// The versions and post-quantum groups that the client offered.
+    pub offers: Offers,
+    /// The client's JA4, if it is asked for.
+    pub ja4: Option<&'a str>,
     /// The route that took it.
     pub route: Option<&'a str>,
     /// The upstream of that route.
@@ -166,6 +172,7 @@ impl AccessLog {
         let (queue, guard) = LineQueue::start("access-log", config.queue, dropped, writer);
         let shared = Shared {
             format: AtomicU8::new(format_code(config.format)),
+            ja4: AtomicBool::new(wants_ja4(config)),
             refused: RateLimit::new(config.refused_per_second),
             unreached: RateLimit::new(config.refused_per_second),
             rate_limited: metrics.log_lines_dropped(NAME, "rate_limit"),
@@ -188,9 +195,16 @@ impl AccessLog {
             shared
                 .format
                 .store(format_code(config.format), Ordering::Relaxed);
+            shared.ja4.store(wants_ja4(config), Ordering::Relaxed);
             shared.refused.set(config.refused_per_second);
             shared.unreached.set(config.refused_per_second);
         }
+    }
+
+    /// Whether lines are to hold the client's JA4, which takes time to compute.
+    pub fn wants_ja4(&self) -> bool {
+        let shared = self.0.as_ref();
+        shared.is_some_and(|shared| shared.ja4.load(Ordering::Relaxed))
     }
 
     /// Queues the line of a connection, unless it was a probe or the rate for its kind is used up.
@@ -238,9 +252,19 @@ impl Entry<'_> {
             line.plain("proxy", proxy);
         }
         line.text("source_group", self.source_group);
+        for (key, value) in [("server_name", self.server_name), ("alpn", self.alpn)] {
+            if let Some(value) = value {
+                line.text(key, value);
+            }
+        }
+        if let Some(versions) = self.offers.versions() {
+            line.plain("tls_versions", versions);
+        }
+        if let Some(groups) = self.offers.groups() {
+            line.plain("pq_groups", groups);
+        }
         for (key, value) in [
-            ("server_name", self.server_name),
-            ("alpn", self.alpn),
+            ("ja4", self.ja4),
             ("route", self.route),
             ("upstream", self.upstream),
         ] {
@@ -272,6 +296,10 @@ impl Entry<'_> {
         }
         line.end();
     }
+}
+
+fn wants_ja4(config: &AccessLogConfig) -> bool {
+    config.format.is_some() && config.fingerprint == Some(Fingerprint::Ja4)
 }
 
 /// An atomic holds no `Option<LogFormat>`.

@@ -4,6 +4,7 @@ pub mod demo;
 mod explain;
 mod load;
 mod run;
+mod selftest;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -82,6 +83,13 @@ enum Command {
     /// is routed to: connect, handshake, one request if asked for, close. Exits with 0 only if all of
     /// them succeeded.
     Load(load::LoadArguments),
+    /// Replay valid and hostile hellos against a running gateway, strait or another, and print right and
+    /// wrong by class
+    ///
+    /// Every hello goes whole, byte by byte and cut in two; a valid one also re-cut into records of 1, 7
+    /// and 60 bytes. Exits with 0 only if everything was judged and is right.
+    #[command(after_help = selftest::HELP)]
+    Selftest(selftest::SelftestArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -111,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Demo { keep } => demo::main(keep),
         Command::Load(arguments) => load::main(&arguments),
+        Command::Selftest(arguments) => selftest::selftest(&arguments),
     }
 }
 

@@ -11,6 +11,7 @@
 mod alert;
 mod error;
 mod extensions;
+mod fingerprint;
 mod message;
 mod reader;
 pub mod vectors;
@@ -19,6 +20,8 @@ use std::fmt;
 
 pub use alert::Alert;
 pub use error::{HelloError, MalformedReason, NotTls};
+use extensions::Extensions;
+pub use fingerprint::Offers;
 use reader::Reader;
 
 use crate::server_name::ServerName;
@@ -233,8 +236,9 @@ pub struct ClientHello<'a> {
     alpn: &'a [u8],
     /// The legacy_version field.
     legacy_version: u16,
-    /// The content of the supported_versions extension.
-    supported_versions: Option<&'a [u8]>,
+    /// The cipher suites, two bytes each.
+    cipher_suites: &'a [u8],
+    extensions: Extensions<'a>,
 }
 
 impl<'a> ClientHello<'a> {
@@ -248,9 +252,9 @@ impl<'a> ClientHello<'a> {
     /// included: those of the supported_versions extension, else the one of legacy_version (RFC 8446
     /// section 4.2.1).
     pub fn versions(&self) -> impl Iterator<Item = u16> + use<'a> {
-        let mut content = Reader::new(self.supported_versions.unwrap_or(&[]));
+        let mut content = Reader::new(self.extensions.supported_versions.unwrap_or(&[]));
         let mut listed = Reader::new(content.vector_u8().unwrap_or(&[]));
-        let legacy = self.supported_versions.is_none();
+        let legacy = self.extensions.supported_versions.is_none();
         legacy
             .then_some(self.legacy_version)
             .into_iter()

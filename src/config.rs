@@ -445,6 +445,8 @@ pub struct AccessLogConfig {
     pub refused_per_second: u32,
     /// Lines that may wait for stdout; more are counted, not written.
     pub queue: usize,
+    /// How clients are fingerprinted; `None`: not at all.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// What strait says of itself, on stderr.
@@ -454,6 +456,14 @@ pub struct LogConfig {
     pub level: Arc<str>,
     /// How it is written.
     pub format: LogFormat,
+}
+
+/// How the software of a client is told from its hello.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fingerprint {
+    /// FoxIO's JA4.
+    Ja4,
 }
 
 /// How log lines are written.

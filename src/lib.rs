@@ -43,6 +43,7 @@
 //! | where endpoints come from | [`source`] |
 //! | how bytes move | `proxy::relay` |
 //! | a reason for which connections end | [`outcome`], then the stage that finds it |
+//! | what is told of a client's software | `client_hello::fingerprint`, [`tls_version`] |
 //! | a metric, a log line | [`metrics`], [`access_log`], [`log`] |
 //! | what happens at start, reload and stop | [`app`], [`drain`] |
 //! | a command | [`cli`] |
@@ -95,4 +96,5 @@ pub mod route;
 pub mod server_name;
 pub mod socket;
 pub mod source;
+pub mod tls_version;
 pub mod upstream;

@@ -7,20 +7,26 @@
 //! A route's series appear with its first connection. [`Metrics::retire_routes`] marks those of a
 //! route that the config no longer has; they go once no connection counts into them.
 
+mod hellos;
 mod limits;
+mod registrar;
+mod series;
 
-use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Registry, TextEncoder,
 };
 
 use crate::outcome::Outcome;
+pub use hellos::HelloSeries;
 pub use limits::{LimitKind, LimitScope};
+pub use registrar::Description;
+use registrar::Registrar;
+pub use series::{ConnectionSeries, SeriesKey};
+use series::{Keep, SeriesMap};
 
 /// Routes with series of their own; connections of further routes count as [`OTHER`].
 pub const MAX_ROUTES: usize = 10_000;
@@ -38,17 +44,6 @@ const LONG_BUCKETS: [f64; 9] = [0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.
 
 const CONNECTION_LABELS: &[&str] = &["listener", "route", "upstream", "source"];
 
-/// What a metric is called, for the reference in the README.
-#[derive(Debug, Clone)]
-pub struct Description {
-    /// Full name.
-    pub name: &'static str,
-    /// Label names in order.
-    pub labels: &'static [&'static str],
-    /// One sentence.
-    pub help: &'static str,
-}
-
 /// The process's metrics.
 #[derive(Debug)]
 pub struct Metrics {
@@ -59,6 +54,7 @@ pub struct Metrics {
     active: IntGaugeVec,
     closed: IntCounterVec,
     bytes: IntCounterVec,
+    hellos: IntCounterVec,
     hello_duration: HistogramVec,
     connect_duration: HistogramVec,
     connection_duration: HistogramVec,
@@ -90,143 +86,17 @@ pub struct Metrics {
     series: Mutex<SeriesMap>,
 }
 
-#[derive(Debug, Default)]
-struct SeriesMap {
-    live: HashMap<SeriesKey, Arc<ConnectionSeries>>,
-    /// Routes, not keys: a route counts once however many sources use it.
-    routes: HashMap<(Arc<str>, Arc<str>), usize>,
-    /// The live ones that are not to be kept.
-    retired: HashSet<SeriesKey>,
-    keep: Keep,
-}
-
-/// Which series the config has.
-struct Keep(Box<dyn Fn(&SeriesKey) -> bool + Send>);
-
-impl Default for Keep {
-    fn default() -> Self {
-        Self(Box::new(|_| true))
-    }
-}
-
-impl fmt::Debug for Keep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Keep")
-    }
-}
-
-/// Which connections a [`ConnectionSeries`] counts.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SeriesKey {
-    /// The listener's name.
-    pub listener: Arc<str>,
-    /// The route's name, or [`NONE`].
-    pub route: Arc<str>,
-    /// The upstream's name, or [`NONE`].
-    pub upstream: Arc<str>,
-    /// The source group's name.
-    pub source: Arc<str>,
-}
-
-impl SeriesKey {
-    fn labels(&self) -> [&str; 4] {
-        [&self.listener, &self.route, &self.upstream, &self.source]
-    }
-}
-
-/// The counters of one listener, route, upstream and source group.
-#[derive(Debug)]
-pub struct ConnectionSeries {
-    key: SeriesKey,
-    /// Connections whose route was decided (or that were refused before that).
-    pub opened: IntCounter,
-    /// Connections open now.
-    pub active: IntGauge,
-    /// Bytes that went from downstream to upstream; advances while they flow.
-    pub to_upstream: IntCounter,
-    /// Bytes that went from upstream to downstream; advances while they flow.
-    pub to_downstream: IntCounter,
-    closed: IntCounterVec,
-    closed_by_outcome: [OnceLock<IntCounter>; Outcome::COUNT],
-}
-
-impl ConnectionSeries {
-    /// Counts a connection that ended with `outcome`.
-    pub fn closed(&self, outcome: Outcome) {
-        self.closed_by_outcome[outcome.index()]
-            .get_or_init(|| {
-                let [listener, route, upstream, source] = self.key.labels();
-                self.closed
-                    .with_label_values(&[listener, route, upstream, source, outcome.label()])
-            })
-            .inc();
-    }
-}
-
-/// The histograms of one listener.
+/// What is counted by listener only.
 #[derive(Debug, Clone)]
 pub struct ListenerSeries {
+    /// Hellos that name a server.
+    pub hellos: HelloSeries,
     /// Seconds from accept to the end of the hello.
     pub hello_duration: Histogram,
     /// Seconds from the first connect attempt to the connection, or to giving up.
     pub connect_duration: Histogram,
     /// Seconds from accept to close.
     pub connection_duration: Histogram,
-}
-
-/// Registers metrics and remembers what they are.
-struct Registrar {
-    registry: Registry,
-    described: Vec<Description>,
-}
-
-impl Registrar {
-    fn add<C: Collector + Clone + 'static>(
-        &mut self,
-        name: &'static str,
-        help: &'static str,
-        labels: &'static [&'static str],
-        build: impl FnOnce(Opts, &[&str]) -> prometheus::Result<C>,
-    ) -> prometheus::Result<C> {
-        let collector = build(Opts::new(name, help), labels)?;
-        self.registry.register(Box::new(collector.clone()))?;
-        self.described.push(Description { name, labels, help });
-        Ok(collector)
-    }
-
-    fn counters(
-        &mut self,
-        name: &'static str,
-        labels: &'static [&'static str],
-        help: &'static str,
-    ) -> prometheus::Result<IntCounterVec> {
-        self.add(name, help, labels, IntCounterVec::new)
-    }
-
-    fn gauges(
-        &mut self,
-        name: &'static str,
-        labels: &'static [&'static str],
-        help: &'static str,
-    ) -> prometheus::Result<IntGaugeVec> {
-        self.add(name, help, labels, IntGaugeVec::new)
-    }
-
-    fn gauge(&mut self, name: &'static str, help: &'static str) -> prometheus::Result<IntGauge> {
-        self.add(name, help, &[], |opts, _| IntGauge::with_opts(opts))
-    }
-
-    fn histograms(
-        &mut self,
-        name: &'static str,
-        buckets: &[f64],
-        help: &'static str,
-    ) -> prometheus::Result<HistogramVec> {
-        let buckets = buckets.to_vec();
-        self.add(name, help, &["listener"], |opts, labels| {
-            HistogramVec::new(HistogramOpts::from(opts).buckets(buckets), labels)
-        })
-    }
 }
 
 impl Metrics {
@@ -275,6 +145,11 @@ impl Metrics {
                 "strait_bytes_total",
                 &["listener", "route", "upstream", "source", "direction"],
                 "Bytes relayed, hello included; direction is to_upstream or to_downstream.",
+            )?,
+            hellos: r.counters(
+                "strait_hellos_total",
+                hellos::LABELS,
+                "Valid ClientHellos, by the newest TLS version that they offer and whether they offer a post-quantum group.",
             )?,
             hello_duration: r.histograms(
                 "strait_hello_duration_seconds",
@@ -399,9 +274,10 @@ impl Metrics {
         self.accepted.with_label_values(&[listener, source])
     }
 
-    /// The histograms of a listener.
+    /// What is counted by listener only.
     pub fn listener(&self, name: &str) -> ListenerSeries {
         ListenerSeries {
+            hellos: HelloSeries::of(&self.hellos, name),
             hello_duration: self.hello_duration.with_label_values(&[name]),
             connect_duration: self.connect_duration.with_label_values(&[name]),
             connection_duration: self.connection_duration.with_label_values(&[name]),
@@ -510,6 +386,7 @@ impl Metrics {
 
     /// Forgets what is counted by listener only.
     pub fn retire_listener(&self, name: &str) {
+        HelloSeries::retire(&self.hellos, name);
         for histograms in [
             &self.hello_duration,
             &self.connect_duration,

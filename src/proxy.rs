@@ -9,6 +9,7 @@
 //! and gone before the relay begins, so that thousands of idle connections stay small.
 
 mod connect;
+mod hellos;
 mod listener;
 mod preread;
 mod proxy_protocol;
@@ -104,7 +105,8 @@ async fn establish(
     if !matches!(&hello, Err(refusal) if refusal.outcome == Outcome::Probe) {
         record.hello_ended();
     }
-    let hello = hello?;
+    let mut hello = hello?;
+    record.offered(hello.offers, hello.ja4.take());
     record.server_name = Some(hello.server_name.clone());
     record.alpn = offers(&hello);
     let route = decide(&state.routes, &hello)?;

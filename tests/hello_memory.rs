@@ -5,10 +5,11 @@ mod support;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use strait::client_hello::vectors::HelloBuilder;
 use support::client::{connect, hello, large_hello};
 use support::config_text::ConfigText;
 use support::gateway::TestGateway;
-use support::server::{Server, read_exactly};
+use support::server::{Server, read_exactly, read_to_error};
 use support::{SERVICE, wait_until};
 
 /// Sends all of a large hello but its end, and waits until it is held.
@@ -65,4 +66,40 @@ fn the_largest_gives_way_and_small_ones_are_served() {
     wait_until("all memory is given back", || {
         gateway.metric_or_zero("strait_hello_memory_bytes") == 0.0
     });
+}
+
+/// Hellos spread over the workers; the one to give way is not always the asking worker's.
+#[test]
+fn the_largest_of_all_workers_gives_way() {
+    let echo = Server::echo();
+    let config = ConfigText::to(&[echo.address])
+        .top("workers: 4")
+        .top("limits: { hello_memory: 256KiB }");
+    let gateway = TestGateway::start(&config);
+    // In records of one byte, 30,000 bytes of message are held as 210,000.
+    let padded = HelloBuilder::tls13().server_name(SERVICE).padding(30_000);
+    let mut largest = hold(&gateway, &padded.wire_in_records_of(1));
+
+    let small = large_hello(SERVICE, 8000);
+    let (most, last) = small.split_at(small.len() - 1);
+    let waiting: Vec<TcpStream> = (0..24)
+        .map(|_| {
+            let mut client = connect(gateway.address());
+            client.write_all(most).unwrap();
+            client
+        })
+        .collect();
+    assert_eq!(
+        read_to_error(&mut largest).0,
+        b"",
+        "it is closed in silence"
+    );
+    wait_until("it has been counted", || {
+        gateway.closed("overloaded") >= 1.0
+    });
+    for mut client in waiting {
+        client.write_all(last).unwrap();
+        assert_eq!(read_exactly(&mut client, small.len()), small);
+    }
+    assert_eq!(gateway.closed("overloaded"), 1.0);
 }

@@ -4,20 +4,18 @@ mod hello_feed;
 
 use std::sync::Arc;
 
-use hello_feed::{Verdict, in_pieces, whole};
+use hello_feed::{Verdict, in_pieces, rustls_reading, whole};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName as RustlsName;
-use rustls::server::Acceptor;
 use rustls::{
     AlertDescription, ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion,
 };
 use strait::client_hello::vectors::{HelloBuilder, MAX_SIZE, X25519, message, records};
 use strait::client_hello::{Alert, HelloError, HelloParser};
 use strait::outcome::Outcome;
-use strait::server_name::ServerName;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
@@ -139,26 +137,6 @@ proptest! {
         if let Some(reading) = rustls_reading(&wire) {
             prop_assert_eq!(reading, (Some(name), alpn));
         }
-    }
-
-    #[test]
-    fn names_are_normalised_once_and_for_all(
-        raw in prop_oneof![
-            r"[A-Za-z0-9._-]{0,260}".prop_map(String::into_bytes),
-            r"([A-Za-z0-9_]{1,63}\.){0,4}[A-Za-z_]{1,9}\.?".prop_map(String::into_bytes),
-            vec(any::<u8>(), 0..40),
-        ],
-    ) {
-        let Ok(name) = ServerName::parse(&raw) else {
-            return Ok(());
-        };
-        let text = name.as_str();
-        let upper = text.to_ascii_uppercase();
-        for same in [text, &format!("{text}."), &upper] {
-            prop_assert_eq!(ServerName::parse(same.as_bytes()), Ok(name.clone()));
-        }
-        prop_assert!(text.len() <= 253 && !text.ends_with('.'));
-        prop_assert!(text.eq_ignore_ascii_case(str::from_utf8(&raw).unwrap().trim_end_matches('.')));
     }
 }
 
@@ -370,24 +348,6 @@ impl Mutation {
         }
         bytes
     }
-}
-
-/// The name, normalised, and the protocols that rustls reads; `None` when it refuses the hello.
-fn rustls_reading(mut wire: &[u8]) -> Option<(Option<String>, Vec<Vec<u8>>)> {
-    let mut acceptor = Acceptor::default();
-    let accepted = loop {
-        match acceptor.accept() {
-            Ok(Some(accepted)) => break accepted,
-            Ok(None) if wire.is_empty() => return None,
-            Ok(None) => acceptor.read_tls(&mut wire).ok()?,
-            Err(_) => return None,
-        };
-    };
-    let hello = accepted.client_hello();
-    let name = hello.server_name();
-    let name = name.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
-    let alpn = hello.alpn().into_iter().flatten();
-    Some((name, alpn.map(<[u8]>::to_vec).collect()))
 }
 
 #[derive(Debug, Clone)]

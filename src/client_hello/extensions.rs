@@ -3,16 +3,22 @@
 use super::MalformedReason;
 use super::reader::Reader;
 
-const SERVER_NAME: u16 = 0;
-const ALPN: u16 = 16;
+pub(super) const SERVER_NAME: u16 = 0;
+const SUPPORTED_GROUPS: u16 = 10;
+const SIGNATURE_ALGORITHMS: u16 = 13;
+pub(super) const ALPN: u16 = 16;
 const SUPPORTED_VERSIONS: u16 = 43;
 
 /// The contents of the extensions that strait reads, not yet looked into.
 #[derive(Default)]
 pub(super) struct Extensions<'a> {
+    /// All of them, as they stand on the wire, without the length in front.
+    block: &'a [u8],
     pub(super) server_name: Option<&'a [u8]>,
     pub(super) alpn: Option<&'a [u8]>,
     pub(super) supported_versions: Option<&'a [u8]>,
+    pub(super) supported_groups: Option<&'a [u8]>,
+    pub(super) signature_algorithms: Option<&'a [u8]>,
 }
 
 impl<'a> Extensions<'a> {
@@ -21,7 +27,10 @@ impl<'a> Extensions<'a> {
     /// Not with `tls-parser`, which stops without an error at an extension whose content it cannot
     /// parse: the name could stand after it.
     pub(super) fn parse(block: &'a [u8]) -> Result<Self, MalformedReason> {
-        let mut extensions = Self::default();
+        let mut extensions = Self {
+            block,
+            ..Self::default()
+        };
         let mut seen = TypeSet::default();
         let mut block = Reader::new(block);
         while !block.is_empty() {
@@ -34,10 +43,22 @@ impl<'a> Extensions<'a> {
                 SERVER_NAME => extensions.server_name = Some(content),
                 ALPN => extensions.alpn = Some(content),
                 SUPPORTED_VERSIONS => extensions.supported_versions = Some(content),
+                SUPPORTED_GROUPS => extensions.supported_groups = Some(content),
+                SIGNATURE_ALGORITHMS => extensions.signature_algorithms = Some(content),
                 _ => {}
             }
         }
         Ok(extensions)
+    }
+
+    /// The types, in the client's order.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = u16> + use<'a> {
+        let mut block = Reader::new(self.block);
+        std::iter::from_fn(move || {
+            let kind = block.u16()?;
+            block.vector_u16()?;
+            Some(kind)
+        })
     }
 }
 

@@ -40,8 +40,17 @@ pub(super) fn parse(message: &[u8], wire_len: usize) -> Result<ClientHello<'_>, 
         wire_len,
         alpn: alpn.unwrap_or(&[]),
         legacy_version: fields.version.0,
-        supported_versions: extensions.supported_versions,
+        cipher_suites: cipher_suites(body).unwrap_or(&[]),
+        extensions,
     })
+}
+
+/// The cipher suites as they stand on the wire, without the length in front.
+fn cipher_suites(body: &[u8]) -> Option<&[u8]> {
+    let mut body = Reader::new(body);
+    let _version_and_random = body.bytes(2 + 32)?;
+    let _session_id = body.vector_u8()?;
+    body.vector_u16()
 }
 
 /// Which field made `tls-parser` give up: its own error does not tell.

@@ -270,3 +270,36 @@ fn a_wire_that_shrinks_against_the_contract_does_no_harm() {
         ));
     }
 }
+
+/// The work is linear: nothing that was judged is looked at again, but for the fragment of the
+/// current record, which is copied once, when it is complete.
+#[test]
+fn what_has_been_judged_is_not_looked_at_again() {
+    let hello = named().padding(3000);
+    for record_len in [1, 2, 7, 300, 2000] {
+        let wire = hello.wire_in_records_of(record_len);
+        let mut parser = HelloParser::new(MAX_SIZE);
+        let mut read_again = 0;
+        for end in 1..=wire.len() {
+            // Nonsense in the place of all bytes but the newest, and but for those of a fragment
+            // that is complete now.
+            let record_start = end.saturating_sub(1) / (record_len + 5) * (record_len + 5);
+            let completes = end == wire.len() || end == record_start + record_len + 5;
+            let kept = match end - record_start {
+                // A header is looked at until it is complete.
+                1..=5 => record_start,
+                _ if completes => record_start + 5,
+                _ => end - 1,
+            };
+            read_again += end - kept;
+            let mut shown = vec![0xee; end];
+            shown[kept..].copy_from_slice(&wire[kept..end]);
+            let progress = parser.parse(&shown).unwrap();
+            let complete = matches!(progress, Progress::Complete(_));
+            assert_eq!(complete, end == wire.len(), "at {end} of {record_len}");
+        }
+        // 15 looks at each header, two at each byte of a fragment.
+        let records = wire.len().div_ceil(record_len + 5);
+        assert!(read_again <= 15 * records + 2 * wire.len());
+    }
+}

@@ -9,8 +9,8 @@ mod hostile;
 mod valid;
 
 pub use builder::{
-    HelloBuilder, X25519, X25519_MLKEM768, X25519_MLKEM768_SHARE, message, record, records,
-    vector_u8, vector_u16,
+    HelloBuilder, X25519, X25519_MLKEM768, X25519_MLKEM768_SHARE, fragments, message, record,
+    records, vector_u8, vector_u16,
 };
 
 use crate::outcome::Outcome;

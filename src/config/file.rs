@@ -11,7 +11,7 @@ use super::hosts::{HostPort, ServiceRef, Sni, SrvName};
 use super::section::section;
 use super::units::{Bytes, Count, DAY, GIB, HOUR, KIB, MINUTE, Millis, SECOND, Seconds};
 use super::words::{LogFilter, Name, RouteName, SourceName, Subset, Zone};
-use super::{AddressKind, AlpnPolicy, LogFormat, ProxyVersion};
+use super::{AddressKind, AlpnPolicy, Fingerprint, LogFormat, ProxyVersion};
 
 section! {
     /// The whole file. Every key has a default except those that say where traffic may go.
@@ -307,6 +307,9 @@ section! {
         refused_per_second: Count<0, 1_000_000> = 100,
         /// Lines that may wait for stdout; more are counted, not written.
         queue: Count<1, 1_048_576> = 16_384,
+        /// How the software of a client is told from its hello: `ja4` is FoxIO's JA4 for TLS over
+        /// TCP. Costs some microseconds a connection.
+        fingerprint: OrOff<Fingerprint> = "off",
     }
 }
 

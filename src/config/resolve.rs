@@ -130,6 +130,7 @@ fn access_log(file: AccessLogFile) -> AccessLogConfig {
         format: file.format.on(),
         refused_per_second: file.refused_per_second.0,
         queue: file.queue.0 as usize,
+        fingerprint: file.fingerprint.on(),
     }
 }
 

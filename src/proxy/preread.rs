@@ -5,19 +5,15 @@
 //! arrive and that the relay replays byte for byte. A second peek would spin: data that stays in the
 //! socket keeps it readable (`kernel-notes.md` 1).
 
-use std::cell::{Cell, RefCell};
 use std::io;
-use std::rc::Rc;
 
-use slab::Slab;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::refuse::Refusal;
 use super::worker::Worker;
-use crate::client_hello::{ClientHello, HelloParser, Progress};
+use crate::client_hello::{ClientHello, HelloParser, Offers, Progress};
 use crate::config::HelloLimits;
 use crate::limits::Share;
 use crate::outcome::Outcome;
@@ -36,6 +32,10 @@ pub(super) struct Preread {
     pub server_name: ServerName,
     /// The ALPN protocols offered.
     pub alpn: Vec<Box<[u8]>>,
+    /// The versions and post-quantum groups offered.
+    pub offers: Offers,
+    /// The client's JA4, if the access log is to have it.
+    pub ja4: Option<Box<str>>,
     /// Bytes taken from the socket, which the upstream must get first; empty when the hello was
     /// only peeked at.
     pub replay: Replay,
@@ -77,21 +77,22 @@ async fn peek(
     downstream: &TcpStream,
     limits: &HelloLimits,
 ) -> Result<Option<Preread>, Refusal> {
+    let ja4 = worker.shared.access_log.wants_ja4();
     let peeked = downstream.async_io(Interest::READABLE, || {
         let mut buffer = worker.buffer.borrow_mut();
         let length = socket::peek(downstream, &mut buffer)?;
-        Ok(examine(&buffer[..length], limits))
+        Ok(examine(&buffer[..length], limits, ja4))
     });
     peeked.await.unwrap_or_else(|error| Err(gone(&error, 0)))
 }
 
 /// What one look at the first bytes tells.
-fn examine(wire: &[u8], limits: &HelloLimits) -> Result<Option<Preread>, Refusal> {
+fn examine(wire: &[u8], limits: &HelloLimits, ja4: bool) -> Result<Option<Preread>, Refusal> {
     if wire.is_empty() {
         return Err(Refusal::silent(Outcome::Probe));
     }
     match HelloParser::new(limits.max_size).parse(wire) {
-        Ok(Progress::Complete(hello)) => Ok(Some(Preread::peeked(&hello))),
+        Ok(Progress::Complete(hello)) => Ok(Some(Preread::peeked(&hello, ja4))),
         Ok(Progress::Incomplete) => Ok(None),
         Err(error) => Err(Refusal::bad_hello(&error)),
     }
@@ -99,10 +100,12 @@ fn examine(wire: &[u8], limits: &HelloLimits) -> Result<Option<Preread>, Refusal
 
 impl Preread {
     /// A hello that is still in the socket.
-    fn peeked(hello: &ClientHello<'_>) -> Self {
+    fn peeked(hello: &ClientHello<'_>, ja4: bool) -> Self {
         Self {
             server_name: hello.server_name.clone(),
             alpn: hello.alpn().map(Box::from).collect(),
+            offers: Offers::of(hello),
+            ja4: ja4.then(|| hello.ja4().into()),
             replay: Replay::default(),
         }
     }
@@ -140,7 +143,8 @@ async fn read(
             Ok(Progress::Incomplete) => {}
             Ok(Progress::Complete(hello)) => {
                 // Made before the wire moves: the hello borrows from it.
-                let preread = Preread::peeked(&hello);
+                let ja4 = worker.shared.access_log.wants_ja4();
+                let preread = Preread::peeked(&hello, ja4);
                 let replay = Replay {
                     bytes: wire,
                     _share: Some(share),
@@ -163,67 +167,4 @@ pub(super) fn gone(error: &io::Error, received: usize) -> Refusal {
         (_, io::ErrorKind::TimedOut) => Outcome::DownstreamTimeout,
         _ => Outcome::ClientGoneBeforeHello,
     })
-}
-
-/// The hellos of one worker that come in pieces. When the memory that all hellos share runs out,
-/// the largest of them gives way: many slow small hellos are no reason to refuse the next one, one
-/// that has collected 300 KiB is.
-#[derive(Debug, Default)]
-pub(super) struct HellosInProgress(RefCell<Slab<Rc<Held>>>);
-
-#[derive(Debug, Default)]
-struct Held {
-    bytes: Cell<usize>,
-    evict: Notify,
-}
-
-/// One hello in progress.
-#[derive(Debug)]
-struct Turn<'a> {
-    hellos: &'a HellosInProgress,
-    key: usize,
-    held: Rc<Held>,
-}
-
-impl Turn<'_> {
-    async fn evicted(&self) {
-        self.held.evict.notified().await;
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.hellos.0.borrow_mut().try_remove(self.key);
-    }
-}
-
-impl HellosInProgress {
-    fn enter(&self) -> Turn<'_> {
-        let held = Rc::new(Held::default());
-        Turn {
-            hellos: self,
-            key: self.0.borrow_mut().insert(held.clone()),
-            held,
-        }
-    }
-
-    /// Accounts for a hello that now holds `bytes`. When the budget is used up the largest hello of
-    /// this worker is evicted; this one goes over the budget by one read at most, until the other's
-    /// memory is free.
-    fn account(&self, turn: &Turn<'_>, bytes: usize, share: &mut Share) -> Result<(), Refusal> {
-        let more = bytes.saturating_sub(turn.held.bytes.replace(bytes));
-        if share.grow(more) {
-            return Ok(());
-        }
-        let hellos = self.0.borrow();
-        let largest = hellos.iter().map(|(_, held)| held);
-        match largest.max_by_key(|held| held.bytes.get()) {
-            Some(largest) if !Rc::ptr_eq(largest, &turn.held) => {
-                largest.evict.notify_one();
-                share.force(more);
-                Ok(())
-            }
-            _ => Err(Refusal::silent(Outcome::Overloaded)),
-        }
-    }
 }

@@ -12,6 +12,7 @@ use super::listener::ListenerPolicy;
 use super::seat::Seat;
 use super::shared::Shared;
 use crate::access_log::Entry;
+use crate::client_hello::Offers;
 use crate::limits::{Held, OverLimit};
 use crate::metrics::ConnectionSeries;
 use crate::outcome::Outcome;
@@ -79,6 +80,8 @@ pub(super) struct ConnectionRecord {
     pub detail: Option<Box<str>>,
     /// The ALPN protocols offered, joined by commas.
     pub alpn: Option<Box<str>>,
+    offers: Offers,
+    ja4: Option<Box<str>>,
     route: Option<Arc<Route>>,
     /// The endpoint tried last; counts as its connection as long as the record lives.
     pub endpoint: Option<Picked>,
@@ -124,6 +127,8 @@ impl ConnectionRecord {
             server_name: None,
             detail: None,
             alpn: None,
+            offers: Offers::default(),
+            ja4: None,
             route: None,
             endpoint: None,
             attempts: 0,
@@ -222,6 +227,14 @@ impl ConnectionRecord {
         series.hello_duration.observe(duration.as_secs_f64());
     }
 
+    /// Notes what a valid hello offers, and the client's JA4 if it was asked for.
+    pub(super) fn offered(&mut self, offers: Offers, ja4: Option<Box<str>>) {
+        let hellos = &self.policy.series.hellos;
+        hellos.count(offers.newest(), offers.post_quantum());
+        self.offers = offers;
+        self.ja4 = ja4;
+    }
+
     /// Notes that connecting ended now, well or badly.
     pub(super) fn connect_ended(&mut self, started: Instant) {
         let duration = started.elapsed();
@@ -290,6 +303,8 @@ impl ConnectionRecord {
             source_group: self.policy.sources.name(self.source_group),
             server_name: self.server_name.as_ref().map(ServerName::as_str),
             alpn: self.alpn.as_deref(),
+            offers: self.offers,
+            ja4: self.ja4.as_deref(),
             route: self.route.as_ref().map(|route| &*route.name),
             upstream: upstream.as_ref().map(|upstream| &*upstream.name),
             endpoint,

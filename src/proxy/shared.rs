@@ -7,6 +7,7 @@ use std::time::Duration;
 use prometheus::IntGauge;
 use tokio::time::Instant;
 
+use super::hellos::HelloLoad;
 use crate::access_log::AccessLog;
 use crate::limits::{Budget, Scopes};
 use crate::metrics::Metrics;
@@ -37,6 +38,8 @@ pub struct Shared {
     pub accept_gate: AcceptGate,
     /// Connections of each worker, by its number.
     pub loads: Box<[WorkerLoad]>,
+    /// The largest hello in progress of each worker, by its number.
+    pub hello_loads: Box<[HelloLoad]>,
     next_connection: AtomicU64,
 }
 
@@ -91,6 +94,7 @@ impl Shared {
             lingering: Budget::new(MAX_LINGERING, None),
             accept_gate: AcceptGate::new(),
             loads: (0..workers).map(load).collect(),
+            hello_loads: (0..workers).map(|_| HelloLoad::default()).collect(),
             next_connection: AtomicU64::new(1),
             metrics,
             access_log,

@@ -12,8 +12,8 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::hellos::HellosInProgress;
 use super::listener::{self, Accepted, Listener};
-use super::preread::HellosInProgress;
 use super::seat::{Seats, Ticket};
 use super::shared::{Shared, WorkerLoad};
 use crate::drain::{DrainPhase, DrainWatcher};
@@ -180,12 +180,12 @@ fn run(
         .enable_time()
         .build_local(LocalOptions::default())?;
     let worker = Rc::new(Worker {
+        hellos: HellosInProgress::new(shared.clone(), index),
         shared,
         index,
         peers,
         seats: Rc::default(),
         buffer: RefCell::new(vec![0; BUFFER].into()),
-        hellos: HellosInProgress::default(),
     });
     runtime.block_on(obey(&worker, inbox, drain));
     worker.seats.mark_drained();
@@ -199,12 +199,15 @@ async fn obey(worker: &Rc<Worker>, mut inbox: Inbox, drain: DrainWatcher) {
     let mut stopped = drain.clone();
     let stopped = stopped.stopped();
     tokio::pin!(stopped);
+    let give_way = worker.hellos.give_way();
+    tokio::pin!(give_way);
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             () = &mut stopped => return,
+            () = &mut give_way => {}
             _ = sweep.tick() => {
                 worker.seats.cut_overdue();
                 if let DrainPhase::Draining { deadline, .. } = drain.phase() {

@@ -1,7 +1,13 @@
-//! Feeds a parser in pieces and says what came of it in a form that tests can compare.
+//! Feeds a parser in pieces and says what came of it in a form that tests can compare. The fuzzer
+//! takes part: `fuzz/fuzz_targets/client_hello.rs`.
 
+#![allow(dead_code, reason = "every test file uses a part of it")]
+
+use rustls::server::Acceptor;
+use strait::client_hello::vectors::{MAX_SIZE, fragments, records};
 use strait::client_hello::{HelloError, HelloParser, Progress};
 use strait::outcome::Outcome;
+use strait::server_name::ServerName;
 
 /// What a parser made of all that it was shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,4 +60,70 @@ fn verdict(result: Result<Progress<'_>, HelloError>) -> Verdict {
         Err(error @ HelloError::NotTls(_)) => Verdict::Refused(error.outcome(), None),
         Err(error) => Verdict::Refused(error.outcome(), Some(error)),
     }
+}
+
+/// Asserts what must hold for any bytes, cut in any way.
+pub fn check(wire: &[u8], cuts: impl Iterator<Item = usize>) {
+    let verdict = whole(wire, MAX_SIZE);
+    let mut ends: Vec<usize> = cuts.filter(|end| *end <= wire.len()).collect();
+    ends.sort_unstable();
+    assert_eq!(in_pieces(wire, MAX_SIZE, ends), verdict);
+    assert_eq!(in_pieces(wire, MAX_SIZE, 1..wire.len()), verdict);
+    if let Verdict::Routed { name, wire_len, .. } = &verdict {
+        let normalised = ServerName::parse(name.as_bytes());
+        assert_eq!(normalised.as_ref().map(ServerName::as_str), Ok(&**name));
+        check_hello(&wire[..*wire_len], &verdict);
+    }
+}
+
+/// Asserts what must hold for a hello that is routed.
+fn check_hello(hello: &[u8], verdict: &Verdict) {
+    assert_eq!(&whole(hello, MAX_SIZE), verdict, "without what follows");
+    let prefix = &hello[..hello.len() - 1];
+    assert_eq!(whole(prefix, MAX_SIZE), Verdict::Incomplete);
+
+    let message = fragments(hello);
+    assert_eq!(&whole(hello, message.len()), verdict, "the bound is exact");
+    let too_small = whole(hello, message.len() - 1);
+    let too_large = |outcome: &Outcome| *outcome == Outcome::HelloTooLarge;
+    assert!(matches!(&too_small, Verdict::Refused(outcome, _) if too_large(outcome)));
+
+    let recut = records([3, 3], &message, 1);
+    let (read, again) = (verdict.reading(), whole(&recut, MAX_SIZE));
+    assert_eq!(again.reading(), read, "in records of 1 byte");
+
+    // No smuggling: where rustls takes the hello at all, it must read the same out of it.
+    if let Some((name, alpn)) = rustls_reading(hello) {
+        assert_eq!(
+            Some((name.as_deref(), &*alpn)),
+            read.map(|(name, alpn)| (Some(name), alpn))
+        );
+    }
+}
+
+impl Verdict {
+    fn reading(&self) -> Option<(&str, &[Vec<u8>])> {
+        match self {
+            Self::Routed { name, alpn, .. } => Some((name, alpn)),
+            _ => None,
+        }
+    }
+}
+
+/// The name, normalised, and the protocols that rustls reads; `None` when it refuses the hello.
+pub fn rustls_reading(mut wire: &[u8]) -> Option<(Option<String>, Vec<Vec<u8>>)> {
+    let mut acceptor = Acceptor::default();
+    let accepted = loop {
+        match acceptor.accept() {
+            Ok(Some(accepted)) => break accepted,
+            Ok(None) if wire.is_empty() => return None,
+            Ok(None) => acceptor.read_tls(&mut wire).ok()?,
+            Err(_) => return None,
+        };
+    };
+    let hello = accepted.client_hello();
+    let name = hello.server_name();
+    let name = name.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
+    let alpn = hello.alpn().into_iter().flatten();
+    Some((name, alpn.map(<[u8]>::to_vec).collect()))
 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use strait::access_log::Entry;
+use strait::client_hello::Offers;
 use strait::config::{
     AccessLogConfig, AddressKind, AlpnPolicy, Config, ConnectPolicy, ConnectionLimits, DnsConfig,
     DnsQuery, DrainConfig, EjectionPolicy, EndpointSpec, HelloLimits, Limits, ListenerConfig,
@@ -62,6 +63,7 @@ pub fn access_log_config(format: Option<LogFormat>) -> AccessLogConfig {
         format,
         refused_per_second: 1000,
         queue: 1024,
+        fingerprint: None,
     }
 }
 
@@ -76,6 +78,8 @@ pub fn entry(outcome: Outcome) -> Entry<'static> {
         source_group: "alpha",
         server_name: None,
         alpn: None,
+        offers: Offers::default(),
+        ja4: None,
         route: None,
         upstream: None,
         endpoint: None,

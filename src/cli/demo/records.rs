@@ -32,6 +32,12 @@ pub struct Record {
     pub server_name: Option<String>,
     /// The ALPN protocols that it offered.
     pub alpn: Option<String>,
+    /// The TLS versions that it offered.
+    pub tls_versions: Option<String>,
+    /// The post-quantum groups that it offered.
+    pub pq_groups: Option<String>,
+    /// Its JA4, if the config asks for it.
+    pub ja4: Option<String>,
     /// The route taken.
     pub route: Option<String>,
     /// The route's upstream.

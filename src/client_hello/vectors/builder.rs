@@ -203,6 +203,18 @@ pub fn records(version: [u8; 2], message: &[u8], len: usize) -> Vec<u8> {
     fragments.flat_map(record).collect()
 }
 
+/// The handshake bytes of whole records: what [`records`] has cut.
+pub fn fragments(mut wire: &[u8]) -> Vec<u8> {
+    let mut message = Vec::new();
+    while let [_, _, _, high, low, rest @ ..] = wire {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let (fragment, next) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+        message.extend_from_slice(fragment);
+        wire = next;
+    }
+    message
+}
+
 /// One record of any type.
 pub fn record(kind: u8, version: [u8; 2], fragment: &[u8]) -> Vec<u8> {
     let [major, minor] = version;

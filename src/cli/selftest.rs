@@ -1,0 +1,124 @@
+//! `strait selftest`: the project's own hellos against a running gateway, ours or another.
+//!
+//! It stands on both sides of the gateway: it sends the hellos, and it is the endpoint that they are
+//! routed to. Only so can it tell that a hello was routed with every byte, and that nothing else was.
+
+mod delivery;
+mod endpoint;
+mod exchange;
+mod report;
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::{ANSWER_IS_NO, failed, runtime};
+use delivery::deliveries;
+use endpoint::Endpoint;
+use exchange::{connect, judge};
+use report::Report;
+
+/// Connections at a time, so that a gateway's limits are not what is tested.
+const AT_ONCE: usize = 16;
+
+/// What `--help` says after the options.
+pub(super) const HELP: &str = "\
+The gateway must send every name to the endpoint: give it a listener of its own for that, such as
+
+  strait, in its config:
+    listeners:
+      - { name: selftest, bind: '127.0.0.1:16443', routes: [{ sni: '*', alpn: any, upstream: selftest }] }
+    upstreams: { selftest: { endpoints: ['127.0.0.1:16444'] } }
+  then: strait selftest 127.0.0.1:16443 --endpoint 127.0.0.1:16444
+
+  HAProxy:
+    frontend selftest
+      mode tcp
+      bind 127.0.0.1:16443
+      tcp-request inspect-delay 2s
+      tcp-request content accept if { req.ssl_hello_type 1 } { req.ssl_sni -m found }
+      tcp-request content reject
+      default_backend selftest
+    backend selftest
+      mode tcp
+      server endpoint 127.0.0.1:16444
+
+  nginx, in stream {}:
+    map $ssl_preread_server_name $selftest { \"\" \"\"; default 127.0.0.1:16444; }
+    server { listen 127.0.0.1:16443; ssl_preread on; preread_timeout 2s; proxy_pass $selftest; }
+
+  Envoy, in a listener with the tls_inspector listener filter:
+    filter_chains:
+      - filter_chain_match: { transport_protocol: tls }   # it has no pattern for any name
+        filters: [tcp_proxy to a cluster of 127.0.0.1:16444]
+
+Right is: a valid hello reaches the endpoint with every byte; anything else is closed within the timeout, told
+nothing but a TLS alert, and never reaches the endpoint. Without --endpoint nothing can be said of valid hellos
+unless a server answers them, so they count as not judged.";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SelftestArguments {
+    /// The gateway: IP:PORT
+    #[arg(value_name = "ADDR")]
+    gateway: SocketAddr,
+    /// Be the endpoint behind the gateway, at this IP:PORT
+    #[arg(long, value_name = "BIND")]
+    endpoint: Option<SocketAddr>,
+    /// How long the gateway may take over one hello
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+pub(super) fn selftest(arguments: &SelftestArguments) -> ExitCode {
+    let reported = runtime().and_then(|runtime| runtime.block_on(replay(arguments)));
+    let told = reported.and_then(|report| {
+        report.write(&mut io::stdout().lock())?;
+        Ok(report.all_right())
+    });
+    match told {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(ANSWER_IS_NO),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Replays everything.
+///
+/// # Errors
+/// Nobody accepts at the gateway's address, or the endpoint's cannot be bound.
+async fn replay(arguments: &SelftestArguments) -> io::Result<Report> {
+    let (gateway, timeout) = (arguments.gateway, arguments.timeout);
+    let endpoint = match arguments.endpoint {
+        Some(address) => Some(Arc::new(Endpoint::bind(address).await?)),
+        None => None,
+    };
+    let reached = tokio::time::timeout(timeout, connect(gateway)).await;
+    reached
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        .map_err(|error| io::Error::other(format!("cannot connect to {gateway}: {error}")))?;
+
+    let room = Arc::new(Semaphore::new(AT_ONCE));
+    let mut running = JoinSet::new();
+    for delivery in deliveries() {
+        let (room, endpoint) = (room.clone(), endpoint.clone());
+        running.spawn(async move {
+            let _place = room.acquire_owned().await;
+            let judged = judge(gateway, &delivery, endpoint.as_deref(), timeout).await;
+            (delivery, judged)
+        });
+    }
+    let mut report = Report::default();
+    while let Some(ended) = running.join_next().await {
+        let (delivery, judged) = ended.map_err(io::Error::other)?;
+        report.add(&delivery, judged);
+    }
+    if let Some(endpoint) = &endpoint {
+        report.unexplained = endpoint.unclaimed();
+    }
+    Ok(report)
+}
