@@ -226,7 +226,7 @@ fn help_tells_every_command_and_option() {
     for (arguments, texts) in [
         (
             vec!["--help"],
-            vec!["run", "check", "explain", "demo", "strait demo"],
+            vec!["run", "check", "explain", "demo", "selftest", "strait demo"],
         ),
         (
             vec!["run", "--help"],
@@ -238,6 +238,16 @@ fn help_tells_every_command_and_option() {
             vec!["--sni", "--alpn", "--from", "--listener", "--config"],
         ),
         (vec!["demo", "--help"], vec!["--keep"]),
+        (
+            vec!["selftest", "--help"],
+            vec![
+                "--endpoint",
+                "--timeout",
+                "HAProxy:",
+                "nginx",
+                "Exits with 0",
+            ],
+        ),
     ] {
         let output = strait(&arguments);
         assert_eq!(output.status.code(), Some(0));

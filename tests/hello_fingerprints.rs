@@ -63,7 +63,7 @@ fn ja4_is_logged_when_the_config_asks_for_it() {
     let echo = Server::echo();
     let config = ConfigText::to(&[echo.address]);
     let on = config.clone().top("access_log: { fingerprint: ja4 }");
-    let gateway = TestGateway::start(&on.clone().bind(([127, 0, 0, 1], 0).into()));
+    let gateway = TestGateway::start(&on);
     let hello = HelloBuilder::tls13().server_name(SERVICE).alpn(&["istio"]);
     // The same however the hello comes.
     for record_len in [16_384, 7] {
@@ -73,9 +73,8 @@ fn ja4_is_logged_when_the_config_asks_for_it() {
             Some("t13d0506io_e133e205ac38_c959eabeb08b")
         );
     }
-    let address = gateway.address();
-    gateway.reload(&config.bind(address)).unwrap();
+    gateway.reload(&config).unwrap();
     assert_eq!(record(&gateway, &hello, 16_384).ja4, None);
-    gateway.reload(&on.bind(address)).unwrap();
+    gateway.reload(&on).unwrap();
     assert!(record(&gateway, &hello, 16_384).ja4.is_some());
 }

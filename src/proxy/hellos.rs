@@ -23,17 +23,10 @@ use crate::outcome::Outcome;
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct HelloLoad {
-    /// Bytes that the largest holds; 0 when there is none, or when it has been asked to give way.
+    /// Bytes that the largest holds; 0 when there is none. One that gives way counts until its memory
+    /// is free: who asks meanwhile asks for the same one, and is not refused.
     largest: AtomicUsize,
     ask: Notify,
-}
-
-impl HelloLoad {
-    /// Asks the worker to let its largest hello give way. Nobody else asks for the same one.
-    fn ask(&self) {
-        self.largest.store(0, Ordering::Relaxed);
-        self.ask.notify_one();
-    }
 }
 
 /// The hellos of one worker that come in pieces.
@@ -47,7 +40,7 @@ pub(super) struct HellosInProgress {
 #[derive(Debug, Default)]
 struct BySize {
     evict: Slab<Rc<Notify>>,
-    /// The bytes that each holds, with its key in `evict`; one that gives way is not among them.
+    /// The bytes that each holds, with its key in `evict`.
     sizes: BTreeSet<(usize, usize)>,
 }
 
@@ -127,7 +120,7 @@ impl HellosInProgress {
                 if worker == self.worker {
                     self.evict_largest();
                 } else if let Some(load) = self.shared.hello_loads.get(worker) {
-                    load.ask();
+                    load.ask.notify_one();
                 }
                 share.force(more);
                 Ok(())
@@ -151,13 +144,11 @@ impl HellosInProgress {
     }
 
     fn evict_largest(&self) {
-        let mut own = self.own.borrow_mut();
-        if let Some((_, key)) = own.sizes.pop_last()
-            && let Some(evict) = own.evict.get(key)
-        {
+        let own = self.own.borrow();
+        let largest = own.sizes.last();
+        if let Some(evict) = largest.and_then(|(_, key)| own.evict.get(*key)) {
             evict.notify_one();
         }
-        self.publish(&own);
     }
 
     fn publish(&self, own: &BySize) {

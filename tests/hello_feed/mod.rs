@@ -91,6 +91,9 @@ fn check_hello(hello: &[u8], verdict: &Verdict) {
     let recut = records([3, 3], &message, 1);
     let (read, again) = (verdict.reading(), whole(&recut, MAX_SIZE));
     assert_eq!(again.reading(), read, "in records of 1 byte");
+    let ja4 = ja4(hello);
+    assert_eq!(ja4.len(), 36, "{ja4}");
+    assert_eq!(self::ja4(&recut), ja4, "in records of 1 byte");
 
     // No smuggling: where rustls takes the hello at all, it must read the same out of it.
     if let Some((name, alpn)) = rustls_reading(hello) {
@@ -98,6 +101,13 @@ fn check_hello(hello: &[u8], verdict: &Verdict) {
             Some((name.as_deref(), &*alpn)),
             read.map(|(name, alpn)| (Some(name), alpn))
         );
+    }
+}
+
+fn ja4(hello: &[u8]) -> String {
+    match HelloParser::new(MAX_SIZE).parse(hello) {
+        Ok(Progress::Complete(hello)) => hello.ja4(),
+        other => panic!("{other:?}"),
     }
 }
 
