@@ -16,6 +16,7 @@ mod options;
 mod peer;
 mod report;
 mod results;
+mod smoke;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -24,13 +25,17 @@ use clap::Parser;
 
 use machine::{Cpus, Machine};
 use measure::{Bench, Kind};
-use options::Options;
+use options::{Invocation, Options};
 use peer::{Gateway, Running};
 use results::{Sample, Slice, Version};
 
 fn main() -> ExitCode {
-    let options = Options::parse();
-    match run(&options) {
+    let done = match Invocation::of(std::env::args().skip(1)) {
+        Invocation::Bench => run(&Options::parse()),
+        Invocation::Test => smoke::test(),
+        Invocation::ListTests(names) => write!(io::stdout(), "{names}"),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "peers: {error}");
@@ -49,14 +54,10 @@ fn run(options: &Options) -> io::Result<()> {
 /// Runs every kind of work through every gateway, in rounds.
 fn compare(options: &Options) -> io::Result<()> {
     strait::socket::raise_file_limit();
-    let cpus = Cpus::choose(options.workers)?;
+    let machine = Machine::this();
+    let cpus = Cpus::choose(options.workers, options.quick)?;
     cpus.enter_load()?;
-    let bench = Bench::new(
-        options.address(),
-        options.warm_up(),
-        options.measured(),
-        options.shape(),
-    )?;
+    let bench = Bench::new(options)?;
     let gateways = options.gateways()?;
     let work = tempfile(options)?;
     let start = |(name, gateway): &(String, Gateway)| {
@@ -83,7 +84,7 @@ fn compare(options: &Options) -> io::Result<()> {
         let mut slice = Slice {
             work: kind.to_string(),
             setting: options.setting(),
-            machine: Machine::this(),
+            machine: machine.clone(),
             workers: options.workers,
             seconds: options.measured().as_secs_f64(),
             versions: versions.clone(),

@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::load::{Bulk, Connects, Direction, Idle, Latencies, Load, Ping, Shape, Work};
 use crate::machine::{Processes, run_first};
+use crate::options::Options;
 use crate::peer::{Backends, Route, Running};
 
-/// Idle connections whose memory is measured.
-const IDLE: usize = 4000;
 /// Short connections that are open at a time.
 const CONNECTS: usize = 64;
 /// Bulk streams beside which small messages go.
@@ -86,29 +85,23 @@ pub type Values = BTreeMap<String, f64>;
 pub struct Bench {
     main: TcpListener,
     aside: TcpListener,
-    /// Before measuring.
-    pub warm_up: Duration,
-    /// Measured.
-    pub measured: Duration,
-    /// Of the bulk.
-    pub shape: Shape,
+    warm_up: Duration,
+    measured: Duration,
+    shape: Shape,
+    idle: usize,
 }
 
 impl Bench {
-    /// With backends on this address.
-    pub fn new(
-        ip: std::net::IpAddr,
-        warm_up: Duration,
-        measured: Duration,
-        shape: Shape,
-    ) -> io::Result<Self> {
-        let listen = || strait::socket::bind((ip, 0).into());
+    /// As the options want it.
+    pub fn new(options: &Options) -> io::Result<Self> {
+        let listen = || strait::socket::bind((options.address(), 0).into());
         Ok(Self {
             main: listen()?,
             aside: listen()?,
-            warm_up,
-            measured,
-            shape,
+            warm_up: options.warm_up(),
+            measured: options.measured(),
+            shape: options.shape(),
+            idle: options.idle(),
         })
     }
 
@@ -232,13 +225,16 @@ impl Bench {
         std::thread::sleep(SETTLE_MEMORY);
         let at_rest = processes.resident();
         let mut load = self.load(Idle, gateway, Route::Main)?;
-        load.open(IDLE, CONNECTS)?;
+        load.open(self.idle, CONNECTS)?;
         load.run_until(Instant::now() + SETTLE_MEMORY)?;
         load.failed.check()?;
         let grown = processes.resident().saturating_sub(at_rest);
         Ok(Values::from([
             ("rest_mib".to_owned(), at_rest as f64 / f64::from(1 << 20)),
-            ("idle_kib".to_owned(), grown as f64 / 1024.0 / IDLE as f64),
+            (
+                "idle_kib".to_owned(),
+                grown as f64 / 1024.0 / self.idle as f64,
+            ),
         ]))
     }
 }

@@ -38,7 +38,7 @@ pub struct Options {
     seconds: f64,
     /// One round of a fifth of a second: whether everything works, not how well
     #[arg(long)]
-    quick: bool,
+    pub quick: bool,
     /// Threads of a gateway that carry traffic; more than one: all CPUs for the gateway and the load
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub workers: usize,
@@ -54,6 +54,32 @@ pub struct Options {
     /// What cargo passes to every bench
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// Why this program was started.
+#[derive(Debug)]
+pub enum Invocation {
+    /// By `cargo bench`, or by hand.
+    Bench,
+    /// By the test command, which runs every bench once.
+    Test,
+    /// By a test runner that asks which tests there are; what to answer.
+    ListTests(&'static str),
+}
+
+impl Invocation {
+    /// What the arguments say. Test runners list first, with `--list --format terse`, those that are
+    /// ignored apart, and run each by its name; `cargo test` just starts the program.
+    pub fn of(arguments: impl Iterator<Item = String>) -> Self {
+        let arguments: Vec<String> = arguments.collect();
+        let has = |one: &str| arguments.iter().any(|argument| argument == one);
+        match (has("--list"), has("--ignored")) {
+            (true, true) => Self::ListTests(""),
+            (true, false) => Self::ListTests("strait_alone: test\n"),
+            _ if arguments.is_empty() || has("strait_alone") => Self::Test,
+            _ => Self::Bench,
+        }
+    }
 }
 
 impl Options {
@@ -131,6 +157,14 @@ impl Options {
     /// Where the gateways and the backends listen.
     pub fn address(&self) -> IpAddr {
         Ipv4Addr::LOCALHOST.into()
+    }
+
+    /// Idle connections whose memory is measured.
+    pub fn idle(&self) -> usize {
+        match self.quick {
+            true => 200,
+            false => 4000,
+        }
     }
 
     /// The circumstances of the work.
