@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -33,11 +33,13 @@ pub enum Kind {
     Mixed,
     /// Connections that say nothing.
     Memory,
+    /// A config of 100,000 routes and 10,000 upstreams, and its change under load; strait only.
+    Scale,
 }
 
 impl Kind {
-    /// All of them, in the order of the report.
-    pub const ALL: &'static [Self] = &[
+    /// What is measured unless something else is asked for, in the order of the report.
+    pub const USUAL: &'static [Self] = &[
         Self::Bulk(Direction::Down, 1),
         Self::Bulk(Direction::Down, 16),
         Self::Bulk(Direction::Down, 64),
@@ -50,6 +52,15 @@ impl Kind {
         Self::Mixed,
         Self::Memory,
     ];
+
+    /// Whether its gateways must not have served before.
+    pub const fn wants_fresh(self) -> bool {
+        matches!(self, Self::Memory | Self::Scale)
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
+        Self::USUAL.iter().copied().chain([Self::Scale])
+    }
 }
 
 impl fmt::Display for Kind {
@@ -61,6 +72,7 @@ impl fmt::Display for Kind {
             Self::Ping(connections) => write!(f, "ping-{connections}"),
             Self::Mixed => f.write_str("mixed"),
             Self::Memory => f.write_str("memory"),
+            Self::Scale => f.write_str("scale"),
         }
     }
 }
@@ -69,11 +81,12 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let known = Self::ALL.iter().find(|kind| kind.to_string() == name);
-        known.copied().ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(Self::to_string).collect();
-            format!("no such work; there are {}", names.join(", "))
-        })
+        Self::all()
+            .find(|kind| kind.to_string() == name)
+            .ok_or_else(|| {
+                let names: Vec<_> = Self::all().map(|kind| kind.to_string()).collect();
+                format!("no such work; there are {}", names.join(", "))
+            })
     }
 }
 
@@ -86,15 +99,16 @@ pub struct Bench {
     main: TcpListener,
     aside: TcpListener,
     warm_up: Duration,
-    measured: Duration,
+    /// How long is measured.
+    pub measured: Duration,
     shape: Shape,
     idle: usize,
 }
 
 impl Bench {
-    /// As the options want it.
-    pub fn new(options: &Options) -> io::Result<Self> {
-        let listen = || strait::socket::bind((options.address(), 0).into());
+    /// As the options want it, with backends on this address.
+    pub fn new(options: &Options, backends: IpAddr) -> io::Result<Self> {
+        let listen = || strait::socket::bind((backends, 0).into());
         Ok(Self {
             main: listen()?,
             aside: listen()?,
@@ -121,12 +135,14 @@ impl Bench {
             Kind::Ping(connections) => self.ping(gateway, connections)?,
             Kind::Mixed => self.mixed(gateway)?,
             Kind::Memory => self.memory(gateway)?,
+            Kind::Scale => return Err(io::Error::other("scale brings its own gateway")),
         };
         std::thread::sleep(SETTLE);
         Ok(values)
     }
 
-    fn load<W: Work>(&self, work: W, gateway: &Running, route: Route) -> io::Result<Load<W>> {
+    /// Clients and the backend of one run.
+    pub fn load<W: Work>(&self, work: W, gateway: &Running, route: Route) -> io::Result<Load<W>> {
         let listener = match route {
             Route::Main => &self.main,
             Route::Aside => &self.aside,

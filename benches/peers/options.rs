@@ -1,7 +1,6 @@
 //! The command line.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,12 +12,14 @@ use crate::peer::{Gateway, KNOWN};
 
 /// The setting that most targets are about.
 pub const PLAIN: &str = "loopback, one worker";
+/// The setting of those about small segments.
+pub const VETH: &str = "veth with MTU 1500, one worker";
 
 /// Compares strait with the gateways that this machine has.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo bench --bench peers --")]
 pub struct Options {
-    /// Only this work; more by commas. Without: all of it
+    /// Only this work; more by commas. Without: all but `scale`
     #[arg(long, value_delimiter = ',', value_name = "WORK")]
     only: Vec<Kind>,
     /// Only these peers, by commas; strait is always there. Without: all that this machine has
@@ -42,6 +43,9 @@ pub struct Options {
     /// Threads of a gateway that carry traffic; more than one: all CPUs for the gateway and the load
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub workers: usize,
+    /// Not over loopback but over a veth pair with an MTU of 1500, in namespaces; takes root
+    #[arg(long)]
+    pub veth: bool,
     /// Bulk in pieces of one TLS record
     #[arg(long)]
     records: bool,
@@ -86,7 +90,7 @@ impl Options {
     /// The work to do.
     pub fn kinds(&self) -> Vec<Kind> {
         match self.only.is_empty() {
-            true => Kind::ALL.to_vec(),
+            true => Kind::USUAL.to_vec(),
             false => self.only.clone(),
         }
     }
@@ -154,9 +158,11 @@ impl Options {
         }
     }
 
-    /// Where the gateways and the backends listen.
-    pub fn address(&self) -> IpAddr {
-        Ipv4Addr::LOCALHOST.into()
+    /// For the gateways' config files and logs.
+    pub fn folder(&self) -> io::Result<PathBuf> {
+        let folder = self.out.join("run");
+        std::fs::create_dir_all(&folder)?;
+        folder.canonicalize()
     }
 
     /// Idle connections whose memory is measured.
@@ -169,10 +175,14 @@ impl Options {
 
     /// The circumstances of the work.
     pub fn setting(&self) -> String {
-        let mut setting = PLAIN.to_owned();
-        if self.workers > 1 {
-            setting = format!("loopback, {} workers", self.workers);
-        }
+        let network = match self.veth {
+            true => "veth with MTU 1500",
+            false => "loopback",
+        };
+        let mut setting = match self.workers {
+            1 => format!("{network}, one worker"),
+            many => format!("{network}, {many} workers"),
+        };
         if self.records {
             setting += ", TLS records";
         }

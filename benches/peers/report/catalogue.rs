@@ -101,6 +101,34 @@ pub const NUMBERS: &[Number] = &[
     lower("mixed", "loss_percent", "what the bulk loses by it", "%"),
     lower("memory", "idle_kib", "memory per idle connection", "KiB"),
     lower("memory", "rest_mib", "memory at rest", "MiB"),
+    lower("scale", "start_ms", "100,000 routes: start", "ms"),
+    lower(
+        "scale",
+        "route_bytes",
+        "100,000 routes: memory of each",
+        "bytes",
+    ),
+    lower(
+        "scale",
+        "rest_mib",
+        "with 10,000 upstreams too: memory",
+        "MiB",
+    ),
+    lower("scale", "swap_ms", "config swap: until it serves", "ms"),
+    lower(
+        "scale",
+        "before_p99_us",
+        "ping-pong p99 before the swap",
+        "us",
+    ),
+    lower(
+        "scale",
+        "during_p99_us",
+        "ping-pong p99 during the swap",
+        "us",
+    ),
+    lower("scale", "scrape_ms", "scrape of all metrics", "ms"),
+    lower("scale", "scrape_mib", "its size", "MiB"),
 ];
 
 /// The number of that work and value.

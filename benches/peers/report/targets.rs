@@ -4,7 +4,7 @@ use super::OWN;
 use super::catalogue::{Better, Number, number};
 use super::stats::{Runs, Spread};
 use super::table::{interval, markdown};
-use crate::options::PLAIN;
+use crate::options::{PLAIN, VETH};
 use crate::results::Slice;
 
 /// "As good as" means not worse by more than this.
@@ -15,6 +15,8 @@ const TOLERANCE: f64 = 0.03;
 enum Wanted {
     /// As good as the best peer.
     BestPeer,
+    /// As good as that peer.
+    Peer(&'static str),
     /// So many times that peer's.
     Times(f64, &'static str),
     /// At most so much, in the number's unit.
@@ -41,6 +43,20 @@ const TARGETS: &[(&str, &str, &str, Wanted)] = &[
     (PLAIN, "bulk-up-16", "gbps", Wanted::Times(2.0, "haproxy")),
     (PLAIN, "bulk-up-16", "gbps", Wanted::Times(1.9, "envoy")),
     (PLAIN, "bulk-up-16", "gbps", Wanted::Times(3.5, "nginx")),
+    (VETH, "bulk-down-16", "gbps", Wanted::Peer("haproxy-splice")),
+    (
+        VETH,
+        "bulk-down-16",
+        "cpu_ms_per_gb",
+        Wanted::Peer("haproxy-splice"),
+    ),
+    (VETH, "bulk-up-16", "gbps", Wanted::Peer("haproxy-splice")),
+    (
+        VETH,
+        "bulk-up-16",
+        "cpu_ms_per_gb",
+        Wanted::Peer("haproxy-splice"),
+    ),
     (PLAIN, "mixed", "p99_us", Wanted::BestPeer),
     (PLAIN, "mixed", "p99_us", Wanted::AtMost(1000.0)),
     (PLAIN, "mixed", "loss_percent", Wanted::AtMost(15.0)),
@@ -86,6 +102,7 @@ fn judge(wanted: Wanted, number: &Number, runs: &Runs) -> (String, String, &'sta
         }
     };
     match wanted {
+        Wanted::Peer(peer) => against(peer, 1.0, TOLERANCE),
         Wanted::Times(times, peer) => against(peer, times, 0.0),
         Wanted::BestPeer => match best(number, runs) {
             Some(peer) => against(peer, 1.0, TOLERANCE),
