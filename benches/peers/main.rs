@@ -20,6 +20,7 @@ mod results;
 mod scale;
 mod smoke;
 
+use std::fs;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -74,7 +75,8 @@ fn compare(options: &Options) -> io::Result<()> {
         false => Net::Loopback,
     };
     let bench = Bench::new(options, net.load())?;
-    let folder = options.folder()?;
+    let folder = std::env::temp_dir().join(format!("strait-bench-run-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
     let place = Place {
         cpus: &cpus,
         net: &net,
@@ -100,7 +102,9 @@ fn compare(options: &Options) -> io::Result<()> {
         };
         slice.save(&options.out)?;
     }
-    Ok(())
+    // After an error they stay, for whoever looks for its reason.
+    drop(running);
+    fs::remove_dir_all(&folder)
 }
 
 struct Comparison<'a> {

@@ -158,13 +158,6 @@ impl Options {
         }
     }
 
-    /// For the gateways' config files and logs.
-    pub fn folder(&self) -> io::Result<PathBuf> {
-        let folder = self.out.join("run");
-        std::fs::create_dir_all(&folder)?;
-        folder.canonicalize()
-    }
-
     /// Idle connections whose memory is measured.
     pub fn idle(&self) -> usize {
         match self.quick {

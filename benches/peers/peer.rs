@@ -157,7 +157,12 @@ impl Gateway {
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text);
         let first = text.lines().find(|line| !line.trim().is_empty());
-        first.unwrap_or("unknown").trim().to_owned()
+        let first = first.unwrap_or("unknown").trim();
+        // All but strait say the word, Envoy after its path.
+        let said = first
+            .split_once("version:")
+            .or_else(|| first.split_once("version"));
+        said.map_or(first, |(_, version)| version).trim().to_owned()
     }
 }
 

@@ -42,19 +42,18 @@ pub fn run(program: &Path, bench: &Bench, place: &Place<'_>, workers: usize) -> 
     };
     let metrics = SocketAddr::new(ip, free_port()?);
     let mut values = Values::new();
-    let few = started(program, &job, place, &config(&job, metrics, 0, 0, false))?;
-    let few = resident(&few.1);
-    let many = started(
-        program,
-        &job,
-        place,
-        &config(&job, metrics, ROUTES, 0, false),
-    )?;
-    values.insert("start_ms".to_owned(), milliseconds(many.0));
-    let grown = resident(&many.1).saturating_sub(few);
-    values.insert("route_bytes".to_owned(), grown as f64 / ROUTES as f64);
-    drop(many);
-
+    // One after the other: they listen on the same port.
+    let few = {
+        let (_, gateway) = started(program, &job, place, &config(&job, metrics, 0, 0, false))?;
+        resident(&gateway)
+    };
+    {
+        let text = config(&job, metrics, ROUTES, 0, false);
+        let (time, gateway) = started(program, &job, place, &text)?;
+        values.insert("start_ms".to_owned(), milliseconds(time));
+        let grown = resident(&gateway).saturating_sub(few);
+        values.insert("route_bytes".to_owned(), grown as f64 / ROUTES as f64);
+    }
     let (_, gateway) = started(
         program,
         &job,
@@ -163,8 +162,12 @@ fn swap(
 ) -> io::Result<()> {
     let mut load = bench.load(Ping::new()?, gateway, Route::Main)?;
     load.open(CONNECTIONS, CONNECTIONS)?;
+    // What the start left to do is done first.
     load.run_until(Instant::now() + bench.measured)?;
-    values.insert("before_p99_us".to_owned(), p99(&load.work.latencies));
+    load.work.latencies.clear();
+    load.run_until(Instant::now() + bench.measured)?;
+    let before = p99(&load.work.latencies);
+    values.insert("before_p99_us".to_owned(), before);
     load.work.latencies.clear();
     // Written beside and moved: the gateway looks at the file by itself, too.
     let beside = file.with_extension("next");
@@ -187,7 +190,9 @@ fn swap(
         found.map_err(|_| io::Error::other("the looking thread panicked"))?
     })?;
     values.insert("swap_ms".to_owned(), milliseconds(took));
-    values.insert("during_p99_us".to_owned(), p99(&load.work.latencies));
+    let during = p99(&load.work.latencies);
+    values.insert("during_p99_us".to_owned(), during);
+    values.insert("p99_growth".to_owned(), during / before);
     load.failed.check()
 }
 

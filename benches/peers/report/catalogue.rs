@@ -127,8 +127,14 @@ pub const NUMBERS: &[Number] = &[
         "ping-pong p99 during the swap",
         "us",
     ),
+    lower(
+        "scale",
+        "p99_growth",
+        "ping-pong p99, during by before",
+        "times",
+    ),
     lower("scale", "scrape_ms", "scrape of all metrics", "ms"),
-    lower("scale", "scrape_mib", "its size", "MiB"),
+    lower("scale", "scrape_mib", "size of the scrape", "MiB"),
 ];
 
 /// The number of that work and value.
