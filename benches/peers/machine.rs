@@ -18,14 +18,22 @@ pub struct Cpus {
 
 impl Cpus {
     /// One worker: the first CPU that this process may use for the gateway, the second for the load.
-    /// More workers: all CPUs for both.
-    pub fn choose(workers: usize) -> io::Result<Self> {
+    /// More workers, or one CPU when it does not matter how fast: all of them for both.
+    pub fn choose(workers: usize, any: bool) -> io::Result<Self> {
         let allowed = sched_getaffinity(None)?;
-        let mut usable = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
-        let (Some(first), Some(second)) = (usable.next(), usable.next()) else {
-            return Err(io::Error::other(
-                "two CPUs are needed: one for the gateway, one for the load",
-            ));
+        let usable: Vec<usize> = (0..CpuSet::MAX_CPU)
+            .filter(|cpu| allowed.is_set(*cpu))
+            .collect();
+        let [first, second, ..] = usable[..] else {
+            return match any {
+                true => Ok(Self {
+                    gateway: allowed,
+                    load: allowed,
+                }),
+                false => Err(io::Error::other(
+                    "two CPUs are needed: one for the gateway, one for the load",
+                )),
+            };
         };
         if workers > 1 {
             return Ok(Self {

@@ -12,11 +12,15 @@
 mod load;
 mod machine;
 mod measure;
+mod net;
 mod options;
 mod peer;
 mod report;
 mod results;
+mod scale;
+mod smoke;
 
+use std::fs;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -24,13 +28,18 @@ use clap::Parser;
 
 use machine::{Cpus, Machine};
 use measure::{Bench, Kind};
-use options::Options;
-use peer::{Gateway, Running};
+use net::Net;
+use options::{Invocation, Options};
+use peer::{Gateway, Place, Running};
 use results::{Sample, Slice, Version};
 
 fn main() -> ExitCode {
-    let options = Options::parse();
-    match run(&options) {
+    let done = match Invocation::of(std::env::args().skip(1)) {
+        Invocation::Bench => run(&Options::parse()),
+        Invocation::Test => smoke::test(),
+        Invocation::ListTests(names) => write!(io::stdout(), "{names}"),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "peers: {error}");
@@ -40,6 +49,15 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> io::Result<()> {
+    if options.veth
+        && !options.report
+        && let Some(status) = Net::isolate()?
+    {
+        return match status.success() {
+            true => Ok(()),
+            false => Err(io::Error::other(format!("in a namespace: {status}"))),
+        };
+    }
     if !options.report {
         compare(options)?;
     }
@@ -49,79 +67,101 @@ fn run(options: &Options) -> io::Result<()> {
 /// Runs every kind of work through every gateway, in rounds.
 fn compare(options: &Options) -> io::Result<()> {
     strait::socket::raise_file_limit();
-    let cpus = Cpus::choose(options.workers)?;
+    let machine = Machine::this();
+    let cpus = Cpus::choose(options.workers, options.quick)?;
     cpus.enter_load()?;
-    let bench = Bench::new(
-        options.address(),
-        options.warm_up(),
-        options.measured(),
-        options.shape(),
-    )?;
-    let gateways = options.gateways()?;
-    let work = tempfile(options)?;
-    let start = |(name, gateway): &(String, Gateway)| {
-        Running::start(
-            name,
-            gateway,
-            &cpus,
-            bench.backends()?,
-            options.workers,
-            &work,
-        )
+    let net = match options.veth {
+        true => Net::veth()?,
+        false => Net::Loopback,
     };
-    let long_lived = options.kinds().iter().any(|kind| *kind != Kind::Memory);
-    let running: Vec<Running> = match long_lived {
-        true => gateways.iter().map(start).collect::<io::Result<_>>()?,
-        false => Vec::new(),
+    let bench = Bench::new(options, net.load())?;
+    let folder = std::env::temp_dir().join(format!("strait-bench-run-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    let place = Place {
+        cpus: &cpus,
+        net: &net,
+        folder: &folder,
     };
-    let versions = gateways.iter().map(|(peer, gateway)| Version {
-        peer: peer.clone(),
-        version: gateway.version(),
-    });
-    let versions: Vec<Version> = versions.collect();
+    let comparison = Comparison {
+        options,
+        bench: &bench,
+        place: &place,
+        gateways: options.gateways()?,
+    };
+    let versions: Vec<Version> = comparison.versions();
+    let running = comparison.start_all()?;
     for kind in options.kinds() {
-        let mut slice = Slice {
+        let slice = Slice {
             work: kind.to_string(),
             setting: options.setting(),
-            machine: Machine::this(),
+            machine: machine.clone(),
             workers: options.workers,
             seconds: options.measured().as_secs_f64(),
             versions: versions.clone(),
-            samples: Vec::new(),
+            samples: comparison.rounds(kind, &running)?,
         };
-        for round in 0..options.rounds() {
-            for (index, gateway) in gateways.iter().enumerate() {
-                let fresh;
-                let one = match kind {
-                    Kind::Memory => {
-                        fresh = start(gateway)?;
-                        &fresh
+        slice.save(&options.out)?;
+    }
+    // After an error they stay, for whoever looks for its reason.
+    drop(running);
+    fs::remove_dir_all(&folder)
+}
+
+struct Comparison<'a> {
+    options: &'a Options,
+    bench: &'a Bench,
+    place: &'a Place<'a>,
+    gateways: Vec<(String, Gateway)>,
+}
+
+impl Comparison<'_> {
+    fn versions(&self) -> Vec<Version> {
+        let version = |(peer, gateway): &(String, Gateway)| Version {
+            peer: peer.clone(),
+            version: gateway.version(),
+        };
+        self.gateways.iter().map(version).collect()
+    }
+
+    fn start(&self, (name, gateway): &(String, Gateway)) -> io::Result<Running> {
+        let backends = self.bench.backends()?;
+        Running::start(name, gateway, self.place, backends, self.options.workers)
+    }
+
+    /// One of each, for the work that does not want them fresh.
+    fn start_all(&self) -> io::Result<Vec<Running>> {
+        match self.options.kinds().iter().all(|kind| kind.wants_fresh()) {
+            true => Ok(Vec::new()),
+            false => self.gateways.iter().map(|one| self.start(one)).collect(),
+        }
+    }
+
+    fn rounds(&self, kind: Kind, running: &[Running]) -> io::Result<Vec<Sample>> {
+        let mut samples = Vec::new();
+        for round in 0..self.options.rounds() {
+            for (index, named) in self.gateways.iter().enumerate() {
+                let (peer, gateway) = named;
+                let values = match (kind, gateway) {
+                    (Kind::Scale, Gateway::Strait(program)) => {
+                        scale::run(program, self.bench, self.place, self.options.workers)
                     }
-                    _ => &running[index],
+                    (Kind::Scale, _) => continue,
+                    (Kind::Memory, _) => {
+                        let fresh = self.start(named)?;
+                        self.bench.run(kind, &fresh)
+                    }
+                    _ => self.bench.run(kind, &running[index]),
                 };
-                let values = bench
-                    .run(kind, one)
-                    .map_err(|error| io::Error::other(format!("{kind}, {}: {error}", one.name)))?;
-                let _ = writeln!(
-                    io::stderr(),
-                    "{kind} {} round {round}: {values:.2?}",
-                    one.name
-                );
-                slice.samples.push(Sample {
-                    peer: one.name.clone(),
+                let values =
+                    values.map_err(|error| io::Error::other(format!("{kind}, {peer}: {error}")))?;
+                let _ = writeln!(io::stderr(), "{kind} {peer} round {round}: {values:.2?}");
+                samples.push(Sample {
+                    peer: peer.clone(),
                     round,
                     values,
                 });
             }
         }
-        slice.save(&options.out)?;
+        Ok(samples)
     }
-    Ok(())
-}
-
-/// For the gateways' config files and logs.
-fn tempfile(options: &Options) -> io::Result<std::path::PathBuf> {
-    let folder = options.out.join("run");
-    std::fs::create_dir_all(&folder)?;
-    folder.canonicalize()
 }

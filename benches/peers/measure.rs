@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use crate::load::{Bulk, Connects, Direction, Idle, Latencies, Load, Ping, Shape, Work};
 use crate::machine::{Processes, run_first};
+use crate::options::Options;
 use crate::peer::{Backends, Route, Running};
 
-/// Idle connections whose memory is measured.
-const IDLE: usize = 4000;
 /// Short connections that are open at a time.
 const CONNECTS: usize = 64;
 /// Bulk streams beside which small messages go.
@@ -34,11 +33,13 @@ pub enum Kind {
     Mixed,
     /// Connections that say nothing.
     Memory,
+    /// A config of 100,000 routes and 10,000 upstreams, and its change under load; strait only.
+    Scale,
 }
 
 impl Kind {
-    /// All of them, in the order of the report.
-    pub const ALL: &'static [Self] = &[
+    /// What is measured unless something else is asked for, in the order of the report.
+    pub const USUAL: &'static [Self] = &[
         Self::Bulk(Direction::Down, 1),
         Self::Bulk(Direction::Down, 16),
         Self::Bulk(Direction::Down, 64),
@@ -51,6 +52,15 @@ impl Kind {
         Self::Mixed,
         Self::Memory,
     ];
+
+    /// Whether its gateways must not have served before.
+    pub const fn wants_fresh(self) -> bool {
+        matches!(self, Self::Memory | Self::Scale)
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
+        Self::USUAL.iter().copied().chain([Self::Scale])
+    }
 }
 
 impl fmt::Display for Kind {
@@ -62,6 +72,7 @@ impl fmt::Display for Kind {
             Self::Ping(connections) => write!(f, "ping-{connections}"),
             Self::Mixed => f.write_str("mixed"),
             Self::Memory => f.write_str("memory"),
+            Self::Scale => f.write_str("scale"),
         }
     }
 }
@@ -70,11 +81,12 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let known = Self::ALL.iter().find(|kind| kind.to_string() == name);
-        known.copied().ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(Self::to_string).collect();
-            format!("no such work; there are {}", names.join(", "))
-        })
+        Self::all()
+            .find(|kind| kind.to_string() == name)
+            .ok_or_else(|| {
+                let names: Vec<_> = Self::all().map(|kind| kind.to_string()).collect();
+                format!("no such work; there are {}", names.join(", "))
+            })
     }
 }
 
@@ -86,29 +98,24 @@ pub type Values = BTreeMap<String, f64>;
 pub struct Bench {
     main: TcpListener,
     aside: TcpListener,
-    /// Before measuring.
-    pub warm_up: Duration,
-    /// Measured.
+    warm_up: Duration,
+    /// How long is measured.
     pub measured: Duration,
-    /// Of the bulk.
-    pub shape: Shape,
+    shape: Shape,
+    idle: usize,
 }
 
 impl Bench {
-    /// With backends on this address.
-    pub fn new(
-        ip: std::net::IpAddr,
-        warm_up: Duration,
-        measured: Duration,
-        shape: Shape,
-    ) -> io::Result<Self> {
-        let listen = || strait::socket::bind((ip, 0).into());
+    /// As the options want it, with backends on this address.
+    pub fn new(options: &Options, backends: IpAddr) -> io::Result<Self> {
+        let listen = || strait::socket::bind((backends, 0).into());
         Ok(Self {
             main: listen()?,
             aside: listen()?,
-            warm_up,
-            measured,
-            shape,
+            warm_up: options.warm_up(),
+            measured: options.measured(),
+            shape: options.shape(),
+            idle: options.idle(),
         })
     }
 
@@ -128,12 +135,14 @@ impl Bench {
             Kind::Ping(connections) => self.ping(gateway, connections)?,
             Kind::Mixed => self.mixed(gateway)?,
             Kind::Memory => self.memory(gateway)?,
+            Kind::Scale => return Err(io::Error::other("scale brings its own gateway")),
         };
         std::thread::sleep(SETTLE);
         Ok(values)
     }
 
-    fn load<W: Work>(&self, work: W, gateway: &Running, route: Route) -> io::Result<Load<W>> {
+    /// Clients and the backend of one run.
+    pub fn load<W: Work>(&self, work: W, gateway: &Running, route: Route) -> io::Result<Load<W>> {
         let listener = match route {
             Route::Main => &self.main,
             Route::Aside => &self.aside,
@@ -232,13 +241,16 @@ impl Bench {
         std::thread::sleep(SETTLE_MEMORY);
         let at_rest = processes.resident();
         let mut load = self.load(Idle, gateway, Route::Main)?;
-        load.open(IDLE, CONNECTS)?;
+        load.open(self.idle, CONNECTS)?;
         load.run_until(Instant::now() + SETTLE_MEMORY)?;
         load.failed.check()?;
         let grown = processes.resident().saturating_sub(at_rest);
         Ok(Values::from([
             ("rest_mib".to_owned(), at_rest as f64 / f64::from(1 << 20)),
-            ("idle_kib".to_owned(), grown as f64 / 1024.0 / IDLE as f64),
+            (
+                "idle_kib".to_owned(),
+                grown as f64 / 1024.0 / self.idle as f64,
+            ),
         ]))
     }
 }

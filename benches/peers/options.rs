@@ -1,7 +1,6 @@
 //! The command line.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,12 +12,14 @@ use crate::peer::{Gateway, KNOWN};
 
 /// The setting that most targets are about.
 pub const PLAIN: &str = "loopback, one worker";
+/// The setting of those about small segments.
+pub const VETH: &str = "veth with MTU 1500, one worker";
 
 /// Compares strait with the gateways that this machine has.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo bench --bench peers --")]
 pub struct Options {
-    /// Only this work; more by commas. Without: all of it
+    /// Only this work; more by commas. Without: all but `scale`
     #[arg(long, value_delimiter = ',', value_name = "WORK")]
     only: Vec<Kind>,
     /// Only these peers, by commas; strait is always there. Without: all that this machine has
@@ -38,10 +39,13 @@ pub struct Options {
     seconds: f64,
     /// One round of a fifth of a second: whether everything works, not how well
     #[arg(long)]
-    quick: bool,
+    pub quick: bool,
     /// Threads of a gateway that carry traffic; more than one: all CPUs for the gateway and the load
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub workers: usize,
+    /// Not over loopback but over a veth pair with an MTU of 1500, in namespaces; takes root
+    #[arg(long)]
+    pub veth: bool,
     /// Bulk in pieces of one TLS record
     #[arg(long)]
     records: bool,
@@ -56,11 +60,37 @@ pub struct Options {
     bench: bool,
 }
 
+/// Why this program was started.
+#[derive(Debug)]
+pub enum Invocation {
+    /// By `cargo bench`, or by hand.
+    Bench,
+    /// By the test command, which runs every bench once.
+    Test,
+    /// By a test runner that asks which tests there are; what to answer.
+    ListTests(&'static str),
+}
+
+impl Invocation {
+    /// What the arguments say. Test runners list first, with `--list --format terse`, those that are
+    /// ignored apart, and run each by its name; `cargo test` just starts the program.
+    pub fn of(arguments: impl Iterator<Item = String>) -> Self {
+        let arguments: Vec<String> = arguments.collect();
+        let has = |one: &str| arguments.iter().any(|argument| argument == one);
+        match (has("--list"), has("--ignored")) {
+            (true, true) => Self::ListTests(""),
+            (true, false) => Self::ListTests("strait_alone: test\n"),
+            _ if arguments.is_empty() || has("strait_alone") => Self::Test,
+            _ => Self::Bench,
+        }
+    }
+}
+
 impl Options {
     /// The work to do.
     pub fn kinds(&self) -> Vec<Kind> {
         match self.only.is_empty() {
-            true => Kind::ALL.to_vec(),
+            true => Kind::USUAL.to_vec(),
             false => self.only.clone(),
         }
     }
@@ -128,17 +158,24 @@ impl Options {
         }
     }
 
-    /// Where the gateways and the backends listen.
-    pub fn address(&self) -> IpAddr {
-        Ipv4Addr::LOCALHOST.into()
+    /// Idle connections whose memory is measured.
+    pub fn idle(&self) -> usize {
+        match self.quick {
+            true => 200,
+            false => 4000,
+        }
     }
 
     /// The circumstances of the work.
     pub fn setting(&self) -> String {
-        let mut setting = PLAIN.to_owned();
-        if self.workers > 1 {
-            setting = format!("loopback, {} workers", self.workers);
-        }
+        let network = match self.veth {
+            true => "veth with MTU 1500",
+            false => "loopback",
+        };
+        let mut setting = match self.workers {
+            1 => format!("{network}, one worker"),
+            many => format!("{network}, {many} workers"),
+        };
         if self.records {
             setting += ", TLS records";
         }

@@ -3,16 +3,19 @@
 mod envoy;
 mod haproxy;
 mod nginx;
-mod own;
+pub mod own;
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::machine::{Cpus, Processes, find_program};
+use crate::net::Net;
 
 /// From starting a gateway to its taking connections.
 const START: Duration = Duration::from_secs(20);
@@ -65,6 +68,26 @@ impl Job<'_> {
         let path = self.folder.join(name);
         fs::write(&path, text)?;
         Ok(path)
+    }
+}
+
+/// Where gateways run.
+#[derive(Debug)]
+pub struct Place<'a> {
+    /// On which CPUs.
+    pub cpus: &'a Cpus,
+    /// In which network.
+    pub net: &'a Net,
+    /// For the folders of their files.
+    pub folder: &'a Path,
+}
+
+impl Place<'_> {
+    /// The folder of the gateway of that name.
+    pub fn folder_of(&self, name: &str) -> io::Result<PathBuf> {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
     }
 }
 
@@ -134,15 +157,18 @@ impl Gateway {
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text);
         let first = text.lines().find(|line| !line.trim().is_empty());
-        first.unwrap_or("unknown").trim().to_owned()
+        let first = first.unwrap_or("unknown").trim();
+        // All but strait say the word, Envoy after its path.
+        let said = first
+            .split_once("version:")
+            .or_else(|| first.split_once("version"));
+        said.map_or(first, |(_, version)| version).trim().to_owned()
     }
 }
 
 /// A gateway that runs; ends when dropped.
 #[derive(Debug)]
 pub struct Running {
-    /// As on the command line.
-    pub name: String,
     backends: Backends,
     process: Option<(Child, SocketAddr)>,
 }
@@ -152,37 +178,47 @@ impl Running {
     pub fn start(
         name: &str,
         gateway: &Gateway,
-        cpus: &Cpus,
+        place: &Place<'_>,
         backends: Backends,
         workers: usize,
-        folder: &Path,
     ) -> io::Result<Self> {
-        let mut running = Self {
-            name: name.to_owned(),
-            backends,
-            process: None,
-        };
         if matches!(gateway, Gateway::Direct) {
-            return Ok(running);
+            return Ok(Self {
+                backends,
+                process: None,
+            });
         }
-        let folder = folder.join(name);
-        fs::create_dir_all(&folder)?;
+        let folder = place.folder_of(name)?;
         let job = Job {
-            listen: SocketAddr::new(backends.main.ip(), free_port(backends.main.ip())?),
+            listen: SocketAddr::new(place.net.gateway(), free_port()?),
             backends,
             workers,
             folder: &folder,
         };
-        let mut command = gateway.command(&job)?;
-        let log = File::create(folder.join("log"))?;
+        Self::launch(name, &gateway.command(&job)?, &job, place)
+    }
+
+    /// Starts a program that will listen as `job` says, and waits until it does.
+    pub fn launch(
+        name: &str,
+        command: &Command,
+        job: &Job<'_>,
+        place: &Place<'_>,
+    ) -> io::Result<Self> {
+        let mut command = place.net.around(command);
+        let log = File::create(job.folder.join("log"))?;
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        let process = cpus.start_gateway(|| command.spawn())?;
+        let process = place.cpus.start_gateway(|| command.spawn())?;
+        let mut running = Self {
+            backends: job.backends,
+            process: None,
+        };
         let (process, address) = running.process.insert((process, job.listen));
         wait_for(process, *address).map_err(|error| {
-            io::Error::other(format!("{name}: {error}, see {}/log", folder.display()))
+            io::Error::other(format!("{name}: {error}, see {}/log", job.folder.display()))
         })?;
         Ok(running)
     }
@@ -196,6 +232,12 @@ impl Running {
         }
     }
 
+    /// Tells it to read its config again, as strait does on SIGHUP.
+    pub fn reload(&self) -> io::Result<()> {
+        let process = self.process.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        signal(&process.0, Signal::HUP)
+    }
+
     /// Its processes; none without a gateway.
     pub fn processes(&self) -> Option<Processes> {
         self.process
@@ -204,17 +246,19 @@ impl Running {
     }
 }
 
+fn signal(process: &Child, signal: Signal) -> io::Result<()> {
+    let id = i32::try_from(process.id()).map_err(io::Error::other)?;
+    let id = Pid::from_raw(id).ok_or(io::ErrorKind::NotFound)?;
+    Ok(kill_process(id, signal)?)
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let Some((process, _)) = &mut self.process else {
             return;
         };
         // A master told to terminate ends its workers; killed, it would leave them.
-        if let Ok(id) = i32::try_from(process.id())
-            && let Some(id) = rustix::process::Pid::from_raw(id)
-        {
-            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
-        }
+        let _ = signal(process, Signal::TERM);
         let give_up = Instant::now() + Duration::from_secs(2);
         while Instant::now() < give_up {
             if !matches!(process.try_wait(), Ok(None)) {
@@ -227,9 +271,11 @@ impl Drop for Running {
     }
 }
 
-/// A port that was free a moment ago.
-fn free_port(ip: IpAddr) -> io::Result<u16> {
-    Ok(TcpListener::bind((ip, 0))?.local_addr()?.port())
+/// A port that was free on loopback a moment ago; in a namespace of ours it is free too.
+pub fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
 }
 
 fn wait_for(process: &mut Child, address: SocketAddr) -> io::Result<()> {

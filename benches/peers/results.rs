@@ -53,7 +53,9 @@ impl Slice {
     pub fn save(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         let text = serde_json::to_string_pretty(self)?;
-        let name = format!("{} {}", self.work, self.setting).replace([' ', ','], "-");
+        let name = format!("{} {}", self.work, self.setting)
+            .replace(',', "")
+            .replace(' ', "-");
         fs::write(folder.join(format!("{name}.json")), text + "\n")
     }
 

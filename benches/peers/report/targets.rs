@@ -4,7 +4,7 @@ use super::OWN;
 use super::catalogue::{Better, Number, number};
 use super::stats::{Runs, Spread};
 use super::table::{interval, markdown};
-use crate::options::PLAIN;
+use crate::options::{PLAIN, VETH};
 use crate::results::Slice;
 
 /// "As good as" means not worse by more than this.
@@ -15,6 +15,8 @@ const TOLERANCE: f64 = 0.03;
 enum Wanted {
     /// As good as the best peer.
     BestPeer,
+    /// As good as that peer.
+    Peer(&'static str),
     /// So many times that peer's.
     Times(f64, &'static str),
     /// At most so much, in the number's unit.
@@ -41,6 +43,20 @@ const TARGETS: &[(&str, &str, &str, Wanted)] = &[
     (PLAIN, "bulk-up-16", "gbps", Wanted::Times(2.0, "haproxy")),
     (PLAIN, "bulk-up-16", "gbps", Wanted::Times(1.9, "envoy")),
     (PLAIN, "bulk-up-16", "gbps", Wanted::Times(3.5, "nginx")),
+    (VETH, "bulk-down-16", "gbps", Wanted::Peer("haproxy-splice")),
+    (
+        VETH,
+        "bulk-down-16",
+        "cpu_ms_per_gb",
+        Wanted::Peer("haproxy-splice"),
+    ),
+    (VETH, "bulk-up-16", "gbps", Wanted::Peer("haproxy-splice")),
+    (
+        VETH,
+        "bulk-up-16",
+        "cpu_ms_per_gb",
+        Wanted::Peer("haproxy-splice"),
+    ),
     (PLAIN, "mixed", "p99_us", Wanted::BestPeer),
     (PLAIN, "mixed", "p99_us", Wanted::AtMost(1000.0)),
     (PLAIN, "mixed", "loss_percent", Wanted::AtMost(15.0)),
@@ -52,51 +68,58 @@ const TARGETS: &[(&str, &str, &str, Wanted)] = &[
     (PLAIN, "ping-64", "p99_us", Wanted::BestPeer),
     (PLAIN, "memory", "idle_kib", Wanted::AtMost(1.25)),
     (PLAIN, "memory", "rest_mib", Wanted::AtMost(15.0)),
+    (
+        PLAIN,
+        "scale",
+        "p99_growth",
+        Wanted::AtMost(1.0 + TOLERANCE),
+    ),
+    (PLAIN, "scale", "scrape_ms", Wanted::AtMost(200.0)),
 ];
 
-/// A line for each target.
+/// A line for each target that these results speak of.
 pub fn section(slices: &[Slice]) -> String {
-    let rows = TARGETS.iter().filter_map(|(setting, work, value, wanted)| {
+    let judged = TARGETS.iter().filter_map(|(setting, work, value, wanted)| {
         let number = number(work, value)?;
         let of_setting = slices.iter().filter(|slice| slice.setting == *setting);
         let runs = Runs::new(&of_setting.collect::<Vec<_>>());
+        let (asked, seen, met) = judge(*wanted, number, &runs)?;
         let label = format!("{}, {setting}", number.label);
-        let (asked, seen, met) = judge(*wanted, number, &runs);
         Some(vec![label, asked, seen, met.to_owned()])
     });
+    let judged: Vec<_> = judged.collect();
+    let missing = TARGETS.len() - judged.len();
     let head = ["", "wanted", "seen", "met"].map(str::to_owned);
-    format!("### Targets\n\n{}\n", markdown(&head, rows))
+    let table = markdown(&head, judged.into_iter());
+    let note = match missing {
+        0 => String::new(),
+        _ => format!("\n{missing} targets were not measured.\n"),
+    };
+    format!(
+        "### Targets\n\n{table}{note}\nThe time of a route lookup: `cargo bench --bench micro -- route`.\n\n"
+    )
 }
 
-/// What was asked, what was seen, and whether that is enough.
-fn judge(wanted: Wanted, number: &Number, runs: &Runs) -> (String, String, &'static str) {
-    let not_measured = |asked: String| (asked, String::new(), "not measured");
+/// What was asked, what was seen, and whether that is enough; `None` when it was not measured.
+fn judge(wanted: Wanted, number: &Number, runs: &Runs) -> Option<(String, String, &'static str)> {
     let against = |peer: &str, times: f64, tolerance: f64| {
-        let asked = match (times == 1.0, number.better) {
-            (true, _) => format!("as good as {peer}"),
-            (false, _) => format!("{times} times {peer}"),
+        let ratio = runs.ratio(number, peer)?;
+        let asked = match times {
+            1.0 => format!("as good as {peer}"),
+            _ => format!("{times} times {peer}"),
         };
-        match runs.ratio(number, peer) {
-            None => not_measured(asked),
-            Some(ratio) => (
-                asked,
-                interval(ratio),
-                verdict(number, ratio, times, tolerance),
-            ),
-        }
+        let met = verdict(number, ratio, times, tolerance);
+        Some((asked, interval(ratio), met))
     };
     match wanted {
+        Wanted::Peer(peer) => against(peer, 1.0, TOLERANCE),
         Wanted::Times(times, peer) => against(peer, times, 0.0),
-        Wanted::BestPeer => match best(number, runs) {
-            Some(peer) => against(peer, 1.0, TOLERANCE),
-            None => not_measured("as good as the best peer".to_owned()),
-        },
+        Wanted::BestPeer => against(best(number, runs)?, 1.0, TOLERANCE),
         Wanted::AtMost(limit) => {
+            let spread = runs.spread(number, OWN)?;
             let asked = format!("at most {limit} {}", number.unit);
-            match runs.spread(number, OWN) {
-                None => not_measured(asked),
-                Some(spread) => (asked, interval(spread), yes_or_no(spread.median <= limit)),
-            }
+            let met = yes_or_no(spread.median <= limit);
+            Some((asked, interval(spread), met))
         }
     }
 }

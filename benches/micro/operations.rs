@@ -1,0 +1,228 @@
+//! The operations, each with what it needs.
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use strait::access_log::{AccessLog, Entry};
+use strait::client_hello::vectors::{HelloBuilder, X25519, X25519_MLKEM768, X25519_MLKEM768_SHARE};
+use strait::client_hello::{HelloParser, Progress};
+use strait::config::{Config, RouteConfig, RouteMatch, SniPattern};
+use strait::metrics::{Metrics, SeriesKey};
+use strait::outcome::Outcome;
+use strait::route::RouteTable;
+use strait::server_name::ServerName;
+use strait::upstream::{Upstream, Upstreams};
+
+/// Something to measure, ready to be done over and over.
+pub type Operation = Box<dyn FnMut()>;
+
+/// What prepares it.
+pub type Prepare = fn() -> Operation;
+
+/// Every operation by name.
+pub const OPERATIONS: &[(&str, Prepare)] = &[
+    ("hello/small", || parse(&small_hello().wire())),
+    ("hello/post_quantum", || parse(&post_quantum_hello().wire())),
+    ("hello/in_60_byte_records", || {
+        parse(&post_quantum_hello().wire_in_records_of(60))
+    }),
+    ("name/parse", name),
+    ("route/exact_of_10", || exact(10)),
+    ("route/exact_of_1000", || exact(1_000)),
+    ("route/exact_of_100000", || exact(100_000)),
+    ("route/wildcard_of_100000", wildcard),
+    ("route/none_of_100000", no_route),
+    ("pick/of_1", || pick(1)),
+    ("pick/of_10", || pick(10)),
+    ("pick/of_1000", || pick(1_000)),
+    ("record/counters", counters),
+    ("record/access_log_line", access_log_line),
+];
+
+/// Names that lookups go round: one alone would stay in the cache whatever the table's size.
+const NAMES: usize = 1024;
+
+fn small_hello() -> HelloBuilder {
+    HelloBuilder::tls13()
+        .server_name(host(0))
+        .alpn(&["istio-peer-exchange", "istio"])
+        .key_shares(&[(X25519, 32)])
+}
+
+/// As clients send it by default since 2024: the key share alone is 1.2 KiB.
+fn post_quantum_hello() -> HelloBuilder {
+    let shares = [(X25519_MLKEM768, X25519_MLKEM768_SHARE), (X25519, 32)];
+    HelloBuilder::tls13()
+        .server_name(host(0))
+        .alpn(&["istio-peer-exchange", "istio"])
+        .key_shares(&shares)
+}
+
+fn parse(wire: &[u8]) -> Operation {
+    let wire = wire.to_vec();
+    Box::new(move || {
+        let mut parser = HelloParser::new(64 * 1024);
+        let progress = parser.parse(black_box(&wire));
+        assert!(matches!(black_box(progress), Ok(Progress::Complete(_))));
+    })
+}
+
+fn name() -> Operation {
+    let name = format!("outbound_.80_._.{}", host(0));
+    Box::new(move || {
+        assert!(black_box(ServerName::parse(black_box(name.as_bytes()))).is_ok());
+    })
+}
+
+fn host(number: usize) -> String {
+    format!(
+        "service-{number}.namespace-{}.svc.cluster.local",
+        number % 100
+    )
+}
+
+fn server_name(text: &str) -> ServerName {
+    ServerName::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// One listener, one upstream with so many endpoints.
+fn config(endpoints: usize) -> Config {
+    let endpoints: Vec<String> = (0..endpoints)
+        .map(|number| format!("'10.0.{}.{}:8443'", number / 250, number % 250 + 1))
+        .collect();
+    let text = format!(
+        "
+listeners:
+  - {{ name: bench, bind: '127.0.0.1:0', routes: [{{ sni: a.test, alpn: any, upstream: main }}] }}
+upstreams:
+  main: {{ endpoints: [{}] }}
+",
+        endpoints.join(", ")
+    );
+    Config::parse(&text, "bench").unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn upstream(config: &Config) -> Arc<Upstream> {
+    let all = Upstreams::default().prepare(config);
+    all.get("main")
+        .cloned()
+        .unwrap_or_else(|| panic!("no upstream"))
+}
+
+/// A table of these patterns.
+fn table(patterns: impl Iterator<Item = SniPattern>) -> RouteTable {
+    let config = config(1);
+    let upstream = upstream(&config);
+    let mut listener = config.listeners[0].clone();
+    let prototype = listener.routes.remove(0);
+    listener.routes.extend(patterns.map(|pattern| RouteConfig {
+        name: pattern.to_string().into(),
+        matches: RouteMatch::Sni(pattern),
+        ..prototype.clone()
+    }));
+    RouteTable::build(&listener, &config.sources, |_| Some(upstream.clone()))
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn exact_table(routes: usize) -> RouteTable {
+    table((0..routes).map(|number| SniPattern::Exact(server_name(&host(number)))))
+}
+
+/// Looks up names that are spread over so many routes, one after another.
+fn exact(routes: usize) -> Operation {
+    let step = (routes / NAMES).max(1);
+    let names = (0..NAMES).map(|number| host(number * step % routes));
+    find(exact_table(routes), names, true)
+}
+
+fn wildcard() -> Operation {
+    let below = |number| SniPattern::Below(server_name(&host(number)));
+    let names = (0..NAMES).map(|number| format!("a.b.{}", host(number * 97)));
+    find(table((0..100_000).map(below)), names, true)
+}
+
+fn no_route() -> Operation {
+    let names = (0..NAMES).map(|number| format!("outbound_.80_._.{}", host(number * 97)));
+    find(exact_table(100_000), names, false)
+}
+
+fn find(table: RouteTable, names: impl Iterator<Item = String>, found: bool) -> Operation {
+    let names: Vec<ServerName> = names.map(|name| server_name(&name)).collect();
+    let mut next = 0;
+    Box::new(move || {
+        next = (next + 1) % NAMES;
+        let route = table.find(black_box(&names[next]));
+        assert_eq!(black_box(route).is_some(), found);
+    })
+}
+
+fn pick(endpoints: usize) -> Operation {
+    let upstream = upstream(&config(endpoints));
+    assert_eq!(upstream.endpoints().len(), endpoints);
+    Box::new(move || {
+        let picked = upstream.pick(black_box(&[]));
+        assert!(black_box(picked).is_some());
+    })
+}
+
+fn metrics() -> Metrics {
+    Metrics::new().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// What a connection with a route counts besides its bytes.
+fn counters() -> Operation {
+    let series = metrics().connections(SeriesKey {
+        listener: "east-west".into(),
+        route: "svcb".into(),
+        upstream: "svcb".into(),
+        source: "alpha".into(),
+    });
+    Box::new(move || {
+        let series = black_box(&series);
+        series.active.inc();
+        series.opened.inc();
+        series.to_upstream.inc_by(517);
+        series.to_downstream.inc_by(1200);
+        series.active.dec();
+        series.closed(Outcome::Ok);
+    })
+}
+
+/// Formats a line and hands it to the thread that writes; nothing is written.
+fn access_log_line() -> Operation {
+    let metrics = metrics();
+    let (log, guard) = AccessLog::to_writer(&config(1).access_log, &metrics, std::io::sink());
+    let address = |text: &str| -> SocketAddr {
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
+    };
+    let (source, endpoint) = (address("10.0.0.9:37884"), address("10.1.0.7:8443"));
+    let server_name = format!("outbound_.80_._.{}", host(0));
+    let ended = SystemTime::now();
+    Box::new(move || {
+        let _running = &guard;
+        log.write(black_box(&Entry {
+            ended,
+            connection: 7,
+            listener: "east-west",
+            source,
+            source_group: "alpha",
+            server_name: Some(&server_name),
+            alpn: Some("istio-peer-exchange,istio"),
+            route: Some("svcb"),
+            upstream: Some("svcb"),
+            endpoint: Some(endpoint),
+            attempts: 1,
+            outcome: Outcome::Ok,
+            detail: None,
+            ended_by: Some("downstream"),
+            to_upstream: 517,
+            to_downstream: 1200,
+            hello: Some(Duration::from_micros(217)),
+            connect: Some(Duration::from_micros(90)),
+            duration: Duration::from_micros(900),
+        }));
+    })
+}

@@ -1,0 +1,119 @@
+//! The network between the load and the gateways: loopback, or a veth pair.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::{Command, ExitStatus};
+
+/// The load's end of the veth pair, and the gateways' end, in a network of nobody else: both lie in
+/// namespaces of their own.
+const LOAD_END: Ipv4Addr = Ipv4Addr::new(10, 213, 0, 1);
+const GATEWAY_END: Ipv4Addr = Ipv4Addr::new(10, 213, 0, 2);
+/// Keep short connections from running out of ports off loopback (`peers.md`): what a gateway's
+/// operator has to set, too.
+const SYSCTLS: &[(&str, &str)] = &[
+    ("net/ipv4/tcp_tw_reuse", "1"),
+    ("net/ipv4/ip_local_port_range", "1024 65535"),
+];
+/// Says to a process that it runs in the load's namespace already.
+const INSIDE: &str = "STRAIT_BENCH_INSIDE";
+
+/// Where the two ends are.
+#[derive(Debug)]
+pub enum Net {
+    /// All on 127.0.0.1.
+    Loopback,
+    /// The gateways in the namespace of that name, an MTU of 1500 in between.
+    Veth(String),
+}
+
+impl Net {
+    /// Runs this program again in a network namespace of its own, unless it is in one; the status
+    /// is that of the other run.
+    pub fn isolate() -> io::Result<Option<ExitStatus>> {
+        if std::env::var_os(INSIDE).is_some() {
+            return Ok(None);
+        }
+        let status = Command::new("unshare")
+            .arg("--net")
+            .arg(std::env::current_exe()?)
+            .args(std::env::args_os().skip(1))
+            .env(INSIDE, "1")
+            .status()?;
+        Ok(Some(status))
+    }
+
+    /// A veth pair from this namespace, which must be the load's own, to one for the gateways.
+    pub fn veth() -> io::Result<Self> {
+        let name = format!("strait-bench-{}", std::process::id());
+        let made = Self::Veth(name.clone());
+        let (load, gateway) = (format!("{LOAD_END}/24"), format!("{GATEWAY_END}/24"));
+        for arguments in [
+            "link set lo up",
+            &format!("netns add {name}"),
+            &format!("link add load type veth peer name gateway netns {name}"),
+            &format!("addr add {load} dev load"),
+            "link set load up",
+            &format!("-n {name} addr add {gateway} dev gateway"),
+            &format!("-n {name} link set gateway up"),
+            &format!("-n {name} link set lo up"),
+        ] {
+            ip(arguments.split(' '))?;
+        }
+        for (path, value) in SYSCTLS {
+            let file = format!("/proc/sys/{path}");
+            fs::write(&file, value)?;
+            let script = format!("echo {value} > {file}");
+            ip(["netns", "exec", &name, "sh", "-c", &script])?;
+        }
+        Ok(made)
+    }
+
+    /// Where the backends listen.
+    pub fn load(&self) -> IpAddr {
+        match self {
+            Self::Loopback => Ipv4Addr::LOCALHOST.into(),
+            Self::Veth(_) => LOAD_END.into(),
+        }
+    }
+
+    /// Where the gateways listen.
+    pub fn gateway(&self) -> IpAddr {
+        match self {
+            Self::Loopback => Ipv4Addr::LOCALHOST.into(),
+            Self::Veth(_) => GATEWAY_END.into(),
+        }
+    }
+
+    /// `command`, run in the gateways' namespace.
+    pub fn around(&self, command: &Command) -> Command {
+        let mut outer = match self {
+            Self::Loopback => Command::new(command.get_program()),
+            Self::Veth(name) => {
+                let mut ip = Command::new("ip");
+                ip.args(["netns", "exec", name]).arg(command.get_program());
+                ip
+            }
+        };
+        outer.args(command.get_args());
+        outer
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        if let Self::Veth(name) = self {
+            let _ = ip(["netns", "del", name]);
+        }
+    }
+}
+
+fn ip(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> io::Result<()> {
+    let mut command = Command::new("ip");
+    let status = command.args(arguments).status()?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("{command:?}: {status}"))),
+    }
+}
