@@ -47,6 +47,8 @@ impl Envoy {
         let mut command = Command::new(&*BINARY);
         command
             .args(["--disable-hot-restart", "--concurrency", "1"])
+            // As Istio's agent starts it: whoever drains says so at once.
+            .args(["--drain-strategy", "immediate", "--drain-time-s", "45"])
             // The config's faults go there too.
             .args(["--log-level", "warning", "--log-path"])
             .arg(folder.path("envoy.log"))
