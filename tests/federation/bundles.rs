@@ -71,7 +71,9 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, document: String) 
                 return;
             };
             let protocol = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
-            let service = service_fn(move |request| answer(request, document.clone()));
+            let service = service_fn(move |request| {
+                std::future::ready(Ok::<_, Infallible>(answer(&request, &document)))
+            });
             let stream = TokioIo::new(stream);
             if protocol.as_deref() == Some(b"h2") {
                 let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
@@ -85,18 +87,15 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, document: String) 
 }
 
 /// As SPIRE's (pkg/server/endpoints/bundle).
-async fn answer(
-    request: Request<Incoming>,
-    document: String,
-) -> Result<Response<String>, Infallible> {
+fn answer(request: &Request<Incoming>, document: &str) -> Response<String> {
     let (status, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/") => (StatusCode::OK, document),
+        (&Method::GET, "/") => (StatusCode::OK, document.to_owned()),
         (&Method::GET, _) => (StatusCode::NOT_FOUND, String::new()),
         _ => (StatusCode::METHOD_NOT_ALLOWED, String::new()),
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    Ok(response)
+    response
 }
 
 /// The SPIFFE bundle of a trust domain, as JWKS.
@@ -158,11 +157,11 @@ pub fn fetch(
             let stream = connector.connect(name, stream).await?;
             let protocol = stream.get_ref().1.alpn_protocol().unwrap_or(b"http/1.1");
             let protocol = String::from_utf8_lossy(protocol).into_owned();
-            let response = send(request, TokioIo::new(stream), &protocol).await;
+            let response = Box::pin(send(request, TokioIo::new(stream), &protocol)).await;
             let body = body(response.map_err(io::Error::other)?).await?;
             parse(&body, endpoint.trust_domain(), protocol)
         });
-        fetched.await?
+        Box::pin(fetched).await?
     })
 }
 
@@ -176,11 +175,11 @@ async fn send(
 ) -> hyper::Result<Response<Incoming>> {
     if protocol == "h2" {
         let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-        let (mut sender, connection) = builder.handshake(stream).await?;
+        let (mut sender, connection) = Box::pin(builder.handshake(stream)).await?;
         tokio::spawn(connection);
         return sender.send_request(request).await;
     }
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+    let (mut sender, connection) = Box::pin(hyper::client::conn::http1::handshake(stream)).await?;
     tokio::spawn(connection);
     sender.send_request(request).await
 }
