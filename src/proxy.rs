@@ -1,8 +1,8 @@
 //! The corridor: one connection, top to bottom.
 //!
 //! ```text
-//! listener::run -> serve_connection -> source policy -> preread -> client_hello -> RouteTable::find
-//!               -> Upstream::pick -> connect -> relay -> ConnectionRecord
+//! listener::run -> serve_connection -> source policy -> [PROXY header] -> preread -> client_hello
+//!               -> RouteTable::find -> Upstream::pick -> connect -> relay -> ConnectionRecord
 //! ```
 //!
 //! Stages take and return values; none calls back. What a connection holds before the relay is boxed
@@ -11,6 +11,7 @@
 mod connect;
 mod listener;
 mod preread;
+mod proxy_protocol;
 mod record;
 mod refuse;
 mod relay;
@@ -44,7 +45,7 @@ async fn serve_connection(
     ticket: Ticket,
     accepted: Accepted,
     state: Arc<ListenerState>,
-    over_limit: bool,
+    overloaded: bool,
 ) {
     let Accepted {
         socket,
@@ -57,16 +58,19 @@ async fn serve_connection(
     let (shared, seat) = (worker.shared.clone(), ticket.seat().clone());
     let policy = state.policy.clone();
     let mut record = ConnectionRecord::open(shared, seat, policy, source, at);
-    if over_limit {
+    if overloaded {
         return record.close(Outcome::Overloaded, EndedBy::Gateway);
     }
-    if !record.policy().source_policy.admits(record.source().ip()) {
-        return record.close(Outcome::SourceDenied, EndedBy::Gateway);
+    let announces = record.policy().announces(source.ip());
+    if !announces && let Err(refusal) = admit(&mut record) {
+        record.detail = refusal.detail;
+        return record.close(refusal.outcome, EndedBy::Gateway);
     }
     let Ok(downstream) = TcpStream::from_std(socket) else {
         return record.close(Outcome::Overloaded, EndedBy::Gateway);
     };
-    match Box::pin(establish(&worker, &downstream, state, &mut record)).await {
+    let established = establish(&worker, &downstream, announces, state, &mut record);
+    match Box::pin(established).await {
         Ok((upstream, replay)) => {
             let ending = relay(&worker, downstream, upstream, replay, &mut record).await;
             record.close(ending.outcome, ending.ended_by);
@@ -83,11 +87,19 @@ async fn serve_connection(
 async fn establish(
     worker: &Worker,
     downstream: &TcpStream,
+    announces: bool,
     state: Arc<ListenerState>,
     record: &mut ConnectionRecord,
 ) -> Result<(TcpStream, Replay), Refusal> {
     let limits = record.policy().client_hello;
     let deadline = (record.accepted() + limits.timeout).into();
+    if announces {
+        let header = proxy_protocol::read(worker, downstream, deadline).await?;
+        if let Some(proxied) = header.proxied {
+            record.announced(&proxied);
+        }
+        admit(record)?;
+    }
     let hello = preread(worker, downstream, &limits, deadline).await;
     if !matches!(&hello, Err(refusal) if refusal.outcome == Outcome::Probe) {
         record.hello_ended();
@@ -98,13 +110,27 @@ async fn establish(
     let route = decide(&state.routes, &hello)?;
     // The table may be an old one by the time the endpoint answers.
     drop(state);
-    record.routed(&route);
+    record.routed(&route).map_err(|over| {
+        let detail = Some(over.to_string());
+        Refusal::told(Outcome::OverLimit, Alert::InternalError, detail)
+    })?;
     let upstream = connect::connect(&worker.shared, downstream, &route, record).await;
     let upstream = upstream.map_err(|outcome| match outcome {
         Outcome::DownstreamReset => Refusal::silent(outcome),
         _ => Refusal::told(outcome, Alert::InternalError, None),
     })?;
     Ok((upstream, hello.replay))
+}
+
+/// Whether the source may connect, and has not too many connections: decided before a byte of the
+/// client's is read.
+fn admit(record: &mut ConnectionRecord) -> Result<(), Refusal> {
+    if !record.policy().source_policy.admits(record.source().ip()) {
+        return Err(Refusal::silent(Outcome::SourceDenied));
+    }
+    record
+        .admit()
+        .map_err(|over| Refusal::noted(Outcome::OverLimit, over.to_string()))
 }
 
 /// The route of a hello, or what its client is told.

@@ -23,10 +23,6 @@ use support::{SERVICE, wait_until};
 /// What is not provoked here, and why.
 const ELSEWHERE: &[(Outcome, &str)] = &[
     (
-        Outcome::ProxyHeaderInvalid,
-        "no listener reads PROXY headers yet",
-    ),
-    (
         Outcome::NoLocalPort,
         "takes a network namespace: tests/no_local_port.rs",
     ),
@@ -236,8 +232,10 @@ provoked! {
     SourceDenied by a_denied_source;
     Probe by closing_at_once;
     Overloaded by one_connection_too_many;
+    OverLimit by one_connection_too_many_for_the_listener;
     HelloTimeout by half_a_hello_and_silence;
     ClientGoneBeforeHello by half_a_hello_and_fin;
+    ProxyHeaderInvalid by a_hello_where_a_proxy_header_is_required;
     NotTls by plain_http;
     HelloMalformed by another_handshake_message;
     HelloTooLarge by a_large_hello;
@@ -315,11 +313,33 @@ mod provoke {
     }
 
     pub(super) fn one_connection_too_many() -> Provoked {
-        let relayed = relayed(|server| config(&[server]).top("limits: { connections: 1 }"));
+        let expected = expect(Unrouted, "gateway");
+        second_connection(|config| config.top("limits: { connections: 1 }"), expected)
+    }
+
+    pub(super) fn one_connection_too_many_for_the_listener() -> Provoked {
+        let expected = expect(Unrouted, "gateway").detail("the listener's limit of 1");
+        second_connection(
+            |config| config.listener("limits: { connections: 1 }"),
+            expected,
+        )
+    }
+
+    fn second_connection(limit: fn(ConfigText) -> ConfigText, expected: Expected) -> Provoked {
+        let relayed = relayed(|server| limit(config(&[server])));
         let client = connect(relayed.gateway.address());
         let first = (relayed.client, relayed.pod, relayed.server);
-        let provoked = Provoked::new(relayed.gateway, &client, expect(Unrouted, "gateway"));
+        let provoked = Provoked::new(relayed.gateway, &client, expected);
         provoked.keeping((client, first))
+    }
+
+    pub(super) fn a_hello_where_a_proxy_header_is_required() -> Provoked {
+        let config = config(&[refusing_address()]).listener("proxy_protocol: { trusted: [here] }");
+        refused_for(
+            TestGateway::start(&config),
+            &hello(SERVICE, &[]),
+            "required",
+        )
     }
 
     pub(super) fn half_a_hello_and_silence() -> Provoked {

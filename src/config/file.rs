@@ -11,7 +11,7 @@ use super::hosts::{HostPort, ServiceRef, Sni, SrvName};
 use super::section::section;
 use super::units::{Bytes, Count, DAY, GIB, HOUR, KIB, MINUTE, Millis, SECOND, Seconds};
 use super::words::{LogFilter, Name, RouteName, SourceName, Subset, Zone};
-use super::{AddressKind, AlpnPolicy, LogFormat};
+use super::{AddressKind, AlpnPolicy, LogFormat, ProxyVersion};
 
 section! {
     /// The whole file. Every key has a default except those that say where traffic may go.
@@ -56,6 +56,8 @@ section! {
         name: At<SourceName>,
         /// The networks of the group.
         cidrs: List<Cidr, 1, 1024>,
+        /// On the group's connections to all listeners together.
+        limits: ConnectionLimitsFile = {},
     }
 }
 
@@ -71,14 +73,57 @@ section! {
         allow_sources: Option<List<At<SourceRef>, 1, 1024>> = null,
         /// Sources that may not connect, even if `allow_sources` names them.
         deny_sources: List<At<SourceRef>, 0, 1024> = [],
+        /// For a load balancer in front that announces its clients with a PROXY protocol header.
+        proxy_protocol: OrOff<ProxyProtocolFile> = "off",
         /// Bounds on the ClientHello.
         client_hello: ClientHelloFile = {},
         /// Bounds on silence once the connection is relayed.
         timeouts: TimeoutsFile = {},
         /// Options of the downstream sockets.
         tcp: TcpFile = {},
+        /// On all connections of this listener together.
+        limits: ConnectionLimitsFile = {},
+        /// On the connections of each source address. At most 65,536 addresses are kept count of at a
+        /// time; connections of further ones are refused.
+        limits_per_source: ConnectionLimitsFile = {},
+        /// IPv6 addresses with this many bits in common count as one in `limits_per_source`.
+        ipv6_source_prefix: Count<32, 128> = 64,
         /// What is reachable through this listener; nothing is that no route names.
         routes: List<At<RouteFile>, 0, { usize::MAX }> = [],
+    }
+}
+
+section! {
+    /// Limits on connections. Beyond one, a connection is refused before a byte is read, as
+    /// `over_limit`.
+    ConnectionLimitsFile {
+        /// Open at a time.
+        connections: OrOff<Count<1, 10_000_000>> = "off",
+        /// New ones a second; a second's worth may come at once.
+        connections_per_second: OrOff<Count<1, 1_000_000>> = "off",
+        /// ClientHellos in progress.
+        hellos: OrOff<Count<1, 10_000_000>> = "off",
+    }
+}
+
+section! {
+    /// Limits on a route's connections. Beyond one, a connection is refused with a TLS alert, as
+    /// `over_limit`.
+    RouteLimitsFile {
+        /// Open at a time.
+        connections: OrOff<Count<1, 10_000_000>> = "off",
+        /// New ones a second; a second's worth may come at once.
+        connections_per_second: OrOff<Count<1, 1_000_000>> = "off",
+    }
+}
+
+section! {
+    /// The PROXY protocol, versions 1 and 2, towards a load balancer in front.
+    ProxyProtocolFile {
+        /// Peers whose connections must begin with a header: CIDRs or names of source groups. The
+        /// address in it is the source from then on, for policy, limits, metrics and logs. A header
+        /// from anyone else is not TLS, and is refused as such.
+        trusted: List<At<SourceRef>, 1, 1024>,
     }
 }
 
@@ -142,6 +187,8 @@ section! {
         alpn: AlpnPolicy,
         /// The name of an upstream.
         upstream: At<Name>,
+        /// On the route's connections.
+        limits: RouteLimitsFile = {},
     }
 }
 
@@ -154,6 +201,9 @@ section! {
         dns: Option<At<DnsFile>> = null,
         /// How endpoints are connected to.
         connect: ConnectFile = {},
+        /// `v2` sends each endpoint a PROXY protocol header first, with the source's address and the
+        /// server name (PP2_TYPE_AUTHORITY). The endpoint must expect it.
+        proxy_protocol: OrOff<ProxyVersion> = "off",
         /// When an endpoint that fails is left alone.
         ejection: At<EjectionFile> = {},
         /// Options of the upstream sockets.

@@ -12,8 +12,10 @@ use super::listener::ListenerPolicy;
 use super::seat::Seat;
 use super::shared::Shared;
 use crate::access_log::Entry;
+use crate::limits::{Held, OverLimit};
 use crate::metrics::ConnectionSeries;
 use crate::outcome::Outcome;
+use crate::proxy_header::Proxied;
 use crate::route::Route;
 use crate::server_name::ServerName;
 use crate::upstream::Picked;
@@ -48,6 +50,15 @@ impl EndedBy {
     }
 }
 
+/// What a PROXY header has changed of a connection.
+#[derive(Debug)]
+struct Announced {
+    /// The peer of the socket.
+    proxy: SocketAddr,
+    /// Where the client connected to.
+    destination: SocketAddr,
+}
+
 /// What is known of a connection so far.
 #[derive(Debug)]
 pub(super) struct ConnectionRecord {
@@ -57,6 +68,9 @@ pub(super) struct ConnectionRecord {
     series: Arc<ConnectionSeries>,
     number: u64,
     source: SocketAddr,
+    announced: Option<Box<Announced>>,
+    /// Goes back with the record; `None` when the config limits nothing.
+    held: Option<Box<Held>>,
     source_group: usize,
     accepted: Instant,
     /// Set as the corridor learns them.
@@ -103,6 +117,8 @@ impl ConnectionRecord {
             policy,
             series,
             source,
+            announced: None,
+            held: None,
             source_group,
             accepted,
             server_name: None,
@@ -130,6 +146,61 @@ impl ConnectionRecord {
         self.source
     }
 
+    /// Notes what a PROXY header says: from now on the connection comes from that source, and counts
+    /// there.
+    pub(super) fn announced(&mut self, proxied: &Proxied) {
+        let Proxied {
+            source,
+            destination,
+        } = *proxied;
+        let proxy = std::mem::replace(&mut self.source, source);
+        self.announced = Some(Box::new(Announced { proxy, destination }));
+        self.source_group = self.policy.sources.index_of(source.ip());
+        let metrics = &self.shared.metrics;
+        self.count_in(self.policy.unrouted(metrics, self.source_group));
+    }
+
+    /// Counts the connection with its listener, source address and source group, where they have
+    /// limits.
+    ///
+    /// # Errors
+    /// The limit that stands against it.
+    pub(super) fn admit(&mut self) -> Result<(), OverLimit> {
+        let policy = self.policy.clone();
+        let (ip, group) = (self.source.ip(), self.source_group);
+        self.hold(|held| policy.admit(ip, group, held))
+    }
+
+    fn hold(
+        &mut self,
+        admit: impl FnOnce(&mut Held) -> Result<(), OverLimit>,
+    ) -> Result<(), OverLimit> {
+        let mut more = Held::default();
+        if let Err(over) = admit(&mut more) {
+            let metrics = &self.shared.metrics;
+            let refusals = metrics.limit_refusals(&self.policy.name, over.scope, over.kind);
+            refusals.inc();
+            return Err(over);
+        }
+        match &mut self.held {
+            Some(held) => held.append(more),
+            None if more.is_empty() => {}
+            None => self.held = Some(Box::new(more)),
+        }
+        Ok(())
+    }
+
+    /// Where the client connected to, if a PROXY header said so.
+    pub(super) fn announced_destination(&self) -> Option<SocketAddr> {
+        self.announced.as_ref().map(|it| it.destination)
+    }
+
+    fn count_in(&mut self, series: Arc<ConnectionSeries>) {
+        self.series.active.dec();
+        series.active.inc();
+        self.series = series;
+    }
+
     /// The policy of the listener that accepted it.
     pub(super) fn policy(&self) -> &Arc<ListenerPolicy> {
         &self.policy
@@ -142,6 +213,9 @@ impl ConnectionRecord {
 
     /// Notes that the hello ended now, well or badly.
     pub(super) fn hello_ended(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.hello_ended();
+        }
         let duration = self.accepted.elapsed();
         self.hello = Some(duration);
         let series = &self.policy.series;
@@ -157,18 +231,23 @@ impl ConnectionRecord {
     }
 
     /// Notes the route: from now on the connection counts there.
-    pub(super) fn routed(&mut self, route: &Arc<Route>) {
+    ///
+    /// # Errors
+    /// A limit of the route's that stands against it.
+    pub(super) fn routed(&mut self, route: &Arc<Route>) -> Result<(), OverLimit> {
         let series = route.series(
             &self.shared.metrics,
             &self.policy.name,
             &self.policy.sources,
             self.source_group,
         );
-        self.series.active.dec();
-        series.active.inc();
         series.opened.inc();
-        self.series = series;
+        self.count_in(series);
         self.route = Some(route.clone());
+        match &route.limiter {
+            Some(limiter) => self.hold(|held| limiter.admit(held)),
+            None => Ok(()),
+        }
     }
 
     /// Counts bytes written to the upstream.
@@ -207,6 +286,7 @@ impl ConnectionRecord {
             connection: self.number,
             listener: &self.policy.name,
             source: self.source,
+            proxy: self.announced.as_ref().map(|it| it.proxy),
             source_group: self.policy.sources.name(self.source_group),
             server_name: self.server_name.as_ref().map(ServerName::as_str),
             alpn: self.alpn.as_deref(),

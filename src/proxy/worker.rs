@@ -94,13 +94,13 @@ impl Worker {
     fn serve(self: &Rc<Self>, accepted: Accepted) {
         let state = accepted.listener.state();
         let connection = self.shared.connections.take(1);
-        let over_limit = connection.is_none();
+        let overloaded = connection.is_none();
         let connection = connection.unwrap_or_else(|| self.shared.connections.force(1));
         let ticket = self
             .seats
             .take(&self.shared, self.index, state.policy.clone(), connection);
         let seat = ticket.seat().clone();
-        let serve = super::serve_connection(self.clone(), ticket, accepted, state, over_limit);
+        let serve = super::serve_connection(self.clone(), ticket, accepted, state, overloaded);
         let task = tokio::task::spawn_local(serve);
         Ticket::seated(&seat, task.abort_handle());
     }

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use strait::access_log::Entry;
 use strait::config::{
-    AccessLogConfig, AddressKind, AlpnPolicy, Config, ConnectPolicy, DnsConfig, DnsQuery,
-    DrainConfig, EjectionPolicy, EndpointSpec, HelloLimits, Limits, ListenerConfig, LogConfig,
-    LogFormat, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch, SniPattern, SourceGroups,
-    SourcePolicy, TcpOptions, UpstreamConfig, UpstreamSource,
+    AccessLogConfig, AddressKind, AlpnPolicy, Config, ConnectPolicy, ConnectionLimits, DnsConfig,
+    DnsQuery, DrainConfig, EjectionPolicy, EndpointSpec, HelloLimits, Limits, ListenerConfig,
+    LogConfig, LogFormat, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch, SniPattern,
+    SourceGroups, SourceLimits, SourcePolicy, TcpOptions, UpstreamConfig, UpstreamSource,
 };
 use strait::metrics::Metrics;
 use strait::outcome::Outcome;
@@ -72,6 +72,7 @@ pub fn entry(outcome: Outcome) -> Entry<'static> {
         connection: 7,
         listener: "east-west",
         source: SocketAddr::from(([10, 2, 3, 4], 5678)),
+        proxy: None,
         source_group: "alpha",
         server_name: None,
         alpn: None,
@@ -124,6 +125,7 @@ fn upstream(name: &str, source: UpstreamSource) -> (Arc<str>, Arc<UpstreamConfig
             timeout: Duration::from_secs(3),
             attempts: 3,
         },
+        proxy_protocol: None,
         ejection: EjectionPolicy {
             consecutive_failures: 1,
             base: Duration::from_secs(30),
@@ -163,6 +165,7 @@ pub fn config() -> Config {
         matches: RouteMatch::Sni(pattern),
         alpn,
         upstream: text.into(),
+        limits: ConnectionLimits::OFF,
     };
     let routes = vec![
         route(
@@ -184,6 +187,9 @@ pub fn config() -> Config {
             name: "east-west".into(),
             bind: SocketAddr::from(([0, 0, 0, 0], 15443)),
             source_policy: SourcePolicy::default(),
+            trusted_proxies: Vec::new(),
+            limits: ConnectionLimits::OFF,
+            limits_per_source: SourceLimits::default(),
             client_hello: HelloLimits {
                 timeout: Duration::from_secs(5),
                 max_size: 65536,

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{Findings, note_taken, upstreams};
+use super::{Findings, connection_limits, limit, note_taken, upstreams};
 use crate::config::addresses::SourceRef;
+use crate::config::containers::OrOff;
 use crate::config::decode::At;
-use crate::config::file::{ListenerFile, RouteFile};
+use crate::config::file::{ListenerFile, ProxyProtocolFile, RouteFile};
 use crate::config::problems::{Complaint, Place, Problems};
 use crate::config::words::unreserved;
 use crate::config::{
-    HelloLimits, ListenerConfig, RelayTimeouts, RouteConfig, RouteMatch, SniPattern, SourceGroups,
-    SourcePolicy,
+    ConnectionLimits, HelloLimits, ListenerConfig, RelayTimeouts, RouteConfig, RouteMatch,
+    SniPattern, SourceGroups, SourceLimits, SourcePolicy,
 };
 
 /// What listeners may refer to.
@@ -47,12 +48,14 @@ pub(super) fn resolve(
 
 fn listener(file: ListenerFile, known: &Known<'_>, findings: &mut Findings) -> ListenerConfig {
     let source_policy = source_policy(&file, known, findings);
+    let trusted_proxies = trusted_proxies(&file, known, findings);
     if file.routes.items.is_empty() {
         let complaint = Complaint::new("this listener has no routes: it refuses every connection");
         findings.warnings.note(&file.name.place, complaint);
     }
     ListenerConfig {
         source_policy,
+        trusted_proxies,
         name: file.name.value.0,
         bind: file.bind.value.0,
         client_hello: HelloLimits {
@@ -64,6 +67,12 @@ fn listener(file: ListenerFile, known: &Known<'_>, findings: &mut Findings) -> L
             half_closed: file.timeouts.half_closed.0,
         },
         tcp: upstreams::tcp(&file.tcp),
+        limits: connection_limits(&file.limits),
+        limits_per_source: SourceLimits {
+            each: connection_limits(&file.limits_per_source),
+            // Checked to be 128 at most.
+            ipv6_prefix: u8::try_from(file.ipv6_source_prefix.0).unwrap_or(128),
+        },
         routes: routes(&file.routes.items, known, &mut findings.problems),
     }
 }
@@ -77,6 +86,22 @@ fn source_policy(file: &ListenerFile, known: &Known<'_>, findings: &mut Findings
         networks(&allow.items, known, &mut findings.problems)
     });
     SourcePolicy { allow, deny }
+}
+
+fn trusted_proxies(file: &ListenerFile, known: &Known<'_>, findings: &mut Findings) -> Vec<IpNet> {
+    let OrOff::On(ProxyProtocolFile { trusted }) = &file.proxy_protocol else {
+        return Vec::new();
+    };
+    for At { value, place, .. } in &trusted.items {
+        if let SourceRef::Cidr(net) = value
+            && net.prefix_len() == 0
+        {
+            let complaint = Complaint::new(format!("{net} trusts everyone to say who they are"));
+            let remedy = "name the load balancer's addresses only";
+            findings.warnings.note(place, complaint.remedy(remedy));
+        }
+    }
+    networks(&trusted.items, known, &mut findings.problems)
 }
 
 fn networks(refs: &[At<SourceRef>], known: &Known<'_>, problems: &mut Problems) -> Vec<IpNet> {
@@ -152,6 +177,11 @@ fn routes(files: &[At<RouteFile>], known: &Known<'_>, problems: &mut Problems) -
             matches,
             alpn: file.value.alpn.clone(),
             upstream: file.value.upstream.value.0.clone(),
+            limits: ConnectionLimits {
+                connections: limit(&file.value.limits.connections),
+                connections_per_second: limit(&file.value.limits.connections_per_second),
+                hellos: None,
+            },
         });
     }
     routes

@@ -10,9 +10,10 @@ use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 
 use super::super::preread::Replay;
-use super::super::shared::{Share, Shared};
+use super::super::shared::Shared;
 use super::super::worker::BUFFER;
 use super::peer::Peer;
+use crate::limits::Share;
 use crate::socket;
 
 /// The first reads of a direction, and the next ones after a short write: what a peer that does not

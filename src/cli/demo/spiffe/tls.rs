@@ -265,6 +265,19 @@ impl ClientCertVerifier for SvidVerifier {
     }
 }
 
+/// Accepts the one server given, by the one trust bundle given.
+///
+/// # Errors
+/// The bundle cannot be used.
+pub fn server_verifier(
+    foreign: &TrustBundle,
+    expected: &SpiffeId,
+) -> Result<Arc<dyn ServerCertVerifier>, IdentityError> {
+    let bundles = std::slice::from_ref(foreign);
+    let verifier = SvidVerifier::new(bundles, Some(expected.clone()), provider())?;
+    Ok(Arc::new(verifier))
+}
+
 /// What both ends of an mTLS connection have to decide.
 #[derive(Debug, Clone, Copy)]
 pub struct TlsEnd<'a> {
@@ -311,13 +324,10 @@ impl<'a> TlsEnd<'a> {
         foreign: &TrustBundle,
         expected: &SpiffeId,
     ) -> Result<ClientConfig, IdentityError> {
-        let provider = provider();
-        let bundles = std::slice::from_ref(foreign);
-        let verifier = SvidVerifier::new(bundles, Some(expected.clone()), provider.clone())?;
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(self.versions)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_custom_certificate_verifier(server_verifier(foreign, expected)?)
             .with_client_auth_cert(self.svid.chain.clone(), self.svid.key.clone_key())?;
         config.alpn_protocols = self.protocols();
         config.resumption = Resumption::disabled();
