@@ -102,6 +102,10 @@ fn pods_come_and_go_under_load() {
     until_answered(&load, "svcb-3");
 
     publish(&[&second, &third]);
+    // Kubernetes' grace is long enough for it: nobody is sent there any more.
+    wait_until("the gateway knows that it goes", || {
+        gateway.metric("strait_upstream_endpoints", &[]) == 2.0
+    });
     first.terminate();
     let tally = load.tally();
     assert!(tally.failed.is_empty(), "{:?}", tally.failed);
