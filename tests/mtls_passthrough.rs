@@ -136,6 +136,9 @@ fn refused_by_pod(pki: &Pki, svid: &Svid) -> (Error, PeerError) {
     // The gateway has carried both sides' words; who may talk to whom is not its business.
     assert!(record.to_upstream > 0 && record.to_downstream > 0);
     assert_eq!(record.endpoint, Some(pod.address));
+    // But it can tell who ended it.
+    assert_eq!(record.outcome, "handshake_refused", "{record:?}");
+    assert_eq!(record.ended_by.as_deref(), Some("upstream"));
     (error, refused.recv_timeout(DEADLINE).unwrap())
 }
 
@@ -184,8 +187,29 @@ fn the_caller_refuses_a_pod_that_is_not_the_one_it_expects() {
             "{error}"
         );
         drop(stream);
-        assert!(gateway.record().to_downstream > 0);
+        let record = gateway.record();
+        assert!(record.to_downstream > 0);
+        assert_eq!(record.outcome, "handshake_refused", "{record:?}");
+        assert_eq!(record.ended_by.as_deref(), Some("downstream"));
     }
+}
+
+#[test]
+fn a_pod_without_a_tls_version_in_common_refuses_the_hello() {
+    let pki = Pki::create();
+    let mut end = TlsEnd::new(&pki.svcb, ISTIO_HTTP);
+    end.versions = TLS13;
+    let server = end.server(&[pki.alpha.bundle()]).unwrap();
+    let pod = pod(server, |_| panic!("let in"), |_| {});
+    let gateway = gateway_to(&pod);
+    let mut stream = dial(gateway.address(), pki.caller(&pki.svca, TLS12), OUTBOUND);
+    ask(&mut stream).unwrap_err();
+    drop(stream);
+    let record = gateway.record();
+    assert_eq!(record.outcome, "handshake_refused", "{record:?}");
+    assert_eq!(record.ended_by.as_deref(), Some("upstream"));
+    let detail = record.detail.unwrap();
+    assert!(detail.contains("refused the ClientHello"), "{detail}");
 }
 
 #[test]

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::http::HttpClient;
 use crate::support::process::Folder;
-use crate::support::wait_until;
+use crate::support::{cpu_time_of, wait_until};
 
 /// Where the binary is; `tests/run` brings it there.
 static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -47,6 +48,8 @@ impl Envoy {
         let mut command = Command::new(&*BINARY);
         command
             .args(["--disable-hot-restart", "--concurrency", "1"])
+            // As Istio's agent starts it: whoever drains says so at once.
+            .args(["--drain-strategy", "immediate", "--drain-time-s", "45"])
             // The config's faults go there too.
             .args(["--log-level", "warning", "--log-path"])
             .arg(folder.path("envoy.log"))
@@ -121,6 +124,11 @@ impl Envoy {
         let answer = client.get(path).unwrap();
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         answer.body
+    }
+
+    /// CPU time that it has used, to a hundredth of a second.
+    pub fn cpu_time(&self) -> Duration {
+        cpu_time_of(self.child.id())
     }
 
     /// Has its admin server do something.

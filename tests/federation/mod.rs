@@ -5,8 +5,15 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 pub mod app;
+pub mod balancer;
+pub mod bundles;
+#[path = "../support/dns_server.rs"]
+mod dns_server;
 pub mod envoy;
 pub mod http;
+pub mod load;
+pub mod manifests;
+pub mod names;
 pub mod sds;
 pub mod sidecar;
 

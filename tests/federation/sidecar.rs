@@ -284,10 +284,7 @@ impl Inbound {
             },
         });
         let mut listener = listener("inbound", self.bind, &json!([chain]));
-        listener["listener_filters"] = json!([{
-            "name": "envoy.filters.listener.tls_inspector",
-            "typed_config": typed("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", json!({})),
-        }]);
+        listener["listener_filters"] = json!([tls_inspector()]);
         listener
     }
 
@@ -378,12 +375,34 @@ pub fn svcb(pki: &Pki, app: SocketAddr) -> Sidecar {
     Inbound::to(app).start(&pki.svcb, &pki.bundles())
 }
 
+/// Envoy as the gateway that strait is: by server name, on to that pod.
+pub fn sni_gateway(server_name: &str, pod: SocketAddr) -> (Envoy, SocketAddr) {
+    let chain = json!({
+        "filter_chain_match": { "server_names": [server_name] },
+        "filters": [tcp_proxy(server_name, None)],
+    });
+    let bind = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut listener = listener("gateway", bind, &json!([chain]));
+    listener["listener_filters"] = json!([tls_inspector()]);
+    let cluster = cluster(server_name, pod);
+    let envoy = Envoy::start("gateway", &[listener], &[cluster], Folder::create());
+    let address = envoy.listener("gateway");
+    (envoy, address)
+}
+
+fn tls_inspector() -> Value {
+    json!({
+        "name": "envoy.filters.listener.tls_inspector",
+        "typed_config": typed("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", json!({})),
+    })
+}
+
 fn listener(name: &str, bind: SocketAddr, filter_chains: &Value) -> Value {
     json!({ "name": name, "address": address(bind), "filter_chains": filter_chains })
 }
 
 /// A cluster of one address; limits as istiod lifts them.
-pub fn cluster(name: &str, endpoint: SocketAddr) -> Value {
+fn cluster(name: &str, endpoint: SocketAddr) -> Value {
     let most = u32::MAX;
     json!({
         "name": name,
@@ -422,7 +441,7 @@ fn http_manager(mut fields: Value, route: &Value, mut host: Value) -> Value {
 }
 
 /// A TCP proxy, perhaps with one more field.
-pub fn tcp_proxy(cluster: &str, more: Option<(&str, String)>) -> Value {
+fn tcp_proxy(cluster: &str, more: Option<(&str, String)>) -> Value {
     let mut fields = json!({ "stat_prefix": "tcp", "cluster": cluster });
     if let Some((key, value)) = more {
         fields[key] = value.into();

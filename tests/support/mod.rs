@@ -53,7 +53,12 @@ pub fn assert_same_bytes(got: &[u8], sent: &[u8]) {
 
 /// CPU time that this process has used, all threads together, to a hundredth of a second.
 pub fn cpu_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    cpu_time_of(std::process::id())
+}
+
+/// CPU time that a process has used, as [`cpu_time`].
+pub fn cpu_time_of(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     // proc(5): utime and stime are fields 14 and 15; field 2, in brackets, may hold spaces.
     let (_, fields) = stat.rsplit_once(") ").unwrap();
     let fields: Vec<&str> = fields.split(' ').collect();
