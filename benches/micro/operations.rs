@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use strait::access_log::{AccessLog, Entry};
 use strait::client_hello::vectors::{HelloBuilder, X25519, X25519_MLKEM768, X25519_MLKEM768_SHARE};
-use strait::client_hello::{HelloParser, Progress};
+use strait::client_hello::{HelloParser, Offers, Progress};
 use strait::config::{Config, RouteConfig, RouteMatch, SniPattern};
+use strait::limits::Scopes;
 use strait::metrics::{Metrics, SeriesKey};
 use strait::outcome::Outcome;
 use strait::route::RouteTable;
@@ -122,8 +123,10 @@ fn table(patterns: impl Iterator<Item = SniPattern>) -> RouteTable {
         matches: RouteMatch::Sni(pattern),
         ..prototype.clone()
     }));
-    RouteTable::build(&listener, &config.sources, |_| Some(upstream.clone()))
-        .unwrap_or_else(|error| panic!("{error}"))
+    RouteTable::build(&listener, &config.sources, &Scopes::default(), |_| {
+        Some(upstream.clone())
+    })
+    .unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn exact_table(routes: usize) -> RouteTable {
@@ -208,6 +211,9 @@ fn access_log_line() -> Operation {
             connection: 7,
             listener: "east-west",
             source,
+            proxy: None,
+            offers: Offers::default(),
+            ja4: None,
             source_group: "alpha",
             server_name: Some(&server_name),
             alpn: Some("istio-peer-exchange,istio"),

@@ -206,7 +206,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&folder)?;
     // Before this thread keeps to one CPU.
     let machine = Machine::this();
-    let cpus = Cpus::choose(1)?;
+    let cpus = Cpus::choose(1, false)?;
     cpus.enter_load()?;
     let gateway = Gateway::start(&cpus, &folder)?;
     // Holds the one place that the limit leaves.
