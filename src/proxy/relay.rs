@@ -5,9 +5,12 @@
 //! eat an ECONNRESET, after which reads give the data and a clean EOF (`kernel-notes.md` 2).
 
 mod copy;
+mod flow;
+mod pace;
 mod peer;
+mod splice;
+mod turns;
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -18,12 +21,18 @@ use tokio::net::TcpStream;
 use super::preread::Replay;
 use super::record::{ConnectionRecord, EndedBy, Ending};
 use super::seat::Stage;
-use super::shared::Shared;
 use super::worker::Worker;
 use crate::outcome::Outcome;
 use crate::socket;
-use copy::{Flow, FlowState};
+use flow::{Flow, FlowState, Means, Turn};
 use peer::{Failure, Peer};
+pub(super) use splice::Pipes;
+use turns::Place;
+pub(super) use turns::Turns;
+
+/// Bytes of one turn in each direction. Until it is over no other connection of the worker gets
+/// anything.
+const TURN: usize = 64 * 1024;
 
 /// How long a peer may take to acknowledge what was sent before it is reset after the other.
 const DELIVERY: Duration = Duration::from_secs(5);
@@ -48,8 +57,9 @@ pub(super) async fn relay(
         downstream: Peer::new(downstream),
         upstream: Peer::new(upstream),
         first_close: None,
+        place: Place::default(),
     };
-    let ending = poll_fn(|cx| relay.poll(cx, &worker.shared, &worker.buffer, record)).await;
+    let ending = poll_fn(|cx| relay.poll(cx, worker, record)).await;
     // A failure is passed on as RST (see Peer's drop), after all that was received before it.
     let survivor = match (relay.downstream.failure(), relay.upstream.failure()) {
         (Some(_), None) => Some(relay.upstream),
@@ -81,43 +91,21 @@ struct Relay {
     to_upstream: Flow,
     to_downstream: Flow,
     first_close: Option<EndedBy>,
+    place: Place,
 }
 
 impl Relay {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        shared: &Shared,
-        buffer: &RefCell<Box<[u8]>>,
+        worker: &Worker,
         record: &mut ConnectionRecord,
     ) -> Poll<Ending> {
-        let mut buffer = buffer.borrow_mut();
-        let mut moved_at = None;
-        let mut moved = |bytes: usize| {
-            if bytes > 0 {
-                moved_at = Some(Instant::now());
-            }
-            bytes
-        };
-        let up = self.to_upstream.poll(
-            cx,
-            &mut self.downstream,
-            &mut self.upstream,
-            &mut buffer,
-            shared,
-        );
-        record.sent_upstream(moved(up.moved));
-        let down = self.to_downstream.poll(
-            cx,
-            &mut self.upstream,
-            &mut self.downstream,
-            &mut buffer,
-            shared,
-        );
-        record.sent_downstream(moved(down.moved));
-        drop(buffer);
-        if let Some(now) = moved_at {
-            record.seat().active(now);
+        let (up, down) = self.move_bytes(cx, worker, record);
+        record.sent_upstream(up.moved);
+        record.sent_downstream(down.moved);
+        if up.moved + down.moved > 0 {
+            record.seat().active(Instant::now());
         }
         self.note_first_close(record);
         // Errors that no read of this poll, and of the next one, would meet.
@@ -131,10 +119,42 @@ impl Relay {
             return Poll::Ready(ending);
         }
         if up.more || down.more {
-            // One turn each, then whoever else is ready: bulk does not starve small messages.
-            cx.waker().wake_by_ref();
+            turns::wake_after_driver(cx);
         }
         Poll::Pending
+    }
+
+    /// Moves a turn's worth each way, at once if it is little, else when it is this relay's turn.
+    fn move_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker,
+        record: &ConnectionRecord,
+    ) -> (Turn, Turn) {
+        let (downstream, upstream) = (&mut self.downstream, &mut self.upstream);
+        let up_is_bulk = self.to_upstream.wants_turn(cx, downstream, upstream);
+        let down_is_bulk = self.to_downstream.wants_turn(cx, upstream, downstream);
+        let has_turn = (up_is_bulk || down_is_bulk) && {
+            let relay = Rc::as_ptr(record.seat()).addr();
+            let turn = worker.turns.poll_turn(cx, relay, &mut self.place);
+            turn.is_ready()
+        };
+        let mut buffer = worker.buffer.borrow_mut();
+        let mut means = Means {
+            buffer: &mut buffer,
+            pipes: &worker.pipes,
+            shared: &worker.shared,
+        };
+        let mut turn =
+            |flow: &mut Flow, is_bulk: bool, source: &mut Peer, destination: &mut Peer| {
+                if is_bulk && !has_turn {
+                    return flow.wait_for_turn();
+                }
+                flow.poll(cx, source, destination, &mut means, TURN)
+            };
+        let up = turn(&mut self.to_upstream, up_is_bulk, downstream, upstream);
+        let down = turn(&mut self.to_downstream, down_is_bulk, upstream, downstream);
+        (up, down)
     }
 
     fn note_first_close(&mut self, record: &ConnectionRecord) {

@@ -12,6 +12,9 @@ use crate::metrics::Metrics;
 
 /// Sockets that may linger after a refusal so that its alert arrives (`kernel-notes.md` 3).
 const MAX_LINGERING: usize = 1024;
+/// Pipes at once: half of those that one user gets before the kernel makes them smaller (1,024 of 16
+/// pages each, pipe(7)), since a successor may run beside us.
+const MAX_PIPES: usize = 512;
 /// How long accepting rests when the process or the host ran out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -28,6 +31,11 @@ pub struct Shared {
     pub hello_memory: Budget,
     /// Bytes that short writes left waiting.
     pub carry_memory: Budget,
+    /// Pipes open.
+    pub pipes: Budget,
+    /// Pipes that hold what a destination has not taken. At most half of all: a transfer that does
+    /// not get stuck always finds one.
+    pub held_pipes: Budget,
     /// Refused sockets that wait for their alert to arrive.
     pub lingering: Budget,
     /// Whether accepting rests.
@@ -84,6 +92,8 @@ impl Shared {
             connections: Budget::new(connections, None),
             hello_memory: Budget::new(limits.hello_memory, Some(metrics.hello_memory.clone())),
             carry_memory: Budget::new(limits.carry_memory, Some(metrics.carry_memory.clone())),
+            pipes: Budget::new(MAX_PIPES, None),
+            held_pipes: Budget::new(MAX_PIPES / 2, None),
             lingering: Budget::new(MAX_LINGERING, None),
             accept_gate: AcceptGate::new(),
             loads: (0..workers).map(load).collect(),

@@ -14,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::listener::{self, Accepted, Listener};
 use super::preread::HellosInProgress;
+use super::relay::{Pipes, Turns};
 use super::seat::{Seats, Ticket};
 use super::shared::{Shared, WorkerLoad};
 use crate::drain::{DrainPhase, DrainWatcher};
@@ -55,6 +56,10 @@ pub(super) struct Worker {
     seats: Rc<Seats>,
     /// The one buffer of this thread: filled and emptied between two awaits.
     pub buffer: RefCell<Box<[u8]>>,
+    /// Its pipes.
+    pub pipes: Pipes,
+    /// Whose turn it is among the relays that move much.
+    pub turns: Turns,
     /// Hellos that did not come in one piece.
     pub hellos: HellosInProgress,
 }
@@ -185,6 +190,8 @@ fn run(
         peers,
         seats: Rc::default(),
         buffer: RefCell::new(vec![0; BUFFER].into()),
+        pipes: Pipes::default(),
+        turns: Turns::default(),
         hellos: HellosInProgress::default(),
     });
     runtime.block_on(obey(&worker, inbox, drain));
@@ -196,6 +203,8 @@ fn run(
 
 /// Takes what comes, and looks after the seats, until the process stops.
 async fn obey(worker: &Rc<Worker>, mut inbox: Inbox, drain: DrainWatcher) {
+    let turns = worker.clone();
+    tokio::task::spawn_local(async move { turns.turns.call().await });
     let mut stopped = drain.clone();
     let stopped = stopped.stopped();
     tokio::pin!(stopped);
