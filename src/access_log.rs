@@ -9,7 +9,6 @@
 //! Envoy calls response flags, `-` for none.
 
 mod line;
-mod rate;
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -23,11 +22,11 @@ use std::time::{Duration, SystemTime};
 use prometheus::IntCounter;
 
 use crate::config::{AccessLogConfig, LogFormat};
+use crate::limits::{self, RateLimit};
 use crate::log::queue::{Dropped, LineQueue, QueueGuard};
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
 use line::LineWriter;
-use rate::RateLimit;
 
 /// What the label `log` of `strait_log_lines_dropped_total` says.
 const NAME: &str = "access";
@@ -65,8 +64,10 @@ pub struct Entry<'a> {
     pub connection: u64,
     /// The listener's name.
     pub listener: &'a str,
-    /// Who connected.
+    /// Who connected: the peer, or whom its PROXY header announced.
     pub source: SocketAddr,
+    /// The peer that announced the source.
+    pub proxy: Option<SocketAddr>,
     /// The name of the source group.
     pub source_group: &'a str,
     /// What the client named, valid or not: escaped, and cut after 512 bytes.
@@ -202,8 +203,8 @@ impl AccessLog {
         }
         let admitted = match rate_of(entry.outcome) {
             Rate::Unlimited => true,
-            Rate::Refused => shared.refused.admits(rate::now()),
-            Rate::Unreached => shared.unreached.admits(rate::now()),
+            Rate::Refused => shared.refused.admits(limits::now()),
+            Rate::Unreached => shared.unreached.admits(limits::now()),
         };
         if !admitted {
             shared.rate_limited.inc();
@@ -231,6 +232,9 @@ impl Entry<'_> {
         line.number("connection", self.connection);
         line.text("listener", self.listener);
         line.plain("source", self.source);
+        if let Some(proxy) = self.proxy {
+            line.plain("proxy", proxy);
+        }
         line.text("source_group", self.source_group);
         for (key, value) in [
             ("server_name", self.server_name),

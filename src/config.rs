@@ -111,7 +111,8 @@ impl SourceGroups {
     }
 }
 
-fn contains(cidrs: &[IpNet], ip: IpAddr) -> bool {
+/// Whether one of the networks holds `ip` (canonical: no v4-mapped form).
+pub(crate) fn contains(cidrs: &[IpNet], ip: IpAddr) -> bool {
     cidrs.iter().any(|cidr| cidr.contains(&ip))
 }
 
@@ -124,6 +125,8 @@ pub struct ListenerConfig {
     pub bind: SocketAddr,
     /// Who may connect.
     pub source_policy: SourcePolicy,
+    /// Peers that announce the source with a PROXY protocol header; empty when nobody does.
+    pub trusted_proxies: Vec<IpNet>,
     /// Bounds on the ClientHello.
     pub client_hello: HelloLimits,
     /// Bounds on the relay.
@@ -220,6 +223,8 @@ pub struct UpstreamConfig {
     pub source: UpstreamSource,
     /// How its endpoints are connected to.
     pub connect: ConnectPolicy,
+    /// Which PROXY protocol header its endpoints get first, if any.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// When an endpoint that fails is left alone.
     pub ejection: EjectionPolicy,
     /// Options of the upstream sockets.
@@ -255,6 +260,14 @@ pub struct ConnectPolicy {
     pub timeout: Duration,
     /// Attempts, each on another endpoint, 1..=10.
     pub attempts: u32,
+}
+
+/// Versions of the PROXY protocol that are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyVersion {
+    /// The binary header.
+    V2,
 }
 
 /// When an endpoint to which connecting fails is left alone for a while.

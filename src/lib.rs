@@ -11,6 +11,7 @@
 //!        |
 //!  proxy             serve_connection: the corridor; every branch on an outcome is there
 //!        |-- config::SourcePolicy    may this address connect?
+//!        |-- proxy::proxy_protocol   whom a trusted load balancer announces, where one stands in front
 //!        |-- proxy::preread          the hello, peeked at; read and replayed when in pieces
 //!        |      `-- client_hello     what the bytes say (pure)
 //!        |-- route                   RouteTable::decide: name and ALPN -> route
@@ -35,6 +36,7 @@
 //! |---|---|
 //! | what a hello may look like | [`client_hello`]; names: [`server_name`] |
 //! | a key of the config file | `config::file` (what the file says), [`config`] (what the program runs on) |
+//! | what a PROXY header may look like | [`proxy_header`] |
 //! | which route a name takes | [`route`] |
 //! | which endpoint is picked, when one is left alone | [`upstream`] |
 //! | where endpoints come from | [`source`] |
@@ -82,10 +84,12 @@ pub mod cli;
 pub mod client_hello;
 pub mod config;
 pub mod drain;
+pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod outcome;
 pub mod proxy;
+pub mod proxy_header;
 pub mod route;
 pub mod server_name;
 pub mod socket;

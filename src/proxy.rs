@@ -1,8 +1,8 @@
 //! The corridor: one connection, top to bottom.
 //!
 //! ```text
-//! listener::run -> serve_connection -> source policy -> preread -> client_hello -> RouteTable::find
-//!               -> Upstream::pick -> connect -> relay -> ConnectionRecord
+//! listener::run -> serve_connection -> source policy -> [PROXY header] -> preread -> client_hello
+//!               -> RouteTable::find -> Upstream::pick -> connect -> relay -> ConnectionRecord
 //! ```
 //!
 //! Stages take and return values; none calls back. What a connection holds before the relay is boxed
@@ -11,6 +11,7 @@
 mod connect;
 mod listener;
 mod preread;
+mod proxy_protocol;
 mod record;
 mod refuse;
 mod relay;
@@ -60,13 +61,15 @@ async fn serve_connection(
     if over_limit {
         return record.close(Outcome::Overloaded, EndedBy::Gateway);
     }
-    if !record.policy().source_policy.admits(record.source().ip()) {
-        return record.close(Outcome::SourceDenied, EndedBy::Gateway);
+    let announces = record.policy().announces(source.ip());
+    if !announces && let Err(refusal) = admit(&record) {
+        return record.close(refusal.outcome, EndedBy::Gateway);
     }
     let Ok(downstream) = TcpStream::from_std(socket) else {
         return record.close(Outcome::Overloaded, EndedBy::Gateway);
     };
-    match Box::pin(establish(&worker, &downstream, state, &mut record)).await {
+    let established = establish(&worker, &downstream, announces, state, &mut record);
+    match Box::pin(established).await {
         Ok((upstream, replay)) => {
             let ending = relay(&worker, downstream, upstream, replay, &mut record).await;
             record.close(ending.outcome, ending.ended_by);
@@ -83,11 +86,19 @@ async fn serve_connection(
 async fn establish(
     worker: &Worker,
     downstream: &TcpStream,
+    announces: bool,
     state: Arc<ListenerState>,
     record: &mut ConnectionRecord,
 ) -> Result<(TcpStream, Replay), Refusal> {
     let limits = record.policy().client_hello;
     let deadline = (record.accepted() + limits.timeout).into();
+    if announces {
+        let header = proxy_protocol::read(worker, downstream, deadline).await?;
+        if let Some(proxied) = header.proxied {
+            record.announced(&proxied);
+        }
+        admit(record)?;
+    }
     let hello = preread(worker, downstream, &limits, deadline).await;
     if !matches!(&hello, Err(refusal) if refusal.outcome == Outcome::Probe) {
         record.hello_ended();
@@ -105,6 +116,14 @@ async fn establish(
         _ => Refusal::told(outcome, Alert::InternalError, None),
     })?;
     Ok((upstream, hello.replay))
+}
+
+/// Whether the source may connect: decided before a byte of the client's is read.
+fn admit(record: &ConnectionRecord) -> Result<(), Refusal> {
+    match record.policy().source_policy.admits(record.source().ip()) {
+        true => Ok(()),
+        false => Err(Refusal::silent(Outcome::SourceDenied)),
+    }
 }
 
 /// The route of a hello, or what its client is told.

@@ -290,6 +290,7 @@ mod tests {
                     timeout: second,
                     attempts: 1,
                 },
+                proxy_protocol: None,
                 ejection: EjectionPolicy {
                     consecutive_failures: 0,
                     base: second,
@@ -305,6 +306,7 @@ mod tests {
             name: "l".into(),
             bind: ([127, 0, 0, 1], 0).into(),
             source_policy: SourcePolicy::default(),
+            trusted_proxies: Vec::new(),
             client_hello: HelloLimits {
                 timeout: second,
                 max_size: 65536,

@@ -277,6 +277,7 @@ mod tests {
                 timeout: second,
                 attempts: 3,
             },
+            proxy_protocol: None,
             ejection: EjectionPolicy {
                 consecutive_failures: 1,
                 base: second,

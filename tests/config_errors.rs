@@ -609,6 +609,33 @@ fn sources() {
                 ),
             ),
             (
+                "proxy_protocol: { trusted: [alhpa] }",
+                (
+                    8,
+                    "listeners[0].proxy_protocol.trusted[0]",
+                    "neither a CIDR nor a group",
+                    "did you mean \"alpha\"?",
+                ),
+            ),
+            (
+                "proxy_protocol: {}",
+                (
+                    8,
+                    "listeners[0].proxy_protocol.trusted",
+                    "this key is required",
+                    "",
+                ),
+            ),
+            (
+                "proxy_protocol: v2",
+                (
+                    8,
+                    "listeners[0].proxy_protocol",
+                    "expected a section",
+                    "the keys here are: trusted",
+                ),
+            ),
+            (
                 "allow_sources: [10.1.0.0/8]",
                 (
                     8,
@@ -1114,6 +1141,7 @@ listeners:
   bind: \"[::]:15443\"
   allow_sources: [10.1.0.0/16]
   deny_sources: [some]
+  proxy_protocol: { trusted: [\"::/0\"] }
 upstreams:
   b: { endpoints: [{ address: \"10.0.0.1:1\", zone: z }] }
 ",
@@ -1128,9 +1156,15 @@ upstreams:
         ),
         (5, "listeners[0].name", "has no routes", ""),
         (7, "listeners[0].allow_sources[0]", "allowed in vain", ""),
-        (10, "upstreams.b", "no route leads to this upstream", ""),
         (
-            10,
+            9,
+            "listeners[0].proxy_protocol.trusted[0]",
+            "trusts everyone",
+            "load balancer's addresses",
+        ),
+        (11, "upstreams.b", "no route leads to this upstream", ""),
+        (
+            11,
             "upstreams.b.endpoints[0]",
             "the gateway's is unknown",
             "STRAIT_ZONE",
@@ -1142,7 +1176,7 @@ upstreams:
             loaded.warnings
         );
     }
-    assert_eq!(loaded.warnings.len(), 5);
+    assert_eq!(loaded.warnings.len(), 6);
 }
 
 #[test]

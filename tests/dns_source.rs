@@ -83,6 +83,7 @@ fn upstream_config(config: DnsConfig) -> UpstreamConfig {
             timeout: second,
             attempts: 3,
         },
+        proxy_protocol: None,
         ejection: EjectionPolicy {
             consecutive_failures: 0,
             base: second,

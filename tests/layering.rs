@@ -13,7 +13,8 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 const LAYERS: &[&[&str]] = &[
     &["drain", "outcome", "server_name", "socket"],
     &["metrics"],
-    &["client_hello", "config"],
+    &["client_hello", "config", "proxy_header"],
+    &["limits"],
     &["log"],
     &["access_log"],
     &["upstream"],

@@ -20,10 +20,6 @@ use support::{SERVICE, wait_until};
 /// What is not provoked here, and why.
 const ELSEWHERE: &[(Outcome, &str)] = &[
     (
-        Outcome::ProxyHeaderInvalid,
-        "no listener reads PROXY headers yet",
-    ),
-    (
         Outcome::NoLocalPort,
         "takes a network namespace: tests/no_local_port.rs",
     ),
@@ -235,6 +231,7 @@ provoked! {
     Overloaded by one_connection_too_many;
     HelloTimeout by half_a_hello_and_silence;
     ClientGoneBeforeHello by half_a_hello_and_fin;
+    ProxyHeaderInvalid by a_hello_where_a_proxy_header_is_required;
     NotTls by plain_http;
     HelloMalformed by another_handshake_message;
     HelloTooLarge by a_large_hello;
@@ -316,6 +313,15 @@ mod provoke {
         let first = (relayed.client, relayed.pod, relayed.server);
         let provoked = Provoked::new(relayed.gateway, &client, expect(Unrouted, "gateway"));
         provoked.keeping((client, first))
+    }
+
+    pub(super) fn a_hello_where_a_proxy_header_is_required() -> Provoked {
+        let config = config(&[refusing_address()]).listener("proxy_protocol: { trusted: [here] }");
+        refused_for(
+            TestGateway::start(&config),
+            &hello(SERVICE, &[]),
+            "required",
+        )
     }
 
     pub(super) fn half_a_hello_and_silence() -> Provoked {

@@ -75,7 +75,7 @@ impl HelloError {
         match self {
             Self::NotTls(NotTls::Http) => Some("plain HTTP: DestinationRule ISTIO_MUTUAL missing?"),
             Self::NotTls(NotTls::ProxyHeader) => {
-                Some("a PROXY protocol header: this listener expects none")
+                Some("is the peer missing in the listener's `proxy_protocol.trusted`?")
             }
             _ => None,
         }

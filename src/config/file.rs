@@ -11,7 +11,7 @@ use super::hosts::{HostPort, ServiceRef, Sni, SrvName};
 use super::section::section;
 use super::units::{Bytes, Count, DAY, GIB, HOUR, KIB, MINUTE, Millis, SECOND, Seconds};
 use super::words::{LogFilter, Name, RouteName, SourceName, Subset, Zone};
-use super::{AddressKind, AlpnPolicy, LogFormat};
+use super::{AddressKind, AlpnPolicy, LogFormat, ProxyVersion};
 
 section! {
     /// The whole file. Every key has a default except those that say where traffic may go.
@@ -71,6 +71,8 @@ section! {
         allow_sources: Option<List<At<SourceRef>, 1, 1024>> = null,
         /// Sources that may not connect, even if `allow_sources` names them.
         deny_sources: List<At<SourceRef>, 0, 1024> = [],
+        /// For a load balancer in front that announces its clients with a PROXY protocol header.
+        proxy_protocol: OrOff<ProxyProtocolFile> = "off",
         /// Bounds on the ClientHello.
         client_hello: ClientHelloFile = {},
         /// Bounds on silence once the connection is relayed.
@@ -79,6 +81,16 @@ section! {
         tcp: TcpFile = {},
         /// What is reachable through this listener; nothing is that no route names.
         routes: List<At<RouteFile>, 0, { usize::MAX }> = [],
+    }
+}
+
+section! {
+    /// The PROXY protocol, versions 1 and 2, towards a load balancer in front.
+    ProxyProtocolFile {
+        /// Peers whose connections must begin with a header: CIDRs or names of source groups. The
+        /// address in it is the source from then on, for policy, limits, metrics and logs. A header
+        /// from anyone else is not TLS, and is refused as such.
+        trusted: List<At<SourceRef>, 1, 1024>,
     }
 }
 
@@ -154,6 +166,9 @@ section! {
         dns: Option<At<DnsFile>> = null,
         /// How endpoints are connected to.
         connect: ConnectFile = {},
+        /// `v2` sends each endpoint a PROXY protocol header first, with the source's address and the
+        /// server name (PP2_TYPE_AUTHORITY). The endpoint must expect it.
+        proxy_protocol: OrOff<ProxyVersion> = "off",
         /// When an endpoint that fails is left alone.
         ejection: At<EjectionFile> = {},
         /// Options of the upstream sockets.

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::decode::{Scalar, Text, one_of, unexpected};
 use super::problems::{Complaint, quoted};
 use super::tree::Value;
-use super::{AddressKind, LogFormat};
+use super::{AddressKind, LogFormat, ProxyVersion};
 
 /// Words that mean something as a metric label already.
 const RESERVED: [&str; 2] = ["none", "other"];
@@ -167,6 +167,23 @@ impl Scalar for LogFormat {
 
     fn schema() -> Json {
         json!({ "enum": ["json", "text"] })
+    }
+}
+
+impl Scalar for ProxyVersion {
+    fn from_value(value: &Value) -> Result<Self, Complaint> {
+        match value {
+            Value::Text(text) => one_of(text, &[("v2", Self::V2)]),
+            _ => Err(unexpected(Self::words(), value)),
+        }
+    }
+
+    fn words() -> String {
+        "`v2`".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({ "enum": ["v2"] })
     }
 }
 

@@ -4,13 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use tokio::io::Interest;
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use super::proxy_protocol;
 use super::record::ConnectionRecord;
 use super::shared::Shared;
-use crate::config::UpstreamConfig;
+use crate::config::{ProxyVersion, UpstreamConfig};
 use crate::outcome::Outcome;
 use crate::route::Route;
 use crate::socket::{self, StreamOptions};
@@ -28,7 +29,12 @@ pub(super) async fn connect(
     record: &mut ConnectionRecord,
 ) -> Result<TcpStream, Outcome> {
     let started = Instant::now();
-    let work = attempt_each(shared, &route.upstream, record);
+    let config = route.upstream.config();
+    let first = match config.proxy_protocol {
+        Some(ProxyVersion::V2) => proxy_protocol::header(downstream, record)?,
+        None => Vec::new(),
+    };
+    let work = attempt_each(shared, &route.upstream, &config, &first, record);
     // A client that resets is not worth an endpoint's connection. One that only closed its sending
     // side still wants its answer.
     let result = tokio::select! {
@@ -44,9 +50,10 @@ pub(super) async fn connect(
 async fn attempt_each(
     shared: &Shared,
     upstream: &Upstream,
+    config: &UpstreamConfig,
+    first: &[u8],
     record: &mut ConnectionRecord,
 ) -> Result<TcpStream, Outcome> {
-    let config = upstream.config();
     let mut tried: Vec<SocketAddr> = Vec::new();
     let mut reason = Outcome::NoEndpoint;
     for _ in 0..config.connect.attempts {
@@ -55,7 +62,7 @@ async fn attempt_each(
         };
         let address = picked.address();
         record.attempts += 1;
-        let attempt = attempt(address, &config).await;
+        let attempt = attempt(address, config, first).await;
         let result = match &attempt {
             Ok(_) => "connected",
             Err(outcome) => outcome.label(),
@@ -68,7 +75,7 @@ async fn attempt_each(
                 return Ok(stream);
             }
             Err(outcome) => {
-                failed(&config, &picked, outcome);
+                failed(config, &picked, outcome);
                 record.endpoint = Some(picked);
                 tried.push(address);
                 reason = outcome;
@@ -91,21 +98,28 @@ fn failed(config: &UpstreamConfig, picked: &crate::upstream::Picked, outcome: Ou
     }
 }
 
-async fn attempt(address: SocketAddr, config: &UpstreamConfig) -> Result<TcpStream, Outcome> {
-    match timeout(config.connect.timeout, open(address, config)).await {
+async fn attempt(
+    address: SocketAddr,
+    config: &UpstreamConfig,
+    first: &[u8],
+) -> Result<TcpStream, Outcome> {
+    match timeout(config.connect.timeout, open(address, config, first)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(outcome_of(&error)),
         Err(_) => Err(Outcome::ConnectTimeout),
     }
 }
 
-async fn open(address: SocketAddr, config: &UpstreamConfig) -> io::Result<TcpStream> {
+/// A connection on which `first` is sent: the gateway's own bytes, none of the client's.
+async fn open(address: SocketAddr, config: &UpstreamConfig, first: &[u8]) -> io::Result<TcpStream> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     socket::set_stream_options(&socket, &StreamOptions::from(config.tcp))?;
-    socket.connect(address).await
+    let mut stream = socket.connect(address).await?;
+    stream.write_all(first).await?;
+    Ok(stream)
 }
 
 /// The outcome that a failed attempt gives when it was the last.

@@ -1,19 +1,22 @@
 //! Listeners: what one bound address does, and the loop that accepts on it.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use prometheus::IntCounter;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use super::worker::Worker;
-use crate::config::{HelloLimits, ListenerConfig, RelayTimeouts, SourceGroups, SourcePolicy};
+use crate::config::{
+    HelloLimits, ListenerConfig, RelayTimeouts, SourceGroups, SourcePolicy, contains,
+};
 use crate::drain::DrainWatcher;
 use crate::metrics::{ConnectionSeries, ListenerSeries, Metrics, NONE, SeriesKey};
 use crate::route::RouteTable;
@@ -48,6 +51,8 @@ pub struct ListenerPolicy {
     pub name: Arc<str>,
     /// Who may connect.
     pub source_policy: SourcePolicy,
+    /// Peers that announce the source with a PROXY protocol header.
+    trusted_proxies: Vec<IpNet>,
     /// Bounds on the ClientHello.
     pub client_hello: HelloLimits,
     /// Bounds on the relay.
@@ -72,6 +77,7 @@ impl ListenerPolicy {
         Self {
             name: config.name.clone(),
             source_policy: config.source_policy.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
             client_hello: config.client_hello,
             timeouts: config.timeouts,
             sources: sources.clone(),
@@ -80,6 +86,11 @@ impl ListenerPolicy {
                 .map(|_| SourceSeries::default())
                 .collect(),
         }
+    }
+
+    /// Whether a connection from `peer` must begin with a PROXY protocol header.
+    pub fn announces(&self, peer: IpAddr) -> bool {
+        contains(&self.trusted_proxies, peer)
     }
 
     /// Connections accepted from the source group at `source`.

@@ -16,10 +16,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::refuse::Refusal;
-use super::shared::Share;
 use super::worker::Worker;
 use crate::client_hello::{ClientHello, HelloParser, Progress};
 use crate::config::HelloLimits;
+use crate::limits::Share;
 use crate::outcome::Outcome;
 use crate::server_name::ServerName;
 use crate::socket;
@@ -156,7 +156,7 @@ async fn read(
 }
 
 /// An error before the hello was whole: a load balancer's check may end with RST, too.
-fn gone(error: &io::Error, received: usize) -> Refusal {
+pub(super) fn gone(error: &io::Error, received: usize) -> Refusal {
     tracing::debug!(%error, received, "the client went away before its hello");
     Refusal::silent(match (received, error.kind()) {
         (0, _) => Outcome::Probe,

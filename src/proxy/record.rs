@@ -14,6 +14,7 @@ use super::shared::Shared;
 use crate::access_log::Entry;
 use crate::metrics::ConnectionSeries;
 use crate::outcome::Outcome;
+use crate::proxy_header::Proxied;
 use crate::route::Route;
 use crate::server_name::ServerName;
 use crate::upstream::Picked;
@@ -48,6 +49,15 @@ impl EndedBy {
     }
 }
 
+/// What a PROXY header has changed of a connection.
+#[derive(Debug)]
+struct Announced {
+    /// The peer of the socket.
+    proxy: SocketAddr,
+    /// Where the client connected to.
+    destination: SocketAddr,
+}
+
 /// What is known of a connection so far.
 #[derive(Debug)]
 pub(super) struct ConnectionRecord {
@@ -57,6 +67,7 @@ pub(super) struct ConnectionRecord {
     series: Arc<ConnectionSeries>,
     number: u64,
     source: SocketAddr,
+    announced: Option<Box<Announced>>,
     source_group: usize,
     accepted: Instant,
     /// Set as the corridor learns them.
@@ -103,6 +114,7 @@ impl ConnectionRecord {
             policy,
             series,
             source,
+            announced: None,
             source_group,
             accepted,
             server_name: None,
@@ -128,6 +140,31 @@ impl ConnectionRecord {
     /// Where the connection comes from.
     pub(super) fn source(&self) -> SocketAddr {
         self.source
+    }
+
+    /// Notes what a PROXY header says: from now on the connection comes from that source, and counts
+    /// there.
+    pub(super) fn announced(&mut self, proxied: &Proxied) {
+        let Proxied {
+            source,
+            destination,
+        } = *proxied;
+        let proxy = std::mem::replace(&mut self.source, source);
+        self.announced = Some(Box::new(Announced { proxy, destination }));
+        self.source_group = self.policy.sources.index_of(source.ip());
+        let metrics = &self.shared.metrics;
+        self.count_in(self.policy.unrouted(metrics, self.source_group));
+    }
+
+    /// Where the client connected to, if a PROXY header said so.
+    pub(super) fn announced_destination(&self) -> Option<SocketAddr> {
+        self.announced.as_ref().map(|it| it.destination)
+    }
+
+    fn count_in(&mut self, series: Arc<ConnectionSeries>) {
+        self.series.active.dec();
+        series.active.inc();
+        self.series = series;
     }
 
     /// The policy of the listener that accepted it.
@@ -164,10 +201,8 @@ impl ConnectionRecord {
             &self.policy.sources,
             self.source_group,
         );
-        self.series.active.dec();
-        series.active.inc();
         series.opened.inc();
-        self.series = series;
+        self.count_in(series);
         self.route = Some(route.clone());
     }
 
@@ -207,6 +242,7 @@ impl ConnectionRecord {
             connection: self.number,
             listener: &self.policy.name,
             source: self.source,
+            proxy: self.announced.as_ref().map(|it| it.proxy),
             source_group: self.policy.sources.name(self.source_group),
             server_name: self.server_name.as_ref().map(ServerName::as_str),
             alpn: self.alpn.as_deref(),

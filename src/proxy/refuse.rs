@@ -40,6 +40,14 @@ impl Refusal {
         }
     }
 
+    /// Closes without a word, and says more in the log.
+    pub(super) fn noted(outcome: Outcome, detail: String) -> Self {
+        Self {
+            detail: Some(detail.into()),
+            ..Self::silent(outcome)
+        }
+    }
+
     /// Tells the client with `alert`.
     pub(super) fn told(outcome: Outcome, alert: Alert, detail: Option<String>) -> Self {
         Self {

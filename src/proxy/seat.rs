@@ -12,7 +12,8 @@ use slab::Slab;
 use tokio::task::AbortHandle;
 
 use super::listener::ListenerPolicy;
-use super::shared::{Share, Shared};
+use super::shared::Shared;
+use crate::limits::Share;
 use crate::outcome::Outcome;
 
 /// Without a byte for this long, a connection counts as quiet while draining.

@@ -8,6 +8,7 @@ use prometheus::IntGauge;
 use tokio::time::Instant;
 
 use crate::access_log::AccessLog;
+use crate::limits::Budget;
 use crate::metrics::Metrics;
 
 /// Sockets that may linger after a refusal so that its alert arrives (`kernel-notes.md` 3).
@@ -109,110 +110,6 @@ impl Shared {
     }
 }
 
-/// An amount that many may take from and nobody may overdraw, unless by [`Budget::force`].
-#[derive(Debug)]
-pub struct Budget(Arc<Account>);
-
-#[derive(Debug)]
-struct Account {
-    used: AtomicUsize,
-    limit: AtomicUsize,
-    gauge: Option<IntGauge>,
-}
-
-impl Account {
-    fn show(&self) {
-        if let Some(gauge) = &self.gauge {
-            let used = self.used.load(Ordering::Relaxed);
-            gauge.set(used.try_into().unwrap_or(i64::MAX));
-        }
-    }
-}
-
-impl Budget {
-    fn new(limit: usize, gauge: Option<IntGauge>) -> Self {
-        Self(Arc::new(Account {
-            used: AtomicUsize::new(0),
-            limit: AtomicUsize::new(limit),
-            gauge,
-        }))
-    }
-
-    /// Changes the limit; what is taken already stays taken.
-    pub fn set_limit(&self, limit: usize) {
-        self.0.limit.store(limit, Ordering::Relaxed);
-    }
-
-    /// Takes `amount` if that much is left.
-    pub fn take(&self, amount: usize) -> Option<Share> {
-        let mut share = Share {
-            account: self.0.clone(),
-            amount: 0,
-        };
-        share.grow(amount).then_some(share)
-    }
-
-    /// Takes `amount` whatever is left: for what exists already and must be held.
-    pub fn force(&self, amount: usize) -> Share {
-        let mut share = Share {
-            account: self.0.clone(),
-            amount: 0,
-        };
-        share.force(amount);
-        share
-    }
-
-    /// How much is taken.
-    pub fn used(&self) -> usize {
-        self.0.used.load(Ordering::Relaxed)
-    }
-
-    /// Whether nothing is left.
-    pub fn exhausted(&self) -> bool {
-        self.0.used.load(Ordering::Relaxed) >= self.0.limit.load(Ordering::Relaxed)
-    }
-}
-
-/// What was taken from a [`Budget`]; goes back when dropped.
-#[derive(Debug)]
-pub struct Share {
-    account: Arc<Account>,
-    amount: usize,
-}
-
-impl Share {
-    /// Takes `more` if that much is left. Returns whether it was.
-    pub fn grow(&mut self, more: usize) -> bool {
-        let limit = self.account.limit.load(Ordering::Relaxed);
-        let taken = self
-            .account
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(more).filter(|sum| *sum <= limit)
-            })
-            .is_ok();
-        if taken {
-            self.amount += more;
-            self.account.show();
-        }
-        taken
-    }
-
-    /// Takes `more` whatever is left.
-    pub fn force(&mut self, more: usize) {
-        self.account.used.fetch_add(more, Ordering::Relaxed);
-        self.amount += more;
-        self.account.show();
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.account.used.fetch_sub(self.amount, Ordering::Relaxed);
-        self.account.show();
-    }
-}
-
 /// Whether accepting rests, for the whole process: a member of a SO_REUSEPORT group that rests
 /// alone still gets its share of new connections, which then wait for nothing.
 #[derive(Debug)]
@@ -253,21 +150,6 @@ impl AcceptGate {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_budget_cannot_be_overdrawn_but_by_force() {
-        let budget = Budget::new(10, None);
-        let mut first = budget.take(6).unwrap();
-        assert!(budget.take(5).is_none());
-        assert!(!first.grow(5));
-        assert!(first.grow(4));
-        assert!(budget.exhausted());
-        let forced = budget.force(5);
-        drop(first);
-        assert!(budget.take(6).is_none());
-        drop(forced);
-        assert!(budget.take(10).is_some());
-    }
 
     #[tokio::test(start_paused = true)]
     async fn the_gate_opens_again() {

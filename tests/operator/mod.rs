@@ -72,6 +72,7 @@ pub fn entry(outcome: Outcome) -> Entry<'static> {
         connection: 7,
         listener: "east-west",
         source: SocketAddr::from(([10, 2, 3, 4], 5678)),
+        proxy: None,
         source_group: "alpha",
         server_name: None,
         alpn: None,
@@ -124,6 +125,7 @@ fn upstream(name: &str, source: UpstreamSource) -> (Arc<str>, Arc<UpstreamConfig
             timeout: Duration::from_secs(3),
             attempts: 3,
         },
+        proxy_protocol: None,
         ejection: EjectionPolicy {
             consecutive_failures: 1,
             base: Duration::from_secs(30),
@@ -184,6 +186,7 @@ pub fn config() -> Config {
             name: "east-west".into(),
             bind: SocketAddr::from(([0, 0, 0, 0], 15443)),
             source_policy: SourcePolicy::default(),
+            trusted_proxies: Vec::new(),
             client_hello: HelloLimits {
                 timeout: Duration::from_secs(5),
                 max_size: 65536,

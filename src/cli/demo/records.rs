@@ -24,6 +24,8 @@ pub struct Record {
     pub listener: String,
     /// The client's address.
     pub source: SocketAddr,
+    /// The peer that announced the client in a PROXY header.
+    pub proxy: Option<SocketAddr>,
     /// The source group that it belongs to.
     pub source_group: String,
     /// The server name that the hello asked for.

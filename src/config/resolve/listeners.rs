@@ -7,8 +7,9 @@ use ipnet::IpNet;
 
 use super::{Findings, note_taken, upstreams};
 use crate::config::addresses::SourceRef;
+use crate::config::containers::OrOff;
 use crate::config::decode::At;
-use crate::config::file::{ListenerFile, RouteFile};
+use crate::config::file::{ListenerFile, ProxyProtocolFile, RouteFile};
 use crate::config::problems::{Complaint, Place, Problems};
 use crate::config::words::unreserved;
 use crate::config::{
@@ -47,12 +48,14 @@ pub(super) fn resolve(
 
 fn listener(file: ListenerFile, known: &Known<'_>, findings: &mut Findings) -> ListenerConfig {
     let source_policy = source_policy(&file, known, findings);
+    let trusted_proxies = trusted_proxies(&file, known, findings);
     if file.routes.items.is_empty() {
         let complaint = Complaint::new("this listener has no routes: it refuses every connection");
         findings.warnings.note(&file.name.place, complaint);
     }
     ListenerConfig {
         source_policy,
+        trusted_proxies,
         name: file.name.value.0,
         bind: file.bind.value.0,
         client_hello: HelloLimits {
@@ -77,6 +80,22 @@ fn source_policy(file: &ListenerFile, known: &Known<'_>, findings: &mut Findings
         networks(&allow.items, known, &mut findings.problems)
     });
     SourcePolicy { allow, deny }
+}
+
+fn trusted_proxies(file: &ListenerFile, known: &Known<'_>, findings: &mut Findings) -> Vec<IpNet> {
+    let OrOff::On(ProxyProtocolFile { trusted }) = &file.proxy_protocol else {
+        return Vec::new();
+    };
+    for At { value, place, .. } in &trusted.items {
+        if let SourceRef::Cidr(net) = value
+            && net.prefix_len() == 0
+        {
+            let complaint = Complaint::new(format!("{net} trusts everyone to say who they are"));
+            let remedy = "name the load balancer's addresses only";
+            findings.warnings.note(place, complaint.remedy(remedy));
+        }
+    }
+    networks(&trusted.items, known, &mut findings.problems)
 }
 
 fn networks(refs: &[At<SourceRef>], known: &Known<'_>, problems: &mut Problems) -> Vec<IpNet> {

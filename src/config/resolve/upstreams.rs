@@ -78,6 +78,7 @@ fn one(
         name: name.value.0.clone(),
         source,
         connect: connect(&file.connect),
+        proxy_protocol: file.proxy_protocol.on(),
         ejection,
         tcp: tcp(&file.tcp),
     })

@@ -6,9 +6,10 @@ use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::super::shared::{Share, Shared};
+use super::super::shared::Shared;
 use super::flow::{Flow, Held, Means, Step, settle};
 use super::peer::Peer;
+use crate::limits::Share;
 use crate::socket;
 
 /// Bytes of a read while the carries of all connections use up their budget.

@@ -14,10 +14,11 @@ use std::io;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-use super::super::shared::{Share, Shared};
+use super::super::shared::Shared;
 use super::copy::{is_transient, write_with};
 use super::flow::{Flow, Held, Means, Step, settle};
 use super::peer::Peer;
+use crate::limits::Share;
 use crate::socket::Pipe;
 
 /// Bytes that a transfer asks for. A pipe has 16 slots of a page each, or of a larger piece where

@@ -6,38 +6,32 @@ use std::time::Instant;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// Lets so many through a second, and a second's worth at once after a pause. A monotonic clock
-/// fills it. (GCRA: the word holds the time at which the bucket is full again.)
-#[derive(Debug)]
-pub(super) struct RateLimit {
-    per_second: AtomicU32,
+/// A bucket of tokens. It holds a second's worth and is full at first; a monotonic clock fills it.
+/// (GCRA: the word holds the time at which the bucket is full again.)
+#[derive(Debug, Default)]
+pub struct TokenBucket {
     /// Nanoseconds on the clock of [`now`].
     full_at: AtomicU64,
 }
 
+/// Lets so many through a second, and a second's worth at once after a pause.
+#[derive(Debug)]
+pub struct RateLimit {
+    per_second: AtomicU32,
+    bucket: TokenBucket,
+}
+
 /// Nanoseconds since the first call; they last for 584 years.
-pub(super) fn now() -> u64 {
+pub fn now() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     let start = START.get_or_init(Instant::now);
     u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-impl RateLimit {
-    pub(super) fn new(per_second: u32) -> Self {
-        Self {
-            per_second: AtomicU32::new(per_second),
-            full_at: AtomicU64::new(0),
-        }
-    }
-
-    pub(super) fn set(&self, per_second: u32) {
-        self.per_second.store(per_second, Ordering::Relaxed);
-    }
-
-    /// Takes a token at `now`, if there is one. Never any at 0 a second.
-    pub(super) fn admits(&self, now: u64) -> bool {
-        let per_second = u64::from(self.per_second.load(Ordering::Relaxed));
-        let Some(cost) = SECOND.checked_div(per_second) else {
+impl TokenBucket {
+    /// Takes a token at `now`, if there is one where `per_second` come in a second. Never any at 0.
+    pub fn take(&self, per_second: u32, now: u64) -> bool {
+        let Some(cost) = SECOND.checked_div(per_second.into()) else {
             return false;
         };
         let take = |full_at: u64| {
@@ -48,6 +42,31 @@ impl RateLimit {
         self.full_at
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
             .is_ok()
+    }
+
+    /// Whether it holds all that it can at `now`, as one that nobody has taken from.
+    pub fn is_full(&self, now: u64) -> bool {
+        self.full_at.load(Ordering::Relaxed) <= now
+    }
+}
+
+impl RateLimit {
+    /// `per_second` tokens; 0 admits nothing.
+    pub fn new(per_second: u32) -> Self {
+        Self {
+            per_second: AtomicU32::new(per_second),
+            bucket: TokenBucket::default(),
+        }
+    }
+
+    /// Changes the rate; what is taken already stays taken.
+    pub fn set(&self, per_second: u32) {
+        self.per_second.store(per_second, Ordering::Relaxed);
+    }
+
+    /// Takes a token at `now`, if there is one.
+    pub fn admits(&self, now: u64) -> bool {
+        self.bucket.take(self.per_second.load(Ordering::Relaxed), now)
     }
 }
 
