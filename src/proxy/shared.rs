@@ -16,6 +16,7 @@ const MAX_LINGERING: usize = 1024;
 /// Pipes at once: half of those that one user gets before the kernel makes them smaller (1,024 of 16
 /// pages each, pipe(7)), since a successor may run beside us.
 const MAX_PIPES: usize = 512;
+const CONNECTIONS_PER_PIPE: usize = 16;
 /// How long accepting rests when the process or the host ran out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -89,12 +90,13 @@ impl Shared {
             connections: AtomicUsize::new(0),
             gauge: metrics.worker_connections(worker),
         };
+        let pipes = pipes_beside(connections);
         Self {
             connections: Budget::new(connections, None),
             hello_memory: Budget::new(limits.hello_memory, Some(metrics.hello_memory.clone())),
             carry_memory: Budget::new(limits.carry_memory, Some(metrics.carry_memory.clone())),
-            pipes: Budget::new(MAX_PIPES, None),
-            held_pipes: Budget::new(MAX_PIPES / 2, None),
+            pipes: Budget::new(pipes, Some(metrics.pipes.clone())),
+            held_pipes: Budget::new(pipes / 2, Some(metrics.held_pipes.clone())),
             lingering: Budget::new(MAX_LINGERING, None),
             accept_gate: AcceptGate::new(),
             loads: (0..workers).map(load).collect(),
@@ -108,6 +110,12 @@ impl Shared {
     pub fn next_connection(&self) -> u64 {
         self.next_connection.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+/// How many pipes there may be beside `connections` connections: enough for those that are stuck at
+/// one time, and few against the descriptors that the connections take.
+pub fn pipes_beside(connections: usize) -> usize {
+    (connections / CONNECTIONS_PER_PIPE).clamp(2, MAX_PIPES)
 }
 
 /// Whether accepting rests, for the whole process: a member of a SO_REUSEPORT group that rests

@@ -91,3 +91,85 @@ pub(super) fn wake_after_driver(cx: &mut Context<'_>) {
     // Hands over the waker, and needs no second poll for that.
     let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::rc::Rc;
+    use tokio::net::UnixDatagram;
+
+    /// Takes `turns` turns, one after the other.
+    async fn bulk(line: Rc<Turns>, name: usize, turns: usize, since_news: Rc<Cell<usize>>) {
+        let mut place = Place::default();
+        for _ in 0..turns {
+            poll_fn(|cx| line.poll_turn(cx, name, &mut place)).await;
+            since_news.set(since_news.get() + 1);
+            assert!(
+                since_news.get() <= 1,
+                "two turns without a poll of the driver"
+            );
+            // There is more to do at once.
+            let mut deferred = false;
+            poll_fn(|cx| {
+                if std::mem::replace(&mut deferred, true) {
+                    return Poll::Ready(());
+                }
+                wake_after_driver(cx);
+                Poll::Pending
+            })
+            .await;
+        }
+    }
+
+    #[test]
+    fn what_the_driver_brings_runs_between_any_two_turns() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build_local(tokio::runtime::LocalOptions::default())
+            .unwrap();
+        runtime.block_on(async {
+            let line = Rc::new(Turns::default());
+            let since_news = Rc::new(Cell::new(0));
+            let caller = line.clone();
+            tokio::task::spawn_local(async move { caller.call().await });
+            // Has news at every poll of the driver.
+            let (mut this, mut other) = UnixDatagram::pair().unwrap();
+            let news = since_news.clone();
+            tokio::task::spawn_local(async move {
+                loop {
+                    this.send(&[1]).await.unwrap();
+                    other.recv(&mut [0]).await.unwrap();
+                    news.set(0);
+                    std::mem::swap(&mut this, &mut other);
+                }
+            });
+            let relays: Vec<_> = (1..=5)
+                .map(|name| {
+                    let relay = bulk(line.clone(), name, 50, since_news.clone());
+                    tokio::task::spawn_local(relay)
+                })
+                .collect();
+            for relay in relays {
+                relay.await.unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn a_relay_that_left_the_queue_holds_nobody_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build_local(tokio::runtime::LocalOptions::default())
+            .unwrap();
+        runtime.block_on(async {
+            let line = Rc::new(Turns::default());
+            let caller = line.clone();
+            tokio::task::spawn_local(async move { caller.call().await });
+            for name in 1..=3 {
+                let cx = Context::from_waker(Waker::noop());
+                let turn = line.poll_turn(&cx, name, &mut Place::default());
+                assert!(turn.is_pending());
+            }
+            bulk(line.clone(), 8, 1, Rc::default()).await;
+        });
+    }
+}
