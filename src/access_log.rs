@@ -115,6 +115,7 @@ fn rate_of(outcome: Outcome) -> Rate {
         Outcome::SourceDenied
         | Outcome::Probe
         | Outcome::Overloaded
+        | Outcome::OverLimit
         | Outcome::HelloTimeout
         | Outcome::ClientGoneBeforeHello
         | Outcome::NotTls
@@ -136,6 +137,7 @@ fn rate_of(outcome: Outcome) -> Rate {
         | Outcome::DownstreamTimeout
         | Outcome::UpstreamTimeout
         | Outcome::UpstreamClosedBeforeReply
+        | Outcome::HandshakeRefused
         | Outcome::IdleTimeout
         | Outcome::HalfClosedTimeout
         | Outcome::Drained

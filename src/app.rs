@@ -431,7 +431,7 @@ impl Control {
         }
         let metrics = &self.shared.metrics;
         let upstreams = self.upstreams.prepare(config);
-        let change = ListenersChange::prepare(listeners, config, &upstreams, metrics)?;
+        let change = ListenersChange::prepare(listeners, config, &upstreams, &self.shared)?;
         if let Some(log) = &self.log
             && self.config.load().log.level != config.log.level
         {

@@ -2,6 +2,7 @@
 
 pub mod demo;
 mod explain;
+mod load;
 mod run;
 
 use std::fmt::Display;
@@ -75,6 +76,12 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Load a gateway that runs somewhere, and tell how long connections took and which failed
+    ///
+    /// Every connection is a TLS connection of its own, through the gateway to whatever its server name
+    /// is routed to: connect, handshake, one request if asked for, close. Exits with 0 only if all of
+    /// them succeeded.
+    Load(load::LoadArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -103,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Check { config } => check(&config),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Demo { keep } => demo::main(keep),
+        Command::Load(arguments) => load::main(&arguments),
     }
 }
 

@@ -87,6 +87,8 @@ pub struct SourceGroup {
     pub name: Arc<str>,
     /// At least one.
     pub cidrs: Vec<IpNet>,
+    /// On its connections to all listeners together.
+    pub limits: ConnectionLimits,
 }
 
 /// The source group of addresses that no group names.
@@ -135,8 +137,62 @@ pub struct ListenerConfig {
     pub timeouts: RelayTimeouts,
     /// Options of the downstream sockets.
     pub tcp: TcpOptions,
+    /// On all of its connections together.
+    pub limits: ConnectionLimits,
+    /// On the connections of each source address.
+    pub limits_per_source: SourceLimits,
     /// What is reachable. Empty means that nothing is.
     pub routes: Vec<RouteConfig>,
+}
+
+/// How many connections a listener, a route, a source group or a source address may have. `None`:
+/// as many as there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ConnectionLimits {
+    /// At a time, at least 1.
+    pub connections: Option<u32>,
+    /// New ones a second, at least 1; a second's worth may come at once.
+    pub connections_per_second: Option<u32>,
+    /// ClientHellos in progress, at least 1.
+    pub hellos: Option<u32>,
+}
+
+impl ConnectionLimits {
+    /// No limit.
+    pub const OFF: Self = Self {
+        connections: None,
+        connections_per_second: None,
+        hellos: None,
+    };
+
+    /// Whether nothing is limited.
+    pub fn is_off(&self) -> bool {
+        *self == Self::OFF
+    }
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self::OFF
+    }
+}
+
+/// How many connections each source address may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct SourceLimits {
+    /// Each one's limits.
+    pub each: ConnectionLimits,
+    /// IPv6 addresses with this many bits in common count as one, 32..=128.
+    pub ipv6_prefix: u8,
+}
+
+impl Default for SourceLimits {
+    fn default() -> Self {
+        Self {
+            each: ConnectionLimits::OFF,
+            ipv6_prefix: 64,
+        }
+    }
 }
 
 /// Who may connect: not denied, and allowed when `allow` says anything.
@@ -214,6 +270,8 @@ pub struct RouteConfig {
     pub alpn: AlpnPolicy,
     /// A key of [`Config::upstreams`].
     pub upstream: Arc<str>,
+    /// On its connections. It limits no hellos: those have ended when the route is known.
+    pub limits: ConnectionLimits,
 }
 
 /// A named set of endpoints with its connection policy.

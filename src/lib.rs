@@ -10,7 +10,7 @@
 //!  proxy::listener   accept4 on this worker's SO_REUSEPORT member; hand over when loads differ
 //!        |
 //!  proxy             serve_connection: the corridor; every branch on an outcome is there
-//!        |-- config::SourcePolicy    may this address connect?
+//!        |-- config::SourcePolicy    may this address connect? and limits: has it too many?
 //!        |-- proxy::proxy_protocol   whom a trusted load balancer announces, where one stands in front
 //!        |-- proxy::preread          the hello, peeked at; read and replayed when in pieces
 //!        |      `-- client_hello     what the bytes say (pure)
@@ -38,6 +38,7 @@
 //! | a key of the config file | `config::file` (what the file says), [`config`] (what the program runs on) |
 //! | what a PROXY header may look like | [`proxy_header`] |
 //! | which route a name takes | [`route`] |
+//! | what is limited, and how it is counted | [`limits`] |
 //! | which endpoint is picked, when one is left alone | [`upstream`] |
 //! | where endpoints come from | [`source`] |
 //! | how bytes move | `proxy::relay` |

@@ -1,7 +1,232 @@
 //! Limits: what many take from and nobody may overdraw.
+//!
+//! [`Budget`] and [`TokenBucket`] are the two measures. A [`Limiter`] holds one scope of the config
+//! (a listener, a route, a source group, a source address) to its [`ConnectionLimits`]; what a
+//! scope uses is kept in [`Scopes`] and survives a new config.
 
 mod budget;
+mod pruned;
 mod rate;
+mod scopes;
+mod sources;
+
+use std::fmt;
+use std::sync::Arc;
 
 pub use budget::{Budget, Share};
 pub use rate::{RateLimit, TokenBucket, now};
+pub use scopes::{ScopeKey, Scopes};
+pub use sources::{MAX_SOURCES, SourceLimiter};
+
+use crate::config::ConnectionLimits;
+use crate::metrics::{LimitKind, LimitScope};
+
+/// Holds the connections of one scope to its limits.
+#[derive(Debug, Clone)]
+pub struct Limiter {
+    scope: LimitScope,
+    limits: ConnectionLimits,
+    usage: Arc<Usage>,
+}
+
+/// What a scope's connections use, whatever config counts them.
+#[derive(Debug)]
+struct Usage {
+    connections: Budget,
+    hellos: Budget,
+    new: TokenBucket,
+}
+
+/// What one connection holds of its scopes' limits. All goes back when it is dropped.
+#[derive(Debug, Default)]
+pub struct Held {
+    connections: Vec<Share>,
+    hellos: Vec<Share>,
+}
+
+/// Which limit a connection was refused for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OverLimit {
+    /// Whose limit.
+    pub scope: LimitScope,
+    /// Which of its limits.
+    pub kind: LimitKind,
+    /// The limit.
+    pub limit: u32,
+}
+
+impl fmt::Display for OverLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scope = match self.scope {
+            LimitScope::Listener => "the listener's",
+            LimitScope::Route => "the route's",
+            LimitScope::Source => "the source address's",
+            LimitScope::SourceGroup => "the source group's",
+        };
+        let what = match self.kind {
+            LimitKind::Connections => "connections at a time",
+            LimitKind::ConnectionsPerSecond => "new connections a second",
+            LimitKind::Hellos => "ClientHellos in progress",
+            LimitKind::Sources => "source addresses at a time",
+        };
+        write!(f, "{scope} limit of {} {what}", self.limit)
+    }
+}
+
+impl Usage {
+    fn new() -> Self {
+        let unlimited = || Budget::new(usize::MAX, None);
+        Self {
+            connections: unlimited(),
+            hellos: unlimited(),
+            new: TokenBucket::default(),
+        }
+    }
+
+    /// Whether forgetting it would change nothing.
+    fn is_idle(&self) -> bool {
+        self.connections.used() == 0 && self.hellos.used() == 0 && self.new.is_full(now())
+    }
+}
+
+impl Limiter {
+    /// `None` when nothing is limited.
+    fn new(scope: LimitScope, limits: &ConnectionLimits, usage: Arc<Usage>) -> Option<Self> {
+        (!limits.is_off()).then_some(Self {
+            scope,
+            limits: *limits,
+            usage,
+        })
+    }
+
+    /// Counts one more connection and its ClientHello into `held`.
+    ///
+    /// # Errors
+    /// The limit that stands against it. What `held` has got by then is for the caller to drop.
+    pub fn admit(&self, held: &mut Held) -> Result<(), OverLimit> {
+        let Usage {
+            connections,
+            hellos,
+            new,
+        } = &*self.usage;
+        let take = |budget: &Budget, limit, kind, shares: &mut Vec<Share>| {
+            let Some(limit) = limit else { return Ok(()) };
+            let most = usize::try_from(limit).unwrap_or(usize::MAX);
+            let share = budget.take_within(1, most);
+            shares.push(share.ok_or(self.over(kind, limit))?);
+            Ok(())
+        };
+        take(
+            connections,
+            self.limits.connections,
+            LimitKind::Connections,
+            &mut held.connections,
+        )?;
+        take(
+            hellos,
+            self.limits.hellos,
+            LimitKind::Hellos,
+            &mut held.hellos,
+        )?;
+        // Last: a connection that is refused for another limit takes no token.
+        match self.limits.connections_per_second {
+            Some(limit) if !new.take(limit, now()) => {
+                Err(self.over(LimitKind::ConnectionsPerSecond, limit))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn over(&self, kind: LimitKind, limit: u32) -> OverLimit {
+        OverLimit {
+            scope: self.scope,
+            kind,
+            limit,
+        }
+    }
+}
+
+impl Held {
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty() && self.hellos.is_empty()
+    }
+
+    /// Holds what `more` holds, too.
+    pub fn append(&mut self, mut more: Self) {
+        self.connections.append(&mut more.connections);
+        self.hellos.append(&mut more.hellos);
+    }
+
+    /// The ClientHello is no longer in progress.
+    pub fn hello_ended(&mut self) {
+        self.hellos = Vec::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFF: ConnectionLimits = ConnectionLimits::OFF;
+
+    fn limiter(limits: ConnectionLimits) -> Limiter {
+        Limiter::new(LimitScope::Route, &limits, Arc::new(Usage::new())).unwrap()
+    }
+
+    fn admit(limiter: &Limiter) -> Result<Held, OverLimit> {
+        let mut held = Held::default();
+        limiter.admit(&mut held).map(|()| held)
+    }
+
+    #[test]
+    fn what_is_held_goes_back() {
+        let limiter = limiter(ConnectionLimits {
+            connections: Some(2),
+            ..OFF
+        });
+        let first = admit(&limiter).unwrap();
+        let _second = admit(&limiter).unwrap();
+        let over = admit(&limiter).unwrap_err();
+        let text = "the route's limit of 2 connections at a time";
+        assert_eq!(over.to_string(), text);
+        drop(first);
+        assert!(admit(&limiter).is_ok());
+    }
+
+    #[test]
+    fn a_hello_counts_until_it_has_ended() {
+        let limiter = limiter(ConnectionLimits {
+            hellos: Some(1),
+            ..OFF
+        });
+        let mut first = admit(&limiter).unwrap();
+        assert_eq!(admit(&limiter).unwrap_err().kind, LimitKind::Hellos);
+        first.hello_ended();
+        assert!(admit(&limiter).is_ok());
+    }
+
+    #[test]
+    fn a_refused_connection_takes_no_token() {
+        let limiter = limiter(ConnectionLimits {
+            connections: Some(1),
+            connections_per_second: Some(3),
+            ..OFF
+        });
+        let first = admit(&limiter).unwrap();
+        for _ in 0..10 {
+            assert_eq!(admit(&limiter).unwrap_err().kind, LimitKind::Connections);
+        }
+        drop(first);
+        for _ in 0..2 {
+            admit(&limiter).unwrap();
+        }
+        let over = admit(&limiter).unwrap_err();
+        assert_eq!(over.kind, LimitKind::ConnectionsPerSecond);
+    }
+
+    #[test]
+    fn nothing_is_limited_unless_the_config_says_so() {
+        assert!(Limiter::new(LimitScope::Route, &OFF, Arc::new(Usage::new())).is_none());
+    }
+}

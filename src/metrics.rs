@@ -7,6 +7,8 @@
 //! A route's series appear with its first connection. [`Metrics::retire_routes`] marks those of a
 //! route that the config no longer has; they go once no connection counts into them.
 
+mod limits;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -18,6 +20,7 @@ use prometheus::{
 };
 
 use crate::outcome::Outcome;
+pub use limits::{LimitKind, LimitScope};
 
 /// Routes with series of their own; connections of further routes count as [`OTHER`].
 pub const MAX_ROUTES: usize = 10_000;
@@ -66,6 +69,7 @@ pub struct Metrics {
     source_last_answer: GaugeVec,
     source_refused_addresses: IntCounterVec,
     accept_paused: IntCounterVec,
+    limit_refusals: IntCounterVec,
     worker_connections: IntGaugeVec,
     /// When the serving config was loaded, in seconds since the epoch.
     pub config_last_success: Gauge,
@@ -322,6 +326,11 @@ impl Metrics {
                 &["upstream", "reason"],
                 "Addresses that a source answered with and that are not used: a kind not allowed, or too many.",
             )?,
+            limit_refusals: r.counters(
+                "strait_limit_refusals_total",
+                &["listener", "scope", "limit"],
+                "Connections refused at a limit of the config: whose, and which of its limits.",
+            )?,
             accept_paused: r.counters(
                 "strait_accept_paused_total",
                 &["reason"],
@@ -517,6 +526,23 @@ impl Metrics {
         ] {
             let _ = histograms.remove_label_values(&[name]);
         }
+        for scope in LimitScope::ALL {
+            for limit in LimitKind::ALL {
+                let labels = [name, scope.label(), limit.label()];
+                let _ = self.limit_refusals.remove_label_values(&labels);
+            }
+        }
+    }
+
+    /// Connections refused at a limit of the config.
+    pub fn limit_refusals(
+        &self,
+        listener: &str,
+        scope: LimitScope,
+        limit: LimitKind,
+    ) -> IntCounter {
+        let labels = [listener, scope.label(), limit.label()];
+        self.limit_refusals.with_label_values(&labels)
     }
 
     /// Forgets what is counted by upstream only.

@@ -40,7 +40,8 @@ outcomes! {
     Ok "ok" "-" "Both sides ended the stream cleanly.";
     SourceDenied "source_denied" "UAEX" "The source address is not allowed on this listener; nothing was read.";
     Probe "probe" "-" "Closed with zero bytes, as a load balancer's TCP check does; counted, not logged.";
-    Overloaded "overloaded" "UO" "A limit was reached (connections, hello memory, file descriptors); refused early.";
+    Overloaded "overloaded" "UO" "A limit of the whole process was reached (connections, hello memory, file descriptors); refused early.";
+    OverLimit "over_limit" "UO" "A limit that the config sets for the listener, the route or the source was reached; refused early.";
     HelloTimeout "hello_timeout" "DT" "The ClientHello was not complete by its deadline.";
     ClientGoneBeforeHello "client_gone_before_hello" "DC" "The client went away in the middle of its ClientHello.";
     NotTls "not_tls" "NR" "The first bytes are not a TLS handshake record.";
@@ -61,6 +62,7 @@ outcomes! {
     DownstreamTimeout "downstream_timeout" "DC" "The downstream side stopped answering (keepalive or TCP user timeout).";
     UpstreamTimeout "upstream_timeout" "UC" "The upstream side stopped answering (keepalive or TCP user timeout).";
     UpstreamClosedBeforeReply "upstream_closed_before_reply" "UC" "The endpoint accepted, then closed without sending a byte.";
+    HandshakeRefused "handshake_refused" "-" "One side refused the other in the TLS handshake, most often its certificate; `ended_by` is who.";
     IdleTimeout "idle_timeout" "-" "No byte flowed either way for `timeouts.idle`.";
     HalfClosedTimeout "half_closed_timeout" "-" "One side had closed and no byte flowed for `timeouts.half_closed`.";
     Drained "drained" "-" "The gateway closed the connection because it was draining.";
@@ -78,6 +80,7 @@ impl Outcome {
             self,
             Self::SourceDenied
                 | Self::Overloaded
+                | Self::OverLimit
                 | Self::HelloTimeout
                 | Self::ClientGoneBeforeHello
                 | Self::NotTls

@@ -49,7 +49,7 @@ fn serve_connection(
     ticket: Ticket,
     accepted: Accepted,
     state: Arc<ListenerState>,
-    over_limit: bool,
+    overloaded: bool,
 ) -> impl Future<Output = ()> {
     let Accepted {
         socket,
@@ -62,11 +62,12 @@ fn serve_connection(
     let (shared, policy) = (worker.shared.clone(), state.policy.clone());
     let mut record = ConnectionRecord::open(shared, ticket, policy, source, at);
     async move {
-        if over_limit {
+        if overloaded {
             return record.close(Outcome::Overloaded, EndedBy::Gateway);
         }
         let announces = record.policy().announces(record.source().ip());
-        if !announces && let Err(refusal) = admit(&record) {
+        if !announces && let Err(refusal) = admit(&mut record) {
+            record.detail = refusal.detail;
             return record.close(refusal.outcome, EndedBy::Gateway);
         }
         let Ok(downstream) = TcpStream::from_std(socket) else {
@@ -114,7 +115,10 @@ async fn establish(
     let route = decide(&state.routes, &hello)?;
     // The table may be an old one by the time the endpoint answers.
     drop(state);
-    record.routed(&route);
+    record.routed(&route).map_err(|over| {
+        let detail = Some(over.to_string());
+        Refusal::told(Outcome::OverLimit, Alert::InternalError, detail)
+    })?;
     let upstream = connect::connect(&worker.shared, downstream, &route, record).await;
     let upstream = upstream.map_err(|outcome| match outcome {
         Outcome::DownstreamReset => Refusal::silent(outcome),
@@ -123,12 +127,15 @@ async fn establish(
     Ok((upstream, hello.replay))
 }
 
-/// Whether the source may connect: decided before a byte of the client's is read.
-fn admit(record: &ConnectionRecord) -> Result<(), Refusal> {
-    match record.policy().source_policy.admits(record.source().ip()) {
-        true => Ok(()),
-        false => Err(Refusal::silent(Outcome::SourceDenied)),
+/// Whether the source may connect, and has not too many connections: decided before a byte of the
+/// client's is read.
+fn admit(record: &mut ConnectionRecord) -> Result<(), Refusal> {
+    if !record.policy().source_policy.admits(record.source().ip()) {
+        return Err(Refusal::silent(Outcome::SourceDenied));
     }
+    record
+        .admit()
+        .map_err(|over| Refusal::noted(Outcome::OverLimit, over.to_string()))
 }
 
 /// The route of a hello, or what its client is told.

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use crate::config::{AlpnPolicy, ListenerConfig, RouteMatch, SniPattern, SourceGroups};
+use crate::limits::{Limiter, ScopeKey, Scopes};
 use crate::metrics::{ConnectionSeries, Metrics, SeriesKey};
 use crate::outcome::Outcome;
 use crate::server_name::{NameError, ServerName};
@@ -24,6 +25,8 @@ pub struct Route {
     pub alpn: AlpnPolicy,
     /// Where its connections go.
     pub upstream: Arc<Upstream>,
+    /// What holds its connections to its limits, if it has any.
+    pub limiter: Option<Limiter>,
     upstream_name: Arc<str>,
     /// By source group: what connections of this route count into, resolved on first use.
     series: Box<[OnceLock<Arc<ConnectionSeries>>]>,
@@ -133,13 +136,14 @@ struct ServedPort {
 }
 
 impl RouteTable {
-    /// The table of `listener`, whose connections come from one of `sources`.
+    /// The table of `listener`, whose connections come from one of `sources` and count in `scopes`.
     ///
     /// # Errors
     /// [`RouteError`]: an ambiguous or dangling route.
     pub fn build(
         listener: &ListenerConfig,
         sources: &SourceGroups,
+        scopes: &Scopes,
         upstream: impl Fn(&str) -> Option<Arc<Upstream>>,
     ) -> Result<Self, RouteError> {
         let mut table = Self::default();
@@ -153,6 +157,10 @@ impl RouteTable {
                         upstream: config.upstream.clone(),
                     }
                 })?,
+                limiter: scopes.limiter(
+                    ScopeKey::Route(listener.name.clone(), config.name.clone()),
+                    &config.limits,
+                ),
                 upstream_name: config.upstream.clone(),
                 series: (0..sources.positions()).map(|_| OnceLock::new()).collect(),
             });
@@ -256,8 +264,8 @@ impl RouteTable {
 mod tests {
     use super::*;
     use crate::config::{
-        ConnectPolicy, EjectionPolicy, HelloLimits, RelayTimeouts, RouteConfig, SourcePolicy,
-        TcpOptions, UpstreamConfig, UpstreamSource,
+        ConnectPolicy, ConnectionLimits, EjectionPolicy, HelloLimits, RelayTimeouts, RouteConfig,
+        SourceLimits, SourcePolicy, TcpOptions, UpstreamConfig, UpstreamSource,
     };
     use std::time::Duration;
 
@@ -307,6 +315,8 @@ mod tests {
             bind: ([127, 0, 0, 1], 0).into(),
             source_policy: SourcePolicy::default(),
             trusted_proxies: Vec::new(),
+            limits: ConnectionLimits::OFF,
+            limits_per_source: SourceLimits::default(),
             client_hello: HelloLimits {
                 timeout: second,
                 max_size: 65536,
@@ -322,11 +332,17 @@ mod tests {
                     matches,
                     alpn: AlpnPolicy::Any,
                     upstream: "u".into(),
+                    limits: ConnectionLimits::OFF,
                 })
                 .collect(),
         };
         let known = |name: &str| (name == "u").then(|| upstream.clone());
-        RouteTable::build(&listener, &SourceGroups::default(), known)
+        RouteTable::build(
+            &listener,
+            &SourceGroups::default(),
+            &Scopes::default(),
+            known,
+        )
     }
 
     fn found<'a>(table: &'a RouteTable, asked: &str) -> Option<&'a str> {

@@ -609,6 +609,23 @@ fn sources() {
                 ),
             ),
             (
+                "limits: { connections: 0 }",
+                (8, "listeners[0].limits.connections", "0", "1 to 10000000"),
+            ),
+            (
+                "limits_per_source: { conections: 5 }",
+                (
+                    8,
+                    "listeners[0].limits_per_source.conections",
+                    "unknown key",
+                    "did you mean \"connections\"?",
+                ),
+            ),
+            (
+                "ipv6_source_prefix: 16",
+                (8, "listeners[0].ipv6_source_prefix", "16", "32 to 128"),
+            ),
+            (
                 "proxy_protocol: { trusted: [alhpa] }",
                 (
                     8,

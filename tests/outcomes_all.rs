@@ -8,12 +8,15 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use strait::cli::demo::spiffe::TrustDomain;
+use strait::cli::demo::spiffe::tls::BOTH_VERSIONS;
 use strait::outcome::Outcome;
 
 use support::client::{connect, hello, large_hello, open};
 use support::config_text::ConfigText;
 use support::faults::stop_answering;
 use support::gateway::TestGateway;
+use support::mtls::{Pki, dial, pod};
 use support::server::{BlackHole, Server, read_exactly, read_to_eof, refusing_address, reset};
 use support::{SERVICE, wait_until};
 
@@ -229,6 +232,7 @@ provoked! {
     SourceDenied by a_denied_source;
     Probe by closing_at_once;
     Overloaded by one_connection_too_many;
+    OverLimit by one_connection_too_many_for_the_listener;
     HelloTimeout by half_a_hello_and_silence;
     ClientGoneBeforeHello by half_a_hello_and_fin;
     ProxyHeaderInvalid by a_hello_where_a_proxy_header_is_required;
@@ -248,6 +252,7 @@ provoked! {
     DownstreamTimeout by a_client_that_acknowledges_nothing;
     UpstreamTimeout by a_pod_that_acknowledges_nothing;
     UpstreamClosedBeforeReply by a_pod_that_only_closes;
+    HandshakeRefused by a_pod_that_does_not_trust_the_caller;
     IdleTimeout by silence;
     HalfClosedTimeout by a_pod_that_does_not_close_after_the_client;
     Drained by a_quiet_connection_while_draining;
@@ -308,10 +313,23 @@ mod provoke {
     }
 
     pub(super) fn one_connection_too_many() -> Provoked {
-        let relayed = relayed(|server| config(&[server]).top("limits: { connections: 1 }"));
+        let expected = expect(Unrouted, "gateway");
+        second_connection(|config| config.top("limits: { connections: 1 }"), expected)
+    }
+
+    pub(super) fn one_connection_too_many_for_the_listener() -> Provoked {
+        let expected = expect(Unrouted, "gateway").detail("the listener's limit of 1");
+        second_connection(
+            |config| config.listener("limits: { connections: 1 }"),
+            expected,
+        )
+    }
+
+    fn second_connection(limit: fn(ConfigText) -> ConfigText, expected: Expected) -> Provoked {
+        let relayed = relayed(|server| limit(config(&[server])));
         let client = connect(relayed.gateway.address());
         let first = (relayed.client, relayed.pod, relayed.server);
-        let provoked = Provoked::new(relayed.gateway, &client, expect(Unrouted, "gateway"));
+        let provoked = Provoked::new(relayed.gateway, &client, expected);
         provoked.keeping((client, first))
     }
 
@@ -410,6 +428,19 @@ mod provoke {
     pub(super) fn an_endpoint_without_a_way_to_it() -> Provoked {
         // Loopback's broadcast address: connect(2) says ENETUNREACH, and no packet leaves.
         routed(&config(&["127.255.255.255:9".parse().unwrap()]), 1)
+    }
+
+    pub(super) fn a_pod_that_does_not_trust_the_caller() -> Provoked {
+        let pki = Pki::create();
+        let gamma = TrustDomain::create("gamma.com").unwrap();
+        let stranger = gamma.issue("apps", "svca").unwrap();
+        let pod = pod(pki.pod(), |_| panic!("let in"), |_| {});
+        let gateway = TestGateway::start(&config(&[pod.address]));
+        let tls = pki.caller(&stranger, BOTH_VERSIONS);
+        let mut client = dial(gateway.address(), tls, SERVICE);
+        client.read(&mut [0]).unwrap_err();
+        let expected = expect(Routed, "upstream").detail("the downstream's certificate");
+        Provoked::new(gateway, &client.sock, expected).keeping(pod)
     }
 
     pub(super) fn the_client_resetting() -> Provoked {

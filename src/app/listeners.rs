@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{AppError, BoundListener};
 use crate::config::{Config, ListenerConfig, RouteConfig};
 use crate::metrics::{Metrics, NONE, OTHER};
-use crate::proxy::{Listener, ListenerPolicy, ListenerState, WorkerHandle};
+use crate::proxy::{Listener, ListenerPolicy, ListenerState, Shared, WorkerHandle};
 use crate::route::RouteTable;
 use crate::socket::{self, StreamOptions};
 use crate::upstream::UpstreamMap;
@@ -52,11 +52,11 @@ impl ListenersChange {
         current: &Listeners,
         config: &Config,
         upstreams: &UpstreamMap,
-        metrics: &Metrics,
+        shared: &Shared,
     ) -> Result<Self, AppError> {
         let prepare = |listener: &ListenerConfig| {
             let slot = slot(listener);
-            let state = state(listener, config, upstreams, metrics)?;
+            let state = state(listener, config, upstreams, shared)?;
             let options = StreamOptions::from(listener.tcp);
             let (listener_now, change) = match current.0.get(&slot) {
                 Some(bound) => (bound.clone(), Change::Update(options, Box::new(state))),
@@ -138,16 +138,17 @@ fn state(
     listener: &ListenerConfig,
     config: &Config,
     upstreams: &UpstreamMap,
-    metrics: &Metrics,
+    shared: &Shared,
 ) -> Result<ListenerState, AppError> {
     let upstream = |name: &str| upstreams.get(name).cloned();
-    let routes = RouteTable::build(listener, &config.sources, upstream);
+    let routes = RouteTable::build(listener, &config.sources, &shared.scopes, upstream);
     let routes = routes.map_err(|error| AppError::Route {
         listener: listener.name.clone(),
         error,
     })?;
+    let policy = ListenerPolicy::new(listener, &config.sources, &shared.metrics, &shared.scopes);
     Ok(ListenerState {
-        policy: Arc::new(ListenerPolicy::new(listener, &config.sources, metrics)),
+        policy: Arc::new(policy),
         routes,
     })
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::{ANSWER_IS_NO, ExplainArguments, failed, runtime};
 use crate::config::{Config, DnsConfig, ISTIO_ALPNS, ListenerConfig, UpstreamSource};
+use crate::limits::Scopes;
 use crate::outcome::Outcome;
 use crate::route::{Route, RouteTable};
 use crate::server_name::ServerName;
@@ -105,7 +106,7 @@ fn find_route<W: Write>(
     };
     page.line("ALPN", shown)?;
     let find = |name: &str| upstreams.get(name).cloned();
-    let table = RouteTable::build(listener, &config.sources, find)?;
+    let table = RouteTable::build(listener, &config.sources, &Scopes::default(), find)?;
     match table.decide(&name, offers.iter().map(String::as_bytes)) {
         Ok(route) => Ok(Some(route.clone())),
         Err(refusal) => {

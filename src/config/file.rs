@@ -59,6 +59,8 @@ section! {
         name: At<SourceName>,
         /// The networks of the group.
         cidrs: List<Cidr, 1, 1024>,
+        /// On the group's connections to all listeners together.
+        limits: ConnectionLimitsFile = {},
     }
 }
 
@@ -82,8 +84,39 @@ section! {
         timeouts: TimeoutsFile = {},
         /// Options of the downstream sockets.
         tcp: TcpFile = {},
+        /// On all connections of this listener together.
+        limits: ConnectionLimitsFile = {},
+        /// On the connections of each source address. At most 65,536 addresses are kept count of at a
+        /// time; connections of further ones are refused.
+        limits_per_source: ConnectionLimitsFile = {},
+        /// IPv6 addresses with this many bits in common count as one in `limits_per_source`.
+        ipv6_source_prefix: Count<32, 128> = 64,
         /// What is reachable through this listener; nothing is that no route names.
         routes: List<At<RouteFile>, 0, { usize::MAX }> = [],
+    }
+}
+
+section! {
+    /// Limits on connections. Beyond one, a connection is refused before a byte is read, as
+    /// `over_limit`.
+    ConnectionLimitsFile {
+        /// Open at a time.
+        connections: OrOff<Count<1, 10_000_000>> = "off",
+        /// New ones a second; a second's worth may come at once.
+        connections_per_second: OrOff<Count<1, 1_000_000>> = "off",
+        /// ClientHellos in progress.
+        hellos: OrOff<Count<1, 10_000_000>> = "off",
+    }
+}
+
+section! {
+    /// Limits on a route's connections. Beyond one, a connection is refused with a TLS alert, as
+    /// `over_limit`.
+    RouteLimitsFile {
+        /// Open at a time.
+        connections: OrOff<Count<1, 10_000_000>> = "off",
+        /// New ones a second; a second's worth may come at once.
+        connections_per_second: OrOff<Count<1, 1_000_000>> = "off",
     }
 }
 
@@ -157,6 +190,8 @@ section! {
         alpn: AlpnPolicy,
         /// The name of an upstream.
         upstream: At<Name>,
+        /// On the route's connections.
+        limits: RouteLimitsFile = {},
     }
 }
 

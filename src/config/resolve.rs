@@ -12,12 +12,13 @@ use super::addresses::{Bind, Cidr, collision_key};
 use super::containers::{AutoOr, List, OrOff};
 use super::decode::{At, Text as _};
 use super::file::{AccessLogFile, DrainFile, LimitsFile, LogFile, ResolverFile};
-use super::file::{ConfigFile, SourceFile};
+use super::file::{ConfigFile, ConnectionLimitsFile, SourceFile};
 use super::problems::{Complaint, Place, Problems};
+use super::units::Count;
 use super::words::Zone;
 use super::{
-    AccessLogConfig, Config, DrainConfig, Limits, LogConfig, ResolverConfig, SourceGroup,
-    SourceGroups,
+    AccessLogConfig, Config, ConnectionLimits, DrainConfig, Limits, LogConfig, ResolverConfig,
+    SourceGroup, SourceGroups,
 };
 
 /// What the program runs on besides its file.
@@ -103,6 +104,21 @@ fn limits(file: &LimitsFile) -> Limits {
     }
 }
 
+fn connection_limits(file: &ConnectionLimitsFile) -> ConnectionLimits {
+    ConnectionLimits {
+        connections: limit(&file.connections),
+        connections_per_second: limit(&file.connections_per_second),
+        hellos: limit(&file.hellos),
+    }
+}
+
+fn limit<const MIN: u32, const MAX: u32>(file: &OrOff<Count<MIN, MAX>>) -> Option<u32> {
+    match file {
+        OrOff::Off => None,
+        OrOff::On(count) => Some(count.0),
+    }
+}
+
 fn drain(file: &DrainFile) -> DrainConfig {
     DrainConfig {
         readiness_delay: file.readiness_delay.0,
@@ -173,6 +189,7 @@ fn sources(file: &List<SourceFile, 0, 256>, findings: &mut Findings) -> SourceGr
     let group = |source: &SourceFile| SourceGroup {
         name: source.name.value.0.clone(),
         cidrs: source.cidrs.items.iter().map(|cidr| cidr.0).collect(),
+        limits: connection_limits(&source.limits),
     };
     SourceGroups(file.items.iter().map(group).collect())
 }

@@ -42,11 +42,16 @@ impl Budget {
 
     /// Takes `amount` if that much is left.
     pub fn take(&self, amount: usize) -> Option<Share> {
+        self.take_within(amount, self.0.limit.load(Ordering::Relaxed))
+    }
+
+    /// Takes `amount` if no more than `limit` is taken then, whatever the budget's own limit.
+    pub fn take_within(&self, amount: usize, limit: usize) -> Option<Share> {
         let mut share = Share {
             account: self.0.clone(),
             amount: 0,
         };
-        share.grow(amount).then_some(share)
+        share.grow_within(amount, limit).then_some(share)
     }
 
     /// Takes `amount` whatever is left: for what exists already and must be held.
@@ -80,7 +85,10 @@ pub struct Share {
 impl Share {
     /// Takes `more` if that much is left. Returns whether it was.
     pub fn grow(&mut self, more: usize) -> bool {
-        let limit = self.account.limit.load(Ordering::Relaxed);
+        self.grow_within(more, self.account.limit.load(Ordering::Relaxed))
+    }
+
+    fn grow_within(&mut self, more: usize, limit: usize) -> bool {
         let taken = self
             .account
             .used

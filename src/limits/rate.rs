@@ -66,7 +66,8 @@ impl RateLimit {
 
     /// Takes a token at `now`, if there is one.
     pub fn admits(&self, now: u64) -> bool {
-        self.bucket.take(self.per_second.load(Ordering::Relaxed), now)
+        self.bucket
+            .take(self.per_second.load(Ordering::Relaxed), now)
     }
 }
 

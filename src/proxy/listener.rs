@@ -15,9 +15,10 @@ use tokio::sync::watch;
 
 use super::worker::Worker;
 use crate::config::{
-    HelloLimits, ListenerConfig, RelayTimeouts, SourceGroups, SourcePolicy, contains,
+    HelloLimits, ListenerConfig, RelayTimeouts, SourceGroup, SourceGroups, SourcePolicy, contains,
 };
 use crate::drain::DrainWatcher;
+use crate::limits::{Held, Limiter, OverLimit, ScopeKey, Scopes, SourceLimiter};
 use crate::metrics::{ConnectionSeries, ListenerSeries, Metrics, NONE, SeriesKey};
 use crate::route::RouteTable;
 use crate::socket::{self, StreamOptions};
@@ -61,19 +62,34 @@ pub struct ListenerPolicy {
     pub sources: Arc<SourceGroups>,
     /// Histograms.
     pub series: ListenerSeries,
+    limiter: Option<Limiter>,
+    source_limiter: Option<SourceLimiter>,
     by_source: Box<[SourceSeries]>,
 }
 
 /// What is counted of a source group before a route is known.
 #[derive(Debug, Default)]
 struct SourceSeries {
+    /// What holds the group to its limits, if it has any.
+    limiter: Option<Limiter>,
     accepted: OnceLock<IntCounter>,
     unrouted: OnceLock<Arc<ConnectionSeries>>,
 }
 
 impl ListenerPolicy {
     /// The policy of `config`.
-    pub fn new(config: &ListenerConfig, sources: &Arc<SourceGroups>, metrics: &Metrics) -> Self {
+    pub fn new(
+        config: &ListenerConfig,
+        sources: &Arc<SourceGroups>,
+        metrics: &Metrics,
+        scopes: &Scopes,
+    ) -> Self {
+        let of_group = |position| SourceSeries {
+            limiter: sources.0.get(position).and_then(|group: &SourceGroup| {
+                scopes.limiter(ScopeKey::SourceGroup(group.name.clone()), &group.limits)
+            }),
+            ..SourceSeries::default()
+        };
         Self {
             name: config.name.clone(),
             source_policy: config.source_policy.clone(),
@@ -82,15 +98,32 @@ impl ListenerPolicy {
             timeouts: config.timeouts,
             sources: sources.clone(),
             series: metrics.listener(&config.name),
-            by_source: (0..sources.positions())
-                .map(|_| SourceSeries::default())
-                .collect(),
+            limiter: scopes.limiter(ScopeKey::Listener(config.name.clone()), &config.limits),
+            source_limiter: scopes.source_limiter(&config.name, &config.limits_per_source),
+            by_source: (0..sources.positions()).map(of_group).collect(),
         }
     }
 
     /// Whether a connection from `peer` must begin with a PROXY protocol header.
     pub fn announces(&self, peer: IpAddr) -> bool {
         contains(&self.trusted_proxies, peer)
+    }
+
+    /// Counts one more connection from `ip`, of the source group at `source`, into `held`.
+    ///
+    /// # Errors
+    /// The limit that stands against it: of its address, its group or the listener.
+    pub fn admit(&self, ip: IpAddr, source: usize, held: &mut Held) -> Result<(), OverLimit> {
+        // A source's own limits first: what it has too many of takes nothing from the others.
+        if let Some(limiter) = &self.source_limiter {
+            limiter.admit(ip, held)?;
+        }
+        let group = self.by_source.get(source);
+        let group = group.and_then(|group| group.limiter.as_ref());
+        for limiter in group.into_iter().chain(&self.limiter) {
+            limiter.admit(held)?;
+        }
+        Ok(())
     }
 
     /// Connections accepted from the source group at `source`.

@@ -12,6 +12,7 @@ use super::listener::ListenerPolicy;
 use super::seat::{Seat, Ticket};
 use super::shared::Shared;
 use crate::access_log::Entry;
+use crate::limits::{Held, OverLimit};
 use crate::metrics::ConnectionSeries;
 use crate::outcome::Outcome;
 use crate::proxy_header::Proxied;
@@ -67,6 +68,8 @@ pub(super) struct ConnectionRecord {
     number: u64,
     source: SocketAddr,
     announced: Option<Box<Announced>>,
+    /// Goes back with the record; `None` when the config limits nothing.
+    held: Option<Box<Held>>,
     source_group: usize,
     accepted: Instant,
     /// Set as the corridor learns them.
@@ -115,6 +118,7 @@ impl ConnectionRecord {
             series,
             source,
             announced: None,
+            held: None,
             source_group,
             accepted,
             server_name: None,
@@ -157,6 +161,36 @@ impl ConnectionRecord {
         self.count_in(self.policy.unrouted(metrics, self.source_group));
     }
 
+    /// Counts the connection with its listener, source address and source group, where they have
+    /// limits.
+    ///
+    /// # Errors
+    /// The limit that stands against it.
+    pub(super) fn admit(&mut self) -> Result<(), OverLimit> {
+        let policy = self.policy.clone();
+        let (ip, group) = (self.source.ip(), self.source_group);
+        self.hold(|held| policy.admit(ip, group, held))
+    }
+
+    fn hold(
+        &mut self,
+        admit: impl FnOnce(&mut Held) -> Result<(), OverLimit>,
+    ) -> Result<(), OverLimit> {
+        let mut more = Held::default();
+        if let Err(over) = admit(&mut more) {
+            let metrics = &self.shared.metrics;
+            let refusals = metrics.limit_refusals(&self.policy.name, over.scope, over.kind);
+            refusals.inc();
+            return Err(over);
+        }
+        match &mut self.held {
+            Some(held) => held.append(more),
+            None if more.is_empty() => {}
+            None => self.held = Some(Box::new(more)),
+        }
+        Ok(())
+    }
+
     /// Where the client connected to, if a PROXY header said so.
     pub(super) fn announced_destination(&self) -> Option<SocketAddr> {
         self.announced.as_ref().map(|it| it.destination)
@@ -180,6 +214,9 @@ impl ConnectionRecord {
 
     /// Notes that the hello ended now, well or badly.
     pub(super) fn hello_ended(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.hello_ended();
+        }
         let duration = self.accepted.elapsed();
         self.hello = Some(duration);
         let series = &self.policy.series;
@@ -195,7 +232,10 @@ impl ConnectionRecord {
     }
 
     /// Notes the route: from now on the connection counts there.
-    pub(super) fn routed(&mut self, route: &Arc<Route>) {
+    ///
+    /// # Errors
+    /// A limit of the route's that stands against it.
+    pub(super) fn routed(&mut self, route: &Arc<Route>) -> Result<(), OverLimit> {
         let series = route.series(
             &self.shared.metrics,
             &self.policy.name,
@@ -205,6 +245,10 @@ impl ConnectionRecord {
         series.opened.inc();
         self.count_in(series);
         self.route = Some(route.clone());
+        match &route.limiter {
+            Some(limiter) => self.hold(|held| limiter.admit(held)),
+            None => Ok(()),
+        }
     }
 
     /// Counts bytes written to the upstream.

@@ -4,6 +4,7 @@
 //! first error seen on either of its halves, which decides how the connection ended: a write can
 //! eat an ECONNRESET, after which reads give the data and a clean EOF (`kernel-notes.md` 2).
 
+mod bulk;
 mod copy;
 mod flow;
 mod pace;
@@ -24,11 +25,12 @@ use super::seat::Stage;
 use super::worker::Worker;
 use crate::outcome::Outcome;
 use crate::socket;
+pub(super) use bulk::BulkTurns;
+use bulk::Place;
 use flow::{Flow, FlowState, Means, Turn};
 use peer::{Failure, Peer};
 pub(super) use splice::Pipes;
-use turns::Place;
-pub(super) use turns::Turns;
+use turns::Turns;
 
 /// Bytes of one turn in each direction. Until it is over no other connection of the worker gets
 /// anything. With 16 bulk streams on one worker of the machine this was tuned on (loopback, medians of
@@ -63,9 +65,11 @@ pub(super) fn relay(
         upstream: Peer::new(upstream),
         first_close: None,
         place: Place::default(),
+        turns: Turns::default(),
     };
     async move {
         let ending = poll_fn(|cx| relay.poll(cx, worker, record)).await;
+        let ending = relay.turns.judge(ending, relay.first_close, record);
         // A failure is passed on as RST (see Peer's drop), after all that was received before it.
         let survivor = match (relay.downstream.failure(), relay.upstream.failure()) {
             (Some(_), None) => Some(relay.upstream),
@@ -97,8 +101,17 @@ struct Relay {
     upstream: Peer,
     to_upstream: Flow,
     to_downstream: Flow,
-    first_close: Option<EndedBy>,
+    first_close: Option<FirstClose>,
     place: Place,
+    turns: Turns,
+}
+
+/// The first FIN.
+#[derive(Debug, Clone, Copy)]
+struct FirstClose {
+    by: EndedBy,
+    /// Bytes that had been written to that side.
+    delivered: u64,
 }
 
 impl Relay {
@@ -110,7 +123,13 @@ impl Relay {
     ) -> Poll<Ending> {
         let (up, down) = self.move_bytes(cx, worker, record);
         record.sent_upstream(up.moved);
+        if up.moved > 0 {
+            self.turns.downstream_spoke(record);
+        }
         record.sent_downstream(down.moved);
+        if down.moved > 0 {
+            self.turns.upstream_spoke(record);
+        }
         if up.moved + down.moved > 0 {
             let now = Instant::now();
             record.seat().active(now);
@@ -125,12 +144,12 @@ impl Relay {
         let reads_upstream = down.more || self.to_downstream.awaits_source();
         self.upstream.watch(cx, reads_upstream);
         // What it sent last may wait for a peer that never takes it; the reason stays all the same.
-        record.failure = self.failed();
+        record.failure = self.failed(record);
         if let Some(ending) = self.ended(record) {
             return Poll::Ready(ending);
         }
         if up.more || down.more {
-            turns::wake_after_driver(cx);
+            bulk::wake_after_driver(cx);
         }
         Poll::Pending
     }
@@ -147,7 +166,7 @@ impl Relay {
         let down_is_bulk = self.to_downstream.wants_turn(cx, upstream, downstream);
         let has_turn = (up_is_bulk || down_is_bulk) && {
             let relay = Rc::as_ptr(record.seat()).addr();
-            let turn = worker.turns.poll_turn(cx, relay, &mut self.place);
+            let turn = worker.bulk_turns.poll_turn(cx, relay, &mut self.place);
             turn.is_ready()
         };
         let mut buffer = worker.buffer.borrow_mut();
@@ -172,11 +191,12 @@ impl Relay {
         if self.first_close.is_some() {
             return;
         }
-        self.first_close = match (self.to_upstream.state(), self.to_downstream.state()) {
+        let (by, delivered) = match (self.to_upstream.state(), self.to_downstream.state()) {
             (FlowState::Open, FlowState::Open) => return,
-            (FlowState::Open, _) => Some(EndedBy::Upstream),
-            _ => Some(EndedBy::Downstream),
+            (FlowState::Open, _) => (EndedBy::Upstream, record.to_upstream),
+            _ => (EndedBy::Downstream, record.to_downstream),
         };
+        self.first_close = Some(FirstClose { by, delivered });
         record.seat().enter(Stage::HalfClosed);
     }
 
@@ -186,28 +206,40 @@ impl Relay {
         let up_done = self.to_upstream.state() != FlowState::Open;
         let down_done = self.to_downstream.state() != FlowState::Open;
         match (self.downstream.failure(), self.upstream.failure()) {
-            (Some(_), Some(_)) => self.failed(),
-            (Some(_), None) if up_done => self.failed(),
-            (None, Some(_)) if down_done => self.failed(),
+            (Some(_), Some(_)) => self.failed(record),
+            (Some(_), None) if up_done => self.failed(record),
+            (None, Some(_)) if down_done => self.failed(record),
             (None, None) if up_done && down_done => Some(self.closed(record)),
             _ => None,
         }
     }
 
     /// The first failure of either peer, which decides how the connection ended.
-    fn failed(&self) -> Option<Ending> {
-        match (self.downstream.failure(), self.upstream.failure()) {
-            (Some(first), Some(second)) if second.at < first.at => {
-                Some(failed(second, EndedBy::Upstream))
-            }
-            (Some(failure), _) => Some(failed(failure, EndedBy::Downstream)),
-            (None, Some(failure)) => Some(failed(failure, EndedBy::Upstream)),
-            (None, None) => None,
+    fn failed(&self, record: &ConnectionRecord) -> Option<Ending> {
+        let (failure, by) = match (self.downstream.failure(), self.upstream.failure()) {
+            (Some(first), Some(second)) if second.at < first.at => (second, EndedBy::Upstream),
+            (Some(failure), _) => (failure, EndedBy::Downstream),
+            (None, Some(failure)) => (failure, EndedBy::Upstream),
+            (None, None) => return None,
+        };
+        // Closed wholly, so that even the other's goodbye was too much: no failure, but who ended it.
+        if self.first_close.is_some()
+            && !failure.timed_out
+            && self.turns.only_a_goodbye_since(by, record)
+        {
+            let outcome = Outcome::Ok;
+            return Some(Ending {
+                outcome,
+                ended_by: by,
+            });
         }
+        Some(failed(failure, by))
     }
 
     fn closed(&self, record: &ConnectionRecord) -> Ending {
-        let ended_by = self.first_close.unwrap_or(EndedBy::Downstream);
+        let ended_by = self
+            .first_close
+            .map_or(EndedBy::Downstream, |close| close.by);
         let silent = record.to_downstream == 0 && ended_by == EndedBy::Upstream;
         let outcome = if silent {
             Outcome::UpstreamClosedBeforeReply

@@ -8,7 +8,7 @@ use prometheus::IntGauge;
 use tokio::time::Instant;
 
 use crate::access_log::AccessLog;
-use crate::limits::Budget;
+use crate::limits::{Budget, Scopes};
 use crate::metrics::Metrics;
 
 /// Sockets that may linger after a refusal so that its alert arrives (`kernel-notes.md` 3).
@@ -38,6 +38,8 @@ pub struct Shared {
     /// Pipes that hold what a destination has not taken. At most half of all: a transfer that does
     /// not get stuck always finds one.
     pub held_pipes: Budget,
+    /// What the scopes that the config limits use.
+    pub scopes: Scopes,
     /// Refused sockets that wait for their alert to arrive.
     pub lingering: Budget,
     /// Whether accepting rests.
@@ -97,6 +99,7 @@ impl Shared {
             carry_memory: Budget::new(limits.carry_memory, Some(metrics.carry_memory.clone())),
             pipes: Budget::new(pipes, Some(metrics.pipes.clone())),
             held_pipes: Budget::new(pipes / 2, Some(metrics.held_pipes.clone())),
+            scopes: Scopes::default(),
             lingering: Budget::new(MAX_LINGERING, None),
             accept_gate: AcceptGate::new(),
             loads: (0..workers).map(load).collect(),

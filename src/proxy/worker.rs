@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::listener::{self, Accepted, Listener};
 use super::preread::HellosInProgress;
-use super::relay::{Pipes, Turns};
+use super::relay::{BulkTurns, Pipes};
 use super::seat::{Seats, Ticket};
 use super::shared::{Shared, WorkerLoad};
 use crate::drain::{DrainPhase, DrainWatcher};
@@ -62,7 +62,7 @@ pub(super) struct Worker {
     /// Its pipes.
     pub pipes: Pipes,
     /// Whose turn it is among the relays that move much.
-    pub turns: Turns,
+    pub bulk_turns: BulkTurns,
     /// Spinning before it sleeps, if it does.
     pub busy_poll: Option<BusyPoll>,
     /// Hellos that did not come in one piece.
@@ -104,13 +104,13 @@ impl Worker {
     fn serve(self: &Rc<Self>, accepted: Accepted) {
         let state = accepted.listener.state();
         let connection = self.shared.connections.take(1);
-        let over_limit = connection.is_none();
+        let overloaded = connection.is_none();
         let connection = connection.unwrap_or_else(|| self.shared.connections.force(1));
         let ticket = self
             .seats
             .take(&self.shared, self.index, state.policy.clone(), connection);
         let seat = ticket.seat().clone();
-        let serve = super::serve_connection(self.clone(), ticket, accepted, state, over_limit);
+        let serve = super::serve_connection(self.clone(), ticket, accepted, state, overloaded);
         let task = tokio::task::spawn_local(serve);
         Ticket::seated(&seat, task.abort_handle());
     }
@@ -202,7 +202,7 @@ fn run(
         seats: Rc::default(),
         buffer: RefCell::new(vec![0; BUFFER].into()),
         pipes: Pipes::default(),
-        turns: Turns::default(),
+        bulk_turns: BulkTurns::default(),
         busy_poll: busy_poll.map(BusyPoll::new),
         hellos: HellosInProgress::default(),
     });
@@ -216,7 +216,7 @@ fn run(
 /// Takes what comes, and looks after the seats, until the process stops.
 async fn obey(worker: &Rc<Worker>, mut inbox: Inbox, drain: DrainWatcher) {
     let caller = worker.clone();
-    tokio::task::spawn_local(async move { caller.turns.call().await });
+    tokio::task::spawn_local(async move { caller.bulk_turns.call().await });
     let spinner = worker.clone();
     tokio::task::spawn_local(async move {
         if let Some(busy_poll) = &spinner.busy_poll {

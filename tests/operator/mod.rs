@@ -13,10 +13,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use strait::access_log::Entry;
 use strait::config::{
-    AccessLogConfig, AddressKind, AlpnPolicy, Config, ConnectPolicy, DnsConfig, DnsQuery,
-    DrainConfig, EjectionPolicy, EndpointSpec, HelloLimits, Limits, ListenerConfig, LogConfig,
-    LogFormat, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch, SniPattern, SourceGroups,
-    SourcePolicy, TcpOptions, UpstreamConfig, UpstreamSource,
+    AccessLogConfig, AddressKind, AlpnPolicy, Config, ConnectPolicy, ConnectionLimits, DnsConfig,
+    DnsQuery, DrainConfig, EjectionPolicy, EndpointSpec, HelloLimits, Limits, ListenerConfig,
+    LogConfig, LogFormat, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch, SniPattern,
+    SourceGroups, SourceLimits, SourcePolicy, TcpOptions, UpstreamConfig, UpstreamSource,
 };
 use strait::metrics::Metrics;
 use strait::outcome::Outcome;
@@ -165,6 +165,7 @@ pub fn config() -> Config {
         matches: RouteMatch::Sni(pattern),
         alpn,
         upstream: text.into(),
+        limits: ConnectionLimits::OFF,
     };
     let routes = vec![
         route(
@@ -188,6 +189,8 @@ pub fn config() -> Config {
             bind: SocketAddr::from(([0, 0, 0, 0], 15443)),
             source_policy: SourcePolicy::default(),
             trusted_proxies: Vec::new(),
+            limits: ConnectionLimits::OFF,
+            limits_per_source: SourceLimits::default(),
             client_hello: HelloLimits {
                 timeout: Duration::from_secs(5),
                 max_size: 65536,

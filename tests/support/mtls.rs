@@ -9,7 +9,7 @@ use rustls::{
     SupportedProtocolVersion,
 };
 use strait::cli::demo::spiffe::tls::{BOTH_VERSIONS, ISTIO_HTTP, TlsEnd, verified_peer};
-use strait::cli::demo::spiffe::{SpiffeId, Svid, TrustDomain};
+use strait::cli::demo::spiffe::{SpiffeId, Svid, TrustBundle, TrustDomain};
 
 use super::client::connect;
 use super::server::Server;
@@ -55,6 +55,11 @@ impl Pki {
         let mut end = TlsEnd::new(svid, ISTIO_HTTP);
         end.versions = versions;
         end.client(&self.beta.bundle(), &self.svcb.id).unwrap()
+    }
+
+    /// What SPIRE tells both clusters' workloads once they are federated.
+    pub fn bundles(&self) -> [TrustBundle; 2] {
+        [self.alpha.bundle(), self.beta.bundle()]
     }
 
     /// svca's end.

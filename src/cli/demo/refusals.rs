@@ -143,5 +143,5 @@ async fn namesake_without_federation(
         "TLS alert CertificateUnknown",
         told(call),
     )?;
-    recorded(narrator, world, source, "ok").await
+    recorded(narrator, world, source, "handshake_refused").await
 }

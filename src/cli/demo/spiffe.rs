@@ -177,7 +177,8 @@ impl TrustDomain {
     /// The name is no trust domain, or the key could not be generated.
     pub fn create(name: &str) -> Result<Self, IdentityError> {
         let id = SpiffeId::parse(&format!("{SCHEME}{name}"))?;
-        let mut params = params_of(&id, CA_LIFETIME)?;
+        let now = SystemTime::now();
+        let mut params = params_of(&id, now, now + CA_LIFETIME)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         // Two CAs without a name could not be told apart by the certificates they sign.
@@ -217,7 +218,15 @@ impl TrustDomain {
     /// # Errors
     /// The key could not be generated.
     pub fn sign(&self, id: &SpiffeId) -> Result<Svid, IdentityError> {
-        let mut params = params_of(id, SVID_LIFETIME)?;
+        self.sign_until(id, SystemTime::now() + SVID_LIFETIME)
+    }
+
+    /// As [`TrustDomain::sign`], valid until then, which may be long ago.
+    ///
+    /// # Errors
+    /// The key could not be generated.
+    pub fn sign_until(&self, id: &SpiffeId, end: SystemTime) -> Result<Svid, IdentityError> {
+        let mut params = params_of(id, end - SVID_LIFETIME, end)?;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![
@@ -234,14 +243,17 @@ impl TrustDomain {
     }
 }
 
-/// A certificate with `id` as its only name, valid from now on.
-fn params_of(id: &SpiffeId, lifetime: Duration) -> Result<CertificateParams, rcgen::Error> {
-    let now = SystemTime::now();
+/// A certificate with `id` as its only name.
+fn params_of(
+    id: &SpiffeId,
+    start: SystemTime,
+    end: SystemTime,
+) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.subject_alt_names = vec![SanType::URI(id.as_str().try_into()?)];
-    params.not_before = (now - BACKDATE).into();
-    params.not_after = (now + lifetime).into();
+    params.not_before = (start - BACKDATE).into();
+    params.not_after = end.into();
     Ok(params)
 }
 

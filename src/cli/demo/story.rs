@@ -183,13 +183,14 @@ pub(super) async fn metrics(narrator: &mut Narrator<'_>, world: &World) -> io::R
     narrator.heading("The same in numbers, as Prometheus would scrape them")?;
     let samples = scrape::samples(address).await?;
     const CLOSED: &str = "strait_connections_closed_total";
-    // One call, those at once, and the two that pods refused after the gateway carried them.
-    let carried = (1 + CALLS_AT_ONCE + 2) as f64;
+    // One call, those at once, and the one that a pod refused after its handshake.
+    let carried = (1 + CALLS_AT_ONCE + 1) as f64;
     for (outcome, promised) in [
         ("ok", carried),
         ("no_route", 2.0),
         ("alpn_refused", 1.0),
         ("not_tls", 1.0),
+        ("handshake_refused", 1.0),
     ] {
         let counted = scrape::total(&samples, CLOSED, &[("outcome", outcome)]);
         narrator.expect(&format!("closed, {outcome}"), promised, counted)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{Findings, note_taken, upstreams};
+use super::{Findings, connection_limits, limit, note_taken, upstreams};
 use crate::config::addresses::SourceRef;
 use crate::config::containers::OrOff;
 use crate::config::decode::At;
@@ -13,8 +13,8 @@ use crate::config::file::{ListenerFile, ProxyProtocolFile, RouteFile};
 use crate::config::problems::{Complaint, Place, Problems};
 use crate::config::words::unreserved;
 use crate::config::{
-    HelloLimits, ListenerConfig, RelayTimeouts, RouteConfig, RouteMatch, SniPattern, SourceGroups,
-    SourcePolicy,
+    ConnectionLimits, HelloLimits, ListenerConfig, RelayTimeouts, RouteConfig, RouteMatch,
+    SniPattern, SourceGroups, SourceLimits, SourcePolicy,
 };
 
 /// What listeners may refer to.
@@ -67,6 +67,12 @@ fn listener(file: ListenerFile, known: &Known<'_>, findings: &mut Findings) -> L
             half_closed: file.timeouts.half_closed.0,
         },
         tcp: upstreams::tcp(&file.tcp),
+        limits: connection_limits(&file.limits),
+        limits_per_source: SourceLimits {
+            each: connection_limits(&file.limits_per_source),
+            // Checked to be 128 at most.
+            ipv6_prefix: u8::try_from(file.ipv6_source_prefix.0).unwrap_or(128),
+        },
         routes: routes(&file.routes.items, known, &mut findings.problems),
     }
 }
@@ -171,6 +177,11 @@ fn routes(files: &[At<RouteFile>], known: &Known<'_>, problems: &mut Problems) -
             matches,
             alpn: file.value.alpn.clone(),
             upstream: file.value.upstream.value.0.clone(),
+            limits: ConnectionLimits {
+                connections: limit(&file.value.limits.connections),
+                connections_per_second: limit(&file.value.limits.connections_per_second),
+                hellos: None,
+            },
         });
     }
     routes

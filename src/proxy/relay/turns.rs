@@ -1,175 +1,114 @@
-//! Whose turn it is: bulk directions move one after the other, and the driver is polled in between.
-//!
-//! The runtime runs every task that is ready before it asks the kernel for news, so sixteen bulk
-//! relays that are ready together would keep a small message waiting for sixteen turns
-//! (`kernel-notes.md` 8). Here they queue, and one task calls the next of them after each poll of the
-//! driver; what that poll brought runs before.
+//! What the sizes of a conversation's turns tell. The gateway reads none of a handshake, but an alert
+//! is short where what goes on is long, and who was refused says nothing after it.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::num::NonZeroU64;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::ops::RangeInclusive;
 
-/// The bulk turns of one worker.
-#[derive(Debug)]
-pub(in crate::proxy) struct Turns {
-    queue: RefCell<VecDeque<Waker>>,
-    /// The place of the queue's first: everyone before it has been called.
-    first: Cell<NonZeroU64>,
-    /// Who had the last turn.
-    last: Cell<usize>,
-    caller: RefCell<Option<Waker>>,
+use super::super::record::{ConnectionRecord, EndedBy, Ending};
+use super::FirstClose;
+use crate::outcome::Outcome;
+
+/// Bytes of a fatal alert: 7 in the clear, 24 in TLS 1.3 (RFC 8446 sections 5.2 and 6); 6 more with
+/// the change_cipher_spec that a TLS 1.3 client sends first (appendix D.4).
+const fn is_alert(bytes: u64) -> bool {
+    matches!(bytes, 7 | 13 | 24 | 30)
 }
 
-/// A relay's place in the queue, if it has one. A relay that goes away just leaves it.
-#[derive(Debug, Default)]
-pub(super) struct Place(Option<NonZeroU64>);
+/// The least that a client goes on with: its Finished, in TLS 1.2 with a change_cipher_spec.
+const FINISHED: u64 = 45;
 
-impl Default for Turns {
-    fn default() -> Self {
-        Self {
-            queue: RefCell::default(),
-            first: Cell::new(NonZeroU64::MIN),
-            last: Cell::new(0),
-            caller: RefCell::default(),
-        }
-    }
+/// Bytes of a close_notify: 24 in TLS 1.3; in TLS 1.2 it is encrypted too, with 8 more for AES-GCM
+/// (RFC 5288 section 3), 1 less for ChaCha20 (RFC 7905).
+const GOODBYE: RangeInclusive<u64> = 23..=31;
+
+/// Where turns ended, in bytes of either direction.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    /// The ClientHello: what the upstream had got when it first answered.
+    hello: Option<u64>,
+    /// That answer: what the downstream had got when it went on.
+    answer: Option<u64>,
+    /// What the downstream had got when it last said something.
+    downstream_had: u64,
+    /// What the upstream had got when it last said something.
+    upstream_had: u64,
 }
 
 impl Turns {
-    /// Whether the relay known as `relay` may have its turn now; if not, its task is woken when it
-    /// may. Who had the last turn and meets nobody else here need not queue.
-    pub(super) fn poll_turn(&self, cx: &Context<'_>, relay: usize, place: &mut Place) -> Poll<()> {
-        match place.0 {
-            Some(own) if own < self.first.get() => {
-                place.0 = None;
-                self.last.set(relay);
-                Poll::Ready(())
-            }
-            Some(_) => Poll::Pending,
-            None => {
-                let mut queue = self.queue.borrow_mut();
-                if queue.is_empty() && self.last.get() == relay {
-                    return Poll::Ready(());
-                }
-                place.0 = self.first.get().checked_add(queue.len() as u64);
-                queue.push_back(cx.waker().clone());
-                if let Some(caller) = self.caller.borrow_mut().take() {
-                    caller.wake();
-                }
-                Poll::Pending
-            }
+    /// Notes that the downstream said something; `record` counts it already.
+    pub(super) fn downstream_spoke(&mut self, record: &ConnectionRecord) {
+        self.downstream_had = record.to_downstream;
+        if self.answer.is_none() && record.to_downstream > 0 {
+            self.answer = Some(record.to_downstream);
         }
     }
 
-    /// Calls one after the other, for ever.
-    pub(in crate::proxy) async fn call(&self) {
-        loop {
-            poll_fn(|cx| {
-                if self.queue.borrow().is_empty() {
-                    *self.caller.borrow_mut() = Some(cx.waker().clone());
-                    return Poll::Pending;
-                }
-                Poll::Ready(())
-            })
-            .await;
-            // Comes back only when the driver has been polled and its news are queued to run.
-            tokio::task::yield_now().await;
-            let next = self.queue.borrow_mut().pop_front();
-            if let Some(next) = next {
-                self.first.set(self.first.get().saturating_add(1));
-                next.wake();
-            }
-        }
+    /// Notes that the upstream said something; `record` counts it already.
+    pub(super) fn upstream_spoke(&mut self, record: &ConnectionRecord) {
+        self.upstream_had = record.to_upstream;
+        self.hello.get_or_insert(record.to_upstream);
     }
-}
 
-/// Wakes the task of `cx` after the next poll of the driver, behind everything that it brings.
-pub(super) fn wake_after_driver(cx: &mut Context<'_>) {
-    // Hands over the waker, and needs no second poll for that.
-    let _ = pin!(tokio::task::yield_now()).poll(cx);
-}
+    /// Whether `side` has got nothing since its last word but the other's close_notify. close(2)
+    /// answers that with RST, which says no more than that nobody reads it.
+    pub(super) fn only_a_goodbye_since(&self, side: EndedBy, record: &ConnectionRecord) -> bool {
+        let since = match side {
+            EndedBy::Upstream => record.to_upstream - self.upstream_had,
+            _ => record.to_downstream - self.downstream_had,
+        };
+        GOODBYE.contains(&since)
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::rc::Rc;
-    use tokio::net::UnixDatagram;
-
-    /// Takes `turns` turns, one after the other.
-    async fn bulk(line: Rc<Turns>, name: usize, turns: usize, since_news: Rc<Cell<usize>>) {
-        let mut place = Place::default();
-        for _ in 0..turns {
-            poll_fn(|cx| line.poll_turn(cx, name, &mut place)).await;
-            since_news.set(since_news.get() + 1);
-            assert!(
-                since_news.get() <= 1,
-                "two turns without a poll of the driver"
-            );
-            // There is more to do at once.
-            let mut deferred = false;
-            poll_fn(|cx| {
-                if std::mem::replace(&mut deferred, true) {
-                    return Poll::Ready(());
-                }
-                wake_after_driver(cx);
-                Poll::Pending
-            })
-            .await;
+    /// `ending`, or that one side refused the other in the handshake.
+    pub(super) fn judge(
+        &self,
+        ending: Ending,
+        first_close: Option<FirstClose>,
+        record: &mut ConnectionRecord,
+    ) -> Ending {
+        let by_a_peer = matches!(
+            ending.outcome,
+            Outcome::Ok | Outcome::DownstreamReset | Outcome::UpstreamReset
+        );
+        match self.refused(record, first_close) {
+            Some((ended_by, detail)) if by_a_peer => {
+                record.detail = Some(detail.into());
+                let outcome = Outcome::HandshakeRefused;
+                Ending { outcome, ended_by }
+            }
+            _ => ending,
         }
     }
 
-    #[test]
-    fn what_the_driver_brings_runs_between_any_two_turns() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build_local(tokio::runtime::LocalOptions::default())
-            .unwrap();
-        runtime.block_on(async {
-            let line = Rc::new(Turns::default());
-            let since_news = Rc::new(Cell::new(0));
-            let caller = line.clone();
-            tokio::task::spawn_local(async move { caller.call().await });
-            // Has news at every poll of the driver.
-            let (mut this, mut other) = UnixDatagram::pair().unwrap();
-            let news = since_news.clone();
-            tokio::task::spawn_local(async move {
-                loop {
-                    this.send(&[1]).await.unwrap();
-                    other.recv(&mut [0]).await.unwrap();
-                    news.set(0);
-                    std::mem::swap(&mut this, &mut other);
-                }
-            });
-            let relays: Vec<_> = (1..=5)
-                .map(|name| {
-                    let relay = bulk(line.clone(), name, 50, since_news.clone());
-                    tokio::task::spawn_local(relay)
-                })
-                .collect();
-            for relay in relays {
-                relay.await.unwrap();
-            }
-        });
-    }
-
-    #[test]
-    fn a_relay_that_left_the_queue_holds_nobody_up() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build_local(tokio::runtime::LocalOptions::default())
-            .unwrap();
-        runtime.block_on(async {
-            let line = Rc::new(Turns::default());
-            let caller = line.clone();
-            tokio::task::spawn_local(async move { caller.call().await });
-            for name in 1..=3 {
-                let cx = Context::from_waker(Waker::noop());
-                let turn = line.poll_turn(&cx, name, &mut Place::default());
-                assert!(turn.is_pending());
-            }
-            bulk(line.clone(), 8, 1, Rc::default()).await;
-        });
+    /// The side that refused the other, and what of it. `None` when the handshake went on, or never
+    /// came to that; also after a HelloRetryRequest, which is a turn more than is looked at.
+    fn refused(
+        &self,
+        record: &ConnectionRecord,
+        first_close: Option<FirstClose>,
+    ) -> Option<(EndedBy, &'static str)> {
+        let since_hello = record.to_upstream - self.hello?;
+        let answer = self.answer.unwrap_or(record.to_downstream);
+        let since_answer = record.to_downstream - answer;
+        // Whoever is refused says nothing more.
+        if is_alert(answer) && since_hello == 0 {
+            return Some((
+                EndedBy::Upstream,
+                "the upstream refused the ClientHello: TLS version, ciphers or ALPN?",
+            ));
+        }
+        if is_alert(since_hello) && since_answer == 0 {
+            return Some((
+                EndedBy::Downstream,
+                "the downstream refused the upstream's certificate in the TLS handshake",
+            ));
+        }
+        // Else the same bytes are the upstream's half of an ordinary close.
+        let closed_before = first_close
+            .is_some_and(|close| close.by == EndedBy::Downstream && close.delivered <= answer);
+        let refused = since_hello >= FINISHED && is_alert(since_answer) && !closed_before;
+        refused.then_some((
+            EndedBy::Upstream,
+            "the upstream refused the downstream's certificate in the TLS handshake",
+        ))
     }
 }

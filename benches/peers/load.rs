@@ -1,0 +1,373 @@
+//! The load: clients and the backend behind the gateway, both ends on one thread.
+//!
+//! One epoll loop serves both ends, so that a core is enough for them and no time goes into switching
+//! between threads. Every client connects, sends a hello, and then does what its [`Work`] says; the
+//! backend reads exactly that hello, compares it, and then does its part.
+
+mod bulk;
+mod connects;
+mod idle;
+mod ping;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use slab::Slab;
+use socket2::{Domain, Socket, Type};
+use strait::client_hello::vectors::HelloBuilder;
+use strait::socket;
+
+pub use bulk::{Bulk, Direction, Shape};
+pub use connects::Connects;
+pub use idle::Idle;
+pub use ping::Ping;
+
+/// Events taken from the kernel at once.
+const BATCH: usize = 256;
+/// The token of the backend's listening socket.
+const LISTENER: u64 = u64::MAX;
+/// For connections to be established, and for anything else that must happen before measuring.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Latencies in nanoseconds, to three digits.
+pub type Latencies = hdrhistogram::Histogram<u64>;
+
+/// No latency yet.
+pub fn no_latencies() -> io::Result<Latencies> {
+    Latencies::new(3).map_err(io::Error::other)
+}
+
+/// Which end of a connection through the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The one that connects and sends the hello.
+    Client,
+    /// The one behind the gateway.
+    Backend,
+}
+
+/// What a connection waits for next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Bytes.
+    Read,
+    /// Room for bytes.
+    Write,
+    /// Nothing: it is done.
+    Close,
+}
+
+/// What both ends do after the hello.
+pub trait Work {
+    /// The hello has gone out, or has been read.
+    fn begin(&mut self, connection: &mut Connection) -> io::Result<Next>;
+
+    /// What the connection waited for has come. `WouldBlock` waits on.
+    fn go_on(&mut self, connection: &mut Connection) -> io::Result<Next>;
+
+    /// Whether a client that is done, or has failed, is followed by another one.
+    fn renews(&self) -> bool {
+        false
+    }
+
+    /// Forgets what was counted so far.
+    fn reset(&mut self);
+}
+
+/// One end of a connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Non-blocking.
+    pub socket: OwnedFd,
+    /// Which end it is.
+    pub side: Side,
+    /// When it began to connect, or whatever its work puts here.
+    pub since: Instant,
+    /// Bytes of the current message that have been read; what its work makes of it.
+    pub seen: usize,
+    saluted: bool,
+    waits_for: Next,
+}
+
+/// Clients, the backend, and what they do.
+pub struct Load<W> {
+    /// What they do, and what they have counted.
+    pub work: W,
+    /// Connections that failed, and why the first one did.
+    pub failed: Failures,
+    epoll: OwnedFd,
+    events: Vec<Event>,
+    connections: Slab<Connection>,
+    listener: TcpListener,
+    gateway: SocketAddr,
+    hello: Vec<u8>,
+    scratch: Vec<u8>,
+    saluted_backends: usize,
+}
+
+/// How many connections failed.
+#[derive(Debug, Default)]
+pub struct Failures {
+    /// How many.
+    pub count: u64,
+    /// The first one's error.
+    pub first: Option<String>,
+}
+
+impl Failures {
+    fn add(&mut self, side: Side, error: &io::Error) {
+        self.count += 1;
+        self.first
+            .get_or_insert_with(|| format!("{side:?}: {error}"));
+    }
+}
+
+/// The hello that asks for `name`, as a current client sends it.
+pub fn hello(name: &str) -> Vec<u8> {
+    HelloBuilder::tls13()
+        .server_name(name)
+        .alpn(&["istio-peer-exchange", "istio"])
+        .key_shares(&[(strait::client_hello::vectors::X25519, 32)])
+        .wire()
+}
+
+impl<W: Work> Load<W> {
+    /// Clients that will connect to `gateway` and ask for `name`, and the backend on `listener`.
+    pub fn new(
+        work: W,
+        gateway: SocketAddr,
+        name: &str,
+        listener: &TcpListener,
+    ) -> io::Result<Self> {
+        let listener = listener.try_clone()?;
+        // What connections of an earlier run, cut off at its end, have left in the queue.
+        while socket::accept(&listener).is_ok() {}
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(
+            &epoll,
+            &listener,
+            EventData::new_u64(LISTENER),
+            EventFlags::IN,
+        )?;
+        let hello = hello(name);
+        Ok(Self {
+            work,
+            failed: Failures::default(),
+            epoll,
+            events: Vec::with_capacity(BATCH),
+            connections: Slab::new(),
+            listener,
+            gateway,
+            scratch: vec![0; hello.len()],
+            hello,
+            saluted_backends: 0,
+        })
+    }
+
+    /// Opens `count` connections, at most `at_once` at a time, and waits until the backend has every
+    /// hello.
+    pub fn open(&mut self, count: usize, at_once: usize) -> io::Result<()> {
+        let give_up = Instant::now() + PATIENCE;
+        let mut opened = 0;
+        while self.saluted_backends < count {
+            while opened < count && opened - self.saluted_backends < at_once {
+                self.connect()?;
+                opened += 1;
+            }
+            self.turn(Duration::from_millis(10))?;
+            self.failed.check()?;
+            if Instant::now() > give_up {
+                let got = self.saluted_backends;
+                return Err(io::Error::other(format!(
+                    "{got} of {count} hellos came through"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins to connect `count` clients without waiting for them.
+    pub fn start(&mut self, count: usize) -> io::Result<()> {
+        (0..count).try_for_each(|_| self.connect())
+    }
+
+    /// Runs until then.
+    pub fn run_until(&mut self, end: Instant) -> io::Result<()> {
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            self.turn(left)?;
+        }
+    }
+
+    /// Waits for events once, and handles them.
+    fn turn(&mut self, at_most: Duration) -> io::Result<()> {
+        let timeout = Timespec::try_from(at_most).map_err(io::Error::other)?;
+        let mut events = std::mem::take(&mut self.events);
+        match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        for event in events.drain(..) {
+            match event.data.u64() {
+                LISTENER => self.accept()?,
+                token => self.ready(usize::try_from(token).map_err(io::Error::other)?)?,
+            }
+        }
+        self.events = events;
+        Ok(())
+    }
+
+    fn connect(&mut self) -> io::Result<()> {
+        let socket = Socket::new(
+            Domain::for_address(self.gateway),
+            Type::STREAM.nonblocking(),
+            None,
+        )?;
+        socket.set_tcp_nodelay(true)?;
+        let since = Instant::now();
+        match socket.connect(&self.gateway.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        self.add(socket.into(), Side::Client, since, Next::Write)
+    }
+
+    fn accept(&mut self) -> io::Result<()> {
+        loop {
+            match socket::accept(&self.listener) {
+                Ok((stream, _)) => {
+                    stream.set_nodelay(true)?;
+                    self.add(stream.into(), Side::Backend, Instant::now(), Next::Read)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        socket: OwnedFd,
+        side: Side,
+        since: Instant,
+        waits_for: Next,
+    ) -> io::Result<()> {
+        let entry = self.connections.vacant_entry();
+        let token = EventData::new_u64(entry.key() as u64);
+        epoll::add(&self.epoll, &socket, token, interest(waits_for))?;
+        entry.insert(Connection {
+            socket,
+            side,
+            since,
+            seen: 0,
+            saluted: false,
+            waits_for,
+        });
+        Ok(())
+    }
+
+    fn ready(&mut self, key: usize) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Ok(());
+        };
+        let next = if connection.saluted {
+            self.work.go_on(connection)
+        } else {
+            let done = salute(connection, &self.hello, &mut self.scratch);
+            if matches!(done, Ok(())) && connection.side == Side::Backend {
+                self.saluted_backends += 1;
+            }
+            done.and_then(|()| self.work.begin(connection))
+        };
+        let next = match next {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => {
+                self.failed.add(connection.side, &error);
+                Next::Close
+            }
+            Ok(next) => next,
+        };
+        if next == Next::Close {
+            let client = connection.side == Side::Client;
+            self.connections.remove(key);
+            if client && self.work.renews() {
+                self.connect()?;
+            }
+        } else if next != connection.waits_for {
+            connection.waits_for = next;
+            let token = EventData::new_u64(key as u64);
+            epoll::modify(&self.epoll, &connection.socket, token, interest(next))?;
+        }
+        Ok(())
+    }
+}
+
+impl Failures {
+    /// An error if anything failed.
+    pub fn check(&self) -> io::Result<()> {
+        match &self.first {
+            None => Ok(()),
+            Some(first) => Err(io::Error::other(format!(
+                "{} connections failed, the first: {first}",
+                self.count
+            ))),
+        }
+    }
+}
+
+fn interest(next: Next) -> EventFlags {
+    match next {
+        Next::Read => EventFlags::IN,
+        Next::Write => EventFlags::OUT,
+        Next::Close => EventFlags::empty(),
+    }
+}
+
+/// The client's hello goes out in one piece; the backend takes it in any pieces, and no byte more.
+fn salute(connection: &mut Connection, hello: &[u8], scratch: &mut [u8]) -> io::Result<()> {
+    match connection.side {
+        Side::Client => {
+            let sent = send(&connection.socket, hello, SendFlags::NOSIGNAL)?;
+            if sent < hello.len() {
+                return Err(io::Error::other("the hello did not go out in one piece"));
+            }
+        }
+        Side::Backend => {
+            let expected = &hello[connection.seen..];
+            let room = &mut scratch[..expected.len()];
+            let (read, _) = recv(&connection.socket, room, RecvFlags::empty())?;
+            if read == 0 || scratch[..read] != expected[..read] {
+                return Err(io::Error::other(
+                    "the backend got another hello than was sent",
+                ));
+            }
+            connection.seen += read;
+            if connection.seen < hello.len() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+        }
+    }
+    connection.saluted = true;
+    connection.seen = 0;
+    Ok(())
+}
+
+/// Reads without looking at the bytes, and without the kernel's copying them (MSG_TRUNC, tcp(7)).
+fn discard(connection: &Connection, buffer: &mut [u8]) -> io::Result<usize> {
+    let (_, length) = recv(&connection.socket, buffer, RecvFlags::TRUNC)?;
+    if length == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(length)
+}

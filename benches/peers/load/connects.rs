@@ -1,0 +1,67 @@
+//! One short connection after another.
+
+use std::io;
+
+use rustix::net::{SendFlags, send};
+
+use super::{Connection, Latencies, Next, Side, Work, discard, no_latencies};
+
+/// Bytes of the answer: a server's first flight, roughly.
+const ANSWER: usize = 1200;
+
+/// The client connects and sends its hello, the backend answers, the client closes, and the next one
+/// connects.
+#[derive(Debug)]
+pub struct Connects {
+    answer: [u8; ANSWER],
+    /// From beginning to connect to having the whole answer.
+    pub latencies: Latencies,
+}
+
+impl Connects {
+    /// Nothing connected yet.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            answer: [0; ANSWER],
+            latencies: no_latencies()?,
+        })
+    }
+}
+
+impl Work for Connects {
+    fn begin(&mut self, connection: &mut Connection) -> io::Result<Next> {
+        if connection.side == Side::Backend
+            && send(&connection.socket, &self.answer, SendFlags::NOSIGNAL)? < ANSWER
+        {
+            return Err(io::Error::other("the answer did not go out in one piece"));
+        }
+        Ok(Next::Read)
+    }
+
+    fn go_on(&mut self, connection: &mut Connection) -> io::Result<Next> {
+        match (connection.side, discard(connection, &mut self.answer)) {
+            (Side::Backend, Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Ok(Next::Close)
+            }
+            (Side::Backend, Ok(_)) => Err(io::Error::other("more came than a hello")),
+            (_, Err(error)) => Err(error),
+            (Side::Client, Ok(length)) => {
+                connection.seen += length;
+                if connection.seen < ANSWER {
+                    return Ok(Next::Read);
+                }
+                let took = connection.since.elapsed().as_nanos();
+                self.latencies += u64::try_from(took).unwrap_or(u64::MAX);
+                Ok(Next::Close)
+            }
+        }
+    }
+
+    fn renews(&self) -> bool {
+        true
+    }
+
+    fn reset(&mut self) {
+        self.latencies.clear();
+    }
+}

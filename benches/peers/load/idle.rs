@@ -1,0 +1,21 @@
+//! Connections that say nothing after the hello.
+
+use std::io;
+
+use super::{Connection, Next, Work};
+
+/// Connects, and then nothing.
+#[derive(Debug)]
+pub struct Idle;
+
+impl Work for Idle {
+    fn begin(&mut self, _: &mut Connection) -> io::Result<Next> {
+        Ok(Next::Read)
+    }
+
+    fn go_on(&mut self, _: &mut Connection) -> io::Result<Next> {
+        Err(io::Error::other("an idle connection was closed"))
+    }
+
+    fn reset(&mut self) {}
+}

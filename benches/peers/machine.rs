@@ -1,0 +1,163 @@
+//! The machine: which CPU runs what, and what a process has used.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_setaffinity};
+use serde::{Deserialize, Serialize};
+
+/// The CPUs of the gateway, and those of the load.
+#[derive(Debug, Clone)]
+pub struct Cpus {
+    gateway: CpuSet,
+    load: CpuSet,
+}
+
+impl Cpus {
+    /// One worker: the first CPU that this process may use for the gateway, the second for the load.
+    /// More workers: all CPUs for both.
+    pub fn choose(workers: usize) -> io::Result<Self> {
+        let allowed = sched_getaffinity(None)?;
+        let mut usable = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
+        let (Some(first), Some(second)) = (usable.next(), usable.next()) else {
+            return Err(io::Error::other(
+                "two CPUs are needed: one for the gateway, one for the load",
+            ));
+        };
+        if workers > 1 {
+            return Ok(Self {
+                gateway: allowed,
+                load: allowed,
+            });
+        }
+        let only = |cpu| {
+            let mut set = CpuSet::new();
+            set.set(cpu);
+            set
+        };
+        Ok(Self {
+            gateway: only(first),
+            load: only(second),
+        })
+    }
+
+    /// This thread, and what it starts from now on, runs where the load does.
+    pub fn enter_load(&self) -> io::Result<()> {
+        Ok(sched_setaffinity(None, &self.load)?)
+    }
+
+    /// Does `start` so that what it starts runs where the gateway does.
+    pub fn start_gateway<T>(&self, start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        sched_setaffinity(None, &self.gateway)?;
+        let started = start();
+        self.enter_load()?;
+        started
+    }
+}
+
+/// This thread runs before all others on its CPU, as long as the process may ask for that. Returns
+/// whether it does.
+pub fn run_first() -> bool {
+    let thread = gettid().as_raw_nonzero().to_string();
+    Command::new("chrt")
+        .args(["--fifo", "--pid", "1", &thread])
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// A process and those it has started, by their ids.
+#[derive(Debug, Clone)]
+pub struct Processes(Vec<u32>);
+
+impl Processes {
+    /// `root` and its descendants as they are now.
+    pub fn of(root: u32) -> Self {
+        let mut all = vec![root];
+        let mut next = 0;
+        while let Some(process) = all.get(next) {
+            let children = tasks(*process).into_iter().flat_map(|task| {
+                let text = fs::read_to_string(format!("{task}/children")).unwrap_or_default();
+                let ids = text.split_whitespace().filter_map(|id| id.parse().ok());
+                ids.collect::<Vec<u32>>()
+            });
+            let children: Vec<u32> = children.collect();
+            all.extend(children);
+            next += 1;
+        }
+        Self(all)
+    }
+
+    /// CPU time used by the threads that run now (`/proc/PID/task/TID/schedstat`).
+    pub fn cpu_time(&self) -> Duration {
+        let nanoseconds = self.0.iter().flat_map(|id| tasks(*id)).map(|task| {
+            let text = fs::read_to_string(format!("{task}/schedstat")).unwrap_or_default();
+            let first = text.split_whitespace().next();
+            first
+                .and_then(|number| number.parse::<u64>().ok())
+                .unwrap_or(0)
+        });
+        Duration::from_nanos(nanoseconds.sum())
+    }
+
+    /// Resident memory in bytes, of all together.
+    pub fn resident(&self) -> u64 {
+        self.0.iter().map(|id| resident(*id)).sum()
+    }
+}
+
+fn tasks(process: u32) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{process}/task")) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .map(|entry| entry.path().display().to_string())
+        .collect()
+}
+
+fn resident(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
+
+/// What the numbers were taken on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The processor's name.
+    pub processor: String,
+    /// CPUs that this process may use.
+    pub cpus: usize,
+    /// The kernel's release.
+    pub kernel: String,
+}
+
+impl Machine {
+    /// This one.
+    pub fn this() -> Self {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = cpuinfo
+            .lines()
+            .find_map(|line| line.strip_prefix("model name"));
+        let processor = model.map_or("unknown", |rest| rest.trim_start_matches([' ', '\t', ':']));
+        Self {
+            processor: processor.to_owned(),
+            cpus: std::thread::available_parallelism().map_or(0, usize::from),
+            kernel: strait::socket::KernelReport::read().release,
+        }
+    }
+}
+
+/// Where a program of this name is, looked for as a shell does.
+pub fn find_program(name: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    // Daemons are in sbin, which not every user has in PATH.
+    let folders = std::env::split_paths(&path).chain([Path::new("/usr/sbin").to_owned()]);
+    folders
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}

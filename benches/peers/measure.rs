@@ -1,0 +1,282 @@
+//! What is measured: one run of one kind of work through one gateway.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::TcpListener;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use crate::load::{Bulk, Connects, Direction, Idle, Latencies, Load, Ping, Shape, Work};
+use crate::machine::{Processes, run_first};
+use crate::peer::{Backends, Route, Running};
+
+/// Idle connections whose memory is measured.
+const IDLE: usize = 4000;
+/// Short connections that are open at a time.
+const CONNECTS: usize = 64;
+/// Bulk streams beside which small messages go.
+const MIXED: usize = 16;
+/// What a gateway may take to free what closed connections held, and to settle after a start.
+const SETTLE: Duration = Duration::from_millis(150);
+const SETTLE_MEMORY: Duration = Duration::from_millis(700);
+
+/// A kind of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// As many bytes as go, one way, over so many connections.
+    Bulk(Direction, usize),
+    /// Short connections.
+    Connect,
+    /// Small messages back and forth over so many connections.
+    Ping(usize),
+    /// Small messages over one connection beside bulk.
+    Mixed,
+    /// Connections that say nothing.
+    Memory,
+}
+
+impl Kind {
+    /// All of them, in the order of the report.
+    pub const ALL: &'static [Self] = &[
+        Self::Bulk(Direction::Down, 1),
+        Self::Bulk(Direction::Down, 16),
+        Self::Bulk(Direction::Down, 64),
+        Self::Bulk(Direction::Up, 1),
+        Self::Bulk(Direction::Up, 16),
+        Self::Bulk(Direction::Up, 64),
+        Self::Connect,
+        Self::Ping(1),
+        Self::Ping(64),
+        Self::Mixed,
+        Self::Memory,
+    ];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bulk(Direction::Down, streams) => write!(f, "bulk-down-{streams}"),
+            Self::Bulk(Direction::Up, streams) => write!(f, "bulk-up-{streams}"),
+            Self::Connect => f.write_str("connect"),
+            Self::Ping(connections) => write!(f, "ping-{connections}"),
+            Self::Mixed => f.write_str("mixed"),
+            Self::Memory => f.write_str("memory"),
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = Self::ALL.iter().find(|kind| kind.to_string() == name);
+        known.copied().ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(Self::to_string).collect();
+            format!("no such work; there are {}", names.join(", "))
+        })
+    }
+}
+
+/// What one run gave, by the metric's name.
+pub type Values = BTreeMap<String, f64>;
+
+/// The backends' sockets, and for how long is measured.
+#[derive(Debug)]
+pub struct Bench {
+    main: TcpListener,
+    aside: TcpListener,
+    /// Before measuring.
+    pub warm_up: Duration,
+    /// Measured.
+    pub measured: Duration,
+    /// Of the bulk.
+    pub shape: Shape,
+}
+
+impl Bench {
+    /// With backends on this address.
+    pub fn new(
+        ip: std::net::IpAddr,
+        warm_up: Duration,
+        measured: Duration,
+        shape: Shape,
+    ) -> io::Result<Self> {
+        let listen = || strait::socket::bind((ip, 0).into());
+        Ok(Self {
+            main: listen()?,
+            aside: listen()?,
+            warm_up,
+            measured,
+            shape,
+        })
+    }
+
+    /// Where they listen.
+    pub fn backends(&self) -> io::Result<Backends> {
+        Ok(Backends {
+            main: self.main.local_addr()?,
+            aside: self.aside.local_addr()?,
+        })
+    }
+
+    /// One run. `Memory` wants a gateway that has not served before.
+    pub fn run(&self, kind: Kind, gateway: &Running) -> io::Result<Values> {
+        let values = match kind {
+            Kind::Bulk(direction, streams) => self.bulk(gateway, direction, streams)?.values(),
+            Kind::Connect => self.connect(gateway)?,
+            Kind::Ping(connections) => self.ping(gateway, connections)?,
+            Kind::Mixed => self.mixed(gateway)?,
+            Kind::Memory => self.memory(gateway)?,
+        };
+        std::thread::sleep(SETTLE);
+        Ok(values)
+    }
+
+    fn load<W: Work>(&self, work: W, gateway: &Running, route: Route) -> io::Result<Load<W>> {
+        let listener = match route {
+            Route::Main => &self.main,
+            Route::Aside => &self.aside,
+        };
+        Load::new(work, gateway.address(route), route.name(), listener)
+    }
+
+    /// Warms up, forgets, and measures. Returns how long it really took, and the gateway's CPU time.
+    fn window<W: Work>(
+        &self,
+        load: &mut Load<W>,
+        gateway: &Running,
+    ) -> io::Result<(Duration, Duration)> {
+        let processes = gateway.processes();
+        let cpu_time = || {
+            processes
+                .as_ref()
+                .map_or(Duration::ZERO, Processes::cpu_time)
+        };
+        load.run_until(Instant::now() + self.warm_up)?;
+        load.work.reset();
+        let (start, cpu) = (Instant::now(), cpu_time());
+        load.run_until(start + self.measured)?;
+        load.failed.check()?;
+        Ok((start.elapsed(), cpu_time().saturating_sub(cpu)))
+    }
+
+    fn bulk(&self, gateway: &Running, direction: Direction, streams: usize) -> io::Result<Rate> {
+        let work = Bulk::new(direction, self.shape)?;
+        let mut load = self.load(work, gateway, Route::Main)?;
+        load.open(streams, streams)?;
+        let (time, cpu) = self.window(&mut load, gateway)?;
+        Ok(Rate {
+            bytes: load.work.bytes,
+            time,
+            cpu,
+        })
+    }
+
+    fn connect(&self, gateway: &Running) -> io::Result<Values> {
+        let mut load = self.load(Connects::new()?, gateway, Route::Main)?;
+        load.start(CONNECTS)?;
+        let (time, cpu) = self.window(&mut load, gateway)?;
+        Ok(messages(&load.work.latencies, time, cpu))
+    }
+
+    fn ping(&self, gateway: &Running, connections: usize) -> io::Result<Values> {
+        let mut load = self.load(Ping::new()?, gateway, Route::Main)?;
+        load.open(connections, connections)?;
+        let (time, cpu) = self.window(&mut load, gateway)?;
+        Ok(messages(&load.work.latencies, time, cpu))
+    }
+
+    /// The bulk alone, and then with small messages beside it, whose ends run before those of the
+    /// bulk: what is measured is the wait in the gateway, not in the load.
+    fn mixed(&self, gateway: &Running) -> io::Result<Values> {
+        let alone = self.bulk(gateway, Direction::Down, MIXED)?;
+        // The bulk opens its streams first, so it ends later than this.
+        let end = Instant::now() + self.warm_up + self.measured;
+        let (beside, pinged) = std::thread::scope(|scope| {
+            let pinging = scope.spawn(|| self.ping_until(end, gateway));
+            (self.bulk(gateway, Direction::Down, MIXED), pinging.join())
+        });
+        let pinged = pinged.map_err(|_| io::Error::other("the pinging thread panicked"))?;
+        let (latencies, first) = pinged?;
+        let beside = beside?;
+        let mut values = messages(&latencies, beside.time, Duration::ZERO);
+        values.remove("rate");
+        values.remove("cpu_us");
+        values.insert("alone_gbps".to_owned(), alone.gbps());
+        values.insert("gbps".to_owned(), beside.gbps());
+        values.insert(
+            "loss_percent".to_owned(),
+            100.0 * (1.0 - beside.gbps() / alone.gbps()),
+        );
+        values.insert("ends_run_first".to_owned(), f64::from(u8::from(first)));
+        Ok(values)
+    }
+
+    /// Returns also whether this thread could get ahead of the bulk's.
+    fn ping_until(&self, end: Instant, gateway: &Running) -> io::Result<(Latencies, bool)> {
+        let first = run_first();
+        let mut ping = self.load(Ping::new()?, gateway, Route::Aside)?;
+        ping.open(1, 1)?;
+        ping.run_until(end - self.measured)?;
+        ping.work.reset();
+        ping.run_until(end)?;
+        ping.failed.check()?;
+        Ok((ping.work.latencies, first))
+    }
+
+    fn memory(&self, gateway: &Running) -> io::Result<Values> {
+        let Some(processes) = gateway.processes() else {
+            return Ok(Values::new());
+        };
+        std::thread::sleep(SETTLE_MEMORY);
+        let at_rest = processes.resident();
+        let mut load = self.load(Idle, gateway, Route::Main)?;
+        load.open(IDLE, CONNECTS)?;
+        load.run_until(Instant::now() + SETTLE_MEMORY)?;
+        load.failed.check()?;
+        let grown = processes.resident().saturating_sub(at_rest);
+        Ok(Values::from([
+            ("rest_mib".to_owned(), at_rest as f64 / f64::from(1 << 20)),
+            ("idle_kib".to_owned(), grown as f64 / 1024.0 / IDLE as f64),
+        ]))
+    }
+}
+
+/// Bytes in a time.
+#[derive(Debug)]
+struct Rate {
+    bytes: u64,
+    time: Duration,
+    cpu: Duration,
+}
+
+impl Rate {
+    fn gbps(&self) -> f64 {
+        self.bytes as f64 * 8.0 / 1e9 / self.time.as_secs_f64()
+    }
+
+    fn values(&self) -> Values {
+        let gigabytes = self.bytes as f64 / 1e9;
+        Values::from([
+            ("gbps".to_owned(), self.gbps()),
+            (
+                "cpu_ms_per_gb".to_owned(),
+                self.cpu.as_secs_f64() * 1e3 / gigabytes,
+            ),
+        ])
+    }
+}
+
+fn messages(latencies: &Latencies, time: Duration, cpu: Duration) -> Values {
+    let count = latencies.len() as f64;
+    let mut values = Values::from([
+        ("rate".to_owned(), count / time.as_secs_f64()),
+        ("cpu_us".to_owned(), cpu.as_secs_f64() * 1e6 / count),
+    ]);
+    for (name, quantile) in [("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999)] {
+        let nanoseconds = latencies.value_at_quantile(quantile);
+        values.insert(name.to_owned(), nanoseconds as f64 / 1e3);
+    }
+    values
+}

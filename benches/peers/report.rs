@@ -1,0 +1,47 @@
+//! What the results say: tables, a chart, and which targets are met.
+
+mod catalogue;
+mod chart;
+mod stats;
+mod table;
+mod targets;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::results::Slice;
+use stats::Runs;
+
+/// The gateway that all others are compared with.
+const OWN: &str = "strait";
+/// The gateways that show what the load can do without one; no ratio to them says anything.
+const NO_GATEWAY: &str = "direct";
+
+/// Prints the report and writes it into `folder`, as `report.md` and `chart.svg`.
+pub fn write(slices: &[Slice], folder: &Path) -> io::Result<()> {
+    if slices.is_empty() {
+        let folder = folder.display();
+        return Err(io::Error::other(format!("no results in {folder}")));
+    }
+    let mut settings: Vec<&str> = slices.iter().map(|slice| slice.setting.as_str()).collect();
+    settings.sort_unstable();
+    settings.dedup();
+    let mut text = String::new();
+    for setting in settings {
+        let of_setting = slices.iter().filter(|slice| slice.setting == setting);
+        let runs = Runs::new(&of_setting.collect::<Vec<_>>());
+        text += &table::section(setting, &runs);
+    }
+    text += &targets::section(slices);
+    text += &table::circumstances(slices);
+    fs::write(folder.join("report.md"), &text)?;
+    let plain: Vec<&Slice> = slices
+        .iter()
+        .filter(|slice| slice.setting == crate::options::PLAIN)
+        .collect();
+    if !plain.is_empty() {
+        fs::write(folder.join("chart.svg"), chart::draw(&Runs::new(&plain)))?;
+    }
+    write!(io::stdout(), "{text}")
+}

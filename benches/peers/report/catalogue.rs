@@ -1,0 +1,101 @@
+//! Every number of the report: where it comes from, what it is called, and which way is better.
+
+/// Which way a number is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    /// As a rate.
+    Higher,
+    /// As a latency.
+    Lower,
+}
+
+impl Better {
+    /// As the table says it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Higher => "higher",
+            Self::Lower => "lower",
+        }
+    }
+}
+
+/// One number of one kind of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Number {
+    /// The kind of work, as on the command line.
+    pub work: &'static str,
+    /// The value's name in the results.
+    pub value: &'static str,
+    /// What a reader calls it.
+    pub label: &'static str,
+    /// Of the value as it is printed.
+    pub unit: &'static str,
+    /// Which way is better.
+    pub better: Better,
+}
+
+const fn higher(
+    work: &'static str,
+    value: &'static str,
+    label: &'static str,
+    unit: &'static str,
+) -> Number {
+    Number {
+        work,
+        value,
+        label,
+        unit,
+        better: Better::Higher,
+    }
+}
+
+const fn lower(
+    work: &'static str,
+    value: &'static str,
+    label: &'static str,
+    unit: &'static str,
+) -> Number {
+    Number {
+        work,
+        value,
+        label,
+        unit,
+        better: Better::Lower,
+    }
+}
+
+/// The report's rows.
+pub const NUMBERS: &[Number] = &[
+    higher("bulk-down-1", "gbps", "bulk down, 1 stream", "Gb/s"),
+    higher("bulk-down-16", "gbps", "bulk down, 16 streams", "Gb/s"),
+    lower("bulk-down-16", "cpu_ms_per_gb", "its CPU time", "ms/GB"),
+    higher("bulk-down-64", "gbps", "bulk down, 64 streams", "Gb/s"),
+    higher("bulk-up-1", "gbps", "bulk up, 1 stream", "Gb/s"),
+    higher("bulk-up-16", "gbps", "bulk up, 16 streams", "Gb/s"),
+    lower("bulk-up-16", "cpu_ms_per_gb", "its CPU time", "ms/GB"),
+    higher("bulk-up-64", "gbps", "bulk up, 64 streams", "Gb/s"),
+    higher("connect", "rate", "new connections", "1/s"),
+    lower("connect", "p99_us", "new connection, p99", "us"),
+    lower("connect", "cpu_us", "its CPU time", "us"),
+    lower("ping-1", "p50_us", "ping-pong alone, p50", "us"),
+    lower("ping-1", "p99_us", "ping-pong alone, p99", "us"),
+    lower("ping-1", "p999_us", "ping-pong alone, p999", "us"),
+    higher("ping-64", "rate", "ping-pong, 64 connections", "1/s"),
+    lower("ping-64", "p50_us", "ping-pong, 64, p50", "us"),
+    lower("ping-64", "p99_us", "ping-pong, 64, p99", "us"),
+    lower("ping-64", "p999_us", "ping-pong, 64, p999", "us"),
+    lower("mixed", "p50_us", "ping-pong beside bulk, p50", "us"),
+    lower("mixed", "p99_us", "ping-pong beside bulk, p99", "us"),
+    lower("mixed", "p999_us", "ping-pong beside bulk, p999", "us"),
+    higher("mixed", "gbps", "the bulk beside it, 16 streams", "Gb/s"),
+    lower("mixed", "loss_percent", "what the bulk loses by it", "%"),
+    lower("memory", "idle_kib", "memory per idle connection", "KiB"),
+    lower("memory", "rest_mib", "memory at rest", "MiB"),
+];
+
+/// The number of that work and value.
+pub fn number(work: &str, value: &str) -> Option<&'static Number> {
+    NUMBERS
+        .iter()
+        .find(|one| one.work == work && one.value == value)
+}

@@ -1,0 +1,201 @@
+//! One connection, from connect to close.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::cli::demo::caller::Refusal;
+use crate::cli::demo::wire::connect;
+
+/// How long a server may take to close after we did. Some never do, which is no failure.
+const CLOSE: Duration = Duration::from_secs(1);
+/// The first line of an HTTP answer is shorter.
+const MAX_STATUS_LINE: usize = 1024;
+
+/// What every connection does.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    /// Taken in turn.
+    pub targets: Vec<SocketAddr>,
+    pub name: ServerName<'static>,
+    pub tls: Arc<ClientConfig>,
+    pub exchange: Exchange,
+    /// Of each step.
+    pub timeout: Duration,
+}
+
+/// What goes over a connection once its handshake is done.
+#[derive(Debug)]
+pub(super) enum Exchange {
+    /// Nothing.
+    None,
+    /// A line, and the first bytes of whatever comes back.
+    Line(String),
+    /// An HTTP request, and the answer's status line.
+    Http(String),
+}
+
+impl Exchange {
+    pub(super) fn http(path: &str, host: &str) -> Self {
+        Self::Http(format!(
+            "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: strait-load\r\nconnection: close\r\n\r\n"
+        ))
+    }
+}
+
+/// A part of a connection's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The TCP connection to the gateway.
+    Connect,
+    /// TLS, with the endpoint.
+    Handshake,
+    /// From sending the request to the first bytes of the answer.
+    Answer,
+    /// From our close to the server's; its refusal may come only now.
+    Close,
+}
+
+impl Step {
+    pub(super) const ALL: [Self; 4] = [Self::Connect, Self::Handshake, Self::Answer, Self::Close];
+
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Handshake => "handshake",
+            Self::Answer => "answer",
+            Self::Close => "close",
+        }
+    }
+}
+
+/// How long the steps took that were done, and why the next one failed.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub steps: Vec<(Step, Duration)>,
+    pub failure: Option<(Step, String)>,
+}
+
+impl Attempt {
+    /// Makes the connection with this number.
+    pub(super) async fn make(&self, number: usize) -> Outcome {
+        let mut steps = Vec::new();
+        let failure = Box::pin(self.go(number, &mut steps)).await.err();
+        Outcome { steps, failure }
+    }
+
+    async fn go(
+        &self,
+        number: usize,
+        steps: &mut Vec<(Step, Duration)>,
+    ) -> Result<(), (Step, String)> {
+        let target = self.targets[number % self.targets.len()];
+        let socket = self.step(Step::Connect, steps, open(target)).await?;
+        let connector = TlsConnector::from(self.tls.clone());
+        let handshake = Box::pin(connector.connect(self.name.clone(), socket));
+        let mut stream = self.step(Step::Handshake, steps, handshake).await?;
+        match &self.exchange {
+            Exchange::None => {}
+            Exchange::Line(line) => {
+                let answer = first_bytes(&mut stream, line);
+                self.step(Step::Answer, steps, answer).await?;
+            }
+            Exchange::Http(request) => {
+                let answer = status(&mut stream, request);
+                let status = self.step(Step::Answer, steps, answer).await?;
+                if !(200..400).contains(&status) {
+                    return Err((Step::Answer, format!("HTTP status {status}")));
+                }
+            }
+        }
+        // In TLS 1.3 the client is done before the server has looked at its certificate: a refusal
+        // comes as an alert where the server's close should be.
+        let answered = !matches!(self.exchange, Exchange::None);
+        self.step(Step::Close, steps, close(&mut stream, answered))
+            .await
+    }
+
+    /// Does a step within the timeout, and notes how long it took if it succeeds.
+    async fn step<T>(
+        &self,
+        step: Step,
+        steps: &mut Vec<(Step, Duration)>,
+        work: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, (Step, String)> {
+        let start = Instant::now();
+        match tokio::time::timeout(self.timeout, work).await {
+            Ok(Ok(done)) => {
+                steps.push((step, start.elapsed()));
+                Ok(done)
+            }
+            Ok(Err(error)) => Err((step, Refusal::from(error).to_string())),
+            Err(_) => Err((step, "timed out".to_owned())),
+        }
+    }
+}
+
+async fn open(target: SocketAddr) -> io::Result<TcpStream> {
+    let socket = connect(target).await?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
+async fn first_bytes(stream: &mut TlsStream<TcpStream>, line: &str) -> io::Result<()> {
+    stream.write_all(line.as_bytes()).await?;
+    stream.flush().await?;
+    match stream.read(&mut [0; 64]).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Sends `request` and reads the status of the answer.
+async fn status(stream: &mut TlsStream<TcpStream>, request: &str) -> io::Result<u16> {
+    stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
+    let mut answer = Vec::new();
+    while !answer.contains(&b'\n') {
+        if answer.len() > MAX_STATUS_LINE || stream.read_buf(&mut answer).await? == 0 {
+            return Err(io::Error::other("not an HTTP answer"));
+        }
+    }
+    let line = String::from_utf8_lossy(&answer);
+    let status = line
+        .strip_prefix("HTTP/1.")
+        .and_then(|rest| rest.split(' ').nth(1));
+    let status = status.and_then(|digits| digits.get(..3)?.parse().ok());
+    status.ok_or_else(|| io::Error::other("not an HTTP answer"))
+}
+
+/// Says that nothing more will come, and waits a while for the server to say so too.
+async fn close(stream: &mut TlsStream<TcpStream>, answered: bool) -> io::Result<()> {
+    let closed = async {
+        stream.shutdown().await?;
+        tokio::io::copy(stream, &mut tokio::io::sink()).await
+    };
+    match tokio::time::timeout(CLOSE, closed).await {
+        Err(_) => Ok(()),
+        // Without close_notify: not how it should be, but nothing that was sent is missing.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        // A server that closed at once after its answer may reset what we still say. Without an
+        // answer the reset may have swallowed a refusal.
+        Ok(Err(error)) if answered && is_reset(&error) => Ok(()),
+        Ok(result) => result.map(drop),
+    }
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected
+    )
+}

@@ -1,0 +1,113 @@
+//! What each scope uses, so that a new config finds it.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::pruned::Pruned;
+use super::sources::SourceTable;
+use super::{Limiter, SourceLimiter, Usage};
+use crate::config::{ConnectionLimits, SourceLimits};
+use crate::metrics::LimitScope;
+
+/// The usage of every scope that some config limits. A scope that none limits any more is forgotten;
+/// connections that were open before it was limited do not count.
+#[derive(Debug, Default)]
+pub struct Scopes {
+    usages: Mutex<Pruned<ScopeKey, Weak<Usage>>>,
+    sources: Mutex<Pruned<Arc<str>, Weak<SourceTable>>>,
+}
+
+/// What makes a scope the same in two configs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ScopeKey {
+    /// By its name.
+    Listener(Arc<str>),
+    /// By its listener's name and its own.
+    Route(Arc<str>, Arc<str>),
+    /// By its name.
+    SourceGroup(Arc<str>),
+}
+
+impl ScopeKey {
+    fn scope(&self) -> LimitScope {
+        match self {
+            Self::Listener(_) => LimitScope::Listener,
+            Self::Route(..) => LimitScope::Route,
+            Self::SourceGroup(_) => LimitScope::SourceGroup,
+        }
+    }
+}
+
+impl Scopes {
+    /// The limiter of a scope; `None` when nothing is limited.
+    pub fn limiter(&self, key: ScopeKey, limits: &ConnectionLimits) -> Option<Limiter> {
+        if limits.is_off() {
+            return None;
+        }
+        let scope = key.scope();
+        let usage = known_or_new(&self.usages, key, Usage::new);
+        Limiter::new(scope, limits, usage)
+    }
+
+    /// The limiter of each source address of a listener; `None` when nothing is limited.
+    pub fn source_limiter(
+        &self,
+        listener: &Arc<str>,
+        limits: &SourceLimits,
+    ) -> Option<SourceLimiter> {
+        if limits.each.is_off() {
+            return None;
+        }
+        let table = known_or_new(&self.sources, listener.clone(), SourceTable::default);
+        Some(SourceLimiter::new(*limits, table))
+    }
+}
+
+fn known_or_new<K: Eq + std::hash::Hash, V>(
+    map: &Mutex<Pruned<K, Weak<V>>>,
+    key: K,
+    make: impl FnOnce() -> V,
+) -> Arc<V> {
+    let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = map.find(&key).and_then(Weak::upgrade) {
+        return known;
+    }
+    let made = Arc::new(make());
+    map.insert(key, Arc::downgrade(&made), usize::MAX, |usage| {
+        usage.strong_count() > 0
+    });
+    made
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Held, OverLimit};
+    use super::*;
+
+    fn at_most(connections: u32) -> ConnectionLimits {
+        ConnectionLimits {
+            connections: Some(connections),
+            ..ConnectionLimits::OFF
+        }
+    }
+
+    fn admit(limiter: &Limiter) -> Result<Held, OverLimit> {
+        let mut held = Held::default();
+        limiter.admit(&mut held).map(|()| held)
+    }
+
+    #[test]
+    fn a_new_config_counts_the_connections_of_the_old_one() {
+        let scopes = Scopes::default();
+        let key = || ScopeKey::Listener("east-west".into());
+        let before = scopes.limiter(key(), &at_most(2)).unwrap();
+        let _first = admit(&before).unwrap();
+        // Refused or not taken over: what was only prepared changes nothing.
+        let prepared = scopes.limiter(key(), &at_most(1)).unwrap();
+        assert_eq!(admit(&prepared).unwrap_err().limit, 1);
+        let _second = admit(&before).unwrap();
+        assert!(admit(&before).is_err());
+
+        let other = scopes.limiter(ScopeKey::Listener("other".into()), &at_most(1));
+        assert!(admit(&other.unwrap()).is_ok());
+    }
+}

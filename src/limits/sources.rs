@@ -1,0 +1,143 @@
+//! Limits on each source address: a bounded table of those that use something.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ipnet::IpNet;
+
+use super::pruned::Pruned;
+use super::{Held, Limiter, OverLimit, Usage};
+use crate::config::SourceLimits;
+use crate::metrics::{LimitKind, LimitScope};
+
+/// Source addresses of one listener that are kept count of at a time, some 250 bytes each. One that
+/// has neither a connection nor taken a token within a second is forgotten.
+pub const MAX_SOURCES: usize = SHARDS * MAX_IN_SHARD;
+const SHARDS: usize = 16;
+const MAX_IN_SHARD: usize = 4096;
+
+/// Holds each source address of a listener to the same limits.
+#[derive(Debug)]
+pub struct SourceLimiter {
+    limits: SourceLimits,
+    table: Arc<SourceTable>,
+}
+
+/// What each source address uses. A shard is locked for one look-up a connection.
+#[derive(Debug, Default)]
+pub(super) struct SourceTable {
+    shards: [Mutex<Pruned<IpAddr, Arc<Usage>>>; SHARDS],
+    hasher: RandomState,
+}
+
+impl SourceLimiter {
+    pub(super) fn new(limits: SourceLimits, table: Arc<SourceTable>) -> Self {
+        Self { limits, table }
+    }
+
+    /// Counts one more connection from `ip`, canonical, into `held`.
+    ///
+    /// # Errors
+    /// As [`Limiter::admit`], and when more than [`MAX_SOURCES`] addresses use something.
+    pub fn admit(&self, ip: IpAddr, held: &mut Held) -> Result<(), OverLimit> {
+        let source = self.counted_as(ip);
+        let usage = self.table.usage(source).ok_or(OverLimit {
+            scope: LimitScope::Source,
+            kind: LimitKind::Sources,
+            limit: u32::try_from(MAX_SOURCES).unwrap_or(u32::MAX),
+        })?;
+        match Limiter::new(LimitScope::Source, &self.limits.each, usage) {
+            Some(limiter) => limiter.admit(held),
+            None => Ok(()),
+        }
+    }
+
+    /// One site has a whole IPv6 prefix to choose addresses from, and counts once.
+    fn counted_as(&self, ip: IpAddr) -> IpAddr {
+        match ip {
+            IpAddr::V4(_) => ip,
+            IpAddr::V6(_) => {
+                IpNet::new(ip, self.limits.ipv6_prefix).map_or(ip, |net| net.trunc().addr())
+            }
+        }
+    }
+}
+
+impl SourceTable {
+    fn usage(&self, source: IpAddr) -> Option<Arc<Usage>> {
+        let shard = self.hasher.hash_one(source) % (SHARDS as u64);
+        let shard = self.shards.get(usize::try_from(shard).ok()?)?;
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(usage) = shard.find(&source) {
+            return Some(usage.clone());
+        }
+        let usage = Arc::new(Usage::new());
+        // Another thread may hold a usage that it has just got and not taken from yet.
+        let lives = |usage: &Arc<Usage>| Arc::strong_count(usage) > 1 || !usage.is_idle();
+        shard
+            .insert(source, usage.clone(), MAX_IN_SHARD, lives)
+            .then_some(usage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::ConnectionLimits;
+
+    fn limiter(each: ConnectionLimits) -> SourceLimiter {
+        let limits = SourceLimits {
+            each,
+            ipv6_prefix: 64,
+        };
+        SourceLimiter::new(limits, Arc::default())
+    }
+
+    fn admit(limiter: &SourceLimiter, ip: &str) -> Result<Held, OverLimit> {
+        let mut held = Held::default();
+        let admitted = limiter.admit(ip.parse().unwrap(), &mut held);
+        admitted.map(|()| held)
+    }
+
+    #[test]
+    fn each_address_has_its_own_and_an_ipv6_prefix_has_one() {
+        let limiter = limiter(ConnectionLimits {
+            connections: Some(1),
+            ..ConnectionLimits::OFF
+        });
+        let first = admit(&limiter, "192.0.2.1").unwrap();
+        assert!(admit(&limiter, "192.0.2.1").is_err());
+        let _other = admit(&limiter, "192.0.2.2").unwrap();
+        drop(first);
+        assert!(admit(&limiter, "192.0.2.1").is_ok());
+
+        let _first = admit(&limiter, "2001:db8::1").unwrap();
+        let over = admit(&limiter, "2001:db8::ffff:2").unwrap_err();
+        assert_eq!((over.scope, over.limit), (LimitScope::Source, 1));
+        assert!(admit(&limiter, "2001:db8:0:1::1").is_ok());
+    }
+
+    #[test]
+    fn addresses_that_use_nothing_are_forgotten_and_those_that_do_are_bounded() {
+        let limiter = limiter(ConnectionLimits {
+            connections: Some(10),
+            ..ConnectionLimits::OFF
+        });
+        let address = |n: usize| format!("10.{}.{}.{}", n >> 16, (n >> 8) & 255, n & 255);
+        for n in 0..2 * MAX_SOURCES {
+            admit(&limiter, &address(n)).unwrap();
+        }
+        let held: Vec<_> = (0..2 * MAX_SOURCES)
+            .filter_map(|n| admit(&limiter, &address(n)).ok())
+            .collect();
+        assert!(held.len() <= MAX_SOURCES);
+        assert!(held.len() > MAX_SOURCES * 9 / 10, "{}", held.len());
+        drop(held);
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(admit(&limiter, "192.0.2.1").is_ok());
+    }
+}

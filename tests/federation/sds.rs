@@ -1,0 +1,124 @@
+//! What SPIRE's agent tells a sidecar over SDS, as files that are replaced when it changes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use strait::cli::demo::spiffe::{Svid, TrustBundle};
+
+use super::envoy::typed;
+
+/// The names that Istio's sidecars ask SPIRE for (config/federation/*/spire-agent.yaml).
+const IDENTITY: &str = "default";
+const ROOTS: &str = "ROOTCA";
+
+/// A sidecar's secrets.
+pub struct Secrets {
+    folder: PathBuf,
+}
+
+impl Secrets {
+    /// In a folder that exists, and is watched.
+    pub fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+        }
+    }
+
+    /// Delivers an SVID.
+    pub fn identify(&self, svid: &Svid) {
+        let chain: String = svid
+            .chain
+            .iter()
+            .map(|der| pem("CERTIFICATE", der))
+            .collect();
+        let secret = json!({ "tls_certificate": {
+            "certificate_chain": { "inline_string": chain },
+            "private_key": { "inline_string": pem("PRIVATE KEY", svid.key.secret_der()) },
+        }});
+        self.deliver(IDENTITY, secret);
+    }
+
+    /// Delivers trust bundles: each trust domain's roots speak for it alone. Several of one trust
+    /// domain are one bundle with several roots, as while a CA rotates.
+    pub fn trust(&self, bundles: &[TrustBundle]) {
+        let mut domains: Vec<(&str, String)> = Vec::new();
+        for bundle in bundles {
+            let root = pem("CERTIFICATE", &bundle.root);
+            let known = domains
+                .iter_mut()
+                .find(|(name, _)| *name == &*bundle.trust_domain);
+            match known {
+                Some((_, roots)) => roots.push_str(&root),
+                None => domains.push((&bundle.trust_domain, root)),
+            }
+        }
+        let domains: Vec<Value> = domains
+            .iter()
+            .map(
+                |(name, roots)| json!({ "name": name, "trust_bundle": { "inline_string": roots } }),
+            )
+            .collect();
+        let validator = typed(
+            "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig",
+            json!({ "trust_domains": domains }),
+        );
+        let secret = json!({ "validation_context": { "custom_validator_config": {
+            "name": "envoy.tls.cert_validator.spiffe",
+            "typed_config": validator,
+        }}});
+        self.deliver(ROOTS, secret);
+    }
+
+    fn deliver(&self, name: &str, mut secret: Value) {
+        secret["name"] = name.into();
+        let secret = typed("envoy.extensions.transport_sockets.tls.v3.Secret", secret);
+        let unfinished = self.folder.join(format!("{name}.new"));
+        let text = json!({ "resources": [secret] }).to_string();
+        fs::write(&unfinished, text).unwrap();
+        fs::rename(&unfinished, self.path(name)).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.json"))
+    }
+
+    fn source(&self, name: &str) -> Value {
+        json!({
+            "name": name,
+            "sds_config": {
+                "path_config_source": {
+                    "path": self.path(name),
+                    "watched_directory": { "path": self.folder },
+                },
+                "resource_api_version": "V3",
+            },
+        })
+    }
+
+    /// The CommonTlsContext of a sidecar: this identity, and peers whose URI name matches one of
+    /// `peers` (StringMatchers).
+    pub fn tls_context(&self, peers: &[Value], alpn: &[&str], versions: (&str, &str)) -> Value {
+        let names: Vec<Value> = peers
+            .iter()
+            .map(|matcher| json!({ "san_type": "URI", "matcher": matcher }))
+            .collect();
+        let (oldest, newest) = versions;
+        json!({
+            "tls_params": {
+                "tls_minimum_protocol_version": oldest,
+                "tls_maximum_protocol_version": newest,
+            },
+            "alpn_protocols": alpn,
+            "tls_certificate_sds_secret_configs": [self.source(IDENTITY)],
+            "combined_validation_context": {
+                "default_validation_context": { "match_typed_subject_alt_names": names },
+                "validation_context_sds_secret_config": self.source(ROOTS),
+            },
+        })
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    pem::encode(&pem::Pem::new(label, der))
+}

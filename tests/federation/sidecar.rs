@@ -1,0 +1,439 @@
+//! The two sidecars, configured as istiod configures them (istio@86c9f01).
+//!
+//! What only exists in Istio's build of Envoy is replaced by what that build sets: its ALPN filter
+//! by the filter state that it writes. iptables are left out: the application calls the outbound
+//! listener by its address, and the gateway the inbound listener.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use strait::cli::demo::spiffe::{SpiffeId, Svid, TrustBundle};
+
+use super::envoy::{Envoy, address, typed};
+use super::sds::Secrets;
+use crate::support::mtls::Pki;
+use crate::support::process::Folder;
+use crate::support::{OUTBOUND, SERVICE, wait_until};
+
+const TLS_NEWEST: &str = "TLSv1_3";
+const TLS_OLDEST: &str = "TLSv1_2";
+
+/// What the Service's port is declared as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Http1,
+    Http2,
+    Tcp,
+}
+
+impl Protocol {
+    /// What the client's sidecar offers: for HTTP what the ALPN filter says (pilot/pkg/xds/filters),
+    /// else what the cluster says (pilot/pkg/networking/util).
+    pub fn alpn(self) -> &'static [&'static str] {
+        match self {
+            Self::Http1 => &["istio-http/1.1", "istio", "http/1.1"],
+            Self::Http2 => &["istio-h2", "istio", "h2"],
+            Self::Tcp => &["istio-peer-exchange", "istio"],
+        }
+    }
+
+    /// What the server's sidecar takes (pilot/pkg/security/authn/utils).
+    fn taken(self) -> &'static [&'static str] {
+        match self {
+            Self::Http1 | Self::Http2 => &["h2", "http/1.1"],
+            Self::Tcp => &["istio-peer-exchange", "h2", "http/1.1"],
+        }
+    }
+}
+
+/// The sidecar of svca: what istiod makes of a ServiceEntry and its DestinationRule.
+#[derive(Debug, Clone)]
+pub struct Outbound {
+    /// The ServiceEntry's endpoint: the other cluster's gateway.
+    pub gateway: SocketAddr,
+    /// The port's protocol.
+    pub protocol: Protocol,
+    /// `tls.mode: ISTIO_MUTUAL`, or none as without a DestinationRule.
+    pub mutual_tls: bool,
+    /// `tls.sni`, or what it is without.
+    pub sni: String,
+    /// `tls.subjectAltNames`.
+    pub server: SpiffeId,
+    /// `meshMTLS` and what the peer can do decide; here it is set.
+    pub newest_tls: &'static str,
+    /// `connectionPool.tcp.maxConnectionDuration`.
+    pub max_connection_duration: Option<Duration>,
+}
+
+impl Outbound {
+    /// As config/federation has it.
+    pub fn to(gateway: SocketAddr) -> Self {
+        Self {
+            gateway,
+            protocol: Protocol::Http1,
+            mutual_tls: true,
+            sni: OUTBOUND.to_owned(),
+            server: SpiffeId::workload("beta.com", "apps", "svcb").unwrap(),
+            newest_tls: TLS_NEWEST,
+            max_connection_duration: None,
+        }
+    }
+
+    /// Starts the sidecar of a pod with that identity, which trusts those bundles.
+    pub fn start(&self, svid: &Svid, trusted: &[TrustBundle]) -> Sidecar {
+        Sidecar::start("outbound", svid, trusted, |secrets| {
+            (self.listener(), vec![self.cluster(secrets)])
+        })
+    }
+
+    /// As istiod names it.
+    fn cluster_name(&self) -> String {
+        format!("outbound|80||{SERVICE}")
+    }
+
+    fn listener(&self) -> Value {
+        let filter = match self.protocol {
+            Protocol::Tcp => {
+                let duration = self.max_connection_duration.map(seconds);
+                tcp_proxy(
+                    &self.cluster_name(),
+                    duration.map(|duration| ("max_downstream_connection_duration", duration)),
+                )
+            }
+            Protocol::Http1 | Protocol::Http2 => http_manager(
+                json!({ "http_filters": [self.alpn_filter(), router()] }),
+                // pilot/pkg/networking/core/route/retry.
+                &json!({
+                    "cluster": self.cluster_name(),
+                    "timeout": "0s",
+                    "retry_policy": {
+                        "retry_on": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
+                        "num_retries": 2,
+                        "retry_host_predicate": [{
+                            "name": "envoy.retry_host_predicates.previous_hosts",
+                            "typed_config": typed("envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate", json!({})),
+                        }],
+                        "host_selection_retry_max_attempts": 5,
+                    },
+                }),
+                json!({}),
+            ),
+        };
+        listener(
+            "outbound",
+            SocketAddr::from(([127, 0, 0, 1], 0)),
+            &json!([{ "filters": [filter] }]),
+        )
+    }
+
+    /// istio.alpn, by the filter state through which it works.
+    fn alpn_filter(&self) -> Value {
+        let value = json!({
+            "object_key": "envoy.network.application_protocols",
+            "format_string": { "text_format_source": { "inline_string": self.protocol.alpn().join(",") } },
+            "shared_with_upstream": "ONCE",
+        });
+        let config = json!({ "on_request_headers": [value] });
+        json!({
+            "name": "istio.alpn",
+            "typed_config": typed("envoy.extensions.filters.http.set_filter_state.v3.Config", config),
+        })
+    }
+
+    fn cluster(&self, secrets: &Secrets) -> Value {
+        let mut cluster = cluster(&self.cluster_name(), self.gateway);
+        if self.protocol != Protocol::Tcp {
+            let protocol = match self.protocol {
+                Protocol::Http2 => json!({ "http2_protocol_options": {} }),
+                _ => json!({ "http_protocol_options": {} }),
+            };
+            let mut options = json!({ "explicit_http_config": protocol });
+            if let Some(duration) = self.max_connection_duration {
+                options["common_http_protocol_options"] =
+                    json!({ "max_connection_duration": seconds(duration) });
+            }
+            let kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+            cluster["typed_extension_protocol_options"] = json!({ kind: typed(kind, options) });
+        }
+        if self.mutual_tls {
+            let server = [json!({ "exact": self.server.as_str() })];
+            let alpn = match self.protocol {
+                Protocol::Http2 => &["istio-peer-exchange", "istio", "h2"][..],
+                _ => &["istio-peer-exchange", "istio"],
+            };
+            let tls = json!({
+                "common_tls_context": secrets.tls_context(&server, alpn, (TLS_OLDEST, self.newest_tls)),
+                "sni": self.sni,
+            });
+            cluster["transport_socket"] = json!({
+                "name": "envoy.transport_sockets.tls",
+                "typed_config": typed("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", tls),
+            });
+        }
+        cluster
+    }
+}
+
+/// The sidecar of a pod of svcb: what istiod makes of the mesh's config, PeerAuthentication STRICT
+/// and the AuthorizationPolicy.
+#[derive(Debug, Clone)]
+pub struct Inbound {
+    /// Where it listens.
+    pub bind: SocketAddr,
+    /// Where its application does.
+    pub app: SocketAddr,
+    /// What the Service's port is declared as.
+    pub protocol: Protocol,
+    /// `meshConfig.trustDomain`.
+    pub trust_domain: String,
+    /// `meshConfig.caCertificates[].trustDomains`.
+    pub foreign_trust_domains: Vec<String>,
+    /// `meshConfig.trustDomainAliases`.
+    pub aliases: Vec<String>,
+    /// The AuthorizationPolicy's `principals`: without a scheme.
+    pub principals: Vec<String>,
+}
+
+impl Inbound {
+    /// As config/federation has it.
+    pub fn to(app: SocketAddr) -> Self {
+        Self {
+            bind: SocketAddr::from(([127, 0, 0, 1], 0)),
+            app,
+            protocol: Protocol::Http1,
+            trust_domain: "beta.com".to_owned(),
+            foreign_trust_domains: vec!["alpha.com".to_owned()],
+            aliases: Vec::new(),
+            principals: vec!["alpha.com/ns/apps/sa/svca".to_owned()],
+        }
+    }
+
+    /// Starts the sidecar of a pod with that identity, which trusts those bundles.
+    pub fn start(&self, svid: &Svid, trusted: &[TrustBundle]) -> Sidecar {
+        Sidecar::start("inbound", svid, trusted, |secrets| {
+            (
+                self.listener(secrets),
+                vec![cluster("inbound|8080||", self.app)],
+            )
+        })
+    }
+
+    /// TrustDomainsForValidation (pilot/pkg/model): each as a prefix.
+    fn callers(&self) -> Vec<Value> {
+        let domains = [&self.trust_domain];
+        let domains = domains
+            .into_iter()
+            .chain(&self.aliases)
+            .chain(&self.foreign_trust_domains);
+        domains
+            .map(|domain| json!({ "prefix": format!("spiffe://{domain}/") }))
+            .collect()
+    }
+
+    /// pilot/pkg/security/trustdomain: a principal of the own trust domain counts for its aliases
+    /// too. pilot/pkg/security/authz/model: the scheme is put before whatever the policy says.
+    fn rbac(&self) -> Value {
+        let aliased = |principal: &String| {
+            let path = principal.strip_prefix(&format!("{}/", self.trust_domain));
+            let aliases = self.aliases.iter();
+            let aliased = path.map(|path| aliases.map(move |alias| format!("{alias}/{path}")));
+            let aliased: Vec<String> = aliased.into_iter().flatten().collect();
+            std::iter::once(principal.clone())
+                .chain(aliased)
+                .collect::<Vec<_>>()
+        };
+        let principals: Vec<Value> = self
+            .principals
+            .iter()
+            .flat_map(aliased)
+            .map(|name| json!({ "authenticated": { "principal_name": { "exact": format!("spiffe://{name}") } } }))
+            .collect();
+        json!({
+            "action": "ALLOW",
+            "policies": { "ns[apps]-policy[allow-svca-from-alpha]-rule[0]": {
+                "permissions": [{ "any": true }],
+                "principals": [{ "or_ids": { "ids": principals } }],
+            }},
+        })
+    }
+
+    fn listener(&self, secrets: &Secrets) -> Value {
+        let rules = json!({ "rules": self.rbac(), "stat_prefix": "tcp." });
+        let filters = match self.protocol {
+            Protocol::Tcp => json!([
+                {
+                    "name": "envoy.filters.network.rbac",
+                    "typed_config": typed("envoy.extensions.filters.network.rbac.v3.RBAC", rules),
+                },
+                tcp_proxy("inbound|8080||", None),
+            ]),
+            Protocol::Http1 | Protocol::Http2 => json!([self.http(rules)]),
+        };
+        let tls = json!({
+            "common_tls_context": secrets.tls_context(
+                &self.callers(), self.protocol.taken(), (TLS_OLDEST, TLS_NEWEST)),
+            "require_client_certificate": true,
+        });
+        let chain = json!({
+            "filter_chain_match": { "transport_protocol": "tls" },
+            "filters": filters,
+            "transport_socket": {
+                "name": "envoy.transport_sockets.tls",
+                "typed_config": typed("envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", tls),
+            },
+        });
+        let mut listener = listener("inbound", self.bind, &json!([chain]));
+        listener["listener_filters"] = json!([{
+            "name": "envoy.filters.listener.tls_inspector",
+            "typed_config": typed("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", json!({})),
+        }]);
+        listener
+    }
+
+    fn http(&self, mut rules: Value) -> Value {
+        rules.as_object_mut().unwrap().remove("stat_prefix");
+        let rbac = json!({
+            "name": "envoy.filters.http.rbac",
+            "typed_config": typed("envoy.extensions.filters.http.rbac.v3.RBAC", rules),
+        });
+        let told = |name: &str, value: &str| json!({ "header": { "key": name, "value": value } });
+        http_manager(
+            json!({
+                "http_filters": [rbac, router()],
+                "forward_client_cert_details": "APPEND_FORWARD",
+                "set_current_client_cert_details": { "subject": true, "dns": true, "uri": true },
+            }),
+            &json!({ "cluster": "inbound|8080||", "timeout": "0s" }),
+            // For the tests, not Istio's: what the application could not tell otherwise.
+            json!({ "request_headers_to_add": [
+                told("x-sidecar-protocol", "%PROTOCOL%"),
+                told("x-sidecar-tls", "%DOWNSTREAM_TLS_VERSION%"),
+                told("x-sidecar-sni", "%REQUESTED_SERVER_NAME%"),
+                told("x-sidecar-peer-serial", "%DOWNSTREAM_PEER_SERIAL%"),
+            ]}),
+        )
+    }
+}
+
+/// A running sidecar.
+pub struct Sidecar {
+    /// The process.
+    pub envoy: Envoy,
+    /// What SPIRE tells it.
+    pub secrets: Secrets,
+    /// Where its one listener accepts.
+    pub address: SocketAddr,
+}
+
+impl Sidecar {
+    fn start(
+        name: &str,
+        svid: &Svid,
+        trusted: &[TrustBundle],
+        config: impl FnOnce(&Secrets) -> (Value, Vec<Value>),
+    ) -> Self {
+        let folder = Folder::create();
+        let secrets = folder.path("secrets");
+        std::fs::create_dir_all(&secrets).unwrap();
+        let secrets = Secrets::new(&secrets);
+        secrets.identify(svid);
+        secrets.trust(trusted);
+        let (listener, clusters) = config(&secrets);
+        let envoy = Envoy::start(name, &[listener], &clusters, folder);
+        Self {
+            address: envoy.listener(name),
+            envoy,
+            secrets,
+        }
+    }
+
+    /// Delivers another SVID, and waits until it is in use.
+    pub fn rotate_identity(&self, svid: &Svid) {
+        self.until_taken(|| self.secrets.identify(svid));
+    }
+
+    /// Delivers other bundles, and waits until they are in use.
+    pub fn rotate_trust(&self, trusted: &[TrustBundle]) {
+        self.until_taken(|| self.secrets.trust(trusted));
+    }
+
+    fn until_taken(&self, deliver: impl FnOnce()) {
+        let updates = || self.envoy.stat("ssl_context_update_by_sds");
+        let before = updates();
+        deliver();
+        wait_until("the sidecar has taken the new secret", || {
+            updates() > before
+        });
+    }
+}
+
+/// svca's sidecar as it should be.
+pub fn svca(pki: &Pki, gateway: SocketAddr) -> Sidecar {
+    Outbound::to(gateway).start(&pki.svca, &pki.bundles())
+}
+
+/// The sidecar of a pod of svcb as it should be.
+pub fn svcb(pki: &Pki, app: SocketAddr) -> Sidecar {
+    Inbound::to(app).start(&pki.svcb, &pki.bundles())
+}
+
+fn listener(name: &str, bind: SocketAddr, filter_chains: &Value) -> Value {
+    json!({ "name": name, "address": address(bind), "filter_chains": filter_chains })
+}
+
+/// A cluster of one address; limits as istiod lifts them.
+pub fn cluster(name: &str, endpoint: SocketAddr) -> Value {
+    let most = u32::MAX;
+    json!({
+        "name": name,
+        // For an address that is one this resolves nothing; istiod writes it so for `resolution: DNS`.
+        "type": "STRICT_DNS",
+        "connect_timeout": "10s",
+        "circuit_breakers": { "thresholds": [{
+            "max_connections": most, "max_pending_requests": most, "max_requests": most, "max_retries": most,
+        }]},
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": address(endpoint) } }] }],
+        },
+    })
+}
+
+fn router() -> Value {
+    json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": typed("envoy.extensions.filters.http.router.v3.Router", json!({})),
+    })
+}
+
+/// An HTTP connection manager with one route.
+fn http_manager(mut fields: Value, route: &Value, mut host: Value) -> Value {
+    host["name"] = "all".into();
+    host["domains"] = json!(["*"]);
+    host["routes"] = json!([{ "match": { "prefix": "/" }, "route": route }]);
+    fields["stat_prefix"] = "http".into();
+    fields["route_config"] = json!({ "virtual_hosts": [host] });
+    json!({
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": typed(
+            "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", fields),
+    })
+}
+
+/// A TCP proxy, perhaps with one more field.
+pub fn tcp_proxy(cluster: &str, more: Option<(&str, String)>) -> Value {
+    let mut fields = json!({ "stat_prefix": "tcp", "cluster": cluster });
+    if let Some((key, value)) = more {
+        fields[key] = value.into();
+    }
+    json!({
+        "name": "envoy.filters.network.tcp_proxy",
+        "typed_config": typed("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", fields),
+    })
+}
+
+/// A duration as protobuf's JSON writes it.
+fn seconds(duration: Duration) -> String {
+    format!("{}.{:03}s", duration.as_secs(), duration.subsec_millis())
+}
