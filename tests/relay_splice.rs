@@ -217,7 +217,8 @@ fn bulk_is_copied_where_no_pipe_can_be_made() {
     let bytes = noise(BULK, 91);
     passes(&upstream, &mut client, &bytes);
     passes(&client, &mut upstream, &bytes);
-    assert_eq!(gateway.files(), files, "no pipe was made");
+    // Fewer once the scrape's is closed, which is one: a pipe takes two.
+    assert!(gateway.files() <= files, "a pipe was made");
     gateway.allow_more_files();
     wait_until("pipes are tried again", || {
         passes(&upstream, &mut client, &bytes);
