@@ -197,7 +197,8 @@ impl Gateway {
             shared: shared.clone(),
             watcher: watcher.clone(),
         });
-        let workers = proxy::start(&shared, &watcher).map_err(AppError::Thread)?;
+        let workers =
+            proxy::start(&shared, &watcher, config.busy_poll).map_err(AppError::Thread)?;
         let mut gateway = Self {
             control,
             workers,
@@ -253,6 +254,7 @@ impl Gateway {
         let running = self.control.config.load();
         for (key, changed) in [
             ("workers", running.workers != config.workers),
+            ("busy_poll", running.busy_poll != config.busy_poll),
             ("admin", running.admin != config.admin),
             ("status", running.status != config.status),
             ("metrics", running.metrics != config.metrics),
@@ -498,10 +500,10 @@ impl Control {
 fn connection_limit(config: &Config) -> usize {
     let files = socket::raise_file_limit();
     let by_files = files.map_or(MOST_CONNECTIONS, |files| {
-        let connections = files.saturating_sub(RESERVED_FILES) / FILES_PER_CONNECTION;
-        usize::try_from(connections)
-            .unwrap_or(MOST_CONNECTIONS)
-            .max(1)
+        let pairs = files.saturating_sub(RESERVED_FILES) / FILES_PER_CONNECTION;
+        let pairs = usize::try_from(pairs).unwrap_or(MOST_CONNECTIONS);
+        // A pipe is a pair, too.
+        pairs.saturating_sub(proxy::pipes_beside(pairs)).max(1)
     });
     match config.limits.connections {
         Some(asked) if asked > by_files => {

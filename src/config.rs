@@ -48,6 +48,8 @@ pub use route_match::{AlpnPolicy, ISTIO_ALPNS, RouteMatch, SniPattern};
 pub struct Config {
     /// Worker threads, `auto` already resolved to the CPUs this process may use.
     pub workers: NonZeroUsize,
+    /// How long a worker looks for news before it sleeps.
+    pub busy_poll: Option<Duration>,
     /// The zone this gateway runs in; endpoints of the same zone are preferred.
     pub zone: Option<Arc<str>>,
     /// Named groups of source addresses, in the file's order: the first match names the source.

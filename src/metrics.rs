@@ -83,6 +83,10 @@ pub struct Metrics {
     pub hello_memory: IntGauge,
     /// Bytes that short writes left waiting.
     pub carry_memory: IntGauge,
+    /// Pipes open.
+    pub pipes: IntGauge,
+    /// Pipes with bytes that wait for their destination.
+    pub held_pipes: IntGauge,
     series: Mutex<SeriesMap>,
 }
 
@@ -240,6 +244,11 @@ impl Metrics {
             carry_memory: r.gauge(
                 "strait_carry_memory_bytes",
                 "Bytes that short writes left waiting, together.",
+            )?,
+            pipes: r.gauge("strait_pipes", "Pipes open for splicing.")?,
+            held_pipes: r.gauge(
+                "strait_pipes_held",
+                "Pipes with bytes that a destination has not taken yet.",
             )?,
             series: Mutex::default(),
             described: r.described,

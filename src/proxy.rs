@@ -9,6 +9,8 @@
 //! and gone before the relay begins, so that thousands of idle connections stay small.
 
 mod connect;
+#[cfg(test)]
+mod footprint;
 mod hellos;
 mod listener;
 mod preread;
@@ -26,7 +28,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 pub use listener::{Listener, ListenerPolicy, ListenerState};
-pub use shared::Shared;
+pub use shared::{Shared, pipes_beside};
 pub use worker::{WorkerHandle, start};
 
 use crate::client_hello::Alert;
@@ -41,13 +43,15 @@ use seat::Ticket;
 use worker::Worker;
 
 /// Serves one connection from accept to its record.
-async fn serve_connection(
+///
+/// Not an async fn, whose future would hold its arguments beside what is made of them.
+fn serve_connection(
     worker: Rc<Worker>,
     ticket: Ticket,
     accepted: Accepted,
     state: Arc<ListenerState>,
     overloaded: bool,
-) {
+) -> impl Future<Output = ()> {
     let Accepted {
         socket,
         source,
@@ -56,30 +60,31 @@ async fn serve_connection(
     } = accepted;
     // Its state holds a route table, and a connection may outlive both by days.
     drop(listener);
-    let (shared, seat) = (worker.shared.clone(), ticket.seat().clone());
-    let policy = state.policy.clone();
-    let mut record = ConnectionRecord::open(shared, seat, policy, source, at);
-    if overloaded {
-        return record.close(Outcome::Overloaded, EndedBy::Gateway);
-    }
-    let announces = record.policy().announces(source.ip());
-    if !announces && let Err(refusal) = admit(&mut record) {
-        record.detail = refusal.detail;
-        return record.close(refusal.outcome, EndedBy::Gateway);
-    }
-    let Ok(downstream) = TcpStream::from_std(socket) else {
-        return record.close(Outcome::Overloaded, EndedBy::Gateway);
-    };
-    let established = establish(&worker, &downstream, announces, state, &mut record);
-    match Box::pin(established).await {
-        Ok((upstream, replay)) => {
-            let ending = relay(&worker, downstream, upstream, replay, &mut record).await;
-            record.close(ending.outcome, ending.ended_by);
+    let (shared, policy) = (worker.shared.clone(), state.policy.clone());
+    let mut record = ConnectionRecord::open(shared, ticket, policy, source, at);
+    async move {
+        if overloaded {
+            return record.close(Outcome::Overloaded, EndedBy::Gateway);
         }
-        Err(refusal) => {
+        let announces = record.policy().announces(record.source().ip());
+        if !announces && let Err(refusal) = admit(&mut record) {
             record.detail = refusal.detail;
-            record.close(refusal.outcome, ended_by(refusal.outcome));
-            Box::pin(refuse::send(&worker, downstream, refusal.alert)).await;
+            return record.close(refusal.outcome, EndedBy::Gateway);
+        }
+        let Ok(downstream) = TcpStream::from_std(socket) else {
+            return record.close(Outcome::Overloaded, EndedBy::Gateway);
+        };
+        let established = establish(&worker, &downstream, announces, state, &mut record);
+        match Box::pin(established).await {
+            Ok((upstream, replay)) => {
+                let ending = relay(&worker, downstream, upstream, replay, &mut record).await;
+                record.close(ending.outcome, ending.ended_by);
+            }
+            Err(refusal) => {
+                record.detail = refusal.detail;
+                record.close(refusal.outcome, ended_by(refusal.outcome));
+                Box::pin(refuse::send(&worker, downstream, refusal.alert)).await;
+            }
         }
     }
 }

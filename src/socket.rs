@@ -5,6 +5,7 @@
 //! accepting goes through one raw `accept4`.
 
 mod kernel;
+mod pipe;
 mod sys;
 
 use std::io;
@@ -16,6 +17,7 @@ use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 pub use kernel::{KernelReport, raise_file_limit};
+pub use pipe::Pipe;
 pub use sys::{register_listener, unsent_bytes};
 
 /// Connections that may wait for accept; the kernel cuts it to `net.core.somaxconn`.

@@ -194,7 +194,7 @@ fn keys() {
                     2,
                     "max_size",
                     "unknown key",
-                    "the keys here are: workers, zone",
+                    "the keys here are: workers, busy_poll, zone",
                 ),
             ),
             (

@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
+use strait::cli::demo::scrape::total;
 use support::client::{connect_narrow, hello, open};
 use support::config_text::ConfigText;
 use support::gateway::TestGateway;
@@ -79,9 +80,11 @@ fn fin_waits_for_the_bytes_that_a_slow_reader_has_not_taken() {
         upstream.shutdown(Shutdown::Write).unwrap();
         read_to_eof(&mut upstream)
     });
-    wait_until("bytes wait for the client", || {
-        gateway.metric("strait_carry_memory_bytes", &[]) > 0.0
-    });
+    let waiting = || {
+        let samples = gateway.samples();
+        ["strait_carry_memory_bytes", "strait_pipes_held"].map(|name| total(&samples, name, &[]))
+    };
+    wait_until("bytes wait for the client", || waiting() != [0.0, 0.0]);
     let mut got = Vec::new();
     client.read_to_end(&mut got).unwrap();
     assert_same_bytes(&got, &sent);
@@ -89,7 +92,7 @@ fn fin_waits_for_the_bytes_that_a_slow_reader_has_not_taken() {
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(server.join().unwrap(), b"thanks");
     assert_eq!(gateway.record().outcome, "ok");
-    assert_eq!(gateway.metric("strait_carry_memory_bytes", &[]), 0.0);
+    assert_eq!(waiting(), [0.0, 0.0]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench refusals` prints the table of the README's section on strangers. The gateway
 //! has the first CPU, the clients, one at a time, the second; the log keeps its default, so the lines
-//! that its rate lets through are paid for.
+//! that its rate lets through are paid for. The test command makes ten connections of each kind.
 
 #[path = "../peers/machine.rs"]
 #[expect(dead_code, reason = "the other bench uses the rest of it")]
@@ -180,12 +180,12 @@ fn connection(address: SocketAddr, kind: &Kind) -> io::Result<usize> {
 }
 
 /// The median CPU time of a connection over the rounds, and the most bytes that came back.
-fn measure(gateway: &Gateway, kind: &Kind) -> io::Result<(Duration, usize)> {
+fn measure(gateway: &Gateway, kind: &Kind, rounds: usize) -> io::Result<(Duration, usize)> {
     let address = gateway.address(kind.listener);
     let processes = Processes::of(gateway.child.id());
     let mut answered = 0;
     let mut times = Vec::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let before = processes.cpu_time();
         for _ in 0..kind.connections {
             answered = answered.max(connection(address, kind)?);
@@ -201,12 +201,22 @@ fn measure(gateway: &Gateway, kind: &Kind) -> io::Result<(Duration, usize)> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // Cargo calls a bench with `--bench`; nothing else is asked of this one.
+    let asked = |option: &str| std::env::args().any(|argument| argument == option);
+    if asked("--list") {
+        // What nextest asks of every test program: one test, which is not an ignored one.
+        if !asked("--ignored") {
+            writeln!(io::stdout(), "every_kind_is_refused: test")?;
+        }
+        return Ok(());
+    }
+    // Cargo says `--bench` for `cargo bench` alone; the test command wants to see it run.
+    let test = !asked("--bench");
+    let rounds = if test { 1 } else { ROUNDS };
     let folder = std::env::temp_dir().join(format!("strait-refusals-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
     // Before this thread keeps to one CPU.
     let machine = Machine::this();
-    let cpus = Cpus::choose(1, false)?;
+    let cpus = Cpus::choose(1, test)?;
     cpus.enter_load()?;
     let gateway = Gateway::start(&cpus, &folder)?;
     // Holds the one place that the limit leaves.
@@ -219,20 +229,27 @@ fn main() -> Result<(), Box<dyn Error>> {
     } = machine;
     writeln!(
         out,
-        "{processor}, {cpus} CPUs, Linux {kernel}; {ROUNDS} rounds, medians\n"
+        "{processor}, {cpus} CPUs, Linux {kernel}; {rounds} rounds, medians\n"
     )?;
     writeln!(
         out,
         "| a connection that comes to nothing | client sends | strait sends | CPU |"
     )?;
     writeln!(out, "|---|---:|---:|---:|")?;
-    for kind in kinds() {
-        let (cpu, answered) = measure(&gateway, &kind)?;
+    for mut kind in kinds() {
+        if test {
+            kind.connections = 10;
+        }
+        let (cpu, answered) = measure(&gateway, &kind, rounds)?;
         let (name, sent) = (kind.name, kind.sent.len());
         let micros = cpu.as_secs_f64() * 1e6;
         writeln!(out, "| {name} | {sent} B | {answered} B | {micros:.0} µs |")?;
     }
     drop(gateway);
     fs::remove_dir_all(folder)?;
+    if test {
+        // As a test program says it: whoever adds up tests reads this line.
+        writeln!(out, "test result: ok. 1 passed; 0 failed; 0 ignored")?;
+    }
     Ok(())
 }

@@ -70,6 +70,7 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
             AutoOr::Auto => machine.cpus,
             AutoOr::Exactly(count) => NonZeroUsize::new(count.0 as usize).unwrap_or(machine.cpus),
         },
+        busy_poll: file.busy_poll.on().map(|time| time.0),
         zone,
         sources: Arc::new(sources),
         listeners,

@@ -14,6 +14,10 @@ use super::tree::Value;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Millis<const MIN: u64, const MAX: u64>(pub(super) Duration);
 
+/// A duration of `MIN..=MAX` microseconds, written likewise: `50us`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Micros<const MIN: u64, const MAX: u64>(pub(super) Duration);
+
 /// A duration of `MIN..=MAX` whole seconds, for the kernel's options that know no fractions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seconds<const MIN: u64, const MAX: u64>(pub(super) Duration);
@@ -79,6 +83,26 @@ impl<const MIN: u64, const MAX: u64> Millis<MIN, MAX> {
 }
 
 impl<const MIN: u64, const MAX: u64> Scalar for Millis<MIN, MAX> {
+    fn from_value(value: &Value) -> Result<Self, Complaint> {
+        let (min, max) = Self::BOUNDS;
+        duration_within(value, min, max).map(Self)
+    }
+
+    fn words() -> String {
+        let (min, max) = Self::BOUNDS;
+        format!("duration, {} to {}", text(min), text(max))
+    }
+
+    fn schema() -> Json {
+        duration_schema()
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Micros<MIN, MAX> {
+    const BOUNDS: (Duration, Duration) = (Duration::from_micros(MIN), Duration::from_micros(MAX));
+}
+
+impl<const MIN: u64, const MAX: u64> Scalar for Micros<MIN, MAX> {
     fn from_value(value: &Value) -> Result<Self, Complaint> {
         let (min, max) = Self::BOUNDS;
         duration_within(value, min, max).map(Self)

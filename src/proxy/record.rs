@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::listener::ListenerPolicy;
-use super::seat::Seat;
+use super::seat::{Seat, Ticket};
 use super::shared::Shared;
 use crate::access_log::Entry;
 use crate::client_hello::Offers;
@@ -64,7 +64,6 @@ struct Announced {
 #[derive(Debug)]
 pub(super) struct ConnectionRecord {
     shared: Arc<Shared>,
-    seat: Rc<Seat>,
     policy: Arc<ListenerPolicy>,
     series: Arc<ConnectionSeries>,
     number: u64,
@@ -98,13 +97,15 @@ pub(super) struct ConnectionRecord {
     /// The first failure of a peer while its last bytes are still being delivered.
     pub failure: Option<Ending>,
     written: bool,
+    /// Goes last: whoever waits for the last ticket may count on every record.
+    ticket: Ticket,
 }
 
 impl ConnectionRecord {
     /// Opens the record of a connection just accepted.
     pub(super) fn open(
         shared: Arc<Shared>,
-        seat: Rc<Seat>,
+        ticket: Ticket,
         policy: Arc<ListenerPolicy>,
         source: SocketAddr,
         accepted: Instant,
@@ -116,7 +117,6 @@ impl ConnectionRecord {
         Self {
             number: shared.next_connection(),
             shared,
-            seat,
             policy,
             series,
             source,
@@ -138,6 +138,7 @@ impl ConnectionRecord {
             to_downstream: 0,
             failure: None,
             written: false,
+            ticket,
         }
     }
 
@@ -213,7 +214,7 @@ impl ConnectionRecord {
 
     /// Its place among its worker's connections.
     pub(super) fn seat(&self) -> &Rc<Seat> {
-        &self.seat
+        self.ticket.seat()
     }
 
     /// Notes that the hello ended now, well or badly.
@@ -343,7 +344,7 @@ impl Drop for ConnectionRecord {
     /// Dropped unwritten: the task was cut. Whoever cut it left the reason on its seat, which counts
     /// unless a peer had failed before; a task that nobody cut has panicked.
     fn drop(&mut self) {
-        match (self.seat.cut_reason(), self.failure) {
+        match (self.seat().cut_reason(), self.failure) {
             (Some(_), Some(failure)) => self.close(failure.outcome, failure.ended_by),
             (Some(reason), None) => self.close(reason, EndedBy::Gateway),
             (None, _) => self.close(Outcome::InternalError, EndedBy::Gateway),

@@ -14,6 +14,10 @@ use crate::metrics::Metrics;
 
 /// Sockets that may linger after a refusal so that its alert arrives (`kernel-notes.md` 3).
 const MAX_LINGERING: usize = 1024;
+/// Pipes at once: half of those that one user gets before the kernel makes them smaller (1,024 of 16
+/// pages each, pipe(7)), since a successor may run beside us.
+const MAX_PIPES: usize = 512;
+const CONNECTIONS_PER_PIPE: usize = 16;
 /// How long accepting rests when the process or the host ran out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -30,6 +34,11 @@ pub struct Shared {
     pub hello_memory: Budget,
     /// Bytes that short writes left waiting.
     pub carry_memory: Budget,
+    /// Pipes open.
+    pub pipes: Budget,
+    /// Pipes that hold what a destination has not taken. At most half of all: a transfer that does
+    /// not get stuck always finds one.
+    pub held_pipes: Budget,
     /// What the scopes that the config limits use.
     pub scopes: Scopes,
     /// Refused sockets that wait for their alert to arrive.
@@ -86,10 +95,13 @@ impl Shared {
             connections: AtomicUsize::new(0),
             gauge: metrics.worker_connections(worker),
         };
+        let pipes = pipes_beside(connections);
         Self {
             connections: Budget::new(connections, None),
             hello_memory: Budget::new(limits.hello_memory, Some(metrics.hello_memory.clone())),
             carry_memory: Budget::new(limits.carry_memory, Some(metrics.carry_memory.clone())),
+            pipes: Budget::new(pipes, Some(metrics.pipes.clone())),
+            held_pipes: Budget::new(pipes / 2, Some(metrics.held_pipes.clone())),
             scopes: Scopes::default(),
             lingering: Budget::new(MAX_LINGERING, None),
             accept_gate: AcceptGate::new(),
@@ -105,6 +117,12 @@ impl Shared {
     pub fn next_connection(&self) -> u64 {
         self.next_connection.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+/// How many pipes there may be beside `connections` connections: enough for those that are stuck at
+/// one time, and few against the descriptors that the connections take.
+pub fn pipes_beside(connections: usize) -> usize {
+    (connections / CONNECTIONS_PER_PIPE).clamp(2, MAX_PIPES)
 }
 
 /// Whether accepting rests, for the whole process: a member of a SO_REUSEPORT group that rests

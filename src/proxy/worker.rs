@@ -1,5 +1,7 @@
 //! Worker threads: each runs its connections from accept to close, with its own buffer and sockets.
 
+mod busy_poll;
+
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,10 +16,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::hellos::HellosInProgress;
 use super::listener::{self, Accepted, Listener};
+use super::relay::{BulkTurns, Pipes};
 use super::seat::{Seats, Ticket};
 use super::shared::{Shared, WorkerLoad};
 use crate::drain::{DrainPhase, DrainWatcher};
 use crate::socket;
+use busy_poll::BusyPoll;
 
 /// The largest read, and the largest hello that can be peeked whole.
 pub(super) const BUFFER: usize = 256 * 1024;
@@ -55,6 +59,12 @@ pub(super) struct Worker {
     seats: Rc<Seats>,
     /// The one buffer of this thread: filled and emptied between two awaits.
     pub buffer: RefCell<Box<[u8]>>,
+    /// Its pipes.
+    pub pipes: Pipes,
+    /// Whose turn it is among the relays that move much.
+    pub bulk_turns: BulkTurns,
+    /// Spinning before it sleeps, if it does.
+    pub busy_poll: Option<BusyPoll>,
     /// Hellos that did not come in one piece.
     pub hellos: HellosInProgress,
 }
@@ -139,11 +149,16 @@ impl WorkerHandle {
     }
 }
 
-/// Starts one worker thread for each load in `shared`. They run until `drain` says stopped.
+/// Starts one worker thread for each load in `shared`. They run until `drain` says stopped, and spin
+/// for `busy_poll` before they sleep.
 ///
 /// # Errors
 /// A thread that cannot be made.
-pub fn start(shared: &Arc<Shared>, drain: &DrainWatcher) -> io::Result<Vec<WorkerHandle>> {
+pub fn start(
+    shared: &Arc<Shared>,
+    drain: &DrainWatcher,
+    busy_poll: Option<Duration>,
+) -> io::Result<Vec<WorkerHandle>> {
     let channel = |_| mpsc::channel(HANDED_OVER);
     let (peers, inboxes): (Vec<_>, Vec<_>) = shared.loads.iter().map(channel).unzip();
     let peers: Arc<[_]> = peers.into();
@@ -159,7 +174,7 @@ pub fn start(shared: &Arc<Shared>, drain: &DrainWatcher) -> io::Result<Vec<Worke
             let (shared, peers, drain) = (shared.clone(), peers.clone(), drain.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || run(index, shared, peers, inbox, drain))?;
+                .spawn(move || run(index, shared, peers, inbox, drain, busy_poll))?;
             Ok(WorkerHandle {
                 sockets: sender,
                 thread,
@@ -174,6 +189,7 @@ fn run(
     peers: Arc<[Sender<Accepted>]>,
     inbox: Inbox,
     drain: DrainWatcher,
+    busy_poll: Option<Duration>,
 ) -> io::Result<()> {
     let runtime = Builder::new_current_thread()
         .enable_io()
@@ -186,6 +202,9 @@ fn run(
         peers,
         seats: Rc::default(),
         buffer: RefCell::new(vec![0; BUFFER].into()),
+        pipes: Pipes::default(),
+        bulk_turns: BulkTurns::default(),
+        busy_poll: busy_poll.map(BusyPoll::new),
     });
     runtime.block_on(obey(&worker, inbox, drain));
     worker.seats.mark_drained();
@@ -196,6 +215,14 @@ fn run(
 
 /// Takes what comes, and looks after the seats, until the process stops.
 async fn obey(worker: &Rc<Worker>, mut inbox: Inbox, drain: DrainWatcher) {
+    let caller = worker.clone();
+    tokio::task::spawn_local(async move { caller.bulk_turns.call().await });
+    let spinner = worker.clone();
+    tokio::task::spawn_local(async move {
+        if let Some(busy_poll) = &spinner.busy_poll {
+            busy_poll.run().await;
+        }
+    });
     let mut stopped = drain.clone();
     let stopped = stopped.stopped();
     tokio::pin!(stopped);

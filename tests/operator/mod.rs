@@ -185,6 +185,7 @@ pub fn config() -> Config {
     ];
     Config {
         workers: NonZeroUsize::MIN,
+        busy_poll: None,
         zone: Some("eu-1a".into()),
         sources: Arc::new(SourceGroups::default()),
         listeners: vec![ListenerConfig {

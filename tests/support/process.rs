@@ -4,13 +4,18 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::pipe::{PipeFlags, fcntl_getpipe_size, pipe_with};
+use rustix::process::Uid;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, getuid, kill_process, prlimit};
+use rustix::thread::set_thread_uid;
 use strait::cli::demo::scrape::{self, Samples};
 
 use super::config_text::ConfigText;
@@ -60,6 +65,47 @@ pub fn command(config: &Path) -> Command {
     command
 }
 
+/// A user without rights, and what pipes of its own this process holds.
+pub struct SomeUser {
+    id: u32,
+    pipes: Vec<(OwnedFd, OwnedFd)>,
+}
+
+impl SomeUser {
+    /// Has pipes until the kernel gives only small ones (pipe(7), `pipe-user-pages-soft`).
+    pub fn with_all_pipes_used() -> Self {
+        strait::socket::raise_file_limit();
+        let own = getuid();
+        // Nobody else's on this machine, and another one in each test process.
+        let id = if own.is_root() {
+            1 << 30 | std::process::id()
+        } else {
+            own.as_raw()
+        };
+        let use_up = move || {
+            if own.is_root() {
+                // The system call, unlike libc's function, changes this thread only.
+                set_thread_uid(Uid::from_raw(id)).unwrap();
+            }
+            let mut pipes = Vec::new();
+            loop {
+                let pipe = pipe_with(PipeFlags::CLOEXEC).unwrap();
+                if fcntl_getpipe_size(&pipe.0).unwrap() < 64 * 1024 {
+                    return pipes;
+                }
+                pipes.push(pipe);
+            }
+        };
+        let pipes = std::thread::spawn(use_up).join().unwrap();
+        Self { id, pipes }
+    }
+
+    /// Closes them.
+    pub fn give_back(self) {
+        drop(self.pipes);
+    }
+}
+
 /// `strait run`; killed when dropped.
 pub struct Process {
     child: Child,
@@ -100,6 +146,19 @@ impl Process {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         Self::spawn(limited).keeping(folder)
+    }
+
+    /// Starts it as another user.
+    pub fn start_as(config: &ConfigText, user: &SomeUser) -> Self {
+        let folder = Folder::create();
+        let path = folder.file("strait.yaml", &config.text());
+        // Where that user may read it, wherever this was built.
+        let program = folder.path("strait");
+        fs::copy(env!("CARGO_BIN_EXE_strait"), &program).unwrap();
+        let mut command = Command::new(program);
+        command.args(["run", "--config"]).arg(&path).uid(user.id);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        Self::spawn(command).keeping(folder)
     }
 
     fn keeping(mut self, folder: Folder) -> Self {
@@ -243,9 +302,19 @@ impl Process {
         // The limit is one of numbers, not of how many there are (getrlimit(2)).
         let used: HashSet<u64> = self.descriptors().collect();
         let limit = (0..).find(|number| !used.contains(number)).unwrap();
+        self.limit_files(limit);
+    }
+
+    /// Leaves it as many descriptors as this process may have.
+    pub fn allow_more_files(&self) {
+        self.limit_files(getrlimit(Resource::Nofile).current.unwrap_or(1 << 20));
+    }
+
+    /// The hard limit stays: only root could raise it again.
+    fn limit_files(&self, current: u64) {
         let limit = Rlimit {
-            current: Some(limit),
-            maximum: Some(limit),
+            current: Some(current),
+            maximum: getrlimit(Resource::Nofile).maximum,
         };
         prlimit(Some(self.pid()), Resource::Nofile, limit).unwrap();
     }

@@ -1,0 +1,224 @@
+//! Splicing through a pipe of the worker's, and the pool of those pipes.
+//!
+//! A direction takes a pipe for one transfer and gives it back when the pipe is empty, which is
+//! nearly always within the same poll: a few pipes serve any number of directions. Only when the
+//! destination does not take everything does it keep the pipe, with what is in it.
+//!
+//! splice(2) into the pipe happens only while the pipe is empty. What it says when it moves nothing
+//! is not believed all the same: `EAGAIN` and 0 also come while an urgent byte stands next in the
+//! stream (tcp_read_sock stops there, and skips nothing), with data behind it. A read(2) decides, and
+//! clears the readiness if it must.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+use super::super::shared::Shared;
+use super::copy::{is_transient, write_with};
+use super::flow::{Flow, Held, Means, Step, settle};
+use super::peer::Peer;
+use crate::limits::Share;
+use crate::socket::Pipe;
+
+/// Bytes that a transfer asks for. A pipe has 16 slots of a page each, or of a larger piece where
+/// the network card or the sender's kernel made one; asking for 256 KiB brought nothing (17.3 Gb/s
+/// either way with 16 streams), and larger pipes are slower (they leave the CPU's cache).
+const TRANSFER: usize = 64 * 1024;
+/// Empty pipes that a worker keeps.
+const SPARE: usize = 8;
+/// How long a worker makes no new pipe after it could not.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The pipes of one worker.
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct Pipes {
+    /// Known to be empty.
+    spare: RefCell<Vec<PooledPipe>>,
+    none_until: Cell<Option<Instant>>,
+}
+
+/// A pipe with its share of the process's pipes.
+#[derive(Debug)]
+struct PooledPipe {
+    pipe: Pipe,
+    _share: Share,
+}
+
+/// A pipe with bytes that the destination has not taken.
+#[derive(Debug)]
+pub(super) struct FullPipe {
+    pipe: PooledPipe,
+    bytes: usize,
+    _share: Share,
+}
+
+impl Pipes {
+    /// An empty pipe, unless none can be had now.
+    fn take(&self, shared: &Shared) -> Option<PooledPipe> {
+        if let Some(pipe) = self.spare.borrow_mut().pop() {
+            return Some(pipe);
+        }
+        if let Some(until) = self.none_until.get() {
+            if Instant::now() < until {
+                return None;
+            }
+            self.none_until.set(None);
+        }
+        let share = shared.pipes.take(1)?;
+        match Pipe::open() {
+            Ok(pipe) => Some(PooledPipe {
+                pipe,
+                _share: share,
+            }),
+            Err(error) => {
+                self.pause(&error);
+                None
+            }
+        }
+    }
+
+    /// Takes back a pipe that is empty.
+    fn put_back(&self, pipe: PooledPipe) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE {
+            spare.push(pipe);
+        }
+    }
+
+    fn pause(&self, error: &io::Error) {
+        tracing::debug!(%error, "no pipe to splice with: copying for a while");
+        self.none_until.set(Some(Instant::now() + PAUSE));
+    }
+}
+
+/// Splices once from `source` and to `destination`. `None`: copying must do it.
+pub(super) fn transfer(
+    flow: &mut Flow,
+    cx: &mut Context<'_>,
+    source: &mut Peer,
+    destination: &mut Peer,
+    means: &mut Means<'_>,
+) -> Option<Step> {
+    let ready = source.socket().poll_read_ready(cx);
+    if let Err(step) = settle(ready, source, Step::Drained, Step::SourceFailed) {
+        return Some(step);
+    }
+    // A destination that gets stuck keeps the pipe, and may not.
+    if means.shared.held_pipes.exhausted() {
+        return None;
+    }
+    let pipe = means.pipes.take(means.shared)?;
+    let mut left = match pipe.pipe.fill(source.socket(), TRANSFER) {
+        Ok(0) => {
+            means.pipes.put_back(pipe);
+            return None;
+        }
+        Ok(bytes) => bytes,
+        Err(error) if is_transient(&error) => {
+            means.pipes.put_back(pipe);
+            return None;
+        }
+        // Here and below an error closes the pipe: what it holds is not known.
+        Err(error) if is_refusal(&error) => {
+            means.pipes.pause(&error);
+            return None;
+        }
+        Err(error) => {
+            source.failed(&error);
+            return Some(Step::SourceFailed);
+        }
+    };
+    let step = match drain(cx, destination, &pipe, &mut left) {
+        Err(Step::Blocked) => Step::Moved(0),
+        Err(step) => return Some(step),
+        Ok(written) => Step::Moved(written),
+    };
+    if left == 0 {
+        means.pipes.put_back(pipe);
+    } else {
+        flow.held = hold(pipe, left, means);
+    }
+    Some(step)
+}
+
+/// Writes what a pipe holds since an earlier poll.
+pub(super) fn drain_held(
+    flow: &mut Flow,
+    cx: &mut Context<'_>,
+    destination: &mut Peer,
+    means: &Means<'_>,
+) -> Step {
+    let Held::Pipe(full) = &mut flow.held else {
+        return Step::Moved(0);
+    };
+    let written = match drain(cx, destination, &full.pipe, &mut full.bytes) {
+        Ok(written) => written,
+        Err(step) => return step,
+    };
+    if full.bytes == 0
+        && let Held::Pipe(empty) = std::mem::take(&mut flow.held)
+    {
+        means.pipes.put_back(empty.pipe);
+    }
+    Step::Moved(written)
+}
+
+/// Writes the `left` bytes of `pipe` as far as the destination takes them; at least one, or says why
+/// not.
+fn drain(
+    cx: &mut Context<'_>,
+    destination: &mut Peer,
+    pipe: &PooledPipe,
+    left: &mut usize,
+) -> Result<usize, Step> {
+    let before = *left;
+    while *left > 0 {
+        let stream = destination.socket();
+        let write = write_with(cx, stream, || match pipe.pipe.drain(stream, *left) {
+            // Never, as long as `left` is right.
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            result => result,
+        });
+        match settle(write, destination, Step::Blocked, Step::DestinationFailed) {
+            Ok(written) => *left = left.saturating_sub(written),
+            Err(Step::Blocked) if *left < before => break,
+            Err(step) => return Err(step),
+        }
+    }
+    Ok(before - *left)
+}
+
+/// Keeps the `left` bytes in their pipe, or on the heap when as many pipes are full as may be.
+fn hold(pipe: PooledPipe, left: usize, means: &mut Means<'_>) -> Held {
+    if let Some(share) = means.shared.held_pipes.take(1) {
+        return Held::Pipe(Box::new(FullPipe {
+            pipe,
+            bytes: left,
+            _share: share,
+        }));
+    }
+    let mut taken = 0;
+    while taken < left {
+        match pipe.pipe.read(&mut means.buffer[taken..left]) {
+            Ok(bytes @ 1..) => taken += bytes,
+            // Never: the pipe holds `left` bytes, and the buffer is larger than any transfer.
+            result => {
+                tracing::error!(?result, left, taken, "a pipe holds less than was put in");
+                break;
+            }
+        }
+    }
+    let held = Held::carry(&means.buffer[..taken], means.shared);
+    means.pipes.put_back(pipe);
+    held
+}
+
+/// Whether splice(2) itself was refused, by a sandbox or for want of memory, and says nothing of the
+/// connection.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINVAL | libc::ENOSYS | libc::EPERM | libc::ENOMEM)
+    )
+}
