@@ -20,7 +20,7 @@ section! {
         /// included.
         workers: AutoOr<Count<1, 1024>> = "auto",
         /// How long a worker that has nothing to do looks for news before it sleeps: small messages
-        /// on an idle gateway take half the time, at the price of CPU spent looking. 1us to 1ms.
+        /// on an idle gateway arrive sooner, at the price of CPU spent looking.
         busy_poll: OrOff<Micros<1, 1000>> = "off",
         /// The zone that this gateway runs in: endpoints of the same zone are preferred. When the
         /// key is absent, the environment variable `STRAIT_ZONE` says it; without either there is

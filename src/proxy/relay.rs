@@ -33,8 +33,8 @@ pub(super) use splice::Pipes;
 use turns::Turns;
 
 /// Bytes of one turn in each direction. Until it is over no other connection of the worker gets
-/// anything. With 16 bulk streams on one worker of the machine this was tuned on (loopback, medians of
-/// Gb/s, and p99 of a 64-byte ping-pong beside them): 64 KiB 17.3 and 0.16 ms, 256 KiB 20.9 and
+/// anything. With 16 bulk streams on one worker of the machine this was tuned on (loopback, one or
+/// two runs each, Gb/s, and p99 of a 64-byte ping-pong beside them): 64 KiB 17.3 and 0.16 ms, 256 KiB 20.9 and
 /// 0.31 ms, 512 KiB 21.3 and 0.58 ms, 1 MiB 21.3 and 1.7 ms. Several turns of 64 KiB between two polls
 /// of the driver gain little (18.9 for 16 of them): it is the same stream's next bytes that are cheap.
 const TURN: usize = 256 * 1024;
