@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use operator::http::{Gateway, get};
 use strait::access_log::AccessLog;
 use strait::admin::{ServeLimits, metrics_router};
-use strait::metrics::{Metrics, SeriesKey};
+use strait::metrics::{LimitKind, LimitScope, Metrics, SeriesKey};
 use strait::outcome::Outcome;
 
 /// At least one series of every metric.
@@ -39,6 +39,11 @@ fn fill(metrics: &Metrics) {
     metrics
         .source_refused_addresses("spire", "loopback")
         .inc_by(2);
+    for scope in LimitScope::ALL {
+        for limit in LimitKind::ALL {
+            metrics.limit_refusals("east-west", *scope, *limit).inc();
+        }
+    }
     metrics.accept_paused("EMFILE").inc();
     metrics.worker_connections(0).set(3);
     metrics.config_last_success.set(1.7e9);
