@@ -38,9 +38,9 @@ impl fmt::Debug for Keep {
 pub struct SeriesKey {
     /// The listener's name.
     pub listener: Arc<str>,
-    /// The route's name, or [`NONE`].
+    /// The route's name, or [`NONE`](super::NONE).
     pub route: Arc<str>,
-    /// The upstream's name, or [`NONE`].
+    /// The upstream's name, or [`NONE`](super::NONE).
     pub upstream: Arc<str>,
     /// The source group's name.
     pub source: Arc<str>,
