@@ -38,8 +38,8 @@ const NUMBERS: usize = 62;
 /// Both themes of the page that shows it.
 const STYLE: &str = "\
 text { font: 12px system-ui, sans-serif; fill: #1f2328; }
-.title { font-weight: 600; font-size: 13px; }
-.note { fill: #59636e; }
+.title { font-weight: 600; font-size: 12px; }
+.note { fill: #59636e; font-size: 11px; }
 .bar { fill: #a9b4c0; }
 .own { fill: #0969da; }
 .spread { stroke: #59636e; stroke-width: 1.5; }
