@@ -58,18 +58,9 @@ fn is_refused(
     assert!(gateway.metric(REFUSALS, &labels) >= 1.0);
 }
 
-fn gateway(lines: &[&str]) -> (TestGateway, Server) {
-    let echo = Server::echo();
-    let config = ConfigText::to(&[echo.address]);
-    let config = lines
-        .iter()
-        .fold(config, |config, line| config.listener(line));
-    (TestGateway::start(&config), echo)
-}
-
 #[test]
 fn connections_of_a_listener() {
-    let (gateway, _echo) = gateway(&["limits: { connections: 2 }"]);
+    let (gateway, _echo) = TestGateway::with_echo(&["limits: { connections: 2 }"]);
     let detail = "the listener's limit of 2 connections at a time";
     let mut held: Vec<_> = (0..2).map(|_| connect(gateway.address())).collect();
     held.iter_mut().for_each(is_served);
@@ -90,7 +81,7 @@ fn connections_of_a_listener() {
 
 #[test]
 fn connections_of_each_source_address() {
-    let (gateway, _echo) = gateway(&["limits_per_source: { connections: 1 }"]);
+    let (gateway, _echo) = TestGateway::with_echo(&["limits_per_source: { connections: 1 }"]);
     let detail = "the source address's limit of 1 connections at a time";
     let mut first = connect_from("127.0.0.2", gateway.address());
     is_served(&mut first);
@@ -154,7 +145,7 @@ fn connections_of_a_route_end_with_an_alert() {
 
 #[test]
 fn new_connections_a_second() {
-    let (gateway, echo) = gateway(&["limits: { connections_per_second: 5 }"]);
+    let (gateway, echo) = TestGateway::with_echo(&["limits: { connections_per_second: 5 }"]);
     // Far more than five a second; the bucket holds five at first and gets five a second.
     let start = std::time::Instant::now();
     for _ in 0..40 {
@@ -180,7 +171,7 @@ fn new_connections_a_second() {
 
 #[test]
 fn hellos_in_progress() {
-    let (gateway, _echo) = gateway(&["limits_per_source: { hellos: 2 }"]);
+    let (gateway, _echo) = TestGateway::with_echo(&["limits_per_source: { hellos: 2 }"]);
     let wire = hello(SERVICE, &[]);
     let mut slow: Vec<_> = (0..2)
         .map(|_| {
@@ -234,7 +225,7 @@ fn a_new_config_changes_limits_and_keeps_the_count() {
 
 #[test]
 fn behind_a_load_balancer_the_announced_client_is_limited() {
-    let (gateway, _echo) = gateway(&[
+    let (gateway, _echo) = TestGateway::with_echo(&[
         "proxy_protocol: { trusted: [127.0.0.0/8] }",
         "limits_per_source: { connections: 1 }",
     ]);
@@ -255,7 +246,7 @@ fn behind_a_load_balancer_the_announced_client_is_limited() {
 
 #[test]
 fn a_denied_source_uses_up_nothing() {
-    let (gateway, _echo) = gateway(&[
+    let (gateway, _echo) = TestGateway::with_echo(&[
         "deny_sources: [127.0.0.2/32]",
         "limits: { connections: 1, connections_per_second: 1 }",
     ]);

@@ -41,16 +41,6 @@ fn raw_v2(version_command: u8, family_transport: u8, payload: &[u8]) -> Vec<u8> 
     [b"\r\n\r\n\0\r\nQUIT\n", &fixed[..], payload].concat()
 }
 
-/// A gateway that trusts this machine to announce clients, with an echo behind it.
-fn gateway(lines: &[&str]) -> (TestGateway, Server) {
-    let echo = Server::echo();
-    let config = ConfigText::to(&[echo.address]);
-    let config = lines
-        .iter()
-        .fold(config, |config, line| config.listener(line));
-    (TestGateway::start(&config), echo)
-}
-
 /// What `wire`, sent in pieces that end at `cuts`, comes back as: all behind the first `header` bytes.
 #[track_caller]
 fn echoes(
@@ -80,7 +70,7 @@ fn echoes(
 
 #[test]
 fn the_announced_client_is_the_source() {
-    let (gateway, _echo) = gateway(&[TRUSTING]);
+    let (gateway, _echo) = TestGateway::with_echo(&[TRUSTING]);
     let hello = hello(SERVICE, &[]);
     let early = noise(40_000, 5);
     let v6: SocketAddr = "[2001:db8::7]:4711".parse().unwrap();
@@ -118,7 +108,7 @@ fn the_announced_client_is_the_source() {
 
 #[test]
 fn a_header_that_announces_nobody_leaves_the_peer() {
-    let (gateway, _echo) = gateway(&[TRUSTING]);
+    let (gateway, _echo) = TestGateway::with_echo(&[TRUSTING]);
     let hello = hello(SERVICE, &[]);
     for header in [
         b"PROXY UNKNOWN\r\n".to_vec(),
@@ -177,7 +167,8 @@ fn policy_and_groups_go_by_the_announced_client() {
 
 #[test]
 fn a_header_from_anyone_else_is_not_tls() {
-    let (gateway, echo) = gateway(&["proxy_protocol: { trusted: [203.0.113.0/24] }"]);
+    let (gateway, echo) =
+        TestGateway::with_echo(&["proxy_protocol: { trusted: [203.0.113.0/24] }"]);
     let hello = hello(SERVICE, &[]);
     for header in [V1.to_vec(), v2(source())] {
         let mut client = connect(gateway.address());
@@ -198,7 +189,7 @@ fn a_header_from_anyone_else_is_not_tls() {
 
 #[test]
 fn what_is_no_header_is_refused_at_once() {
-    let (gateway, echo) = gateway(&[TRUSTING, "client_hello: { timeout: 60s }"]);
+    let (gateway, echo) = TestGateway::with_echo(&[TRUSTING, "client_hello: { timeout: 60s }"]);
     let hello = hello(SERVICE, &[]);
     for (wire, detail) in [
         (hello.clone(), "required"),
@@ -252,7 +243,7 @@ fn a_header_that_does_not_come_ends_at_the_deadline() {
 
 #[test]
 fn a_check_of_the_load_balancer_is_a_probe() {
-    let (gateway, _echo) = gateway(&[TRUSTING]);
+    let (gateway, _echo) = TestGateway::with_echo(&[TRUSTING]);
     drop(connect(gateway.address()));
     let local = raw_v2(0x20, 0x00, &[]);
     connect(gateway.address()).write_all(&local).unwrap();
@@ -314,7 +305,7 @@ fn an_endpoint_is_told_the_client_and_the_server_name() {
 
 #[test]
 fn two_gateways_in_a_row_keep_the_client() {
-    let (inner, _echo) = gateway(&[TRUSTING]);
+    let (inner, _echo) = TestGateway::with_echo(&[TRUSTING]);
     let config = ConfigText::to(&[inner.address()]).upstream("proxy_protocol: v2");
     let outer = TestGateway::start(&config);
     let wire = [hello(SERVICE, &[]), noise(100_000, 6)].concat();

@@ -16,6 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::DEADLINE;
 use super::config_text::ConfigText;
+use super::server::Server;
 
 /// A running gateway; stops when dropped.
 pub struct TestGateway {
@@ -131,6 +132,14 @@ async fn until_stop(commands: &mut UnboundedReceiver<Command>) {
 }
 
 impl TestGateway {
+    /// A gateway in front of an echo, with these further keys of its listener.
+    pub fn with_echo(lines: &[&str]) -> (Self, Server) {
+        let echo = Server::echo();
+        let config = ConfigText::to(&[echo.address]);
+        let add = |config: ConfigText, line: &&str| config.listener(line);
+        (Self::start(&lines.iter().fold(config, add)), echo)
+    }
+
     /// Starts a gateway and waits until it listens.
     pub fn start(config: &ConfigText) -> Self {
         let config = parse(config);
