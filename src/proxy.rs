@@ -117,11 +117,12 @@ async fn establish(
     let route = decide(&state.routes, &hello)?;
     // The table may be an old one by the time the endpoint answers.
     drop(state);
-    record.routed(&route).map_err(|over| {
+    let target = route.targets.choose();
+    record.routed(&route, target).map_err(|over| {
         let detail = Some(over.to_string());
         Refusal::told(Outcome::OverLimit, Alert::InternalError, detail)
     })?;
-    let upstream = connect::connect(&worker.shared, downstream, &route, record).await;
+    let upstream = connect::connect(&worker.shared, downstream, &target.upstream, record).await;
     let upstream = upstream.map_err(|outcome| match outcome {
         Outcome::DownstreamReset => Refusal::silent(outcome),
         _ => Refusal::told(outcome, Alert::InternalError, None),

@@ -10,10 +10,11 @@ mod registry;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use prometheus::IntCounter;
 
 use crate::config::{EndpointSpec, UpstreamConfig, UpstreamSource};
 use balancer::Tier;
@@ -29,6 +30,7 @@ pub struct Upstream {
     endpoints: ArcSwap<EndpointSet>,
     answered: AtomicBool,
     source_report: Mutex<SourceReport>,
+    connected: OnceLock<IntCounter>,
 }
 
 /// What an upstream's source last said.
@@ -176,7 +178,7 @@ impl Upstream {
                 EndpointSet::new(specs.iter().cloned(), zone.as_deref(), known),
                 true,
             ),
-            UpstreamSource::Dns(_) => (EndpointSet::empty(), false),
+            UpstreamSource::Dns(_) | UpstreamSource::Kubernetes(_) => (EndpointSet::empty(), false),
         };
         Self {
             config: ArcSwap::new(config),
@@ -184,6 +186,7 @@ impl Upstream {
             endpoints: ArcSwap::from_pointee(set),
             answered: AtomicBool::new(answered),
             source_report: Mutex::default(),
+            connected: OnceLock::new(),
         }
     }
 
@@ -245,6 +248,11 @@ impl Upstream {
     /// `None` when every endpoint was tried.
     pub fn pick(&self, tried: &[SocketAddr]) -> Option<Picked> {
         balancer::pick(&self.endpoints.load(), tried, Instant::now()).map(Picked::new)
+    }
+
+    /// The counter of its connections that were made, looked up on first use.
+    pub fn connected(&self, counter: impl FnOnce() -> IntCounter) -> &IntCounter {
+        self.connected.get_or_init(counter)
     }
 
     fn report(&self) -> std::sync::MutexGuard<'_, SourceReport> {

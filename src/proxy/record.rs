@@ -17,7 +17,7 @@ use crate::limits::{Held, OverLimit};
 use crate::metrics::ConnectionSeries;
 use crate::outcome::Outcome;
 use crate::proxy_header::Proxied;
-use crate::route::Route;
+use crate::route::{Route, Target};
 use crate::server_name::ServerName;
 use crate::upstream::Picked;
 
@@ -81,7 +81,7 @@ pub(super) struct ConnectionRecord {
     pub alpn: Option<Box<str>>,
     offers: Offers,
     ja4: Option<Box<str>>,
-    route: Option<Arc<Route>>,
+    target: Option<Arc<Target>>,
     /// The endpoint tried last; counts as its connection as long as the record lives.
     pub endpoint: Option<Picked>,
     /// Connect attempts.
@@ -129,7 +129,7 @@ impl ConnectionRecord {
             alpn: None,
             offers: Offers::default(),
             ja4: None,
-            route: None,
+            target: None,
             endpoint: None,
             attempts: 0,
             hello: None,
@@ -244,12 +244,12 @@ impl ConnectionRecord {
         series.connect_duration.observe(duration.as_secs_f64());
     }
 
-    /// Notes the route: from now on the connection counts there.
+    /// Notes the route, and which of its targets: from now on the connection counts there.
     ///
     /// # Errors
     /// A limit of the route's that stands against it.
-    pub(super) fn routed(&mut self, route: &Arc<Route>) -> Result<(), OverLimit> {
-        let series = route.series(
+    pub(super) fn routed(&mut self, route: &Route, target: &Arc<Target>) -> Result<(), OverLimit> {
+        let series = target.series(
             &self.shared.metrics,
             &self.policy.name,
             &self.policy.sources,
@@ -257,7 +257,7 @@ impl ConnectionRecord {
         );
         series.opened.inc();
         self.count_in(series);
-        self.route = Some(route.clone());
+        self.target = Some(target.clone());
         match &route.limiter {
             Some(limiter) => self.hold(|held| limiter.admit(held)),
             None => Ok(()),
@@ -282,7 +282,7 @@ impl ConnectionRecord {
             return;
         }
         let duration = self.accepted.elapsed();
-        if self.route.is_none() {
+        if self.target.is_none() {
             self.series.opened.inc();
         }
         self.series.active.dec();
@@ -293,7 +293,6 @@ impl ConnectionRecord {
     }
 
     fn log(&self, outcome: Outcome, ended_by: EndedBy, duration: Duration) {
-        let upstream = self.route.as_ref().map(|route| route.upstream.config());
         let endpoint = self.endpoint.as_ref().map(Picked::address);
         let entry = Entry {
             ended: SystemTime::now(),
@@ -306,8 +305,8 @@ impl ConnectionRecord {
             alpn: self.alpn.as_deref(),
             offers: self.offers,
             ja4: self.ja4.as_deref(),
-            route: self.route.as_ref().map(|route| &*route.name),
-            upstream: upstream.as_ref().map(|upstream| &*upstream.name),
+            route: self.target.as_ref().map(|target| &*target.route),
+            upstream: self.target.as_ref().map(|target| &*target.name),
             endpoint,
             attempts: self.attempts,
             outcome,
