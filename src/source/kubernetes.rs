@@ -12,7 +12,13 @@
 //!
 //! What changes only endpoints never touches a route table.
 
+mod cluster;
 mod discovered;
+mod gateways;
 pub mod records;
+mod translate;
 
-pub use discovered::{Discovered, Routing};
+pub use cluster::{Change, Cluster, Dirty, Kind, Record, Table};
+pub use discovered::{Discovered, Routing, Skipped};
+pub use gateways::Statuses;
+pub use translate::Translator;

@@ -1,8 +1,13 @@
 //! What is kept of each object of the API: what routing needs, and nothing else.
 
+pub mod gateway;
+mod labels;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+pub use labels::Labels;
 
 /// Names an object of one kind. Objects without a namespace have an empty one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -12,9 +17,6 @@ pub struct ObjectKey {
     /// `metadata.name`.
     pub name: Arc<str>,
 }
-
-/// Labels, sorted by key.
-pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
 /// A Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,9 @@ pub struct ServiceRecord {
     pub ports: Box<[ServicePortRecord]>,
     /// `publishNotReadyAddresses`.
     pub publish_not_ready: bool,
+    /// Whether its annotation `networking.istio.io/exportTo` is there and lacks `*`: Istio's gateways of
+    /// other namespaces do not see it.
+    pub hidden: bool,
 }
 
 /// What a Service is.
@@ -135,6 +140,8 @@ pub struct DestinationRuleRecord {
     pub host: Arc<str>,
     /// `exportTo`; empty: everywhere.
     pub export_to: Box<[Arc<str>]>,
+    /// Whether it has a `workloadSelector`: it is for some clients only, none of which is a gateway.
+    pub for_workloads: bool,
     /// `trafficPolicy.tls.mode`, and `portLevelSettings` by service port.
     pub tls: RuleTls,
     /// Subsets by name: labels of the pods, and a tls mode of their own.
