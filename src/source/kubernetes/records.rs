@@ -36,6 +36,9 @@ pub struct ServiceRecord {
     /// Whether its annotation `networking.istio.io/exportTo` is there and lacks `*`: Istio's gateways of
     /// other namespaces do not see it.
     pub hidden: bool,
+    /// `status.loadBalancer.ingress`, each by IP address or host name; else `externalIPs`. Few Services
+    /// have any.
+    pub addresses: Box<[Arc<str>]>,
 }
 
 /// What a Service is.
