@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::cluster::{Change, Cluster, Dirty};
 use super::discovered::{Discovered, Routing};
-use super::gateways::{self, Statuses};
+use super::gateways;
+use super::status::Statuses;
 use crate::config::KubernetesConfig;
 
 /// Keeps the translation of a cluster true, change by change.
