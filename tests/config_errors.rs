@@ -215,6 +215,24 @@ fn kubernetes() {
                 ),
             ),
             (
+                "gateway_api: { service: strait }",
+                (
+                    3,
+                    "kubernetes.gateway_api.service",
+                    "has no namespace",
+                    "NAMESPACE/NAME",
+                ),
+            ),
+            (
+                "gateway_api: { service: a/b, addresses: [192.0.2.1] }",
+                (
+                    3,
+                    "kubernetes.gateway_api.service",
+                    "there are `addresses` too",
+                    "keep one",
+                ),
+            ),
+            (
                 "ejection: { base: 10m }",
                 (3, "kubernetes.ejection", "greater than `max`", ""),
             ),

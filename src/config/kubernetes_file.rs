@@ -86,6 +86,12 @@ section! {
         /// The address that listeners are opened on. `::` is dual stack, and falls back to `0.0.0.0`
         /// where IPv6 is off.
         address: ListenAddress = "::",
+        /// What Gateways show as their addresses: IP addresses and host names by which clients reach this
+        /// gateway.
+        addresses: List<GatewayAddress, 0, 16> = [],
+        /// The Service in front of this gateway, as NAMESPACE/NAME: Gateways show its load balancer's
+        /// addresses, or its `externalIPs`. Only without `addresses`.
+        service: Option<At<ServiceName>> = null,
         /// As of a listener of the file.
         allow_sources: Option<List<At<SourceRef>, 1, 1024>> = null,
         /// As of a listener of the file.
@@ -138,6 +144,17 @@ pub(super) struct LabelValue(pub(super) Arc<str>);
 /// `DOMAIN/PATH` of a controller.
 #[derive(Debug, Clone)]
 pub(super) struct ControllerName(pub(super) Arc<str>);
+
+/// An IP address or a host name.
+#[derive(Debug, Clone)]
+pub(super) struct GatewayAddress(pub(super) Arc<str>);
+
+/// `NAMESPACE/NAME`.
+#[derive(Debug, Clone)]
+pub(super) struct ServiceName {
+    pub(super) namespace: Arc<str>,
+    pub(super) name: Arc<str>,
+}
 
 /// An IP address of this host, or the one that stands for all.
 #[derive(Debug, Clone, Copy)]
@@ -288,6 +305,32 @@ impl Text for ControllerName {
         ObjectName::parse(domain)?;
         word(path, 253, |c| c.is_ascii_graphic(), Self::WORDS)?;
         Ok(Self(text.into()))
+    }
+}
+
+impl Text for GatewayAddress {
+    const WORDS: &'static str = "IP address or host name";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        match text.parse::<IpAddr>() {
+            Ok(address) => Ok(Self(address.to_string().into())),
+            Err(_) => HostName::parse(text).map(|name| Self(name.0.as_str().into())),
+        }
+    }
+}
+
+impl Text for ServiceName {
+    const WORDS: &'static str = "NAMESPACE/NAME";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let (namespace, name) = text.split_once('/').ok_or_else(|| {
+            Complaint::new(format!("{} has no namespace", quoted(text)))
+                .remedy("write NAMESPACE/NAME")
+        })?;
+        Ok(Self {
+            namespace: ObjectName::parse(namespace)?.0,
+            name: ObjectName::parse(name)?.0,
+        })
     }
 }
 

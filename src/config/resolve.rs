@@ -74,9 +74,17 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
         discovery,
     };
     let listeners = listeners::resolve(file.listeners.value.items, &known, findings);
+    let [admin, status, metrics] = [
+        file.admin.on().map(|server| server.bind.value.0),
+        file.status.on().map(|server| server.bind.value.0),
+        file.metrics.on().map(|server| server.bind.value.0),
+    ];
+    let servers = [admin, status, metrics];
+    let reserved_ports = servers.iter().flatten().map(SocketAddr::port).collect();
     let kubernetes = file.kubernetes.on();
-    let kubernetes =
-        kubernetes.map(|file| kubernetes::resolve(file, &listeners, machine, &known, findings));
+    let kubernetes = kubernetes.map(|file| {
+        kubernetes::resolve(file, &listeners, machine, &reserved_ports, &known, findings)
+    });
     upstreams::warn_unused(&upstreams.names, &listeners, &mut findings.warnings);
     Config {
         workers: match file.workers {
@@ -94,9 +102,9 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
         drain: drain(&file.drain),
         access_log: access_log(file.access_log),
         log: log(file.log),
-        admin: file.admin.on().map(|server| server.bind.value.0),
-        status: file.status.on().map(|server| server.bind.value.0),
-        metrics: file.metrics.on().map(|server| server.bind.value.0),
+        admin,
+        status,
+        metrics,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The Kubernetes source: which listeners export, and what its listeners and upstreams are like.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,13 +12,14 @@ use crate::config::containers::{List, Named};
 use crate::config::decode::{At, Text as _};
 use crate::config::file::ListenerFile;
 use crate::config::kubernetes_file::{
-    ExportFile, ExportWord, GatewayApiFile, KubernetesFile, LabelKey, LabelValue, ObjectName,
+    ExportFile, ExportWord, GatewayAddress, GatewayApiFile, KubernetesFile, LabelKey, LabelValue,
+    ObjectName, ServiceName,
 };
 use crate::config::problems::{Complaint, Place, Problems};
 use crate::config::words::Name;
 use crate::config::{
-    ExportMode, ExportPolicy, GatewayApiConfig, Kubeconfig, KubernetesConfig, ListenerConfig,
-    OptIn, ServiceSelector, UpstreamConfig, UpstreamSource,
+    ExportMode, ExportPolicy, GatewayAddresses, GatewayApiConfig, Kubeconfig, KubernetesConfig,
+    ListenerConfig, OptIn, ServiceSelector, UpstreamConfig, UpstreamSource,
 };
 
 /// The name of what only stands for the policy of others.
@@ -28,6 +29,7 @@ pub(super) fn resolve(
     file: KubernetesFile,
     all_listeners: &[ListenerConfig],
     machine: &Machine,
+    reserved_ports: &BTreeSet<u16>,
     known: &listeners::Known<'_>,
     findings: &mut Findings,
 ) -> KubernetesConfig {
@@ -59,7 +61,7 @@ pub(super) fn resolve(
         gateway_api: file
             .gateway_api
             .on()
-            .map(|file| gateway_api(file, known, findings)),
+            .map(|file| gateway_api(file, reserved_ports, known, findings)),
         upstream: Arc::new(upstream),
     }
 }
@@ -94,12 +96,13 @@ fn export(
     }
     let place = file.mode.place.clone();
     let given = given(&file);
+    let refused = !(file.namespaces.complete && file.names.complete && file.ports.complete);
     let selector = selector(file, &mut findings.problems);
     if let (ExportWord::None | ExportWord::All, Some(given)) = (mode, &given) {
         let complaint = Complaint::new("this goes with `mode: selected` only");
         findings
             .problems
-            .note(&given, complaint.remedy("set the mode, or remove this"));
+            .note(given, complaint.remedy("set the mode, or remove this"));
     }
     let anything = given.is_none() && opt_in == OptIn::None && !refused;
     if mode == ExportWord::Selected && anything {
@@ -193,8 +196,30 @@ fn named_listeners(
         .collect()
 }
 
+fn addresses(
+    fixed: List<GatewayAddress, 0, 16>,
+    service: Option<At<ServiceName>>,
+    problems: &mut Problems,
+) -> GatewayAddresses {
+    let fixed: Vec<Arc<str>> = fixed.items.into_iter().map(|address| address.0).collect();
+    match service {
+        Some(service) if !fixed.is_empty() => {
+            let complaint = Complaint::new("there are `addresses` too");
+            problems.note(&service.place, complaint.remedy("keep one of the two"));
+            GatewayAddresses::Unknown
+        }
+        Some(At { value, .. }) => GatewayAddresses::Service {
+            namespace: value.namespace,
+            name: value.name,
+        },
+        None if fixed.is_empty() => GatewayAddresses::Unknown,
+        None => GatewayAddresses::Fixed(fixed),
+    }
+}
+
 fn gateway_api(
     file: GatewayApiFile,
+    reserved_ports: &BTreeSet<u16>,
     known: &listeners::Known<'_>,
     findings: &mut Findings,
 ) -> GatewayApiConfig {
@@ -226,6 +251,8 @@ fn gateway_api(
         },
     };
     GatewayApiConfig {
+        addresses: addresses(file.addresses, file.service, &mut findings.problems),
+        reserved_ports: reserved_ports.clone(),
         class: file.class.0,
         controller: file.controller.0,
         listener: Arc::new(listeners::listener(listener, known, findings)),

@@ -1,5 +1,8 @@
 //! Every record there is, and which services a change concerns.
 
+mod concern;
+mod index;
+mod strings;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +15,14 @@ use super::records::{
     DestinationRuleRecord, NamespaceRecord, NodeRecord, ObjectKey, PeerAuthenticationRecord,
     PodRecord, ServiceExportRecord, ServiceRecord, SliceRecord,
 };
+use concern::{Changed, Concern};
+use index::Index;
+use strings::{Share as _, Strings};
 pub use table::Table;
+
+/// The namespace of Istio's control plane, whose policies hold for the whole mesh, and in which its
+/// gateways stand.
+pub(super) const ISTIO_ROOT_NAMESPACE: &str = "istio-system";
 
 /// What a watch tells.
 #[derive(Debug, Clone)]
@@ -71,6 +81,8 @@ macro_rules! kinds {
                 pub $table: Table<$record>,
             )*
             absent: BTreeMap<Kind, Arc<str>>,
+            index: Index,
+            strings: Strings,
         }
 
         impl Cluster {
@@ -87,12 +99,18 @@ macro_rules! kinds {
                 }
             }
 
-            fn set(&mut self, key: ObjectKey, record: Record, dirty: &mut Dirty) {
+            fn set(&mut self, mut key: ObjectKey, record: Record, dirty: &mut Dirty) {
                 match record {
-                    $(Record::$kind(record) => {
-                        if self.$table.set(key, record) {
-                            dirty.everything = true;
+                    $(Record::$kind(mut record) => {
+                        if self.$table.get(&key) == Some(&record) {
+                            return;
                         }
+                        self.strings.key(&mut key);
+                        record.share(&mut self.strings);
+                        let old = self.$table.remove(&key);
+                        let (old, new) = (old.as_ref(), Some(&record));
+                        Concern::note(&Changed { key: &key, old, new }, self, dirty);
+                        self.$table.set(key, record);
                     })*
                 }
             }
@@ -100,8 +118,9 @@ macro_rules! kinds {
             fn remove(&mut self, kind: Kind, key: &ObjectKey, dirty: &mut Dirty) {
                 match kind {
                     $(Kind::$kind => {
-                        if self.$table.remove(key).is_some() {
-                            dirty.everything = true;
+                        if let Some(old) = self.$table.remove(key) {
+                            let (old, new) = (Some(&old), None);
+                            Concern::note(&Changed { key, old, new }, self, dirty);
                         }
                     })*
                 }
@@ -139,6 +158,7 @@ pub struct Dirty {
 impl Cluster {
     /// Takes `change` over, and adds what it concerns to `dirty`.
     pub fn apply(&mut self, change: Change, dirty: &mut Dirty) {
+        self.strings.sweep();
         match change {
             Change::Set(key, record) => {
                 self.absent.remove(&record.kind());
@@ -162,6 +182,12 @@ impl Cluster {
                 dirty.everything = true;
             }
         }
+    }
+
+    /// The slices of a Service.
+    pub fn slices_of(&self, service: &ObjectKey) -> impl Iterator<Item = &SliceRecord> {
+        let keys = self.index.slices_of(service);
+        keys.iter().filter_map(|key| self.slices.get(key))
     }
 
     /// Why `kind` cannot be watched, if it cannot.

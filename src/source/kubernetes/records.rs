@@ -18,6 +18,16 @@ pub struct ObjectKey {
     pub name: Arc<str>,
 }
 
+impl ObjectKey {
+    /// The object called `name` in the same namespace.
+    pub fn beside(&self, name: &Arc<str>) -> Self {
+        Self {
+            namespace: self.namespace.clone(),
+            name: name.clone(),
+        }
+    }
+}
+
 /// A Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceRecord {
@@ -33,9 +43,14 @@ pub struct ServiceRecord {
     pub ports: Box<[ServicePortRecord]>,
     /// `publishNotReadyAddresses`.
     pub publish_not_ready: bool,
-    /// Whether its annotation `networking.istio.io/exportTo` is there and lacks `*`: Istio's gateways of
-    /// other namespaces do not see it.
+    /// Whether its annotation `networking.istio.io/exportTo` is there and names neither `*` nor
+    /// `istio-system`: Istio's own gateways do not see it.
     pub hidden: bool,
+    /// `status.loadBalancer.ingress`, each by IP address or host name; else `externalIPs`. Few Services
+    /// have any.
+    pub addresses: Box<[Arc<str>]>,
+    /// Whether `ipFamilies` starts with IPv6: a pod that has both is reached by that.
+    pub ipv6_first: bool,
 }
 
 /// What a Service is.
@@ -142,8 +157,9 @@ pub struct DestinationRuleRecord {
     pub export_to: Box<[Arc<str>]>,
     /// Whether it has a `workloadSelector`: it is for some clients only, none of which is a gateway.
     pub for_workloads: bool,
-    /// `trafficPolicy.tls.mode`, and `portLevelSettings` by service port.
-    pub tls: RuleTls,
+    /// `trafficPolicy.tls.mode`, and `portLevelSettings` by service port; `None`: it has no
+    /// `trafficPolicy`, so that of a younger rule for the host counts.
+    pub tls: Option<RuleTls>,
     /// Subsets by name: labels of the pods, and a tls mode of their own.
     pub subsets: Box<[SubsetRecord]>,
 }
@@ -166,6 +182,13 @@ pub struct RuleTls {
     pub mode: TlsMode<ClientTls>,
     /// By service port.
     pub ports: BTreeMap<u16, ClientTls>,
+}
+
+impl RuleTls {
+    /// What it says of a service port.
+    pub fn of_port(&self, port: u16) -> TlsMode<ClientTls> {
+        self.ports.get(&port).copied().or(self.mode)
+    }
 }
 
 /// A DestinationRule's `tls.mode`.

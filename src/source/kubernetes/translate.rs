@@ -31,7 +31,7 @@ impl Translator {
         for change in changes {
             self.cluster.apply(change, &mut dirty);
         }
-        if !dirty.everything {
+        if dirty == Dirty::default() {
             return None;
         }
         let mut routing = Routing::default();

@@ -14,7 +14,7 @@ impl<R> Default for Table<R> {
     }
 }
 
-impl<R: PartialEq> Table<R> {
+impl<R> Table<R> {
     /// The record of an object.
     pub fn get(&self, key: &ObjectKey) -> Option<&R> {
         self.0.get(key)
@@ -45,13 +45,8 @@ impl<R: PartialEq> Table<R> {
         self.0.is_empty()
     }
 
-    /// Returns whether that changes anything.
-    pub(super) fn set(&mut self, key: ObjectKey, record: R) -> bool {
-        if self.0.get(&key) == Some(&record) {
-            return false;
-        }
+    pub(super) fn set(&mut self, key: ObjectKey, record: R) {
         self.0.insert(key, record);
-        true
     }
 
     /// Returns what was there.

@@ -19,6 +19,11 @@ impl Labels {
         self.0.is_empty()
     }
 
+    /// Whether no clone of this value is anywhere.
+    pub(in crate::source::kubernetes) fn is_only_holder(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// Every key with its value, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
         self.0.iter().map(|(key, value)| (key, value))
