@@ -41,8 +41,8 @@ use crate::server_name::ServerName;
 use crate::socket::StreamOptions;
 
 pub use kubernetes::{
-    ExportMode, ExportPolicy, GatewayApiConfig, Kubeconfig, KubernetesConfig, OptIn, PortSelector,
-    ServiceSelector,
+    ExportMode, ExportPolicy, GatewayAddresses, GatewayApiConfig, Kubeconfig, KubernetesConfig,
+    OptIn, PortSelector, ServiceSelector,
 };
 pub use load::{Loaded, MAX_FILE};
 pub use origin::{ObjectRef, Origin};
@@ -388,11 +388,13 @@ pub enum PodChoice {
     Mesh,
     /// They count.
     All,
+    /// No pod is an endpoint: a backend of a TLSRoute that may not be used, or that is not there.
+    Refused,
 }
 
 impl fmt::Display for ServicePort {
-    /// As the upstream is called: `NAMESPACE/SERVICE:PORT`, then `/SUBSET`, `@POD`, and `+mesh` or
-    /// `+all` if any.
+    /// As the upstream is called: `NAMESPACE/SERVICE:PORT`, then `/SUBSET`, `@POD`, and `+mesh`, `+all`
+    /// or `+refused` if any.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}:{}", self.namespace, self.service, self.port)?;
         if let Some(subset) = &self.subset {
@@ -405,6 +407,7 @@ impl fmt::Display for ServicePort {
             PodChoice::AsExported => "",
             PodChoice::Mesh => "+mesh",
             PodChoice::All => "+all",
+            PodChoice::Refused => "+refused",
         })
     }
 }

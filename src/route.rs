@@ -198,7 +198,7 @@ impl RouteTable {
                 ..
             } => (host, *port, subsets.clone()),
             RouteMatch::Subset { host, port, subset } => (host, *port, vec![subset.clone()]),
-            RouteMatch::Sni(_) => return,
+            RouteMatch::Sni(_) | RouteMatch::AnyOf(_) => return,
         };
         let served = self.services.entry(host.clone()).or_default();
         match served.iter_mut().find(|served| served.port == port) {

@@ -33,6 +33,8 @@ pub enum RouteMatch {
     },
     /// A literal name or a wildcard.
     Sni(SniPattern),
+    /// Several of them.
+    AnyOf(Vec<SniPattern>),
 }
 
 impl RouteMatch {
@@ -43,6 +45,7 @@ impl RouteMatch {
     pub fn patterns(&self) -> Result<Vec<SniPattern>, NameError> {
         let (host, port, subsets, plain_host) = match self {
             Self::Sni(pattern) => return Ok(vec![pattern.clone()]),
+            Self::AnyOf(patterns) => return Ok(patterns.clone()),
             Self::Subset { host, port, subset } => {
                 let name = host.istio_outbound(*port, subset)?;
                 return Ok(vec![SniPattern::Exact(name)]);

@@ -16,9 +16,12 @@ mod cluster;
 mod discovered;
 mod gateways;
 pub mod records;
+mod status;
 mod translate;
 
 pub use cluster::{Change, Cluster, Dirty, Kind, Record, Table};
 pub use discovered::{Discovered, Routing, Skipped};
-pub use gateways::Statuses;
+pub use status::{
+    Condition, ConditionKind, ListenerStatus, ParentStatus, Status, Statuses, Wanted,
+};
 pub use translate::Translator;

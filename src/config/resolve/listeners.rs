@@ -280,6 +280,10 @@ fn route_name(
         RouteMatch::Service { host, port, .. } => format!("{host}:{port}"),
         RouteMatch::Subset { host, port, subset } => format!("{host}:{port}/{subset}"),
         RouteMatch::Sni(pattern) => pattern.to_string(),
+        RouteMatch::AnyOf(patterns) => {
+            let names: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+            names.join(",")
+        }
     };
     // A host may be called `other`; its route needs another name.
     unreserved(name.into())

@@ -54,6 +54,9 @@ pub struct ServiceRecord {
     /// Whether its annotation `networking.istio.io/exportTo` is there and names neither `*` nor
     /// `istio-system`: Istio's own gateways do not see it.
     pub hidden: bool,
+    /// `status.loadBalancer.ingress`, each by IP address or host name; else `externalIPs`. Few Services
+    /// have any.
+    pub addresses: Box<[Arc<str>]>,
     /// Whether `ipFamilies` starts with IPv6: a pod that has both is reached by that.
     pub ipv6_first: bool,
 }

@@ -14,11 +14,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::cluster::{Change, Cluster, Dirty, Strings};
-use super::discovered::{Discovered, Routing, Skipped};
-use super::gateways::{self, Statuses};
+use super::discovered::{Discovered, Routing};
+use super::gateways;
 use super::records::ObjectKey;
-use crate::config::{EndpointSpec, KubernetesConfig, RouteConfig, ServicePort};
-use service::{Context, Translation};
+use super::status::Statuses;
+use crate::config::{EndpointSpec, GatewayAddresses, KubernetesConfig, RouteConfig, ServicePort};
+use service::{Backend, Context, Routes, Translation};
 
 /// Routes of all Services together at most.
 const MAX_ROUTES: usize = 500_000;
@@ -44,7 +45,7 @@ pub struct Translator {
 struct Gateways {
     routes: BTreeMap<u16, Vec<RouteConfig>>,
     /// By the Service that each is a port of.
-    backends: BTreeMap<ObjectKey, Vec<ServicePort>>,
+    backends: BTreeMap<ObjectKey, Vec<Backend>>,
     statuses: Arc<Statuses>,
 }
 
@@ -118,20 +119,30 @@ impl Translator {
             return;
         };
         let wanted = &self.gateways.backends;
-        let concerned = dirty.services.iter().any(|key| wanted.contains_key(key));
+        let in_front = |key: &ObjectKey| match &config.addresses {
+            GatewayAddresses::Service { namespace, name } => {
+                (&key.namespace, &key.name) == (namespace, name)
+            }
+            GatewayAddresses::Unknown | GatewayAddresses::Fixed(_) => false,
+        };
+        let mut services = dirty.services.iter();
+        let concerned = services.any(|key| wanted.contains_key(key) || in_front(key));
         if !(dirty.gateways || dirty.everything || concerned) {
             return;
         }
         let (cluster, policy) = (&self.cluster, &*self.policy);
         let in_mesh = |port: &ServicePort| service::is_in_mesh(cluster, policy, port);
-        let translated = gateways::translate(cluster, policy, config, &in_mesh);
-        let mut backends: BTreeMap<ObjectKey, Vec<ServicePort>> = BTreeMap::new();
-        for backend in translated.backends {
+        let mut translated = gateways::translate(cluster, policy, config, &in_mesh);
+        gateways::keep_versions(&self.gateways.routes, &mut translated.routes);
+        let mut backends: BTreeMap<ObjectKey, Vec<Backend>> = BTreeMap::new();
+        for port in translated.backends {
             let key = ObjectKey {
-                namespace: backend.namespace.clone(),
-                name: backend.service.clone(),
+                namespace: port.namespace.clone(),
+                name: port.service.clone(),
             };
-            backends.entry(key).or_default().push(backend);
+            let refused = translated.refused.remove(&port);
+            let of_service = backends.entry(key).or_default();
+            of_service.push(Backend { port, refused });
         }
         let differ = |key: &&ObjectKey| backends.get(*key) != wanted.get(*key);
         let both = backends.keys().chain(wanted.keys());
@@ -155,15 +166,14 @@ impl Translator {
         let backends = backends.map_or(&[][..], Vec::as_slice);
         let mut new = there.then(|| service::translate(&mut context, key, backends));
         let old = self.services.remove(key);
-        let nothing = Translation::default();
-        {
-            let old = old.as_ref().unwrap_or(&nothing);
-            let new = new.as_ref().unwrap_or(&nothing);
-            changed.routes |= old.routing.exports != new.routing.exports
-                || old.routing.upstreams != new.routing.upstreams
-                || old.routing.skipped != new.routing.skipped;
-            changed.unrouted |= old.routing.unrouted != new.routing.unrouted;
-        }
+        let mut none = (Routes::default(), Routes::default());
+        let old_routing = old.as_ref().map_or(&none.0, |old| &old.routing);
+        let new_routing = new.as_mut().map_or(&mut none.1, |new| &mut new.routing);
+        new_routing.keep_versions(old_routing);
+        changed.unrouted |= old_routing.unrouted != new_routing.unrouted;
+        changed.routes |= old_routing.exports != new_routing.exports
+            || old_routing.upstreams != new_routing.upstreams
+            || old_routing.skipped != new_routing.skipped;
         self.take_endpoints(old.as_ref(), new.as_mut(), changed);
         if let Some(new) = new {
             self.services.insert(key.clone(), new);

@@ -55,6 +55,34 @@ pub(super) struct Routes {
     pub(super) skipped: Skipped,
 }
 
+impl Routes {
+    /// Takes over the version of the Service that the routes had `before`, when nothing else of them has
+    /// changed: what else is written to a Service makes no new route table.
+    pub(super) fn keep_versions(&mut self, before: &Self) {
+        let same = |(now, before): (&RouteConfig, &RouteConfig)| {
+            let origin = before.origin.clone();
+            let now = now.clone();
+            RouteConfig { origin, ..now } == *before
+        };
+        if self.exports.len() == before.exports.len()
+            && self.exports.iter().zip(&before.exports).all(same)
+        {
+            self.exports.clone_from(&before.exports);
+        }
+        if self.upstreams == before.upstreams {
+            self.upstreams.clone_from(&before.upstreams);
+        }
+    }
+}
+
+/// The port of a Service that a TLSRoute wants.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Backend {
+    pub(super) port: ServicePort,
+    /// Why its connections are refused, whatever pods there are.
+    pub(super) refused: Option<Arc<str>>,
+}
+
 /// The endpoints of an upstream.
 #[derive(Debug, PartialEq)]
 pub(super) struct Endpoints {
@@ -67,7 +95,7 @@ pub(super) struct Endpoints {
 pub(super) fn translate(
     context: &mut Context<'_>,
     key: &ObjectKey,
-    backends: &[ServicePort],
+    backends: &[Backend],
 ) -> Translation {
     let Some(record) = context.cluster.services.get(key) else {
         return without_service(context, key, backends);
@@ -84,14 +112,15 @@ pub(super) fn translate(
 fn without_service(
     context: &mut Context<'_>,
     key: &ObjectKey,
-    backends: &[ServicePort],
+    backends: &[Backend],
 ) -> Translation {
     let mut translation = Translation::default();
     let ObjectKey { namespace, name } = key;
     for backend in backends {
-        let upstream = upstream(context, backend);
-        let reason = format!("there is no Service {namespace}/{name}");
-        let empty = Some(context.strings.shared(&reason));
+        let upstream = upstream(context, &backend.port);
+        let no_service = || format!("there is no Service {namespace}/{name}");
+        let reason = backend.refused.clone();
+        let empty = reason.or_else(|| Some(context.strings.shared(&no_service())));
         translation.add(upstream, Endpoints::new(Vec::new(), empty));
     }
     translation
@@ -403,22 +432,23 @@ impl<'c, 'a> Service<'c, 'a> {
     }
 
     /// An upstream that a TLSRoute asks for.
-    fn add_backend(&mut self, backend: &ServicePort) {
+    fn add_backend(&mut self, backend: &Backend) {
+        let Backend { port, refused } = backend;
+        let external = self.record.kind == ServiceKind::ExternalName;
         let mut ports = self.record.ports.iter();
-        let port = ports.find(|port| port.port == backend.port);
-        match port.filter(|_| self.record.kind != ServiceKind::ExternalName) {
-            Some(port) => self.add_upstream(backend, port),
-            None => {
-                let reason = match self.record.kind {
-                    ServiceKind::ExternalName => Refusal::ExternalName.to_string(),
-                    _ => format!("the Service has no TCP port {}", backend.port),
-                };
-                let empty = Some(self.context.strings.shared(&reason));
-                let upstream = upstream(self.context, backend);
-                self.translation
-                    .add(upstream, Endpoints::new(Vec::new(), empty));
-            }
-        }
+        let record = ports.find(|record| record.port == port.port);
+        let text = match record {
+            _ if port.pods == PodChoice::Refused => "the TLSRoute may not use it".to_owned(),
+            _ if external => Refusal::ExternalName.to_string(),
+            Some(record) => return self.add_upstream(port, record),
+            None => format!("the Service has no TCP port {}", port.port),
+        };
+        let empty = refused
+            .clone()
+            .unwrap_or_else(|| self.context.strings.shared(&text));
+        let upstream = upstream(self.context, port);
+        self.translation
+            .add(upstream, Endpoints::new(Vec::new(), Some(empty)));
     }
 
     /// The upstream for `target`.
@@ -461,7 +491,7 @@ fn demands_mesh(policy: &KubernetesConfig, target: &ServicePort) -> bool {
     match target.pods {
         PodChoice::AsExported => policy.export.alpn.demands_istio(),
         PodChoice::Mesh => true,
-        PodChoice::All => false,
+        PodChoice::All | PodChoice::Refused => false,
     }
 }
 
