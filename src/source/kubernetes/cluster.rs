@@ -17,7 +17,8 @@ use super::records::{
 };
 use concern::{Changed, Concern};
 use index::Index;
-use strings::{Share as _, Strings};
+use strings::Share as _;
+pub(super) use strings::Strings;
 pub use table::Table;
 
 /// The namespace of Istio's control plane, whose policies hold for the whole mesh, and in which its

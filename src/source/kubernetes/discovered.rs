@@ -47,4 +47,20 @@ pub struct Skipped {
 impl Skipped {
     /// How many examples are kept.
     pub const MAX: usize = 32;
+
+    /// Notes `count` more, with one text for them all.
+    pub(super) fn add(&mut self, text: Arc<str>, count: usize) {
+        self.count = self.count.saturating_add(count);
+        if self.examples.len() < Self::MAX {
+            self.examples.push(text);
+        }
+    }
+
+    /// Notes all that `other` holds.
+    pub(super) fn extend(&mut self, other: &Self) {
+        self.count = self.count.saturating_add(other.count);
+        let room = Self::MAX.saturating_sub(self.examples.len());
+        self.examples
+            .extend(other.examples.iter().take(room).cloned());
+    }
 }

@@ -19,6 +19,14 @@ pub struct ObjectKey {
 }
 
 impl ObjectKey {
+    /// An object without a namespace.
+    pub fn global(name: &Arc<str>) -> Self {
+        Self {
+            namespace: Arc::default(),
+            name: name.clone(),
+        }
+    }
+
     /// The object called `name` in the same namespace.
     pub fn beside(&self, name: &Arc<str>) -> Self {
         Self {

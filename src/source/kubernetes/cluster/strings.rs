@@ -20,7 +20,7 @@ const SMALL: usize = 1024;
 
 /// Texts and label sets that are held somewhere.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Strings {
+pub(in crate::source::kubernetes) struct Strings {
     texts: HashSet<Arc<str>>,
     labels: HashSet<Labels>,
     /// How many there were when the unheld ones were last dropped.
@@ -36,6 +36,16 @@ fn share<T: Clone + Eq + Hash>(known: &mut HashSet<T>, mine: &mut T) {
 }
 
 impl Strings {
+    /// The one copy of `text`.
+    pub(in crate::source::kubernetes) fn shared(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.texts.get(text) {
+            return known.clone();
+        }
+        let text: Arc<str> = text.into();
+        self.texts.insert(text.clone());
+        text
+    }
+
     fn text(&mut self, text: &mut Arc<str>) {
         share(&mut self.texts, text);
     }
@@ -64,7 +74,7 @@ impl Strings {
     }
 
     /// Drops what nobody else holds, once the sets have doubled.
-    pub(super) fn sweep(&mut self) {
+    pub(in crate::source::kubernetes) fn sweep(&mut self) {
         let count = self.texts.len() + self.labels.len();
         if count > SMALL && count / 2 > self.swept {
             self.labels.retain(|labels| !labels.is_only_holder());
