@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::upstreams::{connect, ejection, tcp};
 use super::{Findings, Machine, listeners};
 use crate::config::addresses::Bind;
-use crate::config::containers::{List, Named};
+use crate::config::containers::{List, Named, OrOff};
 use crate::config::decode::{At, Text as _};
 use crate::config::file::ListenerFile;
 use crate::config::kubernetes_file::{
@@ -53,11 +53,12 @@ pub(super) fn resolve(
         ejection: ejection(&file.ejection, problems),
         tcp: tcp(&file.tcp),
     };
+    let gateways = matches!(file.gateway_api, OrOff::On(_));
     KubernetesConfig {
         kubeconfig,
         cluster_domain: file.cluster_domain.0,
         node: node(machine, problems),
-        export: export(file.export, all_listeners, findings),
+        export: export(file.export, gateways, all_listeners, findings),
         gateway_api: file
             .gateway_api
             .on()
@@ -76,6 +77,7 @@ fn node(machine: &Machine, problems: &mut Problems) -> Option<Arc<str>> {
 
 fn export(
     file: At<ExportFile>,
+    gateways: bool,
     all_listeners: &[ListenerConfig],
     findings: &mut Findings,
 ) -> ExportPolicy {
@@ -88,7 +90,8 @@ fn export(
     };
     let (opt_in, alpn, dry_run) = (file.opt_in.value, file.alpn.clone(), file.dry_run);
     let mode = file.mode.value;
-    if mode != ExportWord::None && all_listeners.is_empty() {
+    // Without Gateways either, the missing listener is a problem of its own.
+    if mode != ExportWord::None && all_listeners.is_empty() && gateways {
         let complaint = Complaint::new("no listener routes what is exported");
         findings
             .problems
