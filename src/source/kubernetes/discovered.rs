@@ -51,7 +51,7 @@ impl Skipped {
     /// Notes `count` more, with one text for them all.
     pub(super) fn add(&mut self, text: Arc<str>, count: usize) {
         self.count = self.count.saturating_add(count);
-        if self.examples.len() < Self::MAX {
+        if self.examples.len() < Self::MAX && !self.examples.contains(&text) {
             self.examples.push(text);
         }
     }

@@ -10,6 +10,9 @@ mod rules;
 mod service;
 mod why;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 

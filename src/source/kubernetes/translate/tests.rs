@@ -1,0 +1,8 @@
+//! The translation as a whole: objects in, routes and endpoints out.
+
+mod changes;
+mod endpoints;
+mod exports;
+mod fixtures;
+mod mtls;
+mod names;
