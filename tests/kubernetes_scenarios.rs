@@ -36,6 +36,14 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    a_busy_api
+    api_goes_and_comes
+    a_definition_is_installed_later
+    a_dry_run
     first_lists
+    history_is_forgotten
+    one_kind_is_forbidden
     pods_come_and_go
+    policy_changes
+    streams_are_cut
 }

@@ -136,7 +136,7 @@ listeners:
   - name: east-west
     bind: '127.0.0.1:15443'
     routes: [{{ sni: a.example, alpn: any, upstream: a }}]
-  - {{ name: other, bind: '127.0.0.1:0' }}
+  - {{ name: third, bind: '127.0.0.1:0' }}
 upstreams: {{ a: {{ endpoints: ['127.0.0.1:1'] }} }}
 {kubernetes}
 "
@@ -226,7 +226,7 @@ upstreams: {{ a: {{ endpoints: ['127.0.0.1:1'] }} }}
                 "east-west 127.0.0.1:15443",
                 &["a.example", "a.example#2", "b.example", "c.example"],
             ),
-            ("other 127.0.0.1:0", &[]),
+            ("third 127.0.0.1:0", &[]),
             ("gateway-443 [::]:443", &["d.example"]),
         ]);
         assert_eq!(names(&merged.config), all);
@@ -246,7 +246,7 @@ upstreams: {{ a: {{ endpoints: ['127.0.0.1:1'] }} }}
                 "east-west 127.0.0.1:15443",
                 &["a.example", "a.example#2", "b.example"],
             ),
-            ("other 127.0.0.1:0", &["a.example", "b.example"]),
+            ("third 127.0.0.1:0", &["a.example", "b.example"]),
         ]);
         assert_eq!(names(&merged.config), all, "no Gateway is looked at");
         assert_eq!(merge(&file, None).config, file);

@@ -121,11 +121,7 @@ fn take(step: &Step, api: &ApiServer, gateway: Option<&TestGateway>) {
         Step::Install(plurals) => plurals.iter().for_each(|plural| api.install(plural)),
         Step::Reload(keys) => {
             let gateway = gateway.expect("a gateway that runs");
-            let bind = gateway.address();
-            let config = super::config(api, keys)
-                .text()
-                .replace("127.0.0.1:0' }]", &format!("{bind}' }}]"));
-            gateway.reload_text(&config).unwrap();
+            gateway.reload(&super::config(api, keys)).unwrap();
         }
         Step::Expect(expected) => expect(expected, gateway.expect("started")),
         Step::Metrics(expected) => metrics(expected, gateway.expect("started")),

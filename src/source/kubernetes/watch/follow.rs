@@ -28,7 +28,7 @@ use crate::source::kubernetes::records::ObjectKey;
 const SETTLED: Duration = Duration::from_secs(10);
 /// How often a kind that is not installed is looked for, and one that is forbidden asked for. Up to
 /// twice as long, by chance.
-const ABSENT: Duration = Duration::from_secs(20);
+const ABSENT: Duration = Duration::from_secs(10);
 /// Refusals in a row until a kind counts as forbidden: an API server that starts refuses for a moment.
 const REFUSALS: u32 = 3;
 /// Failures in a row after which a list is tried in place of a watch.
