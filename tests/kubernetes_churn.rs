@@ -158,6 +158,7 @@ fn ping(gateway: SocketAddr, stop: &AtomicBool) -> usize {
 #[test]
 fn hundreds_of_changes_a_second_end_with_the_apis_state_and_lose_no_connection() {
     let (api, pods) = (ApiServer::start(), Pods::start(&PODS));
+    api.put_all(PODS.map(|name| pod("apps", name, &json!({ "app": "web" }))));
     for number in 0..SERVICES {
         let name = format!("web-{number}");
         api.put(service("apps", &name, 80));
