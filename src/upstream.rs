@@ -54,8 +54,9 @@ pub struct Endpoint {
 }
 
 /// What traffic counts of an endpoint.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EndpointStats {
+    address: SocketAddr,
     /// Connections open, or being opened.
     active: AtomicU32,
     /// Whether it is left alone for a while.
@@ -63,6 +64,14 @@ pub struct EndpointStats {
 }
 
 impl EndpointStats {
+    fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            active: AtomicU32::new(0),
+            health: Health::default(),
+        }
+    }
+
     /// Connections open, or being opened.
     pub fn active(&self) -> u32 {
         self.active.load(Ordering::Relaxed)
@@ -79,34 +88,28 @@ pub struct EndpointSet {
 
 /// An endpoint picked for one connection; counts it as long as it lives.
 #[derive(Debug)]
-pub struct Picked {
-    address: SocketAddr,
-    stats: Arc<EndpointStats>,
-}
+pub struct Picked(Arc<EndpointStats>);
 
 impl Picked {
     fn new(endpoint: &Endpoint) -> Self {
         endpoint.stats.active.fetch_add(1, Ordering::Relaxed);
-        Self {
-            address: endpoint.spec.address,
-            stats: endpoint.stats.clone(),
-        }
+        Self(endpoint.stats.clone())
     }
 
     /// Where to connect.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address
     }
 
     /// Its health, to report how connecting went.
     pub fn health(&self) -> &Health {
-        &self.stats.health
+        &self.0.health
     }
 }
 
 impl Drop for Picked {
     fn drop(&mut self) {
-        self.stats.active.fetch_sub(1, Ordering::Relaxed);
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -126,10 +129,10 @@ impl EndpointSet {
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for spec in specs {
             if by_address.insert(spec.address, ()).is_none() {
-                let stats = known
-                    .get(&spec.address)
-                    .map(|stats| Arc::clone(stats))
-                    .unwrap_or_default();
+                let stats = match known.get(&spec.address) {
+                    Some(stats) => Arc::clone(stats),
+                    None => Arc::new(EndpointStats::new(spec.address)),
+                };
                 endpoints.push(Endpoint { spec, stats });
             }
         }

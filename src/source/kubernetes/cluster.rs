@@ -35,7 +35,7 @@ pub enum Change {
     /// A completed list: an object of this kind that is not in it is gone.
     All(Kind, Vec<(ObjectKey, Record)>),
     /// The kind cannot be watched for this reason: not installed, or not allowed. What was known of it
-    /// stays; a list or an object of it ends the absence.
+    /// stays; a completed list ends the absence.
     Absent(Kind, Arc<str>),
 }
 
@@ -184,13 +184,10 @@ impl Cluster {
     pub fn apply(&mut self, change: Change, dirty: &mut Dirty) {
         self.strings.sweep();
         match change {
-            Change::Set(key, record) => {
-                self.absent.remove(&record.kind());
-                self.set(key, record, dirty);
-            }
+            Change::Set(key, record) => self.set(key, record, dirty),
             Change::Removed(kind, key) => self.remove(kind, &key, dirty),
             Change::All(kind, records) => {
-                self.absent.remove(&kind);
+                dirty.everything |= self.absent.remove(&kind).is_some();
                 let listed: BTreeSet<&ObjectKey> = records.iter().map(|(key, _)| key).collect();
                 let mut gone = self.keys(kind);
                 gone.retain(|key| !listed.contains(key));
@@ -202,8 +199,7 @@ impl Cluster {
                 }
             }
             Change::Absent(kind, reason) => {
-                self.absent.insert(kind, reason);
-                dirty.everything = true;
+                dirty.everything |= self.absent.insert(kind, reason).is_none();
             }
         }
     }
@@ -211,7 +207,7 @@ impl Cluster {
     /// The slices of a Service.
     pub fn slices_of(&self, service: &ObjectKey) -> impl Iterator<Item = &SliceRecord> {
         let keys = self.index.slices_of(service);
-        keys.iter().filter_map(|key| self.slices.get(key))
+        keys.filter_map(|key| self.slices.get(&key))
     }
 
     /// Why `kind` cannot be watched, if it cannot.

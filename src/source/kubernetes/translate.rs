@@ -8,6 +8,7 @@ mod mtls;
 mod pods;
 mod rules;
 mod service;
+mod translation;
 mod why;
 
 #[cfg(test)]
@@ -22,7 +23,8 @@ use super::gateways;
 use super::records::ObjectKey;
 use super::status::Statuses;
 use crate::config::{EndpointSpec, GatewayAddresses, KubernetesConfig, RouteConfig, ServicePort};
-use service::{Backend, Context, Routes, Translation};
+use service::Context;
+use translation::{Backend, Routes, Translation};
 
 /// Routes of all Services together at most.
 const MAX_ROUTES: usize = 500_000;
@@ -192,12 +194,12 @@ impl Translator {
     ) {
         let mut gone: BTreeSet<&Arc<str>> = BTreeSet::new();
         if let Some(old) = old {
-            gone.extend(old.endpoints.keys());
+            gone.extend(old.endpoints.iter().map(|(name, _)| name));
         }
         if let Some(new) = new {
             for (name, endpoints) in &mut new.endpoints {
                 gone.remove(name);
-                let before = old.and_then(|old| old.endpoints.get(name));
+                let before = old.and_then(|old| old.endpoints_of(name));
                 if let Some(before) = before.filter(|before| before.list == endpoints.list) {
                     endpoints.list = before.list.clone();
                     if before.empty == endpoints.empty {
@@ -239,6 +241,9 @@ impl Translator {
             unrouted: self.routing.unrouted.clone(),
             ..Routing::default()
         };
+        let count = |service: &Translation| service.routing.exports.len();
+        let count = self.services.values().map(count).sum::<usize>();
+        routing.exports.reserve_exact(count.min(MAX_ROUTES));
         for translation in self.services.values().map(|service| &service.routing) {
             let room = MAX_ROUTES.saturating_sub(routing.exports.len());
             let exports = translation.exports.iter();

@@ -39,12 +39,7 @@ impl Concern for ServiceExportRecord {
 impl Concern for SliceRecord {
     fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
         let Changed { key, old, new } = changed;
-        if let Some(old) = old {
-            cluster.index.remove(key, old);
-        }
-        if let Some(new) = new {
-            cluster.index.add(key, new);
-        }
+        cluster.index.replace(key, *old, *new);
         let both = old.iter().chain(new);
         dirty
             .services
@@ -55,8 +50,7 @@ impl Concern for SliceRecord {
 impl Concern for PodRecord {
     fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
         let key = changed.key;
-        let services = cluster.index.services_of(key).iter();
-        dirty.services.extend(services.map(|name| key.beside(name)));
+        dirty.services.extend(cluster.index.services_of(key));
     }
 }
 

@@ -1,61 +1,91 @@
 //! Which slices a Service has, and which Services a pod is behind.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::source::kubernetes::records::{ObjectKey, SliceRecord};
 
-/// What the slices say, the other way round.
+/// What the slices say, the other way round: pairs, in order of what is asked for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Index {
-    slices_of: HashMap<ObjectKey, Vec<ObjectKey>>,
-    /// Names of Services; one that names the pod in two slices is there twice.
-    services_of: HashMap<ObjectKey, Vec<Arc<str>>>,
+    /// A Service and a slice of it, by its name.
+    slices: Pairs,
+    /// A pod and a Service that it is behind, by its name: once for each slice that names it.
+    services: Pairs,
 }
 
-/// Most lists have one member: room for that one, not for the four of the first `push`.
-fn add<T>(lists: &mut HashMap<ObjectKey, Vec<T>>, key: ObjectKey, member: T) {
-    match lists.entry(key) {
-        Entry::Occupied(mut list) => list.get_mut().push(member),
-        Entry::Vacant(list) => {
-            list.insert(vec![member]);
+/// How often each pair is there. A pod's is a few words, where a list of its own would be twice that.
+#[derive(Debug, Clone, Default)]
+struct Pairs(BTreeMap<(ObjectKey, Arc<str>), u32>);
+
+impl Pairs {
+    fn add(&mut self, key: ObjectKey, name: &Arc<str>) {
+        *self.0.entry((key, name.clone())).or_default() += 1;
+    }
+
+    fn remove(&mut self, key: ObjectKey, name: &Arc<str>) {
+        let pair = (key, name.clone());
+        match self.0.get_mut(&pair) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => {
+                self.0.remove(&pair);
+            }
         }
     }
-}
 
-fn drop_one<T: PartialEq>(lists: &mut HashMap<ObjectKey, Vec<T>>, key: ObjectKey, member: &T) {
-    if let Entry::Occupied(mut list) = lists.entry(key) {
-        if let Some(position) = list.get().iter().position(|have| have == member) {
-            list.get_mut().swap_remove(position);
-        }
-        if list.get().is_empty() {
-            list.remove();
-        }
+    /// What is paired with `key`: each once, by name.
+    fn of(&self, key: &ObjectKey) -> impl Iterator<Item = &Arc<str>> {
+        let from = self.0.range((key.clone(), Arc::default())..);
+        let key = key.clone();
+        from.take_while(move |((of, _), _)| *of == key)
+            .map(|((_, name), _)| name)
     }
 }
 
 impl Index {
-    pub(super) fn slices_of(&self, service: &ObjectKey) -> &[ObjectKey] {
-        self.slices_of.get(service).map_or(&[], Vec::as_slice)
+    /// The slices of a Service.
+    pub(super) fn slices_of(&self, service: &ObjectKey) -> impl Iterator<Item = ObjectKey> {
+        self.slices.of(service).map(|name| service.beside(name))
     }
 
-    /// Names of Services in the pod's namespace.
-    pub(super) fn services_of(&self, pod: &ObjectKey) -> &[Arc<str>] {
-        self.services_of.get(pod).map_or(&[], Vec::as_slice)
+    /// The Services that a pod is behind.
+    pub(super) fn services_of(&self, pod: &ObjectKey) -> impl Iterator<Item = ObjectKey> {
+        self.services.of(pod).map(|name| pod.beside(name))
     }
 
-    pub(super) fn add(&mut self, key: &ObjectKey, slice: &SliceRecord) {
-        add(&mut self.slices_of, service(key, slice), key.clone());
-        for pod in pods(key, slice) {
-            add(&mut self.services_of, pod, slice.service.clone());
+    /// The slice at `key` becomes `new`, and was `old`.
+    pub(super) fn replace(
+        &mut self,
+        key: &ObjectKey,
+        old: Option<&SliceRecord>,
+        new: Option<&SliceRecord>,
+    ) {
+        let (service_before, service_now) = (old.map(|it| &it.service), new.map(|it| &it.service));
+        if service_before != service_now {
+            if let Some(service) = service_before {
+                self.slices.remove(key.beside(service), &key.name);
+            }
+            if let Some(service) = service_now {
+                self.slices.add(key.beside(service), &key.name);
+            }
         }
-    }
-
-    pub(super) fn remove(&mut self, key: &ObjectKey, slice: &SliceRecord) {
-        drop_one(&mut self.slices_of, service(key, slice), key);
-        for pod in pods(key, slice) {
-            drop_one(&mut self.services_of, pod, &slice.service);
+        let (old, new) = (old.map(pods), new.map(pods));
+        let (mut old, mut new) = (old.into_iter().flatten(), new.into_iter().flatten());
+        loop {
+            // Nearly always a pod stays in its place, and some condition of it has changed.
+            let (before, now) = (old.next(), new.next());
+            if before.is_none() && now.is_none() {
+                return;
+            }
+            if before == now {
+                continue;
+            }
+            if let Some((pod, service)) = before {
+                self.services.remove(key.beside(pod), service);
+            }
+            if let Some((pod, service)) = now {
+                self.services.add(key.beside(pod), service);
+            }
         }
     }
 }
@@ -65,7 +95,8 @@ pub(super) fn service(key: &ObjectKey, slice: &SliceRecord) -> ObjectKey {
     key.beside(&slice.service)
 }
 
-fn pods(key: &ObjectKey, slice: &SliceRecord) -> impl Iterator<Item = ObjectKey> {
+/// Each pod that a slice names, with the slice's Service.
+fn pods(slice: &SliceRecord) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
     let pods = slice.endpoints.iter().filter_map(|at| at.pod.as_ref());
-    pods.map(|pod| key.beside(pod))
+    pods.map(|pod| (pod, &slice.service))
 }

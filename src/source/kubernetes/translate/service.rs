@@ -1,19 +1,18 @@
 //! One Service: its routes, upstreams and endpoints, or why it has no route.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::export::{self, Refusal};
 use super::mtls::Mtls;
 use super::pods::{self, Choice, Chosen, Pod};
+use super::translation::{Backend, Draft, Endpoints, Translation};
 use crate::config::{
-    ConnectionLimits, EndpointSpec, KubernetesConfig, ObjectRef, OptIn, Origin, PodChoice,
-    RouteConfig, RouteMatch, ServicePort, TargetConfigs, UpstreamConfig, UpstreamSource,
+    ConnectionLimits, KubernetesConfig, ObjectRef, OptIn, Origin, PodChoice, RouteConfig,
+    RouteMatch, ServicePort, TargetConfigs, UpstreamConfig, UpstreamSource,
 };
 use crate::server_name::{NameError, ServerName};
 use crate::source::kubernetes::cluster::{Cluster, Strings};
-use crate::source::kubernetes::discovered::Skipped;
 use crate::source::kubernetes::records::{
     ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord,
 };
@@ -36,61 +35,6 @@ pub(super) struct Context<'a> {
     pub(super) strings: &'a mut Strings,
 }
 
-/// What a Service gives.
-#[derive(Debug, Default)]
-pub(super) struct Translation {
-    pub(super) routing: Routes,
-    /// Of every upstream.
-    pub(super) endpoints: BTreeMap<Arc<str>, Endpoints>,
-}
-
-/// What goes into route tables.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Routes {
-    pub(super) exports: Vec<RouteConfig>,
-    /// Those of the exports, and those that a TLSRoute asks for.
-    pub(super) upstreams: Vec<Arc<UpstreamConfig>>,
-    /// The Service's host and why it has no route.
-    pub(super) unrouted: Option<(ServerName, Arc<str>)>,
-    pub(super) skipped: Skipped,
-}
-
-impl Routes {
-    /// Takes over the version of the Service that the routes had `before`, when nothing else of them has
-    /// changed: what else is written to a Service makes no new route table.
-    pub(super) fn keep_versions(&mut self, before: &Self) {
-        let same = |(now, before): (&RouteConfig, &RouteConfig)| {
-            let origin = before.origin.clone();
-            let now = now.clone();
-            RouteConfig { origin, ..now } == *before
-        };
-        if self.exports.len() == before.exports.len()
-            && self.exports.iter().zip(&before.exports).all(same)
-        {
-            self.exports.clone_from(&before.exports);
-        }
-        if self.upstreams == before.upstreams {
-            self.upstreams.clone_from(&before.upstreams);
-        }
-    }
-}
-
-/// The port of a Service that a TLSRoute wants.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Backend {
-    pub(super) port: ServicePort,
-    /// Why its connections are refused, whatever pods there are.
-    pub(super) refused: Option<Arc<str>>,
-}
-
-/// The endpoints of an upstream.
-#[derive(Debug, PartialEq)]
-pub(super) struct Endpoints {
-    pub(super) list: Arc<[EndpointSpec]>,
-    /// Why there are none, if there are none.
-    pub(super) empty: Option<Arc<str>>,
-}
-
 /// Translates the Service at `key`, of which TLSRoutes want `backends`.
 pub(super) fn translate(
     context: &mut Context<'_>,
@@ -105,7 +49,7 @@ pub(super) fn translate(
     for backend in backends {
         service.add_backend(backend);
     }
-    service.translation
+    service.draft.finish()
 }
 
 /// TLSRoutes may name Services that are not there.
@@ -114,16 +58,16 @@ fn without_service(
     key: &ObjectKey,
     backends: &[Backend],
 ) -> Translation {
-    let mut translation = Translation::default();
+    let mut draft = Draft::default();
     let ObjectKey { namespace, name } = key;
     for backend in backends {
         let upstream = upstream(context, &backend.port);
         let no_service = || format!("there is no Service {namespace}/{name}");
         let reason = backend.refused.clone();
         let empty = reason.or_else(|| Some(context.strings.shared(&no_service())));
-        translation.add(upstream, Endpoints::new(Vec::new(), empty));
+        draft.add(upstream, Endpoints::new(Vec::new(), empty));
     }
-    translation
+    draft.finish()
 }
 
 fn upstream(context: &mut Context<'_>, port: &ServicePort) -> Arc<UpstreamConfig> {
@@ -134,23 +78,6 @@ fn upstream(context: &mut Context<'_>, port: &ServicePort) -> Arc<UpstreamConfig
     })
 }
 
-impl Translation {
-    /// Adds an upstream; the same one again changes nothing.
-    fn add(&mut self, upstream: Arc<UpstreamConfig>, endpoints: Endpoints) {
-        if let Entry::Vacant(slot) = self.endpoints.entry(upstream.name.clone()) {
-            slot.insert(endpoints);
-            self.routing.upstreams.push(upstream);
-        }
-    }
-}
-
-impl Endpoints {
-    fn new(list: Vec<EndpointSpec>, empty: Option<Arc<str>>) -> Self {
-        let list = list.into();
-        Self { list, empty }
-    }
-}
-
 /// A Service while it is translated.
 struct Service<'c, 'a> {
     context: &'c mut Context<'a>,
@@ -158,7 +85,7 @@ struct Service<'c, 'a> {
     record: &'a ServiceRecord,
     pods: Vec<Pod<'a>>,
     mtls: Mtls<'a>,
-    translation: Translation,
+    draft: Draft,
 }
 
 /// A port that has routes.
@@ -191,7 +118,7 @@ impl<'c, 'a> Service<'c, 'a> {
             context,
             key,
             record,
-            translation: Translation::default(),
+            draft: Draft::default(),
         }
     }
 
@@ -205,7 +132,7 @@ impl<'c, 'a> Service<'c, 'a> {
         let exported = match self.exported_ports() {
             Ok(exported) => exported,
             Err(reason) => {
-                self.translation.routing.unrouted = Some((host, reason));
+                self.draft.unrouted = Some((host, reason));
                 return;
             }
         };
@@ -398,7 +325,7 @@ impl<'c, 'a> Service<'c, 'a> {
             return false;
         }
         let upstream = self.context.strings.shared(&target.to_string());
-        self.translation.routing.exports.push(RouteConfig {
+        self.draft.exports.push(RouteConfig {
             name: name.into(),
             matches,
             alpn: self.context.policy.export.alpn.clone(),
@@ -416,7 +343,7 @@ impl<'c, 'a> Service<'c, 'a> {
 
     /// Whether there is no room for one more route; if so, `left` of them are told as skipped.
     fn is_full(&mut self, left: usize) -> bool {
-        let full = self.translation.routing.exports.len() >= MAX_ROUTES;
+        let full = self.draft.exports.len() >= MAX_ROUTES;
         if full {
             let why = format!("a Service has at most {MAX_ROUTES} routes");
             self.skip("more routes", &why, left);
@@ -427,7 +354,7 @@ impl<'c, 'a> Service<'c, 'a> {
     fn skip(&mut self, what: &str, why: &str, count: usize) {
         let ObjectKey { namespace, name } = self.key;
         let text = format!("Service {namespace}/{name}: {what}: {why}");
-        let skipped = &mut self.translation.routing.skipped;
+        let skipped = &mut self.draft.skipped;
         skipped.add(self.context.strings.shared(&text), count);
     }
 
@@ -447,7 +374,7 @@ impl<'c, 'a> Service<'c, 'a> {
             .clone()
             .unwrap_or_else(|| self.context.strings.shared(&text));
         let upstream = upstream(self.context, port);
-        self.translation
+        self.draft
             .add(upstream, Endpoints::new(Vec::new(), Some(empty)));
     }
 
@@ -483,7 +410,7 @@ impl<'c, 'a> Service<'c, 'a> {
         let empty = empty.then(|| self.context.strings.shared(&chosen.tally.to_string()));
         let upstream = upstream(self.context, target);
         let endpoints = Endpoints::new(chosen.endpoints, empty);
-        self.translation.add(upstream, endpoints);
+        self.draft.add(upstream, endpoints);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The translation as a whole: objects in, routes and endpoints out.
 
 mod changes;
+mod cost;
 mod endpoints;
 mod exports;
 mod fixtures;

@@ -77,7 +77,7 @@ fn what_routing_does_not_need_is_no_change() {
         (
             "a rule for others",
             rule("apps/r", "c", |rule| {
-                rule.subsets = [subset("v", &[])].into()
+                rule.subsets = [subset("v", &[])].into();
             }),
         ),
         (

@@ -189,6 +189,11 @@ fn when_pods_cannot_be_watched_plain_endpoints_stay_and_those_of_the_mesh_are_no
     assert!(plain.found.endpoints("apps/svcb:80").is_empty());
     assert!(plain.apply([denied()]));
     assert_eq!(plain.found.endpoints("apps/svcb:80"), ["10.0.0.1:8080"]);
+    // One pod that is told of is no list: the others are no more known than before.
+    assert!(!plain.apply([set(pod("apps/b", &[]))]));
+    assert!(plain.apply([Change::All(Kind::Pod, vec![pod("apps/b", &[])])]));
+    let reason = "1 pod not known yet";
+    assert_eq!(plain.found.why_empty("apps/svcb:80"), Some(reason));
 
     let mut mesh = world(mesh_policy(), objects);
     assert!(mesh.apply([denied()]));
