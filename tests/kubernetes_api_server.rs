@@ -2,6 +2,7 @@
 //! tests of the source believe of it must hold.
 
 mod kubernetes;
+mod support;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Service};

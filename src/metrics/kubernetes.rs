@@ -74,6 +74,7 @@ pub struct KindMetrics {
 const KIND: &[&str] = &["kind"];
 
 impl KubernetesMetrics {
+    #[expect(clippy::too_many_lines, reason = "one list, not a procedure")]
     pub(super) fn new(r: &mut Registrar) -> prometheus::Result<Self> {
         Ok(Self {
             up: r.gauges(

@@ -66,7 +66,7 @@ impl KubernetesSource {
         for kind in &kinds {
             let (kind, told) = (*kind, told.clone());
             let (client, metrics) = (client.clone(), metrics.kubernetes.kind(kind.label()));
-            tasks.spawn(follow::kind(kind, client, told, metrics));
+            follow::spawn(&mut tasks, kind, client, told, metrics);
         }
         let driver = Driver::new(config, &kinds, metrics.clone(), mailbox, statuses_sender);
         tasks.spawn(driver.run(inbox));
@@ -80,12 +80,17 @@ impl KubernetesSource {
         })
     }
 
-    /// Goes on with another policy, without listing anything anew. `false`: it takes another source,
-    /// since the API is reached otherwise or more of it is watched.
-    pub async fn adopt(&self, config: &Arc<KubernetesConfig>) -> bool {
-        let same = self.kubeconfig == config.kubeconfig
-            && kinds(config).iter().all(|kind| self.kinds.contains(kind));
-        same && self.told.send(Told::Policy(config.clone())).await.is_ok()
+    /// Whether it can go on with another policy: the API is reached as before, and as much of it is
+    /// watched.
+    pub fn serves(&self, config: &KubernetesConfig) -> bool {
+        self.kubeconfig == config.kubeconfig && self.kinds == kinds(config)
+    }
+
+    /// Goes on with another policy, for which [`KubernetesSource::serves`] holds, without listing
+    /// anything anew.
+    pub async fn adopt(&self, config: Arc<KubernetesConfig>) {
+        // Fails only once the source's own tasks have ended, with the process.
+        let _ = self.told.send(Told::Policy(config)).await;
     }
 
     /// The status that each object of the Gateway API should have, as it changes.

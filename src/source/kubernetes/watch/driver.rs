@@ -110,6 +110,11 @@ impl Driver {
                 kinds = kinds.join(", "),
                 "the Kubernetes API has not listed these kinds yet; going on without them"
             );
+            let absent = |kind: &Kind| Told::Change {
+                change: Change::Absent(*kind, "not listed yet".into()),
+                arrived: None,
+            };
+            held.extend(self.awaited.iter().map(absent));
         }
         held
     }

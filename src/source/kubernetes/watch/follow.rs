@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
 use kube::{Api, Client};
 use tokio::sync::mpsc::Sender;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::MAX_OBJECTS;
@@ -27,7 +28,7 @@ use crate::source::kubernetes::records::ObjectKey;
 const SETTLED: Duration = Duration::from_secs(10);
 /// How often a kind that is not installed is looked for, and one that is forbidden asked for. Up to
 /// twice as long, by chance.
-const ABSENT: Duration = Duration::from_secs(20);
+const ABSENT: Duration = Duration::from_secs(10);
 /// Refusals in a row until a kind counts as forbidden: an API server that starts refuses for a moment.
 const REFUSALS: u32 = 3;
 /// Failures in a row after which a list is tried in place of a watch.
@@ -35,8 +36,14 @@ const WATCH_FAILURES: u32 = 5;
 /// Longer than this is waited for no server that asks for more time.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// Follows `kind` for ever.
-pub(super) async fn kind(kind: Kind, client: Client, told: Sender<Told>, metrics: KindMetrics) {
+/// Adds a task that follows `kind` for ever.
+pub(super) fn spawn(
+    tasks: &mut JoinSet<()>,
+    kind: Kind,
+    client: Client,
+    told: Sender<Told>,
+    metrics: KindMetrics,
+) {
     let follower = Follower {
         kind,
         client,
@@ -49,19 +56,19 @@ pub(super) async fn kind(kind: Kind, client: Client, told: Sender<Told>, metrics
         said: None,
     };
     match kind {
-        Kind::Service => follower.run::<ServiceObject>().await,
-        Kind::Slice => follower.run::<SliceObject>().await,
-        Kind::Pod => follower.run::<PodObject>().await,
-        Kind::Namespace => follower.run::<NamespaceObject>().await,
-        Kind::Node => follower.run::<NodeObject>().await,
-        Kind::ServiceExport => follower.run::<ServiceExportObject>().await,
-        Kind::PeerAuthentication => follower.run::<PeerAuthenticationObject>().await,
-        Kind::DestinationRule => follower.run::<DestinationRuleObject>().await,
-        Kind::GatewayClass => follower.run::<GatewayClassObject>().await,
-        Kind::Gateway => follower.run::<GatewayObject>().await,
-        Kind::TlsRoute => follower.run::<TlsRouteObject>().await,
-        Kind::ReferenceGrant => follower.run::<ReferenceGrantObject>().await,
-    }
+        Kind::Service => tasks.spawn(follower.run::<ServiceObject>()),
+        Kind::Slice => tasks.spawn(follower.run::<SliceObject>()),
+        Kind::Pod => tasks.spawn(follower.run::<PodObject>()),
+        Kind::Namespace => tasks.spawn(follower.run::<NamespaceObject>()),
+        Kind::Node => tasks.spawn(follower.run::<NodeObject>()),
+        Kind::ServiceExport => tasks.spawn(follower.run::<ServiceExportObject>()),
+        Kind::PeerAuthentication => tasks.spawn(follower.run::<PeerAuthenticationObject>()),
+        Kind::DestinationRule => tasks.spawn(follower.run::<DestinationRuleObject>()),
+        Kind::GatewayClass => tasks.spawn(follower.run::<GatewayClassObject>()),
+        Kind::Gateway => tasks.spawn(follower.run::<GatewayObject>()),
+        Kind::TlsRoute => tasks.spawn(follower.run::<TlsRouteObject>()),
+        Kind::ReferenceGrant => tasks.spawn(follower.run::<ReferenceGrantObject>()),
+    };
 }
 
 /// Nobody listens any more.
