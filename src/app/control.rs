@@ -14,6 +14,7 @@ use super::discovery::{self, Reporter};
 use super::listeners::{self, Listeners, ListenersChange};
 use super::merge::{Merged, fill_new, merge};
 use super::sources::Sources;
+use super::statuses::StatusTask;
 use super::{AppError, BoundListener};
 use crate::admin::{DiscoveryReport, Readiness};
 use crate::config::{Config, KubernetesConfig};
@@ -76,6 +77,7 @@ pub(super) struct Parts {
     pub(super) listeners: Listeners,
     pub(super) sources: Sources,
     pub(super) kubernetes: Option<KubernetesSource>,
+    pub(super) statuses: Option<StatusTask>,
     pub(super) workers: Vec<WorkerInbox>,
     pub(super) reporter: Reporter,
 }
@@ -125,10 +127,26 @@ impl Control {
                 }
             }
             // What the one before has found serves until this one has found something.
-            NextSource::New(source) => parts.kubernetes = Some(source),
+            NextSource::New(source) => {
+                parts.kubernetes = Some(source);
+                parts.statuses = None;
+            }
         }
+        self.write_statuses(&mut parts, &file);
         parts.file = file;
         Ok(())
+    }
+
+    fn write_statuses(&self, parts: &mut Parts, file: &Config) {
+        let api = file
+            .kubernetes
+            .as_ref()
+            .and_then(|policy| policy.gateway_api.as_ref());
+        let before = parts.statuses.take();
+        parts.statuses = parts.kubernetes.as_ref().zip(api).map(|(source, api)| {
+            let metrics = &self.shared.metrics;
+            StatusTask::keep_or_start(before, source, api, metrics, &self.watcher)
+        });
     }
 
     async fn next_source(&self, parts: &Parts, file: &Config) -> Result<NextSource, AppError> {
