@@ -11,9 +11,17 @@ mod service;
 mod translation;
 mod why;
 
+fn service_of(port: &ServicePort) -> ObjectKey {
+    ObjectKey {
+        namespace: port.namespace.clone(),
+        name: port.service.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -22,7 +30,7 @@ use super::discovered::{Discovered, Routing};
 use super::gateways;
 use super::records::ObjectKey;
 use super::status::Statuses;
-use crate::config::{EndpointSpec, GatewayAddresses, KubernetesConfig, RouteConfig, ServicePort};
+use crate::config::{EndpointSpec, KubernetesConfig, RouteConfig, ServicePort};
 use service::Context;
 use translation::{Backend, Routes, Translation};
 
@@ -51,7 +59,19 @@ struct Gateways {
     routes: BTreeMap<u16, Vec<RouteConfig>>,
     /// By the Service that each is a port of.
     backends: BTreeMap<ObjectKey, Vec<Backend>>,
+    /// What they were made from.
+    services: BTreeMap<ObjectKey, Basis>,
     statuses: Arc<Statuses>,
+}
+
+/// What Gateway API's objects were read with, of one Service. Its pods come and go much more often than
+/// this changes.
+#[derive(Debug, Default)]
+struct Basis {
+    /// `None`: it was not there.
+    version: Option<Arc<str>>,
+    /// Ports, and whether a pod of each was in the mesh.
+    mesh: Vec<(ServicePort, bool)>,
 }
 
 /// What has changed since the last publication.
@@ -124,29 +144,46 @@ impl Translator {
             return;
         };
         let wanted = &self.gateways.backends;
-        let in_front = |key: &ObjectKey| match &config.addresses {
-            GatewayAddresses::Service { namespace, name } => {
-                (&key.namespace, &key.name) == (namespace, name)
-            }
-            GatewayAddresses::Unknown | GatewayAddresses::Fixed(_) => false,
-        };
-        let mut services = dirty.services.iter();
-        let concerned = services.any(|key| wanted.contains_key(key) || in_front(key));
-        if !(dirty.gateways || dirty.everything || concerned) {
-            return;
-        }
         let (cluster, policy) = (&self.cluster, &*self.policy);
         let in_mesh = |port: &ServicePort| service::is_in_mesh(cluster, policy, port);
-        let mut translated = gateways::translate(cluster, policy, config, &in_mesh);
+        let version = |key: &ObjectKey| {
+            let service = cluster.services.get(key);
+            service.map(|service| service.resource_version.clone())
+        };
+        let concerns = |key: &ObjectKey| {
+            let basis = self.gateways.services.get(key);
+            basis.is_some_and(|basis| {
+                let mut mesh = basis.mesh.iter();
+                basis.version != version(key) || mesh.any(|(port, was)| in_mesh(port) != *was)
+            })
+        };
+        if !(dirty.gateways || dirty.everything || dirty.services.iter().any(concerns)) {
+            return;
+        }
+        let mesh = RefCell::new(BTreeMap::new());
+        let remembering = |port: &ServicePort| {
+            *mesh
+                .borrow_mut()
+                .entry(port.clone())
+                .or_insert_with(|| in_mesh(port))
+        };
+        let mut translated = gateways::translate(cluster, policy, config, &remembering);
+        let services = translated.services.iter();
+        let basis = |key: &ObjectKey| Basis {
+            version: version(key),
+            mesh: Vec::new(),
+        };
+        let mut services: BTreeMap<ObjectKey, Basis> =
+            services.map(|key| (key.clone(), basis(key))).collect();
+        for (port, was) in mesh.into_inner() {
+            let basis = services.entry(service_of(&port)).or_default();
+            basis.mesh.push((port, was));
+        }
         gateways::keep_versions(&self.gateways.routes, &mut translated.routes);
         let mut backends: BTreeMap<ObjectKey, Vec<Backend>> = BTreeMap::new();
         for port in translated.backends {
-            let key = ObjectKey {
-                namespace: port.namespace.clone(),
-                name: port.service.clone(),
-            };
             let refused = translated.refused.remove(&port);
-            let of_service = backends.entry(key).or_default();
+            let of_service = backends.entry(service_of(&port)).or_default();
             of_service.push(Backend { port, refused });
         }
         let differ = |key: &&ObjectKey| backends.get(*key) != wanted.get(*key);
@@ -154,6 +191,7 @@ impl Translator {
         dirty.services.extend(both.filter(differ).cloned());
         changed.routes |= self.gateways.routes != translated.routes;
         self.gateways.backends = backends;
+        self.gateways.services = services;
         self.gateways.routes = translated.routes;
         if self.gateways.statuses != translated.statuses {
             self.gateways.statuses = translated.statuses;
