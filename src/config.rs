@@ -15,7 +15,9 @@ mod containers;
 mod decode;
 mod file;
 mod hosts;
+mod kubernetes;
 mod load;
+mod origin;
 mod problems;
 pub mod reference;
 mod resolve;
@@ -25,10 +27,10 @@ mod tree;
 mod units;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +40,12 @@ use serde::Serialize;
 use crate::server_name::ServerName;
 use crate::socket::StreamOptions;
 
+pub use kubernetes::{
+    ExportMode, ExportPolicy, GatewayApiConfig, Kubeconfig, KubernetesConfig, OptIn, PortSelector,
+    ServiceSelector,
+};
 pub use load::{Loaded, MAX_FILE};
+pub use origin::{ObjectRef, Origin};
 pub use problems::{ConfigError, Problem};
 pub use resolve::Machine;
 pub use route_match::{AlpnPolicy, ISTIO_ALPNS, RouteMatch, SniPattern};
@@ -58,6 +65,8 @@ pub struct Config {
     pub listeners: Vec<ListenerConfig>,
     /// Every upstream that a route names, and those none names yet.
     pub upstreams: BTreeMap<Arc<str>, Arc<UpstreamConfig>>,
+    /// What is taken from a Kubernetes API; `None`: nothing is.
+    pub kubernetes: Option<Arc<KubernetesConfig>>,
     /// How names of `dns` upstreams are resolved.
     pub resolver: ResolverConfig,
     /// Limits of the whole process.
@@ -141,8 +150,12 @@ pub struct ListenerConfig {
     pub limits: ConnectionLimits,
     /// On the connections of each source address.
     pub limits_per_source: SourceLimits,
-    /// What is reachable. Empty means that nothing is.
+    /// What is reachable, by precedence. Empty means that nothing is.
     pub routes: Vec<RouteConfig>,
+    /// Hosts that are known and not routed, with the reason: what a client that asks for one is told
+    /// in the log.
+    #[serde(skip)]
+    pub unrouted: Arc<HashMap<ServerName, Arc<str>>>,
 }
 
 /// How many connections a listener, a route, a source group or a source address may have. `None`:
@@ -268,10 +281,54 @@ pub struct RouteConfig {
     pub matches: RouteMatch,
     /// Which ALPN offers.
     pub alpn: AlpnPolicy,
-    /// A key of [`Config::upstreams`].
-    pub upstream: Arc<str>,
+    /// Where its connections go.
+    pub targets: TargetConfigs,
     /// On its connections. It limits no hellos: those have ended when the route is known.
     pub limits: ConnectionLimits,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Why the export policy would refuse its connections, were it no dry run.
+    pub dry_run: Option<Arc<str>>,
+}
+
+/// The upstreams that share a route's connections; at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetConfigs {
+    /// The only one, usually.
+    pub first: TargetConfig,
+    /// The others.
+    pub rest: Vec<TargetConfig>,
+}
+
+impl TargetConfigs {
+    /// One upstream that gets every connection.
+    pub fn only(upstream: Arc<str>) -> Self {
+        let weight = NonZeroU32::MIN;
+        Self {
+            first: TargetConfig { upstream, weight },
+            rest: Vec::new(),
+        }
+    }
+
+    /// Every target.
+    pub fn iter(&self) -> impl Iterator<Item = &TargetConfig> {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
+}
+
+impl Serialize for TargetConfigs {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+/// One of the upstreams that share a route's connections.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TargetConfig {
+    /// A key of [`Config::upstreams`].
+    pub upstream: Arc<str>,
+    /// Its share against the others'.
+    pub weight: NonZeroU32,
 }
 
 /// A named set of endpoints with its connection policy.
@@ -299,6 +356,34 @@ pub enum UpstreamSource {
     Static(Vec<EndpointSpec>),
     /// Resolved from a name.
     Dns(DnsConfig),
+    /// Told by the Kubernetes source.
+    Kubernetes(ServicePort),
+}
+
+/// The pods behind a port of a Service, or some of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServicePort {
+    /// The namespace of the Service.
+    pub namespace: Arc<str>,
+    /// The name of the Service.
+    pub service: Arc<str>,
+    /// The port of the Service, never the targetPort.
+    pub port: u16,
+    /// Only the pods of this subset of the host's DestinationRules.
+    pub subset: Option<Arc<str>>,
+    /// Only the pod of this hostname, of a headless Service.
+    pub pod: Option<Arc<str>>,
+}
+
+impl fmt::Display for ServicePort {
+    /// As the upstream is called: `NAMESPACE/SERVICE:PORT`, then `/SUBSET` and `@POD` if any.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}:{}", self.namespace, self.service, self.port)?;
+        if let Some(subset) = &self.subset {
+            write!(f, "/{subset}")?;
+        }
+        self.pod.as_ref().map_or(Ok(()), |pod| write!(f, "@{pod}"))
+    }
 }
 
 /// One endpoint as a source tells it.

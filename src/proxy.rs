@@ -8,6 +8,7 @@
 //! Stages take and return values; none calls back. What a connection holds before the relay is boxed
 //! and gone before the relay begins, so that thousands of idle connections stay small.
 
+mod alpn_offers;
 mod connect;
 #[cfg(test)]
 mod footprint;
@@ -22,8 +23,9 @@ mod seat;
 mod shared;
 mod worker;
 
-use std::rc::Rc;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use tokio::net::TcpStream;
 
@@ -35,56 +37,84 @@ use crate::client_hello::Alert;
 use crate::outcome::Outcome;
 use crate::route::{Route, RouteRefusal, RouteTable};
 use listener::Accepted;
-use preread::{Preread, Replay, preread};
+use preread::{Replay, preread};
 use record::{ConnectionRecord, EndedBy};
 use refuse::Refusal;
-use relay::relay;
+use relay::Relaying;
 use seat::Ticket;
 use worker::Worker;
 
 /// Serves one connection from accept to its record.
-///
-/// Not an async fn, whose future would hold its arguments beside what is made of them.
 fn serve_connection(
-    worker: Rc<Worker>,
     ticket: Ticket,
     accepted: Accepted,
     state: Arc<ListenerState>,
     overloaded: bool,
-) -> impl Future<Output = ()> {
-    let Accepted {
-        socket,
-        source,
-        at,
-        listener,
-    } = accepted;
-    // Its state holds a route table, and a connection may outlive both by days.
-    drop(listener);
-    let (shared, policy) = (worker.shared.clone(), state.policy.clone());
-    let mut record = ConnectionRecord::open(shared, ticket, policy, source, at);
-    async move {
-        if overloaded {
-            return record.close(Outcome::Overloaded, EndedBy::Gateway);
-        }
-        let announces = record.policy().announces(record.source().ip());
-        if !announces && let Err(refusal) = admit(&mut record) {
-            record.detail = refusal.detail;
-            return record.close(refusal.outcome, EndedBy::Gateway);
-        }
-        let Ok(downstream) = TcpStream::from_std(socket) else {
-            return record.close(Outcome::Overloaded, EndedBy::Gateway);
-        };
-        let established = establish(&worker, &downstream, announces, state, &mut record);
-        match Box::pin(established).await {
-            Ok((upstream, replay)) => {
-                let ending = relay(&worker, downstream, upstream, replay, &mut record).await;
-                record.close(ending.outcome, ending.ended_by);
+) -> Connection {
+    let record = ConnectionRecord::open(ticket, accepted.source, accepted.at);
+    // The listener's state holds a route table, and a connection may outlive both by days.
+    drop(accepted.listener);
+    let opening = open(record, accepted.socket, state, overloaded);
+    Connection::Opening(Box::pin(opening))
+}
+
+/// A connection's future. Written by hand, since what the compiler makes of an async block keeps room
+/// for everything that was moved through it: here all that is left while it relays is [`Relaying`],
+/// which is memory for every idle connection.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what a connection is for nearly all of its life"
+)]
+enum Connection {
+    /// Everything before the relay, until it is refused or opened.
+    Opening(Pin<Box<dyn Future<Output = Option<Relaying>>>>),
+    Relaying(Relaying),
+}
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Opening(opening) = &mut *self {
+            match ready!(opening.as_mut().poll(cx)) {
+                Some(relaying) => self.set(Self::Relaying(relaying)),
+                None => return Poll::Ready(()),
             }
-            Err(refusal) => {
-                record.detail = refusal.detail;
-                record.close(refusal.outcome, ended_by(refusal.outcome));
-                Box::pin(refuse::send(&worker, downstream, refusal.alert)).await;
-            }
+        }
+        match &mut *self {
+            Self::Relaying(relaying) => relaying.poll(cx),
+            Self::Opening(_) => Poll::Pending,
+        }
+    }
+}
+
+/// Everything before the relay. A connection that is refused ends here.
+async fn open(
+    mut record: ConnectionRecord,
+    socket: std::net::TcpStream,
+    state: Arc<ListenerState>,
+    overloaded: bool,
+) -> Option<Relaying> {
+    let worker = record.worker().clone();
+    if overloaded {
+        record.close(Outcome::Overloaded, EndedBy::Gateway);
+        return None;
+    }
+    let announces = record.policy().announces(record.source().ip());
+    if !announces && let Err(refusal) = admit(&mut record) {
+        record.refused(refusal.outcome, refusal.detail);
+        return None;
+    }
+    let Ok(downstream) = TcpStream::from_std(socket) else {
+        record.close(Outcome::Overloaded, EndedBy::Gateway);
+        return None;
+    };
+    match establish(&worker, &downstream, announces, state, &mut record).await {
+        Ok((upstream, replay)) => Some(Relaying::new(downstream, upstream, &replay, record)),
+        Err(refusal) => {
+            record.refused(refusal.outcome, refusal.detail);
+            refuse::send(&worker, downstream, refusal.alert).await;
+            None
         }
     }
 }
@@ -113,15 +143,16 @@ async fn establish(
     let mut hello = hello?;
     record.offered(hello.offers, hello.ja4.take());
     record.server_name = Some(hello.server_name.clone());
-    record.alpn = offers(&hello);
-    let route = decide(&state.routes, &hello)?;
+    record.alpn = hello.alpn.take();
+    let route = decide(&state.routes, record)?;
     // The table may be an old one by the time the endpoint answers.
     drop(state);
-    record.routed(&route).map_err(|over| {
+    let target = route.targets.choose();
+    record.routed(&route, target).map_err(|over| {
         let detail = Some(over.to_string());
         Refusal::told(Outcome::OverLimit, Alert::InternalError, detail)
     })?;
-    let upstream = connect::connect(&worker.shared, downstream, &route, record).await;
+    let upstream = connect::connect(&worker.shared, downstream, &target.upstream, record).await;
     let upstream = upstream.map_err(|outcome| match outcome {
         Outcome::DownstreamReset => Refusal::silent(outcome),
         _ => Refusal::told(outcome, Alert::InternalError, None),
@@ -140,10 +171,13 @@ fn admit(record: &mut ConnectionRecord) -> Result<(), Refusal> {
         .map_err(|over| Refusal::noted(Outcome::OverLimit, over.to_string()))
 }
 
-/// The route of a hello, or what its client is told.
-fn decide(routes: &RouteTable, hello: &Preread) -> Result<Arc<Route>, Refusal> {
-    let offers = hello.alpn.iter().map(|offer| &**offer);
-    match routes.decide(&hello.server_name, offers) {
+/// The route of the hello that `record` tells of, or what its client is told.
+fn decide(routes: &RouteTable, record: &ConnectionRecord) -> Result<Arc<Route>, Refusal> {
+    let Some(name) = &record.server_name else {
+        return Err(Refusal::silent(Outcome::InternalError));
+    };
+    let offers = record.alpn.iter().flat_map(|offer| offer.protocols());
+    match routes.decide(name, offers) {
         Ok(route) => Ok(route.clone()),
         Err(refusal) => {
             let alert = match refusal {
@@ -153,25 +187,5 @@ fn decide(routes: &RouteTable, hello: &Preread) -> Result<Arc<Route>, Refusal> {
             };
             Err(Refusal::told(refusal.outcome(), alert, refusal.detail()))
         }
-    }
-}
-
-fn offers(hello: &Preread) -> Option<Box<str>> {
-    let offers: Vec<_> = hello
-        .alpn
-        .iter()
-        .map(|offer| String::from_utf8_lossy(offer))
-        .collect();
-    (!offers.is_empty()).then(|| offers.join(",").into())
-}
-
-/// Whose doing a refusal is.
-fn ended_by(outcome: Outcome) -> EndedBy {
-    match outcome {
-        Outcome::Probe
-        | Outcome::ClientGoneBeforeHello
-        | Outcome::DownstreamReset
-        | Outcome::DownstreamTimeout => EndedBy::Downstream,
-        _ => EndedBy::Gateway,
     }
 }

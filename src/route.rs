@@ -4,17 +4,19 @@
 //! hash per label of the name, whatever the number of routes, and allocates nothing.
 
 mod hint;
+mod target;
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
-use crate::config::{AlpnPolicy, ListenerConfig, RouteMatch, SniPattern, SourceGroups};
+use crate::config::{AlpnPolicy, ListenerConfig, Origin, RouteMatch, SniPattern, SourceGroups};
 use crate::limits::{Limiter, ScopeKey, Scopes};
-use crate::metrics::{ConnectionSeries, Metrics, SeriesKey};
 use crate::outcome::Outcome;
 use crate::server_name::{NameError, ServerName};
 use crate::upstream::Upstream;
 pub use hint::NearMiss;
+pub use target::{Target, Targets};
 
 /// What a listener does with the server names that it takes.
 #[derive(Debug)]
@@ -24,36 +26,13 @@ pub struct Route {
     /// Which ALPN offers it takes.
     pub alpn: AlpnPolicy,
     /// Where its connections go.
-    pub upstream: Arc<Upstream>,
+    pub targets: Targets,
     /// What holds its connections to its limits, if it has any.
     pub limiter: Option<Limiter>,
-    upstream_name: Arc<str>,
-    /// By source group: what connections of this route count into, resolved on first use.
-    series: Box<[OnceLock<Arc<ConnectionSeries>>]>,
-}
-
-impl Route {
-    /// What connections of this route from the source group at `source` count into.
-    pub fn series(
-        &self,
-        metrics: &Metrics,
-        listener: &Arc<str>,
-        sources: &SourceGroups,
-        source: usize,
-    ) -> Arc<ConnectionSeries> {
-        let resolve = || {
-            metrics.connections(SeriesKey {
-                listener: listener.clone(),
-                route: self.name.clone(),
-                upstream: self.upstream_name.clone(),
-                source: sources.name(source).into(),
-            })
-        };
-        match self.series.get(source) {
-            Some(slot) => slot.get_or_init(resolve).clone(),
-            None => resolve(),
-        }
-    }
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Why the export policy would refuse its connections, were it no dry run.
+    pub dry_run: Option<Arc<str>>,
 }
 
 /// Why a hello with a valid server name gets no route.
@@ -126,6 +105,35 @@ pub struct RouteTable {
     /// Service hosts that some route serves, by the ports under which they are routed.
     services: HashMap<ServerName, Vec<ServedPort>>,
     routes: Vec<Arc<Route>>,
+    conflicts: Vec<Conflict>,
+    /// Hosts that are known and not routed, with the reason.
+    unrouted: Arc<HashMap<ServerName, Arc<str>>>,
+}
+
+/// A name that a discovered route claims and an earlier one has.
+#[derive(Debug, Clone)]
+pub struct Conflict {
+    /// What both claim.
+    pub pattern: SniPattern,
+    /// The route that has it.
+    pub kept: Arc<Route>,
+    /// The route that goes without.
+    pub refused: Arc<Route>,
+}
+
+/// Gives `name` to `route` if nobody has it. Returns who has.
+fn claim_in(
+    claimed: &mut HashMap<ServerName, Arc<Route>>,
+    name: &ServerName,
+    route: &Arc<Route>,
+) -> Option<Arc<Route>> {
+    match claimed.entry(name.clone()) {
+        Entry::Occupied(first) => Some(first.get().clone()),
+        Entry::Vacant(free) => {
+            free.insert(route.clone());
+            None
+        }
+    }
 }
 
 /// A port under which a service's host is routed.
@@ -148,21 +156,20 @@ impl RouteTable {
     ) -> Result<Self, RouteError> {
         let mut table = Self::default();
         for config in &listener.routes {
+            let targets = Targets::build(&config.name, &config.targets, sources, &upstream);
             let route = Arc::new(Route {
                 name: config.name.clone(),
                 alpn: config.alpn.clone(),
-                upstream: upstream(&config.upstream).ok_or_else(|| {
-                    RouteError::UnknownUpstream {
-                        route: config.name.clone(),
-                        upstream: config.upstream.clone(),
-                    }
+                targets: targets.map_err(|upstream| RouteError::UnknownUpstream {
+                    route: config.name.clone(),
+                    upstream,
                 })?,
                 limiter: scopes.limiter(
                     ScopeKey::Route(listener.name.clone(), config.name.clone()),
                     &config.limits,
                 ),
-                upstream_name: config.upstream.clone(),
-                series: (0..sources.positions()).map(|_| OnceLock::new()).collect(),
+                origin: config.origin.clone(),
+                dry_run: config.dry_run.clone(),
             });
             let patterns = config
                 .matches
@@ -174,38 +181,58 @@ impl RouteTable {
             for pattern in patterns {
                 table.claim(pattern, &route)?;
             }
-            if let RouteMatch::Service {
+            table.note_served(&config.matches);
+            table.routes.push(route);
+        }
+        table.unrouted = listener.unrouted.clone();
+        Ok(table)
+    }
+
+    /// Notes under which ports and subsets a service's host is routed.
+    fn note_served(&mut self, matches: &RouteMatch) {
+        let (host, port, subsets) = match matches {
+            RouteMatch::Service {
                 host,
                 port,
                 subsets,
                 ..
-            } = &config.matches
-            {
-                let served = table.services.entry(host.clone()).or_default();
-                served.push(ServedPort {
-                    port: *port,
-                    subsets: subsets.clone(),
-                });
-            }
-            table.routes.push(route);
+            } => (host, *port, subsets.clone()),
+            RouteMatch::Subset { host, port, subset } => (host, *port, vec![subset.clone()]),
+            RouteMatch::Sni(_) => return,
+        };
+        let served = self.services.entry(host.clone()).or_default();
+        match served.iter_mut().find(|served| served.port == port) {
+            Some(served) => served.subsets.extend(subsets),
+            None => served.push(ServedPort { port, subsets }),
         }
-        Ok(table)
     }
 
+    /// Gives `pattern` to `route`, unless an earlier route has it. Two routes of the file may not
+    /// claim the same; one that was discovered gives way, and the table says so.
     fn claim(&mut self, pattern: SniPattern, route: &Arc<Route>) -> Result<(), RouteError> {
         let before = match &pattern {
-            SniPattern::Exact(name) => self.exact.insert(name.clone(), route.clone()),
-            SniPattern::Below(name) => self.below.insert(name.clone(), route.clone()),
-            SniPattern::Any => self.any.replace(route.clone()),
+            SniPattern::Exact(name) => claim_in(&mut self.exact, name, route),
+            SniPattern::Below(name) => claim_in(&mut self.below, name, route),
+            SniPattern::Any => {
+                let before = self.any.clone();
+                self.any.get_or_insert_with(|| route.clone());
+                before
+            }
         };
-        match before {
-            None => Ok(()),
-            Some(first) => Err(RouteError::Conflict {
+        let Some(first) = before else { return Ok(()) };
+        if route.origin == Origin::File {
+            return Err(RouteError::Conflict {
                 pattern,
                 first: first.name.clone(),
                 second: route.name.clone(),
-            }),
+            });
         }
+        self.conflicts.push(Conflict {
+            pattern,
+            kept: first,
+            refused: route.clone(),
+        });
+        Ok(())
     }
 
     /// The route of a hello that names `name` and offers the protocols of `alpn`.
@@ -249,6 +276,11 @@ impl RouteTable {
         &self.routes
     }
 
+    /// Names that discovered routes did not get.
+    pub fn conflicts(&self) -> &[Conflict] {
+        &self.conflicts
+    }
+
     /// Every pattern with the route that claims it, in no order.
     pub fn patterns(&self) -> impl Iterator<Item = (SniPattern, &Arc<Route>)> {
         let exact = self.exact.iter();
@@ -264,8 +296,9 @@ impl RouteTable {
 mod tests {
     use super::*;
     use crate::config::{
-        ConnectPolicy, ConnectionLimits, EjectionPolicy, HelloLimits, RelayTimeouts, RouteConfig,
-        SourceLimits, SourcePolicy, TcpOptions, UpstreamConfig, UpstreamSource,
+        ConnectPolicy, ConnectionLimits, EjectionPolicy, HelloLimits, ObjectRef, RelayTimeouts,
+        RouteConfig, SourceLimits, SourcePolicy, TargetConfigs, TcpOptions, UpstreamConfig,
+        UpstreamSource,
     };
     use std::time::Duration;
 
@@ -282,35 +315,49 @@ mod tests {
         }
     }
 
-    fn table(matches: Vec<RouteMatch>) -> Result<RouteTable, RouteError> {
-        let second = Duration::from_secs(1);
-        let tcp = TcpOptions {
-            keepalive_time: second,
-            keepalive_interval: second,
-            keepalive_probes: 1,
-            user_timeout: second,
-        };
-        let upstream = Arc::new(Upstream::new(
+    const TCP: TcpOptions = TcpOptions {
+        keepalive_time: SECOND,
+        keepalive_interval: SECOND,
+        keepalive_probes: 1,
+        user_timeout: SECOND,
+    };
+    const SECOND: Duration = Duration::from_secs(1);
+
+    pub(super) fn upstream() -> Arc<Upstream> {
+        Arc::new(Upstream::new(
             Arc::new(UpstreamConfig {
                 name: "u".into(),
                 source: UpstreamSource::Static(Vec::new()),
                 connect: ConnectPolicy {
-                    timeout: second,
+                    timeout: SECOND,
                     attempts: 1,
                 },
                 proxy_protocol: None,
                 ejection: EjectionPolicy {
                     consecutive_failures: 0,
-                    base: second,
-                    max: second,
+                    base: SECOND,
+                    max: SECOND,
                 },
-                tcp,
+                tcp: TCP,
             }),
             None,
             None,
-        ));
+        ))
+    }
+
+    fn table(matches: Vec<RouteMatch>) -> Result<RouteTable, RouteError> {
+        build(&listener(matches))
+    }
+
+    fn build(listener: &ListenerConfig) -> Result<RouteTable, RouteError> {
+        let known = |name: &str| (name == "u").then(upstream);
+        let (sources, scopes) = (SourceGroups::default(), Scopes::default());
+        RouteTable::build(listener, &sources, &scopes, known)
+    }
+
+    fn listener(matches: Vec<RouteMatch>) -> ListenerConfig {
         let routes = matches.into_iter().enumerate();
-        let listener = ListenerConfig {
+        ListenerConfig {
             name: "l".into(),
             bind: ([127, 0, 0, 1], 0).into(),
             source_policy: SourcePolicy::default(),
@@ -318,31 +365,27 @@ mod tests {
             limits: ConnectionLimits::OFF,
             limits_per_source: SourceLimits::default(),
             client_hello: HelloLimits {
-                timeout: second,
+                timeout: SECOND,
                 max_size: 65536,
             },
             timeouts: RelayTimeouts {
-                idle: second,
-                half_closed: second,
+                idle: SECOND,
+                half_closed: SECOND,
             },
-            tcp,
+            tcp: TCP,
             routes: routes
                 .map(|(position, matches)| RouteConfig {
                     name: position.to_string().into(),
                     matches,
                     alpn: AlpnPolicy::Any,
-                    upstream: "u".into(),
+                    targets: TargetConfigs::only("u".into()),
                     limits: ConnectionLimits::OFF,
+                    origin: Origin::File,
+                    dry_run: None,
                 })
                 .collect(),
-        };
-        let known = |name: &str| (name == "u").then(|| upstream.clone());
-        RouteTable::build(
-            &listener,
-            &SourceGroups::default(),
-            &Scopes::default(),
-            known,
-        )
+            unrouted: Arc::default(),
+        }
     }
 
     fn found<'a>(table: &'a RouteTable, asked: &str) -> Option<&'a str> {
@@ -393,21 +436,64 @@ mod tests {
     }
 
     #[test]
+    fn a_discovered_route_gives_way_to_an_earlier_one_and_the_table_says_so() {
+        let mut listener = listener(vec![
+            RouteMatch::Sni(SniPattern::Exact(name("a"))),
+            service("a", 80, &[], true),
+            RouteMatch::Sni(SniPattern::Any),
+            RouteMatch::Sni(SniPattern::Any),
+        ]);
+        let object = ObjectRef {
+            namespace: "n".into(),
+            name: "a".into(),
+            resource_version: "7".into(),
+        };
+        for route in &mut listener.routes[1..] {
+            route.origin = Origin::Export(object.clone());
+        }
+        let table = build(&listener).unwrap();
+        assert_eq!(found(&table, "a"), Some("0"));
+        assert_eq!(found(&table, "outbound_.80_._.a"), Some("1"));
+        assert_eq!(found(&table, "b"), Some("2"));
+        let conflict = |conflict: &Conflict| {
+            let (kept, refused) = (&conflict.kept.name, &conflict.refused.name);
+            format!("{} {kept} {refused}", conflict.pattern)
+        };
+        let conflicts: Vec<String> = table.conflicts().iter().map(conflict).collect();
+        assert_eq!(conflicts, ["a 0 1", "* 2 3"]);
+
+        listener.routes[3].origin = Origin::File;
+        assert!(build(&listener).is_err(), "two of the file");
+    }
+
+    #[test]
     fn a_miss_says_what_comes_close() {
-        let table = table(vec![
+        let subset = RouteMatch::Subset {
+            host: name("svcb.apps"),
+            port: 80,
+            subset: "v2".into(),
+        };
+        let mut listener = listener(vec![
             service("svcb.apps", 80, &["v1"], false),
             service("svcb.apps", 443, &[], false),
             RouteMatch::Sni(SniPattern::Below(name("x.y"))),
-        ])
-        .unwrap();
+            subset,
+        ]);
+        let reason: Arc<str> = "not exported".into();
+        listener.unrouted = Arc::new(HashMap::from([(name("hidden.apps"), reason.clone())]));
+        let table = build(&listener).unwrap();
+        assert_eq!(found(&table, "outbound_.80_.v2_.svcb.apps"), Some("3"));
+        let unrouted = Some(NearMiss::Unrouted(reason));
         for (asked, near) in [
+            ("hidden.apps", unrouted.clone()),
+            ("outbound_.80_._.hidden.apps", unrouted),
             (
                 "outbound_.81_._.svcb.apps",
                 Some(NearMiss::OtherPorts(vec![80, 443])),
             ),
             (
-                "outbound_.80_.v2_.svcb.apps",
-                Some(NearMiss::OtherSubsets(vec!["v1".into()])),
+                "outbound_.80_.v3_.svcb.apps",
+                Some(NearMiss::OtherSubsets(vec!["v1".into(), "v2".into()])),
             ),
             (
                 "svcb.apps",

@@ -5,3 +5,4 @@
 //! decides itself what a bad answer may take away (for DNS: nothing).
 
 pub mod dns;
+pub mod kubernetes;

@@ -10,10 +10,11 @@ mod registry;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use prometheus::IntCounter;
 
 use crate::config::{EndpointSpec, UpstreamConfig, UpstreamSource};
 use balancer::Tier;
@@ -29,6 +30,7 @@ pub struct Upstream {
     endpoints: ArcSwap<EndpointSet>,
     answered: AtomicBool,
     source_report: Mutex<SourceReport>,
+    connected: OnceLock<IntCounter>,
 }
 
 /// What an upstream's source last said.
@@ -50,8 +52,9 @@ pub struct Endpoint {
 }
 
 /// What traffic counts of an endpoint.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EndpointStats {
+    address: SocketAddr,
     /// Connections open, or being opened.
     active: AtomicU32,
     /// Whether it is left alone for a while.
@@ -59,6 +62,14 @@ pub struct EndpointStats {
 }
 
 impl EndpointStats {
+    fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            active: AtomicU32::new(0),
+            health: Health::default(),
+        }
+    }
+
     /// Connections open, or being opened.
     pub fn active(&self) -> u32 {
         self.active.load(Ordering::Relaxed)
@@ -75,34 +86,28 @@ pub struct EndpointSet {
 
 /// An endpoint picked for one connection; counts it as long as it lives.
 #[derive(Debug)]
-pub struct Picked {
-    address: SocketAddr,
-    stats: Arc<EndpointStats>,
-}
+pub struct Picked(Arc<EndpointStats>);
 
 impl Picked {
     fn new(endpoint: &Endpoint) -> Self {
         endpoint.stats.active.fetch_add(1, Ordering::Relaxed);
-        Self {
-            address: endpoint.spec.address,
-            stats: endpoint.stats.clone(),
-        }
+        Self(endpoint.stats.clone())
     }
 
     /// Where to connect.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address
     }
 
     /// Its health, to report how connecting went.
     pub fn health(&self) -> &Health {
-        &self.stats.health
+        &self.0.health
     }
 }
 
 impl Drop for Picked {
     fn drop(&mut self) {
-        self.stats.active.fetch_sub(1, Ordering::Relaxed);
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -122,10 +127,10 @@ impl EndpointSet {
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for spec in specs {
             if by_address.insert(spec.address, ()).is_none() {
-                let stats = known
-                    .get(&spec.address)
-                    .map(|stats| Arc::clone(stats))
-                    .unwrap_or_default();
+                let stats = match known.get(&spec.address) {
+                    Some(stats) => Arc::clone(stats),
+                    None => Arc::new(EndpointStats::new(spec.address)),
+                };
                 endpoints.push(Endpoint { spec, stats });
             }
         }
@@ -176,7 +181,7 @@ impl Upstream {
                 EndpointSet::new(specs.iter().cloned(), zone.as_deref(), known),
                 true,
             ),
-            UpstreamSource::Dns(_) => (EndpointSet::empty(), false),
+            UpstreamSource::Dns(_) | UpstreamSource::Kubernetes(_) => (EndpointSet::empty(), false),
         };
         Self {
             config: ArcSwap::new(config),
@@ -184,6 +189,7 @@ impl Upstream {
             endpoints: ArcSwap::from_pointee(set),
             answered: AtomicBool::new(answered),
             source_report: Mutex::default(),
+            connected: OnceLock::new(),
         }
     }
 
@@ -245,6 +251,11 @@ impl Upstream {
     /// `None` when every endpoint was tried.
     pub fn pick(&self, tried: &[SocketAddr]) -> Option<Picked> {
         balancer::pick(&self.endpoints.load(), tried, Instant::now()).map(Picked::new)
+    }
+
+    /// The counter of its connections that were made, looked up on first use.
+    pub fn connected(&self, counter: impl FnOnce() -> IntCounter) -> &IntCounter {
+        self.connected.get_or_init(counter)
     }
 
     fn report(&self) -> std::sync::MutexGuard<'_, SourceReport> {

@@ -33,7 +33,10 @@ async fn config_dump_shows_the_config_as_it_runs() {
     assert_eq!(listener["bind"], "0.0.0.0:15443");
     assert_eq!(listener["client_hello"]["timeout"], "5s");
     assert_eq!(listener["timeouts"]["idle"], "1h");
-    assert_eq!(listener["routes"][0]["upstream"], "svcb");
+    assert_eq!(
+        listener["routes"][0]["targets"],
+        json!([{ "upstream": "svcb", "weight": 1 }])
+    );
     assert_eq!(config["limits"]["connections"], 1000);
     let dns = &config["upstreams"]["spire"]["source"]["dns"];
     assert_eq!(dns["max_ttl"], "5m 500ms");

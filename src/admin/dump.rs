@@ -100,6 +100,7 @@ pub(super) fn source(source: &UpstreamSource) -> (&'static str, Option<String>) 
     match source {
         UpstreamSource::Static(_) => ("static", None),
         UpstreamSource::Dns(dns) => ("dns", Some(dns.query.to_string())),
+        UpstreamSource::Kubernetes(port) => ("kubernetes", Some(port.to_string())),
     }
 }
 

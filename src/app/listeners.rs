@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::{AppError, BoundListener};
-use crate::config::{Config, ListenerConfig, RouteConfig};
+use crate::config::{Config, ListenerConfig, RouteConfig, TargetConfig};
 use crate::metrics::{Metrics, NONE, OTHER};
 use crate::proxy::{Listener, ListenerPolicy, ListenerState, Shared, WorkerHandle};
 use crate::route::RouteTable;
@@ -166,11 +166,14 @@ pub(super) fn retire_metrics(metrics: &Metrics, before: &Config, after: &Config)
         .listeners
         .iter()
         .flat_map(|listener| {
-            let key = |route: &RouteConfig| {
-                let (name, upstream) = (route.name.clone(), route.upstream.clone());
-                (listener.name.clone(), name, upstream)
+            let keys = |route: &'_ RouteConfig| {
+                let key = |target: &TargetConfig| {
+                    let (name, upstream) = (route.name.clone(), target.upstream.clone());
+                    (listener.name.clone(), name, upstream)
+                };
+                route.targets.iter().map(key).collect::<Vec<_>>()
             };
-            listener.routes.iter().map(key)
+            listener.routes.iter().flat_map(keys)
         })
         .collect();
     let sources = (0..after.sources.positions()).map(|one| after.sources.name(one).to_owned());

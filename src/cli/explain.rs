@@ -10,13 +10,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::{ANSWER_IS_NO, ExplainArguments, failed, runtime};
-use crate::config::{Config, DnsConfig, ISTIO_ALPNS, ListenerConfig, UpstreamSource};
+use crate::config::{Config, DnsConfig, ISTIO_ALPNS, ListenerConfig, Origin, UpstreamSource};
 use crate::limits::Scopes;
 use crate::outcome::Outcome;
 use crate::route::{Route, RouteTable};
 use crate::server_name::ServerName;
 use crate::source::dns::{self, Answer, OwnAddresses, Resolver, kind_label};
-use crate::upstream::{UpstreamMap, Upstreams};
+use crate::upstream::{Upstream, UpstreamMap, Upstreams};
 
 /// Routes shown when none matches.
 const NEAREST: usize = 5;
@@ -144,15 +144,33 @@ fn show_nearest<W: Write>(
     Ok(())
 }
 
-/// Shows a route's upstream and endpoints. Returns whether there is an endpoint to connect to.
+/// Shows a route's upstreams and endpoints. Returns whether there is an endpoint to connect to.
 fn show_route<W: Write>(config: &Config, route: &Route, page: &mut Page<W>) -> io::Result<bool> {
-    let upstream = route.upstream.config();
     page.line(
         "route",
         format_args!("{}, which takes {}", route.name, route.alpn),
     )?;
-    page.line("upstream", &upstream.name)?;
-    if let UpstreamSource::Dns(query) = &upstream.source {
+    if route.origin != Origin::File {
+        page.line("from", &route.origin)?;
+    }
+    if let Some(reason) = &route.dry_run {
+        page.line("dry run", format_args!("would be refused: {reason}"))?;
+    }
+    let mut served = false;
+    for target in route.targets.iter() {
+        served |= show_upstream(config, &target.upstream, page)?;
+    }
+    Ok(served)
+}
+
+fn show_upstream<W: Write>(
+    config: &Config,
+    upstream: &Upstream,
+    page: &mut Page<W>,
+) -> io::Result<bool> {
+    let policy = upstream.config();
+    page.line("upstream", &policy.name)?;
+    if let UpstreamSource::Dns(query) = &policy.source {
         page.line("resolved", &query.query)?;
         match resolve(config, query) {
             Ok(answer) => {
@@ -163,12 +181,12 @@ fn show_route<W: Write>(config: &Config, route: &Route, page: &mut Page<W>) -> i
                 if let Some(problem) = &answer.problem {
                     page.line("", problem)?;
                 }
-                route.upstream.replace_endpoints(answer.endpoints);
+                upstream.replace_endpoints(answer.endpoints);
             }
             Err(error) => page.line("", error)?,
         }
     }
-    let endpoints = route.upstream.endpoints();
+    let endpoints = upstream.endpoints();
     let mut title = "endpoints";
     for endpoint in endpoints.iter().take(ENDPOINTS) {
         let spec = &endpoint.spec;

@@ -75,6 +75,7 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
         sources: Arc::new(sources),
         listeners,
         upstreams: upstreams.resolved,
+        kubernetes: None,
         resolver: resolver(&file.resolver),
         limits: limits(&file.limits),
         drain: drain(&file.drain),

@@ -22,6 +22,15 @@ pub enum RouteMatch {
         /// Whether plain `host` matches too; a host with several ports gives it to one at most.
         plain_host: bool,
     },
+    /// One subset of a service's port, whose pods are others than those of the port.
+    Subset {
+        /// The service's host name.
+        host: ServerName,
+        /// The port of the Service, never a targetPort.
+        port: u16,
+        /// The DestinationRule's subset.
+        subset: Arc<str>,
+    },
     /// A literal name or a wildcard.
     Sni(SniPattern),
 }
@@ -34,6 +43,10 @@ impl RouteMatch {
     pub fn patterns(&self) -> Result<Vec<SniPattern>, NameError> {
         let (host, port, subsets, plain_host) = match self {
             Self::Sni(pattern) => return Ok(vec![pattern.clone()]),
+            Self::Subset { host, port, subset } => {
+                let name = host.istio_outbound(*port, subset)?;
+                return Ok(vec![SniPattern::Exact(name)]);
+            }
             Self::Service {
                 host,
                 port,

@@ -13,11 +13,10 @@ use super::record::ConnectionRecord;
 use super::shared::Shared;
 use crate::config::{ProxyVersion, UpstreamConfig};
 use crate::outcome::Outcome;
-use crate::route::Route;
 use crate::socket::{self, StreamOptions};
 use crate::upstream::Upstream;
 
-/// Connects to an endpoint of the route's upstream. The endpoint, the attempts and the time go into
+/// Connects to an endpoint of `upstream`. The endpoint, the attempts and the time go into
 /// `record`.
 ///
 /// # Errors
@@ -25,16 +24,16 @@ use crate::upstream::Upstream;
 pub(super) async fn connect(
     shared: &Shared,
     downstream: &TcpStream,
-    route: &Route,
+    upstream: &Upstream,
     record: &mut ConnectionRecord,
 ) -> Result<TcpStream, Outcome> {
     let started = Instant::now();
-    let config = route.upstream.config();
+    let config = upstream.config();
     let first = match config.proxy_protocol {
         Some(ProxyVersion::V2) => proxy_protocol::header(downstream, record)?,
         None => Vec::new(),
     };
-    let work = attempt_each(shared, &route.upstream, &config, &first, record);
+    let work = attempt_each(shared, upstream, &config, &first, record);
     // A client that resets is not worth an endpoint's connection. One that only closed its sending
     // side still wants its answer.
     let result = tokio::select! {
@@ -63,18 +62,16 @@ async fn attempt_each(
         let address = picked.address();
         record.attempts += 1;
         let attempt = attempt(address, config, first).await;
-        let result = match &attempt {
-            Ok(_) => "connected",
-            Err(outcome) => outcome.label(),
-        };
-        shared.metrics.connect_attempts(&config.name, result).inc();
+        let count = |result| shared.metrics.connect_attempts(&config.name, result);
         match attempt {
             Ok(stream) => {
+                upstream.connected(|| count("connected")).inc();
                 picked.health().connected();
                 record.endpoint = Some(picked);
                 return Ok(stream);
             }
             Err(outcome) => {
+                count(outcome.label()).inc();
                 failed(config, &picked, outcome);
                 record.endpoint = Some(picked);
                 tried.push(address);

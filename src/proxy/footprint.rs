@@ -2,14 +2,16 @@
 
 use super::serve_connection;
 
-/// The size of what a function of five arguments returns, here a future.
-fn size_of_result<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
+/// The size of what a function of four arguments returns, here a future.
+fn size_of_result<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {
     size_of::<F>()
 }
 
 #[test]
 fn a_connections_future_does_not_grow_unnoticed() {
-    let future = size_of_result(serve_connection as fn(_, _, _, _, _) -> _);
-    // More is bytes for every idle connection: box what does not outlive the hello.
-    assert!(future <= 920, "{future} bytes");
+    let future = size_of_result(serve_connection as fn(_, _, _, _) -> _);
+    // With what tokio puts around it that is a task of 512 bytes; its next size is 640, since tasks are
+    // multiples of 128. More is memory for every idle connection: box what few of them have, and what
+    // does not outlive the hello.
+    assert!(future <= 408, "{future} bytes");
 }

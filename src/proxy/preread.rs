@@ -6,11 +6,13 @@
 //! socket keeps it readable (`kernel-notes.md` 1).
 
 use std::io;
+use std::rc::Rc;
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::alpn_offers::AlpnOffer;
 use super::refuse::Refusal;
 use super::worker::Worker;
 use crate::client_hello::{ClientHello, HelloParser, Offers, Progress};
@@ -30,8 +32,8 @@ const READ: usize = 16 * 1024;
 pub(super) struct Preread {
     /// The name that selects the route.
     pub server_name: ServerName,
-    /// The ALPN protocols offered.
-    pub alpn: Vec<Box<[u8]>>,
+    /// The ALPN protocols offered, if any.
+    pub alpn: Option<Rc<AlpnOffer>>,
     /// The versions and post-quantum groups offered.
     pub offers: Offers,
     /// The client's JA4, if the access log is to have it.
@@ -77,22 +79,21 @@ async fn peek(
     downstream: &TcpStream,
     limits: &HelloLimits,
 ) -> Result<Option<Preread>, Refusal> {
-    let ja4 = worker.shared.access_log.wants_ja4();
     let peeked = downstream.async_io(Interest::READABLE, || {
         let mut buffer = worker.buffer.borrow_mut();
         let length = socket::peek(downstream, &mut buffer)?;
-        Ok(examine(&buffer[..length], limits, ja4))
+        Ok(examine(worker, &buffer[..length], limits))
     });
     peeked.await.unwrap_or_else(|error| Err(gone(&error, 0)))
 }
 
 /// What one look at the first bytes tells.
-fn examine(wire: &[u8], limits: &HelloLimits, ja4: bool) -> Result<Option<Preread>, Refusal> {
+fn examine(worker: &Worker, wire: &[u8], limits: &HelloLimits) -> Result<Option<Preread>, Refusal> {
     if wire.is_empty() {
         return Err(Refusal::silent(Outcome::Probe));
     }
     match HelloParser::new(limits.max_size).parse(wire) {
-        Ok(Progress::Complete(hello)) => Ok(Some(Preread::peeked(&hello, ja4))),
+        Ok(Progress::Complete(hello)) => Ok(Some(Preread::peeked(worker, &hello))),
         Ok(Progress::Incomplete) => Ok(None),
         Err(error) => Err(Refusal::bad_hello(&error)),
     }
@@ -100,10 +101,11 @@ fn examine(wire: &[u8], limits: &HelloLimits, ja4: bool) -> Result<Option<Prerea
 
 impl Preread {
     /// A hello that is still in the socket.
-    fn peeked(hello: &ClientHello<'_>, ja4: bool) -> Self {
+    fn peeked(worker: &Worker, hello: &ClientHello<'_>) -> Self {
+        let ja4 = worker.shared.access_log.wants_ja4();
         Self {
             server_name: hello.server_name.clone(),
-            alpn: hello.alpn().map(Box::from).collect(),
+            alpn: worker.alpn_offers.intern(hello.alpn()),
             offers: Offers::of(hello),
             ja4: ja4.then(|| hello.ja4().into()),
             replay: Replay::default(),
@@ -143,8 +145,7 @@ async fn read(
             Ok(Progress::Incomplete) => {}
             Ok(Progress::Complete(hello)) => {
                 // Made before the wire moves: the hello borrows from it.
-                let ja4 = worker.shared.access_log.wants_ja4();
-                let preread = Preread::peeked(&hello, ja4);
+                let preread = Preread::peeked(worker, &hello);
                 let replay = Replay {
                     bytes: wire,
                     _share: Some(share),

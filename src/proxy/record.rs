@@ -4,20 +4,23 @@
 //! cut by a drain, a limit or a panic leaves its line too.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::alpn_offers::AlpnOffer;
 use super::listener::ListenerPolicy;
 use super::seat::{Seat, Ticket};
 use super::shared::Shared;
+use super::worker::Worker;
 use crate::access_log::Entry;
 use crate::client_hello::Offers;
 use crate::limits::{Held, OverLimit};
 use crate::metrics::ConnectionSeries;
 use crate::outcome::Outcome;
 use crate::proxy_header::Proxied;
-use crate::route::Route;
+use crate::route::{Route, Target};
 use crate::server_name::ServerName;
 use crate::upstream::Picked;
 
@@ -60,36 +63,55 @@ struct Announced {
     destination: SocketAddr,
 }
 
-/// What is known of a connection so far.
+/// What few connections have.
+#[derive(Debug, Default)]
+struct Remarks {
+    announced: Option<Announced>,
+    /// Goes back with the record; empty when the config limits nothing.
+    held: Held,
+    detail: Option<Box<str>>,
+    ja4: Option<Box<str>>,
+}
+
+/// A duration of a quarter of the size: from 1 us up to 71 minutes, which a longer one counts as.
+#[derive(Debug, Clone, Copy)]
+struct Micros(NonZeroU32);
+
+impl Micros {
+    fn of(duration: Duration) -> Self {
+        let micros = duration.as_micros().try_into().unwrap_or(u32::MAX);
+        Self(NonZeroU32::new(micros).unwrap_or(NonZeroU32::MIN))
+    }
+
+    fn duration(self) -> Duration {
+        Duration::from_micros(self.0.get().into())
+    }
+}
+
+/// What is known of a connection so far. It lives as long as the connection: what few connections
+/// have is in [`Remarks`], apart.
 #[derive(Debug)]
 pub(super) struct ConnectionRecord {
-    shared: Arc<Shared>,
-    policy: Arc<ListenerPolicy>,
     series: Arc<ConnectionSeries>,
     number: u64,
     source: SocketAddr,
-    announced: Option<Box<Announced>>,
-    /// Goes back with the record; `None` when the config limits nothing.
-    held: Option<Box<Held>>,
-    source_group: usize,
     accepted: Instant,
+    remarks: Option<Box<Remarks>>,
     /// Set as the corridor learns them.
     pub server_name: Option<ServerName>,
-    /// What the hello asks for when it is no valid name, or why it was refused; escaped when logged.
-    pub detail: Option<Box<str>>,
-    /// The ALPN protocols offered, joined by commas.
-    pub alpn: Option<Box<str>>,
-    offers: Offers,
-    ja4: Option<Box<str>>,
-    route: Option<Arc<Route>>,
+    /// The ALPN protocols offered.
+    pub alpn: Option<Rc<AlpnOffer>>,
+    target: Option<Arc<Target>>,
     /// The endpoint tried last; counts as its connection as long as the record lives.
     pub endpoint: Option<Picked>,
     /// Connect attempts.
     pub attempts: u32,
+    source_group: u32,
     /// From accept to the end of the hello.
-    pub hello: Option<Duration>,
+    hello: Option<Micros>,
     /// From the first attempt to the connection, or to giving up.
-    pub connect: Option<Duration>,
+    connect: Option<Micros>,
+    offers: Offers,
     /// Bytes written to the upstream.
     pub to_upstream: u64,
     /// Bytes written to the downstream.
@@ -103,33 +125,23 @@ pub(super) struct ConnectionRecord {
 
 impl ConnectionRecord {
     /// Opens the record of a connection just accepted.
-    pub(super) fn open(
-        shared: Arc<Shared>,
-        ticket: Ticket,
-        policy: Arc<ListenerPolicy>,
-        source: SocketAddr,
-        accepted: Instant,
-    ) -> Self {
+    pub(super) fn open(ticket: Ticket, source: SocketAddr, accepted: Instant) -> Self {
+        let (shared, policy) = (&ticket.worker().shared, ticket.seat().policy());
         let source_group = policy.sources.index_of(source.ip());
         policy.accepted(&shared.metrics, source_group).inc();
         let series = policy.unrouted(&shared.metrics, source_group);
         series.active.inc();
         Self {
             number: shared.next_connection(),
-            shared,
-            policy,
             series,
             source,
-            announced: None,
-            held: None,
-            source_group,
+            source_group: group_position(source_group),
             accepted,
+            remarks: None,
             server_name: None,
-            detail: None,
             alpn: None,
             offers: Offers::default(),
-            ja4: None,
-            route: None,
+            target: None,
             endpoint: None,
             attempts: 0,
             hello: None,
@@ -160,10 +172,46 @@ impl ConnectionRecord {
             destination,
         } = *proxied;
         let proxy = std::mem::replace(&mut self.source, source);
-        self.announced = Some(Box::new(Announced { proxy, destination }));
-        self.source_group = self.policy.sources.index_of(source.ip());
-        let metrics = &self.shared.metrics;
-        self.count_in(self.policy.unrouted(metrics, self.source_group));
+        self.remarks().announced = Some(Announced { proxy, destination });
+        let policy = self.policy();
+        let source_group = policy.sources.index_of(source.ip());
+        let series = policy.unrouted(&self.shared().metrics, source_group);
+        self.source_group = group_position(source_group);
+        self.count_in(series);
+    }
+
+    fn remarks(&mut self) -> &mut Remarks {
+        self.remarks.get_or_insert_default()
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.worker().shared
+    }
+
+    /// The worker that serves the connection.
+    pub(super) fn worker(&self) -> &Rc<Worker> {
+        self.ticket.worker()
+    }
+
+    /// Writes the record of a connection that gets no relay. `detail` is escaped when logged.
+    pub(super) fn refused(&mut self, outcome: Outcome, detail: Option<Box<str>>) {
+        self.note(detail);
+        let ended_by = match outcome {
+            Outcome::Probe
+            | Outcome::ClientGoneBeforeHello
+            | Outcome::DownstreamReset
+            | Outcome::DownstreamTimeout => EndedBy::Downstream,
+            _ => EndedBy::Gateway,
+        };
+        self.close(outcome, ended_by);
+    }
+
+    /// Notes what the hello asks for when it is no valid name, or why the connection is refused;
+    /// escaped when logged.
+    pub(super) fn note(&mut self, detail: Option<Box<str>>) {
+        if detail.is_some() {
+            self.remarks().detail = detail;
+        }
     }
 
     /// Counts the connection with its listener, source address and source group, where they have
@@ -172,8 +220,8 @@ impl ConnectionRecord {
     /// # Errors
     /// The limit that stands against it.
     pub(super) fn admit(&mut self) -> Result<(), OverLimit> {
-        let policy = self.policy.clone();
-        let (ip, group) = (self.source.ip(), self.source_group);
+        let policy = self.policy().clone();
+        let (ip, group) = (self.source.ip(), self.source_group as usize);
         self.hold(|held| policy.admit(ip, group, held))
     }
 
@@ -183,22 +231,21 @@ impl ConnectionRecord {
     ) -> Result<(), OverLimit> {
         let mut more = Held::default();
         if let Err(over) = admit(&mut more) {
-            let metrics = &self.shared.metrics;
-            let refusals = metrics.limit_refusals(&self.policy.name, over.scope, over.kind);
+            let metrics = &self.shared().metrics;
+            let refusals = metrics.limit_refusals(&self.policy().name, over.scope, over.kind);
             refusals.inc();
             return Err(over);
         }
-        match &mut self.held {
-            Some(held) => held.append(more),
-            None if more.is_empty() => {}
-            None => self.held = Some(Box::new(more)),
+        if !more.is_empty() {
+            self.remarks().held.append(more);
         }
         Ok(())
     }
 
     /// Where the client connected to, if a PROXY header said so.
     pub(super) fn announced_destination(&self) -> Option<SocketAddr> {
-        self.announced.as_ref().map(|it| it.destination)
+        let announced = self.remarks.as_ref()?.announced.as_ref();
+        announced.map(|it| it.destination)
     }
 
     fn count_in(&mut self, series: Arc<ConnectionSeries>) {
@@ -209,7 +256,7 @@ impl ConnectionRecord {
 
     /// The policy of the listener that accepted it.
     pub(super) fn policy(&self) -> &Arc<ListenerPolicy> {
-        &self.policy
+        self.ticket.seat().policy()
     }
 
     /// Its place among its worker's connections.
@@ -219,45 +266,48 @@ impl ConnectionRecord {
 
     /// Notes that the hello ended now, well or badly.
     pub(super) fn hello_ended(&mut self) {
-        if let Some(held) = &mut self.held {
-            held.hello_ended();
+        if let Some(remarks) = &mut self.remarks {
+            remarks.held.hello_ended();
         }
         let duration = self.accepted.elapsed();
-        self.hello = Some(duration);
-        let series = &self.policy.series;
+        self.hello = Some(Micros::of(duration));
+        let series = &self.policy().series;
         series.hello_duration.observe(duration.as_secs_f64());
     }
 
     /// Notes what a valid hello offers, and the client's JA4 if it was asked for.
     pub(super) fn offered(&mut self, offers: Offers, ja4: Option<Box<str>>) {
-        let hellos = &self.policy.series.hellos;
+        let hellos = &self.policy().series.hellos;
         hellos.count(offers.newest(), offers.post_quantum());
         self.offers = offers;
-        self.ja4 = ja4;
+        if ja4.is_some() {
+            self.remarks().ja4 = ja4;
+        }
     }
 
     /// Notes that connecting ended now, well or badly.
     pub(super) fn connect_ended(&mut self, started: Instant) {
         let duration = started.elapsed();
-        self.connect = Some(duration);
-        let series = &self.policy.series;
+        self.connect = Some(Micros::of(duration));
+        let series = &self.policy().series;
         series.connect_duration.observe(duration.as_secs_f64());
     }
 
-    /// Notes the route: from now on the connection counts there.
+    /// Notes the route, and which of its targets: from now on the connection counts there.
     ///
     /// # Errors
     /// A limit of the route's that stands against it.
-    pub(super) fn routed(&mut self, route: &Arc<Route>) -> Result<(), OverLimit> {
-        let series = route.series(
-            &self.shared.metrics,
-            &self.policy.name,
-            &self.policy.sources,
-            self.source_group,
+    pub(super) fn routed(&mut self, route: &Route, target: &Arc<Target>) -> Result<(), OverLimit> {
+        let policy = self.policy();
+        let series = target.series(
+            &self.shared().metrics,
+            &policy.name,
+            &policy.sources,
+            self.source_group as usize,
         );
         series.opened.inc();
         self.count_in(series);
-        self.route = Some(route.clone());
+        self.target = Some(target.clone());
         match &route.limiter {
             Some(limiter) => self.hold(|held| limiter.admit(held)),
             None => Ok(()),
@@ -282,44 +332,46 @@ impl ConnectionRecord {
             return;
         }
         let duration = self.accepted.elapsed();
-        if self.route.is_none() {
+        if self.target.is_none() {
             self.series.opened.inc();
         }
         self.series.active.dec();
         self.series.closed(outcome);
-        let series = &self.policy.series;
+        let series = &self.policy().series;
         series.connection_duration.observe(duration.as_secs_f64());
         self.log(outcome, ended_by, duration);
     }
 
     fn log(&self, outcome: Outcome, ended_by: EndedBy, duration: Duration) {
-        let upstream = self.route.as_ref().map(|route| route.upstream.config());
         let endpoint = self.endpoint.as_ref().map(Picked::address);
+        let remarks = self.remarks.as_deref();
+        let announced = remarks.and_then(|remarks| remarks.announced.as_ref());
+        let policy = self.policy();
         let entry = Entry {
             ended: SystemTime::now(),
             connection: self.number,
-            listener: &self.policy.name,
+            listener: &policy.name,
             source: self.source,
-            proxy: self.announced.as_ref().map(|it| it.proxy),
-            source_group: self.policy.sources.name(self.source_group),
+            proxy: announced.map(|it| it.proxy),
+            source_group: policy.sources.name(self.source_group as usize),
             server_name: self.server_name.as_ref().map(ServerName::as_str),
-            alpn: self.alpn.as_deref(),
+            alpn: self.alpn.as_deref().map(AlpnOffer::text),
             offers: self.offers,
-            ja4: self.ja4.as_deref(),
-            route: self.route.as_ref().map(|route| &*route.name),
-            upstream: upstream.as_ref().map(|upstream| &*upstream.name),
+            ja4: remarks.and_then(|remarks| remarks.ja4.as_deref()),
+            route: self.target.as_ref().map(|target| &*target.route),
+            upstream: self.target.as_ref().map(|target| &*target.name),
             endpoint,
             attempts: self.attempts,
             outcome,
-            detail: self.detail.as_deref(),
+            detail: remarks.and_then(|remarks| remarks.detail.as_deref()),
             ended_by: Some(ended_by.label()),
             to_upstream: self.to_upstream,
             to_downstream: self.to_downstream,
-            hello: self.hello,
-            connect: self.connect,
+            hello: self.hello.map(Micros::duration),
+            connect: self.connect.map(Micros::duration),
             duration,
         };
-        self.shared.access_log.write(&entry);
+        self.shared().access_log.write(&entry);
         if outcome == Outcome::InternalError {
             tracing::error!(
                 connection = self.number,
@@ -338,6 +390,11 @@ impl ConnectionRecord {
             "connection closed"
         );
     }
+}
+
+/// A config has 257 groups at most.
+fn group_position(index: usize) -> u32 {
+    index.try_into().unwrap_or(u32::MAX)
 }
 
 impl Drop for ConnectionRecord {

@@ -12,9 +12,9 @@ mod peer;
 mod splice;
 mod turns;
 
-use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
@@ -44,57 +44,65 @@ const DELIVERY: Duration = Duration::from_secs(5);
 /// How often is asked whether it has.
 const DELIVERY_POLL: Duration = Duration::from_millis(5);
 
-/// Relays between the two sockets, `replay` first, until the connection has ended.
-///
-/// Not an async fn, whose future would hold its arguments beside what is made of them.
-pub(super) fn relay(
-    worker: &Rc<Worker>,
-    downstream: TcpStream,
-    upstream: TcpStream,
-    replay: Replay,
-    record: &mut ConnectionRecord,
-) -> impl Future<Output = Ending> {
-    record.seat().enter(Stage::Relaying);
-    // The hello's memory is free again once its bytes are in the direction's carry.
-    let to_upstream = Flow::replaying(&replay, &worker.shared);
-    drop(replay);
-    let mut relay = Relay {
-        to_upstream,
-        to_downstream: Flow::default(),
-        downstream: Peer::new(downstream),
-        upstream: Peer::new(upstream),
-        first_close: None,
-        place: Place::default(),
-        turns: Turns::default(),
-    };
-    async move {
-        let ending = poll_fn(|cx| relay.poll(cx, worker, record)).await;
-        let ending = relay.turns.judge(ending, relay.first_close, record);
-        // A failure is passed on as RST (see Peer's drop), after all that was received before it.
-        let survivor = match (relay.downstream.failure(), relay.upstream.failure()) {
-            (Some(_), None) => Some(relay.upstream),
-            (None, Some(_)) => Some(relay.downstream),
-            _ => None,
-        };
-        if let Some(mut survivor) = survivor {
-            survivor.set_torn(true);
-            record.seat().enter(Stage::Closing);
-            Box::pin(delivered(survivor)).await;
+/// A connection that relays, with the record that it leaves.
+pub(super) struct Relaying {
+    relay: Relay,
+    record: ConnectionRecord,
+    delivery: Option<Delivery>,
+}
+
+/// Ready when what one side sent before it failed has reached the other; then tells the ending.
+type Delivery = Pin<Box<dyn Future<Output = Ending>>>;
+
+impl Relaying {
+    /// Relays between the two sockets, `replay` first.
+    pub(super) fn new(
+        downstream: TcpStream,
+        upstream: TcpStream,
+        replay: &Replay,
+        record: ConnectionRecord,
+    ) -> Self {
+        record.seat().enter(Stage::Relaying);
+        Self {
+            relay: Relay {
+                to_upstream: Flow::replaying(replay, &record.worker().shared),
+                to_downstream: Flow::default(),
+                downstream: Peer::new(downstream),
+                upstream: Peer::new(upstream),
+                first_close: None,
+                place: Place::default(),
+                turns: Turns::default(),
+            },
+            record,
+            delivery: None,
         }
-        ending
+    }
+
+    /// Moves what can be moved. Ready once the connection has ended and its record is written.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self {
+            relay,
+            record,
+            delivery,
+        } = self;
+        if delivery.is_none() {
+            let ending = ready!(relay.poll(cx, record));
+            let ending = relay.turns.judge(ending, relay.first_close, record);
+            *delivery = relay.deliver(ending, record);
+            if delivery.is_none() {
+                record.close(ending.outcome, ending.ended_by);
+                return Poll::Ready(());
+            }
+        }
+        if let Some(delivery) = delivery {
+            let ending = ready!(delivery.as_mut().poll(cx));
+            record.close(ending.outcome, ending.ended_by);
+        }
+        Poll::Ready(())
     }
 }
 
-/// Waits until the peer has acknowledged everything. Resetting it at once would throw away what it
-/// has not received yet.
-async fn delivered(peer: Peer) {
-    let socket = peer.socket();
-    let give_up = Instant::now() + DELIVERY;
-    while Instant::now() < give_up && matches!(socket::unsent_bytes(socket), Ok(1..)) {
-        tokio::time::sleep(DELIVERY_POLL).await;
-    }
-}
-
+/// Two sockets, and what moves between them.
 #[derive(Debug)]
 struct Relay {
     downstream: Peer,
@@ -106,6 +114,15 @@ struct Relay {
     turns: Turns,
 }
 
+/// Waits until the peer has acknowledged everything. Resetting it at once would throw away what it
+/// has not received yet.
+async fn delivered(socket: &TcpStream) {
+    let give_up = Instant::now() + DELIVERY;
+    while Instant::now() < give_up && matches!(socket::unsent_bytes(socket), Ok(1..)) {
+        tokio::time::sleep(DELIVERY_POLL).await;
+    }
+}
+
 /// The first FIN.
 #[derive(Debug, Clone, Copy)]
 struct FirstClose {
@@ -115,13 +132,25 @@ struct FirstClose {
 }
 
 impl Relay {
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        worker: &Worker,
-        record: &mut ConnectionRecord,
-    ) -> Poll<Ending> {
-        let (up, down) = self.move_bytes(cx, worker, record);
+    /// A failure is passed on as RST (see Peer's drop), after all that was received before it.
+    fn deliver(&mut self, ending: Ending, record: &ConnectionRecord) -> Option<Delivery> {
+        let survivor = match (self.downstream.failure(), self.upstream.failure()) {
+            (Some(_), None) => &mut self.upstream,
+            (None, Some(_)) => &mut self.downstream,
+            _ => return None,
+        };
+        survivor.set_torn(true);
+        record.seat().enter(Stage::Closing);
+        let socket = survivor.shared_socket();
+        Some(Box::pin(async move {
+            delivered(&socket).await;
+            ending
+        }))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, record: &mut ConnectionRecord) -> Poll<Ending> {
+        let worker = record.worker().clone();
+        let (up, down) = self.move_bytes(cx, &worker, record);
         record.sent_upstream(up.moved);
         if up.moved > 0 {
             self.turns.downstream_spoke(record);

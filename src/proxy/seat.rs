@@ -12,7 +12,7 @@ use slab::Slab;
 use tokio::task::AbortHandle;
 
 use super::listener::ListenerPolicy;
-use super::shared::Shared;
+use super::worker::Worker;
 use crate::limits::Share;
 use crate::outcome::Outcome;
 
@@ -43,6 +43,11 @@ pub(super) struct Seat {
 }
 
 impl Seat {
+    /// The policy of the listener that accepted the connection.
+    pub(super) fn policy(&self) -> &Arc<ListenerPolicy> {
+        &self.policy
+    }
+
     /// Bytes flowed.
     pub(super) fn active(&self, now: Instant) {
         self.last_activity.set(now);
@@ -84,19 +89,40 @@ impl Seat {
 #[derive(Debug, Default)]
 pub(super) struct Seats(RefCell<Slab<Rc<Seat>>>);
 
-/// A connection's hold on its seat, its share of the connection limit and of its worker's load. All
-/// go back when it is dropped.
+/// A connection's hold on its worker and on its seat there, and its share of the connection limit and
+/// of the worker's load. All go back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    seats: Rc<Seats>,
-    key: usize,
+    worker: Rc<Worker>,
     seat: Rc<Seat>,
-    shared: Arc<Shared>,
-    worker: usize,
+    key: usize,
     _connection: Share,
 }
 
 impl Ticket {
+    /// Takes a seat at `worker`, whose load counts the connection already.
+    pub(super) fn take(worker: Rc<Worker>, policy: Arc<ListenerPolicy>, connection: Share) -> Self {
+        let seat = Rc::new(Seat {
+            policy,
+            last_activity: Cell::new(Instant::now()),
+            stage: Cell::new(Stage::Opening),
+            cut: Cell::new(None),
+            task: OnceCell::new(),
+        });
+        let key = worker.seats.0.borrow_mut().insert(seat.clone());
+        Self {
+            worker,
+            key,
+            seat,
+            _connection: connection,
+        }
+    }
+
+    /// The worker.
+    pub(super) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
     /// The seat.
     pub(super) fn seat(&self) -> &Rc<Seat> {
         &self.seat
@@ -111,39 +137,12 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.seats.0.borrow_mut().try_remove(self.key);
-        if let Some(load) = self.shared.loads.get(self.worker) {
-            load.remove();
-        }
+        self.worker.seats.0.borrow_mut().try_remove(self.key);
+        self.worker.load().remove();
     }
 }
 
 impl Seats {
-    /// Takes a seat. The load of `worker` was counted when the connection was placed there.
-    pub(super) fn take(
-        self: &Rc<Self>,
-        shared: &Arc<Shared>,
-        worker: usize,
-        policy: Arc<ListenerPolicy>,
-        connection: Share,
-    ) -> Ticket {
-        let seat = Rc::new(Seat {
-            policy,
-            last_activity: Cell::new(Instant::now()),
-            stage: Cell::new(Stage::Opening),
-            cut: Cell::new(None),
-            task: OnceCell::new(),
-        });
-        Ticket {
-            key: self.0.borrow_mut().insert(seat.clone()),
-            seats: self.clone(),
-            seat,
-            shared: shared.clone(),
-            worker,
-            _connection: connection,
-        }
-    }
-
     /// Cuts every connection whose timeout has run out.
     pub(super) fn cut_overdue(&self) {
         let now = Instant::now();

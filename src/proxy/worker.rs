@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::alpn_offers::AlpnOffers;
 use super::hellos::HellosInProgress;
 use super::listener::{self, Accepted, Listener};
 use super::relay::{BulkTurns, Pipes};
@@ -56,7 +57,8 @@ pub(super) struct Worker {
     pub shared: Arc<Shared>,
     index: usize,
     peers: Arc<[Sender<Accepted>]>,
-    seats: Rc<Seats>,
+    /// Its connections.
+    pub seats: Seats,
     /// The one buffer of this thread: filled and emptied between two awaits.
     pub buffer: RefCell<Box<[u8]>>,
     /// Its pipes.
@@ -65,6 +67,8 @@ pub(super) struct Worker {
     pub bulk_turns: BulkTurns,
     /// Spinning before it sleeps, if it does.
     pub busy_poll: Option<BusyPoll>,
+    /// ALPN offers that its clients make.
+    pub alpn_offers: AlpnOffers,
     /// Hellos that did not come in one piece.
     pub hellos: HellosInProgress,
 }
@@ -93,10 +97,13 @@ impl Worker {
         }
     }
 
+    /// How many connections it has.
+    pub(super) fn load(&self) -> &WorkerLoad {
+        &self.shared.loads[self.index]
+    }
+
     fn serve_own(self: &Rc<Self>, accepted: Accepted) {
-        if let Some(load) = self.shared.loads.get(self.index) {
-            load.add();
-        }
+        self.load().add();
         self.serve(accepted);
     }
 
@@ -106,11 +113,9 @@ impl Worker {
         let connection = self.shared.connections.take(1);
         let overloaded = connection.is_none();
         let connection = connection.unwrap_or_else(|| self.shared.connections.force(1));
-        let ticket = self
-            .seats
-            .take(&self.shared, self.index, state.policy.clone(), connection);
+        let ticket = Ticket::take(self.clone(), state.policy.clone(), connection);
         let seat = ticket.seat().clone();
-        let serve = super::serve_connection(self.clone(), ticket, accepted, state, overloaded);
+        let serve = super::serve_connection(ticket, accepted, state, overloaded);
         let task = tokio::task::spawn_local(serve);
         Ticket::seated(&seat, task.abort_handle());
     }
@@ -200,10 +205,11 @@ fn run(
         shared,
         index,
         peers,
-        seats: Rc::default(),
+        seats: Seats::default(),
         buffer: RefCell::new(vec![0; BUFFER].into()),
         pipes: Pipes::default(),
         bulk_turns: BulkTurns::default(),
+        alpn_offers: AlpnOffers::default(),
         busy_poll: busy_poll.map(BusyPoll::new),
     });
     runtime.block_on(obey(&worker, inbox, drain));

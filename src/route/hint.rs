@@ -18,6 +18,8 @@ pub enum NearMiss {
     OtherSubsets(Vec<Arc<str>>),
     /// A service of several ports, none of which has the plain host name.
     PlainHostNotRouted(Vec<u16>),
+    /// The host is known, and not routed for this reason.
+    Unrouted(Arc<str>),
     /// `inbound_` names route nowhere, not in Istio either.
     Inbound,
     /// The client asked for the name of a wildcard's parent itself.
@@ -49,6 +51,7 @@ impl fmt::Display for NearMiss {
                 "the host is routed only as outbound_.PORT_._.HOST, for service port {}",
                 list(ports)
             ),
+            Self::Unrouted(reason) => f.write_str(reason),
             Self::Inbound => f.write_str("inbound_ names are never routed, outbound_ ones are"),
             Self::OnlyBelow => f.write_str("only names below it are routed"),
         }
@@ -76,7 +79,9 @@ impl RouteTable {
             if istio.direction != "outbound" {
                 return Some(NearMiss::Inbound);
             }
-            let served = self.services.get(istio.host)?;
+            let Some(served) = self.services.get(istio.host) else {
+                return self.unrouted(istio.host);
+            };
             let same_port = served.iter().find(|served| served.port == istio.port);
             return Some(match same_port {
                 Some(served) => NearMiss::OtherSubsets(served.subsets.clone()),
@@ -86,9 +91,14 @@ impl RouteTable {
         if let Some(served) = self.services.get(name.as_str()) {
             return Some(NearMiss::PlainHostNotRouted(ports(served)));
         }
-        self.below
-            .contains_key(name.as_str())
-            .then_some(NearMiss::OnlyBelow)
+        if self.below.contains_key(name.as_str()) {
+            return Some(NearMiss::OnlyBelow);
+        }
+        self.unrouted(name.as_str())
+    }
+
+    fn unrouted(&self, host: &str) -> Option<NearMiss> {
+        self.unrouted.get(host).cloned().map(NearMiss::Unrouted)
     }
 
     /// The `count` patterns that are spelled most like `name`, nearest first. Looks at every route.

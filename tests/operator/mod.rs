@@ -16,8 +16,9 @@ use strait::client_hello::Offers;
 use strait::config::{
     AccessLogConfig, AddressKind, AlpnPolicy, Config, ConnectPolicy, ConnectionLimits, DnsConfig,
     DnsQuery, DrainConfig, EjectionPolicy, EndpointSpec, HelloLimits, Limits, ListenerConfig,
-    LogConfig, LogFormat, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch, SniPattern,
-    SourceGroups, SourceLimits, SourcePolicy, TcpOptions, UpstreamConfig, UpstreamSource,
+    LogConfig, LogFormat, Origin, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch,
+    SniPattern, SourceGroups, SourceLimits, SourcePolicy, TargetConfigs, TcpOptions,
+    UpstreamConfig, UpstreamSource,
 };
 use strait::metrics::Metrics;
 use strait::outcome::Outcome;
@@ -168,8 +169,10 @@ pub fn config() -> Config {
         name: text.into(),
         matches: RouteMatch::Sni(pattern),
         alpn,
-        upstream: text.into(),
+        targets: TargetConfigs::only(text.into()),
         limits: ConnectionLimits::OFF,
+        origin: Origin::File,
+        dry_run: None,
     };
     let routes = vec![
         route(
@@ -205,6 +208,7 @@ pub fn config() -> Config {
             },
             tcp: TCP,
             routes,
+            unrouted: Arc::default(),
         }],
         upstreams: BTreeMap::from([
             upstream(
@@ -213,6 +217,7 @@ pub fn config() -> Config {
             ),
             upstream("spire", dns("spire-server.spire.svc")),
         ]),
+        kubernetes: None,
         resolver: ResolverConfig {
             servers: Vec::new(),
             timeout: SECOND,

@@ -13,8 +13,8 @@ use crate::config::file::{ListenerFile, ProxyProtocolFile, RouteFile};
 use crate::config::problems::{Complaint, Place, Problems};
 use crate::config::words::unreserved;
 use crate::config::{
-    ConnectionLimits, HelloLimits, ListenerConfig, RelayTimeouts, RouteConfig, RouteMatch,
-    SniPattern, SourceGroups, SourceLimits, SourcePolicy,
+    ConnectionLimits, HelloLimits, ListenerConfig, Origin, RelayTimeouts, RouteConfig, RouteMatch,
+    SniPattern, SourceGroups, SourceLimits, SourcePolicy, TargetConfigs,
 };
 
 /// What listeners may refer to.
@@ -74,6 +74,7 @@ fn listener(file: ListenerFile, known: &Known<'_>, findings: &mut Findings) -> L
             ipv6_prefix: u8::try_from(file.ipv6_source_prefix.0).unwrap_or(128),
         },
         routes: routes(&file.routes.items, known, &mut findings.problems),
+        unrouted: Arc::default(),
     }
 }
 
@@ -176,12 +177,14 @@ fn routes(files: &[At<RouteFile>], known: &Known<'_>, problems: &mut Problems) -
             name,
             matches,
             alpn: file.value.alpn.clone(),
-            upstream: file.value.upstream.value.0.clone(),
+            targets: TargetConfigs::only(file.value.upstream.value.0.clone()),
             limits: ConnectionLimits {
                 connections: limit(&file.value.limits.connections),
                 connections_per_second: limit(&file.value.limits.connections_per_second),
                 hellos: None,
             },
+            origin: Origin::File,
+            dry_run: None,
         });
     }
     routes
@@ -275,6 +278,7 @@ fn route_name(
     }
     let name = match matches {
         RouteMatch::Service { host, port, .. } => format!("{host}:{port}"),
+        RouteMatch::Subset { host, port, subset } => format!("{host}:{port}/{subset}"),
         RouteMatch::Sni(pattern) => pattern.to_string(),
     };
     // A host may be called `other`; its route needs another name.

@@ -203,7 +203,8 @@ pub(super) fn warn_unused(
     warnings: &mut Problems,
 ) {
     let routes = listeners.iter().flat_map(|listener| &listener.routes);
-    let used: HashSet<&str> = routes.map(|route| &*route.upstream).collect();
+    let targets = routes.flat_map(|route| route.targets.iter());
+    let used: HashSet<&str> = targets.map(|target| &*target.upstream).collect();
     for (name, place) in names {
         if !used.contains(&**name) {
             warnings.note(place, Complaint::new("no route leads to this upstream"));

@@ -25,29 +25,27 @@ pub(super) struct Failure {
 /// A socket of a relay.
 pub(super) struct Peer {
     socket: Rc<TcpStream>,
-    failure: Option<Failure>,
-    watch: Watch,
+    /// Boxed, since few have one and every idle connection would pay for it.
+    failure: Option<Box<Failure>>,
+    watch: Option<Watch>,
+    /// The watch has fired. Error readiness is never cleared, so asking again would spin.
+    fired: bool,
     /// Bytes for it are held here, or the other side has failed: closing must not look to it like
     /// the stream's proper end.
     torn: bool,
 }
 
-/// Waiting for an error of a socket that is neither read nor written now.
-enum Watch {
-    /// Not needed so far: while a socket is read, reading meets the error.
-    Never,
-    /// Kept once made, since a stream that blocks once blocks again.
-    On(Pin<Box<dyn Future<Output = ()>>>),
-    /// Has fired. Error readiness is never cleared, so asking again would spin.
-    Fired,
-}
+/// Waiting for an error of a socket that is neither read nor written now. Made when first needed (while
+/// a socket is read, reading meets the error) and kept, since a stream that blocks once blocks again.
+type Watch = Pin<Box<dyn Future<Output = ()>>>;
 
 impl Peer {
     pub(super) fn new(socket: TcpStream) -> Self {
         Self {
             socket: Rc::new(socket),
             failure: None,
-            watch: Watch::Never,
+            watch: None,
+            fired: false,
             torn: false,
         }
     }
@@ -56,8 +54,13 @@ impl Peer {
         &self.socket
     }
 
+    /// The socket, to outlive this.
+    pub(super) fn shared_socket(&self) -> Rc<TcpStream> {
+        self.socket.clone()
+    }
+
     pub(super) fn failure(&self) -> Option<Failure> {
-        self.failure
+        self.failure.as_deref().copied()
     }
 
     /// Says whether the stream to this peer would be cut short if it closed now.
@@ -75,27 +78,27 @@ impl Peer {
                 | io::ErrorKind::NetworkUnreachable
         );
         let at = Instant::now();
-        self.failure.get_or_insert(Failure { timed_out, at });
+        self.failure
+            .get_or_insert_with(|| Box::new(Failure { timed_out, at }));
     }
 
     /// Sees to it that an error wakes this task even while the socket is not read: its bytes have
     /// nowhere to go, or it has sent its FIN, after which only SO_ERROR tells of an RST.
     pub(super) fn watch(&mut self, cx: &mut Context<'_>, is_read: bool) {
-        if is_read || self.failure.is_some() {
+        if is_read || self.fired || self.failure.is_some() {
             return;
         }
-        if matches!(self.watch, Watch::Never) {
-            let socket = self.socket.clone();
-            self.watch = Watch::On(Box::pin(async move {
+        let socket = &self.socket;
+        let watch = self.watch.get_or_insert_with(|| {
+            let socket = socket.clone();
+            Box::pin(async move {
                 // An error of the runtime itself: no watch is all that is lost.
                 let _ = socket.ready(Interest::ERROR).await;
-            }));
-        }
-        let Watch::On(watch) = &mut self.watch else {
-            return;
-        };
+            })
+        });
         if watch.as_mut().poll(cx).is_ready() {
-            self.watch = Watch::Fired;
+            self.watch = None;
+            self.fired = true;
             if let Some(error) = socket::pending_error(&*self.socket) {
                 self.failed(&error);
                 // The direction that this ends must look again.

@@ -1,6 +1,7 @@
 //! What the sizes of a conversation's turns tell. The gateway reads none of a handshake, but an alert
 //! is short where what goes on is long, and who was refused says nothing after it.
 
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 
 use super::super::record::{ConnectionRecord, EndedBy, Ending};
@@ -20,13 +21,27 @@ const FINISHED: u64 = 45;
 /// (RFC 5288 section 3), 1 less for ChaCha20 (RFC 7905).
 const GOODBYE: RangeInclusive<u64> = 23..=31;
 
+/// A count of bytes, with room for `None`.
+#[derive(Debug, Clone, Copy)]
+struct Mark(NonZeroU64);
+
+impl Mark {
+    fn at(bytes: u64) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(bytes))
+    }
+
+    fn bytes(self) -> u64 {
+        self.0.get() - 1
+    }
+}
+
 /// Where turns ended, in bytes of either direction.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     /// The ClientHello: what the upstream had got when it first answered.
-    hello: Option<u64>,
+    hello: Option<Mark>,
     /// That answer: what the downstream had got when it went on.
-    answer: Option<u64>,
+    answer: Option<Mark>,
     /// What the downstream had got when it last said something.
     downstream_had: u64,
     /// What the upstream had got when it last said something.
@@ -38,14 +53,14 @@ impl Turns {
     pub(super) fn downstream_spoke(&mut self, record: &ConnectionRecord) {
         self.downstream_had = record.to_downstream;
         if self.answer.is_none() && record.to_downstream > 0 {
-            self.answer = Some(record.to_downstream);
+            self.answer = Some(Mark::at(record.to_downstream));
         }
     }
 
     /// Notes that the upstream said something; `record` counts it already.
     pub(super) fn upstream_spoke(&mut self, record: &ConnectionRecord) {
         self.upstream_had = record.to_upstream;
-        self.hello.get_or_insert(record.to_upstream);
+        self.hello.get_or_insert(Mark::at(record.to_upstream));
     }
 
     /// Whether `side` has got nothing since its last word but the other's close_notify. close(2)
@@ -71,7 +86,7 @@ impl Turns {
         );
         match self.refused(record, first_close) {
             Some((ended_by, detail)) if by_a_peer => {
-                record.detail = Some(detail.into());
+                record.note(Some(detail.into()));
                 let outcome = Outcome::HandshakeRefused;
                 Ending { outcome, ended_by }
             }
@@ -86,8 +101,8 @@ impl Turns {
         record: &ConnectionRecord,
         first_close: Option<FirstClose>,
     ) -> Option<(EndedBy, &'static str)> {
-        let since_hello = record.to_upstream - self.hello?;
-        let answer = self.answer.unwrap_or(record.to_downstream);
+        let since_hello = record.to_upstream - self.hello?.bytes();
+        let answer = self.answer.map_or(record.to_downstream, Mark::bytes);
         let since_answer = record.to_downstream - answer;
         // Whoever is refused says nothing more.
         if is_alert(answer) && since_hello == 0 {

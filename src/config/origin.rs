@@ -1,0 +1,52 @@
+//! Where a route comes from: the file, or an object of the Kubernetes API.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// Where a route comes from. Also the order of precedence: an earlier one keeps a name that a later
+/// one claims too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The config file.
+    #[default]
+    File,
+    /// A Service that the export policy lets out.
+    Export(ObjectRef),
+    /// A TLSRoute of the Gateway API.
+    TlsRoute(ObjectRef),
+}
+
+/// An object of the Kubernetes API at one of its versions.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct ObjectRef {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// `metadata.resourceVersion`, opaque.
+    pub resource_version: Arc<str>,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File => f.write_str("the config file"),
+            Self::Export(object) => write!(f, "Service {object}"),
+            Self::TlsRoute(object) => write!(f, "TLSRoute {object}"),
+        }
+    }
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            namespace,
+            name,
+            resource_version,
+        } = self;
+        write!(f, "{namespace}/{name} (resourceVersion {resource_version})")
+    }
+}

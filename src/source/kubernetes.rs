@@ -1,0 +1,18 @@
+//! The Kubernetes source: routes and endpoints of what a cluster exports, kept true by watching its API.
+//!
+//! ```text
+//!  watch        list and watch of one kind each; an object is cut down to its record at once
+//!    |  Change
+//!  cluster      every record there is; says what a change concerns
+//!    |
+//!  translate    pure: records and policy -> routes, endpoints, and why a host has no route
+//!    |  Discovered (the newest one wins)
+//!  app          merges it with the file and swaps
+//! ```
+//!
+//! What changes only endpoints never touches a route table.
+
+mod discovered;
+pub mod records;
+
+pub use discovered::{Discovered, Routing};
