@@ -145,6 +145,14 @@ async fn establish(
     record.server_name = Some(hello.server_name.clone());
     record.alpn = hello.alpn.take();
     let route = decide(&state.routes, record)?;
+    if let Some(own) = record
+        .server_name
+        .as_ref()
+        .and_then(|name| state.routes.own_copy(name))
+    {
+        // Thousands of connections ask for one name.
+        record.server_name = Some(own.clone());
+    }
     // The table may be an old one by the time the endpoint answers.
     drop(state);
     let target = route.targets.choose();

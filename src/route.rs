@@ -253,6 +253,11 @@ impl RouteTable {
         Ok(route)
     }
 
+    /// The table's own copy of `name`, if it has one: what a connection keeps for long should be that.
+    pub fn own_copy(&self, name: &ServerName) -> Option<&ServerName> {
+        self.exact.get_key_value(name).map(|(own, _)| own)
+    }
+
     /// The route that takes `name`, if one does.
     pub fn find(&self, name: &ServerName) -> Option<&Arc<Route>> {
         self.exact
