@@ -216,7 +216,7 @@ impl Gateway {
         // As in the pod, but for what the file must say by itself.
         let machine = Machine {
             cpus: NonZeroUsize::MIN,
-            zone: None,
+            ..Machine::current()
         };
         let loaded = Loaded::parse(text.as_bytes(), "strait.yaml", &machine);
         let loaded = loaded.map_err(|error| error.to_string())?;
