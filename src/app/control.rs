@@ -117,7 +117,7 @@ impl Control {
         self.change_over(&mut parts, &file, cause).await?;
         match next {
             NextSource::None => {
-                parts.kubernetes = None;
+                (parts.kubernetes, parts.statuses) = (None, None);
                 self.found.store(None);
                 self.readiness.discovered();
             }
@@ -127,10 +127,7 @@ impl Control {
                 }
             }
             // What the one before has found serves until this one has found something.
-            NextSource::New(source) => {
-                parts.kubernetes = Some(source);
-                parts.statuses = None;
-            }
+            NextSource::New(source) => (parts.kubernetes, parts.statuses) = (Some(source), None),
         }
         self.write_statuses(&mut parts, &file);
         parts.file = file;
@@ -138,15 +135,17 @@ impl Control {
     }
 
     fn write_statuses(&self, parts: &mut Parts, file: &Config) {
-        let api = file
-            .kubernetes
+        let (Some(source), Some(policy)) = (&parts.kubernetes, &file.kubernetes) else {
+            return;
+        };
+        if parts
+            .statuses
             .as_ref()
-            .and_then(|policy| policy.gateway_api.as_ref());
-        let before = parts.statuses.take();
-        parts.statuses = parts.kubernetes.as_ref().zip(api).map(|(source, api)| {
+            .is_none_or(|task| !task.serves(policy))
+        {
             let metrics = &self.shared.metrics;
-            StatusTask::keep_or_start(before, source, api, metrics, &self.watcher)
-        });
+            parts.statuses = StatusTask::start(source, policy, metrics, &self.watcher);
+        }
     }
 
     async fn next_source(&self, parts: &Parts, file: &Config) -> Result<NextSource, AppError> {

@@ -1,16 +1,16 @@
-//! Statuses of the Gateway API's objects, written back while the process serves.
+//! Who writes the statuses of the Gateway API's objects, and how long.
 
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::config::GatewayApiConfig;
+use crate::config::KubernetesConfig;
 use crate::drain::DrainWatcher;
 use crate::metrics::Metrics;
 use crate::source::kubernetes::{KubernetesSource, StatusWriter};
 
-/// What writes the statuses that a source gives. Stops when dropped, and when the process drains; its
-/// Lease is left to other replicas then.
+/// A writer that runs; leaves the Lease to others when dropped.
+#[derive(Debug)]
 pub(super) struct StatusTask {
     controller: Arc<str>,
     class: Arc<str>,
@@ -18,21 +18,17 @@ pub(super) struct StatusTask {
 }
 
 impl StatusTask {
-    /// What writes for `config`; `before`, if that does already and is of the same source.
-    pub(super) fn keep_or_start(
-        before: Option<Self>,
+    /// A writer of what `source` finds, if Gateways are looked at at all. A replica that drains leaves
+    /// the writing to its successors.
+    pub(super) fn start(
         source: &KubernetesSource,
-        config: &GatewayApiConfig,
+        policy: &KubernetesConfig,
         metrics: &Arc<Metrics>,
         watcher: &DrainWatcher,
-    ) -> Self {
-        let same =
-            |task: &Self| (&task.controller, &task.class) == (&config.controller, &config.class);
-        if let Some(task) = before.filter(same) {
-            return task;
-        }
+    ) -> Option<Self> {
+        let config = policy.gateway_api.as_ref()?;
         let writer = StatusWriter::new(source, config, metrics.clone());
-        let (stop, stopped) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
         let mut watcher = watcher.clone();
         tokio::spawn(Box::pin(writer.run(async move {
             tokio::select! {
@@ -40,10 +36,17 @@ impl StatusTask {
                 _ = watcher.draining() => {}
             }
         })));
-        Self {
+        Some(Self {
             controller: config.controller.clone(),
             class: config.class.clone(),
             _stop: stop,
-        }
+        })
+    }
+
+    /// Whether it writes for the class, and in the name, that a policy has.
+    pub(super) fn serves(&self, policy: &KubernetesConfig) -> bool {
+        policy.gateway_api.as_ref().is_some_and(|config| {
+            (&config.controller, &config.class) == (&self.controller, &self.class)
+        })
     }
 }

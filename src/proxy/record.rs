@@ -311,9 +311,8 @@ impl ConnectionRecord {
         if let Some(reason) = &route.dry_run {
             let metrics = &self.shared().metrics.kubernetes;
             metrics.dry_run(&self.policy().name).inc();
-            self.note(Some(
-                format!("the export policy would refuse this: {reason}").into(),
-            ));
+            let detail = format!("the export policy would refuse this: {reason}");
+            self.remarks().detail = Some(detail.into());
         }
         match &route.limiter {
             Some(limiter) => self.hold(|held| limiter.admit(held)),
