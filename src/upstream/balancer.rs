@@ -50,9 +50,11 @@ impl Tiers {
         let zones = zones.collect::<HashSet<_>>().len() as u64;
         let weight = |tier: &Option<Tier>| tier.as_ref().map_or(0, Tier::weight);
         let (more, than) = OVERLOAD;
-        let part = (weight(&near) << 32).saturating_mul(more * zones);
+        let all = (weight(&near) + weight(&far)).max(1);
+        let part =
+            (u128::from(weight(&near)) << 32) * u128::from(more * zones) / u128::from(than * all);
         Self {
-            near_part: part / (than * (weight(&near) + weight(&far))).max(1),
+            near_part: part.try_into().unwrap_or(u64::MAX),
             near,
             far,
         }
