@@ -16,6 +16,7 @@ mod decode;
 mod file;
 mod hosts;
 mod kubernetes;
+mod kubernetes_file;
 mod load;
 mod origin;
 mod problems;

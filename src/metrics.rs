@@ -8,6 +8,7 @@
 //! route that the config no longer has; they go once no connection counts into them.
 
 mod hellos;
+mod kubernetes;
 mod limits;
 mod registrar;
 mod series;
@@ -22,6 +23,8 @@ use prometheus::{
 
 use crate::outcome::Outcome;
 pub use hellos::HelloSeries;
+pub use kubernetes::{KindMetrics, KubernetesMetrics, WatchError};
+use limits::labels;
 pub use limits::{LimitKind, LimitScope};
 pub use registrar::Description;
 use registrar::Registrar;
@@ -87,6 +90,8 @@ pub struct Metrics {
     pub pipes: IntGauge,
     /// Pipes with bytes that wait for their destination.
     pub held_pipes: IntGauge,
+    /// What is counted of the Kubernetes source.
+    pub kubernetes: KubernetesMetrics,
     series: Mutex<SeriesMap>,
 }
 
@@ -250,6 +255,7 @@ impl Metrics {
                 "strait_pipes_held",
                 "Pipes with bytes that a destination has not taken yet.",
             )?,
+            kubernetes: KubernetesMetrics::new(&mut r)?,
             series: Mutex::default(),
             described: r.described,
             registry: r.registry,
@@ -396,6 +402,7 @@ impl Metrics {
     /// Forgets what is counted by listener only.
     pub fn retire_listener(&self, name: &str) {
         HelloSeries::retire(&self.hellos, name);
+        self.kubernetes.retire_listener(name);
         for histograms in [
             &self.hello_duration,
             &self.connect_duration,

@@ -40,6 +40,8 @@ pub struct SourceReport {
     pub last_answer: Option<SystemTime>,
     /// Why it gave none since then.
     pub last_error: Option<String>,
+    /// Why the answer holds no endpoint, if it holds none and the source says why.
+    pub empty_because: Option<Arc<str>>,
 }
 
 /// One endpoint of an upstream.
@@ -215,11 +217,17 @@ impl Upstream {
         self.source_answered();
     }
 
+    /// Why the source's last answer holds no endpoint.
+    pub fn empty_because(&self, reason: Option<Arc<str>>) {
+        self.report().empty_because = reason;
+    }
+
     /// A source's answer that changes nothing.
     pub fn source_answered(&self) {
         *self.report() = SourceReport {
             last_answer: Some(SystemTime::now()),
             last_error: None,
+            empty_because: None,
         };
         self.answered.store(true, Ordering::Release);
     }

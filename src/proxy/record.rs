@@ -308,6 +308,11 @@ impl ConnectionRecord {
         series.opened.inc();
         self.count_in(series);
         self.target = Some(target.clone());
+        if let Some(reason) = &route.dry_run {
+            let counter = self.shared.metrics.kubernetes.dry_run(&self.policy.name);
+            counter.inc();
+            self.detail = Some(format!("the export policy would refuse this: {reason}").into());
+        }
         match &route.limiter {
             Some(limiter) => self.hold(|held| limiter.admit(held)),
             None => Ok(()),

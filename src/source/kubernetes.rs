@@ -18,6 +18,7 @@ mod gateways;
 pub mod records;
 mod status;
 mod translate;
+mod watch;
 
 pub use cluster::{Change, Cluster, Dirty, Kind, Record, Table};
 pub use discovered::{Discovered, Routing, Skipped};
@@ -25,3 +26,4 @@ pub use status::{
     Condition, ConditionKind, ListenerStatus, ParentStatus, Status, Statuses, Wanted,
 };
 pub use translate::Translator;
+pub use watch::{FIRST_LISTS, KubernetesError, KubernetesSource, Mailbox, Publication};

@@ -94,6 +94,29 @@ macro_rules! kinds {
                 }
             }
 
+            /// Whether an object is there.
+            pub fn has(&self, kind: Kind, key: &ObjectKey) -> bool {
+                match kind {
+                    $(Kind::$kind => self.$table.get(key).is_some(),)*
+                }
+            }
+
+            /// All of it, as changes of a cluster in which nothing is.
+            pub fn changes(&self) -> Vec<Change> {
+                let absent = self.absent.iter();
+                let absent = absent.map(|(kind, reason)| Change::Absent(*kind, reason.clone()));
+                let mut changes: Vec<Change> = absent.collect();
+                $({
+                    let record = |(key, record): (&ObjectKey, &$record)| {
+                        (key.clone(), Record::$kind(record.clone()))
+                    };
+                    changes.extend((!self.$table.is_empty()).then(|| {
+                        Change::All(Kind::$kind, self.$table.iter().map(record).collect())
+                    }));
+                })*
+                changes
+            }
+
             fn keys(&self, kind: Kind) -> Vec<ObjectKey> {
                 match kind {
                     $(Kind::$kind => self.$table.iter().map(|(key, _)| key.clone()).collect(),)*
