@@ -14,6 +14,7 @@ mod why;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -22,7 +23,9 @@ use super::discovered::{Discovered, Routing};
 use super::gateways;
 use super::records::ObjectKey;
 use super::status::Statuses;
-use crate::config::{EndpointSpec, GatewayAddresses, KubernetesConfig, RouteConfig, ServicePort};
+use crate::config::{
+    EndpointSpec, GatewayAddresses, GatewayApiConfig, KubernetesConfig, RouteConfig, ServicePort,
+};
 use crate::source::dns::OwnListeners;
 use service::Context;
 use translation::{Backend, Routes, Translation};
@@ -55,6 +58,8 @@ struct Gateways {
     routes: BTreeMap<u16, Vec<RouteConfig>>,
     /// By the Service that each is a port of.
     backends: BTreeMap<ObjectKey, Vec<Backend>>,
+    /// Of which ports it was asked whether they have pods in the mesh, and what the answer was.
+    asked: BTreeMap<ObjectKey, Vec<(ServicePort, bool)>>,
     statuses: Arc<Statuses>,
 }
 
@@ -64,6 +69,13 @@ struct Changed {
     routes: bool,
     unrouted: bool,
     endpoints: bool,
+}
+
+fn service_of(port: &ServicePort) -> ObjectKey {
+    ObjectKey {
+        namespace: port.namespace.clone(),
+        name: port.service.clone(),
+    }
 }
 
 impl Translator {
@@ -139,41 +151,58 @@ impl Translator {
         let Some(config) = &self.policy.gateway_api else {
             return;
         };
+        if !(dirty.everything || dirty.gateways || self.concerns_gateways(config, dirty)) {
+            return;
+        }
+        let (cluster, policy) = (&self.cluster, &*self.policy);
+        let asked: RefCell<BTreeMap<ObjectKey, Vec<(ServicePort, bool)>>> = RefCell::default();
+        let in_mesh = |port: &ServicePort| {
+            let answer = service::is_in_mesh(cluster, policy, port);
+            let mut asked = asked.borrow_mut();
+            let of_service = asked.entry(service_of(port)).or_default();
+            of_service.push((port.clone(), answer));
+            answer
+        };
+        let mut translated = gateways::translate(cluster, policy, config, &in_mesh);
+        gateways::keep_versions(&self.gateways.routes, &mut translated.routes);
+        let mut backends: BTreeMap<ObjectKey, Vec<Backend>> = BTreeMap::new();
+        for port in translated.backends {
+            let refused = translated.refused.remove(&port);
+            let of_service = backends.entry(service_of(&port)).or_default();
+            of_service.push(Backend { port, refused });
+        }
         let wanted = &self.gateways.backends;
+        let differ = |key: &&ObjectKey| backends.get(*key) != wanted.get(*key);
+        let both = backends.keys().chain(wanted.keys());
+        dirty.services.extend(both.filter(differ).cloned());
+        changed.routes |= self.gateways.routes != translated.routes;
+        self.gateways.asked = asked.into_inner();
+        self.gateways.backends = backends;
+        self.gateways.routes = translated.routes;
+        if self.gateways.statuses != translated.statuses {
+            self.gateways.statuses = translated.statuses;
+        }
+    }
+
+    /// Whether something changed that the Gateway API's objects were read by: a Service that they name, or
+    /// whether its pods are in the mesh.
+    fn concerns_gateways(&self, config: &GatewayApiConfig, dirty: &Dirty) -> bool {
         let in_front = |key: &ObjectKey| match &config.addresses {
             GatewayAddresses::Service { namespace, name } => {
                 (&key.namespace, &key.name) == (namespace, name)
             }
             GatewayAddresses::Unknown | GatewayAddresses::Fixed(_) => false,
         };
-        let mut services = dirty.services.iter();
-        let concerned = services.any(|key| wanted.contains_key(key) || in_front(key));
-        if !(dirty.gateways || dirty.everything || concerned) {
-            return;
-        }
-        let (cluster, policy) = (&self.cluster, &*self.policy);
-        let in_mesh = |port: &ServicePort| service::is_in_mesh(cluster, policy, port);
-        let mut translated = gateways::translate(cluster, policy, config, &in_mesh);
-        gateways::keep_versions(&self.gateways.routes, &mut translated.routes);
-        let mut backends: BTreeMap<ObjectKey, Vec<Backend>> = BTreeMap::new();
-        for port in translated.backends {
-            let key = ObjectKey {
-                namespace: port.namespace.clone(),
-                name: port.service.clone(),
-            };
-            let refused = translated.refused.remove(&port);
-            let of_service = backends.entry(key).or_default();
-            of_service.push(Backend { port, refused });
-        }
-        let differ = |key: &&ObjectKey| backends.get(*key) != wanted.get(*key);
-        let both = backends.keys().chain(wanted.keys());
-        dirty.services.extend(both.filter(differ).cloned());
-        changed.routes |= self.gateways.routes != translated.routes;
-        self.gateways.backends = backends;
-        self.gateways.routes = translated.routes;
-        if self.gateways.statuses != translated.statuses {
-            self.gateways.statuses = translated.statuses;
-        }
+        let Gateways {
+            backends, asked, ..
+        } = &self.gateways;
+        let mut renewed = dirty.renewed.iter();
+        let mut asked = dirty.services.iter().filter_map(|key| asked.get(key));
+        let answers_otherwise = |(port, before): &(ServicePort, bool)| {
+            service::is_in_mesh(&self.cluster, &self.policy, port) != *before
+        };
+        renewed.any(|key| backends.contains_key(key) || in_front(key))
+            || asked.any(|ports| ports.iter().any(answers_otherwise))
     }
 
     fn translate_service(&mut self, key: &ObjectKey, changed: &mut Changed) {
