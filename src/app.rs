@@ -7,6 +7,7 @@ mod discovery;
 mod listeners;
 pub mod merge;
 mod sources;
+mod statuses;
 
 use std::fmt;
 use std::io;
@@ -160,6 +161,7 @@ impl Gateway {
                 listeners: Listeners::default(),
                 sources: Sources::new(&config, metrics.clone())?,
                 kubernetes: None,
+                statuses: None,
                 workers: workers.iter().map(WorkerHandle::inbox).collect(),
                 reporter: Reporter::default(),
             }),

@@ -12,6 +12,7 @@ mod kubernetes;
 mod limits;
 mod registrar;
 mod series;
+mod statuses;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -30,6 +31,7 @@ pub use registrar::Description;
 use registrar::Registrar;
 pub use series::{ConnectionSeries, SeriesKey};
 use series::{Keep, SeriesMap};
+pub use statuses::{StatusSeries, StatusWrite};
 
 /// Routes with series of their own; connections of further routes count as [`OTHER`].
 pub const MAX_ROUTES: usize = 10_000;
@@ -92,6 +94,8 @@ pub struct Metrics {
     pub held_pipes: IntGauge,
     /// What is counted of the Kubernetes source.
     pub kubernetes: KubernetesMetrics,
+    /// Statuses that are written back to the Kubernetes API.
+    pub statuses: StatusSeries,
     series: Mutex<SeriesMap>,
 }
 
@@ -256,6 +260,7 @@ impl Metrics {
                 "Pipes with bytes that a destination has not taken yet.",
             )?,
             kubernetes: KubernetesMetrics::new(&mut r)?,
+            statuses: StatusSeries::new(&mut r)?,
             series: Mutex::default(),
             described: r.described,
             registry: r.registry,

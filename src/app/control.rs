@@ -14,6 +14,7 @@ use super::discovery::{self, Reporter};
 use super::listeners::{self, Listeners, ListenersChange};
 use super::merge::{Merged, fill_new, merge};
 use super::sources::Sources;
+use super::statuses::StatusTask;
 use super::{AppError, BoundListener};
 use crate::admin::{DiscoveryReport, Readiness};
 use crate::config::{Config, KubernetesConfig};
@@ -76,6 +77,7 @@ pub(super) struct Parts {
     pub(super) listeners: Listeners,
     pub(super) sources: Sources,
     pub(super) kubernetes: Option<KubernetesSource>,
+    pub(super) statuses: Option<StatusTask>,
     pub(super) workers: Vec<WorkerInbox>,
     pub(super) reporter: Reporter,
 }
@@ -115,7 +117,7 @@ impl Control {
         self.change_over(&mut parts, &file, cause).await?;
         match next {
             NextSource::None => {
-                parts.kubernetes = None;
+                (parts.kubernetes, parts.statuses) = (None, None);
                 self.found.store(None);
                 self.readiness.discovered();
             }
@@ -125,10 +127,25 @@ impl Control {
                 }
             }
             // What the one before has found serves until this one has found something.
-            NextSource::New(source) => parts.kubernetes = Some(source),
+            NextSource::New(source) => (parts.kubernetes, parts.statuses) = (Some(source), None),
         }
+        self.write_statuses(&mut parts, &file);
         parts.file = file;
         Ok(())
+    }
+
+    fn write_statuses(&self, parts: &mut Parts, file: &Config) {
+        let (Some(source), Some(policy)) = (&parts.kubernetes, &file.kubernetes) else {
+            return;
+        };
+        if parts
+            .statuses
+            .as_ref()
+            .is_none_or(|task| !task.serves(policy))
+        {
+            let metrics = &self.shared.metrics;
+            parts.statuses = StatusTask::start(source, policy, metrics, &self.watcher);
+        }
     }
 
     async fn next_source(&self, parts: &Parts, file: &Config) -> Result<NextSource, AppError> {

@@ -309,9 +309,10 @@ impl ConnectionRecord {
         self.count_in(series);
         self.target = Some(target.clone());
         if let Some(reason) = &route.dry_run {
-            let counter = self.shared.metrics.kubernetes.dry_run(&self.policy.name);
-            counter.inc();
-            self.detail = Some(format!("the export policy would refuse this: {reason}").into());
+            let metrics = &self.shared().metrics.kubernetes;
+            metrics.dry_run(&self.policy().name).inc();
+            let detail = format!("the export policy would refuse this: {reason}");
+            self.remarks().detail = Some(detail.into());
         }
         match &route.limiter {
             Some(limiter) => self.hold(|held| limiter.admit(held)),

@@ -23,7 +23,8 @@ mod watch;
 pub use cluster::{Change, Cluster, Dirty, Kind, Record, Table};
 pub use discovered::{Discovered, Routing, Skipped};
 pub use status::{
-    Condition, ConditionKind, ListenerStatus, ParentStatus, Status, Statuses, Wanted,
+    Condition, ConditionKind, LeaseHolder, LeaseTiming, ListenerStatus, ParentStatus, Status,
+    StatusWriter, Statuses, Wanted,
 };
 pub use translate::Translator;
 pub use watch::{FIRST_LISTS, KubernetesError, KubernetesSource, Mailbox, Publication};

@@ -173,8 +173,6 @@ kinds! {
 pub struct Dirty {
     /// Services whose routes or endpoints may have changed, or that are gone.
     pub services: BTreeSet<ObjectKey>,
-    /// Those of them whose own object has changed.
-    pub renewed: BTreeSet<ObjectKey>,
     /// Whether that holds for every service.
     pub everything: bool,
     /// Whether what Gateways and TLSRoutes say may have changed.

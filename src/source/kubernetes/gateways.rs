@@ -23,8 +23,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::cluster::Cluster;
+use super::records::ObjectKey;
 use super::status::Statuses;
-use crate::config::{GatewayApiConfig, KubernetesConfig, Origin, RouteConfig, ServicePort};
+use crate::config::{
+    GatewayAddresses, GatewayApiConfig, KubernetesConfig, Origin, RouteConfig, ServicePort,
+};
 
 /// What the Gateway API's objects ask for.
 #[derive(Debug, Default)]
@@ -36,6 +39,8 @@ pub(super) struct Translated {
     pub(super) backends: BTreeSet<ServicePort>,
     /// Why those of them refuse whose pods are [`PodChoice::Refused`](crate::config::PodChoice).
     pub(super) refused: BTreeMap<ServicePort, Arc<str>>,
+    /// Every Service that a route or a status depends on, whether it is there or not.
+    pub(super) services: BTreeSet<ObjectKey>,
     /// The status of every object, to be written back.
     pub(super) statuses: Arc<Statuses>,
 }
@@ -66,6 +71,12 @@ pub(super) fn translate(
         lost: &lost,
     };
     translated.statuses = Arc::new(findings.statuses());
+    if let GatewayAddresses::Service { namespace, name } = &config.addresses {
+        let (namespace, name) = (namespace.clone(), name.clone());
+        translated.services.insert(ObjectKey { namespace, name });
+    }
+    let mentioned = backends.into_iter().flat_map(|backends| backends.services);
+    translated.services.extend(mentioned);
     translated
 }
 

@@ -1,4 +1,9 @@
-//! The status that the Gateway API's objects should have: plain data, made by the translation.
+//! The status of the Gateway API's objects: what it should be is plain data, made by the translation;
+//! one replica writes it back.
+
+mod lease;
+mod merge;
+mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,6 +11,9 @@ use std::sync::Arc;
 use super::cluster::Kind;
 use super::records::ObjectKey;
 use super::records::gateway::{ParentRef, Revision};
+
+pub use lease::{LeaseHolder, LeaseTiming};
+pub use write::StatusWriter;
 
 /// The status that each object of the Gateway API should have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -23,9 +23,7 @@ use super::discovered::{Discovered, Routing};
 use super::gateways;
 use super::records::ObjectKey;
 use super::status::Statuses;
-use crate::config::{
-    EndpointSpec, GatewayAddresses, GatewayApiConfig, KubernetesConfig, RouteConfig, ServicePort,
-};
+use crate::config::{EndpointSpec, KubernetesConfig, RouteConfig, ServicePort};
 use crate::source::dns::OwnListeners;
 use service::Context;
 use translation::{Backend, Routes, Translation};
@@ -58,9 +56,19 @@ struct Gateways {
     routes: BTreeMap<u16, Vec<RouteConfig>>,
     /// By the Service that each is a port of.
     backends: BTreeMap<ObjectKey, Vec<Backend>>,
-    /// Of which ports it was asked whether they have pods in the mesh, and what the answer was.
-    asked: BTreeMap<ObjectKey, Vec<(ServicePort, bool)>>,
+    /// What they were made from.
+    services: BTreeMap<ObjectKey, Basis>,
     statuses: Arc<Statuses>,
+}
+
+/// What Gateway API's objects were read with, of one Service. Its pods come and go much more often than
+/// this changes.
+#[derive(Debug, Default)]
+struct Basis {
+    /// `None`: it was not there.
+    version: Option<Arc<str>>,
+    /// Ports, and whether a pod of each was in the mesh.
+    mesh: Vec<(ServicePort, bool)>,
 }
 
 /// What has changed since the last publication.
@@ -151,19 +159,42 @@ impl Translator {
         let Some(config) = &self.policy.gateway_api else {
             return;
         };
-        if !(dirty.everything || dirty.gateways || self.concerns_gateways(config, dirty)) {
+        let wanted = &self.gateways.backends;
+        let (cluster, policy) = (&self.cluster, &*self.policy);
+        let in_mesh = |port: &ServicePort| service::is_in_mesh(cluster, policy, port);
+        let version = |key: &ObjectKey| {
+            let service = cluster.services.get(key);
+            service.map(|service| service.resource_version.clone())
+        };
+        let concerns = |key: &ObjectKey| {
+            let basis = self.gateways.services.get(key);
+            basis.is_some_and(|basis| {
+                let mut mesh = basis.mesh.iter();
+                basis.version != version(key) || mesh.any(|(port, was)| in_mesh(port) != *was)
+            })
+        };
+        if !(dirty.gateways || dirty.everything || dirty.services.iter().any(concerns)) {
             return;
         }
-        let (cluster, policy) = (&self.cluster, &*self.policy);
-        let asked: RefCell<BTreeMap<ObjectKey, Vec<(ServicePort, bool)>>> = RefCell::default();
-        let in_mesh = |port: &ServicePort| {
-            let answer = service::is_in_mesh(cluster, policy, port);
-            let mut asked = asked.borrow_mut();
-            let of_service = asked.entry(service_of(port)).or_default();
-            of_service.push((port.clone(), answer));
-            answer
+        let mesh = RefCell::new(BTreeMap::new());
+        let remembering = |port: &ServicePort| {
+            *mesh
+                .borrow_mut()
+                .entry(port.clone())
+                .or_insert_with(|| in_mesh(port))
         };
-        let mut translated = gateways::translate(cluster, policy, config, &in_mesh);
+        let mut translated = gateways::translate(cluster, policy, config, &remembering);
+        let services = translated.services.iter();
+        let basis = |key: &ObjectKey| Basis {
+            version: version(key),
+            mesh: Vec::new(),
+        };
+        let mut services: BTreeMap<ObjectKey, Basis> =
+            services.map(|key| (key.clone(), basis(key))).collect();
+        for (port, was) in mesh.into_inner() {
+            let basis = services.entry(service_of(&port)).or_default();
+            basis.mesh.push((port, was));
+        }
         gateways::keep_versions(&self.gateways.routes, &mut translated.routes);
         let mut backends: BTreeMap<ObjectKey, Vec<Backend>> = BTreeMap::new();
         for port in translated.backends {
@@ -171,38 +202,16 @@ impl Translator {
             let of_service = backends.entry(service_of(&port)).or_default();
             of_service.push(Backend { port, refused });
         }
-        let wanted = &self.gateways.backends;
         let differ = |key: &&ObjectKey| backends.get(*key) != wanted.get(*key);
         let both = backends.keys().chain(wanted.keys());
         dirty.services.extend(both.filter(differ).cloned());
         changed.routes |= self.gateways.routes != translated.routes;
-        self.gateways.asked = asked.into_inner();
         self.gateways.backends = backends;
+        self.gateways.services = services;
         self.gateways.routes = translated.routes;
         if self.gateways.statuses != translated.statuses {
             self.gateways.statuses = translated.statuses;
         }
-    }
-
-    /// Whether something changed that the Gateway API's objects were read by: a Service that they name, or
-    /// whether its pods are in the mesh.
-    fn concerns_gateways(&self, config: &GatewayApiConfig, dirty: &Dirty) -> bool {
-        let in_front = |key: &ObjectKey| match &config.addresses {
-            GatewayAddresses::Service { namespace, name } => {
-                (&key.namespace, &key.name) == (namespace, name)
-            }
-            GatewayAddresses::Unknown | GatewayAddresses::Fixed(_) => false,
-        };
-        let Gateways {
-            backends, asked, ..
-        } = &self.gateways;
-        let mut renewed = dirty.renewed.iter();
-        let mut asked = dirty.services.iter().filter_map(|key| asked.get(key));
-        let answers_otherwise = |(port, before): &(ServicePort, bool)| {
-            service::is_in_mesh(&self.cluster, &self.policy, port) != *before
-        };
-        renewed.any(|key| backends.contains_key(key) || in_front(key))
-            || asked.any(|ports| ports.iter().any(answers_otherwise))
     }
 
     fn translate_service(&mut self, key: &ObjectKey, changed: &mut Changed) {

@@ -26,7 +26,6 @@ pub(super) trait Concern: Sized {
 
 impl Concern for ServiceRecord {
     fn note(changed: &Changed<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
-        dirty.renewed.insert(changed.key.clone());
         dirty.services.insert(changed.key.clone());
     }
 }

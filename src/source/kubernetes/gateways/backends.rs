@@ -21,6 +21,8 @@ pub(super) struct Backends {
     pub(super) targets: TargetConfigs,
     /// What the upstreams stand for.
     pub(super) ports: Vec<ServicePort>,
+    /// Every Service that was looked for.
+    pub(super) services: Vec<ObjectKey>,
     /// Why those that are refused are.
     pub(super) refused: Vec<(ServicePort, Arc<str>)>,
     /// Which offers the route takes.
@@ -98,6 +100,10 @@ pub(super) fn read(
             targets
         }
     };
+    let services = backends.iter().map(|backend| ObjectKey {
+        namespace: backend.namespace.as_ref().unwrap_or(&key.namespace).clone(),
+        name: backend.name.clone(),
+    });
     let messages: Vec<&str> = wrong
         .iter()
         .map(|refusal| refusal.message.as_str())
@@ -105,6 +111,7 @@ pub(super) fn read(
     let message = messages.join("; ");
     Backends {
         targets,
+        services: services.collect(),
         ports: shares.into_iter().map(|(port, _)| port).collect(),
         refused,
         alpn: mesh

@@ -205,3 +205,46 @@ fn addresses_that_a_gateway_asks_for_must_be_ours() {
         "!Accepted=UnsupportedAddress !Programmed=Invalid"
     );
 }
+
+#[test]
+fn every_service_that_a_status_depends_on_is_named() {
+    let backends = "{name: tls-backend, port: 443}, {name: absent, port: 443, weight: 0}, \
+                    {name: hidden, namespace: shop, port: 443}";
+    let route = ROUTE.replace("{name: tls-backend, port: 443}", backends);
+    let mut fixture = Fixture::new(&(GATEWAY.to_owned() + &route));
+    fixture.config.addresses = GatewayAddresses::Service {
+        namespace: "strait".into(),
+        name: "front".into(),
+    };
+    let outcome = fixture.translate();
+    let services = outcome.0.services.iter();
+    let services: Vec<String> = services
+        .map(|key| format!("{}/{}", key.namespace, key.name))
+        .collect();
+    assert_eq!(
+        services,
+        [
+            "apps/absent",
+            "apps/tls-backend",
+            "shop/hidden",
+            "strait/front"
+        ]
+    );
+}
+
+/// Prints what one change costs; run by hand, with `--release` for figures.
+#[test]
+#[ignore = "a measurement"]
+fn how_long_a_translation_of_many_routes_takes() {
+    for routes in [100, 1_000, 10_000] {
+        let mut fixture = Fixture::new(GATEWAY);
+        for number in 0..routes {
+            let route = ROUTE.replace("{name: r,", &format!("{{name: r{number},"));
+            fixture.set(&route.replace("x.com", &format!("a{number}.x.com, b{number}.x.com")));
+        }
+        let start = std::time::Instant::now();
+        let outcome = fixture.translate();
+        assert_eq!(outcome.0.routes[&443].len(), routes);
+        println!("{routes} TLSRoutes: {:?}", start.elapsed());
+    }
+}
