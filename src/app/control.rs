@@ -234,7 +234,10 @@ impl Control {
         }
         let servers = self.servers.get().copied().unwrap_or_default();
         let sources = &mut parts.sources;
-        sources.own_addresses(change.addresses().chain(servers.addresses()));
+        let own = sources.own_addresses(change.addresses().chain(servers.addresses()));
+        if let Some(source) = &parts.kubernetes {
+            source.listen_on(own).await;
+        }
         sources.start_new(&upstreams);
         if let Some(found) = &found {
             fill_new(&upstreams, &found.discovered);

@@ -23,9 +23,10 @@ section! {
         /// How long a worker that has nothing to do looks for news before it sleeps: small messages
         /// on an idle gateway arrive sooner, at the price of CPU spent looking.
         busy_poll: OrOff<Micros<1, 1000>> = "off",
-        /// The zone that this gateway runs in: endpoints of the same zone are preferred. When the
-        /// key is absent, the environment variable `STRAIT_ZONE` says it; without either there is
-        /// no preference.
+        /// The zone that this gateway runs in: endpoints of the same zone are preferred, unless they
+        /// are few: connections that would load them more than a quarter above their fair share go to
+        /// other zones. When the key is absent, the environment variable `STRAIT_ZONE` says it;
+        /// without either there is no preference.
         zone: Option<Zone> = null,
         /// Named groups of source addresses, for metrics and for `allow_sources`. The first group
         /// that holds an address names it; an address in no group counts as `other`.

@@ -24,6 +24,7 @@ use super::gateways;
 use super::records::ObjectKey;
 use super::status::Statuses;
 use crate::config::{EndpointSpec, KubernetesConfig, RouteConfig, ServicePort};
+use crate::source::dns::OwnListeners;
 use service::Context;
 use translation::{Backend, Routes, Translation};
 
@@ -34,6 +35,7 @@ const MAX_ROUTES: usize = 500_000;
 #[derive(Debug)]
 pub struct Translator {
     policy: Arc<KubernetesConfig>,
+    own: OwnListeners,
     cluster: Cluster,
     services: BTreeMap<ObjectKey, Translation>,
     gateways: Gateways,
@@ -42,6 +44,8 @@ pub struct Translator {
     routing: Arc<Routing>,
     endpoints: HashMap<Arc<str>, Arc<[EndpointSpec]>>,
     empty: HashMap<Arc<str>, Arc<str>>,
+    /// Whether every Service is to be translated again.
+    stale: bool,
     /// Whether anything was given out yet.
     published: bool,
 }
@@ -75,11 +79,19 @@ struct Changed {
     endpoints: bool,
 }
 
+fn service_of(port: &ServicePort) -> ObjectKey {
+    ObjectKey {
+        namespace: port.namespace.clone(),
+        name: port.service.clone(),
+    }
+}
+
 impl Translator {
     /// Of a cluster in which nothing is.
     pub fn new(policy: Arc<KubernetesConfig>) -> Self {
         Self {
             policy,
+            own: OwnListeners::default(),
             cluster: Cluster::default(),
             services: BTreeMap::new(),
             gateways: Gateways::default(),
@@ -87,14 +99,25 @@ impl Translator {
             routing: Arc::default(),
             endpoints: HashMap::new(),
             empty: HashMap::new(),
+            stale: false,
             published: false,
         }
+    }
+
+    /// Tells what the gateway listens on: a Service whose pods it is among gets no connection from it.
+    /// Counts from the next [`Translator::apply`] on.
+    pub fn listen_on(&mut self, own: OwnListeners) {
+        self.stale |= self.own != own;
+        self.own = own;
     }
 
     /// Takes the changes over. `None`: no route and no endpoint is another than before; the first time
     /// there is always something, be it empty.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Option<Arc<Discovered>> {
-        let mut dirty = Dirty::default();
+        let mut dirty = Dirty {
+            everything: std::mem::take(&mut self.stale),
+            ..Dirty::default()
+        };
         for change in changes {
             self.cluster.apply(change, &mut dirty);
         }
@@ -197,6 +220,7 @@ impl Translator {
         let mut context = Context {
             cluster: &self.cluster,
             policy: &self.policy,
+            own: &self.own,
             strings: &mut self.strings,
         };
         let backends = backends.map_or(&[][..], Vec::as_slice);

@@ -26,6 +26,7 @@ use super::cluster::Kind;
 use super::status::Statuses;
 use crate::config::{Kubeconfig, KubernetesConfig, OptIn};
 use crate::metrics::Metrics;
+use crate::source::dns::OwnListeners;
 pub use client::KubernetesError;
 use driver::{Driver, Told};
 pub use mailbox::{Mailbox, Publication};
@@ -91,6 +92,13 @@ impl KubernetesSource {
     pub async fn adopt(&self, config: Arc<KubernetesConfig>) {
         // Fails only once the source's own tasks have ended, with the process.
         let _ = self.told.send(Told::Policy(config)).await;
+    }
+
+    /// Tells what the gateway listens on: a Service whose pods it is among gets no connection from it,
+    /// or the connection would come back.
+    pub async fn listen_on(&self, own: OwnListeners) {
+        // Fails only once the source's own tasks have ended, with the process.
+        let _ = self.told.send(Told::Listeners(own)).await;
     }
 
     /// The status that each object of the Gateway API should have, as it changes.

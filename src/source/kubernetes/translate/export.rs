@@ -10,7 +10,7 @@ use crate::source::kubernetes::records::{
     Labels, ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord,
 };
 
-/// The annotation by which the owner of a Service lets it out, without the prefix `strait.dev/`.
+/// The annotation by which the owner of a Service lets it out, or keeps it in, without the prefix `strait.dev/`.
 const EXPORT_ANNOTATION: &str = "export";
 
 /// Why a Service, or a port of it, has no route.
@@ -21,6 +21,8 @@ pub(super) enum Refusal<'a> {
     NoPort,
     /// Istio's own gateways would not see it.
     Hidden,
+    /// Its owner says no.
+    OptedOut,
     /// The policy's mode.
     NothingIsExported,
     Namespace(&'a str),
@@ -49,6 +51,9 @@ impl fmt::Display for Refusal<'_> {
             Self::Hidden => f.write_str(
                 "the Service's annotation networking.istio.io/exportTo keeps it from gateways",
             ),
+            Self::OptedOut => {
+                f.write_str("the Service's annotation strait.dev/export says \"false\"")
+            }
             Self::NothingIsExported => {
                 f.write_str("no Service is exported: the export mode is none")
             }
@@ -88,6 +93,8 @@ pub(super) fn unroutable(service: &ServiceRecord) -> Option<Refusal<'static>> {
         Some(Refusal::ExternalName)
     } else if service.hidden {
         Some(Refusal::Hidden)
+    } else if service.annotations.get(EXPORT_ANNOTATION) == Some("false") {
+        Some(Refusal::OptedOut)
     } else if service.ports.is_empty() {
         Some(Refusal::NoPort)
     } else {

@@ -12,6 +12,7 @@ use crate::config::{
     RouteMatch, ServicePort, TargetConfigs, UpstreamConfig, UpstreamSource,
 };
 use crate::server_name::{NameError, ServerName};
+use crate::source::dns::OwnListeners;
 use crate::source::kubernetes::cluster::{Cluster, Strings};
 use crate::source::kubernetes::records::{
     ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord,
@@ -32,6 +33,8 @@ const PLAIN_HOST_ANNOTATION: &str = "plain-host-port";
 pub(super) struct Context<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) policy: &'a KubernetesConfig,
+    /// What this gateway listens on.
+    pub(super) own: &'a OwnListeners,
     pub(super) strings: &'a mut Strings,
 }
 
@@ -171,6 +174,7 @@ impl<'c, 'a> Service<'c, 'a> {
             cluster,
             policy,
             strings,
+            ..
         } = &mut *self.context;
         let (policy, record) = (&policy.export, self.record);
         if let Some(refusal) = export::unroutable(record) {
@@ -406,10 +410,24 @@ impl<'c, 'a> Service<'c, 'a> {
     }
 
     fn add_chosen(&mut self, target: &ServicePort, chosen: Chosen) {
-        let empty = chosen.endpoints.is_empty();
-        let empty = empty.then(|| self.context.strings.shared(&chosen.tally.to_string()));
+        let Chosen {
+            mut endpoints,
+            tally,
+        } = chosen;
+        let mut empty = endpoints.is_empty().then(|| tally.to_string());
+        // Other replicas are behind the same Service: leaving out this one would send it round all of them.
+        let own = self.context.own;
+        if endpoints
+            .iter()
+            .any(|endpoint| own.contain(endpoint.address))
+        {
+            endpoints.clear();
+            empty =
+                Some("this gateway is a pod of the Service: a connection would come back".into());
+        }
+        let empty = empty.map(|reason| self.context.strings.shared(&reason));
         let upstream = upstream(self.context, target);
-        let endpoints = Endpoints::new(chosen.endpoints, empty);
+        let endpoints = Endpoints::new(endpoints, empty);
         self.draft.add(upstream, endpoints);
     }
 }

@@ -5,5 +5,6 @@ mod cost;
 mod endpoints;
 mod exports;
 mod fixtures;
+mod gateways;
 mod mtls;
 mod names;

@@ -11,6 +11,7 @@ use super::mailbox::{Mailbox, Publication};
 use super::{FIRST_LISTS, MAX_OBJECTS};
 use crate::config::KubernetesConfig;
 use crate::metrics::{Metrics, WatchError};
+use crate::source::dns::OwnListeners;
 use crate::source::kubernetes::Discovered;
 use crate::source::kubernetes::cluster::{Change, Kind, Record};
 use crate::source::kubernetes::status::Statuses;
@@ -45,10 +46,13 @@ pub(super) enum Told {
     },
     /// Another policy from now on.
     Policy(Arc<KubernetesConfig>),
+    /// What the gateway listens on from now on.
+    Listeners(OwnListeners),
 }
 
 pub(super) struct Driver {
     translator: Translator,
+    own: OwnListeners,
     metrics: Arc<Metrics>,
     mailbox: Arc<Mailbox>,
     statuses: watch::Sender<Arc<Statuses>>,
@@ -74,6 +78,7 @@ impl Driver {
     ) -> Self {
         Self {
             translator: Translator::new(config),
+            own: OwnListeners::default(),
             metrics,
             mailbox,
             statuses,
@@ -158,6 +163,11 @@ impl Driver {
                     news |= self.translate(std::mem::take(&mut changes));
                     changes = self.translator.cluster().changes();
                     self.translator = Translator::new(policy);
+                    self.translator.listen_on(self.own.clone());
+                }
+                Told::Listeners(own) => {
+                    self.own = own.clone();
+                    self.translator.listen_on(own);
                 }
             }
         }

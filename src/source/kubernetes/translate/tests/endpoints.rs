@@ -1,6 +1,7 @@
 //! Which pods get connections, and at which address.
 
 use super::fixtures::*;
+use crate::source::dns::OwnListeners;
 use crate::source::kubernetes::records::{ServiceRecord, SliceEndpoint};
 use crate::source::kubernetes::{Change, Kind};
 
@@ -199,4 +200,25 @@ fn when_pods_cannot_be_watched_plain_endpoints_stay_and_those_of_the_mesh_are_no
     assert!(mesh.apply([denied()]));
     let reason = "1 pod of which nothing is known (pods cannot be watched)";
     assert_eq!(mesh.found.why_empty("apps/svcb:80"), Some(reason));
+}
+
+#[test]
+fn a_service_whose_pod_the_gateway_is_gets_nothing_or_connections_would_go_round() {
+    let endpoints = vec![endpoint("10.0.0.1", "a"), endpoint("10.0.0.2", "b")];
+    let objects = vec![
+        service("apps/svcb", &[("tls", 15443), ("status", 15021)]),
+        slice("apps/svcb.x", &[("tls", 8443), ("status", 8021)], endpoints),
+        pod("apps/a", &[]),
+        pod("apps/b", &[]),
+    ];
+    let mut world = world(policy(), objects);
+    assert_eq!(world.found.endpoints("apps/svcb:15443").len(), 2);
+    let bound = ["10.0.0.2:8443".parse().unwrap()];
+    world.translator.listen_on(OwnListeners::of(&bound));
+    assert!(world.apply([]));
+    let reason = "this gateway is a pod of the Service: a connection would come back";
+    assert_eq!(world.found.why_empty("apps/svcb:15443"), Some(reason));
+    assert_eq!(world.found.endpoints("apps/svcb:15021").len(), 2);
+    world.translator.listen_on(OwnListeners::of(&bound));
+    assert!(!world.apply([]));
 }

@@ -170,12 +170,15 @@ fn a_dry_run_routes_all_and_says_what_it_would_refuse() {
 }
 
 #[test]
-fn no_policy_lets_out_what_has_no_pods_or_what_its_owner_hides_from_gateways() {
+fn no_policy_lets_out_what_has_no_pods_or_what_its_owner_keeps_in() {
     let kind = |kind| {
         service_with("apps/svcb", &[("http", 80)], move |record| {
             record.kind = kind;
         })
     };
+    let opted_out = service_with("apps/svcb", &[("http", 80)], |record| {
+        record.annotations = labels(&[("export", "false")]);
+    });
     let hidden = service_with("apps/svcb", &[("http", 80)], |record| record.hidden = true);
     for (object, reason) in [
         (
@@ -187,6 +190,10 @@ fn no_policy_lets_out_what_has_no_pods_or_what_its_owner_hides_from_gateways() {
             "the Service's annotation networking.istio.io/exportTo keeps it from gateways",
         ),
         (service("apps/svcb", &[]), "the Service has no TCP port"),
+        (
+            opted_out,
+            "the Service's annotation strait.dev/export says \"false\"",
+        ),
     ] {
         let mut policy = policy();
         policy.export.dry_run = true;

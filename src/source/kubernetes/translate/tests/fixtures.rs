@@ -1,15 +1,22 @@
 //! Objects of a small cluster, each in a line, and what comes of them in texts that compare well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
 use crate::config::{
-    AlpnPolicy, ConnectPolicy, EjectionPolicy, ExportMode, ExportPolicy, KubernetesConfig, OptIn,
-    TcpOptions, UpstreamConfig, UpstreamSource,
+    AlpnPolicy, ConnectPolicy, ConnectionLimits, EjectionPolicy, ExportMode, ExportPolicy,
+    GatewayAddresses, GatewayApiConfig, HelloLimits, KubernetesConfig, ListenerConfig, OptIn,
+    RelayTimeouts, SourceLimits, SourcePolicy, TcpOptions, UpstreamConfig, UpstreamSource,
 };
 use crate::server_name::ServerName;
+use crate::source::kubernetes::records::gateway::{
+    GatewayClassRecord, GatewayRecord, Revision, TlsRouteRecord,
+};
 use crate::source::kubernetes::records::{
     DestinationRuleRecord, Labels, NamespaceRecord, NodeRecord, ObjectKey,
     PeerAuthenticationRecord, PodRecord, RuleTls, ServiceExportRecord, ServiceKind,
@@ -60,6 +67,79 @@ pub(super) fn mesh_policy() -> KubernetesConfig {
     let mut policy = policy();
     policy.export.alpn = AlpnPolicy::istio();
     policy
+}
+
+/// Exports nothing, and serves Gateways.
+pub(super) fn gateway_policy() -> KubernetesConfig {
+    let mut policy = policy();
+    let second = Duration::from_secs(1);
+    policy.export.mode = ExportMode::None;
+    policy.gateway_api = Some(GatewayApiConfig {
+        class: "strait".into(),
+        controller: "strait.dev/gateway-controller".into(),
+        listener: Arc::new(ListenerConfig {
+            name: "".into(),
+            bind: ([127, 0, 0, 1], 0).into(),
+            source_policy: SourcePolicy::default(),
+            trusted_proxies: Vec::new(),
+            limits: ConnectionLimits::OFF,
+            limits_per_source: SourceLimits::default(),
+            client_hello: HelloLimits {
+                timeout: second,
+                max_size: 65536,
+            },
+            timeouts: RelayTimeouts {
+                idle: second,
+                half_closed: second,
+            },
+            tcp: policy.upstream.tcp,
+            routes: Vec::new(),
+            unrouted: Arc::default(),
+        }),
+        addresses: GatewayAddresses::Unknown,
+        reserved_ports: BTreeSet::new(),
+    });
+    policy
+}
+
+/// A Gateway with a TLS listener, and a TLSRoute through it to port 443 of the Service `apps/svcb`.
+pub(super) fn gateway_and_route() -> Vec<Object> {
+    fn spec<T: DeserializeOwned>(spec: Value) -> T {
+        serde_json::from_value(spec).unwrap()
+    }
+    let revision = || Revision {
+        resource_version: "1".into(),
+        generation: 1,
+        created: 0,
+    };
+    let class = GatewayClassRecord {
+        revision: revision(),
+        spec: spec(json!({ "controllerName": "strait.dev/gateway-controller" })),
+    };
+    let listener = json!({
+        "name": "tls", "port": 443, "protocol": "TLS", "tls": { "mode": "Passthrough" },
+    });
+    let gateway = GatewayRecord {
+        revision: revision(),
+        spec: spec(json!({ "gatewayClassName": "strait", "listeners": [listener] })),
+    };
+    let route = TlsRouteRecord {
+        revision: revision(),
+        api_version: "v1".into(),
+        annotations: Labels::default(),
+        spec: spec(json!({
+            "parentRefs": [{ "name": "gateway" }],
+            "hostnames": ["b.example.com"],
+            "rules": [{ "backendRefs": [{ "name": "svcb", "port": 443 }] }],
+        })),
+        reported_by: Box::default(),
+    };
+    vec![
+        namespace("apps", &[]),
+        (key("strait"), Record::GatewayClass(class)),
+        (key("apps/gateway"), Record::Gateway(gateway)),
+        (key("apps/route"), Record::TlsRoute(route)),
+    ]
 }
 
 pub(super) type Object = (ObjectKey, Record);
