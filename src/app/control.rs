@@ -192,8 +192,9 @@ impl Control {
             }
         }
         self.readiness.discovered();
-        self.report
-            .store(Some(Arc::new(discovery::report(&publication))));
+        let report = discovery::report(&publication);
+        discovery::count(&report, &self.shared.metrics);
+        self.report.store(Some(Arc::new(report)));
         for arrival in &publication.arrivals {
             let waited = arrival.elapsed().as_secs_f64();
             self.shared
