@@ -74,11 +74,10 @@ impl Replica {
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
-            writer
-                .run(async {
-                    let _ = stopped.await;
-                })
-                .await;
+            let stop = async {
+                let _ = stopped.await;
+            };
+            Box::pin(writer.run(stop)).await;
         });
         Self {
             statuses,
