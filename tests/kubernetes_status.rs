@@ -1,6 +1,7 @@
 //! Statuses written back: by one replica, only differences, over what others have written.
 
 mod kubernetes;
+mod support;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,7 +65,7 @@ impl Replica {
             controller: OURS.into(),
             lease: LeaseHolder {
                 namespace: "strait".to_owned(),
-                name: "strait-status",
+                name: "strait-status".to_owned(),
                 identity: identity.to_owned(),
                 timing: TIMING,
             },
@@ -73,11 +74,10 @@ impl Replica {
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
-            writer
-                .run(async {
-                    let _ = stopped.await;
-                })
-                .await;
+            let stop = async {
+                let _ = stopped.await;
+            };
+            Box::pin(writer.run(stop)).await;
         });
         Self {
             statuses,

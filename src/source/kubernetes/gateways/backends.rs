@@ -64,7 +64,11 @@ pub(super) fn read(
             Ok(usable) => {
                 let weighs = backend.weight != Some(0);
                 if usable.demands_istio && weighs && mesh.is_none() {
-                    mesh = Some(target(key, backend, PodChoice::All).to_string().into());
+                    mesh = Some(
+                        target(key, backend, PodChoice::AsExported)
+                            .to_string()
+                            .into(),
+                    );
                 }
                 usable.port
             }
@@ -79,27 +83,7 @@ pub(super) fn read(
             shares.push((port, weight));
         }
     }
-    let mut targets = shares.iter().map(|(port, weight)| TargetConfig {
-        upstream: port.to_string().into(),
-        weight: *weight,
-    });
-    let targets = match targets.next() {
-        Some(first) => TargetConfigs {
-            first,
-            rest: targets.collect(),
-        },
-        None => {
-            let port = nothing(key, backends);
-            let why = match backends {
-                [] => "the TLSRoute names no backend",
-                _ => "every backend of the TLSRoute has weight 0",
-            };
-            let targets = TargetConfigs::only(port.to_string().into());
-            refused.push((port.clone(), why.into()));
-            shares.push((port, NonZeroU32::MIN));
-            targets
-        }
-    };
+    let targets = share_out(&mut shares, &mut refused, key, backends);
     let services = backends.iter().map(|backend| ObjectKey {
         namespace: backend.namespace.as_ref().unwrap_or(&key.namespace).clone(),
         name: backend.name.clone(),
@@ -122,6 +106,36 @@ pub(super) fn read(
             .first()
             .map(|first| Refusal::new(first.reason, message)),
         dropped_rules: route.spec.rules.len().saturating_sub(1),
+    }
+}
+
+/// The targets of `shares`. Where there is none, all is refused, which is noted in both lists.
+fn share_out(
+    shares: &mut Vec<(ServicePort, NonZeroU32)>,
+    refused: &mut Vec<(ServicePort, Arc<str>)>,
+    key: &ObjectKey,
+    backends: &[BackendRef],
+) -> TargetConfigs {
+    let mut targets = shares.iter().map(|(port, weight)| TargetConfig {
+        upstream: port.to_string().into(),
+        weight: *weight,
+    });
+    match targets.next() {
+        Some(first) => TargetConfigs {
+            first,
+            rest: targets.collect(),
+        },
+        None => {
+            let port = nothing(key, backends);
+            let why = match backends {
+                [] => "the TLSRoute names no backend",
+                _ => "every backend of the TLSRoute has weight 0",
+            };
+            let targets = TargetConfigs::only(port.to_string().into());
+            refused.push((port.clone(), why.into()));
+            shares.push((port, NonZeroU32::MIN));
+            targets
+        }
     }
 }
 

@@ -46,7 +46,7 @@ pub struct LeaseHolder {
     /// The Lease's namespace.
     pub namespace: String,
     /// The Lease's name.
-    pub name: &'static str,
+    pub name: String,
     /// Unique among those that ask, after a restart too.
     pub identity: String,
     /// How long it lasts.
@@ -81,7 +81,7 @@ impl Election {
     fn step(&mut self, lease: Option<Lease>, now: Instant, time: Timestamp) -> Step {
         let Some(mut lease) = lease else {
             let metadata = ObjectMeta {
-                name: Some(self.holder.name.to_owned()),
+                name: Some(self.holder.name.clone()),
                 ..ObjectMeta::default()
             };
             let spec = Some(self.held(None, time));
@@ -160,12 +160,12 @@ pub(super) async fn contend(
 
 /// Looks at the Lease, and takes or renews it if that is our turn. Returns whether it is ours.
 async fn attempt(api: &Api<Lease>, election: &mut Election) -> Result<bool, kube::Error> {
-    let lease = api.get_opt(election.holder.name).await?;
+    let lease = api.get_opt(&election.holder.name).await?;
     let written = match election.step(lease, Instant::now(), Timestamp::now()) {
         Step::Wait => return Ok(false),
         Step::Create(lease) => api.create(&PostParams::default(), &lease).await,
         Step::Replace(lease) => {
-            api.replace(election.holder.name, &PostParams::default(), &lease)
+            api.replace(&election.holder.name, &PostParams::default(), &lease)
                 .await
         }
     };
@@ -180,7 +180,7 @@ async fn attempt(api: &Api<Lease>, election: &mut Election) -> Result<bool, kube
 /// Leaves the Lease free if it is ours, so that another replica need not wait for its end.
 pub(super) async fn release(client: Client, holder: &LeaseHolder) -> Result<(), kube::Error> {
     let api: Api<Lease> = Api::namespaced(client, &holder.namespace);
-    let Some(mut lease) = api.get_opt(holder.name).await? else {
+    let Some(mut lease) = api.get_opt(&holder.name).await? else {
         return Ok(());
     };
     let Some(spec) = &mut lease.spec else {
@@ -190,7 +190,7 @@ pub(super) async fn release(client: Client, holder: &LeaseHolder) -> Result<(), 
         return Ok(());
     }
     spec.holder_identity = None;
-    api.replace(holder.name, &PostParams::default(), &lease)
+    api.replace(&holder.name, &PostParams::default(), &lease)
         .await
         .map(drop)
 }
@@ -202,7 +202,7 @@ mod tests {
     fn election(identity: &str) -> Election {
         Election::new(LeaseHolder {
             namespace: "strait".into(),
-            name: "strait-status",
+            name: "strait-status".into(),
             identity: identity.into(),
             timing: LeaseTiming::DEFAULT,
         })

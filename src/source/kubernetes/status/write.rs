@@ -15,13 +15,15 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::lease::{self, Leadership, LeaseHolder};
+use super::lease::{self, Leadership, LeaseHolder, LeaseTiming};
 use super::merge::Merging;
 use super::{Statuses, Wanted};
+use crate::config::GatewayApiConfig;
 use crate::metrics::{Metrics, StatusWrite};
 use crate::source::kubernetes::cluster::Kind;
 use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::records::gateway::GROUP;
+use crate::source::kubernetes::watch::KubernetesSource;
 
 /// A request that takes longer has failed. No longer than the time between giving a Lease up and its end:
 /// the last write of one leader is over when the next one begins.
@@ -59,6 +61,41 @@ impl fmt::Debug for StatusWriter {
 }
 
 impl StatusWriter {
+    /// What writes the statuses that `source` gives, for the Gateways that `config` says.
+    ///
+    /// The Lease is `strait-status`, in the namespace of the service account (or of the kubeconfig's
+    /// context). Gateways of another class than `strait` have one of their own, `strait-status-CLASS`:
+    /// whoever holds it writes for its class only.
+    pub fn new(
+        source: &KubernetesSource,
+        config: &GatewayApiConfig,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let client = source.client();
+        let name = match &*config.class {
+            "strait" => "strait-status".to_owned(),
+            class => format!("strait-status-{class}"),
+        };
+        // A pod's host name is its own; what is random tells a container that was restarted from before.
+        let host = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        let lease = LeaseHolder {
+            namespace: client.default_namespace().to_owned(),
+            name,
+            identity: format!("{host}_{:016x}", fastrand::u64(..)),
+            timing: LeaseTiming::DEFAULT,
+        };
+        Self {
+            client,
+            controller: config.controller.clone(),
+            lease,
+            statuses: source.statuses(),
+            metrics,
+        }
+    }
+
     /// Contends for the Lease, and writes while it is held, until `stop` is there; then leaves the Lease
     /// to others. Never gives up: an API that refuses or is away is asked again, less and less often.
     pub async fn run(self, stop: impl Future<Output = ()>) {

@@ -25,6 +25,17 @@ const BATCH: usize = 10_000;
 /// Kinds without which there is nothing to route: nothing is published before they were listed.
 const ESSENTIAL: [Kind; 2] = [Kind::Service, Kind::Slice];
 
+/// Kinds without which a status could say that something is missing which is there.
+const STATUS: [Kind; 7] = [
+    Kind::Service,
+    Kind::Slice,
+    Kind::Namespace,
+    Kind::GatewayClass,
+    Kind::Gateway,
+    Kind::TlsRoute,
+    Kind::ReferenceGrant,
+];
+
 /// What the driver is told.
 #[derive(Debug)]
 pub(super) enum Told {
@@ -162,6 +173,14 @@ impl Driver {
         }
         news |= self.translate(changes);
         self.count_objects();
+        if !STATUS.iter().any(|kind| self.awaited.contains(kind)) {
+            let statuses = self.translator.statuses();
+            self.statuses.send_if_modified(|now| {
+                let differs = !Arc::ptr_eq(now, &statuses);
+                *now = statuses;
+                differs
+            });
+        }
         if ESSENTIAL.iter().any(|kind| self.awaited.contains(kind)) {
             self.held_back |= news;
             return;
@@ -193,12 +212,6 @@ impl Driver {
     /// Whether something that matters has changed.
     fn translate(&mut self, changes: Vec<Change>) -> bool {
         let found = self.translator.apply(changes);
-        let statuses = self.translator.statuses();
-        self.statuses.send_if_modified(|now| {
-            let differs = !Arc::ptr_eq(now, &statuses);
-            *now = statuses;
-            differs
-        });
         let news = found.is_some();
         self.newest = found.or(self.newest.take());
         news

@@ -137,7 +137,10 @@ fn a_backend_in_the_mesh_demands_an_istio_alpn_unless_annotated() {
         Some("apps/tls-backend:443+mesh")
     );
     let message = outcome.message("apps", "r", ConditionKind::Accepted);
-    assert!(message.contains("apps/tls-backend:443 ") || message.contains("apps/tls-backend:443+"));
+    assert!(
+        message.contains("pods of apps/tls-backend:443 are in the mesh"),
+        "{message}"
+    );
 
     annotated(&mut fixture, backends);
     assert_eq!(alpn(&fixture), AlpnPolicy::Any);
