@@ -119,7 +119,9 @@ impl Control {
             NextSource::None => {
                 (parts.kubernetes, parts.statuses) = (None, None);
                 self.found.store(None);
+                self.report.store(None);
                 self.readiness.discovered();
+                KubernetesSource::retire_metrics(&self.shared.metrics, &[]);
             }
             NextSource::Same(policy) => {
                 if let Some(source) = &parts.kubernetes {
