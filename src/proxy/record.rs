@@ -22,6 +22,7 @@ use crate::outcome::Outcome;
 use crate::proxy_header::Proxied;
 use crate::route::{Route, Target};
 use crate::server_name::ServerName;
+use crate::socket::StreamOptions;
 use crate::upstream::Picked;
 
 /// Who ended a connection.
@@ -312,6 +313,12 @@ impl ConnectionRecord {
             Some(limiter) => self.hold(|held| limiter.admit(held)),
             None => Ok(()),
         }
+    }
+
+    /// The options of sockets to its upstream.
+    pub(super) fn upstream_options(&self) -> Option<StreamOptions> {
+        let target = self.target.as_ref()?;
+        Some(target.upstream.config().tcp.into())
     }
 
     /// Counts bytes written to the upstream.

@@ -63,12 +63,18 @@ impl Relaying {
         record: ConnectionRecord,
     ) -> Self {
         record.seat().enter(Stage::Relaying);
+        let upstream = Peer::new(upstream);
+        if let Some(options) = record.upstream_options() {
+            record
+                .seat()
+                .settle_later(upstream.shared_socket(), options);
+        }
         Self {
             relay: Relay {
                 to_upstream: Flow::replaying(replay, &record.worker().shared),
                 to_downstream: Flow::default(),
                 downstream: Peer::new(downstream),
-                upstream: Peer::new(upstream),
+                upstream,
                 first_close: None,
                 place: Place::default(),
                 turns: Turns::default(),

@@ -4,17 +4,20 @@
 //! carries a timer through its life.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
+use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use super::listener::ListenerPolicy;
 use super::worker::Worker;
 use crate::limits::Share;
 use crate::outcome::Outcome;
+use crate::socket::{self, StreamOptions};
 
 /// Without a byte for this long, a connection counts as quiet while draining.
 const QUIET: Duration = Duration::from_millis(500);
@@ -40,6 +43,14 @@ pub(super) struct Seat {
     stage: Cell<Stage>,
     cut: Cell<Option<Outcome>>,
     task: OnceCell<AbortHandle>,
+    unsettled: Later,
+}
+
+/// A socket that lacks the options that find out that its peer is gone. They ask for minutes of silence,
+/// and are five system calls: most connections of a crowd of short ones end before they need any.
+struct Unsettled {
+    socket: Rc<TcpStream>,
+    options: StreamOptions,
 }
 
 impl Seat {
@@ -57,6 +68,21 @@ impl Seat {
     pub(super) fn enter(&self, stage: Stage) {
         self.stage.set(stage);
         self.last_activity.set(Instant::now());
+    }
+
+    /// Leaves it to the next sweep to set `options`.
+    pub(super) fn settle_later(&self, socket: Rc<TcpStream>, options: StreamOptions) {
+        let unsettled = Unsettled { socket, options };
+        self.unsettled.0.set(Some(Box::new(unsettled)));
+    }
+
+    fn settle(&self) {
+        if let Some(unsettled) = self.unsettled.0.take() {
+            let Unsettled { socket, options } = *unsettled;
+            if let Err(error) = socket::set_liveness_options(&*socket, &options) {
+                tracing::debug!(%error, "no keepalive towards the upstream");
+            }
+        }
     }
 
     /// Why the connection was cut, if it was.
@@ -85,6 +111,16 @@ impl Seat {
     }
 }
 
+/// What is to be settled, if anything is.
+#[derive(Default)]
+struct Later(Cell<Option<Box<Unsettled>>>);
+
+impl fmt::Debug for Later {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Later")
+    }
+}
+
 /// The seats of one worker.
 #[derive(Debug, Default)]
 pub(super) struct Seats(RefCell<Slab<Rc<Seat>>>);
@@ -108,6 +144,7 @@ impl Ticket {
             stage: Cell::new(Stage::Opening),
             cut: Cell::new(None),
             task: OnceCell::new(),
+            unsettled: Later::default(),
         });
         let key = worker.seats.0.borrow_mut().insert(seat.clone());
         Self {
@@ -143,10 +180,11 @@ impl Drop for Ticket {
 }
 
 impl Seats {
-    /// Cuts every connection whose timeout has run out.
-    pub(super) fn cut_overdue(&self) {
+    /// Cuts every connection whose timeout has run out, and settles those that are new.
+    pub(super) fn sweep(&self) {
         let now = Instant::now();
         for (_, seat) in self.0.borrow().iter() {
+            seat.settle();
             if let Some(outcome) = seat.overdue(now) {
                 seat.cut(outcome);
             }
