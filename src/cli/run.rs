@@ -68,6 +68,10 @@ async fn serve(
     );
     log_effective(&config);
     let gateway = Gateway::start(config, options).await?;
+    // The workers have their threads, which keep the priority that they were started with.
+    if let Err(error) = yield_to_workers() {
+        tracing::warn!(%error, "a reload may delay traffic where there is no CPU to spare");
+    }
     for (listener, address) in gateway.listeners() {
         tracing::info!(%listener, %address, "serving");
     }
@@ -106,6 +110,15 @@ async fn serve(
     }
     gateway.finished().await?;
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Lets this thread, and those that it starts from now on, give way to the workers where both want the same
+/// CPU: reading a large config takes seconds of it. It keeps a tenth, so that probes are answered.
+fn yield_to_workers() -> std::io::Result<()> {
+    const NICE: i32 = 10;
+    let thread = rustix::thread::gettid();
+    rustix::process::setpriority_process(Some(thread), NICE)?;
     Ok(())
 }
 

@@ -22,8 +22,7 @@ use crate::outcome::Outcome;
 use crate::proxy_header::Proxied;
 use crate::route::{Route, Target};
 use crate::server_name::ServerName;
-use crate::socket::StreamOptions;
-use crate::upstream::Picked;
+use crate::upstream::{Picked, Upstream};
 
 /// Who ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -315,10 +314,10 @@ impl ConnectionRecord {
         }
     }
 
-    /// The options of sockets to its upstream.
-    pub(super) fn upstream_options(&self) -> Option<StreamOptions> {
+    /// Its upstream, once routed.
+    pub(super) fn upstream(&self) -> Option<Arc<Upstream>> {
         let target = self.target.as_ref()?;
-        Some(target.upstream.config().tcp.into())
+        Some(target.upstream.clone())
     }
 
     /// Counts bytes written to the upstream.

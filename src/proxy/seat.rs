@@ -10,14 +10,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
-use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use super::listener::ListenerPolicy;
+use super::sockets::Sockets;
 use super::worker::Worker;
 use crate::limits::Share;
 use crate::outcome::Outcome;
 use crate::socket::{self, StreamOptions};
+use crate::upstream::Upstream;
 
 /// Without a byte for this long, a connection counts as quiet while draining.
 const QUIET: Duration = Duration::from_millis(500);
@@ -43,14 +44,7 @@ pub(super) struct Seat {
     stage: Cell<Stage>,
     cut: Cell<Option<Outcome>>,
     task: OnceCell<AbortHandle>,
-    unsettled: Later,
-}
-
-/// A socket that lacks the options that find out that its peer is gone. They ask for minutes of silence,
-/// and are five system calls: most connections of a crowd of short ones end before they need any.
-struct Unsettled {
-    socket: Rc<TcpStream>,
-    options: StreamOptions,
+    unsettled: Unsettled,
 }
 
 impl Seat {
@@ -70,16 +64,15 @@ impl Seat {
         self.last_activity.set(Instant::now());
     }
 
-    /// Leaves it to the next sweep to set `options`.
-    pub(super) fn settle_later(&self, socket: Rc<TcpStream>, options: StreamOptions) {
-        let unsettled = Unsettled { socket, options };
-        self.unsettled.0.set(Some(Box::new(unsettled)));
+    /// Leaves it to the next sweep to set the options of the socket to `upstream`.
+    pub(super) fn settle_later(&self, sockets: Rc<Sockets>, upstream: Arc<Upstream>) {
+        self.unsettled.0.set(Some((sockets, upstream)));
     }
 
     fn settle(&self) {
-        if let Some(unsettled) = self.unsettled.0.take() {
-            let Unsettled { socket, options } = *unsettled;
-            if let Err(error) = socket::set_liveness_options(&*socket, &options) {
+        if let Some((sockets, upstream)) = self.unsettled.0.take() {
+            let options = StreamOptions::from(upstream.config().tcp);
+            if let Err(error) = socket::set_liveness_options(&sockets.upstream, &options) {
                 tracing::debug!(%error, "no keepalive towards the upstream");
             }
         }
@@ -111,13 +104,15 @@ impl Seat {
     }
 }
 
-/// What is to be settled, if anything is.
+/// The socket to an upstream that lacks the options that find out that its peer is gone, if it does. They
+/// ask for minutes of silence, and are five system calls: most connections of a crowd of short ones end
+/// before they need any.
 #[derive(Default)]
-struct Later(Cell<Option<Box<Unsettled>>>);
+struct Unsettled(Cell<Option<(Rc<Sockets>, Arc<Upstream>)>>);
 
-impl fmt::Debug for Later {
+impl fmt::Debug for Unsettled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Later")
+        f.write_str("Unsettled")
     }
 }
 
@@ -144,7 +139,7 @@ impl Ticket {
             stage: Cell::new(Stage::Opening),
             cut: Cell::new(None),
             task: OnceCell::new(),
-            unsettled: Later::default(),
+            unsettled: Unsettled::default(),
         });
         let key = worker.seats.0.borrow_mut().insert(seat.clone());
         Self {
