@@ -122,7 +122,18 @@ fn yield_to_workers() -> std::io::Result<()> {
     Ok(())
 }
 
+/// Logs what the config has come to, defaults included; a large one only by what there is of it, since
+/// writing 100,000 routes on one line would keep the control thread for a quarter of a second.
 fn log_effective(config: &Config) {
+    const SHOWN: usize = 1000;
+    let routes: usize = config.listeners.iter().map(|one| one.routes.len()).sum();
+    let upstreams = config.upstreams.len();
+    if routes + upstreams > SHOWN {
+        let listeners = config.listeners.len();
+        let whole = "GET /config_dump of the admin server";
+        tracing::info!(listeners, routes, upstreams, whole, "effective config");
+        return;
+    }
     match serde_json::to_string(config) {
         Ok(json) => tracing::info!(config = %json, "effective config"),
         Err(error) => tracing::warn!(%error, "cannot show the effective config"),
