@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -33,6 +33,7 @@ use crate::config::Config;
 use crate::log::{LogControl, LogError};
 use crate::metrics::Metrics;
 use crate::upstream::Upstreams;
+pub use dump::DiscoveryReport;
 use origin::Hosts;
 pub use readiness::{Readiness, SOURCE_GRACE};
 use render::Renderer;
@@ -57,6 +58,8 @@ pub struct AdminContext {
     pub drain: Arc<dyn Fn() + Send + Sync>,
     /// The listeners as they are bound now.
     pub listeners: Arc<dyn Fn() -> BoundListeners + Send + Sync>,
+    /// What the Kubernetes source has found; `None` before it has found anything.
+    pub discovery: Arc<ArcSwapOption<DiscoveryReport>>,
     /// When the process started.
     pub started: SystemTime,
 }

@@ -2,40 +2,38 @@
 //!
 //! Worker threads carry traffic. Everything here runs on the control thread: config, sources, admin.
 
+mod control;
+mod discovery;
 mod listeners;
+pub mod merge;
 mod sources;
+mod statuses;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use crate::access_log::{AccessLog, AccessLogGuard};
 use crate::admin::{self, AdminContext, Readiness};
 use crate::config::Config;
-use crate::drain::{self, DrainPhase, DrainTrigger, DrainWatcher};
+use crate::drain::{self, DrainPhase, DrainWatcher};
 use crate::log::LogControl;
 use crate::metrics::Metrics;
 use crate::proxy::{self, Shared, WorkerHandle};
 use crate::route::RouteError;
 use crate::socket;
 use crate::upstream::Upstreams;
-use listeners::{Listeners, ListenersChange};
+use control::{Cause, Control, Parts, Servers, WATCH, connection_limit};
+use discovery::Reporter;
+use listeners::Listeners;
 use sources::Sources;
-
-/// Descriptors that are no connection's: logs, epoll, listeners, admin, resolver.
-const RESERVED_FILES: u64 = 256;
-/// A connection's two sockets.
-const FILES_PER_CONNECTION: u64 = 2;
-/// Connections when there is no limit of open files at all.
-const MOST_CONNECTIONS: usize = 1_000_000;
-/// How often is asked whether the last connection has ended, and whether a worker has.
-const WATCH: Duration = Duration::from_millis(50);
 
 /// Where access-log lines go.
 #[derive(Default)]
@@ -94,6 +92,9 @@ pub enum AppError {
     /// Name resolution that cannot be set up.
     #[error("cannot set up the resolver: {0}")]
     Resolver(#[from] crate::source::dns::DnsError),
+    /// Access to the Kubernetes API that cannot be set up.
+    #[error(transparent)]
+    Kubernetes(#[from] crate::source::kubernetes::KubernetesError),
     /// A metric registered twice: a defect.
     #[error("cannot register metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -114,42 +115,6 @@ pub struct Gateway {
     workers: Vec<WorkerHandle>,
     tasks: JoinSet<()>,
     _access_log: AccessLogGuard,
-}
-
-/// Addresses of the admin servers that are really bound.
-#[derive(Debug, Clone, Copy, Default)]
-struct Servers {
-    admin: Option<SocketAddr>,
-    status: Option<SocketAddr>,
-    metrics: Option<SocketAddr>,
-}
-
-impl Servers {
-    fn addresses(self) -> impl Iterator<Item = SocketAddr> {
-        [self.admin, self.status, self.metrics]
-            .into_iter()
-            .flatten()
-    }
-}
-
-/// What a reload changes.
-struct Control {
-    shared: Arc<Shared>,
-    upstreams: Upstreams,
-    config: Arc<ArcSwap<Config>>,
-    drain: DrainTrigger,
-    watcher: DrainWatcher,
-    readiness: Readiness,
-    log: Option<LogControl>,
-    servers: OnceLock<Servers>,
-    /// One reload at a time.
-    parts: Mutex<Parts>,
-    bound: Arc<ArcSwap<Vec<BoundListener>>>,
-}
-
-struct Parts {
-    listeners: Listeners,
-    sources: Sources,
 }
 
 impl Gateway {
@@ -182,6 +147,8 @@ impl Gateway {
         let upstreams = Upstreams::default();
         metrics.register(Box::new(upstreams.collector()?))?;
         let readiness = Readiness::new(upstreams.clone(), watcher.clone(), metrics.clone());
+        let workers =
+            proxy::start(&shared, &watcher, config.busy_poll).map_err(AppError::Thread)?;
         let control = Arc::new(Control {
             upstreams,
             bound: Arc::default(),
@@ -190,15 +157,21 @@ impl Gateway {
             readiness,
             log: options.log,
             parts: Mutex::new(Parts {
+                file: Arc::new(config.clone()),
                 listeners: Listeners::default(),
                 sources: Sources::new(&config, metrics.clone())?,
+                kubernetes: None,
+                statuses: None,
+                workers: workers.iter().map(WorkerHandle::inbox).collect(),
+                reporter: Reporter::default(),
             }),
+            mailbox: Arc::default(),
+            found: ArcSwapOption::empty(),
+            report: Arc::default(),
             config: Arc::new(ArcSwap::from_pointee(config.clone())),
             shared: shared.clone(),
             watcher: watcher.clone(),
         });
-        let workers =
-            proxy::start(&shared, &watcher, config.busy_poll).map_err(AppError::Thread)?;
         let mut gateway = Self {
             control,
             workers,
@@ -207,12 +180,14 @@ impl Gateway {
         };
         // From here on dropping the gateway stops the workers.
         gateway.serve_admin(&config)?;
-        gateway.apply(config, Start::First).await?;
+        gateway.apply(config, Cause::Start).await?;
         gateway.control.readiness.set_listeners_bound();
         let control = gateway.control.clone();
         gateway
             .tasks
             .spawn(async move { control.stop_when_empty().await });
+        let control = gateway.control.clone();
+        gateway.tasks.spawn(follow(control));
         Ok(gateway)
     }
 
@@ -223,11 +198,12 @@ impl Gateway {
     /// [`AppError`]; the old config keeps serving.
     pub async fn reload(&self, config: Config) -> Result<(), AppError> {
         self.warn_of_restart(&config);
-        self.apply(config, Start::Reload).await
+        self.apply(config, Cause::Reload).await
     }
 
-    async fn apply(&self, config: Config, start: Start) -> Result<(), AppError> {
-        let result = self.control.apply(&config, start, &self.workers).await;
+    async fn apply(&self, config: Config, cause: Cause) -> Result<(), AppError> {
+        let prepared = config.clone();
+        let result = Box::pin(self.control.apply(config, cause)).await;
         let metrics = &self.control.shared.metrics;
         metrics.config_loaded(result.is_ok());
         metrics.config_current.set(result.is_ok().into());
@@ -238,7 +214,7 @@ impl Gateway {
                 .set(now.unwrap_or_default().as_secs_f64());
         } else {
             // What was prepared of it must not show.
-            listeners::retire_metrics(metrics, &config, &self.control.config.load());
+            listeners::retire_metrics(metrics, &prepared, &self.control.config.load());
         }
         result
     }
@@ -281,6 +257,7 @@ impl Gateway {
             log: control.log.clone(),
             readiness: control.readiness.clone(),
             listeners: Arc::new(move || bound.load().to_vec()),
+            discovery: control.report.clone(),
             drain: Arc::new(move || control.clone().begin_drain()),
             started: SystemTime::now(),
         };
@@ -343,7 +320,7 @@ impl Gateway {
         self.control.servers.get()?.metrics
     }
 
-    /// The config that serves.
+    /// The config that serves, with everything that was discovered.
     pub fn config(&self) -> Arc<Config> {
         self.control.config.load_full()
     }
@@ -374,7 +351,7 @@ impl Gateway {
         loop {
             tokio::select! {
                 () = &mut stopped => break,
-                () = tokio::time::sleep(WATCH) => {
+                () = sleep(WATCH) => {
                     if self.workers.iter().any(WorkerHandle::is_finished) {
                         tracing::error!("a worker thread has ended; stopping");
                         self.stop();
@@ -409,112 +386,13 @@ impl Drop for Gateway {
     }
 }
 
-/// Whether a config is the first one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Start {
-    First,
-    Reload,
-}
-
-impl Control {
-    /// Prepares everything that can fail, then changes over without a way to fail.
-    async fn apply(
-        &self,
-        config: &Config,
-        start: Start,
-        workers: &[WorkerHandle],
-    ) -> Result<(), AppError> {
-        let mut parts = self.parts.lock().await;
-        let Parts { listeners, sources } = &mut *parts;
-        if start == Start::Reload && self.watcher.phase() != DrainPhase::Running {
-            return Err(AppError::Draining);
-        }
-        let metrics = &self.shared.metrics;
-        let upstreams = self.upstreams.prepare(config);
-        let change = ListenersChange::prepare(listeners, config, &upstreams, &self.shared)?;
-        if let Some(log) = &self.log
-            && self.config.load().log.level != config.log.level
-        {
-            // Only then: a reload for another reason leaves what an operator has set.
-            log.set(&config.log.level)?;
-        }
-        let servers = self.servers.get().copied().unwrap_or_default();
-        sources.own_addresses(change.addresses().chain(servers.addresses()));
-        sources.start_new(&upstreams);
-        if start == Start::Reload {
-            // A route swapped in before its upstream is resolved would refuse what the old one took.
-            sources.first_answers(&upstreams).await;
-        }
-        let gone = self.upstreams.replace(upstreams, config);
-        sources.keep_only(&self.upstreams.all());
-        let bound = change.commit(listeners, workers);
-        self.bound.store(Arc::new(bound));
-        self.shared.connections.set_limit(connection_limit(config));
-        self.shared
-            .hello_memory
-            .set_limit(config.limits.hello_memory);
-        self.shared
-            .carry_memory
-            .set_limit(config.limits.carry_memory);
-        self.shared.access_log.reconfigure(&config.access_log);
-        let before = self.config.swap(Arc::new(config.clone()));
-        for name in gone {
-            metrics.retire_upstream(&name);
-        }
-        listeners::retire_metrics(metrics, &before, config);
-        Ok(())
-    }
-
-    fn begin_drain(self: Arc<Self>) {
-        if !self.drain.advance(DrainPhase::Announced) {
-            return;
-        }
-        let drain = self.config.load().drain;
-        tracing::info!(
-            readiness_delay = ?drain.readiness_delay,
-            window = ?drain.window,
-            connections = self.shared.connections.used(),
-            "draining"
-        );
-        self.shared.metrics.draining.set(1);
-        tokio::spawn(async move {
-            self.drain.run(drain.readiness_delay, drain.window).await;
-        });
-    }
-
-    /// Once draining: stops as soon as the last connection has ended.
-    async fn stop_when_empty(&self) {
-        self.watcher.clone().draining().await;
-        loop {
-            // Before the first look, too: the listeners take what waits in their queues first.
-            tokio::time::sleep(WATCH).await;
-            if self.shared.connections.used() == 0 {
-                self.drain.advance(DrainPhase::Stopped);
-                return;
-            }
-        }
-    }
-}
-
-/// How many connections may be open at once.
-fn connection_limit(config: &Config) -> usize {
-    let files = socket::raise_file_limit();
-    let by_files = files.map_or(MOST_CONNECTIONS, |files| {
-        let pairs = files.saturating_sub(RESERVED_FILES) / FILES_PER_CONNECTION;
-        let pairs = usize::try_from(pairs).unwrap_or(MOST_CONNECTIONS);
-        // A pipe is a pair, too.
-        pairs.saturating_sub(proxy::pipes_beside(pairs)).max(1)
-    });
-    match config.limits.connections {
-        Some(asked) if asked > by_files => {
-            tracing::warn!(
-                asked,
-                allowed = by_files,
-                "limits.connections is more than the limit of open files allows"
-            );
-            by_files
-        }
-        Some(asked) => asked,
-        None => by_files,
+/// Takes into use what the Kubernetes source finds, for ever.
+async fn follow(control: Arc<Control>) {
+    loop {
+        let publication = control.mailbox.take().await;
+        let started = Instant::now();
+        control.discovered(publication).await;
+        // No more than half of the control thread's time: large tables take long to build.
+        sleep(started.elapsed()).await;
     }
 }

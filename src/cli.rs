@@ -66,7 +66,7 @@ enum Command {
     /// would use, or why none, with the nearest routes
     ///
     /// Exits with 0 when the connection would be routed, with 1 when it would be refused. Names of
-    /// `dns` upstreams are resolved from here.
+    /// `dns` upstreams are resolved from here, and a Kubernetes API that the file names is asked.
     Explain(ExplainArguments),
     /// Show strait at work on this machine: two trust domains, mutual TLS through the gateway, and
     /// what is refused

@@ -16,6 +16,7 @@ mod decode;
 mod file;
 mod hosts;
 mod kubernetes;
+mod kubernetes_file;
 mod load;
 mod origin;
 mod problems;
@@ -41,8 +42,8 @@ use crate::server_name::ServerName;
 use crate::socket::StreamOptions;
 
 pub use kubernetes::{
-    ExportMode, ExportPolicy, GatewayApiConfig, Kubeconfig, KubernetesConfig, OptIn, PortSelector,
-    ServiceSelector,
+    ExportMode, ExportPolicy, GatewayAddresses, GatewayApiConfig, Kubeconfig, KubernetesConfig,
+    OptIn, PortSelector, ServiceSelector,
 };
 pub use load::{Loaded, MAX_FILE};
 pub use origin::{ObjectRef, Origin};
@@ -361,7 +362,7 @@ pub enum UpstreamSource {
 }
 
 /// The pods behind a port of a Service, or some of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct ServicePort {
     /// The namespace of the Service.
     pub namespace: Arc<str>,
@@ -373,16 +374,42 @@ pub struct ServicePort {
     pub subset: Option<Arc<str>>,
     /// Only the pod of this hostname, of a headless Service.
     pub pod: Option<Arc<str>>,
+    /// Whether pods outside Istio's mesh count too.
+    pub pods: PodChoice,
+}
+
+/// Whether pods outside Istio's mesh are endpoints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PodChoice {
+    /// As the export policy's `alpn` has it: they are left out when clients must offer an Istio ALPN.
+    #[default]
+    AsExported,
+    /// They are left out.
+    Mesh,
+    /// They count.
+    All,
+    /// No pod is an endpoint: a backend of a TLSRoute that may not be used, or that is not there.
+    Refused,
 }
 
 impl fmt::Display for ServicePort {
-    /// As the upstream is called: `NAMESPACE/SERVICE:PORT`, then `/SUBSET` and `@POD` if any.
+    /// As the upstream is called: `NAMESPACE/SERVICE:PORT`, then `/SUBSET`, `@POD`, and `+mesh`, `+all`
+    /// or `+refused` if any.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}:{}", self.namespace, self.service, self.port)?;
         if let Some(subset) = &self.subset {
             write!(f, "/{subset}")?;
         }
-        self.pod.as_ref().map_or(Ok(()), |pod| write!(f, "@{pod}"))
+        if let Some(pod) = &self.pod {
+            write!(f, "@{pod}")?;
+        }
+        f.write_str(match self.pods {
+            PodChoice::AsExported => "",
+            PodChoice::Mesh => "+mesh",
+            PodChoice::All => "+all",
+            PodChoice::Refused => "+refused",
+        })
     }
 }
 

@@ -8,9 +8,11 @@
 //! route that the config no longer has; they go once no connection counts into them.
 
 mod hellos;
+mod kubernetes;
 mod limits;
 mod registrar;
 mod series;
+mod statuses;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -22,11 +24,14 @@ use prometheus::{
 
 use crate::outcome::Outcome;
 pub use hellos::HelloSeries;
+pub use kubernetes::{KindMetrics, KubernetesMetrics, WatchError};
+use limits::labels;
 pub use limits::{LimitKind, LimitScope};
 pub use registrar::Description;
 use registrar::Registrar;
 pub use series::{ConnectionSeries, SeriesKey};
 use series::{Keep, SeriesMap};
+pub use statuses::{StatusSeries, StatusWrite};
 
 /// Routes with series of their own; connections of further routes count as [`OTHER`].
 pub const MAX_ROUTES: usize = 10_000;
@@ -87,6 +92,10 @@ pub struct Metrics {
     pub pipes: IntGauge,
     /// Pipes with bytes that wait for their destination.
     pub held_pipes: IntGauge,
+    /// What is counted of the Kubernetes source.
+    pub kubernetes: KubernetesMetrics,
+    /// Statuses that are written back to the Kubernetes API.
+    pub statuses: StatusSeries,
     series: Mutex<SeriesMap>,
 }
 
@@ -250,6 +259,8 @@ impl Metrics {
                 "strait_pipes_held",
                 "Pipes with bytes that a destination has not taken yet.",
             )?,
+            kubernetes: KubernetesMetrics::new(&mut r)?,
+            statuses: StatusSeries::new(&mut r)?,
             series: Mutex::default(),
             described: r.described,
             registry: r.registry,
@@ -396,6 +407,7 @@ impl Metrics {
     /// Forgets what is counted by listener only.
     pub fn retire_listener(&self, name: &str) {
         HelloSeries::retire(&self.hellos, name);
+        self.kubernetes.retire_listener(name);
         for histograms in [
             &self.hello_duration,
             &self.connect_duration,

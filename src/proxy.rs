@@ -32,7 +32,7 @@ use tokio::net::TcpStream;
 
 pub use listener::{Listener, ListenerPolicy, ListenerState};
 pub use shared::{Shared, pipes_beside};
-pub use worker::{WorkerHandle, start};
+pub use worker::{WorkerHandle, WorkerInbox, start};
 
 use crate::client_hello::Alert;
 use crate::outcome::Outcome;
@@ -164,6 +164,14 @@ async fn establish(
     let upstream = connect::connect(&worker.shared, downstream, &target.upstream, record).await;
     let upstream = upstream.map_err(|outcome| match outcome {
         Outcome::DownstreamReset => Refusal::silent(outcome),
+        Outcome::NoEndpoint => {
+            let why = target.upstream.source_report().empty_because;
+            Refusal::told(
+                outcome,
+                Alert::InternalError,
+                why.map(|why| why.to_string()),
+            )
+        }
         _ => Refusal::told(outcome, Alert::InternalError, None),
     })?;
     Ok((upstream, hello.replay))

@@ -156,7 +156,12 @@ impl RouteTable {
     ) -> Result<Self, RouteError> {
         let mut table = Self::default();
         for config in &listener.routes {
-            let targets = Targets::build(&config.name, &config.targets, sources, &upstream);
+            let discovered = config.origin != Origin::File;
+            let targets = match Targets::build(&config.name, &config.targets, sources, &upstream) {
+                // Sources give none of these; if one did, the other routes must not suffer.
+                Err(_) if discovered => continue,
+                targets => targets,
+            };
             let route = Arc::new(Route {
                 name: config.name.clone(),
                 alpn: config.alpn.clone(),
@@ -171,13 +176,16 @@ impl RouteTable {
                 origin: config.origin.clone(),
                 dry_run: config.dry_run.clone(),
             });
-            let patterns = config
-                .matches
-                .patterns()
-                .map_err(|error| RouteError::Name {
-                    route: config.name.clone(),
-                    error,
-                })?;
+            let patterns = match config.matches.patterns() {
+                Ok(patterns) => patterns,
+                Err(_) if discovered => continue,
+                Err(error) => {
+                    return Err(RouteError::Name {
+                        route: config.name.clone(),
+                        error,
+                    });
+                }
+            };
             for pattern in patterns {
                 table.claim(pattern, &route)?;
             }
@@ -198,7 +206,7 @@ impl RouteTable {
                 ..
             } => (host, *port, subsets.clone()),
             RouteMatch::Subset { host, port, subset } => (host, *port, vec![subset.clone()]),
-            RouteMatch::Sni(_) => return,
+            RouteMatch::Sni(_) | RouteMatch::AnyOf(_) => return,
         };
         let served = self.services.entry(host.clone()).or_default();
         match served.iter_mut().find(|served| served.port == port) {

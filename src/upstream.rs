@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use prometheus::IntCounter;
 
 use crate::config::{EndpointSpec, UpstreamConfig, UpstreamSource};
-use balancer::Tier;
+use balancer::Tiers;
 pub use health::{EndpointState, Health};
 pub use registry::{UpstreamMap, Upstreams};
 
@@ -40,6 +40,8 @@ pub struct SourceReport {
     pub last_answer: Option<SystemTime>,
     /// Why it gave none since then.
     pub last_error: Option<String>,
+    /// Why the answer holds no endpoint, if it holds none and the source says why.
+    pub empty_because: Option<Arc<str>>,
 }
 
 /// One endpoint of an upstream.
@@ -80,8 +82,7 @@ impl EndpointStats {
 #[derive(Debug)]
 pub struct EndpointSet {
     endpoints: Box<[Endpoint]>,
-    /// In order of preference; every endpoint is in exactly one.
-    tiers: Box<[Tier]>,
+    tiers: Tiers,
 }
 
 /// An endpoint picked for one connection; counts it as long as it lives.
@@ -134,13 +135,8 @@ impl EndpointSet {
                 endpoints.push(Endpoint { spec, stats });
             }
         }
-        let near = |endpoint: &Endpoint| zone.is_some() && endpoint.spec.zone.as_deref() == zone;
-        let tiers = [
-            Tier::new(&endpoints, near),
-            Tier::new(&endpoints, |endpoint| !near(endpoint)),
-        ];
         Self {
-            tiers: tiers.into_iter().flatten().collect(),
+            tiers: Tiers::new(&endpoints, zone),
             endpoints: endpoints.into(),
         }
     }
@@ -148,7 +144,7 @@ impl EndpointSet {
     fn empty() -> Self {
         Self {
             endpoints: Box::default(),
-            tiers: Box::default(),
+            tiers: Tiers::default(),
         }
     }
 
@@ -221,11 +217,17 @@ impl Upstream {
         self.source_answered();
     }
 
+    /// Why the source's last answer holds no endpoint.
+    pub fn empty_because(&self, reason: Option<Arc<str>>) {
+        self.report().empty_because = reason;
+    }
+
     /// A source's answer that changes nothing.
     pub fn source_answered(&self) {
         *self.report() = SourceReport {
             last_answer: Some(SystemTime::now()),
             last_error: None,
+            empty_because: None,
         };
         self.answered.store(true, Ordering::Release);
     }
@@ -247,7 +249,8 @@ impl Upstream {
     }
 
     /// Picks an endpoint that is not among `tried`: least connections of two random choices among
-    /// those that are ready, same zone first; one that is ejected only when nothing else is left.
+    /// those that are ready, same zone first unless that zone is short of endpoints; one that is ejected
+    /// only when nothing else is left.
     /// `None` when every endpoint was tried.
     pub fn pick(&self, tried: &[SocketAddr]) -> Option<Picked> {
         balancer::pick(&self.endpoints.load(), tried, Instant::now()).map(Picked::new)

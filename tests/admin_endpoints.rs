@@ -63,7 +63,7 @@ async fn upstreams_shows_sources_and_endpoints() {
         json!({
             "name": "spire",
             "source": { "kind": "dns", "query": "spire-server.spire.svc:8443" },
-            "answered": false, "last_answer": null, "last_error": null, "stale": false,
+            "answered": false, "last_answer": null, "last_error": null, "empty_because": null, "stale": false,
             "endpoints": []
         })
     );

@@ -10,6 +10,7 @@ fn load(bytes: &[u8]) -> Result<Loaded, ConfigError> {
     let machine = Machine {
         cpus: NonZeroUsize::MIN,
         zone: None,
+        node: None,
     };
     Loaded::parse(bytes, "strait.yaml", &machine)
 }
@@ -91,6 +92,168 @@ fn check_made(make: fn(&str) -> String, cases: &[(&str, Expected<'_>)]) {
     for (part, expected) in cases {
         check(&[(&make(part), *expected)]);
     }
+}
+
+/// A good file with `keys` as the keys of its section `kubernetes`, from line 3 on.
+fn with_kubernetes(keys: &str) -> String {
+    with_top_line(&format!("kubernetes:\n  {}", keys.replace('\n', "\n  ")))
+}
+
+#[test]
+fn kubernetes() {
+    check_made(
+        with_kubernetes,
+        &[
+            (
+                "export: { mod: all }",
+                (3, "kubernetes.export.mod", "unknown key", "\"mode\""),
+            ),
+            (
+                "export: { mode: everything }",
+                (
+                    3,
+                    "kubernetes.export.mode",
+                    "unknown value",
+                    "none, selected, all",
+                ),
+            ),
+            (
+                "export: { mode: selected }",
+                (
+                    3,
+                    "kubernetes.export.mode",
+                    "nothing is selected",
+                    "write `all`",
+                ),
+            ),
+            (
+                "export: { mode: all, namespaces: [apps] }",
+                (
+                    3,
+                    "kubernetes.export.namespaces[0]",
+                    "`mode: selected` only",
+                    "remove",
+                ),
+            ),
+            (
+                "export:\n  labels: { a: b }",
+                (
+                    4,
+                    "kubernetes.export.labels",
+                    "`mode: selected` only",
+                    "set the mode",
+                ),
+            ),
+            (
+                "export: { opt_in: annotation }",
+                (
+                    3,
+                    "kubernetes.export.opt_in",
+                    "`mode: selected` only",
+                    "set the mode",
+                ),
+            ),
+            (
+                "export: { mode: selected, namespaces: [apps, apps] }",
+                (3, "kubernetes.export.namespaces[1]", "listed twice", ""),
+            ),
+            (
+                "export: { mode: selected, namespaces: [Apps] }",
+                (3, "kubernetes.export.namespaces[0]", "holds 'A'", "a-z0-9"),
+            ),
+            (
+                "export: { mode: selected, ports: [0] }",
+                (3, "kubernetes.export.ports[0]", "not a port", "1 to 65535"),
+            ),
+            (
+                "export: { mode: selected, labels: { \"a/b/c\": d } }",
+                (
+                    3,
+                    "kubernetes.export.labels[\"a/b/c\"]",
+                    "holds '/'",
+                    "label",
+                ),
+            ),
+            (
+                "export: { mode: all, listeners: [inn] }",
+                (
+                    3,
+                    "kubernetes.export.listeners[0]",
+                    "no listener is named \"inn\"",
+                    "\"in\"",
+                ),
+            ),
+            (
+                "context: beta",
+                (3, "kubernetes.context", "no `kubeconfig`", "name the file"),
+            ),
+            (
+                "gateway_api: { address: \"[::]:15443\" }",
+                (
+                    3,
+                    "kubernetes.gateway_api.address",
+                    "not an IP address",
+                    "without a port",
+                ),
+            ),
+            (
+                "gateway_api: { controller: strait }",
+                (
+                    3,
+                    "kubernetes.gateway_api.controller",
+                    "has no path",
+                    "DOMAIN/PATH",
+                ),
+            ),
+            (
+                "gateway_api: { allow_sources: [alpha] }",
+                (
+                    3,
+                    "kubernetes.gateway_api.allow_sources[0]",
+                    "neither a CIDR nor a group",
+                    "",
+                ),
+            ),
+            (
+                "gateway_api: { service: strait }",
+                (
+                    3,
+                    "kubernetes.gateway_api.service",
+                    "has no namespace",
+                    "NAMESPACE/NAME",
+                ),
+            ),
+            (
+                "gateway_api: { service: a/b, addresses: [192.0.2.1] }",
+                (
+                    3,
+                    "kubernetes.gateway_api.service",
+                    "there are `addresses` too",
+                    "keep one",
+                ),
+            ),
+            (
+                "ejection: { base: 10m }",
+                (3, "kubernetes.ejection", "greater than `max`", ""),
+            ),
+        ],
+    );
+    check(&[
+        (
+            "listeners: []\nkubernetes: { export: { mode: all } }",
+            (1, "listeners", "the list is empty", "gateway_api"),
+        ),
+        (
+            "kubernetes: {}",
+            (1, "listeners", "this key is required", ""),
+        ),
+    ]);
+    let gateways_alone = load(b"listeners: []\nkubernetes: { gateway_api: {} }").unwrap();
+    assert!(
+        gateways_alone.warnings.is_empty(),
+        "{:?}",
+        gateways_alone.warnings
+    );
 }
 
 #[test]

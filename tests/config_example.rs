@@ -17,6 +17,7 @@ fn machine() -> Machine {
     Machine {
         cpus: NonZeroUsize::new(4).unwrap(),
         zone: None,
+        node: None,
     }
 }
 

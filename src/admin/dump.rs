@@ -1,6 +1,7 @@
 //! The config and the upstreams as JSON.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
@@ -21,7 +22,41 @@ fn to_json(value: &impl Serialize) -> Dump {
 struct ConfigDump<'a> {
     version: &'static str,
     bound: Vec<BoundDump<'a>>,
+    discovery: Option<Arc<DiscoveryReport>>,
     config: &'a Config,
+}
+
+/// What the Kubernetes source has found, in numbers.
+#[derive(Debug, Clone, Serialize)]
+pub struct DiscoveryReport {
+    /// When.
+    #[serde(serialize_with = "serialize_timestamp")]
+    pub at: SystemTime,
+    /// The zone of the gateway's node, if it is known.
+    pub zone: Option<Arc<str>>,
+    /// Routes of exported services, in each listener that exports.
+    pub exported_routes: usize,
+    /// Routes of TLSRoutes.
+    pub gateway_routes: usize,
+    /// Upstreams of those routes.
+    pub upstreams: usize,
+    /// Those of them that have no endpoint.
+    pub upstreams_without_endpoints: usize,
+    /// Hosts that are known and not exported.
+    pub unrouted_hosts: usize,
+    /// Names that get no route because of a limit.
+    pub skipped_names: usize,
+    /// Some of them.
+    pub skipped_examples: Vec<Arc<str>>,
+    /// Kinds of object that are not watched, with the reason.
+    pub missing: Vec<(&'static str, Arc<str>)>,
+}
+
+fn serialize_timestamp<S: serde::Serializer>(
+    at: &SystemTime,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&timestamp(*at))
 }
 
 #[derive(Serialize)]
@@ -40,6 +75,7 @@ pub(super) fn config(context: &AdminContext) -> Dump {
     to_json(&ConfigDump {
         version: env!("CARGO_PKG_VERSION"),
         bound: bound.collect(),
+        discovery: context.discovery.load_full(),
         config: &context.config.load_full(),
     })
 }
@@ -57,6 +93,8 @@ struct UpstreamDump<'a> {
     answered: bool,
     last_answer: Option<String>,
     last_error: Option<String>,
+    /// Why there is no endpoint, if the source says why.
+    empty_because: Option<Arc<str>>,
     /// Whether the endpoints are those of an earlier answer, the newest question having failed.
     stale: bool,
     endpoints: Vec<EndpointDump>,
@@ -138,6 +176,7 @@ fn upstream_dump<'a>(name: &'a str, upstream: &Upstream, now: Instant) -> Upstre
         stale: is_stale(&report),
         last_answer: report.last_answer.map(timestamp),
         last_error: report.last_error,
+        empty_because: report.empty_because,
         endpoints: endpoints.collect(),
     }
 }

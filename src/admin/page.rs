@@ -37,6 +37,7 @@ pub(super) fn render(context: &AdminContext) -> String {
     // Writing into a String does not fail.
     let _ = title(&mut page, context)
         .and_then(|()| listeners(&mut page, context))
+        .and_then(|()| discovery(&mut page, context))
         .and_then(|()| upstreams(&mut page, context))
         .and_then(|()| footer(&mut page, context));
     page
@@ -115,6 +116,35 @@ fn listeners(page: &mut String, context: &AdminContext) -> fmt::Result {
     end_of_table(page, config.listeners.len())
 }
 
+fn discovery(page: &mut String, context: &AdminContext) -> fmt::Result {
+    if context.config.load().kubernetes.is_none() {
+        return Ok(());
+    }
+    page.write_str("<h2>Kubernetes</h2>\n")?;
+    let Some(report) = context.discovery.load_full() else {
+        return page.write_str("<p class=\"trouble\">nothing found yet</p>\n");
+    };
+    let at = dump::timestamp(report.at);
+    let (exports, gateways) = (report.exported_routes, report.gateway_routes);
+    writeln!(
+        page,
+        "<p>Last change {at}: {exports} routes of exports, {gateways} of TLSRoutes; {} of {} upstreams \
+         have no endpoint; {} hosts are known and not exported, {} names are left out.</p>",
+        report.upstreams_without_endpoints,
+        report.upstreams,
+        report.unrouted_hosts,
+        report.skipped_names,
+    )?;
+    for (kind, reason) in &report.missing {
+        let reason = Escaped(reason);
+        writeln!(
+            page,
+            "<p class=\"trouble\">{kind}: not watched: {reason}</p>"
+        )?;
+    }
+    Ok(())
+}
+
 fn upstreams(page: &mut String, context: &AdminContext) -> fmt::Result {
     page.write_str(
         "<h2>Upstreams</h2>\n<table><tr><th>name<th>source<th class=\"n\">ready\
@@ -151,6 +181,12 @@ fn upstream_row(page: &mut String, name: &str, upstream: &Upstream) -> fmt::Resu
         };
         let error = Escaped(error);
         writeln!(page, "<span class=\"trouble\">{stale}{error}</span></tr>")
+    } else if let Some(reason) = &report.empty_because {
+        writeln!(
+            page,
+            "<span class=\"trouble\">{}</span></tr>",
+            Escaped(reason)
+        )
     } else if upstream.answered() {
         let at = report.last_answer.map(dump::timestamp).unwrap_or_default();
         writeln!(page, "{at}</tr>")

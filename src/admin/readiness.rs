@@ -17,8 +17,9 @@ pub const SOURCE_GRACE: Duration = Duration::from_secs(15);
 /// Reasons that are told one by one; of more, the number is.
 const MAX_REASONS: usize = 20;
 
-/// Decides what `/healthz/ready` says: ready when the listeners are bound and every source has
-/// answered once or [`SOURCE_GRACE`] has passed, and not any more as soon as draining begins.
+/// Decides what `/healthz/ready` says: ready when the listeners are bound, the Kubernetes source (if
+/// there is one at the start) has found its routes, and every other source has answered once or
+/// [`SOURCE_GRACE`] has passed; and not any more as soon as draining begins.
 /// Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Readiness(Arc<State>);
@@ -29,6 +30,7 @@ struct State {
     drain: DrainWatcher,
     metrics: Arc<Metrics>,
     listeners_bound: AtomicBool,
+    discovery_awaited: AtomicBool,
     grace_end: Instant,
 }
 
@@ -50,6 +52,7 @@ impl Readiness {
             drain,
             metrics,
             listeners_bound: AtomicBool::new(false),
+            discovery_awaited: AtomicBool::new(false),
             grace_end: Instant::now() + grace,
         }));
         let _ = readiness.check();
@@ -60,6 +63,19 @@ impl Readiness {
     pub fn set_listeners_bound(&self) {
         self.0.listeners_bound.store(true, Ordering::Release);
         let _ = self.check();
+    }
+
+    /// From now on not ready before [`Readiness::discovered`]: whom a rollout replaces knows its routes,
+    /// and must not go before its successor does.
+    pub fn await_discovery(&self) {
+        self.0.discovery_awaited.store(true, Ordering::Release);
+    }
+
+    /// The Kubernetes source has found its routes.
+    pub fn discovered(&self) {
+        if self.0.discovery_awaited.swap(false, Ordering::AcqRel) {
+            let _ = self.check();
+        }
     }
 
     /// Where the process stands on its way out.
@@ -94,6 +110,9 @@ impl State {
         let mut reasons = Vec::new();
         if !self.listeners_bound.load(Ordering::Acquire) {
             reasons.push("listeners: not bound yet".to_owned());
+        }
+        if self.discovery_awaited.load(Ordering::Acquire) {
+            reasons.push("kubernetes: services and their endpoints are not listed yet".to_owned());
         }
         if Instant::now() < self.grace_end {
             let upstreams = self.upstreams.all();

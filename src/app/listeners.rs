@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::{AppError, BoundListener};
 use crate::config::{Config, ListenerConfig, RouteConfig, TargetConfig};
 use crate::metrics::{Metrics, NONE, OTHER};
-use crate::proxy::{Listener, ListenerPolicy, ListenerState, Shared, WorkerHandle};
-use crate::route::RouteTable;
+use crate::proxy::{Listener, ListenerPolicy, ListenerState, Shared, WorkerInbox};
+use crate::route::{Conflict, RouteTable};
 use crate::socket::{self, StreamOptions};
 use crate::upstream::UpstreamMap;
 
@@ -25,6 +25,19 @@ fn slot(config: &ListenerConfig) -> Slot {
 /// The listeners there are.
 #[derive(Debug, Default)]
 pub(super) struct Listeners(HashMap<Slot, Arc<Listener>>);
+
+impl Listeners {
+    /// Names that discovered routes do not get, with the listener.
+    pub(super) fn conflicts(&self) -> Vec<(Arc<str>, Conflict)> {
+        let states = self.0.values().map(|listener| listener.state());
+        let conflicts = states.flat_map(|state| {
+            let of_listener = |conflict: &Conflict| (state.policy.name.clone(), conflict.clone());
+            let conflicts = state.routes.conflicts().iter();
+            conflicts.map(of_listener).collect::<Vec<_>>()
+        });
+        conflicts.collect()
+    }
+}
 
 /// A change of the listeners that can no longer fail.
 pub(super) struct ListenersChange {
@@ -88,7 +101,7 @@ impl ListenersChange {
     pub(super) fn commit(
         self,
         current: &mut Listeners,
-        workers: &[WorkerHandle],
+        workers: &[WorkerInbox],
     ) -> Vec<BoundListener> {
         let mut after = HashMap::new();
         let mut bound = Vec::new();

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::{Config, UpstreamSource};
 use crate::metrics::Metrics;
-use crate::source::dns::{self, DnsError, OwnAddresses, Resolver, SourceTask};
+use crate::source::dns::{self, DnsError, OwnAddresses, OwnListeners, Resolver, SourceTask};
 use crate::upstream::{Upstream, UpstreamMap};
 
 /// How long a reload waits for the first answers of new sources.
@@ -70,8 +70,12 @@ impl Sources {
         });
     }
 
-    /// Tells the sources which addresses are our own.
-    pub(super) fn own_addresses(&self, addresses: impl Iterator<Item = SocketAddr>) {
+    /// Tells the sources which addresses are our own. Returns what they stand for now.
+    pub(super) fn own_addresses(
+        &self,
+        addresses: impl Iterator<Item = SocketAddr>,
+    ) -> OwnListeners {
         self.own.replace(addresses.collect());
+        self.own.now()
     }
 }

@@ -8,14 +8,20 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::{ANSWER_IS_NO, ExplainArguments, failed, runtime};
+use crate::app::merge::{Merged, fill_new, merge};
 use crate::config::{Config, DnsConfig, ISTIO_ALPNS, ListenerConfig, Origin, UpstreamSource};
 use crate::limits::Scopes;
+use crate::metrics::Metrics;
 use crate::outcome::Outcome;
 use crate::route::{Route, RouteTable};
 use crate::server_name::ServerName;
 use crate::source::dns::{self, Answer, OwnAddresses, Resolver, kind_label};
+use crate::source::kubernetes::{Discovered, FIRST_LISTS, KubernetesSource, Mailbox};
 use crate::upstream::{Upstream, UpstreamMap, Upstreams};
 
 /// Routes shown when none matches.
@@ -26,7 +32,11 @@ const ENDPOINTS: usize = 20;
 pub(super) fn explain(arguments: &ExplainArguments) -> ExitCode {
     let explained = Config::load(&arguments.config)
         .map_err(Box::from)
-        .and_then(|config| explain_all(&config, arguments, &mut Page(io::stdout().lock())));
+        .and_then(|config| discover(config, &mut Page(io::stdout().lock())))
+        .and_then(|(config, found)| {
+            let page = &mut Page(io::stdout().lock());
+            explain_all(&config, found.as_deref(), arguments, page)
+        });
     match explained {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(ANSWER_IS_NO),
@@ -50,9 +60,38 @@ impl<W: Write> Page<W> {
     }
 }
 
+/// How long the Kubernetes API may take beyond [`FIRST_LISTS`].
+const DISCOVERY: Duration = Duration::from_secs(2);
+
+/// A config with everything discovered, and what that was.
+type Explained = (Config, Option<Arc<Discovered>>);
+
+/// The config with everything that its Kubernetes source finds now, if it has one: by the very code
+/// that `strait run` watches with.
+fn discover<W: Write>(file: Config, page: &mut Page<W>) -> Result<Explained, Box<dyn Error>> {
+    let Some(policy) = file.kubernetes.clone() else {
+        return Ok((file, None));
+    };
+    let found = runtime()?.block_on(async {
+        let mailbox = Arc::new(Mailbox::default());
+        let metrics = Arc::new(Metrics::new()?);
+        let source = KubernetesSource::start(policy, &metrics, mailbox.clone()).await?;
+        let found = timeout(FIRST_LISTS + DISCOVERY, mailbox.take()).await;
+        drop(source);
+        let silent = "the Kubernetes API does not list services and endpoint slices";
+        found.map_err(|_| Box::<dyn Error>::from(silent))
+    })?;
+    for (kind, reason) in &found.missing {
+        page.line("not watched", format_args!("{kind}: {reason}"))?;
+    }
+    let Merged { config, .. } = merge(&file, Some(&found));
+    Ok((config, Some(found.discovered)))
+}
+
 /// Explains each listener that is asked for. Returns whether one would serve the connection.
 fn explain_all<W: Write>(
     config: &Config,
+    found: Option<&Discovered>,
     arguments: &ExplainArguments,
     page: &mut Page<W>,
 ) -> Result<bool, Box<dyn Error>> {
@@ -65,6 +104,9 @@ fn explain_all<W: Write>(
         return Err(format!("no such listener; there is {}", names.join(", ")).into());
     }
     let upstreams = Upstreams::default().prepare(config);
+    if let Some(found) = found {
+        fill_new(&upstreams, found);
+    }
     let mut served = false;
     for listener in config.listeners.iter().filter(asked) {
         writeln!(page.0, "listener {} ({})", listener.name, listener.bind)?;
@@ -204,7 +246,8 @@ fn show_upstream<W: Write>(
         page.line("", format_args!("and {} more", endpoints.len() - ENDPOINTS))?;
     }
     if endpoints.is_empty() {
-        page.refused(Outcome::NoEndpoint, None)?;
+        let why = upstream.source_report().empty_because;
+        page.refused(Outcome::NoEndpoint, why.map(|why| why.to_string()))?;
     }
     Ok(!endpoints.is_empty())
 }

@@ -157,10 +157,12 @@ async fn reload(gateway: &Gateway, path: &Path) {
         }
     };
     warn(path, &warnings);
+    // As the file has it: what was discovered may be large.
+    let shown = config.clone();
     match gateway.reload(config).await {
         Ok(()) => {
             tracing::info!("config reloaded");
-            log_effective(&gateway.config());
+            log_effective(&shown);
         }
         Err(error) => tracing::error!(%error, "config refused, the old one keeps serving"),
     }

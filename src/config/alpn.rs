@@ -89,5 +89,5 @@ fn alpn(value: &Value) -> Result<AlpnPolicy, Complaint> {
         }
         protocols.push(protocol);
     }
-    Ok(AlpnPolicy::OneOf(protocols))
+    Ok(AlpnPolicy::OneOf(protocols.into()))
 }

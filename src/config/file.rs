@@ -8,6 +8,7 @@ use super::addresses::{Bind, Cidr, Endpoint, SourceRef};
 use super::containers::{AutoOr, List, Named, OrOff};
 use super::decode::At;
 use super::hosts::{HostPort, ServiceRef, Sni, SrvName};
+use super::kubernetes_file::KubernetesFile;
 use super::section::section;
 use super::units::{Bytes, Count, DAY, GIB, HOUR, KIB, MINUTE, Micros, Millis, SECOND, Seconds};
 use super::words::{LogFilter, Name, RouteName, SourceName, Subset, Zone};
@@ -22,17 +23,21 @@ section! {
         /// How long a worker that has nothing to do looks for news before it sleeps: small messages
         /// on an idle gateway arrive sooner, at the price of CPU spent looking.
         busy_poll: OrOff<Micros<1, 1000>> = "off",
-        /// The zone that this gateway runs in: endpoints of the same zone are preferred. When the
-        /// key is absent, the environment variable `STRAIT_ZONE` says it; without either there is
-        /// no preference.
+        /// The zone that this gateway runs in: endpoints of the same zone are preferred, unless they
+        /// are few: connections that would load them more than a quarter above their fair share go to
+        /// other zones. When the key is absent, the environment variable `STRAIT_ZONE` says it;
+        /// without either there is no preference.
         zone: Option<Zone> = null,
         /// Named groups of source addresses, for metrics and for `allow_sources`. The first group
         /// that holds an address names it; an address in no group counts as `other`.
         sources: List<SourceFile, 0, 256> = [],
-        /// The addresses that accept traffic.
-        listeners: List<ListenerFile, 1, 64>,
+        /// The addresses that accept traffic. May be `[]` when `kubernetes.gateway_api` is on: Gateways
+        /// bring their own then.
+        listeners: At<List<ListenerFile, 0, 64>>,
         /// Where routes may send traffic, by name.
         upstreams: Named<Name, UpstreamFile> = {},
+        /// What is taken from a Kubernetes API; with `off`, nothing is.
+        kubernetes: OrOff<KubernetesFile> = "off",
         /// How names of `dns` upstreams are resolved.
         resolver: ResolverFile = {},
         /// Limits of the whole process.

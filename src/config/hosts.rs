@@ -28,6 +28,18 @@ fn host_port(text: &str, whose_port: &str) -> Result<(ServerName, u16), Complain
     Ok((server_name(host)?, port))
 }
 
+/// A host name alone.
+#[derive(Debug, Clone)]
+pub(super) struct HostName(pub(super) ServerName);
+
+impl Text for HostName {
+    const WORDS: &'static str = "host name";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        server_name(text).map(Self)
+    }
+}
+
 /// `HOST:PORT` of a service in Istio's sense.
 #[derive(Debug, Clone)]
 pub(super) struct ServiceRef {

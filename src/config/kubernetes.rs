@@ -1,6 +1,6 @@
 //! What the Kubernetes source watches, and what it may route to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -109,4 +109,26 @@ pub struct GatewayApiConfig {
     /// What a listener is made of when no listener of the file has its port; name, address and routes
     /// are placeholders.
     pub listener: Arc<ListenerConfig>,
+    /// The addresses that Gateways show in their status.
+    pub addresses: GatewayAddresses,
+    /// Ports that no Gateway may have: those of the admin, status and metrics servers.
+    pub reserved_ports: BTreeSet<u16>,
+}
+
+/// What clients reach this gateway by, as Gateways show it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GatewayAddresses {
+    /// Nobody said.
+    #[default]
+    Unknown,
+    /// These IP addresses and host names.
+    Fixed(Vec<Arc<str>>),
+    /// Those of the Service in front of this gateway: its load balancer's, or its `externalIPs`.
+    Service {
+        /// Its namespace.
+        namespace: Arc<str>,
+        /// Its name.
+        name: Arc<str>,
+    },
 }

@@ -17,6 +17,8 @@ pub enum Origin {
     Export(ObjectRef),
     /// A TLSRoute of the Gateway API.
     TlsRoute(ObjectRef),
+    /// A Gateway, one of whose listeners keeps its names from the routes of less specific listeners.
+    Gateway(ObjectRef),
 }
 
 /// An object of the Kubernetes API at one of its versions.
@@ -36,6 +38,7 @@ impl fmt::Display for Origin {
             Self::File => f.write_str("the config file"),
             Self::Export(object) => write!(f, "Service {object}"),
             Self::TlsRoute(object) => write!(f, "TLSRoute {object}"),
+            Self::Gateway(object) => write!(f, "Gateway {object}"),
         }
     }
 }

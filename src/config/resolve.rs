@@ -1,5 +1,6 @@
 //! From what the file says to what the program runs on: the checks that need more than one value.
 
+mod kubernetes;
 mod listeners;
 mod upstreams;
 
@@ -13,6 +14,7 @@ use super::containers::{AutoOr, List, OrOff};
 use super::decode::{At, Text as _};
 use super::file::{AccessLogFile, DrainFile, LimitsFile, LogFile, ResolverFile};
 use super::file::{ConfigFile, ConnectionLimitsFile, SourceFile};
+use super::kubernetes_file::{ExportWord, KubernetesFile};
 use super::problems::{Complaint, Place, Problems};
 use super::units::Count;
 use super::words::Zone;
@@ -28,19 +30,23 @@ pub struct Machine {
     pub cpus: NonZeroUsize,
     /// The zone that the environment names.
     pub zone: Option<String>,
+    /// The Kubernetes node that the environment names.
+    pub node: Option<String>,
 }
 
 impl Machine {
     /// The environment variable that names the zone when the file does not.
     pub const ZONE_VARIABLE: &'static str = "STRAIT_ZONE";
+    /// The environment variable that names the Kubernetes node, whose zone counts when nobody names one.
+    pub const NODE_VARIABLE: &'static str = "STRAIT_NODE_NAME";
 
     /// This process's CPUs, cgroup quota and affinity included, and its environment.
     pub fn current() -> Self {
+        let named = |variable| std::env::var(variable).ok().filter(|name| !name.is_empty());
         Self {
             cpus: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            zone: std::env::var(Self::ZONE_VARIABLE)
-                .ok()
-                .filter(|zone| !zone.is_empty()),
+            zone: named(Self::ZONE_VARIABLE),
+            node: named(Self::NODE_VARIABLE),
         }
     }
 }
@@ -56,14 +62,29 @@ pub(super) struct Findings {
 pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findings) -> Config {
     let sources = sources(&file.sources, findings);
     let binds = Binds::collect(&file, &mut findings.problems);
+    note_no_listener(&file, &mut findings.problems);
     let zone = zone(file.zone, machine, &mut findings.problems);
-    let upstreams = upstreams::resolve(file.upstreams, &binds, zone.is_some(), findings);
+    let discovery = matches!(&file.kubernetes, OrOff::On(file) if discovers(file));
+    let own_zone = zone.is_some() || (discovery && machine.node.is_some());
+    let upstreams = upstreams::resolve(file.upstreams, &binds, own_zone, findings);
     let known = listeners::Known {
         groups: &sources,
         all_groups: file.sources.complete,
         upstreams: &upstreams.names,
+        discovery,
     };
-    let listeners = listeners::resolve(file.listeners.items, &known, findings);
+    let listeners = listeners::resolve(file.listeners.value.items, &known, findings);
+    let [admin, status, metrics] = [
+        file.admin.on().map(|server| server.bind.value.0),
+        file.status.on().map(|server| server.bind.value.0),
+        file.metrics.on().map(|server| server.bind.value.0),
+    ];
+    let servers = [admin, status, metrics];
+    let reserved_ports = servers.iter().flatten().map(SocketAddr::port).collect();
+    let kubernetes = file.kubernetes.on();
+    let kubernetes = kubernetes.map(|file| {
+        kubernetes::resolve(file, &listeners, machine, &reserved_ports, &known, findings)
+    });
     upstreams::warn_unused(&upstreams.names, &listeners, &mut findings.warnings);
     Config {
         workers: match file.workers {
@@ -75,15 +96,32 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
         sources: Arc::new(sources),
         listeners,
         upstreams: upstreams.resolved,
-        kubernetes: None,
+        kubernetes: kubernetes.map(Arc::new),
         resolver: resolver(&file.resolver),
         limits: limits(&file.limits),
         drain: drain(&file.drain),
         access_log: access_log(file.access_log),
         log: log(file.log),
-        admin: file.admin.on().map(|server| server.bind.value.0),
-        status: file.status.on().map(|server| server.bind.value.0),
-        metrics: file.metrics.on().map(|server| server.bind.value.0),
+        admin,
+        status,
+        metrics,
+    }
+}
+
+/// Whether the section makes routes.
+fn discovers(file: &KubernetesFile) -> bool {
+    let exports = file.export.value.mode.value != ExportWord::None;
+    exports || matches!(file.gateway_api, OrOff::On(_))
+}
+
+fn note_no_listener(file: &ConfigFile, problems: &mut Problems) {
+    let gateways =
+        matches!(&file.kubernetes, OrOff::On(file) if matches!(file.gateway_api, OrOff::On(_)));
+    let listeners = &file.listeners;
+    if listeners.value.items.is_empty() && listeners.value.complete && !gateways {
+        let complaint = Complaint::new("the list is empty")
+            .remedy("give it 1 to 64 items, or turn `kubernetes.gateway_api` on");
+        problems.note(&listeners.place, complaint);
     }
 }
 
@@ -230,7 +268,7 @@ impl Binds {
     /// Notes addresses that are to be bound twice.
     fn collect(file: &ConfigFile, problems: &mut Problems) -> Self {
         let mut binds = Self(Vec::new());
-        for listener in &file.listeners.items {
+        for listener in &file.listeners.value.items {
             binds.add(&listener.bind, problems);
         }
         if let OrOff::On(admin) = &file.admin {

@@ -33,6 +33,8 @@ pub enum RouteMatch {
     },
     /// A literal name or a wildcard.
     Sni(SniPattern),
+    /// Several of them.
+    AnyOf(Vec<SniPattern>),
 }
 
 impl RouteMatch {
@@ -43,6 +45,7 @@ impl RouteMatch {
     pub fn patterns(&self) -> Result<Vec<SniPattern>, NameError> {
         let (host, port, subsets, plain_host) = match self {
             Self::Sni(pattern) => return Ok(vec![pattern.clone()]),
+            Self::AnyOf(patterns) => return Ok(patterns.clone()),
             Self::Subset { host, port, subset } => {
                 let name = host.istio_outbound(*port, subset)?;
                 return Ok(vec![SniPattern::Exact(name)]);
@@ -119,14 +122,22 @@ impl Serialize for SniPattern {
 pub enum AlpnPolicy {
     /// Any offer, and none.
     Any,
-    /// At least one of these must be offered.
-    OneOf(Vec<Arc<str>>),
+    /// At least one of these must be offered. Thousands of discovered routes share the list.
+    OneOf(Arc<[Arc<str>]>),
 }
 
 impl AlpnPolicy {
     /// [`ISTIO_ALPNS`] as a policy.
     pub fn istio() -> Self {
-        Self::OneOf(ISTIO_ALPNS.map(Arc::from).to_vec())
+        Self::OneOf(ISTIO_ALPNS.map(Arc::from).into())
+    }
+
+    /// Whether only Istio's sidecars pass.
+    pub fn demands_istio(&self) -> bool {
+        match self {
+            Self::Any => false,
+            Self::OneOf(protocols) => protocols.iter().all(|p| ISTIO_ALPNS.contains(&&**p)),
+        }
     }
 
     /// Whether a client that offers `protocols` may pass.
@@ -146,7 +157,7 @@ impl Serialize for AlpnPolicy {
         match self {
             Self::Any => serializer.serialize_str("any"),
             policy if *policy == Self::istio() => serializer.serialize_str("istio"),
-            Self::OneOf(protocols) => serializer.collect_seq(protocols),
+            Self::OneOf(protocols) => serializer.collect_seq(protocols.iter()),
         }
     }
 }

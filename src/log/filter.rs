@@ -9,6 +9,10 @@ const MAX_LEN: usize = 1024;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
+/// The library that talks to the Kubernetes API. What it warns of, with every attempt, is said by the
+/// source once; a filter that names it gets it.
+const CLIENT: &str = "kube";
+
 /// Reads a filter.
 ///
 /// To `tracing` a word alone that is no level is a target, so a mistyped level would silence
@@ -32,6 +36,10 @@ pub(super) fn parse(filter: &str) -> Result<EnvFilter, LogError> {
             }
         }
     }
+    let filter = match filter.contains(CLIENT) {
+        true => filter.to_owned(),
+        false => format!("{filter},{CLIENT}_runtime=off,{CLIENT}_client=off"),
+    };
     EnvFilter::builder()
         .parse(filter)
         .map_err(|error| LogError::Filter(error.to_string()))

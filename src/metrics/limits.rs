@@ -20,6 +20,7 @@ macro_rules! labels {
         }
     };
 }
+pub(super) use labels;
 
 labels! {
     /// Whose limit it is.

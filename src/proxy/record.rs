@@ -308,6 +308,12 @@ impl ConnectionRecord {
         series.opened.inc();
         self.count_in(series);
         self.target = Some(target.clone());
+        if let Some(reason) = &route.dry_run {
+            let metrics = &self.shared().metrics.kubernetes;
+            metrics.dry_run(&self.policy().name).inc();
+            let detail = format!("the export policy would refuse this: {reason}");
+            self.remarks().detail = Some(detail.into());
+        }
         match &route.limiter {
             Some(limiter) => self.hold(|held| limiter.admit(held)),
             None => Ok(()),

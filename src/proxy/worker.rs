@@ -128,12 +128,23 @@ pub struct WorkerHandle {
     thread: JoinHandle<io::Result<()>>,
 }
 
-impl WorkerHandle {
+/// Where a worker gets its listening sockets.
+#[derive(Debug, Clone)]
+pub struct WorkerInbox(Sender<Membership>);
+
+impl WorkerInbox {
     /// Makes the worker accept on `socket`.
     pub fn listen(&self, listener: Arc<Listener>, socket: OwnedFd) {
-        if self.sockets.try_send((listener, socket)).is_err() {
+        if self.0.try_send((listener, socket)).is_err() {
             tracing::error!("a worker that has ended, or is stuck, cannot take a listening socket");
         }
+    }
+}
+
+impl WorkerHandle {
+    /// Where it gets its listening sockets.
+    pub fn inbox(&self) -> WorkerInbox {
+        WorkerInbox(self.sockets.clone())
     }
 
     /// Whether the thread has ended.

@@ -12,7 +12,19 @@
 //!
 //! What changes only endpoints never touches a route table.
 
+mod cluster;
 mod discovered;
+mod gateways;
 pub mod records;
+mod status;
+mod translate;
+mod watch;
 
-pub use discovered::{Discovered, Routing};
+pub use cluster::{Change, Cluster, Dirty, Kind, Record, Table};
+pub use discovered::{Discovered, Routing, Skipped};
+pub use status::{
+    Condition, ConditionKind, LeaseHolder, LeaseTiming, ListenerStatus, ParentStatus, Status,
+    StatusWriter, Statuses, Wanted,
+};
+pub use translate::Translator;
+pub use watch::{FIRST_LISTS, KubernetesError, KubernetesSource, Mailbox, Publication};

@@ -2,18 +2,87 @@
 //!
 //! Two choices keep the load within a small constant of the best (Mitzenmacher, "The Power of Two
 //! Choices in Randomized Load Balancing", 2001) without reading every endpoint's count.
+//!
+//! # Zones
+//!
+//! Endpoints of the gateway's own zone come first, as long as that zone is not short of them. Whether it
+//! is follows from what is known: gateways stand in every zone and get the same number of connections
+//! each, so an endpoint is loaded fairly when its zone's share of the endpoints' weight is the same as the
+//! zone's share of the gateways, one in as many as there are zones. (How loaded the others' endpoints are
+//! cannot be read off the connections counted here: the gateways over there count theirs.)
+//!
+//! - An own zone with less than that keeps only as many connections as load its endpoints a quarter more
+//!   than fairly ([`OVERLOAD`]); the rest goes to the other zones. That is what Envoy's zone-aware routing
+//!   does, which allows no overload, and Kubernetes' topology hints, which allow a fifth.
+//! - Endpoints that are ejected leave their part of the own zone's connections to the other zones, not to
+//!   their neighbours.
+//! - Endpoints without a zone count as one zone more. Without a zone of its own a gateway has no
+//!   preference.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{Endpoint, EndpointSet, EndpointState};
 
+/// How much more than fairly an endpoint of the own zone may be loaded: so many parts in so many.
+const OVERLOAD: (u64, u64) = (5, 4);
+
 /// Random draws for one choice before all endpoints are looked at: enough when most are eligible.
 const DRAWS: usize = 4;
 
+/// The endpoints of a set by how near they are; every one is in one tier.
+#[derive(Debug, Default)]
+pub(super) struct Tiers {
+    near: Option<Tier>,
+    far: Option<Tier>,
+    /// The part of the connections that stays near, of `1 << 32`; that much or more is all of them.
+    near_part: u64,
+}
+
+impl Tiers {
+    /// The tiers as seen from `zone`.
+    pub(super) fn new(endpoints: &[Endpoint], zone: Option<&str>) -> Self {
+        let is_near = |endpoint: &Endpoint| zone.is_some() && endpoint.spec.zone.as_deref() == zone;
+        let near = Tier::new(endpoints, is_near);
+        let far = Tier::new(endpoints, |endpoint| !is_near(endpoint));
+        let zones = endpoints.iter().map(|endpoint| &endpoint.spec.zone);
+        let zones = zones.collect::<HashSet<_>>().len() as u64;
+        let weight = |tier: &Option<Tier>| tier.as_ref().map_or(0, Tier::weight);
+        let (more, than) = OVERLOAD;
+        let all = (weight(&near) + weight(&far)).max(1);
+        let part =
+            (u128::from(weight(&near)) << 32) * u128::from(more * zones) / u128::from(than * all);
+        Self {
+            near_part: part.try_into().unwrap_or(u64::MAX),
+            near,
+            far,
+        }
+    }
+
+    /// The tiers in the order in which the next connection tries them.
+    fn in_order<'a>(&'a self, set: &'a EndpointSet, now: Instant) -> [Option<&'a Tier>; 2] {
+        let (near, far) = (self.near.as_ref(), self.far.as_ref());
+        let (Some(near_tier), Some(_)) = (near, far) else {
+            return [near, far];
+        };
+        let within_part = u64::from(fastrand::u32(..)) < self.near_part;
+        let on_ejected = || {
+            near_tier
+                .draw(set)
+                .is_some_and(|drawn| !is_ready(drawn, now))
+        };
+        if within_part && !on_ejected() {
+            [near, far]
+        } else {
+            [far, near]
+        }
+    }
+}
+
 /// Endpoints that are equally near.
 #[derive(Debug)]
-pub(super) struct Tier {
+struct Tier {
     /// Positions in the set. Not empty.
     members: Box<[u32]>,
     /// Running sum of the members' weights.
@@ -22,7 +91,7 @@ pub(super) struct Tier {
 
 impl Tier {
     /// The endpoints that `belongs` says belong, if there are any.
-    pub(super) fn new(endpoints: &[Endpoint], belongs: impl Fn(&Endpoint) -> bool) -> Option<Self> {
+    fn new(endpoints: &[Endpoint], belongs: impl Fn(&Endpoint) -> bool) -> Option<Self> {
         let mut sum = 0;
         let (members, cumulative): (Vec<u32>, Vec<u64>) = (0u32..)
             .zip(endpoints)
@@ -38,10 +107,14 @@ impl Tier {
         })
     }
 
+    /// Of all members, at least 1.
+    fn weight(&self) -> u64 {
+        self.cumulative.last().copied().unwrap_or(1)
+    }
+
     /// A random member, by weight.
     fn draw<'a>(&self, set: &'a EndpointSet) -> Option<&'a Endpoint> {
-        let total = *self.cumulative.last()?;
-        let ticket = fastrand::u64(..total);
+        let ticket = fastrand::u64(..self.weight());
         let position = self.cumulative.partition_point(|sum| *sum <= ticket);
         let member = *self.members.get(position)?;
         set.endpoints.get(member as usize)
@@ -95,23 +168,31 @@ fn load_is_less(a: &Endpoint, b: &Endpoint) -> bool {
     weighted(a, b) < weighted(b, a)
 }
 
-/// Picks among the endpoints not `tried`: ready ones of the nearest tier that has any; then, ejected
-/// or not, what is left.
+fn is_ready(endpoint: &Endpoint, now: Instant) -> bool {
+    endpoint.stats.health.state(now) == EndpointState::Ready
+}
+
+/// Picks among the endpoints not `tried`: ready ones of the first tier that has any; then, ejected or
+/// not, what is left, the nearest first.
 pub(super) fn pick<'a>(
     set: &'a EndpointSet,
     tried: &[SocketAddr],
     now: Instant,
 ) -> Option<&'a Endpoint> {
     let untried = |endpoint: &Endpoint| !tried.contains(&endpoint.spec.address);
-    let ready = |endpoint: &Endpoint| {
-        untried(endpoint) && endpoint.stats.health.state(now) == EndpointState::Ready
-    };
-    let ready = set.tiers.iter().find_map(|tier| tier.pick(set, ready));
-    ready.or_else(|| set.tiers.iter().find_map(|tier| tier.pick(set, untried)))
+    let ready = |endpoint: &Endpoint| untried(endpoint) && is_ready(endpoint, now);
+    let mut in_order = set.tiers.in_order(set, now).into_iter().flatten();
+    let picked = in_order.find_map(|tier| tier.pick(set, ready));
+    picked.or_else(|| {
+        let Tiers { near, far, .. } = &set.tiers;
+        let mut nearest = near.iter().chain(far);
+        nearest.find_map(|tier| tier.pick(set, untried))
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Upstream;
     use super::super::tests::{spec, upstream};
     use crate::config::EjectionPolicy;
     use std::collections::HashMap;
@@ -161,6 +242,72 @@ mod tests {
                 .pick(&[address(1), address(2), address(3)])
                 .is_none()
         );
+    }
+
+    /// Endpoints by zone; those of `a` are the gateway's.
+    fn zoned(zones: &[Option<&str>]) -> Upstream {
+        let specs = (1..).zip(zones);
+        let specs = specs.map(|(number, zone)| spec(number, *zone, 1));
+        upstream(specs.collect(), Some("a"))
+    }
+
+    /// How many of 10,000 connections stay in zone `a`.
+    fn stay_near(upstream: &Upstream) -> u32 {
+        let near: Vec<SocketAddr> = upstream
+            .endpoints()
+            .iter()
+            .filter(|endpoint| endpoint.spec.zone.as_deref() == Some("a"))
+            .map(|endpoint| endpoint.spec.address)
+            .collect();
+        let picked = (0..10_000).filter_map(|_| upstream.pick(&[]));
+        let near = picked.filter(|picked| near.contains(&picked.address()));
+        near.count().try_into().unwrap()
+    }
+
+    #[test]
+    fn a_zone_that_is_short_of_endpoints_keeps_a_quarter_more_than_its_fair_share() {
+        let (a, b, c) = (Some("a"), Some("b"), Some("c"));
+        for (zones, expected) in [
+            // Not short: all of them.
+            (&[a, a][..], 10_000),
+            (&[a, b], 10_000),
+            (&[a, b, c], 10_000),
+            (&[a, a, a, b, b, b, b, c, c, c], 10_000),
+            (&[a, a, a, a, None], 10_000),
+            // One of four over two zones may have 1/4 x 2 x 5/4 of its zone's connections.
+            (&[a, b, b, b], 6_250),
+            (&[a, b, b, b, b, c, c, c, c, c], 3_750),
+            (&[a, None, None, None], 6_250),
+            (&[b, b, c], 0),
+            (&[None], 0),
+        ] {
+            let near = stay_near(&zoned(zones));
+            assert!(near.abs_diff(expected) < 300, "{near} of {zones:?}");
+        }
+        let heavy = vec![spec(1, a, 3), spec(2, b, 1), spec(3, b, 1), spec(4, b, 1)];
+        let heavy = upstream(heavy, a);
+        assert_eq!(stay_near(&heavy), 10_000, "as heavy as the rest");
+    }
+
+    #[test]
+    fn what_an_ejected_neighbour_would_have_had_goes_to_other_zones() {
+        let (a, b) = (Some("a"), Some("b"));
+        let policy = EjectionPolicy {
+            consecutive_failures: 1,
+            base: Duration::from_secs(60),
+            max: Duration::from_secs(60),
+        };
+        let upstream = zoned(&[a, a, a, a, b]);
+        let endpoints = upstream.endpoints();
+        let eject = |position: usize| {
+            let endpoint = endpoints.iter().nth(position).unwrap();
+            endpoint.stats.health.failed(&policy, Instant::now());
+        };
+        (0..3).for_each(eject);
+        let near = stay_near(&upstream);
+        assert!(near.abs_diff(2_500) < 300, "{near} for one of four");
+        eject(4);
+        assert_eq!(stay_near(&upstream), 10_000, "over there is nobody either");
     }
 
     #[test]

@@ -26,6 +26,7 @@ fn parse(bytes: &[u8]) -> Result<Loaded, ConfigError> {
     let machine = Machine {
         cpus: NonZeroUsize::MIN,
         zone: None,
+        node: None,
     };
     Loaded::parse(bytes, "FILE", &machine)
 }

@@ -60,6 +60,7 @@ impl Gateway {
                 let bound = bound.clone();
                 Arc::new(move || bound.lock().unwrap().clone())
             },
+            discovery: Arc::default(),
             started: SystemTime::now(),
         };
         Self {

@@ -67,9 +67,8 @@ impl Write for LineSink {
     }
 }
 
-fn parse(config: &ConfigText) -> Config {
-    let text = config.text();
-    match Config::parse(&text, "test") {
+fn parse(text: &str) -> Config {
+    match Config::parse(text, "test") {
         Ok(config) => config,
         Err(error) => panic!("{error}\n{text}"),
     }
@@ -142,7 +141,7 @@ impl TestGateway {
 
     /// Starts a gateway and waits until it listens.
     pub fn start(config: &ConfigText) -> Self {
-        let config = parse(config);
+        let config = parse(&config.text());
         let (commands, inbox) = unbounded_channel();
         let (started, addresses) = channel();
         let (sender, lines) = channel();
@@ -179,6 +178,11 @@ impl TestGateway {
 
     /// Takes another config into use, and returns where it listens.
     pub fn reload(&self, config: &ConfigText) -> Result<Vec<(String, SocketAddr)>, String> {
+        self.reload_text(&config.text())
+    }
+
+    /// As [`TestGateway::reload`].
+    pub fn reload_text(&self, config: &str) -> Result<Vec<(String, SocketAddr)>, String> {
         let (done, result) = channel();
         let config = Box::new(parse(config));
         self.commands.send(Command::Reload(config, done)).unwrap();
@@ -252,6 +256,21 @@ impl TestGateway {
     /// The status and the body of `GET path` on the status server; `None` when nobody listens.
     pub fn health(&self, path: &str) -> Option<(u16, String)> {
         get(self.addresses.status, path).ok()
+    }
+
+    /// Waits until load balancers may send connections here.
+    pub fn wait_ready(&self) {
+        super::wait_until("the gateway is ready", || {
+            self.health("/healthz/ready")
+                .is_some_and(|(status, _)| status == 200)
+        });
+    }
+
+    /// What the admin server shows at `path`.
+    pub fn dump(&self, path: &str) -> serde_json::Value {
+        let (status, text) = get(self.addresses.admin, path).unwrap();
+        assert_eq!(status, 200);
+        serde_json::from_str(&text).unwrap()
     }
 
     /// The endpoints of [`ConfigText`]'s upstream as the admin server shows them.

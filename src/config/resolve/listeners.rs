@@ -23,6 +23,8 @@ pub(super) struct Known<'a> {
     /// Whether `groups` holds every group of the file; it does not when one was refused.
     pub(super) all_groups: bool,
     pub(super) upstreams: &'a BTreeMap<Arc<str>, Place>,
+    /// Whether routes may come from elsewhere than the file.
+    pub(super) discovery: bool,
 }
 
 pub(super) fn resolve(
@@ -46,10 +48,14 @@ pub(super) fn resolve(
         .collect()
 }
 
-fn listener(file: ListenerFile, known: &Known<'_>, findings: &mut Findings) -> ListenerConfig {
+pub(super) fn listener(
+    file: ListenerFile,
+    known: &Known<'_>,
+    findings: &mut Findings,
+) -> ListenerConfig {
     let source_policy = source_policy(&file, known, findings);
     let trusted_proxies = trusted_proxies(&file, known, findings);
-    if file.routes.items.is_empty() {
+    if file.routes.items.is_empty() && !known.discovery {
         let complaint = Complaint::new("this listener has no routes: it refuses every connection");
         findings.warnings.note(&file.name.place, complaint);
     }
@@ -280,6 +286,10 @@ fn route_name(
         RouteMatch::Service { host, port, .. } => format!("{host}:{port}"),
         RouteMatch::Subset { host, port, subset } => format!("{host}:{port}/{subset}"),
         RouteMatch::Sni(pattern) => pattern.to_string(),
+        RouteMatch::AnyOf(patterns) => {
+            let names: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+            names.join(",")
+        }
     };
     // A host may be called `other`; its route needs another name.
     unreserved(name.into())

@@ -154,14 +154,14 @@ fn dns_config(file: At<DnsFile>, problems: &mut Problems) -> Option<DnsConfig> {
     })
 }
 
-fn connect(file: &ConnectFile) -> ConnectPolicy {
+pub(super) fn connect(file: &ConnectFile) -> ConnectPolicy {
     ConnectPolicy {
         timeout: file.timeout.0,
         attempts: file.attempts.0,
     }
 }
 
-fn ejection(file: &At<EjectionFile>, problems: &mut Problems) -> EjectionPolicy {
+pub(super) fn ejection(file: &At<EjectionFile>, problems: &mut Problems) -> EjectionPolicy {
     let At {
         value: file, place, ..
     } = file;

@@ -32,7 +32,7 @@ impl OwnAddresses {
 }
 
 /// Listening sockets with the interface addresses that wildcards stood for at one moment.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OwnListeners {
     bound: Vec<SocketAddr>,
     /// Addresses of this host's interfaces; empty when no listener is bound to a wildcard.

@@ -1,8 +1,13 @@
 //! What is kept of each object of the API: what routing needs, and nothing else.
 
+pub mod gateway;
+mod labels;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+pub use labels::Labels;
 
 /// Names an object of one kind. Objects without a namespace have an empty one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,8 +18,23 @@ pub struct ObjectKey {
     pub name: Arc<str>,
 }
 
-/// Labels, sorted by key.
-pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
+impl ObjectKey {
+    /// An object without a namespace.
+    pub fn global(name: &Arc<str>) -> Self {
+        Self {
+            namespace: Arc::default(),
+            name: name.clone(),
+        }
+    }
+
+    /// The object called `name` in the same namespace.
+    pub fn beside(&self, name: &Arc<str>) -> Self {
+        Self {
+            namespace: self.namespace.clone(),
+            name: name.clone(),
+        }
+    }
+}
 
 /// A Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +51,14 @@ pub struct ServiceRecord {
     pub ports: Box<[ServicePortRecord]>,
     /// `publishNotReadyAddresses`.
     pub publish_not_ready: bool,
+    /// Whether its annotation `networking.istio.io/exportTo` is there and names neither `*` nor
+    /// `istio-system`: Istio's own gateways do not see it.
+    pub hidden: bool,
+    /// `status.loadBalancer.ingress`, each by IP address or host name; else `externalIPs`. Few Services
+    /// have any.
+    pub addresses: Box<[Arc<str>]>,
+    /// Whether `ipFamilies` starts with IPv6: a pod that has both is reached by that.
+    pub ipv6_first: bool,
 }
 
 /// What a Service is.
@@ -135,8 +163,11 @@ pub struct DestinationRuleRecord {
     pub host: Arc<str>,
     /// `exportTo`; empty: everywhere.
     pub export_to: Box<[Arc<str>]>,
-    /// `trafficPolicy.tls.mode`, and `portLevelSettings` by service port.
-    pub tls: RuleTls,
+    /// Whether it has a `workloadSelector`: it is for some clients only, none of which is a gateway.
+    pub for_workloads: bool,
+    /// `trafficPolicy.tls.mode`, and `portLevelSettings` by service port; `None`: it has no
+    /// `trafficPolicy`, so that of a younger rule for the host counts.
+    pub tls: Option<RuleTls>,
     /// Subsets by name: labels of the pods, and a tls mode of their own.
     pub subsets: Box<[SubsetRecord]>,
 }
@@ -159,6 +190,13 @@ pub struct RuleTls {
     pub mode: TlsMode<ClientTls>,
     /// By service port.
     pub ports: BTreeMap<u16, ClientTls>,
+}
+
+impl RuleTls {
+    /// What it says of a service port.
+    pub fn of_port(&self, port: u16) -> TlsMode<ClientTls> {
+        self.ports.get(&port).copied().or(self.mode)
+    }
 }
 
 /// A DestinationRule's `tls.mode`.

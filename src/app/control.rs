@@ -1,0 +1,329 @@
+//! What a new config, or a new discovery, changes.
+//!
+//! Both lead to the same change-over: the file's config with everything discovered. A discovery that
+//! changes only endpoints touches no table.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::Mutex;
+
+use super::discovery::{self, Reporter};
+use super::listeners::{self, Listeners, ListenersChange};
+use super::merge::{Merged, fill_new, merge};
+use super::sources::Sources;
+use super::statuses::StatusTask;
+use super::{AppError, BoundListener};
+use crate::admin::{DiscoveryReport, Readiness};
+use crate::config::{Config, KubernetesConfig};
+use crate::drain::{DrainPhase, DrainTrigger, DrainWatcher};
+use crate::log::LogControl;
+use crate::proxy::{self, Shared, WorkerInbox};
+use crate::socket;
+use crate::source::kubernetes::{KubernetesSource, Mailbox, Publication};
+use crate::upstream::Upstreams;
+
+/// Descriptors that are no connection's: logs, epoll, listeners, admin, resolver, the Kubernetes API.
+const RESERVED_FILES: u64 = 256;
+/// A connection's two sockets.
+const FILES_PER_CONNECTION: u64 = 2;
+/// Connections when there is no limit of open files at all.
+const MOST_CONNECTIONS: usize = 1_000_000;
+/// How often is asked whether the last connection has ended, and whether a worker has.
+pub(super) const WATCH: Duration = Duration::from_millis(50);
+
+/// Addresses of the admin servers that are really bound.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Servers {
+    pub(super) admin: Option<SocketAddr>,
+    pub(super) status: Option<SocketAddr>,
+    pub(super) metrics: Option<SocketAddr>,
+}
+
+impl Servers {
+    fn addresses(self) -> impl Iterator<Item = SocketAddr> {
+        [self.admin, self.status, self.metrics]
+            .into_iter()
+            .flatten()
+    }
+}
+
+/// What a reload changes.
+pub(super) struct Control {
+    pub(super) shared: Arc<Shared>,
+    pub(super) upstreams: Upstreams,
+    /// With everything discovered.
+    pub(super) config: Arc<ArcSwap<Config>>,
+    pub(super) drain: DrainTrigger,
+    pub(super) watcher: DrainWatcher,
+    pub(super) readiness: Readiness,
+    pub(super) log: Option<LogControl>,
+    pub(super) servers: OnceLock<Servers>,
+    /// One change-over at a time.
+    pub(super) parts: Mutex<Parts>,
+    pub(super) bound: Arc<ArcSwap<Vec<BoundListener>>>,
+    /// Where the Kubernetes source, whichever runs, leaves what it has found.
+    pub(super) mailbox: Arc<Mailbox>,
+    /// The newest that was found.
+    pub(super) found: ArcSwapOption<Publication>,
+    pub(super) report: Arc<ArcSwapOption<DiscoveryReport>>,
+}
+
+pub(super) struct Parts {
+    /// As the file has it.
+    pub(super) file: Arc<Config>,
+    pub(super) listeners: Listeners,
+    pub(super) sources: Sources,
+    pub(super) kubernetes: Option<KubernetesSource>,
+    pub(super) statuses: Option<StatusTask>,
+    pub(super) workers: Vec<WorkerInbox>,
+    pub(super) reporter: Reporter,
+}
+
+/// What makes a change-over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The first config.
+    Start,
+    /// Another config file.
+    Reload,
+    /// Something was discovered.
+    Discovery,
+}
+
+/// What becomes of the Kubernetes source.
+enum NextSource {
+    None,
+    /// The one that runs, with another policy.
+    Same(Arc<KubernetesConfig>),
+    New(KubernetesSource),
+}
+
+impl Control {
+    /// Takes the file's config into use: prepares everything that can fail, then changes over without a
+    /// way to fail.
+    pub(super) async fn apply(&self, file: Config, cause: Cause) -> Result<(), AppError> {
+        let file = Arc::new(file);
+        let mut parts = self.parts.lock().await;
+        if cause == Cause::Reload && self.watcher.phase() != DrainPhase::Running {
+            return Err(AppError::Draining);
+        }
+        let next = self.next_source(&parts, &file).await?;
+        if cause == Cause::Start && file.kubernetes.is_some() {
+            self.readiness.await_discovery();
+        }
+        self.change_over(&mut parts, &file, cause).await?;
+        match next {
+            NextSource::None => {
+                (parts.kubernetes, parts.statuses) = (None, None);
+                self.found.store(None);
+                self.readiness.discovered();
+            }
+            NextSource::Same(policy) => {
+                if let Some(source) = &parts.kubernetes {
+                    source.adopt(policy).await;
+                }
+            }
+            // What the one before has found serves until this one has found something.
+            NextSource::New(source) => (parts.kubernetes, parts.statuses) = (Some(source), None),
+        }
+        self.write_statuses(&mut parts, &file);
+        parts.file = file;
+        Ok(())
+    }
+
+    fn write_statuses(&self, parts: &mut Parts, file: &Config) {
+        let (Some(source), Some(policy)) = (&parts.kubernetes, &file.kubernetes) else {
+            return;
+        };
+        if parts
+            .statuses
+            .as_ref()
+            .is_none_or(|task| !task.serves(policy))
+        {
+            let metrics = &self.shared.metrics;
+            parts.statuses = StatusTask::start(source, policy, metrics, &self.watcher);
+        }
+    }
+
+    async fn next_source(&self, parts: &Parts, file: &Config) -> Result<NextSource, AppError> {
+        let Some(policy) = &file.kubernetes else {
+            return Ok(NextSource::None);
+        };
+        if parts
+            .kubernetes
+            .as_ref()
+            .is_some_and(|source| source.serves(policy))
+        {
+            return Ok(NextSource::Same(policy.clone()));
+        }
+        let metrics = &self.shared.metrics;
+        let source = KubernetesSource::start(policy.clone(), metrics, self.mailbox.clone());
+        Ok(NextSource::New(Box::pin(source).await?))
+    }
+
+    /// Takes into use what a source has found.
+    pub(super) async fn discovered(&self, publication: Publication) {
+        let publication = Arc::new(publication);
+        let before = self.found.swap(Some(publication.clone()));
+        let same_routes = before.as_ref().is_some_and(|before| {
+            let routing = &before.discovered.routing;
+            Arc::ptr_eq(routing, &publication.discovered.routing) && before.zone == publication.zone
+        });
+        if same_routes {
+            discovery::update_endpoints(
+                &self.upstreams.all(),
+                &publication.discovered,
+                before.as_deref().map(|before| &*before.discovered),
+            );
+        } else if self.watcher.phase() == DrainPhase::Running {
+            let mut parts = self.parts.lock().await;
+            let file = parts.file.clone();
+            let result = self.change_over(&mut parts, &file, Cause::Discovery).await;
+            let metrics = &self.shared.metrics.kubernetes;
+            metrics.refused.set(result.is_err().into());
+            if let Err(error) = result {
+                tracing::error!(%error, "what was discovered is refused, the routes before it stay");
+                // So that the next publication is not taken for one that changes endpoints only.
+                self.found.store(before);
+                return;
+            }
+        }
+        self.readiness.discovered();
+        let report = discovery::report(&publication);
+        discovery::count(&report, &self.shared.metrics);
+        self.report.store(Some(Arc::new(report)));
+        for arrival in &publication.arrivals {
+            let waited = arrival.elapsed().as_secs_f64();
+            self.shared
+                .metrics
+                .kubernetes
+                .event_to_route
+                .observe(waited);
+        }
+    }
+
+    /// Makes everything as `file`, and what was found, say.
+    async fn change_over(
+        &self,
+        parts: &mut Parts,
+        file: &Config,
+        cause: Cause,
+    ) -> Result<(), AppError> {
+        let metrics = &self.shared.metrics;
+        let found = self.found.load_full();
+        let Merged { mut config, opened } = merge(file, found.as_deref());
+        let upstreams = self.upstreams.prepare(&config);
+        let listeners = &mut parts.listeners;
+        let change = loop {
+            match ListenersChange::prepare(listeners, &config, &upstreams, &self.shared) {
+                // A Gateway may ask for a port that cannot be had; the others must not suffer.
+                Err(AppError::Bind { what, error, .. }) if opened.contains(&*what) => {
+                    parts.reporter.not_opened(&what, &error);
+                    config.listeners.retain(|listener| *listener.name != *what);
+                }
+                result => break result?,
+            }
+        };
+        if let Some(log) = &self.log
+            && self.config.load().log.level != config.log.level
+        {
+            // Only then: a reload for another reason leaves what an operator has set.
+            log.set(&config.log.level)?;
+        }
+        let servers = self.servers.get().copied().unwrap_or_default();
+        let sources = &mut parts.sources;
+        let own = sources.own_addresses(change.addresses().chain(servers.addresses()));
+        if let Some(source) = &parts.kubernetes {
+            source.listen_on(own).await;
+        }
+        sources.start_new(&upstreams);
+        if let Some(found) = &found {
+            fill_new(&upstreams, &found.discovered);
+        }
+        if cause != Cause::Start {
+            // A route swapped in before its upstream is resolved would refuse what the old one took.
+            sources.first_answers(&upstreams).await;
+        }
+        let gone = self.upstreams.replace(upstreams, &config);
+        // What was found while waiting, too.
+        if let Some(found) = self.found.load_full().or(found) {
+            discovery::update_endpoints(&self.upstreams.all(), &found.discovered, None);
+        }
+        sources.keep_only(&self.upstreams.all());
+        let bound = change.commit(listeners, &parts.workers);
+        parts.reporter.conflicts(&listeners.conflicts(), metrics);
+        self.bound.store(Arc::new(bound));
+        self.limit(&config);
+        self.shared.access_log.reconfigure(&config.access_log);
+        let config = Arc::new(config);
+        let before = self.config.swap(config.clone());
+        for name in gone {
+            metrics.retire_upstream(&name);
+        }
+        listeners::retire_metrics(metrics, &before, &config);
+        Ok(())
+    }
+
+    fn limit(&self, config: &Config) {
+        let shared = &self.shared;
+        shared.connections.set_limit(connection_limit(config));
+        shared.hello_memory.set_limit(config.limits.hello_memory);
+        shared.carry_memory.set_limit(config.limits.carry_memory);
+    }
+
+    pub(super) fn begin_drain(self: Arc<Self>) {
+        if !self.drain.advance(DrainPhase::Announced) {
+            return;
+        }
+        let drain = self.config.load().drain;
+        tracing::info!(
+            readiness_delay = ?drain.readiness_delay,
+            window = ?drain.window,
+            connections = self.shared.connections.used(),
+            "draining"
+        );
+        self.shared.metrics.draining.set(1);
+        tokio::spawn(async move {
+            self.drain.run(drain.readiness_delay, drain.window).await;
+        });
+    }
+
+    /// Once draining: stops as soon as the last connection has ended.
+    pub(super) async fn stop_when_empty(&self) {
+        self.watcher.clone().draining().await;
+        loop {
+            // Before the first look, too: the listeners take what waits in their queues first.
+            tokio::time::sleep(WATCH).await;
+            if self.shared.connections.used() == 0 {
+                self.drain.advance(DrainPhase::Stopped);
+                return;
+            }
+        }
+    }
+}
+
+/// How many connections may be open at once.
+pub(super) fn connection_limit(config: &Config) -> usize {
+    let files = socket::raise_file_limit();
+    let by_files = files.map_or(MOST_CONNECTIONS, |files| {
+        let pairs = files.saturating_sub(RESERVED_FILES) / FILES_PER_CONNECTION;
+        let pairs = usize::try_from(pairs).unwrap_or(MOST_CONNECTIONS);
+        // A pipe is a pair, too.
+        pairs.saturating_sub(proxy::pipes_beside(pairs)).max(1)
+    });
+    match config.limits.connections {
+        Some(asked) if asked > by_files => {
+            tracing::warn!(
+                asked,
+                allowed = by_files,
+                "limits.connections is more than the limit of open files allows"
+            );
+            by_files
+        }
+        Some(asked) => asked,
+        None => by_files,
+    }
+}

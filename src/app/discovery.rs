@@ -1,0 +1,106 @@
+//! What was discovered: endpoints to upstreams, and what people are told of it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::admin::DiscoveryReport;
+use crate::metrics::Metrics;
+use crate::route::Conflict;
+use crate::source::kubernetes::{Discovered, Publication};
+use crate::upstream::UpstreamMap;
+
+/// Conflicts that are logged one by one, and remembered; of more, the number is a metric.
+const MAX_TOLD: usize = 1000;
+
+/// Gives each upstream its endpoints, if they are others than `before`.
+pub(super) fn update_endpoints(
+    upstreams: &UpstreamMap,
+    discovered: &Discovered,
+    before: Option<&Discovered>,
+) {
+    for (name, endpoints) in &discovered.endpoints {
+        let known = before.and_then(|before| before.endpoints.get(name));
+        let why = discovered.empty.get(name);
+        let same_reason = || before.is_some_and(|before| before.empty.get(name) == why);
+        if known.is_some_and(|known| Arc::ptr_eq(known, endpoints)) && same_reason() {
+            continue;
+        }
+        if let Some(upstream) = upstreams.get(name) {
+            upstream.replace_endpoints(endpoints.iter().cloned());
+            upstream.empty_because(why.cloned());
+        }
+    }
+}
+
+/// What the admin server shows.
+pub(super) fn report(publication: &Publication) -> DiscoveryReport {
+    let Publication {
+        discovered,
+        missing,
+        zone,
+        ..
+    } = publication;
+    let routing = &discovered.routing;
+    let gateways = routing.gateways.values().map(Vec::len);
+    DiscoveryReport {
+        at: SystemTime::now(),
+        zone: zone.clone(),
+        exported_routes: routing.exports.len(),
+        gateway_routes: gateways.sum(),
+        upstreams: discovered.endpoints.len(),
+        upstreams_without_endpoints: discovered.empty.len(),
+        unrouted_hosts: routing.unrouted.len(),
+        skipped_names: routing.skipped.count,
+        skipped_examples: routing.skipped.examples.clone(),
+        missing: missing.clone(),
+    }
+}
+
+/// Brings the gauges up to date.
+pub(super) fn count(report: &DiscoveryReport, metrics: &Metrics) {
+    let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let metrics = &metrics.kubernetes;
+    metrics.unrouted.set(gauge(report.unrouted_hosts));
+    metrics.skipped.set(gauge(report.skipped_names));
+}
+
+/// Tells once what people should know.
+#[derive(Debug, Default)]
+pub(super) struct Reporter {
+    conflicts: HashSet<String>,
+    not_opened: HashSet<String>,
+}
+
+impl Reporter {
+    /// Logs the conflicts that were not there before.
+    pub(super) fn conflicts(&mut self, conflicts: &[(Arc<str>, Conflict)], metrics: &Metrics) {
+        let mut now = HashSet::new();
+        for (listener, conflict) in conflicts.iter().take(MAX_TOLD) {
+            let Conflict {
+                pattern,
+                kept,
+                refused,
+            } = conflict;
+            let text = format!(
+                "{pattern} stays with route {} of {}; route {} of {} goes without",
+                kept.name, kept.origin, refused.name, refused.origin
+            );
+            if !self.conflicts.contains(&text) {
+                tracing::warn!(%listener, "{text}");
+            }
+            now.insert(text);
+        }
+        self.conflicts = now;
+        let count = i64::try_from(conflicts.len()).unwrap_or(i64::MAX);
+        metrics.kubernetes.conflicts.set(count);
+    }
+
+    /// A listener that a Gateway asks for and that cannot be bound.
+    pub(super) fn not_opened(&mut self, listener: &str, error: &std::io::Error) {
+        let text = format!("{listener}: {error}");
+        if self.not_opened.len() < MAX_TOLD && self.not_opened.insert(text) {
+            tracing::warn!(listener, %error, "a Gateway's port cannot be listened on");
+        }
+    }
+}

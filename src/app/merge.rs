@@ -1,0 +1,260 @@
+//! The file's config and what was discovered, as one config.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::config::{Config, KubernetesConfig, ListenerConfig, RouteConfig};
+use crate::source::kubernetes::{Discovered, Publication, Routing};
+use crate::upstream::UpstreamMap;
+
+/// Listeners that Gateways may open beside those of the file.
+const MAX_OPENED: usize = 64;
+
+/// A config that may hold discovered routes.
+#[derive(Debug)]
+pub struct Merged {
+    /// The file's, with everything discovered.
+    pub config: Config,
+    /// Names of the listeners that only Gateways ask for. One that cannot be bound is left out.
+    pub opened: HashSet<Arc<str>>,
+}
+
+/// Adds to the file's config what a Kubernetes source has found: upstreams, routes behind those of the
+/// file, listeners, and the zone when nobody names one. Without a section `kubernetes`, nothing.
+pub fn merge(file: &Config, found: Option<&Publication>) -> Merged {
+    let mut merged = Merged {
+        config: file.clone(),
+        opened: HashSet::new(),
+    };
+    let (Some(policy), Some(found)) = (&file.kubernetes, found) else {
+        return merged;
+    };
+    let config = &mut merged.config;
+    config.zone = config.zone.take().or_else(|| found.zone.clone());
+    let Discovered { routing, .. } = &*found.discovered;
+    for (name, upstream) in &routing.upstreams {
+        let upstreams = config.upstreams.entry(name.clone());
+        upstreams.or_insert_with(|| upstream.clone());
+    }
+    for listener in &mut config.listeners {
+        extend(listener, policy, routing);
+    }
+    open(&mut merged, policy, routing);
+    merged
+}
+
+/// Precedence is the order: the file, then exports, then TLSRoutes.
+fn extend(listener: &mut ListenerConfig, policy: &KubernetesConfig, routing: &Routing) {
+    let exports = policy.export.listeners.contains(&listener.name);
+    let exported: &[RouteConfig] = if exports { &routing.exports } else { &[] };
+    if exports {
+        listener.unrouted = routing.unrouted.clone();
+    }
+    // Port 0 is another port than any that a Gateway names.
+    let attached = routing.gateways.get(&listener.bind.port());
+    let attached = attached.filter(|_| listener.bind.port() != 0 && policy.gateway_api.is_some());
+    let mut names: HashSet<Arc<str>> = listener
+        .routes
+        .iter()
+        .map(|route| route.name.clone())
+        .collect();
+    for route in exported.iter().chain(attached.into_iter().flatten()) {
+        let mut route = route.clone();
+        if !names.insert(route.name.clone()) {
+            route.name = unused(&route.name, &names);
+            names.insert(route.name.clone());
+        }
+        listener.routes.push(route);
+    }
+}
+
+/// A name that is not among `names`: a route's name is what its metrics are found by.
+fn unused(name: &Arc<str>, names: &HashSet<Arc<str>>) -> Arc<str> {
+    let numbered = (2..).map(|number: u32| Arc::from(format!("{name}#{number}")));
+    let mut free = numbered.filter(|name| !names.contains(name));
+    free.next().unwrap_or_else(|| name.clone())
+}
+
+/// Adds a listener for each port that no listener of the file has.
+fn open(merged: &mut Merged, policy: &KubernetesConfig, routing: &Routing) {
+    let Some(gateway_api) = &policy.gateway_api else {
+        return;
+    };
+    let listeners = &mut merged.config.listeners;
+    let taken: HashSet<u16> = listeners.iter().map(|one| one.bind.port()).collect();
+    let mut names: HashSet<Arc<str>> = listeners.iter().map(|one| one.name.clone()).collect();
+    let free = routing.gateways.keys().filter(|port| !taken.contains(port));
+    for port in free.take(MAX_OPENED) {
+        let name = unused_listener(*port, &names);
+        names.insert(name.clone());
+        let mut listener = ListenerConfig {
+            name: name.clone(),
+            bind: SocketAddr::new(gateway_api.listener.bind.ip(), *port),
+            ..(*gateway_api.listener).clone()
+        };
+        extend(&mut listener, policy, routing);
+        listeners.push(listener);
+        merged.opened.insert(name);
+    }
+}
+
+fn unused_listener(port: u16, names: &HashSet<Arc<str>>) -> Arc<str> {
+    let name: Arc<str> = format!("gateway-{port}").into();
+    if names.contains(&name) {
+        unused(&name, names)
+    } else {
+        name
+    }
+}
+
+/// Gives endpoints to those of `upstreams` that never had any.
+pub fn fill_new(upstreams: &UpstreamMap, discovered: &Discovered) {
+    for name in discovered.routing.upstreams.keys() {
+        if let Some(upstream) = upstreams.get(name).filter(|upstream| !upstream.answered()) {
+            let endpoints = discovered.endpoints.get(name);
+            upstream.replace_endpoints(endpoints.iter().flat_map(|all| all.iter().cloned()));
+            upstream.empty_because(discovered.empty.get(name).cloned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    use crate::config::{
+        AlpnPolicy, ConnectionLimits, ObjectRef, Origin, RouteMatch, SniPattern, TargetConfigs,
+    };
+    use crate::server_name::ServerName;
+
+    fn file(kubernetes: &str) -> Config {
+        let text = format!(
+            "
+listeners:
+  - name: east-west
+    bind: '127.0.0.1:15443'
+    routes: [{{ sni: a.example, alpn: any, upstream: a }}]
+  - {{ name: third, bind: '127.0.0.1:0' }}
+upstreams: {{ a: {{ endpoints: ['127.0.0.1:1'] }} }}
+{kubernetes}
+"
+        );
+        Config::parse(&text, "test").unwrap()
+    }
+
+    fn route(name: &str, origin: Origin) -> RouteConfig {
+        RouteConfig {
+            name: name.into(),
+            matches: RouteMatch::Sni(SniPattern::Exact(
+                ServerName::parse(name.as_bytes()).unwrap(),
+            )),
+            alpn: AlpnPolicy::Any,
+            targets: TargetConfigs::only("apps/b:80".into()),
+            limits: ConnectionLimits::OFF,
+            origin,
+            dry_run: None,
+        }
+    }
+
+    fn object() -> ObjectRef {
+        ObjectRef {
+            namespace: "apps".into(),
+            name: "b".into(),
+            resource_version: "7".into(),
+        }
+    }
+
+    fn found(file: &Config) -> Publication {
+        let upstream = file
+            .kubernetes
+            .as_ref()
+            .map(|policy| policy.upstream.clone());
+        let exports = vec![
+            route("a.example", Origin::Export(object())),
+            route("b.example", Origin::Export(object())),
+        ];
+        let attached = |name| vec![route(name, Origin::TlsRoute(object()))];
+        let routing = Routing {
+            exports,
+            gateways: BTreeMap::from([
+                (15443, attached("c.example")),
+                (443, attached("d.example")),
+            ]),
+            upstreams: upstream
+                .map(|upstream| ("apps/b:80".into(), upstream))
+                .into_iter()
+                .collect(),
+            ..Routing::default()
+        };
+        Publication {
+            discovered: Arc::new(Discovered {
+                routing: Arc::new(routing),
+                ..Discovered::default()
+            }),
+            zone: Some("zone-a".into()),
+            missing: Vec::new(),
+            arrivals: Vec::new(),
+        }
+    }
+
+    fn names(config: &Config) -> Vec<(String, Vec<String>)> {
+        let routes = |one: &ListenerConfig| {
+            one.routes
+                .iter()
+                .map(|route| route.name.to_string())
+                .collect()
+        };
+        let listener = |one: &ListenerConfig| (format!("{} {}", one.name, one.bind), routes(one));
+        config.listeners.iter().map(listener).collect()
+    }
+
+    fn expected(listeners: &[(&str, &[&str])]) -> Vec<(String, Vec<String>)> {
+        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+        let listener = |(name, routes): &(&str, &[&str])| ((*name).to_owned(), texts(routes));
+        listeners.iter().map(listener).collect()
+    }
+
+    #[test]
+    fn discovered_routes_come_behind_those_of_the_file_in_the_listeners_that_ask_for_them() {
+        let file =
+            file("kubernetes: { export: { mode: all, listeners: [east-west] }, gateway_api: {} }");
+        let merged = merge(&file, Some(&found(&file)));
+        let all = expected(&[
+            (
+                "east-west 127.0.0.1:15443",
+                &["a.example", "a.example#2", "b.example", "c.example"],
+            ),
+            ("third 127.0.0.1:0", &[]),
+            ("gateway-443 [::]:443", &["d.example"]),
+        ]);
+        assert_eq!(names(&merged.config), all);
+        assert_eq!(merged.opened, HashSet::from([Arc::from("gateway-443")]));
+        assert_eq!(merged.config.zone.as_deref(), Some("zone-a"));
+        assert!(merged.config.upstreams.contains_key("apps/b:80"));
+    }
+
+    #[test]
+    fn what_the_file_says_stays() {
+        let mut file = file("zone: zone-b\nkubernetes: { export: { mode: all } }");
+        let found = found(&file);
+        let merged = merge(&file, Some(&found));
+        assert_eq!(merged.config.zone.as_deref(), Some("zone-b"));
+        let all = expected(&[
+            (
+                "east-west 127.0.0.1:15443",
+                &["a.example", "a.example#2", "b.example"],
+            ),
+            ("third 127.0.0.1:0", &["a.example", "b.example"]),
+        ]);
+        assert_eq!(names(&merged.config), all, "no Gateway is looked at");
+        assert_eq!(merge(&file, None).config, file);
+        file.kubernetes = None;
+        assert_eq!(
+            merge(&file, Some(&found)).config,
+            file,
+            "the section has gone"
+        );
+    }
+}

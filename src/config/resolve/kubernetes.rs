@@ -1,0 +1,263 @@
+//! The Kubernetes source: which listeners export, and what its listeners and upstreams are like.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::upstreams::{connect, ejection, tcp};
+use super::{Findings, Machine, listeners};
+use crate::config::addresses::Bind;
+use crate::config::containers::{List, Named, OrOff};
+use crate::config::decode::{At, Text as _};
+use crate::config::file::ListenerFile;
+use crate::config::kubernetes_file::{
+    ExportFile, ExportWord, GatewayAddress, GatewayApiFile, KubernetesFile, LabelKey, LabelValue,
+    ObjectName, ServiceName,
+};
+use crate::config::problems::{Complaint, Place, Problems};
+use crate::config::words::Name;
+use crate::config::{
+    ExportMode, ExportPolicy, GatewayAddresses, GatewayApiConfig, Kubeconfig, KubernetesConfig,
+    ListenerConfig, OptIn, ServiceSelector, UpstreamConfig, UpstreamSource,
+};
+
+/// The name of what only stands for the policy of others.
+const PLACEHOLDER: &str = "kubernetes";
+
+pub(super) fn resolve(
+    file: KubernetesFile,
+    all_listeners: &[ListenerConfig],
+    machine: &Machine,
+    reserved_ports: &BTreeSet<u16>,
+    known: &listeners::Known<'_>,
+    findings: &mut Findings,
+) -> KubernetesConfig {
+    let problems = &mut findings.problems;
+    if let (Some(context), None) = (&file.context, &file.kubeconfig) {
+        let complaint = Complaint::new("there is no `kubeconfig` that could have this context");
+        problems.note(
+            &context.place,
+            complaint.remedy("name the file, or remove this"),
+        );
+    }
+    let kubeconfig = file.kubeconfig.map(|path| Kubeconfig {
+        path: Path::new(&*path.0).to_owned(),
+        context: file.context.map(|context| context.value.0.to_string()),
+    });
+    let upstream = UpstreamConfig {
+        name: PLACEHOLDER.into(),
+        source: UpstreamSource::Static(Vec::new()),
+        connect: connect(&file.connect),
+        proxy_protocol: None,
+        ejection: ejection(&file.ejection, problems),
+        tcp: tcp(&file.tcp),
+    };
+    let gateways = matches!(file.gateway_api, OrOff::On(_));
+    KubernetesConfig {
+        kubeconfig,
+        cluster_domain: file.cluster_domain.0,
+        node: node(machine, problems),
+        export: export(file.export, gateways, all_listeners, findings),
+        gateway_api: file
+            .gateway_api
+            .on()
+            .map(|file| gateway_api(file, reserved_ports, known, findings)),
+        upstream: Arc::new(upstream),
+    }
+}
+
+fn node(machine: &Machine, problems: &mut Problems) -> Option<Arc<str>> {
+    let node = ObjectName::parse(machine.node.as_ref()?);
+    let place = Place::default().key(Machine::NODE_VARIABLE);
+    node.map_err(|complaint| problems.note(&place, complaint))
+        .map(|name| name.0)
+        .ok()
+}
+
+fn export(
+    file: At<ExportFile>,
+    gateways: bool,
+    all_listeners: &[ListenerConfig],
+    findings: &mut Findings,
+) -> ExportPolicy {
+    let At {
+        value: file, place, ..
+    } = file;
+    let listeners = match &file.listeners {
+        Some(names) => named_listeners(names, all_listeners, &mut findings.problems),
+        None => all_listeners.iter().map(|one| one.name.clone()).collect(),
+    };
+    let (opt_in, alpn, dry_run) = (file.opt_in.value, file.alpn.clone(), file.dry_run);
+    let mode = file.mode.value;
+    // Without Gateways either, the missing listener is a problem of its own.
+    if mode != ExportWord::None && all_listeners.is_empty() && gateways {
+        let complaint = Complaint::new("no listener routes what is exported");
+        findings
+            .problems
+            .note(&place, complaint.remedy("add one to `listeners`"));
+    }
+    let place = file.mode.place.clone();
+    let given = given(&file);
+    let refused = !(file.namespaces.complete && file.names.complete && file.ports.complete);
+    let selector = selector(file, &mut findings.problems);
+    if let (ExportWord::None | ExportWord::All, Some(given)) = (mode, &given) {
+        let complaint = Complaint::new("this goes with `mode: selected` only");
+        findings
+            .problems
+            .note(given, complaint.remedy("set the mode, or remove this"));
+    }
+    let anything = given.is_none() && opt_in == OptIn::None && !refused;
+    if mode == ExportWord::Selected && anything {
+        let complaint = Complaint::new("nothing is selected by any of the keys beside it")
+            .remedy("name namespaces, labels, names or ports; to export everything, write `all`");
+        findings.problems.note(&place, complaint);
+    }
+    ExportPolicy {
+        mode: match mode {
+            ExportWord::None => ExportMode::None,
+            ExportWord::Selected => ExportMode::Selected(selector),
+            ExportWord::All => ExportMode::All,
+        },
+        listeners,
+        opt_in,
+        alpn,
+        dry_run,
+    }
+}
+
+/// Where the file names a selector.
+fn given(file: &ExportFile) -> Option<Place> {
+    fn first<T, const MIN: usize, const MAX: usize>(list: &List<At<T>, MIN, MAX>) -> Option<Place> {
+        list.items.first().map(|item| item.place.clone())
+    }
+    let labels = |labels: &At<_>| labels.given.then(|| labels.place.clone());
+    first(&file.namespaces)
+        .or_else(|| labels(&file.namespace_labels))
+        .or_else(|| first(&file.names))
+        .or_else(|| labels(&file.labels))
+        .or_else(|| first(&file.ports))
+        .or_else(|| {
+            let opt_in = &file.opt_in;
+            let asked = opt_in.value != OptIn::None && file.mode.value == ExportWord::None;
+            asked.then(|| opt_in.place.clone())
+        })
+}
+
+fn selector(file: ExportFile, problems: &mut Problems) -> ServiceSelector {
+    ServiceSelector {
+        namespaces: unique(file.namespaces.items, problems, |name| name.0),
+        namespace_labels: labels(file.namespace_labels.value),
+        names: unique(file.names.items, problems, |name| name.0),
+        labels: labels(file.labels.value),
+        ports: unique(file.ports.items, problems, |port| port),
+    }
+}
+
+fn unique<T, U: PartialEq>(items: Vec<At<T>>, problems: &mut Problems, take: fn(T) -> U) -> Vec<U> {
+    let mut taken: Vec<U> = Vec::with_capacity(items.len());
+    for At { value, place, .. } in items {
+        let value = take(value);
+        if taken.contains(&value) {
+            problems.note(&place, Complaint::new("this is listed twice"));
+        } else {
+            taken.push(value);
+        }
+    }
+    taken
+}
+
+fn labels(file: Named<LabelKey, LabelValue>) -> BTreeMap<Arc<str>, Arc<str>> {
+    let pair = |(key, value): (At<LabelKey>, Option<LabelValue>)| Some((key.value.0, value?.0));
+    file.0.into_iter().filter_map(pair).collect()
+}
+
+fn named_listeners(
+    names: &List<At<Name>, 1, 64>,
+    all: &[ListenerConfig],
+    problems: &mut Problems,
+) -> Vec<Arc<str>> {
+    let mut first = HashMap::new();
+    for At { value, place, .. } in &names.items {
+        if !all.iter().any(|listener| listener.name == value.0) {
+            problems.note_with(place, || {
+                let names = all.iter().map(|listener| &*listener.name);
+                Complaint::new(format!("no listener is named {:?}", &*value.0)).nearest(
+                    &value.0,
+                    names,
+                    "the listeners are",
+                )
+            });
+        } else if first.insert(value.0.clone(), ()).is_some() {
+            problems.note(place, Complaint::new("this is listed twice"));
+        }
+    }
+    names
+        .items
+        .iter()
+        .map(|name| name.value.0.clone())
+        .collect()
+}
+
+fn addresses(
+    fixed: List<GatewayAddress, 0, 16>,
+    service: Option<At<ServiceName>>,
+    problems: &mut Problems,
+) -> GatewayAddresses {
+    let fixed: Vec<Arc<str>> = fixed.items.into_iter().map(|address| address.0).collect();
+    match service {
+        Some(service) if !fixed.is_empty() => {
+            let complaint = Complaint::new("there are `addresses` too");
+            problems.note(&service.place, complaint.remedy("keep one of the two"));
+            GatewayAddresses::Unknown
+        }
+        Some(At { value, .. }) => GatewayAddresses::Service {
+            namespace: value.namespace,
+            name: value.name,
+        },
+        None if fixed.is_empty() => GatewayAddresses::Unknown,
+        None => GatewayAddresses::Fixed(fixed),
+    }
+}
+
+fn gateway_api(
+    file: GatewayApiFile,
+    reserved_ports: &BTreeSet<u16>,
+    known: &listeners::Known<'_>,
+    findings: &mut Findings,
+) -> GatewayApiConfig {
+    let place = Place::default();
+    let at = |value| At {
+        value,
+        place: place.clone(),
+        given: false,
+    };
+    let listener = ListenerFile {
+        name: At {
+            value: Name(PLACEHOLDER.into()),
+            place: place.clone(),
+            given: false,
+        },
+        bind: at(Bind(SocketAddr::new(file.address.0, 0))),
+        allow_sources: file.allow_sources,
+        deny_sources: file.deny_sources,
+        proxy_protocol: file.proxy_protocol,
+        client_hello: file.client_hello,
+        timeouts: file.timeouts,
+        tcp: file.tcp,
+        limits: file.limits,
+        limits_per_source: file.limits_per_source,
+        ipv6_source_prefix: file.ipv6_source_prefix,
+        routes: List {
+            items: Vec::new(),
+            complete: true,
+        },
+    };
+    GatewayApiConfig {
+        addresses: addresses(file.addresses, file.service, &mut findings.problems),
+        reserved_ports: reserved_ports.clone(),
+        class: file.class.0,
+        controller: file.controller.0,
+        listener: Arc::new(listeners::listener(listener, known, findings)),
+    }
+}

@@ -1,0 +1,227 @@
+//! What is counted of the Kubernetes source.
+
+use std::time::{Duration, SystemTime};
+
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+};
+
+use super::labels;
+use super::registrar::Registrar;
+
+/// Seconds; 0.1 is what an event may take until traffic is routed by it.
+const BUCKETS: [f64; 10] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0,
+];
+
+labels! {
+    /// Why objects of a kind could not be watched, or read.
+    WatchError {
+        /// 401 or 403.
+        Forbidden "forbidden",
+        /// The API does not serve the kind.
+        NotFound "not_found",
+        /// The version to go on from was forgotten: listed anew.
+        Gone "gone",
+        /// The API asks for patience.
+        TooManyRequests "too_many_requests",
+        /// Another answer that is a failure.
+        Server "server_error",
+        /// No answer, or one that was cut.
+        Connection "connection",
+        /// An object, or an answer, that cannot be read.
+        Malformed "malformed",
+        /// More objects than are kept of a kind.
+        TooMany "too_many",
+    }
+}
+
+/// Metrics of the Kubernetes source.
+#[derive(Debug)]
+pub struct KubernetesMetrics {
+    up: IntGaugeVec,
+    stale: IntGaugeVec,
+    objects: IntGaugeVec,
+    events: IntCounterVec,
+    errors: IntCounterVec,
+    last_event: GaugeVec,
+    publications: IntCounter,
+    last_publication: Gauge,
+    /// Seconds from a watch event to the routes, or endpoints, that follow from it.
+    pub event_to_route: Histogram,
+    /// Names that a discovered route claims and an earlier route has.
+    pub conflicts: IntGauge,
+    /// Names that get no route because of a limit.
+    pub skipped: IntGauge,
+    /// Hosts that are known and not routed.
+    pub unrouted: IntGauge,
+    /// 1 while the newest discovery could not be put into force.
+    pub refused: IntGauge,
+    dry_run: IntCounterVec,
+}
+
+/// Metrics of one kind of object.
+#[derive(Debug, Clone)]
+pub struct KindMetrics {
+    kind: &'static str,
+    up: IntGauge,
+    stale: IntGauge,
+    events: IntCounter,
+    errors: IntCounterVec,
+    last_event: Gauge,
+}
+
+const KIND: &[&str] = &["kind"];
+
+impl KubernetesMetrics {
+    #[expect(clippy::too_many_lines, reason = "one list, not a procedure")]
+    pub(super) fn new(r: &mut Registrar) -> prometheus::Result<Self> {
+        Ok(Self {
+            up: r.gauges(
+                "strait_kubernetes_watch_up",
+                KIND,
+                "1 while a kind of object of the Kubernetes API is watched.",
+            )?,
+            stale: r.gauges(
+                "strait_kubernetes_stale",
+                KIND,
+                "1 while a kind of object is known only as it was before its watch failed.",
+            )?,
+            objects: r.gauges(
+                "strait_kubernetes_objects",
+                KIND,
+                "Objects of the Kubernetes API that are known.",
+            )?,
+            events: r.counters(
+                "strait_kubernetes_events_total",
+                KIND,
+                "Changes of objects that watches told; lists not included.",
+            )?,
+            errors: r.counters(
+                "strait_kubernetes_errors_total",
+                &["kind", "reason"],
+                "Failures to list, watch or read objects of the Kubernetes API.",
+            )?,
+            last_event: r.add(
+                "strait_kubernetes_last_event_timestamp_seconds",
+                "When a watch last told a change, in seconds since the epoch.",
+                KIND,
+                GaugeVec::new,
+            )?,
+            publications: r.add(
+                "strait_kubernetes_publications_total",
+                "Times that what was found changed routes or endpoints; many changes make one.",
+                &[],
+                |opts, _| IntCounter::with_opts(opts),
+            )?,
+            last_publication: r.add(
+                "strait_kubernetes_last_publication_timestamp_seconds",
+                "When routes or endpoints last changed by what was found, in seconds since the epoch.",
+                &[],
+                |opts, _| Gauge::with_opts(opts),
+            )?,
+            event_to_route: r.add(
+                "strait_kubernetes_event_to_route_seconds",
+                "From a change that a watch told to the routes or endpoints that follow from it.",
+                &[],
+                |opts, _| {
+                    Histogram::with_opts(HistogramOpts::from(opts).buckets(BUCKETS.to_vec()))
+                },
+            )?,
+            conflicts: r.gauge(
+                "strait_kubernetes_route_conflicts",
+                "Names that a discovered route claims and that an earlier route has.",
+            )?,
+            skipped: r.gauge(
+                "strait_kubernetes_skipped_names",
+                "Names that get no route because of a limit, or because no client can ask for them.",
+            )?,
+            unrouted: r.gauge(
+                "strait_kubernetes_unrouted_hosts",
+                "Hosts of services that are known and not exported.",
+            )?,
+            refused: r.gauge(
+                "strait_kubernetes_discovery_refused",
+                "1 while what was last found could not be put into force, and what was found before serves.",
+            )?,
+            dry_run: r.counters(
+                "strait_export_dry_run_total",
+                &["listener"],
+                "Connections that the export policy would refuse, were it no dry run.",
+            )?,
+        })
+    }
+
+    /// The metrics of a kind, by its label.
+    pub fn kind(&self, kind: &'static str) -> KindMetrics {
+        KindMetrics {
+            kind,
+            up: self.up.with_label_values(&[kind]),
+            stale: self.stale.with_label_values(&[kind]),
+            events: self.events.with_label_values(&[kind]),
+            errors: self.errors.clone(),
+            last_event: self.last_event.with_label_values(&[kind]),
+        }
+    }
+
+    /// How many objects of a kind are known.
+    pub fn objects(&self, kind: &str, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.objects.with_label_values(&[kind]).set(count);
+    }
+
+    /// Forgets a kind that is not watched any more.
+    pub fn retire_kind(&self, kind: &str) {
+        for gauges in [&self.up, &self.stale, &self.objects] {
+            let _ = gauges.remove_label_values(&[kind]);
+        }
+    }
+
+    /// Routes or endpoints have changed.
+    pub fn published(&self) {
+        self.publications.inc();
+        self.last_publication.set(now());
+    }
+
+    /// Connections of a listener that the export policy would refuse, were it no dry run.
+    pub fn dry_run(&self, listener: &str) -> IntCounter {
+        self.dry_run.with_label_values(&[listener])
+    }
+
+    pub(super) fn retire_listener(&self, listener: &str) {
+        let _ = self.dry_run.remove_label_values(&[listener]);
+    }
+}
+
+impl KindMetrics {
+    /// It is watched, and what is known is true.
+    pub fn up(&self) {
+        self.up.set(1);
+        self.stale.set(0);
+    }
+
+    /// It is not watched; `known` says whether it was before.
+    pub fn down(&self, reason: WatchError, known: bool) {
+        self.failed(reason);
+        self.up.set(0);
+        self.stale.set(known.into());
+    }
+
+    /// A failure after which it is still watched.
+    pub fn failed(&self, reason: WatchError) {
+        self.errors
+            .with_label_values(&[self.kind, reason.label()])
+            .inc();
+    }
+
+    /// A watch told a change.
+    pub fn event(&self) {
+        self.events.inc();
+        self.last_event.set(now());
+    }
+}
+
+fn now() -> f64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap_or(Duration::ZERO).as_secs_f64()
+}

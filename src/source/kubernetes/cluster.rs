@@ -1,0 +1,217 @@
+//! Every record there is, and which services a change concerns.
+
+mod concern;
+mod index;
+mod strings;
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::records::gateway::{
+    GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
+};
+use super::records::{
+    DestinationRuleRecord, NamespaceRecord, NodeRecord, ObjectKey, PeerAuthenticationRecord,
+    PodRecord, ServiceExportRecord, ServiceRecord, SliceRecord,
+};
+use concern::{Changed, Concern};
+use index::Index;
+use strings::Share as _;
+pub(super) use strings::Strings;
+pub use table::Table;
+
+/// The namespace of Istio's control plane, whose policies hold for the whole mesh, and in which its
+/// gateways stand.
+pub(super) const ISTIO_ROOT_NAMESPACE: &str = "istio-system";
+
+/// What a watch tells.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// The object is there, and is so now.
+    Set(ObjectKey, Record),
+    /// The object is gone.
+    Removed(Kind, ObjectKey),
+    /// A completed list: an object of this kind that is not in it is gone.
+    All(Kind, Vec<(ObjectKey, Record)>),
+    /// The kind cannot be watched for this reason: not installed, or not allowed. What was known of it
+    /// stays; a completed list ends the absence.
+    Absent(Kind, Arc<str>),
+}
+
+macro_rules! kinds {
+    ($($kind:ident($record:ty), $table:ident, $label:literal;)*) => {
+        /// The kinds of object that are watched.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Kind {
+            $(#[doc = concat!("`", stringify!($kind), "`.")] $kind,)*
+        }
+
+        impl Kind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            /// As logs and the metric label `kind` call it.
+            pub const fn label(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $label,)*
+                }
+            }
+        }
+
+        /// What is kept of an object.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Record {
+            $(#[doc = concat!("Of a `", stringify!($kind), "`.")] $kind($record),)*
+        }
+
+        impl Record {
+            /// Its kind.
+            pub const fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$kind(_) => Kind::$kind,)*
+                }
+            }
+        }
+
+        /// Every record, a table a kind.
+        #[derive(Debug, Clone, Default)]
+        pub struct Cluster {
+            $(
+                #[doc = concat!("Of kind `", stringify!($kind), "`.")]
+                pub $table: Table<$record>,
+            )*
+            absent: BTreeMap<Kind, Arc<str>>,
+            index: Index,
+            strings: Strings,
+        }
+
+        impl Cluster {
+            /// How many objects of `kind` there are.
+            pub fn len(&self, kind: Kind) -> usize {
+                match kind {
+                    $(Kind::$kind => self.$table.len(),)*
+                }
+            }
+
+            /// Whether an object is there.
+            pub fn has(&self, kind: Kind, key: &ObjectKey) -> bool {
+                match kind {
+                    $(Kind::$kind => self.$table.get(key).is_some(),)*
+                }
+            }
+
+            /// All of it, as changes of a cluster in which nothing is.
+            pub fn changes(&self) -> Vec<Change> {
+                let absent = self.absent.iter();
+                let absent = absent.map(|(kind, reason)| Change::Absent(*kind, reason.clone()));
+                let mut changes: Vec<Change> = absent.collect();
+                $({
+                    let record = |(key, record): (&ObjectKey, &$record)| {
+                        (key.clone(), Record::$kind(record.clone()))
+                    };
+                    changes.extend((!self.$table.is_empty()).then(|| {
+                        Change::All(Kind::$kind, self.$table.iter().map(record).collect())
+                    }));
+                })*
+                changes
+            }
+
+            fn keys(&self, kind: Kind) -> Vec<ObjectKey> {
+                match kind {
+                    $(Kind::$kind => self.$table.iter().map(|(key, _)| key.clone()).collect(),)*
+                }
+            }
+
+            fn set(&mut self, mut key: ObjectKey, record: Record, dirty: &mut Dirty) {
+                match record {
+                    $(Record::$kind(mut record) => {
+                        if self.$table.get(&key) == Some(&record) {
+                            return;
+                        }
+                        self.strings.key(&mut key);
+                        record.share(&mut self.strings);
+                        let old = self.$table.remove(&key);
+                        let (old, new) = (old.as_ref(), Some(&record));
+                        Concern::note(&Changed { key: &key, old, new }, self, dirty);
+                        self.$table.set(key, record);
+                    })*
+                }
+            }
+
+            fn remove(&mut self, kind: Kind, key: &ObjectKey, dirty: &mut Dirty) {
+                match kind {
+                    $(Kind::$kind => {
+                        if let Some(old) = self.$table.remove(key) {
+                            let (old, new) = (Some(&old), None);
+                            Concern::note(&Changed { key, old, new }, self, dirty);
+                        }
+                    })*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Service(ServiceRecord), services, "service";
+    Slice(SliceRecord), slices, "endpoint_slice";
+    Pod(PodRecord), pods, "pod";
+    Namespace(NamespaceRecord), namespaces, "namespace";
+    Node(NodeRecord), nodes, "node";
+    ServiceExport(ServiceExportRecord), service_exports, "service_export";
+    PeerAuthentication(PeerAuthenticationRecord), peer_authentications, "peer_authentication";
+    DestinationRule(DestinationRuleRecord), destination_rules, "destination_rule";
+    GatewayClass(GatewayClassRecord), gateway_classes, "gateway_class";
+    Gateway(GatewayRecord), gateways, "gateway";
+    TlsRoute(TlsRouteRecord), tls_routes, "tls_route";
+    ReferenceGrant(ReferenceGrantRecord), reference_grants, "reference_grant";
+}
+
+/// What a change concerns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dirty {
+    /// Services whose routes or endpoints may have changed, or that are gone.
+    pub services: BTreeSet<ObjectKey>,
+    /// Whether that holds for every service.
+    pub everything: bool,
+    /// Whether what Gateways and TLSRoutes say may have changed.
+    pub gateways: bool,
+}
+
+impl Cluster {
+    /// Takes `change` over, and adds what it concerns to `dirty`.
+    pub fn apply(&mut self, change: Change, dirty: &mut Dirty) {
+        self.strings.sweep();
+        match change {
+            Change::Set(key, record) => self.set(key, record, dirty),
+            Change::Removed(kind, key) => self.remove(kind, &key, dirty),
+            Change::All(kind, records) => {
+                dirty.everything |= self.absent.remove(&kind).is_some();
+                let listed: BTreeSet<&ObjectKey> = records.iter().map(|(key, _)| key).collect();
+                let mut gone = self.keys(kind);
+                gone.retain(|key| !listed.contains(key));
+                for key in &gone {
+                    self.remove(kind, key, dirty);
+                }
+                for (key, record) in records {
+                    self.set(key, record, dirty);
+                }
+            }
+            Change::Absent(kind, reason) => {
+                dirty.everything |= self.absent.insert(kind, reason).is_none();
+            }
+        }
+    }
+
+    /// The slices of a Service.
+    pub fn slices_of(&self, service: &ObjectKey) -> impl Iterator<Item = &SliceRecord> {
+        let keys = self.index.slices_of(service);
+        keys.filter_map(|key| self.slices.get(&key))
+    }
+
+    /// Why `kind` cannot be watched, if it cannot.
+    pub fn absent(&self, kind: Kind) -> Option<&Arc<str>> {
+        self.absent.get(&kind)
+    }
+}

@@ -1,0 +1,130 @@
+//! What the change of one object concerns.
+
+use super::index;
+use super::{Cluster, Dirty, ISTIO_ROOT_NAMESPACE};
+use crate::source::kubernetes::records::gateway::{
+    GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
+};
+use crate::source::kubernetes::records::{
+    DestinationRuleRecord, NamespaceRecord, NodeRecord, ObjectKey, PeerAuthenticationRecord,
+    PodRecord, ServiceExportRecord, ServiceRecord, SliceRecord,
+};
+
+/// The change of one object, which is out of its table meanwhile.
+#[derive(Debug)]
+pub(super) struct Changed<'a, R> {
+    pub(super) key: &'a ObjectKey,
+    pub(super) old: Option<&'a R>,
+    pub(super) new: Option<&'a R>,
+}
+
+/// A kind of record whose changes concern something.
+pub(super) trait Concern: Sized {
+    /// Adds it to `dirty`.
+    fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty);
+}
+
+impl Concern for ServiceRecord {
+    fn note(changed: &Changed<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
+        dirty.services.insert(changed.key.clone());
+    }
+}
+
+impl Concern for ServiceExportRecord {
+    fn note(changed: &Changed<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
+        dirty.services.insert(changed.key.clone());
+    }
+}
+
+impl Concern for SliceRecord {
+    fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
+        let Changed { key, old, new } = changed;
+        cluster.index.replace(key, *old, *new);
+        let both = old.iter().chain(new);
+        dirty
+            .services
+            .extend(both.map(|slice| index::service(key, slice)));
+    }
+}
+
+impl Concern for PodRecord {
+    fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
+        let key = changed.key;
+        dirty.services.extend(cluster.index.services_of(key));
+    }
+}
+
+impl Concern for NamespaceRecord {
+    fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
+        let key = changed.key;
+        dirty.add_namespace(&key.name, cluster);
+        dirty.gateways = true;
+    }
+}
+
+impl Concern for NodeRecord {
+    /// A slice usually names the zone itself.
+    fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
+        let key = changed.key;
+        for (slice_key, slice) in cluster.slices.iter() {
+            let mut endpoints = slice.endpoints.iter();
+            if endpoints.any(|at| at.zone.is_none() && at.node.as_ref() == Some(&key.name)) {
+                dirty.services.insert(index::service(slice_key, slice));
+            }
+        }
+    }
+}
+
+impl Concern for PeerAuthenticationRecord {
+    fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
+        let key = changed.key;
+        dirty.add_istio_namespace(&key.namespace, cluster);
+    }
+}
+
+impl Concern for DestinationRuleRecord {
+    fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
+        let key = changed.key;
+        dirty.add_istio_namespace(&key.namespace, cluster);
+    }
+}
+
+impl Concern for GatewayClassRecord {
+    fn note(_: &Changed<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
+        dirty.gateways = true;
+    }
+}
+
+impl Concern for GatewayRecord {
+    fn note(_: &Changed<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
+        dirty.gateways = true;
+    }
+}
+
+impl Concern for TlsRouteRecord {
+    fn note(_: &Changed<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
+        dirty.gateways = true;
+    }
+}
+
+impl Concern for ReferenceGrantRecord {
+    fn note(_: &Changed<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
+        dirty.gateways = true;
+    }
+}
+
+impl Dirty {
+    fn add_namespace(&mut self, namespace: &str, cluster: &Cluster) {
+        let services = cluster.services.in_namespace(namespace);
+        self.services.extend(services.map(|(key, _)| key.clone()));
+    }
+
+    /// What Istio's policies of a namespace hold for.
+    fn add_istio_namespace(&mut self, namespace: &str, cluster: &Cluster) {
+        if namespace == ISTIO_ROOT_NAMESPACE {
+            self.everything = true;
+        } else {
+            self.add_namespace(namespace, cluster);
+        }
+    }
+}

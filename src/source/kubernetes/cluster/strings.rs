@@ -1,0 +1,167 @@
+//! One copy of each text, however many records hold it.
+//!
+//! Namespaces, zones, nodes, port names and labels repeat by the thousand; a pod's name is in its slice
+//! and is its own key.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use crate::source::kubernetes::records::gateway::{
+    GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
+};
+use crate::source::kubernetes::records::{
+    DestinationRuleRecord, Labels, NamespaceRecord, NodeRecord, ObjectKey,
+    PeerAuthenticationRecord, PodRecord, ServiceExportRecord, ServiceRecord, SliceRecord,
+};
+
+/// Sets smaller than this are not looked through for what nobody holds any more.
+const SMALL: usize = 1024;
+
+/// Texts and label sets that are held somewhere.
+#[derive(Debug, Clone, Default)]
+pub(in crate::source::kubernetes) struct Strings {
+    texts: HashSet<Arc<str>>,
+    labels: HashSet<Labels>,
+    /// How many there were when the unheld ones were last dropped.
+    swept: usize,
+}
+
+fn share<T: Clone + Eq + Hash>(known: &mut HashSet<T>, mine: &mut T) {
+    if let Some(known) = known.get(mine) {
+        mine.clone_from(known);
+    } else {
+        known.insert(mine.clone());
+    }
+}
+
+impl Strings {
+    /// The one copy of `text`.
+    pub(in crate::source::kubernetes) fn shared(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.texts.get(text) {
+            return known.clone();
+        }
+        let text: Arc<str> = text.into();
+        self.texts.insert(text.clone());
+        text
+    }
+
+    fn text(&mut self, text: &mut Arc<str>) {
+        share(&mut self.texts, text);
+    }
+
+    fn texts<'a>(&mut self, texts: impl IntoIterator<Item = &'a mut Arc<str>>) {
+        for text in texts {
+            self.text(text);
+        }
+    }
+
+    fn labels(&mut self, labels: &mut Labels) {
+        if !self.labels.contains(labels) {
+            let mut shared: Vec<(Arc<str>, Arc<str>)> = Vec::new();
+            for (key, value) in labels.iter() {
+                let (mut key, mut value) = (key.clone(), value.clone());
+                self.texts([&mut key, &mut value]);
+                shared.push((key, value));
+            }
+            *labels = shared.into_iter().collect();
+        }
+        share(&mut self.labels, labels);
+    }
+
+    pub(super) fn key(&mut self, key: &mut ObjectKey) {
+        self.texts([&mut key.namespace, &mut key.name]);
+    }
+
+    /// Drops what nobody else holds, once the sets have doubled.
+    pub(in crate::source::kubernetes) fn sweep(&mut self) {
+        let count = self.texts.len() + self.labels.len();
+        if count > SMALL && count / 2 > self.swept {
+            self.labels.retain(|labels| !labels.is_only_holder());
+            self.texts.retain(|text| Arc::strong_count(text) > 1);
+            self.swept = self.texts.len() + self.labels.len();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.texts.len() + self.labels.len()
+    }
+}
+
+/// A record whose texts can be replaced by equal ones.
+pub(super) trait Share {
+    /// Replaces them.
+    fn share(&mut self, _strings: &mut Strings) {}
+}
+
+impl Share for ServiceRecord {
+    fn share(&mut self, strings: &mut Strings) {
+        strings.labels(&mut self.labels);
+        strings.labels(&mut self.annotations);
+        strings.texts(self.ports.iter_mut().map(|port| &mut port.name));
+    }
+}
+
+impl Share for SliceRecord {
+    fn share(&mut self, strings: &mut Strings) {
+        strings.text(&mut self.service);
+        strings.texts(self.ports.iter_mut().map(|(name, _)| name));
+        for endpoint in &mut self.endpoints {
+            strings.texts(&mut endpoint.zone);
+            strings.texts(&mut endpoint.node);
+            strings.texts(&mut endpoint.hostname);
+            strings.texts(&mut endpoint.pod);
+        }
+    }
+}
+
+impl Share for PodRecord {
+    fn share(&mut self, strings: &mut Strings) {
+        strings.labels(&mut self.labels);
+    }
+}
+
+impl Share for NodeRecord {
+    fn share(&mut self, strings: &mut Strings) {
+        strings.texts(&mut self.zone);
+    }
+}
+
+impl Share for NamespaceRecord {}
+impl Share for ServiceExportRecord {}
+impl Share for PeerAuthenticationRecord {}
+impl Share for DestinationRuleRecord {}
+impl Share for GatewayClassRecord {}
+impl Share for GatewayRecord {}
+impl Share for TlsRouteRecord {}
+impl Share for ReferenceGrantRecord {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_texts_become_one_and_unheld_ones_go() {
+        let mut strings = Strings::default();
+        let pod = |number: usize| {
+            let labels = [("app", "svcb".to_owned()), ("v", format!("{}", number % 2))];
+            PodRecord {
+                labels: labels.into_iter().collect(),
+            }
+        };
+        let mut pods: Vec<PodRecord> = (0..10).map(pod).collect();
+        for pod in &mut pods {
+            pod.share(&mut strings);
+        }
+        assert_eq!(strings.len(), 2 + "app svcb v 0 1".split(' ').count());
+
+        for number in 0..SMALL {
+            let mut text: Arc<str> = number.to_string().into();
+            strings.text(&mut text);
+        }
+        strings.sweep();
+        assert_eq!(strings.len(), 7, "what the pods hold");
+        drop(pods);
+    }
+}

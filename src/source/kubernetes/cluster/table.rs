@@ -1,0 +1,56 @@
+//! The records of one kind, by namespace and name.
+
+use std::collections::BTreeMap;
+
+use crate::source::kubernetes::records::ObjectKey;
+
+/// The records of one kind, by namespace and then by name.
+#[derive(Debug, Clone)]
+pub struct Table<R>(BTreeMap<ObjectKey, R>);
+
+impl<R> Default for Table<R> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<R> Table<R> {
+    /// The record of an object.
+    pub fn get(&self, key: &ObjectKey) -> Option<&R> {
+        self.0.get(key)
+    }
+
+    /// Every object, by namespace and then by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &R)> {
+        self.0.iter()
+    }
+
+    /// The objects of one namespace, by name.
+    pub fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = (&ObjectKey, &R)> {
+        let first = ObjectKey {
+            namespace: namespace.into(),
+            name: "".into(),
+        };
+        let from = self.0.range(first..);
+        from.take_while(move |(key, _)| &*key.namespace == namespace)
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn set(&mut self, key: ObjectKey, record: R) {
+        self.0.insert(key, record);
+    }
+
+    /// Returns what was there.
+    pub(super) fn remove(&mut self, key: &ObjectKey) -> Option<R> {
+        self.0.remove(key)
+    }
+}

@@ -1,0 +1,115 @@
+//! Gateways and TLSRoutes: records -> routes by port, and the status that each object gets.
+//!
+//! ```text
+//!  listeners   which Gateways are ours, and what of their listeners can be served
+//!  attach      which listeners a TLSRoute attaches to, and with which names
+//!  backends    where its connections go, and which ALPN offers they must make
+//!  tables      the routes of each port
+//!  report      the status of each object
+//! ```
+//!
+//! All Gateways of the class are served by this one gateway, at the same addresses: listeners of one
+//! port stand beside each other whichever Gateway they are of, and a name belongs to the most specific
+//! of them.
+
+mod attach;
+mod backends;
+mod listeners;
+mod names;
+mod report;
+mod tables;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::cluster::Cluster;
+use super::records::ObjectKey;
+use super::status::Statuses;
+use crate::config::{
+    GatewayAddresses, GatewayApiConfig, KubernetesConfig, Origin, RouteConfig, ServicePort,
+};
+
+/// What the Gateway API's objects ask for.
+#[derive(Debug, Default)]
+pub(super) struct Translated {
+    /// Routes by the port of the Gateway's listener; a port without routes is listened on too.
+    pub(super) routes: BTreeMap<u16, Vec<RouteConfig>>,
+    /// What the routes' upstreams stand for: each is called as its `ServicePort` is displayed. One that
+    /// has no pods, or no Service, refuses.
+    pub(super) backends: BTreeSet<ServicePort>,
+    /// Why those of them refuse whose pods are [`PodChoice::Refused`](crate::config::PodChoice).
+    pub(super) refused: BTreeMap<ServicePort, Arc<str>>,
+    /// Every Service that a route or a status depends on, whether it is there or not.
+    pub(super) services: BTreeSet<ObjectKey>,
+    /// The status of every object, to be written back.
+    pub(super) statuses: Arc<Statuses>,
+}
+
+/// Reads the Gateway API's objects. `in_mesh` says whether a service port has a pod that speaks Istio's
+/// mutual TLS.
+pub(super) fn translate(
+    cluster: &Cluster,
+    policy: &KubernetesConfig,
+    config: &GatewayApiConfig,
+    in_mesh: &dyn Fn(&ServicePort) -> bool,
+) -> Translated {
+    let gateways = listeners::own_gateways(cluster, config);
+    let domains = names::Domains::new(&policy.cluster_domain);
+    let routes = attach::own_routes(cluster, &gateways, &domains);
+    let backends: Vec<backends::Backends> = routes
+        .iter()
+        .map(|route| backends::read(cluster, route.key, route.record, in_mesh))
+        .collect();
+    let mut translated = Translated::default();
+    let lost = tables::build(&gateways, &routes, &backends, &mut translated);
+    let findings = report::Findings {
+        cluster,
+        config,
+        gateways: &gateways,
+        routes: &routes,
+        backends: &backends,
+        lost: &lost,
+    };
+    translated.statuses = Arc::new(findings.statuses());
+    if let GatewayAddresses::Service { namespace, name } = &config.addresses {
+        let (namespace, name) = (namespace.clone(), name.clone());
+        translated.services.insert(ObjectKey { namespace, name });
+    }
+    let mentioned = backends.into_iter().flat_map(|backends| backends.services);
+    translated.services.extend(mentioned);
+    translated
+}
+
+/// Gives routes that are as they were `before` the version of the object that they had: writing a status
+/// changes the object's version, and must not change a route table.
+pub(super) fn keep_versions(
+    before: &BTreeMap<u16, Vec<RouteConfig>>,
+    now: &mut BTreeMap<u16, Vec<RouteConfig>>,
+) {
+    for (port, routes) in now {
+        let Some(before) = before.get(port) else {
+            continue;
+        };
+        let by_name: BTreeMap<&Arc<str>, &RouteConfig> =
+            before.iter().map(|route| (&route.name, route)).collect();
+        for route in routes {
+            let Some(old) = by_name.get(&route.name) else {
+                continue;
+            };
+            let new = std::mem::replace(&mut route.origin, old.origin.clone());
+            let same_object = match (&old.origin, &new) {
+                (Origin::TlsRoute(old), Origin::TlsRoute(new))
+                | (Origin::Gateway(old), Origin::Gateway(new)) => {
+                    (&old.namespace, &old.name) == (&new.namespace, &new.name)
+                }
+                _ => false,
+            };
+            if !same_object || route != *old {
+                route.origin = new;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

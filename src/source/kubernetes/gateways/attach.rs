@@ -1,0 +1,274 @@
+//! Which listeners a TLSRoute attaches to, and with which names.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::listeners::{OwnGateway, OwnListener, Refusal};
+use super::names::{self, Domains, Foreign};
+use crate::config::SniPattern;
+use crate::server_name::NameError;
+use crate::source::kubernetes::cluster::Cluster;
+use crate::source::kubernetes::records::ObjectKey;
+use crate::source::kubernetes::records::gateway::{
+    GROUP, ParentRef, RouteNamespaces, TlsRouteRecord,
+};
+
+/// A TLSRoute that refers to a Gateway of ours.
+#[derive(Debug)]
+pub(super) struct OwnRoute<'a> {
+    pub(super) key: &'a ObjectKey,
+    pub(super) record: &'a TlsRouteRecord,
+    /// Its references to Gateways of ours, in its order.
+    pub(super) parents: Vec<Attached<'a>>,
+}
+
+/// What has become of a reference to a Gateway.
+#[derive(Debug)]
+pub(super) struct Attached<'a> {
+    pub(super) parent: &'a ParentRef,
+    /// Where it is served: the listener and the names, at least one of each. Or why nowhere.
+    pub(super) outcome: Result<Vec<Attachment>, Refusal>,
+    /// Hostnames that it may not have, in the order found, with the reason; whatever the outcome.
+    pub(super) refused_names: Vec<(Arc<str>, String)>,
+}
+
+/// A listener that a route has attached to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Attachment {
+    /// Its place among the Gateways, and among the Gateway's listeners.
+    pub(super) listener: (usize, usize),
+    /// Names that both have; empty when the listener is not served, which counts it all the same.
+    pub(super) names: Vec<SniPattern>,
+}
+
+/// The routes that refer to `gateways`, the oldest first.
+pub(super) fn own_routes<'a>(
+    cluster: &'a Cluster,
+    gateways: &[OwnGateway<'_>],
+    domains: &Domains,
+) -> Vec<OwnRoute<'a>> {
+    let by_key: HashMap<&ObjectKey, usize> = gateways
+        .iter()
+        .enumerate()
+        .map(|(index, gateway)| (gateway.key, index))
+        .collect();
+    let mut routes = Vec::new();
+    for (key, record) in cluster.tls_routes.iter() {
+        let mut hostnames = None;
+        let mut parents = Vec::new();
+        for parent in &record.spec.parent_refs {
+            let Some(gateway) = gateway_key(parent, &key.namespace) else {
+                continue;
+            };
+            let Some(&index) = by_key.get(&gateway) else {
+                continue;
+            };
+            let hostnames = hostnames.get_or_insert_with(|| Hostnames::of(record));
+            let route = Attaching {
+                cluster,
+                key,
+                hostnames,
+                domains,
+            };
+            parents.push(route.attach(parent, index, &gateways[index]));
+        }
+        if !parents.is_empty() {
+            routes.push(OwnRoute {
+                key,
+                record,
+                parents,
+            });
+        }
+    }
+    // Stable: those of one age are by name already.
+    routes.sort_by_key(|route| route.record.revision.created);
+    routes
+}
+
+/// The Gateway that `parent` of a route in `namespace` names; `None`: something else.
+pub(super) fn gateway_key(parent: &ParentRef, namespace: &Arc<str>) -> Option<ObjectKey> {
+    let is_gateway = parent.group.as_deref().unwrap_or(GROUP) == GROUP
+        && parent.kind.as_deref().unwrap_or("Gateway") == "Gateway";
+    is_gateway.then(|| ObjectKey {
+        namespace: parent.namespace.as_ref().unwrap_or(namespace).clone(),
+        name: parent.name.clone(),
+    })
+}
+
+/// What a route calls itself.
+#[derive(Debug)]
+struct Hostnames {
+    valid: Vec<(Arc<str>, SniPattern)>,
+    invalid: Vec<(Arc<str>, NameError)>,
+}
+
+impl Hostnames {
+    fn of(route: &TlsRouteRecord) -> Self {
+        let mut hostnames = Self {
+            valid: Vec::new(),
+            invalid: Vec::new(),
+        };
+        for hostname in &route.spec.hostnames {
+            match names::parse(hostname) {
+                Ok(pattern) => hostnames.valid.push((hostname.clone(), pattern)),
+                Err(error) => hostnames.invalid.push((hostname.clone(), error)),
+            }
+        }
+        // Before `v1` a route without hostnames took those of the listener.
+        if route.spec.hostnames.is_empty() {
+            hostnames.valid.push(("*".into(), SniPattern::Any));
+        }
+        hostnames
+    }
+}
+
+/// A route on its way to its parents.
+struct Attaching<'a, 'c> {
+    cluster: &'c Cluster,
+    key: &'c ObjectKey,
+    hostnames: &'a Hostnames,
+    domains: &'a Domains,
+}
+
+impl<'c> Attaching<'_, 'c> {
+    fn attach(
+        &self,
+        parent: &'c ParentRef,
+        index: usize,
+        gateway: &OwnGateway<'_>,
+    ) -> Attached<'c> {
+        let invalid = self.hostnames.invalid.iter();
+        let mut refused_names: Vec<(Arc<str>, String)> = invalid
+            .map(|(hostname, error)| (hostname.clone(), error.to_string()))
+            .collect();
+        let outcome = self.listeners(parent, index, gateway, &mut refused_names);
+        Attached {
+            parent,
+            outcome,
+            refused_names,
+        }
+    }
+
+    /// The steps by which listeners drop out, each with its reason when none is left after it.
+    fn listeners(
+        &self,
+        parent: &ParentRef,
+        index: usize,
+        gateway: &OwnGateway<'_>,
+        refused_names: &mut Vec<(Arc<str>, String)>,
+    ) -> Result<Vec<Attachment>, Refusal> {
+        let section = parent
+            .section_name
+            .as_deref()
+            .filter(|section| !section.is_empty());
+        let named = |listener: &OwnListener<'_>| {
+            section.is_none_or(|section| section == &*listener.spec.name)
+                && parent.port.is_none_or(|port| port == listener.spec.port)
+        };
+        let mut left: Vec<(usize, &OwnListener<'_>)> =
+            gateway.listeners.iter().enumerate().collect();
+        left.retain(|(_, listener)| named(listener));
+        if left.is_empty() {
+            let message = "the Gateway has no listener of this sectionName and port";
+            return Err(Refusal::new("NoMatchingParent", message));
+        }
+        left.retain(|(_, listener)| {
+            let namespaces = &listener.spec.allowed_routes.namespaces;
+            listener.takes_tls_routes && self.is_allowed(namespaces, &gateway.key.namespace)
+        });
+        if left.is_empty() {
+            let message = "no listener takes TLSRoutes of this namespace: see its protocol, tls.mode and allowedRoutes";
+            return Err(Refusal::new("NotAllowedByListeners", message));
+        }
+        left.retain(|(_, listener)| self.common(listener).next().is_some());
+        if left.is_empty() {
+            let message = "no hostname of this route is one that a listener takes";
+            return Err(Refusal::new("NoMatchingListenerHostname", message));
+        }
+        if !left.iter().any(|(_, listener)| gateway.serves(listener)) {
+            let refusal = left
+                .iter()
+                .find_map(|(_, listener)| listener.refused.as_ref());
+            let why = gateway
+                .refused
+                .as_ref()
+                .or(refusal)
+                .map_or("", |refusal| &refusal.message);
+            let message = format!("no listener that takes this route is accepted: {why}");
+            return Err(Refusal::new("NotAllowedByListeners", message));
+        }
+        let attachments = left.into_iter().map(|(at, listener)| Attachment {
+            listener: (index, at),
+            names: if gateway.serves(listener) {
+                self.permitted(listener, refused_names)
+            } else {
+                Vec::new()
+            },
+        });
+        let attachments: Vec<Attachment> = attachments.collect();
+        if attachments
+            .iter()
+            .all(|attachment| attachment.names.is_empty())
+        {
+            let message = "every hostname belongs to another namespace, or takes in names that do";
+            return Err(Refusal::new("HostnameNotPermitted", message));
+        }
+        Ok(attachments)
+    }
+
+    fn is_allowed(&self, namespaces: &RouteNamespaces, gateway: &Arc<str>) -> bool {
+        match namespaces.from.as_deref().unwrap_or("Same") {
+            "All" => true,
+            "Same" => self.key.namespace == *gateway,
+            "Selector" => {
+                let key = ObjectKey {
+                    namespace: "".into(),
+                    name: self.key.namespace.clone(),
+                };
+                let namespace = self.cluster.namespaces.get(&key);
+                let selector = namespaces.selector.as_ref();
+                // What is not known is not admitted.
+                namespace
+                    .zip(selector)
+                    .is_some_and(|(namespace, selector)| selector.takes(&namespace.labels))
+            }
+            _ => false,
+        }
+    }
+
+    /// The names that both the route and the listener have, by the route's hostname.
+    fn common<'b>(
+        &'b self,
+        listener: &'b OwnListener<'_>,
+    ) -> impl Iterator<Item = (&'b Arc<str>, &'b SniPattern)> {
+        let hostnames = self.hostnames.valid.iter();
+        hostnames.filter_map(|(hostname, pattern)| {
+            Some((hostname, names::intersection(pattern, &listener.hostname)?))
+        })
+    }
+
+    /// Those of them that the route's namespace may have.
+    fn permitted(
+        &self,
+        listener: &OwnListener<'_>,
+        refused: &mut Vec<(Arc<str>, String)>,
+    ) -> Vec<SniPattern> {
+        let mut names = Vec::new();
+        for (hostname, pattern) in self.common(listener) {
+            let reason = match self.domains.foreign(pattern, &self.key.namespace) {
+                None => {
+                    if !names.contains(pattern) {
+                        names.push(pattern.clone());
+                    }
+                    continue;
+                }
+                Some(Foreign::Of(owner)) => format!("belongs to namespace {owner}"),
+                Some(Foreign::OfAll) => "takes in names that belong to every namespace".to_owned(),
+            };
+            if !refused.iter().any(|(known, _)| known == hostname) {
+                refused.push((hostname.clone(), reason));
+            }
+        }
+        names
+    }
+}

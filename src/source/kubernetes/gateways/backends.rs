@@ -1,0 +1,250 @@
+//! Where a TLSRoute's connections go, and which ALPN offers they must make.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::listeners::Refusal;
+use crate::config::{AlpnPolicy, PodChoice, ServicePort, TargetConfig, TargetConfigs};
+use crate::source::kubernetes::cluster::Cluster;
+use crate::source::kubernetes::records::gateway::{
+    BackendRef, GROUP, GrantFrom, ReferenceGrantSpec, TlsRouteRecord,
+};
+use crate::source::kubernetes::records::{ObjectKey, ServiceKind};
+
+/// The annotation, on a TLSRoute or on a Service, that lifts the demand for an Istio ALPN: `any`.
+const ALPN: &str = "alpn";
+
+/// Where a route's connections go.
+#[derive(Debug)]
+pub(super) struct Backends {
+    /// The upstreams with their shares: each is called as one of `ports` is displayed.
+    pub(super) targets: TargetConfigs,
+    /// What the upstreams stand for.
+    pub(super) ports: Vec<ServicePort>,
+    /// Every Service that was looked for.
+    pub(super) services: Vec<ObjectKey>,
+    /// Why those that are refused are.
+    pub(super) refused: Vec<(ServicePort, Arc<str>)>,
+    /// Which offers the route takes.
+    pub(super) alpn: AlpnPolicy,
+    /// The first backend whose pods are the reason why clients must offer an Istio ALPN.
+    pub(super) in_mesh: Option<Arc<str>>,
+    /// What is wrong with the references: the reason of the first, a message about all.
+    pub(super) unresolved: Option<Refusal>,
+    /// How many rules are left out: `v1` allows one.
+    pub(super) dropped_rules: usize,
+}
+
+/// A backend that may be used.
+struct Usable {
+    port: ServicePort,
+    /// Whether its pods are in the mesh, and nobody lifted the demand.
+    demands_istio: bool,
+}
+
+/// Reads the backends of `route`. `in_mesh` says whether a service port has a pod that speaks Istio's
+/// mutual TLS.
+pub(super) fn read(
+    cluster: &Cluster,
+    key: &ObjectKey,
+    route: &TlsRouteRecord,
+    in_mesh: &dyn Fn(&ServicePort) -> bool,
+) -> Backends {
+    let backends = route
+        .spec
+        .rules
+        .first()
+        .map_or(&[][..], |rule| &rule.backend_refs);
+    let mut shares: Vec<(ServicePort, NonZeroU32)> = Vec::new();
+    let mut refused: Vec<(ServicePort, Arc<str>)> = Vec::new();
+    let mut wrong: Vec<Refusal> = Vec::new();
+    let mut mesh = None;
+    for backend in backends {
+        let port = match usable(cluster, key, route, backend, in_mesh) {
+            Ok(usable) => {
+                let weighs = backend.weight != Some(0);
+                if usable.demands_istio && weighs && mesh.is_none() {
+                    mesh = Some(
+                        target(key, backend, PodChoice::AsExported)
+                            .to_string()
+                            .into(),
+                    );
+                }
+                usable.port
+            }
+            Err(refusal) => {
+                let port = target(key, backend, PodChoice::Refused);
+                refused.push((port.clone(), refusal.message.as_str().into()));
+                wrong.push(refusal);
+                port
+            }
+        };
+        if let Some(weight) = NonZeroU32::new(backend.weight.unwrap_or(1)) {
+            shares.push((port, weight));
+        }
+    }
+    let targets = share_out(&mut shares, &mut refused, key, backends);
+    let services = backends.iter().map(|backend| ObjectKey {
+        namespace: backend.namespace.as_ref().unwrap_or(&key.namespace).clone(),
+        name: backend.name.clone(),
+    });
+    let messages: Vec<&str> = wrong
+        .iter()
+        .map(|refusal| refusal.message.as_str())
+        .collect();
+    let message = messages.join("; ");
+    Backends {
+        targets,
+        services: services.collect(),
+        ports: shares.into_iter().map(|(port, _)| port).collect(),
+        refused,
+        alpn: mesh
+            .as_ref()
+            .map_or(AlpnPolicy::Any, |_| AlpnPolicy::istio()),
+        in_mesh: mesh,
+        unresolved: wrong
+            .first()
+            .map(|first| Refusal::new(first.reason, message)),
+        dropped_rules: route.spec.rules.len().saturating_sub(1),
+    }
+}
+
+/// The targets of `shares`. Where there is none, all is refused, which is noted in both lists.
+fn share_out(
+    shares: &mut Vec<(ServicePort, NonZeroU32)>,
+    refused: &mut Vec<(ServicePort, Arc<str>)>,
+    key: &ObjectKey,
+    backends: &[BackendRef],
+) -> TargetConfigs {
+    let mut targets = shares.iter().map(|(port, weight)| TargetConfig {
+        upstream: port.to_string().into(),
+        weight: *weight,
+    });
+    match targets.next() {
+        Some(first) => TargetConfigs {
+            first,
+            rest: targets.collect(),
+        },
+        None => {
+            let port = nothing(key, backends);
+            let why = match backends {
+                [] => "the TLSRoute names no backend",
+                _ => "every backend of the TLSRoute has weight 0",
+            };
+            let targets = TargetConfigs::only(port.to_string().into());
+            refused.push((port.clone(), why.into()));
+            shares.push((port, NonZeroU32::MIN));
+            targets
+        }
+    }
+}
+
+/// What stands for the backend of a route that has none which gets connections.
+fn nothing(key: &ObjectKey, backends: &[BackendRef]) -> ServicePort {
+    match backends.first() {
+        Some(backend) => target(key, backend, PodChoice::Refused),
+        None => ServicePort {
+            namespace: key.namespace.clone(),
+            service: key.name.clone(),
+            port: 0,
+            subset: None,
+            pod: None,
+            pods: PodChoice::Refused,
+        },
+    }
+}
+
+fn target(key: &ObjectKey, backend: &BackendRef, pods: PodChoice) -> ServicePort {
+    ServicePort {
+        namespace: backend.namespace.as_ref().unwrap_or(&key.namespace).clone(),
+        service: backend.name.clone(),
+        port: backend.port.unwrap_or(0),
+        subset: None,
+        pod: None,
+        pods,
+    }
+}
+
+fn usable(
+    cluster: &Cluster,
+    key: &ObjectKey,
+    route: &TlsRouteRecord,
+    backend: &BackendRef,
+    in_mesh: &dyn Fn(&ServicePort) -> bool,
+) -> Result<Usable, Refusal> {
+    let (group, kind) = (
+        backend.group.as_deref().unwrap_or(""),
+        backend.kind.as_deref().unwrap_or("Service"),
+    );
+    let name = &backend.name;
+    if !group.is_empty() || kind != "Service" {
+        let message =
+            format!("backend {name}: only a Service can be one, not {kind} of group {group:?}");
+        return Err(Refusal::new("InvalidKind", message));
+    }
+    let mut port = target(key, backend, PodChoice::All);
+    let namespace = port.namespace.clone();
+    // Before anything is said of the other namespace's services.
+    if namespace != key.namespace && !is_granted(cluster, key, &port) {
+        let message = format!(
+            "backend {namespace}/{name}: no ReferenceGrant in namespace {namespace} lets TLSRoutes of \
+             namespace {} refer to it",
+            key.namespace
+        );
+        return Err(Refusal::new("RefNotPermitted", message));
+    }
+    let service_key = ObjectKey {
+        namespace,
+        name: name.clone(),
+    };
+    let Some(service) = cluster.services.get(&service_key) else {
+        let message = format!(
+            "backend {}/{name}: there is no such Service",
+            port.namespace
+        );
+        return Err(Refusal::new("BackendNotFound", message));
+    };
+    let complaint = if service.kind == ServiceKind::ExternalName {
+        Some("a Service of type ExternalName has no pods".to_owned())
+    } else if backend.port.is_none() {
+        Some("it says no port".to_owned())
+    } else if !service.ports.iter().any(|known| known.port == port.port) {
+        Some(format!("the Service has no TCP port {}", port.port))
+    } else {
+        None
+    };
+    if let Some(complaint) = complaint {
+        let message = format!("backend {}/{name}: {complaint}", port.namespace);
+        return Err(Refusal::new("BackendNotFound", message));
+    }
+    // Whose pods they are decides: a route to another namespace's pods cannot lift their demand.
+    let is_own = port.namespace == key.namespace;
+    let lifted = service.annotations.get(ALPN) == Some("any")
+        || (is_own && route.annotations.get(ALPN) == Some("any"));
+    let demands_istio = !lifted && in_mesh(&port);
+    if demands_istio {
+        port.pods = PodChoice::Mesh;
+    }
+    Ok(Usable {
+        port,
+        demands_istio,
+    })
+}
+
+fn is_granted(cluster: &Cluster, key: &ObjectKey, port: &ServicePort) -> bool {
+    let from = |from: &GrantFrom| {
+        &*from.group == GROUP && &*from.kind == "TLSRoute" && from.namespace == key.namespace
+    };
+    let grants = |grant: &ReferenceGrantSpec| {
+        let mut to = grant.to.iter();
+        grant.from.iter().any(from)
+            && to.any(|to| {
+                let name = to.name.as_deref().filter(|name| !name.is_empty());
+                to.group.is_empty()
+                    && &*to.kind == "Service"
+                    && name.is_none_or(|name| name == &*port.service)
+            })
+    };
+    let mut there = cluster.reference_grants.in_namespace(&port.namespace);
+    there.any(|(_, grant)| grants(&grant.spec))
+}

@@ -1,0 +1,360 @@
+//! What has become of the Gateway API's objects -> the status that each should have.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::attach::{Attached, OwnRoute, gateway_key};
+use super::backends::Backends;
+use super::listeners::{self, OwnGateway, OwnListener, Refusal};
+use super::tables::Lost;
+use crate::config::{GatewayAddresses, GatewayApiConfig};
+use crate::source::kubernetes::cluster::{Cluster, Kind};
+use crate::source::kubernetes::records::ObjectKey;
+use crate::source::kubernetes::records::gateway::{ParentRef, TlsRouteRecord};
+use crate::source::kubernetes::status::{
+    Condition, ConditionKind, ListenerStatus, ParentStatus, Status, Statuses, Wanted,
+};
+
+/// What the conformance suite calls the features that are supported, in ascending order.
+const FEATURES: &[&str] = &["Gateway", "ReferenceGrant", "TLSRoute"];
+
+/// The API takes no more in a Gateway's status.
+const MAX_ADDRESSES: usize = 16;
+
+/// Names in a message.
+const SHOWN: usize = 5;
+
+/// Everything that the statuses are made of.
+pub(super) struct Findings<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) config: &'a GatewayApiConfig,
+    pub(super) gateways: &'a [OwnGateway<'a>],
+    pub(super) routes: &'a [OwnRoute<'a>],
+    pub(super) backends: &'a [Backends],
+    pub(super) lost: &'a Lost,
+}
+
+impl Findings<'_> {
+    pub(super) fn statuses(&self) -> Statuses {
+        let mut statuses = Statuses::default();
+        let v1: Arc<str> = "v1".into();
+        if let Some((key, class)) = listeners::own_class(self.cluster, self.config) {
+            let wanted = Wanted {
+                revision: class.revision.clone(),
+                api_version: v1.clone(),
+                status: class_status(class.spec.has_parameters),
+            };
+            statuses
+                .objects
+                .insert((Kind::GatewayClass, key.clone()), wanted);
+        }
+        let attached = self.attached();
+        for (index, gateway) in self.gateways.iter().enumerate() {
+            let wanted = Wanted {
+                revision: gateway.record.revision.clone(),
+                api_version: v1.clone(),
+                status: self.gateway_status(index, gateway, &attached),
+            };
+            statuses
+                .objects
+                .insert((Kind::Gateway, gateway.key.clone()), wanted);
+        }
+        self.add_routes(&mut statuses);
+        statuses
+    }
+
+    fn add_routes(&self, statuses: &mut Statuses) {
+        let mut add = |key: &ObjectKey, record: &TlsRouteRecord, parents: Vec<ParentStatus>| {
+            let wanted = Wanted {
+                revision: record.revision.clone(),
+                api_version: record.api_version.clone(),
+                status: Status::Route {
+                    parents,
+                    others: self.others(key, record),
+                },
+            };
+            statuses
+                .objects
+                .insert((Kind::TlsRoute, key.clone()), wanted);
+        };
+        let mut seen = HashSet::new();
+        for (at, route) in self.routes.iter().enumerate() {
+            seen.insert(route.key);
+            let parents = route.parents.iter();
+            let parents = parents
+                .map(|parent| self.parent_status(at, parent))
+                .collect();
+            add(route.key, route.record, parents);
+        }
+        // Reported on before, and attached to no Gateway of ours any more.
+        for (key, record) in self.cluster.tls_routes.iter() {
+            if record.reported_by.contains(&self.config.controller) && !seen.contains(key) {
+                add(key, record, Vec::new());
+            }
+        }
+    }
+
+    /// References to Gateways that are there and not ours.
+    fn others(&self, key: &ObjectKey, record: &TlsRouteRecord) -> Vec<ParentRef> {
+        let is_other = |parent: &&ParentRef| {
+            let gateway = gateway_key(parent, &key.namespace);
+            let gateway = gateway.and_then(|key| self.cluster.gateways.get(&key));
+            gateway.is_some_and(|gateway| gateway.spec.gateway_class_name != self.config.class)
+        };
+        record
+            .spec
+            .parent_refs
+            .iter()
+            .filter(is_other)
+            .cloned()
+            .collect()
+    }
+
+    /// How many accepted routes each listener has.
+    fn attached(&self) -> HashMap<(usize, usize), u32> {
+        let mut counts = HashMap::new();
+        for route in self.routes {
+            let accepted = route
+                .parents
+                .iter()
+                .filter_map(|parent| parent.outcome.as_ref().ok());
+            let places: BTreeSet<(usize, usize)> = accepted
+                .flatten()
+                .map(|attachment| attachment.listener)
+                .collect();
+            for place in places {
+                *counts.entry(place).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    fn gateway_status(
+        &self,
+        index: usize,
+        gateway: &OwnGateway<'_>,
+        attached: &HashMap<(usize, usize), u32>,
+    ) -> Status {
+        let (addresses, address_trouble) = self.addresses(gateway);
+        let listeners = gateway.listeners.iter().enumerate();
+        let listeners = listeners.map(|(at, listener)| ListenerStatus {
+            name: listener.spec.name.clone(),
+            takes_tls_routes: listener.takes_tls_routes,
+            attached_routes: attached.get(&(index, at)).copied().unwrap_or(0),
+            conditions: listener_conditions(gateway, listener),
+        });
+        Status::Gateway {
+            conditions: gateway_conditions(gateway, address_trouble),
+            addresses,
+            listeners: listeners.collect(),
+        }
+    }
+
+    /// What clients reach the Gateway by, and what is wrong with that.
+    fn addresses(
+        &self,
+        gateway: &OwnGateway<'_>,
+    ) -> (Vec<Arc<str>>, Option<(&'static str, String)>) {
+        let own: &[Arc<str>] = match &self.config.addresses {
+            GatewayAddresses::Unknown => &[],
+            GatewayAddresses::Fixed(addresses) => addresses,
+            GatewayAddresses::Service { namespace, name } => {
+                let key = ObjectKey {
+                    namespace: namespace.clone(),
+                    name: name.clone(),
+                };
+                let addresses = self
+                    .cluster
+                    .services
+                    .get(&key)
+                    .map(|service| &service.addresses);
+                match addresses {
+                    Some(addresses) if !addresses.is_empty() => addresses,
+                    Some(_) => {
+                        let message = format!(
+                            "Service {namespace}/{name}, which stands in front of this gateway, has no \
+                             address yet: no load balancer gave it one, and it has no externalIPs"
+                        );
+                        return (Vec::new(), Some(("AddressNotAssigned", message)));
+                    }
+                    None => {
+                        let message = format!(
+                            "Service {namespace}/{name}, which should stand in front of this gateway, is \
+                             not there"
+                        );
+                        return (Vec::new(), Some(("AddressNotAssigned", message)));
+                    }
+                }
+            }
+        };
+        let asked = gateway.record.spec.addresses.iter();
+        let asked: Vec<&Arc<str>> = asked
+            .map(|address| &address.value)
+            .filter(|value| !value.is_empty())
+            .collect();
+        let strange = asked.iter().find(|value| !own.contains(value));
+        let trouble = strange.map(|value| {
+            let message =
+                format!("spec.addresses: {value} is no address of this gateway; remove it");
+            ("AddressNotUsable", message)
+        });
+        let shown = own
+            .iter()
+            .filter(|address| asked.is_empty() || asked.contains(address));
+        (shown.take(MAX_ADDRESSES).cloned().collect(), trouble)
+    }
+
+    fn parent_status(&self, at: usize, attached: &Attached<'_>) -> ParentStatus {
+        let backends = &self.backends[at];
+        let accepted = match &attached.outcome {
+            Ok(_) => {
+                let message = backends.in_mesh.as_ref().map_or_else(String::new, |backend| {
+                    format!(
+                        "clients must offer an Istio ALPN: pods of {backend} are in the mesh (the \
+                         annotation strait.dev/alpn: any lifts that)"
+                    )
+                });
+                Condition::new(ConditionKind::Accepted, true, "Accepted", message)
+            }
+            Err(refusal) => Condition::new(
+                ConditionKind::Accepted,
+                false,
+                refusal.reason,
+                refusal.message.clone(),
+            ),
+        };
+        let resolved = match &backends.unresolved {
+            None => Condition::new(ConditionKind::ResolvedRefs, true, "ResolvedRefs", ""),
+            Some(refusal) => Condition::new(
+                ConditionKind::ResolvedRefs,
+                false,
+                refusal.reason,
+                refusal.message.clone(),
+            ),
+        };
+        let mut conditions = vec![accepted, resolved];
+        conditions.extend(self.refused_names(at, attached));
+        if backends.dropped_rules > 0 {
+            let message = "Dropped Rule: all but the first; a TLSRoute has one rule";
+            let kind = ConditionKind::PartiallyInvalid;
+            conditions.push(Condition::new(kind, true, "UnsupportedValue", message));
+        }
+        ParentStatus {
+            parent: attached.parent.clone(),
+            conditions,
+        }
+    }
+
+    /// Hostnames that the route lists and does not serve.
+    fn refused_names(&self, at: usize, attached: &Attached<'_>) -> Option<Condition> {
+        let kind = ConditionKind::HostnamesRefused;
+        if !attached.refused_names.is_empty() {
+            let names = attached.refused_names.iter();
+            let message = listed(names.map(|(name, why)| format!("{name} {why}")));
+            return Some(Condition::new(kind, true, "NotPermitted", message));
+        }
+        let lost = self.lost.get(&at).filter(|_| attached.outcome.is_ok())?;
+        let message = listed(lost.iter().map(|(name, first)| {
+            let ObjectKey {
+                namespace,
+                name: first,
+            } = self.routes[*first].key;
+            format!("{name} belongs to the older TLSRoute {namespace}/{first}")
+        }));
+        Some(Condition::new(kind, true, "Conflict", message))
+    }
+}
+
+fn listed(items: impl ExactSizeIterator<Item = String>) -> String {
+    let more = items.len().saturating_sub(SHOWN);
+    let mut shown: Vec<String> = items.take(SHOWN).collect();
+    if more > 0 {
+        shown.push(format!("{more} more"));
+    }
+    shown.join("; ")
+}
+
+fn class_status(has_parameters: bool) -> Status {
+    let accepted = if has_parameters {
+        let message = "spec.parametersRef: strait takes no parameters; remove it";
+        Condition::new(ConditionKind::Accepted, false, "InvalidParameters", message)
+    } else {
+        Condition::new(ConditionKind::Accepted, true, "Accepted", "")
+    };
+    Status::Class {
+        conditions: vec![accepted],
+        features: FEATURES,
+    }
+}
+
+fn gateway_conditions(
+    gateway: &OwnGateway<'_>,
+    address_trouble: Option<(&'static str, String)>,
+) -> Vec<Condition> {
+    let (accepted, programmed) = (ConditionKind::Accepted, ConditionKind::Programmed);
+    if let Some(refusal) = &gateway.refused {
+        let message = refusal.message.clone();
+        return vec![
+            Condition::new(accepted, false, refusal.reason, message.clone()),
+            Condition::new(programmed, false, "Invalid", message),
+        ];
+    }
+    let bad = gateway.listeners.iter().filter_map(|listener| {
+        let refusal = listener.refused.as_ref()?;
+        Some(format!("{}: {}", listener.spec.name, refusal.message))
+    });
+    let bad: Vec<String> = bad.collect();
+    let good = gateway.listeners.len() > bad.len();
+    let (reason, message) = if bad.is_empty() {
+        ("Accepted", String::new())
+    } else {
+        ("ListenersNotValid", listed(bad.into_iter()))
+    };
+    let (is_programmed, why, what) = match address_trouble {
+        _ if !good => (false, "Invalid", "no listener is accepted".to_owned()),
+        Some((why, what)) => (false, why, what),
+        None => (true, "Programmed", String::new()),
+    };
+    vec![
+        Condition::new(accepted, good, reason, message),
+        Condition::new(programmed, is_programmed, why, what),
+    ]
+}
+
+fn listener_conditions(gateway: &OwnGateway<'_>, listener: &OwnListener<'_>) -> Vec<Condition> {
+    let accepted = match &listener.refused {
+        None => Condition::new(ConditionKind::Accepted, true, "Accepted", ""),
+        Some(Refusal { reason, message }) => {
+            Condition::new(ConditionKind::Accepted, false, reason, message.clone())
+        }
+    };
+    let conflicted = match &listener.refused {
+        Some(Refusal { reason, message }) if listener.conflicted => {
+            Condition::new(ConditionKind::Conflicted, true, reason, message.clone())
+        }
+        _ => Condition::new(ConditionKind::Conflicted, false, "NoConflicts", ""),
+    };
+    let resolved = match listener.unknown_kind {
+        None => Condition::new(ConditionKind::ResolvedRefs, true, "ResolvedRefs", ""),
+        Some(kind) => {
+            let message = format!(
+                "allowedRoutes.kinds: {} does not attach here; a TLSRoute does",
+                kind.kind
+            );
+            Condition::new(
+                ConditionKind::ResolvedRefs,
+                false,
+                "InvalidRouteKinds",
+                message,
+            )
+        }
+    };
+    let programmed = if gateway.serves(listener) {
+        Condition::new(ConditionKind::Programmed, true, "Programmed", "")
+    } else {
+        let why = gateway.refused.as_ref().or(listener.refused.as_ref());
+        let message = why.map_or("no kind of route can attach", |refusal| &refusal.message);
+        Condition::new(ConditionKind::Programmed, false, "Invalid", message)
+    };
+    vec![accepted, conflicted, resolved, programmed]
+}

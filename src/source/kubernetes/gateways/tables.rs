@@ -1,0 +1,210 @@
+//! What has attached -> the routes of each port.
+//!
+//! A name belongs to the most specific listener of its port, whichever Gateway that is of: routes of
+//! other listeners do not get it, even when no route of that listener takes it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::Translated;
+use super::attach::OwnRoute;
+use super::backends::Backends;
+use super::listeners::OwnGateway;
+use super::names;
+use crate::config::{
+    AlpnPolicy, ConnectionLimits, ObjectRef, Origin, PodChoice, RouteConfig, RouteMatch,
+    ServicePort, SniPattern, TargetConfig, TargetConfigs,
+};
+
+/// A listener's place among the Gateways, and among the Gateway's listeners.
+type Place = (usize, usize);
+
+/// Names that a route does not get because an older one has them: by the route's place.
+pub(super) type Lost = BTreeMap<usize, Vec<(SniPattern, usize)>>;
+
+/// One port of the Gateways.
+#[derive(Default)]
+struct Port {
+    /// The listeners that share it, by what they take: no two take the same.
+    listeners: HashMap<SniPattern, Place>,
+    /// The names that each route has, by the route's place.
+    routes: BTreeMap<usize, Vec<SniPattern>>,
+    /// Who has a name: the place of the oldest route.
+    claimed: HashMap<SniPattern, usize>,
+}
+
+impl Port {
+    /// The most specific listener that takes all of `pattern`.
+    fn owner(&self, pattern: &SniPattern) -> Option<Place> {
+        names::at_or_above(pattern).find_map(|above| self.listeners.get(&above).copied())
+    }
+
+    /// Whether a route has names that take in `pattern` and more.
+    fn is_overshadowed(&self, pattern: &SniPattern) -> bool {
+        let mut above = names::at_or_above(pattern).filter(|above| above != pattern);
+        above.any(|above| self.claimed.contains_key(&above))
+    }
+}
+
+/// Fills `translated` with the routes of every port. `backends` are those of `routes`, in their order.
+pub(super) fn build(
+    gateways: &[OwnGateway<'_>],
+    routes: &[OwnRoute<'_>],
+    backends: &[Backends],
+    translated: &mut Translated,
+) -> Lost {
+    let mut ports = listeners(gateways);
+    let mut lost = Lost::new();
+    for (at, route) in routes.iter().enumerate() {
+        for (port, names) in names_by_port(gateways, route, &ports) {
+            let Some(port) = ports.get_mut(&port) else {
+                continue;
+            };
+            for name in &names {
+                match port.claimed.get(name) {
+                    Some(first) => lost.entry(at).or_default().push((name.clone(), *first)),
+                    None => {
+                        port.claimed.insert(name.clone(), at);
+                    }
+                }
+            }
+            // Lost names stay: the route table finds the conflict too, and reports it.
+            port.routes.insert(at, names);
+        }
+    }
+    let mut used = HashSet::new();
+    for (number, port) in ports {
+        used.extend(port.routes.keys().copied());
+        let mut configs: Vec<RouteConfig> = port
+            .routes
+            .iter()
+            .map(|(at, names)| route_config(&routes[*at], &backends[*at], names.clone()))
+            .collect();
+        configs.extend(kept_names(gateways, &port, translated));
+        translated.routes.insert(number, configs);
+    }
+    for at in used {
+        translated
+            .backends
+            .extend(backends[at].ports.iter().cloned());
+        translated
+            .refused
+            .extend(backends[at].refused.iter().cloned());
+    }
+    lost
+}
+
+fn listeners(gateways: &[OwnGateway<'_>]) -> BTreeMap<u16, Port> {
+    let mut ports: BTreeMap<u16, Port> = BTreeMap::new();
+    for (index, gateway) in gateways.iter().enumerate() {
+        for (at, listener) in gateway.listeners.iter().enumerate() {
+            if gateway.serves(listener) {
+                let port = ports.entry(listener.spec.port).or_default();
+                port.listeners
+                    .insert(listener.hostname.clone(), (index, at));
+            }
+        }
+    }
+    ports
+}
+
+/// The names of `route` on each port, without those of more specific listeners.
+fn names_by_port(
+    gateways: &[OwnGateway<'_>],
+    route: &OwnRoute<'_>,
+    ports: &BTreeMap<u16, Port>,
+) -> BTreeMap<u16, Vec<SniPattern>> {
+    let mut by_port: BTreeMap<u16, Vec<SniPattern>> = BTreeMap::new();
+    let attached = route
+        .parents
+        .iter()
+        .filter_map(|parent| parent.outcome.as_ref().ok());
+    for attachment in attached.flatten() {
+        let (gateway, at) = attachment.listener;
+        let number = gateways[gateway].listeners[at].spec.port;
+        let Some(port) = ports.get(&number) else {
+            continue;
+        };
+        let own = attachment.names.iter();
+        let own = own.filter(|name| port.owner(name) == Some(attachment.listener));
+        by_port.entry(number).or_default().extend(own.cloned());
+    }
+    for names in by_port.values_mut() {
+        let mut seen = HashSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+    }
+    by_port.retain(|_, names| !names.is_empty());
+    by_port
+}
+
+fn route_config(route: &OwnRoute<'_>, backends: &Backends, names: Vec<SniPattern>) -> RouteConfig {
+    RouteConfig {
+        name: format!("{}/{}", route.key.namespace, route.key.name).into(),
+        matches: RouteMatch::AnyOf(names),
+        alpn: backends.alpn.clone(),
+        targets: backends.targets.clone(),
+        limits: ConnectionLimits::OFF,
+        origin: Origin::TlsRoute(ObjectRef {
+            namespace: route.key.namespace.clone(),
+            name: route.key.name.clone(),
+            resource_version: route.record.revision.resource_version.clone(),
+        }),
+        dry_run: None,
+    }
+}
+
+/// Refusing routes for the hostnames of listeners that would fall to routes of less specific ones.
+fn kept_names(
+    gateways: &[OwnGateway<'_>],
+    port: &Port,
+    translated: &mut Translated,
+) -> Vec<RouteConfig> {
+    let mut kept: BTreeMap<Place, &SniPattern> = BTreeMap::new();
+    for (hostname, place) in &port.listeners {
+        if !port.claimed.contains_key(hostname) && port.is_overshadowed(hostname) {
+            kept.insert(*place, hostname);
+        }
+    }
+    let refusing = kept.into_iter().map(|((gateway, at), hostname)| {
+        let gateway = &gateways[gateway];
+        let listener = &gateway.listeners[at];
+        let target = ServicePort {
+            namespace: gateway.key.namespace.clone(),
+            service: gateway.key.name.clone(),
+            port: listener.spec.port,
+            subset: None,
+            pod: None,
+            pods: PodChoice::Refused,
+        };
+        let name: Arc<str> = format!(
+            "{}/{}/{}",
+            gateway.key.namespace, gateway.key.name, listener.spec.name
+        )
+        .into();
+        let why = format!("listener {name} takes the name, and none of its routes does");
+        translated.backends.insert(target.clone());
+        let upstream = target.to_string().into();
+        translated.refused.insert(target, why.into());
+        RouteConfig {
+            name,
+            matches: RouteMatch::AnyOf(vec![hostname.clone()]),
+            alpn: AlpnPolicy::Any,
+            targets: TargetConfigs {
+                first: TargetConfig {
+                    upstream,
+                    weight: NonZeroU32::MIN,
+                },
+                rest: Vec::new(),
+            },
+            limits: ConnectionLimits::OFF,
+            origin: Origin::Gateway(ObjectRef {
+                namespace: gateway.key.namespace.clone(),
+                name: gateway.key.name.clone(),
+                resource_version: gateway.record.revision.resource_version.clone(),
+            }),
+            dry_run: None,
+        }
+    });
+    refusing.collect()
+}

@@ -1,0 +1,315 @@
+//! Records and policy -> routes, endpoints, and why a host has no route. Pure.
+//!
+//! Each Service is translated by itself, when something that concerns it changes. What it gives is
+//! compared with what it gave: only a difference in routes makes new route tables.
+
+mod export;
+mod mtls;
+mod pods;
+mod rules;
+mod service;
+mod translation;
+mod why;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::cluster::{Change, Cluster, Dirty, Strings};
+use super::discovered::{Discovered, Routing};
+use super::gateways;
+use super::records::ObjectKey;
+use super::status::Statuses;
+use crate::config::{EndpointSpec, KubernetesConfig, RouteConfig, ServicePort};
+use crate::source::dns::OwnListeners;
+use service::Context;
+use translation::{Backend, Routes, Translation};
+
+/// Routes of all Services together at most.
+const MAX_ROUTES: usize = 500_000;
+
+/// Keeps the translation of a cluster true, change by change.
+#[derive(Debug)]
+pub struct Translator {
+    policy: Arc<KubernetesConfig>,
+    own: OwnListeners,
+    cluster: Cluster,
+    services: BTreeMap<ObjectKey, Translation>,
+    gateways: Gateways,
+    /// Reasons and names that many Services share.
+    strings: Strings,
+    routing: Arc<Routing>,
+    endpoints: HashMap<Arc<str>, Arc<[EndpointSpec]>>,
+    empty: HashMap<Arc<str>, Arc<str>>,
+    /// Whether every Service is to be translated again.
+    stale: bool,
+    /// Whether anything was given out yet.
+    published: bool,
+}
+
+/// What the Gateway API's objects ask for.
+#[derive(Debug, Default)]
+struct Gateways {
+    routes: BTreeMap<u16, Vec<RouteConfig>>,
+    /// By the Service that each is a port of.
+    backends: BTreeMap<ObjectKey, Vec<Backend>>,
+    /// What they were made from.
+    services: BTreeMap<ObjectKey, Basis>,
+    statuses: Arc<Statuses>,
+}
+
+/// What Gateway API's objects were read with, of one Service. Its pods come and go much more often than
+/// this changes.
+#[derive(Debug, Default)]
+struct Basis {
+    /// `None`: it was not there.
+    version: Option<Arc<str>>,
+    /// Ports, and whether a pod of each was in the mesh.
+    mesh: Vec<(ServicePort, bool)>,
+}
+
+/// What has changed since the last publication.
+#[derive(Debug, Default)]
+struct Changed {
+    routes: bool,
+    unrouted: bool,
+    endpoints: bool,
+}
+
+impl Translator {
+    /// Of a cluster in which nothing is.
+    pub fn new(policy: Arc<KubernetesConfig>) -> Self {
+        Self {
+            policy,
+            own: OwnListeners::default(),
+            cluster: Cluster::default(),
+            services: BTreeMap::new(),
+            gateways: Gateways::default(),
+            strings: Strings::default(),
+            routing: Arc::default(),
+            endpoints: HashMap::new(),
+            empty: HashMap::new(),
+            stale: false,
+            published: false,
+        }
+    }
+
+    /// Tells what the gateway listens on: a Service whose pods it is among gets no connection from it.
+    /// Counts from the next [`Translator::apply`] on.
+    pub fn listen_on(&mut self, own: OwnListeners) {
+        self.stale |= self.own != own;
+        self.own = own;
+    }
+
+    /// Takes the changes over. `None`: no route and no endpoint is another than before; the first time
+    /// there is always something, be it empty.
+    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Option<Arc<Discovered>> {
+        let mut dirty = Dirty {
+            everything: std::mem::take(&mut self.stale),
+            ..Dirty::default()
+        };
+        for change in changes {
+            self.cluster.apply(change, &mut dirty);
+        }
+        if dirty.everything {
+            let known = self.services.keys().cloned();
+            let there = self.cluster.services.iter().map(|(key, _)| key.clone());
+            dirty.services = known.chain(there).collect();
+        }
+        self.strings.sweep();
+        let mut changed = Changed::default();
+        self.translate_gateways(&mut dirty, &mut changed);
+        for key in &dirty.services {
+            self.translate_service(key, &mut changed);
+        }
+        self.publish(&changed)
+    }
+
+    /// The zone of the node that the gateway runs on, once known. It may change when
+    /// [`Translator::apply`] says that nothing did.
+    pub fn own_zone(&self) -> Option<Arc<str>> {
+        let node = ObjectKey::global(self.policy.node.as_ref()?);
+        self.cluster.nodes.get(&node)?.zone.clone()
+    }
+
+    /// The status that each object of the Gateway API should have. The same `Arc` as before when nothing
+    /// of it has changed; it may change when [`Translator::apply`] says that nothing did.
+    pub fn statuses(&self) -> Arc<Statuses> {
+        self.gateways.statuses.clone()
+    }
+
+    /// Every record there is.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Reads the Gateway API's objects again if that may give something else; adds the Services of which
+    /// they want other ports than before.
+    fn translate_gateways(&mut self, dirty: &mut Dirty, changed: &mut Changed) {
+        let Some(config) = &self.policy.gateway_api else {
+            return;
+        };
+        let wanted = &self.gateways.backends;
+        let (cluster, policy) = (&self.cluster, &*self.policy);
+        let in_mesh = |port: &ServicePort| service::is_in_mesh(cluster, policy, port);
+        let version = |key: &ObjectKey| {
+            let service = cluster.services.get(key);
+            service.map(|service| service.resource_version.clone())
+        };
+        let concerns = |key: &ObjectKey| {
+            let basis = self.gateways.services.get(key);
+            basis.is_some_and(|basis| {
+                let mut mesh = basis.mesh.iter();
+                basis.version != version(key) || mesh.any(|(port, was)| in_mesh(port) != *was)
+            })
+        };
+        if !(dirty.gateways || dirty.everything || dirty.services.iter().any(concerns)) {
+            return;
+        }
+        let mesh = RefCell::new(BTreeMap::new());
+        let remembering = |port: &ServicePort| {
+            *mesh
+                .borrow_mut()
+                .entry(port.clone())
+                .or_insert_with(|| in_mesh(port))
+        };
+        let mut translated = gateways::translate(cluster, policy, config, &remembering);
+        let services = translated.services.iter();
+        let basis = |key: &ObjectKey| Basis {
+            version: version(key),
+            mesh: Vec::new(),
+        };
+        let mut services: BTreeMap<ObjectKey, Basis> =
+            services.map(|key| (key.clone(), basis(key))).collect();
+        for (port, was) in mesh.into_inner() {
+            let basis = services.entry(service_of(&port)).or_default();
+            basis.mesh.push((port, was));
+        }
+        gateways::keep_versions(&self.gateways.routes, &mut translated.routes);
+        let mut backends: BTreeMap<ObjectKey, Vec<Backend>> = BTreeMap::new();
+        for port in translated.backends {
+            let refused = translated.refused.remove(&port);
+            let of_service = backends.entry(service_of(&port)).or_default();
+            of_service.push(Backend { port, refused });
+        }
+        let differ = |key: &&ObjectKey| backends.get(*key) != wanted.get(*key);
+        let both = backends.keys().chain(wanted.keys());
+        dirty.services.extend(both.filter(differ).cloned());
+        changed.routes |= self.gateways.routes != translated.routes;
+        self.gateways.backends = backends;
+        self.gateways.services = services;
+        self.gateways.routes = translated.routes;
+        if self.gateways.statuses != translated.statuses {
+            self.gateways.statuses = translated.statuses;
+        }
+    }
+
+    fn translate_service(&mut self, key: &ObjectKey, changed: &mut Changed) {
+        let backends = self.gateways.backends.get(key);
+        let there = backends.is_some() || self.cluster.services.get(key).is_some();
+        let mut context = Context {
+            cluster: &self.cluster,
+            policy: &self.policy,
+            own: &self.own,
+            strings: &mut self.strings,
+        };
+        let backends = backends.map_or(&[][..], Vec::as_slice);
+        let mut new = there.then(|| service::translate(&mut context, key, backends));
+        let old = self.services.remove(key);
+        let mut none = (Routes::default(), Routes::default());
+        let old_routing = old.as_ref().map_or(&none.0, |old| &old.routing);
+        let new_routing = new.as_mut().map_or(&mut none.1, |new| &mut new.routing);
+        new_routing.keep_versions(old_routing);
+        changed.unrouted |= old_routing.unrouted != new_routing.unrouted;
+        changed.routes |= old_routing.exports != new_routing.exports
+            || old_routing.upstreams != new_routing.upstreams
+            || old_routing.skipped != new_routing.skipped;
+        self.take_endpoints(old.as_ref(), new.as_mut(), changed);
+        if let Some(new) = new {
+            self.services.insert(key.clone(), new);
+        }
+    }
+
+    /// Replaces the endpoints of one Service's upstreams where they differ.
+    fn take_endpoints(
+        &mut self,
+        old: Option<&Translation>,
+        new: Option<&mut Translation>,
+        changed: &mut Changed,
+    ) {
+        let mut gone: BTreeSet<&Arc<str>> = BTreeSet::new();
+        if let Some(old) = old {
+            gone.extend(old.endpoints.iter().map(|(name, _)| name));
+        }
+        if let Some(new) = new {
+            for (name, endpoints) in &mut new.endpoints {
+                gone.remove(name);
+                let before = old.and_then(|old| old.endpoints_of(name));
+                if let Some(before) = before.filter(|before| before.list == endpoints.list) {
+                    endpoints.list = before.list.clone();
+                    if before.empty == endpoints.empty {
+                        continue;
+                    }
+                }
+                changed.endpoints = true;
+                self.endpoints.insert(name.clone(), endpoints.list.clone());
+                match &endpoints.empty {
+                    Some(reason) => self.empty.insert(name.clone(), reason.clone()),
+                    None => self.empty.remove(name),
+                };
+            }
+        }
+        for name in gone {
+            changed.endpoints = true;
+            self.endpoints.remove(name);
+            self.empty.remove(name);
+        }
+    }
+
+    fn publish(&mut self, changed: &Changed) -> Option<Arc<Discovered>> {
+        if changed.routes || changed.unrouted {
+            self.routing = Arc::new(self.route(changed));
+        } else if !changed.endpoints && self.published {
+            return None;
+        }
+        self.published = true;
+        Some(Arc::new(Discovered {
+            routing: self.routing.clone(),
+            endpoints: self.endpoints.clone(),
+            empty: self.empty.clone(),
+        }))
+    }
+
+    fn route(&self, changed: &Changed) -> Routing {
+        let mut routing = Routing {
+            gateways: self.gateways.routes.clone(),
+            unrouted: self.routing.unrouted.clone(),
+            ..Routing::default()
+        };
+        let count = |service: &Translation| service.routing.exports.len();
+        let count = self.services.values().map(count).sum::<usize>();
+        routing.exports.reserve_exact(count.min(MAX_ROUTES));
+        for translation in self.services.values().map(|service| &service.routing) {
+            let room = MAX_ROUTES.saturating_sub(routing.exports.len());
+            let exports = translation.exports.iter();
+            routing.exports.extend(exports.take(room).cloned());
+            if let Some(over) = translation.exports.len().checked_sub(room + 1) {
+                let text = format!("more than {MAX_ROUTES} routes of exported Services");
+                routing.skipped.add(text.into(), over + 1);
+            }
+            routing.skipped.extend(&translation.skipped);
+            let upstreams = translation.upstreams.iter();
+            let named = upstreams.map(|upstream| (upstream.name.clone(), upstream.clone()));
+            routing.upstreams.extend(named);
+        }
+        if changed.unrouted {
+            let unrouted = self.services.values();
+            let unrouted = unrouted.filter_map(|service| service.routing.unrouted.clone());
+            routing.unrouted = Arc::new(unrouted.collect());
+        }
+        routing
+    }
+}

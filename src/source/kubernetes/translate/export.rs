@@ -1,0 +1,193 @@
+//! The export policy: which ports of which services other clusters may reach, and why not the others.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::config::{ExportMode, ExportPolicy, OptIn, PortSelector, ServiceSelector};
+use crate::source::kubernetes::cluster::Cluster;
+use crate::source::kubernetes::records::{
+    Labels, ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord,
+};
+
+/// The annotation by which the owner of a Service lets it out, or keeps it in, without the prefix `strait.dev/`.
+const EXPORT_ANNOTATION: &str = "export";
+
+/// Why a Service, or a port of it, has no route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal<'a> {
+    /// It has nothing that could be routed to.
+    ExternalName,
+    NoPort,
+    /// Istio's own gateways would not see it.
+    Hidden,
+    /// Its owner says no.
+    OptedOut,
+    /// The policy's mode.
+    NothingIsExported,
+    Namespace(&'a str),
+    NamespaceUnknown(&'a str),
+    NamespaceLabel {
+        namespace: &'a str,
+        key: &'a str,
+        value: &'a str,
+    },
+    Name,
+    Label {
+        key: &'a str,
+        value: &'a str,
+    },
+    NotAnnotated,
+    NoServiceExport,
+    Port(u16),
+    Ports,
+}
+
+impl fmt::Display for Refusal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ExternalName => f.write_str("an ExternalName Service has no pods"),
+            Self::NoPort => f.write_str("the Service has no TCP port"),
+            Self::Hidden => f.write_str(
+                "the Service's annotation networking.istio.io/exportTo keeps it from gateways",
+            ),
+            Self::OptedOut => {
+                f.write_str("the Service's annotation strait.dev/export says \"false\"")
+            }
+            Self::NothingIsExported => {
+                f.write_str("no Service is exported: the export mode is none")
+            }
+            Self::Namespace(namespace) => {
+                write!(f, "namespace {namespace} is not selected for export")
+            }
+            Self::NamespaceUnknown(namespace) => write!(
+                f,
+                "the labels of namespace {namespace}, by which it is selected for export, are not known"
+            ),
+            Self::NamespaceLabel {
+                namespace,
+                key,
+                value,
+            } => write!(
+                f,
+                "namespace {namespace} lacks the label {key}={value} and so is not selected for export"
+            ),
+            Self::Name => f.write_str("the Service's name is not selected for export"),
+            Self::Label { key, value } => write!(
+                f,
+                "the Service lacks the label {key}={value} and so is not selected for export"
+            ),
+            Self::NotAnnotated => {
+                f.write_str("the Service has no annotation strait.dev/export: \"true\"")
+            }
+            Self::NoServiceExport => f.write_str("the Service has no ServiceExport"),
+            Self::Port(port) => write!(f, "port {port} is not selected for export"),
+            Self::Ports => f.write_str("no port of the Service is selected for export"),
+        }
+    }
+}
+
+/// Why no policy can let a service out, if none can.
+pub(super) fn unroutable(service: &ServiceRecord) -> Option<Refusal<'static>> {
+    if service.kind == ServiceKind::ExternalName {
+        Some(Refusal::ExternalName)
+    } else if service.hidden {
+        Some(Refusal::Hidden)
+    } else if service.annotations.get(EXPORT_ANNOTATION) == Some("false") {
+        Some(Refusal::OptedOut)
+    } else if service.ports.is_empty() {
+        Some(Refusal::NoPort)
+    } else {
+        None
+    }
+}
+
+/// Why the policy keeps every port of a service in, if it does.
+pub(super) fn refuse_service<'a>(
+    policy: &'a ExportPolicy,
+    cluster: &Cluster,
+    key: &'a ObjectKey,
+    service: &ServiceRecord,
+) -> Option<Refusal<'a>> {
+    let by_selector = match &policy.mode {
+        ExportMode::None => Some(Refusal::NothingIsExported),
+        ExportMode::Selected(selector) => not_selected(selector, cluster, key, service),
+        ExportMode::All => None,
+    };
+    by_selector.or_else(|| match policy.opt_in {
+        OptIn::None => None,
+        OptIn::Annotation => {
+            let annotated = service.annotations.get(EXPORT_ANNOTATION) == Some("true");
+            (!annotated).then_some(Refusal::NotAnnotated)
+        }
+        OptIn::ServiceExport => {
+            let exported = cluster.service_exports.get(key).is_some();
+            (!exported).then_some(Refusal::NoServiceExport)
+        }
+    })
+}
+
+fn not_selected<'a>(
+    selector: &'a ServiceSelector,
+    cluster: &Cluster,
+    key: &'a ObjectKey,
+    service: &ServiceRecord,
+) -> Option<Refusal<'a>> {
+    let namespace = &*key.namespace;
+    if !takes(&selector.namespaces, &key.namespace) {
+        return Some(Refusal::Namespace(namespace));
+    }
+    if !selector.namespace_labels.is_empty() {
+        let Some(record) = cluster.namespaces.get(&ObjectKey::global(&key.namespace)) else {
+            return Some(Refusal::NamespaceUnknown(namespace));
+        };
+        if let Some((key, value)) = missing(&record.labels, &selector.namespace_labels) {
+            return Some(Refusal::NamespaceLabel {
+                namespace,
+                key,
+                value,
+            });
+        }
+    }
+    if !takes(&selector.names, &key.name) {
+        return Some(Refusal::Name);
+    }
+    missing(&service.labels, &selector.labels).map(|(key, value)| Refusal::Label { key, value })
+}
+
+/// Why the policy keeps a port of a service in that it would let out, if it does.
+pub(super) fn refuse_port(
+    policy: &ExportPolicy,
+    port: &ServicePortRecord,
+) -> Option<Refusal<'static>> {
+    let ExportMode::Selected(selector) = &policy.mode else {
+        return None;
+    };
+    let selected = |wanted: &PortSelector| match wanted {
+        PortSelector::Number(number) => *number == port.port,
+        PortSelector::Name(name) => *name == port.name,
+    };
+    let taken = selector.ports.is_empty() || selector.ports.iter().any(selected);
+    (!taken).then_some(Refusal::Port(port.port))
+}
+
+/// Why a service has no route whose ports are all kept in.
+pub(super) fn refuse_ports(service: &ServiceRecord) -> Refusal<'static> {
+    match &*service.ports {
+        [only] => Refusal::Port(only.port),
+        _ => Refusal::Ports,
+    }
+}
+
+fn takes(wanted: &[Arc<str>], name: &Arc<str>) -> bool {
+    wanted.is_empty() || wanted.contains(name)
+}
+
+/// The first of `wanted` that is not among `labels`.
+fn missing<'a>(
+    labels: &Labels,
+    wanted: &'a BTreeMap<Arc<str>, Arc<str>>,
+) -> Option<(&'a str, &'a str)> {
+    let mut wanted = wanted.iter().map(|(key, value)| (&**key, &**value));
+    wanted.find(|(key, value)| labels.get(key) != Some(value))
+}

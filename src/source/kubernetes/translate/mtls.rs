@@ -1,0 +1,109 @@
+//! Which pods speak Istio's mutual TLS, as istiod finds out for its own gateways.
+//!
+//! A DestinationRule that says a `tls.mode` decides alone. Else a pod must have a sidecar, which its
+//! label says, and no PeerAuthentication may switch its mutual TLS off.
+
+use std::sync::Arc;
+
+use super::rules::Rule;
+use crate::source::kubernetes::cluster::{Cluster, ISTIO_ROOT_NAMESPACE};
+use crate::source::kubernetes::records::{
+    ClientTls, Labels, ObjectKey, PeerAuthenticationRecord, TlsMode,
+};
+
+const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
+const ISTIO_MUTUAL: &str = "istio";
+
+/// Why a pod gets no connection that must be Istio's mutual TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Outside {
+    /// It has no sidecar.
+    NoSidecar,
+    /// A PeerAuthentication says DISABLE.
+    PeerAuthentication,
+    /// A DestinationRule says another mode than ISTIO_MUTUAL.
+    DestinationRule,
+}
+
+/// The PeerAuthentications that hold for the pods of one namespace.
+#[derive(Debug)]
+pub(super) struct Peers<'a> {
+    /// Whether mutual TLS is off where no workload's own policy says otherwise.
+    disabled: bool,
+    /// Policies with a selector, the oldest first.
+    workloads: Vec<&'a PeerAuthenticationRecord>,
+}
+
+impl<'a> Peers<'a> {
+    pub(super) fn of(cluster: &'a Cluster, namespace: &str) -> Self {
+        let mesh = namespace_policy(cluster, ISTIO_ROOT_NAMESPACE);
+        let own = namespace_policy(cluster, namespace);
+        // In the root namespace a selector counts for nothing, not even there.
+        let in_namespace = cluster.peer_authentications.in_namespace(namespace);
+        let mut workloads: Vec<&PeerAuthenticationRecord> = in_namespace
+            .map(|(_, policy)| policy)
+            .filter(|policy| !policy.selector.is_empty() && namespace != ISTIO_ROOT_NAMESPACE)
+            .collect();
+        // Stable: of two of one age the first by name counts.
+        workloads.sort_by_key(|policy| policy.created);
+        Self {
+            disabled: own.or(mesh).unwrap_or(false),
+            workloads,
+        }
+    }
+
+    /// Whether mutual TLS is off for a pod with these labels at its port.
+    fn disable(&self, labels: &Labels, port: u16) -> bool {
+        let mut workloads = self.workloads.iter();
+        let Some(policy) = workloads.find(|policy| labels.have_all(policy.selector.iter())) else {
+            return self.disabled;
+        };
+        let at_port = policy.disabled_ports.get(&port).copied().flatten();
+        at_port.or(policy.disabled).unwrap_or(self.disabled)
+    }
+}
+
+/// What the oldest PeerAuthentication without a selector says.
+fn namespace_policy(cluster: &Cluster, namespace: &str) -> TlsMode<bool> {
+    let in_namespace = cluster.peer_authentications.in_namespace(namespace);
+    let policies = in_namespace.filter(|(_, policy)| policy.selector.is_empty());
+    let oldest = policies.min_by_key(|(_, policy)| policy.created);
+    oldest.and_then(|(_, policy)| policy.disabled)
+}
+
+/// What decides for the pods of one Service.
+#[derive(Debug)]
+pub(super) struct Mtls<'a> {
+    pub(super) peers: Peers<'a>,
+    pub(super) rule: Rule<'a>,
+}
+
+impl<'a> Mtls<'a> {
+    pub(super) fn of(cluster: &'a Cluster, domain: &str, service: &ObjectKey) -> Self {
+        Self {
+            peers: Peers::of(cluster, &service.namespace),
+            rule: Rule::of(cluster, domain, service),
+        }
+    }
+
+    /// Why a pod is outside the mesh, if it is. `port` is the Service's, `pod_port` the pod's.
+    pub(super) fn outside(
+        &self,
+        labels: Option<&Labels>,
+        pod_port: u16,
+        port: u16,
+        subset: Option<&Arc<str>>,
+    ) -> Option<Outside> {
+        match self.rule.tls(port, subset) {
+            Some(ClientTls::IstioMutual) => return None,
+            Some(ClientTls::Disable | ClientTls::Own) => return Some(Outside::DestinationRule),
+            None => {}
+        }
+        let labels = labels.filter(|labels| labels.get(TLS_MODE_LABEL) == Some(ISTIO_MUTUAL));
+        let Some(labels) = labels else {
+            return Some(Outside::NoSidecar);
+        };
+        let disabled = self.peers.disable(labels, pod_port);
+        disabled.then_some(Outside::PeerAuthentication)
+    }
+}

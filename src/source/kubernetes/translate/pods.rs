@@ -1,0 +1,180 @@
+//! The pods behind a Service: what its slices say of each, put together.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::mtls::{Mtls, Outside};
+use super::why::{Missing, Tally};
+use crate::config::EndpointSpec;
+use crate::source::kubernetes::cluster::{Cluster, Kind};
+use crate::source::kubernetes::records::{
+    Labels, ObjectKey, ServicePortRecord, ServiceRecord, SliceEndpoint, SliceRecord,
+};
+
+/// A pod behind a Service, or an address that is no pod's.
+#[derive(Debug)]
+pub(super) struct Pod<'a> {
+    /// Where it is: one address a family, each maybe in several slices. Not empty.
+    at: Vec<(&'a SliceRecord, &'a SliceEndpoint)>,
+    /// Why it gets no connection whatever the port, if so.
+    missing: Option<Missing>,
+    /// `None`: it is no pod, or nothing is known of it.
+    labels: Option<&'a Labels>,
+    /// Whether it is a pod, and pods cannot be watched.
+    unreadable: bool,
+    zone: Option<&'a Arc<str>>,
+    /// The name that a headless Service gives it.
+    pub(super) hostname: Option<&'a Arc<str>>,
+}
+
+/// Which of a Service's pods an upstream has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Choice<'a> {
+    pub(super) port: &'a ServicePortRecord,
+    pub(super) subset: Option<&'a Arc<str>>,
+    /// Leaves out what is outside the mesh.
+    pub(super) mesh: bool,
+}
+
+/// An upstream's endpoints, in order of their address.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    pub(super) endpoints: Vec<EndpointSpec>,
+    /// What was left out.
+    pub(super) tally: Tally,
+}
+
+/// Every pod behind a Service.
+pub(super) fn behind<'a>(
+    cluster: &'a Cluster,
+    key: &ObjectKey,
+    service: &ServiceRecord,
+) -> Vec<Pod<'a>> {
+    let mut by_pod: BTreeMap<(Option<&Arc<str>>, Option<IpAddr>), Vec<_>> = BTreeMap::new();
+    for slice in cluster.slices_of(key) {
+        for endpoint in &slice.endpoints {
+            let address = endpoint.pod.is_none().then_some(endpoint.address);
+            let at = by_pod.entry((endpoint.pod.as_ref(), address)).or_default();
+            at.push((slice, endpoint));
+        }
+    }
+    let pods = by_pod.into_iter();
+    pods.map(|((name, _), at)| Pod::new(cluster, key, service, name, at))
+        .collect()
+}
+
+impl<'a> Pod<'a> {
+    fn new(
+        cluster: &'a Cluster,
+        key: &ObjectKey,
+        service: &ServiceRecord,
+        name: Option<&Arc<str>>,
+        mut at: Vec<(&'a SliceRecord, &'a SliceEndpoint)>,
+    ) -> Self {
+        // A pod that moves from one slice to another is in both for a while, and one of them is old.
+        let ready = at.iter().any(|(_, it)| it.ready) || service.publish_not_ready;
+        let terminating = at.iter().any(|(_, it)| it.terminating);
+        let record = name.and_then(|name| cluster.pods.get(&key.beside(name)));
+        let blank = name.is_some() && record.is_none();
+        let unreadable = blank && cluster.absent(Kind::Pod).is_some();
+        let missing = if terminating {
+            Some(Missing::Terminating)
+        } else if !ready {
+            Some(Missing::NotReady)
+        } else if blank && !unreadable {
+            Some(Missing::Unknown)
+        } else {
+            None
+        };
+        at.sort_by_key(|(_, it)| (it.address.is_ipv6() != service.ipv6_first, it.address));
+        let first = |get: fn(&'a SliceEndpoint) -> Option<&'a Arc<str>>| {
+            at.iter().find_map(|(_, endpoint)| get(endpoint))
+        };
+        let node = first(|it| it.node.as_ref());
+        let node = node.and_then(|name| cluster.nodes.get(&ObjectKey::global(name)));
+        Self {
+            missing,
+            unreadable,
+            labels: record.map(|pod| &pod.labels),
+            zone: first(|it| it.zone.as_ref()).or_else(|| node?.zone.as_ref()),
+            hostname: first(|it| it.hostname.as_ref()),
+            at,
+        }
+    }
+
+    /// Its address at a port of the Service.
+    fn address(&self, port: &ServicePortRecord) -> Option<SocketAddr> {
+        self.at.iter().find_map(|(slice, endpoint)| {
+            let mut ports = slice.ports.iter();
+            let (_, number) = ports.find(|(name, _)| *name == port.name)?;
+            Some(SocketAddr::new(endpoint.address, *number))
+        })
+    }
+
+    /// Its endpoint, or why it has none.
+    fn endpoint(&self, choice: &Choice<'_>, mtls: &Mtls<'_>) -> Result<EndpointSpec, Missing> {
+        let Choice { port, subset, mesh } = *choice;
+        if let Some(name) = subset {
+            let subset = mtls.rule.subset(name).ok_or(Missing::OtherSubset)?;
+            let labels = self.labels.cloned().unwrap_or_default();
+            if !labels.have_all(subset.labels.iter()) {
+                return Err(Missing::OtherSubset);
+            }
+        }
+        if let Some(missing) = self.missing {
+            return Err(missing);
+        }
+        let address = self.address(port).ok_or(Missing::NoPort)?;
+        if mesh && let Some(outside) = self.outside(choice, address, mtls) {
+            return Err(match outside {
+                Outside::NoSidecar if self.unreadable => Missing::Unreadable,
+                outside => Missing::Outside(outside),
+            });
+        }
+        Ok(EndpointSpec {
+            address,
+            zone: self.zone.cloned(),
+            weight: 1,
+        })
+    }
+
+    fn outside(
+        &self,
+        choice: &Choice<'_>,
+        address: SocketAddr,
+        mtls: &Mtls<'_>,
+    ) -> Option<Outside> {
+        mtls.outside(self.labels, address.port(), choice.port.port, choice.subset)
+    }
+
+    /// Whether it speaks Istio's mutual TLS at a port of the Service, be it ready or not. When pods
+    /// cannot be watched it may, so it does: a client without that must not reach one that does.
+    pub(super) fn is_in_mesh(&self, choice: &Choice<'_>, mtls: &Mtls<'_>) -> bool {
+        let address = self.address(choice.port);
+        address.is_some_and(|address| {
+            let outside = self.outside(choice, address, mtls);
+            outside.is_none() || (self.unreadable && outside == Some(Outside::NoSidecar))
+        })
+    }
+}
+
+/// The endpoints that `pods` are.
+pub(super) fn choose<'p, 'a: 'p>(
+    pods: impl IntoIterator<Item = &'p Pod<'a>>,
+    choice: &Choice<'_>,
+    mtls: &Mtls<'_>,
+) -> Chosen {
+    let mut tally = Tally::default();
+    let mut endpoints = Vec::new();
+    for pod in pods {
+        match pod.endpoint(choice, mtls) {
+            Ok(endpoint) => endpoints.push(endpoint),
+            Err(missing) => tally.count(missing),
+        }
+    }
+    endpoints.sort();
+    // Two pods of one address: one of them is gone, and its slice is old.
+    endpoints.dedup_by_key(|endpoint| endpoint.address);
+    Chosen { endpoints, tally }
+}

@@ -1,0 +1,159 @@
+//! Which DestinationRule counts for a Service, as istiod chooses for a gateway in its root namespace.
+//!
+//! Private rules of the root namespace come first, then what the Service's namespace exports, then what
+//! the root namespace exports; the first place with a rule for the host decides. There the most specific
+//! host wins, and rules of one host are merged: the oldest with a `trafficPolicy`, everybody's subsets.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::source::kubernetes::cluster::{Cluster, ISTIO_ROOT_NAMESPACE};
+use crate::source::kubernetes::records::{
+    ClientTls, DestinationRuleRecord, ObjectKey, RuleTls, SubsetRecord, TlsMode,
+};
+
+/// The rules of a Service's host, merged.
+#[derive(Debug, Default)]
+pub(super) struct Rule<'a> {
+    tls: Option<&'a RuleTls>,
+    /// By name, each once.
+    pub(super) subsets: Vec<&'a SubsetRecord>,
+}
+
+impl<'a> Rule<'a> {
+    pub(super) fn of(cluster: &'a Cluster, domain: &str, service: &ObjectKey) -> Self {
+        if cluster.destination_rules.is_empty() {
+            return Self::default();
+        }
+        let host = Host { service, domain };
+        let private = |rule: &DestinationRuleRecord| is_private(rule, ISTIO_ROOT_NAMESPACE);
+        let exported = |rule: &DestinationRuleRecord| !is_private(rule, &service.namespace);
+        let exported_by_root = |rule: &DestinationRuleRecord| !private(rule);
+        pool(cluster, ISTIO_ROOT_NAMESPACE, private, &host)
+            .or_else(|| pool(cluster, &service.namespace, exported, &host))
+            .or_else(|| pool(cluster, ISTIO_ROOT_NAMESPACE, exported_by_root, &host))
+            .unwrap_or_default()
+    }
+
+    /// The mode for a port of the Service; a subset's own comes first.
+    pub(super) fn tls(&self, port: u16, subset: Option<&Arc<str>>) -> TlsMode<ClientTls> {
+        let of_rule = || self.tls.and_then(|tls| tls.of_port(port));
+        let Some(name) = subset else {
+            return of_rule();
+        };
+        let subset = self.subset(name)?;
+        subset.tls.of_port(port).or_else(of_rule)
+    }
+
+    pub(super) fn subset(&self, name: &str) -> Option<&'a SubsetRecord> {
+        let mut subsets = self.subsets.iter();
+        subsets.find(|subset| *subset.name == *name).copied()
+    }
+}
+
+/// A Service's host name, in the parts that a rule's host is compared with.
+struct Host<'a> {
+    service: &'a ObjectKey,
+    domain: &'a str,
+}
+
+/// How well a rule's host fits: exactly, or by a wildcard of so many bytes. Greater is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    Wildcard(usize),
+    Exact,
+}
+
+impl Host<'_> {
+    /// How well `pattern`, written in `namespace`, fits.
+    fn fit(&self, namespace: &str, pattern: &str) -> Option<Fit> {
+        let ObjectKey {
+            namespace: own,
+            name,
+        } = self.service;
+        if let Some(suffix) = pattern.strip_prefix('*') {
+            let parts = [name, ".", own, ".svc.", self.domain];
+            return ends_with(&parts, suffix).then_some(Fit::Wildcard(pattern.len()));
+        }
+        let exact = match pattern.split_once('.') {
+            None => pattern == &**name && namespace == &**own,
+            Some((first, rest)) => {
+                let rest = rest.strip_prefix(&**own);
+                let domain = rest.and_then(|rest| rest.strip_prefix(".svc."));
+                first == &**name && domain == Some(self.domain)
+            }
+        };
+        exact.then_some(Fit::Exact)
+    }
+}
+
+/// Whether the parts, written after one another, end with `suffix`.
+fn ends_with(parts: &[&str], suffix: &str) -> bool {
+    let mut left = suffix;
+    for part in parts.iter().rev() {
+        match left.strip_suffix(part) {
+            Some(rest) => left = rest,
+            None => return part.ends_with(left),
+        }
+    }
+    left.is_empty()
+}
+
+/// Whether a rule of `namespace` is for that namespace alone.
+fn is_private(rule: &DestinationRuleRecord, namespace: &str) -> bool {
+    matches!(&*rule.export_to, [only] if &**only == "." || &**only == namespace)
+}
+
+/// Whether a gateway in the root namespace sees a rule that its namespace exports.
+fn is_visible(rule: &DestinationRuleRecord) -> bool {
+    let to_us = |to: &Arc<str>| matches!(&**to, "*" | ISTIO_ROOT_NAMESPACE);
+    rule.export_to.is_empty() || rule.export_to.iter().any(to_us)
+}
+
+/// The merged rule for `host` among the rules of a namespace that `belongs` says belong.
+fn pool<'a>(
+    cluster: &'a Cluster,
+    namespace: &str,
+    belongs: impl Fn(&DestinationRuleRecord) -> bool,
+    host: &Host<'_>,
+) -> Option<Rule<'a>> {
+    let in_namespace = cluster.destination_rules.in_namespace(namespace);
+    let mut rules: Vec<(Fit, &DestinationRuleRecord)> = in_namespace
+        .filter(|(_, rule)| !rule.for_workloads && belongs(rule))
+        .filter_map(|(_, rule)| Some((host.fit(namespace, &rule.host)?, rule)))
+        .collect();
+    // Stable: of two of one age the first by name comes first.
+    rules.sort_by_key(|(fit, rule)| (Reverse(*fit), rule.created));
+    let best = rules.first()?.0;
+    let private = |rule: &DestinationRuleRecord| is_private(rule, namespace);
+    let best = rules.iter().take_while(|(fit, _)| *fit == best);
+    let seen = best.map(|(_, rule)| *rule);
+    let seen: Vec<_> = seen
+        .filter(|rule| is_visible(rule) || private(rule))
+        .collect();
+    // Rules with other `exportTo`s stay apart; of these istiod takes the one whose first rule comes last.
+    let mut sets: Vec<BTreeSet<&Arc<str>>> = Vec::new();
+    for rule in &seen {
+        let set = rule.export_to.iter().collect();
+        if !sets.contains(&set) {
+            sets.push(set);
+        }
+    }
+    let last = sets.pop()?;
+    let of_last = |rule: &&DestinationRuleRecord| last == rule.export_to.iter().collect();
+    Some(merge(seen.into_iter().filter(of_last)))
+}
+
+fn merge<'a>(rules: impl Iterator<Item = &'a DestinationRuleRecord>) -> Rule<'a> {
+    let mut merged = Rule::default();
+    for rule in rules {
+        merged.tls = merged.tls.or(rule.tls.as_ref());
+        for subset in &rule.subsets {
+            if merged.subset(&subset.name).is_none() {
+                merged.subsets.push(subset);
+            }
+        }
+    }
+    merged
+}

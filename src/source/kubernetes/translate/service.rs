@@ -1,0 +1,463 @@
+//! One Service: its routes, upstreams and endpoints, or why it has no route.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::export::{self, Refusal};
+use super::mtls::Mtls;
+use super::pods::{self, Choice, Chosen, Pod};
+use super::translation::{Backend, Draft, Endpoints, Translation};
+use crate::config::{
+    ConnectionLimits, KubernetesConfig, ObjectRef, OptIn, Origin, PodChoice, RouteConfig,
+    RouteMatch, ServicePort, TargetConfigs, UpstreamConfig, UpstreamSource,
+};
+use crate::server_name::{NameError, ServerName};
+use crate::source::dns::OwnListeners;
+use crate::source::kubernetes::cluster::{Cluster, Strings};
+use crate::source::kubernetes::records::{
+    ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord,
+};
+
+/// Routes of one Service at most: its ports first, then their subsets, then the pods of a headless one.
+pub(super) const MAX_ROUTES: usize = 2_000;
+
+/// The domain of the Multi-Cluster Services API.
+const CLUSTERSET: &str = "clusterset.local";
+
+/// The annotation by which a Service gives its plain host name to one of its ports, without the prefix
+/// `strait.dev/`.
+const PLAIN_HOST_ANNOTATION: &str = "plain-host-port";
+
+/// What a Service is translated with.
+#[derive(Debug)]
+pub(super) struct Context<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) policy: &'a KubernetesConfig,
+    /// What this gateway listens on.
+    pub(super) own: &'a OwnListeners,
+    pub(super) strings: &'a mut Strings,
+}
+
+/// Translates the Service at `key`, of which TLSRoutes want `backends`.
+pub(super) fn translate(
+    context: &mut Context<'_>,
+    key: &ObjectKey,
+    backends: &[Backend],
+) -> Translation {
+    let Some(record) = context.cluster.services.get(key) else {
+        return without_service(context, key, backends);
+    };
+    let mut service = Service::new(context, key, record);
+    service.export();
+    for backend in backends {
+        service.add_backend(backend);
+    }
+    service.draft.finish()
+}
+
+/// TLSRoutes may name Services that are not there.
+fn without_service(
+    context: &mut Context<'_>,
+    key: &ObjectKey,
+    backends: &[Backend],
+) -> Translation {
+    let mut draft = Draft::default();
+    let ObjectKey { namespace, name } = key;
+    for backend in backends {
+        let upstream = upstream(context, &backend.port);
+        let no_service = || format!("there is no Service {namespace}/{name}");
+        let reason = backend.refused.clone();
+        let empty = reason.or_else(|| Some(context.strings.shared(&no_service())));
+        draft.add(upstream, Endpoints::new(Vec::new(), empty));
+    }
+    draft.finish()
+}
+
+fn upstream(context: &mut Context<'_>, port: &ServicePort) -> Arc<UpstreamConfig> {
+    Arc::new(UpstreamConfig {
+        name: context.strings.shared(&port.to_string()),
+        source: UpstreamSource::Kubernetes(port.clone()),
+        ..UpstreamConfig::clone(&context.policy.upstream)
+    })
+}
+
+/// A Service while it is translated.
+struct Service<'c, 'a> {
+    context: &'c mut Context<'a>,
+    key: &'c ObjectKey,
+    record: &'a ServiceRecord,
+    pods: Vec<Pod<'a>>,
+    mtls: Mtls<'a>,
+    draft: Draft,
+}
+
+/// A port that has routes.
+struct Exported<'a> {
+    port: &'a ServicePortRecord,
+    /// Whether the plain host name is this port's.
+    plain_host: bool,
+    /// Why the policy would keep it in.
+    dry_run: Option<Arc<str>>,
+}
+
+impl<'a> Exported<'a> {
+    fn matches(&self, host: &ServerName) -> RouteMatch {
+        RouteMatch::Service {
+            host: host.clone(),
+            port: self.port.port,
+            subsets: Vec::new(),
+            plain_host: self.plain_host,
+        }
+    }
+}
+
+impl<'c, 'a> Service<'c, 'a> {
+    fn new(context: &'c mut Context<'a>, key: &'c ObjectKey, record: &'a ServiceRecord) -> Self {
+        let cluster = context.cluster;
+        let domain = context.policy.cluster_domain.as_str();
+        Self {
+            pods: pods::behind(cluster, key, record),
+            mtls: Mtls::of(cluster, domain, key),
+            context,
+            key,
+            record,
+            draft: Draft::default(),
+        }
+    }
+
+    /// The routes that the policy lets out, or why it lets out none.
+    fn export(&mut self) {
+        let domain = &self.context.policy.cluster_domain;
+        let host = match self.host("", domain.as_str()) {
+            Ok(host) => host,
+            Err(error) => return self.skip("its host", &error.to_string(), 1),
+        };
+        let exported = match self.exported_ports() {
+            Ok(exported) => exported,
+            Err(reason) => {
+                self.draft.unrouted = Some((host, reason));
+                return;
+            }
+        };
+        for exported in &exported {
+            self.add_port(&host, exported);
+        }
+        for exported in &exported {
+            self.add_subsets(&host, exported);
+        }
+        if self.record.kind == ServiceKind::Headless {
+            self.add_pods(domain, &exported);
+        }
+        if self.has_clusterset_name(domain.as_str()) {
+            match self.host("", CLUSTERSET) {
+                Ok(host) => exported.iter().for_each(|port| self.add_port(&host, port)),
+                Err(error) => self.skip("its host in the cluster set", &error.to_string(), 1),
+            }
+        }
+    }
+
+    fn host(&self, prefix: &str, domain: &str) -> Result<ServerName, NameError> {
+        let ObjectKey { namespace, name } = self.key;
+        ServerName::parse(format!("{prefix}{name}.{namespace}.svc.{domain}").as_bytes())
+    }
+
+    fn has_clusterset_name(&self, domain: &str) -> bool {
+        let exports = &self.context.cluster.service_exports;
+        let opt_in = self.context.policy.export.opt_in;
+        let exported = exports.get(self.key).is_some();
+        opt_in == OptIn::ServiceExport && exported && domain != CLUSTERSET
+    }
+
+    /// Ports with routes: at least one, or why there is none.
+    fn exported_ports(&mut self) -> Result<Vec<Exported<'a>>, Arc<str>> {
+        let Context {
+            cluster,
+            policy,
+            strings,
+            ..
+        } = &mut *self.context;
+        let (policy, record) = (&policy.export, self.record);
+        if let Some(refusal) = export::unroutable(record) {
+            return Err(strings.shared(&refusal.to_string()));
+        }
+        let of_service = export::refuse_service(policy, cluster, self.key, record);
+        let of_service = of_service.map(|refusal| strings.shared(&refusal.to_string()));
+        let mut exported = Vec::new();
+        for port in &record.ports {
+            let refusal = of_service.clone().or_else(|| {
+                let refusal = export::refuse_port(policy, port)?;
+                Some(strings.shared(&refusal.to_string()))
+            });
+            if refusal.is_none() || policy.dry_run {
+                exported.push(Exported {
+                    port,
+                    plain_host: false,
+                    dry_run: refusal,
+                });
+            }
+        }
+        if exported.is_empty() {
+            let of_port = || export::refuse_ports(record).to_string();
+            return Err(of_service.unwrap_or_else(|| strings.shared(&of_port())));
+        }
+        let plain_host = self.plain_host_port();
+        for exported in &mut exported {
+            exported.plain_host = plain_host == Some(exported.port.port);
+        }
+        Ok(exported)
+    }
+
+    /// The port that the plain host name leads to, if it leads to one.
+    fn plain_host_port(&mut self) -> Option<u16> {
+        let record = self.record;
+        let Some(wanted) = record.annotations.get(PLAIN_HOST_ANNOTATION) else {
+            let [only] = &*record.ports else { return None };
+            return Some(only.port);
+        };
+        let number = wanted.parse().ok();
+        let mut ports = record.ports.iter();
+        let named = ports.find(|port| number == Some(port.port) || *port.name == *wanted);
+        if named.is_none() {
+            let what = "annotation strait.dev/plain-host-port";
+            self.skip(what, "it names no TCP port of the Service", 1);
+        }
+        named.map(|port| port.port)
+    }
+
+    fn service_port(&self, port: u16) -> ServicePort {
+        ServicePort {
+            namespace: self.key.namespace.clone(),
+            service: self.key.name.clone(),
+            port,
+            subset: None,
+            pod: None,
+            pods: PodChoice::AsExported,
+        }
+    }
+
+    fn add_port(&mut self, host: &ServerName, exported: &Exported<'a>) {
+        let target = self.service_port(exported.port.port);
+        let name = format!("{host}:{}", target.port);
+        if self.add_route(&name, exported.matches(host), exported, &target) {
+            self.add_upstream(&target, exported.port);
+        }
+    }
+
+    fn add_subsets(&mut self, host: &ServerName, exported: &Exported<'a>) {
+        let port = exported.port.port;
+        let subsets = self.mtls.rule.subsets.clone();
+        for (position, subset) in subsets.iter().enumerate() {
+            if self.is_full(subsets.len() - position) {
+                return;
+            }
+            let name = format!("{host}:{port}/{}", subset.name);
+            let outbound = host.istio_outbound(port, &subset.name);
+            let as_asked = outbound.as_ref().is_ok_and(|outbound| {
+                let parts = outbound.istio();
+                parts.is_some_and(|parts| parts.subset.eq_ignore_ascii_case(&subset.name))
+            });
+            if subset.name.is_empty() || (outbound.is_ok() && !as_asked) {
+                self.skip(&name, "no client can ask for a subset of this name", 1);
+                continue;
+            }
+            let target = ServicePort {
+                subset: Some(subset.name.clone()),
+                ..self.service_port(port)
+            };
+            let matches = RouteMatch::Subset {
+                host: host.clone(),
+                port,
+                subset: subset.name.clone(),
+            };
+            if self.add_route(&name, matches, exported, &target) {
+                self.add_upstream(&target, exported.port);
+            }
+        }
+    }
+
+    /// The names that a headless Service gives its pods. A pod that is not ready has one too: route
+    /// tables stay as they are when it becomes so.
+    fn add_pods(&mut self, domain: &ServerName, exported: &[Exported<'a>]) {
+        let mut by_hostname: BTreeMap<&Arc<str>, Vec<usize>> = BTreeMap::new();
+        for (position, pod) in self.pods.iter().enumerate() {
+            if let Some(hostname) = pod.hostname {
+                by_hostname.entry(hostname).or_default().push(position);
+            }
+        }
+        let mut left = by_hostname.len() * exported.len();
+        for (hostname, pods) in by_hostname {
+            if self.is_full(left) {
+                return;
+            }
+            left -= exported.len();
+            let host = match self.host(&format!("{hostname}."), domain.as_str()) {
+                Ok(host) => host,
+                Err(error) => {
+                    self.skip(&format!("pod {hostname}"), &error.to_string(), 1);
+                    continue;
+                }
+            };
+            for exported in exported {
+                let port = exported.port.port;
+                let target = ServicePort {
+                    pod: Some(hostname.clone()),
+                    ..self.service_port(port)
+                };
+                let name = format!("{host}:{port}");
+                if self.add_route(&name, exported.matches(&host), exported, &target) {
+                    let pods = pods.iter().filter_map(|position| self.pods.get(*position));
+                    let chosen = self.choose(pods, &target, exported.port);
+                    self.add_chosen(&target, chosen);
+                }
+            }
+        }
+    }
+
+    /// Adds a route unless a limit forbids it; whether it did.
+    fn add_route(
+        &mut self,
+        name: &str,
+        matches: RouteMatch,
+        exported: &Exported<'a>,
+        target: &ServicePort,
+    ) -> bool {
+        if self.is_full(1) {
+            return false;
+        }
+        if let Err(error) = matches.patterns() {
+            self.skip(name, &format!("as an outbound_ name: {error}"), 1);
+            return false;
+        }
+        let upstream = self.context.strings.shared(&target.to_string());
+        self.draft.exports.push(RouteConfig {
+            name: name.into(),
+            matches,
+            alpn: self.context.policy.export.alpn.clone(),
+            targets: TargetConfigs::only(upstream),
+            limits: ConnectionLimits::OFF,
+            origin: Origin::Export(ObjectRef {
+                namespace: self.key.namespace.clone(),
+                name: self.key.name.clone(),
+                resource_version: self.record.resource_version.clone(),
+            }),
+            dry_run: exported.dry_run.clone(),
+        });
+        true
+    }
+
+    /// Whether there is no room for one more route; if so, `left` of them are told as skipped.
+    fn is_full(&mut self, left: usize) -> bool {
+        let full = self.draft.exports.len() >= MAX_ROUTES;
+        if full {
+            let why = format!("a Service has at most {MAX_ROUTES} routes");
+            self.skip("more routes", &why, left);
+        }
+        full
+    }
+
+    fn skip(&mut self, what: &str, why: &str, count: usize) {
+        let ObjectKey { namespace, name } = self.key;
+        let text = format!("Service {namespace}/{name}: {what}: {why}");
+        let skipped = &mut self.draft.skipped;
+        skipped.add(self.context.strings.shared(&text), count);
+    }
+
+    /// An upstream that a TLSRoute asks for.
+    fn add_backend(&mut self, backend: &Backend) {
+        let Backend { port, refused } = backend;
+        let external = self.record.kind == ServiceKind::ExternalName;
+        let mut ports = self.record.ports.iter();
+        let record = ports.find(|record| record.port == port.port);
+        let text = match record {
+            _ if port.pods == PodChoice::Refused => "the TLSRoute may not use it".to_owned(),
+            _ if external => Refusal::ExternalName.to_string(),
+            Some(record) => return self.add_upstream(port, record),
+            None => format!("the Service has no TCP port {}", port.port),
+        };
+        let empty = refused
+            .clone()
+            .unwrap_or_else(|| self.context.strings.shared(&text));
+        let upstream = upstream(self.context, port);
+        self.draft
+            .add(upstream, Endpoints::new(Vec::new(), Some(empty)));
+    }
+
+    /// The upstream for `target`.
+    fn add_upstream(&mut self, target: &ServicePort, port: &ServicePortRecord) {
+        let of_hostname = |pod: &&Pod<'_>| match &target.pod {
+            Some(hostname) => pod.hostname == Some(hostname),
+            None => true,
+        };
+        let chosen = self.choose(self.pods.iter().filter(of_hostname), target, port);
+        self.add_chosen(target, chosen);
+    }
+
+    fn choose<'p>(
+        &self,
+        pods: impl IntoIterator<Item = &'p Pod<'a>>,
+        target: &ServicePort,
+        port: &ServicePortRecord,
+    ) -> Chosen
+    where
+        'a: 'p,
+    {
+        let choice = Choice {
+            port,
+            subset: target.subset.as_ref(),
+            mesh: demands_mesh(self.context.policy, target),
+        };
+        pods::choose(pods, &choice, &self.mtls)
+    }
+
+    fn add_chosen(&mut self, target: &ServicePort, chosen: Chosen) {
+        let Chosen {
+            mut endpoints,
+            tally,
+        } = chosen;
+        let mut empty = endpoints.is_empty().then(|| tally.to_string());
+        // Other replicas are behind the same Service: leaving out this one would send it round all of them.
+        let own = self.context.own;
+        if endpoints
+            .iter()
+            .any(|endpoint| own.contain(endpoint.address))
+        {
+            endpoints.clear();
+            empty =
+                Some("this gateway is a pod of the Service: a connection would come back".into());
+        }
+        let empty = empty.map(|reason| self.context.strings.shared(&reason));
+        let upstream = upstream(self.context, target);
+        let endpoints = Endpoints::new(endpoints, empty);
+        self.draft.add(upstream, endpoints);
+    }
+}
+
+fn demands_mesh(policy: &KubernetesConfig, target: &ServicePort) -> bool {
+    match target.pods {
+        PodChoice::AsExported => policy.export.alpn.demands_istio(),
+        PodChoice::Mesh => true,
+        PodChoice::All | PodChoice::Refused => false,
+    }
+}
+
+/// Whether a port of a Service has a pod that speaks Istio's mutual TLS, be it ready or not.
+pub(super) fn is_in_mesh(cluster: &Cluster, policy: &KubernetesConfig, port: &ServicePort) -> bool {
+    let key = ObjectKey {
+        namespace: port.namespace.clone(),
+        name: port.service.clone(),
+    };
+    let Some(service) = cluster.services.get(&key) else {
+        return false;
+    };
+    let Some(record) = service.ports.iter().find(|record| record.port == port.port) else {
+        return false;
+    };
+    let mtls = Mtls::of(cluster, policy.cluster_domain.as_str(), &key);
+    let choice = Choice {
+        port: record,
+        subset: port.subset.as_ref(),
+        mesh: true,
+    };
+    let pods = pods::behind(cluster, &key, service);
+    pods.iter().any(|pod| pod.is_in_mesh(&choice, &mtls))
+}

@@ -1,0 +1,10 @@
+//! The translation as a whole: objects in, routes and endpoints out.
+
+mod changes;
+mod cost;
+mod endpoints;
+mod exports;
+mod fixtures;
+mod gateways;
+mod mtls;
+mod names;

@@ -1,0 +1,224 @@
+//! Which pods get connections, and at which address.
+
+use super::fixtures::*;
+use crate::source::dns::OwnListeners;
+use crate::source::kubernetes::records::{ServiceRecord, SliceEndpoint};
+use crate::source::kubernetes::{Change, Kind};
+
+/// The endpoints of a Service with one port, whose pods are behind these slices.
+fn behind(edit: impl FnOnce(&mut ServiceRecord), slices: Vec<Object>) -> Found {
+    let mut objects = slices;
+    objects.push(service_with("apps/svcb", &[("http", 80)], edit));
+    for name in ["a", "b", "c", "d"] {
+        objects.push(pod(&format!("apps/{name}"), &[]));
+    }
+    find(policy(), objects)
+}
+
+fn slice_of(name: &str, endpoints: Vec<SliceEndpoint>) -> Object {
+    slice(&format!("apps/svcb.{name}"), &[("http", 8080)], endpoints)
+}
+
+fn with(edit: impl FnOnce(&mut SliceEndpoint), mut endpoint: SliceEndpoint) -> SliceEndpoint {
+    edit(&mut endpoint);
+    endpoint
+}
+
+#[test]
+fn a_pod_gets_connections_when_it_is_ready_and_never_when_it_terminates() {
+    for (ready, serving, terminating, publish_not_ready, reason) in [
+        (true, true, false, false, None),
+        (false, false, false, false, Some("1 pod not ready")),
+        (false, true, true, false, Some("1 pod terminating")),
+        (false, false, true, false, Some("1 pod terminating")),
+        (false, false, false, true, None),
+        // What the API says of every pod of such a Service.
+        (true, false, false, true, None),
+        (true, true, true, true, Some("1 pod terminating")),
+    ] {
+        let conditions = |it: &mut SliceEndpoint| {
+            (it.ready, it.serving, it.terminating) = (ready, serving, terminating);
+        };
+        let endpoints = vec![with(conditions, endpoint("10.0.0.1", "a"))];
+        let publish = |record: &mut ServiceRecord| record.publish_not_ready = publish_not_ready;
+        let found = behind(publish, vec![slice_of("x", endpoints)]);
+        let case = (ready, serving, terminating, publish_not_ready);
+        assert_eq!(found.why_empty("apps/svcb:80"), reason, "{case:?}");
+        let count = found.endpoints("apps/svcb:80").len();
+        assert_eq!(count, usize::from(reason.is_none()), "{case:?}");
+    }
+}
+
+#[test]
+fn an_upstream_without_endpoints_says_why_for_every_pod() {
+    let found = behind(|_| {}, Vec::new());
+    let reason = "no pod is behind the Service";
+    assert_eq!(found.why_empty("apps/svcb:80"), Some(reason));
+
+    let endpoints = vec![
+        with(|it| it.ready = false, endpoint("10.0.0.1", "a")),
+        with(|it| it.ready = false, endpoint("10.0.0.2", "b")),
+        with(|it| it.terminating = true, endpoint("10.0.0.3", "c")),
+        endpoint("10.0.0.4", "unheard-of"),
+    ];
+    let other_port = slice(
+        "apps/svcb.y",
+        &[("grpc", 1)],
+        vec![endpoint("10.0.0.5", "d")],
+    );
+    let found = behind(|_| {}, vec![slice_of("x", endpoints), other_port]);
+    let reason =
+        "2 pods not ready, 1 pod terminating, 1 pod not known yet, 1 pod without this port";
+    assert_eq!(found.why_empty("apps/svcb:80"), Some(reason));
+}
+
+#[test]
+fn a_pod_of_both_families_is_one_endpoint_by_the_services_first_family() {
+    let v4 = vec![endpoint("10.0.0.1", "a"), endpoint("10.0.0.2", "b")];
+    let v6 = vec![endpoint("fd00::1", "a"), endpoint("fd00::3", "c")];
+    for (ipv6_first, expected) in [
+        (false, ["10.0.0.1:8080", "10.0.0.2:8080", "[fd00::3]:8080"]),
+        (true, ["10.0.0.2:8080", "[fd00::1]:8080", "[fd00::3]:8080"]),
+    ] {
+        let slices = vec![slice_of("v4", v4.clone()), slice_of("v6", v6.clone())];
+        let found = behind(|record| record.ipv6_first = ipv6_first, slices);
+        assert_eq!(found.endpoints("apps/svcb:80"), expected);
+    }
+}
+
+#[test]
+fn a_pod_in_two_slices_is_one_endpoint_and_does_not_come_back_from_an_old_one() {
+    let moved = endpoint("10.0.0.1", "a");
+    let dying = with(|it| it.terminating = true, endpoint("10.0.0.2", "b"));
+    let heir = endpoint("10.0.0.2", "c");
+    let slices = vec![
+        slice_of("old", vec![moved.clone(), endpoint("10.0.0.2", "b")]),
+        slice_of("new", vec![moved, dying.clone()]),
+    ];
+    let found = behind(|_| {}, slices);
+    assert_eq!(found.endpoints("apps/svcb:80"), ["10.0.0.1:8080"]);
+
+    // The address of a pod that is gone belongs to another one by now.
+    let slices = vec![slice_of("x", vec![dying, heir.clone(), heir])];
+    let found = behind(|_| {}, slices);
+    assert_eq!(found.endpoints("apps/svcb:80"), ["10.0.0.2:8080"]);
+}
+
+#[test]
+fn each_slice_says_which_port_of_its_pods_a_service_port_is() {
+    let objects = vec![
+        service("apps/svcb", &[("http", 80), ("grpc", 90)]),
+        slice(
+            "apps/svcb.old",
+            &[("http", 8080), ("grpc", 9090)],
+            vec![endpoint("10.0.0.1", "")],
+        ),
+        slice(
+            "apps/svcb.new",
+            &[("http", 8081)],
+            vec![endpoint("10.0.0.2", "")],
+        ),
+        service("apps/unnamed", &[("", 443)]),
+        slice(
+            "apps/unnamed.a",
+            &[("", 8443)],
+            vec![endpoint("10.0.0.3", "")],
+        ),
+        // Another Service's slices are another's business, so are another namespace's.
+        slice(
+            "apps/svcc.a",
+            &[("http", 1)],
+            vec![endpoint("10.0.0.4", "")],
+        ),
+        slice(
+            "other/svcb.a",
+            &[("http", 1)],
+            vec![endpoint("10.0.0.5", "")],
+        ),
+    ];
+    let found = find(policy(), objects);
+    let http = ["10.0.0.1:8080", "10.0.0.2:8081"];
+    assert_eq!(found.endpoints("apps/svcb:80"), http);
+    assert_eq!(found.endpoints("apps/svcb:90"), ["10.0.0.1:9090"]);
+    assert_eq!(found.endpoints("apps/unnamed:443"), ["10.0.0.3:8443"]);
+}
+
+#[test]
+fn the_zone_is_the_endpoints_or_else_its_nodes() {
+    let on = |node: &str, zone: Option<&str>, endpoint| {
+        with(
+            |it: &mut SliceEndpoint| {
+                it.node = Some(node.into());
+                it.zone = zone.map(Into::into);
+            },
+            endpoint,
+        )
+    };
+    let slices = vec![
+        slice_of(
+            "x",
+            vec![
+                on("n1", Some("east"), endpoint("10.0.0.1", "a")),
+                on("n1", None, endpoint("10.0.0.2", "b")),
+                on("n2", None, endpoint("10.0.0.3", "c")),
+                on("n3", None, endpoint("10.0.0.4", "d")),
+            ],
+        ),
+        node("n1", Some("west")),
+        node("n2", None),
+    ];
+    let found = behind(|_| {}, slices);
+    assert_eq!(
+        found.endpoints("apps/svcb:80"),
+        [
+            "10.0.0.1:8080 in east",
+            "10.0.0.2:8080 in west",
+            "10.0.0.3:8080",
+            "10.0.0.4:8080",
+        ]
+    );
+}
+
+#[test]
+fn when_pods_cannot_be_watched_plain_endpoints_stay_and_those_of_the_mesh_are_not_guessed() {
+    let objects = vec![
+        service("apps/svcb", &[("http", 80)]),
+        slice_of("x", vec![endpoint("10.0.0.1", "a")]),
+    ];
+    let denied = || Change::Absent(Kind::Pod, "not allowed".into());
+    let mut plain = world(policy(), objects.clone());
+    assert!(plain.found.endpoints("apps/svcb:80").is_empty());
+    assert!(plain.apply([denied()]));
+    assert_eq!(plain.found.endpoints("apps/svcb:80"), ["10.0.0.1:8080"]);
+    // One pod that is told of is no list: the others are no more known than before.
+    assert!(!plain.apply([set(pod("apps/b", &[]))]));
+    assert!(plain.apply([Change::All(Kind::Pod, vec![pod("apps/b", &[])])]));
+    let reason = "1 pod not known yet";
+    assert_eq!(plain.found.why_empty("apps/svcb:80"), Some(reason));
+
+    let mut mesh = world(mesh_policy(), objects);
+    assert!(mesh.apply([denied()]));
+    let reason = "1 pod of which nothing is known (pods cannot be watched)";
+    assert_eq!(mesh.found.why_empty("apps/svcb:80"), Some(reason));
+}
+
+#[test]
+fn a_service_whose_pod_the_gateway_is_gets_nothing_or_connections_would_go_round() {
+    let endpoints = vec![endpoint("10.0.0.1", "a"), endpoint("10.0.0.2", "b")];
+    let objects = vec![
+        service("apps/svcb", &[("tls", 15443), ("status", 15021)]),
+        slice("apps/svcb.x", &[("tls", 8443), ("status", 8021)], endpoints),
+        pod("apps/a", &[]),
+        pod("apps/b", &[]),
+    ];
+    let mut world = world(policy(), objects);
+    assert_eq!(world.found.endpoints("apps/svcb:15443").len(), 2);
+    let bound = ["10.0.0.2:8443".parse().unwrap()];
+    world.translator.listen_on(OwnListeners::of(&bound));
+    assert!(world.apply([]));
+    let reason = "this gateway is a pod of the Service: a connection would come back";
+    assert_eq!(world.found.why_empty("apps/svcb:15443"), Some(reason));
+    assert_eq!(world.found.endpoints("apps/svcb:15021").len(), 2);
+    world.translator.listen_on(OwnListeners::of(&bound));
+    assert!(!world.apply([]));
+}

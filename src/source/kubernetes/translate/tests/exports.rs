@@ -1,0 +1,204 @@
+//! What is let out, and what is said of the rest.
+
+use super::fixtures::*;
+use crate::config::{ExportMode, KubernetesConfig, OptIn, PortSelector, ServiceSelector};
+use crate::source::kubernetes::records::ServiceKind;
+
+const HOST: &str = "svcb.apps.svc.cluster.local";
+
+fn two_services() -> Vec<Object> {
+    let exported = |record: &mut crate::source::kubernetes::records::ServiceRecord| {
+        record.labels = labels(&[("tier", "front")]);
+        record.annotations = labels(&[("export", "true")]);
+    };
+    vec![
+        namespace("apps", &[("team", "b")]),
+        namespace("other", &[]),
+        service_with("apps/svcb", &[("http", 80)], exported),
+        service_export("apps/svcb"),
+        service("other/svcb", &[("http", 80)]),
+    ]
+}
+
+fn selecting(edit: impl FnOnce(&mut ServiceSelector)) -> KubernetesConfig {
+    let mut selector = ServiceSelector::default();
+    edit(&mut selector);
+    let mut policy = policy();
+    policy.export.mode = ExportMode::Selected(selector);
+    policy
+}
+
+#[test]
+fn nothing_is_exported_by_default_and_a_miss_says_so() {
+    let mut policy = policy();
+    policy.export.mode = ExportMode::None;
+    let found = find(policy, two_services());
+    assert!(found.routes().is_empty());
+    assert!(found.0.routing.upstreams.is_empty());
+    let reason = Some("no Service is exported: the export mode is none");
+    assert_eq!(found.why_unrouted(HOST), reason);
+}
+
+#[test]
+fn every_selector_must_take_the_service_and_a_miss_names_the_one_that_does_not() {
+    let name = |text: &str| vec![text.into()];
+    let label = |key: &str, value: &str| [(key.into(), value.into())].into();
+    let port = |number: u16| vec![PortSelector::Number(number)];
+    let named = |name: &str| vec![PortSelector::Name(name.into())];
+    for (policy, reason) in [
+        (selecting(|it| it.namespaces = name("apps")), None),
+        (
+            selecting(|it| it.namespaces = name("other")),
+            Some("namespace apps is not selected for export"),
+        ),
+        (
+            selecting(|it| it.namespace_labels = label("team", "b")),
+            None,
+        ),
+        (
+            selecting(|it| it.namespace_labels = label("team", "c")),
+            Some("namespace apps lacks the label team=c and so is not selected for export"),
+        ),
+        (selecting(|it| it.names = name("svcb")), None),
+        (
+            selecting(|it| it.names = name("svcc")),
+            Some("the Service's name is not selected for export"),
+        ),
+        (selecting(|it| it.labels = label("tier", "front")), None),
+        (
+            selecting(|it| it.labels = label("tier", "back")),
+            Some("the Service lacks the label tier=back and so is not selected for export"),
+        ),
+        (selecting(|it| it.ports = port(80)), None),
+        (selecting(|it| it.ports = named("http")), None),
+        (
+            selecting(|it| it.ports = port(8080)),
+            Some("port 80 is not selected for export"),
+        ),
+        (
+            selecting(|it| {
+                it.namespaces = name("apps");
+                it.labels = label("tier", "back");
+            }),
+            Some("the Service lacks the label tier=back and so is not selected for export"),
+        ),
+    ] {
+        let mode = format!("{:?}", policy.export.mode);
+        let found = find(policy, two_services());
+        assert_eq!(found.why_unrouted(HOST), reason, "{mode}");
+        let upstreams = &found.0.routing.upstreams;
+        assert_eq!(upstreams.contains_key("apps/svcb:80"), reason.is_none());
+        assert_eq!(found.routes().is_empty(), upstreams.is_empty(), "{mode}");
+    }
+}
+
+#[test]
+fn a_namespace_of_which_no_label_is_known_is_not_selected_by_label() {
+    let policy = selecting(|it| it.namespace_labels = [("a".into(), "b".into())].into());
+    let found = find(policy, vec![service("apps/svcb", &[("http", 80)])]);
+    let reason = "the labels of namespace apps, by which it is selected for export, are not known";
+    assert_eq!(found.why_unrouted(HOST), Some(reason));
+}
+
+#[test]
+fn the_owner_must_opt_in_where_the_policy_asks_for_it_whatever_the_mode() {
+    for (opt_in, reason) in [
+        (
+            OptIn::Annotation,
+            "the Service has no annotation strait.dev/export: \"true\"",
+        ),
+        (OptIn::ServiceExport, "the Service has no ServiceExport"),
+    ] {
+        for mode in [
+            ExportMode::All,
+            ExportMode::Selected(ServiceSelector::default()),
+        ] {
+            let mut policy = policy();
+            policy.export.mode = mode;
+            policy.export.opt_in = opt_in;
+            let found = find(policy, two_services());
+            assert_eq!(found.why_unrouted(HOST), None);
+            let other = found.why_unrouted("svcb.other.svc.cluster.local");
+            assert_eq!(other, Some(reason));
+        }
+    }
+}
+
+#[test]
+fn a_service_export_gives_the_name_in_the_cluster_set_too() {
+    let mut policy = policy();
+    policy.export.opt_in = OptIn::ServiceExport;
+    let found = find(policy, two_services());
+    assert_eq!(
+        found.routes(),
+        [
+            "outbound_.80_._.svcb.apps.svc.cluster.local -> apps/svcb:80",
+            "outbound_.80_._.svcb.apps.svc.clusterset.local -> apps/svcb:80",
+            "svcb.apps.svc.cluster.local -> apps/svcb:80",
+            "svcb.apps.svc.clusterset.local -> apps/svcb:80",
+        ]
+    );
+}
+
+#[test]
+fn a_dry_run_routes_all_and_says_what_it_would_refuse() {
+    let mut policy = selecting(|it| {
+        it.namespaces = vec!["apps".into()];
+        it.ports = vec![PortSelector::Number(80)];
+    });
+    policy.export.dry_run = true;
+    let mut objects = two_services();
+    objects.push(service("apps/two", &[("a", 80), ("b", 81)]));
+    objects.push(service_with("apps/alias", &[("a", 80)], |record| {
+        record.kind = ServiceKind::ExternalName;
+    }));
+    let found = find(policy, objects);
+    let expected = [
+        ("svcb.apps.svc.cluster.local:80", None),
+        (
+            "svcb.other.svc.cluster.local:80",
+            Some("namespace other is not selected for export"),
+        ),
+        ("two.apps.svc.cluster.local:80", None),
+        (
+            "two.apps.svc.cluster.local:81",
+            Some("port 81 is not selected for export"),
+        ),
+    ];
+    assert_eq!(found.dry_runs(), expected.into());
+    assert_eq!(found.0.routing.unrouted.len(), 1, "the alias");
+}
+
+#[test]
+fn no_policy_lets_out_what_has_no_pods_or_what_its_owner_keeps_in() {
+    let kind = |kind| {
+        service_with("apps/svcb", &[("http", 80)], move |record| {
+            record.kind = kind;
+        })
+    };
+    let opted_out = service_with("apps/svcb", &[("http", 80)], |record| {
+        record.annotations = labels(&[("export", "false")]);
+    });
+    let hidden = service_with("apps/svcb", &[("http", 80)], |record| record.hidden = true);
+    for (object, reason) in [
+        (
+            kind(ServiceKind::ExternalName),
+            "an ExternalName Service has no pods",
+        ),
+        (
+            hidden,
+            "the Service's annotation networking.istio.io/exportTo keeps it from gateways",
+        ),
+        (service("apps/svcb", &[]), "the Service has no TCP port"),
+        (
+            opted_out,
+            "the Service's annotation strait.dev/export says \"false\"",
+        ),
+    ] {
+        let mut policy = policy();
+        policy.export.dry_run = true;
+        let found = find(policy, vec![object]);
+        assert!(found.routes().is_empty());
+        assert_eq!(found.why_unrouted(HOST), Some(reason));
+    }
+}

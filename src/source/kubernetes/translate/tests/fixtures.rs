@@ -1,0 +1,361 @@
+//! Objects of a small cluster, each in a line, and what comes of them in texts that compare well.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::config::{
+    AlpnPolicy, ConnectPolicy, ConnectionLimits, EjectionPolicy, ExportMode, ExportPolicy,
+    GatewayAddresses, GatewayApiConfig, HelloLimits, KubernetesConfig, ListenerConfig, OptIn,
+    RelayTimeouts, SourceLimits, SourcePolicy, TcpOptions, UpstreamConfig, UpstreamSource,
+};
+use crate::server_name::ServerName;
+use crate::source::kubernetes::records::gateway::{
+    GatewayClassRecord, GatewayRecord, Revision, TlsRouteRecord,
+};
+use crate::source::kubernetes::records::{
+    DestinationRuleRecord, Labels, NamespaceRecord, NodeRecord, ObjectKey,
+    PeerAuthenticationRecord, PodRecord, RuleTls, ServiceExportRecord, ServiceKind,
+    ServicePortRecord, ServiceRecord, SliceEndpoint, SliceRecord, SubsetRecord,
+};
+use crate::source::kubernetes::{Change, Discovered, Record, Translator};
+
+/// Exports everything, to anybody.
+pub(super) fn policy() -> KubernetesConfig {
+    let second = Duration::from_secs(1);
+    KubernetesConfig {
+        cluster_domain: ServerName::parse(b"cluster.local").unwrap(),
+        export: ExportPolicy {
+            mode: ExportMode::All,
+            listeners: Vec::new(),
+            opt_in: OptIn::None,
+            alpn: AlpnPolicy::Any,
+            dry_run: false,
+        },
+        upstream: Arc::new(UpstreamConfig {
+            name: "".into(),
+            source: UpstreamSource::Static(Vec::new()),
+            connect: ConnectPolicy {
+                timeout: second,
+                attempts: 1,
+            },
+            proxy_protocol: None,
+            ejection: EjectionPolicy {
+                consecutive_failures: 0,
+                base: second,
+                max: second,
+            },
+            tcp: TcpOptions {
+                keepalive_time: second,
+                keepalive_interval: second,
+                keepalive_probes: 1,
+                user_timeout: second,
+            },
+        }),
+        kubeconfig: None,
+        node: None,
+        gateway_api: None,
+    }
+}
+
+/// The same, to sidecars only.
+pub(super) fn mesh_policy() -> KubernetesConfig {
+    let mut policy = policy();
+    policy.export.alpn = AlpnPolicy::istio();
+    policy
+}
+
+/// Exports nothing, and serves Gateways.
+pub(super) fn gateway_policy() -> KubernetesConfig {
+    let mut policy = policy();
+    let second = Duration::from_secs(1);
+    policy.export.mode = ExportMode::None;
+    policy.gateway_api = Some(GatewayApiConfig {
+        class: "strait".into(),
+        controller: "strait.dev/gateway-controller".into(),
+        listener: Arc::new(ListenerConfig {
+            name: "".into(),
+            bind: ([127, 0, 0, 1], 0).into(),
+            source_policy: SourcePolicy::default(),
+            trusted_proxies: Vec::new(),
+            limits: ConnectionLimits::OFF,
+            limits_per_source: SourceLimits::default(),
+            client_hello: HelloLimits {
+                timeout: second,
+                max_size: 65536,
+            },
+            timeouts: RelayTimeouts {
+                idle: second,
+                half_closed: second,
+            },
+            tcp: policy.upstream.tcp,
+            routes: Vec::new(),
+            unrouted: Arc::default(),
+        }),
+        addresses: GatewayAddresses::Unknown,
+        reserved_ports: BTreeSet::new(),
+    });
+    policy
+}
+
+/// A Gateway with a TLS listener, and a TLSRoute through it to port 443 of the Service `apps/svcb`.
+pub(super) fn gateway_and_route() -> Vec<Object> {
+    fn spec<T: DeserializeOwned>(spec: Value) -> T {
+        serde_json::from_value(spec).unwrap()
+    }
+    let revision = || Revision {
+        resource_version: "1".into(),
+        generation: 1,
+        created: 0,
+    };
+    let class = GatewayClassRecord {
+        revision: revision(),
+        spec: spec(json!({ "controllerName": "strait.dev/gateway-controller" })),
+    };
+    let listener = json!({
+        "name": "tls", "port": 443, "protocol": "TLS", "tls": { "mode": "Passthrough" },
+    });
+    let gateway = GatewayRecord {
+        revision: revision(),
+        spec: spec(json!({ "gatewayClassName": "strait", "listeners": [listener] })),
+    };
+    let route = TlsRouteRecord {
+        revision: revision(),
+        api_version: "v1".into(),
+        annotations: Labels::default(),
+        spec: spec(json!({
+            "parentRefs": [{ "name": "gateway" }],
+            "hostnames": ["b.example.com"],
+            "rules": [{ "backendRefs": [{ "name": "svcb", "port": 443 }] }],
+        })),
+        reported_by: Box::default(),
+    };
+    vec![
+        namespace("apps", &[]),
+        (key("strait"), Record::GatewayClass(class)),
+        (key("apps/gateway"), Record::Gateway(gateway)),
+        (key("apps/route"), Record::TlsRoute(route)),
+    ]
+}
+
+pub(super) type Object = (ObjectKey, Record);
+
+/// `NAMESPACE/NAME`, or the name of what has no namespace.
+pub(super) fn key(text: &str) -> ObjectKey {
+    let (namespace, name) = text.split_once('/').unwrap_or(("", text));
+    ObjectKey {
+        namespace: namespace.into(),
+        name: name.into(),
+    }
+}
+
+pub(super) fn labels(labels: &[(&str, &str)]) -> Labels {
+    labels.iter().copied().collect()
+}
+
+pub(super) fn service(at: &str, ports: &[(&str, u16)]) -> Object {
+    service_with(at, ports, |_| {})
+}
+
+pub(super) fn service_with(
+    at: &str,
+    ports: &[(&str, u16)],
+    edit: impl FnOnce(&mut ServiceRecord),
+) -> Object {
+    let port = |(name, port): &(&str, u16)| ServicePortRecord {
+        name: (*name).into(),
+        port: *port,
+    };
+    let mut record = ServiceRecord {
+        resource_version: "1".into(),
+        labels: Labels::default(),
+        annotations: Labels::default(),
+        kind: ServiceKind::Balanced,
+        ports: ports.iter().map(port).collect(),
+        publish_not_ready: false,
+        hidden: false,
+        addresses: Box::default(),
+        ipv6_first: false,
+    };
+    edit(&mut record);
+    (key(at), Record::Service(record))
+}
+
+/// A slice of the Service of the same name, up to the first `.`.
+pub(super) fn slice(at: &str, ports: &[(&str, u16)], endpoints: Vec<SliceEndpoint>) -> Object {
+    let key = key(at);
+    let service = key.name.split('.').next().unwrap().into();
+    let ports = ports.iter().map(|(name, port)| ((*name).into(), *port));
+    let record = SliceRecord {
+        service,
+        ports: ports.collect(),
+        endpoints: endpoints.into(),
+    };
+    (key, Record::Slice(record))
+}
+
+/// A ready endpoint that is `pod`, or no pod if that is empty.
+pub(super) fn endpoint(address: &str, pod: &str) -> SliceEndpoint {
+    SliceEndpoint {
+        address: address.parse().unwrap(),
+        ready: true,
+        serving: true,
+        terminating: false,
+        zone: None,
+        node: None,
+        hostname: None,
+        pod: (!pod.is_empty()).then(|| pod.into()),
+    }
+}
+
+pub(super) fn pod(at: &str, with: &[(&str, &str)]) -> Object {
+    let labels = labels(with);
+    (key(at), Record::Pod(PodRecord { labels }))
+}
+
+pub(super) const SIDECAR: (&str, &str) = ("security.istio.io/tlsMode", "istio");
+
+pub(super) fn namespace(name: &str, with: &[(&str, &str)]) -> Object {
+    let labels = labels(with);
+    (key(name), Record::Namespace(NamespaceRecord { labels }))
+}
+
+pub(super) fn node(name: &str, zone: Option<&str>) -> Object {
+    let zone = zone.map(Arc::from);
+    (key(name), Record::Node(NodeRecord { zone }))
+}
+
+pub(super) fn service_export(at: &str) -> Object {
+    (key(at), Record::ServiceExport(ServiceExportRecord))
+}
+
+pub(super) fn peer_authentication(
+    at: &str,
+    created: i64,
+    selector: &[(&str, &str)],
+    disabled: Option<bool>,
+    ports: &[(u16, Option<bool>)],
+) -> Object {
+    let record = PeerAuthenticationRecord {
+        created,
+        selector: labels(selector),
+        disabled,
+        disabled_ports: ports.iter().copied().collect(),
+    };
+    (key(at), Record::PeerAuthentication(record))
+}
+
+pub(super) fn rule(at: &str, host: &str, edit: impl FnOnce(&mut DestinationRuleRecord)) -> Object {
+    let mut record = DestinationRuleRecord {
+        created: 0,
+        host: host.into(),
+        export_to: Box::default(),
+        for_workloads: false,
+        tls: None,
+        subsets: Box::default(),
+    };
+    edit(&mut record);
+    (key(at), Record::DestinationRule(record))
+}
+
+pub(super) fn subset(name: &str, with: &[(&str, &str)]) -> SubsetRecord {
+    SubsetRecord {
+        name: name.into(),
+        labels: labels(with),
+        tls: RuleTls::default(),
+    }
+}
+
+pub(super) fn set((key, record): Object) -> Change {
+    Change::Set(key, record)
+}
+
+/// A translator that knows the objects, and what it gave last.
+pub(super) struct World {
+    pub(super) translator: Translator,
+    pub(super) found: Found,
+}
+
+/// What a translation gave.
+#[derive(Debug, Clone)]
+pub(super) struct Found(pub(super) Arc<Discovered>);
+
+/// What a translation of the objects gives.
+pub(super) fn find(policy: KubernetesConfig, objects: Vec<Object>) -> Found {
+    world(policy, objects).found
+}
+
+pub(super) fn world(policy: KubernetesConfig, objects: Vec<Object>) -> World {
+    let mut translator = Translator::new(Arc::new(policy));
+    let changes = objects.into_iter().map(set);
+    let found = translator.apply(changes).expect("the first one");
+    let found = Found(found);
+    World { translator, found }
+}
+
+impl World {
+    /// Whether the changes give something new, which then is what was found.
+    pub(super) fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> bool {
+        let found = self.translator.apply(changes);
+        if let Some(found) = &found {
+            self.found = Found(found.clone());
+        }
+        found.is_some()
+    }
+}
+
+impl Found {
+    /// `PATTERN -> UPSTREAM`, by pattern.
+    pub(super) fn routes(&self) -> Vec<String> {
+        let mut routes = Vec::new();
+        for route in &self.0.routing.exports {
+            for pattern in route.matches.patterns().unwrap() {
+                routes.push(format!("{pattern} -> {}", route.targets.first.upstream));
+            }
+        }
+        routes.sort();
+        routes
+    }
+
+    /// Every route's name with the reason why the policy would refuse it.
+    pub(super) fn dry_runs(&self) -> BTreeMap<&str, Option<&str>> {
+        let exports = self.0.routing.exports.iter();
+        exports
+            .map(|route| (&*route.name, route.dry_run.as_deref()))
+            .collect()
+    }
+
+    /// `ADDRESS` or `ADDRESS in ZONE`, by address.
+    pub(super) fn endpoints(&self, upstream: &str) -> Vec<String> {
+        assert!(
+            self.0.routing.upstreams.contains_key(upstream),
+            "{upstream}"
+        );
+        let endpoints = self.0.endpoints[upstream].iter();
+        let text = |address: SocketAddr, zone: Option<&str>| match zone {
+            Some(zone) => format!("{address} in {zone}"),
+            None => address.to_string(),
+        };
+        endpoints
+            .map(|it| text(it.address, it.zone.as_deref()))
+            .collect()
+    }
+
+    pub(super) fn why_empty(&self, upstream: &str) -> Option<&str> {
+        self.0.empty.get(upstream).map(|reason| &**reason)
+    }
+
+    pub(super) fn why_unrouted(&self, host: &str) -> Option<&str> {
+        let reason = self.0.routing.unrouted.get(host);
+        reason.map(|reason| &**reason)
+    }
+
+    pub(super) fn skipped(&self) -> Vec<&str> {
+        let examples = self.0.routing.skipped.examples.iter();
+        examples.map(|text| &**text).collect()
+    }
+}

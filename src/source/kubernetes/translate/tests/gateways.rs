@@ -1,0 +1,60 @@
+//! What TLSRoutes ask for is there, and follows what changes.
+
+use std::sync::Arc;
+
+use super::fixtures::*;
+use crate::config::AlpnPolicy;
+use crate::source::kubernetes::{Change, Kind};
+
+/// The upstream of the only route on port 443, and what clients must offer.
+fn route(found: &Found) -> (String, AlpnPolicy) {
+    let routes = &found.0.routing.gateways[&443];
+    assert_eq!(routes.len(), 1, "{routes:?}");
+    let upstream = &routes[0].targets.first.upstream;
+    (upstream.to_string(), routes[0].alpn.clone())
+}
+
+fn backend(address: &str) -> Vec<Object> {
+    let endpoints = vec![endpoint(address, "b")];
+    vec![
+        service("apps/svcb", &[("tls", 443)]),
+        slice("apps/svcb.x", &[("tls", 8443)], endpoints),
+        pod("apps/b", &[]),
+    ]
+}
+
+#[test]
+fn a_route_follows_its_service_through_all_that_becomes_of_it() {
+    let mut world = world(gateway_policy(), gateway_and_route());
+    let (missing, _) = route(&world.found);
+    assert!(world.found.endpoints(&missing).is_empty());
+    assert!(world.found.why_empty(&missing).is_some());
+
+    assert!(world.apply(backend("10.0.0.1").into_iter().map(set)));
+    let (plain, alpn) = route(&world.found);
+    assert_eq!(world.found.endpoints(&plain), ["10.0.0.1:8443"]);
+    assert_eq!(alpn, AlpnPolicy::Any);
+    assert!(world.found.0.routing.exports.is_empty());
+    let upstreams: Vec<_> = world.found.0.routing.upstreams.keys().collect();
+    assert_eq!(upstreams, [&Arc::from(&*plain)], "the missing one is gone");
+
+    // Another address is no other route.
+    let before = world.found.0.routing.clone();
+    assert!(world.apply(backend("10.0.0.2").into_iter().map(set)));
+    assert!(Arc::ptr_eq(&before, &world.found.0.routing));
+    assert_eq!(world.found.endpoints(&plain), ["10.0.0.2:8443"]);
+
+    // The pod gets a sidecar: to what is in the mesh only the mesh may connect.
+    assert!(world.apply([set(pod("apps/b", &[SIDECAR]))]));
+    let (mesh, alpn) = route(&world.found);
+    assert_eq!(alpn, AlpnPolicy::istio());
+    assert_eq!(world.found.endpoints(&mesh), ["10.0.0.2:8443"]);
+
+    assert!(world.apply([Change::Removed(Kind::Service, key("apps/svcb"))]));
+    let (missing_again, _) = route(&world.found);
+    assert_eq!(missing_again, missing);
+    assert!(world.apply([Change::Removed(Kind::TlsRoute, key("apps/route"))]));
+    let routing = &world.found.0.routing;
+    assert!(routing.gateways[&443].is_empty() && routing.upstreams.is_empty());
+    assert!(world.found.0.endpoints.is_empty());
+}

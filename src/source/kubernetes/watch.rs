@@ -1,0 +1,134 @@
+//! Lists and watches: from the API's objects to changes.
+//!
+//! One task a kind. It finds out in which version the API serves the kind, lists it in pages, and
+//! watches it from there; what the library's watcher does not decide is decided in [`follow`]: when to
+//! list anew, how long to wait, and what counts as stale. Nothing that fails takes away what is known:
+//! an API server that starts says 403 and 404 of what it has not loaded yet.
+
+mod client;
+mod driver;
+mod follow;
+mod istio;
+mod mailbox;
+mod object;
+mod read;
+mod served;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::cluster::Kind;
+use super::status::Statuses;
+use crate::config::{Kubeconfig, KubernetesConfig, OptIn};
+use crate::metrics::Metrics;
+use crate::source::dns::OwnListeners;
+pub use client::KubernetesError;
+use driver::{Driver, Told};
+pub use mailbox::{Mailbox, Publication};
+
+/// Changes that may wait for the driver; a watcher that has more waits itself, and with it the API.
+const QUEUE: usize = 1024;
+/// Objects of one kind; further ones are left out and counted.
+pub(super) const MAX_OBJECTS: usize = 200_000;
+/// How long kinds that do not answer hold up the first publication.
+pub const FIRST_LISTS: Duration = Duration::from_secs(10);
+
+/// A source that runs; stops when dropped.
+pub struct KubernetesSource {
+    client: Client,
+    kubeconfig: Option<Kubeconfig>,
+    kinds: Vec<Kind>,
+    told: mpsc::Sender<Told>,
+    statuses: watch::Receiver<Arc<Statuses>>,
+    _tasks: JoinSet<()>,
+}
+
+impl KubernetesSource {
+    /// Starts to watch, and publishes into `mailbox` as soon as every kind has been listed.
+    ///
+    /// # Errors
+    /// Access to the API that cannot be set up. An API that cannot be reached is no error.
+    pub async fn start(
+        config: Arc<KubernetesConfig>,
+        metrics: &Arc<Metrics>,
+        mailbox: Arc<Mailbox>,
+    ) -> Result<Self, KubernetesError> {
+        let client = client::connect(config.kubeconfig.as_ref()).await?;
+        let kinds = kinds(&config);
+        let kubeconfig = config.kubeconfig.clone();
+        let (told, inbox) = mpsc::channel(QUEUE);
+        let (statuses_sender, statuses) = watch::channel(Arc::default());
+        let mut tasks = JoinSet::new();
+        for kind in &kinds {
+            let (kind, told) = (*kind, told.clone());
+            let (client, metrics) = (client.clone(), metrics.kubernetes.kind(kind.label()));
+            follow::spawn(&mut tasks, kind, client, told, metrics);
+        }
+        let driver = Driver::new(config, &kinds, metrics.clone(), mailbox, statuses_sender);
+        tasks.spawn(driver.run(inbox));
+        Ok(Self {
+            client,
+            kubeconfig,
+            kinds,
+            told,
+            statuses,
+            _tasks: tasks,
+        })
+    }
+
+    /// Whether it can go on with another policy: the API is reached as before, and as much of it is
+    /// watched.
+    pub fn serves(&self, config: &KubernetesConfig) -> bool {
+        self.kubeconfig == config.kubeconfig && self.kinds == kinds(config)
+    }
+
+    /// Goes on with another policy, for which [`KubernetesSource::serves`] holds, without listing
+    /// anything anew.
+    pub async fn adopt(&self, config: Arc<KubernetesConfig>) {
+        // Fails only once the source's own tasks have ended, with the process.
+        let _ = self.told.send(Told::Policy(config)).await;
+    }
+
+    /// Tells what the gateway listens on: a Service whose pods it is among gets no connection from it,
+    /// or the connection would come back.
+    pub async fn listen_on(&self, own: OwnListeners) {
+        // Fails only once the source's own tasks have ended, with the process.
+        let _ = self.told.send(Told::Listeners(own)).await;
+    }
+
+    /// The status that each object of the Gateway API should have, as it changes.
+    pub fn statuses(&self) -> watch::Receiver<Arc<Statuses>> {
+        self.statuses.clone()
+    }
+
+    /// What the API is reached by.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+}
+
+impl fmt::Debug for KubernetesSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KubernetesSource")
+            .field("kinds", &self.kinds)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The kinds that a policy needs.
+fn kinds(config: &KubernetesConfig) -> Vec<Kind> {
+    let wanted = |kind: &Kind| match kind {
+        Kind::Service | Kind::Slice | Kind::Pod | Kind::Namespace | Kind::Node => true,
+        Kind::PeerAuthentication | Kind::DestinationRule => true,
+        Kind::ServiceExport => config.export.opt_in == OptIn::ServiceExport,
+        Kind::GatewayClass | Kind::Gateway | Kind::TlsRoute | Kind::ReferenceGrant => {
+            config.gateway_api.is_some()
+        }
+    };
+    Kind::ALL.iter().copied().filter(wanted).collect()
+}

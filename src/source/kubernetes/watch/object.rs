@@ -1,0 +1,159 @@
+//! Objects as they come from the API, read as far as their records need them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Resource;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+
+use super::served::Served;
+use crate::source::kubernetes::cluster::Record;
+use crate::source::kubernetes::records::{Labels, ObjectKey};
+
+/// Annotations of ours.
+const OURS: &str = "strait.dev/";
+
+/// What a watcher can read of one kind.
+pub(super) trait Watched:
+    Resource<DynamicType = Served> + DeserializeOwned + Clone + fmt::Debug + Send + 'static
+{
+    /// What is kept of it; `None`: it means nothing here.
+    ///
+    /// # Errors
+    /// What is wrong with the object.
+    fn record(self, served: &Served) -> Result<Option<Record>, String>;
+}
+
+/// The name of an object.
+pub(super) fn key(meta: &ObjectMeta) -> ObjectKey {
+    ObjectKey {
+        namespace: meta.namespace.as_deref().unwrap_or_default().into(),
+        name: meta.name.as_deref().unwrap_or_default().into(),
+    }
+}
+
+pub(super) fn labels(meta: &mut ObjectMeta) -> Labels {
+    meta.labels.take().unwrap_or_default().into_iter().collect()
+}
+
+/// Annotations of ours, without their prefix.
+pub(super) fn annotations(meta: &ObjectMeta) -> Labels {
+    let all = meta.annotations.iter().flatten();
+    let ours = all.filter_map(|(key, value)| Some((key.strip_prefix(OURS)?, value.as_str())));
+    ours.collect()
+}
+
+pub(super) fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+pub(super) fn version(meta: &ObjectMeta) -> Arc<str> {
+    meta.resource_version.as_deref().unwrap_or_default().into()
+}
+
+/// `creationTimestamp`, seconds since 1970; 0 when there is none.
+pub(super) fn created(meta: &ObjectMeta) -> i64 {
+    let created = meta.creation_timestamp.as_ref();
+    created.map_or(0, |Time(time)| time.as_second())
+}
+
+/// Metadata without what nobody here needs: `managedFields` are often most of an object.
+pub(super) fn slim<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Slim {
+        name: Option<String>,
+        namespace: Option<String>,
+        resource_version: Option<String>,
+        generation: Option<i64>,
+        creation_timestamp: Option<Time>,
+        labels: Option<BTreeMap<String, String>>,
+        annotations: Option<BTreeMap<String, String>>,
+    }
+    let slim = Slim::deserialize(deserializer)?;
+    Ok(ObjectMeta {
+        name: slim.name,
+        namespace: slim.namespace,
+        resource_version: slim.resource_version,
+        generation: slim.generation,
+        creation_timestamp: slim.creation_timestamp,
+        labels: slim.labels,
+        annotations: slim.annotations,
+        ..ObjectMeta::default()
+    })
+}
+
+/// Part of a custom resource: its definition is not ours, and one that cannot be read must not spoil
+/// the list that it stands in.
+#[derive(Debug, Clone)]
+pub(super) struct Lenient<T>(pub(super) Result<T, String>);
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Lenient<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        Ok(Self(
+            T::deserialize(value).map_err(|error| error.to_string()),
+        ))
+    }
+}
+
+impl<T: DeserializeOwned> Default for Lenient<T> {
+    fn default() -> Self {
+        let nothing = T::deserialize(serde_json::json!({}));
+        Self(nothing.map_err(|error| error.to_string()))
+    }
+}
+
+/// Declares an object of the API: its metadata and some of its fields.
+macro_rules! object {
+    ($(#[doc = $about:literal])+ $name:ident $(($metadata_only:ident))? { $($field:ident $(as $key:literal)?: $type:ty,)* }) => {
+        $(#[doc = $about])+
+        #[derive(Debug, Clone, serde::Deserialize)]
+        pub(super) struct $name {
+            #[serde(deserialize_with = "crate::source::kubernetes::watch::object::slim")]
+            pub(super) metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+            $(#[serde(default $(, rename = $key)?)] pub(super) $field: $type,)*
+        }
+
+        impl kube::Resource for $name {
+            type DynamicType = crate::source::kubernetes::watch::served::Served;
+            type Scope = kube::core::DynamicResourceScope;
+
+            fn kind(served: &Self::DynamicType) -> std::borrow::Cow<'_, str> {
+                served.kind.into()
+            }
+
+            fn group(served: &Self::DynamicType) -> std::borrow::Cow<'_, str> {
+                served.group.into()
+            }
+
+            fn version(served: &Self::DynamicType) -> std::borrow::Cow<'_, str> {
+                served.version.into()
+            }
+
+            fn plural(served: &Self::DynamicType) -> std::borrow::Cow<'_, str> {
+                served.plural.into()
+            }
+
+            $(
+                fn metadata_api() -> bool {
+                    stringify!($metadata_only) == "metadata_only"
+                }
+            )?
+
+            fn meta(&self) -> &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+                &self.metadata
+            }
+
+            fn meta_mut(
+                &mut self,
+            ) -> &mut k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+                &mut self.metadata
+            }
+        }
+    };
+}
+pub(super) use object;

@@ -1,0 +1,346 @@
+//! Kubernetes' own kinds, the Multi-Cluster Services API and the Gateway API: object -> record.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::object::{Lenient, Watched, annotation, annotations, created, labels, object, version};
+use super::served::Served;
+use crate::source::kubernetes::cluster::Record;
+use crate::source::kubernetes::records::gateway::{
+    GatewayClassRecord, GatewayClassSpec, GatewayRecord, GatewaySpec, ReferenceGrantRecord,
+    ReferenceGrantSpec, Revision, TlsRouteRecord, TlsRouteSpec,
+};
+use crate::source::kubernetes::records::{
+    NamespaceRecord, NodeRecord, PodRecord, ServiceExportRecord, ServiceKind, ServicePortRecord,
+    ServiceRecord, SliceEndpoint, SliceRecord,
+};
+
+/// Which Service a slice belongs to.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// A node's zone.
+const ZONE: &str = "topology.kubernetes.io/zone";
+/// To which namespaces Istio shows a Service.
+const EXPORT_TO: &str = "networking.istio.io/exportTo";
+/// Istio's root namespace, where its gateways usually are.
+const ISTIO_ROOT: &str = "istio-system";
+/// What the API itself allows in a slice.
+const MAX_ENDPOINTS: usize = 1000;
+/// Far more ports than a Service is known to have.
+const MAX_PORTS: usize = 1000;
+
+object! {
+    /// A Service.
+    ServiceObject { spec: ServiceSpec, status: ServiceStatus, }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ServiceSpec {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    #[serde(rename = "clusterIP")]
+    cluster_ip: Option<String>,
+    ports: Option<Vec<Port>>,
+    publish_not_ready_addresses: bool,
+    ip_families: Option<Vec<String>>,
+    #[serde(rename = "externalIPs")]
+    external_ips: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ServiceStatus {
+    load_balancer: LoadBalancer,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct LoadBalancer {
+    ingress: Option<Vec<Ingress>>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Ingress {
+    ip: Option<String>,
+    hostname: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Port {
+    name: Option<Arc<str>>,
+    protocol: Option<String>,
+    port: Option<u16>,
+}
+
+impl Port {
+    fn is_tcp(&self) -> bool {
+        self.protocol
+            .as_deref()
+            .is_none_or(|protocol| protocol == "TCP")
+    }
+}
+
+fn tcp_ports(ports: Option<Vec<Port>>) -> impl Iterator<Item = (Arc<str>, u16)> {
+    let ports = ports.into_iter().flatten().filter(Port::is_tcp);
+    // A slice's port without a number stands for all of them, which no Service asks for.
+    let ports = ports.filter_map(|port| Some((port.name.unwrap_or_default(), port.port?)));
+    ports.take(MAX_PORTS)
+}
+
+impl Watched for ServiceObject {
+    fn record(self, _served: &Served) -> Result<Option<Record>, String> {
+        let (spec, mut metadata) = (self.spec, self.metadata);
+        let kind = match (spec.kind.as_deref(), spec.cluster_ip.as_deref()) {
+            (Some("ExternalName"), _) => ServiceKind::ExternalName,
+            (_, Some("None")) => ServiceKind::Headless,
+            _ => ServiceKind::Balanced,
+        };
+        let ingress = self.status.load_balancer.ingress.unwrap_or_default();
+        let ingress = ingress
+            .into_iter()
+            .filter_map(|one| one.ip.or(one.hostname));
+        let mut addresses: Vec<Arc<str>> = ingress.map(Arc::from).collect();
+        if addresses.is_empty() {
+            let external = spec.external_ips.unwrap_or_default();
+            addresses.extend(external.into_iter().map(Arc::from));
+        }
+        let seen = |export_to: &str| {
+            let mut names = export_to.split(',').map(str::trim);
+            names.any(|name| name == "*" || name == ISTIO_ROOT)
+        };
+        let families = spec.ip_families.unwrap_or_default();
+        let port = |(name, port)| ServicePortRecord { name, port };
+        Ok(Some(Record::Service(ServiceRecord {
+            resource_version: version(&metadata),
+            hidden: annotation(&metadata, EXPORT_TO).is_some_and(|export_to| !seen(export_to)),
+            annotations: annotations(&metadata),
+            labels: labels(&mut metadata),
+            kind,
+            ports: tcp_ports(spec.ports).map(port).collect(),
+            publish_not_ready: spec.publish_not_ready_addresses,
+            addresses: addresses.into(),
+            ipv6_first: families.first().is_some_and(|family| family == "IPv6"),
+        })))
+    }
+}
+
+object! {
+    /// An EndpointSlice.
+    SliceObject { endpoints: Option<Vec<Endpoint>>, ports: Option<Vec<Port>>, }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Endpoint {
+    addresses: Option<Vec<String>>,
+    conditions: Option<Conditions>,
+    hostname: Option<Arc<str>>,
+    node_name: Option<Arc<str>>,
+    zone: Option<Arc<str>>,
+    target_ref: Option<TargetRef>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+struct Conditions {
+    ready: Option<bool>,
+    serving: Option<bool>,
+    terminating: Option<bool>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct TargetRef {
+    kind: Option<String>,
+    name: Option<Arc<str>>,
+}
+
+impl Endpoint {
+    /// `None` for what has no IP address: endpoints of type FQDN.
+    fn record(self) -> Option<SliceEndpoint> {
+        let address: IpAddr = self.addresses?.first()?.parse().ok()?;
+        let conditions = self.conditions.unwrap_or_default();
+        let ready = conditions.ready.unwrap_or(true);
+        let pod = |target: TargetRef| {
+            let is_pod = target.kind.as_deref() == Some("Pod");
+            target.name.filter(|_| is_pod)
+        };
+        Some(SliceEndpoint {
+            address: address.to_canonical(),
+            ready,
+            serving: conditions.serving.unwrap_or(ready),
+            terminating: conditions.terminating.unwrap_or(false),
+            zone: self.zone,
+            node: self.node_name,
+            hostname: self.hostname,
+            pod: self.target_ref.and_then(pod),
+        })
+    }
+}
+
+impl Watched for SliceObject {
+    fn record(mut self, _served: &Served) -> Result<Option<Record>, String> {
+        let Some(service) = self
+            .metadata
+            .labels
+            .take()
+            .and_then(|mut all| all.remove(SERVICE_NAME))
+        else {
+            return Ok(None);
+        };
+        let endpoints = self.endpoints.into_iter().flatten().take(MAX_ENDPOINTS);
+        Ok(Some(Record::Slice(SliceRecord {
+            service: service.into(),
+            ports: tcp_ports(self.ports).collect(),
+            endpoints: endpoints.filter_map(Endpoint::record).collect(),
+        })))
+    }
+}
+
+object! {
+    /// A Pod's metadata.
+    PodObject(metadata_only) {}
+}
+
+impl Watched for PodObject {
+    fn record(mut self, _served: &Served) -> Result<Option<Record>, String> {
+        let labels = labels(&mut self.metadata);
+        Ok(Some(Record::Pod(PodRecord { labels })))
+    }
+}
+
+object! {
+    /// A Namespace's metadata.
+    NamespaceObject(metadata_only) {}
+}
+
+impl Watched for NamespaceObject {
+    fn record(mut self, _served: &Served) -> Result<Option<Record>, String> {
+        let labels = labels(&mut self.metadata);
+        Ok(Some(Record::Namespace(NamespaceRecord { labels })))
+    }
+}
+
+object! {
+    /// A Node's metadata.
+    NodeObject(metadata_only) {}
+}
+
+impl Watched for NodeObject {
+    fn record(mut self, _served: &Served) -> Result<Option<Record>, String> {
+        let zone = self
+            .metadata
+            .labels
+            .take()
+            .and_then(|mut all| all.remove(ZONE));
+        let zone = zone.map(Arc::from);
+        Ok(Some(Record::Node(NodeRecord { zone })))
+    }
+}
+
+object! {
+    /// A ServiceExport's metadata.
+    ServiceExportObject(metadata_only) {}
+}
+
+impl Watched for ServiceExportObject {
+    fn record(self, _served: &Served) -> Result<Option<Record>, String> {
+        Ok(Some(Record::ServiceExport(ServiceExportRecord)))
+    }
+}
+
+fn revision(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Revision {
+    Revision {
+        resource_version: version(metadata),
+        generation: metadata.generation.unwrap_or(0),
+        created: created(metadata),
+    }
+}
+
+object! {
+    /// A GatewayClass.
+    GatewayClassObject { spec: Lenient<GatewayClassSpec>, }
+}
+
+impl Watched for GatewayClassObject {
+    fn record(self, _served: &Served) -> Result<Option<Record>, String> {
+        Ok(Some(Record::GatewayClass(GatewayClassRecord {
+            revision: revision(&self.metadata),
+            spec: self.spec.0?,
+        })))
+    }
+}
+
+object! {
+    /// A Gateway.
+    GatewayObject { spec: Lenient<GatewaySpec>, }
+}
+
+impl Watched for GatewayObject {
+    fn record(self, _served: &Served) -> Result<Option<Record>, String> {
+        Ok(Some(Record::Gateway(GatewayRecord {
+            revision: revision(&self.metadata),
+            spec: self.spec.0?,
+        })))
+    }
+}
+
+object! {
+    /// A TLSRoute.
+    TlsRouteObject { spec: Lenient<TlsRouteSpec>, status: Lenient<RouteStatus>, }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RouteStatus {
+    parents: Option<Vec<RouteParent>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RouteParent {
+    controller_name: Arc<str>,
+}
+
+impl Watched for TlsRouteObject {
+    fn record(self, served: &Served) -> Result<Option<Record>, String> {
+        let parents = self
+            .status
+            .0
+            .unwrap_or_default()
+            .parents
+            .unwrap_or_default();
+        let mut reported_by: Vec<Arc<str>> = parents
+            .into_iter()
+            .map(|parent| parent.controller_name)
+            .collect();
+        reported_by.sort_unstable();
+        reported_by.dedup();
+        Ok(Some(Record::TlsRoute(TlsRouteRecord {
+            revision: revision(&self.metadata),
+            api_version: served.version.into(),
+            annotations: annotations(&self.metadata),
+            spec: self.spec.0?,
+            reported_by: reported_by.into(),
+        })))
+    }
+}
+
+object! {
+    /// A ReferenceGrant.
+    ReferenceGrantObject { spec: Lenient<ReferenceGrantSpec>, }
+}
+
+impl Watched for ReferenceGrantObject {
+    fn record(self, _served: &Served) -> Result<Option<Record>, String> {
+        let spec = self.spec.0?;
+        Ok(Some(Record::ReferenceGrant(ReferenceGrantRecord { spec })))
+    }
+}
+
+#[cfg(test)]
+mod tests;

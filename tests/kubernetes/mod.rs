@@ -1,0 +1,24 @@
+//! What the tests of the Kubernetes source share: an API server that stands in for the real one, pods
+//! that say who they are, and a gateway that watches the one and leads to the others.
+
+#![allow(dead_code, reason = "every test file uses a part of it")]
+
+pub mod api_server;
+pub mod objects;
+pub mod pods;
+pub mod scenario;
+
+use crate::support::config_text::ConfigText;
+use api_server::ApiServer;
+
+/// One listener without routes of its own, and the section `kubernetes` with these keys, a flow map
+/// without its braces.
+pub fn config(api: &ApiServer, keys: &str) -> ConfigText {
+    let kubeconfig = api.kubeconfig();
+    let text = format!(
+        "listeners: [{{ name: east-west, bind: '127.0.0.1:0' }}]
+kubernetes: {{ kubeconfig: '{}', {keys} }}",
+        kubeconfig.display()
+    );
+    ConfigText::verbatim(&text)
+}

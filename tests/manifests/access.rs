@@ -1,0 +1,122 @@
+//! What strait may ask of the API: what it needs and nothing else.
+
+use serde_json::{Value, json};
+
+use super::{Check, Gateway, items};
+
+pub fn check(check: &mut Check<'_>, gateway: &Gateway) {
+    let read = json!(["get", "list", "watch"]);
+    let write = json!(["update", "patch"]);
+    for rule in items(&check.rendered.only("ClusterRole")["rules"]) {
+        let resources = || items(&rule["resources"]).filter_map(Value::as_str);
+        let status = resources().all(|resource| resource.ends_with("/status"));
+        let expected = if status { &write } else { &read };
+        check.same("verbs in the cluster", &rule["verbs"], expected);
+        check.holds(
+            "a right to a subresource or to all",
+            resources().all(is_plain(status)),
+        );
+        named(check, rule);
+    }
+    for rule in items(&check.rendered.only("Role")["rules"]) {
+        check.same("in its namespace", &rule["resources"], &json!(["leases"]));
+        let expected = if rule["resourceNames"] == json!(["strait-status"]) {
+            json!(["get", "update", "patch"])
+        } else {
+            json!(["create"])
+        };
+        check.same("verbs on leases", &rule["verbs"], &expected);
+        named(check, rule);
+    }
+    needs(check);
+    bindings(check, gateway);
+}
+
+fn is_plain(status: bool) -> impl Fn(&str) -> bool {
+    move |resource| {
+        let whole = resource.strip_suffix("/status").filter(|_| status);
+        let letters = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase());
+        letters(whole.unwrap_or(resource))
+    }
+}
+
+/// A rule names what it is about, and neither everything nor secrets, nor more rights.
+fn named(check: &mut Check<'_>, rule: &Value) {
+    for key in ["apiGroups", "resources", "verbs"] {
+        check.holds(
+            "a rule of everything",
+            items(&rule[key]).all(|one| one != "*"),
+        );
+    }
+    let secret = [
+        "secrets",
+        "configmaps",
+        "serviceaccounts",
+        "roles",
+        "clusterroles",
+    ];
+    let spared = items(&rule["resources"]).all(|one| secret.iter().all(|name| one != name));
+    check.holds("a right to secrets", spared);
+    check.holds("a rule of paths", rule["nonResourceURLs"].is_null());
+}
+
+/// What the source reads and the status writer writes.
+fn needs(check: &mut Check<'_>) {
+    for (group, resource) in [
+        ("", "services"),
+        ("", "pods"),
+        ("", "namespaces"),
+        ("", "nodes"),
+        ("discovery.k8s.io", "endpointslices"),
+        ("multicluster.x-k8s.io", "serviceexports"),
+        ("security.istio.io", "peerauthentications"),
+        ("networking.istio.io", "destinationrules"),
+        ("gateway.networking.k8s.io", "gatewayclasses"),
+        ("gateway.networking.k8s.io", "gateways"),
+        ("gateway.networking.k8s.io", "tlsroutes"),
+        ("gateway.networking.k8s.io", "referencegrants"),
+        ("gateway.networking.k8s.io", "gatewayclasses/status"),
+        ("gateway.networking.k8s.io", "gateways/status"),
+        ("gateway.networking.k8s.io", "tlsroutes/status"),
+    ] {
+        let granted = items(&check.rendered.only("ClusterRole")["rules"]).any(|rule| {
+            let has = |key: &str, one: &str| items(&rule[key]).any(|found| found == one);
+            has("apiGroups", group) && has("resources", resource)
+        });
+        check.holds(&format!("no right to {resource}"), granted);
+    }
+    let lease = |named: bool| {
+        let mut rules = items(&check.rendered.only("Role")["rules"]);
+        rules.any(|rule| rule["resourceNames"].is_null() != named)
+    };
+    let (create, renew) = (lease(false), lease(true));
+    check.holds("no right to a lease", create && renew);
+}
+
+/// The pods' account has the roles, and nobody else has.
+fn bindings(check: &mut Check<'_>, gateway: &Gateway) {
+    let account = &gateway.pod()["serviceAccountName"];
+    let found = check.rendered.named("ServiceAccount", account);
+    let namespace = &gateway.deployment["metadata"]["namespace"];
+    check.same(
+        "the account's namespace",
+        &found["metadata"]["namespace"],
+        namespace,
+    );
+    let token = [
+        &found["automountServiceAccountToken"],
+        &gateway.pod()["automountServiceAccountToken"],
+    ];
+    check.same("who gets a token", token, [&json!(false), &json!(true)]);
+    let subjects = json!([{ "kind": "ServiceAccount", "name": account, "namespace": namespace }]);
+    for (kind, role) in [
+        ("ClusterRoleBinding", "ClusterRole"),
+        ("RoleBinding", "Role"),
+    ] {
+        let binding = check.rendered.only(kind);
+        check.same("who is bound", &binding["subjects"], &subjects);
+        check.same("roleRef", &binding["roleRef"]["kind"], &json!(role));
+        let bound = check.rendered.named(role, &binding["roleRef"]["name"]);
+        check.holds("no such role", bound["rules"].is_array());
+    }
+}
