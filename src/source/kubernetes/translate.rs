@@ -79,6 +79,13 @@ struct Changed {
     endpoints: bool,
 }
 
+fn service_of(port: &ServicePort) -> ObjectKey {
+    ObjectKey {
+        namespace: port.namespace.clone(),
+        name: port.service.clone(),
+    }
+}
+
 impl Translator {
     /// Of a cluster in which nothing is.
     pub fn new(policy: Arc<KubernetesConfig>) -> Self {
