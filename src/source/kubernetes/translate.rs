@@ -320,10 +320,3 @@ impl Translator {
         routing
     }
 }
-
-fn service_of(port: &ServicePort) -> ObjectKey {
-    ObjectKey {
-        namespace: port.namespace.clone(),
-        name: port.service.clone(),
-    }
-}
