@@ -21,6 +21,7 @@ mod refuse;
 mod relay;
 mod seat;
 mod shared;
+mod sockets;
 mod worker;
 
 use std::pin::Pin;

@@ -42,8 +42,24 @@ pub struct StreamOptions {
 /// # Errors
 /// Those of setsockopt(2).
 pub fn set_stream_options(socket: &impl AsFd, options: &StreamOptions) -> io::Result<()> {
+    set_nodelay(socket)?;
+    set_liveness_options(socket, options)
+}
+
+/// Sends small messages at once.
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub fn set_nodelay(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_nodelay(true)
+}
+
+/// Sets what finds out that a peer is gone, five system calls' worth.
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub fn set_liveness_options(socket: &impl AsFd, options: &StreamOptions) -> io::Result<()> {
     let socket = SockRef::from(socket);
-    socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(options.keepalive_time)
         .with_interval(options.keepalive_interval)

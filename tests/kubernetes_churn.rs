@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use kubernetes::api_server::ApiServer;
+use kubernetes::free_port;
 use kubernetes::objects::{pod, service, slice};
 use kubernetes::pods::{Pods, ask};
 use support::gateway::TestGateway;
@@ -38,11 +39,39 @@ fn pods_of<'a>(
     chosen.map(|name| (*name, pods.address(name))).collect()
 }
 
-/// One change of something; the first service is left alone.
+const CLASS: &str = "
+kind: GatewayClass
+metadata: { name: strait }
+spec: { controllerName: strait.dev/gateway-controller }
+";
+
+fn gateway_object(port: u16) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+        "metadata": { "namespace": "apps", "name": "edge" },
+        "spec": { "gatewayClassName": "strait", "listeners": [{
+            "name": "tls", "port": port, "protocol": "TLS", "tls": { "mode": "Passthrough" },
+        }] },
+    })
+}
+
+fn tls_route(number: usize, round: u32) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "TLSRoute",
+        "metadata": { "namespace": "apps", "name": format!("route-{number}") },
+        "spec": {
+            "parentRefs": [{ "name": "edge" }],
+            "hostnames": [format!("route-{number}.example"), format!("round-{round}.route-{number}.example")],
+            "rules": [{ "backendRefs": [{ "name": format!("web-{number}"), "port": 80 }] }],
+        },
+    })
+}
+
+/// One change of something; the first service and the first TLSRoute are left alone.
 fn change(api: &ApiServer, pods: &Pods, random: &mut fastrand::Rng) {
     let number = random.usize(1..SERVICES);
     let name = format!("web-{number}");
-    match random.u8(0..10) {
+    match random.u8(0..12) {
         0 => {
             api.delete("services", "apps", &name);
         }
@@ -64,6 +93,12 @@ fn change(api: &ApiServer, pods: &Pods, random: &mut fastrand::Rng) {
                 "kind": "DestinationRule", "metadata": { "namespace": "apps", "name": name },
                 "spec": { "host": host(number), "subsets": if random.bool() { json!([subset]) } else { json!([]) } },
             }));
+        }
+        5 => {
+            api.put(tls_route(number, random.u32(..)));
+        }
+        6 => {
+            api.delete("tlsroutes", "apps", &format!("route-{number}"));
         }
         _ => {
             let chosen = PODS.iter().filter(|_| random.bool()).collect::<Vec<_>>();
@@ -98,7 +133,19 @@ fn wanted(api: &ApiServer) -> BTreeMap<String, BTreeSet<String>> {
     wanted
 }
 
-/// Endpoints by upstream, as the gateway has them; subsets left out.
+/// TLSRoutes that the API has, and those that the gateway routes.
+fn tls_routes(api: &ApiServer, gateway: &TestGateway) -> [BTreeSet<String>; 2] {
+    let name = |name: &Value| name.as_str().map(str::to_owned);
+    let wanted = api.all("tlsroutes").into_iter();
+    let wanted = wanted.filter_map(|route| name(&route["metadata"]["name"]));
+    let dump = gateway.dump("/config_dump");
+    let listeners = dump["config"]["listeners"].as_array().unwrap().iter();
+    let routes = listeners.flat_map(|listener| listener["routes"].as_array().unwrap());
+    let found = routes.filter_map(|route| name(&route["origin"]["tls_route"]["name"]));
+    [wanted.collect(), found.collect()]
+}
+
+/// Endpoints by upstream, as the gateway has them; subsets and backends of TLSRoutes left out.
 fn found(gateway: &TestGateway) -> BTreeMap<String, BTreeSet<String>> {
     let dump = gateway.dump("/upstreams");
     let upstreams = dump["upstreams"].as_array().unwrap().iter();
@@ -115,8 +162,15 @@ fn found(gateway: &TestGateway) -> BTreeMap<String, BTreeSet<String>> {
                 endpoints(upstream),
             )
         })
-        .filter(|(name, _)| !name["apps/".len()..].contains('/'))
+        .filter(|(name, _)| !name["apps/".len()..].contains(['/', '+']))
         .collect()
+}
+
+/// Whether every Service has its endpoints; what TLSRoutes name and is not there must have none.
+fn same_endpoints(api: &ApiServer, gateway: &TestGateway) -> bool {
+    let (wanted, mut found) = (wanted(api), found(gateway));
+    found.retain(|name, endpoints| wanted.contains_key(name) || !endpoints.is_empty());
+    wanted == found
 }
 
 /// The smallest bucket that holds 99 of 100 observations, in seconds, and how many there were.
@@ -158,6 +212,9 @@ fn ping(gateway: SocketAddr, stop: &AtomicBool) -> usize {
 #[test]
 fn hundreds_of_changes_a_second_end_with_the_apis_state_and_lose_no_connection() {
     let (api, pods) = (ApiServer::start(), Pods::start(&PODS));
+    let port = free_port();
+    api.apply(CLASS);
+    api.put_all([gateway_object(port), tls_route(0, 0)]);
     api.put_all(PODS.map(|name| pod("apps", name, &json!({ "app": "web" }))));
     for number in 0..SERVICES {
         let name = format!("web-{number}");
@@ -172,11 +229,15 @@ fn hundreds_of_changes_a_second_end_with_the_apis_state_and_lose_no_connection()
     }
     let gateway = TestGateway::start(&kubernetes::config(
         &api,
-        "export: { mode: all, alpn: any }",
+        "export: { mode: all, alpn: any }, gateway_api: { address: 127.0.0.1 }",
     ));
     gateway.wait_ready();
+    let edge = SocketAddr::from(([127, 0, 0, 1], port));
+    wait_until("the Gateway is listened on", || {
+        std::net::TcpStream::connect(edge).is_ok() && ask(edge, "route-0.example", &[]).is_ok()
+    });
     wait_until("the first lists are routed", || {
-        found(&gateway) == wanted(&api)
+        same_endpoints(&api, &gateway)
     });
 
     let stop = AtomicBool::new(false);
@@ -199,6 +260,13 @@ fn hundreds_of_changes_a_second_end_with_the_apis_state_and_lose_no_connection()
                 }
             });
         }
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                ask(edge, "route-0.example", &[]).expect("the stable TLSRoute is always routed");
+                fresh.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
         let mut random = fastrand::Rng::with_seed(7);
         let start = Instant::now();
         while start.elapsed() < TIME {
@@ -212,7 +280,11 @@ fn hundreds_of_changes_a_second_end_with_the_apis_state_and_lose_no_connection()
     });
 
     wait_until("routes and endpoints are the API's", || {
-        found(&gateway) == wanted(&api)
+        same_endpoints(&api, &gateway)
+    });
+    wait_until("every TLSRoute is routed and no other", || {
+        let [wanted, found] = tls_routes(&api, &gateway);
+        wanted == found
     });
     let (p99, events) = p99(&gateway);
     let per_second = changes.load(Ordering::Relaxed) as f64 / TIME.as_secs_f64();

@@ -5,7 +5,7 @@ mod kubernetes;
 mod support;
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use rustls::{
 use serde_json::{Value, json};
 
 use kubernetes::api_server::ApiServer;
-use kubernetes::{config, objects};
+use kubernetes::{config, free_port, objects};
 use support::client::connect;
 use support::gateway::TestGateway;
 use support::server::Server;
@@ -234,13 +234,6 @@ impl World {
             },
         }));
     }
-}
-
-/// Below the ports that the kernel gives to whoever connects: nobody takes it before the gateway does.
-fn free_port() -> u16 {
-    let mut ports = std::iter::repeat_with(|| fastrand::u16(20_000..32_000));
-    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    ports.find(free).unwrap()
 }
 
 fn conditions(list: &Value) -> Vec<String> {

@@ -75,6 +75,18 @@ fn yaml_blocks(text: &str) -> Vec<String> {
     blocks.map(dedent).collect()
 }
 
+/// The example is for the gateway that the base deploys.
+#[test]
+fn the_gateway_class_is_the_one_that_is_served() {
+    let base = Tree::shipped().render("base").unwrap();
+    let kubernetes = Gateway::of(&base).unwrap().config.kubernetes.clone();
+    let served = kubernetes.unwrap().gateway_api.clone().unwrap();
+    let example = Tree::shipped().render("gateway-api").unwrap();
+    let class = example.only("GatewayClass");
+    assert_eq!(class["metadata"]["name"], *served.class);
+    assert_eq!(class["spec"]["controllerName"], *served.controller);
+}
+
 #[test]
 fn the_readme_agrees_with_the_manifests() {
     let base = Tree::shipped().render("base").unwrap();
@@ -169,7 +181,7 @@ base/deployment | fieldPath: metadata.name } | fieldPath: metadata.uid } | envir
 base/deployment | enableServiceLinks: false | enableServiceLinks: true | ServiceLinks
 base/deployment | priorityClassName: strait | priorityClassName: other | PriorityClass
 base/deployment | inject: "false" | inject: "true" | injection
-base/strait | routes: | rotes: | rotes
+base/strait | bind: | bnd: | bnd
 base/strait | listeners: | admin: { bind: '[::]:15000' }\nlisteners: | admin server
 base/strait | :15443 | :15444 | the container's ports
 "#,
@@ -231,6 +243,7 @@ base/rbac |   - kind: ServiceAccount\n    name: strait |   - kind: ServiceAccoun
 istio-migration:base/rbac |     name: strait\n--- |     name: strait\n    namespace: strait\n--- | who is bound
 base/rbac |   kind: Role\n |   kind: ClusterRole\n | roleRef
 base/deployment | serviceAccountName: strait | serviceAccountName: default | the account
+base/deployment | ServiceAccountToken: true | ServiceAccountToken: false | who gets a token
 base/rbac | ServiceAccountToken: false | ServiceAccountToken: true | who gets a token
 "#,
     );
@@ -244,6 +257,9 @@ istio/kustomization |           topology.istio.io/network: network1 |           
 istio:base/service | port: 15443 | port: 443 | no port 15443
 istio:base/service | type: LoadBalancer | type: ClusterIP | where istiod gets
 base/service |   labels: |   labels:\n    topology.istio.io/network: x | istiod takes it
+istio/strait | mode: all | mode: selected, opt_in: annotation | a share of the calls
+istio-migration/strait | mode: all | mode: selected, namespaces: [apps] | a share of the calls
+base/strait | strait/strait | strait/other | whose addresses
 istio/strait | window: 30s | window: 3m | grace period
 istio-migration/kustomization | app: istio-eastwest | app: istio-ingress | does not select
 istio-migration/kustomization |               topology.istio.io/network: network1 |  | does not select

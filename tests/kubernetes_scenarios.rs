@@ -42,6 +42,7 @@ scenarios! {
     a_dry_run
     first_lists
     history_is_forgotten
+    its_own_service
     one_kind_is_forbidden
     pods_come_and_go
     policy_changes

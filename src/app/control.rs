@@ -119,7 +119,9 @@ impl Control {
             NextSource::None => {
                 (parts.kubernetes, parts.statuses) = (None, None);
                 self.found.store(None);
+                self.report.store(None);
                 self.readiness.discovered();
+                KubernetesSource::retire_metrics(&self.shared.metrics, &[]);
             }
             NextSource::Same(policy) => {
                 if let Some(source) = &parts.kubernetes {
@@ -192,8 +194,9 @@ impl Control {
             }
         }
         self.readiness.discovered();
-        self.report
-            .store(Some(Arc::new(discovery::report(&publication))));
+        let report = discovery::report(&publication);
+        discovery::count(&report, &self.shared.metrics);
+        self.report.store(Some(Arc::new(report)));
         for arrival in &publication.arrivals {
             let waited = arrival.elapsed().as_secs_f64();
             self.shared

@@ -57,6 +57,14 @@ pub(super) fn report(publication: &Publication) -> DiscoveryReport {
     }
 }
 
+/// Brings the gauges up to date.
+pub(super) fn count(report: &DiscoveryReport, metrics: &Metrics) {
+    let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let metrics = &metrics.kubernetes;
+    metrics.unrouted.set(gauge(report.unrouted_hosts));
+    metrics.skipped.set(gauge(report.skipped_names));
+}
+
 /// Tells once what people should know.
 #[derive(Debug, Default)]
 pub(super) struct Reporter {

@@ -60,8 +60,8 @@ impl<W: Write> Page<W> {
     }
 }
 
-/// How long the Kubernetes API may take to list everything.
-const DISCOVERY: Duration = Duration::from_secs(5);
+/// How long the Kubernetes API may take beyond [`FIRST_LISTS`].
+const DISCOVERY: Duration = Duration::from_secs(2);
 
 /// A config with everything discovered, and what that was.
 type Explained = (Config, Option<Arc<Discovered>>);

@@ -68,6 +68,10 @@ async fn serve(
     );
     log_effective(&config);
     let gateway = Gateway::start(config, options).await?;
+    // The workers have their threads, which keep the priority that they were started with.
+    if let Err(error) = yield_to_workers() {
+        tracing::warn!(%error, "a reload may delay traffic where there is no CPU to spare");
+    }
     for (listener, address) in gateway.listeners() {
         tracing::info!(%listener, %address, "serving");
     }
@@ -109,7 +113,27 @@ async fn serve(
     Ok(())
 }
 
+/// Lets this thread, and those that it starts from now on, give way to the workers where both want the same
+/// CPU: reading a large config takes seconds of it. It keeps a tenth, so that probes are answered.
+fn yield_to_workers() -> std::io::Result<()> {
+    const NICE: i32 = 10;
+    let thread = rustix::thread::gettid();
+    rustix::process::setpriority_process(Some(thread), NICE)?;
+    Ok(())
+}
+
+/// Logs what the config has come to, defaults included; a large one only by what there is of it, since
+/// writing 100,000 routes on one line would keep the control thread for a quarter of a second.
 fn log_effective(config: &Config) {
+    const SHOWN: usize = 1000;
+    let routes: usize = config.listeners.iter().map(|one| one.routes.len()).sum();
+    let upstreams = config.upstreams.len();
+    if routes + upstreams > SHOWN {
+        let listeners = config.listeners.len();
+        let whole = "GET /config_dump of the admin server";
+        tracing::info!(listeners, routes, upstreams, whole, "effective config");
+        return;
+    }
     match serde_json::to_string(config) {
         Ok(json) => tracing::info!(config = %json, "effective config"),
         Err(error) => tracing::warn!(%error, "cannot show the effective config"),

@@ -175,6 +175,11 @@ impl KubernetesMetrics {
         for gauges in [&self.up, &self.stale, &self.objects] {
             let _ = gauges.remove_label_values(&[kind]);
         }
+        let _ = self.events.remove_label_values(&[kind]);
+        let _ = self.last_event.remove_label_values(&[kind]);
+        for reason in WatchError::ALL {
+            let _ = self.errors.remove_label_values(&[kind, reason.label()]);
+        }
     }
 
     /// Routes or endpoints have changed.

@@ -13,7 +13,7 @@ use super::record::ConnectionRecord;
 use super::shared::Shared;
 use crate::config::{ProxyVersion, UpstreamConfig};
 use crate::outcome::Outcome;
-use crate::socket::{self, StreamOptions};
+use crate::socket;
 use crate::upstream::Upstream;
 
 /// Connects to an endpoint of `upstream`. The endpoint, the attempts and the time go into
@@ -100,7 +100,7 @@ async fn attempt(
     config: &UpstreamConfig,
     first: &[u8],
 ) -> Result<TcpStream, Outcome> {
-    match timeout(config.connect.timeout, open(address, config, first)).await {
+    match timeout(config.connect.timeout, open(address, first)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(outcome_of(&error)),
         Err(_) => Err(Outcome::ConnectTimeout),
@@ -108,12 +108,13 @@ async fn attempt(
 }
 
 /// A connection on which `first` is sent: the gateway's own bytes, none of the client's.
-async fn open(address: SocketAddr, config: &UpstreamConfig, first: &[u8]) -> io::Result<TcpStream> {
+async fn open(address: SocketAddr, first: &[u8]) -> io::Result<TcpStream> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    socket::set_stream_options(&socket, &StreamOptions::from(config.tcp))?;
+    // The options that find out that a peer is gone come later (`Seat::settle_later`).
+    socket::set_nodelay(&socket)?;
     let mut stream = socket.connect(address).await?;
     stream.write_all(first).await?;
     Ok(stream)

@@ -22,7 +22,7 @@ use crate::outcome::Outcome;
 use crate::proxy_header::Proxied;
 use crate::route::{Route, Target};
 use crate::server_name::ServerName;
-use crate::upstream::Picked;
+use crate::upstream::{Picked, Upstream};
 
 /// Who ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -318,6 +318,12 @@ impl ConnectionRecord {
             Some(limiter) => self.hold(|held| limiter.admit(held)),
             None => Ok(()),
         }
+    }
+
+    /// Its upstream, once routed.
+    pub(super) fn upstream(&self) -> Option<Arc<Upstream>> {
+        let target = self.target.as_ref()?;
+        Some(target.upstream.clone())
     }
 
     /// Counts bytes written to the upstream.

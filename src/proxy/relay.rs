@@ -22,9 +22,9 @@ use tokio::net::TcpStream;
 use super::preread::Replay;
 use super::record::{ConnectionRecord, EndedBy, Ending};
 use super::seat::Stage;
+use super::sockets::{Side, Sockets};
 use super::worker::Worker;
 use crate::outcome::Outcome;
-use crate::socket;
 pub(super) use bulk::BulkTurns;
 use bulk::Place;
 use flow::{Flow, FlowState, Means, Turn};
@@ -41,8 +41,6 @@ const TURN: usize = 256 * 1024;
 
 /// How long a peer may take to acknowledge what was sent before it is reset after the other.
 const DELIVERY: Duration = Duration::from_secs(5);
-/// How often is asked whether it has.
-const DELIVERY_POLL: Duration = Duration::from_millis(5);
 
 /// A connection that relays, with the record that it leaves.
 pub(super) struct Relaying {
@@ -63,12 +61,19 @@ impl Relaying {
         record: ConnectionRecord,
     ) -> Self {
         record.seat().enter(Stage::Relaying);
+        let sockets = Rc::new(Sockets {
+            downstream,
+            upstream,
+        });
+        if let Some(upstream) = record.upstream() {
+            record.seat().settle_later(sockets.clone(), upstream);
+        }
         Self {
             relay: Relay {
                 to_upstream: Flow::replaying(replay, &record.worker().shared),
                 to_downstream: Flow::default(),
-                downstream: Peer::new(downstream),
-                upstream: Peer::new(upstream),
+                downstream: Peer::new(sockets.clone(), Side::Downstream),
+                upstream: Peer::new(sockets, Side::Upstream),
                 first_close: None,
                 place: Place::default(),
                 turns: Turns::default(),
@@ -114,15 +119,6 @@ struct Relay {
     turns: Turns,
 }
 
-/// Waits until the peer has acknowledged everything. Resetting it at once would throw away what it
-/// has not received yet.
-async fn delivered(socket: &TcpStream) {
-    let give_up = Instant::now() + DELIVERY;
-    while Instant::now() < give_up && matches!(socket::unsent_bytes(socket), Ok(1..)) {
-        tokio::time::sleep(DELIVERY_POLL).await;
-    }
-}
-
 /// The first FIN.
 #[derive(Debug, Clone, Copy)]
 struct FirstClose {
@@ -141,9 +137,9 @@ impl Relay {
         };
         survivor.set_torn(true);
         record.seat().enter(Stage::Closing);
-        let socket = survivor.shared_socket();
+        let delivery = survivor.delivery(DELIVERY);
         Some(Box::pin(async move {
-            delivered(&socket).await;
+            delivery.await;
             ending
         }))
     }

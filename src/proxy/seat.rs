@@ -4,6 +4,7 @@
 //! carries a timer through its life.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,9 +13,12 @@ use slab::Slab;
 use tokio::task::AbortHandle;
 
 use super::listener::ListenerPolicy;
+use super::sockets::Sockets;
 use super::worker::Worker;
 use crate::limits::Share;
 use crate::outcome::Outcome;
+use crate::socket::{self, StreamOptions};
+use crate::upstream::Upstream;
 
 /// Without a byte for this long, a connection counts as quiet while draining.
 const QUIET: Duration = Duration::from_millis(500);
@@ -40,6 +44,7 @@ pub(super) struct Seat {
     stage: Cell<Stage>,
     cut: Cell<Option<Outcome>>,
     task: OnceCell<AbortHandle>,
+    unsettled: Unsettled,
 }
 
 impl Seat {
@@ -57,6 +62,20 @@ impl Seat {
     pub(super) fn enter(&self, stage: Stage) {
         self.stage.set(stage);
         self.last_activity.set(Instant::now());
+    }
+
+    /// Leaves it to the next sweep to set the options of the socket to `upstream`.
+    pub(super) fn settle_later(&self, sockets: Rc<Sockets>, upstream: Arc<Upstream>) {
+        self.unsettled.0.set(Some((sockets, upstream)));
+    }
+
+    fn settle(&self) {
+        if let Some((sockets, upstream)) = self.unsettled.0.take() {
+            let options = StreamOptions::from(upstream.config().tcp);
+            if let Err(error) = socket::set_liveness_options(&sockets.upstream, &options) {
+                tracing::debug!(%error, "no keepalive towards the upstream");
+            }
+        }
     }
 
     /// Why the connection was cut, if it was.
@@ -85,6 +104,18 @@ impl Seat {
     }
 }
 
+/// The socket to an upstream that lacks the options that find out that its peer is gone, if it does. They
+/// ask for minutes of silence, and are five system calls: most connections of a crowd of short ones end
+/// before they need any.
+#[derive(Default)]
+struct Unsettled(Cell<Option<(Rc<Sockets>, Arc<Upstream>)>>);
+
+impl fmt::Debug for Unsettled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unsettled")
+    }
+}
+
 /// The seats of one worker.
 #[derive(Debug, Default)]
 pub(super) struct Seats(RefCell<Slab<Rc<Seat>>>);
@@ -108,6 +139,7 @@ impl Ticket {
             stage: Cell::new(Stage::Opening),
             cut: Cell::new(None),
             task: OnceCell::new(),
+            unsettled: Unsettled::default(),
         });
         let key = worker.seats.0.borrow_mut().insert(seat.clone());
         Self {
@@ -143,10 +175,11 @@ impl Drop for Ticket {
 }
 
 impl Seats {
-    /// Cuts every connection whose timeout has run out.
-    pub(super) fn cut_overdue(&self) {
+    /// Cuts every connection whose timeout has run out, and settles those that are new.
+    pub(super) fn sweep(&self) {
         let now = Instant::now();
         for (_, seat) in self.0.borrow().iter() {
+            seat.settle();
             if let Some(outcome) = seat.overdue(now) {
                 seat.cut(outcome);
             }

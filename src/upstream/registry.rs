@@ -1,13 +1,12 @@
 //! Every upstream by name, for routes, sources, admin and metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
-use prometheus::{IntGaugeVec, Opts};
+use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::{EndpointState, Upstream};
 use crate::config::{Config, UpstreamConfig};
@@ -63,49 +62,73 @@ impl Upstreams {
     pub fn collector(&self) -> prometheus::Result<EndpointCollector> {
         Ok(EndpointCollector {
             upstreams: self.clone(),
-            described: endpoints()?,
+            described: Desc::new(
+                NAME.into(),
+                HELP.into(),
+                vec!["state".into(), "upstream".into()],
+                HashMap::new(),
+            )?,
         })
     }
 }
 
-fn endpoints() -> prometheus::Result<IntGaugeVec> {
-    let options = Opts::new(
-        "strait_upstream_endpoints",
-        "Endpoints of an upstream by state: ready, or ejected because connecting to them failed.",
-    );
-    IntGaugeVec::new(options, &["upstream", "state"])
+const NAME: &str = "strait_upstream_endpoints";
+const HELP: &str =
+    "Endpoints of an upstream by state: ready, or ejected because connecting to them failed.";
+
+/// A gauge as it is printed; `labels` are sorted by name.
+fn gauge(labels: [(&str, &str); 2], value: u32) -> Metric {
+    let label = |(name, value): (&str, &str)| {
+        let mut label = LabelPair::default();
+        label.set_name(name.into());
+        label.set_value(value.into());
+        label
+    };
+    let mut gauge = Gauge::default();
+    gauge.set_value(value.into());
+    let mut metric = Metric::from_label(labels.map(label).into());
+    metric.set_gauge(gauge);
+    metric
 }
 
 /// Counts endpoints by state when scraped.
 #[derive(Debug)]
 pub struct EndpointCollector {
     upstreams: Upstreams,
-    /// Never filled: each scrape has a gauge of its own, so that two at once do not mix.
-    described: IntGaugeVec,
+    described: Desc,
 }
 
 impl Collector for EndpointCollector {
     fn desc(&self) -> Vec<&Desc> {
-        self.described.desc()
+        vec![&self.described]
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let Ok(endpoints) = endpoints() else {
-            return Vec::new();
-        };
+        // Straight into what is printed: through a gauge vector, which hashes and locks for each of
+        // them, 10,000 upstreams took a quarter of a second.
         let now = Instant::now();
+        let mut metrics = Vec::new();
         for (name, upstream) in self.upstreams.all().iter() {
-            let (mut ready, mut ejected) = (0, 0);
+            let (mut ready, mut ejected) = (0u32, 0u32);
             for endpoint in upstream.endpoints().iter() {
                 match endpoint.stats.health.state(now) {
                     EndpointState::Ready => ready += 1,
                     EndpointState::Ejected(_) => ejected += 1,
                 }
             }
-            for (state, count) in [("ready", ready), ("ejected", ejected)] {
-                endpoints.with_label_values(&[name, state]).set(count);
-            }
+            // By state, then by upstream: labels are sorted by name, metrics as their labels are.
+            metrics.push(gauge([("state", "ejected"), ("upstream", name)], ejected));
+            metrics.push(gauge([("state", "ready"), ("upstream", name)], ready));
         }
-        endpoints.collect()
+        // A family without a metric is no valid exposition.
+        if metrics.is_empty() {
+            return Vec::new();
+        }
+        let mut family = MetricFamily::default();
+        family.set_name(NAME.into());
+        family.set_help(HELP.into());
+        family.set_field_type(MetricType::GAUGE);
+        family.set_metric(metrics);
+        vec![family]
     }
 }

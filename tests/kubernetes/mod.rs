@@ -22,3 +22,10 @@ kubernetes: {{ kubeconfig: '{}', {keys} }}",
     );
     ConfigText::verbatim(&text)
 }
+
+/// A port of 127.0.0.1 that was free a moment ago, and that the kernel gives to nobody who asks for any.
+pub fn free_port() -> u16 {
+    let mut ports = std::iter::repeat_with(|| fastrand::u16(20_000..32_000));
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.find(free).unwrap()
+}

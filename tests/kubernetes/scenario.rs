@@ -4,7 +4,7 @@
 //! config: "export: { mode: all, alpn: any }"   # keys of the section `kubernetes`
 //! pods: [web-1, web-2]                         # 127.1.0.1, 127.1.0.2; they all listen on $PORT
 //! steps:
-//!   - apply: |                                 # objects, with --- between them
+//!   - apply: |                                 # objects, with --- between them; $GATEWAY_PORT is ours
 //!       kind: Service
 //!       ...
 //!   - api: down                                # or up, forget, cut, cut_in_line, bookmark, ...
@@ -96,7 +96,10 @@ pub fn play(path: &Path) {
 
 fn take(step: &Step, api: &ApiServer, gateway: Option<&TestGateway>) {
     match step {
-        Step::Apply(yaml) => api.apply(yaml),
+        Step::Apply(yaml) => {
+            let port = gateway.map(|gateway| gateway.address().port().to_string());
+            api.apply(&yaml.replace("$GATEWAY_PORT", &port.unwrap_or_default()));
+        }
         Step::Delete(objects) => {
             for object in objects {
                 let words: Vec<&str> = object.split(' ').collect();

@@ -103,11 +103,12 @@ fn bindings(check: &mut Check<'_>, gateway: &Gateway) {
         &found["metadata"]["namespace"],
         namespace,
     );
+    let watches = gateway.config.kubernetes.is_some();
     let token = [
         &found["automountServiceAccountToken"],
         &gateway.pod()["automountServiceAccountToken"],
     ];
-    check.same("who gets a token", token, [&json!(false), &json!(true)]);
+    check.same("who gets a token", token, [&json!(false), &json!(watches)]);
     let subjects = json!([{ "kind": "ServiceAccount", "name": account, "namespace": namespace }]);
     for (kind, role) in [
         ("ClusterRoleBinding", "ClusterRole"),

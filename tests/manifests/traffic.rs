@@ -1,6 +1,7 @@
 //! What leads to the pods, and how many of them there are.
 
 use serde_json::{Value, json};
+use strait::config::{ExportMode, GatewayAddresses};
 use strait::metrics::{Metrics, SeriesKey};
 
 use super::{Check, Gateway, items, selects};
@@ -11,6 +12,27 @@ pub fn check(check: &mut Check<'_>, gateway: &Gateway) {
     budget(check, gateway);
     autoscaler(check, gateway);
     network(check, gateway);
+    kubernetes(check, gateway);
+}
+
+/// What strait takes from the API fits where it stands.
+fn kubernetes(check: &mut Check<'_>, gateway: &Gateway) {
+    let Some(kubernetes) = &gateway.config.kubernetes else {
+        return check.problem("nothing is taken from the API");
+    };
+    // Callers of a mesh weight its gateway for every service.
+    let in_mesh = check.rendered.folder.starts_with("istio");
+    let all = kubernetes.export.mode == ExportMode::All || kubernetes.export.dry_run;
+    check.same("a share of the calls would fail", all, in_mesh);
+    let addresses = kubernetes.gateway_api.as_ref().map(|api| &api.addresses);
+    if let Some(GatewayAddresses::Service { namespace, name }) = addresses {
+        let service = check.rendered.named("Service", &name.as_ref().into());
+        let here = service["metadata"]["namespace"] == **namespace;
+        check.holds(
+            "whose addresses Gateways show",
+            here && service["spec"]["type"] == "LoadBalancer",
+        );
+    }
 }
 
 fn services(check: &mut Check<'_>, gateway: &Gateway) {

@@ -6,12 +6,16 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Context;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::super::sockets::{Side, Sockets};
 use crate::socket;
+
+/// How often is asked whether everything is delivered.
+const DELIVERY_POLL: Duration = Duration::from_millis(5);
 
 /// The first error of a socket.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +28,8 @@ pub(super) struct Failure {
 
 /// A socket of a relay.
 pub(super) struct Peer {
-    socket: Rc<TcpStream>,
+    sockets: Rc<Sockets>,
+    side: Side,
     /// Boxed, since few have one and every idle connection would pay for it.
     failure: Option<Box<Failure>>,
     watch: Option<Watch>,
@@ -40,9 +45,10 @@ pub(super) struct Peer {
 type Watch = Pin<Box<dyn Future<Output = ()>>>;
 
 impl Peer {
-    pub(super) fn new(socket: TcpStream) -> Self {
+    pub(super) fn new(sockets: Rc<Sockets>, side: Side) -> Self {
         Self {
-            socket: Rc::new(socket),
+            sockets,
+            side,
             failure: None,
             watch: None,
             fired: false,
@@ -51,12 +57,19 @@ impl Peer {
     }
 
     pub(super) fn socket(&self) -> &TcpStream {
-        &self.socket
+        self.sockets.to(self.side)
     }
 
-    /// The socket, to outlive this.
-    pub(super) fn shared_socket(&self) -> Rc<TcpStream> {
-        self.socket.clone()
+    /// Waits until the peer has acknowledged everything, or for `most`; may outlive this.
+    pub(super) fn delivery(&self, most: Duration) -> impl Future<Output = ()> + use<> {
+        let (sockets, side) = (self.sockets.clone(), self.side);
+        async move {
+            let give_up = Instant::now() + most;
+            let waits = || matches!(socket::unsent_bytes(sockets.to(side)), Ok(1..));
+            while waits() && Instant::now() < give_up {
+                tokio::time::sleep(DELIVERY_POLL).await;
+            }
+        }
     }
 
     pub(super) fn failure(&self) -> Option<Failure> {
@@ -88,18 +101,18 @@ impl Peer {
         if is_read || self.fired || self.failure.is_some() {
             return;
         }
-        let socket = &self.socket;
+        let (sockets, side) = (&self.sockets, self.side);
         let watch = self.watch.get_or_insert_with(|| {
-            let socket = socket.clone();
+            let sockets = sockets.clone();
             Box::pin(async move {
                 // An error of the runtime itself: no watch is all that is lost.
-                let _ = socket.ready(Interest::ERROR).await;
+                let _ = sockets.to(side).ready(Interest::ERROR).await;
             })
         });
         if watch.as_mut().poll(cx).is_ready() {
             self.watch = None;
             self.fired = true;
-            if let Some(error) = socket::pending_error(&*self.socket) {
+            if let Some(error) = socket::pending_error(self.socket()) {
                 self.failed(&error);
                 // The direction that this ends must look again.
                 cx.waker().wake_by_ref();
@@ -113,7 +126,7 @@ impl Drop for Peer {
     fn drop(&mut self) {
         if self.torn {
             // Failing leaves a plain close, which is no worse than what a crash would leave.
-            let _ = socket::reset_on_close(&*self.socket);
+            let _ = socket::reset_on_close(self.socket());
         }
     }
 }
@@ -121,7 +134,7 @@ impl Drop for Peer {
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Peer")
-            .field("socket", &self.socket)
+            .field("socket", self.socket())
             .field("failure", &self.failure)
             .finish_non_exhaustive()
     }

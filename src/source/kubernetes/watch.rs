@@ -63,6 +63,7 @@ impl KubernetesSource {
         let kubeconfig = config.kubeconfig.clone();
         let (told, inbox) = mpsc::channel(QUEUE);
         let (statuses_sender, statuses) = watch::channel(Arc::default());
+        Self::retire_metrics(metrics, &kinds);
         let mut tasks = JoinSet::new();
         for kind in &kinds {
             let (kind, told) = (*kind, told.clone());
@@ -79,6 +80,13 @@ impl KubernetesSource {
             statuses,
             _tasks: tasks,
         })
+    }
+
+    /// Forgets the metrics of kinds that are not watched any more.
+    pub fn retire_metrics(metrics: &Metrics, watched: &[Kind]) {
+        for kind in Kind::ALL.iter().filter(|kind| !watched.contains(kind)) {
+            metrics.kubernetes.retire_kind(kind.label());
+        }
     }
 
     /// Whether it can go on with another policy: the API is reached as before, and as much of it is

@@ -56,6 +56,7 @@ pub(super) struct Driver {
     metrics: Arc<Metrics>,
     mailbox: Arc<Mailbox>,
     statuses: watch::Sender<Arc<Statuses>>,
+    kinds: Vec<Kind>,
     /// Kinds that have neither been listed nor are known to be absent.
     awaited: HashSet<Kind>,
     /// What was last found, once anything was.
@@ -82,6 +83,7 @@ impl Driver {
             metrics,
             mailbox,
             statuses,
+            kinds: kinds.to_vec(),
             awaited: kinds.iter().copied().collect(),
             newest: None,
             held_back: false,
@@ -224,7 +226,8 @@ impl Driver {
             let reason = || (kind.label(), Arc::from("not listed yet"));
             self.awaited.contains(kind).then(reason)
         };
-        let missing = Kind::ALL
+        let missing = self
+            .kinds
             .iter()
             .filter_map(|kind| absent(kind).or_else(|| awaited(kind)));
         let missing = missing.collect();
@@ -239,7 +242,7 @@ impl Driver {
     }
 
     fn count_objects(&self) {
-        for kind in Kind::ALL {
+        for kind in &self.kinds {
             let count = self.translator.cluster().len(*kind);
             self.metrics.kubernetes.objects(kind.label(), count);
         }

@@ -341,3 +341,6 @@ impl Watched for ReferenceGrantObject {
         Ok(Some(Record::ReferenceGrant(ReferenceGrantRecord { spec })))
     }
 }
+
+#[cfg(test)]
+mod tests;

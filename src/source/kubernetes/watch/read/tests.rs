@@ -1,0 +1,227 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::source::kubernetes::records::{ClientTls, Labels};
+use crate::source::kubernetes::watch::istio::{DestinationRuleObject, PeerAuthenticationObject};
+
+fn served(version: &'static str) -> Served {
+    Served {
+        group: "",
+        version,
+        plural: "",
+        kind: "",
+    }
+}
+
+/// Reads an object with the metadata that the API adds to every one.
+fn read<O: Watched>(mut object: Value) -> Result<Option<Record>, String> {
+    let metadata = &mut object["metadata"];
+    metadata["namespace"] = "apps".into();
+    metadata["name"] = "a".into();
+    metadata["resourceVersion"] = "7".into();
+    metadata["creationTimestamp"] = "1970-01-01T00:01:00Z".into();
+    metadata["managedFields"] = json!([{ "manager": "m", "fieldsV1": { "f:spec": {} } }]);
+    let object: O = serde_json::from_value(object).unwrap();
+    object.record(&served("v1alpha2"))
+}
+
+macro_rules! record {
+    ($kind:ident of $object:ty: $json:expr) => {
+        match read::<$object>($json) {
+            Ok(Some(Record::$kind(record))) => record,
+            other => panic!("{other:?}"),
+        }
+    };
+}
+
+#[test]
+fn a_service_is_cut_down_to_its_tcp_ports_and_what_the_policy_asks_for() {
+    let service = record!(Service of ServiceObject: json!({
+        "metadata": {
+            "labels": { "team": "a" },
+            "annotations": { "strait.dev/export": "true", "other/x": "y", "networking.istio.io/exportTo": "., *" },
+        },
+        "spec": {
+            "type": "LoadBalancer", "clusterIP": "fd00::1", "ipFamilies": ["IPv6", "IPv4"],
+            "publishNotReadyAddresses": true, "externalIPs": ["192.0.2.9"],
+            "ports": [
+                { "name": "web", "port": 80, "targetPort": "http" },
+                { "name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53 },
+                { "port": 443, "protocol": "TCP", "nodePort": 31000 },
+            ],
+        },
+        "status": { "loadBalancer": { "ingress": [{ "hostname": "lb.example" }, { "ip": "192.0.2.1" }] } },
+    }));
+    let ports: Vec<_> = service
+        .ports
+        .iter()
+        .map(|port| (&*port.name, port.port))
+        .collect();
+    assert_eq!(ports, [("web", 80), ("", 443)]);
+    assert_eq!(
+        (&*service.resource_version, service.kind),
+        ("7", ServiceKind::Balanced)
+    );
+    assert_eq!(service.labels, Labels::from_iter([("team", "a")]));
+    assert_eq!(service.annotations, Labels::from_iter([("export", "true")]));
+    assert!(service.publish_not_ready && service.ipv6_first && !service.hidden);
+    assert_eq!(
+        *service.addresses,
+        ["lb.example".into(), "192.0.2.1".into()]
+    );
+}
+
+#[test]
+fn a_headless_service_an_alias_and_one_that_istio_hides() {
+    let spec =
+        |spec: Value| record!(Service of ServiceObject: json!({ "metadata": {}, "spec": spec }));
+    let headless = spec(json!({ "clusterIP": "None", "externalIPs": ["192.0.2.9"] }));
+    assert_eq!(
+        (headless.kind, &*headless.addresses),
+        (ServiceKind::Headless, &["192.0.2.9".into()][..])
+    );
+    let alias = spec(json!({ "type": "ExternalName", "externalName": "x.example" }));
+    assert_eq!(
+        (alias.kind, alias.ports.len()),
+        (ServiceKind::ExternalName, 0)
+    );
+    let export_to = |to: &str| {
+        let annotations = json!({ "networking.istio.io/exportTo": to });
+        let object = json!({ "metadata": { "annotations": annotations }, "spec": {} });
+        record!(Service of ServiceObject: object).hidden
+    };
+    assert!(export_to(".") && export_to("~") && export_to("apps"));
+    assert!(!export_to("*") && !export_to("apps, istio-system"));
+}
+
+#[test]
+fn conditions_of_an_endpoint_that_are_not_said_count_as_the_api_has_it() {
+    let slice = record!(Slice of SliceObject: json!({
+        "metadata": { "labels": { "kubernetes.io/service-name": "web" } },
+        "addressType": "IPv4",
+        "ports": [{ "name": "web", "port": 8080, "protocol": "TCP" }, { "name": "all" }, { "name": null, "port": 9 }],
+        "endpoints": [
+            { "addresses": ["10.0.0.1", "10.0.0.2"] },
+            { "addresses": ["10.0.0.3"], "conditions": { "ready": false }, "zone": "z", "nodeName": "n",
+              "hostname": "web-0", "targetRef": { "kind": "Pod", "name": "web-0" } },
+            { "addresses": ["10.0.0.4"], "conditions": { "ready": false, "serving": true, "terminating": true },
+              "targetRef": { "kind": "VirtualMachine", "name": "vm" } },
+            { "addresses": ["web.example"] },
+            { "addresses": [] },
+        ],
+    }));
+    assert_eq!(
+        (&*slice.service, &*slice.ports),
+        ("web", &[("web".into(), 8080), ("".into(), 9)][..])
+    );
+    let conditions: Vec<_> = slice
+        .endpoints
+        .iter()
+        .map(|endpoint| (endpoint.ready, endpoint.serving, endpoint.terminating))
+        .collect();
+    assert_eq!(
+        conditions,
+        [
+            (true, true, false),
+            (false, false, false),
+            (false, true, true)
+        ]
+    );
+    assert_eq!(slice.endpoints[1].pod.as_deref(), Some("web-0"));
+    assert_eq!(slice.endpoints[2].pod, None, "not a pod");
+    let nobodys = read::<SliceObject>(json!({ "metadata": {}, "endpoints": null, "ports": null }));
+    assert_eq!(nobodys, Ok(None));
+}
+
+#[test]
+fn of_pods_and_nodes_metadata_is_enough() {
+    let pod = record!(Pod of PodObject: json!({ "metadata": { "labels": { "app": "web" } } }));
+    assert_eq!(pod.labels.get("app"), Some("web"));
+    let zone = json!({ "topology.kubernetes.io/zone": "z", "kubernetes.io/arch": "amd64" });
+    let node = record!(Node of NodeObject: json!({ "metadata": { "labels": zone } }));
+    assert_eq!(node.zone.as_deref(), Some("z"));
+    let node = record!(Node of NodeObject: json!({ "metadata": { "labels": null } }));
+    assert_eq!(node.zone, None);
+}
+
+#[test]
+fn a_peer_authentication_says_disable_or_something_else_or_nothing() {
+    let read = |spec: Value| record!(PeerAuthentication of PeerAuthenticationObject: json!({ "metadata": {}, "spec": spec }));
+    let one = read(json!({
+        "selector": { "matchLabels": { "app": "web" } },
+        "mtls": { "mode": "STRICT" },
+        "portLevelMtls": { "80": { "mode": "DISABLE" }, "81": { "mode": "UNSET" }, "x": { "mode": "DISABLE" } },
+    }));
+    assert_eq!((one.created, one.disabled), (60, Some(false)));
+    assert_eq!(one.selector.get("app"), Some("web"));
+    assert_eq!(one.disabled_ports, [(80, Some(true)), (81, None)].into());
+    assert_eq!(
+        read(json!({ "mtls": { "mode": "DISABLE" } })).disabled,
+        Some(true)
+    );
+    assert_eq!(read(json!({ "mtls": {} })).disabled, None);
+    assert_eq!(read(json!({})).disabled, None);
+}
+
+#[test]
+fn a_destination_rule_says_tls_for_all_ports_for_one_and_for_a_subset() {
+    let rule = record!(DestinationRule of DestinationRuleObject: json!({
+        "metadata": {},
+        "spec": {
+            "host": "web", "exportTo": ["."], "workloadSelector": { "matchLabels": {} },
+            "trafficPolicy": {
+                "tls": { "mode": "ISTIO_MUTUAL" },
+                "portLevelSettings": [
+                    { "port": { "number": 80 }, "tls": { "mode": "SIMPLE" } },
+                    { "port": { "number": 81 }, "tls": {} },
+                    { "port": { "number": 82 }, "loadBalancer": { "simple": "RANDOM" } },
+                ],
+            },
+            "subsets": [
+                { "name": "v1", "labels": { "version": "v1" }, "trafficPolicy": { "tls": { "mode": "DISABLE" } } },
+                { "name": "all" },
+            ],
+        },
+    }));
+    assert!(rule.for_workloads);
+    let tls = rule.tls.unwrap();
+    assert_eq!(tls.mode, Some(ClientTls::IstioMutual));
+    assert_eq!(
+        tls.ports,
+        [(80, ClientTls::Own), (81, ClientTls::Disable)].into()
+    );
+    assert_eq!(rule.subsets[0].tls.mode, Some(ClientTls::Disable));
+    assert!(rule.subsets[1].labels.is_empty());
+    let plain = record!(DestinationRule of DestinationRuleObject: json!({ "metadata": {}, "spec": { "host": "web" } }));
+    assert_eq!((plain.tls, plain.for_workloads), (None, false));
+}
+
+#[test]
+fn a_custom_resource_that_cannot_be_read_does_not_spoil_its_list() {
+    let wrong = json!({ "metadata": {}, "spec": { "host": ["not a text"] } });
+    let error = read::<DestinationRuleObject>(wrong).unwrap_err();
+    assert!(error.contains("invalid type"), "{error}");
+    assert!(
+        read::<GatewayClassObject>(json!({ "metadata": {} })).is_err(),
+        "no spec"
+    );
+}
+
+#[test]
+fn a_tls_route_says_who_reports_on_it_and_by_which_version() {
+    let route = record!(TlsRoute of TlsRouteObject: json!({
+        "metadata": { "generation": 3, "annotations": { "strait.dev/alpn": "any" } },
+        "spec": { "hostnames": ["a.example"], "rules": [] },
+        "status": { "parents": [
+            { "controllerName": "b/x", "parentRef": { "name": "g" }, "conditions": [] },
+            { "controllerName": "a/x", "parentRef": { "name": "g" } },
+            { "controllerName": "b/x", "parentRef": { "name": "h" } },
+        ] },
+    }));
+    assert_eq!(*route.reported_by, ["a/x".into(), "b/x".into()]);
+    assert_eq!(
+        (&*route.api_version, route.revision.generation),
+        ("v1alpha2", 3)
+    );
+    assert_eq!(route.annotations.get("alpn"), Some("any"));
+}

@@ -1,0 +1,132 @@
+//! `strait explain` and the config dump tell where a discovered route comes from, and why a name has none.
+
+mod kubernetes;
+mod support;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::json;
+
+use kubernetes::api_server::{ApiServer, Fault};
+use kubernetes::objects::{pod, served, service, slice};
+use support::gateway::TestGateway;
+use support::wait_until;
+
+/// An API with a service that has a pod, one whose pod is outside the mesh, and one that is not exported.
+fn api() -> ApiServer {
+    let api = ApiServer::start();
+    let pods =
+        |name: &str, number: u8| [(name.to_owned(), std::net::IpAddr::from([10, 0, 0, number]))];
+    for (name, number) in [("web", 1), ("plain", 2)] {
+        let [(pod_name, address)] = pods(name, number);
+        api.put(service("apps", name, 80));
+        api.put(slice("apps", name, "1", 8080, &[(&pod_name, address)]));
+    }
+    api.put(pod(
+        "apps",
+        "web",
+        &json!({ "security.istio.io/tlsMode": "istio" }),
+    ));
+    api.put(pod("apps", "plain", &json!({ "app": "plain" })));
+    api.put_all(served("hidden", "db", 5432, ([10, 0, 0, 3], 5432).into()));
+    api
+}
+
+const EXPORT: &str = "export: { mode: selected, namespaces: [apps] }";
+
+fn explain(file: &PathBuf, sni: &str) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_strait"))
+        .args(["explain", "--alpn", "istio", "--sni", sni, "--config"])
+        .arg(file)
+        .output()
+        .unwrap();
+    let text =
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), text)
+}
+
+#[test]
+fn explain_lists_once_and_tells_object_version_and_reason() {
+    let api = api();
+    api.fail("nodes", Fault::Forbidden);
+    let file = api.folder().join("strait.yaml");
+    std::fs::write(&file, kubernetes::config(&api, EXPORT).text()).unwrap();
+    let version =
+        api.get("services", "apps", "web").unwrap()["metadata"]["resourceVersion"].clone();
+    let from = format!(
+        "Service apps/web (resourceVersion {})",
+        version.as_str().unwrap()
+    );
+    for (sni, code, says) in [
+        (
+            "web.apps.svc.cluster.local",
+            0,
+            &["10.0.0.1:8080", &from, "node: nodes is forbidden"][..],
+        ),
+        ("plain.apps.svc.cluster.local", 1, &["no_endpoint", "mesh"]),
+        (
+            "outbound_.5432_._.db.hidden.svc.cluster.local",
+            1,
+            &["no_route", "hidden", "not"],
+        ),
+        ("nobody.apps.svc.cluster.local", 1, &["no_route"]),
+    ] {
+        let (exit, text) = explain(&file, sni);
+        assert_eq!(exit, Some(code), "{text}");
+        for part in says {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+    let lists = api.requests("list", "services");
+    assert_eq!(lists, 4, "one list for each time it was asked");
+    api.down();
+    let (exit, text) = explain(&file, "web.apps.svc.cluster.local");
+    assert_eq!(exit, Some(2), "{text}");
+    assert!(text.contains("does not list services"), "{text}");
+}
+
+#[test]
+fn the_dump_shows_origins_and_what_is_missing() {
+    let api = api();
+    api.fail("nodes", Fault::Forbidden);
+    let gateway = TestGateway::start(&kubernetes::config(&api, EXPORT));
+    gateway.wait_ready();
+    let dump = gateway.dump("/config_dump");
+    let route = &dump["config"]["listeners"][0]["routes"][1];
+    assert_eq!(route["name"], "web.apps.svc.cluster.local:80");
+    assert_eq!(route["origin"]["export"]["namespace"], "apps");
+    let discovery = &dump["discovery"];
+    assert_eq!(
+        (&discovery["exported_routes"], &discovery["unrouted_hosts"]),
+        (&json!(2), &json!(1))
+    );
+    assert!(
+        discovery["missing"][0]
+            .to_string()
+            .contains("nodes is forbidden"),
+        "{discovery}"
+    );
+    assert!((gateway.metric("strait_kubernetes_unrouted_hosts", &[]) - 1.0).abs() < 0.1);
+}
+
+#[test]
+fn a_gateway_that_cannot_list_services_is_not_ready() {
+    let api = api();
+    api.fail("services", Fault::Forbidden);
+    let gateway = TestGateway::start(&kubernetes::config(&api, EXPORT));
+    wait_until("what is missing is said", || {
+        gateway
+            .health("/healthz/ready")
+            .is_some_and(|(status, text)| {
+                status == 503
+                    && text.contains("kubernetes: services and their endpoints are not listed yet")
+            })
+    });
+    api.mend("services");
+    wait_until("the kind is asked for again", || {
+        gateway
+            .health("/healthz/ready")
+            .is_some_and(|(status, _)| status == 200)
+    });
+}
