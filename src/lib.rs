@@ -28,7 +28,10 @@
 //! N worker threads carry traffic, each with a runtime, a buffer and listening sockets of its own;
 //! they share [`proxy::Shared`] and read immutable snapshots. One control thread does the rest:
 //! [`app`] wires it, [`source`] fills upstreams, [`admin`] answers operators. Nothing that the control
-//! thread waits for delays a byte.
+//! thread waits for delays a byte, and it gives way to the workers where they want the same CPU.
+//!
+//! [`source::kubernetes`] finds whole routes besides endpoints: it hands them over as values, and [`app`]
+//! merges them with the file's into the config that everything runs on.
 //!
 //! # Where a change belongs
 //!
@@ -41,6 +44,8 @@
 //! | what is limited, and how it is counted | [`limits`] |
 //! | which endpoint is picked, when one is left alone | [`upstream`] |
 //! | where endpoints come from | [`source`] |
+//! | what an object of a cluster means | `source::kubernetes::translate`, for Gateway API `source::kubernetes::gateways` |
+//! | how a cluster is watched, what is written back | `source::kubernetes::watch`, `source::kubernetes::status` |
 //! | how bytes move | `proxy::relay` |
 //! | a reason for which connections end | [`outcome`], then the stage that finds it |
 //! | what is told of a client's software | `client_hello::fingerprint`, [`tls_version`] |

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use operator::http::{Gateway, get};
 use strait::access_log::AccessLog;
 use strait::admin::{ServeLimits, metrics_router};
-use strait::metrics::{LimitKind, LimitScope, Metrics, SeriesKey};
+use strait::metrics::{LimitKind, LimitScope, Metrics, SeriesKey, StatusWrite, WatchError};
 use strait::outcome::Outcome;
 
 /// At least one series of every metric.
@@ -49,6 +49,16 @@ fn fill(metrics: &Metrics) {
     metrics.config_last_success.set(1.7e9);
     metrics.config_current.set(1);
     metrics.connections_limit.set(10_000);
+    let kind = metrics.kubernetes.kind("service");
+    kind.up();
+    kind.event();
+    for reason in WatchError::ALL {
+        kind.failed(*reason);
+    }
+    metrics.kubernetes.objects("service", 3);
+    metrics.kubernetes.dry_run("east-west").inc();
+    let writes = metrics.statuses.writes("Gateway", StatusWrite::Written);
+    writes.inc();
 }
 
 #[tokio::test]
