@@ -206,9 +206,9 @@ fn a_status_is_written_once_and_its_own_write_is_no_news() {
         // The write comes back by the watch, as a new version.
         replica.statuses.send_replace(wanted(&server, "one"));
         // Asked after it, so that it was looked at before.
-        put_route(&server, "later", "y.com");
+        put_route(&server, "z", "y.com");
         replica.statuses.send_replace(wanted(&server, "one"));
-        until("the other written", || says(&server, "later") == ["one"]).await;
+        until("the other written", || says(&server, "z") == ["one"]).await;
         assert_eq!(
             server.requests("get", "tlsroutes"),
             gets + 1,
@@ -235,6 +235,8 @@ fn what_others_write_at_the_same_time_is_kept() {
     test(async {
         let replica = Replica::start(&server, "a", &wanted(&server, "0")).await;
         until("leads", || replica.leads()).await;
+        // Between its read and its write there is always a change.
+        server.fail("tlsroutes", Fault::Slow(Duration::from_millis(30)));
         // Another controller writes its own entry all the time, by read and replace.
         for round in 1..=20 {
             replica
@@ -250,8 +252,9 @@ fn what_others_write_at_the_same_time_is_kept() {
                                  "conditions": [{ "type": "Round", "message": round.to_string() }] }));
             route["status"] = json!({ "parents": parents });
             server.put(route);
-            tokio::time::sleep(Duration::from_millis(7)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        server.mend("tlsroutes");
         until("both are there", || {
             let route = server.get("tlsroutes", "apps", "r").unwrap();
             let parents = route["status"]["parents"]
@@ -265,6 +268,15 @@ fn what_others_write_at_the_same_time_is_kept() {
             says(&server, "r") == ["20"] && theirs == Some(Value::from("20")) && parents.len() == 2
         })
         .await;
+        let conflicts = strait::metrics::StatusWrite::Conflict;
+        assert!(
+            replica
+                .metrics
+                .statuses
+                .writes("tls_route", conflicts)
+                .get()
+                > 0
+        );
         replica.stop().await;
     });
 }

@@ -170,12 +170,13 @@ impl Writing {
             self.seen = statuses;
             while self.is_leading() {
                 let all_done = Box::pin(self.pass()).await;
+                let pause = wait;
                 wait = if all_done {
                     MIN_WAIT
                 } else {
                     (wait * 2).min(MAX_WAIT)
                 };
-                if self.next(all_done, wait).await.is_err() {
+                if self.next(all_done, pause).await.is_err() {
                     return;
                 }
             }
