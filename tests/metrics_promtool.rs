@@ -44,6 +44,16 @@ fn fill(metrics: &Metrics) {
             metrics.limit_refusals("east-west", *scope, *limit).inc();
         }
     }
+    let kind = metrics.kubernetes.kind("service");
+    kind.event();
+    kind.down(WatchError::Forbidden, true);
+    metrics.kubernetes.objects("service", 3);
+    metrics.kubernetes.dry_run("east-west").inc();
+    metrics.kubernetes.event_to_route.observe(0.02);
+    metrics
+        .statuses
+        .writes("gateway", StatusWrite::Written)
+        .inc();
     metrics.accept_paused("EMFILE").inc();
     metrics.worker_connections(0).set(3);
     metrics.config_last_success.set(1.7e9);

@@ -11,7 +11,7 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// The library that talks to the Kubernetes API. What it warns of, with every attempt, is said by the
 /// source once; a filter that names it gets it.
-const CLIENT: &str = "kube";
+const CLIENT: [&str; 2] = ["kube=", "kube_"];
 
 /// Reads a filter.
 ///
@@ -36,9 +36,10 @@ pub(super) fn parse(filter: &str) -> Result<EnvFilter, LogError> {
             }
         }
     }
-    let filter = match filter.contains(CLIENT) {
+    let named = CLIENT.iter().any(|target| filter.contains(target));
+    let filter = match named {
         true => filter.to_owned(),
-        false => format!("{filter},{CLIENT}_runtime=off,{CLIENT}_client=off"),
+        false => format!("{filter},kube_runtime=off,kube_client=off"),
     };
     EnvFilter::builder()
         .parse(filter)

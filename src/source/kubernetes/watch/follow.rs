@@ -33,6 +33,8 @@ const ABSENT: Duration = Duration::from_secs(10);
 const REFUSALS: u32 = 3;
 /// Failures in a row after which a list is tried in place of a watch.
 const WATCH_FAILURES: u32 = 5;
+/// How long an API that was away may be back before it is asked again.
+const LONGEST_OWN: Duration = Duration::from_secs(15);
 /// Longer than this is waited for no server that asks for more time.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -53,6 +55,7 @@ pub(super) fn spawn(
         failures: 0,
         refusals: 0,
         listed: false,
+        last_wait: None,
         said: None,
     };
     match kind {
@@ -86,6 +89,7 @@ struct Follower {
     refusals: u32,
     /// Whether it was listed once.
     listed: bool,
+    last_wait: Option<Instant>,
     /// What was last said in the log.
     said: Option<String>,
 }
@@ -168,7 +172,7 @@ impl Follower {
         }
     }
 
-    /// `None` when the object cannot be read: what is known of it stays.
+    /// `None` when the object cannot be read: an event leaves what is known of it, a list takes it away.
     fn read<O: Watched>(&self, object: O, served: &Served) -> Option<(ObjectKey, Option<Record>)> {
         let key = key(object.meta());
         match object.record(served) {
@@ -202,7 +206,6 @@ impl Follower {
             );
         }
         (self.failures, self.refusals) = (0, 0);
-        self.backoff = DefaultBackoff::default();
         self.metrics.up();
     }
 
@@ -258,6 +261,7 @@ impl Follower {
         // 410 is how the API says that a list is due: nothing is wrong.
         if reason == WatchError::Gone && self.failures == 1 {
             self.metrics.failed(reason);
+            self.wait(None).await;
             return Ok(());
         }
         self.say(describe(error));
@@ -280,15 +284,20 @@ impl Follower {
         Ok(())
     }
 
-    /// As long as the failures in a row demand, and the server asked for.
+    /// As long as the failures of late demand, and the server asked for.
     async fn wait(&mut self, asked: Option<Duration>) {
-        // At once after the first: most often a connection has ended, and the next one works.
-        let own = match self.failures {
-            0 | 1 => Some(Duration::from_millis(fastrand::u64(50..250))),
-            _ => self.backoff.next(),
+        // Hardly after the first: most often a connection has ended, and the next one works. One that
+        // works again and again for a moment only is no reason to ask without a rest, hence the backoff
+        // forgets by time alone.
+        let first = self.last_wait.is_none_or(|last| last.elapsed() > SETTLED);
+        let own = if first {
+            Some(Duration::from_millis(fastrand::u64(50..250)))
+        } else {
+            self.backoff.next()
         };
-        let own = own.unwrap_or(LONGEST_WAIT);
+        let own = own.unwrap_or(LONGEST_OWN).min(LONGEST_OWN);
         sleep(own.max(asked.unwrap_or_default()).min(LONGEST_WAIT)).await;
+        self.last_wait = Some(Instant::now());
     }
 }
 
