@@ -177,7 +177,7 @@ base/strait | connections: 20000,  |  | limits.connections
 base/strait | workers: 2 | workers: auto | workers
 base/deployment | cpu: 500m,  |  | no requests
 base/deployment | STRAIT_NODE_NAME | NODE_NAME | environment
-base/deployment | fieldPath: metadata.name } | fieldPath: metadata.uid } | environment
+base/deployment | fieldPath: spec.nodeName } | fieldPath: metadata.uid } | environment
 base/deployment | enableServiceLinks: false | enableServiceLinks: true | ServiceLinks
 base/deployment | priorityClassName: strait | priorityClassName: other | PriorityClass
 base/deployment | inject: "false" | inject: "true" | injection
@@ -235,7 +235,7 @@ base/rbac | resources: [services, pods, | resources: [pods/exec, services, pods,
 base/rbac | resources: [services, pods, | resources: [services, | no right to pods
 base/rbac | gateways/status,  |  | no right to gateways/status
 base/rbac | verbs: [get, list, watch] | verbs: [get, list, watch, delete] | verbs in the cluster
-base/rbac | verbs: [update, patch] | verbs: ['*'] | verbs in the cluster
+base/rbac | verbs: [patch] | verbs: ['*'] | verbs in the cluster
 base/rbac |     resourceNames: [strait-status]\n |  | verbs on leases
 base/rbac | [strait-status] | [other] | verbs on leases
 base/rbac | resources: [leases] | resources: [leases, secrets] | in its namespace

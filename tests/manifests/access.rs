@@ -6,7 +6,7 @@ use super::{Check, Gateway, items};
 
 pub fn check(check: &mut Check<'_>, gateway: &Gateway) {
     let read = json!(["get", "list", "watch"]);
-    let write = json!(["update", "patch"]);
+    let write = json!(["patch"]);
     for rule in items(&check.rendered.only("ClusterRole")["rules"]) {
         let resources = || items(&rule["resources"]).filter_map(Value::as_str);
         let status = resources().all(|resource| resource.ends_with("/status"));
@@ -21,7 +21,7 @@ pub fn check(check: &mut Check<'_>, gateway: &Gateway) {
     for rule in items(&check.rendered.only("Role")["rules"]) {
         check.same("in its namespace", &rule["resources"], &json!(["leases"]));
         let expected = if rule["resourceNames"] == json!(["strait-status"]) {
-            json!(["get", "update", "patch"])
+            json!(["get", "update"])
         } else {
             json!(["create"])
         };

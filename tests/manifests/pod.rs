@@ -193,8 +193,6 @@ fn resources(check: &mut Check<'_>, gateway: &Gateway) {
 fn environment(check: &mut Check<'_>, gateway: &Gateway) {
     let expected = [
         ("STRAIT_NODE_NAME", "spec.nodeName"),
-        ("STRAIT_POD_NAME", "metadata.name"),
-        ("STRAIT_NAMESPACE", "metadata.namespace"),
         (
             "STRAIT_ZONE",
             "metadata.labels['topology.kubernetes.io/zone']",
