@@ -5,7 +5,6 @@
 //! an offer that is not in it is kept by its connections alone.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// Offers remembered. Istio's sidecars make four.
@@ -44,9 +43,9 @@ impl AlpnOffer {
     }
 }
 
-/// The offers seen lately, the last one first.
+/// The offers seen lately; those that are made most often come to stand in front.
 #[derive(Debug, Default)]
-pub(super) struct AlpnOffers(RefCell<VecDeque<Rc<AlpnOffer>>>);
+pub(super) struct AlpnOffers(RefCell<Vec<Rc<AlpnOffer>>>);
 
 impl AlpnOffers {
     /// The offer of these protocols; `None` when there is none.
@@ -65,9 +64,9 @@ impl AlpnOffers {
         let offer = Rc::new(AlpnOffer::new(protocols));
         if offer.protocols.len() <= MAX_PROTOCOLS {
             if seen.len() == REMEMBERED {
-                seen.pop_back();
+                seen.pop();
             }
-            seen.push_back(offer.clone());
+            seen.push(offer.clone());
         }
         Some(offer)
     }

@@ -12,6 +12,7 @@
 //!
 //! What changes only endpoints never touches a route table.
 
+mod api_names;
 mod cluster;
 mod discovered;
 mod gateways;

@@ -20,9 +20,9 @@ use super::merge::Merging;
 use super::{Statuses, Wanted};
 use crate::config::GatewayApiConfig;
 use crate::metrics::{Metrics, StatusWrite};
+use crate::source::kubernetes::api_names::ApiNames;
 use crate::source::kubernetes::cluster::Kind;
 use crate::source::kubernetes::records::ObjectKey;
-use crate::source::kubernetes::records::gateway::GROUP;
 use crate::source::kubernetes::watch::KubernetesSource;
 
 /// A request that takes longer has failed. No longer than the time between giving a Lease up and its end:
@@ -350,17 +350,13 @@ impl Writing {
     }
 
     fn api(&self, kind: Kind, key: &ObjectKey, version: &str) -> Api<DynamicObject> {
-        let (api_kind, plural) = match kind {
-            Kind::GatewayClass => ("GatewayClass", "gatewayclasses"),
-            Kind::Gateway => ("Gateway", "gateways"),
-            _ => ("TLSRoute", "tlsroutes"),
-        };
+        let names = ApiNames::of(kind);
         let resource = ApiResource {
-            group: GROUP.to_owned(),
+            group: names.group.to_owned(),
             version: version.to_owned(),
-            api_version: format!("{GROUP}/{version}"),
-            kind: api_kind.to_owned(),
-            plural: plural.to_owned(),
+            api_version: format!("{}/{version}", names.group),
+            kind: names.kind.to_owned(),
+            plural: names.plural.to_owned(),
         };
         let client = self.writer.client.clone();
         if key.namespace.is_empty() {
