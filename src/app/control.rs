@@ -114,7 +114,9 @@ impl Control {
         if cause == Cause::Start && file.kubernetes.is_some() {
             self.readiness.await_discovery();
         }
-        self.change_over(&mut parts, &file, cause).await?;
+        let in_force = self.found.load_full();
+        self.change_over(&mut parts, &file, in_force.as_deref(), cause)
+            .await?;
         match next {
             NextSource::None => {
                 (parts.kubernetes, parts.statuses) = (None, None);
@@ -183,7 +185,10 @@ impl Control {
         } else if self.watcher.phase() == DrainPhase::Running {
             let mut parts = self.parts.lock().await;
             let file = parts.file.clone();
-            let result = self.change_over(&mut parts, &file, Cause::Discovery).await;
+            let in_force = before.as_deref();
+            let result = self
+                .change_over(&mut parts, &file, in_force, Cause::Discovery)
+                .await;
             let metrics = &self.shared.metrics.kubernetes;
             metrics.refused.set(result.is_err().into());
             if let Err(error) = result {
@@ -207,11 +212,13 @@ impl Control {
         }
     }
 
-    /// Makes everything as `file`, and what was found, say.
+    /// Makes everything as `file`, and what was found, say. Upstreams that stay have the endpoints of
+    /// `in_force`, what was found before.
     async fn change_over(
         &self,
         parts: &mut Parts,
         file: &Config,
+        in_force: Option<&Publication>,
         cause: Cause,
     ) -> Result<(), AppError> {
         let metrics = &self.shared.metrics;
@@ -252,7 +259,8 @@ impl Control {
         let gone = self.upstreams.replace(upstreams, &config);
         // What was found while waiting, too.
         if let Some(found) = self.found.load_full().or(found) {
-            discovery::update_endpoints(&self.upstreams.all(), &found.discovered, None);
+            let in_force = in_force.map(|publication| &*publication.discovered);
+            discovery::update_endpoints(&self.upstreams.all(), &found.discovered, in_force);
         }
         sources.keep_only(&self.upstreams.all());
         let bound = change.commit(listeners, &parts.workers);
