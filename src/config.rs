@@ -23,6 +23,8 @@ mod problems;
 pub mod reference;
 mod resolve;
 mod route_match;
+#[cfg(test)]
+pub(crate) mod samples;
 mod section;
 mod tree;
 mod units;

@@ -309,11 +309,8 @@ impl RouteTable {
 mod tests {
     use super::*;
     use crate::config::{
-        ConnectPolicy, ConnectionLimits, EjectionPolicy, HelloLimits, ObjectRef, RelayTimeouts,
-        RouteConfig, SourceLimits, SourcePolicy, TargetConfigs, TcpOptions, UpstreamConfig,
-        UpstreamSource,
+        ConnectionLimits, ObjectRef, RouteConfig, TargetConfigs, UpstreamSource, samples,
     };
-    use std::time::Duration;
 
     fn name(text: &str) -> ServerName {
         ServerName::parse(text.as_bytes()).unwrap()
@@ -328,34 +325,9 @@ mod tests {
         }
     }
 
-    const TCP: TcpOptions = TcpOptions {
-        keepalive_time: SECOND,
-        keepalive_interval: SECOND,
-        keepalive_probes: 1,
-        user_timeout: SECOND,
-    };
-    const SECOND: Duration = Duration::from_secs(1);
-
     pub(super) fn upstream() -> Arc<Upstream> {
-        Arc::new(Upstream::new(
-            Arc::new(UpstreamConfig {
-                name: "u".into(),
-                source: UpstreamSource::Static(Vec::new()),
-                connect: ConnectPolicy {
-                    timeout: SECOND,
-                    attempts: 1,
-                },
-                proxy_protocol: None,
-                ejection: EjectionPolicy {
-                    consecutive_failures: 0,
-                    base: SECOND,
-                    max: SECOND,
-                },
-                tcp: TCP,
-            }),
-            None,
-            None,
-        ))
+        let config = samples::upstream(UpstreamSource::Static(Vec::new()));
+        Arc::new(Upstream::new(Arc::new(config), None, None))
     }
 
     fn table(matches: Vec<RouteMatch>) -> Result<RouteTable, RouteError> {
@@ -371,21 +343,6 @@ mod tests {
     fn listener(matches: Vec<RouteMatch>) -> ListenerConfig {
         let routes = matches.into_iter().enumerate();
         ListenerConfig {
-            name: "l".into(),
-            bind: ([127, 0, 0, 1], 0).into(),
-            source_policy: SourcePolicy::default(),
-            trusted_proxies: Vec::new(),
-            limits: ConnectionLimits::OFF,
-            limits_per_source: SourceLimits::default(),
-            client_hello: HelloLimits {
-                timeout: SECOND,
-                max_size: 65536,
-            },
-            timeouts: RelayTimeouts {
-                idle: SECOND,
-                half_closed: SECOND,
-            },
-            tcp: TCP,
             routes: routes
                 .map(|(position, matches)| RouteConfig {
                     name: position.to_string().into(),
@@ -397,7 +354,7 @@ mod tests {
                     dry_run: None,
                 })
                 .collect(),
-            unrouted: Arc::default(),
+            ..samples::listener()
         }
     }
 

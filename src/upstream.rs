@@ -271,7 +271,7 @@ impl Upstream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ConnectPolicy, EjectionPolicy, TcpOptions};
+    use crate::config::{EjectionPolicy, samples};
     use std::time::Duration;
 
     pub(super) fn spec(last: u8, zone: Option<&str>, weight: u16) -> EndpointSpec {
@@ -284,25 +284,14 @@ mod tests {
 
     pub(super) fn upstream(specs: Vec<EndpointSpec>, zone: Option<&str>) -> Upstream {
         let second = Duration::from_secs(1);
+        let ejection = EjectionPolicy {
+            consecutive_failures: 1,
+            base: second,
+            max: second,
+        };
         let config = UpstreamConfig {
-            name: "u".into(),
-            source: UpstreamSource::Static(specs),
-            connect: ConnectPolicy {
-                timeout: second,
-                attempts: 3,
-            },
-            proxy_protocol: None,
-            ejection: EjectionPolicy {
-                consecutive_failures: 1,
-                base: second,
-                max: second,
-            },
-            tcp: TcpOptions {
-                keepalive_time: second,
-                keepalive_interval: second,
-                keepalive_probes: 1,
-                user_timeout: second,
-            },
+            ejection,
+            ..samples::upstream(UpstreamSource::Static(specs))
         };
         Upstream::new(Arc::new(config), zone.map(Arc::from), None)
     }

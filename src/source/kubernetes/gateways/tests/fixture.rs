@@ -2,18 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::config::{
-    AlpnPolicy, ConnectPolicy, ConnectionLimits, EjectionPolicy, ExportMode, ExportPolicy,
-    GatewayAddresses, GatewayApiConfig, HelloLimits, KubernetesConfig, ListenerConfig, OptIn,
-    RelayTimeouts, RouteConfig, RouteMatch, SourceLimits, SourcePolicy, TcpOptions, UpstreamConfig,
-    UpstreamSource,
-};
-use crate::server_name::ServerName;
+use crate::config::{GatewayAddresses, GatewayApiConfig, RouteConfig, RouteMatch, samples};
 use crate::source::kubernetes::cluster::{Change, Cluster, Dirty, Kind, Record};
 use crate::source::kubernetes::gateways::{self, Translated, names};
 use crate::source::kubernetes::records::gateway::{
@@ -65,7 +58,7 @@ impl Fixture {
             config: GatewayApiConfig {
                 class: "strait".into(),
                 controller: "strait.dev/gateway-controller".into(),
-                listener: Arc::new(listener()),
+                listener: Arc::new(samples::listener()),
                 addresses: GatewayAddresses::Fixed(vec!["192.0.2.7".into()]),
                 reserved_ports: [15021].into(),
             },
@@ -91,7 +84,7 @@ impl Fixture {
     }
 
     pub(super) fn translate(&self) -> Outcome {
-        let policy = policy();
+        let policy = samples::kubernetes();
         let in_mesh = |port: &crate::config::ServicePort| {
             let plain = crate::config::ServicePort {
                 pods: Default::default(),
@@ -354,67 +347,5 @@ fn service(object: &Value) -> ServiceRecord {
             .map(|address| address.as_str().unwrap().into())
             .collect(),
         ipv6_first: false,
-    }
-}
-
-const SECOND: Duration = Duration::from_secs(1);
-
-const TCP: TcpOptions = TcpOptions {
-    keepalive_time: SECOND,
-    keepalive_interval: SECOND,
-    keepalive_probes: 1,
-    user_timeout: SECOND,
-};
-
-fn listener() -> ListenerConfig {
-    ListenerConfig {
-        name: "gateways".into(),
-        bind: ([127, 0, 0, 1], 0).into(),
-        source_policy: SourcePolicy::default(),
-        trusted_proxies: Vec::new(),
-        client_hello: HelloLimits {
-            timeout: SECOND,
-            max_size: 65536,
-        },
-        timeouts: RelayTimeouts {
-            idle: SECOND,
-            half_closed: SECOND,
-        },
-        tcp: TCP,
-        limits: ConnectionLimits::OFF,
-        limits_per_source: SourceLimits::default(),
-        routes: Vec::new(),
-        unrouted: Arc::default(),
-    }
-}
-
-fn policy() -> KubernetesConfig {
-    KubernetesConfig {
-        kubeconfig: None,
-        cluster_domain: ServerName::parse(b"cluster.local").unwrap(),
-        node: None,
-        export: ExportPolicy {
-            mode: ExportMode::None,
-            listeners: Vec::new(),
-            opt_in: OptIn::None,
-            alpn: AlpnPolicy::istio(),
-            dry_run: false,
-        },
-        gateway_api: None,
-        upstream: Arc::new(UpstreamConfig {
-            name: "".into(),
-            source: UpstreamSource::Static(Vec::new()),
-            connect: ConnectPolicy {
-                timeout: SECOND,
-                attempts: 1,
-            },
-            proxy_protocol: None,
-            ejection: EjectionPolicy {
-                consecutive_failures: 0,
-                base: SECOND,
-                max: SECOND,
-            },
-            tcp: TCP,
-        }),
     }
 }

@@ -3,17 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::config::{
-    AlpnPolicy, ConnectPolicy, ConnectionLimits, EjectionPolicy, ExportMode, ExportPolicy,
-    GatewayAddresses, GatewayApiConfig, HelloLimits, KubernetesConfig, ListenerConfig, OptIn,
-    RelayTimeouts, SourceLimits, SourcePolicy, TcpOptions, UpstreamConfig, UpstreamSource,
+    AlpnPolicy, ExportMode, GatewayAddresses, GatewayApiConfig, KubernetesConfig, samples,
 };
-use crate::server_name::ServerName;
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, Revision, TlsRouteRecord,
 };
@@ -26,40 +22,10 @@ use crate::source::kubernetes::{Change, Discovered, Record, Translator};
 
 /// Exports everything, to anybody.
 pub(super) fn policy() -> KubernetesConfig {
-    let second = Duration::from_secs(1);
-    KubernetesConfig {
-        cluster_domain: ServerName::parse(b"cluster.local").unwrap(),
-        export: ExportPolicy {
-            mode: ExportMode::All,
-            listeners: Vec::new(),
-            opt_in: OptIn::None,
-            alpn: AlpnPolicy::Any,
-            dry_run: false,
-        },
-        upstream: Arc::new(UpstreamConfig {
-            name: "".into(),
-            source: UpstreamSource::Static(Vec::new()),
-            connect: ConnectPolicy {
-                timeout: second,
-                attempts: 1,
-            },
-            proxy_protocol: None,
-            ejection: EjectionPolicy {
-                consecutive_failures: 0,
-                base: second,
-                max: second,
-            },
-            tcp: TcpOptions {
-                keepalive_time: second,
-                keepalive_interval: second,
-                keepalive_probes: 1,
-                user_timeout: second,
-            },
-        }),
-        kubeconfig: None,
-        node: None,
-        gateway_api: None,
-    }
+    let mut policy = samples::kubernetes();
+    policy.export.mode = ExportMode::All;
+    policy.export.alpn = AlpnPolicy::Any;
+    policy
 }
 
 /// The same, to sidecars only.
@@ -72,30 +38,11 @@ pub(super) fn mesh_policy() -> KubernetesConfig {
 /// Exports nothing, and serves Gateways.
 pub(super) fn gateway_policy() -> KubernetesConfig {
     let mut policy = policy();
-    let second = Duration::from_secs(1);
     policy.export.mode = ExportMode::None;
     policy.gateway_api = Some(GatewayApiConfig {
         class: "strait".into(),
         controller: "strait.dev/gateway-controller".into(),
-        listener: Arc::new(ListenerConfig {
-            name: "".into(),
-            bind: ([127, 0, 0, 1], 0).into(),
-            source_policy: SourcePolicy::default(),
-            trusted_proxies: Vec::new(),
-            limits: ConnectionLimits::OFF,
-            limits_per_source: SourceLimits::default(),
-            client_hello: HelloLimits {
-                timeout: second,
-                max_size: 65536,
-            },
-            timeouts: RelayTimeouts {
-                idle: second,
-                half_closed: second,
-            },
-            tcp: policy.upstream.tcp,
-            routes: Vec::new(),
-            unrouted: Arc::default(),
-        }),
+        listener: Arc::new(samples::listener()),
         addresses: GatewayAddresses::Unknown,
         reserved_ports: BTreeSet::new(),
     });
