@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! bytes -> tree (YAML, with lines) -> decode -> file (keys, types, defaults) -> resolve -> Config
-//!                                                 `-> reference (JSON Schema, README)
+//!                                                 `-> reference (JSON Schema, reference)
 //! ```
 
 mod addresses;

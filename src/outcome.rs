@@ -28,7 +28,7 @@ macro_rules! outcomes {
                 match self { $(Outcome::$variant => $flag,)* }
             }
 
-            /// One sentence for the reference in the README and for `strait explain`.
+            /// One sentence for the reference in `docs/src/` and for `strait explain`.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Outcome::$variant => $meaning,)* }
             }

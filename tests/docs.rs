@@ -1,4 +1,4 @@
-//! The README's references are the code's own words. `STRAIT_BLESS=1 tests/run` rewrites them.
+//! The references in `docs/src/` are the code's own words. `STRAIT_BLESS=1 tests/run` rewrites them.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,28 +11,40 @@ use strait::outcome::Outcome;
 use strait::upstream::Upstreams;
 
 #[test]
-fn readme_lists_every_outcome_metric_and_config_key() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = fs::read_to_string(&path).unwrap();
-    let expected = with_section(&readme, "outcomes", &outcomes());
-    let expected = with_section(&expected, "metrics", &metrics());
-    let expected = with_section(&expected, "config", &config());
-    if readme == expected {
+fn the_page_lists_every_outcome() {
+    assert_section("docs/src/operate/outcomes.md", "outcomes", &outcomes());
+}
+
+#[test]
+fn the_page_lists_every_metric() {
+    assert_section("docs/src/reference/metrics.md", "metrics", &metrics());
+}
+
+#[test]
+fn the_page_lists_every_config_key() {
+    assert_section("docs/src/reference/config.md", "config", &config());
+}
+
+/// The file `page` must have `content` in its section `name`, or gets it if `STRAIT_BLESS` is set.
+fn assert_section(page: &str, name: &str, content: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{page}: {error}"));
+    let expected = with_section(&text, name, content).unwrap_or_else(|why| panic!("{page}: {why}"));
+    if text == expected {
         return;
     }
     assert!(
         std::env::var_os("STRAIT_BLESS").is_some(),
-        "README.md is behind the code: run `STRAIT_BLESS=1 tests/run`\n{}",
-        first_difference(&readme, &expected)
+        "{page} is behind the code: run `STRAIT_BLESS=1 tests/run`\n{}",
+        first_difference(&text, &expected)
     );
     fs::write(&path, expected).unwrap();
 }
 
-/// The config reference without its title, one level further down.
+/// The config reference without its title, which the page has.
 fn config() -> String {
     let reference = strait::config::reference::markdown();
     let (_, body) = reference.split_once("\n\n").unwrap();
-    let body = body.replace("\n## ", "\n### ");
     format!("\n{}\n", body.trim())
 }
 
@@ -90,23 +102,22 @@ fn table(head: [&str; 3], rows: impl Iterator<Item = [String; 3]>) -> String {
 }
 
 /// `text` with `content` between the lines `<!-- name -->` and `<!-- /name -->`.
-fn with_section(text: &str, name: &str, content: &str) -> String {
-    let Range { start, end } = section(text, name);
-    [&text[..start], content, &text[end..]].concat()
+fn with_section(text: &str, name: &str, content: &str) -> Result<String, String> {
+    let Range { start, end } = section(text, name)?;
+    Ok([&text[..start], content, &text[end..]].concat())
 }
 
-fn section(text: &str, name: &str) -> Range<usize> {
+fn section(text: &str, name: &str) -> Result<Range<usize>, String> {
     let place = |mark: &str| match &text.match_indices(mark).collect::<Vec<_>>()[..] {
-        [(at, _)] => *at..*at + mark.len(),
-        found => panic!("README.md has {} lines {mark:?}, not one", found.len()),
+        [(at, _)] => Ok(*at..*at + mark.len()),
+        found => Err(format!("it has {} lines {mark:?}, not one", found.len())),
     };
-    let range =
-        place(&format!("<!-- {name} -->\n")).end..place(&format!("<!-- /{name} -->\n")).start;
-    assert!(
-        range.start <= range.end,
-        "README.md: {name} ends before it starts"
-    );
-    range
+    let start = place(&format!("<!-- {name} -->\n"))?.end;
+    let end = place(&format!("<!-- /{name} -->\n"))?.start;
+    if start > end {
+        return Err(format!("its section {name} ends before it starts"));
+    }
+    Ok(start..end)
 }
 
 fn first_difference(is: &str, should_be: &str) -> String {
@@ -124,17 +135,17 @@ fn first_difference(is: &str, should_be: &str) -> String {
 #[test]
 fn a_stale_section_is_seen_and_mended() {
     let text = "a\n<!-- x -->\nold\n<!-- /x -->\nb\n";
-    let mended = with_section(text, "x", "new\n");
+    let mended = with_section(text, "x", "new\n").unwrap();
     assert_eq!(mended, "a\n<!-- x -->\nnew\n<!-- /x -->\nb\n");
     assert_eq!(
         first_difference(text, &mended),
         "line 3 is\n  old\nand should be\n  new"
     );
-    assert_eq!(with_section(&mended, "x", "new\n"), mended);
+    assert_eq!(with_section(&mended, "x", "new\n").unwrap(), mended);
 }
 
 #[test]
-#[should_panic(expected = "has 0 lines")]
 fn a_missing_section_is_an_error() {
-    section("nothing here", "x");
+    let error = section("nothing here", "x").unwrap_err();
+    assert!(error.contains("has 0 lines"), "{error}");
 }

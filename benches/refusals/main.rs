@@ -1,6 +1,6 @@
 //! What a stranger can make the gateway do: CPU time and bytes for each connection that is refused.
 //!
-//! `cargo bench --bench refusals` prints the table of the README's section on strangers. The gateway
+//! `cargo bench --bench refusals` prints the table of `docs/src/security.md`. The gateway
 //! has the first CPU, the clients, one at a time, the second; the log keeps its default, so the lines
 //! that its rate lets through are paid for. The test command makes ten connections of each kind.
 

@@ -1,4 +1,4 @@
-//! `strait demo`: the two clusters of the README in one process, and a call between them.
+//! `strait demo`: the two clusters of the picture in README.md in one process, and a call between them.
 //!
 //! Everything runs on loopback with free ports: no file, no network, no cluster. What is printed is
 //! what was observed, and every promise on the way is checked.

@@ -1,7 +1,7 @@
 //! What the YAML file says: every key with its type, default and meaning.
 //!
 //! This is the one place that declares them; the JSON Schema (`config/strait.schema.json`) and the
-//! reference in the README are generated from it. [`super::resolve`] turns this form into
+//! reference in `docs/src/` are generated from it. [`super::resolve`] turns this form into
 //! the one that the program runs on.
 
 use super::addresses::{Bind, Cidr, Endpoint, SourceRef};

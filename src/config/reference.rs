@@ -1,5 +1,5 @@
 //! What the file may say, generated from the declarations in `config::file`: JSON Schema for
-//! editors, and the reference that the README holds.
+//! editors, and the reference in `docs/src/`.
 
 use std::collections::HashMap;
 
@@ -83,7 +83,8 @@ pub fn markdown() -> String {
 const INTRODUCTION: &str = "\
 # Config reference
 
-Generated from `src/config/file.rs`; a test holds it to the code (`STRAIT_BLESS=1 cargo test` rewrites it).
+Generated from `src/config/file.rs` and `src/config/kubernetes_file.rs`. A test compares the two, and
+`STRAIT_BLESS=1 cargo test --test docs` rewrites this page.
 
 - Durations are a number and a unit: `250ms`, `5s`, `1h 30m`. Sizes are a whole number and `B`, `KiB`, `MiB` or `GiB`.
 - Unknown keys are errors; `strait check FILE` names the line, the key and the nearest valid key.

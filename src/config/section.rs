@@ -1,7 +1,7 @@
 //! Sections: parts of the file with fixed keys.
 //!
 //! [`section!`] declares a section once: its keys, their types, defaults and meaning. Decoding, the
-//! JSON Schema and the reference in the README all come from that declaration. Serde's derive would
+//! JSON Schema and the reference in `docs/src/` all come from that declaration. Serde's derive would
 //! stop at the first error and knows neither bounds nor the lines of keys, hence a small macro.
 
 use std::collections::HashMap;

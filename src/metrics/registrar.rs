@@ -5,7 +5,7 @@ use prometheus::{
     HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-/// What a metric is called, for the reference in the README.
+/// What a metric is called, for the reference in `docs/src/`.
 #[derive(Debug, Clone)]
 pub struct Description {
     /// Full name.

@@ -1,4 +1,4 @@
-//! What a large cluster costs, printed for the README:
+//! What a large cluster costs, printed for `docs/src/kubernetes.md`:
 //!
 //! `cargo test --release --lib translate::tests::cost -- --ignored --nocapture`
 
