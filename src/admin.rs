@@ -1,8 +1,10 @@
 //! The HTTP servers by which an operator and a cluster see the gateway.
 //!
 //! - admin (127.0.0.1:15000): a status page, the config as it runs, upstreams with their endpoints,
-//!   the log level, drain. `admin::origin` says which requests it refuses.
-//! - status (15021): `/healthz/live` and `/healthz/ready`.
+//!   the log level, readiness with the names of what is missing, drain. `admin::origin` says which
+//!   requests it refuses.
+//! - status (15021): `/healthz/live` and `/healthz/ready`. A load balancer may show this port to
+//!   everybody, so it counts what is missing and names nothing.
 //! - metrics (15090): `/metrics` and `/stats/prometheus`.
 //!
 //! All of them run on the control thread, which carries no traffic. What takes long to write goes to
@@ -35,7 +37,7 @@ use crate::metrics::Metrics;
 use crate::upstream::Upstreams;
 pub use dump::DiscoveryReport;
 use origin::Hosts;
-pub use readiness::{Readiness, SOURCE_GRACE};
+pub use readiness::{Missing, Readiness, SOURCE_GRACE};
 use render::Renderer;
 pub use server::{ServeLimits, serve, serve_with};
 
@@ -100,6 +102,7 @@ pub fn admin_router(context: Arc<AdminContext>) -> Router {
         .route("/upstreams", get(upstreams))
         .route("/logging", get(log_level).post(set_log_level))
         .route("/drain", post(drain))
+        .route("/healthz/ready", get(ready_with_names))
         .layer(middleware::from_fn_with_state(
             Hosts::of_this_machine(),
             origin::check,
@@ -166,13 +169,26 @@ async fn metrics(State(shared): State<Shared>) -> Response {
 }
 
 async fn ready(State(context): State<Arc<AdminContext>>) -> Response {
-    match context.readiness.check() {
-        Ok(()) => text("ready\n"),
-        Err(reasons) => {
-            let body = reasons.join("\n") + "\n";
-            (StatusCode::SERVICE_UNAVAILABLE, text(body)).into_response()
+    readiness(&context, |_| Vec::new())
+}
+
+/// On the admin address: as [`ready`], and below each reason the names of what is missing.
+async fn ready_with_names(State(shared): State<Shared>) -> Response {
+    readiness(&shared.context, |reason| reason.names)
+}
+
+fn readiness(context: &AdminContext, names: impl Fn(Missing) -> Vec<String>) -> Response {
+    let Err(reasons) = context.readiness.check() else {
+        return text("ready\n");
+    };
+    let mut body = String::new();
+    for reason in reasons {
+        body += &format!("not ready: {}\n", reason.summary);
+        for name in names(reason) {
+            body += &format!("  {name}\n");
         }
     }
+    (StatusCode::SERVICE_UNAVAILABLE, text(body)).into_response()
 }
 
 /// `POST /drain`: 202 whether or not draining has begun.

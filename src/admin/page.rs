@@ -88,7 +88,11 @@ fn title(page: &mut String, context: &AdminContext) -> fmt::Result {
         Escaped(zone),
     )?;
     for reason in check.err().iter().flatten() {
-        writeln!(page, "<p class=\"trouble\">{}</p>", Escaped(reason))?;
+        let summary = Escaped(&reason.summary);
+        writeln!(page, "<p class=\"trouble\">{summary}</p>")?;
+        for name in &reason.names {
+            writeln!(page, "<p class=\"trouble\">{}</p>", Escaped(name))?;
+        }
     }
     Ok(())
 }
@@ -205,7 +209,7 @@ fn end_of_table(page: &mut String, rows: usize) -> fmt::Result {
 
 fn footer(page: &mut String, context: &AdminContext) -> fmt::Result {
     page.write_str("<footer><p>")?;
-    for path in ["/config_dump", "/upstreams", "/logging"] {
+    for path in ["/config_dump", "/upstreams", "/logging", "/healthz/ready"] {
         writeln!(page, "<a href=\"{path}\">{path}</a>")?;
     }
     page.write_str("</p>")?;

@@ -14,8 +14,51 @@ use crate::upstream::Upstreams;
 /// `no_endpoint`: one dead DNS name must not keep a rollout from ever getting ready.
 pub const SOURCE_GRACE: Duration = Duration::from_secs(15);
 
-/// Reasons that are told one by one; of more, the number is.
-const MAX_REASONS: usize = 20;
+/// Upstreams that one reason names; of more it gives the number. `/upstreams` shows all of them.
+const MAX_NAMES: usize = 500;
+
+/// A reason for which the gateway is not ready, for two kinds of readers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// For everybody who reaches the status port: how many things are missing, and of which kind. It
+    /// never holds the name of one.
+    pub summary: String,
+    /// For the admin address only: those things by name, a line each. Empty when there is nothing
+    /// to name.
+    pub names: Vec<String>,
+}
+
+impl Missing {
+    /// A reason that names nothing.
+    pub fn unnamed(summary: impl Into<String>) -> Self {
+        Self {
+            summary: summary.into(),
+            names: Vec::new(),
+        }
+    }
+
+    /// Sources that have not answered, given the names of their upstreams.
+    fn answers<'a>(upstreams: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let mut names: Vec<String> = Vec::new();
+        let mut count: usize = 0;
+        for upstream in upstreams {
+            count += 1;
+            if count <= MAX_NAMES {
+                names.push(format!("upstream {upstream}: no answer yet"));
+            }
+        }
+        let summary = match count {
+            0 => return None,
+            1 => "1 source has not answered".to_owned(),
+            many => format!("{many} sources have not answered"),
+        };
+        if count > MAX_NAMES {
+            let more = count - MAX_NAMES;
+            names.push(format!("and {more} more: /upstreams shows them all"));
+        }
+        Some(Self { summary, names })
+    }
+}
 
 /// Decides what `/healthz/ready` says: ready when the listeners are bound, the Kubernetes source (if
 /// there is one at the start) has found its routes, and every other source has answered once or
@@ -86,12 +129,12 @@ impl Readiness {
     /// Whether it is ready, and brings `strait_ready` and `strait_draining` up to date.
     ///
     /// # Errors
-    /// What is missing, a reason a line.
-    pub fn check(&self) -> Result<(), Vec<String>> {
+    /// What is missing, at least one reason.
+    pub fn check(&self) -> Result<(), Vec<Missing>> {
         let state = &*self.0;
         let draining = self.phase() != DrainPhase::Running;
         let reasons = if draining {
-            vec!["draining".to_owned()]
+            vec![Missing::unnamed("draining")]
         } else {
             state.missing()
         };
@@ -106,24 +149,47 @@ impl Readiness {
 }
 
 impl State {
-    fn missing(&self) -> Vec<String> {
+    fn missing(&self) -> Vec<Missing> {
         let mut reasons = Vec::new();
         if !self.listeners_bound.load(Ordering::Acquire) {
-            reasons.push("listeners: not bound yet".to_owned());
+            reasons.push(Missing::unnamed("listeners are not bound yet"));
         }
         if self.discovery_awaited.load(Ordering::Acquire) {
-            reasons.push("kubernetes: services and their endpoints are not listed yet".to_owned());
+            let reason = "Kubernetes: services and their endpoints are not listed yet";
+            reasons.push(Missing::unnamed(reason));
         }
         if Instant::now() < self.grace_end {
             let upstreams = self.upstreams.all();
-            let mut unanswered = upstreams.iter().filter(|(_, u)| !u.answered());
-            let named = unanswered.by_ref().take(MAX_REASONS);
-            reasons.extend(named.map(|(name, _)| format!("upstream {name}: no answer yet")));
-            match unanswered.count() {
-                0 => {}
-                more => reasons.push(format!("and {more} more upstreams")),
-            }
+            let unanswered = upstreams.iter().filter(|(_, one)| !one.answered());
+            reasons.extend(Missing::answers(unanswered.map(|(name, _)| &**name)));
         }
         reasons
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_counts_for_strangers_and_names_for_the_operator() {
+        let missing = |count: usize| {
+            let names: Vec<String> = (0..count).map(|number| format!("u{number}")).collect();
+            Missing::answers(names.iter().map(String::as_str))
+        };
+        assert_eq!(missing(0), None);
+        let one = missing(1).unwrap();
+        assert_eq!(one.summary, "1 source has not answered");
+        assert_eq!(one.names, ["upstream u0: no answer yet"]);
+        let two = missing(2).unwrap();
+        assert_eq!(two.summary, "2 sources have not answered");
+        let most = missing(MAX_NAMES).unwrap();
+        assert_eq!(most.names.len(), MAX_NAMES);
+        let more = missing(MAX_NAMES + 3).unwrap();
+        assert_eq!(more.names.len(), MAX_NAMES + 1);
+        assert_eq!(
+            more.names[MAX_NAMES],
+            "and 3 more: /upstreams shows them all"
+        );
     }
 }

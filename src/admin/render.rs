@@ -80,6 +80,7 @@ impl Renderer {
 
 fn failed(error: &str) -> Response {
     tracing::error!(error, "an answer could not be written");
-    let body = format!("could not be written: {error}\n");
+    // The error may name what the answer is about: not everybody who may ask may read that.
+    let body = "the answer could not be written; the log says why\n";
     (StatusCode::INTERNAL_SERVER_ERROR, body).into_response()
 }
