@@ -106,6 +106,13 @@ pub struct Entry<'a> {
     pub duration: Duration,
 }
 
+/// As much of `text` as a line needs to show it: a longer text is kept with a character more than a line
+/// shows, so that the line says that it is cut.
+pub fn shown(text: &str) -> &str {
+    let end = text.ceil_char_boundary(line::MAX_TEXT + 1);
+    text.get(..end).unwrap_or(text)
+}
+
 /// Which rate a connection's line is subject to.
 enum Rate {
     Unlimited,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! listener::run -> serve_connection -> source policy -> [PROXY header] -> preread -> client_hello
-//!               -> RouteTable::find -> Upstream::pick -> connect -> relay -> ConnectionRecord
+//!               -> RouteTable::decide -> Upstream::pick -> connect -> relay -> ConnectionRecord
 //! ```
 //!
 //! Stages take and return values; none calls back. What a connection holds before the relay is boxed
@@ -36,7 +36,6 @@ pub use worker::{WorkerHandle, WorkerInbox, start};
 
 use crate::client_hello::Alert;
 use crate::outcome::Outcome;
-use crate::route::{Route, RouteRefusal, RouteTable};
 use listener::Accepted;
 use preread::{Replay, preread};
 use record::{ConnectionRecord, EndedBy};
@@ -137,23 +136,15 @@ async fn establish(
         }
         admit(record)?;
     }
-    let hello = preread(worker, downstream, &limits, deadline).await;
+    let hello = preread(worker, downstream, &limits, deadline, &state.routes).await;
     if !matches!(&hello, Err(refusal) if refusal.outcome == Outcome::Probe) {
         record.hello_ended();
     }
     let mut hello = hello?;
     record.offered(hello.offers, hello.ja4.take());
-    record.server_name = Some(hello.server_name.clone());
+    record.server_name = Some(hello.server_name);
     record.alpn = hello.alpn.take();
-    let route = decide(&state.routes, record)?;
-    if let Some(own) = record
-        .server_name
-        .as_ref()
-        .and_then(|name| state.routes.own_copy(name))
-    {
-        // Thousands of connections ask for one name.
-        record.server_name = Some(own.clone());
-    }
+    let route = hello.route?;
     // The table may be an old one by the time the endpoint answers.
     drop(state);
     let target = route.targets.choose();
@@ -186,23 +177,4 @@ fn admit(record: &mut ConnectionRecord) -> Result<(), Refusal> {
     record
         .admit()
         .map_err(|over| Refusal::noted(Outcome::OverLimit, over.to_string()))
-}
-
-/// The route of the hello that `record` tells of, or what its client is told.
-fn decide(routes: &RouteTable, record: &ConnectionRecord) -> Result<Arc<Route>, Refusal> {
-    let Some(name) = &record.server_name else {
-        return Err(Refusal::silent(Outcome::InternalError));
-    };
-    let offers = record.alpn.iter().flat_map(|offer| offer.protocols());
-    match routes.decide(name, offers) {
-        Ok(route) => Ok(route.clone()),
-        Err(refusal) => {
-            let alert = match refusal {
-                RouteRefusal::NoRoute(_) => Alert::UnrecognizedName,
-                // RFC 7301 section 3.2.
-                RouteRefusal::AlpnRefused(_) => Alert::NoApplicationProtocol,
-            };
-            Err(Refusal::told(refusal.outcome(), alert, refusal.detail()))
-        }
-    }
 }

@@ -450,30 +450,34 @@ mod tests {
             subset,
         ]);
         let reason: Arc<str> = "not exported".into();
-        listener.unrouted = Arc::new(HashMap::from([(name("hidden.apps"), reason.clone())]));
+        listener.unrouted = Arc::new(HashMap::from([(name("hidden.apps"), reason)]));
         let table = build(&listener).unwrap();
         assert_eq!(found(&table, "outbound_.80_.v2_.svcb.apps"), Some("3"));
-        let unrouted = Some(NearMiss::Unrouted(reason));
+        let near = |text: &str| Some(text.to_owned());
         for (asked, near) in [
-            ("hidden.apps", unrouted.clone()),
-            ("outbound_.80_._.hidden.apps", unrouted),
+            ("hidden.apps", near("not exported")),
+            ("outbound_.80_._.hidden.apps", near("not exported")),
             (
                 "outbound_.81_._.svcb.apps",
-                Some(NearMiss::OtherPorts(vec![80, 443])),
+                near("the service is routed only for service port 80, 443"),
             ),
             (
                 "outbound_.80_.v3_.svcb.apps",
-                Some(NearMiss::OtherSubsets(vec!["v1".into(), "v2".into()])),
+                near("the service port is routed only for subset v1, v2"),
             ),
             (
                 "svcb.apps",
-                Some(NearMiss::PlainHostNotRouted(vec![80, 443])),
+                near("the host is routed only as outbound_.PORT_._.HOST, for service port 80, 443"),
             ),
-            ("inbound_.80_._.svcb.apps", Some(NearMiss::Inbound)),
-            ("x.y", Some(NearMiss::OnlyBelow)),
+            (
+                "inbound_.80_._.svcb.apps",
+                near("inbound_ names are never routed, outbound_ ones are"),
+            ),
+            ("x.y", near("only names below it are routed")),
             ("svcc.apps", None),
         ] {
-            assert_eq!(table.near_miss(&name(asked)), near, "{asked}");
+            let miss = table.near_miss(&name(asked));
+            assert_eq!(miss.map(|miss| miss.to_string()), near, "{asked}");
         }
         let nearest = table.nearest(&name("outbound_.80_._.svca.apps"), 1);
         assert_eq!(nearest[0].0, "outbound_.80_._.svcb.apps");

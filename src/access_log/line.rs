@@ -10,7 +10,7 @@ use crate::config::LogFormat;
 
 /// Bytes of a text value that are written; a longer one is cut and ends with `...`. A valid server
 /// name has 253 at most.
-const MAX_TEXT: usize = 512;
+pub(super) const MAX_TEXT: usize = 512;
 
 /// Appends one line to a string.
 pub(super) struct LineWriter<'a> {

@@ -1,74 +1,81 @@
-//! The ALPN offers that a worker has seen lately.
+//! The ALPN offers that a worker has seen lately, as the access log shows them.
 //!
 //! The clients of one mesh make the same few offers, each of which a connection keeps for its record.
-//! So each is kept once a worker. What clients send bounds nothing: the list has room for a few, and
-//! an offer that is not in it is kept by its connections alone.
+//! So each is kept once a worker. What clients send bounds nothing: the list has room for a few, a text
+//! is cut where the log would cut it, and an offer that is not in the list is kept by its connections
+//! alone.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::access_log;
+
 /// Offers remembered. Istio's sidecars make four.
 const REMEMBERED: usize = 16;
-/// The longest offer that is remembered, in protocols.
-const MAX_PROTOCOLS: usize = 8;
 
 /// The protocols that a client offers, in its order.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct AlpnOffer {
-    protocols: Box<[Box<[u8]>]>,
-    text: Box<str>,
-}
+pub(super) struct AlpnOffer(Box<str>);
 
 impl AlpnOffer {
-    fn new<'a>(protocols: impl Iterator<Item = &'a [u8]>) -> Self {
-        let protocols: Box<[Box<[u8]>]> = protocols.map(Box::from).collect();
-        let text: Vec<_> = protocols
-            .iter()
-            .map(|protocol| String::from_utf8_lossy(protocol))
-            .collect();
-        Self {
-            text: text.join(",").into(),
-            protocols,
-        }
-    }
-
-    /// The protocols.
-    pub(super) fn protocols(&self) -> impl Iterator<Item = &[u8]> {
-        self.protocols.iter().map(|protocol| &**protocol)
-    }
-
-    /// Joined by commas; a byte that is no UTF-8 reads as U+FFFD.
+    /// Joined by commas, as much of them as the log shows; a byte that is no UTF-8 reads as U+FFFD.
     pub(super) fn text(&self) -> &str {
-        &self.text
+        &self.0
     }
 }
 
 /// The offers seen lately; those that are made most often come to stand in front.
 #[derive(Debug, Default)]
-pub(super) struct AlpnOffers(RefCell<Vec<Rc<AlpnOffer>>>);
+pub(super) struct AlpnOffers(RefCell<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    offers: Vec<Rc<AlpnOffer>>,
+    /// The text that is looked for, so that an offer seen before allocates nothing.
+    text: String,
+}
 
 impl AlpnOffers {
     /// The offer of these protocols; `None` when there is none.
     pub(super) fn intern<'a>(
         &self,
-        protocols: impl Iterator<Item = &'a [u8]> + Clone,
+        protocols: impl Iterator<Item = &'a [u8]>,
     ) -> Option<Rc<AlpnOffer>> {
-        protocols.clone().next()?;
-        let mut seen = self.0.borrow_mut();
-        let same = |offer: &Rc<AlpnOffer>| offer.protocols().eq(protocols.clone());
-        if let Some(position) = seen.iter().position(same) {
+        let Seen { offers, text } = &mut *self.0.borrow_mut();
+        join(protocols, text);
+        let shown = access_log::shown(text);
+        if shown.is_empty() {
+            return None;
+        }
+        if let Some(position) = offers.iter().position(|offer| &*offer.0 == shown) {
+            let before = position.saturating_sub(1);
             // A step forward each time keeps what is used in front of what came once.
-            seen.swap(position, position.saturating_sub(1));
-            return seen.get(position.saturating_sub(1)).cloned();
+            offers.swap(position, before);
+            return offers.get(before).cloned();
         }
-        let offer = Rc::new(AlpnOffer::new(protocols));
-        if offer.protocols.len() <= MAX_PROTOCOLS {
-            if seen.len() == REMEMBERED {
-                seen.pop();
-            }
-            seen.push(offer.clone());
-        }
+        let offer = Rc::new(AlpnOffer(shown.into()));
+        offers.truncate(REMEMBERED - 1);
+        offers.push(offer.clone());
         Some(offer)
+    }
+}
+
+/// Writes the protocols into `text`, until that is more than is ever shown.
+fn join<'a>(protocols: impl Iterator<Item = &'a [u8]>, text: &mut String) {
+    text.clear();
+    for protocol in protocols {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        for chunk in protocol.utf8_chunks() {
+            text.push_str(chunk.valid());
+            if !chunk.invalid().is_empty() {
+                text.push(char::REPLACEMENT_CHARACTER);
+            }
+        }
+        if access_log::shown(text).len() < text.len() {
+            return;
+        }
     }
 }
 
@@ -88,8 +95,21 @@ mod tests {
         let second = intern(&offers, &["istio", "h2"]).unwrap();
         assert!(Rc::ptr_eq(&first, &second));
         assert_eq!(first.text(), "istio,h2");
-        let other = intern(&offers, &["istio,h2"]).unwrap();
-        assert!(!Rc::ptr_eq(&first, &other), "one protocol with a comma");
+    }
+
+    #[test]
+    fn of_a_long_offer_only_what_the_log_shows_is_kept_and_read() {
+        let offers = AlpnOffers::default();
+        let mut read = 0;
+        let protocols = (0..30_000).map(|_| &b"\xff"[..]).inspect(|_| read += 1);
+        let offer = offers.intern(protocols).unwrap();
+        assert!(offer.text().starts_with("\u{fffd},\u{fffd},"));
+        assert!(offer.text().len() > 512, "the log says that it is cut");
+        assert!(offer.text().len() <= 516);
+        assert!(read <= 516);
+        let longest = offers.intern([&[0xff; 255][..]].into_iter()).unwrap();
+        assert!(longest.text().len() <= 516);
+        assert!(offers.0.borrow().text.capacity() <= 2048);
     }
 
     #[test]
@@ -103,15 +123,6 @@ mod tests {
             assert!(Rc::ptr_eq(&mesh, &again), "after {number}");
             mesh = again;
         }
-        assert_eq!(offers.0.borrow().len(), REMEMBERED);
-        let long = ["p"; MAX_PROTOCOLS + 1];
-        intern(&offers, &long).unwrap();
-        assert!(
-            offers
-                .0
-                .borrow()
-                .iter()
-                .all(|offer| offer.protocols.len() == 1)
-        );
+        assert_eq!(offers.0.borrow().offers.len(), REMEMBERED);
     }
 }

@@ -4,9 +4,13 @@
 //! consumed and nothing is kept. If it is not, reading begins, into a buffer that grows as bytes
 //! arrive and that the relay replays byte for byte. A second peek would spin: data that stays in the
 //! socket keeps it readable (`kernel-notes.md` 1).
+//!
+//! The route is decided while the hello still lies in a buffer of the worker's: what is kept of a hello
+//! is short, whatever it holds.
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -19,6 +23,7 @@ use crate::client_hello::{ClientHello, HelloParser, Offers, Progress};
 use crate::config::HelloLimits;
 use crate::limits::Share;
 use crate::outcome::Outcome;
+use crate::route::{Route, RouteTable};
 use crate::server_name::ServerName;
 use crate::socket;
 
@@ -30,9 +35,11 @@ const READ: usize = 16 * 1024;
 /// What the corridor needs of a hello.
 #[derive(Debug)]
 pub(super) struct Preread {
-    /// The name that selects the route.
+    /// The name that selects the route: the route table's copy, if it has one.
     pub server_name: ServerName,
-    /// The ALPN protocols offered, if any.
+    /// The route of the name and of all ALPN protocols offered, or what the client is told.
+    pub route: Result<Arc<Route>, Refusal>,
+    /// The ALPN protocols offered, if any, as the log shows them.
     pub alpn: Option<Rc<AlpnOffer>>,
     /// The versions and post-quantum groups offered.
     pub offers: Offers,
@@ -51,20 +58,22 @@ pub(super) struct Replay {
     _share: Option<Share>,
 }
 
-/// Reads the hello of a connection that was accepted before `deadline` minus the hello timeout.
+/// Reads the hello of a connection that was accepted before `deadline` minus the hello timeout, and
+/// decides by `routes` where it goes.
 ///
 /// # Errors
-/// Why the connection is refused.
+/// Why no hello came that names a server.
 pub(super) async fn preread(
     worker: &Worker,
     downstream: &TcpStream,
     limits: &HelloLimits,
     deadline: Instant,
+    routes: &RouteTable,
 ) -> Result<Preread, Refusal> {
     let work = async {
-        match peek(worker, downstream, limits).await? {
+        match peek(worker, downstream, limits, routes).await? {
             Some(preread) => Ok(preread),
-            None => read(worker, downstream, limits).await,
+            None => read(worker, downstream, limits, routes).await,
         }
     };
     match tokio::time::timeout_at(deadline, work).await {
@@ -78,22 +87,28 @@ async fn peek(
     worker: &Worker,
     downstream: &TcpStream,
     limits: &HelloLimits,
+    routes: &RouteTable,
 ) -> Result<Option<Preread>, Refusal> {
     let peeked = downstream.async_io(Interest::READABLE, || {
         let mut buffer = worker.buffer.borrow_mut();
         let length = socket::peek(downstream, &mut buffer)?;
-        Ok(examine(worker, &buffer[..length], limits))
+        Ok(examine(worker, &buffer[..length], limits, routes))
     });
     peeked.await.unwrap_or_else(|error| Err(gone(&error, 0)))
 }
 
 /// What one look at the first bytes tells.
-fn examine(worker: &Worker, wire: &[u8], limits: &HelloLimits) -> Result<Option<Preread>, Refusal> {
+fn examine(
+    worker: &Worker,
+    wire: &[u8],
+    limits: &HelloLimits,
+    routes: &RouteTable,
+) -> Result<Option<Preread>, Refusal> {
     if wire.is_empty() {
         return Err(Refusal::silent(Outcome::Probe));
     }
     match HelloParser::new(limits.max_size).parse(wire) {
-        Ok(Progress::Complete(hello)) => Ok(Some(Preread::peeked(worker, &hello))),
+        Ok(Progress::Complete(hello)) => Ok(Some(Preread::peeked(worker, &hello, routes))),
         Ok(Progress::Incomplete) => Ok(None),
         Err(error) => Err(Refusal::bad_hello(&error)),
     }
@@ -101,10 +116,16 @@ fn examine(worker: &Worker, wire: &[u8], limits: &HelloLimits) -> Result<Option<
 
 impl Preread {
     /// A hello that is still in the socket.
-    fn peeked(worker: &Worker, hello: &ClientHello<'_>) -> Self {
+    fn peeked(worker: &Worker, hello: &ClientHello<'_>, routes: &RouteTable) -> Self {
         let ja4 = worker.shared.access_log.wants_ja4();
+        let name = &hello.server_name;
+        let route = routes.decide(name, hello.alpn());
         Self {
-            server_name: hello.server_name.clone(),
+            // Thousands of connections ask for one name.
+            server_name: routes.own_copy(name).unwrap_or(name).clone(),
+            route: route
+                .cloned()
+                .map_err(|refusal| Refusal::unrouted(&refusal)),
             alpn: worker.alpn_offers.intern(hello.alpn()),
             offers: Offers::of(hello),
             ja4: ja4.then(|| hello.ja4().into()),
@@ -118,6 +139,7 @@ async fn read(
     worker: &Worker,
     downstream: &TcpStream,
     limits: &HelloLimits,
+    routes: &RouteTable,
 ) -> Result<Preread, Refusal> {
     let mut parser = HelloParser::new(limits.max_size);
     let mut wire = Vec::new();
@@ -145,7 +167,7 @@ async fn read(
             Ok(Progress::Incomplete) => {}
             Ok(Progress::Complete(hello)) => {
                 // Made before the wire moves: the hello borrows from it.
-                let preread = Preread::peeked(worker, &hello);
+                let preread = Preread::peeked(worker, &hello, routes);
                 let replay = Replay {
                     bytes: wire,
                     _share: Some(share),

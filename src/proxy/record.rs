@@ -14,7 +14,7 @@ use super::listener::ListenerPolicy;
 use super::seat::{Seat, Ticket};
 use super::shared::Shared;
 use super::worker::Worker;
-use crate::access_log::Entry;
+use crate::access_log::{self, Entry};
 use crate::client_hello::Offers;
 use crate::limits::{Held, OverLimit};
 use crate::metrics::ConnectionSeries;
@@ -209,8 +209,8 @@ impl ConnectionRecord {
     /// Notes what the hello asks for when it is no valid name, or why the connection is refused;
     /// escaped when logged.
     pub(super) fn note(&mut self, detail: Option<Box<str>>) {
-        if detail.is_some() {
-            self.remarks().detail = detail;
+        if let Some(detail) = detail {
+            self.remarks().detail = Some(access_log::shown(&detail).into());
         }
     }
 

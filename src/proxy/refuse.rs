@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use super::worker::Worker;
 use crate::client_hello::{Alert, HelloError};
 use crate::outcome::Outcome;
+use crate::route::RouteRefusal;
 
 /// How long a refused client may take to read its alert and close.
 const LINGER: Duration = Duration::from_secs(1);
@@ -55,6 +56,16 @@ impl Refusal {
             alert: Some(alert),
             detail: detail.map(String::into_boxed_str),
         }
+    }
+
+    /// A hello that names a server and gets no route.
+    pub(super) fn unrouted(refusal: &RouteRefusal<'_>) -> Self {
+        let alert = match refusal {
+            RouteRefusal::NoRoute(_) => Alert::UnrecognizedName,
+            // RFC 7301 section 3.2.
+            RouteRefusal::AlpnRefused(_) => Alert::NoApplicationProtocol,
+        };
+        Self::told(refusal.outcome(), alert, refusal.detail())
     }
 
     /// A hello that is none, or that breaks a rule.

@@ -13,11 +13,11 @@ use crate::server_name::ServerName;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NearMiss {
     /// The service is routed, under other ports.
-    OtherPorts(Vec<u16>),
+    OtherPorts(Few<u16>),
     /// The port is routed, under other subsets.
-    OtherSubsets(Vec<Arc<str>>),
+    OtherSubsets(Few<Arc<str>>),
     /// A service of several ports, none of which has the plain host name.
-    PlainHostNotRouted(Vec<u16>),
+    PlainHostNotRouted(Few<u16>),
     /// The host is known, and not routed for this reason.
     Unrouted(Arc<str>),
     /// `inbound_` names route nowhere, not in Istio either.
@@ -26,30 +26,53 @@ pub enum NearMiss {
     OnlyBelow,
 }
 
+/// The first of what may be thousands, and how many more there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Few<T> {
+    first: Vec<T>,
+    more: usize,
+}
+
+impl<T> Few<T> {
+    /// As many as a log line has room for.
+    const SHOWN: usize = 5;
+
+    fn of(all: impl ExactSizeIterator<Item = T>) -> Self {
+        Self {
+            more: all.len().saturating_sub(Self::SHOWN),
+            first: all.take(Self::SHOWN).collect(),
+        }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Few<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, item) in self.first.iter().enumerate() {
+            let comma = if position == 0 { "" } else { ", " };
+            write!(f, "{comma}{item}")?;
+        }
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, ", {more} more"),
+        }
+    }
+}
+
 impl fmt::Display for NearMiss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OtherPorts(ports) => {
-                write!(
-                    f,
-                    "the service is routed only for service port {}",
-                    list(ports)
-                )
+                write!(f, "the service is routed only for service port {ports}")
             }
-            Self::OtherSubsets(subsets) if subsets.is_empty() => {
+            Self::OtherSubsets(subsets) if subsets.first.is_empty() => {
                 f.write_str("the service port is routed without subsets")
             }
             Self::OtherSubsets(subsets) => {
-                write!(
-                    f,
-                    "the service port is routed only for subset {}",
-                    list(subsets)
-                )
+                write!(f, "the service port is routed only for subset {subsets}")
             }
             Self::PlainHostNotRouted(ports) => write!(
                 f,
-                "the host is routed only as outbound_.PORT_._.HOST, for service port {}",
-                list(ports)
+                "the host is routed only as outbound_.PORT_._.HOST, for service port {ports}"
             ),
             Self::Unrouted(reason) => f.write_str(reason),
             Self::Inbound => f.write_str("inbound_ names are never routed, outbound_ ones are"),
@@ -58,18 +81,8 @@ impl fmt::Display for NearMiss {
     }
 }
 
-fn ports(served: &[ServedPort]) -> Vec<u16> {
-    served.iter().map(|served| served.port).collect()
-}
-
-fn list(items: &[impl fmt::Display]) -> String {
-    /// A service may have thousands of subsets; a log line has room for a few.
-    const SHOWN: usize = 5;
-    let mut text: Vec<String> = items.iter().take(SHOWN).map(ToString::to_string).collect();
-    if items.len() > SHOWN {
-        text.push(format!("{} more", items.len() - SHOWN));
-    }
-    text.join(", ")
+fn ports(served: &[ServedPort]) -> Few<u16> {
+    Few::of(served.iter().map(|served| served.port))
 }
 
 impl RouteTable {
@@ -84,7 +97,7 @@ impl RouteTable {
             };
             let same_port = served.iter().find(|served| served.port == istio.port);
             return Some(match same_port {
-                Some(served) => NearMiss::OtherSubsets(served.subsets.clone()),
+                Some(served) => NearMiss::OtherSubsets(Few::of(served.subsets.iter().cloned())),
                 None => NearMiss::OtherPorts(ports(served)),
             });
         }
