@@ -1,7 +1,8 @@
 //! Which pods speak Istio's mutual TLS, as istiod finds out for its own gateways.
 //!
-//! A DestinationRule that says a `tls.mode` decides alone. Else a pod must have a sidecar, which its
-//! label says, and no PeerAuthentication may switch its mutual TLS off.
+//! A pod must have a sidecar, which only its own label says: no other object stands in for the label. A
+//! DestinationRule that says another `tls.mode` than ISTIO_MUTUAL leaves the pod out, and so does a
+//! PeerAuthentication that switches mutual TLS off, unless a DestinationRule says ISTIO_MUTUAL.
 
 use std::sync::Arc;
 
@@ -94,16 +95,17 @@ impl<'a> Mtls<'a> {
         port: u16,
         subset: Option<&Arc<str>>,
     ) -> Option<Outside> {
-        match self.rule.tls(port, subset) {
-            Some(ClientTls::IstioMutual) => return None,
-            Some(ClientTls::Disable | ClientTls::Own) => return Some(Outside::DestinationRule),
-            None => {}
-        }
         let labels = labels.filter(|labels| labels.get(TLS_MODE_LABEL) == Some(ISTIO_MUTUAL));
         let Some(labels) = labels else {
             return Some(Outside::NoSidecar);
         };
-        let disabled = self.peers.disable(labels, pod_port);
-        disabled.then_some(Outside::PeerAuthentication)
+        match self.rule.tls(port, subset) {
+            Some(ClientTls::IstioMutual) => None,
+            Some(ClientTls::Disable | ClientTls::Own) => Some(Outside::DestinationRule),
+            None => {
+                let disabled = self.peers.disable(labels, pod_port);
+                disabled.then_some(Outside::PeerAuthentication)
+            }
+        }
     }
 }

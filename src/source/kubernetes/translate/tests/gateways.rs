@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::fixtures::*;
 use crate::config::AlpnPolicy;
+use crate::source::kubernetes::records::{ClientTls, RuleTls};
 use crate::source::kubernetes::{Change, Kind};
 
 /// The upstream of the only route on port 443, and what clients must offer.
@@ -57,4 +58,20 @@ fn a_route_follows_its_service_through_all_that_becomes_of_it() {
     let routing = &world.found.0.routing;
     assert!(routing.gateways[&443].is_empty() && routing.upstreams.is_empty());
     assert!(world.found.0.endpoints.is_empty());
+}
+
+#[test]
+fn a_rule_for_all_hosts_does_not_put_a_plain_tls_backend_into_the_mesh() {
+    let mut objects = gateway_and_route();
+    objects.extend(backend("10.0.0.1"));
+    objects.push(rule("istio-system/default", "*.local", |rule| {
+        rule.tls = Some(RuleTls {
+            mode: Some(ClientTls::IstioMutual),
+            ports: [].into(),
+        });
+    }));
+    let found = find(gateway_policy(), objects);
+    let (upstream, alpn) = route(&found);
+    assert_eq!(alpn, AlpnPolicy::Any);
+    assert_eq!(found.endpoints(&upstream), ["10.0.0.1:8443"]);
 }
