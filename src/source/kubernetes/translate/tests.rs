@@ -8,3 +8,4 @@ mod fixtures;
 mod gateways;
 mod mtls;
 mod names;
+mod sidecars;
