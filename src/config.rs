@@ -44,8 +44,8 @@ use crate::server_name::ServerName;
 use crate::socket::StreamOptions;
 
 pub use kubernetes::{
-    ExportMode, ExportPolicy, GatewayAddresses, GatewayApiConfig, Kubeconfig, KubernetesConfig,
-    OptIn, PortSelector, ServiceSelector,
+    ExportMode, ExportPolicy, GatewayAddresses, GatewayApiConfig, IstioConfig, Kubeconfig,
+    KubernetesConfig, OptIn, PortSelector, ServiceSelector,
 };
 pub use load::{Loaded, MAX_FILE};
 pub use origin::{ObjectRef, Origin};

@@ -16,6 +16,12 @@ pub struct KubernetesConfig {
     pub kubeconfig: Option<Kubeconfig>,
     /// The domain of the cluster's services, usually `cluster.local`.
     pub cluster_domain: ServerName,
+    /// The name that istiod has for this cluster, if it is known.
+    pub cluster: Option<Arc<str>>,
+    /// The network of this gateway; `None`: what the label of Istio's namespace says.
+    pub network: Option<Arc<str>>,
+    /// Istio's control plane in this cluster.
+    pub istio: IstioConfig,
     /// The node that this gateway runs on: its zone counts when the config names none.
     pub node: Option<Arc<str>>,
     /// What of this cluster other clusters may reach without a route in the file.
@@ -24,6 +30,13 @@ pub struct KubernetesConfig {
     pub gateway_api: Option<GatewayApiConfig>,
     /// The policy of every upstream that the source makes; its name and source are placeholders.
     pub upstream: Arc<UpstreamConfig>,
+}
+
+/// Istio's control plane in a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IstioConfig {
+    /// The namespace of istiod, in which its gateways stand too.
+    pub namespace: Arc<str>,
 }
 
 /// Access to the API from outside the cluster.

@@ -31,6 +31,17 @@ section! {
         context: Option<At<ContextName>> = null,
         /// The domain of the cluster's services.
         cluster_domain: HostName = "cluster.local",
+        /// The name that istiod has for this cluster (`global.multiCluster.clusterName` of its chart):
+        /// subsets mean it by the label `topology.istio.io/cluster`. Without the key, a subset that asks
+        /// for that label has no pod, and the reason names this key.
+        cluster: Option<MeshName> = null,
+        /// The network of this gateway: pods of another network are left out. Without the key, the label
+        /// `topology.istio.io/network` of Istio's namespace says it; without both, no pod is left out for
+        /// its network. A pod's network is what its own label says, else that of Istio's namespace, else
+        /// this one.
+        network: Option<MeshName> = null,
+        /// Where Istio's control plane is in this cluster.
+        istio: IstioFile = {},
         /// Which services of this cluster other clusters may reach without a route in the file.
         export: At<ExportFile> = {},
         /// Gateways and TLSRoutes of the Gateway API. With `off` they are not looked at.
@@ -41,6 +52,14 @@ section! {
         ejection: At<EjectionFile> = {},
         /// Options of the sockets towards pods.
         tcp: TcpFile = {},
+    }
+}
+
+section! {
+    /// Istio's control plane in this cluster.
+    IstioFile {
+        /// The namespace of istiod and of Istio's gateways. A Service whose `exportTo` names it is seen.
+        namespace: ObjectName = "istio-system",
     }
 }
 
@@ -136,6 +155,10 @@ pub(super) struct ObjectName(pub(super) Arc<str>);
 /// The key of a label, with its prefix if it has one.
 #[derive(Debug, Clone)]
 pub(super) struct LabelKey(pub(super) Arc<str>);
+
+/// The name that Istio has for a cluster or a network: the value of a label, not empty.
+#[derive(Debug, Clone)]
+pub(super) struct MeshName(pub(super) Arc<str>);
 
 /// The value of a label; may be empty.
 #[derive(Debug, Clone)]
@@ -290,6 +313,15 @@ impl Text for LabelValue {
             "" => Ok(Self("".into())),
             _ => word(text, 63, label_character, Self::WORDS).map(Self),
         }
+    }
+}
+
+impl Text for MeshName {
+    const WORDS: &'static str = "a name, 1 to 63 of `A-Za-z0-9._-`";
+    const PATTERN: &'static str = "^[A-Za-z0-9._-]{1,63}$";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        word(text, 63, label_character, Self::WORDS).map(Self)
     }
 }
 

@@ -18,8 +18,8 @@ use crate::config::kubernetes_file::{
 use crate::config::problems::{Complaint, Place, Problems};
 use crate::config::words::Name;
 use crate::config::{
-    ExportMode, ExportPolicy, GatewayAddresses, GatewayApiConfig, Kubeconfig, KubernetesConfig,
-    ListenerConfig, OptIn, ServiceSelector, UpstreamConfig, UpstreamSource,
+    ExportMode, ExportPolicy, GatewayAddresses, GatewayApiConfig, IstioConfig, Kubeconfig,
+    KubernetesConfig, ListenerConfig, OptIn, ServiceSelector, UpstreamConfig, UpstreamSource,
 };
 
 /// The name of what only stands for the policy of others.
@@ -57,6 +57,11 @@ pub(super) fn resolve(
     KubernetesConfig {
         kubeconfig,
         cluster_domain: file.cluster_domain.0,
+        cluster: file.cluster.map(|name| name.0),
+        network: file.network.map(|name| name.0),
+        istio: IstioConfig {
+            namespace: file.istio.namespace.0,
+        },
         node: node(machine, problems),
         export: export(file.export, gateways, all_listeners, findings),
         gateway_api: file

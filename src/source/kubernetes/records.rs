@@ -51,9 +51,8 @@ pub struct ServiceRecord {
     pub ports: Box<[ServicePortRecord]>,
     /// `publishNotReadyAddresses`.
     pub publish_not_ready: bool,
-    /// Whether its annotation `networking.istio.io/exportTo` is there and names neither `*` nor
-    /// `istio-system`: Istio's own gateways do not see it.
-    pub hidden: bool,
+    /// To which namespaces its annotation `networking.istio.io/exportTo` shows it; empty: it does not say.
+    pub export_to: Box<[Arc<str>]>,
     /// `status.loadBalancer.ingress`, each by IP address or host name; else `externalIPs`. Few Services
     /// have any.
     pub addresses: Box<[Arc<str>]>,
@@ -128,10 +127,14 @@ pub struct NamespaceRecord {
 }
 
 /// A Node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeRecord {
-    /// The label `topology.kubernetes.io/zone`.
+    /// The label `topology.kubernetes.io/region`, or the one that it replaces.
+    pub region: Option<Arc<str>>,
+    /// The label `topology.kubernetes.io/zone`, or the one that it replaces.
     pub zone: Option<Arc<str>>,
+    /// The label `topology.istio.io/subzone`.
+    pub subzone: Option<Arc<str>>,
 }
 
 /// A `ServiceExport` of the Multi-Cluster Services API: it names the Service of its own name.

@@ -8,6 +8,7 @@ mod mtls;
 mod pods;
 mod rules;
 mod service;
+mod topology;
 mod translation;
 mod why;
 

@@ -10,6 +10,9 @@ use crate::source::kubernetes::records::{
     PodRecord, ServiceExportRecord, ServiceRecord, SliceRecord,
 };
 
+/// The label of a pod or of Istio's namespace that names its network.
+const NETWORK: &str = "topology.istio.io/network";
+
 /// The change of one object, which is out of its table meanwhile.
 #[derive(Debug)]
 pub(super) struct Changed<'a, R> {
@@ -57,18 +60,24 @@ impl Concern for PodRecord {
 impl Concern for NamespaceRecord {
     fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
         let key = changed.key;
+        let network = |namespace: Option<&Self>| {
+            let network = namespace?.labels.get(NETWORK)?;
+            Some(network.to_owned())
+        };
+        // Istio's namespace has it, for all pods that do not say their network themselves.
+        dirty.everything |= network(changed.old) != network(changed.new);
         dirty.add_namespace(&key.name, cluster);
         dirty.gateways = true;
     }
 }
 
 impl Concern for NodeRecord {
-    /// A slice usually names the zone itself.
+    /// Subsets may ask for what its labels say, and a slice that names no zone means the node's.
     fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
         let key = changed.key;
         for (slice_key, slice) in cluster.slices.iter() {
             let mut endpoints = slice.endpoints.iter();
-            if endpoints.any(|at| at.zone.is_none() && at.node.as_ref() == Some(&key.name)) {
+            if endpoints.any(|at| at.node.as_ref() == Some(&key.name)) {
                 dirty.services.insert(index::service(slice_key, slice));
             }
         }

@@ -99,6 +99,7 @@ impl Share for ServiceRecord {
     fn share(&mut self, strings: &mut Strings) {
         strings.labels(&mut self.labels);
         strings.labels(&mut self.annotations);
+        strings.texts(&mut self.export_to);
         strings.texts(self.ports.iter_mut().map(|port| &mut port.name));
     }
 }
@@ -124,7 +125,9 @@ impl Share for PodRecord {
 
 impl Share for NodeRecord {
     fn share(&mut self, strings: &mut Strings) {
+        strings.texts(&mut self.region);
         strings.texts(&mut self.zone);
+        strings.texts(&mut self.subzone);
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::{ExportMode, ExportPolicy, OptIn, PortSelector, ServiceSelector};
+use crate::config::{
+    ExportMode, ExportPolicy, KubernetesConfig, OptIn, PortSelector, ServiceSelector,
+};
 use crate::source::kubernetes::cluster::Cluster;
 use crate::source::kubernetes::records::{
     Labels, ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord,
@@ -88,10 +90,17 @@ impl fmt::Display for Refusal<'_> {
 }
 
 /// Why no policy can let a service out, if none can.
-pub(super) fn unroutable(service: &ServiceRecord) -> Option<Refusal<'static>> {
+pub(super) fn unroutable(
+    policy: &KubernetesConfig,
+    key: &ObjectKey,
+    service: &ServiceRecord,
+) -> Option<Refusal<'static>> {
+    let gateways = &policy.istio.namespace;
     if service.kind == ServiceKind::ExternalName {
         Some(Refusal::ExternalName)
-    } else if service.hidden {
+    } else if !service.export_to.is_empty()
+        && !is_shown(&service.export_to, &key.namespace, gateways)
+    {
         Some(Refusal::Hidden)
     } else if service.annotations.get(EXPORT_ANNOTATION) == Some("false") {
         Some(Refusal::OptedOut)
@@ -177,6 +186,12 @@ pub(super) fn refuse_ports(service: &ServiceRecord) -> Refusal<'static> {
         [only] => Refusal::Port(only.port),
         _ => Refusal::Ports,
     }
+}
+
+/// Whether what `export_to` says of an object of `namespace` shows it to the namespace `gateways`.
+fn is_shown(export_to: &[Arc<str>], namespace: &str, gateways: &str) -> bool {
+    let says = |word: &str| export_to.iter().any(|one| &**one == word);
+    says("*") || (!says("~") && (says(gateways) || (says(".") && namespace == gateways)))
 }
 
 fn takes(wanted: &[Arc<str>], name: &Arc<str>) -> bool {

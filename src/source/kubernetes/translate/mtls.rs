@@ -7,10 +7,9 @@
 use std::sync::Arc;
 
 use super::rules::Rule;
+use super::topology::{NotKnown, Place, Selected};
 use crate::source::kubernetes::cluster::{Cluster, ISTIO_ROOT_NAMESPACE};
-use crate::source::kubernetes::records::{
-    ClientTls, Labels, ObjectKey, PeerAuthenticationRecord, TlsMode,
-};
+use crate::source::kubernetes::records::{ClientTls, ObjectKey, PeerAuthenticationRecord, TlsMode};
 
 const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
 const ISTIO_MUTUAL: &str = "istio";
@@ -24,6 +23,15 @@ pub(super) enum Outside {
     PeerAuthentication,
     /// A DestinationRule says another mode than ISTIO_MUTUAL.
     DestinationRule,
+    /// Whether a PeerAuthentication says DISABLE is not known: it selects by a label of unknown value.
+    SelectorNotKnown(NotKnown),
+}
+
+impl Outside {
+    /// Whether it may be in the mesh all the same.
+    pub(super) fn is_guess(self) -> bool {
+        matches!(self, Self::SelectorNotKnown(_))
+    }
 }
 
 /// The PeerAuthentications that hold for the pods of one namespace.
@@ -53,14 +61,33 @@ impl<'a> Peers<'a> {
         }
     }
 
-    /// Whether mutual TLS is off for a pod with these labels at its port.
-    fn disable(&self, labels: &Labels, port: u16) -> bool {
-        let mut workloads = self.workloads.iter();
-        let Some(policy) = workloads.find(|policy| labels.have_all(policy.selector.iter())) else {
-            return self.disabled;
+    /// Why mutual TLS is off for a pod at its port, if it is, or may be.
+    fn disable(&self, place: &Place<'_>, port: u16) -> Option<Outside> {
+        let is_off = |policy: &PeerAuthenticationRecord| {
+            let at_port = policy.disabled_ports.get(&port).copied().flatten();
+            at_port.or(policy.disabled).unwrap_or(self.disabled)
         };
-        let at_port = policy.disabled_ports.get(&port).copied().flatten();
-        at_port.or(policy.disabled).unwrap_or(self.disabled)
+        // Of those that may select the pod: the first label that is not known, and what they say.
+        let (mut not_known, mut maybe) = (None, Vec::new());
+        let mut selecting = None;
+        for policy in &self.workloads {
+            match place.is_selected(&policy.selector) {
+                Selected::No => {}
+                Selected::Yes => {
+                    selecting = Some(is_off(policy));
+                    break;
+                }
+                Selected::NotKnown(label) => {
+                    not_known = not_known.or(Some(label));
+                    maybe.push(is_off(policy));
+                }
+            }
+        }
+        let off = selecting.unwrap_or(self.disabled);
+        match not_known {
+            Some(label) if maybe.contains(&!off) => Some(Outside::SelectorNotKnown(label)),
+            _ => off.then_some(Outside::PeerAuthentication),
+        }
     }
 }
 
@@ -90,22 +117,18 @@ impl<'a> Mtls<'a> {
     /// Why a pod is outside the mesh, if it is. `port` is the Service's, `pod_port` the pod's.
     pub(super) fn outside(
         &self,
-        labels: Option<&Labels>,
+        place: &Place<'_>,
         pod_port: u16,
         port: u16,
         subset: Option<&Arc<str>>,
     ) -> Option<Outside> {
-        let labels = labels.filter(|labels| labels.get(TLS_MODE_LABEL) == Some(ISTIO_MUTUAL));
-        let Some(labels) = labels else {
+        if place.own(TLS_MODE_LABEL) != Some(ISTIO_MUTUAL) {
             return Some(Outside::NoSidecar);
-        };
+        }
         match self.rule.tls(port, subset) {
             Some(ClientTls::IstioMutual) => None,
             Some(ClientTls::Disable | ClientTls::Own) => Some(Outside::DestinationRule),
-            None => {
-                let disabled = self.peers.disable(labels, pod_port);
-                disabled.then_some(Outside::PeerAuthentication)
-            }
+            None => self.peers.disable(place, pod_port),
         }
     }
 }

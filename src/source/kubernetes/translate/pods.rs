@@ -5,11 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::mtls::{Mtls, Outside};
+use super::topology::{Place, Selected, Topology};
 use super::why::{Missing, Tally};
 use crate::config::EndpointSpec;
 use crate::source::kubernetes::cluster::{Cluster, Kind};
 use crate::source::kubernetes::records::{
-    Labels, ObjectKey, ServicePortRecord, ServiceRecord, SliceEndpoint, SliceRecord,
+    ObjectKey, ServicePortRecord, ServiceRecord, SliceEndpoint, SliceRecord,
 };
 
 /// A pod behind a Service, or an address that is no pod's.
@@ -19,8 +20,7 @@ pub(super) struct Pod<'a> {
     at: Vec<(&'a SliceRecord, &'a SliceEndpoint)>,
     /// Why it gets no connection whatever the port, if so.
     missing: Option<Missing>,
-    /// `None`: it is no pod, or nothing is known of it.
-    labels: Option<&'a Labels>,
+    place: Place<'a>,
     /// Whether it is a pod, and pods cannot be watched.
     unreadable: bool,
     zone: Option<&'a Arc<str>>,
@@ -48,6 +48,7 @@ pub(super) struct Chosen {
 /// Every pod behind a Service.
 pub(super) fn behind<'a>(
     cluster: &'a Cluster,
+    topology: Topology<'a>,
     key: &ObjectKey,
     service: &ServiceRecord,
 ) -> Vec<Pod<'a>> {
@@ -60,13 +61,14 @@ pub(super) fn behind<'a>(
         }
     }
     let pods = by_pod.into_iter();
-    pods.map(|((name, _), at)| Pod::new(cluster, key, service, name, at))
+    pods.map(|((name, _), at)| Pod::new(cluster, topology, key, service, name, at))
         .collect()
 }
 
 impl<'a> Pod<'a> {
     fn new(
         cluster: &'a Cluster,
+        topology: Topology<'a>,
         key: &ObjectKey,
         service: &ServiceRecord,
         name: Option<&Arc<str>>,
@@ -78,25 +80,30 @@ impl<'a> Pod<'a> {
         let record = name.and_then(|name| cluster.pods.get(&key.beside(name)));
         let blank = name.is_some() && record.is_none();
         let unreadable = blank && cluster.absent(Kind::Pod).is_some();
+        at.sort_by_key(|(_, it)| (it.address.is_ipv6() != service.ipv6_first, it.address));
+        let first = |get: fn(&'a SliceEndpoint) -> Option<&'a Arc<str>>| {
+            at.iter().find_map(|(_, endpoint)| get(endpoint))
+        };
+        let node_name = first(|it| it.node.as_ref());
+        let node = node_name.and_then(|name| cluster.nodes.get(&ObjectKey::global(name)));
+        let place = Place::new(topology, record.map(|pod| &pod.labels), node_name, node);
         let missing = if terminating {
             Some(Missing::Terminating)
         } else if !ready {
             Some(Missing::NotReady)
         } else if blank && !unreadable {
             Some(Missing::Unknown)
+        } else if place.is_elsewhere() {
+            Some(Missing::Elsewhere)
+        } else if place.is_draining() {
+            Some(Missing::Draining)
         } else {
             None
         };
-        at.sort_by_key(|(_, it)| (it.address.is_ipv6() != service.ipv6_first, it.address));
-        let first = |get: fn(&'a SliceEndpoint) -> Option<&'a Arc<str>>| {
-            at.iter().find_map(|(_, endpoint)| get(endpoint))
-        };
-        let node = first(|it| it.node.as_ref());
-        let node = node.and_then(|name| cluster.nodes.get(&ObjectKey::global(name)));
         Self {
             missing,
             unreadable,
-            labels: record.map(|pod| &pod.labels),
+            place,
             zone: first(|it| it.zone.as_ref()).or_else(|| node?.zone.as_ref()),
             hostname: first(|it| it.hostname.as_ref()),
             at,
@@ -117,9 +124,10 @@ impl<'a> Pod<'a> {
         let Choice { port, subset, mesh } = *choice;
         if let Some(name) = subset {
             let subset = mtls.rule.subset(name).ok_or(Missing::OtherSubset)?;
-            let labels = self.labels.cloned().unwrap_or_default();
-            if !labels.have_all(subset.labels.iter()) {
-                return Err(Missing::OtherSubset);
+            match self.place.is_selected(&subset.labels) {
+                Selected::Yes => {}
+                Selected::No => return Err(Missing::OtherSubset),
+                Selected::NotKnown(label) => return Err(Missing::SubsetNotKnown(label)),
             }
         }
         if let Some(missing) = self.missing {
@@ -145,7 +153,7 @@ impl<'a> Pod<'a> {
         address: SocketAddr,
         mtls: &Mtls<'_>,
     ) -> Option<Outside> {
-        mtls.outside(self.labels, address.port(), choice.port.port, choice.subset)
+        mtls.outside(&self.place, address.port(), choice.port.port, choice.subset)
     }
 
     /// Whether it speaks Istio's mutual TLS at a port of the Service, be it ready or not. When pods
@@ -154,7 +162,9 @@ impl<'a> Pod<'a> {
         let address = self.address(choice.port);
         address.is_some_and(|address| {
             let outside = self.outside(choice, address, mtls);
-            outside.is_none() || (self.unreadable && outside == Some(Outside::NoSidecar))
+            outside.is_none_or(|outside| {
+                outside.is_guess() || (self.unreadable && outside == Outside::NoSidecar)
+            })
         })
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::export::{self, Refusal};
 use super::mtls::Mtls;
 use super::pods::{self, Choice, Chosen, Pod};
+use super::topology::Topology;
 use super::translation::{Backend, Draft, Endpoints, Translation};
 use crate::config::{
     ConnectionLimits, KubernetesConfig, ObjectRef, OptIn, Origin, PodChoice, RouteConfig,
@@ -115,8 +116,9 @@ impl<'c, 'a> Service<'c, 'a> {
     fn new(context: &'c mut Context<'a>, key: &'c ObjectKey, record: &'a ServiceRecord) -> Self {
         let cluster = context.cluster;
         let domain = context.policy.cluster_domain.as_str();
+        let topology = Topology::of(cluster, context.policy);
         Self {
-            pods: pods::behind(cluster, key, record),
+            pods: pods::behind(cluster, topology, key, record),
             mtls: Mtls::of(cluster, domain, key),
             context,
             key,
@@ -176,10 +178,11 @@ impl<'c, 'a> Service<'c, 'a> {
             strings,
             ..
         } = &mut *self.context;
-        let (policy, record) = (&policy.export, self.record);
-        if let Some(refusal) = export::unroutable(record) {
+        let record = self.record;
+        if let Some(refusal) = export::unroutable(policy, self.key, record) {
             return Err(strings.shared(&refusal.to_string()));
         }
+        let policy = &policy.export;
         let of_service = export::refuse_service(policy, cluster, self.key, record);
         let of_service = of_service.map(|refusal| strings.shared(&refusal.to_string()));
         let mut exported = Vec::new();
@@ -458,6 +461,7 @@ pub(super) fn is_in_mesh(cluster: &Cluster, policy: &KubernetesConfig, port: &Se
         subset: port.subset.as_ref(),
         mesh: true,
     };
-    let pods = pods::behind(cluster, &key, service);
+    let topology = Topology::of(cluster, policy);
+    let pods = pods::behind(cluster, topology, &key, service);
     pods.iter().any(|pod| pod.is_in_mesh(&choice, &mtls))
 }

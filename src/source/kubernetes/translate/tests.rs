@@ -9,3 +9,4 @@ mod gateways;
 mod mtls;
 mod names;
 mod sidecars;
+mod topology;

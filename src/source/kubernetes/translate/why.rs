@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::mtls::Outside;
+use super::topology::NotKnown;
 
 /// Why a pod gets no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Missing {
     NotReady,
     Terminating,
+    /// Its label asks for no more connections.
+    Draining,
+    /// It is in another network than this gateway.
+    Elsewhere,
     /// A slice names it, and the API has not told of it yet.
     Unknown,
     /// Pods cannot be watched, so nothing says that it is in the mesh.
@@ -17,6 +22,8 @@ pub(super) enum Missing {
     /// Its slice has no port of the Service port's name.
     NoPort,
     OtherSubset,
+    /// The subset asks for a label whose value is not known.
+    SubsetNotKnown(NotKnown),
     Outside(Outside),
 }
 
@@ -25,12 +32,41 @@ impl fmt::Display for Missing {
         f.write_str(match self {
             Self::NotReady => "not ready",
             Self::Terminating => "terminating",
+            Self::Draining => "draining (label istio.io/draining)",
+            Self::Elsewhere => {
+                "of another network than this gateway (label topology.istio.io/network of the pod or of \
+                 Istio's namespace)"
+            }
             Self::Unknown => "not known yet",
             Self::Unreadable => "of which nothing is known (pods cannot be watched)",
             Self::NoPort => "without this port",
             Self::OtherSubset => "not of the subset",
+            Self::SubsetNotKnown(NotKnown::Cluster) => {
+                "not known to be of the subset (set kubernetes.cluster: the subset asks for \
+                 topology.istio.io/cluster)"
+            }
+            Self::SubsetNotKnown(NotKnown::Network) => {
+                "not known to be of the subset (set kubernetes.network: the subset asks for \
+                 topology.istio.io/network)"
+            }
+            Self::SubsetNotKnown(NotKnown::Node) => {
+                "not known to be of the subset (it asks for a label of the node, and nodes cannot be \
+                 watched)"
+            }
             Self::Outside(Outside::NoSidecar) => {
                 "outside the mesh (no label security.istio.io/tlsMode: istio)"
+            }
+            Self::Outside(Outside::SelectorNotKnown(NotKnown::Cluster)) => {
+                "whose mutual TLS is not known (set kubernetes.cluster: a PeerAuthentication selects by \
+                 topology.istio.io/cluster)"
+            }
+            Self::Outside(Outside::SelectorNotKnown(NotKnown::Network)) => {
+                "whose mutual TLS is not known (set kubernetes.network: a PeerAuthentication selects by \
+                 topology.istio.io/network)"
+            }
+            Self::Outside(Outside::SelectorNotKnown(NotKnown::Node)) => {
+                "whose mutual TLS is not known (a PeerAuthentication selects by a label of the node, and \
+                 nodes cannot be watched)"
             }
             Self::Outside(Outside::PeerAuthentication) => {
                 "without mutual TLS (a PeerAuthentication says DISABLE)"

@@ -19,16 +19,26 @@ use crate::source::kubernetes::records::{
 
 /// Which Service a slice belongs to.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// A node's zone.
-const ZONE: &str = "topology.kubernetes.io/zone";
+/// A node's region, by its label and by the one that it replaces.
+const REGION: [&str; 2] = [
+    "topology.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/region",
+];
+/// A node's zone, likewise.
+const ZONE: [&str; 2] = [
+    "topology.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/zone",
+];
+/// A part of a node's zone.
+const SUBZONE: [&str; 1] = ["topology.istio.io/subzone"];
 /// To which namespaces Istio shows a Service.
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
-/// Istio's root namespace, where its gateways usually are.
-const ISTIO_ROOT: &str = "istio-system";
 /// What the API itself allows in a slice.
 const MAX_ENDPOINTS: usize = 1000;
 /// Far more ports than a Service is known to have.
 const MAX_PORTS: usize = 1000;
+/// Far more namespaces than an annotation is known to name. What further ones would show stays hidden.
+const MAX_EXPORTS: usize = 1000;
 
 object! {
     /// A Service.
@@ -108,15 +118,15 @@ impl Watched for ServiceObject {
             let external = spec.external_ips.unwrap_or_default();
             addresses.extend(external.into_iter().map(Arc::from));
         }
-        let seen = |export_to: &str| {
-            let mut names = export_to.split(',').map(str::trim);
-            names.any(|name| name == "*" || name == ISTIO_ROOT)
-        };
+        // An empty annotation says nothing, as in istiod.
+        let export_to = annotation(&metadata, EXPORT_TO).filter(|text| !text.is_empty());
+        let export_to = export_to.into_iter().flat_map(|text| text.split(','));
+        let export_to = export_to.take(MAX_EXPORTS).map(|name| name.trim().into());
         let families = spec.ip_families.unwrap_or_default();
         let port = |(name, port)| ServicePortRecord { name, port };
         Ok(Some(Record::Service(ServiceRecord {
             resource_version: version(&metadata),
-            hidden: annotation(&metadata, EXPORT_TO).is_some_and(|export_to| !seen(export_to)),
+            export_to: export_to.collect(),
             annotations: annotations(&metadata),
             labels: labels(&mut metadata),
             kind,
@@ -232,13 +242,17 @@ object! {
 
 impl Watched for NodeObject {
     fn record(mut self, _served: &Served) -> Result<Option<Record>, String> {
-        let zone = self
-            .metadata
-            .labels
-            .take()
-            .and_then(|mut all| all.remove(ZONE));
-        let zone = zone.map(Arc::from);
-        Ok(Some(Record::Node(NodeRecord { zone })))
+        let labels = self.metadata.labels.take().unwrap_or_default();
+        let first = |keys: &[&str]| {
+            let mut values = keys.iter().filter_map(|key| labels.get(*key));
+            let value = values.find(|value| !value.is_empty())?;
+            Some(Arc::from(value.as_str()))
+        };
+        Ok(Some(Record::Node(NodeRecord {
+            region: first(&REGION),
+            zone: first(&ZONE),
+            subzone: first(&SUBZONE),
+        })))
     }
 }
 

@@ -342,7 +342,7 @@ fn service(object: &Value) -> ServiceRecord {
         }]
         .into(),
         publish_not_ready: false,
-        hidden: false,
+        export_to: Box::default(),
         addresses: addresses
             .map(|address| address.as_str().unwrap().into())
             .collect(),

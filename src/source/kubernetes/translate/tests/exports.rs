@@ -170,6 +170,32 @@ fn a_dry_run_routes_all_and_says_what_it_would_refuse() {
 }
 
 #[test]
+fn a_service_is_shown_to_the_namespace_of_istios_gateways_or_hidden_as_istiod_does() {
+    for (at, export_to, istio, shown) in [
+        ("apps/svcb", &[][..], "istio-system", true),
+        ("apps/svcb", &["*"], "istio-system", true),
+        ("apps/svcb", &["~", "*"], "istio-system", true),
+        ("apps/svcb", &["apps", "istio-system"], "istio-system", true),
+        ("apps/svcb", &["istio-system", "~"], "istio-system", false),
+        ("apps/svcb", &["."], "istio-system", false),
+        ("apps/svcb", &["apps"], "istio-system", false),
+        ("apps/svcb", &[""], "istio-system", false),
+        ("apps/svcb", &["istio-system"], "mesh", false),
+        ("apps/svcb", &["mesh"], "mesh", true),
+        ("mesh/svcb", &["."], "mesh", true),
+    ] {
+        let object = service_with(at, &[("http", 80)], |record| {
+            record.export_to = export_to.iter().map(|name| (*name).into()).collect();
+        });
+        let mut policy = policy();
+        policy.istio.namespace = istio.into();
+        let found = find(policy, vec![object]);
+        let case = (at, export_to, istio);
+        assert_eq!(!found.routes().is_empty(), shown, "{case:?}");
+    }
+}
+
+#[test]
 fn no_policy_lets_out_what_has_no_pods_or_what_its_owner_keeps_in() {
     let kind = |kind| {
         service_with("apps/svcb", &[("http", 80)], move |record| {
@@ -179,7 +205,9 @@ fn no_policy_lets_out_what_has_no_pods_or_what_its_owner_keeps_in() {
     let opted_out = service_with("apps/svcb", &[("http", 80)], |record| {
         record.annotations = labels(&[("export", "false")]);
     });
-    let hidden = service_with("apps/svcb", &[("http", 80)], |record| record.hidden = true);
+    let hidden = service_with("apps/svcb", &[("http", 80)], |record| {
+        record.export_to = [".".into()].into()
+    });
     for (object, reason) in [
         (
             kind(ServiceKind::ExternalName),

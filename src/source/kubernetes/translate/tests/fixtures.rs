@@ -124,7 +124,7 @@ pub(super) fn service_with(
         kind: ServiceKind::Balanced,
         ports: ports.iter().map(port).collect(),
         publish_not_ready: false,
-        hidden: false,
+        export_to: Box::default(),
         addresses: Box::default(),
         ipv6_first: false,
     };
@@ -172,8 +172,11 @@ pub(super) fn namespace(name: &str, with: &[(&str, &str)]) -> Object {
 }
 
 pub(super) fn node(name: &str, zone: Option<&str>) -> Object {
-    let zone = zone.map(Arc::from);
-    (key(name), Record::Node(NodeRecord { zone }))
+    let record = NodeRecord {
+        zone: zone.map(Arc::from),
+        ..NodeRecord::default()
+    };
+    (key(name), Record::Node(record))
 }
 
 pub(super) fn service_export(at: &str) -> Object {

@@ -64,7 +64,8 @@ fn a_service_is_cut_down_to_its_tcp_ports_and_what_the_policy_asks_for() {
     );
     assert_eq!(service.labels, Labels::from_iter([("team", "a")]));
     assert_eq!(service.annotations, Labels::from_iter([("export", "true")]));
-    assert!(service.publish_not_ready && service.ipv6_first && !service.hidden);
+    assert!(service.publish_not_ready && service.ipv6_first);
+    assert_eq!(*service.export_to, [".".into(), "*".into()]);
     assert_eq!(
         *service.addresses,
         ["lb.example".into(), "192.0.2.1".into()]
@@ -72,7 +73,7 @@ fn a_service_is_cut_down_to_its_tcp_ports_and_what_the_policy_asks_for() {
 }
 
 #[test]
-fn a_headless_service_an_alias_and_one_that_istio_hides() {
+fn a_headless_service_an_alias_and_what_one_is_exported_to() {
     let spec =
         |spec: Value| record!(Service of ServiceObject: json!({ "metadata": {}, "spec": spec }));
     let headless = spec(json!({ "clusterIP": "None", "externalIPs": ["192.0.2.9"] }));
@@ -88,10 +89,15 @@ fn a_headless_service_an_alias_and_one_that_istio_hides() {
     let export_to = |to: &str| {
         let annotations = json!({ "networking.istio.io/exportTo": to });
         let object = json!({ "metadata": { "annotations": annotations }, "spec": {} });
-        record!(Service of ServiceObject: object).hidden
+        record!(Service of ServiceObject: object).export_to
     };
-    assert!(export_to(".") && export_to("~") && export_to("apps"));
-    assert!(!export_to("*") && !export_to("apps, istio-system"));
+    assert_eq!(
+        *export_to("apps, istio-system"),
+        ["apps".into(), "istio-system".into()]
+    );
+    assert_eq!(*export_to(" "), ["".into()]);
+    // What is empty says nothing.
+    assert!(export_to("").is_empty());
 }
 
 #[test]
@@ -140,6 +146,13 @@ fn of_pods_and_nodes_metadata_is_enough() {
     let zone = json!({ "topology.kubernetes.io/zone": "z", "kubernetes.io/arch": "amd64" });
     let node = record!(Node of NodeObject: json!({ "metadata": { "labels": zone } }));
     assert_eq!(node.zone.as_deref(), Some("z"));
+    let old = json!({
+        "failure-domain.beta.kubernetes.io/region": "old", "topology.kubernetes.io/region": "r",
+        "failure-domain.beta.kubernetes.io/zone": "z", "topology.istio.io/subzone": "s",
+    });
+    let node = record!(Node of NodeObject: json!({ "metadata": { "labels": old } }));
+    let parts = [&node.region, &node.zone, &node.subzone].map(Option::as_deref);
+    assert_eq!(parts, [Some("r"), Some("z"), Some("s")]);
     let node = record!(Node of NodeObject: json!({ "metadata": { "labels": null } }));
     assert_eq!(node.zone, None);
 }

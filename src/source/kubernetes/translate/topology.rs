@@ -1,0 +1,175 @@
+//! Where a pod is: its cluster, network, node, region and zone, and the labels that istiod makes of them.
+//!
+//! istiod adds these labels to a pod's own before it looks for the pods of a subset, or for those that a
+//! PeerAuthentication selects (`AugmentLabels` in its pilot/pkg/serviceregistry/util/label). A value that
+//! is not known here is never guessed: the answer then is [`Selected::NotKnown`].
+
+use std::sync::Arc;
+
+use crate::config::KubernetesConfig;
+use crate::source::kubernetes::cluster::{Cluster, Kind};
+use crate::source::kubernetes::records::{Labels, NodeRecord, ObjectKey};
+
+const CLUSTER: &str = "topology.istio.io/cluster";
+const NETWORK: &str = "topology.istio.io/network";
+const REGION: &str = "topology.kubernetes.io/region";
+const ZONE: &str = "topology.kubernetes.io/zone";
+const SUBZONE: &str = "topology.istio.io/subzone";
+const HOSTNAME: &str = "kubernetes.io/hostname";
+/// Labels of a pod that stand in for its node's region, zone and subzone, by precedence.
+const LOCALITY: [&str; 2] = ["topology.istio.io/locality", "istio-locality"];
+/// The label by which a pod asks for no more connections.
+const DRAINING: &str = "istio.io/draining";
+
+/// What holds for every pod of the cluster.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Topology<'a> {
+    /// The name that istiod has for the cluster.
+    cluster: Option<&'a str>,
+    /// The network of pods that do not say theirs.
+    network: Option<&'a str>,
+    /// The network of this gateway.
+    own_network: Option<&'a str>,
+    /// Whether nodes cannot be watched.
+    without_nodes: bool,
+}
+
+impl<'a> Topology<'a> {
+    pub(super) fn of(cluster: &'a Cluster, policy: &'a KubernetesConfig) -> Self {
+        let istio = cluster
+            .namespaces
+            .get(&ObjectKey::global(&policy.istio.namespace));
+        let of_istio = istio.and_then(|namespace| label(&namespace.labels, NETWORK));
+        let configured = policy.network.as_deref();
+        Self {
+            cluster: policy.cluster.as_deref(),
+            network: of_istio.or(configured),
+            own_network: configured.or(of_istio),
+            without_nodes: cluster.absent(Kind::Node).is_some(),
+        }
+    }
+}
+
+/// A label that is a demand, and whose value is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum NotKnown {
+    /// The name that istiod has for the cluster.
+    Cluster,
+    /// The network.
+    Network,
+    /// What the node says.
+    Node,
+}
+
+/// Whether labels are as a selector asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Selected {
+    Yes,
+    No,
+    NotKnown(NotKnown),
+}
+
+/// Where one pod is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    topology: Topology<'a>,
+    /// The pod's own labels; `None`: it is no pod, or nothing is known of it.
+    own: Option<&'a Labels>,
+    /// The node that it runs on.
+    node_name: Option<&'a Arc<str>>,
+    node: Option<&'a NodeRecord>,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(
+        topology: Topology<'a>,
+        own: Option<&'a Labels>,
+        node_name: Option<&'a Arc<str>>,
+        node: Option<&'a NodeRecord>,
+    ) -> Self {
+        Self {
+            topology,
+            own,
+            node_name,
+            node,
+        }
+    }
+
+    /// The pod's own value of a label, not empty.
+    pub(super) fn own(&self, key: &str) -> Option<&'a str> {
+        label(self.own?, key)
+    }
+
+    /// Whether the pod says that it drains.
+    pub(super) fn is_draining(&self) -> bool {
+        self.own(DRAINING).is_some()
+    }
+
+    /// Whether it is in another network than this gateway, as far as that is known.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        match (self.network(), self.topology.own_network) {
+            (Some(network), Some(own)) => network != own,
+            _ => false,
+        }
+    }
+
+    fn network(&self) -> Option<&'a str> {
+        self.own(NETWORK).or(self.topology.network)
+    }
+
+    /// Whether all of `wanted` are among its labels. What is known not to fit decides before what is not
+    /// known.
+    pub(super) fn is_selected(&self, wanted: &Labels) -> Selected {
+        let mut not_known = None;
+        for (key, value) in wanted.iter() {
+            match self.value(key) {
+                Ok(have) if have == Some(&**value) => {}
+                Ok(_) => return Selected::No,
+                Err(unknown) => not_known = not_known.or(Some(unknown)),
+            }
+        }
+        not_known.map_or(Selected::Yes, Selected::NotKnown)
+    }
+
+    /// The value of a label as istiod has it.
+    fn value(&self, key: &str) -> Result<Option<&'a str>, NotKnown> {
+        let own = || self.own.and_then(|own| own.get(key));
+        match key {
+            // istiod always has a name for the cluster, which stands in for the pod's own label.
+            CLUSTER => self.topology.cluster.map(Some).ok_or(NotKnown::Cluster),
+            NETWORK => self.network().map(Some).ok_or(NotKnown::Network),
+            HOSTNAME => Ok(self.node_name.map(|name| &**name).or_else(own)),
+            REGION => self.locality(0, |node| node.region.as_ref(), own()),
+            ZONE => self.locality(1, |node| node.zone.as_ref(), own()),
+            SUBZONE => self.locality(2, |node| node.subzone.as_ref(), own()),
+            _ => Ok(own()),
+        }
+    }
+
+    /// A part of the locality: by the pod's label for it, else by its node, else the pod's `own` label of
+    /// that part.
+    fn locality(
+        &self,
+        part: usize,
+        of_node: fn(&'a NodeRecord) -> Option<&'a Arc<str>>,
+        own: Option<&'a str>,
+    ) -> Result<Option<&'a str>, NotKnown> {
+        let of_pod = LOCALITY.iter().find_map(|key| self.own(key));
+        if let Some(locality) = of_pod {
+            let separator = if locality.contains('/') { '/' } else { '.' };
+            let found = locality.split(separator).nth(part);
+            return Ok(found.filter(|text| !text.is_empty()).or(own));
+        }
+        match self.node {
+            Some(node) => Ok(of_node(node).map(|text| &**text).or(own)),
+            // Newer API servers copy the zone and region of its node onto a pod.
+            None if own.is_none() && self.topology.without_nodes => Err(NotKnown::Node),
+            None => Ok(own),
+        }
+    }
+}
+
+/// The value of a label, if it is not empty.
+fn label<'a>(labels: &'a Labels, key: &str) -> Option<&'a str> {
+    labels.get(key).filter(|value| !value.is_empty())
+}
