@@ -5,7 +5,7 @@
 //! and knows no clock. Three layers, each a file: records and reassembly here, the handshake message
 //! in `message` (with the `tls-parser` crate), its extensions in `extensions`.
 //!
-//! The rules are those of DESIGN.md, "Hello and name policy": what RFC 8446 sections 4.1.2 and 5.1
+//! The rules are those of `docs/src/internals/hello-policy.md`: what RFC 8446 sections 4.1.2 and 5.1
 //! and RFC 6066 section 3 allow, at any split over records or segments, and nothing else.
 
 mod alert;

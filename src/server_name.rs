@@ -47,7 +47,8 @@ impl ServerName {
     /// Normalises and validates `raw`, the bytes of an SNI entry or of a name in a config.
     ///
     /// # Errors
-    /// A [`NameError`] that says which rule of DESIGN.md's name policy the bytes break.
+    /// A [`NameError`] that says which rule of
+    /// `docs/src/internals/hello-policy.md#names` the bytes break.
     pub fn parse(raw: &[u8]) -> Result<Self, NameError> {
         let name = raw.strip_suffix(b".").unwrap_or(raw);
         if name.is_empty() {

@@ -1,6 +1,7 @@
 //! Sockets: binding, options, and what the kernel offers.
 //!
-//! `kernel-notes.md` 9, 10, 12 and 13 are why this looks as it does: listening sockets carry the
+//! The rules of
+//! `docs/src/internals/kernel.md` are why this looks as it does: listening sockets carry the
 //! options that accepted sockets inherit, every worker has its own `SO_REUSEPORT` member, and
 //! accepting goes through one raw `accept4`.
 

@@ -1,11 +1,13 @@
-//! The references in `docs/src/` are the code's own words. `STRAIT_BLESS=1 tests/run` rewrites them.
+//! The documents: references in `docs/src/` are the code's own words (`STRAIT_BLESS=1 tests/run` rewrites
+//! them), links lead somewhere, and what comments cite is there.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use prometheus::core::Collector as _;
+use strait::config::Config;
 use strait::metrics::Metrics;
 use strait::outcome::Outcome;
 use strait::upstream::Upstreams;
@@ -148,4 +150,300 @@ fn a_stale_section_is_seen_and_mended() {
 fn a_missing_section_is_an_error() {
     let error = section("nothing here", "x").unwrap_err();
     assert!(error.contains("has 0 lines"), "{error}");
+}
+
+#[test]
+fn every_link_of_a_page_leads_somewhere() {
+    let faults: Vec<_> = pages().iter().flat_map(|page| page.dead_links()).collect();
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// mdBook leaves out what the summary does not list.
+#[test]
+fn every_page_of_the_book_is_in_its_summary() {
+    let summary = Page::read("docs/src/SUMMARY.md");
+    let mut listed: Vec<_> = summary.links().map(|link| summary.resolve(link)).collect();
+    let in_book = |path: &String| path.starts_with(BOOK) && *path != summary.path;
+    let mut written: Vec<_> = files().into_iter().filter(in_book).collect();
+    listed.sort_unstable();
+    written.sort_unstable();
+    assert_eq!(listed, written);
+}
+
+/// A comment, a script or a page cites only documents that whoever reads it has.
+#[test]
+fn every_document_that_a_file_cites_is_in_the_repository() {
+    let files = files();
+    let mut faults = Vec::new();
+    // The examples below cite what is not there.
+    for path in files.iter().filter(|path| *path != file!()) {
+        let Ok(text) = fs::read_to_string(root().join(path)) else {
+            continue; // Not text.
+        };
+        for (line, number) in text.lines().zip(1..) {
+            let cited = cited_documents(line);
+            let unknown = cited.filter(|cited| !is_known(cited, path, &files));
+            faults.extend(unknown.map(|cited| format!("{path}:{number}: {cited}")));
+        }
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// Every config that a page shows is a whole one that loads, or a part of another kind of file.
+#[test]
+fn every_config_of_a_page_loads() {
+    let mut configs = 0;
+    for page in pages() {
+        for block in page.text.split("```yaml\n").skip(1) {
+            let (block, _) = block.split_once("```").unwrap();
+            if block.starts_with("listeners:") {
+                configs += 1;
+                if let Err(problems) = Config::parse(block, &page.path) {
+                    panic!("{}: {problems}\n{block}", page.path);
+                }
+            }
+        }
+    }
+    assert!(configs >= 2, "only {configs} configs found");
+}
+
+/// The pages of the book.
+const BOOK: &str = "docs/src/";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The repository's files, relative to its top, without what a build or an editor leaves there.
+fn files() -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root().join(&folder)).unwrap() {
+            let entry = entry.unwrap();
+            let path = folder.join(entry.file_name());
+            let name = path.to_str().expect("names are UTF-8").to_owned();
+            match entry.file_type().unwrap() {
+                kind if kind.is_dir() && !is_ignored(&name) => folders.push(path),
+                kind if kind.is_file() => found.push(name),
+                _ => {}
+            }
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+fn is_ignored(folder: &str) -> bool {
+    [
+        ".git",
+        "target",
+        "fuzz/target",
+        "fuzz/corpus",
+        "fuzz/artifacts",
+    ]
+    .contains(&folder)
+}
+
+fn pages() -> Vec<Page> {
+    let paths = files();
+    let pages = paths.iter().filter(|path| path.ends_with(".md"));
+    pages.map(|path| Page::read(path)).collect()
+}
+
+/// A Markdown file.
+struct Page {
+    /// Relative to the repository's top.
+    path: String,
+    text: String,
+    /// The text without code, in which brackets are no links.
+    prose: String,
+}
+
+impl Page {
+    fn read(path: &str) -> Self {
+        let text = fs::read_to_string(root().join(path)).unwrap();
+        Self {
+            path: path.to_owned(),
+            prose: without_code(&text),
+            text,
+        }
+    }
+
+    /// The targets of its links that lead to other files, or to other places of itself.
+    fn links(&self) -> impl Iterator<Item = &str> {
+        let links = self.prose.split("](").skip(1);
+        let links = links.filter_map(|rest| Some(rest.split_once(')')?.0));
+        links.filter(|link| !link.contains("://"))
+    }
+
+    /// The file that `link` leads to, relative to the repository's top.
+    fn resolve(&self, link: &str) -> String {
+        let (path, _) = link.split_once('#').unwrap_or((link, ""));
+        if path.is_empty() {
+            return self.path.clone();
+        }
+        let mut parts: Vec<_> = self.path.split('/').collect();
+        parts.pop();
+        for part in path.split('/').filter(|part| *part != ".") {
+            match part {
+                ".." => drop(parts.pop()),
+                part => parts.push(part),
+            }
+        }
+        parts.join("/")
+    }
+
+    fn dead_links(&self) -> Vec<String> {
+        let fault = |link: &str| {
+            let target = self.resolve(link);
+            let why = if !root().join(&target).exists() {
+                "there is no such file"
+            } else if self.path.starts_with(BOOK) && !target.starts_with(BOOK) {
+                "the book has no such page"
+            } else if link
+                .split_once('#')
+                .is_some_and(|(_, anchor)| !Self::read(&target).has(anchor))
+            {
+                "the page has no such heading"
+            } else {
+                return None;
+            };
+            Some(format!("{}: ({link}): {why}", self.path))
+        };
+        self.links().filter_map(fault).collect()
+    }
+
+    fn has(&self, anchor: &str) -> bool {
+        headings(&self.text).any(|heading| slug(heading) == anchor)
+    }
+}
+
+/// The lines outside of fenced blocks.
+fn outside_fences(text: &str) -> impl Iterator<Item = &str> {
+    let mut inside = false;
+    text.lines().filter(move |line| {
+        let fence = line.trim_start().starts_with("```");
+        inside ^= fence;
+        !inside && !fence
+    })
+}
+
+fn without_code(text: &str) -> String {
+    let lines = outside_fences(text).flat_map(|line| line.split('`').step_by(2).chain(["\n"]));
+    lines.collect()
+}
+
+fn headings(text: &str) -> impl Iterator<Item = &str> {
+    outside_fences(text).filter_map(|line| {
+        let title = line.trim_start_matches('#');
+        (title.len() < line.len()).then(|| title.trim())
+    })
+}
+
+/// The anchor of a heading, as mdBook and GitHub make it.
+fn slug(heading: &str) -> String {
+    let kept = heading.chars().filter_map(|letter| match letter {
+        ' ' => Some('-'),
+        '-' | '_' => Some(letter),
+        _ => letter
+            .is_alphanumeric()
+            .then(|| letter.to_ascii_lowercase()),
+    });
+    kept.collect()
+}
+
+/// What looks like the path of a Markdown file, with its anchor if it has one.
+fn cited_documents(line: &str) -> impl Iterator<Item = &str> {
+    let words =
+        line.split(|letter: char| !letter.is_ascii_alphanumeric() && !"._-/#".contains(letter));
+    let words = words.map(|word| word.trim_end_matches('.'));
+    let words = words.filter(|word| !word.starts_with("//")); // Of an address.
+    words.filter(|word| {
+        let (path, _) = word.split_once('#').unwrap_or((word, ""));
+        path.len() > ".md".len() && path.ends_with(".md")
+    })
+}
+
+/// Whether the file at `path` may cite `cited`: by the end of its path, or by the path from the file's own
+/// folder.
+fn is_known(cited: &str, path: &str, files: &[String]) -> bool {
+    let (document, anchor) = cited.split_once('#').unwrap_or((cited, ""));
+    let citing = Page {
+        path: path.to_owned(),
+        text: String::new(),
+        prose: String::new(),
+    };
+    let from_here = citing.resolve(document);
+    let end = format!("/{document}");
+    let place = files
+        .iter()
+        .find(|file| **file == from_here || *file == document || file.ends_with(&end));
+    let Some(place) = place else {
+        return false;
+    };
+    anchor.is_empty() || Page::read(place).has(anchor)
+}
+
+#[test]
+fn each_dead_link_is_seen() {
+    let page = |path: &str, text: &str| Page {
+        path: path.to_owned(),
+        prose: without_code(text),
+        text: text.to_owned(),
+    };
+    for (path, text, fault) in [
+        (
+            "docs/src/a.md",
+            "[x](reference/config.md#top-level) [y](https://e.org/z)",
+            "",
+        ),
+        (
+            "docs/src/a.md",
+            "`[x](nowhere.md)`\n```\n[x](nowhere.md)\n```\n",
+            "",
+        ),
+        ("docs/src/a.md", "[x](nowhere.md)", "there is no such file"),
+        (
+            "docs/src/a.md",
+            "[x](reference/config.md#bottom)",
+            "the page has no such heading",
+        ),
+        (
+            "docs/src/a.md",
+            "[x](../../README.md)",
+            "the book has no such page",
+        ),
+        ("README.md", "[x](docs/src/istio.md) [y](SECURITY.md)", ""),
+    ] {
+        let faults = page(path, text).dead_links().join("\n");
+        assert!(
+            faults.ends_with(fault) && faults.is_empty() == fault.is_empty(),
+            "{text}: {faults}"
+        );
+    }
+    assert_eq!(
+        slug("`listeners[].tcp` & more, x_y"),
+        "listenerstcp--more-x_y"
+    );
+}
+
+#[test]
+fn each_citation_of_what_is_not_there_is_seen() {
+    let files = [
+        "README.md",
+        "config/kubernetes/README.md",
+        "docs/src/istio.md",
+    ]
+    .map(str::to_owned);
+    let known =
+        |line: &str, path: &str| cited_documents(line).all(|cited| is_known(cited, path, &files));
+    assert!(known(
+        "see ../README.md, or README.md.",
+        "config/kubernetes/base/strait.yaml"
+    ));
+    assert!(known("(`docs/src/istio.md`)", "src/lib.rs"));
+    assert!(!known("(`notes.md` 3)", "src/lib.rs"));
+    assert!(!known("(`../shared/notes.md`)", "src/lib.rs"));
+    assert!(!known("(`docs/src/istio.md#no-such-rule`)", "src/lib.rs"));
 }

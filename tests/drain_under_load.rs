@@ -216,7 +216,8 @@ fn nothing_is_lost_when_the_listeners_close_under_load() {
     }
     assert!(served > 20, "{served} served");
     // Between the last accept(2) and close(2) of a socket a connection may still slip in, which
-    // the kernel resets (`kernel-notes.md` 9): at most one a caller, and rarely that.
+    // the kernel resets
+    // (`docs/src/internals/kernel.md#closing-a-listening-socket-resets-its-queue`): at most one a caller, and rarely that.
     assert!(lost <= 1, "{lost} lost of {served}");
     gateway.wait_finished();
 }

@@ -83,7 +83,7 @@ fn another_account_of_alpha_is_refused_by_bs_policy() {
     assert_eq!(b.envoy.stat("rbac.denied"), 1);
 }
 
-/// `istio-facts.md`, where the document does not work, 2.
+/// `docs/src/internals/istio.md#principals-have-no-scheme`.
 #[test]
 fn a_principal_with_the_scheme_written_matches_nobody() {
     let pki = Pki::create();
@@ -97,7 +97,7 @@ fn a_principal_with_the_scheme_written_matches_nobody() {
     assert_eq!((status, &*body), (403, DENIED));
 }
 
-/// `istio-facts.md`, where the document does not work, 3.
+/// `docs/src/internals/istio.md#foreign-trust-domains-must-be-named`.
 #[test]
 fn a_mesh_that_does_not_list_alpha_refuses_it_although_it_has_its_bundle() {
     let pki = Pki::create();
@@ -140,7 +140,7 @@ fn with_an_alias_the_same_named_account_of_alpha_passes_for_betas() {
     assert_eq!(Seen::parse(&body).peer("URI"), stranger.id.as_str());
 }
 
-/// `istio-facts.md`, where the document does not work, 1.
+/// `docs/src/internals/istio.md#a-serviceentry-alone-sends-plain-text`.
 #[test]
 fn the_documents_service_entry_alone_arrives_as_plain_http() {
     let pki = Pki::create();

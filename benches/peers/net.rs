@@ -10,7 +10,8 @@ use std::process::{Command, ExitStatus};
 /// namespaces of their own.
 const LOAD_END: Ipv4Addr = Ipv4Addr::new(10, 213, 0, 1);
 const GATEWAY_END: Ipv4Addr = Ipv4Addr::new(10, 213, 0, 2);
-/// Keep short connections from running out of ports off loopback (`peers.md`): what a gateway's
+/// Keep short connections from running out of ports off loopback
+/// (`docs/src/internals/kernel.md#local-ports-run-out`): what a gateway's
 /// operator has to set, too.
 const SYSCTLS: &[(&str, &str)] = &[
     ("net/ipv4/tcp_tw_reuse", "1"),

@@ -1,6 +1,7 @@
 //! Answers that take long to write, or to send.
 //!
-//! 10,000 routes make 8 MB of metrics and 93 ms of work (`kernel-notes.md`, 7). The work is done on
+//! 10,000 routes make 8 MB of metrics and 93 ms of work
+//! (`docs/src/internals/kernel.md#volume-of-metrics`). The work is done on
 //! a blocking thread, one answer at a time, since collectors hold state while they are read; and
 //! only a few answers exist at once, sent or not, since slow readers must not cost the memory that
 //! traffic needs.

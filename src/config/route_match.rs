@@ -81,7 +81,8 @@ pub enum SniPattern {
     Any,
 }
 
-/// The ALPN protocols that Istio's sidecars offer, and only they (`istio-facts.md`): the boundary
+/// The ALPN protocols that Istio's sidecars offer, and only they
+/// (`docs/src/internals/istio.md#alpn-of-the-mesh`): the boundary
 /// that keeps a plain TLS client from reaching a PERMISSIVE pod as if it were the mesh.
 pub const ISTIO_ALPNS: [&str; 5] = [
     "istio",

@@ -209,7 +209,7 @@ enum Accept {
 
 /// Accepts on this worker's member of `listener` until it closes or the process drains. Before the
 /// socket closes what waits in its queue is taken: closing it with connections waiting would reset
-/// them (`kernel-notes.md` 9).
+/// them (`docs/src/internals/kernel.md#closing-a-listening-socket-resets-its-queue`).
 pub(super) async fn run(
     worker: Rc<Worker>,
     listener: Arc<Listener>,

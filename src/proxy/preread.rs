@@ -3,7 +3,7 @@
 //! First one `MSG_PEEK` into the worker's buffer: nearly always the whole hello is there, nothing is
 //! consumed and nothing is kept. If it is not, reading begins, into a buffer that grows as bytes
 //! arrive and that the relay replays byte for byte. A second peek would spin: data that stays in the
-//! socket keeps it readable (`kernel-notes.md` 1).
+//! socket keeps it readable (`docs/src/internals/kernel.md#readiness-after-fin`).
 //!
 //! The route is decided while the hello still lies in a buffer of the worker's: what is kept of a hello
 //! is short, whatever it holds.

@@ -2,7 +2,8 @@
 //!
 //! A TLS client gets a fatal alert and a clean close, so that it logs something useful. Closing a
 //! socket with unread bytes sends RST, which can overtake the alert: what was peeked is consumed,
-//! and what still comes is discarded for a moment (`kernel-notes.md` 3).
+//! and what still comes is discarded for a moment
+//! (`docs/src/internals/kernel.md#refusing-with-an-alert`).
 
 use std::io;
 use std::time::Duration;

@@ -2,7 +2,8 @@
 //!
 //! One hand-polled future a connection. Each direction is a [`Flow`]; a [`Peer`] is a socket with the
 //! first error seen on either of its halves, which decides how the connection ended: a write can
-//! eat an ECONNRESET, after which reads give the data and a clean EOF (`kernel-notes.md` 2).
+//! eat an ECONNRESET, after which reads give the data and a clean EOF
+//! (`docs/src/internals/kernel.md#errors-are-sticky`).
 
 mod bulk;
 mod copy;

@@ -12,7 +12,8 @@ use crate::access_log::AccessLog;
 use crate::limits::{Budget, Scopes};
 use crate::metrics::Metrics;
 
-/// Sockets that may linger after a refusal so that its alert arrives (`kernel-notes.md` 3).
+/// Sockets that may linger after a refusal so that its alert arrives
+/// (`docs/src/internals/kernel.md#refusing-with-an-alert`).
 const MAX_LINGERING: usize = 1024;
 /// Pipes at once: half of those that one user gets before the kernel makes them smaller (1,024 of 16
 /// pages each, pipe(7)), since a successor may run beside us.

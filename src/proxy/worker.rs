@@ -29,7 +29,7 @@ pub(super) const BUFFER: usize = 256 * 1024;
 /// How often timeouts are looked at, which is also how late they may be.
 const SWEEP: Duration = Duration::from_millis(250);
 /// A connection moves to another worker when its own has this many more than the least loaded one
-/// (`kernel-notes.md` 12: moving costs 4 us).
+/// (`docs/src/internals/kernel.md#handing-a-socket-to-another-worker`: it costs 4 us).
 const IMBALANCE: usize = 2;
 
 /// Connections that may wait for the worker they are handed to; one that finds no room stays where

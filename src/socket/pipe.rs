@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
 /// What a pipe holds at least, or it is not worth having. Past the user's soft limit (pipe(7),
-/// `pipe-user-pages-soft`) the kernel makes pipes of two pages and says nothing (`kernel-notes.md` 6).
+/// `pipe-user-pages-soft`) the kernel makes pipes of two pages and says nothing
+/// (`docs/src/internals/kernel.md#pipes-shrink-instead-of-failing`).
 const LEAST_CAPACITY: usize = 64 * 1024;
 
 /// A pipe, non-blocking at both ends.

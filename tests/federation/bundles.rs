@@ -1,7 +1,7 @@
 //! The federation channel: SPIRE's bundle endpoint, and the client of the other cluster's SPIRE.
 //!
-//! SPIFFE_Federation.md section 5 with the profile `https_spiffe`; the document is that of
-//! SPIFFE_Trust_Domain_and_Bundle.md section 4. Both ends are real HTTPS with HTTP/2 or HTTP/1.1.
+//! The SPIFFE standards: "SPIFFE Federation", section 5, with the profile `https_spiffe`; the document is
+//! that of "SPIFFE Trust Domain and Bundle", section 4. Both ends are real HTTPS with HTTP/2 or HTTP/1.1.
 
 use std::convert::Infallible;
 use std::io;

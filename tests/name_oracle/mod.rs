@@ -9,7 +9,8 @@ use strait::route::{RouteError, RouteTable};
 use strait::server_name::ServerName;
 use strait::upstream::{UpstreamMap, Upstreams};
 
-/// Asserts that `raw` is a name exactly if DESIGN.md's policy says so, and that it is normalised to
+/// Asserts that `raw` is a name exactly if
+/// `docs/src/internals/hello-policy.md#names` says so, and that it is normalised to
 /// what the policy says, once and for all.
 pub fn check_normaliser(raw: &[u8]) {
     let parsed = ServerName::parse(raw);

@@ -1,7 +1,7 @@
 //! Trust domains in memory: SPIFFE IDs, a CA for each trust domain, and the X.509-SVIDs it signs.
 //!
 //! What SPIRE does for two clusters, small enough for the demo and the tests. The certificates keep
-//! to the X.509-SVID standard (spiffe/spiffe, standards/X509-SVID.md): exactly one URI name, key
+//! to the SPIFFE standard "X.509-SVID": exactly one URI name, key
 //! usage digitalSignature for leaves and keyCertSign for CAs. [`tls`] checks the peer's.
 
 pub mod tls;
@@ -22,11 +22,11 @@ pub const SVID_LIFETIME: Duration = Duration::from_secs(3600);
 const CA_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 /// SPIRE backdates by this much, so that a verifier whose clock is behind accepts a new SVID.
 const BACKDATE: Duration = Duration::from_secs(10);
-/// The longest SPIFFE ID (SPIFFE-ID.md section 2.3).
+/// The longest SPIFFE ID (SPIFFE standard "SPIFFE-ID", section 2.3).
 const MAX_ID: usize = 2048;
 const MAX_TRUST_DOMAIN: usize = 255;
 
-/// A SPIFFE ID: `spiffe://TRUST_DOMAIN/PATH`, valid by SPIFFE-ID.md section 2. Cheap to clone.
+/// A SPIFFE ID: `spiffe://TRUST_DOMAIN/PATH`, valid by SPIFFE-ID section 2. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SpiffeId {
     text: Arc<str>,
@@ -62,7 +62,7 @@ impl SpiffeId {
     /// Validates `text`.
     ///
     /// # Errors
-    /// It breaks a rule of SPIFFE-ID.md section 2.
+    /// It breaks a rule of SPIFFE-ID section 2.
     pub fn parse(text: &str) -> Result<Self, NotASpiffeId> {
         let id = || {
             let rest = text.strip_prefix(SCHEME)?;

@@ -3,7 +3,7 @@
 //! No direction owns a buffer: bytes pass through the worker's buffer, or one of its pipes, between
 //! two awaits. What the destination did not take stays where it is cheapest, in the pipe or in a heap
 //! carry of exactly that size, and nothing is read in that direction until it is written
-//! (`kernel-notes.md` 4).
+//! (`docs/src/internals/kernel.md#short-writes`).
 
 use std::net::Shutdown;
 use std::task::{Context, Poll};

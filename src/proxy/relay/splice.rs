@@ -23,7 +23,8 @@ use crate::socket::Pipe;
 
 /// Bytes that a transfer asks for. A pipe has 16 slots of a page each, or of a larger piece where
 /// the network card or the sender's kernel made one; asking for 256 KiB brought nothing (15.6 and
-/// 17.2 Gb/s against 16.9 and 17.3 with 16 streams). Larger pipes were slower in `peers.md`.
+/// 17.2 Gb/s against 16.9 and 17.3 with 16 streams). Larger pipes were slower
+/// (`docs/src/internals/kernel.md#sizes-of-pipes`).
 const TRANSFER: usize = 64 * 1024;
 /// Empty pipes that a worker keeps.
 const SPARE: usize = 8;

@@ -27,7 +27,7 @@ pub const TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 /// TLS 1.3 alone.
 pub const TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
-/// What an HTTP/1.1 call of an Istio sidecar offers (`istio-facts.md`).
+/// What an HTTP/1.1 call of an Istio sidecar offers (`docs/src/internals/istio.md#alpn-of-the-mesh`).
 pub const ISTIO_HTTP: &[&str] = &["istio-http/1.1", "istio", "http/1.1"];
 /// What a plain TCP call of an Istio sidecar offers.
 pub const ISTIO_TCP: &[&str] = &["istio-peer-exchange", "istio"];
@@ -335,7 +335,7 @@ impl<'a> TlsEnd<'a> {
     }
 
     /// A server of public things, which asks no client who it is: SPIRE's bundle endpoint with the
-    /// profile `https_spiffe` (spiffe/spiffe, standards/SPIFFE_Federation.md section 5.2.2).
+    /// profile `https_spiffe` (SPIFFE standard "SPIFFE Federation", section 5.2.2).
     ///
     /// # Errors
     /// The SVID cannot be used.
