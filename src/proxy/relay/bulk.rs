@@ -2,8 +2,8 @@
 //!
 //! The runtime runs every task that is ready before it asks the kernel for news, so sixteen bulk
 //! relays that are ready together would keep a small message waiting for sixteen turns
-//! (`docs/src/internals/kernel.md#bulk-starves-small-messages`). Here they queue, and one task calls the next of them after each poll of the
-//! driver; what that poll brought runs before.
+//! (`docs/src/internals/kernel.md#bulk-starves-small-messages`). Here they queue, and one task calls the
+//! next of them after each poll of the driver; what that poll brought runs before.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

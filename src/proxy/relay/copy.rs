@@ -98,10 +98,9 @@ pub(super) fn is_transient(error: &io::Error) -> bool {
 
 /// Reads from a socket, asking for its readiness only after an EAGAIN, or a read that did not fill the
 /// buffer: what comes after that wakes the task anew, so that nothing has to be read in vain to learn
-/// that the socket is empty (7% of a ping-pong). Unlike an EAGAIN that the kernel never said, against
-/// which
-/// `docs/src/internals/kernel.md#readiness-after-fin` warns, this ends after FIN too: the socket stays readable then, and
-/// the next read is real. Only after an urgent byte, which stops a read early, may the rest wait for the
+/// that the socket is empty (7% of a ping-pong). Unlike an EAGAIN that the kernel never said
+/// (`docs/src/internals/kernel.md#readiness-after-fin`), this ends after FIN too: the socket stays readable
+/// then, and the next read is real. Only after an urgent byte, which stops a read early, may the rest wait for the
 /// next segment.
 fn read(cx: &mut Context<'_>, stream: &TcpStream, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
     loop {
