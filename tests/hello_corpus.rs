@@ -1,22 +1,20 @@
-//! Every vector of `hello-corpus/` and every one of the project's own gives its result: whole, byte
+//! Every vector of the hello corpus and every one of the project's own gives its result: whole, byte
 //! by byte, split at every offset and, where a whole hello is there, re-cut into other records.
 //! `hello_vectors_on_the_wire.rs` has them on real sockets.
 
 mod hello_feed;
 mod hello_samples;
 
+use std::process::ExitCode;
+
 use hello_feed::{Verdict, in_pieces, whole};
-use hello_samples::{Expect, Sample, corpus, generated};
+use hello_samples::{Expect, Sample};
 use strait::client_hello::vectors::{MAX_SIZE, fragments, records};
 
-#[test]
-fn corpus_vectors_give_their_manifests_result() {
-    corpus().iter().for_each(holds);
-}
-
-#[test]
-fn generated_vectors_give_their_result() {
-    generated().iter().for_each(holds);
+fn main() -> ExitCode {
+    hello_samples::run("vectors_give_their_result", |samples| {
+        samples.iter().for_each(holds);
+    })
 }
 
 /// At every split over segments, and over records where the hello is whole.

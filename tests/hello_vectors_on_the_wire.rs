@@ -1,4 +1,4 @@
-//! Every vector of `hello-corpus/` and every one of the project's own through a gateway on real
+//! Every vector of the hello corpus and every one of the project's own through a gateway on real
 //! sockets: whole, in segments of one byte, split, re-cut into other records. A hello that is routed
 //! arrives with every byte, and its FIN follows; one that is refused ends at once, cleanly, and
 //! never reaches a server.
@@ -9,10 +9,11 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use hello_samples::{Expect, Sample, corpus, generated};
+use hello_samples::{Expect, Sample};
 use sha2::{Digest, Sha256};
 use strait::client_hello::vectors::{fragments, records};
 use strait::outcome::Outcome;
@@ -27,14 +28,8 @@ const MAX_BYTEWISE: usize = 4096;
 /// Connections at a time.
 const CLIENTS: usize = 8;
 
-#[test]
-fn corpus_vectors() {
-    carry(&corpus());
-}
-
-#[test]
-fn generated_vectors() {
-    carry(&generated());
+fn main() -> ExitCode {
+    hello_samples::run("vectors_arrive_or_are_refused", carry)
 }
 
 /// What a client sends, in these segments.

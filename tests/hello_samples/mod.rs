@@ -1,11 +1,15 @@
-//! The vectors of `hello-corpus/` and the project's own in one form.
+//! The vectors of the hello corpus and the project's own in one form, and the main function of the
+//! programs that test both.
 //!
-//! The corpus lies beside the project, never in it. In CI (`CI` is set) it must be found.
+//! The corpus is not part of the repository: `STRAIT_HELLO_CORPUS` names its folder. Without the variable its
+//! tests are ignored, which the test command counts as skipped. With it, and in CI (`CI` is set) in any case, a
+//! corpus that is missing is a failure.
 
-#![allow(dead_code, reason = "every test file uses a part of it")]
-
+use std::env;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
+use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use strait::client_hello::vectors::{self, VectorClass};
@@ -27,42 +31,42 @@ pub enum Expect {
     Incomplete,
 }
 
-/// Every vector of the corpus; none, with a warning, where it is missing outside of CI.
-pub fn corpus() -> Vec<Sample> {
-    let Some(corpus) = corpus_directory() else {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "hello-corpus not found; STRAIT_HELLO_CORPUS must say where it is"
-        );
-        eprintln!("WARNING: hello-corpus not found, its vectors are NOT tested; see CI");
-        return Vec::new();
-    };
-    let manifest = std::fs::read_to_string(corpus.join("manifest.json")).unwrap();
+/// Runs `test` on the corpus and on the project's own vectors, as two tests named after what it shows.
+pub fn run(name: &str, test: fn(&[Sample])) -> ExitCode {
+    let named = env::var_os("STRAIT_HELLO_CORPUS").filter(|named| !named.is_empty());
+    let named = named.map(PathBuf::from);
+    let skipped = named.is_none() && env::var_os("CI").is_none();
+    let of_corpus = Trial::test(format!("corpus_{name}"), move || {
+        let folder = named.ok_or("STRAIT_HELLO_CORPUS does not name the corpus, and CI is set")?;
+        test(&corpus(&folder));
+        Ok(())
+    });
+    let of_project = Trial::test(format!("generated_{name}"), move || {
+        test(&generated());
+        Ok(())
+    });
+    let trials = vec![of_corpus.with_ignored_flag(skipped), of_project];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// Every vector of the corpus in `folder`.
+fn corpus(folder: &Path) -> Vec<Sample> {
+    let manifest = folder.join("manifest.json");
+    let manifest = std::fs::read_to_string(&manifest)
+        .unwrap_or_else(|error| panic!("STRAIT_HELLO_CORPUS: {}: {error}", manifest.display()));
     let manifest: Value = serde_json::from_str(&manifest).unwrap();
     let entries = manifest["vectors"].as_array().unwrap().iter();
     let over_tcp = entries.filter(|entry| entry["transport"] == "tcp");
     let samples: Vec<Sample> = over_tcp
-        .map(|entry| Sample::of_corpus(&corpus, entry))
+        .map(|entry| Sample::of_corpus(folder, entry))
         .collect();
     assert!(samples.len() >= 200, "the corpus has shrunk");
     samples
 }
 
 /// Every vector of the project.
-pub fn generated() -> Vec<Sample> {
+fn generated() -> Vec<Sample> {
     vectors::all().into_iter().map(Sample::of_vector).collect()
-}
-
-/// What STRAIT_HELLO_CORPUS says, if anything; else the directory beside the project.
-fn corpus_directory() -> Option<PathBuf> {
-    let directory = match std::env::var_os("STRAIT_HELLO_CORPUS") {
-        Some(told) => PathBuf::from(told),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/hello-corpus"),
-    };
-    directory
-        .join("manifest.json")
-        .is_file()
-        .then_some(directory)
 }
 
 impl Sample {
