@@ -64,7 +64,7 @@ pub struct Config {
     pub zone: Option<Arc<str>>,
     /// Named groups of source addresses, in the file's order: the first match names the source.
     pub sources: Arc<SourceGroups>,
-    /// At least one.
+    /// Those of the file. May be empty if Gateways of the Gateway API open some.
     pub listeners: Vec<ListenerConfig>,
     /// Every upstream that a route names, and those none names yet.
     pub upstreams: BTreeMap<Arc<str>, Arc<UpstreamConfig>>,

@@ -19,8 +19,6 @@ pub enum DrainPhase {
     Draining {
         /// When what still runs is cut.
         deadline: Instant,
-        /// How long the whole phase lasts, from its start to `deadline`.
-        window: Duration,
     },
     /// What still runs is cut now.
     Stopped,
@@ -74,7 +72,6 @@ impl DrainTrigger {
         }
         self.advance(DrainPhase::Draining {
             deadline: Instant::now() + window,
-            window,
         });
         let _ = tokio::time::timeout(window, watcher.wait_for(stopped)).await;
         self.advance(DrainPhase::Stopped);

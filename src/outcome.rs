@@ -73,27 +73,6 @@ impl Outcome {
     /// How many outcomes there are: the size of a table indexed by [`Outcome::index`].
     pub const COUNT: usize = Self::ALL.len();
 
-    /// Whether the gateway turned the connection away before it knew where it should go: what any
-    /// stranger can cause as often as they like.
-    pub const fn is_refusal(self) -> bool {
-        matches!(
-            self,
-            Self::SourceDenied
-                | Self::Overloaded
-                | Self::OverLimit
-                | Self::HelloTimeout
-                | Self::ClientGoneBeforeHello
-                | Self::NotTls
-                | Self::HelloMalformed
-                | Self::HelloTooLarge
-                | Self::NoSni
-                | Self::BadServerName
-                | Self::NoRoute
-                | Self::AlpnRefused
-                | Self::ProxyHeaderInvalid
-        )
-    }
-
     /// Position in [`Outcome::ALL`].
     pub const fn index(self) -> usize {
         self as usize

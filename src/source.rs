@@ -1,4 +1,4 @@
-//! Sources: what fills upstreams with endpoints.
+//! Sources: what finds endpoints for upstreams (DNS, Kubernetes) and whole routes (Kubernetes).
 //!
 //! A source runs on the control thread, never on a worker: an outage of what it asks delays no byte
 //! of traffic. It tells an [`Upstream`](crate::upstream::Upstream) of answers and of failures, and

@@ -153,10 +153,8 @@ async fn names_of_what_is_missing_are_for_the_admin_address_only() {
 async fn the_servers_answer_through_the_drain_and_end_with_it() {
     let gateway = Gateway::ready();
     let address = serve(&gateway).await;
-    let window = Duration::from_secs(20);
     gateway.trigger.advance(DrainPhase::Draining {
-        deadline: tokio::time::Instant::now() + window,
-        window,
+        deadline: tokio::time::Instant::now() + Duration::from_secs(20),
     });
     assert_eq!(get(address, "/healthz/ready").await.status, 503);
     gateway.trigger.advance(DrainPhase::Stopped);

@@ -254,7 +254,7 @@ async fn obey(worker: &Rc<Worker>, mut inbox: Inbox, drain: DrainWatcher) {
             () = &mut give_way => {}
             _ = sweep.tick() => {
                 worker.seats.sweep();
-                if let DrainPhase::Draining { deadline, .. } = drain.phase() {
+                if let DrainPhase::Draining { deadline } = drain.phase() {
                     let left = deadline.saturating_duration_since(Instant::now());
                     worker.seats.cut_quiet(SWEEP, left);
                 }

@@ -13,9 +13,11 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ServerConfig};
 use serde_json::{Value, json};
-use strait::cli::demo::spiffe::tls::{TlsEnd, nameless_client};
+use strait::cli::demo::spiffe::tls::{BOTH_VERSIONS, server_verifier};
 use strait::cli::demo::spiffe::{SpiffeId, Svid, TrustBundle};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -39,7 +41,7 @@ pub struct BundleEndpoint {
 impl BundleEndpoint {
     /// Serves the trust domain's bundle, authenticated by `svid`.
     pub fn start(bind: SocketAddr, svid: &Svid, bundle: &[TrustBundle]) -> Self {
-        let tls = TlsEnd::new(svid, HTTPS).open_server().unwrap();
+        let tls = open_server(svid);
         let acceptor = TlsAcceptor::from(Arc::new(tls));
         let document = document(bundle).to_string();
         let listener = std::net::TcpListener::bind(bind).unwrap();
@@ -126,6 +128,40 @@ fn coordinates(root: &CertificateDer<'_>) -> Option<[String; 2]> {
     Some([x, y].map(|bytes| BASE64_URL_SAFE_NO_PAD.encode(bytes)))
 }
 
+/// A server of public things, which asks no client who it is (SPIFFE Federation, section 5.2.2).
+fn open_server(svid: &Svid) -> ServerConfig {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(BOTH_VERSIONS)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(svid.chain.clone(), svid.key.clone_key())
+        .unwrap();
+    config.alpn_protocols = protocols(HTTPS);
+    config
+}
+
+/// A client that shows no certificate, and takes the one server given, by the bundle that it has of its
+/// trust domain.
+fn nameless_client(bundle: &TrustBundle, expected: &SpiffeId, alpn: &[&str]) -> ClientConfig {
+    let verifier = server_verifier(bundle, expected).unwrap();
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(BOTH_VERSIONS)
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols(alpn);
+    config
+}
+
+fn protocols(alpn: &[&str]) -> Vec<Vec<u8>> {
+    alpn.iter().map(|p| p.as_bytes().to_vec()).collect()
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
 /// What a client has got.
 #[derive(Debug)]
 pub struct Fetched {
@@ -146,7 +182,7 @@ pub fn fetch(
     endpoint: &SpiffeId,
     alpn: &[&str],
 ) -> io::Result<Fetched> {
-    let tls = nameless_client(known, endpoint, alpn).map_err(io::Error::other)?;
+    let tls = nameless_client(known, endpoint, alpn);
     let connector = TlsConnector::from(Arc::new(tls));
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     let request = Request::get(format!("https://{host}/")).header("host", host);

@@ -334,45 +334,9 @@ impl<'a> TlsEnd<'a> {
         Ok(config)
     }
 
-    /// A server of public things, which asks no client who it is: SPIRE's bundle endpoint with the
-    /// profile `https_spiffe` (SPIFFE standard "SPIFFE Federation", section 5.2.2).
-    ///
-    /// # Errors
-    /// The SVID cannot be used.
-    pub fn open_server(&self) -> Result<ServerConfig, IdentityError> {
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(self.versions)?
-            .with_no_client_auth()
-            .with_single_cert(self.svid.chain.clone(), self.svid.key.clone_key())?;
-        config.alpn_protocols = self.protocols();
-        Ok(config)
-    }
-
     fn protocols(&self) -> Vec<Vec<u8>> {
         protocols(self.alpn)
     }
-}
-
-/// A client of [`TlsEnd::open_server`]: shows no certificate, and takes the one server given, by the
-/// bundle that it has of its trust domain.
-///
-/// # Errors
-/// The bundle cannot be used.
-pub fn nameless_client(
-    bundle: &TrustBundle,
-    expected: &SpiffeId,
-    alpn: &[&str],
-) -> Result<ClientConfig, IdentityError> {
-    let provider = provider();
-    let bundles = std::slice::from_ref(bundle);
-    let verifier = SvidVerifier::new(bundles, Some(expected.clone()), provider.clone())?;
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(BOTH_VERSIONS)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    config.alpn_protocols = protocols(alpn);
-    Ok(config)
 }
 
 fn protocols(alpn: &[&str]) -> Vec<Vec<u8>> {
