@@ -38,14 +38,14 @@ const MESSAGE_TYPE_CLIENT_HELLO: u8 = 1;
 
 /// Finds the ClientHello at the start of a stream, however it is cut into records and segments.
 ///
-/// A byte is looked at once by the layers below the message, and the message is parsed once, when it
-/// is complete: the work is linear in the bytes received, whatever their split. A hello in one
-/// record, which is nearly every hello, is parsed where it lies in the caller's buffer.
+/// A byte is looked at once by the layers below the message; the message is put together and parsed
+/// once, when it is complete: the work is linear in the bytes received, whatever their split. A hello in
+/// one record, which is nearly every hello, is parsed where it lies in the caller's buffer.
 #[derive(Debug)]
 pub struct HelloParser {
     max_size: usize,
-    /// Bytes of the wire that have been judged; they are not looked at again, but for those of the
-    /// current record's fragment, which are copied or parsed when the record is complete.
+    /// Bytes of the wire that have been judged; they are looked at once more, when the message is
+    /// complete.
     judged: usize,
     /// Where in the wire the fragment of the current record begins.
     fragment_start: usize,
@@ -58,7 +58,7 @@ pub struct HelloParser {
     message_len: Option<usize>,
     /// Bytes of the message that have been judged.
     seen: usize,
-    /// What the completed records hold of a message that spans records; empty for any other.
+    /// A message that spans records, once it is complete; empty for any other.
     assembled: Vec<u8>,
 }
 
@@ -107,15 +107,18 @@ impl HelloParser {
                 return Ok(Progress::Incomplete);
             }
         }
-        let message = match self.assembled.as_slice() {
-            [] => wire.get(self.fragment_start..self.judged).unwrap_or(&[]),
-            assembled => assembled,
+        let last = wire.get(self.fragment_start..self.judged).unwrap_or(&[]);
+        let message = if last.len() == self.seen {
+            last
+        } else {
+            self.assemble(wire);
+            &self.assembled
         };
         message::parse(message, self.judged).map(Progress::Complete)
     }
 
-    /// Bytes of memory that this parser holds itself, beside the caller's `wire`: 0 for a hello in
-    /// one record; never more than `max_size`, nor than twice the message bytes received.
+    /// Bytes of memory that this parser holds itself, beside the caller's `wire`: 0 until the hello is
+    /// complete, and for one in one record; then the message's, `max_size` at most.
     pub fn buffered(&self) -> usize {
         self.assembled.capacity()
     }
@@ -169,11 +172,6 @@ impl HelloParser {
         self.judged += fragment.len();
         self.seen += fragment.len();
         self.fragment_left -= fragment.len();
-
-        let spans_records = !self.assembled.is_empty() || self.message_len != Some(self.seen);
-        if self.fragment_left == 0 && spans_records {
-            self.assemble(wire.get(self.fragment_start..self.judged).unwrap_or(&[]));
-        }
         Ok(true)
     }
 
@@ -202,17 +200,15 @@ impl HelloParser {
         Ok(())
     }
 
-    /// Keeps the fragment of a record that is complete while the message is not, or was not before.
-    fn assemble(&mut self, fragment: &[u8]) {
-        let needed = self.assembled.len() + fragment.len();
-        if needed > self.assembled.capacity() {
-            // Vec's own growth would pass the message's end, and a larger first guess would trust
-            // a length that only was claimed.
-            let bound = self.message_len.unwrap_or(MESSAGE_HEADER);
-            let target = needed.saturating_mul(2).min(bound).max(needed);
-            self.assembled.reserve_exact(target - self.assembled.len());
+    /// Puts together a complete message that spans records.
+    fn assemble(&mut self, wire: &[u8]) {
+        self.assembled.clear();
+        self.assembled.reserve_exact(self.seen);
+        let mut records = Reader::new(wire.get(..self.judged).unwrap_or(&[]));
+        while records.bytes(RECORD_HEADER - 2).is_some() {
+            let fragment = records.vector_u16().unwrap_or(&[]);
+            self.assembled.extend_from_slice(fragment);
         }
-        self.assembled.extend_from_slice(fragment);
     }
 }
 

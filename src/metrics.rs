@@ -84,8 +84,10 @@ pub struct Metrics {
     pub draining: IntGauge,
     /// Log lines that were not written.
     lines_dropped: IntCounterVec,
-    /// Bytes that hellos in progress hold.
+    /// Bytes of hellos that came in pieces.
     pub hello_memory: IntGauge,
+    /// The most of them at one moment.
+    pub hello_memory_peak: IntGauge,
     /// Bytes that short writes left waiting.
     pub carry_memory: IntGauge,
     /// Pipes open.
@@ -248,7 +250,11 @@ impl Metrics {
             )?,
             hello_memory: r.gauge(
                 "strait_hello_memory_bytes",
-                "Bytes that hellos in progress hold together.",
+                "Bytes allocated for ClientHellos that came in pieces, until they are sent to an endpoint; limits.hello_memory at most.",
+            )?,
+            hello_memory_peak: r.gauge(
+                "strait_hello_memory_peak_bytes",
+                "The most that strait_hello_memory_bytes has been at one moment since the start.",
             )?,
             carry_memory: r.gauge(
                 "strait_carry_memory_bytes",

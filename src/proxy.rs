@@ -110,7 +110,7 @@ async fn open(
         return None;
     };
     match establish(&worker, &downstream, announces, state, &mut record).await {
-        Ok((upstream, replay)) => Some(Relaying::new(downstream, upstream, &replay, record)),
+        Ok((upstream, replay)) => Some(Relaying::new(downstream, upstream, replay, record)),
         Err(refusal) => {
             record.refused(refusal.outcome, refusal.detail);
             refuse::send(&worker, downstream, refusal.alert).await;
@@ -152,9 +152,10 @@ async fn establish(
         let detail = Some(over.to_string());
         Refusal::told(Outcome::OverLimit, Alert::InternalError, detail)
     })?;
-    let upstream = connect::connect(&worker.shared, downstream, &target.upstream, record).await;
+    let (shared, replay) = (&worker.shared, hello.replay);
+    let upstream = connect::connect(shared, downstream, &target.upstream, &replay, record).await;
     let upstream = upstream.map_err(|outcome| match outcome {
-        Outcome::DownstreamReset => Refusal::silent(outcome),
+        Outcome::DownstreamReset | Outcome::Overloaded => Refusal::silent(outcome),
         Outcome::NoEndpoint => {
             let why = target.upstream.source_report().empty_because;
             Refusal::told(
@@ -165,7 +166,7 @@ async fn establish(
         }
         _ => Refusal::told(outcome, Alert::InternalError, None),
     })?;
-    Ok((upstream, hello.replay))
+    Ok((upstream, replay))
 }
 
 /// Whether the source may connect, and has not too many connections: decided before a byte of the

@@ -13,7 +13,10 @@ pub struct Budget(Arc<Account>);
 struct Account {
     used: AtomicUsize,
     limit: AtomicUsize,
+    /// The most that ever was taken.
+    peak: AtomicUsize,
     gauge: Option<IntGauge>,
+    peak_gauge: Option<IntGauge>,
 }
 
 impl Account {
@@ -23,16 +26,58 @@ impl Account {
             gauge.set(used.try_into().unwrap_or(i64::MAX));
         }
     }
+
+    /// Notes that `used` is taken now.
+    fn reached(&self, used: usize) {
+        // Nearly always a look at a number that has not changed for long.
+        if used > self.peak.load(Ordering::Relaxed) {
+            let before = self.peak.fetch_max(used, Ordering::Relaxed);
+            if let Some(gauge) = &self.peak_gauge {
+                gauge.set(before.max(used).try_into().unwrap_or(i64::MAX));
+            }
+        }
+        self.show();
+    }
 }
 
 impl Budget {
     /// `limit` in whatever unit its users count in; `gauge` shows what is taken.
     pub fn new(limit: usize, gauge: Option<IntGauge>) -> Self {
+        Self::with_gauges(limit, gauge, None)
+    }
+
+    /// As [`Budget::new`]; `peak_gauge` shows the most that ever was taken.
+    pub fn with_gauges(
+        limit: usize,
+        gauge: Option<IntGauge>,
+        peak_gauge: Option<IntGauge>,
+    ) -> Self {
         Self(Arc::new(Account {
             used: AtomicUsize::new(0),
             limit: AtomicUsize::new(limit),
+            peak: AtomicUsize::new(0),
             gauge,
+            peak_gauge,
         }))
+    }
+
+    /// A share of nothing, which may grow.
+    pub fn nothing(&self) -> Share {
+        Share {
+            account: self.0.clone(),
+            amount: 0,
+        }
+    }
+
+    /// How much may be taken still.
+    pub fn left(&self) -> usize {
+        let limit = self.0.limit.load(Ordering::Relaxed);
+        limit.saturating_sub(self.used())
+    }
+
+    /// The most that ever was taken at one moment.
+    pub fn peak(&self) -> usize {
+        self.0.peak.load(Ordering::Relaxed)
     }
 
     /// Changes the limit; what is taken already stays taken.
@@ -47,19 +92,13 @@ impl Budget {
 
     /// Takes `amount` if no more than `limit` is taken then, whatever the budget's own limit.
     pub fn take_within(&self, amount: usize, limit: usize) -> Option<Share> {
-        let mut share = Share {
-            account: self.0.clone(),
-            amount: 0,
-        };
+        let mut share = self.nothing();
         share.grow_within(amount, limit).then_some(share)
     }
 
     /// Takes `amount` whatever is left: for what exists already and must be held.
     pub fn force(&self, amount: usize) -> Share {
-        let mut share = Share {
-            account: self.0.clone(),
-            amount: 0,
-        };
+        let mut share = self.nothing();
         share.force(amount);
         share
     }
@@ -89,25 +128,20 @@ impl Share {
     }
 
     fn grow_within(&mut self, more: usize, limit: usize) -> bool {
-        let taken = self
-            .account
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(more).filter(|sum| *sum <= limit)
-            })
-            .is_ok();
-        if taken {
-            self.amount += more;
-            self.account.show();
-        }
-        taken
+        let within = |used: usize| used.checked_add(more).filter(|sum| *sum <= limit);
+        let used = &self.account.used;
+        let before = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within);
+        let Ok(before) = before else { return false };
+        self.amount += more;
+        self.account.reached(before + more);
+        true
     }
 
     /// Takes `more` whatever is left.
     pub fn force(&mut self, more: usize) {
-        self.account.used.fetch_add(more, Ordering::Relaxed);
+        let before = self.account.used.fetch_add(more, Ordering::Relaxed);
         self.amount += more;
-        self.account.show();
+        self.account.reached(before.saturating_add(more));
     }
 }
 
@@ -133,7 +167,9 @@ mod tests {
         let forced = budget.force(5);
         drop(first);
         assert!(budget.take(6).is_none());
+        assert_eq!(budget.left(), 5);
         drop(forced);
         assert!(budget.take(10).is_some());
+        assert_eq!((budget.left(), budget.peak()), (10, 15));
     }
 }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use super::preread::Replay;
 use super::proxy_protocol;
 use super::record::ConnectionRecord;
 use super::shared::Shared;
@@ -20,11 +21,13 @@ use crate::upstream::Upstream;
 /// `record`.
 ///
 /// # Errors
-/// `no_endpoint`, the reason of the last attempt, or `downstream_reset` when the client gave up.
+/// `no_endpoint`, the reason of the last attempt, `downstream_reset` when the client gave up, or
+/// `overloaded` when `replay` had to give way to other hellos meanwhile.
 pub(super) async fn connect(
     shared: &Shared,
     downstream: &TcpStream,
     upstream: &Upstream,
+    replay: &Replay,
     record: &mut ConnectionRecord,
 ) -> Result<TcpStream, Outcome> {
     let started = Instant::now();
@@ -39,6 +42,7 @@ pub(super) async fn connect(
     let result = tokio::select! {
         biased;
         _ = downstream.ready(Interest::ERROR) => Err(Outcome::DownstreamReset),
+        () = replay.evicted() => Err(Outcome::Overloaded),
         result = work => result,
     };
     record.connect_ended(started);

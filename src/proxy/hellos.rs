@@ -1,160 +1,508 @@
-//! The hellos that come in pieces, and which of them gives way when their memory runs out.
+//! The bytes of hellos that did not come in one piece, and which of them give way when their memory runs
+//! out.
 //!
-//! All workers share one budget. When it is used up the largest hello gives way, whichever worker
-//! reads it: many slow small hellos are no reason to refuse the next one, one that has collected
-//! 300 KiB is. Each worker keeps its own in order of size and publishes the largest, so that finding
-//! it costs a look at each worker, however many hellos an attacker keeps in progress.
+//! All workers share one budget, which holds at every moment: memory is taken from it before a byte is
+//! read, and a hello that gives way loses its bytes at once. First goes the hello that has waited longest
+//! for its upstream, if that is long: an upstream that is dead must not use up the memory of all others.
+//! Then the largest hello that is still being read, whichever worker reads it: many slow small hellos are
+//! no reason to refuse the next one, one that has collected 300 KiB is.
+//!
+//! Each worker keeps its own hellos in order and publishes the first to go, so that finding it costs a look
+//! at each worker, however many hellos an attacker keeps in progress. A worker frees its own hellos only:
+//! whoever needs another worker's memory asks for it, and waits.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use prometheus::IntGauge;
 use slab::Slab;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
-use super::refuse::Refusal;
-use super::shared::Shared;
-use crate::limits::Share;
-use crate::outcome::Outcome;
+use crate::limits::{Budget, Share};
+
+/// A hello that has waited this long for its upstream gives way before any that is being read.
+const LONG_WAIT: Duration = Duration::from_millis(250);
+
+/// The most memory that a hello takes before it needs it, in bytes.
+const MOST_AHEAD: usize = 64 * 1024;
+
+/// The memory that the hellos of all workers share.
+#[derive(Debug)]
+pub struct HelloMemory {
+    budget: Budget,
+    loads: Box<[HelloLoad]>,
+    /// Wakes who waits for memory.
+    freed: Notify,
+    started: Instant,
+}
 
 /// What other workers know of one worker's hellos, on a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct HelloLoad {
-    /// Bytes that the largest holds; 0 when there is none. One that gives way counts until its memory
-    /// is free: who asks meanwhile asks for the same one, and is not refused.
+struct HelloLoad {
+    /// Bytes that the largest hello being read holds; 0 when there is none.
     largest: AtomicUsize,
+    /// When the hello that waits longest for its upstream began to, in microseconds since the start, plus
+    /// one; 0 when none waits.
+    waits_since: AtomicU64,
+    /// The most bytes that another worker needs.
+    asked: AtomicUsize,
     ask: Notify,
 }
 
-/// The hellos of one worker that come in pieces.
+impl HelloMemory {
+    /// At most `limit` bytes, for `workers` workers. The gauges show what is held, and the most that ever
+    /// was.
+    pub fn new(limit: usize, workers: usize, held: IntGauge, most: IntGauge) -> Self {
+        Self {
+            budget: Budget::with_gauges(limit, Some(held), Some(most)),
+            loads: (0..workers).map(|_| HelloLoad::default()).collect(),
+            freed: Notify::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Changes the limit; what is held already stays held.
+    pub fn set_limit(&self, limit: usize) {
+        self.budget.set_limit(limit);
+        self.freed.notify_waiters();
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.started).as_micros();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+}
+
+/// The hellos of one worker that came in pieces.
 #[derive(Debug)]
 pub(super) struct HellosInProgress {
-    shared: Arc<Shared>,
+    memory: Arc<HelloMemory>,
     worker: usize,
-    own: RefCell<BySize>,
+    own: RefCell<Own>,
 }
 
 #[derive(Debug, Default)]
-struct BySize {
-    evict: Slab<Rc<Notify>>,
-    /// The bytes that each holds, with its key in `evict`.
+struct Own {
+    hellos: Slab<Held>,
+    /// Those being read, by the bytes that they hold, with their keys in `hellos`.
     sizes: BTreeSet<(usize, usize)>,
+    /// Those that wait for their upstream, by when they began to.
+    waits: BTreeSet<(Instant, usize)>,
 }
 
-/// One hello in progress.
+/// What one hello holds.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
-    hellos: &'a HellosInProgress,
-    key: usize,
-    bytes: Cell<usize>,
-    evict: Rc<Notify>,
+struct Held {
+    wire: Vec<u8>,
+    /// Of the wire's capacity.
+    share: Share,
+    /// Since when it waits for its upstream, if it does.
+    waits: Option<Instant>,
+    evicted: Rc<Notify>,
 }
 
-impl Turn<'_> {
-    /// Waits until this hello must give way.
-    pub(super) async fn evicted(&self) {
-        self.evict.notified().await;
-    }
+/// Who gives way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    /// One of the worker's own, by its key.
+    Own(usize),
+    /// The first to go of another worker.
+    Of(usize),
 }
 
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut own = self.hellos.own.borrow_mut();
-        own.evict.try_remove(self.key);
-        own.sizes.remove(&(self.bytes.get(), self.key));
-        self.hellos.publish(&own);
-    }
+/// What came of asking for memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reserved {
+    /// It is there.
+    Yes,
+    /// Another worker was asked to free it.
+    Asked,
+    /// The budget is used up, and no other hello gives way to this one.
+    No,
 }
 
 impl HellosInProgress {
     /// Those of the worker with the number `worker`.
-    pub(super) fn new(shared: Arc<Shared>, worker: usize) -> Self {
+    pub(super) fn new(memory: Arc<HelloMemory>, worker: usize) -> Self {
         Self {
-            shared,
+            memory,
             worker,
             own: RefCell::default(),
         }
     }
 
     /// One more, which holds nothing yet.
-    pub(super) fn enter(&self) -> Turn<'_> {
-        let evict = Rc::new(Notify::new());
-        Turn {
-            hellos: self,
-            key: self.own.borrow_mut().evict.insert(evict.clone()),
-            bytes: Cell::new(0),
-            evict,
+    pub(super) fn enter(self: &Rc<Self>) -> Hello {
+        let evicted = Rc::new(Notify::new());
+        let key = self.own.borrow_mut().hellos.insert(Held {
+            wire: Vec::new(),
+            share: self.memory.budget.nothing(),
+            waits: None,
+            evicted: evicted.clone(),
+        });
+        Hello {
+            hellos: self.clone(),
+            key,
+            evicted,
         }
     }
 
-    /// Accounts for a hello that now holds `bytes`. When the budget is used up and another hello
-    /// holds more, that one gives way; this one goes over the budget by one read at most, until the
-    /// other's memory is free.
-    ///
-    /// # Errors
-    /// The budget is used up, and no hello holds more than this one.
-    pub(super) fn account(
-        &self,
-        turn: &Turn<'_>,
-        bytes: usize,
-        share: &mut Share,
-    ) -> Result<(), Refusal> {
-        let before = turn.bytes.replace(bytes);
-        {
-            let mut own = self.own.borrow_mut();
-            own.sizes.remove(&(before, turn.key));
-            own.sizes.insert((bytes, turn.key));
-            self.publish(&own);
-        }
-        let more = bytes.saturating_sub(before);
-        if share.grow(more) {
-            return Ok(());
-        }
-        let loads = self.shared.hello_loads.iter().enumerate();
-        let sizes = loads.map(|(worker, load)| (load.largest.load(Ordering::Relaxed), worker));
-        match sizes.max() {
-            Some((largest, worker)) if largest > bytes => {
-                if worker == self.worker {
-                    self.evict_largest();
-                } else if let Some(load) = self.shared.hello_loads.get(worker) {
-                    load.ask.notify_one();
-                }
-                share.force(more);
-                Ok(())
-            }
-            _ => Err(Refusal::silent(Outcome::Overloaded)),
-        }
+    /// Waits until memory has come free since this was called.
+    pub(super) fn freed(&self) -> Notified<'_> {
+        self.memory.freed.notified()
     }
 
-    /// Lets the largest give way whenever another worker asks for it. Never returns.
+    /// Frees memory whenever another worker asks for it. Never returns.
     pub(super) async fn give_way(&self) {
-        let Some(load) = self.shared.hello_loads.get(self.worker) else {
+        let Some(load) = self.memory.loads.get(self.worker) else {
             return std::future::pending().await;
         };
         loop {
             load.ask.notified().await;
-            // Memory may have come free since.
-            if self.shared.hello_memory.exhausted() {
-                self.evict_largest();
+            self.free(load.asked.swap(0, Ordering::Relaxed), Instant::now());
+        }
+    }
+
+    /// Lets own hellos give way until `bytes` are left in the budget.
+    fn free(&self, bytes: usize, now: Instant) {
+        while self.memory.budget.left() < bytes {
+            let victim = {
+                let own = self.own.borrow();
+                let waits = own.waits.first().filter(|(since, _)| is_long(*since, now));
+                let key = waits.map(|(_, key)| *key);
+                key.or_else(|| own.sizes.last().map(|(_, key)| *key))
+            };
+            let Some(key) = victim else { break };
+            self.evict(key);
+        }
+        // Who asked looks again, even when nothing was left to free.
+        self.memory.freed.notify_waiters();
+    }
+
+    /// Who gives way to a hello that wants to hold `bytes` in all, if anyone does.
+    fn victim(&self, bytes: usize, now: Instant) -> Option<Victim> {
+        let memory = &self.memory;
+        let loads = || memory.loads.iter().enumerate();
+        let waits =
+            loads().filter_map(
+                |(worker, load)| match load.waits_since.load(Ordering::Relaxed) {
+                    0 => None,
+                    since => Some((since - 1, worker)),
+                },
+            );
+        let long = u64::try_from(LONG_WAIT.as_micros()).unwrap_or(u64::MAX);
+        let now = memory.micros(now);
+        let longest = waits.min();
+        let longest = longest.filter(|(since, _)| now.saturating_sub(*since) >= long);
+        let largest = loads().map(|(worker, load)| (load.largest.load(Ordering::Relaxed), worker));
+        let largest = largest.max().filter(|(largest, _)| *largest > bytes);
+        let own = self.own.borrow();
+        let (worker, key) = match (longest, largest) {
+            (Some((_, worker)), _) => (worker, own.waits.first().map(|(_, key)| *key)),
+            (None, Some((_, worker))) => (worker, own.sizes.last().map(|(_, key)| *key)),
+            (None, None) => return None,
+        };
+        match worker == self.worker {
+            true => key.map(Victim::Own),
+            false => Some(Victim::Of(worker)),
+        }
+    }
+
+    /// Takes everything from the hello at `key`, and tells its task.
+    fn evict(&self, key: usize) {
+        let mut own = self.own.borrow_mut();
+        own.forget(key);
+        if let Some(held) = own.hellos.get_mut(key) {
+            held.wire = Vec::new();
+            held.share = self.memory.budget.nothing();
+            held.waits = None;
+            held.evicted.notify_one();
+        }
+        self.changed(&own);
+    }
+
+    /// Publishes what other workers may know, and wakes who waits for memory.
+    fn changed(&self, own: &Own) {
+        let Some(load) = self.memory.loads.get(self.worker) else {
+            return;
+        };
+        let largest = own.sizes.last().map_or(0, |(bytes, _)| *bytes);
+        load.largest.store(largest, Ordering::Relaxed);
+        let since = own
+            .waits
+            .first()
+            .map(|(since, _)| self.memory.micros(*since));
+        let since = since.map_or(0, |since| since.saturating_add(1));
+        load.waits_since.store(since, Ordering::Relaxed);
+        self.memory.freed.notify_waiters();
+    }
+}
+
+fn is_long(since: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(since) >= LONG_WAIT
+}
+
+impl Own {
+    /// Takes the hello at `key` out of the orders.
+    fn forget(&mut self, key: usize) {
+        if let Some(held) = self.hellos.get(key) {
+            self.sizes.remove(&(held.wire.capacity(), key));
+            if let Some(since) = held.waits {
+                self.waits.remove(&(since, key));
             }
         }
     }
 
-    fn evict_largest(&self) {
-        let own = self.own.borrow();
-        let largest = own.sizes.last();
-        if let Some(evict) = largest.and_then(|(_, key)| own.evict.get(*key)) {
-            evict.notify_one();
+    /// Makes place for `more` bytes and counts the hello at `key` by what it holds then, if the budget
+    /// has that much.
+    fn grow(&mut self, key: usize, more: usize) -> bool {
+        let Some(held) = self.hellos.get_mut(key) else {
+            return false;
+        };
+        let (length, before) = (held.wire.len(), held.wire.capacity());
+        let needed = length.saturating_add(more);
+        if needed <= before {
+            return true;
+        }
+        // Growing ahead keeps the work small; a budget that has not that much left gives what is needed.
+        let ahead = needed.max(before.saturating_add(before.min(MOST_AHEAD)));
+        let grown = [ahead, needed];
+        let grown = grown
+            .into_iter()
+            .find(|size| held.share.grow(size - before));
+        let Some(capacity) = grown else { return false };
+        held.wire.reserve_exact(capacity - length);
+        self.sizes.remove(&(before, key));
+        self.sizes.insert((held.wire.capacity(), key));
+        true
+    }
+}
+
+/// One hello in progress, with its bytes.
+#[derive(Debug)]
+pub(super) struct Hello {
+    hellos: Rc<HellosInProgress>,
+    key: usize,
+    evicted: Rc<Notify>,
+}
+
+impl Hello {
+    /// Makes place for `more` bytes, for which others may have to give way.
+    pub(super) fn reserve(&self, more: usize, now: Instant) -> Reserved {
+        let hellos = &*self.hellos;
+        loop {
+            if hellos.own.borrow_mut().grow(self.key, more) {
+                hellos.changed(&hellos.own.borrow());
+                return Reserved::Yes;
+            }
+            let wanted = self.len().saturating_add(more);
+            match hellos.victim(wanted, now) {
+                Some(Victim::Own(key)) if key != self.key => hellos.evict(key),
+                Some(Victim::Of(worker)) => {
+                    if let Some(load) = hellos.memory.loads.get(worker) {
+                        load.asked.fetch_max(more, Ordering::Relaxed);
+                        load.ask.notify_one();
+                    }
+                    return Reserved::Asked;
+                }
+                _ => return Reserved::No,
+            }
         }
     }
 
-    fn publish(&self, own: &BySize) {
-        let largest = own.sizes.last().map_or(0, |(bytes, _)| *bytes);
-        if let Some(load) = self.shared.hello_loads.get(self.worker) {
-            load.largest.store(largest, Ordering::Relaxed);
+    /// Adds bytes for which place was made.
+    pub(super) fn append(&self, bytes: &[u8]) {
+        if let Some(held) = self.hellos.own.borrow_mut().hellos.get_mut(self.key) {
+            held.wire.extend_from_slice(bytes);
         }
+    }
+
+    /// How many bytes have come.
+    pub(super) fn len(&self) -> usize {
+        self.with(<[u8]>::len)
+    }
+
+    /// Looks at the bytes that have come.
+    pub(super) fn with<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
+        let own = self.hellos.own.borrow();
+        look(own.hellos.get(self.key).map_or(&[], |held| &held.wire))
+    }
+
+    /// The hello is complete and waits for its upstream from `now` on.
+    pub(super) fn waits(&self, now: Instant) {
+        let mut own = self.hellos.own.borrow_mut();
+        own.forget(self.key);
+        if let Some(held) = own.hellos.get_mut(self.key) {
+            held.waits = Some(now);
+            own.waits.insert((now, self.key));
+        }
+        self.hellos.changed(&own);
+    }
+
+    /// Waits until this hello must give way; its bytes are gone then.
+    pub(super) async fn evicted(&self) {
+        self.evicted.notified().await;
+    }
+
+    /// The bytes, with their share of the hello memory.
+    pub(super) fn leave(self) -> (Vec<u8>, Share) {
+        let mut own = self.hellos.own.borrow_mut();
+        own.forget(self.key);
+        match own.hellos.get_mut(self.key) {
+            Some(held) => {
+                let nothing = self.hellos.memory.budget.nothing();
+                let share = std::mem::replace(&mut held.share, nothing);
+                (std::mem::take(&mut held.wire), share)
+            }
+            None => (Vec::new(), self.hellos.memory.budget.nothing()),
+        }
+    }
+}
+
+impl Drop for Hello {
+    fn drop(&mut self) {
+        let mut own = self.hellos.own.borrow_mut();
+        own.forget(self.key);
+        own.hellos.try_remove(self.key);
+        self.hellos.changed(&own);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 1000;
+
+    fn workers(count: usize) -> Vec<Rc<HellosInProgress>> {
+        let gauge = || IntGauge::new("g", "g").unwrap();
+        let memory = Arc::new(HelloMemory::new(LIMIT, count, gauge(), gauge()));
+        let worker = |index| Rc::new(HellosInProgress::new(memory.clone(), index));
+        (0..count).map(worker).collect()
+    }
+
+    /// A hello of `worker` that holds `bytes`.
+    fn held(worker: &Rc<HellosInProgress>, bytes: usize) -> Hello {
+        let hello = worker.enter();
+        assert_eq!(hello.reserve(bytes, Instant::now()), Reserved::Yes);
+        hello.append(&vec![7; bytes]);
+        hello
+    }
+
+    fn used(worker: &HellosInProgress) -> usize {
+        let own = worker.own.borrow();
+        let capacity: usize = own
+            .hellos
+            .iter()
+            .map(|(_, held)| held.wire.capacity())
+            .sum();
+        assert!(worker.memory.budget.used() >= capacity);
+        worker.memory.budget.used()
+    }
+
+    #[test]
+    fn the_largest_gives_way_at_once_to_one_that_wants_less() {
+        let [worker] = &workers(1)[..] else { panic!() };
+        let (small, large) = (held(worker, 300), held(worker, 600));
+        let next = held(worker, 200);
+        assert_eq!((small.len(), large.len(), next.len()), (300, 0, 200));
+        assert_eq!(used(worker), 500);
+        // Nothing is larger than what this one would be.
+        assert_eq!(worker.enter().reserve(600, Instant::now()), Reserved::No);
+        drop((small, large, next));
+        assert_eq!(used(worker), 0);
+    }
+
+    #[test]
+    fn one_that_gives_way_is_asked_once_and_then_the_next() {
+        let [worker] = &workers(1)[..] else { panic!() };
+        let large = [held(worker, 330), held(worker, 330), held(worker, 330)];
+        let small: Vec<Hello> = (0..9).map(|_| held(worker, 100)).collect();
+        assert!(used(worker) <= LIMIT);
+        let kept = |hellos: &[Hello]| hellos.iter().filter(|hello| hello.len() > 0).count();
+        assert_eq!((kept(&large), kept(&small)), (0, 9));
+    }
+
+    #[test]
+    fn what_waits_long_for_its_upstream_goes_first_and_what_does_not_stays() {
+        let [worker] = &workers(1)[..] else { panic!() };
+        let start = Instant::now();
+        let waiting: Vec<Hello> = (0..10).map(|_| held(worker, 100)).collect();
+        for (hello, millis) in waiting.iter().zip(0..) {
+            hello.waits(start + Duration::from_millis(millis));
+        }
+        let next = worker.enter();
+        assert_eq!(next.reserve(200, start), Reserved::No);
+        let later = start + LONG_WAIT + Duration::from_millis(1);
+        assert_eq!(next.reserve(200, later), Reserved::Yes);
+        assert_eq!((waiting[0].len(), waiting[1].len()), (0, 0));
+        assert_eq!(waiting[2].len(), 100);
+        assert_eq!(used(worker), LIMIT);
+    }
+
+    #[test]
+    fn another_workers_hello_gives_way_when_asked() {
+        let [first, second] = &workers(2)[..] else {
+            panic!()
+        };
+        let large = held(first, 900);
+        let next = second.enter();
+        assert_eq!(next.reserve(200, Instant::now()), Reserved::Asked);
+        assert_eq!((large.len(), used(second)), (900, 900));
+        let asked = first.memory.loads[0].asked.swap(0, Ordering::Relaxed);
+        first.free(asked, Instant::now());
+        assert_eq!(large.len(), 0);
+        assert_eq!(next.reserve(200, Instant::now()), Reserved::Yes);
+    }
+
+    #[test]
+    fn growing_goes_ahead_while_there_is_memory_and_counts_what_is_allocated() {
+        let [worker] = &workers(1)[..] else { panic!() };
+        let hello = held(worker, 400);
+        assert_eq!(hello.reserve(1, Instant::now()), Reserved::Yes);
+        assert_eq!(used(worker), 800);
+        hello.append(&[7; 400]);
+        assert_eq!(hello.reserve(1, Instant::now()), Reserved::Yes);
+        assert_eq!(used(worker), 801);
+        let (bytes, share) = hello.leave();
+        assert_eq!((bytes.len(), used(worker)), (800, 801));
+        drop(share);
+        assert_eq!(used(worker), 0);
+    }
+
+    #[test]
+    fn the_budget_holds_whatever_happens() {
+        let workers = workers(3);
+        let mut random = fastrand::Rng::with_seed(12);
+        let mut hellos: Vec<Hello> = Vec::new();
+        let mut now = Instant::now();
+        for _ in 0..20_000 {
+            now += Duration::from_millis(random.u64(0..50));
+            let worker = &workers[random.usize(0..3)];
+            match random.u8(0..6) {
+                0 => hellos.push(worker.enter()),
+                1 if !hellos.is_empty() => drop(hellos.swap_remove(random.usize(0..hellos.len()))),
+                2 if !hellos.is_empty() => hellos[random.usize(0..hellos.len())].waits(now),
+                3 => worker.free(random.usize(0..300), now),
+                _ if !hellos.is_empty() => {
+                    let hello = &hellos[random.usize(0..hellos.len())];
+                    let more = random.usize(1..200);
+                    if hello.reserve(more, now) == Reserved::Yes {
+                        hello.append(&vec![7; more]);
+                    }
+                }
+                _ => {}
+            }
+            assert!(workers.iter().map(|worker| used(worker)).max() <= Some(LIMIT));
+        }
+        assert!(workers[0].memory.budget.peak() <= LIMIT);
+        drop(hellos);
+        assert_eq!(used(&workers[0]), 0);
     }
 }

@@ -17,11 +17,12 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::alpn_offers::AlpnOffer;
+use super::hellos::{Hello, Reserved};
 use super::refuse::Refusal;
 use super::worker::Worker;
 use crate::client_hello::{ClientHello, HelloParser, Offers, Progress};
 use crate::config::HelloLimits;
-use crate::limits::Share;
+use crate::limits::{Budget, Share};
 use crate::outcome::Outcome;
 use crate::route::{Route, RouteTable};
 use crate::server_name::ServerName;
@@ -45,17 +46,30 @@ pub(super) struct Preread {
     pub offers: Offers,
     /// The client's JA4, if the access log is to have it.
     pub ja4: Option<Box<str>>,
-    /// Bytes taken from the socket, which the upstream must get first; empty when the hello was
-    /// only peeked at.
+    /// Bytes taken from the socket, which the upstream must get first.
     pub replay: Replay,
 }
 
-/// Bytes taken from the downstream socket, with their share of the hello memory.
+/// Bytes taken from the downstream socket, from the first byte of the connection, in order; none when the
+/// hello was only peeked at.
 #[derive(Debug, Default)]
-pub(super) struct Replay {
-    /// In order, from the first byte of the connection.
-    pub bytes: Vec<u8>,
-    _share: Option<Share>,
+pub(super) struct Replay(Option<Hello>);
+
+impl Replay {
+    /// Waits until the bytes must give way to other hellos; they are gone then.
+    pub(super) async fn evicted(&self) {
+        match &self.0 {
+            Some(hello) => hello.evicted().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The bytes, if there are any, with a share of `carry`, or of the hello memory if that has none left.
+    pub(super) fn leave(self, carry: &Budget) -> Option<(Box<[u8]>, Share)> {
+        let (bytes, share) = self.0?.leave();
+        let share = carry.take(bytes.len()).unwrap_or(share);
+        (!bytes.is_empty()).then(|| (bytes.into(), share))
+    }
 }
 
 /// Reads the hello of a connection that was accepted before `deadline` minus the hello timeout, and
@@ -142,44 +156,70 @@ async fn read(
     routes: &RouteTable,
 ) -> Result<Preread, Refusal> {
     let mut parser = HelloParser::new(limits.max_size);
-    let mut wire = Vec::new();
-    let mut share = worker.shared.hello_memory.force(0);
-    let turn = worker.hellos.enter();
+    let hello = worker.hellos.enter();
     loop {
-        let read = downstream.async_io(Interest::READABLE, || {
-            let mut buffer = worker.buffer.borrow_mut();
-            let length = socket::read(downstream, &mut buffer[..READ])?;
-            wire.extend_from_slice(&buffer[..length]);
-            Ok(length)
-        });
-        let length = tokio::select! {
+        let freed = worker.hellos.freed();
+        let read = downstream.async_io(Interest::READABLE, || take(worker, downstream, &hello));
+        let taken = tokio::select! {
             biased;
-            () = turn.evicted() => return Err(Refusal::silent(Outcome::Overloaded)),
-            read = read => read.map_err(|error| gone(&error, wire.len()))?,
+            () = hello.evicted() => return Err(Refusal::silent(Outcome::Overloaded)),
+            read = read => read.map_err(|error| gone(&error, hello.len()))?,
         };
-        if length == 0 {
-            return Err(Refusal::silent(Outcome::ClientGoneBeforeHello));
-        }
-        // Parser's copy included: a hello over several records is held twice until it is complete.
-        let held = wire.len() + parser.buffered();
-        worker.hellos.account(&turn, held, &mut share)?;
-        match parser.parse(&wire) {
-            Ok(Progress::Incomplete) => {}
-            Ok(Progress::Complete(hello)) => {
-                // Made before the wire moves: the hello borrows from it.
-                let preread = Preread::peeked(worker, &hello, routes);
-                let replay = Replay {
-                    bytes: wire,
-                    _share: Some(share),
-                };
-                return Ok(Preread { replay, ..preread });
+        match taken {
+            Taken::Bytes => {}
+            Taken::End => return Err(Refusal::silent(Outcome::ClientGoneBeforeHello)),
+            Taken::NoMemory => return Err(Refusal::silent(Outcome::Overloaded)),
+            Taken::Later => {
+                tokio::select! {
+                    biased;
+                    () = hello.evicted() => return Err(Refusal::silent(Outcome::Overloaded)),
+                    () = freed => continue,
+                }
             }
-            Err(error) => return Err(Refusal::bad_hello(&error)),
         }
-        if wire.len() > limits.max_size * WIRE_PER_BYTE + READ {
+        let complete = hello.with(|wire| match parser.parse(wire) {
+            Ok(Progress::Incomplete) => Ok(None),
+            Ok(Progress::Complete(parsed)) => Ok(Some(Preread::peeked(worker, &parsed, routes))),
+            Err(error) => Err(Refusal::bad_hello(&error)),
+        })?;
+        if let Some(preread) = complete {
+            hello.waits(std::time::Instant::now());
+            let replay = Replay(Some(hello));
+            return Ok(Preread { replay, ..preread });
+        }
+        if hello.len() > limits.max_size * WIRE_PER_BYTE + READ {
             return Err(Refusal::silent(Outcome::HelloTooLarge));
         }
     }
+}
+
+/// What one read of a hello that comes in pieces came to.
+enum Taken {
+    Bytes,
+    /// The client sends nothing more.
+    End,
+    /// The bytes stay in the socket until another worker has freed memory.
+    Later,
+    /// There is no memory for them.
+    NoMemory,
+}
+
+/// Takes from the socket what memory can be had for: what is there is looked at first, so that the memory
+/// is there before the bytes leave the socket.
+fn take(worker: &Worker, downstream: &TcpStream, hello: &Hello) -> io::Result<Taken> {
+    let mut buffer = worker.buffer.borrow_mut();
+    let length = socket::peek(downstream, &mut buffer[..READ])?;
+    if length == 0 {
+        return Ok(Taken::End);
+    }
+    match hello.reserve(length, std::time::Instant::now()) {
+        Reserved::Yes => {}
+        Reserved::Asked => return Ok(Taken::Later),
+        Reserved::No => return Ok(Taken::NoMemory),
+    }
+    let length = socket::read(downstream, &mut buffer[..length])?;
+    hello.append(&buffer[..length]);
+    Ok(Taken::Bytes)
 }
 
 /// An error before the hello was whole: a load balancer's check may end with RST, too.

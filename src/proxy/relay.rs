@@ -58,7 +58,7 @@ impl Relaying {
     pub(super) fn new(
         downstream: TcpStream,
         upstream: TcpStream,
-        replay: &Replay,
+        replay: Replay,
         record: ConnectionRecord,
     ) -> Self {
         record.seat().enter(Stage::Relaying);

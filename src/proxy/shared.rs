@@ -7,7 +7,7 @@ use std::time::Duration;
 use prometheus::IntGauge;
 use tokio::time::Instant;
 
-use super::hellos::HelloLoad;
+use super::hellos::HelloMemory;
 use crate::access_log::AccessLog;
 use crate::limits::{Budget, Scopes};
 use crate::metrics::Metrics;
@@ -31,8 +31,8 @@ pub struct Shared {
     pub access_log: AccessLog,
     /// Connections open.
     pub connections: Budget,
-    /// Bytes that hellos in progress hold.
-    pub hello_memory: Budget,
+    /// Bytes of hellos that came in pieces.
+    pub hello_memory: Arc<HelloMemory>,
     /// Bytes that short writes left waiting.
     pub carry_memory: Budget,
     /// Pipes open.
@@ -48,8 +48,6 @@ pub struct Shared {
     pub accept_gate: AcceptGate,
     /// Connections of each worker, by its number.
     pub loads: Box<[WorkerLoad]>,
-    /// The largest hello in progress of each worker, by its number.
-    pub hello_loads: Box<[HelloLoad]>,
     next_connection: AtomicU64,
 }
 
@@ -99,7 +97,12 @@ impl Shared {
         let pipes = pipes_beside(connections);
         Self {
             connections: Budget::new(connections, None),
-            hello_memory: Budget::new(limits.hello_memory, Some(metrics.hello_memory.clone())),
+            hello_memory: Arc::new(HelloMemory::new(
+                limits.hello_memory,
+                workers,
+                metrics.hello_memory.clone(),
+                metrics.hello_memory_peak.clone(),
+            )),
             carry_memory: Budget::new(limits.carry_memory, Some(metrics.carry_memory.clone())),
             pipes: Budget::new(pipes, Some(metrics.pipes.clone())),
             held_pipes: Budget::new(pipes / 2, Some(metrics.held_pipes.clone())),
@@ -107,7 +110,6 @@ impl Shared {
             lingering: Budget::new(MAX_LINGERING, None),
             accept_gate: AcceptGate::new(),
             loads: (0..workers).map(load).collect(),
-            hello_loads: (0..workers).map(|_| HelloLoad::default()).collect(),
             next_connection: AtomicU64::new(1),
             metrics,
             access_log,

@@ -70,7 +70,7 @@ pub(super) struct Worker {
     /// ALPN offers that its clients make.
     pub alpn_offers: AlpnOffers,
     /// Hellos that did not come in one piece.
-    pub hellos: HellosInProgress,
+    pub hellos: Rc<HellosInProgress>,
 }
 
 impl Worker {
@@ -212,7 +212,7 @@ fn run(
         .enable_time()
         .build_local(LocalOptions::default())?;
     let worker = Rc::new(Worker {
-        hellos: HellosInProgress::new(shared.clone(), index),
+        hellos: Rc::new(HellosInProgress::new(shared.hello_memory.clone(), index)),
         shared,
         index,
         peers,

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::super::preread::Replay;
 use super::super::shared::Shared;
 use super::flow::{Flow, Held, Means, Step, settle};
 use super::peer::Peer;
@@ -34,6 +35,18 @@ impl Held {
             written: 0,
             // These bytes exist already; the budget shrinks the next reads instead.
             _share: shared.carry_memory.force(bytes.len()),
+        }))
+    }
+
+    /// Holds what was taken from the socket before the relay, if anything was.
+    pub(super) fn replay(replay: Replay, shared: &Shared) -> Self {
+        let Some((bytes, share)) = replay.leave(&shared.carry_memory) else {
+            return Self::Nothing;
+        };
+        Self::Carry(Box::new(Carry {
+            bytes,
+            written: 0,
+            _share: share,
         }))
     }
 }

@@ -86,9 +86,9 @@ pub(super) enum Step {
 
 impl Flow {
     /// A direction that begins with bytes taken from the source before.
-    pub(super) fn replaying(replay: &Replay, shared: &Shared) -> Self {
+    pub(super) fn replaying(replay: Replay, shared: &Shared) -> Self {
         Self {
-            held: Held::carry(&replay.bytes, shared),
+            held: Held::replay(replay, shared),
             ..Self::default()
         }
     }
