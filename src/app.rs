@@ -2,6 +2,7 @@
 //!
 //! Worker threads carry traffic. Everything here runs on the control thread: config, sources, admin.
 
+mod capacity;
 mod control;
 mod discovery;
 mod listeners;
@@ -12,6 +13,7 @@ mod statuses;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -30,7 +32,8 @@ use crate::proxy::{self, Shared, WorkerHandle};
 use crate::route::RouteError;
 use crate::socket;
 use crate::upstream::Upstreams;
-use control::{Cause, Control, Parts, Servers, WATCH, connection_limit};
+use capacity::{Capacity, watch_memory};
+use control::{Cause, Control, Parts, Servers, WATCH};
 use discovery::Reporter;
 use listeners::Listeners;
 use sources::Sources;
@@ -61,6 +64,9 @@ pub struct Options {
     pub access_log: AccessLogSink,
     /// Where everything is counted; made anew when none is given.
     pub metrics: Option<Arc<Metrics>>,
+    /// A folder that stands in for the root of the host's files, below which `proc` and `sys` are read
+    /// for the memory limit.
+    pub host_root: Option<PathBuf>,
     /// Changes the log level when the config or an operator says so.
     pub log: Option<LogControl>,
 }
@@ -134,12 +140,13 @@ impl Gateway {
             }
         };
         let workers = config.workers.get();
-        let connections = connection_limit(&config);
+        let capacity = Capacity::new(options.host_root);
+        let chosen = capacity.choose(&config);
         let shared = Shared::new(
             metrics.clone(),
             access_log,
             workers,
-            connections,
+            chosen.connections,
             &config.limits,
         );
         let shared = Arc::new(shared);
@@ -170,6 +177,7 @@ impl Gateway {
             report: Arc::default(),
             config: Arc::new(ArcSwap::from_pointee(config.clone())),
             shared: shared.clone(),
+            capacity,
             watcher: watcher.clone(),
         });
         let mut gateway = Self {
@@ -188,6 +196,7 @@ impl Gateway {
             .spawn(async move { control.stop_when_empty().await });
         let control = gateway.control.clone();
         gateway.tasks.spawn(follow(control));
+        gateway.tasks.spawn(watch_memory(gateway.control.clone()));
         Ok(gateway)
     }
 

@@ -532,8 +532,10 @@ pub struct ResolverConfig {
 /// Limits of the whole process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Limits {
-    /// `None`: from the file descriptor limit.
+    /// `None`: from the limits of open files and of memory.
     pub connections: Option<usize>,
+    /// Percent of the memory limit from which on new connections are refused; `None`: never.
+    pub memory_percent: Option<u32>,
     /// Bytes that all hellos in progress may hold together.
     pub hello_memory: usize,
     /// Bytes that all short writes may leave waiting together.

@@ -1,10 +1,11 @@
 //! Limits: what many take from and nobody may overdraw.
 //!
-//! [`Budget`] and [`TokenBucket`] are the two measures. A [`Limiter`] holds one scope of the config
+//! [`Budget`] and [`TokenBucket`] are the two measures; [`memory`] says how much there is to share. A [`Limiter`] holds one scope of the config
 //! (a listener, a route, a source group, a source address) to its [`ConnectionLimits`]; what a
 //! scope uses is kept in [`Scopes`] and survives a new config.
 
 mod budget;
+pub mod memory;
 mod pruned;
 mod rate;
 mod scopes;

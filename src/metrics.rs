@@ -84,6 +84,12 @@ pub struct Metrics {
     pub draining: IntGauge,
     /// Log lines that were not written.
     lines_dropped: IntCounterVec,
+    /// The memory limit of the process in bytes.
+    pub memory_limit: IntGauge,
+    /// What is used of it.
+    pub memory_used: IntGauge,
+    /// 1 while new connections are refused for it.
+    pub memory_full: IntGauge,
     /// Bytes of hellos that came in pieces.
     pub hello_memory: IntGauge,
     /// The most of them at one moment.
@@ -247,6 +253,18 @@ impl Metrics {
                 "strait_log_lines_dropped_total",
                 &["log", "reason"],
                 "Log lines not written: the queue was full, the write failed, or the rate limit for refused connections.",
+            )?,
+            memory_limit: r.gauge(
+                "strait_memory_limit_bytes",
+                "The memory limit of the process: the tightest of its cgroup and those above it, else the host's memory; 0 when it is not known.",
+            )?,
+            memory_used: r.gauge(
+                "strait_memory_used_bytes",
+                "Memory in use in the cgroup that is nearest to its limit, without the page cache that the kernel drops first; 0 without a limit of a cgroup.",
+            )?,
+            memory_full: r.gauge(
+                "strait_memory_full",
+                "1 while new connections are refused as overloaded because memory use is above limits.memory_percent.",
             )?,
             hello_memory: r.gauge(
                 "strait_hello_memory_bytes",

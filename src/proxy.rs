@@ -31,7 +31,7 @@ use std::task::{Context, Poll, ready};
 use tokio::net::TcpStream;
 
 pub use listener::{Listener, ListenerPolicy, ListenerState};
-pub use shared::{Shared, pipes_beside};
+pub use shared::{CONNECTIONS_PER_PIPE, MAX_PIPES, Shared, pipes_beside};
 pub use worker::{WorkerHandle, WorkerInbox, start};
 
 use crate::client_hello::Alert;
@@ -49,7 +49,7 @@ fn serve_connection(
     ticket: Ticket,
     accepted: Accepted,
     state: Arc<ListenerState>,
-    overloaded: bool,
+    overloaded: Option<&'static str>,
 ) -> Connection {
     let record = ConnectionRecord::open(ticket, accepted.source, accepted.at);
     // The listener's state holds a route table, and a connection may outlive both by days.
@@ -93,11 +93,11 @@ async fn open(
     mut record: ConnectionRecord,
     socket: std::net::TcpStream,
     state: Arc<ListenerState>,
-    overloaded: bool,
+    overloaded: Option<&'static str>,
 ) -> Option<Relaying> {
     let worker = record.worker().clone();
-    if overloaded {
-        record.close(Outcome::Overloaded, EndedBy::Gateway);
+    if let Some(why) = overloaded {
+        record.refused(Outcome::Overloaded, Some(why.into()));
         return None;
     }
     let announces = record.policy().announces(record.source().ip());

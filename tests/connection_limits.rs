@@ -9,7 +9,7 @@ use std::time::Instant;
 use support::client::{connect, hello, open};
 use support::config_text::ConfigText;
 use support::gateway::TestGateway;
-use support::process::Process;
+use support::process::{Folder, Process};
 use support::server::{Server, read_exactly, read_to_error, reset};
 use support::{SERVICE, wait_until};
 
@@ -249,4 +249,89 @@ fn quick_resets_leave_no_descriptor_behind() {
     assert_eq!(of("internal_error"), 0.0);
     assert!(of("probe") >= quarter, "{samples:?}");
     assert!(of("downstream_reset") >= quarter, "{samples:?}");
+}
+
+/// The files of a host with a cgroup, for a gateway that runs in it.
+struct Host(Folder);
+
+impl Host {
+    /// A cgroup of its own below one of `pod` bytes.
+    fn with_cgroup(limit: usize, used: usize, pod: usize) -> Self {
+        let host = Self(Folder::create());
+        host.0.file("proc/self/cgroup", "0::/pod/own\n");
+        host.0.file("proc/meminfo", "MemTotal: 16000000 kB\n");
+        host.0
+            .file("sys/fs/cgroup/pod/memory.max", &format!("{pod}\n"));
+        host.0.file("sys/fs/cgroup/pod/memory.current", "1\n");
+        host.own("memory.max", limit);
+        host.own("memory.current", used);
+        host
+    }
+
+    fn own(&self, name: &str, bytes: usize) {
+        let file = format!("sys/fs/cgroup/pod/own/{name}");
+        // So that nobody reads half of it.
+        let new = self.0.file(&format!("{file}.new"), &format!("{bytes}\n"));
+        std::fs::rename(new, self.0.path(&file)).unwrap();
+    }
+
+    fn gateway(&self, config: &ConfigText) -> TestGateway {
+        TestGateway::start_on(config, Some(self.0.path("")))
+    }
+}
+
+#[test]
+fn the_connection_limit_follows_from_the_memory_limit() {
+    const MIB: usize = 1 << 20;
+
+    let server = Server::echo();
+    let config = ConfigText::to(&[server.address]).top("workers: 2");
+    let host = Host::with_cgroup(900 * MIB, MIB, 72 * MIB);
+    let gateway = host.gateway(&config);
+    let limit = || gateway.metric("strait_connections_limit", &[]);
+    wait_until("the memory limit is shown", || {
+        gateway.metric("strait_memory_limit_bytes", &[]) == (72 * MIB) as f64
+    });
+    let small = limit();
+    assert!((100.0..2000.0).contains(&small), "{small}");
+
+    // In-place resize of the pod (Kubernetes 1.33) changes the limit of a running container.
+    host.0
+        .file("sys/fs/cgroup/pod/memory.max", &format!("{}\n", 900 * MIB));
+    wait_until("the limit has grown", || limit() > small);
+}
+
+#[test]
+fn new_connections_are_refused_before_memory_is_used_up() {
+    const MIB: usize = 1 << 20;
+
+    let server = Server::echo();
+    let config = ConfigText::to(&[server.address]);
+    let host = Host::with_cgroup(100 * MIB, 50 * MIB, 900 * MIB);
+    let gateway = host.gateway(&config);
+    let is_full = |full: f64| {
+        wait_until("the use of memory is judged", || {
+            gateway.metric("strait_memory_full", &[]) == full
+        });
+    };
+    let mut held = relayed(gateway.address());
+    is_full(0.0);
+    host.own("memory.current", 91 * MIB);
+    is_full(1.0);
+    let mut refused = connect(gateway.address());
+    let source = refused.local_addr().unwrap();
+    let _ = refused.write_all(&hello(SERVICE, &[]));
+    let (answer, _) = read_to_error(&mut refused);
+    assert!(answer.is_empty(), "not even an alert: {answer:?}");
+    let record = gateway.record_of(source);
+    assert_eq!(record.outcome, "overloaded", "{record:?}");
+    assert_works(&mut held);
+
+    // Page cache that can be dropped is no reason.
+    host.0.file(
+        "sys/fs/cgroup/pod/own/memory.stat",
+        &format!("inactive_file {}\n", 30 * MIB),
+    );
+    is_full(0.0);
+    serves_again(gateway.address());
 }

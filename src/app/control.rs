@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Mutex;
 
+use super::capacity::Capacity;
 use super::discovery::{self, Reporter};
 use super::listeners::{self, Listeners, ListenersChange};
 use super::merge::{Merged, fill_new, merge};
@@ -20,17 +21,10 @@ use crate::admin::{DiscoveryReport, Readiness};
 use crate::config::{Config, KubernetesConfig};
 use crate::drain::{DrainPhase, DrainTrigger, DrainWatcher};
 use crate::log::LogControl;
-use crate::proxy::{self, Shared, WorkerInbox};
-use crate::socket;
+use crate::proxy::{Shared, WorkerInbox};
 use crate::source::kubernetes::{KubernetesSource, Mailbox, Publication};
 use crate::upstream::Upstreams;
 
-/// Descriptors that are no connection's: logs, epoll, listeners, admin, resolver, the Kubernetes API.
-const RESERVED_FILES: u64 = 256;
-/// A connection's two sockets.
-const FILES_PER_CONNECTION: u64 = 2;
-/// Connections when there is no limit of open files at all.
-const MOST_CONNECTIONS: usize = 1_000_000;
 /// How often is asked whether the last connection has ended, and whether a worker has.
 pub(super) const WATCH: Duration = Duration::from_millis(50);
 
@@ -53,6 +47,7 @@ impl Servers {
 /// What a reload changes.
 pub(super) struct Control {
     pub(super) shared: Arc<Shared>,
+    pub(super) capacity: Capacity,
     pub(super) upstreams: Upstreams,
     /// With everything discovered.
     pub(super) config: Arc<ArcSwap<Config>>,
@@ -277,11 +272,15 @@ impl Control {
         Ok(())
     }
 
-    fn limit(&self, config: &Config) {
+    /// Makes the limits of the process as `config` and the host say.
+    pub(super) fn limit(&self, config: &Config) {
         let shared = &self.shared;
-        shared.connections.set_limit(connection_limit(config));
-        shared.hello_memory.set_limit(config.limits.hello_memory);
-        shared.carry_memory.set_limit(config.limits.carry_memory);
+        let chosen = self.capacity.choose(config);
+        shared.connections.set_limit(chosen.connections);
+        shared.hello_memory.set_limit(chosen.hello_memory);
+        shared.carry_memory.set_limit(chosen.carry_memory);
+        let gauge = &shared.metrics.connections_limit;
+        gauge.set(chosen.connections.try_into().unwrap_or(i64::MAX));
     }
 
     pub(super) fn begin_drain(self: Arc<Self>) {
@@ -312,28 +311,5 @@ impl Control {
                 return;
             }
         }
-    }
-}
-
-/// How many connections may be open at once.
-pub(super) fn connection_limit(config: &Config) -> usize {
-    let files = socket::raise_file_limit();
-    let by_files = files.map_or(MOST_CONNECTIONS, |files| {
-        let pairs = files.saturating_sub(RESERVED_FILES) / FILES_PER_CONNECTION;
-        let pairs = usize::try_from(pairs).unwrap_or(MOST_CONNECTIONS);
-        // A pipe is a pair, too.
-        pairs.saturating_sub(proxy::pipes_beside(pairs)).max(1)
-    });
-    match config.limits.connections {
-        Some(asked) if asked > by_files => {
-            tracing::warn!(
-                asked,
-                allowed = by_files,
-                "limits.connections is more than the limit of open files allows"
-            );
-            by_files
-        }
-        Some(asked) => asked,
-        None => by_files,
     }
 }

@@ -285,11 +285,23 @@ section! {
 section! {
     /// Limits of the whole process.
     LimitsFile {
-        /// Connections at a time; `auto` is what the file descriptor limit allows.
+        /// Connections at a time; more are refused as `overloaded`. `auto` is what the limit of open
+        /// files (two for a connection) and the memory limit allow. The memory limit is the tightest
+        /// one of the process's cgroup and of those above it (a container's `resources.limits.memory`),
+        /// else the host's memory; 24 MiB, 2 MiB for each worker, `hello_memory`, `carry_memory`, pipes
+        /// and the log's queue are taken off, and each connection counts as 16 KiB, which is its two
+        /// sockets in the kernel and little of their buffers. The log says at start what was chosen.
         connections: AutoOr<Count<1, 10_000_000>> = "auto",
-        /// Memory that all hellos in progress may hold together.
+        /// From this much of a cgroup's memory limit on, in percent, new connections are refused as
+        /// `overloaded`, until use is 5 percent lower: before the kernel kills the process. Page cache
+        /// that the kernel drops first does not count. `off` never refuses any for it.
+        memory_percent: OrOff<Count<50, 99>> = 90,
+        /// Memory that all hellos that come in pieces may hold together until they are sent to an
+        /// endpoint; an eighth of the memory limit at most. When it is used up, hellos that have waited
+        /// long for their upstream give way first, then the largest: they end as `overloaded`.
         hello_memory: Bytes<{ 64 * KIB }, { 64 * GIB }> = "64MiB",
-        /// Memory that bytes may take together which a slow side has not accepted yet.
+        /// Memory that bytes may take together which a slow side has not accepted yet; an eighth of the
+        /// memory limit at most.
         carry_memory: Bytes<{ 64 * KIB }, { 64 * GIB }> = "64MiB",
     }
 }

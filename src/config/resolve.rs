@@ -138,6 +138,7 @@ fn limits(file: &LimitsFile) -> Limits {
             AutoOr::Auto => None,
             AutoOr::Exactly(count) => Some(count.0 as usize),
         },
+        memory_percent: limit(&file.memory_percent),
         hello_memory: file.hello_memory.0,
         carry_memory: file.carry_memory.0,
     }

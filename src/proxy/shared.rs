@@ -1,7 +1,7 @@
 //! What all workers share: limits, budgets, counters of load, and where records go.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use prometheus::IntGauge;
@@ -17,8 +17,9 @@ use crate::metrics::Metrics;
 const MAX_LINGERING: usize = 1024;
 /// Pipes at once: half of those that one user gets before the kernel makes them smaller (1,024 of 16
 /// pages each, pipe(7)), since a successor may run beside us.
-const MAX_PIPES: usize = 512;
-const CONNECTIONS_PER_PIPE: usize = 16;
+pub const MAX_PIPES: usize = 512;
+/// For how many connections one pipe is kept.
+pub const CONNECTIONS_PER_PIPE: usize = 16;
 /// How long accepting rests when the process or the host ran out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -44,6 +45,8 @@ pub struct Shared {
     pub scopes: Scopes,
     /// Refused sockets that wait for their alert to arrive.
     pub lingering: Budget,
+    /// Whether new connections are refused since memory is nearly used up.
+    memory_full: AtomicBool,
     /// Whether accepting rests.
     pub accept_gate: AcceptGate,
     /// Connections of each worker, by its number.
@@ -87,9 +90,6 @@ impl Shared {
         connections: usize,
         limits: &crate::config::Limits,
     ) -> Self {
-        metrics
-            .connections_limit
-            .set(connections.try_into().unwrap_or(i64::MAX));
         let load = |worker| WorkerLoad {
             connections: AtomicUsize::new(0),
             gauge: metrics.worker_connections(worker),
@@ -108,12 +108,24 @@ impl Shared {
             held_pipes: Budget::new(pipes / 2, Some(metrics.held_pipes.clone())),
             scopes: Scopes::default(),
             lingering: Budget::new(MAX_LINGERING, None),
+            memory_full: AtomicBool::new(false),
             accept_gate: AcceptGate::new(),
             loads: (0..workers).map(load).collect(),
             next_connection: AtomicU64::new(1),
             metrics,
             access_log,
         }
+    }
+
+    /// Refuses new connections, since memory is nearly used up, or takes them again.
+    pub fn set_memory_full(&self, full: bool) {
+        self.memory_full.store(full, Ordering::Relaxed);
+        self.metrics.memory_full.set(full.into());
+    }
+
+    /// Whether new connections are refused since memory is nearly used up.
+    pub fn is_memory_full(&self) -> bool {
+        self.memory_full.load(Ordering::Relaxed)
     }
 
     /// A number for one connection's log lines, unique in this process.

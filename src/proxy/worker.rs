@@ -111,7 +111,13 @@ impl Worker {
     fn serve(self: &Rc<Self>, accepted: Accepted) {
         let state = accepted.listener.state();
         let connection = self.shared.connections.take(1);
-        let overloaded = connection.is_none();
+        let overloaded = if connection.is_none() {
+            Some("as many connections are open as may be")
+        } else if self.shared.is_memory_full() {
+            Some("memory is nearly used up")
+        } else {
+            None
+        };
         let connection = connection.unwrap_or_else(|| self.shared.connections.force(1));
         let ticket = Ticket::take(self.clone(), state.policy.clone(), connection);
         let seat = ticket.seat().clone();

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -82,11 +83,13 @@ fn names(gateway: &Gateway) -> Vec<(String, SocketAddr)> {
 async fn run(
     config: Config,
     sink: LineSink,
+    host_root: Option<PathBuf>,
     started: Sender<Addresses>,
     mut commands: UnboundedReceiver<Command>,
 ) {
     let options = Options {
         access_log: AccessLogSink::Writer(Box::new(sink)),
+        host_root,
         ..Options::default()
     };
     let gateway = Gateway::start(config, options).await.unwrap();
@@ -141,6 +144,11 @@ impl TestGateway {
 
     /// Starts a gateway and waits until it listens.
     pub fn start(config: &ConfigText) -> Self {
+        Self::start_on(config, None)
+    }
+
+    /// As [`TestGateway::start`], on a host whose files of `/proc` and `/sys` lie in a folder.
+    pub fn start_on(config: &ConfigText, host_root: Option<PathBuf>) -> Self {
         let config = parse(&config.text());
         let (commands, inbox) = unbounded_channel();
         let (started, addresses) = channel();
@@ -155,7 +163,7 @@ impl TestGateway {
                 .build()
                 .unwrap();
             let local = tokio::task::LocalSet::new();
-            local.block_on(&runtime, run(config, sink, started, inbox));
+            local.block_on(&runtime, run(config, sink, host_root, started, inbox));
         });
         Self {
             commands,
