@@ -154,7 +154,7 @@ fn a_missing_section_is_an_error() {
 
 #[test]
 fn every_link_of_a_page_leads_somewhere() {
-    let faults: Vec<_> = pages().iter().flat_map(|page| page.dead_links()).collect();
+    let faults: Vec<_> = pages().iter().flat_map(Page::dead_links).collect();
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
