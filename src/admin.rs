@@ -8,7 +8,9 @@
 //! - metrics (15090): `/metrics` and `/stats/prometheus`.
 //!
 //! All of them run on the control thread, which carries no traffic. What takes long to write goes to
-//! a blocking thread, so that a scrape of 10,000 routes does not delay a probe either.
+//! a blocking thread, so that a scrape of 10,000 routes does not delay a probe either. A reader that is
+//! slow keeps nobody else from an answer: `admin::render` says what becomes of long answers,
+//! `admin::standing` which connection goes when there are too many.
 
 mod dump;
 mod origin;
@@ -16,6 +18,7 @@ mod page;
 mod readiness;
 mod render;
 mod server;
+mod standing;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -135,7 +138,7 @@ async fn status_page(State(shared): State<Shared>) -> Response {
     let page = move || Ok(page::render(&context).into_bytes());
     let mut response = shared
         .renderer
-        .render("text/html; charset=utf-8", page)
+        .render("page", "text/html; charset=utf-8", page)
         .await;
     let policy = header::HeaderValue::from_static(page::CONTENT_SECURITY_POLICY);
     response
@@ -147,13 +150,13 @@ async fn status_page(State(shared): State<Shared>) -> Response {
 async fn config_dump(State(shared): State<Shared>) -> Response {
     let context = shared.context;
     let dump = move || dump::config(&context);
-    shared.renderer.render(JSON, dump).await
+    shared.renderer.render("config", JSON, dump).await
 }
 
 async fn upstreams(State(shared): State<Shared>) -> Response {
     let context = shared.context;
     let dump = move || dump::upstreams(&context.upstreams.all());
-    shared.renderer.render(JSON, dump).await
+    shared.renderer.render("upstreams", JSON, dump).await
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
@@ -165,7 +168,7 @@ async fn metrics(State(shared): State<Shared>) -> Response {
         let encoded = context.metrics.encode(&mut body);
         encoded.map(|()| body).map_err(|error| error.to_string())
     };
-    shared.renderer.render(EXPOSITION, encode).await
+    shared.renderer.render("metrics", EXPOSITION, encode).await
 }
 
 async fn ready(State(context): State<Arc<AdminContext>>) -> Response {

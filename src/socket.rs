@@ -80,6 +80,15 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Limits what the kernel keeps of bytes that a peer has not acknowledged; it takes twice as many as
+/// it is told (socket(7)).
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub fn limit_send_buffer(socket: &impl AsFd, bytes: usize) -> io::Result<()> {
+    SockRef::from(socket).set_send_buffer_size(bytes)
+}
+
 /// Binds `count` listening sockets to one address, among which the kernel spreads new connections
 /// (SO_REUSEPORT). Port 0 is resolved once, for all of them.
 ///

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use operator::http::{Gateway, ask_with, exchange, get};
-use strait::admin::{ServeLimits, metrics_router, status_router};
+use strait::admin::{ServeLimits, admin_router, metrics_router, status_router};
 use strait::metrics::SeriesKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// Waits until the server has closed `stream`, which has said nothing more.
@@ -122,19 +123,52 @@ fn with_large_metrics() -> Gateway {
     gateway
 }
 
-/// Asks for metrics and reads no more than the status; `None` when it is not 200.
-async fn slow_scraper(address: SocketAddr) -> Option<TcpStream> {
+/// Opens a connection from `from`, an address of this machine, asks for `path` and reads no more than
+/// that the status is 200. The rest fits neither this socket's buffer nor the server's.
+async fn slow_reader(from: u8, address: SocketAddr, path: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
+    socket.bind(([127, 0, 0, from], 0).into()).unwrap();
     let mut stream = socket.connect(address).await.unwrap();
-    stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
+    let ask = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    stream.write_all(ask.as_bytes()).await.unwrap();
     let mut status = [0; 12];
-    let read = timeout(operator::PATIENCE, stream.read_exact(&mut status)).await;
+    let read = timeout(PATIENCE, stream.read_exact(&mut status)).await;
     read.expect("an answer in time").unwrap();
-    (&status == b"HTTP/1.1 200").then_some(stream)
+    assert_eq!(&status, b"HTTP/1.1 200", "{path}");
+    stream
+}
+
+/// Takes a little of its answer at a time, for ever; asks again when it is cut.
+async fn slow_client(from: u8, address: SocketAddr, path: &'static str) {
+    loop {
+        let mut stream = slow_reader(from, address, path).await;
+        let mut little = [0; 1024];
+        while stream.read(&mut little).await.is_ok_and(|read| read > 0) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// How long a slow machine may take for one answer beside slow readers. Prometheus waits 10 s.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The whole body of `path`.
+async fn scrape(address: SocketAddr, path: &str) -> String {
+    let ask = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let answer = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let answer = timeout(PATIENCE, answer).await.expect("an answer in time");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
+    let length = format!("content-length: {}", body.len());
+    assert!(head.contains(&length), "{path}: cut short: {head}");
+    body.to_owned()
 }
 
 fn router(gateway: &Gateway) -> Router {
@@ -142,50 +176,122 @@ fn router(gateway: &Gateway) -> Router {
 }
 
 #[tokio::test]
-async fn slow_scrapers_hold_up_no_probe_and_cost_bounded_memory() {
-    let gateway = with_large_metrics();
+async fn slow_readers_keep_no_scraper_from_its_answer() {
+    for (readers, addresses) in [(4, 1), (16, 8)] {
+        let gateway = with_large_metrics();
+        let limits = ServeLimits {
+            write_timeout: Duration::from_secs(3600),
+            ..ServeLimits::default()
+        };
+        let address = gateway.serve(router(&gateway), limits).await;
+        let mut slow = JoinSet::new();
+        for reader in 0..readers {
+            let from = 1 + reader % addresses;
+            slow.spawn(slow_client(from, address, "/metrics"));
+        }
+        for _ in 0..20 {
+            let body = scrape(address, "/metrics").await;
+            assert!(body.ends_with('\n') && body.len() > 1_000_000);
+            assert_eq!(get(address, "/healthz/live").await.status, 200);
+        }
+        assert!(
+            slow.try_join_next().is_none(),
+            "every reader got its answers"
+        );
+    }
+}
+
+#[tokio::test]
+async fn slow_readers_of_the_admin_server_keep_nobody_out() {
+    let mut config = operator::config();
+    let spire = config.upstreams["spire"].clone();
+    for number in 0..300 {
+        let name = format!("{number}-{}", "x".repeat(4000));
+        config.upstreams.insert(name.into(), spire.clone());
+    }
+    let gateway = Gateway::new(config, operator::PATIENCE, None);
+    let router = admin_router(gateway.context.clone());
     let limits = ServeLimits {
         write_timeout: Duration::from_secs(3600),
         ..ServeLimits::default()
     };
-    let address = gateway.serve(router(&gateway), limits).await;
+    let address = gateway.serve(router, limits).await;
     let mut slow = Vec::new();
-    for _ in 0..4 {
-        slow.push(slow_scraper(address).await.expect("a place"));
+    for path in ["/config_dump", "/upstreams", "/", "/config_dump", "/", "/"] {
+        slow.push(slow_reader(1, address, path).await);
     }
-    let refused = get(address, "/metrics").await;
-    assert_eq!(refused.status, 503, "four answers exist already");
-    assert_eq!(refused.header("retry-after"), Some("1"));
-    assert_eq!(get(address, "/healthz/live").await.status, 200);
-
-    drop(slow);
-    let again = async {
-        while get(address, "/metrics").await.status != 200 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(operator::PATIENCE, again)
-        .await
-        .expect("places come back when the scrapers go");
+    for path in ["/config_dump", "/upstreams", "/", "/logging"] {
+        let answer = get(address, path).await;
+        let expected = if path == "/logging" { 503 } else { 200 };
+        assert_eq!(answer.status, expected, "{path}");
+    }
+    let ready = get(address, "/healthz/ready").await;
+    assert!(ready.body.contains("upstream spire: no answer yet"));
 }
 
 #[tokio::test]
-async fn a_scraper_that_does_not_read_loses_its_place() {
+async fn slow_readers_in_every_place_make_room_for_a_scraper() {
+    let gateway = with_large_metrics();
+    let limits = ServeLimits {
+        connections: 8,
+        write_timeout: Duration::from_secs(3600),
+        header_timeout: Duration::from_secs(3600),
+    };
+    let address = gateway.serve(router(&gateway), limits).await;
+    let mut slow = Vec::new();
+    for from in 10..18 {
+        slow.push(slow_reader(from, address, "/metrics").await);
+    }
+    for _ in 0..3 {
+        scrape(address, "/metrics").await;
+    }
+    let mut first = slow.swap_remove(0);
+    closed(&mut first).await;
+}
+
+#[tokio::test]
+async fn a_flood_from_one_address_takes_no_place_of_another() {
+    let gateway = Gateway::ready();
+    let limits = ServeLimits {
+        connections: 4,
+        header_timeout: Duration::from_secs(3600),
+        ..ServeLimits::default()
+    };
+    let address = gateway.serve(router(&gateway), limits).await;
+    let mut kept = TcpStream::connect(address).await.unwrap();
+    let ask = b"GET /healthz/live HTTP/1.1\r\nHost: a\r\n\r\n";
+    for _ in 0..3 {
+        for _ in 0..50 {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+            let flood = socket.connect(address).await.unwrap();
+            // Left open: the server closes it.
+            tokio::spawn(async move { closed(&mut { flood }).await });
+        }
+        kept.write_all(ask).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"live\n") {
+            let read = timeout(PATIENCE, kept.read_buf(&mut answer)).await;
+            assert_ne!(read.expect("an answer").unwrap(), 0, "closed for the flood");
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200 "));
+    }
+}
+
+#[tokio::test]
+async fn a_scraper_that_does_not_read_is_cut() {
     let gateway = with_large_metrics();
     let limits = ServeLimits {
         write_timeout: Duration::from_millis(200),
         ..ServeLimits::default()
     };
     let address = gateway.serve(router(&gateway), limits).await;
-    let more_than_there_are_places = async {
-        let mut slow = Vec::new();
-        while slow.len() < 6 {
-            slow.extend(slow_scraper(address).await);
-        }
-    };
-    timeout(operator::PATIENCE, more_than_there_are_places)
-        .await
-        .expect("the write timeout frees places");
+    for path in ["/metrics", "/stats/prometheus"] {
+        let mut stream = slow_reader(1, address, path).await;
+        // Longer than the write timeout: to read at once would be to read fast.
+        tokio::time::sleep(limits.write_timeout * 5).await;
+        closed(&mut stream).await;
+    }
 }
 
 #[tokio::test]

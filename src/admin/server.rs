@@ -1,32 +1,42 @@
 //! The loop that serves one HTTP listener within limits.
 
-use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io::{self, ErrorKind, IoSlice};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes};
+use hyper::Request;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
+use super::standing::{self, Standing};
 use crate::drain::DrainWatcher;
+use crate::socket;
 
 /// Bytes of a request's line and headers.
 const MAX_HEADER: usize = 16 * 1024;
 /// Wait after a failed accept: what failed (EMFILE, ENOBUFS) fails again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes that the kernel may hold for a reader that is slow, where it would take 4 MiB for each.
+const SEND_BUFFER: usize = 128 * 1024;
 
 /// Limits of one HTTP server.
 #[derive(Debug, Clone, Copy)]
 pub struct ServeLimits {
-    /// Connections open at once, at least 1. One more closes the oldest, rather than waiting: who
-    /// opens connections and says nothing must not keep a probe out.
+    /// Connections open at once, at least 1. One more does not wait but closes another one, of the
+    /// address that has the most of them the one that waits longest or reads slowest: neither silent
+    /// nor slow clients may keep a probe out.
     pub connections: usize,
     /// From the start of a connection, or from the last answer, to the end of the next request's
     /// headers.
@@ -65,10 +75,10 @@ pub async fn serve_with(
             () = stop.stopped() => return,
             Some(_) = connections.tasks.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     accepting = true;
                     connections.make_room(limits.connections);
-                    connections.spawn(connection(stream, router.clone(), limits));
+                    connections.serve(stream, peer, router.clone(), limits);
                 }
                 Err(error) => {
                     // Once, not ten times a second: the log would be the next thing to run full.
@@ -86,40 +96,101 @@ pub async fn serve_with(
 #[derive(Default)]
 struct Connections {
     tasks: JoinSet<()>,
-    by_age: VecDeque<AbortHandle>,
+    open: Vec<Open>,
+}
+
+struct Open {
+    task: AbortHandle,
+    source: IpAddr,
+    standing: Standing,
 }
 
 impl Connections {
     fn make_room(&mut self, limit: usize) {
-        self.by_age.retain(|connection| !connection.is_finished());
-        while self.by_age.len() >= limit.max(1) {
-            if let Some(oldest) = self.by_age.pop_front() {
-                oldest.abort();
-            }
+        self.open.retain(|one| !one.task.is_finished());
+        while self.open.len() >= limit.max(1) {
+            let uses = self.open.iter().map(|one| (one.source, &one.standing));
+            let Some(worst) = standing::worst(uses, Instant::now()) else {
+                return;
+            };
+            self.open.remove(worst).task.abort();
         }
     }
 
-    fn spawn(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
-        self.by_age.push_back(self.tasks.spawn(connection));
+    fn serve(&mut self, stream: TcpStream, peer: SocketAddr, router: Router, limits: ServeLimits) {
+        let standing = Standing::new();
+        let served = connection(stream, router, limits, standing.clone());
+        self.open.push(Open {
+            task: self.tasks.spawn(served),
+            source: standing::source(peer.ip()),
+            standing,
+        });
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, limits: ServeLimits) {
+async fn connection(stream: TcpStream, router: Router, limits: ServeLimits, standing: Standing) {
     // Without it a keep-alive client may wait 40 ms for the end of an answer.
     let _ = stream.set_nodelay(true);
+    // A kernel that refuses costs memory, no answer.
+    let _ = socket::limit_send_buffer(&stream, SEND_BUFFER);
     let stream = TimedWrites {
         stream,
         timeout: limits.write_timeout,
         deadline: None,
+        standing: standing.clone(),
     };
+    let app = TowerToHyperService::new(router);
+    let service = service_fn(|request: Request<Incoming>| {
+        standing.asked();
+        let answer = app.call(request);
+        let standing = standing.clone();
+        async move {
+            let answer = answer.await?;
+            standing.answered();
+            Ok::<_, Infallible>(answer.map(|body| Tracked { body, standing }))
+        }
+    });
     let result = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(MAX_HEADER)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = result {
         tracing::debug!(%error, "connection of an admin server ended");
+    }
+}
+
+/// The body of an answer; its end is known to the connection's [`Standing`].
+struct Tracked {
+    body: Body,
+    standing: Standing,
+}
+
+impl hyper::body::Body for Tracked {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Tracked {
+    /// hyper drops a body as soon as it has all of it.
+    fn drop(&mut self) {
+        self.standing.has_whole_answer();
     }
 }
 
@@ -130,16 +201,18 @@ struct TimedWrites {
     /// Runs from the first write that did not fit until all was taken: bytes taken in between do
     /// not prolong it.
     deadline: Option<Pin<Box<Sleep>>>,
+    standing: Standing,
 }
 
 impl TimedWrites {
-    fn within_deadline<T>(
+    fn taken(
         &mut self,
         cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            return written;
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(written) = written {
+            self.standing.took(*written.as_ref().unwrap_or(&0));
+            return Poll::Ready(written);
         }
         let timeout = self.timeout;
         let deadline = self
@@ -167,7 +240,7 @@ impl AsyncWrite for TimedWrites {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.within_deadline(cx, written)
+        self.taken(cx, written)
     }
 
     fn poll_write_vectored(
@@ -176,17 +249,19 @@ impl AsyncWrite for TimedWrites {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.within_deadline(cx, written)
+        self.taken(cx, written)
     }
 
-    /// Without it hyper would copy every body, and a copy outlives its place in `render`.
+    /// Without it hyper would copy every body.
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
 
-    /// hyper flushes only when it has nothing left to write.
+    /// hyper flushes when it has nothing left to write: after an answer, and between two pieces of one.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.deadline = None;
+        if self.standing.flushed() {
+            self.deadline = None;
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -1,0 +1,202 @@
+//! Which connection of an HTTP server goes when another one needs its place.
+//!
+//! It is one of the source that has the most, so that whoever opens many connections takes places
+//! only from itself. Among those it is the one that makes the worst use of its place: one that waits
+//! is judged by when it last did anything, one that is sent an answer by how much of it it has taken.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// In bytes per second. A reader that is faster falls behind nobody.
+const GOOD_RATE: u64 = 1 << 20;
+
+/// The source of a connection for the count: an IPv4 address, or the /64 that one machine may have
+/// all of.
+pub(super) fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let prefix = u128::from(address) & !u128::from(u64::MAX);
+            Ipv6Addr::from(prefix).into()
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// How a connection uses its place. Clones see the same.
+#[derive(Debug, Clone)]
+pub(super) struct Standing(Arc<Mutex<State>>);
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// For a request, or for the rest of one.
+    Waiting { since: Instant },
+    /// The request is being answered: nothing is up to the client.
+    Answering,
+    /// The answer is being sent. `whole`: the connection has all of it, though not yet the client.
+    Sending {
+        since: Instant,
+        taken: usize,
+        whole: bool,
+    },
+}
+
+impl Standing {
+    pub(super) fn new() -> Self {
+        let since = Instant::now();
+        Self(Arc::new(Mutex::new(State::Waiting { since })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request has come.
+    pub(super) fn asked(&self) {
+        *self.state() = State::Answering;
+    }
+
+    /// Its answer begins.
+    pub(super) fn answered(&self) {
+        *self.state() = State::Sending {
+            since: Instant::now(),
+            taken: 0,
+            whole: false,
+        };
+    }
+
+    /// The connection has all of the answer.
+    pub(super) fn has_whole_answer(&self) {
+        if let State::Sending { whole, .. } = &mut *self.state() {
+            *whole = true;
+        }
+    }
+
+    /// The kernel has taken so many bytes.
+    pub(super) fn took(&self, bytes: usize) {
+        if let State::Sending { taken, .. } = &mut *self.state() {
+            *taken = taken.saturating_add(bytes);
+        }
+    }
+
+    /// The kernel has taken everything that the connection has. Returns whether an answer is out.
+    pub(super) fn flushed(&self) -> bool {
+        let mut state = self.state();
+        match *state {
+            State::Waiting { .. } | State::Answering => true,
+            State::Sending { whole, .. } => {
+                if whole {
+                    let since = Instant::now();
+                    *state = State::Waiting { since };
+                }
+                whole
+            }
+        }
+    }
+
+    /// The moment from which on it has done nothing for its place: the earlier, the worse.
+    fn good_until(&self, now: Instant) -> Instant {
+        match *self.state() {
+            State::Waiting { since } => since,
+            State::Answering => now,
+            State::Sending { since, taken, .. } => since + time_of(taken, GOOD_RATE),
+        }
+    }
+}
+
+/// How long a reader of `rate` bytes per second takes for so many bytes.
+pub(super) fn time_of(bytes: usize, rate: u64) -> Duration {
+    // usize fits u64 on every platform that there is.
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    Duration::from_millis(bytes.saturating_mul(1000) / rate)
+}
+
+/// Which of `connections`, in the order in which they came, is to go.
+pub(super) fn worst<'a>(
+    connections: impl Iterator<Item = (IpAddr, &'a Standing)>,
+    now: Instant,
+) -> Option<usize> {
+    let uses = connections.map(|(source, standing)| (source, standing.good_until(now)));
+    worst_of(&uses.collect::<Vec<_>>())
+}
+
+fn worst_of<T: Ord>(uses: &[(IpAddr, T)]) -> Option<usize> {
+    let mut count: HashMap<IpAddr, usize> = HashMap::new();
+    for (source, _) in uses {
+        *count.entry(*source).or_default() += 1;
+    }
+    let most = count.values().max()?;
+    let of_the_most = |(_, (source, _)): &(usize, &(IpAddr, T))| count.get(source) == Some(most);
+    let candidates = uses.iter().enumerate().filter(of_the_most);
+    let worst = candidates.min_by_key(|(_, (_, good_until))| good_until);
+    worst.map(|(position, _)| position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_one_source() {
+        let same = |a: &str, b: &str| source(a.parse().unwrap()) == source(b.parse().unwrap());
+        assert!(same("10.0.0.1", "::ffff:10.0.0.1"));
+        assert!(!same("10.0.0.1", "10.0.0.2"));
+        assert!(same("2001:db8::1", "2001:db8::ffff:1"));
+        assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
+    }
+
+    #[test]
+    fn the_worst_of_the_source_with_the_most_goes() {
+        for (uses, goes) in [
+            (&[][..], None),
+            (&[(1, 5)], Some(0)),
+            (&[(1, 5), (2, 4)], Some(1)),
+            // The second source keeps its one, however badly it uses it.
+            (&[(1, 5), (2, 0), (1, 6)], Some(0)),
+            (&[(1, 5), (2, 0), (1, 4)], Some(2)),
+            // Equal in everything: the one that came first.
+            (&[(1, 5), (1, 5)], Some(0)),
+        ] {
+            let uses: Vec<(IpAddr, u32)> = uses
+                .iter()
+                .map(|(last, good_until)| ([10, 0, 0, *last].into(), *good_until))
+                .collect();
+            assert_eq!(worst_of(&uses), goes, "{uses:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_judged_by_what_it_does() {
+        let now = Instant::now;
+        let pass = tokio::time::advance;
+        let second = Duration::from_secs(1);
+        let [idle, slow, fast, answered] = std::array::from_fn(|_| Standing::new());
+        pass(second).await;
+        for one in [&slow, &fast, &answered] {
+            one.asked();
+            assert_eq!(one.good_until(now()), now());
+        }
+        pass(second).await;
+        assert_eq!(slow.good_until(now()), now(), "it waits for us");
+        for one in [&slow, &fast, &answered] {
+            one.answered();
+        }
+        assert!(!slow.flushed(), "between two pieces");
+        slow.took(1024);
+        fast.took(10 << 20);
+        answered.has_whole_answer();
+        assert!(answered.flushed());
+        pass(2 * second).await;
+        let in_order = [&idle, &slow, &answered, &fast].map(|one| one.good_until(now()));
+        assert!(in_order[0] < in_order[1], "says nothing");
+        assert!(in_order[1] < now(), "reads too slowly");
+        assert!(
+            in_order[2] <= in_order[1],
+            "has had its answer and asks for no other"
+        );
+        assert!(in_order[3] > now(), "is ahead");
+    }
+}
