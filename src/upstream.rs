@@ -2,19 +2,23 @@
 //!
 //! Traffic reads an immutable [`EndpointSet`] through `arc-swap`; a source replaces the whole set.
 //! What an endpoint has counted lives in an [`EndpointStats`] that survives the replacement.
+//!
+//! Only an answer of the source takes endpoints away, and a config that no longer allows them. A
+//! reload, an outage of the source and a zone that becomes known leave them as they are.
 
 mod balancer;
 mod health;
 mod registry;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use prometheus::IntCounter;
+use tokio::sync::Notify;
 
 use crate::config::{EndpointSpec, UpstreamConfig, UpstreamSource};
 use balancer::Tiers;
@@ -25,12 +29,23 @@ pub use registry::{UpstreamMap, Upstreams};
 #[derive(Debug)]
 pub struct Upstream {
     config: ArcSwap<UpstreamConfig>,
-    /// The gateway's own zone, whose endpoints come first.
-    zone: Option<Arc<str>>,
+    source_changed: Notify,
     endpoints: ArcSwap<EndpointSet>,
+    /// Locked while a set is made and stored, so that none is lost.
+    surroundings: Mutex<Surroundings>,
     answered: AtomicBool,
     source_report: Mutex<SourceReport>,
     connected: OnceLock<IntCounter>,
+}
+
+/// What a set of endpoints depends on besides what the source says.
+#[derive(Debug, Default)]
+struct Surroundings {
+    /// The gateway's own zone, whose endpoints come first.
+    zone: Option<Arc<str>>,
+    /// Endpoints that are not in the set any more. One that still has connections keeps its counts
+    /// and its health in case it comes back.
+    departed: Vec<Weak<EndpointStats>>,
 }
 
 /// What an upstream's source last said.
@@ -113,21 +128,19 @@ impl Drop for Picked {
 }
 
 impl EndpointSet {
+    /// Endpoints that are among `known` keep what they have counted.
     fn new(
         specs: impl IntoIterator<Item = EndpointSpec>,
         zone: Option<&str>,
-        before: &EndpointSet,
+        known: &[Arc<EndpointStats>],
     ) -> Self {
-        let known: HashMap<SocketAddr, &Arc<EndpointStats>> = before
-            .endpoints
-            .iter()
-            .map(|endpoint| (endpoint.spec.address, &endpoint.stats))
-            .collect();
+        let known: HashMap<SocketAddr, &Arc<EndpointStats>> =
+            known.iter().map(|stats| (stats.address, stats)).collect();
         // One address twice would be one server with two counts.
-        let mut by_address = HashMap::new();
+        let mut addresses = HashSet::new();
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for spec in specs {
-            if by_address.insert(spec.address, ()).is_none() {
+            if addresses.insert(spec.address) {
                 let stats = match known.get(&spec.address) {
                     Some(stats) => Arc::clone(stats),
                     None => Arc::new(EndpointStats::new(spec.address)),
@@ -135,10 +148,23 @@ impl EndpointSet {
                 endpoints.push(Endpoint { spec, stats });
             }
         }
+        Self::of(endpoints.into(), zone)
+    }
+
+    fn of(endpoints: Box<[Endpoint]>, zone: Option<&str>) -> Self {
         Self {
             tiers: Tiers::new(&endpoints, zone),
-            endpoints: endpoints.into(),
+            endpoints,
         }
+    }
+
+    /// The same endpoints for a gateway in another zone.
+    fn seen_from(&self, zone: Option<&str>) -> Self {
+        Self::of(self.endpoints.clone(), zone)
+    }
+
+    fn specs(&self) -> impl Iterator<Item = EndpointSpec> {
+        self.iter().map(|endpoint| endpoint.spec.clone())
     }
 
     fn empty() -> Self {
@@ -164,29 +190,73 @@ impl EndpointSet {
     }
 }
 
+/// Whether two sources fill an upstream with the same endpoints. How long an answer of DNS counts, and
+/// what is refused of it, is policy: it applies from the next question on.
+fn mean_the_same(one: &UpstreamSource, other: &UpstreamSource) -> bool {
+    match (one, other) {
+        (UpstreamSource::Dns(one), UpstreamSource::Dns(other)) => one.query == other.query,
+        (one, other) => one == other,
+    }
+}
+
 impl Upstream {
-    /// An upstream with the endpoints that its config lists, or none yet when a source must tell
-    /// them. `before` is the upstream that it takes the place of: endpoints that both have keep
-    /// their counts.
+    /// An upstream with the endpoints that its config lists. `before` is the upstream that it takes
+    /// the place of: endpoints that both have keep their counts and their health.
+    ///
+    /// One that DNS fills has the endpoints of `before`, which is stale ([`Upstream::is_stale`]),
+    /// until DNS has answered. One that the Kubernetes source fills, or that comes after one which
+    /// that source filled, has none at first: which pods may be reached depends on what it stands for.
     pub fn new(config: Arc<UpstreamConfig>, zone: Option<Arc<str>>, before: Option<&Self>) -> Self {
-        let empty = EndpointSet::empty();
-        let known = before.map(|upstream| upstream.endpoints.load_full());
-        let known = known.as_deref().unwrap_or(&empty);
+        let known = before.map(Self::known).unwrap_or_default();
+        let mut report = SourceReport::default();
         let (set, answered) = match &config.source {
-            UpstreamSource::Static(specs) => (
-                EndpointSet::new(specs.iter().cloned(), zone.as_deref(), known),
-                true,
-            ),
-            UpstreamSource::Dns(_) | UpstreamSource::Kubernetes(_) => (EndpointSet::empty(), false),
+            UpstreamSource::Static(specs) => {
+                let specs = specs.iter().cloned();
+                (EndpointSet::new(specs, zone.as_deref(), &known), true)
+            }
+            UpstreamSource::Dns(_) => {
+                let kept = before.and_then(Self::to_be_kept);
+                let set = kept.map(|(set, its_report)| {
+                    report = its_report;
+                    set.seen_from(zone.as_deref())
+                });
+                (set.unwrap_or_else(EndpointSet::empty), false)
+            }
+            UpstreamSource::Kubernetes(_) => (EndpointSet::empty(), false),
+        };
+        let surroundings = Surroundings {
+            departed: departed(&known, &set),
+            zone,
         };
         Self {
             config: ArcSwap::new(config),
-            zone,
+            source_changed: Notify::new(),
             endpoints: ArcSwap::from_pointee(set),
+            surroundings: Mutex::new(surroundings),
             answered: AtomicBool::new(answered),
-            source_report: Mutex::default(),
+            source_report: Mutex::new(report),
             connected: OnceLock::new(),
         }
+    }
+
+    /// What an upstream in its place serves until DNS has answered.
+    fn to_be_kept(&self) -> Option<(Arc<EndpointSet>, SourceReport)> {
+        let of_kubernetes = matches!(self.config.load().source, UpstreamSource::Kubernetes(_));
+        let set = self.endpoints.load_full();
+        (!of_kubernetes && !set.is_empty()).then(|| {
+            let error = "no answer since the config changed".to_owned();
+            let report = SourceReport {
+                last_error: Some(error),
+                ..self.source_report()
+            };
+            (set, report)
+        })
+    }
+
+    /// Everything that is counted of endpoints, in the set and not.
+    fn known(&self) -> Vec<Arc<EndpointStats>> {
+        let surroundings = self.surroundings();
+        known(&self.endpoints.load(), &surroundings.departed)
     }
 
     /// Its policy as it is now.
@@ -194,14 +264,29 @@ impl Upstream {
         self.config.load_full()
     }
 
-    /// Whether an upstream of `config` in `zone` has the endpoints that this one has.
-    pub fn has_source_of(&self, config: &UpstreamConfig, zone: Option<&str>) -> bool {
-        self.config.load().source == config.source && self.zone.as_deref() == zone
+    /// Whether an upstream of `config` would have the endpoints that this one has.
+    pub fn has_source_of(&self, config: &UpstreamConfig) -> bool {
+        mean_the_same(&self.config.load().source, &config.source)
     }
 
-    /// Takes over a policy from a config for which [`Upstream::has_source_of`] holds.
-    pub fn adopt(&self, config: &Arc<UpstreamConfig>) {
-        self.config.store(config.clone());
+    /// Takes over a policy from a config for which [`Upstream::has_source_of`] holds, and the
+    /// gateway's zone. Endpoints, counts and health stay.
+    pub fn adopt(&self, config: &Arc<UpstreamConfig>, zone: Option<&Arc<str>>) {
+        let before = self.config.swap(config.clone());
+        if !Arc::ptr_eq(&before, config) && before.source != config.source {
+            self.source_changed.notify_one();
+        }
+        let mut surroundings = self.surroundings();
+        if surroundings.zone.as_ref() != zone {
+            surroundings.zone = zone.cloned();
+            let set = self.endpoints.load().seen_from(zone.map(|zone| &**zone));
+            self.endpoints.store(Arc::new(set));
+        }
+    }
+
+    /// Waits until the policy of the source was changed by [`Upstream::adopt`]. Only the source waits.
+    pub async fn source_changed(&self) {
+        self.source_changed.notified().await;
     }
 
     /// Its endpoints as they are now.
@@ -212,9 +297,24 @@ impl Upstream {
     /// A source's answer: replaces all endpoints. An empty answer is one too: it is the source's
     /// business to decide whether it keeps the last good one instead.
     pub fn replace_endpoints(&self, specs: impl IntoIterator<Item = EndpointSpec>) {
-        let set = EndpointSet::new(specs, self.zone.as_deref(), &self.endpoints.load());
-        self.endpoints.store(Arc::new(set));
+        self.store(specs);
         self.source_answered();
+    }
+
+    /// Takes away the endpoints that are not `allowed`, which is no answer of the source.
+    pub fn retain_endpoints(&self, allowed: impl Fn(&EndpointSpec) -> bool) {
+        let before = self.endpoints();
+        if !before.iter().all(|endpoint| allowed(&endpoint.spec)) {
+            self.store(before.specs().filter(|spec| allowed(spec)));
+        }
+    }
+
+    fn store(&self, specs: impl IntoIterator<Item = EndpointSpec>) {
+        let mut surroundings = self.surroundings();
+        let known = known(&self.endpoints.load(), &surroundings.departed);
+        let set = EndpointSet::new(specs, surroundings.zone.as_deref(), &known);
+        surroundings.departed = departed(&known, &set);
+        self.endpoints.store(Arc::new(set));
     }
 
     /// Why the source's last answer holds no endpoint.
@@ -243,6 +343,12 @@ impl Upstream {
         self.answered.load(Ordering::Acquire)
     }
 
+    /// Whether it serves the endpoints of an earlier answer because the newest question failed, was
+    /// answered in part only, or is not answered yet.
+    pub fn is_stale(&self) -> bool {
+        self.report().last_error.is_some() && !self.endpoints.load().is_empty()
+    }
+
     /// What the source last said.
     pub fn source_report(&self) -> SourceReport {
         self.report().clone()
@@ -261,17 +367,42 @@ impl Upstream {
         self.connected.get_or_init(counter)
     }
 
-    fn report(&self) -> std::sync::MutexGuard<'_, SourceReport> {
-        self.source_report
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn report(&self) -> MutexGuard<'_, SourceReport> {
+        lock(&self.source_report)
     }
+
+    fn surroundings(&self) -> MutexGuard<'_, Surroundings> {
+        lock(&self.surroundings)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is counted of the endpoints of `set` and of those of `departed` that still count something.
+fn known(set: &EndpointSet, departed: &[Weak<EndpointStats>]) -> Vec<Arc<EndpointStats>> {
+    let in_set = set.iter().map(|endpoint| endpoint.stats.clone());
+    in_set
+        .chain(departed.iter().filter_map(Weak::upgrade))
+        .collect()
+}
+
+/// Those of `known` that are not in `set`.
+fn departed(known: &[Arc<EndpointStats>], set: &EndpointSet) -> Vec<Weak<EndpointStats>> {
+    if known.is_empty() {
+        return Vec::new();
+    }
+    let here: HashSet<SocketAddr> = set.iter().map(|one| one.stats.address).collect();
+    let gone = known.iter().filter(|stats| !here.contains(&stats.address));
+    gone.map(Arc::downgrade).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{EjectionPolicy, samples};
+    use crate::config::{DnsConfig, DnsQuery, EjectionPolicy, PodChoice, ServicePort, samples};
+    use crate::server_name::ServerName;
     use std::time::Duration;
 
     pub(super) fn spec(last: u8, zone: Option<&str>, weight: u16) -> EndpointSpec {
@@ -294,6 +425,173 @@ mod tests {
             ..samples::upstream(UpstreamSource::Static(specs))
         };
         Upstream::new(Arc::new(config), zone.map(Arc::from), None)
+    }
+
+    fn of(source: UpstreamSource, before: Option<&Upstream>) -> Upstream {
+        Upstream::new(Arc::new(samples::upstream(source)), None, before)
+    }
+
+    fn dns(name: &str, max_ttl: u64) -> UpstreamSource {
+        UpstreamSource::Dns(DnsConfig {
+            query: DnsQuery::Service {
+                name: ServerName::parse(name.as_bytes()).unwrap(),
+            },
+            min_ttl: Duration::ZERO,
+            max_ttl: Duration::from_secs(max_ttl),
+            max_endpoints: 10,
+            allow: Vec::new(),
+        })
+    }
+
+    fn pods(service: &str) -> UpstreamSource {
+        UpstreamSource::Kubernetes(ServicePort {
+            namespace: "apps".into(),
+            service: service.into(),
+            port: 80,
+            subset: None,
+            pod: None,
+            pods: PodChoice::AsExported,
+        })
+    }
+
+    /// Addresses' last bytes with the connections counted.
+    fn counts(upstream: &Upstream) -> Vec<(u8, u32)> {
+        let count = |endpoint: &Endpoint| match endpoint.spec.address.ip() {
+            std::net::IpAddr::V4(ip) => (ip.octets()[3], endpoint.stats.active()),
+            std::net::IpAddr::V6(_) => (0, 0),
+        };
+        upstream.endpoints().iter().map(count).collect()
+    }
+
+    #[test]
+    fn policy_and_zone_change_over_the_same_endpoints_counts_and_health() {
+        let upstream = of(dns("a.example", 5), None);
+        upstream.replace_endpoints([spec(1, Some("a"), 1), spec(2, Some("b"), 1)]);
+        let held = upstream.pick(&[]).unwrap();
+        let policy = EjectionPolicy {
+            consecutive_failures: 1,
+            base: Duration::from_secs(60),
+            max: Duration::from_secs(60),
+        };
+        held.health().failed(&policy, Instant::now());
+        let before = counts(&upstream);
+        let changed = Arc::new(samples::upstream(dns("a.example", 6)));
+        assert!(upstream.has_source_of(&changed));
+        for zone in [Some(Arc::from("b")), None, Some("a".into())] {
+            upstream.adopt(&changed, zone.as_ref());
+            assert_eq!(counts(&upstream), before);
+            for endpoint in upstream.endpoints().iter() {
+                let state = endpoint.stats.health.state(Instant::now());
+                let ejected = state != EndpointState::Ready;
+                assert_eq!(ejected, endpoint.spec.address == held.address());
+            }
+        }
+        assert_eq!(*upstream.config(), *changed);
+    }
+
+    #[test]
+    fn the_zone_that_becomes_known_comes_first() {
+        let upstream = upstream(vec![spec(1, Some("a"), 1), spec(2, Some("b"), 1)], None);
+        for zone in ["a", "b", "a"] {
+            upstream.adopt(&upstream.config(), Some(&zone.into()));
+            for _ in 0..50 {
+                let picked = upstream.pick(&[]).unwrap().address();
+                let set = upstream.endpoints();
+                let picked = set.iter().find(|one| one.spec.address == picked).unwrap();
+                assert_eq!(picked.spec.zone.as_deref(), Some(zone));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_asked_decides_whether_two_sources_mean_the_same() {
+        let (list, other_list) = (vec![spec(1, None, 1)], vec![spec(1, None, 2)]);
+        for (one, other, same) in [
+            (dns("a.example", 5), dns("a.example", 6), true),
+            (dns("a.example", 5), dns("b.example", 5), false),
+            (pods("a"), pods("a"), true),
+            (pods("a"), pods("b"), false),
+            (pods("a"), dns("a", 5), false),
+            (
+                UpstreamSource::Static(list.clone()),
+                UpstreamSource::Static(list.clone()),
+                true,
+            ),
+            (
+                UpstreamSource::Static(list),
+                UpstreamSource::Static(other_list),
+                false,
+            ),
+        ] {
+            assert_eq!(mean_the_same(&one, &other), same, "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn another_question_keeps_the_endpoints_until_it_is_answered_and_says_that_they_are_stale() {
+        let before = of(dns("a.example", 5), None);
+        assert!(!before.is_stale());
+        before.source_failed("timed out".to_owned());
+        assert!(!before.is_stale(), "there is nothing that could be stale");
+        before.replace_endpoints([spec(1, None, 1), spec(2, None, 1)]);
+        let _held = before.pick(&[&spec(2, None, 1)].map(|spec| spec.address));
+        let after = of(dns("b.example", 5), Some(&before));
+        assert_eq!(counts(&after), [(1, 1), (2, 0)]);
+        assert!(!after.answered() && after.is_stale());
+        assert!(after.source_report().last_answer.is_some());
+        after.source_failed("NXDOMAIN".to_owned());
+        assert_eq!(counts(&after), [(1, 1), (2, 0)]);
+        assert!(after.is_stale());
+        after.replace_endpoints([spec(1, None, 1), spec(3, None, 1)]);
+        assert_eq!(counts(&after), [(1, 1), (3, 0)]);
+        assert!(!after.is_stale());
+
+        let listed = UpstreamSource::Static(vec![spec(1, None, 1)]);
+        let listed = of(listed, Some(&after));
+        assert_eq!(counts(&listed), [(1, 1)]);
+        let resolved = of(dns("c.example", 5), Some(&listed));
+        assert_eq!(counts(&resolved), [(1, 1)], "listed ones are kept, too");
+    }
+
+    #[test]
+    fn pods_are_never_taken_over_but_their_counts_are() {
+        let before = of(pods("a"), None);
+        before.replace_endpoints([spec(1, None, 1), spec(2, None, 1)]);
+        let _held = before.pick(&[spec(2, None, 1).address]);
+        let after = of(pods("b"), Some(&before));
+        assert_eq!(counts(&after), []);
+        after.replace_endpoints([spec(1, None, 1), spec(3, None, 1)]);
+        assert_eq!(counts(&after), [(1, 1), (3, 0)]);
+        let resolved = of(dns("a.example", 5), Some(&after));
+        assert_eq!(counts(&resolved), []);
+        assert!(!resolved.is_stale());
+    }
+
+    #[test]
+    fn an_endpoint_that_comes_back_has_the_connections_that_it_kept() {
+        let upstream = upstream(vec![spec(1, None, 1), spec(2, None, 1)], None);
+        let held = upstream.pick(&[spec(1, None, 1).address]).unwrap();
+        for _ in 0..3 {
+            upstream.replace_endpoints([spec(1, None, 1)]);
+        }
+        upstream.replace_endpoints([spec(2, None, 1), spec(1, None, 1)]);
+        assert_eq!(counts(&upstream), [(2, 1), (1, 0)]);
+        upstream.replace_endpoints([spec(1, None, 1)]);
+        drop(held);
+        for _ in 0..2 {
+            upstream.replace_endpoints([spec(1, None, 1)]);
+        }
+        assert!(upstream.surroundings().departed.is_empty(), "forgotten");
+    }
+
+    #[test]
+    fn endpoints_that_are_no_longer_allowed_go_without_an_answer() {
+        let upstream = of(dns("a.example", 5), None);
+        upstream.replace_endpoints([spec(1, None, 1), spec(2, None, 1)]);
+        upstream.source_failed("timed out".to_owned());
+        upstream.retain_endpoints(|spec| spec.address.ip().to_string().ends_with(".2"));
+        assert_eq!(counts(&upstream), [(2, 0)]);
+        assert!(upstream.is_stale(), "that was no answer");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::AdminContext;
 use crate::config::{Config, UpstreamSource};
-use crate::upstream::{EndpointState, SourceReport, Upstream, UpstreamMap};
+use crate::upstream::{EndpointState, Upstream, UpstreamMap};
 
 type Dump = Result<Vec<u8>, String>;
 
@@ -95,7 +95,7 @@ struct UpstreamDump<'a> {
     last_error: Option<String>,
     /// Why there is no endpoint, if the source says why.
     empty_because: Option<Arc<str>>,
-    /// Whether the endpoints are those of an earlier answer, the newest question having failed.
+    /// As `strait_source_stale` says.
     stale: bool,
     endpoints: Vec<EndpointDump>,
 }
@@ -126,11 +126,6 @@ pub(super) fn upstreams(upstreams: &UpstreamMap) -> Dump {
         .map(dump)
         .collect();
     to_json(&UpstreamsDump { upstreams })
-}
-
-/// Whether an upstream serves an earlier answer because the newest question failed.
-pub(super) fn is_stale(report: &SourceReport) -> bool {
-    report.last_answer.is_some() && report.last_error.is_some()
 }
 
 /// What fills an upstream: its kind and, if anything is asked, what.
@@ -173,7 +168,7 @@ fn upstream_dump<'a>(name: &'a str, upstream: &Upstream, now: Instant) -> Upstre
         name,
         source: SourceDump { kind, query },
         answered: upstream.answered(),
-        stale: is_stale(&report),
+        stale: upstream.is_stale(),
         last_answer: report.last_answer.map(timestamp),
         last_error: report.last_error,
         empty_because: report.empty_because,

@@ -178,7 +178,7 @@ fn upstream_row(page: &mut String, name: &str, upstream: &Upstream) -> fmt::Resu
     )?;
     let report = upstream.source_report();
     if let Some(error) = &report.last_error {
-        let stale = if dump::is_stale(&report) {
+        let stale = if upstream.is_stale() {
             "endpoints of an earlier answer; "
         } else {
             ""

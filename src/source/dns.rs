@@ -13,6 +13,11 @@
 //! `max_ttl`, give or take 10 %. After a failure in 1 s, 2 s, 4 s ... up to 30 s or `max_ttl`,
 //! whichever is less.
 //!
+//! **When the config changes.** The same question with another policy (`min_ttl`, `max_ttl`,
+//! `max_endpoints`, `allow`) keeps its endpoints and is asked again at once; endpoints whose kind is
+//! not allowed any more go at once. Another question has the endpoints of the one before until it is
+//! answered, and is stale until then.
+//!
 //! **What an answer changes.** Nothing that DNS says or fails to say takes the last endpoints away:
 //!
 //! | the answer | endpoints | `strait_source_answers_total` | `strait_source_stale` |
@@ -22,6 +27,9 @@
 //! | NXDOMAIN, no record, SRV target `.` | stay | `empty` | 1 |
 //! | every address refused by policy | stay | `empty` | 1 |
 //! | SERVFAIL, REFUSED, timeout, network error | stay | `failure` | 1 |
+//!
+//! With nothing to serve there is nothing stale: an upstream without endpoints has
+//! `strait_source_stale` 0.
 //!
 //! An empty answer does not empty the upstream because a headless Service between two rollouts, a
 //! zone caught half-loaded and a resolver that lost its API server all look the same, and because

@@ -1,5 +1,6 @@
 //! Every upstream by name, for routes, sources, admin and metrics.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +10,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::{EndpointState, Upstream};
-use crate::config::{Config, UpstreamConfig};
+use crate::config::{Config, UpstreamConfig, UpstreamSource};
 
 /// Upstreams by name.
 pub type UpstreamMap = BTreeMap<Arc<str>, Arc<Upstream>>;
@@ -19,16 +20,19 @@ pub type UpstreamMap = BTreeMap<Arc<str>, Arc<Upstream>>;
 pub struct Upstreams(Arc<ArcSwap<UpstreamMap>>);
 
 impl Upstreams {
-    /// The upstreams of `config`. One whose source stays the same is taken over with its endpoints;
-    /// another starts anew, keeping the counts of endpoints that both have. Nothing changes before
+    /// The upstreams of `config`. One whose source means the same as before is taken over with its
+    /// endpoints; another is made as [`Upstream::new`] says. Nothing changes before
     /// [`Upstreams::replace`].
     pub fn prepare(&self, config: &Config) -> UpstreamMap {
         let current = self.0.load();
+        // Nearly always nothing has another name.
+        let renamed = LazyCell::new(|| renamed(&current, config));
         let zone = &config.zone;
         let one = |(name, config): (&Arc<str>, &Arc<UpstreamConfig>)| {
             let before = current.get(name);
-            let kept = before.filter(|before| before.has_source_of(config, zone.as_deref()));
+            let kept = before.filter(|before| before.has_source_of(config));
             let upstream = kept.cloned().unwrap_or_else(|| {
+                let before = before.or_else(|| renamed.get(&question(config)?).copied());
                 let before = before.map(|before| &**before);
                 Arc::new(Upstream::new(config.clone(), zone.clone(), before))
             });
@@ -40,8 +44,8 @@ impl Upstreams {
     /// Makes `upstreams`, prepared from `config`, the ones there are. Returns the names that went.
     pub fn replace(&self, upstreams: UpstreamMap, config: &Config) -> Vec<Arc<str>> {
         for (name, upstream) in &upstreams {
-            if let Some(config) = config.upstreams.get(name) {
-                upstream.adopt(config);
+            if let Some(its_config) = config.upstreams.get(name) {
+                upstream.adopt(its_config, config.zone.as_ref());
             }
         }
         let upstreams = Arc::new(upstreams);
@@ -70,6 +74,23 @@ impl Upstreams {
             )?,
         })
     }
+}
+
+/// What an upstream asks of DNS, if it does.
+fn question(config: &UpstreamConfig) -> Option<String> {
+    match &config.source {
+        UpstreamSource::Dns(dns) => Some(dns.query.to_string()),
+        UpstreamSource::Static(_) | UpstreamSource::Kubernetes(_) => None,
+    }
+}
+
+/// Those of `current` whose name `config` has not any more, by what they ask of DNS: an upstream that
+/// asks the same under another name takes their place.
+fn renamed<'a>(current: &'a UpstreamMap, config: &Config) -> HashMap<String, &'a Arc<Upstream>> {
+    let gone = current.iter();
+    let gone = gone.filter(|(name, _)| !config.upstreams.contains_key(*name));
+    gone.filter_map(|(_, upstream)| Some((question(&upstream.config())?, upstream)))
+        .collect()
 }
 
 const NAME: &str = "strait_upstream_endpoints";
@@ -130,5 +151,41 @@ impl Collector for EndpointCollector {
         family.set_field_type(MetricType::GAUGE);
         family.set_metric(metrics);
         vec![family]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(name: &str, host: &str) -> Config {
+        let text = format!(
+            "
+listeners:
+  - name: l
+    bind: '127.0.0.1:0'
+    routes: [{{ sni: a.example, alpn: any, upstream: {name} }}]
+upstreams: {{ {name}: {{ dns: '{host}:443' }} }}
+"
+        );
+        Config::parse(&text, "test").unwrap()
+    }
+
+    #[test]
+    fn an_upstream_with_another_name_and_the_same_question_keeps_the_endpoints() {
+        let upstreams = Upstreams::default();
+        let take = |config: &Config| {
+            upstreams.replace(upstreams.prepare(config), config);
+            upstreams.all().values().next().cloned().unwrap()
+        };
+        let before = take(&config("a", "db.example"));
+        before.replace_endpoints([super::super::tests::spec(1, None, 1)]);
+        let _held = before.pick(&[]);
+        let renamed = take(&config("b", "db.example"));
+        assert_eq!(renamed.endpoints().len(), 1);
+        assert_eq!(renamed.endpoints().iter().next().unwrap().stats.active(), 1);
+        assert!(renamed.is_stale() && !renamed.answered());
+        let other = take(&config("c", "other.example"));
+        assert_eq!(other.endpoints().len(), 0, "another name, another question");
     }
 }

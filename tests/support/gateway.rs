@@ -12,7 +12,7 @@ use std::time::Duration;
 use strait::app::{AccessLogSink, Gateway, Options};
 use strait::cli::demo::records::Record;
 use strait::cli::demo::scrape::{self, Samples};
-use strait::config::Config;
+use strait::config::{Config, Loaded, Machine};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::DEADLINE;
@@ -69,8 +69,12 @@ impl Write for LineSink {
 }
 
 fn parse(text: &str) -> Config {
-    match Config::parse(text, "test") {
-        Ok(config) => config,
+    parse_on(&Machine::current(), text)
+}
+
+fn parse_on(machine: &Machine, text: &str) -> Config {
+    match Loaded::parse(text.as_bytes(), "test", machine) {
+        Ok(loaded) => loaded.config,
         Err(error) => panic!("{error}\n{text}"),
     }
 }
@@ -144,12 +148,24 @@ impl TestGateway {
 
     /// Starts a gateway and waits until it listens.
     pub fn start(config: &ConfigText) -> Self {
-        Self::start_on(config, None)
+        Self::start_with(parse(&config.text()), None)
     }
 
     /// As [`TestGateway::start`], on a host whose files of `/proc` and `/sys` lie in a folder.
     pub fn start_on(config: &ConfigText, host_root: Option<PathBuf>) -> Self {
-        let config = parse(&config.text());
+        Self::start_with(parse(&config.text()), host_root)
+    }
+
+    /// As [`TestGateway::start`], as if on this Kubernetes node.
+    pub fn start_on_node(node: &str, config: &ConfigText) -> Self {
+        let machine = Machine {
+            node: Some(node.to_owned()),
+            ..Machine::current()
+        };
+        Self::start_with(parse_on(&machine, &config.text()), None)
+    }
+
+    fn start_with(config: Config, host_root: Option<PathBuf>) -> Self {
         let (commands, inbox) = unbounded_channel();
         let (started, addresses) = channel();
         let (sender, lines) = channel();

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::lookup::{Memory, resolve_again};
 use super::schedule::Schedule;
-use super::{Answer, DnsError, OwnAddresses, Resolver, kind_label};
+use super::{AddressPolicy, Answer, DnsError, OwnAddresses, Resolver, kind_label};
 use crate::config::{DnsConfig, EndpointSpec, UpstreamSource};
 use crate::metrics::Metrics;
 use crate::upstream::Upstream;
@@ -26,8 +26,8 @@ impl Drop for SourceTask {
 }
 
 /// Resolves the name of `upstream` at once, and again whenever the answer grows old, on the current
-/// tokio runtime. The policy is read from the upstream for each question. Ends by itself if the
-/// upstream is none that DNS fills.
+/// tokio runtime. The policy is read from the upstream for each question, and a change of it leads to
+/// a new question at once. Ends by itself if the upstream is none that DNS fills.
 ///
 /// # Panics
 /// Outside of a tokio runtime.
@@ -65,16 +65,44 @@ impl Source {
         for result in ["success", "empty", "failure"] {
             self.metrics.source_answers(&self.name, result);
         }
-        self.stale(false);
         loop {
             let config = self.upstream.config();
             let UpstreamSource::Dns(config) = &config.source else {
                 return;
             };
+            self.drop_refused(config);
+            self.tell_stale();
             let answer = resolve_again(&self.resolver, config, &self.own, &mut self.memory).await;
             let wait = self.take(answer, config);
-            tokio::time::sleep(wait).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.upstream.source_changed() => {}
+            }
         }
+    }
+
+    /// Takes away endpoints of earlier answers that the policy of now refuses: they must not wait for
+    /// an answer that may never come.
+    fn drop_refused(&self, config: &DnsConfig) {
+        let own = self.own.now();
+        let policy = AddressPolicy {
+            allow: &config.allow,
+            own: &own,
+        };
+        self.upstream
+            .retain_endpoints(|spec| match policy.check(spec.address) {
+                Ok(_) => true,
+                Err((address, kind)) => {
+                    let kind = kind_label(kind);
+                    tracing::warn!(
+                        upstream = %self.name,
+                        %address,
+                        kind,
+                        "an endpoint is taken away: addresses of its kind are not allowed any more"
+                    );
+                    false
+                }
+            });
     }
 
     /// Acts on an answer; returns how long to wait until the next question.
@@ -82,7 +110,7 @@ impl Source {
         match answer {
             Err(error) => {
                 self.count("failure");
-                self.bad(&error, "DNS failed: the last endpoints stay");
+                self.bad(&error, "DNS failed", "the last endpoints stay");
                 self.schedule.failed(config)
             }
             Ok(answer) => {
@@ -100,7 +128,7 @@ impl Source {
         self.count("empty");
         // An answer without endpoints always says why.
         if let Some(error) = &answer.problem {
-            self.bad(error, "DNS gave no endpoint: the last ones stay");
+            self.bad(error, "DNS gave no endpoint", "the last ones stay");
         }
         self.schedule.answered_with_nothing(config)
     }
@@ -113,10 +141,8 @@ impl Source {
         self.use_endpoints(answer.endpoints, answer.problem.is_none());
         match answer.problem {
             Some(error) => {
-                self.bad(
-                    &error,
-                    "DNS failed in part: the endpoints of that part stay",
-                );
+                let kept = "the endpoints of that part stay";
+                self.bad(&error, "DNS failed in part", kept);
                 self.schedule.answered_in_part(answer.ttl, config)
             }
             None => {
@@ -124,7 +150,7 @@ impl Source {
                 if failures > 0 {
                     tracing::info!(upstream = %self.name, failures, "DNS answers again");
                 }
-                self.stale(false);
+                self.tell_stale();
                 self.schedule.answered(answer.ttl, config)
             }
         }
@@ -159,18 +185,25 @@ impl Source {
         self.upstream.replace_endpoints(endpoints);
     }
 
-    /// Tells of an answer that is not whole: loudly at the start of a streak only.
-    fn bad(&self, error: &DnsError, what: &'static str) {
-        self.stale(true);
-        if self.schedule.failures_in_a_row() == 0 {
-            tracing::warn!(upstream = %self.name, %error, "{what}");
+    /// Tells of an answer that is not whole: loudly at the start of a streak only. `kept` says which
+    /// endpoints stay, if there are any.
+    fn bad(&self, error: &DnsError, what: &'static str, kept: &'static str) {
+        let kept = if self.upstream.endpoints().is_empty() {
+            "there are no endpoints"
         } else {
-            tracing::debug!(upstream = %self.name, %error, "{what}");
+            kept
+        };
+        if self.schedule.failures_in_a_row() == 0 {
+            tracing::warn!(upstream = %self.name, %error, "{what}: {kept}");
+        } else {
+            tracing::debug!(upstream = %self.name, %error, "{what}: {kept}");
         }
         self.upstream.source_failed(error.to_string());
+        self.tell_stale();
     }
 
-    fn stale(&self, stale: bool) {
+    fn tell_stale(&self) {
+        let stale = self.upstream.is_stale();
         self.metrics.source_stale(&self.name).set(stale.into());
     }
 
