@@ -224,6 +224,7 @@ pub fn config() -> Config {
         },
         limits: Limits {
             connections: Some(1000),
+            memory_percent: None,
             hello_memory: 64 << 20,
             carry_memory: 64 << 20,
         },
