@@ -191,10 +191,6 @@ impl Gateway {
         gateway.apply(config, Cause::Start).await?;
         gateway.control.readiness.set_listeners_bound();
         let control = gateway.control.clone();
-        gateway
-            .tasks
-            .spawn(async move { control.stop_when_empty().await });
-        let control = gateway.control.clone();
         gateway.tasks.spawn(follow(control));
         gateway.tasks.spawn(watch_memory(gateway.control.clone()));
         Ok(gateway)
@@ -349,6 +345,11 @@ impl Gateway {
         self.control.watcher.clone()
     }
 
+    /// Ends the gateway from another thread.
+    pub fn ender(&self) -> Ender {
+        Ender(self.control.clone())
+    }
+
     /// Waits until the gateway has stopped and every thread has ended.
     ///
     /// # Errors
@@ -392,6 +393,35 @@ impl Drop for Gateway {
     /// A gateway that nobody waits for must not leave threads behind.
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Ends a gateway, whatever its control thread does at the time.
+#[derive(Clone)]
+pub struct Ender(Arc<Control>);
+
+impl Ender {
+    /// As [`Gateway::drain`]; the drain then runs on the caller's runtime.
+    pub fn drain(&self) {
+        self.0.clone().begin_drain();
+    }
+
+    /// As [`Gateway::stop`].
+    pub fn stop(&self) {
+        self.0.drain.advance(DrainPhase::Stopped);
+    }
+
+    /// Sees the drain phases.
+    pub fn watcher(&self) -> DrainWatcher {
+        self.0.watcher.clone()
+    }
+}
+
+impl fmt::Debug for Ender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ender")
+            .field(&self.0.watcher.phase())
+            .finish()
     }
 }
 

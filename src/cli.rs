@@ -47,7 +47,7 @@ enum Command {
     /// problems is refused and the old config keeps serving. SIGTERM and SIGINT drain: not ready at
     /// once, listeners close after `drain.readiness_delay`, connections may finish for
     /// `drain.window`. A second signal stops at once. The access log goes to standard output,
-    /// strait's own log to standard error.
+    /// strait's own log to standard error. The config must be a regular file, or a symlink to one.
     Run {
         /// The config file
         #[arg(long, default_value = "/etc/strait/strait.yaml", value_name = "FILE")]
@@ -58,7 +58,7 @@ enum Command {
     /// Exits with 0 when the file is good, with 1 when it has problems. Warnings of what is valid but
     /// hardly meant do not change the exit code.
     Check {
-        /// The config file
+        /// The config file, or a pipe that ends within 30 seconds, such as <(command)
         #[arg(value_name = "FILE")]
         config: PathBuf,
     },

@@ -51,6 +51,7 @@
 //! | what is told of a client's software | `client_hello::fingerprint`, [`tls_version`] |
 //! | a metric, a log line | [`metrics`], [`access_log`], [`log`] |
 //! | what happens at start, reload and stop | [`app`], [`drain`] |
+//! | how a file is read that may misbehave | [`file`] |
 //! | a command | [`cli`] |
 //! | a system call | [`socket`]: the only room with `unsafe` |
 //!
@@ -91,6 +92,7 @@ pub mod cli;
 pub mod client_hello;
 pub mod config;
 pub mod drain;
+pub mod file;
 pub mod limits;
 pub mod log;
 pub mod metrics;

@@ -77,6 +77,30 @@ fn explained(config: &str, arguments: &[&str], code: i32, texts: &[&str]) {
 }
 
 #[test]
+fn a_pipe_is_checked_like_a_file() {
+    let checked = |shell: &str| {
+        let output = Command::new("bash")
+            .args(["-c", shell, env!("CARGO_BIN_EXE_strait")])
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let good = "config/strait.yaml";
+    for shell in ["\"$0\" check <(cat {})", "cat {} | \"$0\" check /dev/stdin"] {
+        let (code, said) = checked(&shell.replace("{}", good));
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains(": good: "), "{said}");
+    }
+    let (code, said) = checked("\"$0\" check /dev/ptmx");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("this is a device, not a regular file"),
+        "{said}"
+    );
+}
+
+#[test]
 fn the_shipped_example_is_good() {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/config/strait.yaml");
     let output = strait(&["check", example]);

@@ -2,18 +2,20 @@
 
 mod support;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use support::client::{connect, hello, open};
 use support::config_text::ConfigText;
 use support::gateway::{ask, get};
-use support::process::{Folder, Process, command};
+use support::process::{Folder, Loading, Process, command};
 use support::server::{Server, read_exactly, read_to_eof};
 use support::{DEADLINE, SERVICE, wait_until};
 
@@ -158,7 +160,7 @@ fn a_file_with_problems_is_refused_and_the_old_one_serves() {
     }
     // Away for a moment is not changed.
     fs::remove_file(&path).unwrap();
-    std::thread::sleep(Duration::from_millis(1200));
+    thread::sleep(Duration::from_millis(1200));
     assert_eq!(loads(&process, "failure"), 3.0);
     folder.file("strait.yaml", &good);
     process.wait_for("config reloaded");
@@ -172,31 +174,137 @@ fn a_config_that_changes_while_the_process_starts_is_not_missed() {
     let (one, two) = (server("one"), server("two"));
     let to = |server: &Server| ConfigText::to(&[server.address]).text();
     let folder = Folder::create();
-    let (pipe, link) = (folder.path("pipe"), folder.path("strait.yaml"));
-    assert!(
-        Command::new("mkfifo")
-            .arg(&pipe)
-            .status()
-            .unwrap()
-            .success()
-    );
-    symlink("pipe", &link).unwrap();
+    let path = folder.file("strait.yaml", &to(&one));
     let new = folder.file("new.yaml", &to(&two));
-    let (old, swapped) = (to(&one), folder.path("swapped"));
-    let swap = std::thread::spawn({
-        let link = link.clone();
-        move || {
-            // Opens once the process reads it; that goes on to the end of what is written.
-            let mut pipe = File::create(pipe).unwrap();
-            symlink(new, &swapped).unwrap();
-            fs::rename(swapped, link).unwrap();
-            pipe.write_all(old.as_bytes()).unwrap();
-        }
+    // Whether it reads the old file or the new one, the new one is what serves in the end.
+    let starts = thread::spawn({
+        let path = path.clone();
+        move || Process::of_file(&path)
     });
-    let process = Process::of_file(&link);
-    swap.join().unwrap();
-    wait_until("it reloads", || process.said("config reloaded") > 0);
-    assert_eq!(answer(process.address), "two");
+    fs::rename(new, path).unwrap();
+    let process = starts.join().unwrap();
+    wait_until("the new file serves", || answer(process.address) == "two");
+}
+
+/// Makes a pipe that nobody writes to.
+fn pipe(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[test]
+fn a_config_that_becomes_a_pipe_or_a_device_is_refused_and_an_end_is_heard() {
+    let one = server("one");
+    let folder = Folder::create();
+    let config = ConfigText::to(&[one.address]).top(&drain("0s", "10m"));
+    let path = folder.file("strait.yaml", &config.text());
+    let mut process = Process::of_file(&path);
+    let next = folder.path("next");
+    for (refusals, what) in ["a pipe", "a device", "a directory"]
+        .into_iter()
+        .enumerate()
+    {
+        match what {
+            "a pipe" => pipe(&next),
+            "a device" => symlink("/dev/ptmx", &next).unwrap(),
+            _ => symlink(folder.path(""), &next).unwrap(),
+        }
+        fs::rename(&next, &path).unwrap();
+        process.wait_for(&format!("this is {what}, not a regular file"));
+        process.signal(Signal::HUP);
+        wait_until("it refuses on demand, too", || {
+            loads(&process, "failure") >= 2.0 * (refusals + 1) as f64
+        });
+        assert_eq!(answer(process.address), "one");
+        assert_eq!(
+            get(process.server("status"), "/healthz/live").unwrap().0,
+            200
+        );
+    }
+    process.signal(Signal::TERM);
+    assert!(process.wait_end().success());
+}
+
+#[test]
+fn a_pipe_or_a_device_is_no_config_to_start_with() {
+    let folder = Folder::create();
+    let path = folder.path("pipe");
+    pipe(&path);
+    for path in [&path, Path::new("/dev/ptmx")] {
+        let output = command(path).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("not a regular file"), "{said}");
+    }
+}
+
+/// A config that takes a moment to load.
+fn large(server: &Server) -> String {
+    let mut routes = vec![format!(
+        "{{ service: '{SERVICE}:80', alpn: any, upstream: svcb }}"
+    )];
+    routes.extend(
+        (0..1_000).map(|n| format!("{{ sni: n{n}.example.com, alpn: any, upstream: svcb }}")),
+    );
+    let config = ConfigText::to(&[server.address]).top(&drain("0s", "10m"));
+    config.routes(&format!("[{}]", routes.join(", "))).text()
+}
+
+#[test]
+fn signals_that_come_while_it_starts_are_neither_lost_nor_its_end() {
+    let one = server("one");
+    let folder = Folder::create();
+    let path = folder.file("strait.yaml", &large(&one));
+    for (signal, tells) in [(Signal::HUP, "config reloaded"), (Signal::TERM, "")] {
+        let mut loading = Loading::start(&path);
+        loading.signal(signal);
+        if signal == Signal::HUP {
+            wait_until("it reloads", || loading.said(tells));
+            loading.signal(Signal::TERM);
+        }
+        let status = loading.wait_end();
+        assert_eq!(status.code(), Some(0), "{signal:?}: {status}");
+        assert_eq!(loading.said("serving listener="), signal == Signal::HUP);
+    }
+}
+
+#[test]
+fn signals_that_mean_nothing_change_nothing() {
+    let one = server("one");
+    let process = Process::start(&ConfigText::to(&[one.address]));
+    for signal in [
+        Signal::USR1,
+        Signal::USR2,
+        Signal::ALARM,
+        Signal::VTALARM,
+        Signal::PROF,
+        Signal::IO,
+        Signal::POWER,
+        Signal::STKFLT,
+        Signal::XFSZ,
+        Signal::XCPU,
+        Signal::PIPE,
+    ] {
+        process.signal(signal);
+        assert_eq!(answer(process.address), "one", "{signal:?}");
+    }
+}
+
+#[test]
+fn a_log_file_that_may_not_grow_loses_lines_and_nothing_else() {
+    let one = server("one");
+    let folder = Folder::create();
+    let path = folder.file("strait.yaml", &ConfigText::to(&[one.address]).text());
+    let process = Process::with_file_size(&path, &folder.path("access.log"), 4);
+    let lost = || {
+        let labels = [("log", "access"), ("reason", "write_failed")];
+        process.metric("strait_log_lines_dropped_total", &labels)
+    };
+    wait_until("lines are lost", || {
+        assert_eq!(answer(process.address), "one");
+        lost() >= 3.0
+    });
+    assert_eq!(answer(process.address), "one");
+    assert!(fs::metadata(folder.path("access.log")).unwrap().len() <= 4096);
 }
 
 #[test]

@@ -11,7 +11,14 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// The modules of the library from the bottom up. One may import from the groups above it in this
 /// list, never from its own group nor from one below.
 const LAYERS: &[&[&str]] = &[
-    &["drain", "outcome", "server_name", "socket", "tls_version"],
+    &[
+        "drain",
+        "file",
+        "outcome",
+        "server_name",
+        "socket",
+        "tls_version",
+    ],
     &["metrics"],
     &["client_hello", "config", "proxy_header"],
     &["limits"],

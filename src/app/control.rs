@@ -296,12 +296,15 @@ impl Control {
         );
         self.shared.metrics.draining.set(1);
         tokio::spawn(async move {
-            self.drain.run(drain.readiness_delay, drain.window).await;
+            tokio::join!(
+                self.drain.run(drain.readiness_delay, drain.window),
+                self.stop_when_empty(),
+            );
         });
     }
 
     /// Once draining: stops as soon as the last connection has ended.
-    pub(super) async fn stop_when_empty(&self) {
+    async fn stop_when_empty(&self) {
         self.watcher.clone().draining().await;
         loop {
             // Before the first look, too: the listeners take what waits in their queues first.

@@ -1,30 +1,150 @@
 //! `strait run`: the gateway, its signals and its config file.
+//!
+//! Two threads. The main thread takes the signals and nothing else, so that the first one to end drains
+//! and the second one stops whatever the other thread waits for. The control thread does the rest.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+mod signals;
+mod watched;
+
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep_until};
 
-use super::{failed, runtime};
-use crate::app::{Gateway, Options};
+use super::{FAILED, failed, runtime};
+use crate::app::{Ender, Gateway, Options};
 use crate::config::{Config, Loaded, Problem};
-use crate::drain::{DrainPhase, DrainWatcher};
-use crate::log;
+use crate::drain::DrainPhase;
+use crate::log::{self, LogGuard};
 use crate::metrics::Metrics;
 use crate::socket::{KernelReport, raise_file_limit};
+use signals::{Asked, Signals};
+use watched::WatchedFile;
 
 /// How often the config file is looked at. A change is taken once two looks in a row agree, so that
 /// a file which is being written is not read half.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long the control thread has to end by itself once everything is to stop.
+const GRACE: Duration = Duration::from_secs(3);
+/// As much as the main thread of a process has by default.
+const STACK: usize = 8 << 20;
+
+/// What the control thread tells the main thread.
+enum News {
+    /// The log runs.
+    Logs(LogGuard),
+    /// The gateway serves, and this ends it.
+    Serves(Ender),
+    /// The control thread has ended.
+    Ended(ExitCode),
+}
 
 pub(super) fn run(path: &Path) -> ExitCode {
-    // Looked at before it is read: a change that comes while starting is taken as soon as it serves.
-    let file = WatchedFile::new(path);
-    let Loaded { config, warnings } = match Loaded::load(path) {
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    // Before anything else: by default a signal that comes while starting ends the process, or is lost
+    // where the process is the first one of its container.
+    let signals = {
+        let _entered = runtime.enter();
+        Signals::install()
+    };
+    let signals = match signals {
+        Ok(signals) => signals,
+        Err(error) => return failed(&error),
+    };
+    let reload = Arc::new(Notify::new());
+    let (tell, news) = mpsc::channel(4);
+    let (file, asked) = (WatchedFile::new(path), reload.clone());
+    let control = thread::Builder::new()
+        .name("control".to_owned())
+        .stack_size(STACK)
+        .spawn(move || control(file, &asked, &tell));
+    match control {
+        Ok(_) => runtime.block_on(oversee(signals, news, &reload)),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Passes signals on until the control thread has ended, or has been given the time to.
+async fn oversee(
+    mut signals: Signals,
+    mut news: mpsc::Receiver<News>,
+    reload: &Notify,
+) -> ExitCode {
+    let mut log = None;
+    let mut gateway: Option<Ender> = None;
+    let mut give_up = None;
+    loop {
+        let stopped = async {
+            match (give_up, &gateway) {
+                (Some(at), _) => sleep_until(at).await,
+                (None, Some(gateway)) => gateway.watcher().stopped().await,
+                (None, None) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            told = news.recv() => match told {
+                Some(News::Logs(guard)) => log = Some(guard),
+                Some(News::Serves(ender)) => gateway = Some(ender),
+                Some(News::Ended(code)) => return code,
+                None => return failed(&"the control thread has ended by a defect of strait"),
+            },
+            asked = signals.next() => match (asked, &gateway) {
+                (Asked::Reload, _) => reload.notify_one(),
+                (Asked::End, Some(gateway)) => end(gateway),
+                (Asked::End, None) => {
+                    tracing::info!("asked to end before it served");
+                    return ExitCode::SUCCESS;
+                }
+            },
+            () = stopped => match give_up {
+                None => give_up = Some(Instant::now() + GRACE),
+                Some(_) => {
+                    tracing::error!("a thread does not end, the process ends without it");
+                    drop(log);
+                    return ExitCode::from(FAILED);
+                }
+            }
+        }
+    }
+}
+
+/// The first signal to end drains, the second stops at once.
+fn end(gateway: &Ender) {
+    if gateway.watcher().phase() == DrainPhase::Running {
+        gateway.drain();
+    } else {
+        tracing::warn!("second signal: stopping at once");
+        gateway.stop();
+    }
+}
+
+/// The control thread: from the config file to the end of the gateway.
+fn control(file: WatchedFile, reload: &Notify, tell: &mpsc::Sender<News>) {
+    let code = match runtime() {
+        Ok(runtime) => {
+            let code = runtime.block_on(start(file, reload, tell));
+            // Without waiting for a file that does not answer.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => failed(&error),
+    };
+    // Nobody listens when the process ends already.
+    let _ = tell.blocking_send(News::Ended(code));
+}
+
+async fn start(mut file: WatchedFile, reload: &Notify, tell: &mpsc::Sender<News>) -> ExitCode {
+    let bytes = file.read().await;
+    let loaded = Loaded::of_read(&file.path, bytes.as_deref());
+    let Loaded { config, warnings } = match loaded {
         Ok(loaded) => loaded,
         Err(error) => return failed(&error),
     };
@@ -32,23 +152,26 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Ok(metrics) => Arc::new(metrics),
         Err(error) => return failed(&error),
     };
-    let (log, _log_guard) = match log::init(&config.log, Some(&metrics)) {
-        Ok(log) => log,
+    let log = match log::init(&config.log, Some(&metrics)) {
+        Ok((log, guard)) => {
+            let _ = tell.send(News::Logs(guard)).await;
+            log_panics();
+            log
+        }
         Err(error) => return failed(&error),
     };
-    warn(path, &warnings);
+    warn(&file.path, &warnings);
     let options = Options {
         log: Some(log),
         metrics: Some(metrics),
         ..Options::default()
     };
-    match runtime().map(|runtime| runtime.block_on(serve(file, config, options))) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => {
+    match Box::pin(serve(file, config, options, reload, tell)).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
             tracing::error!("{error}");
             failed(&error)
         }
-        Err(error) => failed(&error),
     }
 }
 
@@ -56,9 +179,9 @@ async fn serve(
     mut file: WatchedFile,
     config: Config,
     options: Options,
+    asked: &Notify,
+    tell: &mpsc::Sender<News>,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    // Before anything else: a signal that comes while starting must not be lost.
-    let mut signals = Signals::new()?;
     let file_limit = raise_file_limit();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -84,27 +207,24 @@ async fn serve(
             tracing::info!(%server, %address, "serving");
         }
     }
-    let watcher = gateway.watcher();
-    let mut stopped = watcher.clone();
+    let _ = tell.send(News::Serves(gateway.ender())).await;
+    let mut stopped = gateway.watcher();
     let mut looks = tokio::time::interval(LOOK);
     loop {
-        tokio::select! {
+        let asked = tokio::select! {
             () = stopped.stopped() => break,
-            () = signals.end.recv() => {
-                end(&gateway, &watcher);
-                continue;
+            () = asked.notified() => true,
+            _ = looks.tick() => false,
+        };
+        // A reload waits for its file, and for the first answers of new sources; an end does not wait for
+        // the reload.
+        let take = async {
+            if asked || file.changed().await {
+                take(&gateway, &mut file).await;
             }
-            _ = signals.reload.recv() => file.taken(),
-            _ = looks.tick() => {
-                if !file.changed() {
-                    continue;
-                }
-            }
-        }
-        // A reload waits for the first answers of new sources; an end does not wait for the reload.
+        };
         tokio::select! {
-            () = reload(&gateway, &file.path) => {}
-            () = signals.end.recv() => end(&gateway, &watcher),
+            () = take => {}
             () = stopped.stopped() => break,
         }
     }
@@ -113,9 +233,19 @@ async fn serve(
     Ok(())
 }
 
+/// From now on a panic is said by the log, which never waits. By default it is written to standard error,
+/// which may be blocked, and with it the worker that panics.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let text = panic.payload_as_str().unwrap_or("no text");
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, text, "a thread panicked");
+    }));
+}
+
 /// Lets this thread, and those that it starts from now on, give way to the workers where both want the same
 /// CPU: reading a large config takes seconds of it. It keeps a tenth, so that probes are answered.
-fn yield_to_workers() -> std::io::Result<()> {
+fn yield_to_workers() -> io::Result<()> {
     const NICE: i32 = 10;
     let thread = rustix::thread::gettid();
     rustix::process::setpriority_process(Some(thread), NICE)?;
@@ -147,8 +277,10 @@ fn warn(path: &Path, warnings: &[Problem]) {
     }
 }
 
-async fn reload(gateway: &Gateway, path: &Path) {
-    let Loaded { config, warnings } = match Loaded::load(path) {
+/// Takes the file as it is now into use.
+async fn take(gateway: &Gateway, file: &mut WatchedFile) {
+    let bytes = file.read().await;
+    let Loaded { config, warnings } = match Loaded::of_read(&file.path, bytes.as_deref()) {
         Ok(loaded) => loaded,
         Err(error) => {
             gateway.config_refused();
@@ -156,7 +288,7 @@ async fn reload(gateway: &Gateway, path: &Path) {
             return;
         }
     };
-    warn(path, &warnings);
+    warn(&file.path, &warnings);
     // As the file has it: what was discovered may be large.
     let shown = config.clone();
     match gateway.reload(config).await {
@@ -165,133 +297,5 @@ async fn reload(gateway: &Gateway, path: &Path) {
             log_effective(&shown);
         }
         Err(error) => tracing::error!(%error, "config refused, the old one keeps serving"),
-    }
-}
-
-/// The first signal to end drains, the second stops at once.
-fn end(gateway: &Gateway, watcher: &DrainWatcher) {
-    if watcher.phase() == DrainPhase::Running {
-        gateway.drain();
-    } else {
-        tracing::warn!("second signal: stopping at once");
-        gateway.stop();
-    }
-}
-
-struct Signals {
-    reload: Signal,
-    end: EndSignals,
-}
-
-struct EndSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            reload: signal(SignalKind::hangup())?,
-            end: EndSignals {
-                terminate: signal(SignalKind::terminate())?,
-                interrupt: signal(SignalKind::interrupt())?,
-            },
-        })
-    }
-}
-
-impl EndSignals {
-    /// Waits for either.
-    async fn recv(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// The config file, looked at by what stat(2) says of it. That follows symlinks, so the swap of
-/// `..data` in a mounted ConfigMap shows as another inode.
-struct WatchedFile {
-    path: PathBuf,
-    taken: Option<Stamp>,
-    last_seen: Option<Stamp>,
-}
-
-/// Device, inode, size, seconds and nanoseconds of the last modification.
-type Stamp = (u64, u64, u64, i64, i64);
-
-impl WatchedFile {
-    fn new(path: &Path) -> Self {
-        let mut file = Self {
-            path: path.to_owned(),
-            taken: None,
-            last_seen: None,
-        };
-        file.taken();
-        file
-    }
-
-    fn stamp(&self) -> Option<Stamp> {
-        let meta = fs::metadata(&self.path).ok()?;
-        Some((
-            meta.dev(),
-            meta.ino(),
-            meta.size(),
-            meta.mtime(),
-            meta.mtime_nsec(),
-        ))
-    }
-
-    /// The file as it is now is the one that was read.
-    fn taken(&mut self) {
-        self.taken = self.stamp();
-        self.last_seen = self.taken;
-    }
-
-    /// Whether the file has changed since it was read and stays as it is. A file that is away, as
-    /// for a moment while it is replaced, has not changed.
-    fn changed(&mut self) -> bool {
-        let now = self.stamp();
-        let settled = std::mem::replace(&mut self.last_seen, now) == now;
-        let changed = settled && now.is_some() && now != self.taken;
-        if changed {
-            self.taken = now;
-        }
-        changed
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_change_counts_once_it_has_settled_and_a_swapped_symlink_is_one() {
-        let folder = std::env::temp_dir().join(format!("strait-watch-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let (old, new, link) = (folder.join("old"), folder.join("new"), folder.join("link"));
-        fs::write(&old, "a").unwrap();
-        fs::write(&new, "a").unwrap();
-        let swap = |target: &Path| {
-            let _ = fs::remove_file(&link);
-            std::os::unix::fs::symlink(target, &link).unwrap();
-        };
-        swap(&old);
-        let mut file = WatchedFile::new(&link);
-        assert!(!file.changed());
-        swap(&new);
-        assert!(!file.changed(), "may still be changing");
-        assert!(file.changed());
-        assert!(!file.changed(), "told once");
-        fs::write(&new, "ab").unwrap();
-        assert!(!file.changed());
-        fs::write(&new, "abc").unwrap();
-        assert!(!file.changed(), "changed again since the last look");
-        assert!(file.changed());
-        fs::remove_file(&link).unwrap();
-        assert!(!file.changed());
-        assert!(!file.changed(), "a file that is away has not changed");
-        fs::remove_dir_all(&folder).unwrap();
     }
 }

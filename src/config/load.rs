@@ -1,8 +1,8 @@
 //! Reading a config file: bytes, tree, file form, working form.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use super::Config;
 use super::decode::{Decode as _, Given};
@@ -10,9 +10,12 @@ use super::file::ConfigFile;
 use super::problems::{Complaint, ConfigError, Place, Problem};
 use super::resolve::{self, Findings, Machine};
 use super::tree::{self, Value};
+use crate::file;
 
 /// The largest config file, in bytes.
 pub const MAX_FILE: usize = 16 << 20;
+/// How long a pipe may take to end where a config is read from one.
+const PIPE: Duration = Duration::from_secs(30);
 
 /// A config, and what its author may want to look at again.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,26 +27,32 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Reads, parses and checks the file at `path`, for this machine.
+    /// Reads, parses and checks the file at `path`, for this machine. It may be a pipe, such as the shell
+    /// makes of `<(command)`, which ends within 30 seconds.
     ///
     /// # Errors
     /// The file cannot be read, is larger than [`MAX_FILE`], or is no valid config.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let bytes = file::read_or_receive(path, MAX_FILE + 1, PIPE);
+        Self::of_read(path, bytes.as_deref())
+    }
+
+    /// Parses and checks what reading [`MAX_FILE`] bytes and one more of the file at `path` has given.
+    ///
+    /// # Errors
+    /// As [`Loaded::load`].
+    pub fn of_read(path: &Path, bytes: Result<&[u8], &io::Error>) -> Result<Self, ConfigError> {
         let origin = path.display().to_string();
-        let bytes = match read(path) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                let complaint = Complaint::new(format!("cannot read this file: {error}"));
-                return Err(refuse(
-                    &origin,
-                    vec![Problem::of_file(match error.kind() {
-                        io::ErrorKind::NotFound => complaint.remedy("name the file with --config"),
-                        _ => complaint,
-                    })],
-                ));
-            }
+        let error = match bytes {
+            Ok(bytes) => return Self::parse(bytes, &origin, &Machine::current()),
+            Err(error) => error,
         };
-        Self::parse(&bytes, &origin, &Machine::current())
+        let complaint = Complaint::new(format!("cannot read this file: {error}"));
+        let complaint = match error.kind() {
+            io::ErrorKind::NotFound => complaint.remedy("name the file with --config"),
+            _ => complaint,
+        };
+        Err(refuse(&origin, vec![Problem::of_file(complaint)]))
     }
 
     /// Parses and checks the bytes of a file that messages call `origin`.
@@ -96,14 +105,6 @@ fn refuse(origin: &str, problems: Vec<Problem>) -> ConfigError {
         origin: origin.to_owned(),
         problems,
     }
-}
-
-/// Stops one byte after [`MAX_FILE`], which [`text`] refuses then.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let limit = MAX_FILE as u64 + 1;
-    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Problem> {

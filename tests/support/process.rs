@@ -124,6 +124,71 @@ struct Stderr {
     unread: AtomicBool,
 }
 
+impl Stderr {
+    /// Reads what a child says from now on.
+    fn of(child: &mut Child) -> Arc<Self> {
+        let stderr = Arc::new(Self::default());
+        let (lines, kept) = (child.stderr.take().unwrap(), stderr.clone());
+        std::thread::spawn(move || {
+            for line in BufReader::new(lines).lines().map_while(Result::ok) {
+                kept.lines.lock().unwrap().push(line);
+                while kept.unread.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+        });
+        stderr
+    }
+}
+
+/// `strait run` that loads its config; killed when dropped.
+pub struct Loading {
+    child: Child,
+    stderr: Arc<Stderr>,
+}
+
+impl Loading {
+    /// Starts it, and returns while it loads its config, which must be large for that.
+    pub fn start(config: &Path) -> Self {
+        let mut child = command(config).spawn().unwrap();
+        let stderr = Stderr::of(&mut child);
+        // Beyond what the program does before it loads.
+        wait_until("it loads", || {
+            super::cpu_time_of(child.id()) >= Duration::from_millis(50)
+        });
+        Self { child, stderr }
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Whether it has said a line with `text` on standard error.
+    pub fn said(&self, text: &str) -> bool {
+        let lines = self.stderr.lines.lock().unwrap();
+        lines.iter().any(|line| line.contains(text))
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn wait_end(&mut self) -> ExitStatus {
+        let mut ended = None;
+        wait_until("the process ends", || {
+            ended = self.child.try_wait().unwrap();
+            ended.is_some()
+        });
+        ended.unwrap()
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Process {
     /// Starts it and waits until it serves.
     pub fn start(config: &ConfigText) -> Self {
@@ -180,18 +245,24 @@ impl Process {
         (process, stdout)
     }
 
+    /// As [`Process::of_file`]; its standard output is this file, and no file that it writes may be
+    /// larger than so many KiB.
+    pub fn with_file_size(config: &Path, stdout: &Path, kibibytes: u64) -> Self {
+        let mut command = Command::new("bash");
+        command
+            .arg("-c")
+            .arg(format!("ulimit -f {kibibytes} && exec \"$0\" \"$@\""))
+            .arg(env!("CARGO_BIN_EXE_strait"))
+            .args(["run", "--config"])
+            .arg(config)
+            .stdout(fs::File::create(stdout).unwrap())
+            .stderr(Stdio::piped());
+        Self::spawn(command)
+    }
+
     fn spawn(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
-        let stderr = Arc::new(Stderr::default());
-        let (lines, kept) = (child.stderr.take().unwrap(), stderr.clone());
-        std::thread::spawn(move || {
-            for line in BufReader::new(lines).lines().map_while(Result::ok) {
-                kept.lines.lock().unwrap().push(line);
-                while kept.unread.load(Ordering::Relaxed) {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-            }
-        });
+        let stderr = Stderr::of(&mut child);
         let mut process = Self {
             child,
             stderr,

@@ -1,0 +1,84 @@
+//! What each signal does to a gateway.
+//!
+//! | signal | effect |
+//! |---|---|
+//! | SIGTERM, SIGINT | the first drains, the second stops at once; before the gateway serves, the first stops |
+//! | SIGHUP | reloads the config, once the gateway serves |
+//! | SIGPIPE | none: the standard library ignores it, a write fails instead |
+//! | [`WITHOUT_EFFECT`] | none; by default each would end the process |
+//! | SIGQUIT, SIGABRT | end the process with a core file: that is what they are sent for |
+//! | SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS | end the process: it is broken |
+//! | SIGTSTP, SIGTTIN, SIGTTOU | stop the process until SIGCONT, as a shell expects |
+//! | SIGCHLD, SIGURG, SIGWINCH | none, by default |
+//! | real-time signals | end the process, by default: nothing sends them unasked |
+//!
+//! See signal(7).
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Signals that say nothing about a gateway and would end it by default.
+const WITHOUT_EFFECT: [libc::c_int; 10] = [
+    // A log file has reached RLIMIT_FSIZE: the write fails, and is counted.
+    libc::SIGXFSZ,
+    // The soft RLIMIT_CPU is used up: the hard one still ends the process.
+    libc::SIGXCPU,
+    // Other servers open their log files anew, or upgrade, so scripts send them to anything.
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    // Timers, profilers, terminals, power supplies.
+    libc::SIGALRM,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGIO,
+    libc::SIGPWR,
+    libc::SIGSTKFLT,
+];
+
+/// The signals that mean something.
+pub(super) struct Signals {
+    reload: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// SIGHUP.
+    Reload,
+    /// SIGTERM or SIGINT.
+    End,
+}
+
+impl Signals {
+    /// Takes over every signal of the table above. Those that come from now on are not lost, even when
+    /// nobody waits for them yet.
+    ///
+    /// # Errors
+    /// Those of sigaction(2).
+    pub(super) fn install() -> io::Result<Self> {
+        let signals = Self {
+            reload: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        };
+        for number in WITHOUT_EFFECT {
+            // The handler outlives what is dropped here. A handler rather than SIG_IGN, which programs
+            // that a kubeconfig names would inherit.
+            let _ = signal(SignalKind::from_raw(number))?;
+        }
+        Ok(signals)
+    }
+
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) -> Asked {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.reload.recv() => Asked::Reload,
+        }
+    }
+}

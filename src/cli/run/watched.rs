@@ -1,0 +1,129 @@
+//! The config file, read and looked at without waiting for it for ever.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::MAX_FILE;
+use crate::file::{self, Patience, Stamp};
+
+/// How long the file may take to be read, or looked at: a mount that hangs never answers.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The config file. It has changed when stat(2) says so.
+pub(super) struct WatchedFile {
+    pub(super) path: Arc<Path>,
+    patience: Patience,
+    taken: Option<Stamp>,
+    last_seen: Option<Stamp>,
+    /// Whether the last look got an answer.
+    answers: bool,
+}
+
+impl WatchedFile {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.into(),
+            patience: Patience::new(PATIENCE),
+            taken: None,
+            last_seen: None,
+            answers: true,
+        }
+    }
+
+    /// The file's bytes. What changes from now on is a change, what changed before is none.
+    ///
+    /// # Errors
+    /// It cannot be read, is no regular file, or does not answer.
+    pub(super) async fn read(&mut self) -> io::Result<Vec<u8>> {
+        let path = self.path.clone();
+        let read = self
+            .patience
+            .ask(move || file::read(&path, MAX_FILE + 1))
+            .await;
+        let (bytes, stamp) = read?;
+        self.taken = Some(stamp);
+        self.last_seen = self.taken;
+        Ok(bytes)
+    }
+
+    /// Whether the file has changed since it was read and stays as it is. A file that is away, as for a
+    /// moment while it is replaced, has not changed, nor has one of which nothing can be learnt.
+    pub(super) async fn changed(&mut self) -> bool {
+        let path = self.path.clone();
+        let now = match self.patience.ask(move || file::stamp(&path)).await {
+            Ok(stamp) => Some(stamp),
+            Err(error) => {
+                self.note(Some(&error));
+                None
+            }
+        };
+        if now.is_some() {
+            self.note(None);
+        }
+        let settled = std::mem::replace(&mut self.last_seen, now) == now;
+        let changed = settled && now.is_some() && now != self.taken;
+        if changed {
+            self.taken = now;
+        }
+        changed
+    }
+
+    /// Says once that the file does not answer, and once that it does again.
+    fn note(&mut self, error: Option<&io::Error>) {
+        let silent = |error: &&io::Error| {
+            let kind = error.kind();
+            kind == io::ErrorKind::TimedOut || kind == io::ErrorKind::ResourceBusy
+        };
+        let silent = error.filter(silent);
+        if self.answers == silent.is_none() {
+            return;
+        }
+        self.answers = silent.is_none();
+        let config = self.path.display();
+        match silent {
+            Some(error) => tracing::error!(
+                %config, %error,
+                "the config file does not answer, its changes are not seen"
+            ),
+            None => tracing::info!(%config, "the config file answers again"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[tokio::test]
+    async fn a_change_counts_once_it_has_settled_and_a_swapped_symlink_is_one() {
+        let folder = std::env::temp_dir().join(format!("strait-watch-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (old, new, link) = (folder.join("old"), folder.join("new"), folder.join("link"));
+        fs::write(&old, "a").unwrap();
+        fs::write(&new, "a").unwrap();
+        let swap = |target: &Path| {
+            let _ = fs::remove_file(&link);
+            std::os::unix::fs::symlink(target, &link).unwrap();
+        };
+        swap(&old);
+        let mut file = WatchedFile::new(&link);
+        assert_eq!(file.read().await.unwrap(), b"a");
+        assert!(!file.changed().await);
+        swap(&new);
+        assert!(!file.changed().await, "may still be changing");
+        assert!(file.changed().await);
+        assert!(!file.changed().await, "told once");
+        fs::write(&new, "ab").unwrap();
+        assert!(!file.changed().await);
+        fs::write(&new, "abc").unwrap();
+        assert!(!file.changed().await, "changed again since the last look");
+        assert!(file.changed().await);
+        fs::remove_file(&link).unwrap();
+        assert!(!file.changed().await);
+        assert!(!file.changed().await, "a file that is away has not changed");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
