@@ -13,6 +13,7 @@
 //! `admin::standing` which connection goes when there are too many.
 
 mod dump;
+mod liveness;
 mod origin;
 mod page;
 mod readiness;
@@ -39,6 +40,7 @@ use crate::log::{LogControl, LogError};
 use crate::metrics::Metrics;
 use crate::upstream::Upstreams;
 pub use dump::DiscoveryReport;
+pub use liveness::{Judge, STALLED};
 use origin::Hosts;
 pub use readiness::{Missing, Readiness, SOURCE_GRACE};
 use render::Renderer;
@@ -116,7 +118,7 @@ pub fn admin_router(context: Arc<AdminContext>) -> Router {
 /// The routes of the status server.
 pub fn status_router(context: Arc<AdminContext>) -> Router {
     Router::new()
-        .route("/healthz/live", get(|| async { text("live\n") }))
+        .route("/healthz/live", get(live))
         .route("/healthz/ready", get(ready))
         .with_state(context)
 }
@@ -169,6 +171,16 @@ async fn metrics(State(shared): State<Shared>) -> Response {
         encoded.map(|()| body).map_err(|error| error.to_string())
     };
     shared.renderer.render("metrics", EXPOSITION, encode).await
+}
+
+async fn live(State(context): State<Arc<AdminContext>>) -> Response {
+    match context.readiness.live() {
+        Ok(()) => text("live\n"),
+        Err(reasons) => {
+            let body = reasons.join("\n") + "\n";
+            (StatusCode::SERVICE_UNAVAILABLE, text(body)).into_response()
+        }
+    }
 }
 
 async fn ready(State(context): State<Arc<AdminContext>>) -> Response {

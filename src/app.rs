@@ -15,25 +15,26 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, sleep};
 
 use crate::access_log::{AccessLog, AccessLogGuard};
-use crate::admin::{self, AdminContext, Readiness};
+use crate::admin::{self, AdminContext, Judge, Readiness};
 use crate::config::Config;
 use crate::drain::{self, DrainPhase, DrainWatcher};
 use crate::log::LogControl;
 use crate::metrics::Metrics;
-use crate::proxy::{self, Shared, WorkerHandle};
+use crate::proxy::{self, Shared, WorkerHandle, WorkerLoad};
 use crate::route::RouteError;
 use crate::socket;
+use crate::supervise;
 use crate::upstream::Upstreams;
 use capacity::{Capacity, watch_memory};
-use control::{Cause, Control, Parts, Servers, WATCH};
+use control::{Cause, Control, Parts, Servers};
 use discovery::Reporter;
 use listeners::Listeners;
 use sources::Sources;
@@ -190,10 +191,41 @@ impl Gateway {
         gateway.serve_admin(&config)?;
         gateway.apply(config, Cause::Start).await?;
         gateway.control.readiness.set_listeners_bound();
-        let control = gateway.control.clone();
-        gateway.tasks.spawn(follow(control));
-        gateway.tasks.spawn(watch_memory(gateway.control.clone()));
+        gateway.keep_all();
         Ok(gateway)
+    }
+
+    /// Runs what goes on as long as the gateway does.
+    fn keep_all(&mut self) {
+        for worker in &self.workers {
+            let (worker, control) = (worker.inbox(), self.control.clone());
+            self.tasks.spawn(async move {
+                worker.ended().await;
+                if control.drain.advance(DrainPhase::Stopped) {
+                    tracing::error!("a worker thread has ended, so the process stops");
+                }
+            });
+        }
+        self.keep("discovery", |control| follow(control.clone()));
+        self.keep("liveness", |control| judge(control.clone()));
+        self.keep("memory", |control| {
+            let watched = watch_memory(control.clone());
+            async move {
+                watched.await;
+                Ok(())
+            }
+        });
+    }
+
+    /// Runs a task for ever.
+    fn keep<F>(&mut self, task: &'static str, make: impl Fn(&Arc<Control>) -> F + Send + 'static)
+    where
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        let control = self.control.clone();
+        let restarts = control.shared.metrics.task_restarts(task);
+        let make = move || make(&control);
+        self.tasks.spawn(supervise::keep(task, restarts, make));
     }
 
     /// Makes the gateway run on `config`, without losing a connection. What needs a restart (workers,
@@ -296,9 +328,16 @@ impl Gateway {
             };
             let listener = socket::bind(address).map_err(failed)?;
             *bound = Some(listener.local_addr().map_err(failed)?);
-            let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
-            let watcher = self.control.watcher.clone();
-            self.tasks.spawn(admin::serve(listener, router, watcher));
+            self.keep(what, move |control| {
+                // Its descriptor goes with a server that fails.
+                let listener = listener.try_clone();
+                let listener = listener.and_then(tokio::net::TcpListener::from_std);
+                let (router, watcher) = (router.clone(), control.watcher.clone());
+                async move {
+                    admin::serve(listener?, router, watcher).await;
+                    Ok(())
+                }
+            });
         }
         // Called once, at start.
         let _ = self.control.servers.set(servers);
@@ -356,19 +395,7 @@ impl Gateway {
     /// A worker thread that failed; the others were stopped for it.
     pub async fn finished(mut self) -> io::Result<()> {
         let mut watcher = self.control.watcher.clone();
-        let stopped = watcher.stopped();
-        tokio::pin!(stopped);
-        loop {
-            tokio::select! {
-                () = &mut stopped => break,
-                () = sleep(WATCH) => {
-                    if self.workers.iter().any(WorkerHandle::is_finished) {
-                        tracing::error!("a worker thread has ended; stopping");
-                        self.stop();
-                    }
-                }
-            }
-        }
+        watcher.stopped().await;
         let workers = std::mem::take(&mut self.workers);
         let joined = tokio::task::spawn_blocking(|| {
             let results: Vec<io::Result<()>> =
@@ -393,6 +420,23 @@ impl Drop for Gateway {
     /// A gateway that nobody waits for must not leave threads behind.
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// How often the workers are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Looks whether the workers still work, for ever.
+async fn judge(control: Arc<Control>) -> io::Result<()> {
+    let mut judge = Judge::default();
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let now = looks.tick().await;
+        let rounds = control.shared.loads.iter().map(WorkerLoad::rounds);
+        control
+            .readiness
+            .set_stalled(judge.look(now.into_std(), rounds));
     }
 }
 
@@ -426,12 +470,97 @@ impl fmt::Debug for Ender {
 }
 
 /// Takes into use what the Kubernetes source finds, for ever.
-async fn follow(control: Arc<Control>) {
+async fn follow(control: Arc<Control>) -> io::Result<()> {
     loop {
         let publication = control.mailbox.take().await;
         let started = Instant::now();
         control.discovered(publication).await;
         // No more than half of the control thread's time: large tables take long to build.
         sleep(started.elapsed()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    async fn started() -> Gateway {
+        let text = "
+workers: 2
+listeners: [{ name: l, bind: '127.0.0.1:0' }]
+admin: off
+status: { bind: '127.0.0.1:0' }
+metrics: off
+";
+        let options = Options {
+            access_log: AccessLogSink::Writer(Box::new(io::sink())),
+            ..Options::default()
+        };
+        let config = Config::parse(text, "a sample").unwrap();
+        Gateway::start(config, options).await.unwrap()
+    }
+
+    async fn within_reason<T>(future: impl Future<Output = T>) -> T {
+        let patience = Duration::from_secs(20);
+        tokio::time::timeout(patience, future).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_cannot_accept_ends_the_process_with_the_reason() {
+        let gateway = started().await;
+        let parts = gateway.control.parts.lock().await;
+        let listener = parts.listeners.0.values().next().unwrap().clone();
+        // epoll_ctl(2) refuses a regular file, as it refuses a socket when memory has run out.
+        let file = File::open("/proc/self/exe").unwrap();
+        parts.workers[1].listen(listener, file.into());
+        drop(parts);
+        let mut watcher = gateway.watcher();
+        within_reason(watcher.stopped()).await;
+        let error = within_reason(gateway.finished()).await.unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("worker 1: cannot wait for a listening socket"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_works_counts_its_rounds() {
+        let gateway = started().await;
+        let loads = &gateway.control.shared.loads;
+        within_reason(async {
+            while loads.iter().any(|load| load.rounds() < 3) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        assert!(gateway.control.readiness.live().is_ok());
+        gateway.stop();
+        within_reason(gateway.finished()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_started_again() {
+        let mut gateway = started().await;
+        let runs = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let made = runs.clone();
+        gateway.keep("test", move |_| {
+            let number = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            async move {
+                assert!(number > 0, "on purpose");
+                std::future::pending().await
+            }
+        });
+        let restarts = gateway.control.shared.metrics.task_restarts("test");
+        within_reason(async {
+            while runs.load(std::sync::atomic::Ordering::Relaxed) < 2 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        assert_eq!(restarts.get(), 1);
+        gateway.stop();
+        within_reason(gateway.finished()).await.unwrap();
     }
 }

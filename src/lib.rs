@@ -52,6 +52,7 @@
 //! | a metric, a log line | [`metrics`], [`access_log`], [`log`] |
 //! | what happens at start, reload and stop | [`app`], [`drain`] |
 //! | how a file is read that may misbehave | [`file`] |
+//! | which task is started again when it fails | [`supervise`] |
 //! | a command | [`cli`] |
 //! | a system call | [`socket`]: the only room with `unsafe` |
 //!
@@ -103,5 +104,6 @@ pub mod route;
 pub mod server_name;
 pub mod socket;
 pub mod source;
+pub mod supervise;
 pub mod tls_version;
 pub mod upstream;

@@ -72,6 +72,8 @@ pub struct Metrics {
     accept_paused: IntCounterVec,
     limit_refusals: IntCounterVec,
     worker_connections: IntGaugeVec,
+    worker_rounds: IntCounterVec,
+    task_restarts: IntCounterVec,
     /// When the serving config was loaded, in seconds since the epoch.
     pub config_last_success: Gauge,
     /// 1 when the newest config file is the one that serves.
@@ -232,6 +234,16 @@ impl Metrics {
                 "strait_worker_connections",
                 &["worker"],
                 "Connections that a worker thread serves.",
+            )?,
+            worker_rounds: r.counters(
+                "strait_worker_rounds_total",
+                &["worker"],
+                "Times that a worker thread has looked after its connections' timeouts, up to four a second. A count that stands still for 30 seconds makes /healthz/live fail.",
+            )?,
+            task_restarts: r.counters(
+                "strait_task_restarts_total",
+                &["task"],
+                "Times that a task of the gateway failed and was started again. Anything but 0 is a defect of strait: please report it with the log line.",
             )?,
             config_last_success: r.add(
                 "strait_config_last_success_timestamp_seconds",
@@ -518,6 +530,17 @@ impl Metrics {
     pub fn worker_connections(&self, worker: usize) -> IntGauge {
         self.worker_connections
             .with_label_values(&[worker.to_string().as_str()])
+    }
+
+    /// Rounds of a worker.
+    pub fn worker_rounds(&self, worker: usize) -> IntCounter {
+        self.worker_rounds
+            .with_label_values(&[worker.to_string().as_str()])
+    }
+
+    /// Times that `task`, a word out of a closed set, was started again.
+    pub fn task_restarts(&self, task: &str) -> IntCounter {
+        self.task_restarts.with_label_values(&[task])
     }
 
     /// Lines of `log` (`access` or `own`) not written, for a `reason` (`queue_full`, `write_failed`

@@ -31,7 +31,7 @@ use std::task::{Context, Poll, ready};
 use tokio::net::TcpStream;
 
 pub use listener::{Listener, ListenerPolicy, ListenerState};
-pub use shared::{CONNECTIONS_PER_PIPE, MAX_PIPES, Shared, pipes_beside};
+pub use shared::{CONNECTIONS_PER_PIPE, MAX_PIPES, Shared, WorkerLoad, pipes_beside};
 pub use worker::{WorkerHandle, WorkerInbox, start};
 
 use crate::client_hello::Alert;

@@ -51,6 +51,18 @@ async fn ready_counts_what_is_missing_until_nothing_is_and_ends_with_the_drain()
 }
 
 #[tokio::test]
+async fn a_worker_that_hangs_is_not_live() {
+    let gateway = Gateway::new(operator::config(), operator::PATIENCE, None);
+    let address = serve(&gateway).await;
+    gateway.readiness.set_stalled(vec![2]);
+    let live = get(address, "/healthz/live").await;
+    let body = "worker 2 has hung for 30s or more\n";
+    assert_eq!((live.status, live.body.as_str()), (503, body));
+    gateway.readiness.set_stalled(Vec::new());
+    assert_eq!(get(address, "/healthz/live").await.status, 200);
+}
+
+#[tokio::test]
 async fn live_as_long_as_the_control_thread_answers() {
     let gateway = Gateway::new(operator::config(), operator::PATIENCE, None);
     let address = serve(&gateway).await;

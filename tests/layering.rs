@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
         "tls_version",
     ],
     &["metrics"],
-    &["client_hello", "config", "proxy_header"],
+    &["client_hello", "config", "proxy_header", "supervise"],
     &["limits"],
     &["log"],
     &["access_log"],

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
+use super::liveness::STALLED;
 use crate::drain::{DrainPhase, DrainWatcher};
 use crate::metrics::Metrics;
 use crate::upstream::Upstreams;
@@ -74,6 +76,8 @@ struct State {
     metrics: Arc<Metrics>,
     listeners_bound: AtomicBool,
     discovery_awaited: AtomicBool,
+    /// Workers that hang, by number.
+    stalled: ArcSwap<Vec<usize>>,
     grace_end: Instant,
 }
 
@@ -96,6 +100,7 @@ impl Readiness {
             metrics,
             listeners_bound: AtomicBool::new(false),
             discovery_awaited: AtomicBool::new(false),
+            stalled: ArcSwap::default(),
             grace_end: Instant::now() + grace,
         }));
         let _ = readiness.check();
@@ -119,6 +124,33 @@ impl Readiness {
         if self.0.discovery_awaited.swap(false, Ordering::AcqRel) {
             let _ = self.check();
         }
+    }
+
+    /// These workers, by number, hang, and no other.
+    pub fn set_stalled(&self, workers: Vec<usize>) {
+        let state = &*self.0;
+        for worker in &workers {
+            if !state.stalled.load().contains(worker) {
+                tracing::error!(
+                    worker,
+                    "a worker thread hangs: its count has stood still for {STALLED:?}"
+                );
+            }
+        }
+        state.stalled.store(Arc::new(workers));
+    }
+
+    /// Whether the process still does its work, as far as a restart would help.
+    ///
+    /// # Errors
+    /// What does not work, a reason a line.
+    pub fn live(&self) -> Result<(), Vec<String>> {
+        let stalled = self.0.stalled.load();
+        if stalled.is_empty() {
+            return Ok(());
+        }
+        let reason = |worker| format!("worker {worker} has hung for {STALLED:?} or more");
+        Err(stalled.iter().map(reason).collect())
     }
 
     /// Where the process stands on its way out.

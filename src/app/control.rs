@@ -25,8 +25,8 @@ use crate::proxy::{Shared, WorkerInbox};
 use crate::source::kubernetes::{KubernetesSource, Mailbox, Publication};
 use crate::upstream::Upstreams;
 
-/// How often is asked whether the last connection has ended, and whether a worker has.
-pub(super) const WATCH: Duration = Duration::from_millis(50);
+/// How often is asked whether the last connection has ended.
+const WATCH: Duration = Duration::from_millis(50);
 
 /// Addresses of the admin servers that are really bound.
 #[derive(Debug, Clone, Copy, Default)]

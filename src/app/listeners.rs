@@ -24,7 +24,7 @@ fn slot(config: &ListenerConfig) -> Slot {
 
 /// The listeners there are.
 #[derive(Debug, Default)]
-pub(super) struct Listeners(HashMap<Slot, Arc<Listener>>);
+pub(super) struct Listeners(pub(super) HashMap<Slot, Arc<Listener>>);
 
 impl Listeners {
     /// Names that discovered routes do not get, with the listener.

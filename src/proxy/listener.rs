@@ -210,12 +210,15 @@ enum Accept {
 /// Accepts on this worker's member of `listener` until it closes or the process drains. Before the
 /// socket closes what waits in its queue is taken: closing it with connections waiting would reset
 /// them (`docs/src/internals/kernel.md#closing-a-listening-socket-resets-its-queue`).
+///
+/// # Errors
+/// The socket cannot be waited for.
 pub(super) async fn run(
     worker: Rc<Worker>,
     listener: Arc<Listener>,
     socket: AsyncFd<OwnedFd>,
     mut drain: DrainWatcher,
-) {
+) -> io::Result<()> {
     let mut closing = listener.closing.subscribe();
     let mut options = listener.options.subscribe();
     let closed = async {
@@ -243,7 +246,7 @@ pub(super) async fn run(
             }
             ready = socket.readable() => match ready {
                 Ok(ready) => ready,
-                Err(_) => return,
+                Err(error) => return Err(error),
             },
         };
         match accept_batch(&worker, &listener, &socket) {
@@ -255,6 +258,7 @@ pub(super) async fn run(
     while let Accept::More = accept_batch(&worker, &listener, &socket) {
         tokio::task::yield_now().await;
     }
+    Ok(())
 }
 
 fn pause(worker: &Worker, listener: &Listener, reason: &'static str) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use prometheus::IntGauge;
+use prometheus::{IntCounter, IntGauge};
 use tokio::time::Instant;
 
 use super::hellos::HelloMemory;
@@ -60,6 +60,8 @@ pub struct Shared {
 pub struct WorkerLoad {
     connections: AtomicUsize,
     gauge: IntGauge,
+    /// Stands still when the worker hangs.
+    rounds: IntCounter,
 }
 
 impl WorkerLoad {
@@ -79,6 +81,16 @@ impl WorkerLoad {
         self.connections.fetch_sub(1, Ordering::Relaxed);
         self.gauge.dec();
     }
+
+    /// The worker has looked after its connections once more.
+    pub fn round(&self) {
+        self.rounds.inc();
+    }
+
+    /// How often it has.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.get()
+    }
 }
 
 impl Shared {
@@ -93,6 +105,7 @@ impl Shared {
         let load = |worker| WorkerLoad {
             connections: AtomicUsize::new(0),
             gauge: metrics.worker_connections(worker),
+            rounds: metrics.worker_rounds(worker),
         };
         let pipes = pipes_beside(connections);
         Self {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::alpn_offers::AlpnOffers;
@@ -22,6 +23,7 @@ use super::seat::{Seats, Ticket};
 use super::shared::{Shared, WorkerLoad};
 use crate::drain::{DrainPhase, DrainWatcher};
 use crate::socket;
+use crate::supervise::panic_text;
 use busy_poll::BusyPoll;
 
 /// The largest read, and the largest hello that can be peeked whole.
@@ -145,6 +147,11 @@ impl WorkerInbox {
             tracing::error!("a worker that has ended, or is stuck, cannot take a listening socket");
         }
     }
+
+    /// Waits until the worker has ended.
+    pub async fn ended(&self) {
+        self.0.closed().await;
+    }
 }
 
 impl WorkerHandle {
@@ -153,15 +160,11 @@ impl WorkerHandle {
         WorkerInbox(self.sockets.clone())
     }
 
-    /// Whether the thread has ended.
-    pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
-    }
-
     /// Waits for the thread to end.
     ///
     /// # Errors
-    /// The worker could not start, or it panicked outside of any connection.
+    /// The worker could not start, a task that carries it has ended, or it panicked outside of any
+    /// connection.
     pub fn join(self) -> io::Result<()> {
         drop(self.sockets);
         match self.thread.join() {
@@ -229,22 +232,44 @@ fn run(
         alpn_offers: AlpnOffers::default(),
         busy_poll: busy_poll.map(BusyPoll::new),
     });
-    runtime.block_on(obey(&worker, inbox, drain));
+    let ended = runtime.block_on(obey(&worker, inbox, drain));
     worker.seats.mark_drained();
     // Drops every connection that still runs; each writes its record.
     drop(runtime);
-    Ok(())
+    ended.map_err(|error| io::Error::other(format!("worker {index}: {error}")))
 }
 
-/// Takes what comes, and looks after the seats, until the process stops.
-async fn obey(worker: &Rc<Worker>, mut inbox: Inbox, drain: DrainWatcher) {
+/// Tasks that carry a worker. Without one of them it would look well and serve nobody.
+type Carriers = JoinSet<io::Result<()>>;
+
+/// Whether a carrier ended as it should: an accept loop does when its listener closes.
+fn carried(ended: Result<io::Result<()>, JoinError>) -> io::Result<()> {
+    let reason = match ended {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => panic_text(&*panic).to_owned(),
+            Err(error) => error.to_string(),
+        },
+    };
+    let text = format!("a task that it cannot do without has ended: {reason}");
+    Err(io::Error::other(text))
+}
+
+/// Takes what comes, and looks after the seats, until the process stops or a carrier fails.
+async fn obey(worker: &Rc<Worker>, mut inbox: Inbox, drain: DrainWatcher) -> io::Result<()> {
+    let mut carriers = Carriers::new();
     let caller = worker.clone();
-    tokio::task::spawn_local(async move { caller.bulk_turns.call().await });
+    carriers.spawn_local(async move {
+        caller.bulk_turns.call().await;
+        Err(io::Error::other("the queue of bulk transfers"))
+    });
     let spinner = worker.clone();
-    tokio::task::spawn_local(async move {
+    carriers.spawn_local(async move {
         if let Some(busy_poll) = &spinner.busy_poll {
             busy_poll.run().await;
         }
+        Ok(())
     });
     let mut stopped = drain.clone();
     let stopped = stopped.stopped();
@@ -256,9 +281,11 @@ async fn obey(worker: &Rc<Worker>, mut inbox: Inbox, drain: DrainWatcher) {
     loop {
         tokio::select! {
             biased;
-            () = &mut stopped => return,
+            () = &mut stopped => return Ok(()),
+            Some(ended) = carriers.join_next() => carried(ended)?,
             () = &mut give_way => {}
             _ = sweep.tick() => {
+                worker.load().round();
                 worker.seats.sweep();
                 if let DrainPhase::Draining { deadline } = drain.phase() {
                     let left = deadline.saturating_duration_since(Instant::now());
@@ -267,19 +294,47 @@ async fn obey(worker: &Rc<Worker>, mut inbox: Inbox, drain: DrainWatcher) {
             }
             Some(accepted) = inbox.connections.recv() => worker.serve(accepted),
             socket = inbox.sockets.recv() => match socket {
-                Some((listener, socket)) => listen(worker, listener, socket, drain.clone()),
+                Some((listener, socket)) => {
+                    let socket = socket::register_listener(socket).map_err(|error| {
+                        io::Error::other(format!("cannot wait for a listening socket: {error}"))
+                    })?;
+                    let worker = worker.clone();
+                    carriers.spawn_local(listener::run(worker, listener, socket, drain.clone()));
+                }
                 // Whoever started the workers has gone.
-                None => return,
+                None => return Ok(()),
             },
         }
     }
 }
 
-fn listen(worker: &Rc<Worker>, listener: Arc<Listener>, socket: OwnedFd, drain: DrainWatcher) {
-    match socket::register_listener(socket) {
-        Ok(socket) => {
-            tokio::task::spawn_local(listener::run(worker.clone(), listener, socket, drain));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_carrier_that_ends_is_told_apart_from_one_that_is_done() {
+        let runtime = Builder::new_current_thread()
+            .build_local(LocalOptions::default())
+            .unwrap();
+        let ended = |carrier: fn() -> io::Result<()>| {
+            runtime.block_on(async {
+                let mut carriers = Carriers::new();
+                carriers.spawn_local(async move { carrier() });
+                carried(carriers.join_next().await.unwrap())
+            })
+        };
+        assert!(ended(|| Ok(())).is_ok());
+        for (carrier, says) in [
+            (
+                (|| panic!("a defect, on purpose")) as fn() -> io::Result<()>,
+                "a defect, on purpose",
+            ),
+            (|| Err(io::Error::other("the socket is gone")), "is gone"),
+        ] {
+            let error = ended(carrier).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+            assert!(error.contains("cannot do without"), "{error}");
         }
-        Err(error) => tracing::error!(%error, "cannot register a listening socket"),
     }
 }

@@ -12,6 +12,7 @@ use super::schedule::Schedule;
 use super::{AddressPolicy, Answer, DnsError, OwnAddresses, Resolver, kind_label};
 use crate::config::{DnsConfig, EndpointSpec, UpstreamSource};
 use crate::metrics::Metrics;
+use crate::supervise;
 use crate::upstream::Upstream;
 
 /// A source at work; dropping it ends it.
@@ -37,16 +38,23 @@ pub fn spawn(
     own: OwnAddresses,
     metrics: Arc<Metrics>,
 ) -> SourceTask {
-    let source = Source {
-        name: upstream.config().name.clone(),
-        upstream,
-        resolver,
-        own,
-        metrics,
-        memory: Memory::default(),
-        schedule: Schedule::default(),
+    let restarts = metrics.task_restarts("dns");
+    let start = move || {
+        let source = Source {
+            name: upstream.config().name.clone(),
+            upstream: upstream.clone(),
+            resolver: resolver.clone(),
+            own: own.clone(),
+            metrics: metrics.clone(),
+            memory: Memory::default(),
+            schedule: Schedule::default(),
+        };
+        async move {
+            source.run().await;
+            Ok(())
+        }
     };
-    SourceTask(tokio::task::spawn(source.run()))
+    SourceTask(tokio::task::spawn(supervise::keep("dns", restarts, start)))
 }
 
 struct Source {

@@ -1,0 +1,138 @@
+//! Tasks and threads that must not end: one that panics or fails is started again.
+//!
+//! Connections are not among them: a panic there ends one connection. Nor are the tasks that carry a
+//! worker: when one of those ends, the process does.
+
+use std::any::Any;
+use std::fmt::Display;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use prometheus::IntCounter;
+
+/// The first pause before a task is started again. Each next one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause.
+const LAST_PAUSE: Duration = Duration::from_secs(30);
+/// A task that has run for so long counts as one that works.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// How often one task was started again of late, and so how long to wait before the next time.
+#[derive(Debug)]
+pub struct Restarts {
+    task: &'static str,
+    counter: IntCounter,
+    in_a_row: u32,
+    started: Instant,
+}
+
+impl Restarts {
+    /// Of `task`, which starts now; each is counted in `counter`.
+    pub fn new(task: &'static str, counter: IntCounter) -> Self {
+        Self {
+            task,
+            counter,
+            in_a_row: 0,
+            started: Instant::now(),
+        }
+    }
+
+    /// Counts and logs that the task has ended for the reason `why`; returns how long to wait.
+    pub fn ended(&mut self, why: &dyn Display) -> Duration {
+        if self.started.elapsed() >= SETTLED {
+            self.in_a_row = 0;
+        }
+        let pause = pause(self.in_a_row);
+        self.in_a_row += 1;
+        self.counter.inc();
+        let task = self.task;
+        tracing::error!(task, %why, ?pause, "a task of the gateway has failed and is started again");
+        pause
+    }
+
+    /// The task starts again now.
+    pub fn started(&mut self) {
+        self.started = Instant::now();
+    }
+}
+
+/// How long to wait after so many failures in a row.
+fn pause(in_a_row: u32) -> Duration {
+    FIRST_PAUSE
+        .saturating_mul(1 << in_a_row.min(16))
+        .min(LAST_PAUSE)
+}
+
+/// Runs the task that `make` makes until it ends well. One that fails or panics is made anew.
+pub async fn keep<F>(task: &'static str, counter: IntCounter, mut make: impl FnMut() -> F)
+where
+    F: Future<Output = io::Result<()>>,
+{
+    let mut restarts = Restarts::new(task, counter);
+    loop {
+        // What the panic has left half done belongs to the task, and goes with it.
+        let ended = AssertUnwindSafe(make()).catch_unwind().await;
+        let pause = match ended {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => restarts.ended(&error),
+            Err(panic) => restarts.ended(&panic_text(&*panic)),
+        };
+        tokio::time::sleep(pause).await;
+        restarts.started();
+    }
+}
+
+/// What a panic said.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&'static str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    fn counter() -> IntCounter {
+        IntCounter::new("restarts", "Not registered.").unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_panics_or_fails_is_made_anew_until_it_ends_well() {
+        let (made, counter) = (Cell::new(0), counter());
+        let start = tokio::time::Instant::now();
+        let make = || {
+            made.set(made.get() + 1);
+            let number = made.get();
+            async move {
+                match number {
+                    1 => panic!("on purpose"),
+                    2 => Err(io::Error::other("failed")),
+                    _ => Ok(()),
+                }
+            }
+        };
+        keep("test", counter.clone(), make).await;
+        assert_eq!((made.get(), counter.get()), (3, 2));
+        assert!(start.elapsed() >= pause(0) + pause(1));
+    }
+
+    #[test]
+    fn pauses_grow_to_a_limit() {
+        assert_eq!([0, 1, 2].map(|n| pause(n).as_millis()), [100, 200, 400]);
+        assert_eq!([20, u32::MAX].map(pause), [LAST_PAUSE; 2]);
+    }
+
+    #[test]
+    fn a_panic_is_quoted() {
+        let panics: [fn(); 2] = [|| panic!("plain"), || panic!("number {}", 7)];
+        let texts = panics.map(|panics| {
+            let panic = std::panic::catch_unwind(panics).unwrap_err();
+            panic_text(&*panic).to_owned()
+        });
+        assert_eq!(texts, ["plain", "number 7"]);
+    }
+}
