@@ -8,6 +8,7 @@
 //! quotes. Keys come in a fixed order and are left out when there is nothing to say; `flags` is what
 //! Envoy calls response flags, `-` for none.
 
+mod budgets;
 mod line;
 
 use std::cell::RefCell;
@@ -16,17 +17,18 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use prometheus::IntCounter;
 
 use crate::client_hello::Offers;
 use crate::config::{AccessLogConfig, Fingerprint, LogFormat};
-use crate::limits::{self, RateLimit};
-use crate::log::queue::{Dropped, LineQueue, QueueGuard};
+use crate::limits;
+use crate::log::queue::{Dropped, LineQueue, QueueGuard, share_of};
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
+use budgets::{Budgets, LeftOut};
 use line::LineWriter;
 
 /// What the label `log` of `strait_log_lines_dropped_total` says.
@@ -47,14 +49,21 @@ pub struct AccessLogGuard {
 
 #[derive(Debug)]
 struct Shared {
-    /// See [`format_code`].
-    format: AtomicU8,
+    policy: Arc<Policy>,
     ja4: AtomicBool,
-    refused: RateLimit,
-    /// Of its own, so that a flood of refused clients does not hide an endpoint that is down.
-    unreached: RateLimit,
     rate_limited: IntCounter,
     queue: LineQueue,
+    /// Places of the queue for one outcome of one source group.
+    share: usize,
+}
+
+/// What the thread that writes needs, too.
+#[derive(Debug)]
+struct Policy {
+    /// See [`format_code`].
+    format: AtomicU8,
+    refused_per_second: AtomicU32,
+    budgets: Budgets,
 }
 
 /// What is told of one connection that ended.
@@ -113,17 +122,9 @@ pub fn shown(text: &str) -> &str {
     text.get(..end).unwrap_or(text)
 }
 
-/// Which rate a connection's line is subject to.
-enum Rate {
-    Unlimited,
-    /// Refused for what it was or what it asked for.
-    Refused,
-    /// Routed, but no endpoint was reached.
-    Unreached,
-}
-
-/// Exhaustive, so that a new outcome has to take a side.
-fn rate_of(outcome: Outcome) -> Rate {
+/// Whether lines of an outcome have a rate: what was refused for what it was or asked for, and what
+/// reached no endpoint. Exhaustive, so that a new outcome has to take a side.
+fn has_rate(outcome: Outcome) -> bool {
     match outcome {
         Outcome::SourceDenied
         | Outcome::Probe
@@ -138,12 +139,12 @@ fn rate_of(outcome: Outcome) -> Rate {
         | Outcome::BadServerName
         | Outcome::NoRoute
         | Outcome::AlpnRefused
-        | Outcome::ProxyHeaderInvalid => Rate::Refused,
-        Outcome::NoEndpoint
+        | Outcome::ProxyHeaderInvalid
+        | Outcome::NoEndpoint
         | Outcome::ConnectRefused
         | Outcome::ConnectTimeout
         | Outcome::ConnectUnreachable
-        | Outcome::NoLocalPort => Rate::Unreached,
+        | Outcome::NoLocalPort => true,
         Outcome::Ok
         | Outcome::DownstreamReset
         | Outcome::UpstreamReset
@@ -154,7 +155,7 @@ fn rate_of(outcome: Outcome) -> Rate {
         | Outcome::IdleTimeout
         | Outcome::HalfClosedTimeout
         | Outcome::Drained
-        | Outcome::InternalError => Rate::Unlimited,
+        | Outcome::InternalError => false,
     }
 }
 
@@ -176,12 +177,20 @@ impl AccessLog {
         writer: impl Write + Send + 'static,
     ) -> (Self, AccessLogGuard) {
         let dropped = Dropped::of(metrics, NAME);
-        let (queue, guard) = LineQueue::start("access-log", config.queue, dropped, writer);
-        let shared = Shared {
+        let policy = Arc::new(Policy {
             format: AtomicU8::new(format_code(config.format)),
+            refused_per_second: AtomicU32::new(config.refused_per_second),
+            budgets: Budgets::default(),
+        });
+        let remarks = {
+            let policy = policy.clone();
+            move |lines: &mut Vec<u8>| policy.sum_up(lines)
+        };
+        let (queue, guard) = LineQueue::start("access-log", config.queue, dropped, writer, remarks);
+        let shared = Shared {
+            policy,
             ja4: AtomicBool::new(wants_ja4(config)),
-            refused: RateLimit::new(config.refused_per_second),
-            unreached: RateLimit::new(config.refused_per_second),
+            share: share_of(config.queue),
             rate_limited: metrics.log_lines_dropped(NAME, "rate_limit"),
             queue,
         };
@@ -199,12 +208,14 @@ impl AccessLog {
     /// Takes over format and rate. The queue keeps the size it was started with.
     pub fn reconfigure(&self, config: &AccessLogConfig) {
         if let Some(shared) = &self.0 {
-            shared
+            let policy = &shared.policy;
+            policy
                 .format
                 .store(format_code(config.format), Ordering::Relaxed);
+            policy
+                .refused_per_second
+                .store(config.refused_per_second, Ordering::Relaxed);
             shared.ja4.store(wants_ja4(config), Ordering::Relaxed);
-            shared.refused.set(config.refused_per_second);
-            shared.unreached.set(config.refused_per_second);
         }
     }
 
@@ -214,44 +225,89 @@ impl AccessLog {
         shared.is_some_and(|shared| shared.ja4.load(Ordering::Relaxed))
     }
 
-    /// Queues the line of a connection, unless it was a probe or the rate for its kind is used up.
-    /// Never waits.
+    /// Queues the line of a connection, unless it was a probe or the budget of its outcome and source
+    /// group is used up. Never waits.
     pub fn write(&self, entry: &Entry<'_>) {
         let Some(shared) = &self.0 else { return };
-        let Some(format) = format_of(shared.format.load(Ordering::Relaxed)) else {
+        let policy = &shared.policy;
+        let Some(format) = format_of(policy.format.load(Ordering::Relaxed)) else {
             return;
         };
         if entry.outcome == Outcome::Probe {
             return;
         }
-        let admitted = match rate_of(entry.outcome) {
-            Rate::Unlimited => true,
-            Rate::Refused => shared.refused.admits(limits::now()),
-            Rate::Unreached => shared.unreached.admits(limits::now()),
-        };
-        if !admitted {
-            shared.rate_limited.inc();
+        let Some(budget) = policy.budgets.of(entry.source_group, entry.outcome) else {
             return;
+        };
+        if has_rate(entry.outcome) {
+            let per_second = policy.refused_per_second.load(Ordering::Relaxed);
+            if !budget.admits(per_second, limits::now()) {
+                shared.rate_limited.inc();
+                budget.leave_out(|| entry.source);
+                return;
+            }
         }
+        let Some(place) = budget.place(shared.share) else {
+            shared.queue.refuse();
+            budget.leave_out(|| entry.source);
+            return;
+        };
         thread_local! {
             static LINE: RefCell<String> = RefCell::default();
         }
         // A record can be written while its thread ends, when thread locals are gone.
         let mut line = LINE.try_with(RefCell::take).unwrap_or_default();
         entry.format(format, &mut line);
-        shared.queue.push(line.as_bytes());
+        if !shared.queue.push(line.as_bytes(), Some(Box::new(place))) {
+            budget.leave_out(|| entry.source);
+        }
         line.clear();
         line.shrink_to(KEPT_BUFFER);
         let _ = LINE.try_with(|kept| kept.replace(line));
     }
 }
 
+impl Policy {
+    /// Appends a line for each outcome and source group of which lines were left out.
+    fn sum_up(&self, lines: &mut Vec<u8>) {
+        let Some(format) = format_of(self.format.load(Ordering::Relaxed)) else {
+            return;
+        };
+        let now = SystemTime::now();
+        let mut line = String::new();
+        for left_out in self.budgets.left_out() {
+            left_out.format(format, now, &mut line);
+            lines.extend_from_slice(line.as_bytes());
+            line.clear();
+        }
+    }
+}
+
+/// As people and programs read it: RFC 3339 in UTC. humantime panics on times before the epoch, and a
+/// clock can be set there.
+fn time(line: &mut LineWriter<'_>, time: SystemTime) {
+    let time = time.max(SystemTime::UNIX_EPOCH);
+    line.plain("time", humantime::format_rfc3339_millis(time));
+}
+
+impl LeftOut {
+    fn format(&self, format: LogFormat, now: SystemTime, line: &mut String) {
+        let mut line = LineWriter::start(line, format);
+        time(&mut line, now);
+        line.text("source_group", &self.group);
+        line.plain("outcome", self.outcome.label());
+        line.number("suppressed", self.count);
+        if let Some(sample) = self.sample {
+            line.plain("sample", sample);
+        }
+        line.end();
+    }
+}
+
 impl Entry<'_> {
     fn format(&self, format: LogFormat, line: &mut String) {
         let mut line = LineWriter::start(line, format);
-        // humantime panics on times before the epoch, and a clock can be set there.
-        let ended = self.ended.max(SystemTime::UNIX_EPOCH);
-        line.plain("time", humantime::format_rfc3339_millis(ended));
+        time(&mut line, self.ended);
         line.number("connection", self.connection);
         line.text("listener", self.listener);
         line.plain("source", self.source);

@@ -558,8 +558,8 @@ pub struct DrainConfig {
 pub struct AccessLogConfig {
     /// `None`: no access log.
     pub format: Option<LogFormat>,
-    /// Lines a second for connections that were refused before they reached an upstream; more are
-    /// counted, not written.
+    /// Lines a second for connections that reached no upstream, for each outcome of each source group;
+    /// of more, one line a second says how many there were.
     pub refused_per_second: u32,
     /// Lines that may wait for stdout; more are counted, not written.
     pub queue: usize,

@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use budget::{Budget, Share};
-pub use rate::{RateLimit, TokenBucket, now};
+pub use rate::{TokenBucket, now};
 pub use scopes::{ScopeKey, Scopes};
 pub use sources::{MAX_SOURCES, SourceLimiter};
 

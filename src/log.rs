@@ -2,8 +2,11 @@
 //!
 //! Whoever logs never waits: lines go through a bounded queue, and those lost on the way are counted
 //! in `strait_log_lines_dropped_total{log="own"}`. The filter can be changed while the process runs.
-//! One event is one line, whatever is in it.
+//! One event is one line, whatever is in it. One statement of the program writes no more than so many
+//! lines a second, and a summary line says how many more there were.
 
+pub(crate) mod budget;
+mod callsites;
 mod filter;
 pub(crate) mod queue;
 
@@ -12,15 +15,18 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
-use tracing::Subscriber;
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use crate::config::{LogConfig, LogFormat};
 use crate::metrics::Metrics;
-use queue::{Dropped, LineQueue, QueueGuard};
+use budget::{LineBudget, Placed};
+use callsites::{Callsites, LeftOut};
+use queue::{Dropped, LineQueue, QueueGuard, share_of};
 
 /// What the label `log` of `strait_log_lines_dropped_total` says.
 const NAME: &str = "own";
@@ -105,11 +111,21 @@ fn build<W: Write + Send + 'static>(
         Some(metrics) => Dropped::of(metrics, NAME),
         None => Dropped::uncounted()?,
     };
-    let (queue, guard) = LineQueue::start("log", QUEUE, dropped, writer);
+    let callsites = Callsites::default();
+    let remarks = {
+        let (callsites, format) = (callsites.clone(), config.format);
+        move |lines: &mut Vec<u8>| sum_up(&callsites, format, lines)
+    };
+    let (queue, guard) = LineQueue::start("log", QUEUE, dropped, writer, remarks);
     // Errors of its own would go to stderr by `eprintln!`, which panics when stderr is closed.
     let layer = tracing_subscriber::fmt::layer()
         .log_internal_errors(false)
-        .with_writer(OneLine { queue, ansi });
+        .with_writer(OneLine {
+            queue,
+            ansi,
+            verbose: Arc::default(),
+            place: None,
+        });
     let layer = match config.format {
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
         LogFormat::Text => layer.with_ansi(ansi).boxed(),
@@ -119,7 +135,7 @@ fn build<W: Write + Send + 'static>(
         handle,
     };
     let control = LogControl(Arc::new(Mutex::new(controlled)));
-    let subscriber = Registry::default().with(filter).with(layer);
+    let subscriber = Registry::default().with(filter).with(callsites).with(layer);
     Ok((subscriber, control, LogGuard { _queue: guard }))
 }
 
@@ -159,38 +175,115 @@ impl fmt::Debug for LogControl {
 
 /// Queues each event, which arrives in one piece, as one line without control characters: `tracing`
 /// writes a `Display` value as it is, line breaks and commands for a terminal included.
-#[derive(Debug, Clone)]
 struct OneLine {
     queue: LineQueue,
     /// Escape characters are the colours of a terminal, and stay.
     ansi: bool,
+    /// What `debug` and `trace` together may take of the queue.
+    verbose: Arc<LineBudget<()>>,
+    /// The place of the line that is being written, if it needs one.
+    place: Option<Result<Box<dyn Placed>, NoPlace>>,
 }
+
+/// There is none left.
+struct NoPlace;
 
 impl<'a> MakeWriter<'a> for OneLine {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {
-        self.clone()
+        Self {
+            queue: self.queue.clone(),
+            ansi: self.ansi,
+            verbose: self.verbose.clone(),
+            place: None,
+        }
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self {
+        let mut writer = self.make_writer();
+        if *metadata.level() > Level::INFO {
+            let place = self.verbose.place(share_of(QUEUE));
+            writer.place = Some(match place {
+                Some(place) => Ok(Box::new(place)),
+                None => Err(NoPlace),
+            });
+        }
+        writer
     }
 }
 
 impl Write for OneLine {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let place = match self.place.take() {
+            None => None,
+            Some(Ok(place)) => Some(place),
+            Some(Err(NoPlace)) => {
+                self.queue.refuse();
+                return Ok(event.len());
+            }
+        };
         let text = event.strip_suffix(b"\n").unwrap_or(event);
         let mut line = String::with_capacity(event.len() + 1);
-        for c in String::from_utf8_lossy(text).chars() {
-            if c.is_control() && !(self.ansi && c == '\x1b') {
-                line.extend(c.escape_default());
-            } else {
-                line.push(c);
-            }
-        }
+        one_line(&String::from_utf8_lossy(text), self.ansi, &mut line);
         line.push('\n');
-        self.queue.push(line.as_bytes());
+        self.queue.push(line.as_bytes(), place);
         Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Appends `text` without control characters; escape characters stay if `ansi`.
+fn one_line(text: &str, ansi: bool, line: &mut String) {
+    for c in text.chars() {
+        if c.is_control() && !(ansi && c == '\x1b') {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+}
+
+/// Appends a line for each place of the program of which lines were left out.
+fn sum_up(callsites: &Callsites, format: LogFormat, lines: &mut Vec<u8>) {
+    let now = SystemTime::now().max(SystemTime::UNIX_EPOCH);
+    for left_out in callsites.left_out() {
+        let line = summary(&left_out, format, now);
+        lines.extend_from_slice(line.as_bytes());
+    }
+}
+
+fn summary(left_out: &LeftOut, format: LogFormat, now: SystemTime) -> String {
+    const MESSAGE: &str = "more lines like this one were left out";
+    let LeftOut {
+        metadata,
+        count,
+        sample,
+    } = left_out;
+    let time = humantime::format_rfc3339_micros(now);
+    let (level, target) = (metadata.level(), metadata.target());
+    let mut line = match format {
+        LogFormat::Json => serde_json::json!({
+            "timestamp": time.to_string(),
+            "level": level.as_str(),
+            "message": MESSAGE,
+            "suppressed": count,
+            "sample": sample,
+            "target": target,
+        })
+        .to_string(),
+        LogFormat::Text => {
+            let mut line = String::new();
+            let text = format!(
+                "{time} {level:>5} {target}: {MESSAGE} suppressed={count} sample={sample:?}"
+            );
+            one_line(&text, false, &mut line);
+            line
+        }
+    };
+    line.push('\n');
+    line
 }

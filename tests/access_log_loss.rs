@@ -2,6 +2,7 @@
 
 mod operator;
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::process::{Command, Stdio};
@@ -9,7 +10,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use operator::{Capture, access_log_config, dropped, entry, eventually};
-use strait::access_log::AccessLog;
+use serde_json::Value;
+use strait::access_log::{AccessLog, Entry};
 use strait::config::{AccessLogConfig, LogFormat};
 use strait::metrics::Metrics;
 use strait::outcome::Outcome;
@@ -48,6 +50,72 @@ impl Write for Blocked {
     }
 }
 
+fn lines(capture: &Capture) -> Vec<Value> {
+    let text = capture.text();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    lines.collect()
+}
+
+/// Lines of connections that ended so.
+fn count(capture: &Capture, outcome: &str) -> usize {
+    let lines = lines(capture);
+    let of = |line: &&Value| line["outcome"] == outcome && line["suppressed"].is_null();
+    lines.iter().filter(of).count()
+}
+
+/// How many lines the summaries say were left out, by source group and outcome.
+fn suppressed(capture: &Capture) -> Vec<(String, u64)> {
+    let mut sums = BTreeMap::<String, u64>::new();
+    for line in lines(capture) {
+        if let Some(count) = line["suppressed"].as_u64() {
+            let text = |key: &str| line[key].as_str().unwrap().to_owned();
+            assert_eq!(text("sample"), "10.2.3.4:5678");
+            *sums
+                .entry(format!("{} {}", text("source_group"), text("outcome")))
+                .or_default() += count;
+        }
+    }
+    sums.into_iter().collect()
+}
+
+#[test]
+fn a_flood_of_one_outcome_or_source_group_hides_no_other() {
+    let metrics = Metrics::new().unwrap();
+    let capture = Capture::default();
+    let config = AccessLogConfig {
+        refused_per_second: 100,
+        ..access_log_config(JSON)
+    };
+    let (log, guard) = AccessLog::to_writer(&config, &metrics, capture.clone());
+    let start = Instant::now();
+    for number in 0..46_520 {
+        log.write(&entry(Outcome::NotTls));
+        if number % 1604 == 0 {
+            log.write(&entry(Outcome::NoRoute));
+            log.write(&Entry {
+                source_group: "beta",
+                ..entry(Outcome::NotTls)
+            });
+        }
+    }
+    let most = 29 + 100 * (2 + start.elapsed().as_secs());
+    drop(guard);
+    assert_eq!(count(&capture, "no_route"), 29 + 1);
+    let written = count(&capture, "not_tls");
+    assert!((130..=most).contains(&(written as u64)), "{written}");
+    let of_beta = |line: &Value| line["source_group"] == "beta";
+    assert_eq!(
+        lines(&capture).iter().filter(|line| of_beta(line)).count(),
+        30
+    );
+    let left_out = 46_520 + 30 - written as u64;
+    assert_eq!(
+        suppressed(&capture),
+        [("alpha not_tls".to_owned(), left_out)]
+    );
+    assert_eq!(dropped(&metrics, "access", "rate_limit"), left_out);
+}
+
 #[test]
 fn a_blocked_writer_delays_nobody_and_the_lines_that_do_not_fit_are_counted() {
     let metrics = Metrics::new().unwrap();
@@ -68,12 +136,20 @@ fn a_blocked_writer_delays_nobody_and_the_lines_that_do_not_fit_are_counted() {
     }
     // Blocking would last for ever; a second leaves room for a busy machine.
     assert!(start.elapsed() < Duration::from_secs(1));
-    assert_eq!(dropped(&metrics, "access", "queue_full"), 37);
+    // An eighth of the queue is left to other outcomes.
+    let lost = 37 + 12;
+    assert_eq!(dropped(&metrics, "access", "queue_full"), lost);
+    for _ in 0..12 {
+        log.write(&entry(Outcome::UpstreamReset));
+    }
+    assert_eq!(dropped(&metrics, "access", "queue_full"), lost);
 
     drop(release);
     drop(guard);
-    assert_eq!(capture.text().lines().count(), 101);
-    assert_eq!(dropped(&metrics, "access", "queue_full"), 37);
+    assert_eq!(count(&capture, "ok"), 101 - 12);
+    assert_eq!(count(&capture, "upstream_reset"), 12);
+    assert_eq!(suppressed(&capture), [("alpha ok".to_owned(), lost)]);
+    assert_eq!(dropped(&metrics, "access", "queue_full"), lost);
 }
 
 #[test]
@@ -166,8 +242,7 @@ fn refused_connections_are_limited_and_the_rest_counted() {
     // What the bucket holds, and what has flowed in meanwhile.
     let most = 20 + 10 * usize::try_from(start.elapsed().as_secs()).unwrap();
     drop(guard);
-    let text = capture.text();
-    let lines = |outcome: &str| text.matches(&format!("\"outcome\":\"{outcome}\"")).count();
+    let lines = |outcome: &str| count(&capture, outcome);
     for limited in ["no_route", "connect_refused"] {
         assert!((10..=most).contains(&lines(limited)), "{}", lines(limited));
     }
@@ -196,8 +271,13 @@ fn a_reload_changes_format_and_rate() {
     let text = capture.text();
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].contains("\"outcome\":\"idle_timeout\""), "{text}");
-    assert!(lines[1].contains(" outcome=drained "), "{text}");
-    assert_eq!(lines.len(), 2);
+    let [drained, left_out] = ["outcome=drained flags", "outcome=no_sni suppressed=1 "];
+    assert!(
+        lines[1..].iter().any(|line| line.contains(drained)),
+        "{text}"
+    );
+    eventually("a summary", || capture.text().contains(left_out));
+    assert_eq!(capture.text().lines().count(), 3);
     assert_eq!(dropped(&metrics, "access", "rate_limit"), 1);
 }
 

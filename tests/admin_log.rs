@@ -54,6 +54,42 @@ fn a_text_event_is_one_line_without_commands_for_a_terminal() {
 }
 
 #[test]
+fn a_flood_from_one_place_hides_no_other_and_is_summed_up() {
+    for format in [LogFormat::Json, LogFormat::Text] {
+        let capture = Capture::default();
+        let config = log_config(format);
+        let (subscriber, _control, guard) = to_writer(&config, None, capture.clone()).unwrap();
+        with_default(subscriber, || {
+            for number in 0..2000 {
+                tracing::warn!(number, "a flood");
+                if number % 100 == 0 {
+                    tracing::warn!("a rare one");
+                }
+            }
+        });
+        drop(guard);
+        let text = capture.text();
+        assert_eq!(text.matches("a rare one").count(), 20, "{text}");
+        let summaries: Vec<&str> = text
+            .lines()
+            .filter(|line| line.contains("more lines like this one were left out"))
+            .collect();
+        assert!(!summaries.is_empty(), "{text}");
+        assert!(summaries[0].contains("a flood number="), "{text}");
+        let left_out = |line: &str| -> usize {
+            let (_, rest) = line.split_once("suppressed").unwrap();
+            let rest = rest.trim_start_matches(|c: char| !c.is_ascii_digit());
+            let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap();
+            rest[..end].parse().unwrap()
+        };
+        let written =
+            text.lines().filter(|line| line.contains("a flood")).count() - summaries.len();
+        let left_out: usize = summaries.iter().map(|line| left_out(line)).sum();
+        assert_eq!(written + left_out, 2000);
+    }
+}
+
+#[test]
 fn the_level_changes_while_it_runs() {
     let capture = Capture::default();
     let config = log_config(LogFormat::Text);
@@ -119,12 +155,18 @@ fn a_blocked_stderr_delays_nobody_and_is_counted() {
     let (entered, has_entered) = sync_channel(1024);
     let (release, released) = sync_channel(0);
     let writer = Blocked(entered, released);
-    let config = log_config(LogFormat::Text);
+    let config = strait::config::LogConfig {
+        level: "debug".into(),
+        format: LogFormat::Text,
+    };
     let (subscriber, _control, guard) = to_writer(&config, Some(&metrics), writer).unwrap();
+    // An eighth of the queue is left to what is more important than `debug`.
+    let places = 4096 - 4096 / 8;
     with_default(subscriber, || {
         tracing::info!("taken by the writer");
         has_entered.recv_timeout(operator::PATIENCE).unwrap();
-        (0..4096 + 11).for_each(|number| tracing::info!(number, "queued"));
+        (0..places + 11).for_each(|number| tracing::debug!(number, "queued"));
+        tracing::warn!("has a place");
     });
     assert_eq!(dropped(&metrics, "own", "queue_full"), 11);
     drop(release);

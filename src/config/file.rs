@@ -322,8 +322,8 @@ section! {
     AccessLogFile {
         /// How lines are written.
         format: OrOff<LogFormat> = "json",
-        /// Lines a second for connections that were refused before they reached an upstream; more
-        /// are counted, not written.
+        /// Lines a second for connections that reached no upstream, for each outcome of each source
+        /// group; of more, one line a second says how many there were.
         refused_per_second: Count<0, 1_000_000> = 100,
         /// Lines that may wait for stdout; more are counted, not written.
         queue: Count<1, 1_048_576> = 16_384,

@@ -1,7 +1,7 @@
 //! A token bucket in one atomic word.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 const SECOND: u64 = 1_000_000_000;
@@ -12,13 +12,6 @@ const SECOND: u64 = 1_000_000_000;
 pub struct TokenBucket {
     /// Nanoseconds on the clock of [`now`].
     full_at: AtomicU64,
-}
-
-/// Lets so many through a second, and a second's worth at once after a pause.
-#[derive(Debug)]
-pub struct RateLimit {
-    per_second: AtomicU32,
-    bucket: TokenBucket,
 }
 
 /// Nanoseconds since the first call; they last for 584 years.
@@ -50,60 +43,37 @@ impl TokenBucket {
     }
 }
 
-impl RateLimit {
-    /// `per_second` tokens; 0 admits nothing.
-    pub fn new(per_second: u32) -> Self {
-        Self {
-            per_second: AtomicU32::new(per_second),
-            bucket: TokenBucket::default(),
-        }
-    }
-
-    /// Changes the rate; what is taken already stays taken.
-    pub fn set(&self, per_second: u32) {
-        self.per_second.store(per_second, Ordering::Relaxed);
-    }
-
-    /// Takes a token at `now`, if there is one.
-    pub fn admits(&self, now: u64) -> bool {
-        self.bucket
-            .take(self.per_second.load(Ordering::Relaxed), now)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn admitted(limit: &RateLimit, asked: usize, at: u64) -> usize {
-        (0..asked).filter(|_| limit.admits(at)).count()
+    fn admitted(bucket: &TokenBucket, per_second: u32, asked: usize, at: u64) -> usize {
+        (0..asked).filter(|_| bucket.take(per_second, at)).count()
     }
 
     #[test]
     fn a_seconds_worth_at_once_then_the_rate() {
-        let limit = RateLimit::new(10);
-        assert_eq!(admitted(&limit, 100, 0), 10);
-        assert_eq!(admitted(&limit, 100, SECOND / 2), 5);
-        assert_eq!(admitted(&limit, 100, SECOND / 2), 0);
-        assert_eq!(admitted(&limit, 100, 100 * SECOND), 10, "no hoarding");
+        let bucket = TokenBucket::default();
+        assert_eq!(admitted(&bucket, 10, 100, 0), 10);
+        assert_eq!(admitted(&bucket, 10, 100, SECOND / 2), 5);
+        assert_eq!(admitted(&bucket, 10, 100, SECOND / 2), 0);
+        assert_eq!(admitted(&bucket, 10, 100, 100 * SECOND), 10, "no hoarding");
     }
 
     #[test]
     fn the_rate_changes_and_zero_admits_nothing() {
-        let limit = RateLimit::new(0);
-        assert_eq!(admitted(&limit, 10, 5 * SECOND), 0);
-        limit.set(3);
-        assert_eq!(admitted(&limit, 10, 5 * SECOND), 3);
-        limit.set(u32::MAX);
-        assert_eq!(admitted(&limit, 10, 7 * SECOND), 10);
+        let bucket = TokenBucket::default();
+        assert_eq!(admitted(&bucket, 0, 10, 5 * SECOND), 0);
+        assert_eq!(admitted(&bucket, 3, 10, 5 * SECOND), 3);
+        assert_eq!(admitted(&bucket, u32::MAX, 10, 7 * SECOND), 10);
     }
 
     #[test]
     fn threads_share_one_bucket() {
-        let limit = RateLimit::new(1000);
+        let bucket = TokenBucket::default();
         let total: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
-                .map(|_| scope.spawn(|| admitted(&limit, 1000, SECOND)))
+                .map(|_| scope.spawn(|| admitted(&bucket, 1000, 1000, SECOND)))
                 .collect();
             threads.into_iter().map(|t| t.join().unwrap()).sum()
         });

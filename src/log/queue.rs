@@ -6,19 +6,24 @@
 //! panics in one whose stdout is closed, and it hides write errors.
 
 use std::io::{self, ErrorKind, Write};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 
+use super::budget::Placed;
 use crate::metrics::Metrics;
+use crate::supervise::{Restarts, panic_text};
 
 /// Bytes that are written at once, at most a line more.
 const BATCH: usize = 64 * 1024;
 /// How long lines gather once some were written. A thread that waits for every single line costs
 /// whoever pushes it a futex(2) and a wake-up, a tenth of what a short connection takes.
 const GATHER: Duration = Duration::from_millis(2);
+/// How often remarks are asked for, at most.
+const REMARKS: Duration = Duration::from_secs(1);
 /// The least capacity for which lines gather: a smaller queue could fill meanwhile.
 const ROOMY: usize = 1024;
 /// How long a guard waits for the queue to be written.
@@ -34,6 +39,8 @@ pub(crate) struct Dropped {
     pub queue_full: IntCounter,
     /// The writer refused.
     pub write_failed: IntCounter,
+    /// The thread has panicked and was started again: no line, but counted beside them.
+    pub restarts: IntCounter,
 }
 
 impl Dropped {
@@ -42,6 +49,7 @@ impl Dropped {
         Self {
             queue_full: metrics.log_lines_dropped(log, "queue_full"),
             write_failed: metrics.log_lines_dropped(log, "write_failed"),
+            restarts: metrics.task_restarts(&format!("{log}_log")),
         }
     }
 
@@ -51,13 +59,14 @@ impl Dropped {
         Ok(Self {
             queue_full: counter()?,
             write_failed: counter()?,
+            restarts: counter()?,
         })
     }
 }
 
 enum Message {
-    /// Ends with a newline and holds no other.
-    Line(Box<[u8]>),
+    /// Ends with a newline and holds no other. Its place is given back once it is taken.
+    Line(Box<[u8]>, Option<Box<dyn Placed>>),
     /// Everything pushed before is to be written, then this sender dropped.
     Flush(SyncSender<()>),
 }
@@ -74,19 +83,30 @@ pub(crate) struct LineQueue {
 pub(crate) struct QueueGuard(SyncSender<Message>);
 
 impl LineQueue {
-    /// Starts the thread `name` that writes to `writer`; `capacity` lines may wait, at least one.
+    /// Starts the thread `name` that writes to `writer`; `capacity` lines may wait, at least one. About
+    /// once a second, and before a guard is let go, it writes the lines that `remarks` appends.
     /// When no thread can be had, every line counts as a failed write.
     pub(crate) fn start(
-        name: &str,
+        name: &'static str,
         capacity: usize,
         dropped: Dropped,
         writer: impl Write + Send + 'static,
+        remarks: impl FnMut(&mut Vec<u8>) + Send + 'static,
     ) -> (Self, QueueGuard) {
         // A capacity of 0 would be a rendezvous: no line would ever find a place.
         let (sender, receiver) = sync_channel(capacity.max(1));
-        let write_failed = dropped.write_failed.clone();
         let gather = (capacity >= ROOMY).then_some(GATHER);
-        let run = move || Batcher::new(writer, write_failed).run(&receiver, gather);
+        let mut batcher = Batcher::new(writer, remarks, dropped.write_failed.clone());
+        let mut restarts = Restarts::new(name, dropped.restarts.clone());
+        let run = move || {
+            // A defect of the writer costs the lines that it had, not those that come.
+            while let Err(panic) = catch_unwind(AssertUnwindSafe(|| batcher.run(&receiver, gather)))
+            {
+                batcher.lose();
+                pause(restarts.ended(&panic_text(&*panic)));
+                restarts.started();
+            }
+        };
         // On failure the closure goes, and the receiver with it: every push finds that out.
         let _ = thread::Builder::new().name(name.to_owned()).spawn(run);
         let guard = QueueGuard(sender.clone());
@@ -94,12 +114,19 @@ impl LineQueue {
     }
 
     /// Queues `line`, which ends with a newline and holds no other; never waits.
-    pub(crate) fn push(&self, line: &[u8]) {
-        match self.sender.try_send(Message::Line(line.into())) {
-            Ok(()) => {}
+    /// Returns whether the queue took it.
+    pub(crate) fn push(&self, line: &[u8], place: Option<Box<dyn Placed>>) -> bool {
+        match self.sender.try_send(Message::Line(line.into(), place)) {
+            Ok(()) => return true,
             Err(TrySendError::Full(_)) => self.dropped.queue_full.inc(),
             Err(TrySendError::Disconnected(_)) => self.dropped.write_failed.inc(),
         }
+        false
+    }
+
+    /// Counts a line that gets no place.
+    pub(crate) fn refuse(&self) {
+        self.dropped.queue_full.inc();
     }
 }
 
@@ -122,8 +149,10 @@ impl Drop for QueueGuard {
 }
 
 /// The writing end.
-struct Batcher<W> {
+struct Batcher<W, R> {
     writer: W,
+    remarks: R,
+    remarks_due: Instant,
     write_failed: IntCounter,
     /// Whole lines, fewer than [`BATCH`] bytes and a line.
     batch: Vec<u8>,
@@ -131,29 +160,51 @@ struct Batcher<W> {
     torn: bool,
 }
 
-impl<W: Write> Batcher<W> {
-    fn new(writer: W, write_failed: IntCounter) -> Self {
+/// How many lines of one kind may wait in a queue for `capacity`: an eighth is left to the others.
+pub(crate) fn share_of(capacity: usize) -> usize {
+    capacity - capacity / 8
+}
+
+impl<W: Write, R: FnMut(&mut Vec<u8>)> Batcher<W, R> {
+    fn new(writer: W, remarks: R, write_failed: IntCounter) -> Self {
         Self {
             writer,
+            remarks,
+            remarks_due: Instant::now() + REMARKS,
             write_failed,
             batch: Vec::new(),
             torn: false,
         }
     }
 
-    fn run(mut self, receiver: &Receiver<Message>, gather: Option<Duration>) {
-        while let Ok(first) = receiver.recv() {
-            let mut next = Some(first);
+    fn run(&mut self, receiver: &Receiver<Message>, gather: Option<Duration>) {
+        loop {
+            let left = self.remarks_due.saturating_duration_since(Instant::now());
+            let mut next = match receiver.recv_timeout(left) {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.remark();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.remark();
+                    return;
+                }
+            };
             while let Some(message) = next.take() {
                 match message {
-                    Message::Line(line) => {
+                    Message::Line(line, place) => {
+                        drop(place);
                         self.batch.extend_from_slice(&line);
                         if self.batch.len() >= BATCH {
                             self.write();
+                            if Instant::now() >= self.remarks_due {
+                                self.remark();
+                            }
                         }
                     }
                     Message::Flush(done) => {
-                        self.write();
+                        self.remark();
                         drop(done);
                     }
                 }
@@ -164,6 +215,22 @@ impl<W: Write> Batcher<W> {
                 pause(time);
             }
         }
+    }
+
+    /// Writes what there is to remark, behind the lines.
+    fn remark(&mut self) {
+        self.remarks_due = Instant::now() + REMARKS;
+        (self.remarks)(&mut self.batch);
+        self.write();
+    }
+
+    /// Counts the batch as lost.
+    fn lose(&mut self) {
+        let lost = self.batch.iter().filter(|byte| **byte == b'\n').count();
+        self.write_failed.inc_by(lost as u64);
+        self.batch.clear();
+        // Nobody knows how much of it was written.
+        self.torn = true;
     }
 
     /// Writes the batch, or counts the lines of it that could not be.
@@ -216,7 +283,7 @@ fn write_from(writer: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::collections::VecDeque;
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, Mutex, PoisonError};
 
     /// Takes as many bytes as each step says; `None` fails.
     #[derive(Clone, Default)]
@@ -247,7 +314,7 @@ mod tests {
         let writer = Scripted::default();
         *writer.steps.lock().unwrap() = [Some(6), None, None].into();
         let failed = Dropped::uncounted().unwrap().write_failed;
-        let mut batcher = Batcher::new(writer.clone(), failed.clone());
+        let mut batcher = Batcher::new(writer.clone(), |_: &mut Vec<u8>| {}, failed.clone());
         for batch in ["one\ntwo\nthree\n", "lost\n", "four\n", "five\n"] {
             batcher.batch.extend_from_slice(batch.as_bytes());
             batcher.write();
@@ -258,24 +325,53 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_thread_that_is_gone_is_counted_not_waited_for() {
-        struct Panics;
-        impl Write for Panics {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                panic!("a writer's defect, on purpose")
+    fn a_writer_that_panics_costs_the_lines_that_it_had() {
+        #[derive(Clone, Default)]
+        struct PanicsOnce(Arc<Mutex<(bool, Vec<u8>)>>);
+        impl Write for PanicsOnce {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if !std::mem::replace(&mut state.0, true) {
+                    panic!("a writer's defect, on purpose");
+                }
+                state.1.extend_from_slice(bytes);
+                Ok(bytes.len())
             }
             fn flush(&mut self) -> io::Result<()> {
                 Ok(())
             }
         }
-        let dropped = Dropped::uncounted().unwrap();
-        let (queue, guard) = LineQueue::start("gone", 8, dropped.clone(), Panics);
-        // The thread takes its time to die: it prints a backtrace.
+        let (dropped, writer) = (Dropped::uncounted().unwrap(), PanicsOnce::default());
+        let (queue, guard) = LineQueue::start("test", 8, dropped.clone(), writer.clone(), |_| {});
+        assert!(queue.push(b"lost\n", None));
         let deadline = Instant::now() + Duration::from_secs(10);
-        while dropped.write_failed.get() == 0 {
+        while dropped.restarts.get() == 0 {
             assert!(Instant::now() < deadline);
-            queue.push(b"kills the thread, or finds it gone\n");
+            thread::yield_now();
+        }
+        assert!(queue.push(b"written\n", None));
+        drop(guard);
+        assert_eq!(dropped.write_failed.get(), 1);
+        let state = writer.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(state.1, b"\nwritten\n");
+    }
+
+    #[test]
+    fn remarks_come_without_lines_and_when_the_guard_goes() {
+        let (dropped, writer) = (Dropped::uncounted().unwrap(), Scripted::default());
+        let mut number = 0;
+        let remarks = move |batch: &mut Vec<u8>| {
+            number += 1;
+            batch.extend_from_slice(format!("remark {number}\n").as_bytes());
+        };
+        let (_queue, guard) = LineQueue::start("test", 8, dropped, writer.clone(), remarks);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while writer.taken.lock().unwrap().is_empty() {
+            assert!(Instant::now() < deadline);
+            thread::yield_now();
         }
         drop(guard);
+        let taken = writer.taken.lock().unwrap().clone();
+        assert!(taken.ends_with(b"\nremark 2\n") || taken.ends_with(b"\nremark 3\n"));
     }
 }

@@ -1,0 +1,105 @@
+//! A budget for each place of the program that logs: one that is reached by a flood of connections or
+//! events hides no other.
+//!
+//! Places are the statements that log, so there are only so many. `debug` and `trace` are asked for to
+//! see everything, and have no rate.
+
+use std::collections::HashMap;
+use std::fmt::{self, Write as _};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tracing::callsite::Identifier;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+use super::budget::LineBudget;
+use crate::limits;
+
+/// Lines a second from one place.
+pub(super) const PER_SECOND: u32 = 100;
+
+/// Lets no more than [`PER_SECOND`] events of a place through.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Callsites(Arc<RwLock<HashMap<Identifier, Arc<Place>>>>);
+
+#[derive(Debug)]
+struct Place {
+    metadata: &'static Metadata<'static>,
+    budget: LineBudget<String>,
+}
+
+/// What was left out of one place.
+#[derive(Debug)]
+pub(super) struct LeftOut {
+    pub(super) metadata: &'static Metadata<'static>,
+    pub(super) count: u64,
+    /// The first of it: what the event said.
+    pub(super) sample: String,
+}
+
+impl<S: Subscriber> Layer<S> for Callsites {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
+        let metadata = event.metadata();
+        if *metadata.level() > Level::INFO {
+            return true;
+        }
+        let place = self.place(metadata);
+        let admitted = place.budget.admits(PER_SECOND, limits::now());
+        if !admitted {
+            place.budget.leave_out(|| {
+                let mut said = Said::default();
+                event.record(&mut said);
+                said.0
+            });
+        }
+        admitted
+    }
+}
+
+impl Callsites {
+    fn place(&self, metadata: &'static Metadata<'static>) -> Arc<Place> {
+        let id = metadata.callsite();
+        // The map is whole after every statement.
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = known.get(&id) {
+            return place.clone();
+        }
+        drop(known);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let place = || {
+            let budget = LineBudget::default();
+            Arc::new(Place { metadata, budget })
+        };
+        known.entry(id).or_insert_with(place).clone()
+    }
+
+    /// What was left out since the last call.
+    pub(super) fn left_out(&self) -> Vec<LeftOut> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let left_out = |place: &Arc<Place>| {
+            let (count, sample) = place.budget.summary()?;
+            Some(LeftOut {
+                metadata: place.metadata,
+                count,
+                sample: sample.unwrap_or_default(),
+            })
+        };
+        known.values().filter_map(left_out).collect()
+    }
+}
+
+/// An event as text: its message, then its fields.
+#[derive(Default)]
+struct Said(String);
+
+impl Visit for Said {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing into a String fails only when the value does; what it has written stays.
+        let _ = match field.name() {
+            "message" => write!(self.0, "{value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
+        };
+    }
+}
