@@ -23,6 +23,7 @@ use std::time::{Duration, SystemTime};
 use prometheus::IntCounter;
 
 use crate::client_hello::Offers;
+use crate::clock;
 use crate::config::{AccessLogConfig, Fingerprint, LogFormat};
 use crate::limits;
 use crate::log::queue::{Dropped, LineQueue, QueueGuard, share_of};
@@ -283,10 +284,9 @@ impl Policy {
     }
 }
 
-/// As people and programs read it: RFC 3339 in UTC. humantime panics on times before the epoch, and a
-/// clock can be set there.
+/// RFC 3339 in UTC.
 fn time(line: &mut LineWriter<'_>, time: SystemTime) {
-    let time = time.max(SystemTime::UNIX_EPOCH);
+    let time = clock::writable(time);
     line.plain("time", humantime::format_rfc3339_millis(time));
 }
 

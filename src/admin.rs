@@ -20,6 +20,7 @@ mod readiness;
 mod render;
 mod server;
 mod standing;
+mod undated;
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -24,6 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior, sleep};
 
 use crate::access_log::{AccessLog, AccessLogGuard};
 use crate::admin::{self, AdminContext, Judge, Readiness};
+use crate::clock;
 use crate::config::Config;
 use crate::drain::{self, DrainPhase, DrainWatcher};
 use crate::log::LogControl;
@@ -245,10 +246,7 @@ impl Gateway {
         metrics.config_loaded(result.is_ok());
         metrics.config_current.set(result.is_ok().into());
         if result.is_ok() {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-            metrics
-                .config_last_success
-                .set(now.unwrap_or_default().as_secs_f64());
+            metrics.config_last_success.set(clock::seconds());
         } else {
             // What was prepared of it must not show.
             listeners::retire_metrics(metrics, &prepared, &self.control.config.load());

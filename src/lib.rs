@@ -91,6 +91,7 @@ pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod client_hello;
+pub mod clock;
 pub mod config;
 pub mod drain;
 pub mod file;

@@ -22,6 +22,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
+use crate::clock;
 use crate::config::{LogConfig, LogFormat};
 use crate::metrics::Metrics;
 use budget::{LineBudget, Placed};
@@ -249,7 +250,7 @@ fn one_line(text: &str, ansi: bool, line: &mut String) {
 
 /// Appends a line for each place of the program of which lines were left out.
 fn sum_up(callsites: &Callsites, format: LogFormat, lines: &mut Vec<u8>) {
-    let now = SystemTime::now().max(SystemTime::UNIX_EPOCH);
+    let now = clock::now();
     for left_out in callsites.left_out() {
         let line = summary(&left_out, format, now);
         lines.extend_from_slice(line.as_bytes());

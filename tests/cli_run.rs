@@ -6,7 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -286,6 +286,62 @@ fn signals_that_mean_nothing_change_nothing() {
     ] {
         process.signal(signal);
         assert_eq!(answer(process.address), "one", "{signal:?}");
+    }
+}
+
+/// A library that sets the wall clock of a program that it is preloaded into.
+fn clock_at(seconds: i64, folder: &Folder) -> PathBuf {
+    let source = folder.file(
+        "clock.c",
+        &format!(
+            "#define _GNU_SOURCE\n#include <sys/syscall.h>\n#include <time.h>\n#include <unistd.h>\n\
+             int clock_gettime(clockid_t clock, struct timespec *time) {{\n\
+             int result = syscall(SYS_clock_gettime, clock, time);\n\
+             if (clock == CLOCK_REALTIME) time->tv_sec = {seconds};\n\
+             return result;\n}}\n"
+        ),
+    );
+    let library = folder.path("clock.so");
+    let mut compile = Command::new("cc");
+    compile.args(["-shared", "-fPIC", "-o"]);
+    assert!(
+        compile
+            .arg(&library)
+            .arg(source)
+            .status()
+            .unwrap()
+            .success()
+    );
+    library
+}
+
+#[test]
+fn a_clock_before_1970_or_after_9999_stops_nothing() {
+    let one = server("one");
+    for seconds in [-1_000_000, 253_402_300_800 + 1_000_000] {
+        let folder = Folder::create();
+        let config = ConfigText::to(&[one.address]);
+        let path = folder.file("strait.yaml", &config.text());
+        let mut with_clock = command(&path);
+        with_clock.env("LD_PRELOAD", clock_at(seconds, &folder));
+        let process = Process::of_command(with_clock);
+        for (server, path) in [
+            ("status", "/healthz/live"),
+            ("status", "/healthz/ready"),
+            ("metrics", "/metrics"),
+            ("admin", "/"),
+            ("admin", "/config_dump"),
+            ("admin", "/upstreams"),
+        ] {
+            let (status, _) = get(process.server(server), path).unwrap();
+            assert_eq!(status, 200, "{path} at {seconds}");
+        }
+        assert_eq!(answer(process.address), "one");
+        process.signal(Signal::HUP);
+        process.wait_for("config reloaded");
+        assert_eq!(process.closed("ok"), 1.0);
+        assert_eq!(process.said("panicked"), 0);
+        assert_eq!(process.metric("strait_task_restarts_total", &[]), 0.0);
     }
 }
 

@@ -12,6 +12,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// list, never from its own group nor from one below.
 const LAYERS: &[&[&str]] = &[
     &[
+        "clock",
         "drain",
         "file",
         "outcome",

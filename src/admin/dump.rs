@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
 
 use super::AdminContext;
+use crate::clock;
 use crate::config::{Config, UpstreamSource};
 use crate::upstream::{EndpointState, Upstream, UpstreamMap};
 
@@ -137,12 +138,9 @@ pub(super) fn source(source: &UpstreamSource) -> (&'static str, Option<String>) 
     }
 }
 
-/// RFC 3339 in UTC. A clock set before 1970 reads as 1970, where humantime would panic.
+/// RFC 3339 in UTC.
 pub(super) fn timestamp(at: SystemTime) -> String {
-    let at = at.max(SystemTime::UNIX_EPOCH);
-    // The year 10,000 is beyond humantime too.
-    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
-    humantime::format_rfc3339_millis(at.min(last)).to_string()
+    humantime::format_rfc3339_millis(clock::writable(at)).to_string()
 }
 
 fn upstream_dump<'a>(name: &'a str, upstream: &Upstream, now: Instant) -> UpstreamDump<'a> {

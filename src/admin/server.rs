@@ -21,11 +21,13 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, Sleep};
 
 use super::standing::{self, Standing};
+use super::undated;
+use crate::clock;
 use crate::drain::DrainWatcher;
 use crate::socket;
 
 /// Bytes of a request's line and headers.
-const MAX_HEADER: usize = 16 * 1024;
+pub(super) const MAX_HEADER: usize = 16 * 1024;
 /// Wait after a failed accept: what failed (EMFILE, ENOBUFS) fails again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes that the kernel may hold for a reader that is slow, where it would take 4 MiB for each.
@@ -133,6 +135,12 @@ async fn connection(stream: TcpStream, router: Router, limits: ServeLimits, stan
     let _ = stream.set_nodelay(true);
     // A kernel that refuses costs memory, no answer.
     let _ = socket::limit_send_buffer(&stream, SEND_BUFFER);
+    if !clock::is_writable() {
+        if let Err(error) = undated::serve(stream, router, limits).await {
+            tracing::debug!(%error, "connection of an admin server ended");
+        }
+        return;
+    }
     let stream = TimedWrites {
         stream,
         timeout: limits.write_timeout,

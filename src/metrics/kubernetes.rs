@@ -1,13 +1,12 @@
 //! What is counted of the Kubernetes source.
 
-use std::time::{Duration, SystemTime};
-
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
 };
 
 use super::labels;
 use super::registrar::Registrar;
+use crate::clock;
 
 /// Seconds; 0.1 is what an event may take until traffic is routed by it.
 const BUCKETS: [f64; 10] = [
@@ -185,7 +184,7 @@ impl KubernetesMetrics {
     /// Routes or endpoints have changed.
     pub fn published(&self) {
         self.publications.inc();
-        self.last_publication.set(now());
+        self.last_publication.set(clock::seconds());
     }
 
     /// Connections of a listener that the export policy would refuse, were it no dry run.
@@ -222,11 +221,6 @@ impl KindMetrics {
     /// A watch told a change.
     pub fn event(&self) {
         self.events.inc();
-        self.last_event.set(now());
+        self.last_event.set(clock::seconds());
     }
-}
-
-fn now() -> f64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.unwrap_or(Duration::ZERO).as_secs_f64()
 }

@@ -236,6 +236,11 @@ impl Process {
         Self::spawn(command(config))
     }
 
+    /// Starts `strait run` as this command has it, and waits until it serves.
+    pub fn of_command(command: Command) -> Self {
+        Self::spawn(command)
+    }
+
     /// As [`Process::of_file`]; its standard output is for the test to read, or not.
     pub fn with_stdout(config: &Path) -> (Self, ChildStdout) {
         let mut command = command(config);

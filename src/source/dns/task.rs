@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
 use super::lookup::{Memory, resolve_again};
 use super::schedule::Schedule;
 use super::{AddressPolicy, Answer, DnsError, OwnAddresses, Resolver, kind_label};
+use crate::clock;
 use crate::config::{DnsConfig, EndpointSpec, UpstreamSource};
 use crate::metrics::Metrics;
 use crate::supervise;
@@ -145,7 +146,7 @@ impl Source {
         self.count("success");
         self.metrics
             .source_last_answer(&self.name)
-            .set(seconds_since_epoch());
+            .set(clock::seconds());
         self.use_endpoints(answer.endpoints, answer.problem.is_none());
         match answer.problem {
             Some(error) => {
@@ -237,11 +238,4 @@ impl Source {
                 .inc_by(too_many);
         }
     }
-}
-
-fn seconds_since_epoch() -> f64 {
-    // A clock before 1970 is no reason to fail.
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64())
 }

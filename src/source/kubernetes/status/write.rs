@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use super::lease::{self, Leadership, LeaseHolder, LeaseTiming};
 use super::merge::Merging;
 use super::{Statuses, Wanted};
+use crate::clock;
 use crate::config::GatewayApiConfig;
 use crate::metrics::{Metrics, StatusWrite};
 use crate::source::kubernetes::api_names::ApiNames;
@@ -316,7 +317,7 @@ impl Writing {
             }
             let version: Arc<str> = object.metadata.resource_version.unwrap_or_default().into();
             let before = object.data.get("status").unwrap_or(&Value::Null);
-            let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+            let now = humantime::format_rfc3339_seconds(clock::now()).to_string();
             let merging = Merging {
                 controller: &self.writer.controller,
                 namespace: &key.namespace,

@@ -1,0 +1,152 @@
+//! Answers while the clock stands where no date can be written, as before 1970.
+//!
+//! hyper panics then, whatever its settings: it keeps the time for a `Date` header. Probes and scrapes
+//! must be answered all the same, so this reads one request, answers it without a date, and closes.
+
+use std::io::{self, ErrorKind};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, Response, StatusCode, header};
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::server::{MAX_HEADER, ServeLimits};
+
+/// Bytes of the longest answer.
+const MAX_ANSWER: usize = 256 << 20;
+
+/// Serves one request of a connection.
+///
+/// # Errors
+/// Those of the connection, and a client that takes too long.
+pub(super) async fn serve(
+    mut stream: TcpStream,
+    router: Router,
+    limits: ServeLimits,
+) -> io::Result<()> {
+    let head = timeout(limits.header_timeout, read_head(&mut stream)).await??;
+    let response = match request(&head) {
+        Some(request) => TowerToHyperService::new(router)
+            .call(request)
+            .await
+            .unwrap_or_else(|never| match never {}),
+        None => refusal(),
+    };
+    let answer = written(response).await?;
+    timeout(limits.write_timeout, stream.write_all(&answer)).await??;
+    stream.shutdown().await
+}
+
+/// Everything up to the empty line.
+async fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        if head.len() >= MAX_HEADER {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        if stream.read_buf(&mut head).await? == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(head)
+}
+
+/// The request of a head. It has no body: nothing that is served takes one.
+fn request(head: &[u8]) -> Option<Request<Body>> {
+    let mut lines = str::from_utf8(head).ok()?.split("\r\n");
+    let mut words = lines.next()?.split(' ');
+    let (method, target) = (words.next()?, words.next()?);
+    let mut request = Request::builder().method(method).uri(target);
+    for line in lines.take_while(|line| !line.is_empty()) {
+        let (name, value) = line.split_once(':')?;
+        request = request.header(name, value.trim());
+    }
+    request.body(Body::empty()).ok()
+}
+
+fn refusal() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response
+}
+
+/// An answer as it goes over the wire.
+async fn written(response: Response<Body>) -> io::Result<Vec<u8>> {
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, MAX_ANSWER).await.map_err(io::Error::other)?;
+    let mut answer = format!("HTTP/1.1 {}\r\n", parts.status).into_bytes();
+    for (name, value) in &parts.headers {
+        if name == header::CONTENT_LENGTH || name == header::CONNECTION {
+            continue;
+        }
+        answer.extend_from_slice(name.as_str().as_bytes());
+        answer.extend_from_slice(b": ");
+        answer.extend_from_slice(value.as_bytes());
+        answer.extend_from_slice(b"\r\n");
+    }
+    let end = format!(
+        "content-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    answer.extend_from_slice(end.as_bytes());
+    answer.extend_from_slice(&body);
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tokio::net::TcpListener;
+
+    async fn asked(request: &[u8]) -> String {
+        let router = Router::new().route("/live", get(|| async { "live\n" }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let _ = serve(stream, router, ServeLimits::default()).await;
+        };
+        let ask = async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            let mut stream = socket.connect(address).await.unwrap();
+            stream.write_all(request).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let mut answer = Vec::new();
+            // Reset, after the answer, when more was sent than read.
+            let _ = stream.read_to_end(&mut answer).await;
+            String::from_utf8(answer).unwrap()
+        };
+        tokio::join!(serve, ask).1
+    }
+
+    #[tokio::test]
+    async fn one_request_gets_its_answer() {
+        let answer = asked(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(
+            answer.ends_with("content-length: 5\r\nconnection: close\r\n\r\nlive\n"),
+            "{answer}"
+        );
+        let answer = asked(b"GET /no HTTP/1.1\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_request_is_refused() {
+        for wrong in [
+            "\r\n\r\n",
+            "GET\r\n\r\n",
+            "GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        ] {
+            let answer = asked(wrong.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{wrong:?}: {answer}");
+        }
+        assert_eq!(asked(b"GET / HTT").await, "");
+        assert_eq!(asked(&[b'a'; 2 * MAX_HEADER]).await, "");
+    }
+}

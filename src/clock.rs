@@ -1,0 +1,58 @@
+//! The wall clock, which may say anything: it is set by hand, by a wrong time server, or not at all.
+//!
+//! What writes dates panics, or fails, before 1970 and from the year 10,000 on. So times are brought
+//! between the two before they are written.
+
+use std::time::{Duration, SystemTime};
+
+/// The last second of the year 9999, since 1970.
+const LAST: Duration = Duration::from_secs(253_402_300_799);
+
+/// The time now, or the nearest one that can be written.
+pub fn now() -> SystemTime {
+    writable(SystemTime::now())
+}
+
+/// The nearest time to `at` that can be written.
+pub fn writable(at: SystemTime) -> SystemTime {
+    let last = SystemTime::UNIX_EPOCH
+        .checked_add(LAST)
+        .unwrap_or(SystemTime::UNIX_EPOCH);
+    at.clamp(SystemTime::UNIX_EPOCH, last)
+}
+
+/// Whether the time now can be written.
+pub fn is_writable() -> bool {
+    let now = SystemTime::now();
+    writable(now) == now
+}
+
+/// Seconds since 1970, 0 before.
+pub fn seconds() -> f64 {
+    let since = now().duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_cannot_be_written_become_the_nearest_that_can() {
+        let second = Duration::from_secs(1);
+        for (at, written) in [
+            (SystemTime::UNIX_EPOCH - second, "1970-01-01T00:00:00Z"),
+            (SystemTime::UNIX_EPOCH, "1970-01-01T00:00:00Z"),
+            (SystemTime::UNIX_EPOCH + LAST, "9999-12-31T23:59:59Z"),
+            (
+                SystemTime::UNIX_EPOCH + LAST + second,
+                "9999-12-31T23:59:59Z",
+            ),
+        ] {
+            let at = humantime::format_rfc3339_seconds(writable(at));
+            assert_eq!(at.to_string(), written);
+        }
+        assert!(is_writable());
+        assert!(seconds() > 1.0e9);
+    }
+}
