@@ -216,6 +216,7 @@ impl Gateway {
                 Ok(())
             }
         });
+        self.keep("kubernetes", |control| revive(control.clone()));
     }
 
     /// Runs a task for ever.
@@ -421,6 +422,15 @@ impl Drop for Gateway {
     }
 }
 
+/// Starts the Kubernetes source anew if it has broken down; fails when it breaks down.
+async fn revive(control: Arc<Control>) -> io::Result<()> {
+    if control.mailbox.is_broken() {
+        control.restart_source().await.map_err(io::Error::other)?;
+    }
+    let why = control.mailbox.broken().await;
+    Err(io::Error::other(why.to_string()))
+}
+
 /// How often the workers are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -483,7 +493,7 @@ mod tests {
     use super::*;
     use std::fs::File;
 
-    async fn started() -> Gateway {
+    async fn started(more: &str) -> Gateway {
         let text = "
 workers: 2
 listeners: [{ name: l, bind: '127.0.0.1:0' }]
@@ -491,6 +501,7 @@ admin: off
 status: { bind: '127.0.0.1:0' }
 metrics: off
 ";
+        let text = &format!("{text}{more}");
         let options = Options {
             access_log: AccessLogSink::Writer(Box::new(io::sink())),
             ..Options::default()
@@ -506,7 +517,7 @@ metrics: off
 
     #[tokio::test]
     async fn a_worker_that_cannot_accept_ends_the_process_with_the_reason() {
-        let gateway = started().await;
+        let gateway = started("").await;
         let parts = gateway.control.parts.lock().await;
         let listener = parts.listeners.0.values().next().unwrap().clone();
         // epoll_ctl(2) refuses a regular file, as it refuses a socket when memory has run out.
@@ -525,7 +536,7 @@ metrics: off
 
     #[tokio::test]
     async fn a_worker_that_works_counts_its_rounds() {
-        let gateway = started().await;
+        let gateway = started("").await;
         let loads = &gateway.control.shared.loads;
         within_reason(async {
             while loads.iter().any(|load| load.rounds() < 3) {
@@ -539,8 +550,41 @@ metrics: off
     }
 
     #[tokio::test]
+    async fn a_kubernetes_source_that_breaks_down_is_started_anew() {
+        let folder = std::env::temp_dir().join(format!("strait-app-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("kubeconfig");
+        // Nobody listens there.
+        let kubeconfig = "
+apiVersion: v1
+kind: Config
+current-context: c
+clusters: [{ name: c, cluster: { server: 'http://127.0.0.1:1' } }]
+contexts: [{ name: c, context: { cluster: c, user: u } }]
+users: [{ name: u, user: {} }]
+";
+        std::fs::write(&path, kubeconfig).unwrap();
+        let kubernetes = format!("kubernetes: {{ kubeconfig: '{}' }}", path.display());
+        let gateway = started(&kubernetes).await;
+        let restarts = gateway.control.shared.metrics.task_restarts("kubernetes");
+        gateway.control.mailbox.set_broken("on purpose");
+        within_reason(async {
+            while restarts.get() < 1 || gateway.control.mailbox.is_broken() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        let parts = within_reason(gateway.control.parts.lock()).await;
+        assert!(parts.kubernetes.is_some());
+        drop(parts);
+        gateway.stop();
+        within_reason(gateway.finished()).await.unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[tokio::test]
     async fn a_task_that_panics_is_started_again() {
-        let mut gateway = started().await;
+        let mut gateway = started("").await;
         let runs = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let made = runs.clone();
         gateway.keep("test", move |_| {

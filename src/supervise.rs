@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use prometheus::IntCounter;
+use tokio::task::JoinError;
 
 /// The first pause before a task is started again. Each next one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -81,6 +82,15 @@ where
         };
         tokio::time::sleep(pause).await;
         restarts.started();
+    }
+}
+
+/// Why a task has ended that should not have.
+pub fn why(ended: Result<(), JoinError>) -> String {
+    match ended.map_err(JoinError::try_into_panic) {
+        Ok(()) => "it has come to its end".to_owned(),
+        Err(Ok(panic)) => panic_text(&*panic).to_owned(),
+        Err(Err(error)) => error.to_string(),
     }
 }
 

@@ -163,6 +163,29 @@ impl Control {
         Ok(NextSource::New(Box::pin(source).await?))
     }
 
+    /// Starts the Kubernetes source anew after it has broken down. What it had found stays in use.
+    pub(super) async fn restart_source(&self) -> Result<(), AppError> {
+        let mut parts = self.parts.lock().await;
+        self.mailbox.set_whole();
+        let file = parts.file.clone();
+        let (Some(policy), Some(_)) = (&file.kubernetes, &parts.kubernetes) else {
+            return Ok(());
+        };
+        let (metrics, mailbox) = (&self.shared.metrics, self.mailbox.clone());
+        let source = KubernetesSource::start(policy.clone(), metrics, mailbox);
+        let source = match Box::pin(source).await {
+            Ok(source) => source,
+            Err(error) => {
+                self.mailbox.set_broken(&error.to_string());
+                return Err(error.into());
+            }
+        };
+        source.listen_on(parts.sources.own_listeners()).await;
+        (parts.kubernetes, parts.statuses) = (Some(source), None);
+        self.write_statuses(&mut parts, &file);
+        Ok(())
+    }
+
     /// Takes into use what a source has found.
     pub(super) async fn discovered(&self, publication: Publication) {
         let publication = Arc::new(publication);

@@ -70,6 +70,11 @@ impl Sources {
         });
     }
 
+    /// What our own addresses stand for now.
+    pub(super) fn own_listeners(&self) -> OwnListeners {
+        self.own.now()
+    }
+
     /// Tells the sources which addresses are our own. Returns what they stand for now.
     pub(super) fn own_addresses(
         &self,

@@ -23,7 +23,7 @@ use super::seat::{Seats, Ticket};
 use super::shared::{Shared, WorkerLoad};
 use crate::drain::{DrainPhase, DrainWatcher};
 use crate::socket;
-use crate::supervise::panic_text;
+use crate::supervise;
 use busy_poll::BusyPoll;
 
 /// The largest read, and the largest hello that can be peeked whole.
@@ -247,10 +247,7 @@ fn carried(ended: Result<io::Result<()>, JoinError>) -> io::Result<()> {
     let reason = match ended {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) => error.to_string(),
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => panic_text(&*panic).to_owned(),
-            Err(error) => error.to_string(),
-        },
+        Err(error) => supervise::why(Err(error)),
     };
     let text = format!("a task that it cannot do without has ended: {reason}");
     Err(io::Error::other(text))

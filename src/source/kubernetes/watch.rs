@@ -27,6 +27,7 @@ use super::status::Statuses;
 use crate::config::{Kubeconfig, KubernetesConfig, OptIn};
 use crate::metrics::Metrics;
 use crate::source::dns::OwnListeners;
+use crate::supervise;
 pub use client::KubernetesError;
 use driver::{Driver, Told};
 pub use mailbox::{Mailbox, Publication};
@@ -70,15 +71,23 @@ impl KubernetesSource {
             let (client, metrics) = (client.clone(), metrics.kubernetes.kind(kind.label()));
             follow::spawn(&mut tasks, kind, client, told, metrics);
         }
-        let driver = Driver::new(config, &kinds, metrics.clone(), mailbox, statuses_sender);
+        let told_to = mailbox.clone();
+        let driver = Driver::new(config, &kinds, metrics.clone(), told_to, statuses_sender);
         tasks.spawn(driver.run(inbox));
+        let mut overseer = JoinSet::new();
+        overseer.spawn(async move {
+            // None of them ends as long as the source lives.
+            if let Some(ended) = tasks.join_next().await {
+                mailbox.set_broken(&supervise::why(ended));
+            }
+        });
         Ok(Self {
             client,
             kubeconfig,
             kinds,
             told,
             statuses,
-            _tasks: tasks,
+            _tasks: overseer,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::source::kubernetes::Discovered;
@@ -28,6 +28,8 @@ pub struct Publication {
 pub struct Mailbox {
     newest: Mutex<Option<Publication>>,
     came: Notify,
+    /// Why the source does not work any more.
+    broken: watch::Sender<Option<Arc<str>>>,
 }
 
 impl Mailbox {
@@ -43,6 +45,29 @@ impl Mailbox {
             *newest = Some(publication);
         }
         self.came.notify_one();
+    }
+
+    /// Says that the source has broken down, and why.
+    pub fn set_broken(&self, why: &str) {
+        self.broken.send_replace(Some(why.into()));
+    }
+
+    /// Says that it was started anew.
+    pub fn set_whole(&self) {
+        self.broken.send_replace(None);
+    }
+
+    /// Whether the source has broken down.
+    pub fn is_broken(&self) -> bool {
+        self.broken.borrow().is_some()
+    }
+
+    /// Waits until the source has broken down, and tells why.
+    pub async fn broken(&self) -> Arc<str> {
+        let mut broken = self.broken.subscribe();
+        // The sender is here.
+        let why = broken.wait_for(Option::is_some).await;
+        why.ok().and_then(|why| why.clone()).unwrap_or_default()
     }
 
     /// The newest one, once there is one. For one taker.
