@@ -1,8 +1,10 @@
 //! The status of the Gateway API's objects: what it should be is plain data, made by the translation;
 //! one replica writes it back.
 
+mod complaints;
 mod lease;
 mod merge;
+mod object;
 mod write;
 
 use std::collections::BTreeMap;

@@ -9,35 +9,27 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
-use kube::{Api, Client};
-use serde_json::{Value, json};
+use kube::Client;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use super::Statuses;
+use super::complaints::{Complaints, complain_of_invalid, lease_complaint};
 use super::lease::{self, Leadership, LeaseHolder, LeaseTiming};
-use super::merge::Merging;
-use super::{Statuses, Wanted};
-use crate::clock;
+use super::object::{Done, ObjectWriter, REQUEST};
 use crate::config::GatewayApiConfig;
 use crate::metrics::{Metrics, StatusWrite};
-use crate::source::kubernetes::api_names::ApiNames;
 use crate::source::kubernetes::cluster::Kind;
 use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::watch::KubernetesSource;
 
-/// A request that takes longer has failed. No longer than the time between giving a Lease up and its end:
-/// the last write of one leader is over when the next one begins.
-const REQUEST: Duration = Duration::from_secs(5);
 /// Between two objects: the API has other clients.
 const PAUSE: Duration = Duration::from_millis(10);
 /// After a pass in which something failed; doubled each time, up to [`MAX_WAIT`].
 const MIN_WAIT: Duration = Duration::from_secs(1);
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// Writes of one object that meet a newer version each time, before others have their turn.
-const MAX_CONFLICTS: usize = 5;
 
-type Key = (Kind, ObjectKey);
+pub(super) type Key = (Kind, ObjectKey);
 
 /// What writes statuses.
 pub struct StatusWriter {
@@ -106,7 +98,12 @@ impl StatusWriter {
         let contend = lease::contend(client.clone(), lease.clone(), &leadership, complain);
         let metrics = self.metrics.clone();
         let writing = Writing {
-            writer: self,
+            objects: ObjectWriter {
+                client: self.client,
+                controller: self.controller,
+                metrics: self.metrics,
+            },
+            statuses: self.statuses,
             leads,
             seen: Arc::default(),
             versions: BTreeMap::new(),
@@ -130,24 +127,9 @@ impl StatusWriter {
     }
 }
 
-/// What has become of one object.
-enum Done {
-    /// It says what it should, at this version.
-    Says(Arc<str>),
-    /// It is not there, or is another than the one that was translated: the watch will tell.
-    Gone,
-    /// The API takes no status of this kind from us.
-    Denied(kube::Error),
-    /// The API does not take this status.
-    Invalid(kube::Error),
-    /// Somebody else was faster.
-    Conflict,
-    /// To be tried again.
-    Failed(String),
-}
-
 struct Writing {
-    writer: StatusWriter,
+    objects: ObjectWriter,
+    statuses: watch::Receiver<Arc<Statuses>>,
     leads: watch::Receiver<Leadership>,
     /// What `pending` was made from.
     seen: Arc<Statuses>,
@@ -163,9 +145,9 @@ impl Writing {
         let mut wait = MIN_WAIT;
         loop {
             self.lead().await;
-            self.writer.metrics.statuses.leader.set(1);
+            self.objects.metrics.statuses.leader.set(1);
             // Whoever led before may have died in the middle.
-            let statuses = self.writer.statuses.borrow_and_update().clone();
+            let statuses = self.statuses.borrow_and_update().clone();
             self.versions.clear();
             self.pending = statuses.objects.keys().cloned().collect();
             self.seen = statuses;
@@ -181,14 +163,12 @@ impl Writing {
                     return;
                 }
             }
-            self.writer.metrics.statuses.leader.set(0);
+            self.objects.metrics.statuses.leader.set(0);
         }
     }
 
     fn is_leading(&self) -> bool {
-        self.leads
-            .borrow()
-            .is_some_and(|until| Instant::now() < until)
+        is_leading(&self.leads)
     }
 
     async fn lead(&mut self) {
@@ -213,7 +193,7 @@ impl Writing {
                 return Ok(());
             };
             tokio::select! {
-                changed = self.writer.statuses.changed() => {
+                changed = self.statuses.changed() => {
                     changed?;
                     self.note_changes();
                     // While the API is in trouble it is not asked for every change.
@@ -230,7 +210,7 @@ impl Writing {
 
     /// Adds to `pending` what differs from what was seen before.
     fn note_changes(&mut self) {
-        let statuses = self.writer.statuses.borrow_and_update().clone();
+        let statuses = self.statuses.borrow_and_update().clone();
         for (key, wanted) in &statuses.objects {
             let before = self.seen.objects.get(key);
             let version = &wanted.revision.resource_version;
@@ -265,7 +245,11 @@ impl Writing {
                 continue;
             };
             let kind = key.0;
-            match self.write(&key, &wanted).await {
+            match self
+                .objects
+                .write(&key, &wanted, || is_leading(&self.leads))
+                .await
+            {
                 Done::Says(version) => {
                     self.complaints.settle(kind);
                     self.versions.insert(key.clone(), version);
@@ -276,17 +260,17 @@ impl Writing {
                 }
                 Done::Conflict => {}
                 Done::Invalid(error) => {
-                    self.count(kind, StatusWrite::Invalid);
+                    self.objects.count(kind, StatusWrite::Invalid);
                     complain_of_invalid(&key, &error);
                     self.pending.remove(&key);
                 }
                 Done::Denied(error) => {
-                    self.count(kind, StatusWrite::Denied);
+                    self.objects.count(kind, StatusWrite::Denied);
                     self.complaints.denied(kind, &error);
                     refused.insert(kind);
                 }
                 Done::Failed(error) => {
-                    self.count(kind, StatusWrite::Failed);
+                    self.objects.count(kind, StatusWrite::Failed);
                     self.complaints.failed(kind, &error);
                     return false;
                 }
@@ -295,144 +279,8 @@ impl Writing {
         }
         self.pending.is_empty()
     }
-
-    fn count(&self, kind: Kind, write: StatusWrite) {
-        self.writer
-            .metrics
-            .statuses
-            .writes(kind.label(), write)
-            .inc();
-    }
-
-    /// Reads an object, and writes its status if it differs; again when somebody else was faster.
-    async fn write(&self, (kind, key): &Key, wanted: &Wanted) -> Done {
-        let api = self.api(*kind, key, &wanted.api_version);
-        for _ in 0..MAX_CONFLICTS {
-            let object = match request(api.get(&key.name)).await {
-                Ok(object) => object,
-                Err(done) => return done,
-            };
-            if object.metadata.generation != Some(wanted.revision.generation) {
-                return Done::Gone;
-            }
-            let version: Arc<str> = object.metadata.resource_version.unwrap_or_default().into();
-            let before = object.data.get("status").unwrap_or(&Value::Null);
-            let now = humantime::format_rfc3339_seconds(clock::now()).to_string();
-            let merging = Merging {
-                controller: &self.writer.controller,
-                namespace: &key.namespace,
-                generation: wanted.revision.generation,
-                now: &now,
-            };
-            if merging.is_late(before) {
-                return Done::Gone;
-            }
-            let Some(changes) = merging.changes(before, &wanted.status) else {
-                return Done::Says(version);
-            };
-            if !self.is_leading() {
-                return Done::Failed("this replica leads no longer".to_owned());
-            }
-            let patch = json!({ "metadata": { "resourceVersion": version }, "status": changes });
-            let params = PatchParams {
-                field_manager: Some("strait".to_owned()),
-                ..PatchParams::default()
-            };
-            match request(api.patch_status(&key.name, &params, &Patch::Merge(patch))).await {
-                Ok(object) => {
-                    self.count(*kind, StatusWrite::Written);
-                    return Done::Says(object.metadata.resource_version.unwrap_or_default().into());
-                }
-                Err(Done::Conflict) => self.count(*kind, StatusWrite::Conflict),
-                Err(done) => return done,
-            }
-        }
-        Done::Conflict
-    }
-
-    fn api(&self, kind: Kind, key: &ObjectKey, version: &str) -> Api<DynamicObject> {
-        let names = ApiNames::of(kind);
-        let resource = ApiResource {
-            group: names.group.to_owned(),
-            version: version.to_owned(),
-            api_version: format!("{}/{version}", names.group),
-            kind: names.kind.to_owned(),
-            plural: names.plural.to_owned(),
-        };
-        let client = self.writer.client.clone();
-        if key.namespace.is_empty() {
-            Api::all_with(client, &resource)
-        } else {
-            Api::namespaced_with(client, &key.namespace, &resource)
-        }
-    }
 }
 
-async fn request<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Done> {
-    match timeout(REQUEST, request).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(kube::Error::Api(status))) => Err(match status.code {
-            404 => Done::Gone,
-            409 => Done::Conflict,
-            401 | 403 => Done::Denied(kube::Error::Api(status)),
-            400 | 422 => Done::Invalid(kube::Error::Api(status)),
-            _ => Done::Failed(status.to_string()),
-        }),
-        Ok(Err(error)) => Err(Done::Failed(error.to_string())),
-        Err(_) => Err(Done::Failed("the API did not answer in time".to_owned())),
-    }
-}
-
-/// What was said already: trouble is told once, and again after it was over.
-#[derive(Debug, Default)]
-struct Complaints {
-    denied: BTreeSet<Kind>,
-    failed: BTreeSet<Kind>,
-}
-
-impl Complaints {
-    fn denied(&mut self, kind: Kind, error: &kube::Error) {
-        if self.denied.insert(kind) {
-            let kind = kind.label();
-            tracing::warn!(
-                kind, %error,
-                "the API does not let this gateway write statuses of this kind; routes are not \
-                 concerned. RBAC needs get of the objects, and patch of their status"
-            );
-        }
-    }
-
-    fn failed(&mut self, kind: Kind, error: &str) {
-        if self.failed.insert(kind) {
-            let kind = kind.label();
-            tracing::warn!(kind, error, "a status was not written; it is tried again");
-        }
-    }
-
-    fn settle(&mut self, kind: Kind) {
-        if self.denied.remove(&kind) | self.failed.remove(&kind) {
-            let kind = kind.label();
-            tracing::info!(kind, "statuses of this kind are written again");
-        }
-    }
-}
-
-fn complain_of_invalid((kind, key): &Key, error: &kube::Error) {
-    let (kind, ObjectKey { namespace, name }) = (kind.label(), key);
-    tracing::warn!(kind, %namespace, %name, %error, "the API does not take this status");
-}
-
-/// Says once why the Lease cannot be had.
-fn lease_complaint() -> impl FnMut(&kube::Error) {
-    let mut told = false;
-    move |error| {
-        if !std::mem::replace(&mut told, true) {
-            tracing::warn!(
-                %error,
-                "the Lease of status writes cannot be read or written, so that no status is written; \
-                 routes are not concerned. RBAC needs get, create and update of leases in this \
-                 gateway's namespace"
-            );
-        }
-    }
+fn is_leading(leads: &watch::Receiver<Leadership>) -> bool {
+    leads.borrow().is_some_and(|until| Instant::now() < until)
 }
