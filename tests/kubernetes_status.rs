@@ -446,3 +446,57 @@ fn an_api_that_is_away_for_a_while_gets_the_newest_status() {
         assert_eq!(version(&server, "r"), before);
     });
 }
+
+const WEBHOOK_DENIES: &str =
+    "admission webhook \"policy.example\" denied the request: not this one";
+const WEBHOOK_IS_DOWN: &str = "Internal error occurred: failed calling webhook \"policy.example\": \
+     failed to call webhook: Post \"https://policy.apps.svc:443\": connect: connection refused";
+const DATABASE_IS_DOWN: &str = "rpc error: code = Unknown desc = malformed header";
+
+/// Objects of others in the same namespace, in another one, and of another kind all come after one that is
+/// refused, whatever the order is.
+#[test]
+fn objects_that_the_api_refuses_keep_no_other_without_a_status() {
+    let server = ApiServer::start();
+    let names: Vec<String> = (0..50).map(|number| format!("r-{number:02}")).collect();
+    for name in &names {
+        put_route(&server, name, "x.com");
+    }
+    let refused = [
+        ("r-00", 500, WEBHOOK_IS_DOWN),
+        ("r-01", 500, DATABASE_IS_DOWN),
+        ("r-02", 403, WEBHOOK_DENIES),
+        ("r-03", 422, "TLSRoute \"r-03\" is invalid: no"),
+    ];
+    for (name, code, message) in refused {
+        server.refuse_writes("tlsroutes", name, code, message);
+    }
+    test(async {
+        let replica = Replica::start(&server, "a", &wanted(&server, "one")).await;
+        let is_refused = |name: &str| refused.iter().any(|(refused, ..)| *refused == name);
+        let others = || names.iter().filter(|name| !is_refused(name));
+        until("all others have a status", || {
+            others().all(|name| says(&server, name) == ["one"])
+        })
+        .await;
+        for (name, ..) in refused {
+            assert!(says(&server, name).is_empty(), "{name}");
+        }
+        use strait::metrics::StatusWrite::{Denied, Failed, Refused, Written};
+        let count = |result| replica.metrics.statuses.writes("tls_route", result).get();
+        until("each kind of refusal is counted", || {
+            count(Refused) >= 3 && count(Failed) >= 1 && count(Written) == 46
+        })
+        .await;
+        assert_eq!(count(Denied), 0, "RBAC is not to blame");
+
+        for (name, ..) in refused {
+            server.take_writes("tlsroutes", name);
+        }
+        until("each gets its status once it is taken", || {
+            names.iter().all(|name| says(&server, name) == ["one"])
+        })
+        .await;
+        replica.stop().await;
+    });
+}

@@ -21,8 +21,8 @@ pub enum StatusWrite {
     Conflict,
     /// The API does not allow it: RBAC.
     Denied,
-    /// The API finds the status wrong.
-    Invalid,
+    /// The API does not take this object's status: validation, or an admission policy.
+    Refused,
     /// The API did not answer, or not well; it is tried again.
     Failed,
 }
@@ -34,7 +34,7 @@ impl StatusWrite {
             Self::Written => "written",
             Self::Conflict => "conflict",
             Self::Denied => "denied",
-            Self::Invalid => "invalid",
+            Self::Refused => "refused",
             Self::Failed => "failed",
         }
     }
@@ -50,7 +50,9 @@ impl StatusSeries {
             writes: r.counters(
                 "strait_kubernetes_status_writes_total",
                 &["kind", "result"],
-                "Statuses of the Gateway API's objects that were to be written.",
+                "Statuses of the Gateway API's objects that were to be written: written, conflict (somebody \
+                 else was faster), denied (by RBAC), refused (by the API's validation or an admission \
+                 policy; of this object only), failed (no answer, or an error of the API).",
             )?,
         })
     }

@@ -69,6 +69,8 @@ struct State {
     store: Store,
     /// By plural; every request of the resource meets all of its faults.
     faults: Vec<(String, Fault)>,
+    /// By plural and name: what every write of the object is refused with.
+    refusals: Vec<(String, String, u16, &'static str)>,
     /// Plurals of custom resources whose definition is not installed.
     uninstalled: Vec<String>,
     /// How often each verb was asked of each plural: `list pods`.
@@ -199,6 +201,22 @@ users: [{{ name: test, user: {{ token: none }} }}]
     pub fn mend(&self, plural: &str) {
         self.shared
             .change(|state| state.faults.retain(|(of, _)| of != plural));
+    }
+
+    /// From now on writes of this object are refused with this status code and message, as by an
+    /// admission policy; reads are not.
+    pub fn refuse_writes(&self, plural: &str, name: &str, code: u16, message: &'static str) {
+        let refusal = (plural.to_owned(), name.to_owned(), code, message);
+        self.shared.change(|state| state.refusals.push(refusal));
+    }
+
+    /// From now on writes of this object are taken.
+    pub fn take_writes(&self, plural: &str, name: &str) {
+        self.shared.change(|state| {
+            state
+                .refusals
+                .retain(|(of, named, ..)| (&**of, &**named) != (plural, name));
+        });
     }
 
     /// Takes the definition of a custom resource away, with its objects.

@@ -5,6 +5,7 @@ mod complaints;
 mod lease;
 mod merge;
 mod object;
+mod queue;
 mod write;
 
 use std::collections::BTreeMap;

@@ -188,8 +188,19 @@ fn fault(
     shared: &Shared,
 ) -> Option<io::Result<()>> {
     let plural = target.resource.plural;
+    let is_write = matches!(verb, "create" | "update" | "patch" | "delete");
     let faults: Vec<Fault> = {
         let state = shared.lock();
+        let mut refusals = state.refusals.iter();
+        let refusal = refusals.find(|(of, name, ..)| of == plural && target.name == Some(name));
+        if let Some((.., code, message)) = refusal.filter(|_| is_write) {
+            let reason = if *code == 403 {
+                "Forbidden"
+            } else {
+                "InternalError"
+            };
+            return Some(http::json(stream, *code, &failure(*code, reason, message)));
+        }
         let of = state.faults.iter().filter(|(of, _)| of == plural);
         of.map(|(_, fault)| fault.clone()).collect()
     };

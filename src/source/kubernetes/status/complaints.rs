@@ -1,48 +1,91 @@
-//! Log lines about statuses that are not written: trouble is told once, and again after it was over.
+//! Log lines about statuses that are not written: an object's trouble is told once, and again after it
+//! was over.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::write::Key;
 use crate::source::kubernetes::cluster::Kind;
 use crate::source::kubernetes::records::ObjectKey;
 
+/// Objects, and namespaces, that are named in the log at the same time. The metric
+/// `strait_kubernetes_status_writes_total` counts all.
+const MAX_TOLD: usize = 20;
+
 /// What was said already.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
-    denied: BTreeSet<Kind>,
-    failed: BTreeSet<Kind>,
+    denied: BTreeSet<(Kind, Arc<str>)>,
+    objects: BTreeSet<Key>,
+    /// Whether it was said that there are more than [`MAX_TOLD`].
+    more: bool,
 }
 
 impl Complaints {
-    pub(super) fn denied(&mut self, kind: Kind, error: &kube::Error) {
-        if self.denied.insert(kind) {
-            let kind = kind.label();
+    /// RBAC denies statuses of the kind, in the object's namespace at least.
+    pub(super) fn denied(&mut self, (kind, key): &Key, error: &kube::Error) {
+        let place = (*kind, key.namespace.clone());
+        if self.denied.len() < MAX_TOLD && self.denied.insert(place) {
+            let (kind, namespace) = (kind.label(), &key.namespace);
             tracing::warn!(
-                kind, %error,
-                "the API does not let this gateway write statuses of this kind; routes are not \
-                 concerned. RBAC needs get of the objects, and patch of their status"
+                kind, %namespace, %error,
+                "RBAC does not let this gateway write statuses of this kind in this namespace; routes \
+                 are not concerned. RBAC needs get of the objects, and patch of their status"
             );
         }
     }
 
-    pub(super) fn failed(&mut self, kind: Kind, error: &str) {
-        if self.failed.insert(kind) {
-            let kind = kind.label();
-            tracing::warn!(kind, error, "a status was not written; it is tried again");
+    /// The API does not take the status of this object.
+    pub(super) fn refused(&mut self, key: &Key, error: &kube::Error) {
+        if self.is_new(key) {
+            let (kind, ObjectKey { namespace, name }) = (key.0.label(), &key.1);
+            tracing::warn!(
+                kind, %namespace, %name, %error,
+                "the API refuses the status of this object: its validation or an admission policy of the \
+                 cluster. Its routes are not concerned, nor are other objects; it is tried again"
+            );
         }
     }
 
-    pub(super) fn settle(&mut self, kind: Kind) {
-        if self.denied.remove(&kind) | self.failed.remove(&kind) {
-            let kind = kind.label();
-            tracing::info!(kind, "statuses of this kind are written again");
+    /// The status of this object was not written, and the API may be in trouble.
+    pub(super) fn failed(&mut self, key: &Key, error: &str) {
+        if self.is_new(key) {
+            let (kind, ObjectKey { namespace, name }) = (key.0.label(), &key.1);
+            tracing::warn!(kind, %namespace, %name, error, "a status was not written; it is tried again");
         }
     }
-}
 
-pub(super) fn complain_of_invalid((kind, key): &Key, error: &kube::Error) {
-    let (kind, ObjectKey { namespace, name }) = (kind.label(), key);
-    tracing::warn!(kind, %namespace, %name, %error, "the API does not take this status");
+    /// The status of this object is written.
+    pub(super) fn settle(&mut self, key: &Key) {
+        let place = (key.0, key.1.namespace.clone());
+        if self.objects.remove(key) | self.denied.remove(&place) {
+            let (kind, ObjectKey { namespace, name }) = (key.0.label(), &key.1);
+            tracing::info!(kind, %namespace, %name, "the status of this object is written again");
+        }
+        self.more &= !self.objects.is_empty();
+    }
+
+    /// Forgets objects that are not there any more.
+    pub(super) fn retain(&mut self, is_there: impl Fn(&Key) -> bool) {
+        self.objects.retain(is_there);
+        self.more &= !self.objects.is_empty();
+    }
+
+    fn is_new(&mut self, key: &Key) -> bool {
+        if self.objects.contains(key) {
+            return false;
+        }
+        if self.objects.len() < MAX_TOLD {
+            return self.objects.insert(key.clone());
+        }
+        if !std::mem::replace(&mut self.more, true) {
+            tracing::warn!(
+                "statuses of more than {MAX_TOLD} objects are not written; further ones are not logged, \
+                 strait_kubernetes_status_writes_total counts them"
+            );
+        }
+        false
+    }
 }
 
 /// Says once why the Lease cannot be had.

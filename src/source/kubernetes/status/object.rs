@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::core::Status;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -29,13 +30,13 @@ pub(super) enum Done {
     Says(Arc<str>),
     /// It is not there, or is another than the one that was translated: the watch will tell.
     Gone,
-    /// The API takes no status of this kind from us.
+    /// RBAC does not let us read objects of this kind, or write their status, in this namespace.
     Denied(kube::Error),
-    /// The API does not take this status.
-    Invalid(kube::Error),
+    /// The API does not take this status of this object: its validation or an admission policy.
+    Refused(kube::Error),
     /// Somebody else was faster.
     Conflict,
-    /// To be tried again.
+    /// The API did not answer, or said that it cannot.
     Failed(String),
 }
 
@@ -125,14 +126,115 @@ impl ObjectWriter {
 async fn request<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Done> {
     match timeout(REQUEST, request).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(kube::Error::Api(status))) => Err(match status.code {
-            404 => Done::Gone,
-            409 => Done::Conflict,
-            401 | 403 => Done::Denied(kube::Error::Api(status)),
-            400 | 422 => Done::Invalid(kube::Error::Api(status)),
-            _ => Done::Failed(status.to_string()),
-        }),
+        Ok(Err(kube::Error::Api(status))) => Err(verdict(status)),
         Ok(Err(error)) => Err(Done::Failed(error.to_string())),
         Err(_) => Err(Done::Failed("the API did not answer in time".to_owned())),
+    }
+}
+
+/// What an answer that is no success says of the object and of the API.
+fn verdict(status: Box<Status>) -> Done {
+    let refused = is_refused_by_admission(&status.message);
+    match status.code {
+        404 => Done::Gone,
+        409 => Done::Conflict,
+        403 if is_denied_by_rbac(&status.message) => Done::Denied(kube::Error::Api(status)),
+        400 | 403 | 422 => Done::Refused(kube::Error::Api(status)),
+        _ if refused => Done::Refused(kube::Error::Api(status)),
+        _ => Done::Failed(status.to_string()),
+    }
+}
+
+/// Whether a 403 is the authorizer's: `... is forbidden: User "NAME" cannot VERB resource "PLURAL" ...`
+/// (k8s.io/apiserver, `responsewriters.Forbidden`). Admission policies answer 403 too, with other words.
+fn is_denied_by_rbac(message: &str) -> bool {
+    let said = message.split_once("is forbidden: ").map(|(_, said)| said);
+    said.is_some_and(|said| said.starts_with("User \"") && said.contains("\" cannot "))
+}
+
+/// Whether an admission webhook has denied the request, by whatever code, or has not answered although
+/// it must (k8s.io/apiserver, `plugin/webhook/errors`; the API makes a 500 of that).
+fn is_refused_by_admission(message: &str) -> bool {
+    let denied =
+        message.starts_with("admission webhook ") && message.contains(" denied the request");
+    denied || message.contains("failed calling webhook ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rbac_is_blamed_for_its_own_words_only_and_an_object_for_what_concerns_it_alone() {
+        for (code, message, expected) in [
+            (404, "tlsroutes \"r\" not found", "gone"),
+            (
+                409,
+                "Operation cannot be fulfilled on tlsroutes \"r\"",
+                "conflict",
+            ),
+            (
+                403,
+                "tlsroutes.gateway.networking.k8s.io \"r\" is forbidden: User \"system:serviceaccount:\
+                 strait:strait\" cannot patch resource \"tlsroutes/status\" in API group \
+                 \"gateway.networking.k8s.io\" in the namespace \"apps\"",
+                "denied",
+            ),
+            (
+                403,
+                "tlsroutes.gateway.networking.k8s.io \"r\" is forbidden: ValidatingAdmissionPolicy 'p' \
+                 with binding 'b' denied request: not now",
+                "refused",
+            ),
+            (
+                403,
+                "admission webhook \"policy.example\" denied the request: User \"x\" cannot do that",
+                "refused",
+            ),
+            (403, "", "refused"),
+            (
+                400,
+                "admission webhook \"p\" denied the request without explanation",
+                "refused",
+            ),
+            (
+                500,
+                "admission webhook \"p\" denied the request: no",
+                "refused",
+            ),
+            (
+                422,
+                "TLSRoute \"r\" is invalid: status.parents: Too many",
+                "refused",
+            ),
+            (
+                500,
+                "Internal error occurred: failed calling webhook \"p\": failed to call webhook: Post",
+                "refused",
+            ),
+            (500, "etcdserver: leader changed", "failed"),
+            (
+                503,
+                "the server is currently unable to handle the request",
+                "failed",
+            ),
+            (429, "too many requests", "failed"),
+            (401, "Unauthorized", "failed"),
+        ] {
+            let status = Status {
+                code,
+                message: message.to_owned(),
+                ..Status::default()
+            };
+            let done = match verdict(status.boxed()) {
+                Done::Says(_) => "says",
+                Done::Gone => "gone",
+                Done::Denied(_) => "denied",
+                Done::Refused(_) => "refused",
+                Done::Conflict => "conflict",
+                Done::Failed(_) => "failed",
+            };
+            assert_eq!(done, expected, "{code} {message}");
+        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! An object is looked at when what it should say changes, when somebody else has changed the object,
 //! and when this replica begins to lead. Its own writes come back by the watch as new versions; those it
-//! knows, so that it never answers itself.
+//! knows, so that it never answers itself. An object that the API refuses waits by itself: only trouble
+//! of the API as a whole holds up the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,9 +15,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::Statuses;
-use super::complaints::{Complaints, complain_of_invalid, lease_complaint};
+use super::complaints::{Complaints, lease_complaint};
 use super::lease::{self, Leadership, LeaseHolder, LeaseTiming};
 use super::object::{Done, ObjectWriter, REQUEST};
+use super::queue::{Queue, wait_after};
 use crate::config::GatewayApiConfig;
 use crate::metrics::{Metrics, StatusWrite};
 use crate::source::kubernetes::cluster::Kind;
@@ -25,9 +27,13 @@ use crate::source::kubernetes::watch::KubernetesSource;
 
 /// Between two objects: the API has other clients.
 const PAUSE: Duration = Duration::from_millis(10);
-/// After a pass in which something failed; doubled each time, up to [`MAX_WAIT`].
-const MIN_WAIT: Duration = Duration::from_secs(1);
-const MAX_WAIT: Duration = Duration::from_secs(60);
+/// So many objects that fail one after the other, without the API's word that it is about them, are
+/// trouble of the API: it gets a rest.
+const TROUBLE: u32 = 3;
+/// The longest of these rests.
+const MAX_REST: Duration = Duration::from_secs(60);
+/// A kind whose statuses RBAC denies in so many namespaces is taken to be denied in all.
+const DENIED_NAMESPACES: usize = 3;
 
 pub(super) type Key = (Kind, ObjectKey);
 
@@ -107,7 +113,8 @@ impl StatusWriter {
             leads,
             seen: Arc::default(),
             versions: BTreeMap::new(),
-            pending: BTreeSet::new(),
+            queue: Queue::default(),
+            denials: BTreeMap::new(),
             complaints: Complaints::default(),
         };
         tokio::select! {
@@ -131,35 +138,43 @@ struct Writing {
     objects: ObjectWriter,
     statuses: watch::Receiver<Arc<Statuses>>,
     leads: watch::Receiver<Leadership>,
-    /// What `pending` was made from.
+    /// What `queue` was made from.
     seen: Arc<Statuses>,
     /// The version at which an object said what it should.
     versions: BTreeMap<Key, Arc<str>>,
-    /// Objects to look at.
-    pending: BTreeSet<Key>,
+    queue: Queue,
+    /// How often in a row RBAC has denied statuses of a kind.
+    denials: BTreeMap<Kind, u32>,
     complaints: Complaints,
 }
 
 impl Writing {
     async fn run(mut self) {
-        let mut wait = MIN_WAIT;
         loop {
             self.lead().await;
             self.objects.metrics.statuses.leader.set(1);
             // Whoever led before may have died in the middle.
             let statuses = self.statuses.borrow_and_update().clone();
             self.versions.clear();
-            self.pending = statuses.objects.keys().cloned().collect();
+            self.queue.clear();
+            let now = Instant::now();
+            for key in statuses.objects.keys() {
+                self.queue.add(key.clone(), now);
+            }
             self.seen = statuses;
+            let mut troubles = 0;
             while self.is_leading() {
-                let all_done = Box::pin(self.pass()).await;
-                let pause = wait;
-                wait = if all_done {
-                    MIN_WAIT
-                } else {
-                    (wait * 2).min(MAX_WAIT)
+                let rest = match Box::pin(self.pass()).await {
+                    Passed::Through => {
+                        troubles = 0;
+                        None
+                    }
+                    Passed::Trouble { written } => {
+                        troubles = if written { 0 } else { troubles + 1 };
+                        Some(Instant::now() + wait_after(troubles).min(MAX_REST))
+                    }
                 };
-                if self.next(all_done, pause).await.is_err() {
+                if self.next(rest).await.is_err() {
                     return;
                 }
             }
@@ -179,38 +194,41 @@ impl Writing {
         }
     }
 
-    /// Waits for something to do, and notes it: new statuses, the end of a wait, the end of the lead.
-    async fn next(
-        &mut self,
-        all_done: bool,
-        wait: Duration,
-    ) -> Result<(), watch::error::RecvError> {
-        let retry = tokio::time::sleep(wait.mul_f64(0.8 + 0.4 * fastrand::f64()));
-        tokio::pin!(retry);
+    /// Waits until an object is due, but to the end of `rest`, or for the end of the lead. Notes new
+    /// statuses meanwhile.
+    async fn next(&mut self, rest: Option<Instant>) -> Result<(), watch::error::RecvError> {
+        // Something may be due at all times.
+        if self.statuses.has_changed()? {
+            self.note_changes();
+        }
         loop {
             let until = *self.leads.borrow_and_update();
             let Some(until) = until.filter(|until| Instant::now() < *until) else {
                 return Ok(());
             };
+            // While the API is in trouble it is not asked for every change.
+            let due = rest.or_else(|| self.queue.next_due());
+            let at = due.map_or(until, |due| due.min(until));
             tokio::select! {
-                changed = self.statuses.changed() => {
-                    changed?;
-                    self.note_changes();
-                    // While the API is in trouble it is not asked for every change.
-                    if all_done && !self.pending.is_empty() {
+                biased;
+                () = tokio::time::sleep_until(at) => {
+                    if due.is_some_and(|due| due <= at) {
                         return Ok(());
                     }
                 }
-                () = &mut retry, if !all_done => return Ok(()),
-                () = tokio::time::sleep_until(until) => {}
+                changed = self.statuses.changed() => {
+                    changed?;
+                    self.note_changes();
+                }
                 changed = self.leads.changed() => changed?,
             }
         }
     }
 
-    /// Adds to `pending` what differs from what was seen before.
+    /// Queues what differs from what was seen before.
     fn note_changes(&mut self) {
         let statuses = self.statuses.borrow_and_update().clone();
+        let now = Instant::now();
         for (key, wanted) in &statuses.objects {
             let before = self.seen.objects.get(key);
             let version = &wanted.revision.resource_version;
@@ -222,62 +240,123 @@ impl Writing {
                 same && (ours || before.revision.resource_version == *version)
             });
             if !is_known {
-                self.pending.insert(key.clone());
+                self.queue.add(key.clone(), now);
             }
         }
         let is_wanted = |key: &Key| statuses.objects.contains_key(key);
-        self.pending.retain(is_wanted);
+        self.queue.retain(is_wanted);
+        self.complaints.retain(is_wanted);
         self.versions.retain(|key, _| is_wanted(key));
         self.seen = statuses;
     }
 
-    /// Looks at every pending object. Returns whether none is left.
-    async fn pass(&mut self) -> bool {
-        let mut refused: BTreeSet<Kind> = BTreeSet::new();
-        for key in self.pending.clone() {
-            if refused.contains(&key.0) {
+    /// Looks at every object that is due.
+    async fn pass(&mut self) -> Passed {
+        let mut denied = Denied::default();
+        let mut in_a_row = 0;
+        let mut written = false;
+        for key in self.queue.due(Instant::now()) {
+            if denied.concerns(&key) {
                 continue;
             }
             if !self.is_leading() {
-                return false;
+                break;
             }
             let Some(wanted) = self.seen.objects.get(&key).cloned() else {
+                self.queue.remove(&key);
                 continue;
             };
-            let kind = key.0;
-            match self
+            let write = self
                 .objects
-                .write(&key, &wanted, || is_leading(&self.leads))
-                .await
-            {
-                Done::Says(version) => {
-                    self.complaints.settle(kind);
-                    self.versions.insert(key.clone(), version);
-                    self.pending.remove(&key);
-                }
-                Done::Gone => {
-                    self.pending.remove(&key);
-                }
-                Done::Conflict => {}
-                Done::Invalid(error) => {
-                    self.objects.count(kind, StatusWrite::Invalid);
-                    complain_of_invalid(&key, &error);
-                    self.pending.remove(&key);
-                }
-                Done::Denied(error) => {
-                    self.objects.count(kind, StatusWrite::Denied);
-                    self.complaints.denied(kind, &error);
-                    refused.insert(kind);
-                }
-                Done::Failed(error) => {
-                    self.objects.count(kind, StatusWrite::Failed);
-                    self.complaints.failed(kind, &error);
-                    return false;
-                }
+                .write(&key, &wanted, || is_leading(&self.leads));
+            let done = Box::pin(write).await;
+            match done {
+                Done::Says(_) => written = true,
+                Done::Denied(_) => denied.add(&key),
+                _ => {}
+            }
+            in_a_row = if matches!(done, Done::Failed(_)) {
+                in_a_row + 1
+            } else {
+                0
+            };
+            self.note(key, done);
+            if in_a_row == TROUBLE {
+                break;
             }
             tokio::time::sleep(PAUSE).await;
         }
-        self.pending.is_empty()
+        for kind in denied.0.keys() {
+            let denials = self.denials.entry(*kind).or_default();
+            let until = Instant::now() + wait_after(*denials);
+            *denials = denials.saturating_add(1);
+            let concerns = |key: &Key| key.0 == *kind && denied.concerns(key);
+            self.queue.put_off(until, concerns);
+        }
+        if in_a_row == TROUBLE {
+            Passed::Trouble { written }
+        } else {
+            Passed::Through
+        }
+    }
+
+    /// What comes of an object's turn.
+    fn note(&mut self, key: Key, done: Done) {
+        let (kind, now) = (key.0, Instant::now());
+        match done {
+            Done::Says(version) => {
+                self.complaints.settle(&key);
+                self.denials.remove(&kind);
+                self.queue.remove(&key);
+                self.versions.insert(key, version);
+            }
+            Done::Gone => self.queue.remove(&key),
+            Done::Conflict => self.queue.failed(&key, now),
+            Done::Refused(error) => {
+                self.objects.count(kind, StatusWrite::Refused);
+                self.complaints.refused(&key, &error);
+                self.queue.failed(&key, now);
+            }
+            Done::Denied(error) => {
+                self.objects.count(kind, StatusWrite::Denied);
+                self.complaints.denied(&key, &error);
+                self.queue.failed(&key, now);
+            }
+            Done::Failed(error) => {
+                self.objects.count(kind, StatusWrite::Failed);
+                self.complaints.failed(&key, &error);
+                self.queue.failed(&key, now);
+            }
+        }
+    }
+}
+
+/// How a pass has ended.
+enum Passed {
+    /// Every object that was due has had its turn.
+    Through,
+    /// The API is in trouble, or this replica's way to it.
+    Trouble {
+        /// Whether a status was written before.
+        written: bool,
+    },
+}
+
+/// The namespaces in which RBAC has denied statuses of a kind, in one pass.
+#[derive(Debug, Default)]
+struct Denied(BTreeMap<Kind, BTreeSet<Arc<str>>>);
+
+impl Denied {
+    fn add(&mut self, (kind, key): &Key) {
+        let namespaces = self.0.entry(*kind).or_default();
+        namespaces.insert(key.namespace.clone());
+    }
+
+    /// Whether it is no use to ask for this object. RBAC knows kinds and namespaces.
+    fn concerns(&self, (kind, key): &Key) -> bool {
+        self.0.get(kind).is_some_and(|namespaces| {
+            namespaces.len() >= DENIED_NAMESPACES || namespaces.contains(&key.namespace)
+        })
     }
 }
 
