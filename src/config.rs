@@ -14,6 +14,7 @@ mod alpn;
 mod containers;
 mod decode;
 mod file;
+mod gateway_policy;
 mod hosts;
 mod kubernetes;
 mod kubernetes_file;
@@ -43,6 +44,7 @@ use serde::Serialize;
 use crate::server_name::ServerName;
 use crate::socket::StreamOptions;
 
+pub use gateway_policy::{BelowFileRoutes, FileNames, FileRoute, GatewayNamespaces, PortRange};
 pub use kubernetes::{
     ExportMode, ExportPolicy, GatewayAddresses, GatewayApiConfig, IstioConfig, Kubeconfig,
     KubernetesConfig, OptIn, PortSelector, ServiceSelector,

@@ -24,7 +24,7 @@ use prometheus::{
 
 use crate::outcome::Outcome;
 pub use hellos::HelloSeries;
-pub use kubernetes::{KindMetrics, KubernetesMetrics, WatchError};
+pub use kubernetes::{KindMetrics, KubernetesMetrics, LeftOutReason, WatchError};
 use limits::labels;
 pub use limits::{LimitKind, LimitScope};
 pub use registrar::Description;

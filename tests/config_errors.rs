@@ -233,6 +233,28 @@ fn kubernetes() {
                 ),
             ),
             (
+                "gateway_api: { namespaces: apps }",
+                (3, "kubernetes.gateway_api.namespaces", "a list", "apps"),
+            ),
+            (
+                "gateway_api: { namespaces: [apps, apps] }",
+                (
+                    3,
+                    "kubernetes.gateway_api.namespaces[1]",
+                    "listed twice",
+                    "",
+                ),
+            ),
+            (
+                "gateway_api: { ports: [9-8] }",
+                (
+                    3,
+                    "kubernetes.gateway_api.ports[0]",
+                    "nor a range",
+                    "FIRST-LAST",
+                ),
+            ),
+            (
                 "ejection: { base: 10m }",
                 (3, "kubernetes.ejection", "greater than `max`", ""),
             ),
@@ -244,11 +266,21 @@ fn kubernetes() {
             (1, "listeners", "the list is empty", "gateway_api"),
         ),
         (
+            "listeners: []\nkubernetes: { gateway_api: {} }",
+            (
+                1,
+                "listeners",
+                "a port that a Gateway may have",
+                "gateway_api.ports",
+            ),
+        ),
+        (
             "kubernetes: {}",
             (1, "listeners", "this key is required", ""),
         ),
     ]);
-    let gateways_alone = load(b"listeners: []\nkubernetes: { gateway_api: {} }").unwrap();
+    let gateways_alone =
+        load(b"listeners: []\nkubernetes: { gateway_api: { ports: [443, 8000-8010] } }").unwrap();
     assert!(
         gateways_alone.warnings.is_empty(),
         "{:?}",

@@ -229,7 +229,7 @@ fn hundreds_of_changes_a_second_end_with_the_apis_state_and_lose_no_connection()
     }
     let gateway = TestGateway::start(&kubernetes::config(
         &api,
-        "export: { mode: all, alpn: any }, gateway_api: { address: 127.0.0.1 }",
+        "export: { mode: all, alpn: any }, gateway_api: { address: 127.0.0.1, namespaces: all, ports: [1-65535] }",
     ));
     gateway.wait_ready();
     let edge = SocketAddr::from(([127, 0, 0, 1], port));

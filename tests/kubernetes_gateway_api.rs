@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use kubernetes::api_server::ApiServer;
 use kubernetes::{config, free_port, objects};
 use support::client::connect;
+use support::config_text::ConfigText;
 use support::gateway::TestGateway;
 use support::server::Server;
 use support::{DEADLINE, wait_until};
@@ -48,19 +49,37 @@ struct World {
 }
 
 impl World {
+    /// Gateways of `apps` come before those of `shop`.
     fn start() -> Self {
+        Self::with("namespaces: [apps, shop]")
+    }
+
+    fn with(keys: &str) -> Self {
         let api = ApiServer::start();
         api.apply(CLASS);
-        let keys = "gateway_api: { address: 127.0.0.1, addresses: [127.0.0.1] }";
-        let gateway = TestGateway::start(&config(&api, keys));
-        let names = ["abc.example.com", "other.example.com"].map(str::to_owned);
+        let port = free_port();
+        let keys = format!(
+            "gateway_api: {{ address: 127.0.0.1, addresses: [127.0.0.1], ports: [{port}], {keys} }}"
+        );
+        let config = config(&api, &keys);
+        Self::of(api, &config, port)
+    }
+
+    fn of(api: ApiServer, config: &ConfigText, port: u16) -> Self {
+        let gateway = TestGateway::start(config);
+        let names = [
+            "abc.example.com",
+            "other.example.com",
+            "web.apps.svc.cluster.local",
+        ];
+        let names = names.map(str::to_owned);
         let key = rcgen::generate_simple_self_signed(names).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(key.cert.der().clone()).unwrap();
         Self {
             api,
             gateway,
-            port: free_port(),
+            port,
             roots,
             key,
             backends: Vec::new(),
@@ -98,6 +117,10 @@ impl World {
 
     /// A Gateway of `apps` whose only listener passes `hostname` on to routes of its namespace.
     fn gateway(&self, name: &str, hostname: &str) {
+        self.gateway_of("apps", name, hostname);
+    }
+
+    fn gateway_of(&self, namespace: &str, name: &str, hostname: &str) {
         let mut listener = json!({
             "name": "tls", "port": self.port, "protocol": "TLS", "tls": { "mode": "Passthrough" },
             "allowedRoutes": { "namespaces": { "from": "Same" }, "kinds": [{ "kind": "TLSRoute" }] },
@@ -107,7 +130,7 @@ impl World {
         }
         self.api.put(json!({
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
-            "metadata": { "namespace": "apps", "name": name },
+            "metadata": { "namespace": namespace, "name": name },
             "spec": { "gatewayClassName": "strait", "listeners": [listener] },
         }));
     }
@@ -340,10 +363,19 @@ fn tls_route_hostname_intersection() {
             );
         }
     }
-    for route in [
-        "exact-0", "narrow-0", "narrow-1", "wide-0", "wide-1", "all-0", "all-1",
-    ] {
+    for route in ["exact-0", "narrow-1"] {
         world.soon_says(route, &[ACCEPTED, RESOLVED]);
+    }
+    // Of a name that a more specific listener has, the wider ones' routes are told.
+    for route in ["narrow-0", "wide-0", "wide-1", "all-0", "all-1"] {
+        world.soon_says(
+            route,
+            &[
+                ACCEPTED,
+                RESOLVED,
+                "strait.dev/HostnamesRefused=True/Conflict",
+            ],
+        );
     }
     world.soon_answers("abc.example.com", "apps/tls-backend");
     world.soon_answers("other.example.com", "apps/tls-backend-2");
@@ -524,4 +556,140 @@ fn nothing_is_asked_or_written_once_all_is_said() {
         (later - swaps).abs() < 0.5,
         "statuses make no new routes: {swaps}, then {later}"
     );
+}
+
+/// A tenant with rights on Gateways and TLSRoutes of its own namespace asks for a name of the platform's
+/// listener.
+#[test]
+fn a_tenants_gateway_takes_no_name_from_the_platforms_listener() {
+    let mut world = World::start();
+    world.backend("apps", "web");
+    world.backend("shop", "evil");
+    world.gateway("platform", "*.example.com");
+    world.route("r", "platform", "abc.example.com", &to("web"));
+    world.soon_answers("abc.example.com", "apps/web");
+    world.soon_says("r", &[ACCEPTED, RESOLVED]);
+    let gateway = |namespace: &str, name: &str| world.api.get("gateways", namespace, name).unwrap();
+    wait_until("the platform's Gateway has its route", || {
+        gateway("apps", "platform")["status"]["listeners"][0]["attachedRoutes"] == 1
+    });
+    let before = [
+        gateway("apps", "platform"),
+        world.api.get("tlsroutes", "apps", "r").unwrap(),
+    ];
+
+    world.gateway_of("shop", "tenant", "abc.example.com");
+    world.api.put(json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "TLSRoute",
+        "metadata": { "namespace": "shop", "name": "evil" },
+        "spec": {
+            "parentRefs": [{ "name": "tenant" }], "hostnames": ["abc.example.com"],
+            "rules": [{ "backendRefs": to("evil") }],
+        },
+    }));
+    let conflicted = [
+        "Accepted=False/HostnameConflict",
+        "Conflicted=True/HostnameConflict",
+        RESOLVED,
+        "Programmed=False/Invalid",
+    ];
+    wait_until("the tenant's listener is conflicted", || {
+        let status = world.status("gateways", "shop", "tenant");
+        conditions(&status["listeners"][0]["conditions"]) == conflicted
+    });
+    wait_until("the tenant's route is not accepted", || {
+        let status = world.status("tlsroutes", "shop", "evil");
+        let parent = conditions(&status["parents"][0]["conditions"]);
+        parent == ["Accepted=False/NotAllowedByListeners", RESOLVED]
+    });
+    assert_eq!(world.ask("abc.example.com", &[]).unwrap(), "apps/web");
+    let conflicts = [("reason", "conflict")];
+    let left_out = world
+        .gateway
+        .metric("strait_kubernetes_listeners_left_out", &conflicts);
+    assert!((left_out - 1.0).abs() < 0.1, "{left_out}");
+
+    // The platform's objects are as they were.
+    let now = [
+        gateway("apps", "platform"),
+        world.api.get("tlsroutes", "apps", "r").unwrap(),
+    ];
+    assert_eq!(now, before);
+}
+
+#[test]
+fn without_the_operators_word_only_gateways_of_straits_own_namespace_are_served() {
+    let mut world = World::with("");
+    world.backend("apps", "web");
+    world.gateway("tenant", "");
+    world.route("r", "tenant", "abc.example.com", &to("web"));
+    world.soon_says("r", &["Accepted=False/NotAllowedByListeners", RESOLVED]);
+    let status = world.status("gateways", "apps", "tenant");
+    let refused = [
+        "Accepted=False/NamespaceNotAllowed",
+        "Programmed=False/Invalid",
+    ];
+    assert_eq!(conditions(&status["conditions"]), refused);
+    let message = status["conditions"][0]["message"].as_str().unwrap();
+    assert!(
+        message.contains("kubernetes.gateway_api.namespaces"),
+        "{message}"
+    );
+    let connected = std::net::TcpStream::connect_timeout(&world.address(), DEADLINE);
+    assert!(connected.is_err(), "the port is closed");
+    let by_namespace = [("reason", "namespace")];
+    let left_out = world
+        .gateway
+        .metric("strait_kubernetes_listeners_left_out", &by_namespace);
+    assert!((left_out - 1.0).abs() < 0.1, "{left_out}");
+
+    // The namespace of the kubeconfig's context.
+    world.backend("strait", "web");
+    world.gateway_of("strait", "own", "");
+    world.api.put(json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "TLSRoute",
+        "metadata": { "namespace": "strait", "name": "own" },
+        "spec": {
+            "parentRefs": [{ "name": "own" }], "hostnames": ["abc.example.com"],
+            "rules": [{ "backendRefs": to("web") }],
+        },
+    }));
+    world.soon_answers("abc.example.com", "strait/web");
+}
+
+/// A file whose only route takes any name, and leads nowhere.
+#[test]
+fn what_the_file_has_no_tls_route_takes_and_exported_services_keep_their_names() {
+    let api = ApiServer::start();
+    api.apply(CLASS);
+    let port = free_port();
+    let text = |below: &str| {
+        ConfigText::verbatim(&format!(
+            "listeners:
+  - name: east-west
+    bind: '127.0.0.1:{port}'
+    routes: [{{ sni: '*', alpn: any, upstream: nowhere }}]
+upstreams: {{ nowhere: {{ endpoints: ['127.0.0.1:1'] }} }}
+kubernetes:
+  kubeconfig: '{}'
+  export: {{ mode: all, alpn: any }}
+  gateway_api: {{ namespaces: [apps], below_file_routes: {below} }}
+",
+            api.kubeconfig().display()
+        ))
+    };
+    let (refuse, allow) = (text("refuse"), text("allow"));
+    let mut world = World::of(api, &refuse, port);
+    world.backend("apps", "web");
+    world.soon_answers("web.apps.svc.cluster.local", "apps/web");
+    world.gateway("gw", "*.example.com");
+    world.route("r", "gw", "abc.example.com", &to("web"));
+    world.soon_says("r", &["Accepted=False/NotAllowedByListeners", RESOLVED]);
+    world.soon_refused("abc.example.com");
+    let refused = world.gateway.closed("connect_refused");
+    assert!(refused >= 1.0, "it went where the file says: {refused}");
+    world.gateway.reload(&allow).unwrap();
+    world.soon_answers("abc.example.com", "apps/web");
+    world.soon_says("r", &[ACCEPTED, RESOLVED]);
+    world.soon_answers("web.apps.svc.cluster.local", "apps/web");
 }

@@ -69,6 +69,31 @@ impl<T: Decode> Decode for AutoOr<T> {
     }
 }
 
+/// `all`, or a value.
+#[derive(Debug)]
+pub(super) enum AllOr<T> {
+    All,
+    Only(T),
+}
+
+impl<T: Decode> Decode for AllOr<T> {
+    fn decode(given: &Given<'_>, problems: &mut Problems) -> Option<Self> {
+        match given.value {
+            Value::Text(text) if text == "all" => Some(Self::All),
+            _ => T::decode(given, problems).map(Self::Only),
+        }
+    }
+
+    fn shape() -> Shape {
+        let inner = T::shape();
+        Shape {
+            words: format!("`all`, or {}", inner.words),
+            schema: json!({ "anyOf": [{ "const": "all" }, inner.schema] }),
+            ..inner
+        }
+    }
+}
+
 /// `MIN..=MAX` values in the file's order.
 #[derive(Debug)]
 pub(super) struct List<T, const MIN: usize, const MAX: usize> {

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{AlpnPolicy, ListenerConfig, UpstreamConfig};
+use super::{
+    AlpnPolicy, BelowFileRoutes, FileNames, GatewayNamespaces, ListenerConfig, PortRange,
+    UpstreamConfig,
+};
 use crate::server_name::ServerName;
 
 /// The Kubernetes source.
@@ -126,6 +129,20 @@ pub struct GatewayApiConfig {
     pub addresses: GatewayAddresses,
     /// Ports that no Gateway may have: those of the admin, status and metrics servers.
     pub reserved_ports: BTreeSet<u16>,
+    /// Namespaces that may have Gateways.
+    pub namespaces: GatewayNamespaces,
+    /// Labels that such a namespace must have.
+    pub namespace_labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// The namespace that strait runs in, once the source knows it.
+    #[serde(skip)]
+    pub home: Option<Arc<str>>,
+    /// Ports that Gateways may have.
+    pub ports: Vec<PortRange>,
+    /// What becomes of names below those of the file.
+    pub below_file_routes: BelowFileRoutes,
+    /// What the file's own routes take.
+    #[serde(skip)]
+    pub file_names: FileNames,
 }
 
 /// What clients reach this gateway by, as Gateways show it.

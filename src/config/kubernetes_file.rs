@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::AlpnPolicy;
 use super::addresses::SourceRef;
-use super::containers::{List, Named, OrOff};
+use super::containers::{AllOr, List, Named, OrOff};
 use super::decode::{At, Scalar, Text, one_of, unexpected};
 use super::file::{
     ClientHelloFile, ConnectFile, ConnectionLimitsFile, EjectionFile, ProxyProtocolFile, TcpFile,
@@ -19,7 +19,7 @@ use super::section::section;
 use super::tree::Value;
 use super::units::Count;
 use super::words::{Name, word};
-use super::{OptIn, PortSelector};
+use super::{BelowFileRoutes, OptIn, PortRange, PortSelector};
 
 section! {
     /// A Kubernetes API that is watched: what it says becomes routes and endpoints.
@@ -102,6 +102,23 @@ section! {
         class: ObjectName = "strait",
         /// The `controllerName` that the GatewayClass must have.
         controller: ControllerName = "strait.dev/gateway-controller",
+        /// Namespaces that may have Gateways; without this key and `namespace_labels`, the one that strait
+        /// runs in (with a kubeconfig, the one of its context). What a Gateway of a namespace has, no Gateway
+        /// of a namespace after it in the list takes from it, neither the same name nor one below it. With
+        /// `all`, the namespace that strait runs in comes before all others, and of those the older Gateway
+        /// keeps a name, the more specific listener what lies below a wider one.
+        namespaces: Option<AllOr<List<At<ObjectName>, 1, 1024>>> = null,
+        /// Labels that the namespace must have; without `namespaces`, any namespace that has them.
+        namespace_labels: At<Named<LabelKey, LabelValue>> = {},
+        /// Ports that Gateways may have, each a number or a range such as `8000-8010`; without the key,
+        /// those of the file's listeners. All Gateways together may have 64, those of the first namespace
+        /// first, and those of each further namespace 16.
+        ports: Option<List<At<PortRange>, 1, 64>> = null,
+        /// What becomes of a name that a Gateway or a TLSRoute asks for and that lies below a name of the
+        /// file's routes on the same port (`a.x` and `*.x` lie below `*`, `a.x` below `*.x`): with `refuse`
+        /// it stays with the file's route, with `allow` it goes to the TLSRoute. The very same name stays
+        /// with the file in both cases. Exported Services are not concerned: they keep their names.
+        below_file_routes: BelowFileRoutes = "refuse",
         /// The address that listeners are opened on. `::` is dual stack, and falls back to `0.0.0.0`
         /// where IPv6 is off.
         address: ListenAddress = "::",
@@ -224,6 +241,55 @@ impl Scalar for OptIn {
 
     fn schema() -> Json {
         json!({ "enum": ["none", "annotation", "service_export"] })
+    }
+}
+
+impl Scalar for BelowFileRoutes {
+    fn from_value(value: &Value) -> Result<Self, Complaint> {
+        let words = [("refuse", Self::Refuse), ("allow", Self::Allow)];
+        match value {
+            Value::Text(text) => one_of(text, &words),
+            _ => Err(unexpected(Self::words(), value)),
+        }
+    }
+
+    fn words() -> String {
+        "`refuse` or `allow`".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({ "enum": ["refuse", "allow"] })
+    }
+}
+
+impl Scalar for PortRange {
+    fn from_value(value: &Value) -> Result<Self, Complaint> {
+        let range = match value {
+            Value::Int(number) => u16::try_from(*number).ok().map(Self::from),
+            Value::Text(text) => text.split_once('-').and_then(|(first, last)| {
+                let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+                Some(Self { first, last })
+            }),
+            _ => return Err(unexpected(Self::words(), value)),
+        };
+        match range {
+            Some(range) if range.first > 0 && range.first <= range.last => Ok(range),
+            _ => Err(
+                Complaint::new(format!("{value} is neither a port nor a range of ports"))
+                    .remedy("give it 1 to 65535, or FIRST-LAST"),
+            ),
+        }
+    }
+
+    fn words() -> String {
+        "port, or range FIRST-LAST".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({ "anyOf": [
+            { "type": "integer", "minimum": 1, "maximum": 65535 },
+            { "type": "string", "pattern": r"^\s*[0-9]{1,5}\s*-\s*[0-9]{1,5}\s*$" },
+        ] })
     }
 }
 

@@ -123,6 +123,18 @@ fn note_no_listener(file: &ConfigFile, problems: &mut Problems) {
             .remedy("give it 1 to 64 items, or turn `kubernetes.gateway_api` on");
         problems.note(&listeners.place, complaint);
     }
+    if listeners.value.items.is_empty()
+        && listeners.value.complete
+        && let OrOff::On(KubernetesFile {
+            gateway_api: OrOff::On(file),
+            ..
+        }) = &file.kubernetes
+        && file.ports.is_none()
+    {
+        let complaint = Complaint::new("there is no listener, nor a port that a Gateway may have")
+            .remedy("add a listener, or name ports in `kubernetes.gateway_api.ports`");
+        problems.note(&listeners.place, complaint);
+    }
 }
 
 fn resolver(file: &ResolverFile) -> ResolverConfig {

@@ -35,6 +35,18 @@ labels! {
     }
 }
 
+labels! {
+    /// Why a listener of a Gateway is not served although it is valid.
+    LeftOutReason {
+        /// Its namespace may have no Gateways.
+        Namespace "namespace",
+        /// No Gateway may have its port.
+        Port "port",
+        /// Its names are those of the file, or of another Gateway.
+        Conflict "conflict",
+    }
+}
+
 /// Metrics of the Kubernetes source.
 #[derive(Debug)]
 pub struct KubernetesMetrics {
@@ -57,6 +69,7 @@ pub struct KubernetesMetrics {
     /// 1 while the newest discovery could not be put into force.
     pub refused: IntGauge,
     dry_run: IntCounterVec,
+    left_out: IntGaugeVec,
 }
 
 /// Metrics of one kind of object.
@@ -148,6 +161,12 @@ impl KubernetesMetrics {
                 &["listener"],
                 "Connections that the export policy would refuse, were it no dry run.",
             )?,
+            left_out: r.gauges(
+                "strait_kubernetes_listeners_left_out",
+                &["reason"],
+                "Listeners of Gateways of the class that are valid and not served: their namespace may have \
+                 no Gateways, no Gateway may have their port, or the file or another Gateway has their names.",
+            )?,
         })
     }
 
@@ -167,6 +186,14 @@ impl KubernetesMetrics {
     pub fn objects(&self, kind: &str, count: usize) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.objects.with_label_values(&[kind]).set(count);
+    }
+
+    /// How many listeners of Gateways are left out for a reason.
+    pub fn left_out(&self, reason: LeftOutReason, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.left_out
+            .with_label_values(&[reason.label()])
+            .set(count);
     }
 
     /// Forgets a kind that is not watched any more.

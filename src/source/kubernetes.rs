@@ -24,8 +24,8 @@ mod watch;
 pub use cluster::{Change, Cluster, Dirty, Kind, Record, Table};
 pub use discovered::{Discovered, Routing, Skipped};
 pub use status::{
-    Condition, ConditionKind, LeaseHolder, LeaseTiming, ListenerStatus, ParentStatus, Status,
-    StatusWriter, Statuses, Wanted,
+    Condition, ConditionKind, LeaseHolder, LeaseTiming, LeftOut, ListenerStatus, Notice, Notices,
+    ParentStatus, Status, StatusWriter, Statuses, Wanted,
 };
 pub use translate::Translator;
 pub use watch::{FIRST_LISTS, KubernetesError, KubernetesSource, Mailbox, Publication};

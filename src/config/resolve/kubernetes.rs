@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::upstreams::{connect, ejection, tcp};
 use super::{Findings, Machine, listeners};
 use crate::config::addresses::Bind;
-use crate::config::containers::{List, Named, OrOff};
+use crate::config::containers::{AllOr, List, Named, OrOff};
 use crate::config::decode::{At, Text as _};
 use crate::config::file::ListenerFile;
 use crate::config::kubernetes_file::{
@@ -18,8 +18,9 @@ use crate::config::kubernetes_file::{
 use crate::config::problems::{Complaint, Place, Problems};
 use crate::config::words::Name;
 use crate::config::{
-    ExportMode, ExportPolicy, GatewayAddresses, GatewayApiConfig, IstioConfig, Kubeconfig,
-    KubernetesConfig, ListenerConfig, OptIn, ServiceSelector, UpstreamConfig, UpstreamSource,
+    ExportMode, ExportPolicy, FileNames, FileRoute, GatewayAddresses, GatewayApiConfig,
+    GatewayNamespaces, IstioConfig, Kubeconfig, KubernetesConfig, ListenerConfig, OptIn, PortRange,
+    ServiceSelector, UpstreamConfig, UpstreamSource,
 };
 
 /// The name of what only stands for the policy of others.
@@ -67,7 +68,7 @@ pub(super) fn resolve(
         gateway_api: file
             .gateway_api
             .on()
-            .map(|file| gateway_api(file, reserved_ports, known, findings)),
+            .map(|file| gateway_api(file, all_listeners, reserved_ports, known, findings)),
         upstream: Arc::new(upstream),
     }
 }
@@ -225,8 +226,63 @@ fn addresses(
     }
 }
 
+fn gateway_namespaces(
+    file: Option<AllOr<List<At<ObjectName>, 1, 1024>>>,
+    by_label: bool,
+    problems: &mut Problems,
+) -> GatewayNamespaces {
+    match file {
+        None if by_label => GatewayNamespaces::All,
+        None => GatewayNamespaces::Own,
+        Some(AllOr::All) => GatewayNamespaces::All,
+        Some(AllOr::Only(names)) => {
+            GatewayNamespaces::Listed(unique(names.items, problems, |name| name.0))
+        }
+    }
+}
+
+/// Ports that Gateways may have. No listener at all is a problem of its own.
+fn gateway_ports(
+    file: Option<List<At<PortRange>, 1, 64>>,
+    all_listeners: &[ListenerConfig],
+    problems: &mut Problems,
+) -> Vec<PortRange> {
+    let mut ports = match file {
+        Some(ports) => unique(ports.items, problems, |range| range),
+        None => {
+            let ports = all_listeners.iter().map(|one| one.bind.port());
+            ports
+                .filter(|port| *port > 0)
+                .map(PortRange::from)
+                .collect()
+        }
+    };
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+fn file_names(all_listeners: &[ListenerConfig]) -> FileNames {
+    let mut names = FileNames::default();
+    let with_port = all_listeners.iter().filter(|one| one.bind.port() > 0);
+    for listener in with_port {
+        for route in &listener.routes {
+            let of = FileRoute {
+                listener: listener.name.clone(),
+                route: route.name.clone(),
+            };
+            // A name that is too long was noted where the route was resolved.
+            for pattern in route.matches.patterns().unwrap_or_default() {
+                names.add(listener.bind.port(), pattern, &of);
+            }
+        }
+    }
+    names
+}
+
 fn gateway_api(
     file: GatewayApiFile,
+    all_listeners: &[ListenerConfig],
     reserved_ports: &BTreeSet<u16>,
     known: &listeners::Known<'_>,
     findings: &mut Findings,
@@ -258,7 +314,15 @@ fn gateway_api(
             complete: true,
         },
     };
+    let by_label = file.namespace_labels.given;
+    let problems = &mut findings.problems;
     GatewayApiConfig {
+        namespaces: gateway_namespaces(file.namespaces, by_label, problems),
+        namespace_labels: labels(file.namespace_labels.value),
+        home: None,
+        ports: gateway_ports(file.ports, all_listeners, problems),
+        below_file_routes: file.below_file_routes,
+        file_names: file_names(all_listeners),
         addresses: addresses(file.addresses, file.service, &mut findings.problems),
         reserved_ports: reserved_ports.clone(),
         class: file.class.0,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  listeners   which Gateways are ours, and what of their listeners can be served
+//!  owners      who a name of a port belongs to
 //!  attach      which listeners a TLSRoute attaches to, and with which names
 //!  backends    where its connections go, and which ALPN offers they must make
 //!  tables      the routes of each port
@@ -9,13 +10,16 @@
 //! ```
 //!
 //! All Gateways of the class are served by this one gateway, at the same addresses: listeners of one
-//! port stand beside each other whichever Gateway they are of, and a name belongs to the most specific
-//! of them.
+//! port stand beside each other whichever Gateway they are of. A name belongs to the file's routes, if
+//! they have it or a name above it; then to the namespace that comes first in the operator's list, and
+//! of one namespace's listeners, or of those of one rank, to the most specific one.
 
 mod attach;
 mod backends;
+mod left_out;
 mod listeners;
 mod names;
+mod owners;
 mod report;
 mod tables;
 
@@ -24,7 +28,7 @@ use std::sync::Arc;
 
 use super::cluster::Cluster;
 use super::records::ObjectKey;
-use super::status::Statuses;
+use super::status::{Notices, Statuses};
 use crate::config::{
     GatewayAddresses, GatewayApiConfig, KubernetesConfig, Origin, RouteConfig, ServicePort,
 };
@@ -53,15 +57,24 @@ pub(super) fn translate(
     config: &GatewayApiConfig,
     in_mesh: &dyn Fn(&ServicePort) -> bool,
 ) -> Translated {
-    let gateways = listeners::own_gateways(cluster, config);
-    let domains = names::Domains::new(&policy.cluster_domain);
-    let routes = attach::own_routes(cluster, &gateways, &domains);
+    let mut notices = Notices::default();
+    let gateways = listeners::own_gateways(cluster, config, &mut notices);
+    let owners = owners::Owners::of(&gateways);
+    let rules = attach::Rules {
+        cluster,
+        config,
+        domains: &names::Domains::new(&policy.cluster_domain),
+        gateways: &gateways,
+        owners: &owners,
+    };
+    let routes = rules.own_routes();
     let backends: Vec<backends::Backends> = routes
         .iter()
         .map(|route| backends::read(cluster, route.key, route.record, in_mesh))
         .collect();
     let mut translated = Translated::default();
-    let lost = tables::build(&gateways, &routes, &backends, &mut translated);
+    let lost = tables::build(&gateways, &owners, &routes, &backends, &mut translated);
+    left_out::notify(&routes, &lost, &mut notices);
     let findings = report::Findings {
         cluster,
         config,
@@ -70,7 +83,7 @@ pub(super) fn translate(
         backends: &backends,
         lost: &lost,
     };
-    translated.statuses = Arc::new(findings.statuses());
+    translated.statuses = Arc::new(findings.statuses(notices));
     if let GatewayAddresses::Service { namespace, name } = &config.addresses {
         let (namespace, name) = (namespace.clone(), name.clone());
         translated.services.insert(ObjectKey { namespace, name });

@@ -3,7 +3,9 @@
 
 mod complaints;
 mod lease;
+mod left_out;
 mod merge;
+mod notice;
 mod object;
 mod queue;
 mod write;
@@ -15,7 +17,11 @@ use super::cluster::Kind;
 use super::records::ObjectKey;
 use super::records::gateway::{ParentRef, Revision};
 
+pub(super) use left_out::Announcer;
+
 pub use lease::{LeaseHolder, LeaseTiming};
+pub use left_out::LeftOut;
+pub use notice::{Notice, Notices};
 pub use write::StatusWriter;
 
 /// The status that each object of the Gateway API should have.
@@ -23,6 +29,10 @@ pub use write::StatusWriter;
 pub struct Statuses {
     /// By kind and name. An object that is not in it is none of ours.
     pub objects: BTreeMap<(Kind, ObjectKey), Wanted>,
+    /// What is said to objects besides.
+    pub notices: Notices,
+    /// What the operator does not allow.
+    pub left_out: LeftOut,
 }
 
 /// What the status of one object should say.
@@ -152,16 +162,19 @@ impl Condition {
         reason: &'static str,
         message: impl Into<String>,
     ) -> Self {
-        let mut message = message.into();
-        if message.len() > Self::MAX_MESSAGE {
-            message.truncate(message.floor_char_boundary(Self::MAX_MESSAGE - "...".len()));
-            message.push_str("...");
-        }
         Self {
             kind,
             holds,
             reason,
-            message,
+            message: Self::cut(message.into(), Self::MAX_MESSAGE),
         }
+    }
+
+    fn cut(mut text: String, max: usize) -> String {
+        if text.len() > max {
+            text.truncate(text.floor_char_boundary(max - "...".len()));
+            text.push_str("...");
+        }
+        text
     }
 }

@@ -61,6 +61,7 @@ impl KubernetesSource {
     ) -> Result<Self, KubernetesError> {
         let client = client::connect(config.kubeconfig.as_ref()).await?;
         let kinds = kinds(&config);
+        let config = at_home(config, client.default_namespace());
         let kubeconfig = config.kubeconfig.clone();
         let (told, inbox) = mpsc::channel(QUEUE);
         let (statuses_sender, statuses) = watch::channel(Arc::default());
@@ -108,6 +109,7 @@ impl KubernetesSource {
     /// anything anew.
     pub async fn adopt(&self, config: Arc<KubernetesConfig>) {
         // Fails only once the source's own tasks have ended, with the process.
+        let config = at_home(config, self.client.default_namespace());
         let _ = self.told.send(Told::Policy(config)).await;
     }
 
@@ -135,6 +137,16 @@ impl fmt::Debug for KubernetesSource {
             .field("kinds", &self.kinds)
             .finish_non_exhaustive()
     }
+}
+
+/// The policy with the namespace that strait runs in: its own Gateways come first.
+fn at_home(mut config: Arc<KubernetesConfig>, namespace: &str) -> Arc<KubernetesConfig> {
+    if config.gateway_api.is_some()
+        && let Some(gateway_api) = &mut Arc::make_mut(&mut config).gateway_api
+    {
+        gateway_api.home = Some(namespace.into());
+    }
+    config
 }
 
 /// The kinds that a policy needs.

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::listeners::{OwnGateway, OwnListener, Refusal};
+use super::listeners::{CONFLICT, OwnGateway, OwnListener, Refusal};
 use super::names::{self, Domains, Foreign};
-use crate::config::SniPattern;
+use super::owners::{self, Owners, Place};
+use crate::config::{GatewayApiConfig, SniPattern};
 use crate::server_name::NameError;
 use crate::source::kubernetes::cluster::Cluster;
 use crate::source::kubernetes::records::ObjectKey;
@@ -29,60 +30,74 @@ pub(super) struct Attached<'a> {
     /// Where it is served: the listener and the names, at least one of each. Or why nowhere.
     pub(super) outcome: Result<Vec<Attachment>, Refusal>,
     /// Hostnames that it may not have, in the order found, with the reason; whatever the outcome.
-    pub(super) refused_names: Vec<(Arc<str>, String)>,
+    pub(super) refused_names: Vec<RefusedName>,
+}
+
+/// A hostname that a route may not have.
+#[derive(Debug)]
+pub(super) struct RefusedName {
+    pub(super) hostname: Arc<str>,
+    pub(super) why: String,
+    /// Whether the file, or a Gateway that comes before, has it.
+    pub(super) conflicts: bool,
 }
 
 /// A listener that a route has attached to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Attachment {
     /// Its place among the Gateways, and among the Gateway's listeners.
-    pub(super) listener: (usize, usize),
+    pub(super) listener: Place,
     /// Names that both have; empty when the listener is not served, which counts it all the same.
     pub(super) names: Vec<SniPattern>,
 }
 
-/// The routes that refer to `gateways`, the oldest first.
-pub(super) fn own_routes<'a>(
-    cluster: &'a Cluster,
-    gateways: &[OwnGateway<'_>],
-    domains: &Domains,
-) -> Vec<OwnRoute<'a>> {
-    let by_key: HashMap<&ObjectKey, usize> = gateways
-        .iter()
-        .enumerate()
-        .map(|(index, gateway)| (gateway.key, index))
-        .collect();
-    let mut routes = Vec::new();
-    for (key, record) in cluster.tls_routes.iter() {
-        let mut hostnames = None;
-        let mut parents = Vec::new();
-        for parent in &record.spec.parent_refs {
-            let Some(gateway) = gateway_key(parent, &key.namespace) else {
-                continue;
-            };
-            let Some(&index) = by_key.get(&gateway) else {
-                continue;
-            };
-            let hostnames = hostnames.get_or_insert_with(|| Hostnames::of(record));
-            let route = Attaching {
-                cluster,
-                key,
-                hostnames,
-                domains,
-            };
-            parents.push(route.attach(parent, index, &gateways[index]));
+/// What decides which names a route gets.
+pub(super) struct Rules<'a, 'g> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) config: &'g GatewayApiConfig,
+    pub(super) domains: &'g Domains,
+    pub(super) gateways: &'g [OwnGateway<'a>],
+    pub(super) owners: &'g Owners,
+}
+
+impl<'a> Rules<'a, '_> {
+    /// The routes that refer to Gateways of ours, the oldest first.
+    pub(super) fn own_routes(&self) -> Vec<OwnRoute<'a>> {
+        let gateways = self.gateways.iter().enumerate();
+        let by_key: HashMap<&ObjectKey, usize> = gateways
+            .map(|(index, gateway)| (gateway.key, index))
+            .collect();
+        let mut routes = Vec::new();
+        for (key, record) in self.cluster.tls_routes.iter() {
+            let mut hostnames = None;
+            let mut parents = Vec::new();
+            for parent in &record.spec.parent_refs {
+                let Some(gateway) = gateway_key(parent, &key.namespace) else {
+                    continue;
+                };
+                let Some(&index) = by_key.get(&gateway) else {
+                    continue;
+                };
+                let hostnames = hostnames.get_or_insert_with(|| Hostnames::of(record));
+                let route = Attaching {
+                    rules: self,
+                    key,
+                    hostnames,
+                };
+                parents.push(route.attach(parent, index, &self.gateways[index]));
+            }
+            if !parents.is_empty() {
+                routes.push(OwnRoute {
+                    key,
+                    record,
+                    parents,
+                });
+            }
         }
-        if !parents.is_empty() {
-            routes.push(OwnRoute {
-                key,
-                record,
-                parents,
-            });
-        }
+        // Stable: those of one age are by name already.
+        routes.sort_by_key(|route| route.record.revision.created);
+        routes
     }
-    // Stable: those of one age are by name already.
-    routes.sort_by_key(|route| route.record.revision.created);
-    routes
 }
 
 /// The Gateway that `parent` of a route in `namespace` names; `None`: something else.
@@ -123,23 +138,26 @@ impl Hostnames {
 }
 
 /// A route on its way to its parents.
-struct Attaching<'a, 'c> {
-    cluster: &'c Cluster,
-    key: &'c ObjectKey,
-    hostnames: &'a Hostnames,
-    domains: &'a Domains,
+struct Attaching<'r, 'a, 'g> {
+    rules: &'r Rules<'a, 'g>,
+    key: &'a ObjectKey,
+    hostnames: &'r Hostnames,
 }
 
-impl<'c> Attaching<'_, 'c> {
+impl<'a> Attaching<'_, 'a, '_> {
     fn attach(
         &self,
-        parent: &'c ParentRef,
+        parent: &'a ParentRef,
         index: usize,
         gateway: &OwnGateway<'_>,
-    ) -> Attached<'c> {
+    ) -> Attached<'a> {
         let invalid = self.hostnames.invalid.iter();
-        let mut refused_names: Vec<(Arc<str>, String)> = invalid
-            .map(|(hostname, error)| (hostname.clone(), error.to_string()))
+        let mut refused_names: Vec<RefusedName> = invalid
+            .map(|(hostname, error)| RefusedName {
+                hostname: hostname.clone(),
+                why: error.to_string(),
+                conflicts: false,
+            })
             .collect();
         let outcome = self.listeners(parent, index, gateway, &mut refused_names);
         Attached {
@@ -155,7 +173,7 @@ impl<'c> Attaching<'_, 'c> {
         parent: &ParentRef,
         index: usize,
         gateway: &OwnGateway<'_>,
-        refused_names: &mut Vec<(Arc<str>, String)>,
+        refused_names: &mut Vec<RefusedName>,
     ) -> Result<Vec<Attachment>, Refusal> {
         let section = parent
             .section_name
@@ -200,7 +218,7 @@ impl<'c> Attaching<'_, 'c> {
         let attachments = left.into_iter().map(|(at, listener)| Attachment {
             listener: (index, at),
             names: if gateway.serves(listener) {
-                self.permitted(listener, refused_names)
+                self.permitted((index, at), listener, refused_names)
             } else {
                 Vec::new()
             },
@@ -210,6 +228,11 @@ impl<'c> Attaching<'_, 'c> {
             .iter()
             .all(|attachment| attachment.names.is_empty())
         {
+            if refused_names.iter().all(|name| name.conflicts) {
+                let message = "every hostname stays with a route of strait's config or with a Gateway that \
+                               comes before";
+                return Err(Refusal::new(CONFLICT, message));
+            }
             let message = "every hostname belongs to another namespace, or takes in names that do";
             return Err(Refusal::new("HostnameNotPermitted", message));
         }
@@ -225,7 +248,7 @@ impl<'c> Attaching<'_, 'c> {
                     namespace: "".into(),
                     name: self.key.namespace.clone(),
                 };
-                let namespace = self.cluster.namespaces.get(&key);
+                let namespace = self.rules.cluster.namespaces.get(&key);
                 let selector = namespaces.selector.as_ref();
                 // What is not known is not admitted.
                 namespace
@@ -247,28 +270,65 @@ impl<'c> Attaching<'_, 'c> {
         })
     }
 
-    /// Those of them that the route's namespace may have.
+    /// Those of them that the route may have.
     fn permitted(
         &self,
+        place: Place,
         listener: &OwnListener<'_>,
-        refused: &mut Vec<(Arc<str>, String)>,
+        refused: &mut Vec<RefusedName>,
     ) -> Vec<SniPattern> {
         let mut names = Vec::new();
         for (hostname, pattern) in self.common(listener) {
-            let reason = match self.domains.foreign(pattern, &self.key.namespace) {
-                None => {
-                    if !names.contains(pattern) {
-                        names.push(pattern.clone());
+            let foreign = self.rules.domains.foreign(pattern, &self.key.namespace);
+            let (why, conflicts) = match foreign {
+                None => match self.conflict(place, listener, pattern) {
+                    None => {
+                        if !names.contains(pattern) {
+                            names.push(pattern.clone());
+                        }
+                        continue;
                     }
-                    continue;
+                    Some(conflict) => (conflict, true),
+                },
+                Some(Foreign::Of(owner)) => (format!("belongs to namespace {owner}"), false),
+                Some(Foreign::OfAll) => {
+                    let why = "takes in names that belong to every namespace";
+                    (why.to_owned(), false)
                 }
-                Some(Foreign::Of(owner)) => format!("belongs to namespace {owner}"),
-                Some(Foreign::OfAll) => "takes in names that belong to every namespace".to_owned(),
             };
-            if !refused.iter().any(|(known, _)| known == hostname) {
-                refused.push((hostname.clone(), reason));
+            if !refused.iter().any(|known| known.hostname == *hostname) {
+                let hostname = hostname.clone();
+                refused.push(RefusedName {
+                    hostname,
+                    why,
+                    conflicts,
+                });
             }
         }
         names
+    }
+
+    /// With whom `pattern` stays, if it is with the file or with a Gateway of a lower rank.
+    fn conflict(
+        &self,
+        place: Place,
+        listener: &OwnListener<'_>,
+        pattern: &SniPattern,
+    ) -> Option<String> {
+        let port = listener.spec.port;
+        if let Some((of, above)) = owners::file_route(self.rules.config, port, pattern) {
+            return Some(format!(
+                "stays with {above} of route {} of listener {} in strait's config",
+                of.route, of.listener
+            ));
+        }
+        let owner = self.rules.owners.owner(port, pattern)?;
+        let gateways = self.rules.gateways;
+        let (own, before) = (gateways.get(place.0)?, gateways.get(owner.0)?);
+        (before.rank < own.rank).then(|| {
+            let listener = before.listeners.get(owner.1);
+            let name = listener.map_or("", |listener| &*listener.spec.name);
+            format!("stays with listener {name} of Gateway {}", before.key)
+        })
     }
 }

@@ -3,16 +3,26 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::names;
+use super::{names, owners};
 use crate::config::{GatewayApiConfig, SniPattern};
-use crate::source::kubernetes::cluster::Cluster;
+use crate::source::kubernetes::cluster::{Cluster, Kind};
 use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::records::gateway::{
     GROUP, GatewayClassRecord, GatewayRecord, Listener, RouteKind,
 };
+use crate::source::kubernetes::status::Notices;
 
 /// The ports that all Gateways may have together: each costs a socket a worker.
 const MAX_PORTS: usize = 64;
+/// Of them, those that a namespace may have which is not the first.
+const MAX_PORTS_OF_NAMESPACE: usize = 16;
+
+/// The reason of a Gateway whose namespace may have none.
+pub(super) const NOT_ALLOWED: &str = "NamespaceNotAllowed";
+/// The reason of a listener or a TLSRoute that asks for names which another one has.
+pub(super) const CONFLICT: &str = "HostnameConflict";
+/// The reason of an Event about names that a more specific listener of another namespace has.
+const TAKEN: &str = "HostnameTaken";
 
 /// Why something is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +45,8 @@ impl Refusal {
 pub(super) struct OwnGateway<'a> {
     pub(super) key: &'a ObjectKey,
     pub(super) record: &'a GatewayRecord,
+    /// What a Gateway has, no Gateway of a higher rank takes from it.
+    pub(super) rank: usize,
     /// Why none of it is served, whatever its listeners are like.
     pub(super) refused: Option<Refusal>,
     pub(super) listeners: Vec<OwnListener<'a>>,
@@ -55,12 +67,21 @@ pub(super) struct OwnListener<'a> {
     pub(super) hostname: SniPattern,
     /// Why it is not accepted.
     pub(super) refused: Option<Refusal>,
-    /// Whether `refused` is because of another listener.
+    /// Whether `refused` is because of another listener, or of the file.
     pub(super) conflicted: bool,
+    /// Whether `refused` is because the operator does not name its port.
+    pub(super) port_not_allowed: bool,
     /// Whether TLSRoutes are among the routes that may attach.
     pub(super) takes_tls_routes: bool,
     /// A kind of route that the listener names and that does not exist here.
     pub(super) unknown_kind: Option<&'a RouteKind>,
+}
+
+impl OwnListener<'_> {
+    fn conflicts(&mut self, message: String) {
+        self.refused = Some(Refusal::new(CONFLICT, message));
+        self.conflicted = true;
+    }
 }
 
 /// The GatewayClass that the config names, if it names this controller.
@@ -74,10 +95,11 @@ pub(super) fn own_class<'a>(
     })
 }
 
-/// The Gateways of the class, the oldest first.
+/// The Gateways of the class, by rank, the oldest first.
 pub(super) fn own_gateways<'a>(
     cluster: &'a Cluster,
     config: &GatewayApiConfig,
+    notices: &mut Notices,
 ) -> Vec<OwnGateway<'a>> {
     let class_served =
         own_class(cluster, config).is_some_and(|(_, class)| !class.spec.has_parameters);
@@ -87,19 +109,46 @@ pub(super) fn own_gateways<'a>(
     let own = cluster.gateways.iter();
     let own = own.filter(|(_, gateway)| gateway.spec.gateway_class_name == config.class);
     let mut gateways: Vec<OwnGateway<'_>> = own
-        .map(|(key, record)| OwnGateway {
-            key,
-            record,
-            refused: refusal(record),
-            listeners: record.spec.listeners.iter().map(listener).collect(),
+        .map(|(key, record)| {
+            let rank = rank(cluster, config, &key.namespace);
+            OwnGateway {
+                key,
+                record,
+                rank: rank.unwrap_or(usize::MAX),
+                refused: match rank {
+                    Some(_) => refusal(record),
+                    None => Some(not_allowed(&key.namespace)),
+                },
+                listeners: record.spec.listeners.iter().map(listener).collect(),
+            }
         })
         .collect();
     // Stable: those of one age are by name already.
-    gateways.sort_by_key(|gateway| gateway.record.revision.created);
+    gateways.sort_by_key(|gateway| (gateway.rank, gateway.record.revision.created));
     refuse_ports(&mut gateways, config);
     refuse_conflicts_within(&mut gateways);
-    refuse_conflicts_between(&mut gateways);
+    refuse_names_of_the_file(&mut gateways, config);
+    refuse_conflicts_between(&mut gateways, notices);
     gateways
+}
+
+/// The rank of Gateways of `namespace`; `None`: it may have none.
+fn rank(cluster: &Cluster, config: &GatewayApiConfig, namespace: &Arc<str>) -> Option<usize> {
+    let rank = config.namespaces.rank(namespace, config.home.as_deref())?;
+    let has_labels = || {
+        let record = cluster.namespaces.get(&ObjectKey::global(namespace));
+        // What is not known is not admitted.
+        record.is_some_and(|record| record.labels.have_all(&config.namespace_labels))
+    };
+    (config.namespace_labels.is_empty() || has_labels()).then_some(rank)
+}
+
+fn not_allowed(namespace: &str) -> Refusal {
+    let message = format!(
+        "Gateways of namespace {namespace} are not served: kubernetes.gateway_api.namespaces (or \
+         namespace_labels) of strait's config does not allow it"
+    );
+    Refusal::new(NOT_ALLOWED, message)
 }
 
 fn refusal(gateway: &GatewayRecord) -> Option<Refusal> {
@@ -152,26 +201,50 @@ fn listener(spec: &Listener) -> OwnListener<'_> {
         hostname: hostname.unwrap_or(SniPattern::Any),
         refused,
         conflicted: false,
+        port_not_allowed: false,
         takes_tls_routes: passes_tls && (kinds.is_empty() || kinds.iter().any(known)),
         unknown_kind: kinds.iter().find(|kind| !known(kind)),
     }
 }
 
-/// Refuses ports that this gateway uses itself, and more ports than [`MAX_PORTS`].
+/// Refuses ports that Gateways may not have: this gateway's own, those that the operator does not name, and
+/// more than fit.
 fn refuse_ports(gateways: &mut [OwnGateway<'_>], config: &GatewayApiConfig) {
     let mut ports = BTreeSet::new();
-    for gateway in gateways {
+    let mut of_namespace: HashMap<Arc<str>, usize> = HashMap::new();
+    for gateway in gateways
+        .iter_mut()
+        .filter(|gateway| gateway.refused.is_none())
+    {
+        let namespace = &gateway.key.namespace;
         for listener in &mut gateway.listeners {
             let port = listener.spec.port;
             if listener.refused.is_some() {
                 continue;
             }
+            let own = of_namespace.entry(namespace.clone()).or_default();
             let message = if port == 0 || config.reserved_ports.contains(&port) {
                 format!("port {port} is the gateway's own; use another")
-            } else if !ports.contains(&port) && ports.len() == MAX_PORTS {
+            } else if !config.ports.iter().any(|range| range.contains(port)) {
+                listener.port_not_allowed = true;
+                let allowed: Vec<String> = config.ports.iter().map(ToString::to_string).collect();
+                format!(
+                    "port {port} is none that Gateways may have: kubernetes.gateway_api.ports of \
+                     strait's config allows {}",
+                    allowed.join(", ")
+                )
+            } else if ports.contains(&port) {
+                continue;
+            } else if ports.len() == MAX_PORTS {
                 format!("the Gateways of this class have {MAX_PORTS} ports already, the limit")
+            } else if gateway.rank > 0 && *own == MAX_PORTS_OF_NAMESPACE {
+                format!(
+                    "the Gateways of namespace {namespace} have {MAX_PORTS_OF_NAMESPACE} ports already, \
+                     the limit of a namespace"
+                )
             } else {
                 ports.insert(port);
+                *own += 1;
                 continue;
             };
             listener.refused = Some(Refusal::new("PortUnavailable", message));
@@ -204,39 +277,103 @@ fn refuse_conflicts_within(gateways: &mut [OwnGateway<'_>]) {
                 let (port, hostname) = place(listener);
                 let message =
                     format!("listener {other} asks for port {port} and hostname {hostname} too");
-                listener.refused = Some(Refusal::new("HostnameConflict", message));
-                listener.conflicted = true;
+                listener.conflicts(message);
             }
         }
     }
 }
 
-/// All Gateways share the addresses of this one gateway. Of two that ask for the same the older one
-/// keeps it: else whoever makes a Gateway could stop another's traffic. ListenerSets are held so too
-/// (GEP-1713).
-fn refuse_conflicts_between(gateways: &mut [OwnGateway<'_>]) {
-    let mut taken: HashMap<(u16, SniPattern), (ObjectKey, Arc<str>)> = HashMap::new();
-    for gateway in gateways {
-        if gateway.refused.is_some() {
-            continue;
+/// Refuses listeners all of whose names the file's routes have.
+fn refuse_names_of_the_file(gateways: &mut [OwnGateway<'_>], config: &GatewayApiConfig) {
+    for gateway in gateways
+        .iter_mut()
+        .filter(|gateway| gateway.refused.is_none())
+    {
+        let served = gateway.listeners.iter_mut();
+        for listener in served.filter(|listener| listener.refused.is_none()) {
+            let (port, hostname) = place(listener);
+            if let Some((of, pattern)) = owners::file_route_of_all(config, port, &hostname) {
+                let message = format!(
+                    "hostname {hostname} on port {port} stays with {pattern} of route {} of listener {} \
+                     in strait's config; kubernetes.gateway_api.below_file_routes says what may lie below",
+                    of.route, of.listener
+                );
+                listener.conflicts(message);
+            }
         }
+    }
+}
+
+/// All Gateways share the addresses of this one gateway. Of two listeners that ask for the same, the one
+/// of the lower rank keeps it, or else the older one: otherwise everybody who may make a Gateway could
+/// stop another's traffic. (The Gateway API forbids to pick one within a Gateway; ListenerSets are held
+/// as here, GEP-1713.) A listener may not have names below those of a lower rank at all; of one rank the
+/// more specific one has them.
+fn refuse_conflicts_between(gateways: &mut [OwnGateway<'_>], notices: &mut Notices) {
+    let mut taken: HashMap<(u16, SniPattern), Holder> = HashMap::new();
+    for gateway in gateways
+        .iter_mut()
+        .filter(|gateway| gateway.refused.is_none())
+    {
         for listener in &mut gateway.listeners {
-            if listener.refused.is_some() {
+            if listener.refused.is_some() || !listener.takes_tls_routes {
                 continue;
             }
-            let place = place(listener);
-            if let Some((first, name)) = taken.get(&place) {
-                let (port, hostname) = place;
-                let message = format!(
-                    "listener {name} of the older Gateway {}/{} has port {port} and hostname \
-                     {hostname}, and all Gateways of this class share their addresses",
-                    first.namespace, first.name
-                );
-                listener.refused = Some(Refusal::new("HostnameConflict", message));
-                listener.conflicted = true;
+            let (port, hostname) = place(listener);
+            let at = (port, hostname.clone());
+            let held: Vec<(&Holder, SniPattern)> = names::at_or_above(&hostname)
+                .filter_map(|above| Some((taken.get(&(port, above.clone()))?, above)))
+                .collect();
+            let wins = |(holder, pattern): &&(&Holder, SniPattern)| {
+                *pattern == hostname || holder.rank < gateway.rank
+            };
+            let loses_names = |(holder, _): &&(&Holder, SniPattern)| {
+                holder.key.namespace != gateway.key.namespace
+            };
+            let winner = held.iter().find(wins);
+            let loser = held.iter().find(loses_names);
+            let own = format!("listener {} of Gateway {}", listener.spec.name, gateway.key);
+            if let Some((holder, pattern)) = winner {
+                let Holder { key, name, .. } = holder;
+                let why = if holder.rank < gateway.rank {
+                    "comes before in kubernetes.gateway_api.namespaces"
+                } else {
+                    "is older"
+                };
+                notices.add((Kind::Gateway, key.clone()), CONFLICT, format!(
+                    "{own} asks for hostname {hostname} on port {port} and does not get it: listener \
+                     {name} has {pattern}"
+                ));
+                listener.conflicts(format!(
+                    "hostname {hostname} on port {port} stays with {pattern} of listener {name} of \
+                     Gateway {key}, which {why}: all Gateways of this class share their addresses"
+                ));
             } else {
-                taken.insert(place, (gateway.key.clone(), listener.spec.name.clone()));
+                if let Some((Holder { key, name, .. }, pattern)) = loser {
+                    notices.add((Kind::Gateway, key.clone()), TAKEN, format!(
+                        "{own} has hostname {hostname} on port {port}, below {pattern} of listener \
+                         {name}: the more specific listener has these names"
+                    ));
+                }
+                taken.insert(at, Holder::new(gateway.key, gateway.rank, listener));
             }
+        }
+    }
+}
+
+/// Who has a hostname of a port.
+struct Holder {
+    key: ObjectKey,
+    name: Arc<str>,
+    rank: usize,
+}
+
+impl Holder {
+    fn new(key: &ObjectKey, rank: usize, listener: &OwnListener<'_>) -> Self {
+        Self {
+            key: key.clone(),
+            name: listener.spec.name.clone(),
+            rank,
         }
     }
 }

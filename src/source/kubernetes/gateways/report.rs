@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use super::attach::{Attached, OwnRoute, gateway_key};
 use super::backends::Backends;
+use super::left_out::left_out;
 use super::listeners::{self, OwnGateway, OwnListener, Refusal};
-use super::tables::Lost;
+use super::tables::{Lost, Winner};
 use crate::config::{GatewayAddresses, GatewayApiConfig};
 use crate::source::kubernetes::cluster::{Cluster, Kind};
 use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::records::gateway::{ParentRef, TlsRouteRecord};
 use crate::source::kubernetes::status::{
-    Condition, ConditionKind, ListenerStatus, ParentStatus, Status, Statuses, Wanted,
+    Condition, ConditionKind, ListenerStatus, Notices, ParentStatus, Status, Statuses, Wanted,
 };
 
 /// What the conformance suite calls the features that are supported, in ascending order.
@@ -35,8 +36,12 @@ pub(super) struct Findings<'a> {
 }
 
 impl Findings<'_> {
-    pub(super) fn statuses(&self) -> Statuses {
-        let mut statuses = Statuses::default();
+    pub(super) fn statuses(&self, notices: Notices) -> Statuses {
+        let mut statuses = Statuses {
+            notices,
+            left_out: left_out(self.gateways),
+            ..Statuses::default()
+        };
         let v1: Arc<str> = "v1".into();
         if let Some((key, class)) = listeners::own_class(self.cluster, self.config) {
             let wanted = Wanted {
@@ -250,16 +255,31 @@ impl Findings<'_> {
         let kind = ConditionKind::HostnamesRefused;
         if !attached.refused_names.is_empty() {
             let names = attached.refused_names.iter();
-            let message = listed(names.map(|(name, why)| format!("{name} {why}")));
-            return Some(Condition::new(kind, true, "NotPermitted", message));
+            let conflicts = names.clone().all(|name| name.conflicts);
+            let reason = if conflicts {
+                "Conflict"
+            } else {
+                "NotPermitted"
+            };
+            let message = listed(names.map(|name| format!("{} {}", name.hostname, name.why)));
+            return Some(Condition::new(kind, true, reason, message));
         }
         let lost = self.lost.get(&at).filter(|_| attached.outcome.is_ok())?;
-        let message = listed(lost.iter().map(|(name, first)| {
-            let ObjectKey {
-                namespace,
-                name: first,
-            } = self.routes[*first].key;
-            format!("{name} belongs to the older TLSRoute {namespace}/{first}")
+        let message = listed(lost.iter().map(|(name, winner)| match winner {
+            Winner::Route(first) => {
+                format!(
+                    "{name} belongs to the older TLSRoute {}",
+                    self.routes[*first].key
+                )
+            }
+            Winner::Listener((gateway, at)) => {
+                let gateway = &self.gateways[*gateway];
+                let listener = &gateway.listeners[*at].spec.name;
+                format!(
+                    "{name} belongs to listener {listener} of Gateway {}",
+                    gateway.key
+                )
+            }
         }));
         Some(Condition::new(kind, true, "Conflict", message))
     }

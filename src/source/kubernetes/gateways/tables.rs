@@ -1,7 +1,7 @@
 //! What has attached -> the routes of each port.
 //!
-//! A name belongs to the most specific listener of its port, whichever Gateway that is of: routes of
-//! other listeners do not get it, even when no route of that listener takes it.
+//! A name belongs to the most specific listener of its port that is served, whichever Gateway that is of:
+//! routes of other listeners do not get it, even when no route of that listener takes it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroU32;
@@ -12,22 +12,27 @@ use super::attach::OwnRoute;
 use super::backends::Backends;
 use super::listeners::OwnGateway;
 use super::names;
+use super::owners::{Owners, Place};
 use crate::config::{
     AlpnPolicy, ConnectionLimits, ObjectRef, Origin, PodChoice, RouteConfig, RouteMatch,
     ServicePort, SniPattern, TargetConfig, TargetConfigs,
 };
 
-/// A listener's place among the Gateways, and among the Gateway's listeners.
-type Place = (usize, usize);
+/// Who has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Winner {
+    /// The older route at this place.
+    Route(usize),
+    /// The more specific listener at this place, of which the route is none.
+    Listener(Place),
+}
 
-/// Names that a route does not get because an older one has them: by the route's place.
-pub(super) type Lost = BTreeMap<usize, Vec<(SniPattern, usize)>>;
+/// Names that a route does not get because another one has them: by the route's place.
+pub(super) type Lost = BTreeMap<usize, Vec<(SniPattern, Winner)>>;
 
-/// One port of the Gateways.
+/// What routes have of one port.
 #[derive(Default)]
 struct Port {
-    /// The listeners that share it, by what they take: no two take the same.
-    listeners: HashMap<SniPattern, Place>,
     /// The names that each route has, by the route's place.
     routes: BTreeMap<usize, Vec<SniPattern>>,
     /// Who has a name: the place of the oldest route.
@@ -35,11 +40,6 @@ struct Port {
 }
 
 impl Port {
-    /// The most specific listener that takes all of `pattern`.
-    fn owner(&self, pattern: &SniPattern) -> Option<Place> {
-        names::at_or_above(pattern).find_map(|above| self.listeners.get(&above).copied())
-    }
-
     /// Whether a route has names that take in `pattern` and more.
     fn is_overshadowed(&self, pattern: &SniPattern) -> bool {
         let mut above = names::at_or_above(pattern).filter(|above| above != pattern);
@@ -50,20 +50,23 @@ impl Port {
 /// Fills `translated` with the routes of every port. `backends` are those of `routes`, in their order.
 pub(super) fn build(
     gateways: &[OwnGateway<'_>],
+    owners: &Owners,
     routes: &[OwnRoute<'_>],
     backends: &[Backends],
     translated: &mut Translated,
 ) -> Lost {
-    let mut ports = listeners(gateways);
+    let mut ports: BTreeMap<u16, Port> = BTreeMap::new();
     let mut lost = Lost::new();
     for (at, route) in routes.iter().enumerate() {
-        for (port, names) in names_by_port(gateways, route, &ports) {
-            let Some(port) = ports.get_mut(&port) else {
-                continue;
-            };
+        let mut missed = Vec::new();
+        for (port, names) in names_by_port(gateways, owners, route, &mut missed) {
+            let port = ports.entry(port).or_default();
             for name in &names {
                 match port.claimed.get(name) {
-                    Some(first) => lost.entry(at).or_default().push((name.clone(), *first)),
+                    Some(first) => {
+                        let lost = lost.entry(at).or_default();
+                        lost.push((name.clone(), Winner::Route(*first)));
+                    }
                     None => {
                         port.claimed.insert(name.clone(), at);
                     }
@@ -72,16 +75,20 @@ pub(super) fn build(
             // Lost names stay: the route table finds the conflict too, and reports it.
             port.routes.insert(at, names);
         }
+        if !missed.is_empty() {
+            lost.entry(at).or_default().extend(missed);
+        }
     }
     let mut used = HashSet::new();
-    for (number, port) in ports {
+    for (number, listeners) in owners.ports() {
+        let port = ports.remove(&number).unwrap_or_default();
         used.extend(port.routes.keys().copied());
         let mut configs: Vec<RouteConfig> = port
             .routes
             .iter()
             .map(|(at, names)| route_config(&routes[*at], &backends[*at], names.clone()))
             .collect();
-        configs.extend(kept_names(gateways, &port, translated));
+        configs.extend(kept_names(gateways, listeners, &port, translated));
         translated.routes.insert(number, configs);
     }
     for at in used {
@@ -95,27 +102,15 @@ pub(super) fn build(
     lost
 }
 
-fn listeners(gateways: &[OwnGateway<'_>]) -> BTreeMap<u16, Port> {
-    let mut ports: BTreeMap<u16, Port> = BTreeMap::new();
-    for (index, gateway) in gateways.iter().enumerate() {
-        for (at, listener) in gateway.listeners.iter().enumerate() {
-            if gateway.serves(listener) {
-                let port = ports.entry(listener.spec.port).or_default();
-                port.listeners
-                    .insert(listener.hostname.clone(), (index, at));
-            }
-        }
-    }
-    ports
-}
-
-/// The names of `route` on each port, without those of more specific listeners.
+/// The names of `route` on each port, without those of more specific listeners; these are `missed`.
 fn names_by_port(
     gateways: &[OwnGateway<'_>],
+    owners: &Owners,
     route: &OwnRoute<'_>,
-    ports: &BTreeMap<u16, Port>,
+    missed: &mut Vec<(SniPattern, Winner)>,
 ) -> BTreeMap<u16, Vec<SniPattern>> {
     let mut by_port: BTreeMap<u16, Vec<SniPattern>> = BTreeMap::new();
+    let mut elsewhere: Vec<(u16, &SniPattern, Place)> = Vec::new();
     let attached = route
         .parents
         .iter()
@@ -123,18 +118,28 @@ fn names_by_port(
     for attachment in attached.flatten() {
         let (gateway, at) = attachment.listener;
         let number = gateways[gateway].listeners[at].spec.port;
-        let Some(port) = ports.get(&number) else {
-            continue;
-        };
-        let own = attachment.names.iter();
-        let own = own.filter(|name| port.owner(name) == Some(attachment.listener));
-        by_port.entry(number).or_default().extend(own.cloned());
+        for name in &attachment.names {
+            match owners.owner(number, name) {
+                Some(owner) if owner == attachment.listener => {
+                    by_port.entry(number).or_default().push(name.clone());
+                }
+                Some(owner) => elsewhere.push((number, name, owner)),
+                None => {}
+            }
+        }
     }
     for names in by_port.values_mut() {
         let mut seen = HashSet::new();
         names.retain(|name| seen.insert(name.clone()));
     }
-    by_port.retain(|_, names| !names.is_empty());
+    // It may have attached to the more specific listener too.
+    for (port, name, owner) in elsewhere {
+        let has = by_port.get(&port).is_some_and(|names| names.contains(name));
+        let lost = (name.clone(), Winner::Listener(owner));
+        if !has && !missed.contains(&lost) {
+            missed.push(lost);
+        }
+    }
     by_port
 }
 
@@ -157,11 +162,12 @@ fn route_config(route: &OwnRoute<'_>, backends: &Backends, names: Vec<SniPattern
 /// Refusing routes for the hostnames of listeners that would fall to routes of less specific ones.
 fn kept_names(
     gateways: &[OwnGateway<'_>],
+    listeners: &HashMap<SniPattern, Place>,
     port: &Port,
     translated: &mut Translated,
 ) -> Vec<RouteConfig> {
     let mut kept: BTreeMap<Place, &SniPattern> = BTreeMap::new();
-    for (hostname, place) in &port.listeners {
+    for (hostname, place) in listeners {
         if !port.claimed.contains_key(hostname) && port.is_overshadowed(hostname) {
             kept.insert(*place, hostname);
         }

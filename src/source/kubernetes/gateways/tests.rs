@@ -5,7 +5,9 @@ mod conflicts;
 mod conformance;
 mod fixture;
 mod mesh;
+mod objects;
 mod ownership;
+mod precedence;
 mod statuses;
 
 use fixture::Fixture;

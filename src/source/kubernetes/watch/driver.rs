@@ -14,7 +14,7 @@ use crate::metrics::{Metrics, WatchError};
 use crate::source::dns::OwnListeners;
 use crate::source::kubernetes::Discovered;
 use crate::source::kubernetes::cluster::{Change, Kind, Record};
-use crate::source::kubernetes::status::Statuses;
+use crate::source::kubernetes::status::{Announcer, Statuses};
 use crate::source::kubernetes::translate::Translator;
 
 /// The first change of a burst is translated at once, further ones no sooner than this after it.
@@ -56,6 +56,7 @@ pub(super) struct Driver {
     metrics: Arc<Metrics>,
     mailbox: Arc<Mailbox>,
     statuses: watch::Sender<Arc<Statuses>>,
+    announcer: Announcer,
     kinds: Vec<Kind>,
     /// Kinds that have neither been listed nor are known to be absent.
     awaited: HashSet<Kind>,
@@ -78,6 +79,7 @@ impl Driver {
         statuses: watch::Sender<Arc<Statuses>>,
     ) -> Self {
         Self {
+            announcer: Announcer::new(&config),
             translator: Translator::new(config),
             own: OwnListeners::default(),
             metrics,
@@ -164,6 +166,7 @@ impl Driver {
                 Told::Policy(policy) => {
                     news |= self.translate(std::mem::take(&mut changes));
                     changes = self.translator.cluster().changes();
+                    self.announcer = Announcer::new(&policy);
                     self.translator = Translator::new(policy);
                     self.translator.listen_on(self.own.clone());
                 }
@@ -177,6 +180,7 @@ impl Driver {
         self.count_objects();
         if !STATUS.iter().any(|kind| self.awaited.contains(kind)) {
             let statuses = self.translator.statuses();
+            self.announcer.tell(&statuses.left_out, &self.metrics);
             self.statuses.send_if_modified(|now| {
                 let differs = !Arc::ptr_eq(now, &statuses);
                 *now = statuses;

@@ -76,10 +76,17 @@ fn tls_route_hostname_intersection() {
         route("all-2", "all", "*.com", "tls-backend-2"),
     ];
     let outcome = Fixture::new(&objects.concat()).translate();
-    for name in [
-        "exact-1", "narrow-1", "narrow-2", "wide-1", "wide-2", "all-1", "all-2",
+    for (name, lost) in [
+        ("exact-1", ""),
+        ("narrow-1", " HostnamesRefused=Conflict"),
+        ("narrow-2", ""),
+        ("wide-1", " HostnamesRefused=Conflict"),
+        ("wide-2", " HostnamesRefused=Conflict"),
+        ("all-1", " HostnamesRefused=Conflict"),
+        ("all-2", " HostnamesRefused=Conflict"),
     ] {
-        assert_eq!(outcome.parent(name), "Accepted ResolvedRefs", "{name}");
+        let expected = format!("Accepted ResolvedRefs{lost}");
+        assert_eq!(outcome.parent(name), expected, "{name}");
     }
     for (gateway, routes) in [("exact", 1), ("narrow", 2), ("wide", 2), ("all", 2)] {
         let expected = ("Accepted ResolvedRefs Programmed".to_owned(), routes, true);

@@ -1,12 +1,15 @@
 //! A cluster from objects as people write them, and what its translation says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::config::{GatewayAddresses, GatewayApiConfig, RouteConfig, RouteMatch, samples};
+use crate::config::{
+    BelowFileRoutes, FileNames, GatewayAddresses, GatewayApiConfig, GatewayNamespaces, PortRange,
+    RouteConfig, RouteMatch, samples,
+};
 use crate::source::kubernetes::cluster::{Change, Cluster, Dirty, Kind, Record};
 use crate::source::kubernetes::gateways::{self, Translated, names};
 use crate::source::kubernetes::records::gateway::{
@@ -61,6 +64,15 @@ impl Fixture {
                 listener: Arc::new(samples::listener()),
                 addresses: GatewayAddresses::Fixed(vec!["192.0.2.7".into()]),
                 reserved_ports: [15021].into(),
+                namespaces: GatewayNamespaces::All,
+                namespace_labels: BTreeMap::new(),
+                home: Some("strait".into()),
+                ports: vec![PortRange {
+                    first: 1,
+                    last: 65535,
+                }],
+                below_file_routes: BelowFileRoutes::Refuse,
+                file_names: FileNames::default(),
             },
             mesh: BTreeSet::new(),
         };
@@ -171,7 +183,11 @@ impl Outcome {
 
     /// Conditions of a Gateway of `apps`, and its addresses.
     pub(super) fn gateway(&self, name: &str) -> (String, Vec<&str>) {
-        match self.status(Kind::Gateway, "apps", name) {
+        self.gateway_of("apps", name)
+    }
+
+    pub(super) fn gateway_of(&self, namespace: &str, name: &str) -> (String, Vec<&str>) {
+        match self.status(Kind::Gateway, namespace, name) {
             Some(Status::Gateway {
                 conditions,
                 addresses,
@@ -259,7 +275,7 @@ fn summary(conditions: &[Condition]) -> String {
     conditions.map(text).collect::<Vec<_>>().join(" ")
 }
 
-fn key(namespace: &str, name: &str) -> ObjectKey {
+pub(super) fn key(namespace: &str, name: &str) -> ObjectKey {
     ObjectKey {
         namespace: namespace.into(),
         name: name.into(),

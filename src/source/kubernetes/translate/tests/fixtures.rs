@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::config::{
-    AlpnPolicy, ExportMode, GatewayAddresses, GatewayApiConfig, KubernetesConfig, samples,
+    AlpnPolicy, BelowFileRoutes, ExportMode, FileNames, GatewayAddresses, GatewayApiConfig,
+    GatewayNamespaces, KubernetesConfig, PortRange, samples,
 };
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, Revision, TlsRouteRecord,
@@ -45,6 +46,15 @@ pub(super) fn gateway_policy() -> KubernetesConfig {
         listener: Arc::new(samples::listener()),
         addresses: GatewayAddresses::Unknown,
         reserved_ports: BTreeSet::new(),
+        namespaces: GatewayNamespaces::All,
+        namespace_labels: BTreeMap::new(),
+        home: Some("strait".into()),
+        ports: vec![PortRange {
+            first: 1,
+            last: 65535,
+        }],
+        below_file_routes: BelowFileRoutes::Refuse,
+        file_names: FileNames::default(),
     });
     policy
 }

@@ -1,0 +1,44 @@
+//! Who goes without what others have: for those that keep it, and for the operator.
+
+use super::attach::OwnRoute;
+use super::listeners::{CONFLICT, NOT_ALLOWED, OwnGateway};
+use super::tables::{Lost, Winner};
+use crate::source::kubernetes::cluster::Kind;
+use crate::source::kubernetes::status::{LeftOut, Notices};
+
+/// Tells TLSRoutes that keep a name which a younger one of another namespace claims.
+pub(super) fn notify(routes: &[OwnRoute<'_>], lost: &Lost, notices: &mut Notices) {
+    for (at, names) in lost {
+        let loser = routes[*at].key;
+        for (name, winner) in names {
+            let Winner::Route(first) = winner else {
+                continue;
+            };
+            let winner = routes[*first].key;
+            if winner.namespace != loser.namespace {
+                let note = format!("TLSRoute {loser} claims {name} too, and goes without it");
+                notices.add((Kind::TlsRoute, winner.clone()), CONFLICT, note);
+            }
+        }
+    }
+}
+
+/// What the operator does not allow, and what others have.
+pub(super) fn left_out(gateways: &[OwnGateway<'_>]) -> LeftOut {
+    let mut left_out = LeftOut::default();
+    for gateway in gateways {
+        let refusal = gateway.refused.as_ref();
+        if refusal.is_some_and(|refusal| refusal.reason == NOT_ALLOWED) {
+            let namespace = gateway.key.namespace.clone();
+            let listeners = left_out.namespaces.entry(namespace).or_default();
+            *listeners += gateway.listeners.len();
+        }
+        for listener in &gateway.listeners {
+            if listener.port_not_allowed {
+                *left_out.ports.entry(listener.spec.port).or_default() += 1;
+            }
+            left_out.conflicts += usize::from(listener.conflicted);
+        }
+    }
+    left_out
+}

@@ -1,0 +1,146 @@
+//! Gateways and ports that the operator does not allow: counted, and said in the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::sync::Arc;
+
+use crate::config::{GatewayApiConfig, GatewayNamespaces, KubernetesConfig};
+use crate::metrics::{LeftOutReason, Metrics};
+
+/// Namespaces and ports that are named in one line of the log, and that are remembered as said.
+const MAX_SHOWN: usize = 20;
+
+/// What of the Gateways of the class is not served although it is valid.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Namespaces that have Gateways and may have none, with the number of their listeners.
+    pub namespaces: BTreeMap<Arc<str>, usize>,
+    /// Ports that no Gateway may have, with the number of listeners that ask for them.
+    pub ports: BTreeMap<u16, usize>,
+    /// Listeners that ask for names which others have.
+    pub conflicts: usize,
+}
+
+/// Says in the log what is left out, once each.
+#[derive(Debug)]
+pub(in crate::source::kubernetes) struct Announcer {
+    /// Whether Gateways are looked at.
+    active: bool,
+    /// Which Gateways are served, for people, until it was said.
+    greeting: Option<(String, String)>,
+    namespaces: BTreeSet<Arc<str>>,
+    ports: BTreeSet<u16>,
+}
+
+impl Announcer {
+    pub(in crate::source::kubernetes) fn new(policy: &KubernetesConfig) -> Self {
+        Self {
+            active: policy.gateway_api.is_some(),
+            greeting: policy.gateway_api.as_ref().map(greeting),
+            namespaces: BTreeSet::new(),
+            ports: BTreeSet::new(),
+        }
+    }
+
+    /// Counts, and says what was not said before.
+    pub(in crate::source::kubernetes) fn tell(&mut self, left_out: &LeftOut, metrics: &Metrics) {
+        if !self.active {
+            return;
+        }
+        if let Some((namespaces, ports)) = self.greeting.take() {
+            tracing::info!(
+                namespaces,
+                ports,
+                "Gateways of these namespaces are served, on these ports: kubernetes.gateway_api.namespaces \
+                 and ports say which"
+            );
+        }
+        let LeftOut {
+            namespaces,
+            ports,
+            conflicts,
+        } = left_out;
+        let count = |reason, count| metrics.kubernetes.left_out(reason, count);
+        count(LeftOutReason::Namespace, namespaces.values().sum());
+        count(LeftOutReason::Port, ports.values().sum());
+        count(LeftOutReason::Conflict, *conflicts);
+        if let Some(namespaces) = news(&mut self.namespaces, namespaces) {
+            tracing::warn!(
+                namespaces,
+                "Gateways of these namespaces are not served; to serve them, add the namespaces to \
+                 kubernetes.gateway_api.namespaces"
+            );
+        }
+        if let Some(ports) = news(&mut self.ports, ports) {
+            tracing::warn!(
+                ports,
+                "Gateways ask for these ports and do not get them; to open them, add the ports to \
+                 kubernetes.gateway_api.ports"
+            );
+        }
+    }
+}
+
+fn greeting(config: &GatewayApiConfig) -> (String, String) {
+    let home = config
+        .home
+        .as_deref()
+        .unwrap_or("none, strait's own is not known");
+    let mut namespaces = match &config.namespaces {
+        GatewayNamespaces::Own => home.to_owned(),
+        GatewayNamespaces::All => "all".to_owned(),
+        GatewayNamespaces::Listed(names) => listed(names.iter(), names.len()),
+    };
+    if !config.namespace_labels.is_empty() {
+        namespaces.push_str(", if they have namespace_labels");
+    }
+    (namespaces, listed(config.ports.iter(), config.ports.len()))
+}
+
+/// The keys of `now` that were not `told` before, as text. No more are remembered than are shown: what is
+/// new beyond that is counted only.
+fn news<K: Ord + Clone + Display>(
+    told: &mut BTreeSet<K>,
+    now: &BTreeMap<K, usize>,
+) -> Option<String> {
+    let new: Vec<&K> = now.keys().filter(|key| !told.contains(*key)).collect();
+    if new.is_empty() || told.len() >= MAX_SHOWN {
+        return None;
+    }
+    let text = listed(new.iter(), new.len());
+    told.extend(new.into_iter().take(MAX_SHOWN).cloned());
+    Some(text)
+}
+
+fn listed(items: impl Iterator<Item: Display>, count: usize) -> String {
+    let mut shown: Vec<String> = items.take(MAX_SHOWN).map(|item| item.to_string()).collect();
+    if count > MAX_SHOWN {
+        shown.push(format!("and {} more", count - MAX_SHOWN));
+    }
+    shown.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_said_once_and_not_without_end() {
+        let mut told = BTreeSet::new();
+        let ports = |ports: &[u16]| ports.iter().map(|port| (*port, 1)).collect();
+        assert_eq!(news(&mut told, &ports(&[])), None);
+        assert_eq!(
+            news(&mut told, &ports(&[443, 8443])).as_deref(),
+            Some("443, 8443")
+        );
+        assert_eq!(news(&mut told, &ports(&[443])), None);
+        assert_eq!(
+            news(&mut told, &ports(&[443, 9443])).as_deref(),
+            Some("9443")
+        );
+        let many: Vec<u16> = (1000..1100).collect();
+        let text = news(&mut told, &ports(&many)).unwrap();
+        assert!(text.ends_with("1019, and 80 more"), "{text}");
+        assert_eq!(news(&mut told, &ports(&[7])), None);
+    }
+}
