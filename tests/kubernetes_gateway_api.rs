@@ -609,7 +609,30 @@ fn a_tenants_gateway_takes_no_name_from_the_platforms_listener() {
         .metric("strait_kubernetes_listeners_left_out", &conflicts);
     assert!((left_out - 1.0).abs() < 0.1, "{left_out}");
 
-    // The platform's objects are as they were.
+    // The platform is told by an Event, and its objects are as they were.
+    wait_until("the Event is there", || !world.api.all("events").is_empty());
+    let events = world.api.all("events");
+    let [event] = &events[..] else {
+        panic!("{events:?}");
+    };
+    let regarding = &event["regarding"];
+    assert_eq!(regarding["uid"], before[0]["metadata"]["uid"]);
+    assert_eq!(regarding["name"], "platform");
+    assert_eq!(event["metadata"]["namespace"], "apps");
+    for (field, text) in [
+        ("reason", "HostnameConflict"),
+        ("type", "Warning"),
+        ("reportingController", "strait.dev/gateway-controller"),
+    ] {
+        assert_eq!(event[field], text);
+    }
+    assert!(
+        event["note"]
+            .as_str()
+            .unwrap()
+            .contains("Gateway shop/tenant"),
+        "{event}"
+    );
     let now = [
         gateway("apps", "platform"),
         world.api.get("tlsroutes", "apps", "r").unwrap(),

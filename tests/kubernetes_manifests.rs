@@ -85,6 +85,13 @@ fn the_gateway_class_is_the_one_that_is_served() {
     let class = example.only("GatewayClass");
     assert_eq!(class["metadata"]["name"], *served.class);
     assert_eq!(class["spec"]["controllerName"], *served.controller);
+    let home = base.only("Deployment")["metadata"]["namespace"].as_str();
+    let gateway = example.only("Gateway");
+    let namespace = gateway["metadata"]["namespace"].as_str().unwrap();
+    assert!(served.namespaces.rank(namespace, home).is_some());
+    let port = gateway["spec"]["listeners"][0]["port"].as_u64();
+    let port = u16::try_from(port.unwrap()).unwrap();
+    assert!(served.ports.iter().any(|range| range.contains(port)));
 }
 
 #[test]
@@ -236,6 +243,8 @@ base/rbac | resources: [services, pods, | resources: [services, | no right to po
 base/rbac | gateways/status,  |  | no right to gateways/status
 base/rbac | verbs: [get, list, watch] | verbs: [get, list, watch, delete] | verbs in the cluster
 base/rbac | verbs: [patch] | verbs: ['*'] | verbs in the cluster
+base/rbac | resources: [events]\n    verbs: [create] | resources: [events]\n    verbs: [create, patch] | verbs in the cluster
+base/rbac | resources: [events] | resources: [eventz] | no right to events
 base/rbac |     resourceNames: [strait-status]\n |  | verbs on leases
 base/rbac | [strait-status] | [other] | verbs on leases
 base/rbac | resources: [leases] | resources: [leases, secrets] | in its namespace

@@ -52,7 +52,7 @@ impl StatusSeries {
                 &["kind", "result"],
                 "Statuses of the Gateway API's objects that were to be written: written, conflict (somebody \
                  else was faster), denied (by RBAC), refused (by the API's validation or an admission \
-                 policy; of this object only), failed (no answer, or an error of the API).",
+                 policy; of this object only), failed (no answer, or an error of the API). Of kind event: Events about conflicts.",
             )?,
         })
     }

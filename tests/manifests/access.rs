@@ -10,7 +10,12 @@ pub fn check(check: &mut Check<'_>, gateway: &Gateway) {
     for rule in items(&check.rendered.only("ClusterRole")["rules"]) {
         let resources = || items(&rule["resources"]).filter_map(Value::as_str);
         let status = resources().all(|resource| resource.ends_with("/status"));
-        let expected = if status { &write } else { &read };
+        let events = rule["resources"] == json!(["events"]);
+        let expected = match (status, events) {
+            (true, _) => &write,
+            (_, true) => &json!(["create"]),
+            _ => &read,
+        };
         check.same("verbs in the cluster", &rule["verbs"], expected);
         check.holds(
             "a right to a subresource or to all",
@@ -78,6 +83,7 @@ fn needs(check: &mut Check<'_>) {
         ("gateway.networking.k8s.io", "gatewayclasses/status"),
         ("gateway.networking.k8s.io", "gateways/status"),
         ("gateway.networking.k8s.io", "tlsroutes/status"),
+        ("events.k8s.io", "events"),
     ] {
         let granted = items(&check.rendered.only("ClusterRole")["rules"]).any(|rule| {
             let has = |key: &str, one: &str| items(&rule[key]).any(|found| found == one);

@@ -2,6 +2,7 @@
 //! one replica writes it back.
 
 mod complaints;
+mod events;
 mod lease;
 mod left_out;
 mod merge;

@@ -52,6 +52,7 @@ pub(super) const ALL: &[Resource] = &[
         "EndpointSlice",
     ),
     resource("coordination.k8s.io", &["v1"], "leases", "Lease"),
+    resource("events.k8s.io", &["v1"], "events", "Event"),
     resource(
         "multicluster.x-k8s.io",
         &["v1alpha1"],

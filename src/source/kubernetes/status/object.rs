@@ -50,7 +50,11 @@ pub(super) struct ObjectWriter {
 
 impl ObjectWriter {
     pub(super) fn count(&self, kind: Kind, write: StatusWrite) {
-        self.metrics.statuses.writes(kind.label(), write).inc();
+        self.count_of(kind.label(), write);
+    }
+
+    pub(super) fn count_of(&self, label: &str, write: StatusWrite) {
+        self.metrics.statuses.writes(label, write).inc();
     }
 
     /// Reads an object, and writes its status if it differs; again when somebody else was faster.
@@ -105,7 +109,7 @@ impl ObjectWriter {
         Done::Conflict
     }
 
-    fn api(&self, kind: Kind, key: &ObjectKey, version: &str) -> Api<DynamicObject> {
+    pub(super) fn api(&self, kind: Kind, key: &ObjectKey, version: &str) -> Api<DynamicObject> {
         let names = ApiNames::of(kind);
         let resource = ApiResource {
             group: names.group.to_owned(),

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Statuses;
 use super::complaints::{Complaints, lease_complaint};
+use super::events::Events;
 use super::lease::{self, Leadership, LeaseHolder, LeaseTiming};
 use super::object::{Done, ObjectWriter, REQUEST};
 use super::queue::{Queue, wait_after};
@@ -114,6 +115,7 @@ impl StatusWriter {
             seen: Arc::default(),
             versions: BTreeMap::new(),
             queue: Queue::default(),
+            events: Events::new(&lease.identity),
             denials: BTreeMap::new(),
             complaints: Complaints::default(),
         };
@@ -143,6 +145,7 @@ struct Writing {
     /// The version at which an object said what it should.
     versions: BTreeMap<Key, Arc<str>>,
     queue: Queue,
+    events: Events,
     /// How often in a row RBAC has denied statuses of a kind.
     denials: BTreeMap<Kind, u32>,
     complaints: Complaints,
@@ -167,6 +170,10 @@ impl Writing {
                 let rest = match Box::pin(self.pass()).await {
                     Passed::Through => {
                         troubles = 0;
+                        let leads = &self.leads;
+                        let (objects, statuses) = (&self.objects, &self.seen);
+                        let writing = self.events.write(objects, statuses, || is_leading(leads));
+                        Box::pin(writing).await;
                         None
                     }
                     Passed::Trouble { written } => {
@@ -207,7 +214,10 @@ impl Writing {
                 return Ok(());
             };
             // While the API is in trouble it is not asked for every change.
-            let due = rest.or_else(|| self.queue.next_due());
+            let due = rest.or_else(|| {
+                let events = self.events.next_due(&self.seen.notices);
+                self.queue.next_due().into_iter().chain(events).min()
+            });
             let at = due.map_or(until, |due| due.min(until));
             tokio::select! {
                 biased;
