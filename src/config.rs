@@ -259,9 +259,9 @@ pub struct TcpOptions {
     /// Between probes, at least 1 s.
     #[serde(serialize_with = "units::serialize_duration")]
     pub keepalive_interval: Duration,
-    /// Unanswered probes until the peer counts as dead.
+    /// Unanswered probes until the peer counts as gone.
     pub keepalive_probes: u32,
-    /// TCP_USER_TIMEOUT: how long sent data, or a shut window, may go unacknowledged.
+    /// The time for which a peer may acknowledge nothing of what waits for it.
     #[serde(serialize_with = "units::serialize_duration")]
     pub user_timeout: Duration,
 }

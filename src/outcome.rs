@@ -59,8 +59,8 @@ outcomes! {
     ProxyHeaderInvalid "proxy_header_invalid" "NR" "The PROXY protocol header is missing or invalid.";
     DownstreamReset "downstream_reset" "DC" "The downstream side reset the connection.";
     UpstreamReset "upstream_reset" "UC" "The upstream side reset the connection.";
-    DownstreamTimeout "downstream_timeout" "DC" "The downstream side stopped answering (keepalive or TCP user timeout).";
-    UpstreamTimeout "upstream_timeout" "UC" "The upstream side stopped answering (keepalive or TCP user timeout).";
+    DownstreamTimeout "downstream_timeout" "DC" "The downstream side stopped answering: keepalive probes, or sent data for `tcp.user_timeout`.";
+    UpstreamTimeout "upstream_timeout" "UC" "The upstream side stopped answering: keepalive probes, or sent data for `tcp.user_timeout`.";
     UpstreamClosedBeforeReply "upstream_closed_before_reply" "UC" "The endpoint accepted, then closed without sending a byte.";
     HandshakeRefused "handshake_refused" "-" "One side refused the other in the TLS handshake, most often its certificate; `ended_by` is who.";
     IdleTimeout "idle_timeout" "-" "No byte flowed either way for `timeouts.idle`.";

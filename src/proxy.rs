@@ -14,6 +14,7 @@ mod connect;
 mod footprint;
 mod hellos;
 mod listener;
+mod liveness;
 mod preread;
 mod proxy_protocol;
 mod record;

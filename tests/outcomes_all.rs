@@ -471,18 +471,19 @@ mod provoke {
         let mut relayed = relayed(|server| config(&[server]).listener("tcp: { user_timeout: 1s }"));
         stop_answering(&relayed.client);
         relayed.pod.write_all(b"reply").unwrap();
-        relayed.provoked(expect(Routed, "downstream"))
+        relayed.provoked(expect(Routed, "downstream").detail("acknowledged nothing for"))
     }
 
     pub(super) fn a_pod_that_acknowledges_nothing() -> Provoked {
         let mut relayed = relayed(|server| config(&[server]).upstream("tcp: { user_timeout: 1s }"));
         stop_answering(&relayed.pod);
         relayed.client.write_all(b"request").unwrap();
-        relayed.provoked(expect(Routed, "upstream"))
+        relayed.provoked(expect(Routed, "upstream").detail("acknowledged nothing for"))
     }
 
-    /// tcp(7): the user timeout takes the place of the count of probes.
-    const SHORT_KEEPALIVE: &str = "tcp: { keepalive_time: 1s, keepalive_interval: 1s, keepalive_probes: 1, user_timeout: 1s }";
+    /// The user timeout is the default, which is minutes: it must not stand in for the count of probes.
+    const SHORT_KEEPALIVE: &str =
+        "tcp: { keepalive_time: 1s, keepalive_interval: 1s, keepalive_probes: 3 }";
 
     pub(super) fn a_client_that_vanishes_in_silence() -> Provoked {
         let relayed = relayed(|server| config(&[server]).listener(SHORT_KEEPALIVE));

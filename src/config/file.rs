@@ -158,14 +158,20 @@ section! {
 section! {
     /// Options of the sockets that carry traffic.
     TcpFile {
-        /// Idle time before the first keepalive probe. Keep it below the idle timeout of load
-        /// balancers on the way (an AWS NLB has 350 s).
+        /// Idle time before the first keepalive probe, while nothing waits for an acknowledgement. Keep
+        /// it below the idle timeout of load balancers on the way (an AWS NLB has 350 s).
         keepalive_time: Seconds<1, 7200> = "60s",
         /// Between keepalive probes.
         keepalive_interval: Seconds<1, 3600> = "10s",
-        /// Unanswered probes until the peer counts as dead.
+        /// Unanswered probes until the peer counts as gone, one interval after the last of them: with the
+        /// defaults after 120 s of silence, whatever `user_timeout` is.
         keepalive_probes: Count<1, 100> = 6,
-        /// How long sent data may go unacknowledged (TCP_USER_TIMEOUT).
+        /// The time after which a peer that acknowledges nothing of what was sent to it counts as gone;
+        /// found up to 5 s later. A peer that acknowledges is never cut by this, however long it does
+        /// not read: only `timeouts` bound that. One that vanishes after it has stopped reading (its
+        /// window is shut) is found within this time and one probe interval of the kernel: at most
+        /// this time, and at most 120 s. Linux before 6.15 waits for two probes up to 120 s apart, even
+        /// if this time is shorter.
         user_timeout: Millis<SECOND, HOUR> = "120s",
     }
 }

@@ -117,7 +117,7 @@ async fn open(address: SocketAddr, first: &[u8]) -> io::Result<TcpStream> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // The options that find out that a peer is gone come later (`Seat::settle_later`).
+    // The options that find out that a peer is gone come later (`Seat::look_after`).
     socket::set_nodelay(&socket)?;
     let mut stream = socket.connect(address).await?;
     stream.write_all(first).await?;

@@ -1,5 +1,6 @@
 //! What a connection's future takes: memory for each idle connection.
 
+use super::seat::Seat;
 use super::serve_connection;
 
 /// The size of what a function of four arguments returns, here a future.
@@ -14,4 +15,11 @@ fn a_connections_future_does_not_grow_unnoticed() {
     // multiples of 128. More is memory for every idle connection: box what few of them have, and what
     // does not outlive the hello.
     assert!(future <= 408, "{future} bytes");
+}
+
+#[test]
+fn a_connections_seat_does_not_grow_unnoticed() {
+    // With the two counts of its Rc that is an allocation of 80 bytes; the next size is 96.
+    let seat = size_of::<Seat>();
+    assert!(seat <= 64, "{seat} bytes");
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
@@ -58,6 +58,8 @@ pub struct ListenerPolicy {
     pub client_hello: HelloLimits,
     /// Bounds on the relay.
     pub timeouts: RelayTimeouts,
+    /// The time for which a downstream may acknowledge nothing of what waits for it.
+    pub user_timeout: Duration,
     /// Names for source addresses.
     pub sources: Arc<SourceGroups>,
     /// Histograms.
@@ -96,6 +98,7 @@ impl ListenerPolicy {
             trusted_proxies: config.trusted_proxies.clone(),
             client_hello: config.client_hello,
             timeouts: config.timeouts,
+            user_timeout: config.tcp.user_timeout,
             sources: sources.clone(),
             series: metrics.listener(&config.name),
             limiter: scopes.limiter(ScopeKey::Listener(config.name.clone()), &config.limits),

@@ -13,6 +13,7 @@ mod peer;
 mod splice;
 mod turns;
 
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -67,7 +68,7 @@ impl Relaying {
             upstream,
         });
         if let Some(upstream) = record.upstream() {
-            record.seat().settle_later(sockets.clone(), upstream);
+            record.seat().look_after(sockets.clone(), upstream);
         }
         Self {
             relay: Relay {
@@ -92,6 +93,10 @@ impl Relaying {
             delivery,
         } = self;
         if delivery.is_none() {
+            if record.seat().cut_reason().is_some() {
+                // Dropped with its record, which tells the reason.
+                return Poll::Ready(());
+            }
             let ending = ready!(relay.poll(cx, record));
             let ending = relay.turns.judge(ending, relay.first_close, record);
             *delivery = relay.deliver(ending, record);
@@ -146,6 +151,8 @@ impl Relay {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, record: &mut ConnectionRecord) -> Poll<Ending> {
+        record.seat().wakes(cx.waker());
+        self.note_gone(record);
         let worker = record.worker().clone();
         let (up, down) = self.move_bytes(cx, &worker, record);
         record.sent_upstream(up.moved);
@@ -178,6 +185,16 @@ impl Relay {
             bulk::wake_after_driver(cx);
         }
         Poll::Pending
+    }
+
+    /// Takes over what the sweep has found: a peer that is gone counts as one whose socket has failed.
+    fn note_gone(&mut self, record: &mut ConnectionRecord) {
+        for peer in [&mut self.downstream, &mut self.upstream] {
+            if record.seat().is_gone(peer.side()) && peer.failure().is_none() {
+                peer.failed(&io::ErrorKind::TimedOut.into());
+                record.note(record.seat().why_gone());
+            }
+        }
     }
 
     /// Moves a turn's worth each way, at once if it is little, else when it is this relay's turn.

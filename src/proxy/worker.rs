@@ -122,10 +122,8 @@ impl Worker {
         };
         let connection = connection.unwrap_or_else(|| self.shared.connections.force(1));
         let ticket = Ticket::take(self.clone(), state.policy.clone(), connection);
-        let seat = ticket.seat().clone();
         let serve = super::serve_connection(ticket, accepted, state, overloaded);
-        let task = tokio::task::spawn_local(serve);
-        Ticket::seated(&seat, task.abort_handle());
+        tokio::task::spawn_local(serve);
     }
 }
 

@@ -1,11 +1,13 @@
 //! What no safe crate offers: the only module with `unsafe`.
 #![expect(
     unsafe_code,
-    reason = "SIOCOUTQ and tokio's registration of a descriptor have no safe wrapper"
+    reason = "SIOCOUTQ, TCP_INFO, TCP_RTO_MAX_MS and tokio's registration of a descriptor have no safe wrapper"
 )]
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -35,6 +37,68 @@ pub fn unsent_bytes(socket: &impl AsFd) -> io::Result<usize> {
         return Err(io::Error::last_os_error());
     }
     usize::try_from(bytes).map_err(io::Error::other)
+}
+
+/// Of linux/tcp.h, since Linux 6.15; libc does not have it yet.
+const TCP_RTO_MAX_MS: libc::c_int = 44;
+
+/// Asks the kernel about a TCP connection (TCP_INFO, tcp(7)). Fields that an older kernel does not know are 0.
+///
+/// # Errors
+/// Those of getsockopt(2).
+pub(super) fn tcp_info(socket: &impl AsFd) -> io::Result<libc::tcp_info> {
+    let descriptor = socket.as_fd().as_raw_fd();
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = length_of::<libc::tcp_info>();
+    // SAFETY: the descriptor is open as long as `socket` is borrowed, and the kernel writes at most
+    // `length` bytes, which is the size of what the pointer is to.
+    let result = unsafe {
+        libc::getsockopt(
+            descriptor,
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the struct holds integers only, for which all bits zero is a value.
+    Ok(unsafe { info.assume_init() })
+}
+
+/// Bounds the time between two retransmissions, or two probes of a shut window, at 1 s to 120 s.
+///
+/// # Errors
+/// Those of setsockopt(2); ENOPROTOOPT before Linux 6.15.
+pub(super) fn set_longest_retry(socket: &impl AsFd, longest: Duration) -> io::Result<()> {
+    let descriptor = socket.as_fd().as_raw_fd();
+    let milliseconds: libc::c_int = longest.as_millis().try_into().map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open as long as `socket` is borrowed, and the kernel reads one int
+    // through a pointer that is valid for that.
+    let result = unsafe {
+        libc::setsockopt(
+            descriptor,
+            libc::IPPROTO_TCP,
+            TCP_RTO_MAX_MS,
+            (&raw const milliseconds).cast(),
+            length_of::<libc::c_int>(),
+        )
+    };
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// The size of a `T` as system calls take it.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a few hundred bytes at most"
+)]
+const fn length_of<T>() -> libc::socklen_t {
+    size_of::<T>() as libc::socklen_t
 }
 
 #[cfg(test)]

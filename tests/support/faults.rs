@@ -14,6 +14,11 @@ pub fn stop_answering(stream: &TcpStream) {
     SockRef::from(stream).attach_filter(&drop_all).unwrap();
 }
 
+/// Takes [`stop_answering`] back.
+pub fn answer_again(stream: &TcpStream) {
+    SockRef::from(stream).detach_filter().unwrap();
+}
+
 /// An address that refuses connections for now, and that nobody else gets meanwhile.
 pub struct ClosedPort {
     /// The address.

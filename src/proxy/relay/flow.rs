@@ -150,6 +150,8 @@ impl Flow {
                         break;
                     }
                 }
+                // Gone, as the sweep has found: its socket does not know.
+                Step::Drained if source.failure().is_some() => self.fail(),
                 Step::Drained => {
                     self.awaits_source = true;
                     break;

@@ -56,6 +56,10 @@ impl Peer {
         }
     }
 
+    pub(super) fn side(&self) -> Side {
+        self.side
+    }
+
     pub(super) fn socket(&self) -> &TcpStream {
         self.sockets.to(self.side)
     }
@@ -124,7 +128,9 @@ impl Peer {
 impl Drop for Peer {
     /// Also of a connection that a timeout or a drain cuts.
     fn drop(&mut self) {
-        if self.torn {
+        // The kernel would go on for minutes to send what is left to a peer that is gone.
+        let gone = self.failure().is_some_and(|failure| failure.timed_out);
+        if self.torn || gone {
             // Failing leaves a plain close, which is no worse than what a crash would leave.
             let _ = socket::reset_on_close(self.socket());
         }
