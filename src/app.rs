@@ -168,7 +168,7 @@ impl Gateway {
             parts: Mutex::new(Parts {
                 file: Arc::new(config.clone()),
                 listeners: Listeners::default(),
-                sources: Sources::new(&config, metrics.clone())?,
+                sources: Sources::new(&config, &shared)?,
                 kubernetes: None,
                 statuses: None,
                 workers: workers.iter().map(WorkerHandle::inbox).collect(),

@@ -7,6 +7,7 @@
 
 mod answers;
 mod kernel;
+mod own_addresses;
 mod pipe;
 mod sys;
 
@@ -20,6 +21,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 pub use answers::{Answers, answers};
 pub use kernel::{KernelReport, raise_file_limit};
+pub use own_addresses::{OwnAddresses, OwnListeners, interface_addresses, leads_to};
 pub use pipe::Pipe;
 pub use sys::{register_listener, unsent_bytes};
 

@@ -11,6 +11,7 @@ fn load(bytes: &[u8]) -> Result<Loaded, ConfigError> {
         cpus: NonZeroUsize::MIN,
         zone: None,
         node: None,
+        interfaces: Vec::new(),
     };
     Loaded::parse(bytes, "strait.yaml", &machine)
 }

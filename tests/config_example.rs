@@ -18,6 +18,7 @@ fn machine() -> Machine {
         cpus: NonZeroUsize::new(4).unwrap(),
         zone: None,
         node: None,
+        interfaces: Vec::new(),
     }
 }
 

@@ -6,47 +6,19 @@ mod support;
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
 
 use socket2::{Domain, Socket, Type};
 
 use support::client::hello;
 use support::config_text::ConfigText;
 use support::gateway::TestGateway;
+use support::namespace::in_namespace;
 use support::server::{Server, read_exactly, with_deadlines};
 use support::{DEADLINE, SERVICE};
 
-/// In a namespace: runs the rest of this command with loopback up.
-const WITH_LOOPBACK: &str = "ip link set lo up && exec \"$0\" \"$@\"";
-
-/// The command that runs what follows in a network namespace of its own, as nobody in particular.
-fn in_namespace() -> Command {
-    let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--net", "sh", "-c", WITH_LOOPBACK]);
-    command
-}
-
-/// Set where this test runs itself within a namespace: outside it would change the host.
-const WITHIN: &str = "STRAIT_TEST_WITHIN_NAMESPACE";
-
 #[test]
 fn ports_that_run_out_towards_one_endpoint() {
-    if std::env::var_os(WITHIN).is_some() {
-        return run_out_of_ports();
-    }
-    let output = in_namespace()
-        .env(WITHIN, "1")
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "ports_that_run_out_towards_one_endpoint"])
-        .output()
-        .expect("unshare(1) runs: Debian's util-linux has it");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "a network namespace, with iproute2's ip in it, is what this test needs: {errors}{text}"
-    );
-    assert!(text.contains("1 passed"), "{text}");
+    in_namespace("ports_that_run_out_towards_one_endpoint", run_out_of_ports);
 }
 
 /// A client whose own port is none of those that connect(2) chooses from.

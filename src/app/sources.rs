@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::{Config, UpstreamSource};
 use crate::metrics::Metrics;
+use crate::proxy::Shared;
 use crate::source::dns::{self, DnsError, OwnAddresses, OwnListeners, Resolver, SourceTask};
 use crate::upstream::{Upstream, UpstreamMap};
 
@@ -25,11 +26,11 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub(super) fn new(config: &Config, metrics: Arc<Metrics>) -> Result<Self, DnsError> {
+    pub(super) fn new(config: &Config, shared: &Shared) -> Result<Self, DnsError> {
         Ok(Self {
             resolver: Resolver::new(&config.resolver)?,
-            own: OwnAddresses::new(Vec::new()),
-            metrics,
+            own: shared.own.clone(),
+            metrics: shared.metrics.clone(),
             tasks: HashMap::new(),
         })
     }
@@ -75,7 +76,7 @@ impl Sources {
         self.own.now()
     }
 
-    /// Tells the sources which addresses are our own. Returns what they stand for now.
+    /// Tells the sources and the workers which addresses are our own. Returns what they stand for now.
     pub(super) fn own_addresses(
         &self,
         addresses: impl Iterator<Item = SocketAddr>,

@@ -5,7 +5,7 @@ mod listeners;
 mod upstreams;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ use super::{
     AccessLogConfig, Config, ConnectionLimits, DrainConfig, Limits, LogConfig, ResolverConfig,
     SourceGroup, SourceGroups,
 };
+use crate::socket::{self, canonical, leads_to};
 
 /// What the program runs on besides its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct Machine {
     pub zone: Option<String>,
     /// The Kubernetes node that the environment names.
     pub node: Option<String>,
+    /// The addresses of its interfaces: an endpoint that is one of them may be the gateway itself.
+    pub interfaces: Vec<IpAddr>,
 }
 
 impl Machine {
@@ -47,6 +50,7 @@ impl Machine {
             cpus: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             zone: named(Self::ZONE_VARIABLE),
             node: named(Self::NODE_VARIABLE),
+            interfaces: socket::interface_addresses(),
         }
     }
 }
@@ -61,7 +65,7 @@ pub(super) struct Findings {
 /// The working form; it is good only if no problem was noted, now or while decoding.
 pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findings) -> Config {
     let sources = sources(&file.sources, findings);
-    let binds = Binds::collect(&file, &mut findings.problems);
+    let binds = Binds::collect(&file, machine, &mut findings.problems);
     note_no_listener(&file, &mut findings.problems);
     let zone = zone(file.zone, machine, &mut findings.problems);
     let discovery = matches!(&file.kubernetes, OrOff::On(file) if discovers(file));
@@ -275,12 +279,18 @@ fn warn_shadowed(sources: &[SourceFile], warnings: &mut Problems) {
 }
 
 /// The addresses that this process is to listen on.
-pub(super) struct Binds(Vec<(SocketAddr, Place)>);
+pub(super) struct Binds<'a> {
+    bound: Vec<(SocketAddr, Place)>,
+    interfaces: &'a [IpAddr],
+}
 
-impl Binds {
+impl<'a> Binds<'a> {
     /// Notes addresses that are to be bound twice.
-    fn collect(file: &ConfigFile, problems: &mut Problems) -> Self {
-        let mut binds = Self(Vec::new());
+    fn collect(file: &ConfigFile, machine: &'a Machine, problems: &mut Problems) -> Self {
+        let mut binds = Self {
+            bound: Vec::new(),
+            interfaces: &machine.interfaces,
+        };
         for listener in &file.listeners.value.items {
             binds.add(&listener.bind, problems);
         }
@@ -304,24 +314,20 @@ impl Binds {
         }
         let collides =
             |other: &&(SocketAddr, Place)| collision_key(other.0) == collision_key(address);
-        if let Some((other, place)) = self.0.iter().find(collides) {
+        if let Some((other, place)) = self.bound.iter().find(collides) {
             let complaint = Complaint::new(format!("{address} is taken: {place} binds {other}"))
                 .remedy("give each its own port");
             problems.note(&bind.place, complaint);
         }
-        self.0.push((address, bind.place.clone()));
+        self.bound.push((address, bind.place.clone()));
     }
 
-    /// The bind that a connection to `endpoint` from this process would reach.
+    /// The bind that a connection to `endpoint` from this process would reach, as this machine's
+    /// addresses are now.
     pub(super) fn reached_by(&self, endpoint: SocketAddr) -> Option<&Place> {
-        let reaches = |bind: &SocketAddr| {
-            let same_ip = bind.ip() == endpoint.ip();
-            let here = bind.ip().is_unspecified() && endpoint.ip().is_loopback();
-            bind.port() == endpoint.port() && (same_ip || here)
-        };
-        self.0
-            .iter()
-            .find(|(bind, _)| reaches(bind))
-            .map(|(_, place)| place)
+        let endpoint = canonical(endpoint);
+        let reached = |bind: SocketAddr| leads_to(canonical(bind), self.interfaces, endpoint);
+        let bind = self.bound.iter().find(|(bind, _)| reached(*bind));
+        bind.map(|(_, place)| place)
     }
 }

@@ -12,9 +12,9 @@ use super::preread::Replay;
 use super::proxy_protocol;
 use super::record::ConnectionRecord;
 use super::shared::Shared;
-use crate::config::{ProxyVersion, UpstreamConfig};
+use crate::config::{AddressKind, ProxyVersion, UpstreamConfig, UpstreamSource};
 use crate::outcome::Outcome;
-use crate::socket;
+use crate::socket::{self, OwnAddresses};
 use crate::upstream::Upstream;
 
 /// Connects to an endpoint of `upstream`. The endpoint, the attempts and the time go into
@@ -59,13 +59,14 @@ async fn attempt_each(
 ) -> Result<TcpStream, Outcome> {
     let mut tried: Vec<SocketAddr> = Vec::new();
     let mut reason = Outcome::NoEndpoint;
+    let own = (!may_lead_here(config)).then_some(&shared.own);
     for _ in 0..config.connect.attempts {
         let Some(picked) = upstream.pick(&tried) else {
             break;
         };
         let address = picked.address();
         record.attempts += 1;
-        let attempt = attempt(address, config, first).await;
+        let attempt = attempt(address, config, first, own).await;
         let count = |result| shared.metrics.connect_attempts(&config.name, result);
         match attempt {
             Ok(stream) => {
@@ -74,9 +75,10 @@ async fn attempt_each(
                 record.endpoint = Some(picked);
                 return Ok(stream);
             }
-            Err(outcome) => {
+            Err((outcome, detail)) => {
                 count(outcome.label()).inc();
                 failed(config, &picked, outcome);
+                record.note(detail);
                 record.endpoint = Some(picked);
                 tried.push(address);
                 reason = outcome;
@@ -99,29 +101,55 @@ fn failed(config: &UpstreamConfig, picked: &crate::upstream::Picked, outcome: Ou
     }
 }
 
+/// Whether the config asks by name for endpoints that are the gateway's own.
+fn may_lead_here(config: &UpstreamConfig) -> bool {
+    match &config.source {
+        UpstreamSource::Dns(dns) => dns.allow.contains(&AddressKind::OwnListener),
+        UpstreamSource::Static(_) | UpstreamSource::Kubernetes(_) => false,
+    }
+}
+
+/// The outcome of an attempt that failed, and a detail for the log.
+type NotConnected = (Outcome, Option<Box<str>>);
+
 async fn attempt(
     address: SocketAddr,
     config: &UpstreamConfig,
     first: &[u8],
-) -> Result<TcpStream, Outcome> {
-    match timeout(config.connect.timeout, open(address, first)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(outcome_of(&error)),
-        Err(_) => Err(Outcome::ConnectTimeout),
+    own: Option<&OwnAddresses>,
+) -> Result<TcpStream, NotConnected> {
+    match timeout(config.connect.timeout, open(address, first, own)).await {
+        Ok(result) => result,
+        Err(_) => Err((Outcome::ConnectTimeout, None)),
     }
 }
 
 /// A connection on which `first` is sent: the gateway's own bytes, none of the client's.
-async fn open(address: SocketAddr, first: &[u8]) -> io::Result<TcpStream> {
+async fn open(
+    address: SocketAddr,
+    first: &[u8],
+    own: Option<&OwnAddresses>,
+) -> Result<TcpStream, NotConnected> {
+    let failed = |error: io::Error| (outcome_of(&error), None);
+    let mut stream = dial(address).await.map_err(failed)?;
+    // Without this one hello would become connections up to the limit.
+    let local = || stream.local_addr().ok().map(|local| local.ip());
+    if own.is_some_and(|own| own.led_to(address, local)) {
+        let detail = format!("{address} is this gateway itself: a loop");
+        return Err((Outcome::ConnectUnreachable, Some(detail.into())));
+    }
+    stream.write_all(first).await.map_err(failed)?;
+    Ok(stream)
+}
+
+async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     // The options that find out that a peer is gone come later (`Seat::look_after`).
     socket::set_nodelay(&socket)?;
-    let mut stream = socket.connect(address).await?;
-    stream.write_all(first).await?;
-    Ok(stream)
+    socket.connect(address).await
 }
 
 /// The outcome that a failed attempt gives when it was the last.

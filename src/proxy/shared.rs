@@ -11,6 +11,7 @@ use super::hellos::HelloMemory;
 use crate::access_log::AccessLog;
 use crate::limits::{Budget, Scopes};
 use crate::metrics::Metrics;
+use crate::socket::OwnAddresses;
 
 /// Sockets that may linger after a refusal so that its alert arrives
 /// (`docs/src/internals/kernel.md#refusing-with-an-alert`).
@@ -47,6 +48,8 @@ pub struct Shared {
     pub lingering: Budget,
     /// Whether new connections are refused since memory is nearly used up.
     memory_full: AtomicBool,
+    /// The gateway's own listening sockets: a connection that leads there is a loop.
+    pub own: OwnAddresses,
     /// Whether accepting rests.
     pub accept_gate: AcceptGate,
     /// Connections of each worker, by its number.
@@ -122,6 +125,7 @@ impl Shared {
             scopes: Scopes::default(),
             lingering: Budget::new(MAX_LINGERING, None),
             memory_full: AtomicBool::new(false),
+            own: OwnAddresses::default(),
             accept_gate: AcceptGate::new(),
             loads: (0..workers).map(load).collect(),
             next_connection: AtomicU64::new(1),

@@ -40,7 +40,6 @@
 
 mod address_policy;
 mod lookup;
-mod own_addresses;
 mod resolver;
 mod schedule;
 mod service;
@@ -51,11 +50,11 @@ use std::time::Duration;
 
 pub use address_policy::{AddressPolicy, kind_label};
 pub use lookup::resolve;
-pub use own_addresses::{OwnAddresses, OwnListeners};
 pub use resolver::Resolver;
 pub use task::{SourceTask, spawn};
 
 use crate::config::{AddressKind, EndpointSpec};
+pub use crate::socket::{OwnAddresses, OwnListeners};
 
 /// One answer: what the records say, policy applied.
 #[derive(Debug, Clone)]

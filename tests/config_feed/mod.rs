@@ -27,6 +27,7 @@ fn parse(bytes: &[u8]) -> Result<Loaded, ConfigError> {
         cpus: NonZeroUsize::MIN,
         zone: None,
         node: None,
+        interfaces: Vec::new(),
     };
     Loaded::parse(bytes, "FILE", &machine)
 }

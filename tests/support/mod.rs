@@ -10,6 +10,7 @@ pub mod config_text;
 pub mod faults;
 pub mod gateway;
 pub mod mtls;
+pub mod namespace;
 pub mod process;
 pub mod server;
 

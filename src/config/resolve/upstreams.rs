@@ -25,7 +25,7 @@ pub(super) struct Upstreams {
 
 pub(super) fn resolve(
     file: Named<Name, UpstreamFile>,
-    binds: &Binds,
+    binds: &Binds<'_>,
     own_zone: bool,
     findings: &mut Findings,
 ) -> Upstreams {
@@ -53,7 +53,7 @@ pub(super) fn resolve(
 fn one(
     name: &At<Name>,
     file: UpstreamFile,
-    binds: &Binds,
+    binds: &Binds<'_>,
     problems: &mut Problems,
 ) -> Option<UpstreamConfig> {
     let ejection = ejection(&file.ejection, problems);
@@ -86,7 +86,7 @@ fn one(
 
 fn static_endpoints(
     file: List<At<EndpointFile>, 1, { usize::MAX }>,
-    binds: &Binds,
+    binds: &Binds<'_>,
     problems: &mut Problems,
 ) -> Vec<EndpointSpec> {
     let mut lines: HashMap<SocketAddr, u32> = HashMap::with_capacity(file.items.len());

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::canonical;
+
 /// The gateway's own listening sockets. Clones share them, so that what [`OwnAddresses::replace`]
 /// says after a reload is seen by every source at its next question.
 ///
-/// A Service, node port or load balancer that leads back to the gateway is not known here and not
-/// recognised.
-#[derive(Debug, Clone)]
+/// A Service, node port, load balancer or other gateway that leads back to this one is not known here and
+/// not recognised.
+#[derive(Debug, Clone, Default)]
 pub struct OwnAddresses(Arc<ArcSwap<Vec<SocketAddr>>>);
 
 impl OwnAddresses {
@@ -29,6 +31,40 @@ impl OwnAddresses {
     pub fn now(&self) -> OwnListeners {
         OwnListeners::of(&self.0.load())
     }
+
+    /// Whether a connection to `address` that was just made leads back into the gateway. `local` says
+    /// where it comes from: to an address of its own the kernel connects from that same address. So this
+    /// also knows an address that came to the host a moment ago, and asks only where the port is right.
+    pub fn led_to(&self, address: SocketAddr, local: impl FnOnce() -> Option<IpAddr>) -> bool {
+        let bound = self.0.load();
+        let mut same_port = bound.iter().filter(|bound| bound.port() == address.port());
+        let Some(first) = same_port.next() else {
+            return false;
+        };
+        let address = canonical(address);
+        let local: Vec<IpAddr> = local().map(|ip| ip.to_canonical()).into_iter().collect();
+        let mut these = std::iter::once(first).chain(same_port);
+        these.any(|bound| leads_to(canonical(*bound), &local, address))
+    }
+}
+
+/// Whether connecting to `address` reaches a socket that listens on `bound` on a host with these
+/// addresses. All in canonical form.
+pub fn leads_to(bound: SocketAddr, interfaces: &[IpAddr], address: SocketAddr) -> bool {
+    let ip = address.ip();
+    // Linux takes a connection to the unspecified address to be one to loopback.
+    let to_this_host = ip.is_loopback() || ip.is_unspecified();
+    let reaches = match bound.ip() {
+        bound if bound == ip => true,
+        bound if bound.is_loopback() => ip.is_unspecified(),
+        // `[::]` may be dual stack, so it stands for IPv4 addresses too.
+        IpAddr::V6(bound) if bound.is_unspecified() => to_this_host || interfaces.contains(&ip),
+        IpAddr::V4(bound) if bound.is_unspecified() => {
+            ip.is_ipv4() && (to_this_host || interfaces.contains(&ip))
+        }
+        _ => false,
+    };
+    reaches && bound.port() == address.port()
 }
 
 /// Listening sockets with the interface addresses that wildcards stood for at one moment.
@@ -42,9 +78,7 @@ pub struct OwnListeners {
 impl OwnListeners {
     /// `bound` as this host's interfaces are now.
     pub fn of(bound: &[SocketAddr]) -> Self {
-        let canonical =
-            |address: &SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-        let bound: Vec<SocketAddr> = bound.iter().map(canonical).collect();
+        let bound: Vec<SocketAddr> = bound.iter().copied().map(canonical).collect();
         let interfaces = if bound.iter().any(|address| address.ip().is_unspecified()) {
             interface_addresses()
         } else {
@@ -55,30 +89,13 @@ impl OwnListeners {
 
     /// Whether connecting to `address` (canonical) reaches one of them.
     pub fn contain(&self, address: SocketAddr) -> bool {
-        self.bound
-            .iter()
-            .any(|bound| bound.port() == address.port() && self.reaches(bound.ip(), address.ip()))
-    }
-
-    fn reaches(&self, bound: IpAddr, ip: IpAddr) -> bool {
-        // Linux takes a connection to the unspecified address to be one to loopback.
-        let to_this_host = ip.is_loopback() || ip.is_unspecified();
-        match bound {
-            _ if bound == ip => true,
-            _ if bound.is_loopback() => ip.is_unspecified(),
-            // `[::]` may be dual stack, so it stands for IPv4 addresses too.
-            IpAddr::V6(_) if bound.is_unspecified() => {
-                to_this_host || self.interfaces.contains(&ip)
-            }
-            IpAddr::V4(_) if bound.is_unspecified() => {
-                ip.is_ipv4() && (to_this_host || self.interfaces.contains(&ip))
-            }
-            _ => false,
-        }
+        let reaches = |bound: &SocketAddr| leads_to(*bound, &self.interfaces, address);
+        self.bound.iter().any(reaches)
     }
 }
 
-fn interface_addresses() -> Vec<IpAddr> {
+/// The addresses of this host's interfaces; none if they cannot be read.
+pub fn interface_addresses() -> Vec<IpAddr> {
     match if_addrs::get_if_addrs() {
         Ok(interfaces) => interfaces.iter().map(if_addrs::Interface::ip).collect(),
         Err(error) => {
@@ -122,6 +139,22 @@ mod tests {
         }
         assert!(contain("[::]:15443", "[::1]:15443"));
         assert!(!contain("0.0.0.0:15443", "[::1]:15443"));
+    }
+
+    #[test]
+    fn a_connection_that_was_made_shows_where_it_led() {
+        let own = OwnAddresses::new(vec!["[::]:15443".parse().unwrap()]);
+        let led_to = |address: &str, local: &str| {
+            own.led_to(address.parse().unwrap(), || Some(local.parse().unwrap()))
+        };
+        assert!(led_to("10.9.9.9:15443", "10.9.9.9"));
+        assert!(led_to("10.9.9.9:15443", "::ffff:10.9.9.9"));
+        assert!(led_to("[fd00::9]:15443", "fd00::9"));
+        assert!(led_to("127.0.0.2:15443", "127.0.0.1"));
+        assert!(!led_to("10.9.9.9:15443", "10.9.9.8"));
+        assert!(!led_to("10.9.9.9:8443", "10.9.9.9"));
+        let unasked = || panic!("asked for a port that is not the gateway's");
+        assert!(!own.led_to("10.9.9.9:8443".parse().unwrap(), unasked));
     }
 
     #[test]

@@ -1,0 +1,37 @@
+//! Tests that change what belongs to a whole network namespace run themselves again in one of their own.
+
+use std::process::Command;
+
+/// In a namespace: runs the rest of this command with loopback up.
+const WITH_LOOPBACK: &str = "ip link set lo up && exec \"$0\" \"$@\"";
+
+/// Set where a test runs itself within a namespace: outside it would change the host.
+const WITHIN: &str = "STRAIT_TEST_WITHIN_NAMESPACE";
+
+/// Does `what` in a network namespace of its own. `test` is the name of the test that calls this.
+pub fn in_namespace(test: &str, what: impl FnOnce()) {
+    if std::env::var_os(WITHIN).is_some() {
+        return what();
+    }
+    let output = Command::new("unshare")
+        .args(["--map-root-user", "--net", "sh", "-c", WITH_LOOPBACK])
+        .env(WITHIN, "1")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .output()
+        .expect("unshare(1) runs: Debian's util-linux has it");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "a network namespace, with iproute2's ip in it, is what this test needs: {errors}{text}"
+    );
+    assert!(text.contains("1 passed"), "{text}");
+}
+
+/// Gives the namespace's loopback interface another address.
+pub fn add_address(address: &str) {
+    let mut ip = Command::new("ip");
+    let status = ip.args(["address", "add", address, "dev", "lo"]).status();
+    assert!(status.unwrap().success());
+}
