@@ -126,8 +126,9 @@ fn bytes_that_still_flow_keep_a_half_closed_connection_alive() {
     assert_eq!(read_to_eof(&mut upstream), b"");
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(2500) {
-        upstream.write_all(b"x").unwrap();
-        read_exactly(&mut client, 1);
+        // No multiple of 11 bytes is as long as an alert, which would be taken for a refused handshake.
+        upstream.write_all(b"still here!").unwrap();
+        read_exactly(&mut client, 11);
         std::thread::sleep(Duration::from_millis(100));
     }
     upstream.shutdown(Shutdown::Write).unwrap();
