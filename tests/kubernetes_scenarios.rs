@@ -43,6 +43,7 @@ scenarios! {
     first_lists
     history_is_forgotten
     its_own_service
+    objects_that_cannot_be_read
     one_kind_is_forbidden
     pods_come_and_go
     policy_changes

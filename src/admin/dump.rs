@@ -51,6 +51,8 @@ pub struct DiscoveryReport {
     pub skipped_examples: Vec<Arc<str>>,
     /// Kinds of object that are not watched, with the reason.
     pub missing: Vec<(&'static str, Arc<str>)>,
+    /// The first objects that are there and cannot be read: kind, name and problem.
+    pub unreadable_objects: Vec<Arc<str>>,
 }
 
 fn serialize_timestamp<S: serde::Serializer>(

@@ -38,6 +38,7 @@ pub(super) fn report(publication: &Publication) -> DiscoveryReport {
     let Publication {
         discovered,
         missing,
+        unreadable,
         zone,
         ..
     } = publication;
@@ -54,6 +55,7 @@ pub(super) fn report(publication: &Publication) -> DiscoveryReport {
         skipped_names: routing.skipped.count,
         skipped_examples: routing.skipped.examples.clone(),
         missing: missing.clone(),
+        unreadable_objects: unreadable.clone(),
     }
 }
 

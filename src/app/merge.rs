@@ -195,6 +195,7 @@ upstreams: {{ a: {{ endpoints: ['127.0.0.1:1'] }} }}
             }),
             zone: Some("zone-a".into()),
             missing: Vec::new(),
+            unreadable: Vec::new(),
             arrivals: Vec::new(),
         }
     }

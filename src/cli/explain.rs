@@ -84,6 +84,9 @@ fn discover<W: Write>(file: Config, page: &mut Page<W>) -> Result<Explained, Box
     for (kind, reason) in &found.missing {
         page.line("not watched", format_args!("{kind}: {reason}"))?;
     }
+    for object in &found.unreadable {
+        page.line("unreadable", object)?;
+    }
     let Merged { config, .. } = merge(&file, Some(&found));
     Ok((config, Some(found.discovered)))
 }

@@ -53,6 +53,7 @@ pub struct KubernetesMetrics {
     up: IntGaugeVec,
     stale: IntGaugeVec,
     objects: IntGaugeVec,
+    unreadable: IntGaugeVec,
     events: IntCounterVec,
     errors: IntCounterVec,
     last_event: GaugeVec,
@@ -103,6 +104,12 @@ impl KubernetesMetrics {
                 "strait_kubernetes_objects",
                 KIND,
                 "Objects of the Kubernetes API that are known.",
+            )?,
+            unreadable: r.gauges(
+                "strait_kubernetes_unreadable_objects",
+                KIND,
+                "Objects of the Kubernetes API that cannot be read and count as not there; the log names \
+                 each once.",
             )?,
             events: r.counters(
                 "strait_kubernetes_events_total",
@@ -196,9 +203,15 @@ impl KubernetesMetrics {
             .set(count);
     }
 
+    /// How many objects of a kind are there and cannot be read.
+    pub fn unreadable(&self, kind: &str, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.unreadable.with_label_values(&[kind]).set(count);
+    }
+
     /// Forgets a kind that is not watched any more.
     pub fn retire_kind(&self, kind: &str) {
-        for gauges in [&self.up, &self.stale, &self.objects] {
+        for gauges in [&self.up, &self.stale, &self.objects, &self.unreadable] {
             let _ = gauges.remove_label_values(&[kind]);
         }
         let _ = self.events.remove_label_values(&[kind]);

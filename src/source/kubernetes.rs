@@ -21,7 +21,7 @@ mod status;
 mod translate;
 mod watch;
 
-pub use cluster::{Change, Cluster, Dirty, Kind, Record, Table};
+pub use cluster::{Change, Cluster, Dirty, Kind, Record, Table, Unreadable};
 pub use discovered::{Discovered, Routing, Skipped};
 pub use status::{
     Condition, ConditionKind, LeaseHolder, LeaseTiming, LeftOut, ListenerStatus, Notice, Notices,

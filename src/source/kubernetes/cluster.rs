@@ -4,6 +4,7 @@ mod concern;
 mod index;
 mod strings;
 mod table;
+mod unreadable;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use index::Index;
 use strings::Share as _;
 pub(super) use strings::Strings;
 pub use table::Table;
+pub use unreadable::Unreadable;
+use unreadable::UnreadableObjects;
 
 /// The namespace of Istio's control plane, whose policies hold for the whole mesh, and in which its
 /// gateways stand.
@@ -63,6 +66,8 @@ macro_rules! kinds {
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum Record {
             $(#[doc = concat!("Of a `", stringify!($kind), "`.")] $kind($record),)*
+            /// Of an object of any kind that cannot be read.
+            Unreadable(Unreadable),
         }
 
         impl Record {
@@ -70,6 +75,7 @@ macro_rules! kinds {
             pub const fn kind(&self) -> Kind {
                 match self {
                     $(Self::$kind(_) => Kind::$kind,)*
+                    Self::Unreadable(object) => object.kind,
                 }
             }
         }
@@ -81,6 +87,7 @@ macro_rules! kinds {
                 #[doc = concat!("Of kind `", stringify!($kind), "`.")]
                 pub $table: Table<$record>,
             )*
+            unreadable: UnreadableObjects,
             absent: BTreeMap<Kind, Arc<str>>,
             index: Index,
             strings: Strings,
@@ -110,22 +117,38 @@ macro_rules! kinds {
                     let record = |(key, record): (&ObjectKey, &$record)| {
                         (key.clone(), Record::$kind(record.clone()))
                     };
-                    changes.extend((!self.$table.is_empty()).then(|| {
-                        Change::All(Kind::$kind, self.$table.iter().map(record).collect())
-                    }));
+                    let unreadable = |(key, object): (&ObjectKey, &Unreadable)| {
+                        (key.clone(), Record::Unreadable(object.clone()))
+                    };
+                    let unreadable = self.unreadable.of(Kind::$kind).map(unreadable);
+                    let records: Vec<_> =
+                        self.$table.iter().map(record).chain(unreadable).collect();
+                    changes.extend((!records.is_empty()).then_some(Change::All(Kind::$kind, records)));
                 })*
                 changes
             }
 
             fn keys(&self, kind: Kind) -> Vec<ObjectKey> {
                 match kind {
-                    $(Kind::$kind => self.$table.iter().map(|(key, _)| key.clone()).collect(),)*
+                    $(Kind::$kind => {
+                        let read = self.$table.iter().map(|(key, _)| key);
+                        let unreadable = self.unreadable.of(kind).map(|(key, _)| key);
+                        read.chain(unreadable).cloned().collect()
+                    })*
                 }
             }
 
             fn set(&mut self, mut key: ObjectKey, record: Record, dirty: &mut Dirty) {
                 match record {
+                    Record::Unreadable(object) => {
+                        let kind = object.kind;
+                        self.take(kind, &key, dirty);
+                        if let Some(key) = self.unreadable.set(key, object) {
+                            dirty.add_unreadable(kind, &key, self);
+                        }
+                    }
                     $(Record::$kind(mut record) => {
+                        self.readable(Kind::$kind, &key, dirty);
                         if self.$table.get(&key) == Some(&record) {
                             return;
                         }
@@ -139,7 +162,8 @@ macro_rules! kinds {
                 }
             }
 
-            fn remove(&mut self, kind: Kind, key: &ObjectKey, dirty: &mut Dirty) {
+            /// Takes a record out of its table.
+            fn take(&mut self, kind: Kind, key: &ObjectKey, dirty: &mut Dirty) {
                 match kind {
                     $(Kind::$kind => {
                         if let Some(old) = self.$table.remove(key) {
@@ -201,6 +225,18 @@ impl Cluster {
             Change::Absent(kind, reason) => {
                 dirty.everything |= self.absent.insert(kind, reason).is_none();
             }
+        }
+    }
+
+    fn remove(&mut self, kind: Kind, key: &ObjectKey, dirty: &mut Dirty) {
+        self.readable(kind, key, dirty);
+        self.take(kind, key, dirty);
+    }
+
+    /// An object is not among the unreadable ones any more, if it was.
+    fn readable(&mut self, kind: Kind, key: &ObjectKey, dirty: &mut Dirty) {
+        if self.unreadable.remove(kind, key) {
+            dirty.add_unreadable(kind, key, self);
         }
     }
 

@@ -19,7 +19,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::cluster::{Change, Cluster, Dirty, Strings};
+use super::cluster::{Change, Cluster, Dirty, Kind, Strings};
 use super::discovered::{Discovered, Routing};
 use super::gateways;
 use super::records::ObjectKey;
@@ -125,7 +125,7 @@ impl Translator {
         if dirty.everything {
             let known = self.services.keys().cloned();
             let there = self.cluster.services.iter().map(|(key, _)| key.clone());
-            dirty.services = known.chain(there).collect();
+            dirty.services.extend(known.chain(there));
         }
         self.strings.sweep();
         let mut changed = Changed::default();
@@ -217,7 +217,9 @@ impl Translator {
 
     fn translate_service(&mut self, key: &ObjectKey, changed: &mut Changed) {
         let backends = self.gateways.backends.get(key);
-        let there = backends.is_some() || self.cluster.services.get(key).is_some();
+        let there = backends.is_some()
+            || self.cluster.services.get(key).is_some()
+            || self.cluster.why_unreadable(Kind::Service, key).is_some();
         let mut context = Context {
             cluster: &self.cluster,
             policy: &self.policy,

@@ -5,10 +5,12 @@
 //! list anew, how long to wait, and what counts as stale. Nothing that fails takes away what is known:
 //! an API server that starts says 403 and 404 of what it has not loaded yet.
 
+mod ask;
 mod client;
 mod driver;
 mod follow;
 mod istio;
+mod item;
 mod mailbox;
 mod object;
 mod read;

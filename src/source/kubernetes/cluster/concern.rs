@@ -123,13 +123,13 @@ impl Concern for ReferenceGrantRecord {
 }
 
 impl Dirty {
-    fn add_namespace(&mut self, namespace: &str, cluster: &Cluster) {
+    pub(super) fn add_namespace(&mut self, namespace: &str, cluster: &Cluster) {
         let services = cluster.services.in_namespace(namespace);
         self.services.extend(services.map(|(key, _)| key.clone()));
     }
 
     /// What Istio's policies of a namespace hold for.
-    fn add_istio_namespace(&mut self, namespace: &str, cluster: &Cluster) {
+    pub(super) fn add_istio_namespace(&mut self, namespace: &str, cluster: &Cluster) {
         if namespace == ISTIO_ROOT_NAMESPACE {
             self.everything = true;
         } else {

@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use super::rules::Rule;
+use super::rules::{self, Rule};
 use super::topology::{NotKnown, Place, Selected};
-use crate::source::kubernetes::cluster::{Cluster, ISTIO_ROOT_NAMESPACE};
+use crate::source::kubernetes::cluster::{Cluster, ISTIO_ROOT_NAMESPACE, Kind, Unreadable};
 use crate::source::kubernetes::records::{ClientTls, ObjectKey, PeerAuthenticationRecord, TlsMode};
 
 const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
@@ -25,12 +25,19 @@ pub(super) enum Outside {
     DestinationRule,
     /// Whether a PeerAuthentication says DISABLE is not known: it selects by a label of unknown value.
     SelectorNotKnown(NotKnown),
+    /// What PeerAuthentications say of it is not known.
+    PeersUnknown,
+    /// What DestinationRules say of it is not known.
+    RulesUnknown,
 }
 
 impl Outside {
     /// Whether it may be in the mesh all the same.
     pub(super) fn is_guess(self) -> bool {
-        matches!(self, Self::SelectorNotKnown(_))
+        matches!(
+            self,
+            Self::SelectorNotKnown(_) | Self::PeersUnknown | Self::RulesUnknown
+        )
     }
 }
 
@@ -99,11 +106,28 @@ fn namespace_policy(cluster: &Cluster, namespace: &str) -> TlsMode<bool> {
     oldest.and_then(|(_, policy)| policy.disabled)
 }
 
+/// Whether something that Istio's policies of `kind` say of a Service is not known: what `covers` says
+/// of an object that cannot be read is whether it may be for the Service.
+fn is_unread(
+    cluster: &Cluster,
+    kind: Kind,
+    service: &ObjectKey,
+    covers: impl Fn(&ObjectKey, &Unreadable) -> bool,
+) -> bool {
+    let own = cluster.unreadable_in(kind, &service.namespace);
+    let mut all = own.chain(cluster.unreadable_in(kind, ISTIO_ROOT_NAMESPACE));
+    all.any(|(key, object)| key.namespace.is_empty() || covers(key, object))
+}
+
 /// What decides for the pods of one Service.
 #[derive(Debug)]
 pub(super) struct Mtls<'a> {
     pub(super) peers: Peers<'a>,
     pub(super) rule: Rule<'a>,
+    /// Whether a PeerAuthentication that cannot be read may hold for them.
+    peers_unknown: bool,
+    /// Whether a DestinationRule that cannot be read may be for the Service.
+    rules_unknown: bool,
 }
 
 impl<'a> Mtls<'a> {
@@ -111,6 +135,11 @@ impl<'a> Mtls<'a> {
         Self {
             peers: Peers::of(cluster, &service.namespace),
             rule: Rule::of(cluster, domain, service),
+            peers_unknown: is_unread(cluster, Kind::PeerAuthentication, service, |_, _| true),
+            rules_unknown: is_unread(cluster, Kind::DestinationRule, service, |key, rule| {
+                let host = rule.about.as_deref();
+                rules::may_be_for(service, domain, &key.namespace, host)
+            }),
         }
     }
 
@@ -125,9 +154,13 @@ impl<'a> Mtls<'a> {
         if place.own(TLS_MODE_LABEL) != Some(ISTIO_MUTUAL) {
             return Some(Outside::NoSidecar);
         }
+        if self.rules_unknown {
+            return Some(Outside::RulesUnknown);
+        }
         match self.rule.tls(port, subset) {
             Some(ClientTls::IstioMutual) => None,
             Some(ClientTls::Disable | ClientTls::Own) => Some(Outside::DestinationRule),
+            None if self.peers_unknown => Some(Outside::PeersUnknown),
             None => self.peers.disable(place, pod_port),
         }
     }

@@ -21,7 +21,7 @@ pub(super) struct Pod<'a> {
     /// Why it gets no connection whatever the port, if so.
     missing: Option<Missing>,
     place: Place<'a>,
-    /// Whether it is a pod, and pods cannot be watched.
+    /// Whether it is a pod, and pods cannot be watched, or this one cannot be read.
     unreadable: bool,
     zone: Option<&'a Arc<str>>,
     /// The name that a headless Service gives it.
@@ -77,9 +77,12 @@ impl<'a> Pod<'a> {
         // A pod that moves from one slice to another is in both for a while, and one of them is old.
         let ready = at.iter().any(|(_, it)| it.ready) || service.publish_not_ready;
         let terminating = at.iter().any(|(_, it)| it.terminating);
-        let record = name.and_then(|name| cluster.pods.get(&key.beside(name)));
-        let blank = name.is_some() && record.is_none();
-        let unreadable = blank && cluster.absent(Kind::Pod).is_some();
+        let pod = name.map(|name| key.beside(name));
+        let record = pod.as_ref().and_then(|pod| cluster.pods.get(pod));
+        let blank = pod.filter(|_| record.is_none());
+        let unreadable = blank.as_ref().is_some_and(|pod| {
+            cluster.absent(Kind::Pod).is_some() || cluster.why_unreadable(Kind::Pod, pod).is_some()
+        });
         at.sort_by_key(|(_, it)| (it.address.is_ipv6() != service.ipv6_first, it.address));
         let first = |get: fn(&'a SliceEndpoint) -> Option<&'a Arc<str>>| {
             at.iter().find_map(|(_, endpoint)| get(endpoint))
@@ -91,7 +94,7 @@ impl<'a> Pod<'a> {
             Some(Missing::Terminating)
         } else if !ready {
             Some(Missing::NotReady)
-        } else if blank && !unreadable {
+        } else if blank.is_some() && !unreadable {
             Some(Missing::Unknown)
         } else if place.is_elsewhere() {
             Some(Missing::Elsewhere)
@@ -156,8 +159,8 @@ impl<'a> Pod<'a> {
         mtls.outside(&self.place, address.port(), choice.port.port, choice.subset)
     }
 
-    /// Whether it speaks Istio's mutual TLS at a port of the Service, be it ready or not. When pods
-    /// cannot be watched it may, so it does: a client without that must not reach one that does.
+    /// Whether it speaks Istio's mutual TLS at a port of the Service, be it ready or not. When that is
+    /// not known it may, so it does: a client without that must not reach one that does.
     pub(super) fn is_in_mesh(&self, choice: &Choice<'_>, mtls: &Mtls<'_>) -> bool {
         let address = self.address(choice.port);
         address.is_some_and(|address| {

@@ -52,6 +52,17 @@ impl<'a> Rule<'a> {
     }
 }
 
+/// Whether a rule of `namespace` may be for a Service, when no more of it is known than its host, if
+/// that.
+pub(super) fn may_be_for(
+    service: &ObjectKey,
+    domain: &str,
+    namespace: &str,
+    host: Option<&str>,
+) -> bool {
+    host.is_none_or(|pattern| Host { service, domain }.fit(namespace, pattern).is_some())
+}
+
 /// A Service's host name, in the parts that a rule's host is compared with.
 struct Host<'a> {
     service: &'a ObjectKey,

@@ -14,7 +14,7 @@ use crate::config::{
 };
 use crate::server_name::{NameError, ServerName};
 use crate::source::dns::OwnListeners;
-use crate::source::kubernetes::cluster::{Cluster, Strings};
+use crate::source::kubernetes::cluster::{Cluster, Kind, Strings};
 use crate::source::kubernetes::records::{
     ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord,
 };
@@ -56,7 +56,7 @@ pub(super) fn translate(
     service.draft.finish()
 }
 
-/// TLSRoutes may name Services that are not there.
+/// TLSRoutes may name Services that are not there, or that cannot be read.
 fn without_service(
     context: &mut Context<'_>,
     key: &ObjectKey,
@@ -64,14 +64,33 @@ fn without_service(
 ) -> Translation {
     let mut draft = Draft::default();
     let ObjectKey { namespace, name } = key;
+    let cluster = context.cluster;
+    let problem = cluster.why_unreadable(Kind::Service, key);
+    if let Some(problem) = problem {
+        let domain = context.policy.cluster_domain.as_str();
+        if let Ok(host) = host(key, "", domain) {
+            draft.unrouted = Some((
+                host,
+                format!("the Service cannot be read: {problem}").into(),
+            ));
+        }
+    }
     for backend in backends {
         let upstream = upstream(context, &backend.port);
-        let no_service = || format!("there is no Service {namespace}/{name}");
+        let no_service = || match problem {
+            Some(problem) => format!("Service {namespace}/{name} cannot be read: {problem}"),
+            None => format!("there is no Service {namespace}/{name}"),
+        };
         let reason = backend.refused.clone();
         let empty = reason.or_else(|| Some(context.strings.shared(&no_service())));
         draft.add(upstream, Endpoints::new(Vec::new(), empty));
     }
     draft.finish()
+}
+
+fn host(key: &ObjectKey, prefix: &str, domain: &str) -> Result<ServerName, NameError> {
+    let ObjectKey { namespace, name } = key;
+    ServerName::parse(format!("{prefix}{name}.{namespace}.svc.{domain}").as_bytes())
 }
 
 fn upstream(context: &mut Context<'_>, port: &ServicePort) -> Arc<UpstreamConfig> {
@@ -159,8 +178,7 @@ impl<'c, 'a> Service<'c, 'a> {
     }
 
     fn host(&self, prefix: &str, domain: &str) -> Result<ServerName, NameError> {
-        let ObjectKey { namespace, name } = self.key;
-        ServerName::parse(format!("{prefix}{name}.{namespace}.svc.{domain}").as_bytes())
+        host(self.key, prefix, domain)
     }
 
     fn has_clusterset_name(&self, domain: &str) -> bool {
@@ -412,12 +430,23 @@ impl<'c, 'a> Service<'c, 'a> {
         pods::choose(pods, &choice, &self.mtls)
     }
 
+    /// Slices of the Service that cannot be read.
+    fn unread_slices(&self) -> usize {
+        let namespace = &self.key.namespace;
+        let slices = self.context.cluster.unreadable_in(Kind::Slice, namespace);
+        let own = slices.filter(|(_, slice)| slice.about.as_ref() == Some(&self.key.name));
+        own.count()
+    }
+
     fn add_chosen(&mut self, target: &ServicePort, chosen: Chosen) {
         let Chosen {
             mut endpoints,
             tally,
         } = chosen;
-        let mut empty = endpoints.is_empty().then(|| tally.to_string());
+        let mut empty = endpoints.is_empty().then(|| match self.unread_slices() {
+            0 => tally.to_string(),
+            count => format!("{tally}; EndpointSlices that cannot be read: {count}"),
+        });
         // Other replicas are behind the same Service: leaving out this one would send it round all of them.
         let own = self.context.own;
         if endpoints

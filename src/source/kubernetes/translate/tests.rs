@@ -10,3 +10,4 @@ mod mtls;
 mod names;
 mod sidecars;
 mod topology;
+mod unknown;

@@ -17,7 +17,7 @@ pub(super) enum Missing {
     Elsewhere,
     /// A slice names it, and the API has not told of it yet.
     Unknown,
-    /// Pods cannot be watched, so nothing says that it is in the mesh.
+    /// The pod cannot be read, so nothing says that it is in the mesh.
     Unreadable,
     /// Its slice has no port of the Service port's name.
     NoPort,
@@ -73,6 +73,12 @@ impl fmt::Display for Missing {
             }
             Self::Outside(Outside::DestinationRule) => {
                 "without Istio's mutual TLS (a DestinationRule's tls.mode)"
+            }
+            Self::Outside(Outside::PeersUnknown) => {
+                "whose mutual TLS is not known (PeerAuthentications cannot be read)"
+            }
+            Self::Outside(Outside::RulesUnknown) => {
+                "whose mutual TLS is not known (DestinationRules cannot be read)"
             }
         })
     }

@@ -13,7 +13,8 @@ use crate::config::KubernetesConfig;
 use crate::metrics::{Metrics, WatchError};
 use crate::source::dns::OwnListeners;
 use crate::source::kubernetes::Discovered;
-use crate::source::kubernetes::cluster::{Change, Kind, Record};
+use crate::source::kubernetes::cluster::{Change, Kind, Record, Unreadable};
+use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::status::{Announcer, Statuses};
 use crate::source::kubernetes::translate::Translator;
 
@@ -21,6 +22,9 @@ use crate::source::kubernetes::translate::Translator;
 const BURST: Duration = Duration::from_millis(20);
 /// Changes that are translated at once.
 const BATCH: usize = 10_000;
+
+/// Objects that cannot be read and are shown one by one.
+const MAX_SHOWN: usize = 32;
 
 /// Kinds without which there is nothing to route: nothing is published before they were listed.
 const ESSENTIAL: [Kind; 2] = [Kind::Service, Kind::Slice];
@@ -66,6 +70,8 @@ pub(super) struct Driver {
     held_back: bool,
     /// The zone that was last published.
     zone: Option<Arc<str>>,
+    /// Objects that cannot be read, as last published.
+    unreadable: Vec<Arc<str>>,
     /// Came with changes that are not published yet.
     arrivals: Vec<Instant>,
 }
@@ -90,6 +96,7 @@ impl Driver {
             newest: None,
             held_back: false,
             zone: None,
+            unreadable: Vec::new(),
             arrivals: Vec::new(),
         }
     }
@@ -193,6 +200,7 @@ impl Driver {
         }
         news |= std::mem::take(&mut self.held_back);
         news |= self.zone != self.translator.own_zone();
+        news |= self.unreadable != self.unreadable();
         match &self.newest {
             Some(newest) if news => self.publish(newest.clone()),
             _ => self.arrivals.clear(),
@@ -236,19 +244,33 @@ impl Driver {
             .filter_map(|kind| absent(kind).or_else(|| awaited(kind)));
         let missing = missing.collect();
         self.zone = self.translator.own_zone();
+        self.unreadable = self.unreadable();
         self.mailbox.post(Publication {
             discovered,
             zone: self.zone.clone(),
             missing,
+            unreadable: self.unreadable.clone(),
             arrivals: std::mem::take(&mut self.arrivals),
         });
         self.metrics.kubernetes.published();
     }
 
+    /// The first objects that cannot be read: kind, name and problem.
+    fn unreadable(&self) -> Vec<Arc<str>> {
+        let text = |(key, object): (&ObjectKey, &Unreadable)| {
+            let ObjectKey { namespace, name } = key;
+            let (kind, problem) = (object.kind.label(), &object.problem);
+            format!("{kind} {namespace}/{name}: {problem}").into()
+        };
+        let all = self.translator.cluster().unreadable();
+        all.take(MAX_SHOWN).map(text).collect()
+    }
+
     fn count_objects(&self) {
+        let (cluster, metrics) = (self.translator.cluster(), &self.metrics.kubernetes);
         for kind in &self.kinds {
-            let count = self.translator.cluster().len(*kind);
-            self.metrics.kubernetes.objects(kind.label(), count);
+            metrics.objects(kind.label(), cluster.len(*kind));
+            metrics.unreadable(kind.label(), cluster.count_unreadable(*kind));
         }
     }
 }

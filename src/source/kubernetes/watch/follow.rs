@@ -1,20 +1,22 @@
 //! One kind: finds it, lists it, watches it, and tells what has changed.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
-use kube::{Api, Client};
+use kube::Client;
+use kube::runtime::watcher::DefaultBackoff;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::MAX_OBJECTS;
+use super::ask::{self, AskError, Event};
 use super::driver::Told;
 use super::istio::{DestinationRuleObject, PeerAuthenticationObject};
-use super::object::{Watched, key};
+use super::item;
+use super::object::Watched;
 use super::read::{
     GatewayClassObject, GatewayObject, NamespaceObject, NodeObject, PodObject,
     ReferenceGrantObject, ServiceExportObject, ServiceObject, SliceObject, TlsRouteObject,
@@ -33,6 +35,10 @@ const ABSENT: Duration = Duration::from_secs(10);
 const REFUSALS: u32 = 3;
 /// Failures in a row after which a list is tried in place of a watch.
 const WATCH_FAILURES: u32 = 5;
+/// After so long the API ends a watch, and it is asked for a new one.
+const WATCH_SECONDS: u32 = 290;
+/// Objects that cannot be read and are named in the log; further ones are counted.
+const MAX_TOLD: usize = 1000;
 /// How long an API that was away may be back before it is asked again.
 const LONGEST_OWN: Duration = Duration::from_secs(15);
 /// Longer than this is waited for no server that asks for more time.
@@ -57,6 +63,7 @@ pub(super) fn spawn(
         listed: false,
         last_wait: None,
         said: None,
+        unreadable: BTreeMap::new(),
     };
     match kind {
         Kind::Service => tasks.spawn(follower.run::<ServiceObject>()),
@@ -92,6 +99,8 @@ struct Follower {
     last_wait: Option<Instant>,
     /// What was last said in the log.
     said: Option<String>,
+    /// Objects that cannot be read, and what was said of each.
+    unreadable: BTreeMap<ObjectKey, Arc<str>>,
 }
 
 impl Follower {
@@ -99,7 +108,7 @@ impl Follower {
         loop {
             let found = Served::find(self.kind, &self.client).await;
             let ended = match found {
-                Ok(Some(served)) => self.watch::<O>(&served).await,
+                Ok(Some(served)) => self.follow::<O>(&served).await,
                 Ok(None) => {
                     self.absent("not installed".into(), WatchError::NotFound)
                         .await
@@ -113,77 +122,149 @@ impl Follower {
     }
 
     /// Lists and watches until it is better to begin anew.
-    async fn watch<O: Watched>(&mut self, served: &Served) -> Result<(), Closed> {
-        let api: Api<O> = Api::all_with(self.client.clone(), served);
-        let mut events = pin!(watcher(api, watcher::Config::default()));
-        let mut list: Option<Vec<(ObjectKey, Record)>> = None;
+    async fn follow<O: Watched>(&mut self, served: &Served) -> Result<(), Closed> {
+        let Some(mut version) = self.list::<O>(served).await? else {
+            return Ok(());
+        };
         loop {
-            let settled = self.failures == 0 || list.is_some();
-            let event = if settled {
-                events.next().await
-            } else {
-                match timeout(SETTLED, events.next()).await {
-                    Ok(event) => event,
-                    Err(_) => {
-                        self.works();
-                        continue;
-                    }
+            let Err(error) = self.watch::<O>(served, &mut version).await? else {
+                continue;
+            };
+            let code = error.status().map(|status| status.code);
+            self.failed(&error).await?;
+            if matches!(code, Some(404 | 410)) || self.failures >= WATCH_FAILURES {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Lists every object. Returns the version to go on from; `None` when that failed, which was waited
+    /// for.
+    async fn list<O: Watched>(&mut self, served: &Served) -> Result<Option<String>, Closed> {
+        let mut records: Vec<(ObjectKey, Record)> = Vec::new();
+        let mut unreadable: BTreeMap<ObjectKey, Arc<str>> = BTreeMap::new();
+        let mut token = None;
+        let version = loop {
+            let page = match ask::page::<O>(&self.client, served, token).await {
+                Ok(page) => page,
+                Err(error) => {
+                    self.failed(&error).await?;
+                    return Ok(None);
                 }
             };
-            match event {
-                None => return Ok(()),
-                Some(Ok(Event::Init)) => list = Some(Vec::new()),
-                Some(Ok(Event::InitApply(object))) => {
-                    let object = self.read(object, served);
-                    if let (Some((key, Some(record))), Some(list)) = (object, &mut list) {
-                        if list.len() < MAX_OBJECTS {
-                            list.push((key, record));
-                        } else {
-                            self.metrics.failed(WatchError::TooMany);
+            for object in page.objects {
+                let item = item::read(object, self.kind, served);
+                if let Some(problem) = item.problem() {
+                    self.complain(&item.key, problem);
+                    unreadable.insert(item.key.clone(), problem.clone());
+                }
+                let Some(record) = item.record else {
+                    continue;
+                };
+                if records.len() < MAX_OBJECTS {
+                    records.push((item.key, record));
+                } else {
+                    self.metrics.failed(WatchError::TooMany);
+                }
+            }
+            token = page.next;
+            if token.is_none() {
+                break page.version;
+            }
+        };
+        let Some(version) = version else {
+            let error = AskError::Answer("a list without a resourceVersion".to_owned());
+            self.failed(&error).await?;
+            return Ok(None);
+        };
+        self.works();
+        self.listed = true;
+        self.unreadable = unreadable;
+        self.tell(Change::All(self.kind, records), None).await?;
+        Ok(Some(version))
+    }
+
+    /// Watches from `version` on, which goes on with what is told, until the API ends the watch.
+    async fn watch<O: Watched>(
+        &mut self,
+        served: &Served,
+        version: &mut String,
+    ) -> Result<Result<(), AskError>, Closed> {
+        let opened = Instant::now();
+        let mut watch = match ask::watch::<O>(&self.client, served, version, WATCH_SECONDS).await {
+            Ok(watch) => watch,
+            Err(error) => return Ok(Err(error)),
+        };
+        loop {
+            let next = {
+                let mut next = pin!(watch.next::<O>());
+                if self.failures == 0 {
+                    next.await
+                } else {
+                    match timeout(SETTLED, &mut next).await {
+                        Ok(event) => event,
+                        Err(_) => {
+                            self.works();
+                            next.await
                         }
                     }
                 }
-                Some(Ok(Event::InitDone)) => {
-                    self.works();
-                    self.listed = true;
-                    let list = list.take().unwrap_or_default();
-                    self.tell(Change::All(self.kind, list), None).await?;
-                }
-                Some(Ok(Event::Apply(object))) => {
-                    if let Some((key, record)) = self.read(object, served) {
-                        let change = match record {
-                            Some(record) => Change::Set(key, record),
-                            None => Change::Removed(self.kind, key),
-                        };
-                        self.changed(change).await?;
+            };
+            match next {
+                None => {
+                    // One that ends again and again as soon as it is open is no reason to ask without a rest.
+                    if opened.elapsed() < SETTLED {
+                        self.wait(None).await;
                     }
+                    return Ok(Ok(()));
                 }
-                Some(Ok(Event::Delete(object))) => {
-                    let change = Change::Removed(self.kind, key(object.meta()));
+                Some(Err(error)) => return Ok(Err(error)),
+                Some(Ok(Event::Error(status))) => {
+                    return Ok(Err(kube::Error::Api(status).into()));
+                }
+                Some(Ok(Event::Bookmark(at))) => {
+                    self.works();
+                    *version = at.unwrap_or_else(|| std::mem::take(version));
+                }
+                Some(Ok(Event::Set(object))) => {
+                    let item = item::read(object, self.kind, served);
+                    *version = item
+                        .version
+                        .clone()
+                        .unwrap_or_else(|| std::mem::take(version));
+                    match item.problem() {
+                        Some(problem) => self.complain(&item.key, &problem.clone()),
+                        None => drop(self.unreadable.remove(&item.key)),
+                    }
+                    let change = match item.record {
+                        Some(record) => Change::Set(item.key, record),
+                        None => Change::Removed(self.kind, item.key),
+                    };
                     self.changed(change).await?;
                 }
-                Some(Err(error)) => {
-                    list = None;
-                    if self.watch_failed(error).await? {
-                        return Ok(());
-                    }
+                Some(Ok(Event::Removed(object))) => {
+                    let item = item::read(object, self.kind, served);
+                    *version = item.version.unwrap_or_else(|| std::mem::take(version));
+                    self.unreadable.remove(&item.key);
+                    self.changed(Change::Removed(self.kind, item.key)).await?;
                 }
             }
         }
     }
 
-    /// `None` when the object cannot be read: an event leaves what is known of it, a list takes it away.
-    fn read<O: Watched>(&self, object: O, served: &Served) -> Option<(ObjectKey, Option<Record>)> {
-        let key = key(object.meta());
-        match object.record(served) {
-            Ok(record) => Some((key, record)),
-            Err(error) => {
-                let ObjectKey { namespace, name } = &key;
-                let kind = self.kind.label();
-                tracing::warn!(kind, %namespace, %name, error, "an object cannot be read");
-                self.metrics.failed(WatchError::Malformed);
-                None
-            }
+    /// Counts an object that cannot be read, and says so unless that was said before.
+    fn complain(&mut self, key: &ObjectKey, problem: &Arc<str>) {
+        self.metrics.failed(WatchError::Malformed);
+        let known = self.unreadable.get(key) == Some(problem);
+        if !known && self.unreadable.len() < MAX_TOLD {
+            let ObjectKey { namespace, name } = key;
+            let kind = self.kind.label();
+            tracing::warn!(
+                kind, %namespace, %name, %problem,
+                "an object of the Kubernetes API cannot be read: it counts as not there, and what it \
+                 may forbid is not allowed until it can be read"
+            );
+            self.unreadable.insert(key.clone(), problem.clone());
         }
     }
 
@@ -222,37 +303,14 @@ impl Follower {
         }
     }
 
-    /// Whether it is better to begin anew.
-    async fn watch_failed(&mut self, error: watcher::Error) -> Result<bool, Closed> {
-        let (error, list) = match error {
-            watcher::Error::InitialListFailed(error) => (error, true),
-            watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
-                (error, false)
-            }
-            watcher::Error::WatchError(status) => (kube::Error::Api(status), false),
-            watcher::Error::NoResourceVersion => {
-                self.say(error.to_string());
-                self.metrics.failed(WatchError::Malformed);
-                self.wait(None).await;
-                return Ok(true);
-            }
-        };
-        let gone = matches!(&error, kube::Error::Api(status) if [404, 410].contains(&status.code));
-        self.failed(&error).await?;
-        Ok(gone || (!list && self.failures >= WATCH_FAILURES))
-    }
-
     /// Counts a failure, says it, and waits.
-    async fn failed(&mut self, error: &kube::Error) -> Result<(), Closed> {
+    async fn failed(&mut self, error: &AskError) -> Result<(), Closed> {
         let reason = reason(error);
         self.failures += 1;
         if reason == WatchError::Forbidden {
             self.refusals += 1;
             if self.refusals >= REFUSALS {
-                let text = match error {
-                    kube::Error::Api(status) => status.message.as_str(),
-                    _ => "forbidden",
-                };
+                let text = error.status().map_or("forbidden", |status| &status.message);
                 return self.absent(text.into(), reason).await;
             }
         } else {
@@ -301,23 +359,24 @@ impl Follower {
     }
 }
 
-fn reason(error: &kube::Error) -> WatchError {
+fn reason(error: &AskError) -> WatchError {
     match error {
-        kube::Error::Api(status) => match status.code {
+        AskError::Api(kube::Error::Api(status)) => match status.code {
             401 | 403 => WatchError::Forbidden,
             404 => WatchError::NotFound,
             410 => WatchError::Gone,
             429 => WatchError::TooManyRequests,
             _ => WatchError::Server,
         },
-        kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => WatchError::Malformed,
-        _ => WatchError::Connection,
+        AskError::Api(kube::Error::SerdeError(_) | kube::Error::FromUtf8(_))
+        | AskError::Answer(_) => WatchError::Malformed,
+        AskError::Api(_) => WatchError::Connection,
     }
 }
 
 /// An error with what caused it, which says more.
-fn describe(error: &kube::Error) -> String {
-    if let kube::Error::Api(status) = error {
+fn describe(error: &AskError) -> String {
+    if let Some(status) = error.status() {
         return format!("{} {}", status.code, status.message.trim_end());
     }
     let mut text = error.to_string();
@@ -333,10 +392,8 @@ fn describe(error: &kube::Error) -> String {
 }
 
 /// How long the server asks to be left alone.
-fn asked_wait(error: &kube::Error) -> Option<Duration> {
-    let kube::Error::Api(status) = error else {
-        return None;
-    };
+fn asked_wait(error: &AskError) -> Option<Duration> {
+    let status = error.status()?;
     let asked = status
         .details
         .as_ref()

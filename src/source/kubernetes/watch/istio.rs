@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::object::{Lenient, Watched, created, object};
+use super::object::{Watched, created, object};
 use super::served::Served;
 use crate::source::kubernetes::cluster::Record;
 use crate::source::kubernetes::records::{
@@ -14,7 +14,7 @@ use crate::source::kubernetes::records::{
 
 object! {
     /// A PeerAuthentication.
-    PeerAuthenticationObject { spec: Lenient<PeerAuthenticationSpec>, }
+    PeerAuthenticationObject { spec: PeerAuthenticationSpec, }
 }
 
 type Texts = BTreeMap<String, String>;
@@ -36,15 +36,26 @@ struct Selector {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct Mtls {
-    mode: Option<String>,
+    mode: Option<PeerMode>,
+}
+
+/// A mode that is not known here could switch mutual TLS off, so it cannot be read.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum PeerMode {
+    Unset,
+    Disable,
+    Permissive,
+    Strict,
 }
 
 impl Mtls {
     /// Whether it is DISABLE; `None`: what is above it decides.
     fn disabled(&self) -> Option<bool> {
-        match self.mode.as_deref() {
-            None | Some("UNSET") => None,
-            Some(mode) => Some(mode == "DISABLE"),
+        match self.mode? {
+            PeerMode::Unset => None,
+            PeerMode::Disable => Some(true),
+            PeerMode::Permissive | PeerMode::Strict => Some(false),
         }
     }
 }
@@ -55,7 +66,7 @@ fn labels(texts: Option<Texts>) -> Labels {
 
 impl Watched for PeerAuthenticationObject {
     fn record(self, _served: &Served) -> Result<Option<Record>, String> {
-        let spec = self.spec.0?;
+        let spec = self.spec;
         let ports = spec.port_level_mtls.unwrap_or_default().into_iter();
         // A key that is no port matches none.
         let ports = ports.filter_map(|(port, mtls)| Some((port.parse().ok()?, mtls.disabled())));
@@ -70,7 +81,7 @@ impl Watched for PeerAuthenticationObject {
 
 object! {
     /// A DestinationRule.
-    DestinationRuleObject { spec: Lenient<DestinationRuleSpec>, }
+    DestinationRuleObject { spec: DestinationRuleSpec, }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -100,13 +111,24 @@ struct PortSettings {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct PortNumber {
-    number: u16,
+    /// The API takes more than there are ports.
+    number: u32,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct Tls {
-    mode: Option<String>,
+    mode: Option<RuleMode>,
+}
+
+/// A mode that is not known here could ask for other TLS than Istio's, so it cannot be read.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum RuleMode {
+    Disable,
+    Simple,
+    Mutual,
+    IstioMutual,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -118,14 +140,12 @@ struct Subset {
 }
 
 impl Tls {
-    /// `None` for a mode that is not known here.
-    fn mode(&self) -> Option<ClientTls> {
-        match self.mode.as_deref() {
+    fn mode(&self) -> ClientTls {
+        match self.mode {
             // The first of the enum, which is what a message without the field has.
-            None | Some("DISABLE") => Some(ClientTls::Disable),
-            Some("SIMPLE" | "MUTUAL") => Some(ClientTls::Own),
-            Some("ISTIO_MUTUAL") => Some(ClientTls::IstioMutual),
-            Some(_) => None,
+            None | Some(RuleMode::Disable) => ClientTls::Disable,
+            Some(RuleMode::Simple | RuleMode::Mutual) => ClientTls::Own,
+            Some(RuleMode::IstioMutual) => ClientTls::IstioMutual,
         }
     }
 }
@@ -133,9 +153,12 @@ impl Tls {
 impl From<TrafficPolicy> for RuleTls {
     fn from(policy: TrafficPolicy) -> Self {
         let ports = policy.port_level_settings.unwrap_or_default();
-        let port = |settings: PortSettings| Some((settings.port?.number, settings.tls?.mode()?));
+        let port = |settings: PortSettings| {
+            let number = u16::try_from(settings.port?.number).ok()?;
+            Some((number, settings.tls?.mode()))
+        };
         Self {
-            mode: policy.tls.as_ref().and_then(Tls::mode),
+            mode: policy.tls.as_ref().map(Tls::mode),
             ports: ports.into_iter().filter_map(port).collect(),
         }
     }
@@ -143,7 +166,7 @@ impl From<TrafficPolicy> for RuleTls {
 
 impl Watched for DestinationRuleObject {
     fn record(self, _served: &Served) -> Result<Option<Record>, String> {
-        let spec = self.spec.0?;
+        let spec = self.spec;
         let subset = |subset: Subset| SubsetRecord {
             name: subset.name.into(),
             labels: labels(subset.labels),

@@ -19,6 +19,8 @@ pub struct Publication {
     pub zone: Option<Arc<str>>,
     /// What could not be watched when this was published: kind and reason.
     pub missing: Vec<(&'static str, Arc<str>)>,
+    /// The first objects that cannot be read: kind, name and problem.
+    pub unreadable: Vec<Arc<str>>,
     /// When the watch events arrived that led to it.
     pub arrivals: Vec<Instant>,
 }
@@ -97,6 +99,7 @@ mod tests {
             discovered: Arc::default(),
             zone: Some(zone.into()),
             missing: Vec::new(),
+            unreadable: Vec::new(),
             arrivals: vec![Instant::now()],
         };
         mailbox.post(publication("a"));

@@ -1,11 +1,9 @@
 //! Objects as they come from the API, read as far as their records need them.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::Resource;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
@@ -16,10 +14,16 @@ use crate::source::kubernetes::records::{Labels, ObjectKey};
 /// Annotations of ours.
 const OURS: &str = "strait.dev/";
 
-/// What a watcher can read of one kind.
-pub(super) trait Watched:
-    Resource<DynamicType = Served> + DeserializeOwned + Clone + fmt::Debug + Send + 'static
-{
+/// An object of the API, as far as it is read.
+pub(super) trait Object: DeserializeOwned + Send + 'static {
+    /// Whether its metadata alone is asked for.
+    const METADATA_ONLY: bool = false;
+
+    fn meta(&self) -> &ObjectMeta;
+}
+
+/// An object that is cut down to a record.
+pub(super) trait Watched: Object {
     /// What is kept of it; `None`: it means nothing here.
     ///
     /// # Errors
@@ -52,6 +56,12 @@ pub(super) fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str>
 
 pub(super) fn version(meta: &ObjectMeta) -> Arc<str> {
     meta.resource_version.as_deref().unwrap_or_default().into()
+}
+
+/// The version of an object, if it says one.
+pub(super) fn version_of(value: &serde_json::Value) -> Option<String> {
+    let version = value.pointer("/metadata/resourceVersion")?.as_str()?;
+    (!version.is_empty()).then(|| version.to_owned())
 }
 
 /// `creationTimestamp`, seconds since 1970; 0 when there is none.
@@ -118,40 +128,16 @@ macro_rules! object {
             $(#[serde(default $(, rename = $key)?)] pub(super) $field: $type,)*
         }
 
-        impl kube::Resource for $name {
-            type DynamicType = crate::source::kubernetes::watch::served::Served;
-            type Scope = kube::core::DynamicResourceScope;
-
-            fn kind(served: &Self::DynamicType) -> std::borrow::Cow<'_, str> {
-                served.kind.into()
-            }
-
-            fn group(served: &Self::DynamicType) -> std::borrow::Cow<'_, str> {
-                served.group.into()
-            }
-
-            fn version(served: &Self::DynamicType) -> std::borrow::Cow<'_, str> {
-                served.version.into()
-            }
-
-            fn plural(served: &Self::DynamicType) -> std::borrow::Cow<'_, str> {
-                served.plural.into()
-            }
-
+        impl crate::source::kubernetes::watch::object::Object for $name {
             $(
-                fn metadata_api() -> bool {
-                    stringify!($metadata_only) == "metadata_only"
-                }
+                const METADATA_ONLY: bool = {
+                    let _ = stringify!($metadata_only);
+                    true
+                };
             )?
 
             fn meta(&self) -> &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
                 &self.metadata
-            }
-
-            fn meta_mut(
-                &mut self,
-            ) -> &mut k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
-                &mut self.metadata
             }
         }
     };

@@ -2,6 +2,7 @@
 
 use kube::Client;
 
+use super::ask::AskError;
 use crate::source::kubernetes::api_names::ApiNames;
 use crate::source::kubernetes::cluster::Kind;
 
@@ -11,26 +12,38 @@ pub(super) struct Served {
     pub(super) group: &'static str,
     pub(super) version: &'static str,
     pub(super) plural: &'static str,
-    pub(super) kind: &'static str,
 }
 
 impl Served {
+    /// The path of all its objects.
+    pub(super) fn path(&self) -> String {
+        let Self {
+            group,
+            version,
+            plural,
+        } = self;
+        if group.is_empty() {
+            format!("/api/{version}/{plural}")
+        } else {
+            format!("/apis/{group}/{version}/{plural}")
+        }
+    }
+
     /// The version in which the API serves `kind`: the newest that we know. `None`: it is not installed.
     ///
     /// # Errors
     /// The API does not say.
-    pub(super) async fn find(kind: Kind, client: &Client) -> Result<Option<Self>, kube::Error> {
+    pub(super) async fn find(kind: Kind, client: &Client) -> Result<Option<Self>, AskError> {
         let ApiNames {
             group,
             versions,
             plural,
-            kind: api_kind,
+            ..
         } = ApiNames::of(kind);
         let served = |version| Self {
             group,
             version,
             plural,
-            kind: api_kind,
         };
         if let ([version], true) = (versions, group.is_empty() || kind == Kind::Slice) {
             return Ok(Some(served(version)));
@@ -43,7 +56,7 @@ impl Served {
                 }
                 Ok(_) => {}
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(None)

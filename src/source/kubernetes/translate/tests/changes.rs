@@ -256,6 +256,10 @@ fn any_object() -> impl Strategy<Value = Object> {
 fn any_change() -> impl Strategy<Value = Change> {
     prop_oneof![
         8 => any_object().prop_map(set),
+        2 => any_object().prop_map(|(key, record)| {
+            let name = format!("{}/{}", key.namespace, key.name);
+            set(unreadable(name.trim_start_matches('/'), record.kind(), None))
+        }),
         3 => any_object().prop_map(|(key, record)| Change::Removed(record.kind(), key)),
         1 => any_object().prop_map(|(key, record)| {
             Change::All(record.kind(), vec![(key, record)])

@@ -222,3 +222,29 @@ fn a_service_whose_pod_the_gateway_is_gets_nothing_or_connections_would_go_round
     world.translator.listen_on(OwnListeners::of(&bound));
     assert!(!world.apply([]));
 }
+
+#[test]
+fn an_object_that_cannot_be_read_costs_itself_and_says_so() {
+    let objects = vec![
+        service("apps/svcb", &[("http", 80)]),
+        slice_of("x", vec![endpoint("10.0.0.1", "a")]),
+        pod("apps/a", &[]),
+        unreadable("apps/svcb.y", Kind::Slice, Some("svcb")),
+        unreadable("apps/svcc", Kind::Service, None),
+        unreadable("apps/b", Kind::Pod, None),
+    ];
+    let mut world = world(policy(), objects);
+    assert_eq!(world.found.endpoints("apps/svcb:80"), ["10.0.0.1:8080"]);
+    let reason = "the Service cannot be read: port 70000";
+    let host = "svcc.apps.svc.cluster.local";
+    assert_eq!(world.found.why_unrouted(host), Some(reason));
+    assert!(world.apply([set(unreadable("apps/svcb.x", Kind::Slice, Some("svcb")))]));
+    let reason = "no pod is behind the Service; EndpointSlices that cannot be read: 2";
+    assert_eq!(world.found.why_empty("apps/svcb:80"), Some(reason));
+    assert!(world.apply([Change::Removed(Kind::Service, key("apps/svcc"))]));
+    assert_eq!(world.found.why_unrouted(host), None);
+    assert!(world.apply([set(unreadable("apps/svcb", Kind::Service, None))]));
+    assert!(world.found.routes().is_empty());
+    assert!(world.apply([set(service("apps/svcb", &[("http", 80)]))]));
+    assert_eq!(world.found.routes().len(), 2);
+}

@@ -19,7 +19,7 @@ use crate::source::kubernetes::records::{
     PeerAuthenticationRecord, PodRecord, RuleTls, ServiceExportRecord, ServiceKind,
     ServicePortRecord, ServiceRecord, SliceEndpoint, SliceRecord, SubsetRecord,
 };
-use crate::source::kubernetes::{Change, Discovered, Record, Translator};
+use crate::source::kubernetes::{Change, Discovered, Kind, Record, Translator, Unreadable};
 
 /// Exports everything, to anybody.
 pub(super) fn policy() -> KubernetesConfig {
@@ -228,6 +228,16 @@ pub(super) fn subset(name: &str, with: &[(&str, &str)]) -> SubsetRecord {
         labels: labels(with),
         tls: RuleTls::default(),
     }
+}
+
+/// An object that is there and cannot be read.
+pub(super) fn unreadable(at: &str, kind: Kind, about: Option<&str>) -> Object {
+    let record = Unreadable {
+        kind,
+        problem: "port 70000".into(),
+        about: about.map(Arc::from),
+    };
+    (key(at), Record::Unreadable(record))
 }
 
 pub(super) fn set((key, record): Object) -> Change {

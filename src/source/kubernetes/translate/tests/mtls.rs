@@ -3,12 +3,17 @@
 use super::fixtures::*;
 use crate::source::kubernetes::records::{ClientTls, DestinationRuleRecord, RuleTls};
 
-const NO_SIDECAR: &str = "1 pod outside the mesh (no label security.istio.io/tlsMode: istio)";
+pub(super) const NO_SIDECAR: &str =
+    "1 pod outside the mesh (no label security.istio.io/tlsMode: istio)";
 const DISABLED: &str = "1 pod without mutual TLS (a PeerAuthentication says DISABLE)";
 const OTHER_TLS: &str = "1 pod without Istio's mutual TLS (a DestinationRule's tls.mode)";
 
 /// Why the one pod of a Service is left out, `None` when it is not; port 80 leads to its 8080.
-fn left_out(upstream: &str, pod_labels: &[(&str, &str)], policies: Vec<Object>) -> Option<String> {
+pub(super) fn left_out(
+    upstream: &str,
+    pod_labels: &[(&str, &str)],
+    policies: Vec<Object>,
+) -> Option<String> {
     let mut objects = vec![
         service("apps/svcb", &[("http", 80)]),
         slice(
@@ -25,7 +30,7 @@ fn left_out(upstream: &str, pod_labels: &[(&str, &str)], policies: Vec<Object>) 
     found.why_empty(upstream).map(str::to_owned)
 }
 
-fn with_sidecar(policies: Vec<Object>) -> Option<String> {
+pub(super) fn with_sidecar(policies: Vec<Object>) -> Option<String> {
     let labels = [SIDECAR, ("app", "b"), ("version", "v1")];
     left_out("apps/svcb:80", &labels, policies)
 }
@@ -139,7 +144,7 @@ fn mode(mode: Option<ClientTls>) -> RuleTls {
     RuleTls { mode, ports }
 }
 
-fn tls(host: &str, of: ClientTls) -> Object {
+pub(super) fn tls(host: &str, of: ClientTls) -> Object {
     rule("apps/svcb", host, |rule| rule.tls = Some(mode(Some(of))))
 }
 

@@ -9,7 +9,6 @@ fn served(version: &'static str) -> Served {
         group: "",
         version,
         plural: "",
-        kind: "",
     }
 }
 
@@ -21,7 +20,7 @@ fn read<O: Watched>(mut object: Value) -> Result<Option<Record>, String> {
     metadata["resourceVersion"] = "7".into();
     metadata["creationTimestamp"] = "1970-01-01T00:01:00Z".into();
     metadata["managedFields"] = json!([{ "manager": "m", "fieldsV1": { "f:spec": {} } }]);
-    let object: O = serde_json::from_value(object).unwrap();
+    let object: O = serde_json::from_value(object).map_err(|error| error.to_string())?;
     object.record(&served("v1alpha2"))
 }
 

@@ -1,0 +1,86 @@
+//! What cannot be read, or of which nothing is known, is not taken for none.
+
+use super::fixtures::*;
+use super::mtls::{NO_SIDECAR, left_out, tls, with_sidecar};
+use crate::source::kubernetes::records::ClientTls;
+use crate::source::kubernetes::{Change, Kind};
+
+const PEERS_UNKNOWN: &str =
+    "1 pod whose mutual TLS is not known (PeerAuthentications cannot be read)";
+const RULES_UNKNOWN: &str = "1 pod whose mutual TLS is not known (DestinationRules cannot be read)";
+
+#[test]
+fn a_policy_that_cannot_be_read_closes_what_it_could_cover() {
+    let peers = |at: &str| unreadable(at, Kind::PeerAuthentication, None);
+    let rules = |at: &str, host: Option<&str>| unreadable(at, Kind::DestinationRule, host);
+    let mutual = || tls("svcb", ClientTls::IstioMutual);
+    let host = "svcb.apps.svc.cluster.local";
+    for (policies, reason) in [
+        (vec![peers("apps/x")], Some(PEERS_UNKNOWN)),
+        (vec![peers("istio-system/x")], Some(PEERS_UNKNOWN)),
+        // Of one without a name nobody knows where it stands.
+        (vec![peers("")], Some(PEERS_UNKNOWN)),
+        (vec![peers("other/x")], None),
+        // A rule that says ISTIO_MUTUAL overrides every PeerAuthentication.
+        (vec![peers("apps/x"), mutual()], None),
+        (vec![rules("apps/x", None)], Some(RULES_UNKNOWN)),
+        (vec![rules("apps/x", Some("svcb"))], Some(RULES_UNKNOWN)),
+        (vec![rules("apps/x", Some(host))], Some(RULES_UNKNOWN)),
+        (vec![rules("apps/x", Some("*.local"))], Some(RULES_UNKNOWN)),
+        (vec![rules("apps/x", Some("svcc"))], None),
+        (vec![rules("apps/x", Some("svcc")), mutual()], None),
+        (vec![rules("apps/x", None), mutual()], Some(RULES_UNKNOWN)),
+        (
+            vec![rules("istio-system/x", Some(host))],
+            Some(RULES_UNKNOWN),
+        ),
+        (vec![rules("istio-system/x", None)], Some(RULES_UNKNOWN)),
+        (vec![rules("", Some("svcc"))], Some(RULES_UNKNOWN)),
+        // Rules of other namespaces count for nobody here.
+        (vec![rules("other/x", None)], None),
+    ] {
+        let case = format!("{policies:?}");
+        assert_eq!(with_sidecar(policies.clone()).as_deref(), reason, "{case}");
+        let no_sidecar = left_out("apps/svcb:80", &[], policies);
+        assert_eq!(no_sidecar.as_deref(), Some(NO_SIDECAR), "{case}");
+    }
+}
+
+#[test]
+fn what_an_unreadable_policy_closed_opens_once_it_can_be_read_or_is_gone() {
+    let objects = vec![
+        service("apps/svcb", &[("http", 80)]),
+        slice(
+            "apps/svcb.x",
+            &[("http", 8080)],
+            vec![endpoint("10.0.0.1", "a")],
+        ),
+        pod("apps/a", &[SIDECAR]),
+    ];
+    let odd = || unreadable("apps/x", Kind::PeerAuthentication, None);
+    let strict = || peer_authentication("apps/x", 5, &[], Some(false), &[]);
+    let mut world = world(mesh_policy(), objects);
+    for (change, open) in [
+        (set(odd()), false),
+        (set(strict()), true),
+        (Change::All(Kind::PeerAuthentication, vec![odd()]), false),
+        (Change::All(Kind::PeerAuthentication, Vec::new()), true),
+        (set(odd()), false),
+        (
+            Change::Removed(Kind::PeerAuthentication, key("apps/x")),
+            true,
+        ),
+    ] {
+        let case = format!("{change:?}");
+        assert!(world.apply([change]), "{case}");
+        let is_open = !world.found.endpoints("apps/svcb:80").is_empty();
+        assert_eq!(is_open, open, "{case}");
+    }
+    // More than are kept by name close everything.
+    let many = (0..2000)
+        .map(|number| unreadable(&format!("other/{number}"), Kind::PeerAuthentication, None));
+    assert!(world.apply(many.map(set)));
+    assert!(world.found.endpoints("apps/svcb:80").is_empty());
+    assert!(world.apply([Change::All(Kind::PeerAuthentication, Vec::new())]));
+    assert!(!world.found.endpoints("apps/svcb:80").is_empty());
+}
