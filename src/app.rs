@@ -32,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::proxy::{self, Shared, WorkerHandle, WorkerLoad};
 use crate::route::RouteError;
 use crate::socket;
+use crate::source::kubernetes::Mailbox;
 use crate::supervise;
 use crate::upstream::Upstreams;
 use capacity::{Capacity, watch_memory};
@@ -163,6 +164,7 @@ impl Gateway {
             bound: Arc::default(),
             servers: OnceLock::new(),
             drain,
+            mailbox: explaining_mailbox(&readiness),
             readiness,
             log: options.log,
             parts: Mutex::new(Parts {
@@ -174,7 +176,6 @@ impl Gateway {
                 workers: workers.iter().map(WorkerHandle::inbox).collect(),
                 reporter: Reporter::default(),
             }),
-            mailbox: Arc::default(),
             found: ArcSwapOption::empty(),
             report: Arc::default(),
             config: Arc::new(ArcSwap::from_pointee(config.clone())),
@@ -475,6 +476,14 @@ impl fmt::Debug for Ender {
             .field(&self.0.watcher.phase())
             .finish()
     }
+}
+
+/// A mailbox of the Kubernetes source that tells `readiness` what the source waits for.
+fn explaining_mailbox(readiness: &Readiness) -> Arc<Mailbox> {
+    let mailbox: Arc<Mailbox> = Arc::default();
+    let discovery = mailbox.clone();
+    readiness.explain_discovery(move || discovery.awaited());
+    mailbox
 }
 
 /// Takes into use what the Kubernetes source finds, for ever.

@@ -11,7 +11,6 @@ use serde_json::json;
 use kubernetes::api_server::{ApiServer, Fault};
 use kubernetes::objects::{pod, served, service, slice};
 use support::gateway::TestGateway;
-use support::wait_until;
 
 /// An API with a service that has a pod, one whose pod is outside the mesh, and one that is not exported.
 fn api() -> ApiServer {
@@ -83,7 +82,7 @@ fn explain_lists_once_and_tells_object_version_and_reason() {
     api.down();
     let (exit, text) = explain(&file, "web.apps.svc.cluster.local");
     assert_eq!(exit, Some(2), "{text}");
-    assert!(text.contains("does not list services"), "{text}");
+    assert!(text.contains("has not listed what routing needs"), "{text}");
 }
 
 #[test]
@@ -108,25 +107,4 @@ fn the_dump_shows_origins_and_what_is_missing() {
         "{discovery}"
     );
     assert!((gateway.metric("strait_kubernetes_unrouted_hosts", &[]) - 1.0).abs() < 0.1);
-}
-
-#[test]
-fn a_gateway_that_cannot_list_services_is_not_ready() {
-    let api = api();
-    api.fail("services", Fault::Forbidden);
-    let gateway = TestGateway::start(&kubernetes::config(&api, EXPORT));
-    wait_until("what is missing is said", || {
-        gateway
-            .health("/healthz/ready")
-            .is_some_and(|(status, text)| {
-                status == 503
-                    && text.contains("kubernetes: services and their endpoints are not listed yet")
-            })
-    });
-    api.mend("services");
-    wait_until("the kind is asked for again", || {
-        gateway
-            .health("/healthz/ready")
-            .is_some_and(|(status, _)| status == 200)
-    });
 }

@@ -1,7 +1,8 @@
 //! Whether load balancers may send connections here.
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -39,6 +40,18 @@ impl Missing {
         }
     }
 
+    /// Kinds of objects that the Kubernetes source needs and has not listed, each with the reason.
+    fn kinds(awaited: &[(&'static str, Arc<str>)]) -> Self {
+        let kinds: Vec<&str> = awaited.iter().map(|(kind, _)| *kind).collect();
+        let summary = match kinds.as_slice() {
+            [] => "Kubernetes: what it lists is not in force yet".to_owned(),
+            kinds => format!("Kubernetes: not listed yet: {}", kinds.join(", ")),
+        };
+        let name = |(kind, reason): &(&str, Arc<str>)| format!("kubernetes {kind}: {reason}");
+        let names = awaited.iter().map(name).collect();
+        Self { summary, names }
+    }
+
     /// Sources that have not answered, given the names of their upstreams.
     fn answers<'a>(upstreams: impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut names: Vec<String> = Vec::new();
@@ -63,11 +76,23 @@ impl Missing {
 }
 
 /// Decides what `/healthz/ready` says: ready when the listeners are bound, the Kubernetes source (if
-/// there is one at the start) has found its routes, and every other source has answered once or
+/// there is one at the start) has listed every kind of object that routing needs, and every other source has answered once or
 /// [`SOURCE_GRACE`] has passed; and not any more as soon as draining begins.
 /// Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Readiness(Arc<State>);
+
+/// Kinds of objects, each with the reason why it is not listed.
+type Awaited = Vec<(&'static str, Arc<str>)>;
+
+/// Tells which kinds of objects the Kubernetes source still needs.
+struct Discovery(Box<dyn Fn() -> Awaited + Send + Sync>);
+
+impl fmt::Debug for Discovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Discovery").finish_non_exhaustive()
+    }
+}
 
 #[derive(Debug)]
 struct State {
@@ -78,6 +103,7 @@ struct State {
     discovery_awaited: AtomicBool,
     /// Workers that hang, by number.
     stalled: ArcSwap<Vec<usize>>,
+    discovery: OnceLock<Discovery>,
     grace_end: Instant,
 }
 
@@ -101,6 +127,7 @@ impl Readiness {
             listeners_bound: AtomicBool::new(false),
             discovery_awaited: AtomicBool::new(false),
             stalled: ArcSwap::default(),
+            discovery: OnceLock::new(),
             grace_end: Instant::now() + grace,
         }));
         let _ = readiness.check();
@@ -111,6 +138,12 @@ impl Readiness {
     pub fn set_listeners_bound(&self) {
         self.0.listeners_bound.store(true, Ordering::Release);
         let _ = self.check();
+    }
+
+    /// While discovery is awaited, `awaited` tells which kinds of objects are missing, each with the
+    /// reason. Only the first call counts.
+    pub fn explain_discovery(&self, awaited: impl Fn() -> Awaited + Send + Sync + 'static) {
+        let _ = self.0.discovery.set(Discovery(Box::new(awaited)));
     }
 
     /// From now on not ready before [`Readiness::discovered`]: whom a rollout replaces knows its routes,
@@ -187,8 +220,8 @@ impl State {
             reasons.push(Missing::unnamed("listeners are not bound yet"));
         }
         if self.discovery_awaited.load(Ordering::Acquire) {
-            let reason = "Kubernetes: services and their endpoints are not listed yet";
-            reasons.push(Missing::unnamed(reason));
+            let awaited = self.discovery.get().map(|tells| tells.0());
+            reasons.push(Missing::kinds(&awaited.unwrap_or_default()));
         }
         if Instant::now() < self.grace_end {
             let upstreams = self.upstreams.all();
@@ -202,6 +235,23 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kinds_are_named_for_everybody_and_reasons_for_the_operator() {
+        let awaited = [
+            ("pod", "pods is forbidden".into()),
+            ("service", "not listed yet".into()),
+        ];
+        let missing = Missing::kinds(&awaited);
+        assert_eq!(missing.summary, "Kubernetes: not listed yet: pod, service");
+        let names = [
+            "kubernetes pod: pods is forbidden",
+            "kubernetes service: not listed yet",
+        ];
+        assert_eq!(missing.names, names);
+        let all_listed = "Kubernetes: what it lists is not in force yet";
+        assert_eq!(Missing::kinds(&[]), Missing::unnamed(all_listed));
+    }
 
     #[test]
     fn a_reason_counts_for_strangers_and_names_for_the_operator() {

@@ -78,8 +78,13 @@ fn discover<W: Write>(file: Config, page: &mut Page<W>) -> Result<Explained, Box
         let source = KubernetesSource::start(policy, &metrics, mailbox.clone()).await?;
         let found = timeout(FIRST_LISTS + DISCOVERY, mailbox.take()).await;
         drop(source);
-        let silent = "the Kubernetes API does not list services and endpoint slices";
-        found.map_err(|_| Box::<dyn Error>::from(silent))
+        found.map_err(|_| {
+            let mut text = "the Kubernetes API has not listed what routing needs".to_owned();
+            for (kind, reason) in mailbox.awaited() {
+                text = format!("{text}\n  {kind}: {reason}");
+            }
+            Box::<dyn Error>::from(text)
+        })
     })?;
     for (kind, reason) in &found.missing {
         page.line("not watched", format_args!("{kind}: {reason}"))?;

@@ -38,6 +38,8 @@ pub enum Fault {
     GoneByStatus,
     /// The answer begins only after this.
     Slow(Duration),
+    /// Requests are taken and not answered, and open watches tell nothing and do not end.
+    Silent,
 }
 
 /// How open watches end.

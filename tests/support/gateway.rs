@@ -282,6 +282,11 @@ impl TestGateway {
         get(self.addresses.status, path).ok()
     }
 
+    /// The body of `GET path` on the admin server, whatever its status.
+    pub fn admin_text(&self, path: &str) -> String {
+        get(self.addresses.admin, path).unwrap().1
+    }
+
     /// Waits until load balancers may send connections here.
     pub fn wait_ready(&self) {
         super::wait_until("the gateway is ready", || {

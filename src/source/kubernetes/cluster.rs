@@ -28,6 +28,9 @@ use unreadable::UnreadableObjects;
 /// gateways stand.
 pub(super) const ISTIO_ROOT_NAMESPACE: &str = "istio-system";
 
+/// Why a kind is absent that the API does not serve.
+const NOT_INSTALLED: &str = "not installed";
+
 /// What a watch tells.
 #[derive(Debug, Clone)]
 pub enum Change {
@@ -37,9 +40,11 @@ pub enum Change {
     Removed(Kind, ObjectKey),
     /// A completed list: an object of this kind that is not in it is gone.
     All(Kind, Vec<(ObjectKey, Record)>),
-    /// The kind cannot be watched for this reason: not installed, or not allowed. What was known of it
-    /// stays; a completed list ends the absence.
+    /// The kind cannot be watched for this reason. What was known of it stays, and while it was never
+    /// listed nothing is known of it; a completed list ends the absence.
     Absent(Kind, Arc<str>),
+    /// The API says that it does not serve the kind (404): there is no object of it.
+    NotInstalled(Kind),
 }
 
 macro_rules! kinds {
@@ -89,6 +94,7 @@ macro_rules! kinds {
             )*
             unreadable: UnreadableObjects,
             absent: BTreeMap<Kind, Arc<str>>,
+            known: BTreeSet<Kind>,
             index: Index,
             strings: Strings,
         }
@@ -110,9 +116,7 @@ macro_rules! kinds {
 
             /// All of it, as changes of a cluster in which nothing is.
             pub fn changes(&self) -> Vec<Change> {
-                let absent = self.absent.iter();
-                let absent = absent.map(|(kind, reason)| Change::Absent(*kind, reason.clone()));
-                let mut changes: Vec<Change> = absent.collect();
+                let mut changes = Vec::new();
                 $({
                     let record = |(key, record): (&ObjectKey, &$record)| {
                         (key.clone(), Record::$kind(record.clone()))
@@ -121,10 +125,15 @@ macro_rules! kinds {
                         (key.clone(), Record::Unreadable(object.clone()))
                     };
                     let unreadable = self.unreadable.of(Kind::$kind).map(unreadable);
-                    let records: Vec<_> =
-                        self.$table.iter().map(record).chain(unreadable).collect();
-                    changes.extend((!records.is_empty()).then_some(Change::All(Kind::$kind, records)));
+                    let records = self.$table.iter().map(record).chain(unreadable);
+                    // Of a kind that was never listed there is nothing.
+                    changes.extend(self.is_known(Kind::$kind).then(|| {
+                        Change::All(Kind::$kind, records.collect())
+                    }));
                 })*
+                // A list ends an absence.
+                let absent = self.absent.iter();
+                changes.extend(absent.map(|(kind, reason)| Change::Absent(*kind, reason.clone())));
                 changes
             }
 
@@ -211,7 +220,7 @@ impl Cluster {
             Change::Set(key, record) => self.set(key, record, dirty),
             Change::Removed(kind, key) => self.remove(kind, &key, dirty),
             Change::All(kind, records) => {
-                dirty.everything |= self.absent.remove(&kind).is_some();
+                dirty.everything |= self.absent.remove(&kind).is_some() | self.known.insert(kind);
                 let listed: BTreeSet<&ObjectKey> = records.iter().map(|(key, _)| key).collect();
                 let mut gone = self.keys(kind);
                 gone.retain(|key| !listed.contains(key));
@@ -224,6 +233,10 @@ impl Cluster {
             }
             Change::Absent(kind, reason) => {
                 dirty.everything |= self.absent.insert(kind, reason).is_none();
+            }
+            Change::NotInstalled(kind) => {
+                let before = self.absent.insert(kind, NOT_INSTALLED.into());
+                dirty.everything |= before.is_none() | self.known.insert(kind);
             }
         }
     }
@@ -244,6 +257,12 @@ impl Cluster {
     pub fn slices_of(&self, service: &ObjectKey) -> impl Iterator<Item = &SliceRecord> {
         let keys = self.index.slices_of(service);
         keys.filter_map(|key| self.slices.get(&key))
+    }
+
+    /// Whether everything there is of `kind` is known, or was before its watch failed. While it is not,
+    /// an object that is not in its table may be there all the same.
+    pub fn is_known(&self, kind: Kind) -> bool {
+        self.known.contains(&kind)
     }
 
     /// Why `kind` cannot be watched, if it cannot.

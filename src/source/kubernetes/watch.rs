@@ -12,6 +12,7 @@ mod follow;
 mod istio;
 mod item;
 mod mailbox;
+mod needs;
 mod object;
 mod read;
 mod served;
@@ -26,7 +27,7 @@ use tokio::task::JoinSet;
 
 use super::cluster::Kind;
 use super::status::Statuses;
-use crate::config::{Kubeconfig, KubernetesConfig, OptIn};
+use crate::config::{Kubeconfig, KubernetesConfig};
 use crate::metrics::Metrics;
 use crate::source::dns::OwnListeners;
 use crate::supervise;
@@ -38,7 +39,7 @@ pub use mailbox::{Mailbox, Publication};
 const QUEUE: usize = 1024;
 /// Objects of one kind; further ones are left out and counted.
 pub(super) const MAX_OBJECTS: usize = 200_000;
-/// How long kinds that do not answer hold up the first publication.
+/// How long kinds that routing can do without hold up the first publication.
 pub const FIRST_LISTS: Duration = Duration::from_secs(10);
 
 /// A source that runs; stops when dropped.
@@ -52,7 +53,8 @@ pub struct KubernetesSource {
 }
 
 impl KubernetesSource {
-    /// Starts to watch, and publishes into `mailbox` as soon as every kind has been listed.
+    /// Starts to watch, and publishes into `mailbox` as soon as every kind that routing needs has been
+    /// listed; until then `mailbox` says what is missing.
     ///
     /// # Errors
     /// Access to the API that cannot be set up. An API that cannot be reached is no error.
@@ -62,7 +64,7 @@ impl KubernetesSource {
         mailbox: Arc<Mailbox>,
     ) -> Result<Self, KubernetesError> {
         let client = client::connect(config.kubeconfig.as_ref()).await?;
-        let kinds = kinds(&config);
+        let kinds = needs::watched(&config);
         let config = at_home(config, client.default_namespace());
         let kubeconfig = config.kubeconfig.clone();
         let (told, inbox) = mpsc::channel(QUEUE);
@@ -104,7 +106,7 @@ impl KubernetesSource {
     /// Whether it can go on with another policy: the API is reached as before, and as much of it is
     /// watched.
     pub fn serves(&self, config: &KubernetesConfig) -> bool {
-        self.kubeconfig == config.kubeconfig && self.kinds == kinds(config)
+        self.kubeconfig == config.kubeconfig && self.kinds == needs::watched(config)
     }
 
     /// Goes on with another policy, for which [`KubernetesSource::serves`] holds, without listing
@@ -149,17 +151,4 @@ fn at_home(mut config: Arc<KubernetesConfig>, namespace: &str) -> Arc<Kubernetes
         gateway_api.home = Some(namespace.into());
     }
     config
-}
-
-/// The kinds that a policy needs.
-fn kinds(config: &KubernetesConfig) -> Vec<Kind> {
-    let wanted = |kind: &Kind| match kind {
-        Kind::Service | Kind::Slice | Kind::Pod | Kind::Namespace | Kind::Node => true,
-        Kind::PeerAuthentication | Kind::DestinationRule => true,
-        Kind::ServiceExport => config.export.opt_in == OptIn::ServiceExport,
-        Kind::GatewayClass | Kind::Gateway | Kind::TlsRoute | Kind::ReferenceGrant => {
-            config.gateway_api.is_some()
-        }
-    };
-    Kind::ALL.iter().copied().filter(wanted).collect()
 }

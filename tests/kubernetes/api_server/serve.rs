@@ -145,6 +145,9 @@ fn not_found(stream: &mut TcpStream) -> io::Result<()> {
 }
 
 fn discover(group: &str, version: &str, stream: &mut TcpStream, shared: &Shared) -> io::Result<()> {
+    for resource in ALL.iter().filter(|resource| resource.group == group) {
+        until_it_speaks(resource.plural, shared);
+    }
     let state = shared.lock();
     let here = |resource: &&Resource| {
         resource.group == group
@@ -232,10 +235,25 @@ fn fault(
                 return Some(http::json(stream, 500, &body));
             }
             Fault::Slow(time) => std::thread::sleep(time),
+            Fault::Silent => until_it_speaks(plural, shared),
             Fault::GoneByStatus => {}
         }
     }
     None
+}
+
+fn is_silent(state: &State, plural: &str) -> bool {
+    let silent = |(of, fault): &(String, Fault)| of == plural && *fault == Fault::Silent;
+    !state.down && !state.stopped && state.faults.iter().any(silent)
+}
+
+/// Waits while requests for a resource are not answered.
+fn until_it_speaks(plural: &str, shared: &Shared) {
+    let state = shared.lock();
+    let waited = shared
+        .changed
+        .wait_while(state, |state| is_silent(state, plural));
+    drop(waited.unwrap());
 }
 
 fn metadata_only(request: &Request) -> bool {
@@ -481,6 +499,11 @@ fn watch(
         };
         let waited = shared.changed.wait_timeout_while(state, left, news);
         let (state, _) = waited.unwrap();
+        if is_silent(&state, target.resource.plural) {
+            drop(state);
+            until_it_speaks(target.resource.plural, shared);
+            continue;
+        }
         let events = state.store.events_after(version).iter();
         let events: Vec<_> = events
             .filter(|event| event.plural == target.resource.plural)

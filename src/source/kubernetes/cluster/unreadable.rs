@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Cluster, Dirty, Kind};
+use super::{Cluster, Dirty, Kind, Record};
 use crate::source::kubernetes::records::ObjectKey;
 
 /// Objects that are kept by name, of all kinds together. Those beyond stand as one object without a
@@ -23,6 +23,18 @@ pub struct Unreadable {
     /// The host of a `DestinationRule`, or the Service of an `EndpointSlice`, if the object can be read
     /// as far as that.
     pub about: Option<Arc<str>>,
+}
+
+impl Unreadable {
+    /// Stands for all objects of a kind beyond those that are kept.
+    pub fn too_many(kind: Kind) -> (ObjectKey, Record) {
+        let object = Self {
+            kind,
+            problem: "more objects than are kept of a kind".into(),
+            about: None,
+        };
+        (nameless(), Record::Unreadable(object))
+    }
 }
 
 /// The unreadable objects of all kinds.

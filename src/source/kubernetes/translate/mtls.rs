@@ -114,6 +114,9 @@ fn is_unread(
     service: &ObjectKey,
     covers: impl Fn(&ObjectKey, &Unreadable) -> bool,
 ) -> bool {
+    if !cluster.is_known(kind) {
+        return true;
+    }
     let own = cluster.unreadable_in(kind, &service.namespace);
     let mut all = own.chain(cluster.unreadable_in(kind, ISTIO_ROOT_NAMESPACE));
     all.any(|(key, object)| key.namespace.is_empty() || covers(key, object))
@@ -124,9 +127,9 @@ fn is_unread(
 pub(super) struct Mtls<'a> {
     pub(super) peers: Peers<'a>,
     pub(super) rule: Rule<'a>,
-    /// Whether a PeerAuthentication that cannot be read may hold for them.
+    /// Whether PeerAuthentications are not listed, or one that cannot be read may hold for them.
     peers_unknown: bool,
-    /// Whether a DestinationRule that cannot be read may be for the Service.
+    /// Whether DestinationRules are not listed, or one that cannot be read may be for the Service.
     rules_unknown: bool,
 }
 

@@ -81,7 +81,9 @@ impl<'a> Pod<'a> {
         let record = pod.as_ref().and_then(|pod| cluster.pods.get(pod));
         let blank = pod.filter(|_| record.is_none());
         let unreadable = blank.as_ref().is_some_and(|pod| {
-            cluster.absent(Kind::Pod).is_some() || cluster.why_unreadable(Kind::Pod, pod).is_some()
+            !cluster.is_known(Kind::Pod)
+                || cluster.absent(Kind::Pod).is_some()
+                || cluster.why_unreadable(Kind::Pod, pod).is_some()
         });
         at.sort_by_key(|(_, it)| (it.address.is_ipv6() != service.ipv6_first, it.address));
         let first = |get: fn(&'a SliceEndpoint) -> Option<&'a Arc<str>>| {

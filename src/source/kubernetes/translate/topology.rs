@@ -30,7 +30,7 @@ pub(super) struct Topology<'a> {
     network: Option<&'a str>,
     /// The network of this gateway.
     own_network: Option<&'a str>,
-    /// Whether nodes cannot be watched.
+    /// Whether nodes are not listed, or cannot be watched.
     without_nodes: bool,
 }
 
@@ -45,7 +45,7 @@ impl<'a> Topology<'a> {
             cluster: policy.cluster.as_deref(),
             network: of_istio.or(configured),
             own_network: configured.or(of_istio),
-            without_nodes: cluster.absent(Kind::Node).is_some(),
+            without_nodes: !cluster.is_known(Kind::Node) || cluster.absent(Kind::Node).is_some(),
         }
     }
 }

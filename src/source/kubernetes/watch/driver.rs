@@ -1,6 +1,6 @@
 //! Takes changes in, translates them some at a time, and publishes what comes of them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::mailbox::{Mailbox, Publication};
+use super::needs;
 use super::{FIRST_LISTS, MAX_OBJECTS};
 use crate::config::KubernetesConfig;
 use crate::metrics::{Metrics, WatchError};
@@ -26,20 +27,6 @@ const BATCH: usize = 10_000;
 /// Objects that cannot be read and are shown one by one.
 const MAX_SHOWN: usize = 32;
 
-/// Kinds without which there is nothing to route: nothing is published before they were listed.
-const ESSENTIAL: [Kind; 2] = [Kind::Service, Kind::Slice];
-
-/// Kinds without which a status could say that something is missing which is there.
-const STATUS: [Kind; 7] = [
-    Kind::Service,
-    Kind::Slice,
-    Kind::Namespace,
-    Kind::GatewayClass,
-    Kind::Gateway,
-    Kind::TlsRoute,
-    Kind::ReferenceGrant,
-];
-
 /// What the driver is told.
 #[derive(Debug)]
 pub(super) enum Told {
@@ -48,10 +35,22 @@ pub(super) enum Told {
         change: Change,
         arrived: Option<Instant>,
     },
+    /// By a watcher: a kind that was never listed cannot be, for this reason.
+    Trouble { kind: Kind, problem: Arc<str> },
     /// Another policy from now on.
     Policy(Arc<KubernetesConfig>),
     /// What the gateway listens on from now on.
     Listeners(OwnListeners),
+}
+
+/// Why a kind is unknown of which nothing was heard.
+const NOT_LISTED: &str = "not listed yet";
+
+fn essential(kinds: &[Kind], config: &KubernetesConfig) -> BTreeSet<Kind> {
+    let kinds = kinds.iter().copied();
+    kinds
+        .filter(|kind| needs::is_essential(*kind, config))
+        .collect()
 }
 
 pub(super) struct Driver {
@@ -62,12 +61,17 @@ pub(super) struct Driver {
     statuses: watch::Sender<Arc<Statuses>>,
     announcer: Announcer,
     kinds: Vec<Kind>,
-    /// Kinds that have neither been listed nor are known to be absent.
-    awaited: HashSet<Kind>,
+    /// Those of which nothing is known: neither listed, nor known not to be installed. Each with the
+    /// reason.
+    unknown: BTreeMap<Kind, Arc<str>>,
+    /// Those that the first publication waits for a moment for, though routing can do without.
+    awaited: BTreeSet<Kind>,
+    /// Those that routing needs.
+    essential: BTreeSet<Kind>,
     /// What was last found, once anything was.
     newest: Option<Arc<Discovered>>,
-    /// Whether there is something that was not published, since essential kinds were awaited.
-    held_back: bool,
+    /// Whether anything was published.
+    published: bool,
     /// The zone that was last published.
     zone: Option<Arc<str>>,
     /// Objects that cannot be read, as last published.
@@ -84,21 +88,29 @@ impl Driver {
         mailbox: Arc<Mailbox>,
         statuses: watch::Sender<Arc<Statuses>>,
     ) -> Self {
-        Self {
+        let not_listed: Arc<str> = NOT_LISTED.into();
+        let driver = Self {
             announcer: Announcer::new(&config),
+            essential: essential(kinds, &config),
             translator: Translator::new(config),
             own: OwnListeners::default(),
             metrics,
             mailbox,
             statuses,
             kinds: kinds.to_vec(),
+            unknown: kinds
+                .iter()
+                .map(|kind| (*kind, not_listed.clone()))
+                .collect(),
             awaited: kinds.iter().copied().collect(),
             newest: None,
-            held_back: false,
+            published: false,
             zone: None,
             unreadable: Vec::new(),
             arrivals: Vec::new(),
-        }
+        };
+        driver.show_missing();
+        driver
     }
 
     /// Until nobody tells anything any more.
@@ -115,60 +127,106 @@ impl Driver {
         }
     }
 
-    /// Waits until every kind was listed, or has not been for too long: a table that is half full would
-    /// refuse what the other half takes.
+    /// Waits until every kind was listed, or has not been for too long.
     async fn first_lists(&mut self, inbox: &mut mpsc::Receiver<Told>) -> Vec<Told> {
         let deadline = Instant::now() + FIRST_LISTS;
         let mut held = Vec::new();
         while !self.awaited.is_empty() && held.len() < BATCH {
             match timeout_at(deadline, inbox.recv()).await {
                 Ok(Some(told)) => {
-                    self.awaited_came(&told);
+                    self.note(&told);
                     held.push(told);
                 }
                 Ok(None) => return held,
                 Err(_) => break,
             }
         }
-        if !self.awaited.is_empty() {
-            let mut kinds: Vec<&str> = self.awaited.iter().map(|kind| kind.label()).collect();
-            kinds.sort_unstable();
-            tracing::warn!(
-                kinds = kinds.join(", "),
-                "the Kubernetes API has not listed these kinds yet; going on without them"
-            );
-            let absent = |kind: &Kind| Told::Change {
-                change: Change::Absent(*kind, "not listed yet".into()),
-                arrived: None,
-            };
-            held.extend(self.awaited.iter().map(absent));
-        }
+        self.complain();
+        // Those that routing can do without, and says so.
+        let late = self
+            .awaited
+            .iter()
+            .filter(|kind| !self.essential.contains(kind));
+        let absent = |kind: &Kind| Told::Change {
+            change: Change::Absent(*kind, NOT_LISTED.into()),
+            arrived: None,
+        };
+        held.extend(late.map(absent));
         held
     }
 
-    fn awaited_came(&mut self, told: &Told) {
-        if let Told::Change { change, .. } = told {
-            match change {
-                Change::All(kind, _) => self.awaited.remove(kind),
-                // An absence must not pass for an empty list where everything depends on the list.
-                Change::Absent(kind, _) if !ESSENTIAL.contains(kind) => self.awaited.remove(kind),
-                Change::Absent(..) | Change::Set(..) | Change::Removed(..) => false,
-            };
+    fn complain(&self) {
+        let labels = |kinds: &mut dyn Iterator<Item = &Kind>| {
+            let kinds: Vec<&str> = kinds.map(|kind| kind.label()).collect();
+            (!kinds.is_empty()).then(|| kinds.join(", "))
+        };
+        let is_needed = |kind: &&Kind| self.essential.contains(kind);
+        if let Some(kinds) = labels(&mut self.unknown.keys().filter(is_needed)) {
+            tracing::warn!(
+                kinds,
+                "the Kubernetes API has not listed these kinds yet; this gateway is not ready before it has"
+            );
         }
+        if let Some(kinds) = labels(&mut self.awaited.iter().filter(|kind| !is_needed(kind))) {
+            tracing::warn!(
+                kinds,
+                "the Kubernetes API has not listed these kinds yet; going on without them"
+            );
+        }
+    }
+
+    /// Notes what is known now of which kind.
+    fn note(&mut self, told: &Told) {
+        match told {
+            Told::Change { change, .. } => match change {
+                Change::All(kind, _) | Change::NotInstalled(kind) => {
+                    self.awaited.remove(kind);
+                    self.unknown.remove(kind);
+                }
+                Change::Absent(kind, reason) => {
+                    if !self.essential.contains(kind) {
+                        self.awaited.remove(kind);
+                    }
+                    self.note_trouble(*kind, reason);
+                }
+                Change::Set(..) | Change::Removed(..) => return,
+            },
+            Told::Trouble { kind, problem } => self.note_trouble(*kind, problem),
+            Told::Policy(policy) => self.essential = essential(&self.kinds, policy),
+            Told::Listeners(_) => return,
+        }
+        self.show_missing();
+    }
+
+    fn note_trouble(&mut self, kind: Kind, problem: &Arc<str>) {
+        if let Some(known) = self.unknown.get_mut(&kind) {
+            known.clone_from(problem);
+        }
+    }
+
+    /// Kinds that routing needs and that are not known.
+    fn missing(&self) -> impl Iterator<Item = (&Kind, &Arc<str>)> {
+        let unknown = self.unknown.iter();
+        unknown.filter(|(kind, _)| self.essential.contains(kind))
+    }
+
+    fn show_missing(&self) {
+        let shown = |(kind, reason): (&Kind, &Arc<str>)| (kind.label(), reason.clone());
+        self.mailbox
+            .set_awaited(self.missing().map(shown).collect());
     }
 
     fn take(&mut self, told: Vec<Told>) {
         let mut changes = Vec::with_capacity(told.len());
         let mut news = false;
         for told in told {
-            self.awaited_came(&told);
+            self.note(&told);
             match told {
+                Told::Trouble { .. } => {}
                 Told::Change { change, arrived } => {
                     self.arrivals
                         .extend(arrived.filter(|_| self.arrivals.len() < BATCH));
-                    if self.has_room(&change) {
-                        changes.push(change);
-                    }
+                    changes.push(self.admit(change));
                 }
                 Told::Policy(policy) => {
                     news |= self.translate(std::mem::take(&mut changes));
@@ -185,7 +243,8 @@ impl Driver {
         }
         news |= self.translate(changes);
         self.count_objects();
-        if !STATUS.iter().any(|kind| self.awaited.contains(kind)) {
+        // Of a kind that is not known a status could say that something is missing which is there.
+        if self.missing().next().is_none() {
             let statuses = self.translator.statuses();
             self.announcer.tell(&statuses.left_out, &self.metrics);
             self.statuses.send_if_modified(|now| {
@@ -194,11 +253,12 @@ impl Driver {
                 differs
             });
         }
-        if ESSENTIAL.iter().any(|kind| self.awaited.contains(kind)) {
-            self.held_back |= news;
+        // Tables that are half full would refuse what the other half takes. Later on what is found is
+        // put into force in any case: another policy may need another kind, and may be narrower.
+        if !self.published && self.missing().next().is_some() {
             return;
         }
-        news |= std::mem::take(&mut self.held_back);
+        news |= !self.published;
         news |= self.zone != self.translator.own_zone();
         news |= self.unreadable != self.unreadable();
         match &self.newest {
@@ -207,20 +267,19 @@ impl Driver {
         }
     }
 
-    /// Whether there is room for a new object.
-    fn has_room(&self, change: &Change) -> bool {
-        let Change::Set(key, record) = change else {
-            return true;
+    /// The change, unless it is one object too many.
+    fn admit(&self, change: Change) -> Change {
+        let Change::Set(key, record) = &change else {
+            return change;
         };
         let (kind, cluster) = (Record::kind(record), self.translator.cluster());
-        let room = cluster.len(kind) < MAX_OBJECTS || cluster.has(kind, key);
-        if !room {
-            self.metrics
-                .kubernetes
-                .kind(kind.label())
-                .failed(WatchError::TooMany);
+        if cluster.len(kind) < MAX_OBJECTS || cluster.has(kind, key) {
+            return change;
         }
-        room
+        let metrics = &self.metrics.kubernetes;
+        metrics.kind(kind.label()).failed(WatchError::TooMany);
+        let (key, record) = Unreadable::too_many(kind);
+        Change::Set(key, record)
     }
 
     /// Whether something that matters has changed.
@@ -234,10 +293,7 @@ impl Driver {
     fn publish(&mut self, discovered: Arc<Discovered>) {
         let cluster = self.translator.cluster();
         let absent = |kind: &Kind| Some((kind.label(), cluster.absent(*kind)?.clone()));
-        let awaited = |kind: &Kind| {
-            let reason = || (kind.label(), Arc::from("not listed yet"));
-            self.awaited.contains(kind).then(reason)
-        };
+        let awaited = |kind: &Kind| Some((kind.label(), self.unknown.get(kind)?.clone()));
         let missing = self
             .kinds
             .iter()
@@ -252,6 +308,7 @@ impl Driver {
             unreadable: self.unreadable.clone(),
             arrivals: std::mem::take(&mut self.arrivals),
         });
+        self.published = true;
         self.metrics.kubernetes.published();
     }
 

@@ -109,10 +109,7 @@ impl Follower {
             let found = Served::find(self.kind, &self.client).await;
             let ended = match found {
                 Ok(Some(served)) => self.follow::<O>(&served).await,
-                Ok(None) => {
-                    self.absent("not installed".into(), WatchError::NotFound)
-                        .await
-                }
+                Ok(None) => self.not_installed().await,
                 Err(error) => self.failed(&error).await,
             };
             if ended.is_err() {
@@ -322,22 +319,32 @@ impl Follower {
             self.wait(None).await;
             return Ok(());
         }
-        self.say(describe(error));
+        let problem = describe(error);
+        if !self.listed {
+            let (kind, problem) = (self.kind, problem.as_str().into());
+            let told = Told::Trouble { kind, problem };
+            self.told.send(told).await.map_err(|_| Closed)?;
+        }
+        self.say(problem);
         self.metrics.down(reason, self.listed);
         self.wait(asked_wait(error)).await;
         Ok(())
     }
 
-    /// The kind cannot be watched for now.
+    /// The kind is forbidden for now.
     async fn absent(&mut self, why: Arc<str>, reason: WatchError) -> Result<(), Closed> {
-        if reason == WatchError::NotFound {
-            // Many clusters do without; the config dump says it.
-            tracing::debug!(kind = self.kind.label(), "not installed");
-        } else {
-            self.say(why.to_string());
-        }
+        self.say(why.to_string());
         self.metrics.down(reason, self.listed);
         self.tell(Change::Absent(self.kind, why), None).await?;
+        sleep(ABSENT.mul_f64(1.0 + fastrand::f64())).await;
+        Ok(())
+    }
+
+    /// Many clusters do without; the config dump says it.
+    async fn not_installed(&mut self) -> Result<(), Closed> {
+        tracing::debug!(kind = self.kind.label(), "not installed");
+        self.metrics.down(WatchError::NotFound, self.listed);
+        self.tell(Change::NotInstalled(self.kind), None).await?;
         sleep(ABSENT.mul_f64(1.0 + fastrand::f64())).await;
         Ok(())
     }

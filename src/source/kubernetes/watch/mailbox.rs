@@ -25,13 +25,15 @@ pub struct Publication {
     pub arrivals: Vec<Instant>,
 }
 
-/// Holds the newest publication until it is taken.
+/// Holds the newest publication until it is taken, and says what the first one waits for.
 #[derive(Debug, Default)]
 pub struct Mailbox {
     newest: Mutex<Option<Publication>>,
     came: Notify,
     /// Why the source does not work any more.
     broken: watch::Sender<Option<Arc<str>>>,
+    /// Kinds that must be listed before anything is published, each with why it is not.
+    awaited: Mutex<Vec<(&'static str, Arc<str>)>>,
 }
 
 impl Mailbox {
@@ -70,6 +72,17 @@ impl Mailbox {
         // The sender is here.
         let why = broken.wait_for(Option::is_some).await;
         why.ok().and_then(|why| why.clone()).unwrap_or_default()
+    }
+
+    /// Says which kinds the first publication waits for, each with the reason.
+    pub(super) fn set_awaited(&self, awaited: Vec<(&'static str, Arc<str>)>) {
+        *self.awaited.lock().unwrap_or_else(PoisonError::into_inner) = awaited;
+    }
+
+    /// The kinds that the first publication waits for, each with the reason.
+    pub fn awaited(&self) -> Vec<(&'static str, Arc<str>)> {
+        let awaited = self.awaited.lock();
+        awaited.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The newest one, once there is one. For one taker.

@@ -206,7 +206,7 @@ fn no_policy_lets_out_what_has_no_pods_or_what_its_owner_keeps_in() {
         record.annotations = labels(&[("export", "false")]);
     });
     let hidden = service_with("apps/svcb", &[("http", 80)], |record| {
-        record.export_to = [".".into()].into()
+        record.export_to = [".".into()].into();
     });
     for (object, reason) in [
         (

@@ -259,11 +259,26 @@ pub(super) fn find(policy: KubernetesConfig, objects: Vec<Object>) -> Found {
     world(policy, objects).found
 }
 
+/// Every kind was listed, and nothing was there.
+pub(super) fn listed() -> impl Iterator<Item = Change> {
+    let kinds = Kind::ALL.iter();
+    kinds.map(|kind| Change::All(*kind, Vec::new()))
+}
+
 pub(super) fn world(policy: KubernetesConfig, objects: Vec<Object>) -> World {
     let mut translator = Translator::new(Arc::new(policy));
-    let changes = objects.into_iter().map(set);
+    let changes = listed().chain(objects.into_iter().map(set));
     let found = translator.apply(changes).expect("the first one");
     let found = Found(found);
+    World { translator, found }
+}
+
+/// As [`world`], but nothing is known of a kind except the objects.
+pub(super) fn unlisted(policy: KubernetesConfig, objects: Vec<Object>, kind: Kind) -> World {
+    let mut translator = Translator::new(Arc::new(policy));
+    let others = listed().filter(|change| !matches!(change, Change::All(of, _) if *of == kind));
+    let changes = others.chain(objects.into_iter().map(set));
+    let found = Found(translator.apply(changes).expect("the first one"));
     World { translator, found }
 }
 

@@ -1,9 +1,11 @@
 //! What cannot be read, or of which nothing is known, is not taken for none.
 
+use std::sync::Arc;
+
 use super::fixtures::*;
 use super::mtls::{NO_SIDECAR, left_out, tls, with_sidecar};
 use crate::source::kubernetes::records::ClientTls;
-use crate::source::kubernetes::{Change, Kind};
+use crate::source::kubernetes::{Change, Kind, Translator};
 
 const PEERS_UNKNOWN: &str =
     "1 pod whose mutual TLS is not known (PeerAuthentications cannot be read)";
@@ -83,4 +85,75 @@ fn what_an_unreadable_policy_closed_opens_once_it_can_be_read_or_is_gone() {
     assert!(world.found.endpoints("apps/svcb:80").is_empty());
     assert!(world.apply([Change::All(Kind::PeerAuthentication, Vec::new())]));
     assert!(!world.found.endpoints("apps/svcb:80").is_empty());
+}
+
+#[test]
+fn policies_of_which_nothing_is_known_are_not_taken_for_none() {
+    let objects = || {
+        vec![
+            service("apps/svcb", &[("http", 80)]),
+            slice(
+                "apps/svcb.x",
+                &[("http", 8080)],
+                vec![endpoint("10.0.0.1", "a")],
+            ),
+            pod("apps/a", &[SIDECAR]),
+        ]
+    };
+    for (kind, unknown) in [
+        (Kind::PeerAuthentication, PEERS_UNKNOWN),
+        (Kind::DestinationRule, RULES_UNKNOWN),
+    ] {
+        // Neither listed nor known not to be installed: late, or forbidden.
+        let forbidden = || Change::Absent(kind, "forbidden".into());
+        for told in [None, Some(forbidden())] {
+            let mut world = unlisted(mesh_policy(), objects(), kind);
+            world.apply(told);
+            assert_eq!(world.found.why_empty("apps/svcb:80"), Some(unknown));
+            for known in [Change::NotInstalled(kind), Change::All(kind, Vec::new())] {
+                let mut world = unlisted(mesh_policy(), objects(), kind);
+                world.apply([known]);
+                assert_eq!(world.found.endpoints("apps/svcb:80"), ["10.0.0.1:8080"]);
+                // Lost later, what was known stays.
+                assert!(!world.apply([forbidden()]));
+                assert!(world.found.why_empty("apps/svcb:80").is_none());
+            }
+        }
+        // Clients that need not be sidecars are no part of the mesh.
+        let world = unlisted(policy(), objects(), kind);
+        assert_eq!(world.found.endpoints("apps/svcb:80"), ["10.0.0.1:8080"]);
+    }
+    let world = unlisted(mesh_policy(), objects(), Kind::Pod);
+    let found = world.found.why_empty("apps/svcb:80");
+    assert_eq!(found, None, "a pod that is told of is known");
+}
+
+#[test]
+fn another_policy_knows_as_much_as_the_one_before() {
+    let kind = Kind::PeerAuthentication;
+    let mut world = unlisted(mesh_policy(), two_pods(), kind);
+    let again = |world: &World| {
+        let mut translator = Translator::new(Arc::new(mesh_policy()));
+        let found = translator.apply(world.translator.cluster().changes());
+        Found(found.unwrap())
+    };
+    assert_eq!(
+        again(&world).why_empty("apps/svcb:80"),
+        Some("2 pods whose mutual TLS is not known (PeerAuthentications cannot be read)")
+    );
+    world.apply([Change::All(kind, Vec::new())]);
+    world.apply([Change::Absent(kind, "forbidden".into())]);
+    assert_eq!(again(&world).endpoints("apps/svcb:80").len(), 2);
+    world.apply([set(unreadable("apps/x", kind, None))]);
+    assert!(again(&world).endpoints("apps/svcb:80").is_empty());
+}
+
+fn two_pods() -> Vec<Object> {
+    let endpoints = vec![endpoint("10.0.0.1", "a"), endpoint("10.0.0.2", "b")];
+    vec![
+        service("apps/svcb", &[("http", 80)]),
+        slice("apps/svcb.x", &[("http", 8080)], endpoints),
+        pod("apps/a", &[SIDECAR]),
+        pod("apps/b", &[SIDECAR]),
+    ]
 }

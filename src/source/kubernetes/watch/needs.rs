@@ -1,0 +1,128 @@
+//! Which kinds a policy watches, and without which of them it must not route.
+//!
+//! A kind that routing needs and that is not listed keeps the gateway from being ready: an object that is
+//! not known is not one that is not there. Whether it is needed follows from the config alone.
+
+use crate::config::{ExportMode, KubernetesConfig, OptIn};
+use crate::source::kubernetes::cluster::Kind;
+
+/// The kinds that a policy watches.
+pub(super) fn watched(config: &KubernetesConfig) -> Vec<Kind> {
+    let wanted = |kind: &Kind| match kind {
+        Kind::Service | Kind::Slice | Kind::Pod | Kind::Namespace | Kind::Node => true,
+        Kind::PeerAuthentication | Kind::DestinationRule => true,
+        Kind::ServiceExport => config.export.opt_in == OptIn::ServiceExport,
+        Kind::GatewayClass | Kind::Gateway | Kind::TlsRoute | Kind::ReferenceGrant => {
+            config.gateway_api.is_some()
+        }
+    };
+    Kind::ALL.iter().copied().filter(wanted).collect()
+}
+
+/// Whether routing needs to know every object of a kind that is watched.
+pub(super) fn is_essential(kind: Kind, config: &KubernetesConfig) -> bool {
+    let export = &config.export;
+    let exports = export.mode != ExportMode::None || export.dry_run;
+    let gateways = config.gateway_api.is_some();
+    // A backend of a TLSRoute may be in the mesh.
+    let mesh = gateways || (exports && export.alpn.demands_istio());
+    match kind {
+        Kind::Service | Kind::Slice => true,
+        // Labels say who is in the mesh.
+        Kind::Pod | Kind::PeerAuthentication => mesh,
+        // Its subsets have names of their own, which a client without Istio may ask for too.
+        Kind::DestinationRule => mesh || exports,
+        // Listeners of Gateways may take routes by it, exports may be chosen by it, and the label of
+        // Istio's namespace says which pods are of another network.
+        Kind::Namespace => {
+            let by_label = |mode: &ExportMode| match mode {
+                ExportMode::Selected(selector) => !selector.namespace_labels.is_empty(),
+                ExportMode::None | ExportMode::All => false,
+            };
+            let network_unset = exports && config.network.is_none();
+            gateways || network_unset || by_label(&export.mode)
+        }
+        // A zone only makes some endpoints better than others.
+        Kind::Node => false,
+        Kind::ServiceExport => exports && export.opt_in == OptIn::ServiceExport,
+        Kind::GatewayClass | Kind::Gateway | Kind::TlsRoute | Kind::ReferenceGrant => gateways,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::{AlpnPolicy, GatewayAddresses, GatewayApiConfig, ServiceSelector, samples};
+
+    fn needs(edit: impl FnOnce(&mut KubernetesConfig)) -> BTreeSet<Kind> {
+        let mut config = samples::kubernetes();
+        config.export.mode = ExportMode::All;
+        config.export.alpn = AlpnPolicy::Any;
+        config.export.opt_in = OptIn::None;
+        config.gateway_api = None;
+        config.network = Some("n".into());
+        edit(&mut config);
+        let kinds = watched(&config).into_iter();
+        kinds.filter(|kind| is_essential(*kind, &config)).collect()
+    }
+
+    #[test]
+    fn what_is_needed_follows_from_who_may_be_reached() {
+        use Kind::{
+            DestinationRule, Namespace, PeerAuthentication, Pod, Service, ServiceExport, Slice,
+        };
+        let plain = [Service, Slice, DestinationRule].into();
+        assert_eq!(needs(|_| {}), plain);
+        let nothing = needs(|config| config.export.mode = ExportMode::None);
+        assert_eq!(nothing, [Service, Slice].into());
+        let mesh = needs(|config| config.export.alpn = AlpnPolicy::istio());
+        assert_eq!(
+            mesh,
+            [Service, Slice, DestinationRule, Pod, PeerAuthentication].into()
+        );
+        let dry_run = needs(|config| {
+            (config.export.mode, config.export.dry_run) = (ExportMode::None, true);
+            config.export.alpn = AlpnPolicy::istio();
+        });
+        assert_eq!(dry_run, mesh);
+        let selected = |labels: &[(&str, &str)]| {
+            let labels = labels
+                .iter()
+                .map(|(key, value)| ((*key).into(), (*value).into()));
+            ExportMode::Selected(ServiceSelector {
+                namespace_labels: labels.collect(),
+                ..ServiceSelector::default()
+            })
+        };
+        assert_eq!(needs(|config| config.export.mode = selected(&[])), plain);
+        let by_label = needs(|config| config.export.mode = selected(&[("a", "b")]));
+        assert!(by_label.contains(&Namespace));
+        let network_unset = needs(|config| config.network = None);
+        assert!(network_unset.contains(&Namespace));
+        let exported = needs(|config| config.export.opt_in = OptIn::ServiceExport);
+        assert!(exported.contains(&ServiceExport));
+    }
+
+    #[test]
+    fn gateways_need_every_kind_but_nodes() {
+        let needed = needs(|config| {
+            config.export.mode = ExportMode::None;
+            config.export.opt_in = OptIn::ServiceExport;
+            config.gateway_api = Some(GatewayApiConfig {
+                class: "strait".into(),
+                controller: "strait.dev/gateway-controller".into(),
+                listener: Arc::new(samples::listener()),
+                addresses: GatewayAddresses::Unknown,
+                reserved_ports: BTreeSet::new(),
+            });
+        });
+        let left_out: Vec<&Kind> = Kind::ALL
+            .iter()
+            .filter(|kind| !needed.contains(kind))
+            .collect();
+        assert_eq!(left_out, [&Kind::Node, &Kind::ServiceExport]);
+    }
+}
