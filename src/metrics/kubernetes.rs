@@ -28,6 +28,8 @@ labels! {
         Server "server_error",
         /// No answer, or one that was cut.
         Connection "connection",
+        /// No answer in time, or a watch on which nothing came.
+        Timeout "timeout",
         /// An object, or an answer, that cannot be read.
         Malformed "malformed",
         /// More objects than are kept of a kind.

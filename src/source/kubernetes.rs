@@ -28,4 +28,4 @@ pub use status::{
     ParentStatus, Status, StatusWriter, Statuses, Wanted,
 };
 pub use translate::Translator;
-pub use watch::{FIRST_LISTS, KubernetesError, KubernetesSource, Mailbox, Publication};
+pub use watch::{ApiTiming, FIRST_LISTS, KubernetesError, KubernetesSource, Mailbox, Publication};

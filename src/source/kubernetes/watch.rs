@@ -1,8 +1,9 @@
 //! Lists and watches: from the API's objects to changes.
 //!
 //! One task a kind. It finds out in which version the API serves the kind, lists it in pages, and
-//! watches it from there; what the library's watcher does not decide is decided in [`follow`]: when to
-//! list anew, how long to wait, and what counts as stale. Nothing that fails takes away what is known:
+//! watches it from there. [`ask`] puts the questions, [`item`] reads one object, and [`follow`] decides
+//! when to list anew, how long to wait, and what counts as stale. Every question has an end: an API
+//! server that falls silent is noticed within a minute. Nothing that fails takes away what is known:
 //! an API server that starts says 403 and 404 of what it has not loaded yet.
 
 mod ask;
@@ -16,6 +17,7 @@ mod needs;
 mod object;
 mod read;
 mod served;
+mod timing;
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use crate::supervise;
 pub use client::KubernetesError;
 use driver::{Driver, Told};
 pub use mailbox::{Mailbox, Publication};
+pub use timing::ApiTiming;
 
 /// Changes that may wait for the driver; a watcher that has more waits itself, and with it the API.
 const QUEUE: usize = 1024;
@@ -63,6 +66,19 @@ impl KubernetesSource {
         metrics: &Arc<Metrics>,
         mailbox: Arc<Mailbox>,
     ) -> Result<Self, KubernetesError> {
+        Self::start_with(config, metrics, mailbox, ApiTiming::DEFAULT).await
+    }
+
+    /// As [`KubernetesSource::start`], with other limits of time.
+    ///
+    /// # Errors
+    /// As [`KubernetesSource::start`].
+    pub async fn start_with(
+        config: Arc<KubernetesConfig>,
+        metrics: &Arc<Metrics>,
+        mailbox: Arc<Mailbox>,
+        timing: ApiTiming,
+    ) -> Result<Self, KubernetesError> {
         let client = client::connect(config.kubeconfig.as_ref()).await?;
         let kinds = needs::watched(&config);
         let config = at_home(config, client.default_namespace());
@@ -74,7 +90,7 @@ impl KubernetesSource {
         for kind in &kinds {
             let (kind, told) = (*kind, told.clone());
             let (client, metrics) = (client.clone(), metrics.kubernetes.kind(kind.label()));
-            follow::spawn(&mut tasks, kind, client, told, metrics);
+            follow::spawn(&mut tasks, kind, client, told, metrics, timing);
         }
         let told_to = mailbox.clone();
         let driver = Driver::new(config, &kinds, metrics.clone(), told_to, statuses_sender);

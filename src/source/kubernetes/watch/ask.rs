@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_util::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
@@ -34,6 +35,12 @@ pub(super) enum AskError {
     /// Its answer cannot be read.
     #[error("the answer cannot be read: {0}")]
     Answer(String),
+    /// It said nothing for so long.
+    #[error("no answer within {0:?}")]
+    NoAnswer(Duration),
+    /// A watch told nothing for so long, and did not end when it was to.
+    #[error("nothing came on the watch for {0:?}")]
+    Silent(Duration),
 }
 
 impl AskError {
@@ -41,7 +48,7 @@ impl AskError {
     pub(super) fn status(&self) -> Option<&Status> {
         match self {
             Self::Api(kube::Error::Api(status)) => Some(status),
-            Self::Api(_) | Self::Answer(_) => None,
+            Self::Api(_) | Self::Answer(_) | Self::NoAnswer(_) | Self::Silent(_) => None,
         }
     }
 }

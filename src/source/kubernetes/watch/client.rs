@@ -2,15 +2,29 @@
 
 use std::time::Duration;
 
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::client::{Body, ConfigExt as _};
 use kube::config::{
     InClusterError, KubeConfigOptions, Kubeconfig as KubeconfigFile, KubeconfigError,
 };
 use kube::{Client, Config};
+use tower::{BoxError, ServiceBuilder};
 
 use crate::config::Kubeconfig;
 
 /// How long a connection to the API may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
+/// A connection on which nothing comes for so long is probed, so many times, so far apart: after half a
+/// minute in which nothing is acknowledged, the peer is gone.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_PROBES: u32 = 3;
+/// What was sent and is not acknowledged for so long has no reader.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+/// A connection that nobody has used for so long is not used any more.
+const IDLE: Duration = Duration::from_secs(20);
 
 /// Why access to the API cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -45,5 +59,31 @@ pub(super) async fn connect(kubeconfig: Option<&Kubeconfig>) -> Result<Client, K
     config.connect_timeout = Some(CONNECT);
     // Waits are decided in one place, where they are counted too.
     config.default_retry = false;
-    Client::try_from(config).map_err(|error| Box::new(error).into())
+    client(config).map_err(|error| Box::new(error).into())
+}
+
+/// What the library makes of a config, over connections whose death is noticed.
+fn client(config: Config) -> Result<Client, kube::Error> {
+    if config.proxy_url.is_some() {
+        return Client::try_from(config);
+    }
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_keepalive(Some(KEEPALIVE));
+    connector.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+    connector.set_keepalive_retries(Some(KEEPALIVE_PROBES));
+    connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    let connector = config.rustls_https_connector_with_connector(connector)?;
+    let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE)
+        .build(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(Client::new(service, config.default_namespace))
 }

@@ -1,5 +1,6 @@
 //! One kind: finds it, lists it, watches it, and tells what has changed.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,8 +23,9 @@ use super::read::{
     ReferenceGrantObject, ServiceExportObject, ServiceObject, SliceObject, TlsRouteObject,
 };
 use super::served::Served;
+use super::timing::{ApiTiming, within};
 use crate::metrics::{KindMetrics, WatchError};
-use crate::source::kubernetes::cluster::{Change, Kind, Record};
+use crate::source::kubernetes::cluster::{Change, Kind, Record, Unreadable};
 use crate::source::kubernetes::records::ObjectKey;
 
 /// After a failure a watch that has been open for so long counts as one that works.
@@ -35,8 +37,6 @@ const ABSENT: Duration = Duration::from_secs(10);
 const REFUSALS: u32 = 3;
 /// Failures in a row after which a list is tried in place of a watch.
 const WATCH_FAILURES: u32 = 5;
-/// After so long the API ends a watch, and it is asked for a new one.
-const WATCH_SECONDS: u32 = 290;
 /// Objects that cannot be read and are named in the log; further ones are counted.
 const MAX_TOLD: usize = 1000;
 /// How long an API that was away may be back before it is asked again.
@@ -51,10 +51,12 @@ pub(super) fn spawn(
     client: Client,
     told: Sender<Told>,
     metrics: KindMetrics,
+    timing: ApiTiming,
 ) {
     let follower = Follower {
         kind,
         client,
+        timing,
         told,
         metrics,
         backoff: DefaultBackoff::default(),
@@ -87,6 +89,7 @@ struct Closed;
 struct Follower {
     kind: Kind,
     client: Client,
+    timing: ApiTiming,
     told: Sender<Told>,
     metrics: KindMetrics,
     backoff: DefaultBackoff,
@@ -106,7 +109,7 @@ struct Follower {
 impl Follower {
     async fn run<O: Watched>(mut self) {
         loop {
-            let found = Served::find(self.kind, &self.client).await;
+            let found = Served::find(self.kind, &self.client, &self.timing).await;
             let ended = match found {
                 Ok(Some(served)) => self.follow::<O>(&served).await,
                 Ok(None) => self.not_installed().await,
@@ -142,7 +145,8 @@ impl Follower {
         let mut unreadable: BTreeMap<ObjectKey, Arc<str>> = BTreeMap::new();
         let mut token = None;
         let version = loop {
-            let page = match ask::page::<O>(&self.client, served, token).await {
+            let page = ask::page::<O>(&self.client, served, token);
+            let page = match within(self.timing.page, page).await {
                 Ok(page) => page,
                 Err(error) => {
                     self.failed(&error).await?;
@@ -153,14 +157,19 @@ impl Follower {
                 let item = item::read(object, self.kind, served);
                 if let Some(problem) = item.problem() {
                     self.complain(&item.key, problem);
-                    unreadable.insert(item.key.clone(), problem.clone());
+                    if unreadable.len() < MAX_TOLD {
+                        unreadable.insert(item.key.clone(), problem.clone());
+                    }
                 }
                 let Some(record) = item.record else {
                     continue;
                 };
-                if records.len() < MAX_OBJECTS {
-                    records.push((item.key, record));
-                } else {
+                match records.len().cmp(&MAX_OBJECTS) {
+                    Ordering::Less => records.push((item.key, record)),
+                    Ordering::Equal => records.push(Unreadable::too_many(self.kind)),
+                    Ordering::Greater => {}
+                }
+                if records.len() > MAX_OBJECTS {
                     self.metrics.failed(WatchError::TooMany);
                 }
             }
@@ -188,13 +197,18 @@ impl Follower {
         version: &mut String,
     ) -> Result<Result<(), AskError>, Closed> {
         let opened = Instant::now();
-        let mut watch = match ask::watch::<O>(&self.client, served, version, WATCH_SECONDS).await {
+        let seconds = self.timing.watch_seconds();
+        let asked = Duration::from_secs(seconds.into());
+        let silence = asked + self.timing.margin;
+        let watch = ask::watch::<O>(&self.client, served, version, seconds);
+        let mut watch = match within(self.timing.answer, watch).await {
             Ok(watch) => watch,
             Err(error) => return Ok(Err(error)),
         };
+        self.metrics.up();
         loop {
             let next = {
-                let mut next = pin!(watch.next::<O>());
+                let mut next = pin!(timeout(silence, watch.next::<O>()));
                 if self.failures == 0 {
                     next.await
                 } else {
@@ -207,10 +221,13 @@ impl Follower {
                     }
                 }
             };
+            let Ok(next) = next else {
+                return Ok(Err(AskError::Silent(silence)));
+            };
             match next {
                 None => {
-                    // One that ends again and again as soon as it is open is no reason to ask without a rest.
-                    if opened.elapsed() < SETTLED {
+                    // One that ends again and again before its time is no reason to ask without a rest.
+                    if opened.elapsed() < asked.min(SETTLED) {
                         self.wait(None).await;
                     }
                     return Ok(Ok(()));
@@ -377,6 +394,7 @@ fn reason(error: &AskError) -> WatchError {
         },
         AskError::Api(kube::Error::SerdeError(_) | kube::Error::FromUtf8(_))
         | AskError::Answer(_) => WatchError::Malformed,
+        AskError::NoAnswer(_) | AskError::Silent(_) => WatchError::Timeout,
         AskError::Api(_) => WatchError::Connection,
     }
 }
@@ -384,7 +402,11 @@ fn reason(error: &AskError) -> WatchError {
 /// An error with what caused it, which says more.
 fn describe(error: &AskError) -> String {
     if let Some(status) = error.status() {
-        return format!("{} {}", status.code, status.message.trim_end());
+        let message = status.message.trim_end();
+        return match status.code {
+            0 => message.to_owned(),
+            code => format!("{code} {message}"),
+        };
     }
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);

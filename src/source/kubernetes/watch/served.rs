@@ -1,8 +1,13 @@
 //! In which versions the API serves the kinds.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, APIResourceList};
 use kube::Client;
+use kube::api::ListParams;
+use kube::core::Request;
+use serde::de::DeserializeOwned;
 
 use super::ask::AskError;
+use super::timing::{ApiTiming, within};
 use crate::source::kubernetes::api_names::ApiNames;
 use crate::source::kubernetes::cluster::Kind;
 
@@ -32,8 +37,12 @@ impl Served {
     /// The version in which the API serves `kind`: the newest that we know. `None`: it is not installed.
     ///
     /// # Errors
-    /// The API does not say.
-    pub(super) async fn find(kind: Kind, client: &Client) -> Result<Option<Self>, AskError> {
+    /// The API does not say, or serves versions only that are not known here.
+    pub(super) async fn find(
+        kind: Kind,
+        client: &Client,
+        timing: &ApiTiming,
+    ) -> Result<Option<Self>, AskError> {
         let ApiNames {
             group,
             versions,
@@ -48,17 +57,53 @@ impl Served {
         if let ([version], true) = (versions, group.is_empty() || kind == Kind::Slice) {
             return Ok(Some(served(version)));
         }
+        let asks = Asks { client, timing };
         for version in versions {
-            let group_version = format!("{group}/{version}");
-            match client.list_api_group_resources(&group_version).await {
-                Ok(list) if list.resources.iter().any(|one| one.name == plural) => {
-                    return Ok(Some(served(version)));
-                }
-                Ok(_) => {}
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                Err(error) => return Err(error.into()),
+            if asks.serves(group, version, plural).await? {
+                return Ok(Some(served(version)));
+            }
+        }
+        // What is there in a version that cannot be read is there all the same.
+        for version in asks.versions(group).await? {
+            if !versions.contains(&&*version) && asks.serves(group, &version, plural).await? {
+                let text =
+                    format!("{plural} are served in version {version}, which is not known here");
+                return Err(AskError::Answer(text));
             }
         }
         Ok(None)
+    }
+}
+
+struct Asks<'a> {
+    client: &'a Client,
+    timing: &'a ApiTiming,
+}
+
+impl Asks<'_> {
+    /// What is at a path, if anything is.
+    async fn get<T: DeserializeOwned>(&self, path: String) -> Result<Option<T>, AskError> {
+        let request = Request::new(path).list(&ListParams::default());
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        let answer = async { Ok(self.client.request::<T>(request).await?) };
+        match within(self.timing.answer, answer).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.status().is_some_and(|status| status.code == 404) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn serves(&self, group: &str, version: &str, plural: &str) -> Result<bool, AskError> {
+        let path = format!("/apis/{group}/{version}");
+        let list: Option<APIResourceList> = self.get(path).await?;
+        let resources = list.into_iter().flat_map(|list| list.resources);
+        Ok(resources.into_iter().any(|one| one.name == plural))
+    }
+
+    /// The versions in which a group is served.
+    async fn versions(&self, group: &str) -> Result<Vec<String>, AskError> {
+        let found: Option<APIGroup> = self.get(format!("/apis/{group}")).await?;
+        let versions = found.into_iter().flat_map(|group| group.versions);
+        Ok(versions.map(|one| one.version).collect())
     }
 }
