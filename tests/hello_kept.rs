@@ -228,7 +228,7 @@ fn a_refused_connection_keeps_little_of_its_hello() {
 /// The resident memory of a process in bytes.
 fn resident(process: &Process) -> usize {
     let bytes = process.metric("process_resident_memory_bytes", &[]);
-    bytes as usize
+    format!("{bytes:.0}").parse().unwrap()
 }
 
 #[test]
