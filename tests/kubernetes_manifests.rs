@@ -245,6 +245,11 @@ base/rbac | verbs: [get, list, watch] | verbs: [get, list, watch, delete] | verb
 base/rbac | verbs: [patch] | verbs: ['*'] | verbs in the cluster
 base/rbac | resources: [events]\n    verbs: [create] | resources: [events]\n    verbs: [create, patch] | verbs in the cluster
 base/rbac | resources: [events] | resources: [eventz] | no right to events
+base/rbac |     resourceNames: [istio]\n |  | secrets
+base/rbac | [istio] | [other] | secrets
+base/rbac | resources: [configmaps] | resources: [configmaps, secrets] | secrets
+base/rbac | resources: [configmaps] | resources: [events] | no right to the settings of the mesh
+base/strait | kubernetes: | kubernetes:\n  istio: { config_map: istio-canary } | secrets
 base/rbac |     resourceNames: [strait-status]\n |  | verbs on leases
 base/rbac | [strait-status] | [other] | verbs on leases
 base/rbac | resources: [leases] | resources: [leases, secrets] | in its namespace

@@ -47,5 +47,6 @@ scenarios! {
     one_kind_is_forbidden
     pods_come_and_go
     policy_changes
+    settings_of_the_mesh
     streams_are_cut
 }

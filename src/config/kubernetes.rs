@@ -40,6 +40,8 @@ pub struct KubernetesConfig {
 pub struct IstioConfig {
     /// The namespace of istiod, in which its gateways stand too.
     pub namespace: Arc<str>,
+    /// The ConfigMap of that namespace with the settings of the mesh; `None`: Istio's defaults hold.
+    pub config_map: Option<Arc<str>>,
 }
 
 /// Access to the API from outside the cluster.

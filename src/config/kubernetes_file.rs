@@ -60,6 +60,12 @@ section! {
     IstioFile {
         /// The namespace of istiod and of Istio's gateways. A Service whose `exportTo` names it is seen.
         namespace: ObjectName = "istio-system",
+        /// The ConfigMap of that namespace with the settings of the mesh, `istio-REVISION` for a control
+        /// plane that has a revision. Its `rootNamespace`, `defaultServiceExportTo`,
+        /// `defaultDestinationRuleExportTo` and `discoverySelectors` count here as they do for Istio's
+        /// gateways; as long as it cannot be read, nothing is exported to clients with an Istio ALPN. With
+        /// `off` it is not read, and Istio's defaults hold.
+        config_map: OrOff<ObjectName> = "istio",
     }
 }
 

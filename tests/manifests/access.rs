@@ -21,7 +21,7 @@ pub fn check(check: &mut Check<'_>, gateway: &Gateway) {
             "a right to a subresource or to all",
             resources().all(is_plain(status)),
         );
-        named(check, rule);
+        named(check, rule, mesh_config(gateway));
     }
     for rule in items(&check.rendered.only("Role")["rules"]) {
         check.same("in its namespace", &rule["resources"], &json!(["leases"]));
@@ -31,9 +31,9 @@ pub fn check(check: &mut Check<'_>, gateway: &Gateway) {
             json!(["create"])
         };
         check.same("verbs on leases", &rule["verbs"], &expected);
-        named(check, rule);
+        named(check, rule, None);
     }
-    needs(check);
+    needs(check, gateway);
     bindings(check, gateway);
 }
 
@@ -45,8 +45,15 @@ fn is_plain(status: bool) -> impl Fn(&str) -> bool {
     }
 }
 
-/// A rule names what it is about, and neither everything nor secrets, nor more rights.
-fn named(check: &mut Check<'_>, rule: &Value) {
+/// The ConfigMap that the gateway reads.
+fn mesh_config(gateway: &Gateway) -> Option<&str> {
+    let kubernetes = gateway.config.kubernetes.as_ref()?;
+    kubernetes.istio.config_map.as_deref()
+}
+
+/// A rule names what it is about, and neither everything nor secrets, nor more rights. ConfigMaps may be
+/// the one of the mesh.
+fn named(check: &mut Check<'_>, rule: &Value, config_map: Option<&str>) {
     for key in ["apiGroups", "resources", "verbs"] {
         check.holds(
             "a rule of everything",
@@ -60,13 +67,21 @@ fn named(check: &mut Check<'_>, rule: &Value) {
         "roles",
         "clusterroles",
     ];
-    let spared = items(&rule["resources"]).all(|one| secret.iter().all(|name| one != name));
+    let of_mesh = rule["resources"] == json!(["configmaps"])
+        && config_map.is_some_and(|name| rule["resourceNames"] == json!([name]));
+    let is_secret = |one: &Value| secret.iter().any(|name| one == name);
+    let spared = of_mesh || !items(&rule["resources"]).any(is_secret);
     check.holds("a right to secrets", spared);
     check.holds("a rule of paths", rule["nonResourceURLs"].is_null());
 }
 
 /// What the source reads and the status writer writes.
-fn needs(check: &mut Check<'_>) {
+fn needs(check: &mut Check<'_>, gateway: &Gateway) {
+    if mesh_config(gateway).is_some() {
+        let rules = &check.rendered.only("ClusterRole")["rules"];
+        let granted = items(rules).any(|rule| rule["resources"] == json!(["configmaps"]));
+        check.holds("no right to the settings of the mesh", granted);
+    }
     for (group, resource) in [
         ("", "services"),
         ("", "pods"),

@@ -62,6 +62,7 @@ pub(super) fn resolve(
         network: file.network.map(|name| name.0),
         istio: IstioConfig {
             namespace: file.istio.namespace.0,
+            config_map: file.istio.config_map.on().map(|name| name.0),
         },
         node: node(machine, problems),
         export: export(file.export, gateways, all_listeners, findings),

@@ -49,6 +49,7 @@ impl ApiNames {
                 "destinationrules",
                 "DestinationRule",
             ),
+            Kind::MeshConfig => ("", &["v1"], "configmaps", "ConfigMap"),
             Kind::GatewayClass => (gateway::GROUP, GATEWAY, "gatewayclasses", "GatewayClass"),
             Kind::Gateway => (gateway::GROUP, GATEWAY, "gateways", "Gateway"),
             Kind::TlsRoute => (

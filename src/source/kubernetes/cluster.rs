@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
 };
+use super::records::mesh::{DEFAULT_ROOT_NAMESPACE, MeshConfigRecord};
 use super::records::{
     DestinationRuleRecord, NamespaceRecord, NodeRecord, ObjectKey, PeerAuthenticationRecord,
     PodRecord, ServiceExportRecord, ServiceRecord, SliceRecord,
@@ -23,10 +24,6 @@ pub(super) use strings::Strings;
 pub use table::Table;
 pub use unreadable::Unreadable;
 use unreadable::UnreadableObjects;
-
-/// The namespace of Istio's control plane, whose policies hold for the whole mesh, and in which its
-/// gateways stand.
-pub(super) const ISTIO_ROOT_NAMESPACE: &str = "istio-system";
 
 /// Why a kind is absent that the API does not serve.
 const NOT_INSTALLED: &str = "not installed";
@@ -97,6 +94,8 @@ macro_rules! kinds {
             known: BTreeSet<Kind>,
             index: Index,
             strings: Strings,
+            /// The namespace of Istio's control plane and gateways.
+            istio_namespace: Arc<str>,
         }
 
         impl Cluster {
@@ -195,6 +194,7 @@ kinds! {
     ServiceExport(ServiceExportRecord), service_exports, "service_export";
     PeerAuthentication(PeerAuthenticationRecord), peer_authentications, "peer_authentication";
     DestinationRule(DestinationRuleRecord), destination_rules, "destination_rule";
+    MeshConfig(MeshConfigRecord), mesh_configs, "mesh_config";
     GatewayClass(GatewayClassRecord), gateway_classes, "gateway_class";
     Gateway(GatewayRecord), gateways, "gateway";
     TlsRoute(TlsRouteRecord), tls_routes, "tls_route";
@@ -213,6 +213,14 @@ pub struct Dirty {
 }
 
 impl Cluster {
+    /// Without any object; Istio's control plane and gateways are in `istio_namespace`.
+    pub fn new(istio_namespace: Arc<str>) -> Self {
+        Self {
+            istio_namespace,
+            ..Self::default()
+        }
+    }
+
     /// Takes `change` over, and adds what it concerns to `dirty`.
     pub fn apply(&mut self, change: Change, dirty: &mut Dirty) {
         self.strings.sweep();
@@ -251,6 +259,33 @@ impl Cluster {
         if self.unreadable.remove(kind, key) {
             dirty.add_unreadable(kind, key, self);
         }
+    }
+
+    /// The settings of the mesh; `None` when nothing says any.
+    ///
+    /// # Errors
+    /// Why they are not known.
+    pub fn mesh_config(&self) -> Result<Option<&MeshConfigRecord>, &str> {
+        if let Some((_, record)) = self.mesh_configs.iter().next() {
+            return Ok(Some(record));
+        }
+        if let Some((_, object)) = self.unreadable_of(Kind::MeshConfig).next() {
+            return Err(&object.problem);
+        }
+        if self.is_known(Kind::MeshConfig) {
+            return Ok(None);
+        }
+        let reason = self.absent(Kind::MeshConfig);
+        Err(reason.map_or("not listed yet", |reason| reason))
+    }
+
+    /// Whether Istio's policies of a namespace may hold for other namespaces too.
+    fn is_mesh_wide(&self, namespace: &str) -> bool {
+        let root = match self.mesh_config() {
+            Ok(Some(config)) => &*config.root_namespace,
+            Ok(None) | Err(_) => DEFAULT_ROOT_NAMESPACE,
+        };
+        namespace == root || namespace == &*self.istio_namespace
     }
 
     /// The slices of a Service.

@@ -2,6 +2,7 @@
 
 pub mod gateway;
 mod labels;
+pub mod mesh;
 
 use std::collections::BTreeMap;
 use std::fmt;

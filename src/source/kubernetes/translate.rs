@@ -4,6 +4,7 @@
 //! compared with what it gave: only a difference in routes makes new route tables.
 
 mod export;
+mod mesh;
 mod mtls;
 mod pods;
 mod rules;
@@ -91,9 +92,9 @@ impl Translator {
     /// Of a cluster in which nothing is.
     pub fn new(policy: Arc<KubernetesConfig>) -> Self {
         Self {
+            cluster: Cluster::new(policy.istio.namespace.clone()),
             policy,
             own: OwnListeners::default(),
-            cluster: Cluster::default(),
             services: BTreeMap::new(),
             gateways: Gateways::default(),
             strings: Strings::default(),

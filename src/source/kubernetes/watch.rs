@@ -13,6 +13,7 @@ mod follow;
 mod istio;
 mod item;
 mod mailbox;
+mod mesh;
 mod needs;
 mod object;
 mod read;
@@ -28,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::cluster::Kind;
+use super::records::ObjectKey;
 use super::status::Statuses;
 use crate::config::{Kubeconfig, KubernetesConfig};
 use crate::metrics::Metrics;
@@ -50,6 +52,7 @@ pub struct KubernetesSource {
     client: Client,
     kubeconfig: Option<Kubeconfig>,
     kinds: Vec<Kind>,
+    mesh_config: Option<ObjectKey>,
     told: mpsc::Sender<Told>,
     statuses: watch::Receiver<Arc<Statuses>>,
     _tasks: JoinSet<()>,
@@ -83,14 +86,16 @@ impl KubernetesSource {
         let kinds = needs::watched(&config);
         let config = at_home(config, client.default_namespace());
         let kubeconfig = config.kubeconfig.clone();
+        let mesh_config = mesh_config(&config);
         let (told, inbox) = mpsc::channel(QUEUE);
         let (statuses_sender, statuses) = watch::channel(Arc::default());
         Self::retire_metrics(metrics, &kinds);
         let mut tasks = JoinSet::new();
         for kind in &kinds {
             let (kind, told) = (*kind, told.clone());
+            let only = mesh_config.clone().filter(|_| kind == Kind::MeshConfig);
             let (client, metrics) = (client.clone(), metrics.kubernetes.kind(kind.label()));
-            follow::spawn(&mut tasks, kind, client, told, metrics, timing);
+            follow::spawn(&mut tasks, (kind, only), client, told, metrics, timing);
         }
         let told_to = mailbox.clone();
         let driver = Driver::new(config, &kinds, metrics.clone(), told_to, statuses_sender);
@@ -106,6 +111,7 @@ impl KubernetesSource {
             client,
             kubeconfig,
             kinds,
+            mesh_config,
             told,
             statuses,
             _tasks: overseer,
@@ -122,7 +128,9 @@ impl KubernetesSource {
     /// Whether it can go on with another policy: the API is reached as before, and as much of it is
     /// watched.
     pub fn serves(&self, config: &KubernetesConfig) -> bool {
-        self.kubeconfig == config.kubeconfig && self.kinds == needs::watched(config)
+        self.kubeconfig == config.kubeconfig
+            && self.kinds == needs::watched(config)
+            && self.mesh_config == mesh_config(config)
     }
 
     /// Goes on with another policy, for which [`KubernetesSource::serves`] holds, without listing
@@ -149,6 +157,13 @@ impl KubernetesSource {
     pub fn client(&self) -> Client {
         self.client.clone()
     }
+}
+
+/// The ConfigMap with the settings of the mesh.
+fn mesh_config(config: &KubernetesConfig) -> Option<ObjectKey> {
+    let name = config.istio.config_map.clone()?;
+    let namespace = config.istio.namespace.clone();
+    Some(ObjectKey { namespace, name })
 }
 
 impl fmt::Debug for KubernetesSource {

@@ -43,6 +43,7 @@ const GATEWAY: &str = "gateway.networking.k8s.io";
 pub(super) const ALL: &[Resource] = &[
     resource("", &["v1"], "services", "Service"),
     resource("", &["v1"], "pods", "Pod"),
+    resource("", &["v1"], "configmaps", "ConfigMap"),
     cluster_wide(resource("", &["v1"], "namespaces", "Namespace")),
     cluster_wide(resource("", &["v1"], "nodes", "Node")),
     resource(

@@ -126,6 +126,11 @@ fn answer(request: &Request, stream: &mut TcpStream, shared: &Shared) -> io::Res
     if let Some(done) = fault(&target, verb, stream, shared) {
         return done;
     }
+    // As by a right to objects of one name.
+    if target.resource.plural == "configmaps" && field_name(request).is_none() {
+        let message = "configmaps is forbidden: every name is asked for";
+        return http::json(stream, 403, &failure(403, "Forbidden", message));
+    }
     match verb {
         "list" => list(request, &target, stream, shared),
         "watch" => self::watch(request, &target, stream, shared),
@@ -261,6 +266,16 @@ fn metadata_only(request: &Request) -> bool {
     accept.is_some_and(|accept| accept.contains("as=PartialObjectMetadata"))
 }
 
+/// The name that a field selector asks for.
+fn field_name(request: &Request) -> Option<&str> {
+    let selector = request.query.get("fieldSelector")?;
+    Some(selector.strip_prefix("metadata.name=").expect("a name"))
+}
+
+fn is_selected(object: &Value, name: Option<&str>) -> bool {
+    name.is_none_or(|name| object["metadata"]["name"] == name)
+}
+
 /// An object in the version and the form that were asked for.
 fn shown(object: &Value, target: &Target<'_>, metadata_only: bool) -> Value {
     if metadata_only {
@@ -302,7 +317,9 @@ fn list(
         let message = "The provided continue parameter is too old";
         return http::json(stream, 410, &failure(410, "Expired", message));
     };
-    let items = objects.iter().map(|object| {
+    let name = field_name(request);
+    let objects = objects.iter().filter(|object| is_selected(object, name));
+    let items = objects.map(|object| {
         let mut item = shown(object, target, slim);
         if !slim && let Some(item) = item.as_object_mut() {
             // Items of a list of a built-in resource say neither.
@@ -518,7 +535,7 @@ fn watch(
         for event in events {
             let in_namespace = target.namespace.is_empty()
                 || event.object["metadata"]["namespace"] == json!(target.namespace);
-            if in_namespace {
+            if in_namespace && is_selected(&event.object, field_name(request)) {
                 send(
                     stream,
                     &line(event.what, &shown(&event.object, target, slim)),

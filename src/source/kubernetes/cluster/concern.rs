@@ -1,10 +1,11 @@
 //! What the change of one object concerns.
 
 use super::index;
-use super::{Cluster, Dirty, ISTIO_ROOT_NAMESPACE};
+use super::{Cluster, Dirty};
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
 };
+use crate::source::kubernetes::records::mesh::MeshConfigRecord;
 use crate::source::kubernetes::records::{
     DestinationRuleRecord, NamespaceRecord, NodeRecord, ObjectKey, PeerAuthenticationRecord,
     PodRecord, ServiceExportRecord, ServiceRecord, SliceRecord,
@@ -98,6 +99,12 @@ impl Concern for DestinationRuleRecord {
     }
 }
 
+impl Concern for MeshConfigRecord {
+    fn note(_: &Changed<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
+        dirty.everything = true;
+    }
+}
+
 impl Concern for GatewayClassRecord {
     fn note(_: &Changed<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
         dirty.gateways = true;
@@ -130,7 +137,7 @@ impl Dirty {
 
     /// What Istio's policies of a namespace hold for.
     pub(super) fn add_istio_namespace(&mut self, namespace: &str, cluster: &Cluster) {
-        if namespace == ISTIO_ROOT_NAMESPACE {
+        if cluster.is_mesh_wide(namespace) {
             self.everything = true;
         } else {
             self.add_namespace(namespace, cluster);

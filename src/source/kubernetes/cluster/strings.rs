@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
 };
+use crate::source::kubernetes::records::mesh::MeshConfigRecord;
 use crate::source::kubernetes::records::{
     DestinationRuleRecord, Labels, NamespaceRecord, NodeRecord, ObjectKey,
     PeerAuthenticationRecord, PodRecord, ServiceExportRecord, ServiceRecord, SliceRecord,
@@ -135,6 +136,7 @@ impl Share for NamespaceRecord {}
 impl Share for ServiceExportRecord {}
 impl Share for PeerAuthenticationRecord {}
 impl Share for DestinationRuleRecord {}
+impl Share for MeshConfigRecord {}
 impl Share for GatewayClassRecord {}
 impl Share for GatewayRecord {}
 impl Share for TlsRouteRecord {}

@@ -96,6 +96,14 @@ impl Cluster {
         all.map(|((_, key), object)| (key, object))
     }
 
+    /// Every object of a kind that cannot be read.
+    pub(super) fn unreadable_of(
+        &self,
+        kind: Kind,
+    ) -> impl Iterator<Item = (&ObjectKey, &Unreadable)> {
+        self.unreadable.of(kind)
+    }
+
     /// How many objects of a kind cannot be read.
     pub fn count_unreadable(&self, kind: Kind) -> usize {
         self.unreadable.of(kind).count()
@@ -142,6 +150,7 @@ impl Dirty {
                 self.everything |= key.namespace.is_empty();
                 self.add_istio_namespace(&key.namespace, cluster);
             }
+            Kind::MeshConfig => self.everything = true,
             Kind::GatewayClass | Kind::Gateway | Kind::TlsRoute | Kind::ReferenceGrant => {
                 self.gateways = true;
             }

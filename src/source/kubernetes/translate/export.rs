@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::mesh::{Hidden, Mesh};
 use crate::config::{
     ExportMode, ExportPolicy, KubernetesConfig, OptIn, PortSelector, ServiceSelector,
 };
@@ -23,6 +24,8 @@ pub(super) enum Refusal<'a> {
     NoPort,
     /// Istio's own gateways would not see it.
     Hidden,
+    /// Nor would they by the settings of the mesh, of which the namespace is part.
+    HiddenByMesh(Hidden<'a>, &'a str),
     /// Its owner says no.
     OptedOut,
     /// The policy's mode.
@@ -52,6 +55,24 @@ impl fmt::Display for Refusal<'_> {
             Self::NoPort => f.write_str("the Service has no TCP port"),
             Self::Hidden => f.write_str(
                 "the Service's annotation networking.istio.io/exportTo keeps it from gateways",
+            ),
+            Self::HiddenByMesh(Hidden::Unknown(reason), _) => write!(
+                f,
+                "Istio's ConfigMap, whose settings may hide the Service, cannot be read: {reason} \
+                 (kubernetes.istio names it)"
+            ),
+            Self::HiddenByMesh(Hidden::ByDefault, _) => f.write_str(
+                "the mesh's defaultServiceExportTo keeps it from gateways, and the Service has no \
+                 annotation networking.istio.io/exportTo",
+            ),
+            Self::HiddenByMesh(Hidden::NotDiscovered, namespace) => write!(
+                f,
+                "the mesh's discoverySelectors do not select namespace {namespace}"
+            ),
+            Self::HiddenByMesh(Hidden::NamespaceUnknown, namespace) => write!(
+                f,
+                "the labels of namespace {namespace}, by which the mesh's discoverySelectors select it, \
+                 are not known"
             ),
             Self::OptedOut => {
                 f.write_str("the Service's annotation strait.dev/export says \"false\"")
@@ -90,18 +111,19 @@ impl fmt::Display for Refusal<'_> {
 }
 
 /// Why no policy can let a service out, if none can.
-pub(super) fn unroutable(
+pub(super) fn unroutable<'a>(
     policy: &KubernetesConfig,
-    key: &ObjectKey,
+    cluster: &'a Cluster,
+    mesh: &Mesh<'a>,
+    key: &'a ObjectKey,
     service: &ServiceRecord,
-) -> Option<Refusal<'static>> {
-    let gateways = &policy.istio.namespace;
+) -> Option<Refusal<'a>> {
     if service.kind == ServiceKind::ExternalName {
         Some(Refusal::ExternalName)
-    } else if !service.export_to.is_empty()
-        && !is_shown(&service.export_to, &key.namespace, gateways)
-    {
+    } else if !service.export_to.is_empty() && !mesh.is_shown(&service.export_to, &key.namespace) {
         Some(Refusal::Hidden)
+    } else if let Some(hidden) = mesh.hides(cluster, policy, key, service) {
+        Some(Refusal::HiddenByMesh(hidden, &key.namespace))
     } else if service.annotations.get(EXPORT_ANNOTATION) == Some("false") {
         Some(Refusal::OptedOut)
     } else if service.ports.is_empty() {
@@ -186,12 +208,6 @@ pub(super) fn refuse_ports(service: &ServiceRecord) -> Refusal<'static> {
         [only] => Refusal::Port(only.port),
         _ => Refusal::Ports,
     }
-}
-
-/// Whether what `export_to` says of an object of `namespace` shows it to the namespace `gateways`.
-fn is_shown(export_to: &[Arc<str>], namespace: &str, gateways: &str) -> bool {
-    let says = |word: &str| export_to.iter().any(|one| &**one == word);
-    says("*") || (!says("~") && (says(gateways) || (says(".") && namespace == gateways)))
 }
 
 fn takes(wanted: &[Arc<str>], name: &Arc<str>) -> bool {

@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
+use super::mesh::Mesh;
 use super::rules::{self, Rule};
 use super::topology::{NotKnown, Place, Selected};
-use crate::source::kubernetes::cluster::{Cluster, ISTIO_ROOT_NAMESPACE, Kind, Unreadable};
+use crate::source::kubernetes::cluster::{Cluster, Kind, Unreadable};
 use crate::source::kubernetes::records::{ClientTls, ObjectKey, PeerAuthenticationRecord, TlsMode};
 
 const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
@@ -25,6 +26,8 @@ pub(super) enum Outside {
     DestinationRule,
     /// Whether a PeerAuthentication says DISABLE is not known: it selects by a label of unknown value.
     SelectorNotKnown(NotKnown),
+    /// The settings of the mesh are not known: they say in which namespace policies hold for it.
+    MeshUnknown,
     /// What PeerAuthentications say of it is not known.
     PeersUnknown,
     /// What DestinationRules say of it is not known.
@@ -36,7 +39,7 @@ impl Outside {
     pub(super) fn is_guess(self) -> bool {
         matches!(
             self,
-            Self::SelectorNotKnown(_) | Self::PeersUnknown | Self::RulesUnknown
+            Self::SelectorNotKnown(_) | Self::MeshUnknown | Self::PeersUnknown | Self::RulesUnknown
         )
     }
 }
@@ -51,14 +54,15 @@ pub(super) struct Peers<'a> {
 }
 
 impl<'a> Peers<'a> {
-    pub(super) fn of(cluster: &'a Cluster, namespace: &str) -> Self {
-        let mesh = namespace_policy(cluster, ISTIO_ROOT_NAMESPACE);
+    /// `root` is the namespace whose policies hold for the whole mesh.
+    pub(super) fn of(cluster: &'a Cluster, root: &str, namespace: &str) -> Self {
+        let mesh = namespace_policy(cluster, root);
         let own = namespace_policy(cluster, namespace);
         // In the root namespace a selector counts for nothing, not even there.
         let in_namespace = cluster.peer_authentications.in_namespace(namespace);
         let mut workloads: Vec<&PeerAuthenticationRecord> = in_namespace
             .map(|(_, policy)| policy)
-            .filter(|policy| !policy.selector.is_empty() && namespace != ISTIO_ROOT_NAMESPACE)
+            .filter(|policy| !policy.selector.is_empty() && namespace != root)
             .collect();
         // Stable: of two of one age the first by name counts.
         workloads.sort_by_key(|policy| policy.created);
@@ -111,6 +115,7 @@ fn namespace_policy(cluster: &Cluster, namespace: &str) -> TlsMode<bool> {
 fn is_unread(
     cluster: &Cluster,
     kind: Kind,
+    mesh: &Mesh<'_>,
     service: &ObjectKey,
     covers: impl Fn(&ObjectKey, &Unreadable) -> bool,
 ) -> bool {
@@ -118,7 +123,11 @@ fn is_unread(
         return true;
     }
     let own = cluster.unreadable_in(kind, &service.namespace);
-    let mut all = own.chain(cluster.unreadable_in(kind, ISTIO_ROOT_NAMESPACE));
+    let of_root = cluster.unreadable_in(kind, &mesh.settings.root_namespace);
+    // Rules count in the namespace of Istio's gateways, too.
+    let mut all = own
+        .chain(of_root)
+        .chain(cluster.unreadable_in(kind, mesh.gateways));
     all.any(|(key, object)| key.namespace.is_empty() || covers(key, object))
 }
 
@@ -127,6 +136,8 @@ fn is_unread(
 pub(super) struct Mtls<'a> {
     pub(super) peers: Peers<'a>,
     pub(super) rule: Rule<'a>,
+    /// Whether the settings of the mesh are not known.
+    mesh_unknown: bool,
     /// Whether PeerAuthentications are not listed, or one that cannot be read may hold for them.
     peers_unknown: bool,
     /// Whether DestinationRules are not listed, or one that cannot be read may be for the Service.
@@ -134,15 +145,31 @@ pub(super) struct Mtls<'a> {
 }
 
 impl<'a> Mtls<'a> {
-    pub(super) fn of(cluster: &'a Cluster, domain: &str, service: &ObjectKey) -> Self {
+    pub(super) fn of(
+        cluster: &'a Cluster,
+        mesh: &Mesh<'a>,
+        domain: &str,
+        service: &ObjectKey,
+    ) -> Self {
+        let root = &mesh.settings.root_namespace;
+        let peers = Kind::PeerAuthentication;
         Self {
-            peers: Peers::of(cluster, &service.namespace),
-            rule: Rule::of(cluster, domain, service),
-            peers_unknown: is_unread(cluster, Kind::PeerAuthentication, service, |_, _| true),
-            rules_unknown: is_unread(cluster, Kind::DestinationRule, service, |key, rule| {
-                let host = rule.about.as_deref();
-                rules::may_be_for(service, domain, &key.namespace, host)
+            mesh_unknown: mesh.unknown.is_some(),
+            peers: Peers::of(cluster, root, &service.namespace),
+            rule: Rule::of(cluster, mesh, domain, service),
+            peers_unknown: is_unread(cluster, peers, mesh, service, |key, _| {
+                key.namespace == *root || key.namespace == service.namespace
             }),
+            rules_unknown: is_unread(
+                cluster,
+                Kind::DestinationRule,
+                mesh,
+                service,
+                |key, rule| {
+                    let host = rule.about.as_deref();
+                    rules::may_be_for(service, domain, &key.namespace, host)
+                },
+            ),
         }
     }
 
@@ -156,6 +183,9 @@ impl<'a> Mtls<'a> {
     ) -> Option<Outside> {
         if place.own(TLS_MODE_LABEL) != Some(ISTIO_MUTUAL) {
             return Some(Outside::NoSidecar);
+        }
+        if self.mesh_unknown {
+            return Some(Outside::MeshUnknown);
         }
         if self.rules_unknown {
             return Some(Outside::RulesUnknown);

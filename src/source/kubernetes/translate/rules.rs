@@ -1,14 +1,16 @@
-//! Which DestinationRule counts for a Service, as istiod chooses for a gateway in its root namespace.
+//! Which DestinationRule counts for a Service, as istiod chooses for its own gateways.
 //!
-//! Private rules of the root namespace come first, then what the Service's namespace exports, then what
-//! the root namespace exports; the first place with a rule for the host decides. There the most specific
-//! host wins, and rules of one host are merged: the oldest with a `trafficPolicy`, everybody's subsets.
+//! Rules of the gateways' namespace come first, of which only the private ones count if it is the root
+//! namespace too. Then comes what the Service's namespace exports, then what the root namespace exports;
+//! the first place with a rule for the host decides. There the most specific host wins, and rules of one
+//! host are merged: the oldest with a `trafficPolicy`, everybody's subsets.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::source::kubernetes::cluster::{Cluster, ISTIO_ROOT_NAMESPACE};
+use super::mesh::Mesh;
+use crate::source::kubernetes::cluster::Cluster;
 use crate::source::kubernetes::records::{
     ClientTls, DestinationRuleRecord, ObjectKey, RuleTls, SubsetRecord, TlsMode,
 };
@@ -22,17 +24,32 @@ pub(super) struct Rule<'a> {
 }
 
 impl<'a> Rule<'a> {
-    pub(super) fn of(cluster: &'a Cluster, domain: &str, service: &ObjectKey) -> Self {
+    pub(super) fn of(
+        cluster: &'a Cluster,
+        mesh: &Mesh<'_>,
+        domain: &str,
+        service: &ObjectKey,
+    ) -> Self {
         if cluster.destination_rules.is_empty() {
             return Self::default();
         }
         let host = Host { service, domain };
-        let private = |rule: &DestinationRuleRecord| is_private(rule, ISTIO_ROOT_NAMESPACE);
-        let exported = |rule: &DestinationRuleRecord| !is_private(rule, &service.namespace);
-        let exported_by_root = |rule: &DestinationRuleRecord| !private(rule);
-        pool(cluster, ISTIO_ROOT_NAMESPACE, private, &host)
-            .or_else(|| pool(cluster, &service.namespace, exported, &host))
-            .or_else(|| pool(cluster, ISTIO_ROOT_NAMESPACE, exported_by_root, &host))
+        let (root, gateways) = (&*mesh.settings.root_namespace, mesh.gateways);
+        let pool = |namespace, belongs: &dyn Fn(&DestinationRuleRecord) -> bool| {
+            pool(cluster, mesh, namespace, belongs, &host)
+        };
+        let private = |rule: &DestinationRuleRecord| is_private(rule, mesh, gateways);
+        let local = |rule: &DestinationRuleRecord| is_local(rule, gateways);
+        let exported = |rule: &DestinationRuleRecord| !is_private(rule, mesh, &service.namespace);
+        let exported_by_root = |rule: &DestinationRuleRecord| !is_private(rule, mesh, root);
+        let of_gateways = if root == gateways {
+            pool(root, &private)
+        } else {
+            pool(gateways, &local)
+        };
+        of_gateways
+            .or_else(|| pool(&service.namespace, &exported))
+            .or_else(|| pool(root, &exported_by_root))
             .unwrap_or_default()
     }
 
@@ -112,21 +129,32 @@ fn ends_with(parts: &[&str], suffix: &str) -> bool {
 }
 
 /// Whether a rule of `namespace` is for that namespace alone.
-fn is_private(rule: &DestinationRuleRecord, namespace: &str) -> bool {
-    matches!(&*rule.export_to, [only] if &**only == "." || &**only == namespace)
+fn is_private(rule: &DestinationRuleRecord, mesh: &Mesh<'_>, namespace: &str) -> bool {
+    match &*rule.export_to {
+        [] => mesh.settings.rules_are_private,
+        [only] => &**only == "." || &**only == namespace,
+        _ => false,
+    }
 }
 
-/// Whether a gateway in the root namespace sees a rule that its namespace exports.
-fn is_visible(rule: &DestinationRuleRecord) -> bool {
-    let to_us = |to: &Arc<str>| matches!(&**to, "*" | ISTIO_ROOT_NAMESPACE);
+/// Whether a rule of `namespace` is for that namespace, too.
+fn is_local(rule: &DestinationRuleRecord, namespace: &str) -> bool {
+    let to_itself = |to: &Arc<str>| matches!(&**to, "*" | ".") || &**to == namespace;
+    rule.export_to.is_empty() || rule.export_to.iter().any(to_itself)
+}
+
+/// Whether a gateway in the namespace `gateways` sees a rule that its namespace exports.
+fn is_visible(rule: &DestinationRuleRecord, gateways: &str) -> bool {
+    let to_us = |to: &Arc<str>| &**to == "*" || &**to == gateways;
     rule.export_to.is_empty() || rule.export_to.iter().any(to_us)
 }
 
 /// The merged rule for `host` among the rules of a namespace that `belongs` says belong.
 fn pool<'a>(
     cluster: &'a Cluster,
+    mesh: &Mesh<'_>,
     namespace: &str,
-    belongs: impl Fn(&DestinationRuleRecord) -> bool,
+    belongs: &dyn Fn(&DestinationRuleRecord) -> bool,
     host: &Host<'_>,
 ) -> Option<Rule<'a>> {
     let in_namespace = cluster.destination_rules.in_namespace(namespace);
@@ -137,11 +165,15 @@ fn pool<'a>(
     // Stable: of two of one age the first by name comes first.
     rules.sort_by_key(|(fit, rule)| (Reverse(*fit), rule.created));
     let best = rules.first()?.0;
-    let private = |rule: &DestinationRuleRecord| is_private(rule, namespace);
+    let gateways = mesh.gateways;
+    let all_of_gateways = namespace == gateways && gateways != &*mesh.settings.root_namespace;
+    let own = |rule: &DestinationRuleRecord| {
+        is_private(rule, mesh, namespace) || (all_of_gateways && is_local(rule, namespace))
+    };
     let best = rules.iter().take_while(|(fit, _)| *fit == best);
     let seen = best.map(|(_, rule)| *rule);
     let seen: Vec<_> = seen
-        .filter(|rule| is_visible(rule) || private(rule))
+        .filter(|rule| is_visible(rule, gateways) || own(rule))
         .collect();
     // Rules with other `exportTo`s stay apart; of these istiod takes the one whose first rule comes last.
     let mut sets: Vec<BTreeSet<&Arc<str>>> = Vec::new();

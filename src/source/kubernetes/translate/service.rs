@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::export::{self, Refusal};
+use super::mesh::Mesh;
 use super::mtls::Mtls;
 use super::pods::{self, Choice, Chosen, Pod};
 use super::topology::Topology;
@@ -138,7 +139,7 @@ impl<'c, 'a> Service<'c, 'a> {
         let topology = Topology::of(cluster, context.policy);
         Self {
             pods: pods::behind(cluster, topology, key, record),
-            mtls: Mtls::of(cluster, domain, key),
+            mtls: Mtls::of(cluster, &Mesh::of(cluster, context.policy), domain, key),
             context,
             key,
             record,
@@ -197,7 +198,8 @@ impl<'c, 'a> Service<'c, 'a> {
             ..
         } = &mut *self.context;
         let record = self.record;
-        if let Some(refusal) = export::unroutable(policy, self.key, record) {
+        let mesh = Mesh::of(cluster, policy);
+        if let Some(refusal) = export::unroutable(policy, cluster, &mesh, self.key, record) {
             return Err(strings.shared(&refusal.to_string()));
         }
         let policy = &policy.export;
@@ -484,7 +486,8 @@ pub(super) fn is_in_mesh(cluster: &Cluster, policy: &KubernetesConfig, port: &Se
     let Some(record) = service.ports.iter().find(|record| record.port == port.port) else {
         return false;
     };
-    let mtls = Mtls::of(cluster, policy.cluster_domain.as_str(), &key);
+    let mesh = Mesh::of(cluster, policy);
+    let mtls = Mtls::of(cluster, &mesh, policy.cluster_domain.as_str(), &key);
     let choice = Choice {
         port: record,
         subset: port.subset.as_ref(),

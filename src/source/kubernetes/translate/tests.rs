@@ -6,6 +6,7 @@ mod endpoints;
 mod exports;
 mod fixtures;
 mod gateways;
+mod mesh;
 mod mtls;
 mod names;
 mod sidecars;

@@ -74,6 +74,9 @@ impl fmt::Display for Missing {
             Self::Outside(Outside::DestinationRule) => {
                 "without Istio's mutual TLS (a DestinationRule's tls.mode)"
             }
+            Self::Outside(Outside::MeshUnknown) => {
+                "whose mutual TLS is not known (Istio's ConfigMap cannot be read)"
+            }
             Self::Outside(Outside::PeersUnknown) => {
                 "whose mutual TLS is not known (PeerAuthentications cannot be read)"
             }

@@ -80,6 +80,7 @@ pub(super) async fn page<O: Watched>(
 ) -> Result<Page<O>, AskError> {
     let params = ListParams {
         limit: Some(PAGE),
+        field_selector: served.field_selector(),
         continue_token: token,
         ..ListParams::default()
     };
@@ -155,6 +156,7 @@ pub(super) async fn watch<O: Watched>(
     let params = WatchParams {
         timeout: Some(seconds),
         bookmarks: true,
+        field_selector: served.field_selector(),
         ..WatchParams::default()
     };
     let request = Request::new(served.path());

@@ -17,6 +17,8 @@ use super::ask::{self, AskError, Event};
 use super::driver::Told;
 use super::istio::{DestinationRuleObject, PeerAuthenticationObject};
 use super::item;
+use super::mesh;
+use super::mesh::MeshConfigObject;
 use super::object::Watched;
 use super::read::{
     GatewayClassObject, GatewayObject, NamespaceObject, NodeObject, PodObject,
@@ -44,10 +46,10 @@ const LONGEST_OWN: Duration = Duration::from_secs(15);
 /// Longer than this is waited for no server that asks for more time.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// Adds a task that follows `kind` for ever.
+/// Adds a task that follows a kind for ever, or one object of it.
 pub(super) fn spawn(
     tasks: &mut JoinSet<()>,
-    kind: Kind,
+    (kind, only): (Kind, Option<ObjectKey>),
     client: Client,
     told: Sender<Told>,
     metrics: KindMetrics,
@@ -55,6 +57,7 @@ pub(super) fn spawn(
 ) {
     let follower = Follower {
         kind,
+        only,
         client,
         timing,
         told,
@@ -76,6 +79,7 @@ pub(super) fn spawn(
         Kind::ServiceExport => tasks.spawn(follower.run::<ServiceExportObject>()),
         Kind::PeerAuthentication => tasks.spawn(follower.run::<PeerAuthenticationObject>()),
         Kind::DestinationRule => tasks.spawn(follower.run::<DestinationRuleObject>()),
+        Kind::MeshConfig => tasks.spawn(follower.run::<MeshConfigObject>()),
         Kind::GatewayClass => tasks.spawn(follower.run::<GatewayClassObject>()),
         Kind::Gateway => tasks.spawn(follower.run::<GatewayObject>()),
         Kind::TlsRoute => tasks.spawn(follower.run::<TlsRouteObject>()),
@@ -88,6 +92,8 @@ struct Closed;
 
 struct Follower {
     kind: Kind,
+    /// The only object that is followed, if there is one.
+    only: Option<ObjectKey>,
     client: Client,
     timing: ApiTiming,
     told: Sender<Told>,
@@ -111,7 +117,10 @@ impl Follower {
         loop {
             let found = Served::find(self.kind, &self.client, &self.timing).await;
             let ended = match found {
-                Ok(Some(served)) => self.follow::<O>(&served).await,
+                Ok(Some(mut served)) => {
+                    served.only = self.only.clone();
+                    self.follow::<O>(&served).await
+                }
                 Ok(None) => self.not_installed().await,
                 Err(error) => self.failed(&error).await,
             };
@@ -186,6 +195,7 @@ impl Follower {
         self.works();
         self.listed = true;
         self.unreadable = unreadable;
+        mesh::announce(self.kind, served, records.first().map(|(_, record)| record));
         self.tell(Change::All(self.kind, records), None).await?;
         Ok(Some(version))
     }
@@ -250,6 +260,7 @@ impl Follower {
                         Some(problem) => self.complain(&item.key, &problem.clone()),
                         None => drop(self.unreadable.remove(&item.key)),
                     }
+                    mesh::announce(self.kind, served, item.record.as_ref());
                     let change = match item.record {
                         Some(record) => Change::Set(item.key, record),
                         None => Change::Removed(self.kind, item.key),
@@ -260,6 +271,7 @@ impl Follower {
                     let item = item::read(object, self.kind, served);
                     *version = item.version.unwrap_or_else(|| std::mem::take(version));
                     self.unreadable.remove(&item.key);
+                    mesh::announce(self.kind, served, None);
                     self.changed(Change::Removed(self.kind, item.key)).await?;
                 }
             }

@@ -100,6 +100,7 @@ mod tests {
             group: "",
             version: "v1",
             plural: "",
+            only: None,
         };
         let object = O::deserialize(&value).map_err(|error| (value, error));
         read::<O>(object, kind, &served)

@@ -11,6 +11,7 @@ pub(super) fn watched(config: &KubernetesConfig) -> Vec<Kind> {
     let wanted = |kind: &Kind| match kind {
         Kind::Service | Kind::Slice | Kind::Pod | Kind::Namespace | Kind::Node => true,
         Kind::PeerAuthentication | Kind::DestinationRule => true,
+        Kind::MeshConfig => config.istio.config_map.is_some(),
         Kind::ServiceExport => config.export.opt_in == OptIn::ServiceExport,
         Kind::GatewayClass | Kind::Gateway | Kind::TlsRoute | Kind::ReferenceGrant => {
             config.gateway_api.is_some()
@@ -29,7 +30,7 @@ pub(super) fn is_essential(kind: Kind, config: &KubernetesConfig) -> bool {
     match kind {
         Kind::Service | Kind::Slice => true,
         // Labels say who is in the mesh.
-        Kind::Pod | Kind::PeerAuthentication => mesh,
+        Kind::Pod | Kind::PeerAuthentication | Kind::MeshConfig => mesh,
         // Its subsets have names of their own, which a client without Istio may ask for too.
         Kind::DestinationRule => mesh || exports,
         // Listeners of Gateways may take routes by it, exports may be chosen by it, and the label of
@@ -72,7 +73,8 @@ mod tests {
     #[test]
     fn what_is_needed_follows_from_who_may_be_reached() {
         use Kind::{
-            DestinationRule, Namespace, PeerAuthentication, Pod, Service, ServiceExport, Slice,
+            DestinationRule, MeshConfig, Namespace, PeerAuthentication, Pod, Service,
+            ServiceExport, Slice,
         };
         let plain = [Service, Slice, DestinationRule].into();
         assert_eq!(needs(|_| {}), plain);
@@ -81,8 +83,21 @@ mod tests {
         let mesh = needs(|config| config.export.alpn = AlpnPolicy::istio());
         assert_eq!(
             mesh,
-            [Service, Slice, DestinationRule, Pod, PeerAuthentication].into()
+            [
+                Service,
+                Slice,
+                DestinationRule,
+                Pod,
+                PeerAuthentication,
+                MeshConfig
+            ]
+            .into()
         );
+        let without = needs(|config| {
+            config.export.alpn = AlpnPolicy::istio();
+            config.istio.config_map = None;
+        });
+        assert!(!without.contains(&MeshConfig));
         let dry_run = needs(|config| {
             (config.export.mode, config.export.dry_run) = (ExportMode::None, true);
             config.export.alpn = AlpnPolicy::istio();

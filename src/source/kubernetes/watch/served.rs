@@ -10,6 +10,7 @@ use super::ask::AskError;
 use super::timing::{ApiTiming, within};
 use crate::source::kubernetes::api_names::ApiNames;
 use crate::source::kubernetes::cluster::Kind;
+use crate::source::kubernetes::records::ObjectKey;
 
 /// A kind's names in the API, and the version that is used.
 #[derive(Debug, Clone)]
@@ -17,21 +18,34 @@ pub(super) struct Served {
     pub(super) group: &'static str,
     pub(super) version: &'static str,
     pub(super) plural: &'static str,
+    /// The only object that is asked for, if there is one.
+    pub(super) only: Option<ObjectKey>,
 }
 
 impl Served {
-    /// The path of all its objects.
+    /// The path of all its objects, or of those beside the only one.
     pub(super) fn path(&self) -> String {
         let Self {
             group,
             version,
             plural,
+            only,
         } = self;
-        if group.is_empty() {
-            format!("/api/{version}/{plural}")
+        let base = if group.is_empty() {
+            format!("/api/{version}")
         } else {
-            format!("/apis/{group}/{version}/{plural}")
+            format!("/apis/{group}/{version}")
+        };
+        match only {
+            None => format!("{base}/{plural}"),
+            Some(ObjectKey { namespace, .. }) => format!("{base}/namespaces/{namespace}/{plural}"),
         }
+    }
+
+    /// The field selector of the only object. With it a right to objects of that name is enough.
+    pub(super) fn field_selector(&self) -> Option<String> {
+        let only = self.only.as_ref()?;
+        Some(format!("metadata.name={}", only.name))
     }
 
     /// The version in which the API serves `kind`: the newest that we know. `None`: it is not installed.
@@ -53,6 +67,7 @@ impl Served {
             group,
             version,
             plural,
+            only: None,
         };
         if let ([version], true) = (versions, group.is_empty() || kind == Kind::Slice) {
             return Ok(Some(served(version)));

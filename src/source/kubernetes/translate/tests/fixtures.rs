@@ -14,6 +14,7 @@ use crate::config::{
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, Revision, TlsRouteRecord,
 };
+use crate::source::kubernetes::records::mesh::MeshConfigRecord;
 use crate::source::kubernetes::records::{
     DestinationRuleRecord, Labels, NamespaceRecord, NodeRecord, ObjectKey,
     PeerAuthenticationRecord, PodRecord, RuleTls, ServiceExportRecord, ServiceKind,
@@ -228,6 +229,13 @@ pub(super) fn subset(name: &str, with: &[(&str, &str)]) -> SubsetRecord {
         labels: labels(with),
         tls: RuleTls::default(),
     }
+}
+
+/// Istio's ConfigMap with Istio's defaults, but for what is changed.
+pub(super) fn mesh_config(edit: impl FnOnce(&mut MeshConfigRecord)) -> Object {
+    let mut record = MeshConfigRecord::default();
+    edit(&mut record);
+    (key("istio-system/istio"), Record::MeshConfig(record))
 }
 
 /// An object that is there and cannot be read.

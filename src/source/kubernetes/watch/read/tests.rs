@@ -9,6 +9,7 @@ fn served(version: &'static str) -> Served {
         group: "",
         version,
         plural: "",
+        only: None,
     }
 }
 

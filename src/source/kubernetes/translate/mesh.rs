@@ -1,0 +1,90 @@
+//! Settings of the whole mesh that narrow who may be reached.
+//!
+//! They stand in Istio's ConfigMap. One that is not there says nothing, and Istio's defaults hold. One of
+//! which nothing is known may say anything: what it could hide is hidden, where clients must be of the
+//! mesh.
+
+use std::sync::{Arc, LazyLock};
+
+use crate::config::KubernetesConfig;
+use crate::source::kubernetes::cluster::Cluster;
+use crate::source::kubernetes::records::mesh::MeshConfigRecord;
+use crate::source::kubernetes::records::{ObjectKey, ServiceRecord};
+
+/// Istio's defaults.
+static DEFAULTS: LazyLock<MeshConfigRecord> = LazyLock::new(MeshConfigRecord::default);
+
+/// The mesh that this gateway is part of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mesh<'a> {
+    pub(super) settings: &'a MeshConfigRecord,
+    /// Why the settings are not known, if they are not.
+    pub(super) unknown: Option<&'a str>,
+    /// The namespace of Istio's gateways.
+    pub(super) gateways: &'a str,
+}
+
+/// Why the mesh's settings hide a Service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hidden<'a> {
+    /// They are not known, for this reason.
+    Unknown(&'a str),
+    /// `defaultServiceExportTo`.
+    ByDefault,
+    /// `discoverySelectors` take no label of the namespace.
+    NotDiscovered,
+    /// `discoverySelectors` are there, and the labels of the namespace are not known.
+    NamespaceUnknown,
+}
+
+impl<'a> Mesh<'a> {
+    pub(super) fn of(cluster: &'a Cluster, policy: &'a KubernetesConfig) -> Self {
+        let known = match policy.istio.config_map {
+            Some(_) => cluster.mesh_config(),
+            None => Ok(None),
+        };
+        Self {
+            settings: known.ok().flatten().unwrap_or(&DEFAULTS),
+            unknown: known.err(),
+            gateways: &policy.istio.namespace,
+        }
+    }
+
+    /// Why the settings hide a Service from the gateways of the mesh, if they do. Settings of which
+    /// nothing is known hide what only the mesh may reach.
+    pub(super) fn hides(
+        &self,
+        cluster: &Cluster,
+        policy: &KubernetesConfig,
+        key: &ObjectKey,
+        service: &ServiceRecord,
+    ) -> Option<Hidden<'a>> {
+        let Self { settings, .. } = self;
+        if let Some(reason) = self.unknown
+            && policy.export.alpn.demands_istio()
+        {
+            return Some(Hidden::Unknown(reason));
+        }
+        if service.export_to.is_empty()
+            && !self.is_shown(&settings.service_export_to, &key.namespace)
+        {
+            return Some(Hidden::ByDefault);
+        }
+        if settings.discovery.is_empty() {
+            return None;
+        }
+        let Some(namespace) = cluster.namespaces.get(&ObjectKey::global(&key.namespace)) else {
+            return Some(Hidden::NamespaceUnknown);
+        };
+        let mut selectors = settings.discovery.iter();
+        let found = selectors.any(|selector| selector.takes(&namespace.labels));
+        (!found).then_some(Hidden::NotDiscovered)
+    }
+
+    /// Whether what `export_to` says of an object of `namespace` shows it to Istio's gateways.
+    pub(super) fn is_shown(&self, export_to: &[Arc<str>], namespace: &str) -> bool {
+        let says = |word: &str| export_to.iter().any(|one| &**one == word);
+        let to_gateways = says(self.gateways) || (says(".") && namespace == self.gateways);
+        says("*") || (!says("~") && to_gateways)
+    }
+}
