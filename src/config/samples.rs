@@ -1,6 +1,12 @@
 //! Configs for the unit tests of other rooms: what a small file comes to, defaults included.
 
-use super::{Config, KubernetesConfig, ListenerConfig, UpstreamConfig, UpstreamSource};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{
+    BelowFileRoutes, Config, FileNames, GatewayAddresses, GatewayApiConfig, GatewayNamespaces,
+    KubernetesConfig, ListenerConfig, PortRange, UpstreamConfig, UpstreamSource,
+};
 
 fn config() -> Config {
     let text = "
@@ -27,4 +33,24 @@ pub(crate) fn upstream(source: UpstreamSource) -> UpstreamConfig {
 /// A Kubernetes source that exports nothing and looks at no Gateways.
 pub(crate) fn kubernetes() -> KubernetesConfig {
     (*config().kubernetes.unwrap()).clone()
+}
+
+/// Gateways of all namespaces, on all ports.
+pub(crate) fn gateway_api() -> GatewayApiConfig {
+    GatewayApiConfig {
+        class: "strait".into(),
+        controller: "strait.dev/gateway-controller".into(),
+        listener: Arc::new(listener()),
+        addresses: GatewayAddresses::Unknown,
+        reserved_ports: BTreeSet::new(),
+        namespaces: GatewayNamespaces::All,
+        namespace_labels: BTreeMap::new(),
+        home: Some("strait".into()),
+        ports: vec![PortRange {
+            first: 1,
+            last: 65535,
+        }],
+        below_file_routes: BelowFileRoutes::Refuse,
+        file_names: FileNames::default(),
+    }
 }

@@ -53,10 +53,9 @@ pub(super) fn is_essential(kind: Kind, config: &KubernetesConfig) -> bool {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::sync::Arc;
 
     use super::*;
-    use crate::config::{AlpnPolicy, GatewayAddresses, GatewayApiConfig, ServiceSelector, samples};
+    use crate::config::{AlpnPolicy, ServiceSelector, samples};
 
     fn needs(edit: impl FnOnce(&mut KubernetesConfig)) -> BTreeSet<Kind> {
         let mut config = samples::kubernetes();
@@ -126,13 +125,7 @@ mod tests {
         let needed = needs(|config| {
             config.export.mode = ExportMode::None;
             config.export.opt_in = OptIn::ServiceExport;
-            config.gateway_api = Some(GatewayApiConfig {
-                class: "strait".into(),
-                controller: "strait.dev/gateway-controller".into(),
-                listener: Arc::new(samples::listener()),
-                addresses: GatewayAddresses::Unknown,
-                reserved_ports: BTreeSet::new(),
-            });
+            config.gateway_api = Some(samples::gateway_api());
         });
         let left_out: Vec<&Kind> = Kind::ALL
             .iter()

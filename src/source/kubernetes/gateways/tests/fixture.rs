@@ -1,15 +1,12 @@
 //! A cluster from objects as people write them, and what its translation says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::config::{
-    BelowFileRoutes, FileNames, GatewayAddresses, GatewayApiConfig, GatewayNamespaces, PortRange,
-    RouteConfig, RouteMatch, samples,
-};
+use crate::config::{GatewayAddresses, GatewayApiConfig, RouteConfig, RouteMatch, samples};
 use crate::source::kubernetes::cluster::{Change, Cluster, Dirty, Kind, Record};
 use crate::source::kubernetes::gateways::{self, Translated, names};
 use crate::source::kubernetes::records::gateway::{
@@ -59,20 +56,9 @@ impl Fixture {
         let mut fixture = Self {
             cluster: Cluster::default(),
             config: GatewayApiConfig {
-                class: "strait".into(),
-                controller: "strait.dev/gateway-controller".into(),
-                listener: Arc::new(samples::listener()),
                 addresses: GatewayAddresses::Fixed(vec!["192.0.2.7".into()]),
                 reserved_ports: [15021].into(),
-                namespaces: GatewayNamespaces::All,
-                namespace_labels: BTreeMap::new(),
-                home: Some("strait".into()),
-                ports: vec![PortRange {
-                    first: 1,
-                    last: 65535,
-                }],
-                below_file_routes: BelowFileRoutes::Refuse,
-                file_names: FileNames::default(),
+                ..samples::gateway_api()
             },
             mesh: BTreeSet::new(),
         };

@@ -1,16 +1,13 @@
 //! Objects of a small cluster, each in a line, and what comes of them in texts that compare well.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::config::{
-    AlpnPolicy, BelowFileRoutes, ExportMode, FileNames, GatewayAddresses, GatewayApiConfig,
-    GatewayNamespaces, KubernetesConfig, PortRange, samples,
-};
+use crate::config::{AlpnPolicy, ExportMode, KubernetesConfig, samples};
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, Revision, TlsRouteRecord,
 };
@@ -41,22 +38,7 @@ pub(super) fn mesh_policy() -> KubernetesConfig {
 pub(super) fn gateway_policy() -> KubernetesConfig {
     let mut policy = policy();
     policy.export.mode = ExportMode::None;
-    policy.gateway_api = Some(GatewayApiConfig {
-        class: "strait".into(),
-        controller: "strait.dev/gateway-controller".into(),
-        listener: Arc::new(samples::listener()),
-        addresses: GatewayAddresses::Unknown,
-        reserved_ports: BTreeSet::new(),
-        namespaces: GatewayNamespaces::All,
-        namespace_labels: BTreeMap::new(),
-        home: Some("strait".into()),
-        ports: vec![PortRange {
-            first: 1,
-            last: 65535,
-        }],
-        below_file_routes: BelowFileRoutes::Refuse,
-        file_names: FileNames::default(),
-    });
+    policy.gateway_api = Some(samples::gateway_api());
     policy
 }
 
