@@ -93,7 +93,7 @@ enum NextSource {
     None,
     /// The one that runs, with another policy.
     Same(Arc<KubernetesConfig>),
-    New(KubernetesSource),
+    New(Box<KubernetesSource>),
 }
 
 impl Control {
@@ -126,7 +126,7 @@ impl Control {
                 }
             }
             // What the one before has found serves until this one has found something.
-            NextSource::New(source) => (parts.kubernetes, parts.statuses) = (Some(source), None),
+            NextSource::New(source) => (parts.kubernetes, parts.statuses) = (Some(*source), None),
         }
         self.write_statuses(&mut parts, &file);
         parts.file = file;
@@ -160,7 +160,7 @@ impl Control {
         }
         let metrics = &self.shared.metrics;
         let source = KubernetesSource::start(policy.clone(), metrics, self.mailbox.clone());
-        Ok(NextSource::New(Box::pin(source).await?))
+        Ok(NextSource::New(Box::new(Box::pin(source).await?)))
     }
 
     /// Starts the Kubernetes source anew after it has broken down. What it had found stays in use.

@@ -136,14 +136,14 @@ mod tests {
 
     /// Looks once for each `(seconds, asked in vain, heard that many seconds ago)`, something waiting for
     /// the peer; when it was found to be gone, if it was.
-    fn gone_at(looks: &[(u64, u32, u64)]) -> Option<u64> {
+    fn gone_at(looks: &[(u64, u64, u64)]) -> Option<u64> {
         let start = Instant::now();
         let mut silence = None;
         for (second, asked_in_vain, heard) in looks.iter().copied() {
             let now = start + Duration::from_secs(second);
             let seen = Answers {
                 awaited: true,
-                asked_in_vain,
+                asked_in_vain: u32::try_from(asked_in_vain).unwrap(),
                 window_shut: false,
                 heard: Duration::from_secs(heard),
             };
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn a_peer_that_answers_nothing_is_gone_after_the_time() {
         let looks: Vec<_> = (1..20)
-            .map(|second| (second, 1 + second as u32 / 3, 100 + second))
+            .map(|second| (second, 1 + second / 3, 100 + second))
             .collect();
         assert_eq!(gone_at(&looks), Some(11));
     }
@@ -186,8 +186,8 @@ mod tests {
 
     #[test]
     fn hearing_of_the_peer_begins_the_time_anew() {
-        let before = (1..10).map(|second| (second, second as u32, 50 + second));
-        let after = (10..40).map(|second| (second, second as u32, second - 10));
+        let before = (1..10).map(|second| (second, second, 50 + second));
+        let after = (10..40).map(|second| (second, second, second - 10));
         let looks: Vec<_> = before.chain(after).collect();
         assert_eq!(gone_at(&looks), Some(20));
     }

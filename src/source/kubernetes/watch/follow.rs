@@ -16,7 +16,7 @@ use super::MAX_OBJECTS;
 use super::ask::{self, AskError, Event};
 use super::driver::Told;
 use super::istio::{DestinationRuleObject, PeerAuthenticationObject};
-use super::item;
+use super::item::{self, Item};
 use super::mesh;
 use super::mesh::MeshConfigObject;
 use super::object::Watched;
@@ -256,16 +256,7 @@ impl Follower {
                         .version
                         .clone()
                         .unwrap_or_else(|| std::mem::take(version));
-                    match item.problem() {
-                        Some(problem) => self.complain(&item.key, &problem.clone()),
-                        None => drop(self.unreadable.remove(&item.key)),
-                    }
-                    mesh::announce(self.kind, served, item.record.as_ref());
-                    let change = match item.record {
-                        Some(record) => Change::Set(item.key, record),
-                        None => Change::Removed(self.kind, item.key),
-                    };
-                    self.changed(change).await?;
+                    self.set(served, item).await?;
                 }
                 Some(Ok(Event::Removed(object))) => {
                     let item = item::read(object, self.kind, served);
@@ -276,6 +267,20 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// Takes over an object that is new or has changed.
+    async fn set(&mut self, served: &Served, item: Item) -> Result<(), Closed> {
+        match item.problem() {
+            Some(problem) => self.complain(&item.key, &problem.clone()),
+            None => drop(self.unreadable.remove(&item.key)),
+        }
+        mesh::announce(self.kind, served, item.record.as_ref());
+        let change = match item.record {
+            Some(record) => Change::Set(item.key, record),
+            None => Change::Removed(self.kind, item.key),
+        };
+        self.changed(change).await
     }
 
     /// Counts an object that cannot be read, and says so unless that was said before.
