@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -24,10 +25,13 @@ use tokio::time::Instant;
 
 use super::DnsError;
 use crate::config::ResolverConfig;
+use crate::file;
 use crate::server_name::ServerName;
 
 /// What resolv.conf(5) is read from.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Bytes of it that are read.
+const MAX_RESOLV_CONF: usize = 1 << 20;
 /// "If this file does not exist, only the name server on the local machine will be queried"
 /// (resolv.conf(5)).
 const LOCAL_SERVER: &str = "nameserver 127.0.0.1\n";
@@ -78,8 +82,8 @@ impl Resolver {
     /// /etc/resolv.conf is there but cannot be read, lists no server or an impossible search domain.
     pub fn new(config: &ResolverConfig) -> Result<Self, DnsError> {
         if config.servers.is_empty() {
-            let text = match std::fs::read(RESOLV_CONF) {
-                Ok(text) => text,
+            let text = match file::read(Path::new(RESOLV_CONF), MAX_RESOLV_CONF) {
+                Ok((text, _)) => text,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => LOCAL_SERVER.into(),
                 Err(error) => return Err(DnsError::SystemConfig(error.to_string())),
             };

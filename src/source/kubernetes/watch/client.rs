@@ -1,5 +1,7 @@
 //! How the API is reached.
 
+use std::io;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use hyper_util::client::legacy::Client as HttpClient;
@@ -10,9 +12,11 @@ use kube::config::{
     InClusterError, KubeConfigOptions, Kubeconfig as KubeconfigFile, KubeconfigError,
 };
 use kube::{Client, Config};
+use tokio::runtime::Handle;
 use tower::{BoxError, ServiceBuilder};
 
 use crate::config::Kubeconfig;
+use crate::file::{self, Patience};
 
 /// How long a connection to the API may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -25,6 +29,12 @@ const KEEPALIVE_PROBES: u32 = 3;
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 /// A connection that nobody has used for so long is not used any more.
 const IDLE: Duration = Duration::from_secs(20);
+/// How long reading what names the API may take: files, and programs that a kubeconfig runs for a token.
+const ACCESS: Duration = Duration::from_secs(30);
+/// Bytes of a kubeconfig, at most.
+const MAX_KUBECONFIG: usize = 1 << 20;
+/// Of all sources together: a reload that waits for a file in vain leads to another reload.
+static PATIENCE: LazyLock<Patience> = LazyLock::new(|| Patience::new(ACCESS));
 
 /// Why access to the API cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -37,17 +47,29 @@ pub enum KubernetesError {
     /// The kubeconfig cannot be read, or lacks what is asked of it.
     #[error("no access to the Kubernetes API by its kubeconfig: {0}")]
     Kubeconfig(#[from] KubeconfigError),
+    /// Files that cannot be read, or do not answer.
+    #[error("no access to the Kubernetes API: {0}")]
+    Files(#[from] io::Error),
     /// A certificate, token or address that cannot be used.
     #[error("no access to the Kubernetes API: {0}")]
     Client(#[from] Box<kube::Error>),
 }
 
-/// A client; nothing is asked yet.
+/// A client; nothing is asked yet. The files that it needs are read on another thread, since they may
+/// not answer.
 pub(super) async fn connect(kubeconfig: Option<&Kubeconfig>) -> Result<Client, KubernetesError> {
+    let (kubeconfig, runtime) = (kubeconfig.cloned(), Handle::current());
+    let read = move || Ok(runtime.block_on(connect_here(kubeconfig.as_ref())));
+    PATIENCE.ask(read).await?
+}
+
+async fn connect_here(kubeconfig: Option<&Kubeconfig>) -> Result<Client, KubernetesError> {
     let mut config = match kubeconfig {
         // By address: the name of the API may not resolve while the cluster starts.
         None => Config::incluster_env()?,
         Some(Kubeconfig { path, context }) => {
+            // The library would wait for a pipe.
+            file::read(path, MAX_KUBECONFIG)?;
             let file = KubeconfigFile::read_from(path)?;
             let options = KubeConfigOptions {
                 context: context.clone(),
@@ -86,4 +108,22 @@ fn client(config: Config) -> Result<Client, kube::Error> {
         .map_err(BoxError::from)
         .service(http);
     Ok(Client::new(service, config.default_namespace))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_is_no_file_is_refused_at_once() {
+        for (path, what) in [("/dev/ptmx", "a device"), ("/", "a directory")] {
+            let kubeconfig = Kubeconfig {
+                path: path.into(),
+                context: None,
+            };
+            let connected = connect(Some(&kubeconfig)).await.map(|_| ());
+            let error = connected.unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        }
+    }
 }
