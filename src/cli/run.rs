@@ -1,7 +1,8 @@
 //! `strait run`: the gateway, its signals and its config file.
 //!
-//! Two threads. The main thread takes the signals and nothing else, so that the first one to end drains
-//! and the second one stops whatever the other thread waits for. The control thread does the rest.
+//! Two threads. The main thread takes the signals, so that the first one to end drains and the second one
+//! stops whatever the other thread waits for. It also has the config file read, by a thread that may wait
+//! for it for ever. The control thread does the rest.
 
 mod signals;
 mod watched;
@@ -26,9 +27,9 @@ use crate::socket::{KernelReport, raise_file_limit};
 use signals::{Asked, Signals};
 use watched::WatchedFile;
 
-/// How often the config file is looked at. A change is taken once two looks in a row agree, so that
-/// a file which is being written is not read half.
-const LOOK: Duration = Duration::from_millis(500);
+/// What came of reading the config file, each time that it was read.
+type Files = mpsc::Receiver<io::Result<Vec<u8>>>;
+
 /// How long the control thread has to end by itself once everything is to stop.
 const GRACE: Duration = Duration::from_secs(3);
 /// As much as the main thread of a process has by default.
@@ -61,15 +62,23 @@ pub(super) fn run(path: &Path) -> ExitCode {
     };
     let reload = Arc::new(Notify::new());
     let (tell, news) = mpsc::channel(4);
-    let (file, asked) = (WatchedFile::new(path), reload.clone());
+    let (give, files) = mpsc::channel(1);
+    let file = WatchedFile::new(path).follow(reload.clone(), give);
+    let path = path.to_owned();
     let control = thread::Builder::new()
         .name("control".to_owned())
         .stack_size(STACK)
-        .spawn(move || control(file, &asked, &tell));
-    match control {
-        Ok(_) => runtime.block_on(oversee(signals, news, &reload)),
+        .spawn(move || control(&path, files, &tell));
+    let code = match control {
+        Ok(_) => {
+            runtime.spawn(file);
+            runtime.block_on(oversee(signals, news, &reload))
+        }
         Err(error) => failed(&error),
-    }
+    };
+    // Without waiting for a file that does not answer.
+    runtime.shutdown_background();
+    code
 }
 
 /// Passes signals on until the control thread has ended, or has been given the time to.
@@ -127,11 +136,11 @@ fn end(gateway: &Ender) {
 }
 
 /// The control thread: from the config file to the end of the gateway.
-fn control(file: WatchedFile, reload: &Notify, tell: &mpsc::Sender<News>) {
+fn control(path: &Path, files: Files, tell: &mpsc::Sender<News>) {
     let code = match runtime() {
         Ok(runtime) => {
-            let code = runtime.block_on(start(file, reload, tell));
-            // Without waiting for a file that does not answer.
+            let code = runtime.block_on(start(path, files, tell));
+            // Files that a kubeconfig names may not answer.
             runtime.shutdown_background();
             code
         }
@@ -141,9 +150,11 @@ fn control(file: WatchedFile, reload: &Notify, tell: &mpsc::Sender<News>) {
     let _ = tell.blocking_send(News::Ended(code));
 }
 
-async fn start(mut file: WatchedFile, reload: &Notify, tell: &mpsc::Sender<News>) -> ExitCode {
-    let bytes = file.read().await;
-    let loaded = Loaded::of_read(&file.path, bytes.as_deref());
+async fn start(path: &Path, mut files: Files, tell: &mpsc::Sender<News>) -> ExitCode {
+    let Some(bytes) = files.recv().await else {
+        return failed(&"the process ends");
+    };
+    let loaded = Loaded::of_read(path, bytes.as_deref());
     let Loaded { config, warnings } = match loaded {
         Ok(loaded) => loaded,
         Err(error) => return failed(&error),
@@ -160,13 +171,13 @@ async fn start(mut file: WatchedFile, reload: &Notify, tell: &mpsc::Sender<News>
         }
         Err(error) => return failed(&error),
     };
-    warn(&file.path, &warnings);
+    warn(path, &warnings);
     let options = Options {
         log: Some(log),
         metrics: Some(metrics),
         ..Options::default()
     };
-    match Box::pin(serve(file, config, options, reload, tell)).await {
+    match Box::pin(serve(path, files, config, options, tell)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -176,10 +187,10 @@ async fn start(mut file: WatchedFile, reload: &Notify, tell: &mpsc::Sender<News>
 }
 
 async fn serve(
-    mut file: WatchedFile,
+    path: &Path,
+    mut files: Files,
     config: Config,
     options: Options,
-    asked: &Notify,
     tell: &mpsc::Sender<News>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let file_limit = raise_file_limit();
@@ -209,22 +220,14 @@ async fn serve(
     }
     let _ = tell.send(News::Serves(gateway.ender())).await;
     let mut stopped = gateway.watcher();
-    let mut looks = tokio::time::interval(LOOK);
     loop {
-        let asked = tokio::select! {
+        let bytes = tokio::select! {
             () = stopped.stopped() => break,
-            () = asked.notified() => true,
-            _ = looks.tick() => false,
+            Some(bytes) = files.recv() => bytes,
         };
-        // A reload waits for its file, and for the first answers of new sources; an end does not wait for
-        // the reload.
-        let take = async {
-            if asked || file.changed().await {
-                take(&gateway, &mut file).await;
-            }
-        };
+        // A reload waits for the first answers of new sources; an end does not wait for the reload.
         tokio::select! {
-            () = take => {}
+            () = take(&gateway, path, bytes) => {}
             () = stopped.stopped() => break,
         }
     }
@@ -277,10 +280,9 @@ fn warn(path: &Path, warnings: &[Problem]) {
     }
 }
 
-/// Takes the file as it is now into use.
-async fn take(gateway: &Gateway, file: &mut WatchedFile) {
-    let bytes = file.read().await;
-    let Loaded { config, warnings } = match Loaded::of_read(&file.path, bytes.as_deref()) {
+/// Takes the file as it was read into use.
+async fn take(gateway: &Gateway, path: &Path, bytes: io::Result<Vec<u8>>) {
+    let Loaded { config, warnings } = match Loaded::of_read(path, bytes.as_deref()) {
         Ok(loaded) => loaded,
         Err(error) => {
             gateway.config_refused();
@@ -288,7 +290,7 @@ async fn take(gateway: &Gateway, file: &mut WatchedFile) {
             return;
         }
     };
-    warn(&file.path, &warnings);
+    warn(path, &warnings);
     // As the file has it: what was discovered may be large.
     let shown = config.clone();
     match gateway.reload(config).await {

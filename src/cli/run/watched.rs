@@ -5,15 +5,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+use tokio::sync::mpsc::Sender;
+
 use crate::config::MAX_FILE;
 use crate::file::{self, Patience, Stamp};
 
+/// How often the file is looked at. A change is taken once two looks in a row agree, so that a file which
+/// is being written is not read half.
+const LOOK: Duration = Duration::from_millis(500);
 /// How long the file may take to be read, or looked at: a mount that hangs never answers.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The config file. It has changed when stat(2) says so.
 pub(super) struct WatchedFile {
-    pub(super) path: Arc<Path>,
+    path: Arc<Path>,
     patience: Patience,
     taken: Option<Stamp>,
     last_seen: Option<Stamp>,
@@ -32,11 +38,29 @@ impl WatchedFile {
         }
     }
 
+    /// Reads the file at once, and again whenever it has changed or is `asked` for. Gives what came of it
+    /// to somebody for as long as they take it.
+    pub(super) async fn follow(mut self, asked: Arc<Notify>, give: Sender<io::Result<Vec<u8>>>) {
+        let mut looks = tokio::time::interval(LOOK);
+        while give.send(self.read().await).await.is_ok() {
+            loop {
+                tokio::select! {
+                    () = asked.notified() => break,
+                    _ = looks.tick() => {
+                        if self.changed().await {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// The file's bytes. What changes from now on is a change, what changed before is none.
     ///
     /// # Errors
     /// It cannot be read, is no regular file, or does not answer.
-    pub(super) async fn read(&mut self) -> io::Result<Vec<u8>> {
+    async fn read(&mut self) -> io::Result<Vec<u8>> {
         let path = self.path.clone();
         let read = self
             .patience
@@ -50,7 +74,7 @@ impl WatchedFile {
 
     /// Whether the file has changed since it was read and stays as it is. A file that is away, as for a
     /// moment while it is replaced, has not changed, nor has one of which nothing can be learnt.
-    pub(super) async fn changed(&mut self) -> bool {
+    async fn changed(&mut self) -> bool {
         let path = self.path.clone();
         let now = match self.patience.ask(move || file::stamp(&path)).await {
             Ok(stamp) => Some(stamp),
