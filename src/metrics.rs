@@ -13,6 +13,7 @@ mod limits;
 mod registrar;
 mod series;
 mod statuses;
+mod tasks;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -32,6 +33,7 @@ use registrar::Registrar;
 pub use series::{ConnectionSeries, SeriesKey};
 use series::{Keep, SeriesMap};
 pub use statuses::{StatusSeries, StatusWrite};
+use tasks::TaskSeries;
 
 /// Routes with series of their own; connections of further routes count as [`OTHER`].
 pub const MAX_ROUTES: usize = 10_000;
@@ -71,9 +73,7 @@ pub struct Metrics {
     source_refused_addresses: IntCounterVec,
     accept_paused: IntCounterVec,
     limit_refusals: IntCounterVec,
-    worker_connections: IntGaugeVec,
-    worker_rounds: IntCounterVec,
-    task_restarts: IntCounterVec,
+    tasks: TaskSeries,
     /// When the serving config was loaded, in seconds since the epoch.
     pub config_last_success: Gauge,
     /// 1 when the newest config file is the one that serves.
@@ -230,21 +230,7 @@ impl Metrics {
                 &["reason"],
                 "Times that accepting was paused because the process or the host ran out of something.",
             )?,
-            worker_connections: r.gauges(
-                "strait_worker_connections",
-                &["worker"],
-                "Connections that a worker thread serves.",
-            )?,
-            worker_rounds: r.counters(
-                "strait_worker_rounds_total",
-                &["worker"],
-                "Times that a worker thread has looked after its connections' timeouts, up to four a second. A count that stands still for 30 seconds makes /healthz/live fail.",
-            )?,
-            task_restarts: r.counters(
-                "strait_task_restarts_total",
-                &["task"],
-                "Times that a task of the gateway failed and was started again. Anything but 0 is a defect of strait: please report it with the log line.",
-            )?,
+            tasks: TaskSeries::new(&mut r)?,
             config_last_success: r.add(
                 "strait_config_last_success_timestamp_seconds",
                 "When the config that serves was loaded, in seconds since the epoch.",
@@ -524,23 +510,6 @@ impl Metrics {
     /// Pauses of accepting, for a reason out of a closed set.
     pub fn accept_paused(&self, reason: &str) -> IntCounter {
         self.accept_paused.with_label_values(&[reason])
-    }
-
-    /// Connections that a worker serves.
-    pub fn worker_connections(&self, worker: usize) -> IntGauge {
-        self.worker_connections
-            .with_label_values(&[worker.to_string().as_str()])
-    }
-
-    /// Rounds of a worker.
-    pub fn worker_rounds(&self, worker: usize) -> IntCounter {
-        self.worker_rounds
-            .with_label_values(&[worker.to_string().as_str()])
-    }
-
-    /// Times that `task`, a word out of a closed set, was started again.
-    pub fn task_restarts(&self, task: &str) -> IntCounter {
-        self.task_restarts.with_label_values(&[task])
     }
 
     /// Lines of `log` (`access` or `own`) not written, for a `reason` (`queue_full`, `write_failed`
