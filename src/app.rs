@@ -576,6 +576,8 @@ users: [{ name: u, user: {} }]
         let kubernetes = format!("kubernetes: {{ kubeconfig: '{}' }}", path.display());
         let gateway = started(&kubernetes).await;
         let restarts = gateway.control.shared.metrics.task_restarts("kubernetes");
+        // So that it is waited for when it comes.
+        sleep(Duration::from_millis(10)).await;
         gateway.control.mailbox.set_broken("on purpose");
         within_reason(async {
             while restarts.get() < 1 || gateway.control.mailbox.is_broken() {
