@@ -178,9 +178,10 @@ fn the_guard_writes_what_is_queued() {
     let metrics = Metrics::new().unwrap();
     let capture = Capture::default();
     let (log, guard) = AccessLog::to_writer(&access_log_config(JSON), &metrics, capture.clone());
-    (0..1000).for_each(|_| log.write(&entry(Outcome::Ok)));
+    // As many as one kind of line may have places in the queue.
+    (0..896).for_each(|_| log.write(&entry(Outcome::Ok)));
     drop(guard);
-    assert_eq!(capture.text().lines().count(), 1000);
+    assert_eq!(capture.text().lines().count(), 896);
 
     // What comes later, from connections that are cut, is not lost by rule either.
     log.write(&entry(Outcome::Drained));

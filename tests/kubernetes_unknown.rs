@@ -227,7 +227,7 @@ async fn a_watch_that_falls_silent_is_doubted_and_what_was_missed_is_learnt_afte
         })
         .await;
     assert_eq!(source.state("endpoint_slice"), [false, true]);
-    assert_eq!(source.state("service")[1], false, "the others answer");
+    assert!(!source.state("service")[1], "the others answer");
     api.mend("endpointslices");
     assert_eq!(endpoints(&source.publication().await), 0);
     source

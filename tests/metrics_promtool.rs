@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 use operator::http::{Gateway, get};
 use strait::access_log::AccessLog;
 use strait::admin::{ServeLimits, metrics_router};
-use strait::metrics::{LimitKind, LimitScope, Metrics, SeriesKey, StatusWrite, WatchError};
+use strait::metrics::{
+    LeftOutReason, LimitKind, LimitScope, Metrics, SeriesKey, StatusWrite, WatchError,
+};
 use strait::outcome::Outcome;
 
 /// At least one series of every metric.
@@ -48,6 +50,8 @@ fn fill(metrics: &Metrics) {
     kind.event();
     kind.down(WatchError::Forbidden, true);
     metrics.kubernetes.objects("service", 3);
+    metrics.kubernetes.unreadable("service", 1);
+    metrics.kubernetes.left_out(LeftOutReason::Port, 1);
     metrics.kubernetes.dry_run("east-west").inc();
     metrics.kubernetes.event_to_route.observe(0.02);
     metrics
@@ -59,6 +63,8 @@ fn fill(metrics: &Metrics) {
     metrics.config_last_success.set(1.7e9);
     metrics.config_current.set(1);
     metrics.connections_limit.set(10_000);
+    metrics.worker_rounds(0).inc();
+    metrics.task_restarts("dns");
     let kind = metrics.kubernetes.kind("service");
     kind.up();
     kind.event();
@@ -66,6 +72,8 @@ fn fill(metrics: &Metrics) {
         kind.failed(*reason);
     }
     metrics.kubernetes.objects("service", 3);
+    metrics.kubernetes.unreadable("service", 1);
+    metrics.kubernetes.left_out(LeftOutReason::Port, 1);
     metrics.kubernetes.dry_run("east-west").inc();
     let writes = metrics.statuses.writes("Gateway", StatusWrite::Written);
     writes.inc();

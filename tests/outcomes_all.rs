@@ -313,7 +313,7 @@ mod provoke {
     }
 
     pub(super) fn one_connection_too_many() -> Provoked {
-        let expected = expect(Unrouted, "gateway");
+        let expected = expect(Unrouted, "gateway").detail("as many connections are open");
         second_connection(|config| config.top("limits: { connections: 1 }"), expected)
     }
 
