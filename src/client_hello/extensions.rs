@@ -19,13 +19,12 @@ pub(super) struct Extensions<'a> {
     pub(super) supported_versions: Option<&'a [u8]>,
     pub(super) supported_groups: Option<&'a [u8]>,
     pub(super) signature_algorithms: Option<&'a [u8]>,
+    /// How many there are.
+    pub(super) count: usize,
 }
 
 impl<'a> Extensions<'a> {
     /// Walks the whole block, in time linear in its length.
-    ///
-    /// Not with `tls-parser`, which stops without an error at an extension whose content it cannot
-    /// parse: the name could stand after it.
     pub(super) fn parse(block: &'a [u8]) -> Result<Self, MalformedReason> {
         let mut extensions = Self {
             block,
@@ -36,6 +35,7 @@ impl<'a> Extensions<'a> {
         while !block.is_empty() {
             let kind = block.u16().ok_or(MalformedReason::Extension)?;
             let content = block.vector_u16().ok_or(MalformedReason::Extension)?;
+            extensions.count += 1;
             if !seen.insert(kind) {
                 return Err(MalformedReason::DuplicateExtension(kind));
             }
@@ -73,8 +73,8 @@ struct TypeSet {
     /// The first [`FEW`] other types, in the order of their coming.
     few: [u16; FEW],
     few_len: usize,
-    /// Every type that came after `few` was full, a bit each.
-    rest: Option<Box<[u64]>>,
+    /// Every type from 64 on, a bit each, once more came than `few` holds.
+    all: Option<Box<[u64]>>,
 }
 
 const FEW: usize = 12;
@@ -88,6 +88,9 @@ impl TypeSet {
         if word == 0 {
             return set_bit(&mut self.low, bit);
         }
+        if let Some(all) = &mut self.all {
+            return all.get_mut(word).is_some_and(|word| set_bit(word, bit));
+        }
         let few = self.few.get(..self.few_len).unwrap_or(&self.few);
         if few.contains(&kind) {
             return false;
@@ -97,8 +100,15 @@ impl TypeSet {
             self.few_len += 1;
             return true;
         }
-        let rest = self.rest.get_or_insert_with(|| vec![0; WORDS].into());
-        rest.get_mut(word).is_some_and(|word| set_bit(word, bit))
+        let mut all: Box<[u64]> = vec![0; WORDS].into();
+        for kind in self.few.iter().chain([&kind]) {
+            let (word, bit) = (usize::from(*kind) / BITS, usize::from(*kind) % BITS);
+            if let Some(word) = all.get_mut(word) {
+                set_bit(word, bit);
+            }
+        }
+        self.all = Some(all);
+        true
     }
 }
 
@@ -131,6 +141,6 @@ mod tests {
         for kind in (0..64).chain([0x1a1a, 0xff01, 0xfe0d, 17513, 0xcaca]) {
             assert!(set.insert(kind));
         }
-        assert!(set.rest.is_none());
+        assert!(set.all.is_none());
     }
 }

@@ -23,6 +23,25 @@ const POST_QUANTUM: [(u16, &str); 8] = [
     (0x639a, "SecP256r1Kyber768Draft00"),
 ];
 
+/// The place of a group in [`POST_QUANTUM`]: by a comparison or two, since a hello may list 30,000.
+const fn post_quantum(number: u16) -> Option<usize> {
+    Some(match number {
+        0x11ec => 0,
+        0x11eb => 1,
+        0x11ed => 2,
+        0x0200 => 3,
+        0x0201 => 4,
+        0x0202 => 5,
+        0x6399 => 6,
+        0x639a => 7,
+        _ => return None,
+    })
+}
+
+/// A hello that lists more than this of anything that a JA4 is made of has none: no client sends that, and
+/// sorting and hashing all of it would be most of the work that a hello makes.
+const MOST_LISTED: usize = 1024;
+
 /// Versions and post-quantum groups that a client offers: two bytes, whatever it sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Offers {
@@ -35,11 +54,10 @@ pub struct Offers {
 impl Offers {
     /// Those of `hello`.
     pub fn of(hello: &ClientHello<'_>) -> Self {
-        let group = |number| POST_QUANTUM.iter().position(|(one, _)| *one == number);
         let numbers = hello.versions().filter(|number| !is_grease(*number));
         Self {
             versions: bits(numbers.map(|number| TlsVersion::of(number).index())),
-            groups: bits(hello.groups().filter_map(group)),
+            groups: bits(hello.groups().filter_map(post_quantum)),
         }
     }
 
@@ -99,12 +117,21 @@ impl ClientHello<'_> {
         listed(self.extensions.supported_groups)
     }
 
-    /// The client's JA4: 36 characters, such as `t13d1516h2_8daaf6152771_e5627efa2ab1`. Takes time
-    /// in proportion to the hello's length, and a buffer of twice that.
+    /// The client's JA4: 36 characters, such as `t13d1516h2_8daaf6152771_e5627efa2ab1`; `None` for a hello
+    /// that lists more than 1,024 cipher suites, extensions or signature algorithms.
     ///
     /// <https://github.com/FoxIO-LLC/ja4/blob/main/technical_details/JA4.md>; JA4 itself, not one of
     /// the JA4+ methods, which have another licence.
-    pub fn ja4(&self) -> String {
+    pub fn ja4(&self) -> Option<String> {
+        let algorithms = self.extensions.signature_algorithms.unwrap_or(&[]);
+        let most = [self.cipher_suites.len(), algorithms.len()].map(|bytes| bytes / 2);
+        if most
+            .into_iter()
+            .chain([self.extensions.count])
+            .any(|count| count > MOST_LISTED)
+        {
+            return None;
+        }
         let ciphers = sorted(numbers(self.cipher_suites));
         let kinds = sorted(self.extensions.kinds());
         let signature_algorithms = listed(self.extensions.signature_algorithms);
@@ -115,14 +142,14 @@ impl ClientHello<'_> {
         if !described.is_empty() && !signature_algorithms.is_empty() {
             described = format!("{described}_{signature_algorithms}");
         }
-        format!(
+        Some(format!(
             "t{}d{:02}{counted:02}{}_{}_{}",
             self.ja4_version(),
             ciphers.len().min(99),
             self.ja4_alpn(),
             truncated_hash(&hex(ciphers.into_iter())),
             truncated_hash(&described),
-        )
+        ))
     }
 
     fn ja4_version(&self) -> &'static str {
@@ -203,7 +230,7 @@ mod tests {
         let wire = hello.wire();
         let mut parser = HelloParser::new(MAX_SIZE);
         match parser.parse(&wire).unwrap() {
-            Progress::Complete(hello) => (hello.ja4(), Offers::of(&hello)),
+            Progress::Complete(hello) => (hello.ja4().unwrap(), Offers::of(&hello)),
             Progress::Incomplete => panic!("incomplete"),
         }
     }
@@ -295,6 +322,37 @@ mod tests {
         let draft = HelloBuilder::bare(0x0303).server_name("a");
         let draft = draft.extension(43, vector_u8(&u16s(&[0x7f17, 0x0303])));
         assert_eq!(&ja4(&draft)[..3], "t00");
+    }
+
+    #[test]
+    fn a_hello_that_no_client_sends_has_no_ja4() {
+        let suites: Vec<u16> = (0..1025).collect();
+        let hello = HelloBuilder::bare(0x0303).server_name("a");
+        let (most, more) = (&suites[..1024], &suites[..]);
+        for (hello, has) in [
+            (hello.clone().cipher_suites(most), true),
+            (hello.clone().cipher_suites(more), false),
+            (hello.clone().extension(13, vector_u16(&u16s(more))), false),
+            (
+                (256..1281).fold(hello, |hello, kind| hello.extension(kind, [])),
+                false,
+            ),
+        ] {
+            let wire = hello.wire();
+            let mut parser = HelloParser::new(MAX_SIZE);
+            let Progress::Complete(hello) = parser.parse(&wire).unwrap() else {
+                panic!("incomplete");
+            };
+            assert_eq!(hello.ja4().is_some(), has);
+        }
+    }
+
+    #[test]
+    fn every_post_quantum_group_has_its_place() {
+        for number in 0..=u16::MAX {
+            let listed = POST_QUANTUM.iter().position(|(one, _)| *one == number);
+            assert_eq!(post_quantum(number), listed, "{number:#06x}");
+        }
     }
 
     #[test]

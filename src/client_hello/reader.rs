@@ -15,18 +15,21 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn u8(&mut self) -> Option<u8> {
+        step();
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*first)
     }
 
     pub(super) fn u16(&mut self) -> Option<u16> {
+        step();
         let (number, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(u16::from_be_bytes(*number))
     }
 
     pub(super) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        step();
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
@@ -43,4 +46,21 @@ impl<'a> Reader<'a> {
         let length = self.u16()?;
         self.bytes(usize::from(length))
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    static STEPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Counts a read, in tests.
+fn step() {
+    #[cfg(test)]
+    STEPS.set(STEPS.get() + 1);
+}
+
+/// Reads that this thread has done since it was asked last.
+#[cfg(test)]
+pub(super) fn steps() -> usize {
+    STEPS.take()
 }

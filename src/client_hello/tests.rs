@@ -301,3 +301,51 @@ fn what_has_been_judged_is_looked_at_once_more() {
         assert!(read_again <= 15 * records + 2 * wire.len());
     }
 }
+
+/// A hello of many small things takes as many reads as it has bytes, and no more for each when there are
+/// more of them.
+#[test]
+fn the_work_for_a_hello_is_linear_whatever_it_holds() {
+    let reads = |hello: &HelloBuilder| {
+        let wire = hello.wire();
+        reader::steps();
+        let mut parser = HelloParser::new(MAX_SIZE);
+        let Ok(Progress::Complete(hello)) = parser.parse(&wire) else {
+            panic!("not complete");
+        };
+        let offered = hello.alpn().count();
+        let (offers, ja4) = (Offers::of(&hello), hello.ja4());
+        let reads = reader::steps();
+        let _ = (offered, offers, ja4);
+        assert!(
+            reads <= 2 * wire.len(),
+            "{reads} reads for {} bytes",
+            wire.len()
+        );
+        reads
+    };
+    let numbers = |count: u16| (0..count).flat_map(u16::to_be_bytes).collect::<Vec<u8>>();
+    let bare = || HelloBuilder::bare(0x0303).server_name("svcb.apps");
+    let kinds: [(&str, &dyn Fn(u16) -> HelloBuilder); 5] = [
+        ("protocols", &|count| bare().alpn(&vec![b"x"; count.into()])),
+        ("extensions", &|count| {
+            (256..256 + count / 2).fold(bare(), |hello, kind| hello.extension(kind, []))
+        }),
+        ("cipher suites", &|count| {
+            bare().cipher_suites(&(0..count).collect::<Vec<u16>>())
+        }),
+        ("groups", &|count| {
+            bare().extension(10, vectors::vector_u16(&numbers(count)))
+        }),
+        ("signature algorithms", &|count| {
+            bare().extension(13, vectors::vector_u16(&numbers(count)))
+        }),
+    ];
+    for (what, hello) in kinds {
+        let (half, whole) = (reads(&hello(15_000)), reads(&hello(30_000)));
+        assert!(
+            whole <= 2 * half + 100,
+            "{what}: {half} reads, then {whole}"
+        );
+    }
+}

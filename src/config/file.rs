@@ -334,7 +334,8 @@ section! {
         /// Lines that may wait for stdout; more are counted, not written.
         queue: Count<1, 1_048_576> = 16_384,
         /// How the software of a client is told from its hello: `ja4` is FoxIO's JA4 for TLS over
-        /// TCP. Costs some microseconds a connection.
+        /// TCP. Costs some microseconds a connection. A hello that lists more than 1,024 cipher suites,
+        /// extensions or signature algorithms gets none.
         fingerprint: OrOff<Fingerprint> = "off",
     }
 }

@@ -146,7 +146,17 @@ impl AlpnPolicy {
         match self {
             Self::Any => true,
             Self::OneOf(wanted) => {
-                protocols.any(|offer| wanted.iter().any(|want| want.as_bytes() == offer))
+                // A client may offer 30,000, a route may name 32: nearly all are told apart by length.
+                let mut lengths = [false; 256];
+                for want in &**wanted {
+                    if let Some(length) = lengths.get_mut(want.len()) {
+                        *length = true;
+                    }
+                }
+                protocols.any(|offer| {
+                    lengths.get(offer.len()) == Some(&true)
+                        && wanted.iter().any(|want| want.as_bytes() == offer)
+                })
             }
         }
     }

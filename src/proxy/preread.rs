@@ -142,7 +142,10 @@ impl Preread {
                 .map_err(|refusal| Refusal::unrouted(&refusal)),
             alpn: worker.alpn_offers.intern(hello.alpn()),
             offers: Offers::of(hello),
-            ja4: ja4.then(|| hello.ja4().into()),
+            ja4: ja4
+                .then(|| hello.ja4())
+                .flatten()
+                .map(String::into_boxed_str),
             replay: Replay::default(),
         }
     }

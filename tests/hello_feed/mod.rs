@@ -92,7 +92,7 @@ fn check_hello(hello: &[u8], verdict: &Verdict) {
     let (read, again) = (verdict.reading(), whole(&recut, MAX_SIZE));
     assert_eq!(again.reading(), read, "in records of 1 byte");
     let ja4 = ja4(hello);
-    assert_eq!(ja4.len(), 36, "{ja4}");
+    assert!(ja4.as_ref().is_none_or(|ja4| ja4.len() == 36), "{ja4:?}");
     assert_eq!(self::ja4(&recut), ja4, "in records of 1 byte");
 
     // No smuggling: where rustls takes the hello at all, it must read the same out of it.
@@ -104,7 +104,7 @@ fn check_hello(hello: &[u8], verdict: &Verdict) {
     }
 }
 
-fn ja4(hello: &[u8]) -> String {
+fn ja4(hello: &[u8]) -> Option<String> {
     match HelloParser::new(MAX_SIZE).parse(hello) {
         Ok(Progress::Complete(hello)) => hello.ja4(),
         other => panic!("{other:?}"),
