@@ -295,7 +295,7 @@ section! {
         /// files (two for a connection) and the memory limit allow. The memory limit is the tightest
         /// one of the process's cgroup and of those above it (a container's `resources.limits.memory`),
         /// else the host's memory; 24 MiB, 2 MiB for each worker, `hello_memory`, `carry_memory`, pipes
-        /// and the log's queue are taken off, and each connection counts as 16 KiB, which is its two
+        /// and the log's queue are taken off, down to a quarter, and each connection counts as 16 KiB, which is its two
         /// sockets in the kernel and little of their buffers. The log says at start what was chosen.
         connections: AutoOr<Count<1, 10_000_000>> = "auto",
         /// From this much of a cgroup's memory limit on, in percent, new connections are refused as
