@@ -42,7 +42,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::server_name::ServerName;
-use crate::socket::StreamOptions;
+use crate::socket::{BufferOptions, StreamOptions};
 
 pub use gateway_policy::{BelowFileRoutes, FileNames, FileRoute, GatewayNamespaces, PortRange};
 pub use kubernetes::{
@@ -264,6 +264,22 @@ pub struct TcpOptions {
     /// The time for which a peer may acknowledge nothing of what waits for it.
     #[serde(serialize_with = "units::serialize_duration")]
     pub user_timeout: Duration,
+    /// Memory for what was sent and is not acknowledged; `None`: the kernel decides.
+    pub send_buffer: Option<usize>,
+    /// Memory for what has arrived and is not read; `None`: the kernel decides.
+    pub receive_buffer: Option<usize>,
+    /// What waits beyond that which the network takes now; `None`: as much as there is memory for.
+    pub unsent: Option<usize>,
+}
+
+impl From<TcpOptions> for BufferOptions {
+    fn from(options: TcpOptions) -> Self {
+        Self {
+            send: options.send_buffer,
+            receive: options.receive_buffer,
+            unsent: options.unsent,
+        }
+    }
 }
 
 impl From<TcpOptions> for StreamOptions {
@@ -273,6 +289,7 @@ impl From<TcpOptions> for StreamOptions {
             keepalive_interval: options.keepalive_interval,
             keepalive_probes: options.keepalive_probes,
             user_timeout: options.user_timeout,
+            buffers: options.into(),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! accepting goes through one raw `accept4`.
 
 mod answers;
+mod buffers;
 mod kernel;
 mod own_addresses;
 mod pipe;
@@ -20,6 +21,7 @@ use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 pub use answers::{Answers, answers};
+pub use buffers::{BufferOptions, set_buffers};
 pub use kernel::{KernelReport, raise_file_limit};
 pub use own_addresses::{OwnAddresses, OwnListeners, interface_addresses, leads_to};
 pub use pipe::Pipe;
@@ -42,6 +44,8 @@ pub struct StreamOptions {
     /// TCP_USER_TIMEOUT also ends a living peer whose window is shut, and makes keepalive ignore its
     /// count (tcp(7)).
     pub user_timeout: Duration,
+    /// What the kernel may hold for the socket.
+    pub buffers: BufferOptions,
 }
 
 /// The longest time between two retransmissions, or two probes of a shut window (TCP_RTO_MAX).
@@ -53,6 +57,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(120);
 /// Those of setsockopt(2).
 pub fn set_stream_options(socket: &impl AsFd, options: &StreamOptions) -> io::Result<()> {
     set_nodelay(socket)?;
+    set_buffers(socket, &options.buffers)?;
     set_liveness_options(socket, options)
 }
 
@@ -244,6 +249,11 @@ mod tests {
         keepalive_interval: Duration::from_secs(11),
         keepalive_probes: 7,
         user_timeout: Duration::from_secs(121),
+        buffers: BufferOptions {
+            send: None,
+            receive: None,
+            unsent: None,
+        },
     };
 
     fn loopback() -> SocketAddr {

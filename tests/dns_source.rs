@@ -94,6 +94,9 @@ fn upstream_config(config: DnsConfig) -> UpstreamConfig {
             keepalive_interval: second,
             keepalive_probes: 1,
             user_timeout: second,
+            send_buffer: None,
+            receive_buffer: None,
+            unsent: None,
         },
     }
 }

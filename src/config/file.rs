@@ -10,7 +10,9 @@ use super::decode::At;
 use super::hosts::{HostPort, ServiceRef, Sni, SrvName};
 use super::kubernetes_file::KubernetesFile;
 use super::section::section;
-use super::units::{Bytes, Count, DAY, GIB, HOUR, KIB, MINUTE, Micros, Millis, SECOND, Seconds};
+use super::units::{
+    Bytes, Count, DAY, GIB, HOUR, KIB, MIB, MINUTE, Micros, Millis, SECOND, Seconds,
+};
 use super::words::{LogFilter, Name, RouteName, SourceName, Subset, Zone};
 use super::{AddressKind, AlpnPolicy, Fingerprint, LogFormat, ProxyVersion};
 
@@ -173,6 +175,19 @@ section! {
         /// this time, and at most 120 s. Linux before 6.15 waits for two probes up to 120 s apart, even
         /// if this time is shorter.
         user_timeout: Millis<SECOND, HOUR> = "120s",
+        /// Kernel memory for what was sent on a socket and is not acknowledged (SO_SNDBUF). `auto` leaves
+        /// it to the kernel, which grows it with the link, to 4 MiB on most hosts (net.ipv4.tcp_wmem). A
+        /// size bounds it for every socket, and what one connection carries on a long link: half of it a
+        /// round trip. The host's net.core.wmem_max bounds it, too.
+        send_buffer: AutoOr<Bytes<{ 4 * KIB }, { 64 * MIB }>> = "auto",
+        /// Kernel memory for what has arrived on a socket and was not read, because the other side takes
+        /// nothing (SO_RCVBUF). `auto` leaves it to the kernel, which grows it with the link, to 6 MiB on
+        /// most hosts (net.ipv4.tcp_rmem). A size bounds it as `send_buffer` does (net.core.rmem_max).
+        receive_buffer: AutoOr<Bytes<{ 4 * KIB }, { 64 * MIB }>> = "auto",
+        /// The most that waits in the kernel beyond what the network takes now (TCP_NOTSENT_LOWAT): what a
+        /// reader that stands still can hold there. It slows no link down, since what is under way does
+        /// not count. Going back to `auto` or `off` takes a restart for a listener.
+        unsent: OrOff<Bytes<{ 16 * KIB }, { 64 * MIB }>> = "512KiB",
     }
 }
 

@@ -118,7 +118,7 @@ async fn attempt(
     first: &[u8],
     own: Option<&OwnAddresses>,
 ) -> Result<TcpStream, NotConnected> {
-    match timeout(config.connect.timeout, open(address, first, own)).await {
+    match timeout(config.connect.timeout, open(address, config, first, own)).await {
         Ok(result) => result,
         Err(_) => Err((Outcome::ConnectTimeout, None)),
     }
@@ -127,11 +127,12 @@ async fn attempt(
 /// A connection on which `first` is sent: the gateway's own bytes, none of the client's.
 async fn open(
     address: SocketAddr,
+    config: &UpstreamConfig,
     first: &[u8],
     own: Option<&OwnAddresses>,
 ) -> Result<TcpStream, NotConnected> {
     let failed = |error: io::Error| (outcome_of(&error), None);
-    let mut stream = dial(address).await.map_err(failed)?;
+    let mut stream = dial(address, config).await.map_err(failed)?;
     // Without this one hello would become connections up to the limit.
     let local = || stream.local_addr().ok().map(|local| local.ip());
     if own.is_some_and(|own| own.led_to(address, local)) {
@@ -142,13 +143,14 @@ async fn open(
     Ok(stream)
 }
 
-async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+async fn dial(address: SocketAddr, config: &UpstreamConfig) -> io::Result<TcpStream> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     // The options that find out that a peer is gone come later (`Seat::look_after`).
     socket::set_nodelay(&socket)?;
+    socket::set_buffers(&socket, &config.tcp.into())?;
     socket.connect(address).await
 }
 

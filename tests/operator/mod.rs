@@ -120,6 +120,9 @@ const TCP: TcpOptions = TcpOptions {
     keepalive_interval: Duration::from_secs(10),
     keepalive_probes: 6,
     user_timeout: Duration::from_secs(120),
+    send_buffer: None,
+    receive_buffer: None,
+    unsent: None,
 };
 
 fn upstream(name: &str, source: UpstreamSource) -> (Arc<str>, Arc<UpstreamConfig>) {

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Binds, Findings};
-use crate::config::containers::{List, Named};
+use crate::config::containers::{AutoOr, List, Named, OrOff};
 use crate::config::decode::At;
 use crate::config::file::{
     ConnectFile, DnsFile, EjectionFile, EndpointFile, TcpFile, UpstreamFile,
 };
 use crate::config::problems::{Complaint, Place, Problems};
+use crate::config::units::Bytes;
 use crate::config::words::Name;
 use crate::config::{
     ConnectPolicy, DnsConfig, DnsQuery, EjectionPolicy, EndpointSpec, ListenerConfig, TcpOptions,
@@ -182,6 +183,19 @@ pub(super) fn tcp(file: &TcpFile) -> TcpOptions {
         keepalive_interval: file.keepalive_interval.0,
         keepalive_probes: file.keepalive_probes.0,
         user_timeout: file.user_timeout.0,
+        send_buffer: exactly(&file.send_buffer),
+        receive_buffer: exactly(&file.receive_buffer),
+        unsent: match &file.unsent {
+            OrOff::Off => None,
+            OrOff::On(bytes) => Some(bytes.0),
+        },
+    }
+}
+
+fn exactly<const MIN: usize, const MAX: usize>(file: &AutoOr<Bytes<MIN, MAX>>) -> Option<usize> {
+    match file {
+        AutoOr::Auto => None,
+        AutoOr::Exactly(bytes) => Some(bytes.0),
     }
 }
 

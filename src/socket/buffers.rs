@@ -1,0 +1,99 @@
+//! How much memory the kernel may take for one socket.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use socket2::SockRef;
+
+/// Bounds on what the kernel holds for a socket, in bytes; `None` leaves it to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BufferOptions {
+    /// Memory for what was sent and is not acknowledged (SO_SNDBUF).
+    pub send: Option<usize>,
+    /// Memory for what has arrived and is not read (SO_RCVBUF). Before connect(2) or listen(2), since the
+    /// window's scale is agreed upon in the handshake.
+    pub receive: Option<usize>,
+    /// What waits beyond that which the network takes now (TCP_NOTSENT_LOWAT, tcp(7)).
+    pub unsent: Option<usize>,
+}
+
+/// Sets `options`. On a listening socket: accepted sockets inherit them.
+///
+/// # Errors
+/// Those of setsockopt(2). A size that the host does not allow (`net.core.wmem_max` and `rmem_max`) is
+/// none: the kernel takes the largest that it allows.
+pub fn set_buffers(socket: &impl AsFd, options: &BufferOptions) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    // The kernel doubles what it is told, to count its own bookkeeping (socket(7)).
+    if let Some(bytes) = options.send {
+        socket.set_send_buffer_size(bytes / 2)?;
+    }
+    if let Some(bytes) = options.receive {
+        socket.set_recv_buffer_size(bytes / 2)?;
+    }
+    if let Some(bytes) = options.unsent {
+        socket.set_tcp_notsent_lowat(bytes.try_into().unwrap_or(u32::MAX))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::{accept, unsent_bytes};
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    const KIB: usize = 1024;
+
+    #[test]
+    fn accepted_sockets_inherit_the_bounds() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let options = BufferOptions {
+            send: Some(64 * KIB),
+            receive: Some(32 * KIB),
+            unsent: Some(16 * KIB),
+        };
+        set_buffers(&listener, &options).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = accept(&listener).unwrap();
+        let accepted = SockRef::from(&accepted);
+        assert_eq!(accepted.send_buffer_size().unwrap(), 64 * KIB);
+        assert_eq!(accepted.recv_buffer_size().unwrap(), 32 * KIB);
+        assert_eq!(accepted.tcp_notsent_lowat().unwrap(), 16 * 1024);
+    }
+
+    /// A reader that stands still holds as much as is set, whatever the kernel would give.
+    #[test]
+    fn what_nobody_reads_is_bounded_by_what_may_wait() {
+        const PIECE: usize = 16 * KIB;
+
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (_server, _) = listener.accept().unwrap();
+        let unsent = 64 * KIB;
+        let options = BufferOptions {
+            unsent: Some(unsent),
+            ..BufferOptions::default()
+        };
+        set_buffers(&client, &options).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        // Until the peer's buffer is full and nothing has gone for a while.
+        let mut quiet = 0;
+        while quiet < 20 {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "it never stands still"
+            );
+            if client.write(&[7; PIECE]).is_ok_and(|written| written > 0) {
+                quiet = 0;
+            } else {
+                quiet += 1;
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        }
+        let waits = unsent_bytes(&client).unwrap();
+        assert!(waits <= unsent + PIECE, "{waits}");
+    }
+}
