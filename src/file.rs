@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 /// What stat(2) says of a file, as far as it shows a change: device, inode, size, seconds and
 /// nanoseconds of the last modification.
@@ -124,7 +124,7 @@ fn readable(file: &File, deadline: Instant) -> io::Result<bool> {
 }
 
 /// Asks on another thread what may never be answered, such as a file of a mount that hangs. One question
-/// at a time: as long as one has no answer further ones are refused, so that threads do not pile up.
+/// is asked at a time, and the others wait for their turn, so that threads do not pile up.
 #[derive(Debug, Clone)]
 pub struct Patience {
     place: Arc<Semaphore>,
@@ -132,7 +132,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Waits for each answer for at most `wait`.
+    /// Waits for each answer for at most `wait`, the time until the question's turn included.
     pub fn new(wait: Duration) -> Self {
         Self {
             place: Arc::new(Semaphore::new(1)),
@@ -143,7 +143,7 @@ impl Patience {
     /// What `ask` says. It goes on when the wait is over, and holds the one place until it ends.
     ///
     /// # Errors
-    /// Those of `ask`; no answer in time; and an earlier question that still has none.
+    /// Those of `ask`; no answer in time; and an earlier question that has none all the time.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -151,7 +151,9 @@ impl Patience {
         &self,
         ask: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let Ok(place) = self.place.clone().try_acquire_owned() else {
+        let deadline = tokio::time::Instant::now() + self.wait;
+        let turn = timeout_at(deadline, self.place.clone().acquire_owned());
+        let Ok(Ok(place)) = turn.await else {
             let text = "an earlier attempt to read it has not ended yet";
             return Err(io::Error::new(ErrorKind::ResourceBusy, text));
         };
@@ -160,7 +162,7 @@ impl Patience {
             drop(place);
             answer
         });
-        match timeout(self.wait, answer).await {
+        match timeout_at(deadline, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(ended)) => Err(io::Error::other(ended)),
             Err(_) => {
@@ -218,6 +220,14 @@ mod tests {
         });
         assert_eq!(read_or_receive(path, 100, LATE).unwrap(), b"twothree");
         late.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn questions_at_the_same_time_take_turns() {
+        let patience = Patience::new(LATE);
+        let ask = |number| patience.ask(move || Ok(number));
+        let (first, second, third) = tokio::join!(ask(1), ask(2), ask(3));
+        assert_eq!([first, second, third].map(Result::unwrap), [1, 2, 3]);
     }
 
     #[tokio::test]
