@@ -139,8 +139,10 @@ impl Dirty {
             Kind::Service | Kind::ServiceExport => {
                 self.services.insert(key.clone());
             }
-            // Their records are out of the tables, which concerned what it concerned.
-            Kind::Pod | Kind::Node => {}
+            // A pod that was never read before counts as not known yet, and now as one that cannot be read.
+            Kind::Pod => self.services.extend(cluster.index.services_of(key)),
+            // A node that cannot be read counts as one that is not there.
+            Kind::Node => {}
             Kind::Slice => self.add_namespace(&key.namespace, cluster),
             Kind::Namespace => {
                 self.add_namespace(&key.name, cluster);

@@ -157,3 +157,19 @@ fn two_pods() -> Vec<Object> {
         pod("apps/b", &[SIDECAR]),
     ]
 }
+
+#[test]
+fn a_pod_that_is_first_seen_as_one_that_cannot_be_read_is_a_change() {
+    let objects = vec![
+        service("apps/svcb", &[("http", 80)]),
+        slice(
+            "apps/svcb.x",
+            &[("http", 8080)],
+            vec![endpoint("10.0.0.1", "a")],
+        ),
+    ];
+    let mut world = world(policy(), objects);
+    assert!(world.found.endpoints("apps/svcb:80").is_empty());
+    assert!(world.apply([set(unreadable("apps/a", Kind::Pod, None))]));
+    assert_eq!(world.found.endpoints("apps/svcb:80"), ["10.0.0.1:8080"]);
+}
