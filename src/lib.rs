@@ -51,7 +51,7 @@
 //! | what is told of a client's software | `client_hello::fingerprint`, [`tls_version`] |
 //! | a metric, a log line | [`metrics`], [`access_log`], [`log`] |
 //! | what happens at start, reload and stop | [`app`], [`drain`] |
-//! | how a file is read that may misbehave | [`file`] |
+//! | how a file is read that may misbehave | [`mod@file`] |
 //! | which task is started again when it fails | [`supervise`] |
 //! | a command | [`cli`] |
 //! | a system call | [`socket`]: the only room with `unsafe` |
