@@ -7,9 +7,9 @@
 //! # Where a connection goes
 //!
 //! ```text
-//!  proxy::listener   accept4 on this worker's SO_REUSEPORT member; hand over when loads differ
+//!  proxy::threads    accept4 on this worker's SO_REUSEPORT member; hand over when loads differ
 //!        |
-//!  proxy             serve_connection: the corridor, which calls the stages below in turn
+//!  proxy::corridor   the one function that calls the stages below in turn
 //!        |-- config::SourcePolicy    may this address connect? and limits: has it too many?
 //!        |-- proxy::proxy_protocol   whom a trusted load balancer announces, where one stands in front
 //!        |-- proxy::preread          the hello, peeked at; read and replayed when in pieces

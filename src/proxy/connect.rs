@@ -8,9 +8,9 @@ use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use super::preread::Replay;
 use super::proxy_protocol;
 use super::record::ConnectionRecord;
+use super::replay::Replay;
 use super::shared::Shared;
 use crate::config::{AddressKind, ProxyVersion, UpstreamConfig, UpstreamSource};
 use crate::outcome::Outcome;

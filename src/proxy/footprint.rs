@@ -1,7 +1,7 @@
 //! What a connection's future takes: memory for each idle connection.
 
+use super::corridor::serve_connection;
 use super::seat::Seat;
-use super::serve_connection;
 
 /// The size of what a function of four arguments returns, here a future.
 fn size_of_result<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {

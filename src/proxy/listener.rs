@@ -1,30 +1,21 @@
-//! Listeners: what one bound address does, and the loop that accepts on it.
+//! Listeners: a bound address, and its policy and routes.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use prometheus::IntCounter;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
-use super::worker::Worker;
 use crate::config::{
     HelloLimits, ListenerConfig, RelayTimeouts, SourceGroup, SourceGroups, SourcePolicy, contains,
 };
-use crate::drain::DrainWatcher;
 use crate::limits::{Held, Limiter, OverLimit, ScopeKey, Scopes, SourceLimiter};
 use crate::metrics::{ConnectionSeries, ListenerSeries, Metrics, NONE, SeriesKey};
 use crate::route::RouteTable;
-use crate::socket::{self, StreamOptions};
-
-/// Connections taken before other tasks of the worker get their turn.
-const ACCEPT_BATCH: usize = 32;
+use crate::socket::StreamOptions;
 
 /// One bound address, as long as it is bound. What it does changes with [`Listener::update`].
 #[derive(Debug)]
@@ -181,6 +172,16 @@ impl Listener {
         });
     }
 
+    /// Follows the options of its listening sockets.
+    pub(super) fn options(&self) -> watch::Receiver<StreamOptions> {
+        self.options.subscribe()
+    }
+
+    /// Follows whether it stops accepting.
+    pub(super) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
     /// Stops accepting for good.
     pub fn close(&self) {
         self.closing.send_replace(true);
@@ -198,111 +199,4 @@ pub(super) struct Accepted {
     pub at: Instant,
     /// Where.
     pub listener: Arc<Listener>,
-}
-
-/// What accepting came to.
-enum Accept {
-    /// Nothing waits any more.
-    Drained,
-    /// More may wait.
-    More,
-    /// The process or the host ran out of something; the reason's label.
-    Exhausted(&'static str),
-}
-
-/// Accepts on this worker's member of `listener` until it closes or the process drains. Before the
-/// socket closes what waits in its queue is taken: closing it with connections waiting would reset
-/// them (`docs/src/internals/kernel.md#closing-a-listening-socket-resets-its-queue`).
-///
-/// # Errors
-/// The socket cannot be waited for.
-pub(super) async fn run(
-    worker: Rc<Worker>,
-    listener: Arc<Listener>,
-    socket: AsyncFd<OwnedFd>,
-    mut drain: DrainWatcher,
-) -> io::Result<()> {
-    let mut closing = listener.closing.subscribe();
-    let mut options = listener.options.subscribe();
-    let closed = async {
-        tokio::select! {
-            _ = closing.wait_for(|closing| *closing) => {}
-            _ = drain.draining() => {}
-        }
-    };
-    tokio::pin!(closed);
-    loop {
-        tokio::select! {
-            biased;
-            () = &mut closed => break,
-            () = worker.shared.accept_gate.open() => {}
-        }
-        let mut ready = tokio::select! {
-            biased;
-            () = &mut closed => break,
-            Ok(()) = options.changed() => {
-                let changed = *options.borrow_and_update();
-                if let Err(error) = socket::set_stream_options(&socket, &changed) {
-                    tracing::warn!(%error, "cannot change the options of a listening socket");
-                }
-                continue;
-            }
-            ready = socket.readable() => match ready {
-                Ok(ready) => ready,
-                Err(error) => return Err(error),
-            },
-        };
-        match accept_batch(&worker, &listener, &socket) {
-            Accept::Drained => ready.clear_ready(),
-            Accept::More => tokio::task::yield_now().await,
-            Accept::Exhausted(reason) => pause(&worker, &listener, reason),
-        }
-    }
-    while let Accept::More = accept_batch(&worker, &listener, &socket) {
-        tokio::task::yield_now().await;
-    }
-    Ok(())
-}
-
-fn pause(worker: &Worker, listener: &Listener, reason: &'static str) {
-    let shared = &worker.shared;
-    shared.metrics.accept_paused(reason).inc();
-    shared.accept_gate.pause();
-    let name = &listener.state.load().policy.name;
-    tracing::warn!(listener = %name, reason, "accepting pauses");
-}
-
-fn accept_batch(
-    worker: &Rc<Worker>,
-    listener: &Arc<Listener>,
-    socket: &AsyncFd<OwnedFd>,
-) -> Accept {
-    for _ in 0..ACCEPT_BATCH {
-        match socket::accept(socket.get_ref()) {
-            Ok((socket, source)) => worker.place(Accepted {
-                socket,
-                source,
-                at: Instant::now(),
-                listener: listener.clone(),
-            }),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Accept::Drained,
-            Err(error) => match exhausted(&error) {
-                Some(reason) => return Accept::Exhausted(reason),
-                // accept(2): an error of the connection that waited (it is gone), as on RST in the
-                // backlog; the next one is fine.
-                None => tracing::debug!(%error, "a connection failed before it was accepted"),
-            },
-        }
-    }
-    Accept::More
-}
-
-/// Which resource an error of accept(2) says is used up, if it says so.
-fn exhausted(error: &io::Error) -> Option<&'static str> {
-    match error.raw_os_error() {
-        Some(libc::EMFILE) => Some("process_files"),
-        Some(libc::ENFILE) => Some("host_files"),
-        Some(libc::ENOBUFS | libc::ENOMEM) => Some("memory"),
-        _ => None,
-    }
 }

@@ -16,13 +16,12 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::alpn_offers::AlpnOffer;
 use super::hellos::{Hello, Reserved};
-use super::refuse::Refusal;
-use super::worker::Worker;
+use super::refusal::{Refusal, gone};
+use super::replay::Replay;
+use super::worker::{AlpnOffer, Worker};
 use crate::client_hello::{ClientHello, HelloParser, Offers, Progress};
 use crate::config::HelloLimits;
-use crate::limits::{Budget, Share};
 use crate::outcome::Outcome;
 use crate::route::{Route, RouteTable};
 use crate::server_name::ServerName;
@@ -48,28 +47,6 @@ pub(super) struct Preread {
     pub ja4: Option<Box<str>>,
     /// Bytes taken from the socket, which the upstream must get first.
     pub replay: Replay,
-}
-
-/// Bytes taken from the downstream socket, from the first byte of the connection, in order; none when the
-/// hello was only peeked at.
-#[derive(Debug, Default)]
-pub(super) struct Replay(Option<Hello>);
-
-impl Replay {
-    /// Waits until the bytes must give way to other hellos; they are gone then.
-    pub(super) async fn evicted(&self) {
-        match &self.0 {
-            Some(hello) => hello.evicted().await,
-            None => std::future::pending().await,
-        }
-    }
-
-    /// The bytes, if there are any, with a share of `carry`, or of the hello memory if that has none left.
-    pub(super) fn leave(self, carry: &Budget) -> Option<(Box<[u8]>, Share)> {
-        let (bytes, share) = self.0?.leave();
-        let share = carry.take(bytes.len()).unwrap_or(share);
-        (!bytes.is_empty()).then(|| (bytes.into(), share))
-    }
 }
 
 /// Reads the hello of a connection that was accepted before `deadline` minus the hello timeout, and
@@ -187,7 +164,7 @@ async fn read(
         })?;
         if let Some(preread) = complete {
             hello.waits(std::time::Instant::now());
-            let replay = Replay(Some(hello));
+            let replay = Replay::of(hello);
             return Ok(Preread { replay, ..preread });
         }
         if hello.len() > limits.max_size * WIRE_PER_BYTE + READ {
@@ -223,14 +200,4 @@ fn take(worker: &Worker, downstream: &TcpStream, hello: &Hello) -> io::Result<Ta
     let length = socket::read(downstream, &mut buffer[..length])?;
     hello.append(&buffer[..length]);
     Ok(Taken::Bytes)
-}
-
-/// An error before the hello was whole: a load balancer's check may end with RST, too.
-pub(super) fn gone(error: &io::Error, received: usize) -> Refusal {
-    tracing::debug!(%error, received, "the client went away before its hello");
-    Refusal::silent(match (received, error.kind()) {
-        (0, _) => Outcome::Probe,
-        (_, io::ErrorKind::TimedOut) => Outcome::DownstreamTimeout,
-        _ => Outcome::ClientGoneBeforeHello,
-    })
 }

@@ -9,9 +9,8 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::preread;
 use super::record::ConnectionRecord;
-use super::refuse::Refusal;
+use super::refusal::{Refusal, gone};
 use super::worker::Worker;
 use crate::outcome::Outcome;
 use crate::proxy_header::{MAX_HEADER, Proxied, ProxyHeader, ProxyHeaderError};
@@ -37,7 +36,7 @@ pub(super) async fn read(
                 Ok(Ok(Some(header))) => return Ok(header),
                 Ok(Ok(None)) => {}
                 Ok(Err(refusal)) => return Err(refusal),
-                Err(error) => return Err(preread::gone(&error, held.len())),
+                Err(error) => return Err(gone(&error, held.len())),
             }
         }
     };

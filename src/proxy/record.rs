@@ -9,11 +9,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::alpn_offers::AlpnOffer;
+use super::ending::{EndedBy, Ending};
 use super::listener::ListenerPolicy;
-use super::seat::{Seat, Ticket};
+use super::seat::Seat;
 use super::shared::Shared;
-use super::worker::Worker;
+use super::ticket::Ticket;
+use super::worker::{AlpnOffer, Worker};
 use crate::access_log::{self, Entry};
 use crate::client_hello::Offers;
 use crate::limits::{Held, OverLimit};
@@ -23,36 +24,6 @@ use crate::proxy_header::Proxied;
 use crate::route::{Route, Target};
 use crate::server_name::ServerName;
 use crate::upstream::{Picked, Upstream};
-
-/// Who ended a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum EndedBy {
-    /// The side that connected to us.
-    Downstream,
-    /// The side that we connected to.
-    Upstream,
-    /// strait: a refusal, a limit, a timeout, a drain.
-    Gateway,
-}
-
-/// How a relay ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ending {
-    /// The reason.
-    pub outcome: Outcome,
-    /// Who ended it.
-    pub ended_by: EndedBy,
-}
-
-impl EndedBy {
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Downstream => "downstream",
-            Self::Upstream => "upstream",
-            Self::Gateway => "gateway",
-        }
-    }
-}
 
 /// What a PROXY header has changed of a connection.
 #[derive(Debug)]

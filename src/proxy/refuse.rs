@@ -11,88 +11,24 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::worker::Worker;
-use crate::client_hello::{Alert, HelloError};
-use crate::outcome::Outcome;
-use crate::route::RouteRefusal;
+use super::worker::{BUFFER, Worker};
+use crate::client_hello::Alert;
 
 /// How long a refused client may take to read its alert and close.
 const LINGER: Duration = Duration::from_secs(1);
 /// Bytes of a refused client that are read and thrown away, beyond a peeked hello.
 const DISCARD: usize = 64 * 1024;
 
-/// Why a connection got no further, and what its client is told.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    /// The reason.
-    pub outcome: Outcome,
-    /// What the client is told before the close.
-    pub alert: Option<Alert>,
-    /// What the log adds.
-    pub detail: Option<Box<str>>,
-}
-
-impl Refusal {
-    /// Closes without a word.
-    pub(super) fn silent(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            alert: None,
-            detail: None,
-        }
-    }
-
-    /// Closes without a word, and says more in the log.
-    pub(super) fn noted(outcome: Outcome, detail: String) -> Self {
-        Self {
-            detail: Some(detail.into()),
-            ..Self::silent(outcome)
-        }
-    }
-
-    /// Tells the client with `alert`.
-    pub(super) fn told(outcome: Outcome, alert: Alert, detail: Option<String>) -> Self {
-        Self {
-            outcome,
-            alert: Some(alert),
-            detail: detail.map(String::into_boxed_str),
-        }
-    }
-
-    /// A hello that names a server and gets no route.
-    pub(super) fn unrouted(refusal: &RouteRefusal<'_>) -> Self {
-        let alert = match refusal {
-            RouteRefusal::NoRoute(_) => Alert::UnrecognizedName,
-            // RFC 7301 section 3.2.
-            RouteRefusal::AlpnRefused(_) => Alert::NoApplicationProtocol,
-        };
-        Self::told(refusal.outcome(), alert, refusal.detail())
-    }
-
-    /// A hello that is none, or that breaks a rule.
-    pub(super) fn bad_hello(error: &HelloError) -> Self {
-        let text = match error.hint() {
-            Some(hint) => format!("{error} ({hint})"),
-            None => error.to_string(),
-        };
-        Self {
-            outcome: error.outcome(),
-            alert: error.alert(),
-            detail: Some(text.into()),
-        }
-    }
-}
-
 /// Sends the alert, if there is one, and sees to it that it arrives before the close.
 pub(super) async fn send(worker: &Worker, mut downstream: TcpStream, alert: Option<Alert>) {
     let (Some(alert), Some(_lingering)) = (alert, worker.shared.lingering.take(1)) else {
         // A client that gets no alert, as one without TLS, gets a close at least and not a reset.
-        let _ = discard(worker, &downstream, super::worker::BUFFER, false).await;
+        let _ = discard(worker, &downstream, BUFFER, false).await;
         return;
     };
     let farewell = async {
         // What was peeked first: bytes left unread when the socket closes would make it RST.
-        discard(worker, &downstream, super::worker::BUFFER, false).await?;
+        discard(worker, &downstream, BUFFER, false).await?;
         downstream.write_all(&alert.record()).await?;
         downstream.shutdown().await?;
         discard(worker, &downstream, DISCARD, true).await

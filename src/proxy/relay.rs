@@ -5,13 +5,12 @@
 //! eat an ECONNRESET, after which reads give the data and a clean EOF
 //! (`docs/src/internals/kernel.md#errors-are-sticky`).
 
-mod bulk;
 mod copy;
 mod flow;
+mod handshake;
 mod pace;
 mod peer;
 mod splice;
-mod turns;
 
 use std::io;
 use std::pin::Pin;
@@ -21,18 +20,16 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
-use super::preread::Replay;
-use super::record::{ConnectionRecord, EndedBy, Ending};
+use super::ending::{EndedBy, Ending};
+use super::record::ConnectionRecord;
+use super::replay::Replay;
 use super::seat::Stage;
 use super::sockets::{Side, Sockets};
-use super::worker::Worker;
+use super::worker::{Place, Worker, wake_after_driver};
 use crate::outcome::Outcome;
-pub(super) use bulk::BulkTurns;
-use bulk::Place;
 use flow::{Flow, FlowState, Means, Turn};
+use handshake::{FirstClose, Turns};
 use peer::{Failure, Peer};
-pub(super) use splice::Pipes;
-use turns::Turns;
 
 /// Bytes of one turn in each direction. Until it is over no other connection of the worker gets
 /// anything. With 16 bulk streams on one worker of the machine this was tuned on (loopback, one or
@@ -125,14 +122,6 @@ struct Relay {
     turns: Turns,
 }
 
-/// The first FIN.
-#[derive(Debug, Clone, Copy)]
-struct FirstClose {
-    by: EndedBy,
-    /// Bytes that had been written to that side.
-    delivered: u64,
-}
-
 impl Relay {
     /// A failure is passed on as RST (see Peer's drop), after all that was received before it.
     fn deliver(&mut self, ending: Ending, record: &ConnectionRecord) -> Option<Delivery> {
@@ -182,7 +171,7 @@ impl Relay {
             return Poll::Ready(ending);
         }
         if up.more || down.more {
-            bulk::wake_after_driver(cx);
+            wake_after_driver(cx);
         }
         Poll::Pending
     }

@@ -15,8 +15,6 @@ use slab::Slab;
 use super::listener::ListenerPolicy;
 use super::liveness::{Finding, Watch};
 use super::sockets::{Side, Sockets};
-use super::worker::Worker;
-use crate::limits::Share;
 use crate::outcome::Outcome;
 use crate::socket::{self, StreamOptions};
 use crate::upstream::Upstream;
@@ -89,6 +87,23 @@ pub(super) struct Seat {
 }
 
 impl Seat {
+    /// A seat of a connection just accepted under `policy`.
+    pub(super) fn new(policy: Arc<ListenerPolicy>) -> Self {
+        Self {
+            policy,
+            last_activity: Cell::new(Moment::of(Instant::now())),
+            stage: Cell::new(Stage::Opening),
+            cut: Cell::new(None),
+            attention: Cell::new(Attention::Needed),
+            settled: Cell::new(false),
+            downstream_gone: Cell::new(false),
+            upstream_gone: Cell::new(false),
+            waker: Cell::new(None),
+            ends: OnceCell::new(),
+            watch: Cell::new(None),
+        }
+    }
+
     /// The policy of the listener that accepted the connection.
     pub(super) fn policy(&self) -> &Arc<ListenerPolicy> {
         &self.policy
@@ -249,60 +264,17 @@ pub(super) struct Seats {
     sweeps: Cell<u32>,
 }
 
-/// A connection's hold on its worker and on its seat there, and its share of the connection limit and
-/// of the worker's load. All go back when it is dropped.
-#[derive(Debug)]
-pub(super) struct Ticket {
-    worker: Rc<Worker>,
-    seat: Rc<Seat>,
-    key: usize,
-    _connection: Share,
-}
-
-impl Ticket {
-    /// Takes a seat at `worker`, whose load counts the connection already.
-    pub(super) fn take(worker: Rc<Worker>, policy: Arc<ListenerPolicy>, connection: Share) -> Self {
-        let seat = Rc::new(Seat {
-            policy,
-            last_activity: Cell::new(Moment::of(Instant::now())),
-            stage: Cell::new(Stage::Opening),
-            cut: Cell::new(None),
-            attention: Cell::new(Attention::Needed),
-            settled: Cell::new(false),
-            downstream_gone: Cell::new(false),
-            upstream_gone: Cell::new(false),
-            waker: Cell::new(None),
-            ends: OnceCell::new(),
-            watch: Cell::new(None),
-        });
-        let key = worker.seats.seats.borrow_mut().insert(seat.clone());
-        Self {
-            worker,
-            key,
-            seat,
-            _connection: connection,
-        }
-    }
-
-    /// The worker.
-    pub(super) fn worker(&self) -> &Rc<Worker> {
-        &self.worker
-    }
-
-    /// The seat.
-    pub(super) fn seat(&self) -> &Rc<Seat> {
-        &self.seat
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.worker.seats.seats.borrow_mut().try_remove(self.key);
-        self.worker.load().remove();
-    }
-}
-
 impl Seats {
+    /// Adds `seat`. Returns its key.
+    pub(super) fn insert(&self, seat: Rc<Seat>) -> usize {
+        self.seats.borrow_mut().insert(seat)
+    }
+
+    /// Removes the seat with `key`.
+    pub(super) fn remove(&self, key: usize) {
+        self.seats.borrow_mut().try_remove(key);
+    }
+
     /// Cuts every connection whose timeout has run out, settles those that are new, and looks whether
     /// peers still answer: at a part of the connections in each sweep.
     pub(super) fn sweep(&self) {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::super::preread::Replay;
+use super::super::replay::Replay;
 use super::super::shared::Shared;
 use super::flow::{Flow, Held, Means, Step, settle};
 use super::peer::Peer;

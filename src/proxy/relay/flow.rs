@@ -8,12 +8,13 @@
 use std::net::Shutdown;
 use std::task::{Context, Poll};
 
-use super::super::preread::Replay;
+use super::super::replay::Replay;
 use super::super::shared::Shared;
+use super::super::worker::Pipes;
 use super::copy::{self, Carry};
 use super::pace::Pace;
 use super::peer::Peer;
-use super::splice::{self, FullPipe, Pipes};
+use super::splice::{self, FullPipe};
 
 /// Where a direction stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

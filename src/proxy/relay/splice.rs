@@ -1,96 +1,31 @@
-//! Splicing through a pipe of the worker's, and the pool of those pipes.
-//!
-//! A direction takes a pipe for one transfer and gives it back when the pipe is empty, which is
-//! nearly always within the same poll: a few pipes serve any number of directions. Only when the
-//! destination does not take everything does it keep the pipe, with what is in it.
+//! Splicing through a pipe of the worker's. A direction keeps the pipe, with what is in it, only when the
+//! destination does not take everything.
 //!
 //! splice(2) into the pipe happens only while the pipe is empty. What it says when it moves nothing
 //! is not believed all the same: `EAGAIN` and 0 also come while an urgent byte stands next in the
 //! stream (tcp_read_sock stops there, and skips nothing), with data behind it. A read(2) decides, and
 //! clears the readiness if it must.
 
-use std::cell::{Cell, RefCell};
 use std::io;
 use std::task::Context;
-use std::time::{Duration, Instant};
 
-use super::super::shared::Shared;
+use super::super::worker::PooledPipe;
 use super::copy::{is_transient, write_with};
 use super::flow::{Flow, Held, Means, Step, settle};
 use super::peer::Peer;
 use crate::limits::Share;
-use crate::socket::Pipe;
 
 /// Bytes that a transfer asks for. A pipe has 16 slots of a page each, or of a larger piece where
 /// the network card or the sender's kernel made one; asking for 256 KiB brought nothing (15.6 and
 /// 17.2 Gb/s against 16.9 and 17.3 with 16 streams). Larger pipes were slower
 /// (`docs/src/internals/kernel.md#sizes-of-pipes`).
 const TRANSFER: usize = 64 * 1024;
-/// Empty pipes that a worker keeps.
-const SPARE: usize = 8;
-/// How long a worker makes no new pipe after it could not.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// The pipes of one worker.
-#[derive(Debug, Default)]
-pub(in crate::proxy) struct Pipes {
-    /// Known to be empty.
-    spare: RefCell<Vec<PooledPipe>>,
-    none_until: Cell<Option<Instant>>,
-}
-
-/// A pipe with its share of the process's pipes.
-#[derive(Debug)]
-struct PooledPipe {
-    pipe: Pipe,
-    _share: Share,
-}
-
 /// A pipe with bytes that the destination has not taken.
 #[derive(Debug)]
 pub(super) struct FullPipe {
     pipe: PooledPipe,
     bytes: usize,
     _share: Share,
-}
-
-impl Pipes {
-    /// An empty pipe, unless none can be had now.
-    fn take(&self, shared: &Shared) -> Option<PooledPipe> {
-        if let Some(pipe) = self.spare.borrow_mut().pop() {
-            return Some(pipe);
-        }
-        if let Some(until) = self.none_until.get() {
-            if Instant::now() < until {
-                return None;
-            }
-            self.none_until.set(None);
-        }
-        let share = shared.pipes.take(1)?;
-        match Pipe::open() {
-            Ok(pipe) => Some(PooledPipe {
-                pipe,
-                _share: share,
-            }),
-            Err(error) => {
-                self.pause(&error);
-                None
-            }
-        }
-    }
-
-    /// Takes back a pipe that is empty.
-    fn put_back(&self, pipe: PooledPipe) {
-        let mut spare = self.spare.borrow_mut();
-        if spare.len() < SPARE {
-            spare.push(pipe);
-        }
-    }
-
-    fn pause(&self, error: &io::Error) {
-        tracing::debug!(%error, "no pipe to splice with: copying for a while");
-        self.none_until.set(Some(Instant::now() + PAUSE));
-    }
 }
 
 /// Splices once from `source` and to `destination`. `None`: copying must do it.

@@ -18,7 +18,7 @@ pub(in crate::proxy) struct BusyPoll {
 }
 
 impl BusyPoll {
-    pub(super) fn new(time: Duration) -> Self {
+    pub(in crate::proxy) fn new(time: Duration) -> Self {
         Self {
             time,
             until: Cell::new(Instant::now()),
@@ -35,7 +35,7 @@ impl BusyPoll {
     }
 
     /// Spins while it should, for ever.
-    pub(super) async fn run(&self) {
+    pub(in crate::proxy) async fn run(&self) {
         loop {
             while Instant::now() < self.until.get() {
                 // Behind everything that is ready now, and one poll of the driver.

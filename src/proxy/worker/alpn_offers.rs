@@ -15,18 +15,18 @@ const REMEMBERED: usize = 16;
 
 /// The protocols that a client offers, in its order.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct AlpnOffer(Box<str>);
+pub(in crate::proxy) struct AlpnOffer(Box<str>);
 
 impl AlpnOffer {
     /// Joined by commas, as much of them as the log shows; a byte that is no UTF-8 reads as U+FFFD.
-    pub(super) fn text(&self) -> &str {
+    pub(in crate::proxy) fn text(&self) -> &str {
         &self.0
     }
 }
 
 /// The offers seen lately; those that are made most often come to stand in front.
 #[derive(Debug, Default)]
-pub(super) struct AlpnOffers(RefCell<Seen>);
+pub(in crate::proxy) struct AlpnOffers(RefCell<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -37,7 +37,7 @@ struct Seen {
 
 impl AlpnOffers {
     /// The offer of these protocols; `None` when there is none.
-    pub(super) fn intern<'a>(
+    pub(in crate::proxy) fn intern<'a>(
         &self,
         protocols: impl Iterator<Item = &'a [u8]>,
     ) -> Option<Rc<AlpnOffer>> {

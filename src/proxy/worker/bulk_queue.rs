@@ -25,7 +25,7 @@ pub(in crate::proxy) struct BulkTurns {
 
 /// A relay's place in the queue, if it has one. A relay that goes away just leaves it.
 #[derive(Debug, Default)]
-pub(super) struct Place(Option<NonZeroU64>);
+pub(in crate::proxy) struct Place(Option<NonZeroU64>);
 
 impl Default for BulkTurns {
     fn default() -> Self {
@@ -41,7 +41,12 @@ impl Default for BulkTurns {
 impl BulkTurns {
     /// Whether the relay known as `relay` may have its turn now; if not, its task is woken when it
     /// may. Who had the last turn and meets nobody else here need not queue.
-    pub(super) fn poll_turn(&self, cx: &Context<'_>, relay: usize, place: &mut Place) -> Poll<()> {
+    pub(in crate::proxy) fn poll_turn(
+        &self,
+        cx: &Context<'_>,
+        relay: usize,
+        place: &mut Place,
+    ) -> Poll<()> {
         match place.0 {
             Some(own) if own < self.first.get() => {
                 place.0 = None;
@@ -87,7 +92,7 @@ impl BulkTurns {
 }
 
 /// Wakes the task of `cx` after the next poll of the driver, behind everything that it brings.
-pub(super) fn wake_after_driver(cx: &mut Context<'_>) {
+pub(in crate::proxy) fn wake_after_driver(cx: &mut Context<'_>) {
     // Hands over the waker, and needs no second poll for that.
     let _ = pin!(tokio::task::yield_now()).poll(cx);
 }

@@ -4,8 +4,8 @@
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 
-use super::super::record::{ConnectionRecord, EndedBy, Ending};
-use super::FirstClose;
+use super::super::ending::{EndedBy, Ending};
+use super::super::record::ConnectionRecord;
 use crate::outcome::Outcome;
 
 /// Bytes of a fatal alert: 7 in the clear, 24 in TLS 1.3 (RFC 8446 sections 5.2 and 6); 6 more with
@@ -33,6 +33,14 @@ impl Mark {
     fn bytes(self) -> u64 {
         self.0.get() - 1
     }
+}
+
+/// The first FIN.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FirstClose {
+    pub by: EndedBy,
+    /// Bytes that had been written to that side.
+    pub delivered: u64,
 }
 
 /// Where turns ended, in bytes of either direction.

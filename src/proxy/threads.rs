@@ -1,0 +1,253 @@
+//! Worker threads: each runs its connections from accept to close, with its own buffer and sockets.
+
+mod accept;
+mod placing;
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::hellos::HellosInProgress;
+use super::listener::{Accepted, Listener};
+use super::seat::Seats;
+use super::shared::Shared;
+use super::worker::{AlpnOffers, BUFFER, BulkTurns, BusyPoll, Pipes, Worker};
+use crate::drain::{DrainPhase, DrainWatcher};
+use crate::socket;
+use crate::supervise;
+
+/// How often timeouts are looked at, which is also how late they may be.
+const SWEEP: Duration = Duration::from_millis(250);
+/// Connections that may wait for the worker they are handed to; one that finds no room stays where
+/// it was accepted.
+const HANDED_OVER: usize = 16 * 1024;
+
+/// Listening sockets that may wait for a worker: a config has at most 64 listeners.
+const SOCKETS: usize = 1024;
+
+/// A socket to accept on, a member of the listener's group.
+type Membership = (Arc<Listener>, OwnedFd);
+
+/// What comes to a worker from others. Listening sockets have a queue of their own: a flood of
+/// connections must not push one out.
+#[derive(Debug)]
+struct Inbox {
+    connections: Receiver<Accepted>,
+    sockets: Receiver<Membership>,
+}
+
+/// A worker thread.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    sockets: Sender<Membership>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+/// Where a worker gets its listening sockets.
+#[derive(Debug, Clone)]
+pub struct WorkerInbox(Sender<Membership>);
+
+impl WorkerInbox {
+    /// Makes the worker accept on `socket`.
+    pub fn listen(&self, listener: Arc<Listener>, socket: OwnedFd) {
+        if self.0.try_send((listener, socket)).is_err() {
+            tracing::error!("a worker that has ended, or is stuck, cannot take a listening socket");
+        }
+    }
+
+    /// Waits until the worker has ended.
+    pub async fn ended(&self) {
+        self.0.closed().await;
+    }
+}
+
+impl WorkerHandle {
+    /// Where it gets its listening sockets.
+    pub fn inbox(&self) -> WorkerInbox {
+        WorkerInbox(self.sockets.clone())
+    }
+
+    /// Waits for the thread to end.
+    ///
+    /// # Errors
+    /// The worker could not start, a task that carries it has ended, or it panicked outside of any
+    /// connection.
+    pub fn join(self) -> io::Result<()> {
+        drop(self.sockets);
+        match self.thread.join() {
+            Ok(result) => result,
+            Err(_) => Err(io::Error::other("a worker thread panicked")),
+        }
+    }
+}
+
+/// Starts one worker thread for each load in `shared`. They run until `drain` says stopped, and spin
+/// for `busy_poll` before they sleep.
+///
+/// # Errors
+/// A thread that cannot be made.
+pub fn start(
+    shared: &Arc<Shared>,
+    drain: &DrainWatcher,
+    busy_poll: Option<Duration>,
+) -> io::Result<Vec<WorkerHandle>> {
+    let channel = |_| mpsc::channel(HANDED_OVER);
+    let (peers, inboxes): (Vec<_>, Vec<_>) = shared.loads.iter().map(channel).unzip();
+    let peers: Arc<[_]> = peers.into();
+    inboxes
+        .into_iter()
+        .enumerate()
+        .map(|(index, connections)| {
+            let (sender, sockets) = mpsc::channel(SOCKETS);
+            let inbox = Inbox {
+                connections,
+                sockets,
+            };
+            let (shared, peers, drain) = (shared.clone(), peers.clone(), drain.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || run(index, shared, peers, inbox, drain, busy_poll))?;
+            Ok(WorkerHandle {
+                sockets: sender,
+                thread,
+            })
+        })
+        .collect()
+}
+
+fn run(
+    index: usize,
+    shared: Arc<Shared>,
+    peers: Arc<[Sender<Accepted>]>,
+    inbox: Inbox,
+    drain: DrainWatcher,
+    busy_poll: Option<Duration>,
+) -> io::Result<()> {
+    let runtime = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build_local(LocalOptions::default())?;
+    let worker = Rc::new(Worker {
+        hellos: Rc::new(HellosInProgress::new(shared.hello_memory.clone(), index)),
+        shared,
+        index,
+        peers,
+        seats: Seats::default(),
+        buffer: RefCell::new(vec![0; BUFFER].into()),
+        pipes: Pipes::default(),
+        bulk_turns: BulkTurns::default(),
+        alpn_offers: AlpnOffers::default(),
+        busy_poll: busy_poll.map(BusyPoll::new),
+    });
+    let ended = runtime.block_on(obey(&worker, inbox, drain));
+    worker.seats.mark_drained();
+    // Drops every connection that still runs; each writes its record.
+    drop(runtime);
+    ended.map_err(|error| io::Error::other(format!("worker {index}: {error}")))
+}
+
+/// Tasks that carry a worker. Without one of them it would look well and serve nobody.
+type Carriers = JoinSet<io::Result<()>>;
+
+/// Whether a carrier ended as it should: an accept loop does when its listener closes.
+fn carried(ended: Result<io::Result<()>, JoinError>) -> io::Result<()> {
+    let reason = match ended {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => supervise::why(Err(error)),
+    };
+    let text = format!("a task that it cannot do without has ended: {reason}");
+    Err(io::Error::other(text))
+}
+
+/// Takes what comes, and looks after the seats, until the process stops or a carrier fails.
+async fn obey(worker: &Rc<Worker>, mut inbox: Inbox, drain: DrainWatcher) -> io::Result<()> {
+    let mut carriers = Carriers::new();
+    let caller = worker.clone();
+    carriers.spawn_local(async move {
+        caller.bulk_turns.call().await;
+        Err(io::Error::other("the queue of bulk transfers"))
+    });
+    let spinner = worker.clone();
+    carriers.spawn_local(async move {
+        if let Some(busy_poll) = &spinner.busy_poll {
+            busy_poll.run().await;
+        }
+        Ok(())
+    });
+    let mut stopped = drain.clone();
+    let stopped = stopped.stopped();
+    tokio::pin!(stopped);
+    let give_way = worker.hellos.give_way();
+    tokio::pin!(give_way);
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut stopped => return Ok(()),
+            Some(ended) = carriers.join_next() => carried(ended)?,
+            () = &mut give_way => {}
+            _ = sweep.tick() => {
+                worker.load().round();
+                worker.seats.sweep();
+                if let DrainPhase::Draining { deadline } = drain.phase() {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    worker.seats.cut_quiet(SWEEP, left);
+                }
+            }
+            Some(accepted) = inbox.connections.recv() => worker.serve(accepted),
+            socket = inbox.sockets.recv() => match socket {
+                Some((listener, socket)) => {
+                    let socket = socket::register_listener(socket).map_err(|error| {
+                        io::Error::other(format!("cannot wait for a listening socket: {error}"))
+                    })?;
+                    let worker = worker.clone();
+                    carriers.spawn_local(accept::run(worker, listener, socket, drain.clone()));
+                }
+                // Whoever started the workers has gone.
+                None => return Ok(()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_carrier_that_ends_is_told_apart_from_one_that_is_done() {
+        let runtime = Builder::new_current_thread()
+            .build_local(LocalOptions::default())
+            .unwrap();
+        let ended = |carrier: fn() -> io::Result<()>| {
+            runtime.block_on(async {
+                let mut carriers = Carriers::new();
+                carriers.spawn_local(async move { carrier() });
+                carried(carriers.join_next().await.unwrap())
+            })
+        };
+        assert!(ended(|| Ok(())).is_ok());
+        for (carrier, says) in [
+            (
+                (|| panic!("a defect, on purpose")) as fn() -> io::Result<()>,
+                "a defect, on purpose",
+            ),
+            (|| Err(io::Error::other("the socket is gone")), "is gone"),
+        ] {
+            let error = ended(carrier).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+            assert!(error.contains("cannot do without"), "{error}");
+        }
+    }
+}

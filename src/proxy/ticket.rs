@@ -1,0 +1,50 @@
+//! A ticket: a connection's hold on its worker.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::listener::ListenerPolicy;
+use super::seat::Seat;
+use super::worker::Worker;
+use crate::limits::Share;
+
+/// A connection's hold on its worker and on its seat there, and its share of the connection limit and
+/// of the worker's load. All go back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    worker: Rc<Worker>,
+    seat: Rc<Seat>,
+    key: usize,
+    _connection: Share,
+}
+
+impl Ticket {
+    /// Takes a seat at `worker`, whose load counts the connection already.
+    pub(super) fn take(worker: Rc<Worker>, policy: Arc<ListenerPolicy>, connection: Share) -> Self {
+        let seat = Rc::new(Seat::new(policy));
+        let key = worker.seats.insert(seat.clone());
+        Self {
+            worker,
+            key,
+            seat,
+            _connection: connection,
+        }
+    }
+
+    /// The worker.
+    pub(super) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    /// The seat.
+    pub(super) fn seat(&self) -> &Rc<Seat> {
+        &self.seat
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.worker.seats.remove(self.key);
+        self.worker.load().remove();
+    }
+}
