@@ -38,7 +38,7 @@
 //! | to change | go to |
 //! |---|---|
 //! | what a hello may look like | [`client_hello`]; names: [`server_name`] |
-//! | a key of the config file | `config::file` (what the file says), [`config`] (what the program runs on) |
+//! | a key of the config file | `config::file` (what the file says), `config::checked` (what the program runs on) |
 //! | what a PROXY header may look like | [`proxy_header`] |
 //! | which route a name takes | [`route`] |
 //! | what is limited, and how it is counted | [`limits`] |

@@ -4,17 +4,23 @@
 //! reference in `docs/src/` are generated from it. [`super::resolve`] turns this form into
 //! the one that the program runs on.
 
-use super::addresses::{Bind, Cidr, Endpoint, SourceRef};
-use super::containers::{AutoOr, List, Named, OrOff};
-use super::decode::At;
-use super::hosts::{HostPort, ServiceRef, Sni, SrvName};
-use super::kubernetes_file::KubernetesFile;
-use super::section::section;
-use super::units::{
+pub(super) mod addresses;
+mod alpn;
+mod hosts;
+pub(super) mod kubernetes;
+pub(super) mod words;
+
+use self::addresses::{Bind, Cidr, Endpoint, SourceRef};
+use self::hosts::{HostPort, ServiceRef, Sni, SrvName};
+use self::kubernetes::KubernetesFile;
+use self::words::{LogFilter, Name, RouteName, SourceName, Subset, Zone};
+use super::checked::{AddressKind, AlpnPolicy, Fingerprint, LogFormat, ProxyVersion};
+use super::form::containers::{AutoOr, List, Named, OrOff};
+use super::form::decode::At;
+use super::form::section::section;
+use super::form::units::{
     Bytes, Count, DAY, GIB, HOUR, KIB, MIB, MINUTE, Micros, Millis, SECOND, Seconds,
 };
-use super::words::{LogFilter, Name, RouteName, SourceName, Subset, Zone};
-use super::{AddressKind, AlpnPolicy, Fingerprint, LogFormat, ProxyVersion};
 
 section! {
     /// The whole file. Every key has a default except those that say where traffic may go.

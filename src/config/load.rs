@@ -4,12 +4,12 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::Config;
-use super::decode::{Decode as _, Given};
+use super::checked::Config;
 use super::file::ConfigFile;
-use super::problems::{Complaint, ConfigError, Place, Problem};
+use super::form::decode::{Decode as _, Given};
+use super::form::problems::{Complaint, ConfigError, Place, Problem};
+use super::form::tree::{self, Value};
 use super::resolve::{self, Findings, Machine};
-use super::tree::{self, Value};
 use crate::file;
 
 /// The largest config file, in bytes.

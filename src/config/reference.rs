@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use serde_json::{Map, Value as Json, json};
 
 use super::file::ConfigFile;
-use super::section::{Field, Section as _, SectionInfo};
-use super::tree::Value;
+use super::form::section::{Field, Section as _, SectionInfo};
+use super::form::tree::Value;
 
 /// JSON Schema (draft 2020-12) of the config file. It accepts every valid file; what only the
 /// loader can judge, such as whether a route's upstream exists, is left to `strait check`.
@@ -83,7 +83,7 @@ pub fn markdown() -> String {
 const INTRODUCTION: &str = "\
 # Config reference
 
-Generated from `src/config/file.rs` and `src/config/kubernetes_file.rs`. A test compares the two, and
+Generated from `src/config/file.rs` and `src/config/file/kubernetes.rs`. A test compares the two, and
 `STRAIT_BLESS=1 cargo test --test docs` rewrites this page.
 
 - Durations are a number and a unit: `250ms`, `5s`, `1h 30m`. Sizes are a whole number and `B`, `KiB`, `MiB` or `GiB`.

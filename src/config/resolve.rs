@@ -9,19 +9,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use super::addresses::{Bind, Cidr, collision_key};
-use super::containers::{AutoOr, List, OrOff};
-use super::decode::{At, Text as _};
-use super::file::{AccessLogFile, DrainFile, LimitsFile, LogFile, ResolverFile};
-use super::file::{ConfigFile, ConnectionLimitsFile, SourceFile};
-use super::kubernetes_file::{ExportWord, KubernetesFile};
-use super::problems::{Complaint, Place, Problems};
-use super::units::Count;
-use super::words::Zone;
-use super::{
+use super::checked::{
     AccessLogConfig, Config, ConnectionLimits, DrainConfig, Limits, LogConfig, ResolverConfig,
     SourceGroup, SourceGroups,
 };
+use super::file::addresses::{Bind, Cidr, collision_key};
+use super::file::kubernetes::{ExportWord, KubernetesFile};
+use super::file::words::Zone;
+use super::file::{AccessLogFile, DrainFile, LimitsFile, LogFile, ResolverFile};
+use super::file::{ConfigFile, ConnectionLimitsFile, SourceFile};
+use super::form::containers::{AutoOr, List, OrOff};
+use super::form::decode::{At, Text as _};
+use super::form::problems::{Complaint, Place, Problems};
+use super::form::units::Count;
 use crate::socket::{self, canonical, leads_to};
 
 /// What the program runs on besides its file.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{
+use super::checked::{
     BelowFileRoutes, Config, FileNames, GatewayAddresses, GatewayApiConfig, GatewayNamespaces,
     KubernetesConfig, ListenerConfig, PortRange, UpstreamConfig, UpstreamSource,
 };

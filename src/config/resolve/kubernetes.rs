@@ -7,21 +7,21 @@ use std::sync::Arc;
 
 use super::upstreams::{connect, ejection, tcp};
 use super::{Findings, Machine, listeners};
-use crate::config::addresses::Bind;
-use crate::config::containers::{AllOr, List, Named, OrOff};
-use crate::config::decode::{At, Text as _};
-use crate::config::file::ListenerFile;
-use crate::config::kubernetes_file::{
-    ExportFile, ExportWord, GatewayAddress, GatewayApiFile, KubernetesFile, LabelKey, LabelValue,
-    ObjectName, ServiceName,
-};
-use crate::config::problems::{Complaint, Place, Problems};
-use crate::config::words::Name;
-use crate::config::{
+use crate::config::checked::{
     ExportMode, ExportPolicy, FileNames, FileRoute, GatewayAddresses, GatewayApiConfig,
     GatewayNamespaces, IstioConfig, Kubeconfig, KubernetesConfig, ListenerConfig, OptIn, PortRange,
     ServiceSelector, UpstreamConfig, UpstreamSource,
 };
+use crate::config::file::ListenerFile;
+use crate::config::file::addresses::Bind;
+use crate::config::file::kubernetes::{
+    ExportFile, ExportWord, GatewayAddress, GatewayApiFile, KubernetesFile, LabelKey, LabelValue,
+    ObjectName, ServiceName,
+};
+use crate::config::file::words::Name;
+use crate::config::form::containers::{AllOr, List, Named, OrOff};
+use crate::config::form::decode::{At, Text as _};
+use crate::config::form::problems::{Complaint, Place, Problems};
 
 /// The name of what only stands for the policy of others.
 const PLACEHOLDER: &str = "kubernetes";

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{Findings, connection_limits, limit, note_taken, upstreams};
-use crate::config::addresses::SourceRef;
-use crate::config::containers::OrOff;
-use crate::config::decode::At;
-use crate::config::file::{ListenerFile, ProxyProtocolFile, RouteFile};
-use crate::config::problems::{Complaint, Place, Problems};
-use crate::config::words::unreserved;
-use crate::config::{
+use crate::config::checked::{
     ConnectionLimits, HelloLimits, ListenerConfig, Origin, RelayTimeouts, RouteConfig, RouteMatch,
     SniPattern, SourceGroups, SourceLimits, SourcePolicy, TargetConfigs,
 };
+use crate::config::file::addresses::SourceRef;
+use crate::config::file::words::unreserved;
+use crate::config::file::{ListenerFile, ProxyProtocolFile, RouteFile};
+use crate::config::form::containers::OrOff;
+use crate::config::form::decode::At;
+use crate::config::form::problems::{Complaint, Place, Problems};
 
 /// What listeners may refer to.
 pub(super) struct Known<'a> {

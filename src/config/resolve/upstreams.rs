@@ -5,18 +5,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Binds, Findings};
-use crate::config::containers::{AutoOr, List, Named, OrOff};
-use crate::config::decode::At;
-use crate::config::file::{
-    ConnectFile, DnsFile, EjectionFile, EndpointFile, TcpFile, UpstreamFile,
-};
-use crate::config::problems::{Complaint, Place, Problems};
-use crate::config::units::Bytes;
-use crate::config::words::Name;
-use crate::config::{
+use crate::config::checked::{
     ConnectPolicy, DnsConfig, DnsQuery, EjectionPolicy, EndpointSpec, ListenerConfig, TcpOptions,
     UpstreamConfig, UpstreamSource,
 };
+use crate::config::file::words::Name;
+use crate::config::file::{
+    ConnectFile, DnsFile, EjectionFile, EndpointFile, TcpFile, UpstreamFile,
+};
+use crate::config::form::containers::{AutoOr, List, Named, OrOff};
+use crate::config::form::decode::At;
+use crate::config::form::problems::{Complaint, Place, Problems};
+use crate::config::form::units::Bytes;
 
 pub(super) struct Upstreams {
     /// Every name that the file gives, also of upstreams that were refused.

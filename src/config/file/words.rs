@@ -4,36 +4,36 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::decode::{Scalar, Text, one_of, unexpected};
-use super::problems::{Complaint, quoted};
-use super::tree::Value;
-use super::{AddressKind, Fingerprint, LogFormat, ProxyVersion};
+use crate::config::checked::{AddressKind, Fingerprint, LogFormat, ProxyVersion};
+use crate::config::form::decode::{Scalar, Text, one_of, unexpected};
+use crate::config::form::problems::{Complaint, quoted};
+use crate::config::form::tree::Value;
 
 /// Words that mean something as a metric label already.
 const RESERVED: [&str; 2] = ["none", "other"];
 
 /// The name of a listener or an upstream: a metric label.
 #[derive(Debug, Clone)]
-pub(super) struct Name(pub(super) Arc<str>);
+pub(crate) struct Name(pub(crate) Arc<str>);
 
 /// The name of a route: as [`Name`], and what `HOST:PORT` or a wildcard pattern needs.
 #[derive(Debug, Clone)]
-pub(super) struct RouteName(pub(super) Arc<str>);
+pub(crate) struct RouteName(pub(crate) Arc<str>);
 
 /// The name of a source group.
 #[derive(Debug, Clone)]
-pub(super) struct SourceName(pub(super) Arc<str>);
+pub(crate) struct SourceName(pub(crate) Arc<str>);
 
 /// The name of a zone, as the label `topology.kubernetes.io/zone` holds it.
 #[derive(Debug, Clone)]
-pub(super) struct Zone(pub(super) Arc<str>);
+pub(crate) struct Zone(pub(crate) Arc<str>);
 
 /// A subset of a DestinationRule, in lower case as server names are.
 #[derive(Debug, Clone)]
-pub(super) struct Subset(pub(super) Arc<str>);
+pub(crate) struct Subset(pub(crate) Arc<str>);
 
 /// 1 to `max` of the `allowed` characters; `words` says so in the complaint.
-pub(super) fn word(
+pub(crate) fn word(
     text: &str,
     max: usize,
     allowed: fn(char) -> bool,
@@ -49,7 +49,7 @@ pub(super) fn word(
 }
 
 /// Refuses the words that metrics use for "no route" and "no group".
-pub(super) fn unreserved(name: Arc<str>) -> Result<Arc<str>, Complaint> {
+pub(crate) fn unreserved(name: Arc<str>) -> Result<Arc<str>, Complaint> {
     if RESERVED.contains(&&*name) {
         let complaint = format!("the name {name:?} is reserved: metrics use it as a label");
         return Err(Complaint::new(complaint).remedy("choose another name"));
@@ -117,7 +117,7 @@ impl Text for Subset {
 
 /// A filter in tracing's syntax, of levels and `target=level`.
 #[derive(Debug, Clone)]
-pub(super) struct LogFilter(pub(super) Arc<str>);
+pub(crate) struct LogFilter(pub(crate) Arc<str>);
 
 const LEVELS: [(&str, ()); 6] = [
     ("off", ()),

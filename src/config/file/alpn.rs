@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::AlpnPolicy;
-use super::decode::{Decode, Given, Scalar as _, Shape, Text, unexpected};
-use super::problems::{Complaint, Problems, quoted};
-use super::tree::Value;
 use super::words::word;
+use crate::config::checked::AlpnPolicy;
+use crate::config::form::decode::{Decode, Given, Scalar as _, Shape, Text, unexpected};
+use crate::config::form::problems::{Complaint, Problems, quoted};
+use crate::config::form::tree::Value;
 
 /// An ALPN protocol: 1 to 255 visible ASCII characters.
 struct Protocol(Arc<str>);

@@ -21,15 +21,15 @@ const MAX_DEPTH: usize = 32;
 
 /// A value and where it stands; through an alias, where the text of the value stands.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) line: u32,
-    pub(super) column: u32,
-    pub(super) value: Value,
+pub(crate) struct Node {
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+    pub(crate) value: Value,
 }
 
 /// What YAML says, before anyone asks whether it fits.
 #[derive(Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Bool(bool),
     Int(i64),
@@ -173,7 +173,7 @@ fn options() -> serde_saphyr::Options {
 ///
 /// # Errors
 /// The first place where the text is no YAML, or more of it than the limits of this file allow.
-pub(super) fn parse(yaml: &str) -> Result<Node, Problem> {
+pub(crate) fn parse(yaml: &str) -> Result<Node, Problem> {
     serde_saphyr::from_str_with_options(yaml, options()).map_err(|error| explain(yaml, &error))
 }
 

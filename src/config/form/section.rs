@@ -13,26 +13,26 @@ use super::problems::{Complaint, Place, Problems};
 use super::tree::{Node, Value};
 
 /// What is known of a section without a file.
-pub(super) struct SectionInfo {
-    pub(super) name: &'static str,
-    pub(super) about: &'static [&'static str],
+pub(crate) struct SectionInfo {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static [&'static str],
     /// The key that a bare scalar in place of the section stands for.
-    pub(super) short: Option<&'static str>,
-    pub(super) fields: &'static [Field],
+    pub(crate) short: Option<&'static str>,
+    pub(crate) fields: &'static [Field],
 }
 
 /// One key of a section.
-pub(super) struct Field {
-    pub(super) key: &'static str,
+pub(crate) struct Field {
+    pub(crate) key: &'static str,
     /// The lines of its doc comment.
-    pub(super) doc: &'static [&'static str],
+    pub(crate) doc: &'static [&'static str],
     /// `None`: the key is required.
-    pub(super) default: fn() -> Option<Value>,
-    pub(super) shape: fn() -> Shape,
+    pub(crate) default: fn() -> Option<Value>,
+    pub(crate) shape: fn() -> Shape,
 }
 
 /// A part of the file with fixed keys, declared by [`section!`].
-pub(super) trait Section {
+pub(crate) trait Section {
     const INFO: &'static SectionInfo;
 }
 
@@ -49,42 +49,42 @@ macro_rules! section {
     ) => {
         $(#[doc = $about])+
         #[derive(Debug)]
-        pub(super) struct $name {
-            $( $(#[doc = $doc])+ pub(super) $key: $type, )+
+        pub(crate) struct $name {
+            $( $(#[doc = $doc])+ pub(crate) $key: $type, )+
         }
 
-        impl $crate::config::section::Section for $name {
-            const INFO: &'static $crate::config::section::SectionInfo =
-                &$crate::config::section::SectionInfo {
+        impl $crate::config::form::section::Section for $name {
+            const INFO: &'static $crate::config::form::section::SectionInfo =
+                &$crate::config::form::section::SectionInfo {
                     name: stringify!($name),
                     about: &[$($about),+],
-                    short: $crate::config::section::section!(@short $($short)?),
+                    short: $crate::config::form::section::section!(@short $($short)?),
                     fields: &[$(
-                        $crate::config::section::Field {
+                        $crate::config::form::section::Field {
                             key: stringify!($key),
                             doc: &[$($doc),+],
-                            default: || $crate::config::section::section!(@default $($default)?),
-                            shape: <$type as $crate::config::decode::Decode>::shape,
+                            default: || $crate::config::form::section::section!(@default $($default)?),
+                            shape: <$type as $crate::config::form::decode::Decode>::shape,
                         },
                     )+],
                 };
         }
 
-        impl $crate::config::decode::Decode for $name {
+        impl $crate::config::form::decode::Decode for $name {
             fn decode(
-                given: &$crate::config::decode::Given<'_>,
-                problems: &mut $crate::config::problems::Problems,
+                given: &$crate::config::form::decode::Given<'_>,
+                problems: &mut $crate::config::form::problems::Problems,
             ) -> Option<Self> {
-                use $crate::config::section::{Section, SectionReader};
+                use $crate::config::form::section::{Section, SectionReader};
                 let mut reader = SectionReader::open(Self::INFO, given, problems)?;
                 // All keys are read before any is demanded, so that all problems are noted.
                 $( let $key = reader.next_field(problems); )+
                 Some(Self { $( $key: $key?, )+ })
             }
 
-            fn shape() -> $crate::config::decode::Shape {
-                $crate::config::section::section_shape(
-                    <Self as $crate::config::section::Section>::INFO,
+            fn shape() -> $crate::config::form::decode::Shape {
+                $crate::config::form::section::section_shape(
+                    <Self as $crate::config::form::section::Section>::INFO,
                 )
             }
         }
@@ -92,14 +92,14 @@ macro_rules! section {
     (@short) => { None };
     (@short $short:ident) => { Some(stringify!($short)) };
     (@default) => { None };
-    (@default null) => { Some($crate::config::tree::Value::Null) };
-    (@default []) => { Some($crate::config::tree::Value::List(Vec::new())) };
-    (@default {}) => { Some($crate::config::tree::Value::Map(Vec::new())) };
-    (@default $value:literal) => { Some($crate::config::tree::Value::from($value)) };
+    (@default null) => { Some($crate::config::form::tree::Value::Null) };
+    (@default []) => { Some($crate::config::form::tree::Value::List(Vec::new())) };
+    (@default {}) => { Some($crate::config::form::tree::Value::Map(Vec::new())) };
+    (@default $value:literal) => { Some($crate::config::form::tree::Value::from($value)) };
 }
-pub(super) use section;
+pub(crate) use section;
 
-pub(super) fn section_shape(info: &'static SectionInfo) -> Shape {
+pub(crate) fn section_shape(info: &'static SectionInfo) -> Shape {
     Shape {
         words: match info.short {
             Some(short) => format!("section, or its `{short}` alone"),
@@ -111,7 +111,7 @@ pub(super) fn section_shape(info: &'static SectionInfo) -> Shape {
 }
 
 /// Reads the keys of one section in the order in which [`section!`] declares them.
-pub(super) struct SectionReader<'a> {
+pub(crate) struct SectionReader<'a> {
     place: Place,
     content: Content<'a>,
     fields: std::slice::Iter<'static, Field>,
@@ -125,7 +125,7 @@ enum Content<'a> {
 
 impl<'a> SectionReader<'a> {
     /// Notes keys that are unknown or given twice; `None` when the value is no section at all.
-    pub(super) fn open(
+    pub(crate) fn open(
         info: &'static SectionInfo,
         given: &Given<'a>,
         problems: &mut Problems,
@@ -158,7 +158,7 @@ impl<'a> SectionReader<'a> {
     }
 
     /// The value of the next declared key: what the file gives, else the default.
-    pub(super) fn next_field<T: Decode>(&mut self, problems: &mut Problems) -> Option<T> {
+    pub(crate) fn next_field<T: Decode>(&mut self, problems: &mut Problems) -> Option<T> {
         let field = self.fields.next()?;
         let default = (field.default)();
         let given = match &self.content {
@@ -198,10 +198,10 @@ impl<'a> SectionReader<'a> {
     }
 }
 
-pub(super) type Keys<'a> = Vec<(&'a str, (Place, Given<'a>))>;
+pub(crate) type Keys<'a> = Vec<(&'a str, (Place, Given<'a>))>;
 
 /// The entries whose key is text, each with the place of the key; of a key given twice, the first.
-pub(super) fn unique_keys<'a>(
+pub(crate) fn unique_keys<'a>(
     entries: &'a [(Node, Node)],
     section: &Place,
     problems: &mut Problems,

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::decode::Text;
 use super::hosts::HostPort;
-use super::problems::{Complaint, quoted};
 use super::words::SourceName;
+use crate::config::form::decode::Text;
+use crate::config::form::problems::{Complaint, quoted};
 
 /// Any `ip:port`; port 0 lets the kernel choose one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bind(pub(super) SocketAddr);
+pub(crate) struct Bind(pub(crate) SocketAddr);
 
 /// An `ip:port` that can be connected to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Endpoint(pub(super) SocketAddr);
+pub(crate) struct Endpoint(pub(crate) SocketAddr);
 
 fn socket_address(text: &str, example: &str) -> Result<SocketAddr, Complaint> {
     text.parse::<SocketAddr>().map_err(|_| {
@@ -80,7 +80,7 @@ impl Text for Endpoint {
 
 /// A network; the address part holds no bit outside its prefix.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cidr(pub(super) IpNet);
+pub(crate) struct Cidr(pub(crate) IpNet);
 
 impl Text for Cidr {
     const WORDS: &'static str = "CIDR";
@@ -126,7 +126,7 @@ fn mapped_v4(net: IpNet) -> Option<Ipv4Net> {
 
 /// What `allow_sources` and `deny_sources` hold: a network, or the name of a source group.
 #[derive(Debug, Clone)]
-pub(super) enum SourceRef {
+pub(crate) enum SourceRef {
     Cidr(IpNet),
     Group(Arc<str>),
 }
@@ -144,7 +144,7 @@ impl Text for SourceRef {
 
 /// The one spelling under which two binds that would collide are equal: `[::]` is dual stack, so it
 /// is `0.0.0.0` too.
-pub(super) fn collision_key(bind: SocketAddr) -> SocketAddr {
+pub(crate) fn collision_key(bind: SocketAddr) -> SocketAddr {
     if bind.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), bind.port())
     } else {

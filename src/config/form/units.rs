@@ -12,31 +12,31 @@ use super::tree::Value;
 
 /// A duration of `MIN..=MAX` milliseconds, written as a number and a unit: `5s`, `1h 30m`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Millis<const MIN: u64, const MAX: u64>(pub(super) Duration);
+pub(crate) struct Millis<const MIN: u64, const MAX: u64>(pub(crate) Duration);
 
 /// A duration of `MIN..=MAX` microseconds, written likewise: `50us`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Micros<const MIN: u64, const MAX: u64>(pub(super) Duration);
+pub(crate) struct Micros<const MIN: u64, const MAX: u64>(pub(crate) Duration);
 
 /// A duration of `MIN..=MAX` whole seconds, for the kernel's options that know no fractions.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seconds<const MIN: u64, const MAX: u64>(pub(super) Duration);
+pub(crate) struct Seconds<const MIN: u64, const MAX: u64>(pub(crate) Duration);
 
 /// A size of `MIN..=MAX` bytes, written as a number and a unit: `64KiB`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bytes<const MIN: usize, const MAX: usize>(pub(super) usize);
+pub(crate) struct Bytes<const MIN: usize, const MAX: usize>(pub(crate) usize);
 
 /// A number of `MIN..=MAX`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Count<const MIN: u32, const MAX: u32>(pub(super) u32);
+pub(crate) struct Count<const MIN: u32, const MAX: u32>(pub(crate) u32);
 
-pub(super) const SECOND: u64 = 1_000;
-pub(super) const MINUTE: u64 = 60 * SECOND;
-pub(super) const HOUR: u64 = 60 * MINUTE;
-pub(super) const DAY: u64 = 24 * HOUR;
-pub(super) const KIB: usize = 1 << 10;
-pub(super) const MIB: usize = 1 << 20;
-pub(super) const GIB: usize = 1 << 30;
+pub(crate) const SECOND: u64 = 1_000;
+pub(crate) const MINUTE: u64 = 60 * SECOND;
+pub(crate) const HOUR: u64 = 60 * MINUTE;
+pub(crate) const DAY: u64 = 24 * HOUR;
+pub(crate) const KIB: usize = 1 << 10;
+pub(crate) const MIB: usize = 1 << 20;
+pub(crate) const GIB: usize = 1 << 30;
 
 fn out_of_bounds(
     what: impl fmt::Display,
@@ -246,7 +246,7 @@ impl<const MIN: u32, const MAX: u32> Scalar for Count<MIN, MAX> {
 ///
 /// # Errors
 /// Those of the serializer.
-pub(super) fn serialize_duration<S: Serializer>(
+pub(crate) fn serialize_duration<S: Serializer>(
     duration: &Duration,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

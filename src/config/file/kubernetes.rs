@@ -1,25 +1,24 @@
-//! What the file says of Kubernetes; see [`super::file`].
+//! What the file says of Kubernetes; see [`super`].
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::AlpnPolicy;
 use super::addresses::SourceRef;
-use super::containers::{AllOr, List, Named, OrOff};
-use super::decode::{At, Scalar, Text, one_of, unexpected};
-use super::file::{
+use super::hosts::HostName;
+use super::words::{Name, word};
+use super::{
     ClientHelloFile, ConnectFile, ConnectionLimitsFile, EjectionFile, ProxyProtocolFile, TcpFile,
     TimeoutsFile,
 };
-use super::hosts::HostName;
-use super::problems::{Complaint, quoted};
-use super::section::section;
-use super::tree::Value;
-use super::units::Count;
-use super::words::{Name, word};
-use super::{BelowFileRoutes, OptIn, PortRange, PortSelector};
+use crate::config::checked::{AlpnPolicy, BelowFileRoutes, OptIn, PortRange, PortSelector};
+use crate::config::form::containers::{AllOr, List, Named, OrOff};
+use crate::config::form::decode::{At, Scalar, Text, one_of, unexpected};
+use crate::config::form::problems::{Complaint, quoted};
+use crate::config::form::section::section;
+use crate::config::form::tree::Value;
+use crate::config::form::units::Count;
 
 section! {
     /// A Kubernetes API that is watched: what it says becomes routes and endpoints.
@@ -157,7 +156,7 @@ section! {
 
 /// How exported services are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ExportWord {
+pub(crate) enum ExportWord {
     None,
     Selected,
     All,
@@ -165,46 +164,46 @@ pub(super) enum ExportWord {
 
 /// A path of a file.
 #[derive(Debug, Clone)]
-pub(super) struct FilePath(pub(super) Box<str>);
+pub(crate) struct FilePath(pub(crate) Box<str>);
 
 /// The name of a context in a kubeconfig.
 #[derive(Debug, Clone)]
-pub(super) struct ContextName(pub(super) Arc<str>);
+pub(crate) struct ContextName(pub(crate) Arc<str>);
 
 /// `metadata.name` of an object.
 #[derive(Debug, Clone)]
-pub(super) struct ObjectName(pub(super) Arc<str>);
+pub(crate) struct ObjectName(pub(crate) Arc<str>);
 
 /// The key of a label, with its prefix if it has one.
 #[derive(Debug, Clone)]
-pub(super) struct LabelKey(pub(super) Arc<str>);
+pub(crate) struct LabelKey(pub(crate) Arc<str>);
 
 /// The name that Istio has for a cluster or a network: the value of a label, not empty.
 #[derive(Debug, Clone)]
-pub(super) struct MeshName(pub(super) Arc<str>);
+pub(crate) struct MeshName(pub(crate) Arc<str>);
 
 /// The value of a label; may be empty.
 #[derive(Debug, Clone)]
-pub(super) struct LabelValue(pub(super) Arc<str>);
+pub(crate) struct LabelValue(pub(crate) Arc<str>);
 
 /// `DOMAIN/PATH` of a controller.
 #[derive(Debug, Clone)]
-pub(super) struct ControllerName(pub(super) Arc<str>);
+pub(crate) struct ControllerName(pub(crate) Arc<str>);
 
 /// An IP address or a host name.
 #[derive(Debug, Clone)]
-pub(super) struct GatewayAddress(pub(super) Arc<str>);
+pub(crate) struct GatewayAddress(pub(crate) Arc<str>);
 
 /// `NAMESPACE/NAME`.
 #[derive(Debug, Clone)]
-pub(super) struct ServiceName {
-    pub(super) namespace: Arc<str>,
-    pub(super) name: Arc<str>,
+pub(crate) struct ServiceName {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) name: Arc<str>,
 }
 
 /// An IP address of this host, or the one that stands for all.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ListenAddress(pub(super) IpAddr);
+pub(crate) struct ListenAddress(pub(crate) IpAddr);
 
 impl Scalar for ExportWord {
     fn from_value(value: &Value) -> Result<Self, Complaint> {

@@ -10,13 +10,13 @@ use super::tree::Value;
 
 /// `off`, or what it is when it is on.
 #[derive(Debug, Clone)]
-pub(super) enum OrOff<T> {
+pub(crate) enum OrOff<T> {
     Off,
     On(T),
 }
 
 impl<T> OrOff<T> {
-    pub(super) fn on(self) -> Option<T> {
+    pub(crate) fn on(self) -> Option<T> {
         match self {
             Self::Off => None,
             Self::On(value) => Some(value),
@@ -46,7 +46,7 @@ impl<T: Decode> Decode for OrOff<T> {
 
 /// `auto`, or a value.
 #[derive(Debug, Clone)]
-pub(super) enum AutoOr<T> {
+pub(crate) enum AutoOr<T> {
     Auto,
     Exactly(T),
 }
@@ -71,7 +71,7 @@ impl<T: Decode> Decode for AutoOr<T> {
 
 /// `all`, or a value.
 #[derive(Debug)]
-pub(super) enum AllOr<T> {
+pub(crate) enum AllOr<T> {
     All,
     Only(T),
 }
@@ -96,10 +96,10 @@ impl<T: Decode> Decode for AllOr<T> {
 
 /// `MIN..=MAX` values in the file's order.
 #[derive(Debug)]
-pub(super) struct List<T, const MIN: usize, const MAX: usize> {
-    pub(super) items: Vec<T>,
+pub(crate) struct List<T, const MIN: usize, const MAX: usize> {
+    pub(crate) items: Vec<T>,
     /// Whether no item was left out because it does not fit.
-    pub(super) complete: bool,
+    pub(crate) complete: bool,
 }
 
 impl<T: Decode, const MIN: usize, const MAX: usize> List<T, MIN, MAX> {
@@ -167,7 +167,7 @@ impl<T: Decode, const MIN: usize, const MAX: usize> Decode for List<T, MIN, MAX>
 /// A section whose keys are names that the operator chooses. Of a name whose value does not fit,
 /// the name is kept, so that what refers to it is not said to be wrong.
 #[derive(Debug)]
-pub(super) struct Named<K, T>(pub(super) Vec<(At<K>, Option<T>)>);
+pub(crate) struct Named<K, T>(pub(crate) Vec<(At<K>, Option<T>)>);
 
 impl<K: Text, T: Decode> Decode for Named<K, T> {
     fn decode(given: &Given<'_>, problems: &mut Problems) -> Option<Self> {

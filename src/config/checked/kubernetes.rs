@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{
-    AlpnPolicy, BelowFileRoutes, FileNames, GatewayNamespaces, ListenerConfig, PortRange,
-    UpstreamConfig,
-};
+use super::gateway_policy::{BelowFileRoutes, FileNames, GatewayNamespaces, PortRange};
+use super::listener::ListenerConfig;
+use super::route_match::AlpnPolicy;
+use super::upstream::UpstreamConfig;
 use crate::server_name::ServerName;
 
 /// The Kubernetes source.

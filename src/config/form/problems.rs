@@ -28,11 +28,11 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of the file as a whole.
-    pub(super) fn of_file(complaint: Complaint) -> Self {
+    pub(crate) fn of_file(complaint: Complaint) -> Self {
         Self::new(&Place::default(), complaint)
     }
 
-    pub(super) fn new(place: &Place, complaint: Complaint) -> Self {
+    pub(crate) fn new(place: &Place, complaint: Complaint) -> Self {
         Self {
             line: place.line.into(),
             column: place.column.into(),
@@ -87,26 +87,26 @@ impl std::error::Error for ConfigError {}
 
 /// What is wrong with a value, said by code that does not know where the value stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Complaint {
+pub(crate) struct Complaint {
     message: String,
     remedy: Option<String>,
 }
 
 impl Complaint {
-    pub(super) fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             remedy: None,
         }
     }
 
-    pub(super) fn remedy(mut self, remedy: impl Into<String>) -> Self {
+    pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
 
     /// Adds the valid word nearest to `wrong`, or all of them when none is near and they are few.
-    pub(super) fn nearest<'a>(
+    pub(crate) fn nearest<'a>(
         self,
         wrong: &str,
         valid: impl Iterator<Item = &'a str> + Clone,
@@ -125,7 +125,7 @@ impl Complaint {
 
 /// The word of `valid` that `wrong` was probably meant to be. Case and separators do not count, so
 /// `maxSize` and `max-size` are both `max_size`.
-pub(super) fn nearest<'a>(wrong: &str, valid: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(wrong: &str, valid: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |word: &str| -> String {
         word.chars()
             .filter(char::is_ascii_alphanumeric)
@@ -144,7 +144,7 @@ pub(super) fn nearest<'a>(wrong: &str, valid: impl Iterator<Item = &'a str>) -> 
 }
 
 /// `text` in quotes, escaped for terminals and logs, and cut where it is long.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     match text.char_indices().nth(MAX_QUOTED) {
         Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
         None => format!("{text:?}"),
@@ -153,14 +153,14 @@ pub(super) fn quoted(text: &str) -> String {
 
 /// Where in the file a value stands.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Place {
-    pub(super) line: u32,
-    pub(super) column: u32,
+pub(crate) struct Place {
+    pub(crate) line: u32,
+    pub(crate) column: u32,
     key: KeyPath,
 }
 
 impl Place {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self {
             line: 1,
             column: 1,
@@ -169,17 +169,17 @@ impl Place {
     }
 
     /// The place of `key` below this one when the file does not say it: this one's line.
-    pub(super) fn key(&self, key: &str) -> Self {
+    pub(crate) fn key(&self, key: &str) -> Self {
         self.below(Segment::Key(key.into()))
     }
 
     /// The place of the list item at `index`.
-    pub(super) fn item(&self, index: usize) -> Self {
+    pub(crate) fn item(&self, index: usize) -> Self {
         self.below(Segment::Item(index))
     }
 
     /// The same key, at the line and column where the file says it.
-    pub(super) fn at(mut self, line: u32, column: u32) -> Self {
+    pub(crate) fn at(mut self, line: u32, column: u32) -> Self {
         (self.line, self.column) = (line, column);
         self
     }
@@ -241,18 +241,18 @@ impl fmt::Display for KeyPath {
 
 /// The problems found so far.
 #[derive(Debug, Default)]
-pub(super) struct Problems {
+pub(crate) struct Problems {
     kept: Vec<Problem>,
     left_out: usize,
 }
 
 impl Problems {
-    pub(super) fn note(&mut self, place: &Place, complaint: Complaint) {
+    pub(crate) fn note(&mut self, place: &Place, complaint: Complaint) {
         self.note_with(place, || complaint);
     }
 
     /// For complaints that take a search to word.
-    pub(super) fn note_with(&mut self, place: &Place, complaint: impl FnOnce() -> Complaint) {
+    pub(crate) fn note_with(&mut self, place: &Place, complaint: impl FnOnce() -> Complaint) {
         if self.kept.len() < MAX_PROBLEMS {
             self.kept.push(Problem::new(place, complaint()));
         } else {
@@ -260,12 +260,12 @@ impl Problems {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.kept.is_empty()
     }
 
     /// In the file's order, and a last one that says how many were left out.
-    pub(super) fn into_sorted(mut self) -> Vec<Problem> {
+    pub(crate) fn into_sorted(mut self) -> Vec<Problem> {
         self.kept
             .sort_by_key(|problem| (problem.line, problem.column));
         if self.left_out > 0 {

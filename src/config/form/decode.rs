@@ -1,4 +1,4 @@
-//! From the tree to the types of [`super::file`], noting every problem on the way rather than
+//! From the tree to the types of [`crate::config::file`], noting every problem on the way rather than
 //! stopping at the first.
 
 use serde_json::{Value as Json, json};
@@ -8,15 +8,15 @@ use super::section::SectionInfo;
 use super::tree::{Node, Value};
 
 /// A value that the file, or a default, gives for a key.
-pub(super) struct Given<'a> {
-    pub(super) value: &'a Value,
-    pub(super) place: Place,
+pub(crate) struct Given<'a> {
+    pub(crate) value: &'a Value,
+    pub(crate) place: Place,
     /// Whether the value is a default.
-    pub(super) default: bool,
+    pub(crate) default: bool,
 }
 
 impl<'a> Given<'a> {
-    pub(super) fn new(node: &'a Node, place: &Place) -> Self {
+    pub(crate) fn new(node: &'a Node, place: &Place) -> Self {
         Self {
             value: &node.value,
             place: place.clone().at(node.line, node.column),
@@ -26,7 +26,7 @@ impl<'a> Given<'a> {
 }
 
 /// A type that a value of the file may have.
-pub(super) trait Decode: Sized {
+pub(crate) trait Decode: Sized {
     /// `None` when it does not fit; then at least one problem was noted.
     fn decode(given: &Given<'_>, problems: &mut Problems) -> Option<Self>;
 
@@ -40,17 +40,17 @@ pub(super) trait Decode: Sized {
 }
 
 /// What fits a key, for people and for editors.
-pub(super) struct Shape {
+pub(crate) struct Shape {
     /// For the reference: `duration, 100ms to 60s`.
-    pub(super) words: String,
+    pub(crate) words: String,
     /// JSON Schema; sections are referred to as `#/$defs/NAME`.
-    pub(super) schema: Json,
+    pub(crate) schema: Json,
     /// The section inside, and how its path continues: ``, `[]` or `.NAME`.
-    pub(super) section: Option<(&'static str, &'static SectionInfo)>,
+    pub(crate) section: Option<(&'static str, &'static SectionInfo)>,
 }
 
 /// A type that one scalar of the file says.
-pub(super) trait Scalar: Sized {
+pub(crate) trait Scalar: Sized {
     /// # Errors
     /// What is wrong with the value, in words for the operator.
     fn from_value(value: &Value) -> Result<Self, Complaint>;
@@ -85,7 +85,7 @@ impl<T: Scalar> Decode for T {
 }
 
 /// A scalar that is written as text.
-pub(super) trait Text: Sized {
+pub(crate) trait Text: Sized {
     /// See [`Scalar::words`].
     const WORDS: &'static str;
     /// See [`Scalar::schema`]; it should not refuse what [`Text::parse`] accepts.
@@ -117,12 +117,12 @@ impl<T: Text> Scalar for T {
     }
 }
 
-pub(super) fn unexpected(expected: impl std::fmt::Display, found: &Value) -> Complaint {
+pub(crate) fn unexpected(expected: impl std::fmt::Display, found: &Value) -> Complaint {
     Complaint::new(format!("expected {expected}, found {found}"))
 }
 
 /// One of a few words, the nearest of which an error names.
-pub(super) fn one_of<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, Complaint> {
+pub(crate) fn one_of<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, Complaint> {
     let known = || words.iter().map(|(word, _)| *word);
     match words.iter().find(|(word, _)| *word == text) {
         Some((_, meaning)) => Ok(*meaning),
@@ -138,11 +138,11 @@ pub(super) fn one_of<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result
 
 /// A value that remembers where it stands.
 #[derive(Debug, Clone)]
-pub(super) struct At<T> {
-    pub(super) value: T,
-    pub(super) place: Place,
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    pub(crate) place: Place,
     /// Whether the file says it; else it is a default.
-    pub(super) given: bool,
+    pub(crate) given: bool,
 }
 
 impl<T: Decode> Decode for At<T> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::SniPattern;
+use super::route_match::SniPattern;
 
 /// Which namespaces may have Gateways. Those that may have a rank each: what a Gateway of a lower rank has,
 /// no Gateway of a higher one takes from it. 0 is the lowest, and wins.

@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::SniPattern;
-use super::decode::Text;
-use super::problems::{Complaint, quoted};
+use crate::config::checked::SniPattern;
+use crate::config::form::decode::Text;
+use crate::config::form::problems::{Complaint, quoted};
 use crate::server_name::ServerName;
 
 fn server_name(text: &str) -> Result<ServerName, Complaint> {
@@ -30,7 +30,7 @@ fn host_port(text: &str, whose_port: &str) -> Result<(ServerName, u16), Complain
 
 /// A host name alone.
 #[derive(Debug, Clone)]
-pub(super) struct HostName(pub(super) ServerName);
+pub(crate) struct HostName(pub(crate) ServerName);
 
 impl Text for HostName {
     const WORDS: &'static str = "host name";
@@ -42,9 +42,9 @@ impl Text for HostName {
 
 /// `HOST:PORT` of a service in Istio's sense.
 #[derive(Debug, Clone)]
-pub(super) struct ServiceRef {
-    pub(super) host: ServerName,
-    pub(super) port: u16,
+pub(crate) struct ServiceRef {
+    pub(crate) host: ServerName,
+    pub(crate) port: u16,
 }
 
 impl Text for ServiceRef {
@@ -69,7 +69,7 @@ impl Text for ServiceRef {
 
 /// A literal name, `*.NAME` or `*`.
 #[derive(Debug, Clone)]
-pub(super) struct Sni(pub(super) SniPattern);
+pub(crate) struct Sni(pub(crate) SniPattern);
 
 impl Text for Sni {
     const WORDS: &'static str = "server name, `*.NAME` or `*`";
@@ -100,9 +100,9 @@ impl Text for Sni {
 
 /// `HOST:PORT` to resolve and connect to.
 #[derive(Debug, Clone)]
-pub(super) struct HostPort {
-    pub(super) host: ServerName,
-    pub(super) port: u16,
+pub(crate) struct HostPort {
+    pub(crate) host: ServerName,
+    pub(crate) port: u16,
 }
 
 impl Text for HostPort {
@@ -127,7 +127,7 @@ impl Text for HostPort {
 
 /// A name with SRV records.
 #[derive(Debug, Clone)]
-pub(super) struct SrvName(pub(super) ServerName);
+pub(crate) struct SrvName(pub(crate) ServerName);
 
 impl Text for SrvName {
     const WORDS: &'static str = "name of SRV records, such as _https._tcp.NAME";

@@ -1,0 +1,80 @@
+//! The config that the program runs on: whole, checked and resolved.
+//!
+//! A value of these types cannot name an upstream that does not exist, a CIDR that does not parse or
+//! a limit out of bounds.
+
+mod dns;
+mod gateway_policy;
+mod kubernetes;
+mod limits;
+mod listener;
+mod origin;
+mod process;
+mod route;
+mod route_match;
+mod sources;
+mod tcp;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use dns::{AddressKind, DnsConfig, DnsQuery, ResolverConfig};
+pub use gateway_policy::{BelowFileRoutes, FileNames, FileRoute, GatewayNamespaces, PortRange};
+pub use kubernetes::{
+    ExportMode, ExportPolicy, GatewayAddresses, GatewayApiConfig, IstioConfig, Kubeconfig,
+    KubernetesConfig, OptIn, PortSelector, ServiceSelector,
+};
+pub use limits::{ConnectionLimits, SourceLimits};
+pub use listener::{HelloLimits, ListenerConfig, RelayTimeouts};
+pub use origin::{ObjectRef, Origin};
+pub use process::{AccessLogConfig, DrainConfig, Fingerprint, Limits, LogConfig, LogFormat};
+pub use route::{RouteConfig, TargetConfig, TargetConfigs};
+pub use route_match::{AlpnPolicy, ISTIO_ALPNS, RouteMatch, SniPattern};
+pub(crate) use sources::contains;
+pub use sources::{OTHER_SOURCES, SourceGroup, SourceGroups, SourcePolicy};
+pub use tcp::TcpOptions;
+pub use upstream::{
+    ConnectPolicy, EjectionPolicy, EndpointSpec, PodChoice, ProxyVersion, ServicePort,
+    UpstreamConfig, UpstreamSource,
+};
+
+/// Everything that one config file decides.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Config {
+    /// Worker threads, `auto` already resolved to the CPUs this process may use.
+    pub workers: NonZeroUsize,
+    /// How long a worker looks for news before it sleeps.
+    pub busy_poll: Option<Duration>,
+    /// The zone this gateway runs in; endpoints of the same zone are preferred.
+    pub zone: Option<Arc<str>>,
+    /// Named groups of source addresses, in the file's order: the first match names the source.
+    pub sources: Arc<SourceGroups>,
+    /// Those of the file. May be empty if Gateways of the Gateway API open some.
+    pub listeners: Vec<ListenerConfig>,
+    /// Every upstream that a route names, and those none names yet.
+    pub upstreams: BTreeMap<Arc<str>, Arc<UpstreamConfig>>,
+    /// What is taken from a Kubernetes API; `None`: nothing is.
+    pub kubernetes: Option<Arc<KubernetesConfig>>,
+    /// How names of `dns` upstreams are resolved.
+    pub resolver: ResolverConfig,
+    /// Limits of the whole process.
+    pub limits: Limits,
+    /// How the process ends.
+    pub drain: DrainConfig,
+    /// One line a connection.
+    pub access_log: AccessLogConfig,
+    /// What strait says of itself.
+    pub log: LogConfig,
+    /// Admin server: status page, config dump, drain, log level. `None` when switched off.
+    pub admin: Option<SocketAddr>,
+    /// Health endpoints for the kubelet and load balancers.
+    pub status: Option<SocketAddr>,
+    /// Prometheus metrics.
+    pub metrics: Option<SocketAddr>,
+}

@@ -1,0 +1,52 @@
+//! Options of the sockets that carry traffic.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::form::units;
+use crate::socket::{BufferOptions, StreamOptions};
+
+/// Options of a socket that carries traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct TcpOptions {
+    /// Idle time before the first keepalive probe, at least 1 s.
+    #[serde(serialize_with = "units::serialize_duration")]
+    pub keepalive_time: Duration,
+    /// Between probes, at least 1 s.
+    #[serde(serialize_with = "units::serialize_duration")]
+    pub keepalive_interval: Duration,
+    /// Unanswered probes until the peer counts as gone.
+    pub keepalive_probes: u32,
+    /// The time for which a peer may acknowledge nothing of what waits for it.
+    #[serde(serialize_with = "units::serialize_duration")]
+    pub user_timeout: Duration,
+    /// Memory for what was sent and is not acknowledged; `None`: the kernel decides.
+    pub send_buffer: Option<usize>,
+    /// Memory for what has arrived and is not read; `None`: the kernel decides.
+    pub receive_buffer: Option<usize>,
+    /// What waits beyond that which the network takes now; `None`: as much as there is memory for.
+    pub unsent: Option<usize>,
+}
+
+impl From<TcpOptions> for BufferOptions {
+    fn from(options: TcpOptions) -> Self {
+        Self {
+            send: options.send_buffer,
+            receive: options.receive_buffer,
+            unsent: options.unsent,
+        }
+    }
+}
+
+impl From<TcpOptions> for StreamOptions {
+    fn from(options: TcpOptions) -> Self {
+        Self {
+            keepalive_time: options.keepalive_time,
+            keepalive_interval: options.keepalive_interval,
+            keepalive_probes: options.keepalive_probes,
+            user_timeout: options.user_timeout,
+            buffers: options.into(),
+        }
+    }
+}
