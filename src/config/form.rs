@@ -5,5 +5,6 @@ pub(super) mod containers;
 pub(super) mod decode;
 pub(super) mod problems;
 pub(super) mod section;
+pub(super) mod shape;
 pub(super) mod tree;
 pub(super) mod units;

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use serde_json::{Map, Value as Json, json};
 
 use super::file::ConfigFile;
-use super::form::section::{Field, Section as _, SectionInfo};
+use super::form::section::Section as _;
+use super::form::shape::{Field, SectionInfo};
 use super::form::tree::Value;
 
 /// JSON Schema (draft 2020-12) of the config file. It accepts every valid file; what only the

@@ -6,8 +6,9 @@ use serde_json::json;
 
 use super::words::word;
 use crate::config::checked::AlpnPolicy;
-use crate::config::form::decode::{Decode, Given, Scalar as _, Shape, Text, unexpected};
+use crate::config::form::decode::{Decode, Given, Scalar as _, Text, unexpected};
 use crate::config::form::problems::{Complaint, Problems, quoted};
+use crate::config::form::shape::Shape;
 use crate::config::form::tree::Value;
 
 /// An ALPN protocol: 1 to 255 visible ASCII characters.

@@ -3,9 +3,10 @@
 
 use serde_json::json;
 
-use super::decode::{At, Decode, Given, Shape, Text, unexpected};
+use super::decode::{At, Decode, Given, Text, unexpected};
 use super::problems::{Complaint, Problems};
 use super::section::unique_keys;
+use super::shape::Shape;
 use super::tree::Value;
 
 /// `off`, or what it is when it is on.

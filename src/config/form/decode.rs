@@ -4,7 +4,7 @@
 use serde_json::{Value as Json, json};
 
 use super::problems::{Complaint, Place, Problems, quoted};
-use super::section::SectionInfo;
+use super::shape::Shape;
 use super::tree::{Node, Value};
 
 /// A value that the file, or a default, gives for a key.
@@ -37,16 +37,6 @@ pub(crate) trait Decode: Sized {
     fn when_missing() -> Complaint {
         Complaint::new("this key is required")
     }
-}
-
-/// What fits a key, for people and for editors.
-pub(crate) struct Shape {
-    /// For the reference: `duration, 100ms to 60s`.
-    pub(crate) words: String,
-    /// JSON Schema; sections are referred to as `#/$defs/NAME`.
-    pub(crate) schema: Json,
-    /// The section inside, and how its path continues: ``, `[]` or `.NAME`.
-    pub(crate) section: Option<(&'static str, &'static SectionInfo)>,
 }
 
 /// A type that one scalar of the file says.

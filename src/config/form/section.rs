@@ -8,28 +8,10 @@ use std::collections::HashMap;
 
 use serde_json::json;
 
-use super::decode::{Decode, Given, Shape};
+use super::decode::{Decode, Given};
 use super::problems::{Complaint, Place, Problems};
+use super::shape::{Field, SectionInfo, Shape};
 use super::tree::{Node, Value};
-
-/// What is known of a section without a file.
-pub(crate) struct SectionInfo {
-    pub(crate) name: &'static str,
-    pub(crate) about: &'static [&'static str],
-    /// The key that a bare scalar in place of the section stands for.
-    pub(crate) short: Option<&'static str>,
-    pub(crate) fields: &'static [Field],
-}
-
-/// One key of a section.
-pub(crate) struct Field {
-    pub(crate) key: &'static str,
-    /// The lines of its doc comment.
-    pub(crate) doc: &'static [&'static str],
-    /// `None`: the key is required.
-    pub(crate) default: fn() -> Option<Value>,
-    pub(crate) shape: fn() -> Shape,
-}
 
 /// A part of the file with fixed keys, declared by [`section!`].
 pub(crate) trait Section {
@@ -54,13 +36,13 @@ macro_rules! section {
         }
 
         impl $crate::config::form::section::Section for $name {
-            const INFO: &'static $crate::config::form::section::SectionInfo =
-                &$crate::config::form::section::SectionInfo {
+            const INFO: &'static $crate::config::form::shape::SectionInfo =
+                &$crate::config::form::shape::SectionInfo {
                     name: stringify!($name),
                     about: &[$($about),+],
                     short: $crate::config::form::section::section!(@short $($short)?),
                     fields: &[$(
-                        $crate::config::form::section::Field {
+                        $crate::config::form::shape::Field {
                             key: stringify!($key),
                             doc: &[$($doc),+],
                             default: || $crate::config::form::section::section!(@default $($default)?),
@@ -82,7 +64,7 @@ macro_rules! section {
                 Some(Self { $( $key: $key?, )+ })
             }
 
-            fn shape() -> $crate::config::form::decode::Shape {
+            fn shape() -> $crate::config::form::shape::Shape {
                 $crate::config::form::section::section_shape(
                     <Self as $crate::config::form::section::Section>::INFO,
                 )

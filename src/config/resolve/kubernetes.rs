@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::findings::Findings;
+use super::listeners;
+use super::machine::Machine;
 use super::upstreams::{connect, ejection, tcp};
-use super::{Findings, Machine, listeners};
 use crate::config::checked::{
     ExportMode, ExportPolicy, FileNames, FileRoute, GatewayAddresses, GatewayApiConfig,
     GatewayNamespaces, IstioConfig, Kubeconfig, KubernetesConfig, ListenerConfig, OptIn, PortRange,
@@ -14,10 +16,10 @@ use crate::config::checked::{
 };
 use crate::config::file::ListenerFile;
 use crate::config::file::addresses::Bind;
-use crate::config::file::kubernetes::{
-    ExportFile, ExportWord, GatewayAddress, GatewayApiFile, KubernetesFile, LabelKey, LabelValue,
-    ObjectName, ServiceName,
+use crate::config::file::kubernetes::words::{
+    ExportWord, GatewayAddress, LabelKey, LabelValue, ObjectName, ServiceName,
 };
+use crate::config::file::kubernetes::{ExportFile, GatewayApiFile, KubernetesFile};
 use crate::config::file::words::Name;
 use crate::config::form::containers::{AllOr, List, Named, OrOff};
 use crate::config::form::decode::{At, Text as _};

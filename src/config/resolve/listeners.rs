@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{Findings, connection_limits, limit, note_taken, upstreams};
+use super::findings::{Findings, note_taken};
+use super::limits::{connection_limits, limit};
+use super::upstreams;
 use crate::config::checked::{
     ConnectionLimits, HelloLimits, ListenerConfig, Origin, RelayTimeouts, RouteConfig, RouteMatch,
     SniPattern, SourceGroups, SourceLimits, SourcePolicy, TargetConfigs,
 };
 use crate::config::file::addresses::SourceRef;
+use crate::config::file::common::ProxyProtocolFile;
 use crate::config::file::words::unreserved;
-use crate::config::file::{ListenerFile, ProxyProtocolFile, RouteFile};
+use crate::config::file::{ListenerFile, RouteFile};
 use crate::config::form::containers::OrOff;
 use crate::config::form::decode::At;
 use crate::config::form::problems::{Complaint, Place, Problems};

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Binds, Findings};
+use super::binds::Binds;
+use super::findings::Findings;
 use crate::config::checked::{
     ConnectPolicy, DnsConfig, DnsQuery, EjectionPolicy, EndpointSpec, ListenerConfig, TcpOptions,
     UpstreamConfig, UpstreamSource,
 };
+use crate::config::file::common::{ConnectFile, EjectionFile, TcpFile};
 use crate::config::file::words::Name;
-use crate::config::file::{
-    ConnectFile, DnsFile, EjectionFile, EndpointFile, TcpFile, UpstreamFile,
-};
+use crate::config::file::{DnsFile, EndpointFile, UpstreamFile};
 use crate::config::form::containers::{AutoOr, List, Named, OrOff};
 use crate::config::form::decode::At;
 use crate::config::form::problems::{Complaint, Place, Problems};

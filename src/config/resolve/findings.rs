@@ -1,0 +1,29 @@
+//! Problems and warnings that resolving notes.
+
+use std::collections::HashMap;
+
+use crate::config::form::problems::{Complaint, Place, Problems};
+
+/// What resolving finds out besides the config.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) problems: Problems,
+    pub(crate) warnings: Problems,
+}
+
+/// Notes a name that was taken before, and remembers it otherwise.
+pub(super) fn note_taken<'a>(
+    taken: &mut HashMap<&'a str, &'a Place>,
+    what: &str,
+    name: &'a str,
+    place: &'a Place,
+    problems: &mut Problems,
+) {
+    if let Some(first) = taken.get(name) {
+        let complaint = Complaint::new(format!("{name:?} is the name of another {what}, {first}"))
+            .remedy("give each its own name");
+        problems.note(place, complaint);
+    } else {
+        taken.insert(name, place);
+    }
+}
