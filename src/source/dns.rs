@@ -39,111 +39,18 @@
 //! **What is refused.** See [`AddressPolicy`].
 
 mod address_policy;
+mod answer;
 mod lookup;
 mod resolver;
+mod round;
 mod schedule;
 mod service;
 mod task;
 
-use std::net::SocketAddr;
-use std::time::Duration;
-
 pub use address_policy::{AddressPolicy, kind_label};
+pub use answer::{Answer, DnsError};
 pub use lookup::resolve;
 pub use resolver::Resolver;
 pub use task::{SourceTask, spawn};
 
-use crate::config::{AddressKind, EndpointSpec};
 pub use crate::socket::{OwnAddresses, OwnListeners};
-
-/// One answer: what the records say, policy applied.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// Sorted by address, no address twice, at most `max_endpoints`. May be empty: `problem` says
-    /// why then.
-    pub endpoints: Vec<EndpointSpec>,
-    /// The smallest TTL of the records used, within `min_ttl..=max_ttl`.
-    pub ttl: Duration,
-    /// Addresses that the policy refuses, in canonical form.
-    pub refused: Vec<(SocketAddr, AddressKind)>,
-    /// Addresses, or SRV records, beyond `max_endpoints`.
-    pub too_many: usize,
-    /// Why there is no endpoint, or which question failed while another was answered.
-    pub problem: Option<DnsError>,
-}
-
-/// Why DNS gave no endpoints, or not all of them.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DnsError {
-    /// /etc/resolv.conf cannot be read or understood.
-    #[error("/etc/resolv.conf: {0}")]
-    SystemConfig(String),
-    /// The resolver cannot be set up.
-    #[error("the DNS resolver cannot be set up: {0}")]
-    Setup(String),
-    /// A name that cannot be put into a question.
-    #[error("`{name}` cannot be asked: {reason}")]
-    Unaskable {
-        /// As configured.
-        name: String,
-        /// As hickory tells it.
-        reason: String,
-    },
-    /// No server answered, or each answered that it could not tell.
-    #[error("{kind} of {name}: {reason} (server {server})")]
-    Failed {
-        /// What was asked, with the search domain.
-        name: String,
-        /// A, AAAA or SRV.
-        kind: String,
-        /// The server that was asked last.
-        server: SocketAddr,
-        /// SERVFAIL, a timeout, a network error.
-        reason: String,
-    },
-    /// More alias records in a row than are followed.
-    #[error("{name}: more than {limit} aliases (CNAME) in a row")]
-    TooManyAliases {
-        /// What was asked, with the search domain.
-        name: String,
-        /// How many are followed.
-        limit: usize,
-    },
-    /// All the time that a round of questions may take was over.
-    #[error("{kind} of {name}: no answer in time")]
-    TooSlow {
-        /// What was asked, with the search domain.
-        name: String,
-        /// A, AAAA or SRV.
-        kind: String,
-    },
-    /// The name does not exist, or has no record of the type asked for.
-    #[error("`{name}` has no {kind} record")]
-    Empty {
-        /// As configured.
-        name: String,
-        /// What it has none of.
-        kind: &'static str,
-    },
-    /// An SRV record with the target `.`: "the service is decidedly not available at this domain"
-    /// (RFC 2782). Or none with a target and a port to connect to.
-    #[error("the SRV records of `{name}` say that the service is not available")]
-    NotAvailable {
-        /// As configured.
-        name: String,
-    },
-    /// Every address is of a kind that is not allowed.
-    #[error(
-        "every address of `{name}` is refused: {address} is of the kind {kind}; if that is meant, \
-         set `allow: [{kind}]` on the upstream",
-        kind = kind_label(*kind)
-    )]
-    AllRefused {
-        /// As configured.
-        name: String,
-        /// One of them.
-        address: SocketAddr,
-        /// Its kind.
-        kind: AddressKind,
-    },
-}

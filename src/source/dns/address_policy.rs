@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::OwnListeners;
 use crate::config::AddressKind;
+use crate::socket::OwnListeners;
 
 /// Where clouds serve instance metadata and with it credentials, beyond what [`AddressKind`] calls
 /// link-local anyway: these are refused as `metadata` even where link-local addresses are allowed.

@@ -1,17 +1,12 @@
-//! One round of questions for an upstream, and the answer made of them.
+//! The question of an upstream, and the answer made of its round.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
-
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use tokio::time::Instant;
-
-use super::resolver::{Records, Resolver};
-use super::{AddressPolicy, Answer, DnsError, OwnAddresses, service};
-use crate::config::{AddressKind, DnsConfig, DnsQuery, EndpointSpec};
+use super::answer::{Answer, DnsError};
+use super::resolver::Resolver;
+use super::round::{Found, Memory, Round};
+use super::service;
+use crate::config::{DnsConfig, DnsQuery, EndpointSpec};
 use crate::server_name::ServerName;
+use crate::socket::OwnAddresses;
 
 /// Asks once, as the gateway does: addresses are checked by the policy, TTL and number are bounded.
 /// Takes at most four times the resolver's timeout for SRV, else twice.
@@ -26,14 +21,6 @@ pub async fn resolve(
     resolve_again(resolver, config, own, &mut Memory::default()).await
 }
 
-/// What the last good answer was made of, to tell what a question that now fails would have given.
-#[derive(Debug, Default)]
-pub(super) struct Memory {
-    /// The spelling, search list applied, that had records.
-    name: Option<Name>,
-    addresses: HashMap<(Name, RecordType), Vec<IpAddr>>,
-}
-
 /// [`resolve`], with what earlier rounds learnt. `memory` changes with an answer that has endpoints.
 pub(super) async fn resolve_again(
     resolver: &Resolver,
@@ -43,23 +30,8 @@ pub(super) async fn resolve_again(
 ) -> Result<Answer, DnsError> {
     let (DnsQuery::Address { name, .. } | DnsQuery::Service { name }) = &config.query;
     let own = own.now();
-    let policy = AddressPolicy {
-        allow: &config.allow,
-        own: &own,
-    };
-    let mut round = Round {
-        resolver,
-        memory,
-        learnt: Memory::default(),
-        policy,
-        max_endpoints: config.max_endpoints,
-        deadline: Instant::now() + resolver.patience(),
-        refused: Vec::new(),
-        too_many: 0,
-        ttl: u32::MAX,
-        problem: None,
-    };
-    let endpoints = round.ask(&config.query, name).await?;
+    let mut round = Round::new(resolver, config, &own, memory);
+    let endpoints = ask(&mut round, &config.query, name).await?;
     let (answer, learnt) = round.conclude(endpoints, config, name);
     if !answer.endpoints.is_empty() {
         *memory = learnt;
@@ -67,326 +39,23 @@ pub(super) async fn resolve_again(
     Ok(answer)
 }
 
-/// The questions of one round and what comes of them.
-pub(super) struct Round<'a> {
-    pub(super) resolver: &'a Resolver,
-    pub(super) memory: &'a Memory,
-    learnt: Memory,
-    policy: AddressPolicy<'a>,
-    pub(super) max_endpoints: usize,
-    /// Questions not answered by then have failed.
-    pub(super) deadline: Instant,
-    refused: Vec<(SocketAddr, AddressKind)>,
-    pub(super) too_many: usize,
-    ttl: u32,
-    pub(super) problem: Option<DnsError>,
-}
-
-/// What the records of a name are, by the question that was asked for it.
-enum Found {
-    Addresses(Box<Host>),
-    Services(Records),
-}
-
-impl Round<'_> {
-    async fn ask(
-        &mut self,
-        query: &DnsQuery,
-        name: &ServerName,
-    ) -> Result<Vec<EndpointSpec>, DnsError> {
-        match (query, self.search(query, name).await?) {
-            (DnsQuery::Address { port, .. }, Some(Found::Addresses(mut host))) => {
-                self.take_in(&mut host);
-                Ok(self.endpoints(&host, *port, 1))
-            }
-            (DnsQuery::Service { .. }, Some(Found::Services(records))) => {
-                self.ttl = self.ttl.min(records.ttl);
-                self.deadline += self.resolver.patience();
-                service::endpoints(self, name, records.data).await
-            }
-            (DnsQuery::Address { .. }, _) => self.nothing(name, "A or AAAA"),
-            (DnsQuery::Service { .. }, _) => self.nothing(name, "SRV"),
+/// Asks `query`, and for the addresses of what it leads to.
+async fn ask(
+    round: &mut Round<'_>,
+    query: &DnsQuery,
+    name: &ServerName,
+) -> Result<Vec<EndpointSpec>, DnsError> {
+    match (query, round.search(query, name).await?) {
+        (DnsQuery::Address { port, .. }, Some(Found::Addresses(mut host))) => {
+            round.take_in(&mut host);
+            Ok(round.endpoints(&host, *port, 1))
         }
-    }
-
-    fn nothing(
-        &mut self,
-        name: &ServerName,
-        kind: &'static str,
-    ) -> Result<Vec<EndpointSpec>, DnsError> {
-        let name = name.to_string();
-        self.problem = Some(DnsError::Empty { name, kind });
-        Ok(Vec::new())
-    }
-
-    /// The records of the first spelling that has any.
-    ///
-    /// A spelling that fails is passed over, as a search domain of somebody else's must not keep a
-    /// name from being found; but not the one that answered last time, whose failure is an outage.
-    async fn search(
-        &mut self,
-        query: &DnsQuery,
-        name: &ServerName,
-    ) -> Result<Option<Found>, DnsError> {
-        let mut candidates = self.resolver.candidates(name)?;
-        let known = candidates
-            .iter()
-            .position(|candidate| Some(candidate) == self.memory.name.as_ref());
-        if let Some(known) = known {
-            candidates[..=known].rotate_right(1);
+        (DnsQuery::Service { .. }, Some(Found::Services(records))) => {
+            round.ttl = round.ttl.min(records.ttl);
+            round.deadline += round.resolver.patience();
+            service::endpoints(round, name, records.data).await
         }
-        let mut failure = None;
-        for (index, candidate) in candidates.into_iter().enumerate() {
-            match self.ask_candidate(query, &candidate).await {
-                Ok(None) => {}
-                Ok(found) => {
-                    self.learnt.name = Some(candidate);
-                    return Ok(found);
-                }
-                Err(error) if index == 0 && known.is_some() => return Err(error),
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        failure.map_or(Ok(None), Err)
-    }
-
-    async fn ask_candidate(
-        &self,
-        query: &DnsQuery,
-        name: &Name,
-    ) -> Result<Option<Found>, DnsError> {
-        match query {
-            DnsQuery::Address { .. } => {
-                let mut host = Host::ask(self.resolver, name, self.deadline).await;
-                // What is remembered is no answer when neither family was answered.
-                if host.answered {
-                    host.recall(self.memory);
-                }
-                match host.failure {
-                    _ if host.addresses().next().is_some() => {
-                        Ok(Some(Found::Addresses(Box::new(host))))
-                    }
-                    Some(failure) => Err(failure),
-                    None => Ok(None),
-                }
-            }
-            DnsQuery::Service { .. } => {
-                let records = self
-                    .resolver
-                    .ask(name, RecordType::SRV, self.deadline)
-                    .await?;
-                Ok((!records.data.is_empty()).then_some(Found::Services(records)))
-            }
-        }
-    }
-
-    /// Notes what there is to be said of `host`, and adds to it what a family that failed had in
-    /// the last good answer.
-    pub(super) fn take_in(&mut self, host: &mut Host) {
-        host.recall(self.memory);
-        self.ttl = self.ttl.min(host.ttl);
-        self.too_many += host.left_out;
-        self.problem = self.problem.take().or(host.failure.clone());
-        self.learnt.addresses.extend(host.by_family.clone());
-    }
-
-    /// The endpoints that `host` gives.
-    pub(super) fn endpoints(&mut self, host: &Host, port: u16, weight: u16) -> Vec<EndpointSpec> {
-        let mut endpoints = Vec::new();
-        for ip in host.addresses() {
-            match self.policy.check(SocketAddr::new(ip, port)) {
-                Ok(address) => endpoints.push(EndpointSpec {
-                    address,
-                    zone: None,
-                    weight,
-                }),
-                Err(refused) => self.refused.push(refused),
-            }
-        }
-        endpoints
-    }
-
-    fn conclude(
-        mut self,
-        mut endpoints: Vec<EndpointSpec>,
-        config: &DnsConfig,
-        name: &ServerName,
-    ) -> (Answer, Memory) {
-        self.too_many += bound(&mut endpoints, self.max_endpoints);
-        self.refused.sort_by_key(|(address, _)| *address);
-        self.refused.dedup();
-        if let (true, Some((address, kind))) = (endpoints.is_empty(), self.refused.first()) {
-            self.problem = Some(DnsError::AllRefused {
-                name: name.to_string(),
-                address: *address,
-                kind: *kind,
-            });
-        }
-        let answer = Answer {
-            endpoints,
-            ttl: Duration::from_secs(self.ttl.into())
-                .min(config.max_ttl)
-                .max(config.min_ttl),
-            refused: self.refused,
-            too_many: self.too_many,
-            problem: self.problem,
-        };
-        (answer, self.learnt)
-    }
-}
-
-/// Sorts, leaves each address once with its largest weight, and keeps `most` of them. Returns how
-/// many were left out.
-fn bound(endpoints: &mut Vec<EndpointSpec>, most: usize) -> usize {
-    endpoints.sort_by_key(|endpoint| (endpoint.address, std::cmp::Reverse(endpoint.weight)));
-    endpoints.dedup_by_key(|endpoint| endpoint.address);
-    let left_out = keep(endpoints, most, |endpoint| endpoint.address);
-    if left_out > 0 {
-        endpoints.sort();
-    }
-    left_out
-}
-
-/// Keeps `most` of `items`, in any order. Which ones depends on the key of each alone, so that one
-/// more or less in an answer changes at most one of those kept, and not on how keys sort, so that
-/// they are not all of one subnet. All gateways of one build keep the same. Returns how many were
-/// left out.
-pub(super) fn keep<T, K: Hash + Ord>(
-    items: &mut Vec<T>,
-    most: usize,
-    key: impl Fn(&T) -> K,
-) -> usize {
-    let left_out = items.len().saturating_sub(most);
-    if left_out > 0 {
-        items.sort_by_cached_key(|item| {
-            let mut hasher = DefaultHasher::new();
-            let key = key(item);
-            key.hash(&mut hasher);
-            (hasher.finish(), key)
-        });
-        items.truncate(most);
-    }
-    left_out
-}
-
-/// The addresses of one name, both families.
-#[derive(Debug)]
-pub(super) struct Host {
-    name: Name,
-    by_family: Vec<((Name, RecordType), Vec<IpAddr>)>,
-    /// Families that failed and that memory was not asked for.
-    failed: Vec<RecordType>,
-    /// In seconds; `u32::MAX` without records.
-    ttl: u32,
-    /// Whether a family answered, be it with no address.
-    answered: bool,
-    failure: Option<DnsError>,
-    /// Addresses that [`Host::keep`] left out.
-    left_out: usize,
-}
-
-impl Host {
-    /// Asks for A and AAAA side by side.
-    pub(super) async fn ask(resolver: &Resolver, name: &Name, deadline: Instant) -> Self {
-        let (v4, v6) = tokio::join!(
-            resolver.ask(name, RecordType::A, deadline),
-            resolver.ask(name, RecordType::AAAA, deadline)
-        );
-        let mut host = Self {
-            name: name.clone(),
-            by_family: Vec::new(),
-            failed: Vec::new(),
-            ttl: u32::MAX,
-            answered: false,
-            failure: None,
-            left_out: 0,
-        };
-        for (family, result) in [(RecordType::A, v4), (RecordType::AAAA, v6)] {
-            match result {
-                Ok(records) => {
-                    let addresses = records.data.iter().filter_map(address).collect();
-                    host.by_family.push(((name.clone(), family), addresses));
-                    host.ttl = host.ttl.min(records.ttl);
-                    host.answered = true;
-                }
-                Err(failure) => {
-                    host.failed.push(family);
-                    host.failure.get_or_insert(failure);
-                }
-            }
-        }
-        host
-    }
-
-    /// Keeps `most` addresses of each family, so that not every target of an SRV answer can bring as
-    /// many as a message holds.
-    pub(super) fn keep(&mut self, most: usize) {
-        for (_, addresses) in &mut self.by_family {
-            self.left_out += keep(addresses, most, |address| *address);
-        }
-    }
-
-    fn recall(&mut self, memory: &Memory) {
-        for family in std::mem::take(&mut self.failed) {
-            let question = (self.name.clone(), family);
-            if let Some(addresses) = memory.addresses.get(&question) {
-                self.by_family.push((question, addresses.clone()));
-            }
-        }
-    }
-
-    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.by_family
-            .iter()
-            .flat_map(|(_, addresses)| addresses)
-            .copied()
-    }
-}
-
-fn address(data: &RData) -> Option<IpAddr> {
-    match data {
-        RData::A(address) => Some(address.0.into()),
-        RData::AAAA(address) => Some(address.0.into()),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn endpoint(last: u16, weight: u16) -> EndpointSpec {
-        let [high, low] = last.to_be_bytes();
-        EndpointSpec {
-            address: SocketAddr::from(([10, 0, high, low], 80)),
-            zone: None,
-            weight,
-        }
-    }
-
-    #[test]
-    fn an_address_counts_once_with_its_largest_weight() {
-        let mut endpoints = vec![endpoint(2, 1), endpoint(1, 3), endpoint(1, 7)];
-        assert_eq!(bound(&mut endpoints, 10), 0);
-        assert_eq!(endpoints, [endpoint(1, 7), endpoint(2, 1)]);
-    }
-
-    #[test]
-    fn what_is_kept_of_too_many_hardly_changes() {
-        let all: Vec<EndpointSpec> = (0..1000).map(|last| endpoint(last, 1)).collect();
-        let mut kept = all.clone();
-        assert_eq!(bound(&mut kept, 100), 900);
-        let mut reversed: Vec<_> = all.iter().rev().cloned().collect();
-        bound(&mut reversed, 100);
-        assert_eq!(kept, reversed);
-        for gone in 0..50 {
-            let mut fewer = all.clone();
-            fewer.remove(gone * 20);
-            bound(&mut fewer, 100);
-            let same = fewer.iter().filter(|spec| kept.contains(spec)).count();
-            assert!(same >= 99, "{same} of 100 stay");
-        }
-        let low = kept.iter().filter(|spec| **spec < endpoint(500, 0)).count();
-        assert!((25..75).contains(&low), "{low} of 100 from the lower half");
+        (DnsQuery::Address { .. }, _) => round.nothing(name, "A or AAAA"),
+        (DnsQuery::Service { .. }, _) => round.nothing(name, "SRV"),
     }
 }

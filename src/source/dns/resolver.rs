@@ -23,7 +23,7 @@ use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::DnsError;
+use super::answer::DnsError;
 use crate::config::ResolverConfig;
 use crate::file;
 use crate::server_name::ServerName;

@@ -6,8 +6,8 @@ use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{Name, RData};
 use tokio::task::JoinSet;
 
-use super::DnsError;
-use super::lookup::{Host, Round, keep};
+use super::answer::DnsError;
+use super::round::{Host, Round, keep};
 use crate::config::EndpointSpec;
 use crate::server_name::ServerName;
 

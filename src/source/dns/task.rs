@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::lookup::{Memory, resolve_again};
+use super::address_policy::{AddressPolicy, kind_label};
+use super::answer::{Answer, DnsError};
+use super::lookup::resolve_again;
+use super::resolver::Resolver;
+use super::round::Memory;
 use super::schedule::Schedule;
-use super::{AddressPolicy, Answer, DnsError, OwnAddresses, Resolver, kind_label};
 use crate::clock;
 use crate::config::{DnsConfig, EndpointSpec, UpstreamSource};
 use crate::metrics::Metrics;
+use crate::socket::OwnAddresses;
 use crate::supervise;
 use crate::upstream::Upstream;
 

@@ -26,7 +26,7 @@ use super::gateways;
 use super::records::ObjectKey;
 use super::status::Statuses;
 use crate::config::{EndpointSpec, KubernetesConfig, RouteConfig, ServicePort};
-use crate::source::dns::OwnListeners;
+use crate::socket::OwnListeners;
 use service::Context;
 use translation::{Backend, Routes, Translation};
 

@@ -33,7 +33,7 @@ use super::records::ObjectKey;
 use super::status::Statuses;
 use crate::config::{Kubeconfig, KubernetesConfig};
 use crate::metrics::Metrics;
-use crate::source::dns::OwnListeners;
+use crate::socket::OwnListeners;
 use crate::supervise;
 pub use client::KubernetesError;
 use driver::{Driver, Told};

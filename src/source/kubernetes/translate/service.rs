@@ -14,7 +14,7 @@ use crate::config::{
     RouteMatch, ServicePort, TargetConfigs, UpstreamConfig, UpstreamSource,
 };
 use crate::server_name::{NameError, ServerName};
-use crate::source::dns::OwnListeners;
+use crate::socket::OwnListeners;
 use crate::source::kubernetes::cluster::{Cluster, Kind, Strings};
 use crate::source::kubernetes::records::{
     ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord,

@@ -12,7 +12,7 @@ use super::needs;
 use super::{FIRST_LISTS, MAX_OBJECTS};
 use crate::config::KubernetesConfig;
 use crate::metrics::{Metrics, WatchError};
-use crate::source::dns::OwnListeners;
+use crate::socket::OwnListeners;
 use crate::source::kubernetes::Discovered;
 use crate::source::kubernetes::cluster::{Change, Kind, Record, Unreadable};
 use crate::source::kubernetes::records::ObjectKey;

@@ -1,7 +1,7 @@
 //! Which pods get connections, and at which address.
 
 use super::fixtures::*;
-use crate::source::dns::OwnListeners;
+use crate::socket::OwnListeners;
 use crate::source::kubernetes::records::{ServiceRecord, SliceEndpoint};
 use crate::source::kubernetes::{Change, Kind};
 
