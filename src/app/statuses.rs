@@ -27,7 +27,7 @@ impl StatusTask {
         watcher: &DrainWatcher,
     ) -> Option<Self> {
         let config = policy.gateway_api.as_ref()?;
-        let writer = StatusWriter::new(source, config, metrics.clone());
+        let writer = StatusWriter::new(source.client(), source.statuses(), config, metrics.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let mut watcher = watcher.clone();
         tokio::spawn(Box::pin(writer.run(async move {

@@ -16,38 +16,25 @@
 
 mod attach;
 mod backends;
+mod file_routes;
 mod left_out;
 mod listeners;
 mod names;
 mod owners;
 mod report;
 mod tables;
+mod translated;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::cluster::Cluster;
 use super::records::ObjectKey;
-use super::status::{Notices, Statuses};
+use super::status::Notices;
 use crate::config::{
     GatewayAddresses, GatewayApiConfig, KubernetesConfig, Origin, RouteConfig, ServicePort,
 };
-
-/// What the Gateway API's objects ask for.
-#[derive(Debug, Default)]
-pub(super) struct Translated {
-    /// Routes by the port of the Gateway's listener; a port without routes is listened on too.
-    pub(super) routes: BTreeMap<u16, Vec<RouteConfig>>,
-    /// What the routes' upstreams stand for: each is called as its `ServicePort` is displayed. One that
-    /// has no pods, or no Service, refuses.
-    pub(super) backends: BTreeSet<ServicePort>,
-    /// Why those of them refuse whose pods are [`PodChoice::Refused`](crate::config::PodChoice).
-    pub(super) refused: BTreeMap<ServicePort, Arc<str>>,
-    /// Every Service that a route or a status depends on, whether it is there or not.
-    pub(super) services: BTreeSet<ObjectKey>,
-    /// The status of every object, to be written back.
-    pub(super) statuses: Arc<Statuses>,
-}
+pub(super) use translated::Translated;
 
 /// Reads the Gateway API's objects. `in_mesh` says whether a service port has a pod that speaks Istio's
 /// mutual TLS.

@@ -9,6 +9,7 @@
 mod ask;
 mod client;
 mod driver;
+mod error;
 mod follow;
 mod istio;
 mod item;
@@ -22,7 +23,6 @@ mod timing;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::{mpsc, watch};
@@ -38,14 +38,10 @@ use crate::supervise;
 pub use client::KubernetesError;
 use driver::{Driver, Told};
 pub use mailbox::{Mailbox, Publication};
-pub use timing::ApiTiming;
+pub use timing::{ApiTiming, FIRST_LISTS};
 
 /// Changes that may wait for the driver; a watcher that has more waits itself, and with it the API.
 const QUEUE: usize = 1024;
-/// Objects of one kind; further ones are left out and counted.
-pub(super) const MAX_OBJECTS: usize = 200_000;
-/// How long kinds that routing can do without hold up the first publication.
-pub const FIRST_LISTS: Duration = Duration::from_secs(10);
 
 /// A source that runs; stops when dropped.
 pub struct KubernetesSource {

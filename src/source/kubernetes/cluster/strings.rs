@@ -21,7 +21,7 @@ const SMALL: usize = 1024;
 
 /// Texts and label sets that are held somewhere.
 #[derive(Debug, Clone, Default)]
-pub(in crate::source::kubernetes) struct Strings {
+pub(crate) struct Strings {
     texts: HashSet<Arc<str>>,
     labels: HashSet<Labels>,
     /// How many there were when the unheld ones were last dropped.
@@ -38,7 +38,7 @@ fn share<T: Clone + Eq + Hash>(known: &mut HashSet<T>, mine: &mut T) {
 
 impl Strings {
     /// The one copy of `text`.
-    pub(in crate::source::kubernetes) fn shared(&mut self, text: &str) -> Arc<str> {
+    pub(crate) fn shared(&mut self, text: &str) -> Arc<str> {
         if let Some(known) = self.texts.get(text) {
             return known.clone();
         }
@@ -75,7 +75,7 @@ impl Strings {
     }
 
     /// Drops what nobody else holds, once the sets have doubled.
-    pub(in crate::source::kubernetes) fn sweep(&mut self) {
+    pub(crate) fn sweep(&mut self) {
         let count = self.texts.len() + self.labels.len();
         if count > SMALL && count / 2 > self.swept {
             self.labels.retain(|labels| !labels.is_only_holder());

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::file_routes;
 use super::listeners::{CONFLICT, OwnGateway, OwnListener, Refusal};
 use super::names::{self, Domains, Foreign};
-use super::owners::{self, Owners, Place};
+use super::owners::{Owners, Place};
 use crate::config::{GatewayApiConfig, SniPattern};
 use crate::server_name::NameError;
 use crate::source::kubernetes::cluster::Cluster;
@@ -316,7 +317,7 @@ impl<'a> Attaching<'_, 'a, '_> {
         pattern: &SniPattern,
     ) -> Option<String> {
         let port = listener.spec.port;
-        if let Some((of, above)) = owners::file_route(self.rules.config, port, pattern) {
+        if let Some((of, above)) = file_routes::file_route(self.rules.config, port, pattern) {
             return Some(format!(
                 "stays with {above} of route {} of listener {} in strait's config",
                 of.route, of.listener

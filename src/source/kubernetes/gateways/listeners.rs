@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{names, owners};
+use super::{file_routes, names};
 use crate::config::{GatewayApiConfig, SniPattern};
 use crate::source::kubernetes::cluster::{Cluster, Kind};
 use crate::source::kubernetes::records::ObjectKey;
@@ -292,7 +292,7 @@ fn refuse_names_of_the_file(gateways: &mut [OwnGateway<'_>], config: &GatewayApi
         let served = gateway.listeners.iter_mut();
         for listener in served.filter(|listener| listener.refused.is_none()) {
             let (port, hostname) = place(listener);
-            if let Some((of, pattern)) = owners::file_route_of_all(config, port, &hostname) {
+            if let Some((of, pattern)) = file_routes::file_route_of_all(config, port, &hostname) {
                 let message = format!(
                     "hostname {hostname} on port {port} stays with {pattern} of route {} of listener {} \
                      in strait's config; kubernetes.gateway_api.below_file_routes says what may lie below",

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::Translated;
 use super::attach::OwnRoute;
 use super::backends::Backends;
 use super::listeners::OwnGateway;
 use super::names;
 use super::owners::{Owners, Place};
+use super::translated::Translated;
 use crate::config::{
     AlpnPolicy, ConnectionLimits, ObjectRef, Origin, PodChoice, RouteConfig, RouteMatch,
     ServicePort, SniPattern, TargetConfig, TargetConfigs,

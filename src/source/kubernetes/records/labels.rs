@@ -20,7 +20,7 @@ impl Labels {
     }
 
     /// Whether no clone of this value is anywhere.
-    pub(in crate::source::kubernetes) fn is_only_holder(&self) -> bool {
+    pub(crate) fn is_only_holder(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
 

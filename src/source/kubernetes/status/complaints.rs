@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::write::Key;
+use super::statuses::Key;
 use crate::source::kubernetes::cluster::Kind;
 use crate::source::kubernetes::records::ObjectKey;
 

@@ -12,8 +12,9 @@ use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 use tokio::time::{Instant, timeout};
 
+use super::notice::{Notice, Notices};
 use super::object::{ObjectWriter, REQUEST};
-use super::{Notice, Notices, Statuses};
+use super::statuses::Statuses;
 use crate::metrics::StatusWrite;
 use crate::source::kubernetes::api_names::ApiNames;
 use crate::source::kubernetes::records::gateway::GROUP;

@@ -23,7 +23,7 @@ pub struct LeftOut {
 
 /// Says in the log what is left out, once each.
 #[derive(Debug)]
-pub(in crate::source::kubernetes) struct Announcer {
+pub(crate) struct Announcer {
     /// Whether Gateways are looked at.
     active: bool,
     /// Which Gateways are served, for people, until it was said.
@@ -33,7 +33,7 @@ pub(in crate::source::kubernetes) struct Announcer {
 }
 
 impl Announcer {
-    pub(in crate::source::kubernetes) fn new(policy: &KubernetesConfig) -> Self {
+    pub(crate) fn new(policy: &KubernetesConfig) -> Self {
         Self {
             active: policy.gateway_api.is_some(),
             greeting: policy.gateway_api.as_ref().map(greeting),
@@ -43,7 +43,7 @@ impl Announcer {
     }
 
     /// Counts, and says what was not said before.
-    pub(in crate::source::kubernetes) fn tell(&mut self, left_out: &LeftOut, metrics: &Metrics) {
+    pub(crate) fn tell(&mut self, left_out: &LeftOut, metrics: &Metrics) {
         if !self.active {
             return;
         }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Condition, ConditionKind, ListenerStatus, ParentStatus, Status};
+use super::condition::{Condition, ConditionKind};
+use super::statuses::{ListenerStatus, ParentStatus, Status};
 use crate::source::kubernetes::records::gateway::{GROUP, ParentRef};
 
 /// What a status is merged with.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Condition;
+use super::condition::Condition;
 use crate::source::kubernetes::cluster::Kind;
 use crate::source::kubernetes::records::ObjectKey;
 

@@ -9,9 +9,8 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::Wanted;
 use super::merge::Merging;
-use super::write::Key;
+use super::statuses::{Key, Wanted};
 use crate::clock;
 use crate::metrics::{Metrics, StatusWrite};
 use crate::source::kubernetes::api_names::ApiNames;

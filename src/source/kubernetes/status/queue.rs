@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::write::Key;
+use super::statuses::Key;
 use crate::source::kubernetes::cluster::Kind;
 
 /// After the first failure of an object; doubled with each further one, up to [`MAX_WAIT`].

@@ -14,17 +14,15 @@ use kube::Client;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::Statuses;
 use super::complaints::{Complaints, lease_complaint};
 use super::events::Events;
 use super::lease::{self, Leadership, LeaseHolder, LeaseTiming};
 use super::object::{Done, ObjectWriter, REQUEST};
 use super::queue::{Queue, wait_after};
+use super::statuses::{Key, Statuses};
 use crate::config::GatewayApiConfig;
 use crate::metrics::{Metrics, StatusWrite};
 use crate::source::kubernetes::cluster::Kind;
-use crate::source::kubernetes::records::ObjectKey;
-use crate::source::kubernetes::watch::KubernetesSource;
 
 /// Between two objects: the API has other clients.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -35,8 +33,6 @@ const TROUBLE: u32 = 3;
 const MAX_REST: Duration = Duration::from_secs(60);
 /// A kind whose statuses RBAC denies in so many namespaces is taken to be denied in all.
 const DENIED_NAMESPACES: usize = 3;
-
-pub(super) type Key = (Kind, ObjectKey);
 
 /// What writes statuses.
 pub struct StatusWriter {
@@ -61,17 +57,17 @@ impl fmt::Debug for StatusWriter {
 }
 
 impl StatusWriter {
-    /// What writes the statuses that `source` gives, for the Gateways that `config` says.
+    /// What writes `statuses` to the API, for the Gateways that `config` says.
     ///
     /// The Lease is `strait-status`, in the namespace of the service account (or of the kubeconfig's
     /// context). Gateways of another class than `strait` have one of their own, `strait-status-CLASS`:
     /// whoever holds it writes for its class only.
     pub fn new(
-        source: &KubernetesSource,
+        client: Client,
+        statuses: watch::Receiver<Arc<Statuses>>,
         config: &GatewayApiConfig,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let client = source.client();
         let name = match &*config.class {
             "strait" => "strait-status".to_owned(),
             class => format!("strait-status-{class}"),
@@ -91,7 +87,7 @@ impl StatusWriter {
             client,
             controller: config.controller.clone(),
             lease,
-            statuses: source.statuses(),
+            statuses,
             metrics,
         }
     }

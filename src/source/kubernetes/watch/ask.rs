@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::time::Duration;
 
 use futures_util::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
@@ -16,6 +15,7 @@ use kube::core::response::Status;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::error::AskError;
 use super::object::Watched;
 use super::served::Served;
 
@@ -25,33 +25,6 @@ const PAGE: u32 = 500;
 const MAX_EVENT: u64 = 16 * 1024 * 1024;
 /// Of a text that is told to people.
 const MAX_TEXT: usize = 300;
-
-/// Why the API gave no answer that is of use.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum AskError {
-    /// It refused, or could not be reached.
-    #[error(transparent)]
-    Api(#[from] kube::Error),
-    /// Its answer cannot be read.
-    #[error("the answer cannot be read: {0}")]
-    Answer(String),
-    /// It said nothing for so long.
-    #[error("no answer within {0:?}")]
-    NoAnswer(Duration),
-    /// A watch told nothing for so long, and did not end when it was to.
-    #[error("nothing came on the watch for {0:?}")]
-    Silent(Duration),
-}
-
-impl AskError {
-    /// The status by which the API refused.
-    pub(super) fn status(&self) -> Option<&Status> {
-        match self {
-            Self::Api(kube::Error::Api(status)) => Some(status),
-            Self::Api(_) | Self::Answer(_) | Self::NoAnswer(_) | Self::Silent(_) => None,
-        }
-    }
-}
 
 /// An object, or what it is as JSON if it cannot be read.
 pub(super) type Object<O> = Result<O, (Value, serde_json::Error)>;

@@ -9,12 +9,13 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::mailbox::{Mailbox, Publication};
 use super::needs;
-use super::{FIRST_LISTS, MAX_OBJECTS};
+use super::object::MAX_OBJECTS;
+use super::timing::FIRST_LISTS;
 use crate::config::KubernetesConfig;
 use crate::metrics::{Metrics, WatchError};
 use crate::socket::OwnListeners;
-use crate::source::kubernetes::Discovered;
 use crate::source::kubernetes::cluster::{Change, Kind, Record, Unreadable};
+use crate::source::kubernetes::discovered::Discovered;
 use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::status::{Announcer, Statuses};
 use crate::source::kubernetes::translate::Translator;

@@ -12,14 +12,14 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::MAX_OBJECTS;
-use super::ask::{self, AskError, Event};
+use super::ask::{self, Event};
 use super::driver::Told;
+use super::error::AskError;
 use super::istio::{DestinationRuleObject, PeerAuthenticationObject};
 use super::item::{self, Item};
 use super::mesh;
 use super::mesh::MeshConfigObject;
-use super::object::Watched;
+use super::object::{MAX_OBJECTS, Watched};
 use super::read::{
     GatewayClassObject, GatewayObject, NamespaceObject, NodeObject, PodObject,
     ReferenceGrantObject, ServiceExportObject, ServiceObject, SliceObject, TlsRouteObject,

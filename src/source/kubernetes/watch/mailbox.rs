@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::source::kubernetes::Discovered;
+use crate::source::kubernetes::discovered::Discovered;
 
 /// Events of which a publication remembers when they came.
 const MAX_ARRIVALS: usize = 10_000;

@@ -11,6 +11,9 @@ use super::served::Served;
 use crate::source::kubernetes::cluster::Record;
 use crate::source::kubernetes::records::{Labels, ObjectKey};
 
+/// Objects of one kind; further ones are left out and counted.
+pub(super) const MAX_OBJECTS: usize = 200_000;
+
 /// Annotations of ours.
 const OURS: &str = "strait.dev/";
 

@@ -6,7 +6,7 @@ use kube::api::ListParams;
 use kube::core::Request;
 use serde::de::DeserializeOwned;
 
-use super::ask::AskError;
+use super::error::AskError;
 use super::timing::{ApiTiming, within};
 use crate::source::kubernetes::api_names::ApiNames;
 use crate::source::kubernetes::cluster::Kind;

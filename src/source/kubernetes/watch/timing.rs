@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::ask::AskError;
+use super::error::AskError;
+
+/// How long kinds that routing can do without hold up the first publication.
+pub const FIRST_LISTS: Duration = Duration::from_secs(10);
 
 /// How long each wait on the API may take. An API server that falls silent is noticed within a minute.
 #[derive(Debug, Clone, Copy)]
