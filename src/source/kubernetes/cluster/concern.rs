@@ -1,7 +1,10 @@
 //! What the change of one object concerns.
 
+use std::collections::BTreeSet;
+
 use super::index;
-use super::{Cluster, Dirty};
+use super::kind::Kind;
+use super::store::Cluster;
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
 };
@@ -13,6 +16,17 @@ use crate::source::kubernetes::records::{
 
 /// The label of a pod or of Istio's namespace that names its network.
 const NETWORK: &str = "topology.istio.io/network";
+
+/// What a change concerns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dirty {
+    /// Services whose routes or endpoints may have changed, or that are gone.
+    pub services: BTreeSet<ObjectKey>,
+    /// Whether that holds for every service.
+    pub everything: bool,
+    /// Whether what Gateways and TLSRoutes say may have changed.
+    pub gateways: bool,
+}
 
 /// The change of one object, which is out of its table meanwhile.
 #[derive(Debug)]
@@ -130,6 +144,33 @@ impl Concern for ReferenceGrantRecord {
 }
 
 impl Dirty {
+    /// Adds what an object may concern that became unreadable, or readable, or went: `key` is all that
+    /// is known of it.
+    pub(super) fn add_unreadable(&mut self, kind: Kind, key: &ObjectKey, cluster: &Cluster) {
+        match kind {
+            Kind::Service | Kind::ServiceExport => {
+                self.services.insert(key.clone());
+            }
+            // A pod that was never read before counts as not known yet, and now as one that cannot be read.
+            Kind::Pod => self.services.extend(cluster.index.services_of(key)),
+            // A node that cannot be read counts as one that is not there.
+            Kind::Node => {}
+            Kind::Slice => self.add_namespace(&key.namespace, cluster),
+            Kind::Namespace => {
+                self.add_namespace(&key.name, cluster);
+                self.gateways = true;
+            }
+            Kind::PeerAuthentication | Kind::DestinationRule => {
+                self.everything |= key.namespace.is_empty();
+                self.add_istio_namespace(&key.namespace, cluster);
+            }
+            Kind::MeshConfig => self.everything = true,
+            Kind::GatewayClass | Kind::Gateway | Kind::TlsRoute | Kind::ReferenceGrant => {
+                self.gateways = true;
+            }
+        }
+    }
+
     pub(super) fn add_namespace(&mut self, namespace: &str, cluster: &Cluster) {
         let services = cluster.services.in_namespace(namespace);
         self.services.extend(services.map(|(key, _)| key.clone()));

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Cluster, Dirty, Kind, Record};
+use super::kind::Kind;
 use crate::source::kubernetes::records::ObjectKey;
 
 /// Objects that are kept by name, of all kinds together. Those beyond stand as one object without a
@@ -27,13 +27,13 @@ pub struct Unreadable {
 
 impl Unreadable {
     /// Stands for all objects of a kind beyond those that are kept.
-    pub fn too_many(kind: Kind) -> (ObjectKey, Record) {
+    pub(super) fn too_many(kind: Kind) -> (ObjectKey, Self) {
         let object = Self {
             kind,
             problem: "more objects than are kept of a kind".into(),
             about: None,
         };
-        (nameless(), Record::Unreadable(object))
+        (nameless(), object)
     }
 }
 
@@ -73,7 +73,21 @@ impl UnreadableObjects {
         of_kind.map(|((_, key), object)| (key, object))
     }
 
-    fn in_namespace(
+    /// Every one, by kind and name.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Unreadable)> {
+        self.0.iter().map(|((_, key), object)| (key, object))
+    }
+
+    pub(super) fn get(&self, kind: Kind, key: &ObjectKey) -> Option<&Unreadable> {
+        // Nearly always there is none, and a key need not be made.
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.get(&(kind, key.clone()))
+    }
+
+    /// Those of one kind and namespace, by name.
+    pub(super) fn in_namespace(
         &self,
         kind: Kind,
         namespace: &str,
@@ -86,76 +100,5 @@ impl UnreadableObjects {
         let there =
             from.take_while(move |((of, key), _)| *of == kind && &*key.namespace == namespace);
         there.map(|((_, key), object)| (key, object))
-    }
-}
-
-impl Cluster {
-    /// Every object that is there and cannot be read, by kind and name.
-    pub fn unreadable(&self) -> impl Iterator<Item = (&ObjectKey, &Unreadable)> {
-        let all = self.unreadable.0.iter();
-        all.map(|((_, key), object)| (key, object))
-    }
-
-    /// Every object of a kind that cannot be read.
-    pub(super) fn unreadable_of(
-        &self,
-        kind: Kind,
-    ) -> impl Iterator<Item = (&ObjectKey, &Unreadable)> {
-        self.unreadable.of(kind)
-    }
-
-    /// How many objects of a kind cannot be read.
-    pub fn count_unreadable(&self, kind: Kind) -> usize {
-        self.unreadable.of(kind).count()
-    }
-
-    /// Why an object cannot be read that is there.
-    pub fn why_unreadable(&self, kind: Kind, key: &ObjectKey) -> Option<&Arc<str>> {
-        let objects = &self.unreadable.0;
-        if objects.is_empty() {
-            return None;
-        }
-        objects.get(&(kind, key.clone())).map(|it| &it.problem)
-    }
-
-    /// The objects of a kind that cannot be read and may stand in this namespace: those of the
-    /// namespace, and those of which not even the name can be read.
-    pub fn unreadable_in<'a>(
-        &'a self,
-        kind: Kind,
-        namespace: &'a str,
-    ) -> impl Iterator<Item = (&'a ObjectKey, &'a Unreadable)> {
-        let own = self.unreadable.in_namespace(kind, namespace);
-        let named = (!namespace.is_empty()).then_some(own).into_iter().flatten();
-        named.chain(self.unreadable.in_namespace(kind, ""))
-    }
-}
-
-impl Dirty {
-    /// Adds what an object may concern that became unreadable, or readable, or went: `key` is all that
-    /// is known of it.
-    pub(super) fn add_unreadable(&mut self, kind: Kind, key: &ObjectKey, cluster: &Cluster) {
-        match kind {
-            Kind::Service | Kind::ServiceExport => {
-                self.services.insert(key.clone());
-            }
-            // A pod that was never read before counts as not known yet, and now as one that cannot be read.
-            Kind::Pod => self.services.extend(cluster.index.services_of(key)),
-            // A node that cannot be read counts as one that is not there.
-            Kind::Node => {}
-            Kind::Slice => self.add_namespace(&key.namespace, cluster),
-            Kind::Namespace => {
-                self.add_namespace(&key.name, cluster);
-                self.gateways = true;
-            }
-            Kind::PeerAuthentication | Kind::DestinationRule => {
-                self.everything |= key.namespace.is_empty();
-                self.add_istio_namespace(&key.namespace, cluster);
-            }
-            Kind::MeshConfig => self.everything = true,
-            Kind::GatewayClass | Kind::Gateway | Kind::TlsRoute | Kind::ReferenceGrant => {
-                self.gateways = true;
-            }
-        }
     }
 }

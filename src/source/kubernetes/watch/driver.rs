@@ -279,7 +279,7 @@ impl Driver {
         }
         let metrics = &self.metrics.kubernetes;
         metrics.kind(kind.label()).failed(WatchError::TooMany);
-        let (key, record) = Unreadable::too_many(kind);
+        let (key, record) = Record::too_many(kind);
         Change::Set(key, record)
     }
 

@@ -27,7 +27,7 @@ use super::read::{
 use super::served::Served;
 use super::timing::{ApiTiming, within};
 use crate::metrics::{KindMetrics, WatchError};
-use crate::source::kubernetes::cluster::{Change, Kind, Record, Unreadable};
+use crate::source::kubernetes::cluster::{Change, Kind, Record};
 use crate::source::kubernetes::records::ObjectKey;
 
 /// After a failure a watch that has been open for so long counts as one that works.
@@ -175,7 +175,7 @@ impl Follower {
                 };
                 match records.len().cmp(&MAX_OBJECTS) {
                     Ordering::Less => records.push((item.key, record)),
-                    Ordering::Equal => records.push(Unreadable::too_many(self.kind)),
+                    Ordering::Equal => records.push(Record::too_many(self.kind)),
                     Ordering::Greater => {}
                 }
                 if records.len() > MAX_OBJECTS {

@@ -1,0 +1,60 @@
+//! A record of any kind, and the changes that a watch reports.
+
+use std::sync::Arc;
+
+use super::kind::Kind;
+use super::kinds::kinds;
+use super::unreadable::Unreadable;
+use crate::source::kubernetes::records::gateway::{
+    GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
+};
+use crate::source::kubernetes::records::mesh::MeshConfigRecord;
+use crate::source::kubernetes::records::{
+    DestinationRuleRecord, NamespaceRecord, NodeRecord, ObjectKey, PeerAuthenticationRecord,
+    PodRecord, ServiceExportRecord, ServiceRecord, SliceRecord,
+};
+
+macro_rules! record {
+    ($($kind:ident($record:ty), $table:ident, $label:literal;)*) => {
+        /// What is kept of an object.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Record {
+            $(#[doc = concat!("Of a `", stringify!($kind), "`.")] $kind($record),)*
+            /// Of an object of any kind that cannot be read.
+            Unreadable(Unreadable),
+        }
+
+        impl Record {
+            /// Stands for all objects of a kind beyond those that are kept.
+            pub fn too_many(kind: Kind) -> (ObjectKey, Self) {
+                let (key, object) = Unreadable::too_many(kind);
+                (key, Self::Unreadable(object))
+            }
+
+            /// Its kind.
+            pub const fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$kind(_) => Kind::$kind,)*
+                    Self::Unreadable(object) => object.kind,
+                }
+            }
+        }
+    };
+}
+kinds!(record);
+
+/// What a watch tells.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// The object is there, and is so now.
+    Set(ObjectKey, Record),
+    /// The object is gone.
+    Removed(Kind, ObjectKey),
+    /// A completed list: an object of this kind that is not in it is gone.
+    All(Kind, Vec<(ObjectKey, Record)>),
+    /// The kind cannot be watched for this reason. What was known of it stays, and while it was never
+    /// listed nothing is known of it; a completed list ends the absence.
+    Absent(Kind, Arc<str>),
+    /// The API says that it does not serve the kind (404): there is no object of it.
+    NotInstalled(Kind),
+}

@@ -1,0 +1,230 @@
+//! Every record there is, a table a kind.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::index::Index;
+use super::kind::Kind;
+use super::kinds::kinds;
+use super::record::{Change, Record};
+use super::strings::Strings;
+use super::table::Table;
+use super::unreadable::{Unreadable, UnreadableObjects};
+use crate::source::kubernetes::records::gateway::{
+    GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
+};
+use crate::source::kubernetes::records::mesh::{DEFAULT_ROOT_NAMESPACE, MeshConfigRecord};
+use crate::source::kubernetes::records::{
+    DestinationRuleRecord, NamespaceRecord, NodeRecord, ObjectKey, PeerAuthenticationRecord,
+    PodRecord, ServiceExportRecord, ServiceRecord, SliceRecord,
+};
+
+/// A type of record, and where it is kept.
+pub(super) trait Stored: Clone {
+    const KIND: Kind;
+
+    fn into_record(self) -> Record;
+
+    fn table(cluster: &Cluster) -> &Table<Self>;
+
+    fn table_mut(cluster: &mut Cluster) -> &mut Table<Self>;
+}
+
+/// A table of whichever kind.
+trait AnyTable {
+    fn len(&self) -> usize;
+
+    fn has(&self, key: &ObjectKey) -> bool;
+
+    fn keys(&self) -> Vec<ObjectKey>;
+
+    fn records(&self) -> Vec<(ObjectKey, Record)>;
+}
+
+impl<R: Stored> AnyTable for Table<R> {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn has(&self, key: &ObjectKey) -> bool {
+        self.get(key).is_some()
+    }
+
+    fn keys(&self) -> Vec<ObjectKey> {
+        self.iter().map(|(key, _)| key.clone()).collect()
+    }
+
+    fn records(&self) -> Vec<(ObjectKey, Record)> {
+        let record = |(key, record): (&ObjectKey, &R)| (key.clone(), record.clone().into_record());
+        self.iter().map(record).collect()
+    }
+}
+
+macro_rules! store {
+    ($($kind:ident($record:ty), $table:ident, $label:literal;)*) => {
+        /// Every record, a table a kind.
+        #[derive(Debug, Clone, Default)]
+        pub struct Cluster {
+            $(
+                #[doc = concat!("Of kind `", stringify!($kind), "`.")]
+                pub $table: Table<$record>,
+            )*
+            pub(super) unreadable: UnreadableObjects,
+            pub(super) absent: BTreeMap<Kind, Arc<str>>,
+            pub(super) known: BTreeSet<Kind>,
+            pub(super) index: Index,
+            pub(super) strings: Strings,
+            /// The namespace of Istio's control plane and gateways.
+            istio_namespace: Arc<str>,
+        }
+
+        impl Cluster {
+            fn table(&self, kind: Kind) -> &dyn AnyTable {
+                match kind {
+                    $(Kind::$kind => &self.$table,)*
+                }
+            }
+        }
+
+        $(impl Stored for $record {
+            const KIND: Kind = Kind::$kind;
+
+            fn into_record(self) -> Record {
+                Record::$kind(self)
+            }
+
+            fn table(cluster: &Cluster) -> &Table<Self> {
+                &cluster.$table
+            }
+
+            fn table_mut(cluster: &mut Cluster) -> &mut Table<Self> {
+                &mut cluster.$table
+            }
+        })*
+    };
+}
+kinds!(store);
+
+impl Cluster {
+    /// Without any object; Istio's control plane and gateways are in `istio_namespace`.
+    pub fn new(istio_namespace: Arc<str>) -> Self {
+        Self {
+            istio_namespace,
+            ..Self::default()
+        }
+    }
+
+    /// How many objects of `kind` there are.
+    pub fn len(&self, kind: Kind) -> usize {
+        self.table(kind).len()
+    }
+
+    /// Whether an object is there.
+    pub fn has(&self, kind: Kind, key: &ObjectKey) -> bool {
+        self.table(kind).has(key)
+    }
+
+    /// All of it, as changes of a cluster in which nothing is.
+    pub fn changes(&self) -> Vec<Change> {
+        // Of a kind that was never listed there is nothing.
+        let known = Kind::ALL.iter().filter(|kind| self.is_known(**kind));
+        let lists = known.map(|kind| {
+            let mut records = self.table(*kind).records();
+            let unreadable = self.unreadable.of(*kind);
+            records.extend(
+                unreadable.map(|(key, object)| (key.clone(), Record::Unreadable(object.clone()))),
+            );
+            Change::All(*kind, records)
+        });
+        // A list ends an absence.
+        let absent = self.absent.iter();
+        let absent = absent.map(|(kind, reason)| Change::Absent(*kind, reason.clone()));
+        lists.chain(absent).collect()
+    }
+
+    /// Every object of a kind, those that cannot be read included.
+    pub(super) fn keys(&self, kind: Kind) -> Vec<ObjectKey> {
+        let mut keys = self.table(kind).keys();
+        keys.extend(self.unreadable.of(kind).map(|(key, _)| key.clone()));
+        keys
+    }
+
+    /// Every object that is there and cannot be read, by kind and name.
+    pub fn unreadable(&self) -> impl Iterator<Item = (&ObjectKey, &Unreadable)> {
+        self.unreadable.iter()
+    }
+
+    /// Every object of a kind that cannot be read.
+    pub(super) fn unreadable_of(
+        &self,
+        kind: Kind,
+    ) -> impl Iterator<Item = (&ObjectKey, &Unreadable)> {
+        self.unreadable.of(kind)
+    }
+
+    /// How many objects of a kind cannot be read.
+    pub fn count_unreadable(&self, kind: Kind) -> usize {
+        self.unreadable.of(kind).count()
+    }
+
+    /// Why an object cannot be read that is there.
+    pub fn why_unreadable(&self, kind: Kind, key: &ObjectKey) -> Option<&Arc<str>> {
+        self.unreadable.get(kind, key).map(|it| &it.problem)
+    }
+
+    /// The objects of a kind that cannot be read and may stand in this namespace: those of the
+    /// namespace, and those of which not even the name can be read.
+    pub fn unreadable_in<'a>(
+        &'a self,
+        kind: Kind,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a Unreadable)> {
+        let own = self.unreadable.in_namespace(kind, namespace);
+        let named = (!namespace.is_empty()).then_some(own).into_iter().flatten();
+        named.chain(self.unreadable.in_namespace(kind, ""))
+    }
+
+    /// The settings of the mesh; `None` when nothing says any.
+    ///
+    /// # Errors
+    /// Why they are not known.
+    pub fn mesh_config(&self) -> Result<Option<&MeshConfigRecord>, &str> {
+        if let Some((_, record)) = self.mesh_configs.iter().next() {
+            return Ok(Some(record));
+        }
+        if let Some((_, object)) = self.unreadable_of(Kind::MeshConfig).next() {
+            return Err(&object.problem);
+        }
+        if self.is_known(Kind::MeshConfig) {
+            return Ok(None);
+        }
+        let reason = self.absent(Kind::MeshConfig);
+        Err(reason.map_or("not listed yet", |reason| reason))
+    }
+
+    /// Whether Istio's policies of a namespace may hold for other namespaces too.
+    pub(super) fn is_mesh_wide(&self, namespace: &str) -> bool {
+        let root = match self.mesh_config() {
+            Ok(Some(config)) => &*config.root_namespace,
+            Ok(None) | Err(_) => DEFAULT_ROOT_NAMESPACE,
+        };
+        namespace == root || namespace == &*self.istio_namespace
+    }
+
+    /// The slices of a Service.
+    pub fn slices_of(&self, service: &ObjectKey) -> impl Iterator<Item = &SliceRecord> {
+        let keys = self.index.slices_of(service);
+        keys.filter_map(|key| self.slices.get(&key))
+    }
+
+    /// Whether everything there is of `kind` is known, or was before its watch failed. While it is not,
+    /// an object that is not in its table may be there all the same.
+    pub fn is_known(&self, kind: Kind) -> bool {
+        self.known.contains(&kind)
+    }
+
+    /// Why `kind` cannot be watched, if it cannot.
+    pub fn absent(&self, kind: Kind) -> Option<&Arc<str>> {
+        self.absent.get(&kind)
+    }
+}
