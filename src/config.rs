@@ -30,11 +30,12 @@ pub use checked::{
     AccessLogConfig, AddressKind, AlpnPolicy, BelowFileRoutes, Config, ConnectPolicy,
     ConnectionLimits, DnsConfig, DnsQuery, DrainConfig, EjectionPolicy, EndpointSpec, ExportMode,
     ExportPolicy, FileNames, FileRoute, Fingerprint, GatewayAddresses, GatewayApiConfig,
-    GatewayNamespaces, HelloLimits, ISTIO_ALPNS, IstioConfig, Kubeconfig, KubernetesConfig, Limits,
-    ListenerConfig, LogConfig, LogFormat, OTHER_SOURCES, ObjectRef, OptIn, Origin, PodChoice,
-    PortRange, PortSelector, ProxyVersion, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch,
-    ServicePort, ServiceSelector, SniPattern, SourceGroup, SourceGroups, SourceLimits,
-    SourcePolicy, TargetConfig, TargetConfigs, TcpOptions, UpstreamConfig, UpstreamSource,
+    GatewayNamespaces, HelloLimits, ISTIO_ALPNS, ISTIO_ROOT_NAMESPACE, IstioConfig, Kubeconfig,
+    KubernetesConfig, Limits, ListenerConfig, LogConfig, LogFormat, OTHER_SOURCES, ObjectRef,
+    OptIn, Origin, PodChoice, PortRange, PortSelector, ProxyVersion, RelayTimeouts, ResolverConfig,
+    RouteConfig, RouteMatch, ServicePort, ServiceSelector, SniPattern, SourceGroup, SourceGroups,
+    SourceLimits, SourcePolicy, TargetConfig, TargetConfigs, TcpOptions, UpstreamConfig,
+    UpstreamSource,
 };
 pub use form::problems::{ConfigError, Problem};
 pub use load::{Loaded, MAX_FILE};

@@ -193,12 +193,18 @@ pub fn accept(listener: &impl AsFd) -> io::Result<(TcpStream, SocketAddr)> {
     let peer = peer
         .and_then(|peer| SocketAddr::try_from(peer).ok())
         .ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))?;
+    // The scope of a link-local address says through which interface it came, not who it is.
+    let peer = SocketAddr::new(peer.ip(), peer.port());
     Ok((TcpStream::from(socket), canonical(peer)))
 }
 
-/// An IPv4 address in its v6-mapped form as the IPv4 address that it is.
+/// An IPv4 address in its v6-mapped form as the IPv4 address that it is: `::ffff:1.2.3.4` is `1.2.3.4`,
+/// so that one address has one spelling. The scope of a link-local address stays.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address.ip().to_canonical() {
+        ip if ip == address.ip() => address,
+        ip => SocketAddr::new(ip, address.port()),
+    }
 }
 
 /// Makes the coming close send RST instead of FIN and drop what is unsent.

@@ -27,8 +27,8 @@ use serde::Serialize;
 pub use dns::{AddressKind, DnsConfig, DnsQuery, ResolverConfig};
 pub use gateway_policy::{BelowFileRoutes, FileNames, FileRoute, GatewayNamespaces, PortRange};
 pub use kubernetes::{
-    ExportMode, ExportPolicy, GatewayAddresses, GatewayApiConfig, IstioConfig, Kubeconfig,
-    KubernetesConfig, OptIn, PortSelector, ServiceSelector,
+    ExportMode, ExportPolicy, GatewayAddresses, GatewayApiConfig, ISTIO_ROOT_NAMESPACE,
+    IstioConfig, Kubeconfig, KubernetesConfig, OptIn, PortSelector, ServiceSelector,
 };
 pub use limits::{ConnectionLimits, SourceLimits};
 pub use listener::{HelloLimits, ListenerConfig, RelayTimeouts};

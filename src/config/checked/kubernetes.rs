@@ -12,6 +12,10 @@ use super::route_match::AlpnPolicy;
 use super::upstream::UpstreamConfig;
 use crate::server_name::ServerName;
 
+/// The namespace that istiod is in, and whose policies hold for the whole mesh, unless the mesh's settings
+/// name another one.
+pub const ISTIO_ROOT_NAMESPACE: &str = "istio-system";
+
 /// The Kubernetes source.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct KubernetesConfig {

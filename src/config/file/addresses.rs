@@ -9,6 +9,7 @@ use super::hosts::HostPort;
 use super::words::SourceName;
 use crate::config::form::decode::Text;
 use crate::config::form::problems::{Complaint, quoted};
+use crate::socket::canonical;
 
 /// Any `ip:port`; port 0 lets the kernel choose one.
 #[derive(Debug, Clone, Copy)]
@@ -28,14 +29,6 @@ fn socket_address(text: &str, example: &str) -> Result<SocketAddr, Complaint> {
             _ => complaint.remedy(format!("write an address such as {example:?}")),
         }
     })
-}
-
-/// `::ffff:1.2.3.4` as `1.2.3.4`, so that one address has one spelling.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    match address.ip().to_canonical() {
-        ip if ip == address.ip() => address,
-        ip => SocketAddr::new(ip, address.port()),
-    }
 }
 
 impl Text for Bind {

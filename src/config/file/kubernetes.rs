@@ -13,7 +13,9 @@ use super::common::{
 };
 use super::hosts::HostName;
 use super::words::Name;
-use crate::config::checked::{AlpnPolicy, BelowFileRoutes, OptIn, PortRange, PortSelector};
+use crate::config::checked::{
+    AlpnPolicy, BelowFileRoutes, ISTIO_ROOT_NAMESPACE, OptIn, PortRange, PortSelector,
+};
 use crate::config::form::containers::{AllOr, List, Named, OrOff};
 use crate::config::form::decode::At;
 use crate::config::form::section::section;
@@ -57,7 +59,7 @@ section! {
     /// Istio's control plane in this cluster.
     IstioFile {
         /// The namespace of istiod and of Istio's gateways. A Service whose `exportTo` names it is seen.
-        namespace: ObjectName = "istio-system",
+        namespace: ObjectName = ISTIO_ROOT_NAMESPACE,
         /// The ConfigMap of that namespace with the settings of the mesh, `istio-REVISION` for a control
         /// plane that has a revision. Its `rootNamespace`, `defaultServiceExportTo`,
         /// `defaultDestinationRuleExportTo` and `discoverySelectors` count here as they do for Istio's

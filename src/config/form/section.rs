@@ -77,6 +77,7 @@ macro_rules! section {
     (@default null) => { Some($crate::config::form::tree::Value::Null) };
     (@default []) => { Some($crate::config::form::tree::Value::List(Vec::new())) };
     (@default {}) => { Some($crate::config::form::tree::Value::Map(Vec::new())) };
+    (@default $constant:ident) => { Some($crate::config::form::tree::Value::from($constant)) };
     (@default $value:literal) => { Some($crate::config::form::tree::Value::from($value)) };
 }
 pub(crate) use section;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::config::AddressKind;
-use crate::socket::OwnListeners;
+use crate::socket::{OwnListeners, canonical};
 
 /// Where clouds serve instance metadata and with it credentials, beyond what [`AddressKind`] calls
 /// link-local anyway: these are refused as `metadata` even where link-local addresses are allowed.
@@ -72,7 +72,7 @@ impl AddressPolicy<'_> {
     /// # Errors
     /// The canonical address and the kind for which it is refused.
     pub fn check(&self, address: SocketAddr) -> Result<SocketAddr, (SocketAddr, AddressKind)> {
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let address = canonical(address);
         let of_its_own = kind(address.ip());
         let own_listener = self
             .own

@@ -10,10 +10,11 @@ use super::record::{Change, Record};
 use super::strings::Strings;
 use super::table::Table;
 use super::unreadable::{Unreadable, UnreadableObjects};
+use crate::config::ISTIO_ROOT_NAMESPACE;
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
 };
-use crate::source::kubernetes::records::mesh::{DEFAULT_ROOT_NAMESPACE, MeshConfigRecord};
+use crate::source::kubernetes::records::mesh::MeshConfigRecord;
 use crate::source::kubernetes::records::{
     DestinationRuleRecord, NamespaceRecord, NodeRecord, ObjectKey, PeerAuthenticationRecord,
     PodRecord, ServiceExportRecord, ServiceRecord, SliceRecord,
@@ -206,7 +207,7 @@ impl Cluster {
     pub(super) fn is_mesh_wide(&self, namespace: &str) -> bool {
         let root = match self.mesh_config() {
             Ok(Some(config)) => &*config.root_namespace,
-            Ok(None) | Err(_) => DEFAULT_ROOT_NAMESPACE,
+            Ok(None) | Err(_) => ISTIO_ROOT_NAMESPACE,
         };
         namespace == root || namespace == &*self.istio_namespace
     }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use super::gateway::LabelSelector;
-
-/// The namespace whose policies hold for the whole mesh, unless the mesh's settings name another one.
-pub const DEFAULT_ROOT_NAMESPACE: &str = "istio-system";
+use crate::config::ISTIO_ROOT_NAMESPACE;
 
 /// Those settings of a mesh that narrow who may be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +26,7 @@ impl Default for MeshConfigRecord {
     /// What holds where nothing is said.
     fn default() -> Self {
         Self {
-            root_namespace: DEFAULT_ROOT_NAMESPACE.into(),
+            root_namespace: ISTIO_ROOT_NAMESPACE.into(),
             service_export_to: ["*".into()].into(),
             rules_are_private: false,
             discovery: Box::default(),
