@@ -27,13 +27,13 @@ use crate::clock;
 use crate::config::{AccessLogConfig, Fingerprint, LogFormat};
 use crate::limits;
 use crate::log::queue::{Dropped, LineQueue, QueueGuard, share_of};
-use crate::metrics::Metrics;
+use crate::metrics::{DroppedLine, LogName, Metrics};
 use crate::outcome::Outcome;
 use budgets::{Budgets, LeftOut};
 use line::LineWriter;
 
 /// What the label `log` of `strait_log_lines_dropped_total` says.
-const NAME: &str = "access";
+const NAME: LogName = LogName::Access;
 /// The buffer that a thread keeps for its next line, in bytes.
 const KEPT_BUFFER: usize = 4096;
 
@@ -192,7 +192,7 @@ impl AccessLog {
             policy,
             ja4: AtomicBool::new(wants_ja4(config)),
             share: share_of(config.queue),
-            rate_limited: metrics.log_lines_dropped(NAME, "rate_limit"),
+            rate_limited: metrics.log_lines_dropped(NAME, DroppedLine::RateLimit),
             queue,
         };
         (

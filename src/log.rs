@@ -24,13 +24,13 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use crate::clock;
 use crate::config::{LogConfig, LogFormat};
-use crate::metrics::Metrics;
+use crate::metrics::{LogName, Metrics};
 use budget::{LineBudget, Placed};
 use callsites::{Callsites, LeftOut};
 use queue::{Dropped, LineQueue, QueueGuard, share_of};
 
 /// What the label `log` of `strait_log_lines_dropped_total` says.
-const NAME: &str = "own";
+const NAME: LogName = LogName::Own;
 /// Lines that may wait for stderr.
 const QUEUE: usize = 4096;
 

@@ -9,6 +9,7 @@
 
 mod hellos;
 mod kubernetes;
+mod labels;
 mod limits;
 mod registrar;
 mod series;
@@ -26,7 +27,7 @@ use prometheus::{
 use crate::outcome::Outcome;
 pub use hellos::HelloSeries;
 pub use kubernetes::{KindMetrics, KubernetesMetrics, LeftOutReason, WatchError};
-use limits::labels;
+pub use labels::{AcceptPause, ConnectResult, DroppedLine, LogName, RefusedAddress, SourceResult};
 pub use limits::{LimitKind, LimitScope};
 pub use registrar::Description;
 use registrar::Registrar;
@@ -460,17 +461,17 @@ impl Metrics {
     pub fn retire_upstream(&self, name: &str) {
         let _ = self.source_stale.remove_label_values(&[name]);
         let _ = self.source_last_answer.remove_label_values(&[name]);
-        for result in ["success", "empty", "failure"] {
-            let _ = self.source_answers.remove_label_values(&[name, result]);
+        for result in SourceResult::ALL {
+            let labels = [name, result.label()];
+            let _ = self.source_answers.remove_label_values(&labels);
         }
-        let attempts = Outcome::ALL.iter().map(|outcome| outcome.label());
-        for result in attempts.chain(["connected"]) {
-            let _ = self.connect_attempts.remove_label_values(&[name, result]);
+        for result in ConnectResult::all() {
+            let labels = [name, result.label()];
+            let _ = self.connect_attempts.remove_label_values(&labels);
         }
-        for reason in REFUSED_ADDRESS_REASONS {
-            let _ = self
-                .source_refused_addresses
-                .remove_label_values(&[name, reason]);
+        for reason in RefusedAddress::ALL {
+            let labels = [name, reason.label()];
+            let _ = self.source_refused_addresses.remove_label_values(&labels);
         }
     }
 
@@ -480,15 +481,16 @@ impl Metrics {
         self.config_loads.with_label_values(&[result]).inc();
     }
 
-    /// Attempts to connect to an endpoint of `upstream` with `result`: `connected`, or the label of
-    /// the outcome that the failure would give.
-    pub fn connect_attempts(&self, upstream: &str, result: &str) -> IntCounter {
-        self.connect_attempts.with_label_values(&[upstream, result])
+    /// Attempts to connect to an endpoint of `upstream` with `result`.
+    pub fn connect_attempts(&self, upstream: &str, result: ConnectResult) -> IntCounter {
+        let labels = [upstream, result.label()];
+        self.connect_attempts.with_label_values(&labels)
     }
 
-    /// What an upstream's source answered: `success`, `empty` or `failure`.
-    pub fn source_answers(&self, upstream: &str, result: &str) -> IntCounter {
-        self.source_answers.with_label_values(&[upstream, result])
+    /// Answers of an upstream's source.
+    pub fn source_answers(&self, upstream: &str, result: SourceResult) -> IntCounter {
+        let labels = [upstream, result.label()];
+        self.source_answers.with_label_values(&labels)
     }
 
     /// Whether an upstream serves an old answer.
@@ -501,21 +503,21 @@ impl Metrics {
         self.source_last_answer.with_label_values(&[upstream])
     }
 
-    /// Addresses not used, for a reason out of [`REFUSED_ADDRESS_REASONS`].
-    pub fn source_refused_addresses(&self, upstream: &str, reason: &str) -> IntCounter {
-        self.source_refused_addresses
-            .with_label_values(&[upstream, reason])
+    /// Addresses not used for `reason`.
+    pub fn source_refused_addresses(&self, upstream: &str, reason: RefusedAddress) -> IntCounter {
+        let labels = [upstream, reason.label()];
+        self.source_refused_addresses.with_label_values(&labels)
     }
 
-    /// Pauses of accepting, for a reason out of a closed set.
-    pub fn accept_paused(&self, reason: &str) -> IntCounter {
-        self.accept_paused.with_label_values(&[reason])
+    /// Pauses of accepting for `reason`.
+    pub fn accept_paused(&self, reason: AcceptPause) -> IntCounter {
+        self.accept_paused.with_label_values(&[reason.label()])
     }
 
-    /// Lines of `log` (`access` or `own`) not written, for a `reason` (`queue_full`, `write_failed`
-    /// or `rate_limit`).
-    pub fn log_lines_dropped(&self, log: &str, reason: &str) -> IntCounter {
-        self.lines_dropped.with_label_values(&[log, reason])
+    /// Lines of `log` not written for `reason`.
+    pub fn log_lines_dropped(&self, log: LogName, reason: DroppedLine) -> IntCounter {
+        let labels = [log.label(), reason.label()];
+        self.lines_dropped.with_label_values(&labels)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, SeriesMap> {
@@ -524,16 +526,10 @@ impl Metrics {
     }
 }
 
-/// Why an address that a source answered with is not used.
-pub const REFUSED_ADDRESS_REASONS: [&str; 7] = [
-    "loopback",
-    "link_local",
-    "metadata",
-    "unspecified",
-    "multicast",
-    "own_listener",
-    "too_many",
-];
+/// A count as gauges hold it.
+pub fn gauge_value(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,7 @@ use hickory_proto::rr::RecordType;
 use strait::config::{
     ConnectPolicy, DnsConfig, EjectionPolicy, TcpOptions, UpstreamConfig, UpstreamSource,
 };
-use strait::metrics::Metrics;
+use strait::metrics::{Metrics, RefusedAddress, SourceResult};
 use strait::source::dns::{Resolver, SourceTask, spawn};
 use strait::upstream::Upstream;
 use support::dns_server::{DnsServer, Reply, eventually};
@@ -54,14 +54,14 @@ impl Source {
         eventually(&format!("{wanted:?}"), || self.endpoints() == wanted).await;
     }
 
-    fn answers(&self, result: &str) -> u64 {
+    fn answers(&self, result: SourceResult) -> u64 {
         self.metrics.source_answers("u", result).get()
     }
 
     /// Waits until `more` further answers with `result` were counted.
-    async fn until_answers(&self, result: &str, more: u64) {
+    async fn until_answers(&self, result: SourceResult, more: u64) {
         let wanted = self.answers(result) + more;
-        let what = format!("{wanted} answers with result {result}");
+        let what = format!("{wanted} answers with result {result:?}");
         eventually(&what, || self.answers(result) >= wanted).await;
     }
 
@@ -109,7 +109,7 @@ async fn both_families_make_one_set() {
     source
         .until(&["10.0.0.1:8443", "10.0.0.2:8443", "[2001:db8::1]:8443"])
         .await;
-    eventually("counted", || source.answers("success") > 0).await;
+    eventually("counted", || source.answers(SourceResult::Success) > 0).await;
     assert!(!source.stale());
     assert!(source.metrics.source_last_answer("u").get() > 1.7e9);
     assert_eq!(source.last_error(), None);
@@ -137,7 +137,7 @@ async fn a_family_that_fails_keeps_what_it_had() {
     server.set_addresses(NAME, 60, &["10.0.0.2"]);
     source.until(&["10.0.0.2:8443"]).await;
     eventually("fresh", || !source.stale()).await;
-    assert_eq!(source.answers("failure"), 0);
+    assert_eq!(source.answers(SourceResult::Failure), 0);
 }
 
 #[tokio::test]
@@ -153,14 +153,14 @@ async fn an_outage_keeps_the_last_good_answer() {
         Reply::Silence,
     ] {
         server.fail(reply);
-        source.until_answers("failure", 2).await;
+        source.until_answers(SourceResult::Failure, 2).await;
         source.until(&["10.0.0.1:8443"]).await;
         assert!(source.stale());
         assert!(source.last_error().is_some());
     }
 
     server.recover();
-    source.until_answers("success", 1).await;
+    source.until_answers(SourceResult::Success, 1).await;
     eventually("fresh", || !source.stale()).await;
     assert_eq!(source.last_error(), None);
     server.set_addresses(NAME, 60, &["10.0.0.9"]);
@@ -175,17 +175,19 @@ async fn an_empty_answer_keeps_the_last_good_one() {
     source.until(&["10.0.0.1:8443"]).await;
 
     server.set_addresses(NAME, 60, &[]);
-    source.until_answers("empty", 2).await;
+    source.until_answers(SourceResult::Empty, 2).await;
     server.fail(Reply::Code(ResponseCode::NXDomain));
-    source.until_answers("empty", 2).await;
+    source.until_answers(SourceResult::Empty, 2).await;
     server.recover();
     server.set_addresses(NAME, 60, &["169.254.169.254"]);
-    source.until_answers("empty", 2).await;
+    source.until_answers(SourceResult::Empty, 2).await;
 
     source.until(&["10.0.0.1:8443"]).await;
     assert!(source.stale());
-    assert_eq!(source.answers("failure"), 0);
-    let refused = source.metrics.source_refused_addresses("u", "metadata");
+    assert_eq!(source.answers(SourceResult::Failure), 0);
+    let refused = source
+        .metrics
+        .source_refused_addresses("u", RefusedAddress::Metadata);
     assert!(refused.get() >= 1);
     let error = source.last_error().unwrap();
     assert!(error.contains("169.254.169.254:8443"), "{error}");
@@ -209,7 +211,7 @@ async fn ttl_0_is_not_asked_more_often_than_the_bound() {
     let server = DnsServer::start().await;
     server.set_addresses(NAME, 0, &["10.0.0.1"]);
     let source = Source::start(resolver(&[&server], LONG), addresses_of(NAME));
-    source.until_answers("success", 8).await;
+    source.until_answers(SourceResult::Success, 8).await;
     let asked = server.asked_for(NAME, RecordType::A);
     for pair in asked.windows(2) {
         let gap = pair[1].at - pair[0].at;
@@ -242,7 +244,7 @@ async fn the_same_answer_in_another_order_changes_nothing() {
     for _ in 0..4 {
         addresses.rotate_left(1);
         server.set_addresses(NAME, 0, &addresses);
-        source.until_answers("success", 2).await;
+        source.until_answers(SourceResult::Success, 2).await;
     }
     assert!(Arc::ptr_eq(&set, &source.upstream.endpoints()));
 }
@@ -277,7 +279,7 @@ async fn the_search_list_is_followed_and_what_answered_stays() {
     let resolver = resolver(&[&server], LONG).with_search_list(&search, 5);
     let source = Source::start(resolver, addresses_of("svcb.apps"));
     source.until(&["10.0.0.1:8443"]).await;
-    source.until_answers("success", 3).await;
+    source.until_answers(SourceResult::Success, 3).await;
     let wrong = "svcb.apps.apps.svc.example";
     assert_eq!(server.asked_for(wrong, RecordType::A).len(), 1);
     assert_eq!(server.asked_for("svcb.apps", RecordType::A).len(), 0);
@@ -288,7 +290,7 @@ async fn the_search_list_is_followed_and_what_answered_stays() {
         let failure = Reply::Code(ResponseCode::ServFail);
         server.set("svcb.apps.svc.example", family, failure);
     }
-    source.until_answers("failure", 3).await;
+    source.until_answers(SourceResult::Failure, 3).await;
     source.until(&["10.0.0.1:8443"]).await;
     assert_eq!(server.asked_for("svcb.apps", RecordType::A).len(), 0);
 
@@ -321,8 +323,10 @@ async fn what_is_beyond_max_endpoints_is_counted() {
     let source = Source::start(resolver(&[&server], LONG), config);
     eventually("endpoints", || source.endpoints().len() == 2).await;
     let set = source.upstream.endpoints();
-    source.until_answers("success", 2).await;
-    let too_many = source.metrics.source_refused_addresses("u", "too_many");
-    assert_eq!(too_many.get(), source.answers("success"));
+    source.until_answers(SourceResult::Success, 2).await;
+    let too_many = source
+        .metrics
+        .source_refused_addresses("u", RefusedAddress::TooMany);
+    assert_eq!(too_many.get(), source.answers(SourceResult::Success));
     assert!(Arc::ptr_eq(&set, &source.upstream.endpoints()));
 }

@@ -9,7 +9,8 @@ use operator::http::{Gateway, get};
 use strait::access_log::AccessLog;
 use strait::admin::{ServeLimits, metrics_router};
 use strait::metrics::{
-    LeftOutReason, LimitKind, LimitScope, Metrics, SeriesKey, StatusWrite, WatchError,
+    AcceptPause, ConnectResult, LeftOutReason, LimitKind, LimitScope, Metrics, RefusedAddress,
+    SeriesKey, SourceResult, StatusWrite, WatchError,
 };
 use strait::outcome::Outcome;
 
@@ -34,12 +35,14 @@ fn fill(metrics: &Metrics) {
         Outcome::ALL.iter().for_each(|o| series.closed(*o));
     }
     metrics.config_loaded(true);
-    metrics.connect_attempts("svcb", "connected").inc();
-    metrics.source_answers("spire", "failure").inc();
+    metrics
+        .connect_attempts("svcb", ConnectResult::Connected)
+        .inc();
+    metrics.source_answers("spire", SourceResult::Failure).inc();
     metrics.source_stale("spire").set(1);
     metrics.source_last_answer("spire").set(1.7e9);
     metrics
-        .source_refused_addresses("spire", "loopback")
+        .source_refused_addresses("spire", RefusedAddress::Loopback)
         .inc_by(2);
     for scope in LimitScope::ALL {
         for limit in LimitKind::ALL {
@@ -58,7 +61,7 @@ fn fill(metrics: &Metrics) {
         .statuses
         .writes("gateway", StatusWrite::Written)
         .inc();
-    metrics.accept_paused("EMFILE").inc();
+    metrics.accept_paused(AcceptPause::ProcessFiles).inc();
     metrics.worker_connections(0).set(3);
     metrics.config_last_success.set(1.7e9);
     metrics.config_current.set(1);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::control::Control;
 use crate::config::Config;
 use crate::limits::memory::{self, Level, Memory, MemoryGate, Reserved};
+use crate::metrics::gauge_value;
 use crate::proxy;
 use crate::socket;
 
@@ -201,7 +202,6 @@ impl Chosen {
 /// returns.
 pub(super) async fn watch_memory(control: Arc<Control>) {
     let metrics = &control.shared.metrics;
-    let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let mut gate = MemoryGate::default();
     let mut limit_before = None;
     loop {
@@ -211,9 +211,9 @@ pub(super) async fn watch_memory(control: Arc<Control>) {
         };
         let config = control.config.load_full();
         let limit = memory.limit.as_ref().map_or(0, |(bytes, _)| *bytes);
-        metrics.memory_limit.set(gauge(limit));
+        metrics.memory_limit.set(gauge_value(limit));
         let used = memory.pressed.map_or(0, |(used, _)| used);
-        metrics.memory_used.set(gauge(used));
+        metrics.memory_used.set(gauge_value(used));
         if limit_before
             .replace(limit)
             .is_some_and(|before| before != limit)

@@ -21,6 +21,7 @@ use crate::admin::{DiscoveryReport, Readiness};
 use crate::config::{Config, KubernetesConfig};
 use crate::drain::{DrainPhase, DrainTrigger, DrainWatcher};
 use crate::log::LogControl;
+use crate::metrics::gauge_value;
 use crate::proxy::{Shared, WorkerInbox};
 use crate::source::kubernetes::{KubernetesSource, Mailbox, Publication};
 use crate::upstream::Upstreams;
@@ -303,7 +304,7 @@ impl Control {
         shared.hello_memory.set_limit(chosen.hello_memory);
         shared.carry_memory.set_limit(chosen.carry_memory);
         let gauge = &shared.metrics.connections_limit;
-        gauge.set(chosen.connections.try_into().unwrap_or(i64::MAX));
+        gauge.set(gauge_value(chosen.connections));
     }
 
     pub(super) fn begin_drain(self: Arc<Self>) {

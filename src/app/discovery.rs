@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::admin::DiscoveryReport;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, gauge_value};
 use crate::route::Conflict;
 use crate::source::kubernetes::{Discovered, Publication};
 use crate::upstream::UpstreamMap;
@@ -61,10 +61,9 @@ pub(super) fn report(publication: &Publication) -> DiscoveryReport {
 
 /// Brings the gauges up to date.
 pub(super) fn count(report: &DiscoveryReport, metrics: &Metrics) {
-    let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let metrics = &metrics.kubernetes;
-    metrics.unrouted.set(gauge(report.unrouted_hosts));
-    metrics.skipped.set(gauge(report.skipped_names));
+    metrics.unrouted.set(gauge_value(report.unrouted_hosts));
+    metrics.skipped.set(gauge_value(report.skipped_names));
 }
 
 /// Tells once what people should know.
@@ -94,7 +93,7 @@ impl Reporter {
             now.insert(text);
         }
         self.conflicts = now;
-        let count = i64::try_from(conflicts.len()).unwrap_or(i64::MAX);
+        let count = gauge_value(conflicts.len());
         metrics.kubernetes.conflicts.set(count);
     }
 

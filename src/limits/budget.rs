@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prometheus::IntGauge;
 
+use crate::metrics::gauge_value;
+
 /// An amount that many may take from and nobody may overdraw, unless by [`Budget::force`].
 #[derive(Debug)]
 pub struct Budget(Arc<Account>);
@@ -23,7 +25,7 @@ impl Account {
     fn show(&self) {
         if let Some(gauge) = &self.gauge {
             let used = self.used.load(Ordering::Relaxed);
-            gauge.set(used.try_into().unwrap_or(i64::MAX));
+            gauge.set(gauge_value(used));
         }
     }
 
@@ -33,7 +35,7 @@ impl Account {
         if used > self.peak.load(Ordering::Relaxed) {
             let before = self.peak.fetch_max(used, Ordering::Relaxed);
             if let Some(gauge) = &self.peak_gauge {
-                gauge.set(before.max(used).try_into().unwrap_or(i64::MAX));
+                gauge.set(gauge_value(before.max(used)));
             }
         }
         self.show();

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 
 use super::budget::Placed;
-use crate::metrics::Metrics;
+use crate::metrics::{DroppedLine, LogName, Metrics};
 use crate::supervise::{Restarts, panic_text};
 
 /// Bytes that are written at once, at most a line more.
@@ -44,12 +44,12 @@ pub(crate) struct Dropped {
 }
 
 impl Dropped {
-    /// The counters of `log`: `access` or `own`.
-    pub(crate) fn of(metrics: &Metrics, log: &str) -> Self {
+    /// The counters of `log`.
+    pub(crate) fn of(metrics: &Metrics, log: LogName) -> Self {
         Self {
-            queue_full: metrics.log_lines_dropped(log, "queue_full"),
-            write_failed: metrics.log_lines_dropped(log, "write_failed"),
-            restarts: metrics.task_restarts(&format!("{log}_log")),
+            queue_full: metrics.log_lines_dropped(log, DroppedLine::QueueFull),
+            write_failed: metrics.log_lines_dropped(log, DroppedLine::WriteFailed),
+            restarts: metrics.task_restarts(&format!("{}_log", log.label())),
         }
     }
 

@@ -4,7 +4,8 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
 };
 
-use super::labels;
+use super::gauge_value;
+use super::labels::labels;
 use super::registrar::Registrar;
 use crate::clock;
 
@@ -193,13 +194,13 @@ impl KubernetesMetrics {
 
     /// How many objects of a kind are known.
     pub fn objects(&self, kind: &str, count: usize) {
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let count = gauge_value(count);
         self.objects.with_label_values(&[kind]).set(count);
     }
 
     /// How many listeners of Gateways are left out for a reason.
     pub fn left_out(&self, reason: LeftOutReason, count: usize) {
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let count = gauge_value(count);
         self.left_out
             .with_label_values(&[reason.label()])
             .set(count);
@@ -207,7 +208,7 @@ impl KubernetesMetrics {
 
     /// How many objects of a kind are there and cannot be read.
     pub fn unreadable(&self, kind: &str, count: usize) {
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let count = gauge_value(count);
         self.unreadable.with_label_values(&[kind]).set(count);
     }
 

@@ -13,6 +13,7 @@ use super::record::ConnectionRecord;
 use super::replay::Replay;
 use super::shared::Shared;
 use crate::config::{AddressKind, ProxyVersion, UpstreamConfig, UpstreamSource};
+use crate::metrics::ConnectResult;
 use crate::outcome::Outcome;
 use crate::socket::{self, OwnAddresses};
 use crate::upstream::Upstream;
@@ -70,13 +71,13 @@ async fn attempt_each(
         let count = |result| shared.metrics.connect_attempts(&config.name, result);
         match attempt {
             Ok(stream) => {
-                upstream.connected(|| count("connected")).inc();
+                upstream.connected(|| count(ConnectResult::Connected)).inc();
                 picked.health().connected();
                 record.endpoint = Some(picked);
                 return Ok(stream);
             }
             Err((outcome, detail)) => {
-                count(outcome.label()).inc();
+                count(ConnectResult::Failed(outcome)).inc();
                 failed(config, &picked, outcome);
                 record.note(detail);
                 record.endpoint = Some(picked);

@@ -11,6 +11,7 @@ use tokio::io::unix::AsyncFd;
 use super::super::listener::{Accepted, Listener};
 use super::super::worker::Worker;
 use crate::drain::DrainWatcher;
+use crate::metrics::AcceptPause;
 use crate::socket;
 
 /// Connections taken before other tasks of the worker get their turn.
@@ -22,8 +23,8 @@ enum Accept {
     Drained,
     /// More may wait.
     More,
-    /// The process or the host ran out of something; the reason's label.
-    Exhausted(&'static str),
+    /// The process or the host ran out of something.
+    Exhausted(AcceptPause),
 }
 
 /// Accepts on this worker's member of `listener` until it closes or the process drains. Before the
@@ -80,11 +81,11 @@ pub(super) async fn run(
     Ok(())
 }
 
-fn pause(worker: &Worker, listener: &Listener, reason: &'static str) {
+fn pause(worker: &Worker, listener: &Listener, reason: AcceptPause) {
     let shared = &worker.shared;
     shared.metrics.accept_paused(reason).inc();
     shared.accept_gate.pause();
-    let name = &listener.state().policy.name;
+    let (name, reason) = (&listener.state().policy.name, reason.label());
     tracing::warn!(listener = %name, reason, "accepting pauses");
 }
 
@@ -114,11 +115,11 @@ fn accept_batch(
 }
 
 /// Which resource an error of accept(2) says is used up, if it says so.
-fn exhausted(error: &io::Error) -> Option<&'static str> {
+fn exhausted(error: &io::Error) -> Option<AcceptPause> {
     match error.raw_os_error() {
-        Some(libc::EMFILE) => Some("process_files"),
-        Some(libc::ENFILE) => Some("host_files"),
-        Some(libc::ENOBUFS | libc::ENOMEM) => Some("memory"),
+        Some(libc::EMFILE) => Some(AcceptPause::ProcessFiles),
+        Some(libc::ENFILE) => Some(AcceptPause::HostFiles),
+        Some(libc::ENOBUFS | libc::ENOMEM) => Some(AcceptPause::Memory),
         _ => None,
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::address_policy::{AddressPolicy, kind_label};
+use super::address_policy::{AddressPolicy, kind_label, refused_address};
 use super::answer::{Answer, DnsError};
 use super::lookup::resolve_again;
 use super::resolver::Resolver;
@@ -15,7 +15,7 @@ use super::round::Memory;
 use super::schedule::Schedule;
 use crate::clock;
 use crate::config::{DnsConfig, EndpointSpec, UpstreamSource};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RefusedAddress, SourceResult};
 use crate::socket::OwnAddresses;
 use crate::supervise;
 use crate::upstream::Upstream;
@@ -75,8 +75,8 @@ struct Source {
 impl Source {
     async fn run(mut self) {
         // A series that is there from the start can be alerted on.
-        for result in ["success", "empty", "failure"] {
-            self.metrics.source_answers(&self.name, result);
+        for result in SourceResult::ALL {
+            self.metrics.source_answers(&self.name, *result);
         }
         loop {
             let config = self.upstream.config();
@@ -122,7 +122,7 @@ impl Source {
     fn take(&mut self, answer: Result<Answer, DnsError>, config: &DnsConfig) -> Duration {
         match answer {
             Err(error) => {
-                self.count("failure");
+                self.count(SourceResult::Failure);
                 self.bad(&error, "DNS failed", "the last endpoints stay");
                 self.schedule.failed(config)
             }
@@ -138,7 +138,7 @@ impl Source {
     }
 
     fn take_nothing(&mut self, answer: &Answer, config: &DnsConfig) -> Duration {
-        self.count("empty");
+        self.count(SourceResult::Empty);
         // An answer without endpoints always says why.
         if let Some(error) = &answer.problem {
             self.bad(error, "DNS gave no endpoint", "the last ones stay");
@@ -147,7 +147,7 @@ impl Source {
     }
 
     fn take_endpoints(&mut self, answer: Answer, config: &DnsConfig) -> Duration {
-        self.count("success");
+        self.count(SourceResult::Success);
         self.metrics
             .source_last_answer(&self.name)
             .set(clock::seconds());
@@ -220,14 +220,15 @@ impl Source {
         self.metrics.source_stale(&self.name).set(stale.into());
     }
 
-    fn count(&self, result: &str) {
+    fn count(&self, result: SourceResult) {
         self.metrics.source_answers(&self.name, result).inc();
     }
 
     fn count_refused(&self, answer: &Answer) {
         for (address, kind) in &answer.refused {
-            let reason = kind_label(*kind);
-            tracing::debug!(upstream = %self.name, %address, reason, "address refused");
+            let reason = refused_address(*kind);
+            let label = reason.label();
+            tracing::debug!(upstream = %self.name, %address, reason = label, "address refused");
             self.metrics
                 .source_refused_addresses(&self.name, reason)
                 .inc();
@@ -238,7 +239,7 @@ impl Source {
             // usize fits u64 on every platform that there is.
             let too_many = u64::try_from(too_many).unwrap_or(u64::MAX);
             self.metrics
-                .source_refused_addresses(&self.name, "too_many")
+                .source_refused_addresses(&self.name, RefusedAddress::TooMany)
                 .inc_by(too_many);
         }
     }

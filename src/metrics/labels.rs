@@ -1,0 +1,116 @@
+//! Labels whose values are a closed set: an enum each.
+
+use crate::outcome::Outcome;
+
+/// Declares an enum with the label of each variant.
+macro_rules! labels {
+    ($(#[doc = $about:literal])+ $name:ident { $($(#[doc = $doc:literal])+ $variant:ident $label:literal,)* }) => {
+        $(#[doc = $about])+
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[doc = $doc])+ $variant,)*
+        }
+
+        impl $name {
+            /// Every one.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The value of the metric label.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)* }
+            }
+        }
+    };
+}
+pub(super) use labels;
+
+labels! {
+    /// What a source answered.
+    SourceResult {
+        /// Endpoints.
+        Success "success",
+        /// No endpoint.
+        Empty "empty",
+        /// Nothing.
+        Failure "failure",
+    }
+}
+
+labels! {
+    /// Why an address that a source answered with is not used.
+    RefusedAddress {
+        /// It is this host's own.
+        Loopback "loopback",
+        /// It is valid on one link only.
+        LinkLocal "link_local",
+        /// A cloud serves its instance metadata there.
+        Metadata "metadata",
+        /// It stands for every address.
+        Unspecified "unspecified",
+        /// It stands for a group.
+        Multicast "multicast",
+        /// This gateway listens there.
+        OwnListener "own_listener",
+        /// There are more than the upstream keeps.
+        TooMany "too_many",
+    }
+}
+
+labels! {
+    /// Why accepting was paused: what is used up.
+    AcceptPause {
+        /// The file descriptors of the process.
+        ProcessFiles "process_files",
+        /// The file descriptors of the host.
+        HostFiles "host_files",
+        /// The memory for sockets.
+        Memory "memory",
+    }
+}
+
+labels! {
+    /// The logs that are written.
+    LogName {
+        /// One line a connection, on stdout.
+        Access "access",
+        /// What strait says of itself, on stderr.
+        Own "own",
+    }
+}
+
+labels! {
+    /// Why a line of a log was not written.
+    DroppedLine {
+        /// The queue was full.
+        QueueFull "queue_full",
+        /// The write failed.
+        WriteFailed "write_failed",
+        /// There were too many lines of refused connections in a second.
+        RateLimit "rate_limit",
+    }
+}
+
+/// What an attempt to connect to an endpoint came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectResult {
+    /// A connection.
+    Connected,
+    /// The outcome that a connection would have without another attempt.
+    Failed(Outcome),
+}
+
+impl ConnectResult {
+    /// Every one.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let failed = Outcome::ALL.iter().map(|outcome| Self::Failed(*outcome));
+        failed.chain([Self::Connected])
+    }
+
+    /// The value of the metric label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Failed(outcome) => outcome.label(),
+        }
+    }
+}
