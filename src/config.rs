@@ -31,11 +31,11 @@ pub use checked::{
     ConnectionLimits, DnsConfig, DnsQuery, DrainConfig, EjectionPolicy, EndpointSpec, ExportMode,
     ExportPolicy, FileNames, FileRoute, Fingerprint, GatewayAddresses, GatewayApiConfig,
     GatewayNamespaces, HelloLimits, ISTIO_ALPNS, ISTIO_ROOT_NAMESPACE, IstioConfig, Kubeconfig,
-    KubernetesConfig, Limits, ListenerConfig, LogConfig, LogFormat, OTHER_SOURCES, ObjectRef,
-    OptIn, Origin, PodChoice, PortRange, PortSelector, ProxyVersion, RelayTimeouts, ResolverConfig,
-    RouteConfig, RouteMatch, ServicePort, ServiceSelector, SniPattern, SourceGroup, SourceGroups,
-    SourceLimits, SourcePolicy, TargetConfig, TargetConfigs, TcpOptions, UpstreamConfig,
-    UpstreamSource,
+    KubernetesConfig, Limits, ListenerConfig, LogConfig, LogFilter, LogFilterError, LogFormat,
+    OTHER_SOURCES, ObjectRef, OptIn, Origin, PodChoice, PortRange, PortSelector, ProxyVersion,
+    RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch, ServicePort, ServiceSelector,
+    SniPattern, SourceGroup, SourceGroups, SourceLimits, SourcePolicy, TargetConfig, TargetConfigs,
+    TcpOptions, UpstreamConfig, UpstreamSource,
 };
 pub use form::problems::{ConfigError, Problem};
 pub use load::{Loaded, MAX_FILE};

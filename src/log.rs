@@ -23,7 +23,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use crate::clock;
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{LogConfig, LogFilter, LogFilterError, LogFormat};
 use crate::metrics::{LogName, Metrics};
 use budget::{LineBudget, Placed};
 use callsites::{Callsites, LeftOut};
@@ -39,7 +39,7 @@ const QUEUE: usize = 4096;
 pub enum LogError {
     /// The filter is not one.
     #[error("not a log filter: {0}")]
-    Filter(String),
+    Filter(#[from] LogFilterError),
     /// Another subscriber is there already.
     #[error("the log was set up before")]
     AlreadySet,
@@ -107,7 +107,7 @@ fn build<W: Write + Send + 'static>(
     writer: W,
     ansi: bool,
 ) -> Result<(impl Subscriber + Send + Sync + use<W>, LogControl, LogGuard), LogError> {
-    let (filter, handle) = reload::Layer::new(filter::parse(&config.level)?);
+    let (filter, handle) = reload::Layer::new(filter::for_tracing(&config.level)?);
     let dropped = match metrics {
         Some(metrics) => Dropped::of(metrics, NAME),
         None => Dropped::uncounted()?,
@@ -147,7 +147,7 @@ impl LogControl {
     /// # Errors
     /// [`LogError::Filter`] for what is not a filter; the one before stays.
     pub fn set(&self, filter: &str) -> Result<(), LogError> {
-        let parsed = filter::parse(filter)?;
+        let parsed = filter::for_tracing(&LogFilter::parse(filter)?)?;
         let mut controlled = self.lock();
         controlled
             .handle

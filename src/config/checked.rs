@@ -8,6 +8,7 @@ mod gateway_policy;
 mod kubernetes;
 mod limits;
 mod listener;
+mod log_filter;
 mod origin;
 mod process;
 mod route;
@@ -32,6 +33,7 @@ pub use kubernetes::{
 };
 pub use limits::{ConnectionLimits, SourceLimits};
 pub use listener::{HelloLimits, ListenerConfig, RelayTimeouts};
+pub use log_filter::{LogFilter, LogFilterError};
 pub use origin::{ObjectRef, Origin};
 pub use process::{AccessLogConfig, DrainConfig, Fingerprint, Limits, LogConfig, LogFormat};
 pub use route::{RouteConfig, TargetConfig, TargetConfigs};

@@ -18,8 +18,8 @@ use self::common::{
 };
 use self::hosts::{HostPort, ServiceRef, Sni, SrvName};
 use self::kubernetes::KubernetesFile;
-use self::words::{LogFilter, Name, RouteName, SourceName, Subset, Zone};
-use super::checked::{AddressKind, AlpnPolicy, Fingerprint, LogFormat, ProxyVersion};
+use self::words::{Name, RouteName, SourceName, Subset, Zone};
+use super::checked::{AddressKind, AlpnPolicy, Fingerprint, LogFilter, LogFormat, ProxyVersion};
 use super::form::containers::{AutoOr, List, Named, OrOff};
 use super::form::decode::At;
 use super::form::section::section;

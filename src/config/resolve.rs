@@ -145,7 +145,7 @@ fn access_log(file: AccessLogFile) -> AccessLogConfig {
 
 fn log(file: LogFile) -> LogConfig {
     LogConfig {
-        level: file.level.0,
+        level: file.level,
         format: file.format,
     }
 }

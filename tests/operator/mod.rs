@@ -16,8 +16,8 @@ use strait::client_hello::Offers;
 use strait::config::{
     AccessLogConfig, AddressKind, AlpnPolicy, Config, ConnectPolicy, ConnectionLimits, DnsConfig,
     DnsQuery, DrainConfig, EjectionPolicy, EndpointSpec, HelloLimits, Limits, ListenerConfig,
-    LogConfig, LogFormat, Origin, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch,
-    SniPattern, SourceGroups, SourceLimits, SourcePolicy, TargetConfigs, TcpOptions,
+    LogConfig, LogFilter, LogFormat, Origin, RelayTimeouts, ResolverConfig, RouteConfig,
+    RouteMatch, SniPattern, SourceGroups, SourceLimits, SourcePolicy, TargetConfigs, TcpOptions,
     UpstreamConfig, UpstreamSource,
 };
 use strait::metrics::Metrics;
@@ -245,7 +245,7 @@ pub fn config() -> Config {
 
 pub fn log_config(format: LogFormat) -> LogConfig {
     LogConfig {
-        level: "info".into(),
+        level: LogFilter::parse("info").unwrap(),
         format,
     }
 }

@@ -1,10 +1,10 @@
 //! The settings of the process as a whole: its limits, its end and its logs.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::log_filter::LogFilter;
 use crate::config::form::units;
 
 /// Limits of the whole process.
@@ -48,8 +48,8 @@ pub struct AccessLogConfig {
 /// What strait says of itself, on stderr.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LogConfig {
-    /// A filter in tracing's syntax: `info`, or `info,strait::proxy=debug`.
-    pub level: Arc<str>,
+    /// What is logged.
+    pub level: LogFilter,
     /// How it is written.
     pub format: LogFormat,
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use crate::config::checked::{AddressKind, Fingerprint, LogFormat, ProxyVersion};
+use crate::config::checked::{
+    AddressKind, Fingerprint, LogFilter, LogFilterError, LogFormat, ProxyVersion,
+};
 use crate::config::form::decode::{Scalar, Text, one_of, unexpected};
 use crate::config::form::problems::{Complaint, quoted};
 use crate::config::form::tree::Value;
@@ -115,40 +117,26 @@ impl Text for Subset {
     }
 }
 
-/// A filter in tracing's syntax, of levels and `target=level`.
-#[derive(Debug, Clone)]
-pub(crate) struct LogFilter(pub(crate) Arc<str>);
-
-const LEVELS: [(&str, ()); 6] = [
-    ("off", ()),
-    ("error", ()),
-    ("warn", ()),
-    ("info", ()),
-    ("debug", ()),
-    ("trace", ()),
-];
-
 impl Text for LogFilter {
     const WORDS: &'static str =
         "off, error, warn, info, debug or trace; also TARGET=LEVEL, by commas";
 
-    /// Stricter than tracing, for which a mistyped level is a target of which all is logged.
     fn parse(text: &str) -> Result<Self, Complaint> {
-        for directive in text.split(',') {
-            let (target, level) = match directive.split_once('=') {
-                Some((target, level)) => (Some(target), level),
-                None => (None, directive),
-            };
-            one_of(level, &LEVELS)?;
-            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_');
-            if target.is_some_and(|target| target.is_empty() || !target.chars().all(allowed)) {
-                return Err(
-                    Complaint::new(format!("{} names no target", quoted(directive)))
-                        .remedy("write TARGET=LEVEL, such as strait::proxy=debug"),
-                );
+        Self::parse(text).map_err(|error| match error {
+            LogFilterError::Level(word) => {
+                let complaint = Complaint::new(format!("unknown value {}", quoted(&word)));
+                let levels = Self::LEVELS.iter().copied();
+                complaint.nearest(&word, levels, "the values here are")
             }
-        }
-        Ok(Self(text.into()))
+            LogFilterError::NoTarget(directive) => {
+                Complaint::new(format!("{} names no target", quoted(&directive)))
+                    .remedy("write TARGET=LEVEL, such as strait::proxy=debug")
+            }
+            LogFilterError::TooLong | LogFilterError::Malformed(_) => {
+                Complaint::new(format!("{} is not a log filter: {error}", quoted(text)))
+                    .remedy("write TARGET=LEVEL, such as strait::proxy=debug")
+            }
+        })
     }
 }
 
