@@ -1,4 +1,4 @@
-//! Which addresses of an answer may become endpoints.
+//! The policy that decides which addresses of a DNS answer may become endpoints.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -6,11 +6,12 @@ use crate::config::AddressKind;
 use crate::metrics::RefusedAddress;
 use crate::socket::{OwnListeners, canonical};
 
-/// Where clouds serve instance metadata and with it credentials, beyond what [`AddressKind`] calls
-/// link-local anyway: these are refused as `metadata` even where link-local addresses are allowed.
+/// Addresses at which clouds serve instance metadata, and with it credentials, in addition to those
+/// that [`AddressKind`] calls link-local. They are refused as `metadata` even where link-local
+/// addresses are allowed.
 const METADATA: [IpAddr; 14] = [
-    // AWS, Azure, Google Cloud, DigitalOcean, Hetzner, OpenStack, Oracle: their instance metadata
-    // documentation, all the same address.
+    // AWS, Azure, Google Cloud, DigitalOcean, Hetzner, OpenStack, Oracle: each documents this address
+    // for instance metadata.
     v4(169, 254, 169, 254),
     // Amazon ECS task metadata and task credentials ("Task IAM role", Amazon ECS developer guide).
     v4(169, 254, 170, 2),
@@ -46,29 +47,29 @@ const fn v6(segments: [u16; 8]) -> IpAddr {
     IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, g, h))
 }
 
-/// Which addresses may become endpoints: those of no [`AddressKind`], and those whose kind the
-/// upstream allows by name.
+/// The policy for addresses: allowed are those of no [`AddressKind`] and those whose kind the upstream
+/// allows by name.
 ///
-/// Whoever can write DNS records chooses where the gateway connects from inside the cluster, so what
-/// never is a pod of another workload is refused: loopback, link-local, metadata services, the
-/// unspecified and multicast addresses, and the gateway's own listeners (a loop). Every kind is lifted
-/// by its own name only: `link_local` does not lift `metadata`, `loopback` does not lift
-/// `own_listener`.
+/// Anyone who can write DNS records chooses where the gateway connects from inside the cluster. So the
+/// policy refuses addresses that never belong to a pod of another workload: loopback, link-local,
+/// metadata services, the unspecified and multicast addresses, and the gateway's own listeners (a
+/// loop). Each kind must be allowed by its own name: `link_local` does not allow `metadata`, and
+/// `loopback` does not allow `own_listener`.
 ///
-/// An IPv6 address that stands for an IPv4 address is judged as the IPv4 address: v4-mapped ones
-/// (which are used as IPv4 as well), v4-compatible (RFC 4291 section 2.5.5), v4-translated (RFC 2765),
-/// NAT64's well-known prefix (RFC 6052) and 6to4 (RFC 3056). A NAT64 prefix of the network's own
-/// cannot be recognised.
+/// An IPv6 address that stands for an IPv4 address is judged as the IPv4 address: v4-mapped ones (which
+/// are used as IPv4 as well), v4-compatible (RFC 4291 section 2.5.5), v4-translated (RFC 2765), NAT64's
+/// well-known prefix (RFC 6052) and 6to4 (RFC 3056). A NAT64 prefix of the network's own cannot be
+/// recognised.
 #[derive(Debug)]
 pub struct AddressPolicy<'a> {
-    /// Kinds that are taken although they are refused by default.
+    /// Kinds that the upstream allows although they are refused by default.
     pub allow: &'a [AddressKind],
-    /// What the gateway listens on at this moment.
+    /// The addresses that the gateway listens on at this moment.
     pub own: &'a OwnListeners,
 }
 
 impl AddressPolicy<'_> {
-    /// The address to use, in canonical form: no v4-mapped IPv6.
+    /// Returns the address to use, in canonical form (never v4-mapped IPv6).
     ///
     /// # Errors
     /// The canonical address and the kind for which it is refused.
@@ -90,7 +91,7 @@ impl AddressPolicy<'_> {
     }
 }
 
-/// The kind of a canonical address, apart from whether it is one of the gateway's own.
+/// The kind of a canonical address. Whether it is one of the gateway's own is not looked at here.
 fn kind(ip: IpAddr) -> Option<AddressKind> {
     if METADATA.contains(&ip) {
         return Some(AddressKind::Metadata);
@@ -110,7 +111,7 @@ fn kind(ip: IpAddr) -> Option<AddressKind> {
     }
 }
 
-/// The IPv4 address that a translator or tunnel would send to.
+/// The IPv4 address that a translator or tunnel would send to for `ip`.
 fn stands_for(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let segments = ip.segments();
     let (high, low) = match segments {

@@ -8,8 +8,8 @@ use crate::config::{DnsConfig, DnsQuery, EndpointSpec};
 use crate::server_name::ServerName;
 use crate::socket::OwnAddresses;
 
-/// Asks once, as the gateway does: addresses are checked by the policy, TTL and number are bounded.
-/// Takes at most four times the resolver's timeout for SRV, else twice.
+/// Asks one round of questions and applies the policy: addresses are checked, TTL and count are
+/// bounded. Takes at most four times the resolver's timeout for SRV, otherwise twice.
 ///
 /// # Errors
 /// Nothing was answered. An answer without a usable address is an [`Answer`] without endpoints.

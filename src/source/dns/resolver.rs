@@ -1,9 +1,9 @@
 //! One question to DNS: servers, transports, aliases and the search list.
 //!
 //! hickory's pool asks one server over UDP, repeats lost packets and turns to TCP when the answer is
-//! truncated. Above that this file does the rest itself rather than through hickory's `Resolver`,
-//! because that one caches, takes SERVFAIL of the first server for the last word, and reports an
-//! outage as "no such name" when the last name of the search list does not exist.
+//! truncated. This file does the rest itself instead of using hickory's `Resolver`. That one caches,
+//! takes SERVFAIL of the first server as final, and reports an outage as "no such name" when the last
+//! name of the search list does not exist.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -28,9 +28,9 @@ use crate::config::ResolverConfig;
 use crate::file;
 use crate::server_name::ServerName;
 
-/// What resolv.conf(5) is read from.
+/// The file that the system's resolver configuration is read from.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// Bytes of it that are read.
+/// The largest resolv.conf that is read, in bytes.
 const MAX_RESOLV_CONF: usize = 1 << 20;
 /// "If this file does not exist, only the name server on the local machine will be queried"
 /// (resolv.conf(5)).
@@ -39,18 +39,19 @@ const LOCAL_SERVER: &str = "nameserver 127.0.0.1\n";
 const MAX_SEARCH_DOMAINS: usize = 32;
 /// Aliases followed in a row.
 const MAX_ALIASES: usize = 8;
-/// Questions under way at once, each with a socket: thousands of upstreams must not take the file
+/// Questions in flight at once, each with a socket. Thousands of upstreams must not take the file
 /// descriptors that connections need.
 const MAX_QUESTIONS: usize = 64;
 
-/// Asks DNS servers. Cheap to clone; clones share their knowledge of which server answers.
+/// A client of DNS servers. It is cheap to clone, and clones share their knowledge of which server
+/// answers.
 #[derive(Clone)]
 pub struct Resolver(Arc<Inner>);
 
 struct Inner {
     /// At least one.
     servers: Vec<Server>,
-    /// Index of the server to ask first: the next one after the last that failed.
+    /// The index of the server to ask first: the one after the last that failed.
     first: AtomicUsize,
     search: Vec<Name>,
     ndots: usize,
@@ -66,20 +67,21 @@ struct Server {
 /// The records of one type that a name has, aliases followed.
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    /// Empty when the name does not exist, or has none of the type.
+    /// Empty when the name does not exist or has no record of the type.
     pub(super) data: Vec<RData>,
-    /// In seconds, the smallest of the records' and of the aliases' that led to them; `u32::MAX`
-    /// when there are none.
+    /// The smallest TTL, in seconds, of the records and of the aliases that led to them. `u32::MAX`
+    /// when there are no records.
     pub(super) ttl: u32,
 }
 
 impl Resolver {
-    /// Asks the servers of `config`, each at its port; if it lists none, those of /etc/resolv.conf,
-    /// as it is now, with its search list. Without that file the local machine is asked, as
-    /// resolv.conf(5) says.
+    /// Creates a resolver that asks the servers of `config`, each at its port. If `config` lists none,
+    /// it asks those of /etc/resolv.conf as it is now, with its search list. Without that file it asks
+    /// the local machine, as resolv.conf(5) says.
     ///
     /// # Errors
-    /// /etc/resolv.conf is there but cannot be read, lists no server or an impossible search domain.
+    /// /etc/resolv.conf exists but cannot be read, lists no server or lists an impossible search
+    /// domain.
     pub fn new(config: &ResolverConfig) -> Result<Self, DnsError> {
         if config.servers.is_empty() {
             let text = match file::read(Path::new(RESOLV_CONF), MAX_RESOLV_CONF) {
@@ -100,14 +102,14 @@ impl Resolver {
         Self::build(servers.collect(), Vec::new(), 1, config.timeout)
     }
 
-    /// Asks as a resolv.conf of this `text` says; of `config` only the timeout counts.
+    /// Creates a resolver from the `text` of a resolv.conf. Only the timeout is taken from `config`.
     ///
     /// # Errors
     /// The text lists no server or an impossible search domain.
     pub fn with_resolv_conf(text: &[u8], config: &ResolverConfig) -> Result<Self, DnsError> {
         let (parsed, options) =
             parse_resolv_conf(text).map_err(|error| DnsError::SystemConfig(error.to_string()))?;
-        // resolv.conf(5): the local domain is what is searched when no list is given.
+        // resolv.conf(5): without a search list the local domain is searched.
         let search = if parsed.search().is_empty() {
             parsed.domain().into_iter().cloned().collect()
         } else {
@@ -117,7 +119,7 @@ impl Resolver {
         Self::build(servers, search, options.ndots, config.timeout)
     }
 
-    /// The same servers with another search list, as if resolv.conf said so; domains that are no
+    /// The same servers with another search list, as if resolv.conf had it. Domains that are not valid
     /// names are left out.
     pub fn with_search_list(&self, domains: &[ServerName], ndots: usize) -> Self {
         let inner = &self.0;
@@ -172,8 +174,8 @@ impl Resolver {
         })))
     }
 
-    /// How long questions that are asked side by side may take together: a dead server's timeout and
-    /// then an answer, or a truncated answer and then TCP.
+    /// The time limit for questions asked side by side: enough for a dead server's timeout and then an
+    /// answer, or for a truncated answer and then TCP.
     pub(super) fn patience(&self) -> Duration {
         self.0.timeout.saturating_mul(2)
     }
@@ -181,7 +183,7 @@ impl Resolver {
     /// The names to ask for `name`, in order.
     ///
     /// # Errors
-    /// `name` has no place in a question.
+    /// `name` does not fit into a question.
     pub(super) fn candidates(&self, name: &ServerName) -> Result<Vec<Name>, DnsError> {
         let absolute = absolute(name.as_str()).map_err(|error| DnsError::Unaskable {
             name: name.to_string(),
@@ -211,8 +213,8 @@ impl Resolver {
     /// The records of `kind` that `name` has.
     ///
     /// # Errors
-    /// No server answered before the deadline, or each said that it could not tell. That there are no
-    /// records is an answer.
+    /// No server answered before the deadline, or each reported a failure of its own. "There are no
+    /// records" is an answer, not an error.
     pub(super) async fn ask(
         &self,
         name: &Name,
@@ -229,7 +231,7 @@ impl Resolver {
             })
     }
 
-    /// Asks, and goes on asking where aliases lead.
+    /// Asks, and follows aliases.
     async fn follow(&self, name: &Name, kind: RecordType) -> Result<Records, DnsError> {
         let mut owner = name.clone();
         let mut ttl = u32::MAX;
@@ -257,8 +259,8 @@ impl Resolver {
                     data.push(record.data.clone());
                 }
             }
-            // A server may leave the end of a chain of aliases to be asked for (RFC 1034 section
-            // 3.6.2), unless it says that the end does not exist (RFC 2308 section 2.1).
+            // A server may leave the end of a chain of aliases for the client to ask for (RFC 1034
+            // section 3.6.2), unless it says that the end does not exist (RFC 2308 section 2.1).
             let open = owner != asked && response.response_code != ResponseCode::NXDomain;
             if !data.is_empty() || !open {
                 return Ok(Records { data, ttl });
@@ -266,14 +268,15 @@ impl Resolver {
         }
     }
 
-    /// Asks one server after the other. `None`: no such name, or no such record.
+    /// Asks one server after the other. Returns `None` if the name or a record of this type does not
+    /// exist.
     async fn ask_servers(
         &self,
         name: &Name,
         kind: RecordType,
     ) -> Result<Option<DnsResponse>, DnsError> {
         let inner = &*self.0;
-        // Never closed, so that a permit is all that can come.
+        // The semaphore is never closed, so `acquire` always gives a permit.
         let _permit = inner.questions.acquire().await;
         let servers = inner.servers.len();
         let first = inner.first.load(Ordering::Relaxed);
@@ -287,8 +290,8 @@ impl Resolver {
                 Err(NetError::Dns(HickoryError::NoRecordsFound(_))) => return Ok(None),
                 Err(error) => {
                     tracing::debug!(%name, %kind, server = %server.address, %error, "DNS question failed");
-                    // At once, not after the loop: a caller that gives up must not come back to a
-                    // dead server each time.
+                    // Moves on at once, not after the loop: a caller that gives up must not come back
+                    // to a dead server each time.
                     inner.first.store((index + 1) % servers, Ordering::Relaxed);
                     failure = DnsError::Failed {
                         name: name.to_string(),
@@ -328,7 +331,7 @@ fn alias_of<'a>(owner: &Name, answers: &'a [Record]) -> Option<(&'a Record, &'a 
     })
 }
 
-/// What operators call it.
+/// The operators' word for an error.
 fn reason(error: &NetError) -> String {
     match error {
         NetError::Dns(HickoryError::ResponseCode(ResponseCode::ServFail)) => "SERVFAIL".to_owned(),

@@ -1,4 +1,4 @@
-//! When to ask again.
+//! The schedule of one upstream's questions: the wait after each result.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use crate::config::DnsConfig;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest wait after a failure, unless `max_ttl` is shorter.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
-/// Whatever the config says, questions do not follow one another faster than this.
+/// The shortest wait between two questions, whatever the config says.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
-/// How far a wait is moved at random, so that gateways started together do not ask together.
+/// The random share by which a wait is moved, so that gateways started together do not ask together.
 const JITTER: f64 = 0.1;
 
-/// Counts questions that failed in a row, and says how long to wait.
+/// Counts failures in a row and computes the wait until the next question.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     failures_in_a_row: u32,
 }
 
 impl Schedule {
-    /// The newest question was answered in full: how long to wait.
+    /// The wait after a question that was answered in full.
     pub(super) fn answered(&mut self, ttl: Duration, config: &DnsConfig) -> Duration {
         self.failures_in_a_row = 0;
         jittered(ttl)
@@ -29,7 +29,7 @@ impl Schedule {
             .max(SHORTEST_WAIT)
     }
 
-    /// The newest question failed: how long to wait.
+    /// The wait after a question that failed.
     pub(super) fn failed(&mut self, config: &DnsConfig) -> Duration {
         let longest = LONGEST_RETRY.min(config.max_ttl);
         let doublings = self.failures_in_a_row;
@@ -38,13 +38,13 @@ impl Schedule {
         jittered(wait.min(longest)).min(longest).max(SHORTEST_WAIT)
     }
 
-    /// The newest question was answered, but with nothing to use: waits as after a failure, though
-    /// never less than `min_ttl`, since an answer was given.
+    /// The wait after an answer without anything to use: as after a failure, but never less than
+    /// `min_ttl`, since an answer was given.
     pub(super) fn answered_with_nothing(&mut self, config: &DnsConfig) -> Duration {
         self.failed(config).max(config.min_ttl)
     }
 
-    /// The newest question was answered in part: waits for whichever comes first.
+    /// The wait after an answer in part: the shorter of the TTL and the retry.
     pub(super) fn answered_in_part(&mut self, ttl: Duration, config: &DnsConfig) -> Duration {
         let retry = self.answered_with_nothing(config);
         let failures = self.failures_in_a_row;
@@ -53,7 +53,7 @@ impl Schedule {
         wait
     }
 
-    /// How many questions in a row were not answered in full.
+    /// The number of questions in a row that were not answered in full.
     pub(super) fn failures_in_a_row(&self) -> u32 {
         self.failures_in_a_row
     }

@@ -1,4 +1,4 @@
-//! SRV records (RFC 2782): from services to endpoints.
+//! SRV records (RFC 2782) and the endpoints that they give.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,13 +11,13 @@ use super::round::{Host, Round, keep};
 use crate::config::EndpointSpec;
 use crate::server_name::ServerName;
 
-/// Targets that are asked for at once.
+/// The number of targets that are resolved at the same time.
 const TARGETS_AT_ONCE: usize = 16;
 /// The largest weight an endpoint may have.
 const MAX_WEIGHT: u16 = 1000;
 
-/// The endpoints of the records with the lowest priority number; of the next number only if those
-/// give none that may be used, and so on. Endpoints that fail later do not bring the next number in.
+/// The endpoints of the records with the lowest priority number. The next number is used only if those
+/// give no usable endpoint, and so on. Endpoints that fail later do not bring the next number in.
 pub(super) async fn endpoints(
     round: &mut Round<'_>,
     name: &ServerName,
@@ -48,7 +48,7 @@ pub(super) async fn endpoints(
     }
 }
 
-/// Records that can be connected to, each target and port once, by priority.
+/// Usable records by priority. Each target and port occurs once.
 fn by_priority(records: Vec<RData>) -> BTreeMap<u16, Vec<SRV>> {
     let mut groups: BTreeMap<u16, Vec<SRV>> = BTreeMap::new();
     for record in records {
@@ -78,7 +78,7 @@ async fn group_endpoints(round: &mut Round<'_>, services: &[SRV]) -> Vec<Endpoin
     endpoints
 }
 
-/// Asks for the addresses of `targets`, some at once.
+/// Resolves the addresses of `targets`, some at the same time.
 async fn hosts(round: &mut Round<'_>, targets: impl Iterator<Item = Name>) -> HashMap<Name, Host> {
     let mut hosts = HashMap::new();
     let mut asking = JoinSet::new();
@@ -105,9 +105,9 @@ async fn hosts(round: &mut Round<'_>, targets: impl Iterator<Item = Name>) -> Ha
     hosts
 }
 
-/// A weight as endpoints have it. What RFC 2782 gives 0 ("a very small chance of being selected
-/// in the presence of records containing weights greater than 0") becomes 1. Every address of a
-/// target has the target's weight.
+/// The endpoint's weight for the weight of an SRV record. A weight of 0, for which RFC 2782 wants "a
+/// very small chance of being selected in the presence of records containing weights greater than 0",
+/// becomes 1. Every address of a target gets the target's weight.
 fn weight(weight: u16, heaviest: u16) -> u16 {
     let scaled = if heaviest > MAX_WEIGHT {
         u32::from(weight) * u32::from(MAX_WEIGHT) / u32::from(heaviest)

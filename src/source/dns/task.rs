@@ -1,4 +1,4 @@
-//! The task that keeps one upstream's endpoints what DNS says they are.
+//! The task that keeps the endpoints of one upstream equal to what DNS says.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use crate::socket::OwnAddresses;
 use crate::supervise;
 use crate::upstream::Upstream;
 
-/// A source at work; dropping it ends it.
+/// The running task of a source. Dropping it ends the task.
 #[derive(Debug)]
 #[must_use = "dropping it ends the source"]
 pub struct SourceTask(JoinHandle<()>);
@@ -31,9 +31,9 @@ impl Drop for SourceTask {
     }
 }
 
-/// Resolves the name of `upstream` at once, and again whenever the answer grows old, on the current
-/// tokio runtime. The policy is read from the upstream for each question, and a change of it leads to
-/// a new question at once. Ends by itself if the upstream is none that DNS fills.
+/// Resolves the name of `upstream` at once, and again each time the answer expires, on the current
+/// tokio runtime. The task reads the policy from the upstream for each question; a change of the policy
+/// leads to a new question at once. The task ends by itself if DNS does not fill this upstream.
 ///
 /// # Panics
 /// Outside of a tokio runtime.
@@ -84,7 +84,7 @@ impl Source {
                 return;
             };
             self.drop_refused(config);
-            self.tell_stale();
+            self.report_stale();
             let answer = resolve_again(&self.resolver, config, &self.own, &mut self.memory).await;
             let wait = self.take(answer, config);
             tokio::select! {
@@ -94,8 +94,8 @@ impl Source {
         }
     }
 
-    /// Takes away endpoints of earlier answers that the policy of now refuses: they must not wait for
-    /// an answer that may never come.
+    /// Removes endpoints of earlier answers that the current policy refuses. They must not wait for an
+    /// answer that may never come.
     fn drop_refused(&self, config: &DnsConfig) {
         let own = self.own.now();
         let policy = AddressPolicy {
@@ -111,14 +111,14 @@ impl Source {
                         upstream = %self.name,
                         %address,
                         kind,
-                        "an endpoint is taken away: addresses of its kind are not allowed any more"
+                        "endpoint removed: the config no longer allows addresses of its kind"
                     );
                     false
                 }
             });
     }
 
-    /// Acts on an answer; returns how long to wait until the next question.
+    /// Acts on an answer and returns the wait until the next question.
     fn take(&mut self, answer: Result<Answer, DnsError>, config: &DnsConfig) -> Duration {
         match answer {
             Err(error) => {
@@ -163,13 +163,13 @@ impl Source {
                 if failures > 0 {
                     tracing::info!(upstream = %self.name, failures, "DNS answers again");
                 }
-                self.tell_stale();
+                self.report_stale();
                 self.schedule.answered(answer.ttl, config)
             }
         }
     }
 
-    /// Replaces the endpoints if they are others.
+    /// Replaces the endpoints if they have changed.
     fn use_endpoints(&self, endpoints: Vec<EndpointSpec>, in_full: bool) {
         let before = self.upstream.endpoints();
         let mut current: Vec<EndpointSpec> = before
@@ -198,8 +198,8 @@ impl Source {
         self.upstream.replace_endpoints(endpoints);
     }
 
-    /// Tells of an answer that is not whole: loudly at the start of a streak only. `kept` says which
-    /// endpoints stay, if there are any.
+    /// Reports an answer that failed or is not complete: as a warning at the start of a streak only.
+    /// `kept` says which endpoints stay, if there are any.
     fn bad(&self, error: &DnsError, what: &'static str, kept: &'static str) {
         let kept = if self.upstream.endpoints().is_empty() {
             "there are no endpoints"
@@ -212,10 +212,10 @@ impl Source {
             tracing::debug!(upstream = %self.name, %error, "{what}: {kept}");
         }
         self.upstream.source_failed(error.to_string());
-        self.tell_stale();
+        self.report_stale();
     }
 
-    fn tell_stale(&self) {
+    fn report_stale(&self) {
         let stale = self.upstream.is_stale();
         self.metrics.source_stale(&self.name).set(stale.into());
     }
@@ -236,7 +236,7 @@ impl Source {
         if answer.too_many > 0 {
             let too_many = answer.too_many;
             tracing::debug!(upstream = %self.name, too_many, "answer larger than max_endpoints");
-            // usize fits u64 on every platform that there is.
+            // usize fits into u64 on every existing platform.
             let too_many = u64::try_from(too_many).unwrap_or(u64::MAX);
             self.metrics
                 .source_refused_addresses(&self.name, RefusedAddress::TooMany)
