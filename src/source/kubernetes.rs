@@ -1,16 +1,17 @@
-//! The Kubernetes source: routes and endpoints of what a cluster exports, kept true by watching its API.
+//! The Kubernetes source: watches the API of a cluster and keeps routes and endpoints of its exported
+//! services up to date.
 //!
 //! ```text
 //!  watch        list and watch of one kind each; an object is cut down to its record at once
 //!    |  Change
-//!  cluster      every record there is; says what a change concerns
+//!  cluster      holds every record; says what a change concerns
 //!    |
 //!  translate    pure: records and policy -> routes, endpoints, and why a host has no route
 //!    |  Discovered (the newest one wins)
 //!  app          merges it with the file and swaps
 //! ```
 //!
-//! What changes only endpoints never touches a route table.
+//! A change that touches only endpoints never makes a new route table.
 
 mod api_names;
 mod cluster;

@@ -8,9 +8,9 @@ type Text = &'static str;
 /// A kind's names in the API.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ApiNames {
-    /// Empty: the core group.
+    /// The API group. Empty for the core group.
     pub(super) group: Text,
-    /// Those that we can read, by preference.
+    /// The versions that strait can read, the preferred one first.
     pub(super) versions: &'static [Text],
     pub(super) plural: Text,
     pub(super) kind: Text,

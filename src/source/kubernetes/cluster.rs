@@ -1,4 +1,4 @@
-//! Every record there is, and which services a change concerns.
+//! The cluster: one record for each watched object. It says which services a change concerns.
 
 mod concern;
 mod index;
@@ -32,7 +32,7 @@ pub(super) use strings::Strings;
 pub use table::Table;
 pub use unreadable::Unreadable;
 
-/// Why a kind is absent that the API does not serve.
+/// The reason of a kind's absence when the API does not serve the kind.
 const NOT_INSTALLED: &str = "not installed";
 
 impl Cluster {
@@ -110,7 +110,7 @@ impl Cluster {
         }
     }
 
-    /// An object is not among the unreadable ones any more, if it was.
+    /// Removes an object from the unreadable ones, if it was among them.
     fn readable(&mut self, kind: Kind, key: &ObjectKey, dirty: &mut Dirty) {
         if self.unreadable.remove(kind, key) {
             dirty.add_unreadable(kind, key, self);

@@ -1,4 +1,4 @@
-//! What crosses the wall to `app`: everything that the source knows, as one immutable value.
+//! The value that the source hands to `app`: everything that it knows, immutable.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -6,49 +6,49 @@ use std::sync::Arc;
 use crate::config::{EndpointSpec, RouteConfig, UpstreamConfig};
 use crate::server_name::ServerName;
 
-/// Everything that the source has found. The newest one replaces all before it.
+/// Everything that the source has found. A newer value replaces all before it.
 #[derive(Debug, Clone, Default)]
 pub struct Discovered {
-    /// What route tables are made of. The same `Arc` as before when none of it has changed.
+    /// The content of route tables. It is the same `Arc` as before when nothing in it has changed.
     pub routing: Arc<Routing>,
-    /// The endpoints of each upstream of `routing`: the ready ones. The same inner `Arc` as before
-    /// when they have not changed.
+    /// The ready endpoints of each upstream of `routing`. The inner `Arc` is the same as before when
+    /// they have not changed.
     pub endpoints: HashMap<Arc<str>, Arc<[EndpointSpec]>>,
-    /// Why an upstream has no endpoints, for those that have none.
+    /// The reasons of the upstreams that have no endpoints.
     pub empty: HashMap<Arc<str>, Arc<str>>,
 }
 
-/// What route tables are made of.
+/// The content of route tables.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Routing {
     /// Routes of exported services, for each listener that the export policy names.
     pub exports: Vec<RouteConfig>,
-    /// Routes of TLSRoutes by the port of the Gateway's listener. A port without routes is listened
-    /// on too, and refuses.
+    /// Routes of TLSRoutes by the port of the Gateway's listener. strait also listens on a port without
+    /// routes, and refuses every connection there.
     pub gateways: BTreeMap<u16, Vec<RouteConfig>>,
     /// The upstreams that the routes name.
     pub upstreams: BTreeMap<Arc<str>, Arc<UpstreamConfig>>,
-    /// Hosts of services that are not exported, with the reason. Reasons are shared: thousands of
-    /// services have a few.
+    /// Hosts of services that are not exported, with the reason. The reasons are shared, since
+    /// thousands of services have only a few.
     pub unrouted: Arc<HashMap<ServerName, Arc<str>>>,
-    /// What of exported services gets no route because of a limit.
+    /// Names of exported services that get no route because of a limit.
     pub skipped: Skipped,
 }
 
-/// What gets no route because of a limit or of a name that no client can ask for.
+/// Names that get no route because of a limit, or because no client can ask for them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Skipped {
-    /// How many names.
+    /// The number of names.
     pub count: usize,
-    /// The first of them, at most [`Skipped::MAX`]: what, and why.
+    /// The first of them with their reasons, at most [`Skipped::MAX`].
     pub examples: Vec<Arc<str>>,
 }
 
 impl Skipped {
-    /// How many examples are kept.
+    /// The number of examples kept.
     pub const MAX: usize = 32;
 
-    /// Notes `count` more, with one text for them all.
+    /// Adds `count` names with one text for them all.
     pub(super) fn add(&mut self, text: Arc<str>, count: usize) {
         self.count = self.count.saturating_add(count);
         if self.examples.len() < Self::MAX && !self.examples.contains(&text) {
@@ -56,11 +56,11 @@ impl Skipped {
         }
     }
 
-    /// Notes all that `other` holds.
+    /// Adds the content of `other`.
     pub(super) fn extend(&mut self, other: &Self) {
         self.count = self.count.saturating_add(other.count);
-        let room = Self::MAX.saturating_sub(self.examples.len());
+        let free = Self::MAX.saturating_sub(self.examples.len());
         self.examples
-            .extend(other.examples.iter().take(room).cloned());
+            .extend(other.examples.iter().take(free).cloned());
     }
 }

@@ -1,18 +1,19 @@
-//! Gateways and TLSRoutes: records -> routes by port, and the status that each object gets.
+//! The translation of Gateways and TLSRoutes: from records to routes by port, and to the status of each
+//! object.
 //!
 //! ```text
-//!  listeners   which Gateways are ours, and what of their listeners can be served
-//!  owners      who a name of a port belongs to
-//!  attach      which listeners a TLSRoute attaches to, and with which names
-//!  backends    where its connections go, and which ALPN offers they must make
-//!  tables      the routes of each port
-//!  report      the status of each object
+//!  listeners   finds our Gateways, and which of their listeners can be served
+//!  owners      says which listener or file route a name of a port belongs to
+//!  attach      finds the listeners that a TLSRoute attaches to, and its names there
+//!  backends    finds the upstreams of its connections, and the ALPN offers that they must make
+//!  tables      makes the routes of each port
+//!  report      makes the status of each object
 //! ```
 //!
-//! All Gateways of the class are served by this one gateway, at the same addresses: listeners of one
-//! port stand beside each other whichever Gateway they are of. A name belongs to the file's routes, if
-//! they have it or a name above it; then to the namespace that comes first in the operator's list, and
-//! of one namespace's listeners, or of those of one rank, to the most specific one.
+//! This one gateway serves all Gateways of the class at the same addresses, so the listeners of one
+//! port share it whatever Gateway they belong to. A name belongs to the file's routes if they have it
+//! or a name above it; otherwise to the namespace that comes first in the operator's list; and among
+//! listeners of one namespace, or of one rank, to the most specific one.
 
 mod attach;
 mod backends;
@@ -36,8 +37,8 @@ use crate::config::{
 };
 pub(super) use translated::Translated;
 
-/// Reads the Gateway API's objects. `in_mesh` says whether a service port has a pod that speaks Istio's
-/// mutual TLS.
+/// Translates the Gateway API's objects. `in_mesh` says whether a service port has a pod that speaks
+/// Istio's mutual TLS.
 pub(super) fn translate(
     cluster: &Cluster,
     policy: &KubernetesConfig,
@@ -80,8 +81,8 @@ pub(super) fn translate(
     translated
 }
 
-/// Gives routes that are as they were `before` the version of the object that they had: writing a status
-/// changes the object's version, and must not change a route table.
+/// Gives unchanged routes the object version that they had `before`. Writing a status changes the
+/// object's version; that must not make a new route table.
 pub(super) fn keep_versions(
     before: &BTreeMap<u16, Vec<RouteConfig>>,
     now: &mut BTreeMap<u16, Vec<RouteConfig>>,

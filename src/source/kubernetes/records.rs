@@ -1,4 +1,4 @@
-//! What is kept of each object of the API: what routing needs, and nothing else.
+//! The records of the API's objects: the fields that routing needs and nothing else.
 
 pub mod gateway;
 mod labels;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub use labels::Labels;
 
-/// Names an object of one kind. Objects without a namespace have an empty one.
+/// The key of an object of one kind. Objects without a namespace have an empty one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey {
     /// `metadata.namespace`.
@@ -31,7 +31,7 @@ impl fmt::Display for ObjectKey {
 }
 
 impl ObjectKey {
-    /// An object without a namespace.
+    /// The key of an object without a namespace.
     pub fn global(name: &Arc<str>) -> Self {
         Self {
             namespace: Arc::default(),
@@ -55,24 +55,25 @@ pub struct ServiceRecord {
     pub resource_version: Arc<str>,
     /// Its labels.
     pub labels: Labels,
-    /// Annotations of ours (`strait.dev/...`), without the prefix.
+    /// strait's annotations (`strait.dev/...`), without the prefix.
     pub annotations: Labels,
-    /// What it is.
+    /// The type of the Service.
     pub kind: ServiceKind,
     /// TCP ports.
     pub ports: Box<[ServicePortRecord]>,
     /// `publishNotReadyAddresses`.
     pub publish_not_ready: bool,
-    /// To which namespaces its annotation `networking.istio.io/exportTo` shows it; empty: it does not say.
+    /// The namespaces that its annotation `networking.istio.io/exportTo` shows it to. Empty without the
+    /// annotation.
     pub export_to: Box<[Arc<str>]>,
-    /// `status.loadBalancer.ingress`, each by IP address or host name; else `externalIPs`. Few Services
-    /// have any.
+    /// `status.loadBalancer.ingress`, each by IP address or host name, otherwise `externalIPs`. Few
+    /// Services have any.
     pub addresses: Box<[Arc<str>]>,
-    /// Whether `ipFamilies` starts with IPv6: a pod that has both is reached by that.
+    /// True if `ipFamilies` starts with IPv6: pods that have both families are reached over IPv6.
     pub ipv6_first: bool,
 }
 
-/// What a Service is.
+/// The type of a Service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceKind {
     /// ClusterIP, NodePort or LoadBalancer: pods behind an address.
@@ -86,13 +87,13 @@ pub enum ServiceKind {
 /// A TCP port of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServicePortRecord {
-    /// Empty when the only port has none. The slices name their ports so.
+    /// Empty when the only port has no name. The slices use the same name for the port.
     pub name: Arc<str>,
     /// `port`.
     pub port: u16,
 }
 
-/// An EndpointSlice; belongs to the Service that its label `kubernetes.io/service-name` names.
+/// An EndpointSlice. It belongs to the Service that its label `kubernetes.io/service-name` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SliceRecord {
     /// The Service's name, in the slice's namespace.
@@ -106,11 +107,12 @@ pub struct SliceRecord {
 /// An endpoint of a slice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SliceEndpoint {
-    /// The first of `addresses`, which all are the same pod (`kubectl explain endpointslice.endpoints.addresses`).
+    /// The first of `addresses`. All addresses belong to the same pod (`kubectl explain
+    /// endpointslice.endpoints.addresses`).
     pub address: IpAddr,
     /// `conditions.ready`; unknown counts as ready.
     pub ready: bool,
-    /// `conditions.serving`; unknown is what `ready` says.
+    /// `conditions.serving`; unknown counts as `ready` does.
     pub serving: bool,
     /// `conditions.terminating`; unknown counts as no.
     pub terminating: bool,
@@ -127,7 +129,7 @@ pub struct SliceEndpoint {
 /// A Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodRecord {
-    /// Its labels: for subsets, PeerAuthentications and `security.istio.io/tlsMode`.
+    /// Its labels. Subsets, PeerAuthentications and `security.istio.io/tlsMode` use them.
     pub labels: Labels,
 }
 
@@ -149,23 +151,25 @@ pub struct NodeRecord {
     pub subzone: Option<Arc<str>>,
 }
 
-/// A `ServiceExport` of the Multi-Cluster Services API: it names the Service of its own name.
+/// A `ServiceExport` of the Multi-Cluster Services API. It exports the Service of the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceExportRecord;
 
-/// What mTLS a PeerAuthentication or DestinationRule asks for; `None`: what is above it decides.
+/// The mTLS mode that a PeerAuthentication or DestinationRule asks for; `None` leaves it to the policy
+/// above it.
 pub type TlsMode<T> = Option<T>;
 
 /// Istio's PeerAuthentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerAuthenticationRecord {
-    /// `metadata.creationTimestamp`, seconds since 1970: of two that say the same the older counts.
+    /// `metadata.creationTimestamp`, seconds since 1970. Of two that cover the same pods the older
+    /// counts.
     pub created: i64,
     /// `selector.matchLabels`; empty: the whole namespace, or the mesh when in Istio's root namespace.
     pub selector: Labels,
-    /// `mtls.mode`: whether it is DISABLE.
+    /// `mtls.mode`: true for DISABLE.
     pub disabled: TlsMode<bool>,
-    /// `portLevelMtls`, by the pods' port: whether it is DISABLE.
+    /// `portLevelMtls` by the pods' port: true for DISABLE.
     pub disabled_ports: BTreeMap<u16, TlsMode<bool>>,
 }
 
@@ -174,16 +178,17 @@ pub struct PeerAuthenticationRecord {
 pub struct DestinationRuleRecord {
     /// `metadata.creationTimestamp`, seconds since 1970.
     pub created: i64,
-    /// `host`, as written: a short name counts in the rule's namespace.
+    /// `host` as written. A short name means a Service of the rule's namespace.
     pub host: Arc<str>,
     /// `exportTo`; empty: everywhere.
     pub export_to: Box<[Arc<str>]>,
-    /// Whether it has a `workloadSelector`: it is for some clients only, none of which is a gateway.
+    /// True if it has a `workloadSelector`: such a rule is for some clients only, and no gateway is
+    /// among them.
     pub for_workloads: bool,
-    /// `trafficPolicy.tls.mode`, and `portLevelSettings` by service port; `None`: it has no
-    /// `trafficPolicy`, so that of a younger rule for the host counts.
+    /// `trafficPolicy.tls.mode`, and `portLevelSettings` by service port. `None` without a
+    /// `trafficPolicy`: then that of a younger rule for the host counts.
     pub tls: Option<RuleTls>,
-    /// Subsets by name: labels of the pods, and a tls mode of their own.
+    /// Subsets by name, each with labels of its pods and a TLS mode.
     pub subsets: Box<[SubsetRecord]>,
 }
 
@@ -194,7 +199,7 @@ pub struct SubsetRecord {
     pub name: Arc<str>,
     /// Labels that its pods have.
     pub labels: Labels,
-    /// A tls mode of its own.
+    /// The TLS mode of the subset.
     pub tls: RuleTls,
 }
 
@@ -208,7 +213,7 @@ pub struct RuleTls {
 }
 
 impl RuleTls {
-    /// What it says of a service port.
+    /// The mode for a service port.
     pub fn of_port(&self, port: u16) -> TlsMode<ClientTls> {
         self.ports.get(&port).copied().or(self.mode)
     }
@@ -219,7 +224,7 @@ impl RuleTls {
 pub enum ClientTls {
     /// DISABLE.
     Disable,
-    /// SIMPLE or MUTUAL: the client's own TLS.
+    /// SIMPLE or MUTUAL: the client uses TLS of its own.
     Own,
     /// ISTIO_MUTUAL.
     IstioMutual,

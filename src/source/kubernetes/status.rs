@@ -1,5 +1,5 @@
-//! The status of the Gateway API's objects: what it should be is plain data, made by the translation;
-//! one replica writes it back.
+//! The wanted status of the Gateway API's objects. The translation makes it as plain data; one replica
+//! writes it to the API.
 
 mod complaints;
 mod condition;

@@ -1,7 +1,8 @@
-//! Records and policy -> routes, endpoints, and why a host has no route. Pure.
+//! The pure translation of records and policy into routes, endpoints, and the reasons why hosts have no
+//! route.
 //!
-//! Each Service is translated by itself, when something that concerns it changes. What it gives is
-//! compared with what it gave: only a difference in routes makes new route tables.
+//! Each Service is translated by itself, when something that concerns it changes. The result is
+//! compared with the previous one: only a difference in routes makes new route tables.
 
 mod export;
 mod mesh;
@@ -30,10 +31,10 @@ use crate::socket::OwnListeners;
 use service::Context;
 use translation::{Backend, Routes, Translation};
 
-/// Routes of all Services together at most.
+/// The largest number of routes of all Services together.
 const MAX_ROUTES: usize = 500_000;
 
-/// Keeps the translation of a cluster true, change by change.
+/// Keeps the translation of a cluster up to date, change by change.
 #[derive(Debug)]
 pub struct Translator {
     policy: Arc<KubernetesConfig>,
@@ -46,34 +47,34 @@ pub struct Translator {
     routing: Arc<Routing>,
     endpoints: HashMap<Arc<str>, Arc<[EndpointSpec]>>,
     empty: HashMap<Arc<str>, Arc<str>>,
-    /// Whether every Service is to be translated again.
+    /// True if every Service must be translated again.
     stale: bool,
-    /// Whether anything was given out yet.
+    /// True if a result was given out before.
     published: bool,
 }
 
-/// What the Gateway API's objects ask for.
+/// The content of the Gateway API's objects.
 #[derive(Debug, Default)]
 struct Gateways {
     routes: BTreeMap<u16, Vec<RouteConfig>>,
     /// By the Service that each is a port of.
     backends: BTreeMap<ObjectKey, Vec<Backend>>,
-    /// What they were made from.
+    /// The data that they were made from.
     services: BTreeMap<ObjectKey, Basis>,
     statuses: Arc<Statuses>,
 }
 
-/// What Gateway API's objects were read with, of one Service. Its pods come and go much more often than
-/// this changes.
+/// One Service as the last translation of the Gateway API read it. While none of it changes, the
+/// translation still holds; pods come and go far more often.
 #[derive(Debug, Default)]
 struct Basis {
-    /// `None`: it was not there.
+    /// The version of the Service; `None` if it did not exist.
     version: Option<Arc<str>>,
-    /// Ports, and whether a pod of each was in the mesh.
+    /// Its ports, and whether a pod of each was in the mesh.
     mesh: Vec<(ServicePort, bool)>,
 }
 
-/// What has changed since the last publication.
+/// The changes since the last publication.
 #[derive(Debug, Default)]
 struct Changed {
     routes: bool,
@@ -89,7 +90,7 @@ fn service_of(port: &ServicePort) -> ObjectKey {
 }
 
 impl Translator {
-    /// Of a cluster in which nothing is.
+    /// Creates a translator of an empty cluster.
     pub fn new(policy: Arc<KubernetesConfig>) -> Self {
         Self {
             cluster: Cluster::new(policy.istio.namespace.clone()),
@@ -106,15 +107,15 @@ impl Translator {
         }
     }
 
-    /// Tells what the gateway listens on: a Service whose pods it is among gets no connection from it.
-    /// Counts from the next [`Translator::apply`] on.
+    /// Sets the addresses that the gateway listens on: a Service whose pods include this gateway gets
+    /// no connection from it. It takes effect with the next [`Translator::apply`].
     pub fn listen_on(&mut self, own: OwnListeners) {
         self.stale |= self.own != own;
         self.own = own;
     }
 
-    /// Takes the changes over. `None`: no route and no endpoint is another than before; the first time
-    /// there is always something, be it empty.
+    /// Applies the changes. Returns `None` if no route and no endpoint has changed; the first call
+    /// always returns a value, even an empty one.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Option<Arc<Discovered>> {
         let mut dirty = Dirty {
             everything: std::mem::take(&mut self.stale),
@@ -137,26 +138,26 @@ impl Translator {
         self.publish(&changed)
     }
 
-    /// The zone of the node that the gateway runs on, once known. It may change when
-    /// [`Translator::apply`] says that nothing did.
+    /// The zone of the node that the gateway runs on, once known. It may change although
+    /// [`Translator::apply`] returned `None`.
     pub fn own_zone(&self) -> Option<Arc<str>> {
         let node = ObjectKey::global(self.policy.node.as_ref()?);
         self.cluster.nodes.get(&node)?.zone.clone()
     }
 
-    /// The status that each object of the Gateway API should have. The same `Arc` as before when nothing
-    /// of it has changed; it may change when [`Translator::apply`] says that nothing did.
+    /// The wanted status of each object of the Gateway API. It is the same `Arc` as before when nothing
+    /// in it has changed; it may change although [`Translator::apply`] returned `None`.
     pub fn statuses(&self) -> Arc<Statuses> {
         self.gateways.statuses.clone()
     }
 
-    /// Every record there is.
+    /// All records.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
     }
 
-    /// Reads the Gateway API's objects again if that may give something else; adds the Services of which
-    /// they want other ports than before.
+    /// Translates the Gateway API's objects again if the result may differ. Adds the Services whose
+    /// wanted ports have changed.
     fn translate_gateways(&mut self, dirty: &mut Dirty, changed: &mut Changed) {
         let Some(config) = &self.policy.gateway_api else {
             return;
@@ -304,10 +305,10 @@ impl Translator {
         let count = self.services.values().map(count).sum::<usize>();
         routing.exports.reserve_exact(count.min(MAX_ROUTES));
         for translation in self.services.values().map(|service| &service.routing) {
-            let room = MAX_ROUTES.saturating_sub(routing.exports.len());
+            let free = MAX_ROUTES.saturating_sub(routing.exports.len());
             let exports = translation.exports.iter();
-            routing.exports.extend(exports.take(room).cloned());
-            if let Some(over) = translation.exports.len().checked_sub(room + 1) {
+            routing.exports.extend(exports.take(free).cloned());
+            if let Some(over) = translation.exports.len().checked_sub(free + 1) {
                 let text = format!("more than {MAX_ROUTES} routes of exported Services");
                 routing.skipped.add(text.into(), over + 1);
             }

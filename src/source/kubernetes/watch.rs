@@ -1,10 +1,11 @@
-//! Lists and watches: from the API's objects to changes.
+//! Lists and watches of the Kubernetes API. They turn its objects into changes.
 //!
-//! One task a kind. It finds out in which version the API serves the kind, lists it in pages, and
-//! watches it from there. [`ask`] puts the questions, [`item`] reads one object, and [`follow`] decides
-//! when to list anew, how long to wait, and what counts as stale. Every question has an end: an API
-//! server that falls silent is noticed within a minute. Nothing that fails takes away what is known:
-//! an API server that starts says 403 and 404 of what it has not loaded yet.
+//! Each kind has one task. The task finds the version in which the API serves the kind, lists it in
+//! pages, and watches it from there. [`ask`] sends the requests, [`item`] reads one object, and
+//! [`follow`] decides when to list again, how long to wait, and what counts as stale. Every request has
+//! a time limit: an API server that falls silent is noticed within a minute. No failure removes
+//! anything that is known: a starting API server answers 403 and 404 for kinds that it has not loaded
+//! yet.
 
 mod ask;
 mod client;
@@ -36,30 +37,31 @@ use crate::metrics::Metrics;
 use crate::socket::OwnListeners;
 use crate::supervise;
 pub use client::KubernetesError;
-use driver::{Driver, Told};
+use driver::{Driver, DriverInput};
 pub use mailbox::{Mailbox, Publication};
 pub use timing::{ApiTiming, FIRST_LISTS};
 
-/// Changes that may wait for the driver; a watcher that has more waits itself, and with it the API.
+/// The number of changes that may wait for the driver. A watcher with more waits itself, and with it
+/// the API.
 const QUEUE: usize = 1024;
 
-/// A source that runs; stops when dropped.
+/// The running Kubernetes source. It stops when dropped.
 pub struct KubernetesSource {
     client: Client,
     kubeconfig: Option<Kubeconfig>,
     kinds: Vec<Kind>,
     mesh_config: Option<ObjectKey>,
-    told: mpsc::Sender<Told>,
+    inputs: mpsc::Sender<DriverInput>,
     statuses: watch::Receiver<Arc<Statuses>>,
     _tasks: JoinSet<()>,
 }
 
 impl KubernetesSource {
-    /// Starts to watch, and publishes into `mailbox` as soon as every kind that routing needs has been
+    /// Starts watching. It publishes into `mailbox` as soon as every kind that routing needs has been
     /// listed; until then `mailbox` says what is missing.
     ///
     /// # Errors
-    /// Access to the API that cannot be set up. An API that cannot be reached is no error.
+    /// Access to the API cannot be set up. An API that cannot be reached is no error.
     pub async fn start(
         config: Arc<KubernetesConfig>,
         metrics: &Arc<Metrics>,
@@ -68,7 +70,7 @@ impl KubernetesSource {
         Self::start_with(config, metrics, mailbox, ApiTiming::DEFAULT).await
     }
 
-    /// As [`KubernetesSource::start`], with other limits of time.
+    /// As [`KubernetesSource::start`], with other time limits.
     ///
     /// # Errors
     /// As [`KubernetesSource::start`].
@@ -83,22 +85,22 @@ impl KubernetesSource {
         let config = at_home(config, client.default_namespace());
         let kubeconfig = config.kubeconfig.clone();
         let mesh_config = mesh_config(&config);
-        let (told, inbox) = mpsc::channel(QUEUE);
+        let (inputs, inbox) = mpsc::channel(QUEUE);
         let (statuses_sender, statuses) = watch::channel(Arc::default());
         Self::retire_metrics(metrics, &kinds);
         let mut tasks = JoinSet::new();
         for kind in &kinds {
-            let (kind, told) = (*kind, told.clone());
+            let (kind, inputs) = (*kind, inputs.clone());
             let only = mesh_config.clone().filter(|_| kind == Kind::MeshConfig);
             let (client, metrics) = (client.clone(), metrics.kubernetes.kind(kind.label()));
-            follow::spawn(&mut tasks, (kind, only), client, told, metrics, timing);
+            follow::spawn(&mut tasks, (kind, only), client, inputs, metrics, timing);
         }
-        let told_to = mailbox.clone();
-        let driver = Driver::new(config, &kinds, metrics.clone(), told_to, statuses_sender);
+        let publisher = mailbox.clone();
+        let driver = Driver::new(config, &kinds, metrics.clone(), publisher, statuses_sender);
         tasks.spawn(driver.run(inbox));
         let mut overseer = JoinSet::new();
         overseer.spawn(async move {
-            // None of them ends as long as the source lives.
+            // None of them ends while the source lives.
             if let Some(ended) = tasks.join_next().await {
                 mailbox.set_broken(&supervise::why(ended));
             }
@@ -108,48 +110,48 @@ impl KubernetesSource {
             kubeconfig,
             kinds,
             mesh_config,
-            told,
+            inputs,
             statuses,
             _tasks: overseer,
         })
     }
 
-    /// Forgets the metrics of kinds that are not watched any more.
+    /// Removes the metrics of kinds that are no longer watched.
     pub fn retire_metrics(metrics: &Metrics, watched: &[Kind]) {
         for kind in Kind::ALL.iter().filter(|kind| !watched.contains(kind)) {
             metrics.kubernetes.retire_kind(kind.label());
         }
     }
 
-    /// Whether it can go on with another policy: the API is reached as before, and as much of it is
-    /// watched.
+    /// Whether the source can continue with another policy: the API is reached as before, and the same
+    /// kinds are watched.
     pub fn serves(&self, config: &KubernetesConfig) -> bool {
         self.kubeconfig == config.kubeconfig
             && self.kinds == needs::watched(config)
             && self.mesh_config == mesh_config(config)
     }
 
-    /// Goes on with another policy, for which [`KubernetesSource::serves`] holds, without listing
-    /// anything anew.
+    /// Continues with another policy, for which [`KubernetesSource::serves`] is true, without listing
+    /// anything again.
     pub async fn adopt(&self, config: Arc<KubernetesConfig>) {
-        // Fails only once the source's own tasks have ended, with the process.
+        // This fails only after the source's own tasks have ended, together with the process.
         let config = at_home(config, self.client.default_namespace());
-        let _ = self.told.send(Told::Policy(config)).await;
+        let _ = self.inputs.send(DriverInput::Policy(config)).await;
     }
 
-    /// Tells what the gateway listens on: a Service whose pods it is among gets no connection from it,
-    /// or the connection would come back.
+    /// Sets the addresses that the gateway listens on. A Service whose pods include this gateway gets
+    /// no connection from it, since the connection would come back.
     pub async fn listen_on(&self, own: OwnListeners) {
-        // Fails only once the source's own tasks have ended, with the process.
-        let _ = self.told.send(Told::Listeners(own)).await;
+        // This fails only after the source's own tasks have ended, together with the process.
+        let _ = self.inputs.send(DriverInput::Listeners(own)).await;
     }
 
-    /// The status that each object of the Gateway API should have, as it changes.
+    /// The wanted statuses of the Gateway API's objects, as they change.
     pub fn statuses(&self) -> watch::Receiver<Arc<Statuses>> {
         self.statuses.clone()
     }
 
-    /// What the API is reached by.
+    /// The client of the API.
     pub fn client(&self) -> Client {
         self.client.clone()
     }
@@ -170,7 +172,7 @@ impl fmt::Debug for KubernetesSource {
     }
 }
 
-/// The policy with the namespace that strait runs in: its own Gateways come first.
+/// The policy with the namespace that strait runs in. Gateways of that namespace come first.
 fn at_home(mut config: Arc<KubernetesConfig>, namespace: &str) -> Arc<KubernetesConfig> {
     if config.gateway_api.is_some()
         && let Some(gateway_api) = &mut Arc::make_mut(&mut config).gateway_api

@@ -1,4 +1,4 @@
-//! What the change of one object concerns.
+//! The rules that say what the change of one object concerns.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ pub(super) struct Changed<'a, R> {
 
 /// A kind of record whose changes concern something.
 pub(super) trait Concern: Sized {
-    /// Adds it to `dirty`.
+    /// Adds the concern to `dirty`.
     fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty);
 }
 
@@ -79,7 +79,7 @@ impl Concern for NamespaceRecord {
             let network = namespace?.labels.get(NETWORK)?;
             Some(network.to_owned())
         };
-        // Istio's namespace has it, for all pods that do not say their network themselves.
+        // Istio's namespace holds the network of all pods that do not name one themselves.
         dirty.everything |= network(changed.old) != network(changed.new);
         dirty.add_namespace(&key.name, cluster);
         dirty.gateways = true;
@@ -87,7 +87,8 @@ impl Concern for NamespaceRecord {
 }
 
 impl Concern for NodeRecord {
-    /// Subsets may ask for what its labels say, and a slice that names no zone means the node's.
+    /// A node concerns the Services with pods on it: a subset may select by the node's labels, and a
+    /// slice that names no zone uses the node's.
     fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
         let key = changed.key;
         for (slice_key, slice) in cluster.slices.iter() {
@@ -176,7 +177,7 @@ impl Dirty {
         self.services.extend(services.map(|(key, _)| key.clone()));
     }
 
-    /// What Istio's policies of a namespace hold for.
+    /// Adds the Services that Istio's policies of a namespace apply to.
     pub(super) fn add_istio_namespace(&mut self, namespace: &str, cluster: &Cluster) {
         if cluster.is_mesh_wide(namespace) {
             self.everything = true;

@@ -1,20 +1,21 @@
-//! Which slices a Service has, and which Services a pod is behind.
+//! An index of slices by Service and of Services by pod.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::source::kubernetes::records::{ObjectKey, SliceRecord};
 
-/// What the slices say, the other way round: pairs, in order of what is asked for.
+/// The slices' references in reverse: pairs, sorted by the key that is looked up.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Index {
-    /// A Service and a slice of it, by its name.
+    /// Pairs of a Service and the name of one of its slices.
     slices: Pairs,
-    /// A pod and a Service that it is behind, by its name: once for each slice that names it.
+    /// Pairs of a pod and the name of a Service that selects it, counted once for each slice that names
+    /// the pod.
     services: Pairs,
 }
 
-/// How often each pair is there. A pod's is a few words, where a list of its own would be twice that.
+/// Pairs with their counts. A pair takes a few words; a list for each pod would take twice that.
 #[derive(Debug, Clone, Default)]
 struct Pairs(BTreeMap<(ObjectKey, Arc<str>), u32>);
 
@@ -33,7 +34,7 @@ impl Pairs {
         }
     }
 
-    /// What is paired with `key`: each once, by name.
+    /// The partners of `key`, each once, by name.
     fn of(&self, key: &ObjectKey) -> impl Iterator<Item = &Arc<str>> {
         let from = self.0.range((key.clone(), Arc::default())..);
         let key = key.clone();
@@ -48,12 +49,12 @@ impl Index {
         self.slices.of(service).map(|name| service.beside(name))
     }
 
-    /// The Services that a pod is behind.
+    /// The Services that a pod belongs to.
     pub(super) fn services_of(&self, pod: &ObjectKey) -> impl Iterator<Item = ObjectKey> {
         self.services.of(pod).map(|name| pod.beside(name))
     }
 
-    /// The slice at `key` becomes `new`, and was `old`.
+    /// Updates the index when the slice at `key` changes from `old` to `new`.
     pub(super) fn replace(
         &mut self,
         key: &ObjectKey,
@@ -72,7 +73,7 @@ impl Index {
         let (old, new) = (old.map(pods), new.map(pods));
         let (mut old, mut new) = (old.into_iter().flatten(), new.into_iter().flatten());
         loop {
-            // Nearly always a pod stays in its place, and some condition of it has changed.
+            // Usually the pods are the same, in the same order, and only a condition has changed.
             let (before, now) = (old.next(), new.next());
             if before.is_none() && now.is_none() {
                 return;
@@ -95,7 +96,7 @@ pub(super) fn service(key: &ObjectKey, slice: &SliceRecord) -> ObjectKey {
     key.beside(&slice.service)
 }
 
-/// Each pod that a slice names, with the slice's Service.
+/// Each pod that a slice names, with the name of the slice's Service.
 fn pods(slice: &SliceRecord) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
     let pods = slice.endpoints.iter().filter_map(|at| at.pod.as_ref());
     pods.map(|pod| (pod, &slice.service))

@@ -1,7 +1,7 @@
-//! One copy of each text, however many records hold it.
+//! A store that keeps one copy of each text, however many records hold it.
 //!
-//! Namespaces, zones, nodes, port names and labels repeat by the thousand; a pod's name is in its slice
-//! and is its own key.
+//! Namespaces, zones, nodes, port names and labels repeat by the thousand; a pod's name stands in its
+//! slice and in its own key.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -16,15 +16,15 @@ use crate::source::kubernetes::records::{
     PeerAuthenticationRecord, PodRecord, ServiceExportRecord, ServiceRecord, SliceRecord,
 };
 
-/// Sets smaller than this are not looked through for what nobody holds any more.
+/// Sets smaller than this are not searched for unused texts.
 const SMALL: usize = 1024;
 
-/// Texts and label sets that are held somewhere.
+/// Texts and label sets that records hold.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Strings {
     texts: HashSet<Arc<str>>,
     labels: HashSet<Labels>,
-    /// How many there were when the unheld ones were last dropped.
+    /// The number of texts when unused ones were last dropped.
     swept: usize,
 }
 
@@ -92,7 +92,7 @@ impl Strings {
 
 /// A record whose texts can be replaced by equal ones.
 pub(super) trait Share {
-    /// Replaces them.
+    /// Replaces the texts by the stored copies.
     fn share(&mut self, _strings: &mut Strings) {}
 }
 

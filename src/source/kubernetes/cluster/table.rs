@@ -1,4 +1,4 @@
-//! The records of one kind, by namespace and name.
+//! A table of the records of one kind, by namespace and name.
 
 use std::collections::BTreeMap;
 
@@ -35,12 +35,12 @@ impl<R> Table<R> {
         from.take_while(move |(key, _)| &*key.namespace == namespace)
     }
 
-    /// How many objects there are.
+    /// The number of objects.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether the table is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -49,7 +49,7 @@ impl<R> Table<R> {
         self.0.insert(key, record);
     }
 
-    /// Returns what was there.
+    /// Removes the record and returns it.
     pub(super) fn remove(&mut self, key: &ObjectKey) -> Option<R> {
         self.0.remove(key)
     }

@@ -1,7 +1,7 @@
-//! Objects that are there and cannot be read.
+//! Objects that exist and cannot be read.
 //!
-//! Each costs itself and nothing else. One that may narrow who is reached closes what it could cover
-//! until it can be read, or is gone.
+//! An unreadable object affects only itself. If it may narrow who is reached, strait refuses everything
+//! that it could cover until it can be read or no longer exists.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,19 +9,18 @@ use std::sync::Arc;
 use super::kind::Kind;
 use crate::source::kubernetes::records::ObjectKey;
 
-/// Objects that are kept by name, of all kinds together. Those beyond stand as one object without a
-/// name for each kind, which closes whatever an object of the kind could.
+/// The number of objects kept by name, of all kinds together. The objects beyond it are represented by
+/// one object without a name for each kind; it closes whatever an object of the kind could close.
 const MAX: usize = 1000;
 
-/// An object that is there and cannot be read.
+/// An object that exists and cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
     /// Its kind.
     pub kind: Kind,
     /// The part that cannot be read, and the reason.
     pub problem: Arc<str>,
-    /// The host of a `DestinationRule`, or the Service of an `EndpointSlice`, if the object can be read
-    /// as far as that.
+    /// The host of a `DestinationRule`, or the Service of an `EndpointSlice`, if that part can be read.
     pub about: Option<Arc<str>>,
 }
 
@@ -41,7 +40,7 @@ impl Unreadable {
 #[derive(Debug, Clone, Default)]
 pub(super) struct UnreadableObjects(BTreeMap<(Kind, ObjectKey), Unreadable>);
 
-/// Stands for objects that have no name, or for too many of them.
+/// The key for objects without a name, and for the objects beyond [`MAX`].
 fn nameless() -> ObjectKey {
     ObjectKey {
         namespace: Arc::default(),
@@ -50,7 +49,7 @@ fn nameless() -> ObjectKey {
 }
 
 impl UnreadableObjects {
-    /// The key that the object is kept under, when something has changed.
+    /// Keeps the object. Returns the key that it is kept under if something has changed.
     pub(super) fn set(&mut self, mut key: ObjectKey, object: Unreadable) -> Option<ObjectKey> {
         let kind = object.kind;
         if self.0.len() >= MAX && !self.0.contains_key(&(kind, key.clone())) {
@@ -61,12 +60,12 @@ impl UnreadableObjects {
         (before.as_ref() != now).then_some(key)
     }
 
-    /// Whether it was there.
+    /// Removes the object. Returns whether it was there.
     pub(super) fn remove(&mut self, kind: Kind, key: &ObjectKey) -> bool {
         !self.0.is_empty() && self.0.remove(&(kind, key.clone())).is_some()
     }
 
-    /// Those of one kind, by namespace and then by name.
+    /// The unreadable objects of one kind, by namespace and then by name.
     pub(super) fn of(&self, kind: Kind) -> impl Iterator<Item = (&ObjectKey, &Unreadable)> {
         let from = self.0.range((kind, nameless())..);
         let of_kind = from.take_while(move |((of, _), _)| *of == kind);

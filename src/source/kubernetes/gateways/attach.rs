@@ -1,4 +1,4 @@
-//! Which listeners a TLSRoute attaches to, and with which names.
+//! The attachment of TLSRoutes: the listeners that each attaches to, and its names there.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,22 +15,24 @@ use crate::source::kubernetes::records::gateway::{
     GROUP, ParentRef, RouteNamespaces, TlsRouteRecord,
 };
 
-/// A TLSRoute that refers to a Gateway of ours.
+/// A TLSRoute that refers to one of our Gateways.
 #[derive(Debug)]
 pub(super) struct OwnRoute<'a> {
     pub(super) key: &'a ObjectKey,
     pub(super) record: &'a TlsRouteRecord,
-    /// Its references to Gateways of ours, in its order.
+    /// Its references to our Gateways, in its order.
     pub(super) parents: Vec<Attached<'a>>,
 }
 
-/// What has become of a reference to a Gateway.
+/// The result of one reference to a Gateway.
 #[derive(Debug)]
 pub(super) struct Attached<'a> {
     pub(super) parent: &'a ParentRef,
-    /// Where it is served: the listener and the names, at least one of each. Or why nowhere.
+    /// The listeners and names that it is served at, at least one of each, or the reason why it is
+    /// served nowhere.
     pub(super) outcome: Result<Vec<Attachment>, Refusal>,
-    /// Hostnames that it may not have, in the order found, with the reason; whatever the outcome.
+    /// Hostnames that the route may not have, in the order found, each with its reason. They are kept
+    /// whatever the outcome is.
     pub(super) refused_names: Vec<RefusedName>,
 }
 
@@ -39,20 +41,21 @@ pub(super) struct Attached<'a> {
 pub(super) struct RefusedName {
     pub(super) hostname: Arc<str>,
     pub(super) why: String,
-    /// Whether the file, or a Gateway that comes before, has it.
+    /// True if the file, or a Gateway of a lower rank, has the hostname.
     pub(super) conflicts: bool,
 }
 
 /// A listener that a route has attached to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Attachment {
-    /// Its place among the Gateways, and among the Gateway's listeners.
+    /// The listener's position: the Gateway's index, and the listener's index in it.
     pub(super) listener: Place,
-    /// Names that both have; empty when the listener is not served, which counts it all the same.
+    /// The names that route and listener have in common. Empty when the listener is not served; it
+    /// counts the route anyway.
     pub(super) names: Vec<SniPattern>,
 }
 
-/// What decides which names a route gets.
+/// The input that decides which names a route gets.
 pub(super) struct Rules<'a, 'g> {
     pub(super) cluster: &'a Cluster,
     pub(super) config: &'g GatewayApiConfig,
@@ -62,7 +65,7 @@ pub(super) struct Rules<'a, 'g> {
 }
 
 impl<'a> Rules<'a, '_> {
-    /// The routes that refer to Gateways of ours, the oldest first.
+    /// The routes that refer to our Gateways, the oldest first.
     pub(super) fn own_routes(&self) -> Vec<OwnRoute<'a>> {
         let gateways = self.gateways.iter().enumerate();
         let by_key: HashMap<&ObjectKey, usize> = gateways
@@ -95,13 +98,14 @@ impl<'a> Rules<'a, '_> {
                 });
             }
         }
-        // Stable: those of one age are by name already.
+        // The sort is stable: routes of the same age stay sorted by name.
         routes.sort_by_key(|route| route.record.revision.created);
         routes
     }
 }
 
-/// The Gateway that `parent` of a route in `namespace` names; `None`: something else.
+/// The key of the Gateway that `parent` of a route in `namespace` names; `None` if it names something
+/// else.
 pub(super) fn gateway_key(parent: &ParentRef, namespace: &Arc<str>) -> Option<ObjectKey> {
     let is_gateway = parent.group.as_deref().unwrap_or(GROUP) == GROUP
         && parent.kind.as_deref().unwrap_or("Gateway") == "Gateway";
@@ -111,7 +115,7 @@ pub(super) fn gateway_key(parent: &ParentRef, namespace: &Arc<str>) -> Option<Ob
     })
 }
 
-/// What a route calls itself.
+/// The hostnames of a route, the valid and the refused ones.
 #[derive(Debug)]
 struct Hostnames {
     valid: Vec<(Arc<str>, SniPattern)>,
@@ -138,7 +142,7 @@ impl Hostnames {
     }
 }
 
-/// A route on its way to its parents.
+/// A route while its references are resolved.
 struct Attaching<'r, 'a, 'g> {
     rules: &'r Rules<'a, 'g>,
     key: &'a ObjectKey,
@@ -168,7 +172,8 @@ impl<'a> Attaching<'_, 'a, '_> {
         }
     }
 
-    /// The steps by which listeners drop out, each with its reason when none is left after it.
+    /// The listeners that remain after each filter. When a filter leaves none, the result is its
+    /// reason.
     fn listeners(
         &self,
         parent: &ParentRef,
@@ -251,7 +256,7 @@ impl<'a> Attaching<'_, 'a, '_> {
                 };
                 let namespace = self.rules.cluster.namespaces.get(&key);
                 let selector = namespaces.selector.as_ref();
-                // What is not known is not admitted.
+                // A namespace that is not known is not admitted.
                 namespace
                     .zip(selector)
                     .is_some_and(|(namespace, selector)| selector.takes(&namespace.labels))
@@ -260,7 +265,7 @@ impl<'a> Attaching<'_, 'a, '_> {
         }
     }
 
-    /// The names that both the route and the listener have, by the route's hostname.
+    /// The names that route and listener have in common, with the route's hostname.
     fn common<'b>(
         &'b self,
         listener: &'b OwnListener<'_>,
@@ -271,7 +276,7 @@ impl<'a> Attaching<'_, 'a, '_> {
         })
     }
 
-    /// Those of them that the route may have.
+    /// The common names that the route may have.
     fn permitted(
         &self,
         place: Place,
@@ -309,7 +314,7 @@ impl<'a> Attaching<'_, 'a, '_> {
         names
     }
 
-    /// With whom `pattern` stays, if it is with the file or with a Gateway of a lower rank.
+    /// The owner of `pattern`, if it is the file or a Gateway of a lower rank.
     fn conflict(
         &self,
         place: Place,

@@ -1,4 +1,5 @@
-//! Where a TLSRoute's connections go, and which ALPN offers they must make.
+//! The backends of a TLSRoute: the upstreams of its connections, and the ALPN offers that these must
+//! make.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -11,34 +12,35 @@ use crate::source::kubernetes::records::gateway::{
 };
 use crate::source::kubernetes::records::{ObjectKey, ServiceKind};
 
-/// The annotation, on a TLSRoute or on a Service, that lifts the demand for an Istio ALPN: `any`.
+/// The annotation on a TLSRoute or a Service that, with the value `any`, removes the demand for an
+/// Istio ALPN.
 const ALPN: &str = "alpn";
 
-/// Where a route's connections go.
+/// The backends of a route.
 #[derive(Debug)]
 pub(super) struct Backends {
-    /// The upstreams with their shares: each is called as one of `ports` is displayed.
+    /// The upstreams with their weights. An upstream's name is the display form of one of `ports`.
     pub(super) targets: TargetConfigs,
-    /// What the upstreams stand for.
+    /// The service ports behind the upstreams.
     pub(super) ports: Vec<ServicePort>,
-    /// Every Service that was looked for.
+    /// Every Service that was looked up.
     pub(super) services: Vec<ObjectKey>,
-    /// Why those that are refused are.
+    /// The refused backends with their reasons.
     pub(super) refused: Vec<(ServicePort, Arc<str>)>,
-    /// Which offers the route takes.
+    /// The ALPN offers that the route accepts.
     pub(super) alpn: AlpnPolicy,
     /// The first backend whose pods are the reason why clients must offer an Istio ALPN.
     pub(super) in_mesh: Option<Arc<str>>,
-    /// What is wrong with the references: the reason of the first, a message about all.
+    /// The problem of the references: the reason of the first, and a message about all.
     pub(super) unresolved: Option<Refusal>,
-    /// How many rules are left out: `v1` allows one.
+    /// The number of rules left out: `v1` allows one.
     pub(super) dropped_rules: usize,
 }
 
 /// A backend that may be used.
 struct Usable {
     port: ServicePort,
-    /// Whether its pods are in the mesh, and nobody lifted the demand.
+    /// True if its pods are in the mesh and the demand for an Istio ALPN was not removed.
     demands_istio: bool,
 }
 
@@ -109,7 +111,8 @@ pub(super) fn read(
     }
 }
 
-/// The targets of `shares`. Where there is none, all is refused, which is noted in both lists.
+/// Builds the targets from `shares`. Without any share every connection is refused; both lists note
+/// that.
 fn share_out(
     shares: &mut Vec<(ServicePort, NonZeroU32)>,
     refused: &mut Vec<(ServicePort, Arc<str>)>,
@@ -139,7 +142,7 @@ fn share_out(
     }
 }
 
-/// What stands for the backend of a route that has none which gets connections.
+/// The service port that represents a backend which gets no connections, for a route that has no other.
 fn nothing(key: &ObjectKey, backends: &[BackendRef]) -> ServicePort {
     match backends.first() {
         Some(backend) => target(key, backend, PodChoice::Refused),
@@ -184,7 +187,7 @@ fn usable(
     }
     let mut port = target(key, backend, PodChoice::All);
     let namespace = port.namespace.clone();
-    // Before anything is said of the other namespace's services.
+    // This check comes first, so that nothing is revealed about the other namespace's services.
     if namespace != key.namespace && !is_granted(cluster, key, &port) {
         let message = format!(
             "backend {namespace}/{name}: no ReferenceGrant in namespace {namespace} lets TLSRoutes of \
@@ -217,7 +220,7 @@ fn usable(
         let message = format!("backend {}/{name}: {complaint}", port.namespace);
         return Err(Refusal::new("BackendNotFound", message));
     }
-    // Whose pods they are decides: a route to another namespace's pods cannot lift their demand.
+    // The owner of the pods decides: a route to another namespace's pods cannot remove their demand.
     let is_own = port.namespace == key.namespace;
     let lifted = service.annotations.get(ALPN) == Some("any")
         || (is_own && route.annotations.get(ALPN) == Some("any"));

@@ -1,4 +1,4 @@
-//! Who goes without what others have: for those that keep it, and for the operator.
+//! Reports of names that are left out: to the routes that keep such a name, and to the operator.
 
 use super::attach::OwnRoute;
 use super::listeners::{CONFLICT, NOT_ALLOWED, OwnGateway};
@@ -6,7 +6,7 @@ use super::tables::{Lost, Winner};
 use crate::source::kubernetes::cluster::Kind;
 use crate::source::kubernetes::status::{LeftOut, Notices};
 
-/// Tells TLSRoutes that keep a name which a younger one of another namespace claims.
+/// Notifies TLSRoutes that keep a name which a younger TLSRoute of another namespace claims.
 pub(super) fn notify(routes: &[OwnRoute<'_>], lost: &Lost, notices: &mut Notices) {
     for (at, names) in lost {
         let loser = routes[*at].key;
@@ -23,7 +23,7 @@ pub(super) fn notify(routes: &[OwnRoute<'_>], lost: &Lost, notices: &mut Notices
     }
 }
 
-/// What the operator does not allow, and what others have.
+/// Collects the objects that the operator does not allow, and the names that others have.
 pub(super) fn left_out(gateways: &[OwnGateway<'_>]) -> LeftOut {
     let mut left_out = LeftOut::default();
     for gateway in gateways {

@@ -1,4 +1,4 @@
-//! Which Gateways are ours, and what of their listeners can be served.
+//! Our Gateways, and those of their listeners that can be served.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,24 +12,24 @@ use crate::source::kubernetes::records::gateway::{
 };
 use crate::source::kubernetes::status::Notices;
 
-/// The ports that all Gateways may have together: each costs a socket a worker.
+/// The number of ports that all Gateways may have together. Each port costs one socket for each worker.
 const MAX_PORTS: usize = 64;
-/// Of them, those that a namespace may have which is not the first.
+/// The part of [`MAX_PORTS`] that a namespace may have if it is not the first in the list.
 const MAX_PORTS_OF_NAMESPACE: usize = 16;
 
-/// The reason of a Gateway whose namespace may have none.
+/// The reason of a Gateway whose namespace may not have any.
 pub(super) const NOT_ALLOWED: &str = "NamespaceNotAllowed";
 /// The reason of a listener or a TLSRoute that asks for names which another one has.
 pub(super) const CONFLICT: &str = "HostnameConflict";
 /// The reason of an Event about names that a more specific listener of another namespace has.
 const TAKEN: &str = "HostnameTaken";
 
-/// Why something is not accepted.
+/// The reason why something is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     /// The `reason` of its condition.
     pub(super) reason: &'static str,
-    /// For people.
+    /// The message for people.
     pub(super) message: String,
 }
 
@@ -40,14 +40,14 @@ impl Refusal {
     }
 }
 
-/// A Gateway of ours.
+/// One of our Gateways.
 #[derive(Debug)]
 pub(super) struct OwnGateway<'a> {
     pub(super) key: &'a ObjectKey,
     pub(super) record: &'a GatewayRecord,
-    /// What a Gateway has, no Gateway of a higher rank takes from it.
+    /// Its rank: a name that a Gateway has is never given to one of a higher rank.
     pub(super) rank: usize,
-    /// Why none of it is served, whatever its listeners are like.
+    /// The reason why none of it is served, if its listeners alone do not decide that.
     pub(super) refused: Option<Refusal>,
     pub(super) listeners: Vec<OwnListener<'a>>,
 }
@@ -59,21 +59,21 @@ impl OwnGateway<'_> {
     }
 }
 
-/// A listener of a Gateway of ours.
+/// A listener of one of our Gateways.
 #[derive(Debug)]
 pub(super) struct OwnListener<'a> {
     pub(super) spec: &'a Listener,
-    /// Which names it takes.
+    /// The server names that it takes.
     pub(super) hostname: SniPattern,
-    /// Why it is not accepted.
+    /// The reason why it is not accepted.
     pub(super) refused: Option<Refusal>,
-    /// Whether `refused` is because of another listener, or of the file.
+    /// True if `refused` is because of another listener or of the file.
     pub(super) conflicted: bool,
-    /// Whether `refused` is because the operator does not name its port.
+    /// True if `refused` is because the operator does not list its port.
     pub(super) port_not_allowed: bool,
-    /// Whether TLSRoutes are among the routes that may attach.
+    /// True if TLSRoutes are among the routes that may attach.
     pub(super) takes_tls_routes: bool,
-    /// A kind of route that the listener names and that does not exist here.
+    /// A kind of route that the listener names and strait does not know.
     pub(super) unknown_kind: Option<&'a RouteKind>,
 }
 
@@ -123,7 +123,7 @@ pub(super) fn own_gateways<'a>(
             }
         })
         .collect();
-    // Stable: those of one age are by name already.
+    // The sort is stable: Gateways of the same age stay sorted by name.
     gateways.sort_by_key(|gateway| (gateway.rank, gateway.record.revision.created));
     refuse_ports(&mut gateways, config);
     refuse_conflicts_within(&mut gateways);
@@ -132,12 +132,12 @@ pub(super) fn own_gateways<'a>(
     gateways
 }
 
-/// The rank of Gateways of `namespace`; `None`: it may have none.
+/// The rank of the Gateways of `namespace`; `None` if it may not have any.
 fn rank(cluster: &Cluster, config: &GatewayApiConfig, namespace: &Arc<str>) -> Option<usize> {
     let rank = config.namespaces.rank(namespace, config.home.as_deref())?;
     let has_labels = || {
         let record = cluster.namespaces.get(&ObjectKey::global(namespace));
-        // What is not known is not admitted.
+        // A namespace that is not known is not admitted.
         record.is_some_and(|record| record.labels.have_all(&config.namespace_labels))
     };
     (config.namespace_labels.is_empty() || has_labels()).then_some(rank)
@@ -190,7 +190,7 @@ fn listener(spec: &Listener) -> OwnListener<'_> {
     } else {
         None
     };
-    // Any TLS listener that is served takes TLSRoutes, and no other kind.
+    // Every TLS listener that is served takes TLSRoutes and no other kind.
     let passes_tls = &*spec.protocol == "TLS" && mode == Some("Passthrough");
     let kinds = &spec.allowed_routes.kinds;
     let known = |kind: &RouteKind| {
@@ -207,8 +207,8 @@ fn listener(spec: &Listener) -> OwnListener<'_> {
     }
 }
 
-/// Refuses ports that Gateways may not have: this gateway's own, those that the operator does not name, and
-/// more than fit.
+/// Refuses ports that Gateways may not have: ports of this gateway itself, ports that the operator does
+/// not list, and ports beyond the limit.
 fn refuse_ports(gateways: &mut [OwnGateway<'_>], config: &GatewayApiConfig) {
     let mut ports = BTreeSet::new();
     let mut of_namespace: HashMap<Arc<str>, usize> = HashMap::new();
@@ -229,7 +229,7 @@ fn refuse_ports(gateways: &mut [OwnGateway<'_>], config: &GatewayApiConfig) {
                 listener.port_not_allowed = true;
                 let allowed: Vec<String> = config.ports.iter().map(ToString::to_string).collect();
                 format!(
-                    "port {port} is none that Gateways may have: kubernetes.gateway_api.ports of \
+                    "Gateways may not use port {port}: kubernetes.gateway_api.ports of \
                      strait's config allows {}",
                     allowed.join(", ")
                 )
@@ -252,12 +252,13 @@ fn refuse_ports(gateways: &mut [OwnGateway<'_>], config: &GatewayApiConfig) {
     }
 }
 
-/// What must differ between two TLS listeners.
+/// The key that must differ between two TLS listeners.
 fn place(listener: &OwnListener<'_>) -> (u16, SniPattern) {
     (listener.spec.port, listener.hostname.clone())
 }
 
-/// Refuses all listeners of one Gateway that ask for the same: the Gateway API forbids to pick one.
+/// Refuses all listeners of one Gateway that ask for the same names: the Gateway API forbids to pick
+/// one.
 fn refuse_conflicts_within(gateways: &mut [OwnGateway<'_>]) {
     for gateway in gateways {
         let mut at: HashMap<(u16, SniPattern), Vec<usize>> = HashMap::new();
@@ -283,7 +284,7 @@ fn refuse_conflicts_within(gateways: &mut [OwnGateway<'_>]) {
     }
 }
 
-/// Refuses listeners all of whose names the file's routes have.
+/// Refuses listeners whose names all belong to the file's routes.
 fn refuse_names_of_the_file(gateways: &mut [OwnGateway<'_>], config: &GatewayApiConfig) {
     for gateway in gateways
         .iter_mut()
@@ -304,11 +305,13 @@ fn refuse_names_of_the_file(gateways: &mut [OwnGateway<'_>], config: &GatewayApi
     }
 }
 
-/// All Gateways share the addresses of this one gateway. Of two listeners that ask for the same, the one
-/// of the lower rank keeps it, or else the older one: otherwise everybody who may make a Gateway could
-/// stop another's traffic. (The Gateway API forbids to pick one within a Gateway; ListenerSets are held
-/// as here, GEP-1713.) A listener may not have names below those of a lower rank at all; of one rank the
-/// more specific one has them.
+/// Refuses listeners that ask for names which a listener of another Gateway has.
+///
+/// All Gateways share the addresses of this one gateway. Of two listeners that ask for the same names,
+/// the one of the lower rank keeps them, then the older one; otherwise everybody who may create a
+/// Gateway could stop another's traffic. (The Gateway API forbids to pick one within a Gateway; for
+/// ListenerSets it picks as here, GEP-1713.) A listener may not have names below those of a lower rank
+/// at all; at the same rank the more specific listener has them.
 fn refuse_conflicts_between(gateways: &mut [OwnGateway<'_>], notices: &mut Notices) {
     let mut taken: HashMap<(u16, SniPattern), Holder> = HashMap::new();
     for gateway in gateways
@@ -361,7 +364,7 @@ fn refuse_conflicts_between(gateways: &mut [OwnGateway<'_>], notices: &mut Notic
     }
 }
 
-/// Who has a hostname of a port.
+/// The listener that has a hostname of a port.
 struct Holder {
     key: ObjectKey,
     name: Arc<str>,

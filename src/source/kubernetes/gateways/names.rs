@@ -1,9 +1,9 @@
-//! Which names a hostname of the Gateway API stands for, and whose they are.
+//! Hostnames of the Gateway API: the names that each stands for, and their owners.
 
 use crate::config::SniPattern;
 use crate::server_name::{NameError, ServerName};
 
-/// What `hostname` of a listener or of a TLSRoute stands for: a name, or all names below one (`*.x`).
+/// Parses `hostname` of a listener or of a TLSRoute: one name, or all names below one (`*.x`).
 pub(super) fn parse(hostname: &str) -> Result<SniPattern, NameError> {
     match hostname.strip_prefix("*.") {
         Some(parent) => ServerName::parse(parent.as_bytes()).map(SniPattern::Below),
@@ -32,8 +32,8 @@ pub(super) fn covers(wide: &SniPattern, narrow: &SniPattern) -> bool {
     }
 }
 
-/// The names that both stand for. Two patterns without a common name have none; of two with one, one
-/// covers the other.
+/// The names that both patterns match. Two patterns either have no common name, or one covers the
+/// other.
 pub(super) fn intersection<'a>(a: &'a SniPattern, b: &'a SniPattern) -> Option<&'a SniPattern> {
     if covers(a, b) {
         Some(b)
@@ -60,22 +60,22 @@ fn parents(name: &ServerName, skip: usize) -> Vec<SniPattern> {
     parents.map(SniPattern::Below).collect()
 }
 
-/// The namespaces' own names: those at or below `NAMESPACE.svc.DOMAIN`.
+/// The names that belong to namespaces: those at or below `NAMESPACE.svc.DOMAIN`.
 #[derive(Debug)]
 pub(super) struct Domains([String; 2]);
 
-/// Why a route may not have a name.
+/// The reason why a route may not have a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Foreign {
-    /// It belongs to this namespace, which is not the route's.
+    /// The name belongs to this namespace, which is not the route's.
     Of(String),
-    /// It is so wide that it takes names of every namespace.
+    /// The name is so wide that it covers names of every namespace.
     OfAll,
 }
 
 impl Domains {
-    /// Of a cluster whose services have names below `svc.` of `cluster_domain`, and below
-    /// `svc.clusterset.local` once they are exported to other clusters.
+    /// Creates the domains of a cluster whose services have names below `svc.` of `cluster_domain`, and
+    /// below `svc.clusterset.local` once they are exported to other clusters.
     pub(super) fn new(cluster_domain: &ServerName) -> Self {
         Self([
             format!("svc.{cluster_domain}"),
@@ -83,10 +83,10 @@ impl Domains {
         ])
     }
 
-    /// Why a route of `namespace` may not have `pattern`, if it may not.
+    /// The reason why a route of `namespace` may not have `pattern`, if it may not.
     pub(super) fn foreign(&self, pattern: &SniPattern, namespace: &str) -> Option<Foreign> {
         let (name, wide) = match pattern {
-            // A catch-all would get what is meant for services that are not exported.
+            // A catch-all would also get connections for services that are not exported.
             SniPattern::Any => return Some(Foreign::OfAll),
             SniPattern::Exact(name) => (name.as_str(), false),
             SniPattern::Below(name) => (name.as_str(), true),
@@ -164,7 +164,7 @@ mod tests {
             ("*.example.com", None),
             ("*.com", None),
             ("svc.example.com", None),
-            // No service is called so.
+            // No service has such a name.
             ("svc.cluster.local", None),
             ("xsvc.cluster.local", None),
             ("web.shop.svc.cluster.local", of("shop")),

@@ -1,4 +1,4 @@
-//! Who a name of a port belongs to: routes of the file, then listeners of Gateways.
+//! The owners of the names of a port: routes of the file, then listeners of Gateways.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,10 +6,11 @@ use super::listeners::OwnGateway;
 use super::names;
 use crate::config::SniPattern;
 
-/// A listener's place among the Gateways, and among the Gateway's listeners.
+/// A listener's position: the Gateway's index, and the listener's index in it.
 pub(super) type Place = (usize, usize);
 
-/// The listeners that are served, by port and by what they take: no two of a port take the same.
+/// The served listeners by port and by the names that they take. No two listeners of a port take the
+/// same names.
 #[derive(Debug, Default)]
 pub(super) struct Owners(BTreeMap<u16, HashMap<SniPattern, Place>>);
 

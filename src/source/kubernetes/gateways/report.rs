@@ -1,4 +1,4 @@
-//! What has become of the Gateway API's objects -> the status that each should have.
+//! The statuses of the Gateway API's objects, made from the results of the translation.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::source::kubernetes::status::{
     Condition, ConditionKind, ListenerStatus, Notices, ParentStatus, Status, Statuses, Wanted,
 };
 
-/// What the conformance suite calls the features that are supported, in ascending order.
+/// The supported features by the names of the conformance suite, in ascending order.
 const FEATURES: &[&str] = &["Gateway", "ReferenceGrant", "TLSRoute"];
 
-/// The API takes no more in a Gateway's status.
+/// The largest number of addresses that the API accepts in a Gateway's status.
 const MAX_ADDRESSES: usize = 16;
 
-/// Names in a message.
+/// The number of names shown in a message.
 const SHOWN: usize = 5;
 
-/// Everything that the statuses are made of.
+/// The input of all statuses.
 pub(super) struct Findings<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) config: &'a GatewayApiConfig,
@@ -91,7 +91,7 @@ impl Findings<'_> {
                 .collect();
             add(route.key, route.record, parents);
         }
-        // Reported on before, and attached to no Gateway of ours any more.
+        // Routes that we reported on earlier and that no longer attach to one of our Gateways.
         for (key, record) in self.cluster.tls_routes.iter() {
             if record.reported_by.contains(&self.config.controller) && !seen.contains(key) {
                 add(key, record, Vec::new());
@@ -99,7 +99,7 @@ impl Findings<'_> {
         }
     }
 
-    /// References to Gateways that are there and not ours.
+    /// References to existing Gateways that are not ours.
     fn others(&self, key: &ObjectKey, record: &TlsRouteRecord) -> Vec<ParentRef> {
         let is_other = |parent: &&ParentRef| {
             let gateway = gateway_key(parent, &key.namespace);
@@ -115,7 +115,7 @@ impl Findings<'_> {
             .collect()
     }
 
-    /// How many accepted routes each listener has.
+    /// The number of accepted routes of each listener.
     fn attached(&self) -> HashMap<(usize, usize), u32> {
         let mut counts = HashMap::new();
         for route in self.routes {
@@ -155,7 +155,7 @@ impl Findings<'_> {
         }
     }
 
-    /// What clients reach the Gateway by, and what is wrong with that.
+    /// The addresses at which clients reach the Gateway, and the problem with those that it asks for.
     fn addresses(
         &self,
         gateway: &OwnGateway<'_>,
@@ -250,7 +250,7 @@ impl Findings<'_> {
         }
     }
 
-    /// Hostnames that the route lists and does not serve.
+    /// The condition about hostnames that the route lists and does not serve.
     fn refused_names(&self, at: usize, attached: &Attached<'_>) -> Option<Condition> {
         let kind = ConditionKind::HostnamesRefused;
         if !attached.refused_names.is_empty() {

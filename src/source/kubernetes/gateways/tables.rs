@@ -1,7 +1,8 @@
-//! What has attached -> the routes of each port.
+//! The routes of each port, made from the attachments.
 //!
-//! A name belongs to the most specific listener of its port that is served, whichever Gateway that is of:
-//! routes of other listeners do not get it, even when no route of that listener takes it.
+//! A name belongs to the most specific served listener of its port, whatever Gateway that listener
+//! belongs to. Routes of other listeners do not get the name, even when no route of that listener takes
+//! it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroU32;
@@ -18,36 +19,37 @@ use crate::config::{
     ServicePort, SniPattern, TargetConfig, TargetConfigs,
 };
 
-/// Who has a name.
+/// The holder of a name that a route does not get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Winner {
-    /// The older route at this place.
+    /// The older route at this index.
     Route(usize),
-    /// The more specific listener at this place, of which the route is none.
+    /// The more specific listener at this position, which the route has not attached to.
     Listener(Place),
 }
 
-/// Names that a route does not get because another one has them: by the route's place.
+/// Names that a route does not get because another one has them, by the route's index.
 pub(super) type Lost = BTreeMap<usize, Vec<(SniPattern, Winner)>>;
 
-/// What routes have of one port.
+/// The names of one port and their routes.
 #[derive(Default)]
 struct Port {
-    /// The names that each route has, by the route's place.
+    /// The names of each route, by the route's index.
     routes: BTreeMap<usize, Vec<SniPattern>>,
-    /// Who has a name: the place of the oldest route.
+    /// The index of the oldest route that claims a name.
     claimed: HashMap<SniPattern, usize>,
 }
 
 impl Port {
-    /// Whether a route has names that take in `pattern` and more.
+    /// Whether a route has names that include `pattern` and more.
     fn is_overshadowed(&self, pattern: &SniPattern) -> bool {
         let mut above = names::at_or_above(pattern).filter(|above| above != pattern);
         above.any(|above| self.claimed.contains_key(&above))
     }
 }
 
-/// Fills `translated` with the routes of every port. `backends` are those of `routes`, in their order.
+/// Fills `translated` with the routes of every port. `backends` are the backends of `routes`, in the
+/// same order.
 pub(super) fn build(
     gateways: &[OwnGateway<'_>],
     owners: &Owners,
@@ -72,7 +74,7 @@ pub(super) fn build(
                     }
                 }
             }
-            // Lost names stay: the route table finds the conflict too, and reports it.
+            // Names that the route lost stay in: the route table finds the conflict too and reports it.
             port.routes.insert(at, names);
         }
         if !missed.is_empty() {
@@ -102,7 +104,7 @@ pub(super) fn build(
     lost
 }
 
-/// The names of `route` on each port, without those of more specific listeners; these are `missed`.
+/// The names of `route` on each port, without those of more specific listeners, which go to `missed`.
 fn names_by_port(
     gateways: &[OwnGateway<'_>],
     owners: &Owners,
@@ -132,7 +134,7 @@ fn names_by_port(
         let mut seen = HashSet::new();
         names.retain(|name| seen.insert(name.clone()));
     }
-    // It may have attached to the more specific listener too.
+    // The route may have attached to the more specific listener too.
     for (port, name, owner) in elsewhere {
         let has = by_port.get(&port).is_some_and(|names| names.contains(name));
         let lost = (name.clone(), Winner::Listener(owner));
@@ -159,7 +161,8 @@ fn route_config(route: &OwnRoute<'_>, backends: &Backends, names: Vec<SniPattern
     }
 }
 
-/// Refusing routes for the hostnames of listeners that would fall to routes of less specific ones.
+/// Refusing routes for hostnames of listeners. Without them, routes of less specific listeners would
+/// take these names.
 fn kept_names(
     gateways: &[OwnGateway<'_>],
     listeners: &HashMap<SniPattern, Place>,

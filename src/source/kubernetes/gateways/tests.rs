@@ -1,5 +1,5 @@
-//! Named after the conformance suite's tests for TLS passthrough where it has one
-//! (gateway-api v1.6, `conformance/tests/tlsroute-*`).
+//! Tests of the Gateway API's translation. Where the conformance suite has a test for TLS passthrough
+//! (gateway-api v1.6, `conformance/tests/tlsroute-*`), its name is used.
 
 mod conflicts;
 mod conformance;

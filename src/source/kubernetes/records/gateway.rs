@@ -1,8 +1,8 @@
-//! What is kept of the Gateway API's objects: their `spec`, as far as routing needs it, spelled as the
-//! API spells it.
+//! The records of the Gateway API's objects: the parts of their `spec` that routing needs, spelled as
+//! the API spells them.
 //!
-//! The types are not those of the crate `gateway-api`: its 0.22 is made for kube 4, keeps every field,
-//! and has no TLSRoute of `v1alpha2`.
+//! The crate `gateway-api` is not used: its 0.22 is made for kube 4, keeps every field, and has no
+//! TLSRoute of `v1alpha2`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::Labels;
 /// The API group of all of them.
 pub const GROUP: &str = "gateway.networking.k8s.io";
 
-/// Which state of an object a record is of.
+/// The state of the object that a record was made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision {
     /// `metadata.resourceVersion`: changes with every write, to its status too.
@@ -48,14 +48,14 @@ pub struct GatewayRecord {
 pub struct TlsRouteRecord {
     /// Its state.
     pub revision: Revision,
-    /// The version of the API that it was read by, and that its status is written by: `v1`, or an older
-    /// one where that is what the cluster serves.
+    /// The API version that it was read with and that its status is written with: `v1`, or an older one
+    /// where the cluster serves only that.
     pub api_version: Arc<str>,
-    /// Annotations of ours (`strait.dev/...`), without the prefix.
+    /// strait's annotations (`strait.dev/...`), without the prefix.
     pub annotations: Labels,
     /// Its `spec`.
     pub spec: TlsRouteSpec,
-    /// Each `controllerName` that has an entry in `status.parents`, once.
+    /// Every `controllerName` with an entry in `status.parents`, once each.
     pub reported_by: Box<[Arc<str>]>,
 }
 
@@ -70,9 +70,9 @@ pub struct ReferenceGrantRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayClassSpec {
-    /// Who serves its Gateways.
+    /// The controller that serves its Gateways.
     pub controller_name: Arc<str>,
-    /// Whether it refers to an object with parameters.
+    /// True if it refers to an object with parameters.
     #[serde(default, deserialize_with = "is_there", rename = "parametersRef")]
     pub has_parameters: bool,
 }
@@ -86,10 +86,10 @@ pub struct GatewaySpec {
     /// Up to 64.
     #[serde(default)]
     pub listeners: Box<[Listener]>,
-    /// Which addresses are asked for.
+    /// The addresses that it asks for.
     #[serde(default)]
     pub addresses: Box<[AddressRequest]>,
-    /// What is made for it.
+    /// The infrastructure that it asks for.
     #[serde(default)]
     pub infrastructure: Infrastructure,
 }
@@ -97,7 +97,7 @@ pub struct GatewaySpec {
 /// `infrastructure` of a Gateway.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub struct Infrastructure {
-    /// Whether it refers to an object with parameters.
+    /// True if it refers to an object with parameters.
     #[serde(default, deserialize_with = "is_there", rename = "parametersRef")]
     pub has_parameters: bool,
 }
@@ -105,10 +105,10 @@ pub struct Infrastructure {
 /// An address that a Gateway asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct AddressRequest {
-    /// `IPAddress` (when not said), `Hostname`, or a kind of address of some implementation.
+    /// `IPAddress` (the default), `Hostname`, or an address type of some implementation.
     #[serde(default, rename = "type")]
     pub kind: Option<Arc<str>>,
-    /// Empty: any address of the kind.
+    /// The address. Empty for any address of the type.
     #[serde(default)]
     pub value: Arc<str>,
 }
@@ -117,19 +117,19 @@ pub struct AddressRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listener {
-    /// Unique in its Gateway.
+    /// Its name, unique in its Gateway.
     pub name: Arc<str>,
-    /// Which server names it takes; `None` or empty: all.
+    /// The server names that it takes; `None` or empty for all.
     #[serde(default)]
     pub hostname: Option<Arc<str>>,
-    /// Where it listens.
+    /// The port that it listens on.
     pub port: u16,
-    /// `TLS`, or something that is not served here.
+    /// `TLS`, or a protocol that strait does not serve.
     pub protocol: Arc<str>,
-    /// What is done with TLS.
+    /// The treatment of TLS.
     #[serde(default)]
     pub tls: ListenerTls,
-    /// Which routes may attach.
+    /// The routes that may attach.
     #[serde(default)]
     pub allowed_routes: AllowedRoutes,
 }
@@ -137,7 +137,7 @@ pub struct Listener {
 /// `tls` of a listener.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct ListenerTls {
-    /// `Passthrough`, or `Terminate` (when not said).
+    /// `Passthrough`, or `Terminate` (the default).
     #[serde(default)]
     pub mode: Option<Arc<str>>,
 }
@@ -145,10 +145,10 @@ pub struct ListenerTls {
 /// `allowedRoutes` of a listener.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct AllowedRoutes {
-    /// Of which namespaces.
+    /// The namespaces of the routes.
     #[serde(default)]
     pub namespaces: RouteNamespaces,
-    /// Of which kinds; empty: all that suit the protocol.
+    /// The kinds of the routes; empty for all that suit the protocol.
     #[serde(default)]
     pub kinds: Box<[RouteKind]>,
 }
@@ -156,29 +156,29 @@ pub struct AllowedRoutes {
 /// A kind of route.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct RouteKind {
-    /// [`GROUP`] when not said.
+    /// [`GROUP`] by default.
     #[serde(default)]
     pub group: Option<Arc<str>>,
-    /// For instance `TLSRoute`.
+    /// The kind, for instance `TLSRoute`.
     pub kind: Arc<str>,
 }
 
-/// Of which namespaces routes may attach.
+/// The namespaces whose routes may attach.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct RouteNamespaces {
-    /// `Same` (when not said), `All` or `Selector`; anything else admits nothing.
+    /// `Same` (the default), `All` or `Selector`; any other value admits no namespace.
     #[serde(default)]
     pub from: Option<Arc<str>>,
-    /// Which namespaces, when `from` is `Selector`.
+    /// The namespaces when `from` is `Selector`.
     #[serde(default)]
     pub selector: Option<LabelSelector>,
 }
 
-/// A `LabelSelector`: all of it must hold, and an empty one holds for anything.
+/// A `LabelSelector`. All demands must hold; an empty selector matches everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LabelSelector {
-    /// Labels that must be there with these values.
+    /// Labels that the object must have with these values.
     #[serde(default)]
     pub match_labels: BTreeMap<Arc<str>, Arc<str>>,
     /// Further demands.
@@ -191,22 +191,22 @@ pub struct LabelSelector {
 pub struct LabelDemand {
     /// The label.
     pub key: Arc<str>,
-    /// `In`, `NotIn`, `Exists` or `DoesNotExist`; anything else holds for nothing.
+    /// `In`, `NotIn`, `Exists` or `DoesNotExist`; any other operator matches nothing.
     pub operator: Arc<str>,
-    /// For `In` and `NotIn`.
+    /// The values for `In` and `NotIn`.
     #[serde(default)]
     pub values: Box<[Arc<str>]>,
 }
 
 impl LabelSelector {
-    /// Whether it takes an object with `labels`.
+    /// Whether an object with `labels` matches.
     pub fn takes(&self, labels: &Labels) -> bool {
         let demand = |demand: &LabelDemand| {
             let value = labels.get(&demand.key);
             let listed = || demand.values.iter().any(|wanted| Some(&**wanted) == value);
             match &*demand.operator {
                 "In" => listed(),
-                // An object without the label is taken too.
+                // An object without the label matches too.
                 "NotIn" => !listed(),
                 "Exists" => value.is_some(),
                 "DoesNotExist" => value.is_none(),
@@ -221,10 +221,10 @@ impl LabelSelector {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TlsRouteSpec {
-    /// Where it wants to attach; up to 32.
+    /// The Gateways that it attaches to; up to 32.
     #[serde(default)]
     pub parent_refs: Box<[ParentRef]>,
-    /// Up to 1,024. `v1` demands one at least; before, none meant every name of the listener.
+    /// Up to 1,024. `v1` demands at least one; before `v1`, none meant every name of the listener.
     #[serde(default)]
     pub hostnames: Box<[Arc<str>]>,
     /// `v1` has exactly one.
@@ -232,25 +232,25 @@ pub struct TlsRouteSpec {
     pub rules: Box<[TlsRouteRule]>,
 }
 
-/// A reference to what a route attaches to.
+/// A reference to a Gateway that a route attaches to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ParentRef {
-    /// [`GROUP`] when not said.
+    /// [`GROUP`] by default.
     #[serde(default)]
     pub group: Option<Arc<str>>,
-    /// `Gateway` when not said.
+    /// `Gateway` by default.
     #[serde(default)]
     pub kind: Option<Arc<str>>,
-    /// The route's when not said.
+    /// The route's namespace by default.
     #[serde(default)]
     pub namespace: Option<Arc<str>>,
     /// Its name.
     pub name: Arc<str>,
-    /// The name of one listener; `None` or empty: any.
+    /// The name of one listener; `None` or empty for any.
     #[serde(default)]
     pub section_name: Option<Arc<str>>,
-    /// The port of the listeners; `None`: any.
+    /// The port of the listeners; `None` for any.
     #[serde(default)]
     pub port: Option<u16>,
 }
@@ -264,40 +264,40 @@ pub struct TlsRouteRule {
     pub backend_refs: Box<[BackendRef]>,
 }
 
-/// A reference to what a route sends its connections to.
+/// A reference to a Service that a route sends its connections to.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct BackendRef {
-    /// The core group (empty) when not said.
+    /// The core group (empty) by default.
     #[serde(default)]
     pub group: Option<Arc<str>>,
-    /// `Service` when not said.
+    /// `Service` by default.
     #[serde(default)]
     pub kind: Option<Arc<str>>,
-    /// The route's when not said.
+    /// The route's namespace by default.
     #[serde(default)]
     pub namespace: Option<Arc<str>>,
     /// Its name.
     pub name: Arc<str>,
-    /// The port of the Service, never the targetPort.
+    /// The Service's port, never its targetPort.
     #[serde(default)]
     pub port: Option<u16>,
-    /// Its share of the connections, 0..=1,000,000; 1 when not said.
+    /// Its share of the connections, 0..=1,000,000; 1 by default.
     #[serde(default)]
     pub weight: Option<u32>,
 }
 
-/// `spec` of a ReferenceGrant: what of its namespace others may refer to.
+/// `spec` of a ReferenceGrant: the objects of its namespace that others may refer to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct ReferenceGrantSpec {
-    /// Who may refer.
+    /// The objects that may refer.
     #[serde(default)]
     pub from: Box<[GrantFrom]>,
-    /// To what.
+    /// The objects that may be referred to.
     #[serde(default)]
     pub to: Box<[GrantTo]>,
 }
 
-/// Who may refer.
+/// The kind and namespace of objects that may refer.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct GrantFrom {
     /// The API group.
@@ -308,19 +308,19 @@ pub struct GrantFrom {
     pub namespace: Arc<str>,
 }
 
-/// What may be referred to.
+/// Objects that may be referred to.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct GrantTo {
-    /// The API group; empty: the core group.
+    /// The API group; empty for the core group.
     pub group: Arc<str>,
     /// The kind.
     pub kind: Arc<str>,
-    /// `None` or empty: every object of the kind.
+    /// The object's name; `None` or empty for every object of the kind.
     #[serde(default)]
     pub name: Option<Arc<str>>,
 }
 
-/// Whether a field is there, whatever it holds.
+/// Whether a field exists, whatever it contains.
 fn is_there<'de, D: serde::Deserializer<'de>>(field: D) -> Result<bool, D::Error> {
     Ok(Option::<serde::de::IgnoredAny>::deserialize(field)?.is_some())
 }

@@ -1,9 +1,9 @@
-//! Labels of an object, kept small: thousands of pods have the same.
+//! The labels of an object, in little memory: thousands of pods have the same ones.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Labels, sorted by key. Cheap to clone; equal ones may share their memory.
+/// Labels, sorted by key. They are cheap to clone; equal ones may share their memory.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Labels(Arc<[(Arc<str>, Arc<str>)]>);
 
@@ -14,7 +14,7 @@ impl Labels {
         position.ok().map(|at| &*self.0[at].1)
     }
 
-    /// Whether there is none.
+    /// Whether there are no labels.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -29,7 +29,8 @@ impl Labels {
         self.0.iter().map(|(key, value)| (key, value))
     }
 
-    /// Whether all of `wanted` are among these, as a `matchLabels` selector asks; none asks nothing.
+    /// Whether all of `wanted` are among these labels, as in a `matchLabels` selector. An empty
+    /// `wanted` always matches.
     pub fn have_all<'a>(
         &self,
         wanted: impl IntoIterator<Item = (&'a Arc<str>, &'a Arc<str>)>,
@@ -40,13 +41,13 @@ impl Labels {
 }
 
 impl<K: Into<Arc<str>>, V: Into<Arc<str>>> FromIterator<(K, V)> for Labels {
-    /// Of a key that comes twice the last value counts.
+    /// If a key occurs twice, the last value counts.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(labels: I) -> Self {
         let labels = labels
             .into_iter()
             .map(|(key, value)| (key.into(), value.into()));
         let mut labels: Vec<(Arc<str>, Arc<str>)> = labels.collect();
-        // Stable, so that of equal keys the last one comes first, and stays.
+        // The sort is stable, so of equal keys the last one comes first and stays.
         labels.reverse();
         labels.sort_by(|(a, _), (b, _)| a.cmp(b));
         labels.dedup_by(|(later, _), (earlier, _)| later == earlier);

@@ -1,29 +1,30 @@
-//! Settings of a whole mesh: what Istio's ConfigMap says under the key `mesh`.
+//! The record of a whole mesh's settings: those of Istio's ConfigMap under the key `mesh`.
 
 use std::sync::Arc;
 
 use super::gateway::LabelSelector;
 use crate::config::ISTIO_ROOT_NAMESPACE;
 
-/// Those settings of a mesh that narrow who may be reached.
+/// The settings of a mesh that narrow who may be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MeshConfigRecord {
-    /// `rootNamespace`: its policies hold for the whole mesh.
+    /// `rootNamespace`: policies in it apply to the whole mesh.
     pub root_namespace: Arc<str>,
-    /// `defaultServiceExportTo`: to which namespaces a Service is shown that does not say it itself.
+    /// `defaultServiceExportTo`: the namespaces that a Service is shown to if it has no such setting
+    /// itself.
     pub service_export_to: Box<[Arc<str>]>,
-    /// Whether `defaultDestinationRuleExportTo` keeps a DestinationRule that does not say it itself in its
-    /// own namespace.
+    /// True if `defaultDestinationRuleExportTo` keeps a DestinationRule in its own namespace if it has
+    /// no such setting itself.
     pub rules_are_private: bool,
-    /// `discoverySelectors`: one of them takes the labels of each namespace that the mesh knows; empty: it
+    /// `discoverySelectors`: the mesh knows the namespaces whose labels match one of them. Empty: it
     /// knows every namespace.
     pub discovery: Box<[LabelSelector]>,
-    /// Whether the key `meshNetworks` puts pods into networks, which is not read.
+    /// True if the key `meshNetworks` puts pods into networks. strait does not read which.
     pub has_networks: bool,
 }
 
 impl Default for MeshConfigRecord {
-    /// What holds where nothing is said.
+    /// Istio's defaults.
     fn default() -> Self {
         Self {
             root_namespace: ISTIO_ROOT_NAMESPACE.into(),

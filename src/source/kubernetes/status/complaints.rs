@@ -1,5 +1,5 @@
-//! Log lines about statuses that are not written: an object's trouble is told once, and again after it
-//! was over.
+//! Log lines about statuses that could not be written. Trouble with an object is logged once, and again
+//! if it comes back.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,24 +8,24 @@ use super::statuses::Key;
 use crate::source::kubernetes::cluster::Kind;
 use crate::source::kubernetes::records::ObjectKey;
 
-/// Objects, and namespaces, that are named in the log at the same time. The metric
+/// The number of objects, and of namespaces, that the log names at the same time. The metric
 /// `strait_kubernetes_status_writes_total` counts all.
-const MAX_TOLD: usize = 20;
+const MAX_NAMED: usize = 20;
 
-/// What was said already.
+/// Trouble that was logged already.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
     denied: BTreeSet<(Kind, Arc<str>)>,
     objects: BTreeSet<Key>,
-    /// Whether it was said that there are more than [`MAX_TOLD`].
+    /// True if the log said that there are more than [`MAX_NAMED`] objects.
     more: bool,
 }
 
 impl Complaints {
-    /// RBAC denies statuses of the kind, in the object's namespace at least.
+    /// Logs that RBAC denies writing statuses of the kind, at least in the object's namespace.
     pub(super) fn denied(&mut self, (kind, key): &Key, error: &kube::Error) {
         let place = (*kind, key.namespace.clone());
-        if self.denied.len() < MAX_TOLD && self.denied.insert(place) {
+        if self.denied.len() < MAX_NAMED && self.denied.insert(place) {
             let (kind, namespace) = (kind.label(), &key.namespace);
             tracing::warn!(
                 kind, %namespace, %error,
@@ -35,7 +35,7 @@ impl Complaints {
         }
     }
 
-    /// The API does not take the status of this object.
+    /// Logs that the API refuses the status of this object.
     pub(super) fn refused(&mut self, key: &Key, error: &kube::Error) {
         if self.is_new(key) {
             let (kind, ObjectKey { namespace, name }) = (key.0.label(), &key.1);
@@ -47,7 +47,7 @@ impl Complaints {
         }
     }
 
-    /// The status of this object was not written, and the API may be in trouble.
+    /// Logs that the status of this object was not written, and that the API may be in trouble.
     pub(super) fn failed(&mut self, key: &Key, error: &str) {
         if self.is_new(key) {
             let (kind, ObjectKey { namespace, name }) = (key.0.label(), &key.1);
@@ -55,7 +55,7 @@ impl Complaints {
         }
     }
 
-    /// The status of this object is written.
+    /// Logs that the status of this object is written again.
     pub(super) fn settle(&mut self, key: &Key) {
         let place = (key.0, key.1.namespace.clone());
         if self.objects.remove(key) | self.denied.remove(&place) {
@@ -65,7 +65,7 @@ impl Complaints {
         self.more &= !self.objects.is_empty();
     }
 
-    /// Forgets objects that are not there any more.
+    /// Forgets objects that no longer exist.
     pub(super) fn retain(&mut self, is_there: impl Fn(&Key) -> bool) {
         self.objects.retain(is_there);
         self.more &= !self.objects.is_empty();
@@ -75,12 +75,12 @@ impl Complaints {
         if self.objects.contains(key) {
             return false;
         }
-        if self.objects.len() < MAX_TOLD {
+        if self.objects.len() < MAX_NAMED {
             return self.objects.insert(key.clone());
         }
         if !std::mem::replace(&mut self.more, true) {
             tracing::warn!(
-                "statuses of more than {MAX_TOLD} objects are not written; further ones are not logged, \
+                "statuses of more than {MAX_NAMED} objects are not written; further ones are not logged, \
                  strait_kubernetes_status_writes_total counts them"
             );
         }
@@ -88,11 +88,11 @@ impl Complaints {
     }
 }
 
-/// Says once why the Lease cannot be had.
+/// Returns a function that logs, once, why the Lease cannot be read or written.
 pub(super) fn lease_complaint() -> impl FnMut(&kube::Error) {
-    let mut told = false;
+    let mut complained = false;
     move |error| {
-        if !std::mem::replace(&mut told, true) {
+        if !std::mem::replace(&mut complained, true) {
             tracing::warn!(
                 %error,
                 "the Lease of status writes cannot be read or written, so that no status is written; \

@@ -1,4 +1,5 @@
-//! Notices as Events of the API: few, each once while it holds, and never in the way of a status.
+//! Notices as Events of the API. There are few; each is written once while it holds, and none delays a
+//! status.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -19,30 +20,31 @@ use crate::metrics::StatusWrite;
 use crate::source::kubernetes::api_names::ApiNames;
 use crate::source::kubernetes::records::gateway::GROUP;
 
-/// An API server forgets an Event after an hour (`--event-ttl`): what still holds is said again.
+/// The lifetime of an Event in the API server (`--event-ttl`). A notice that still holds is written
+/// again after it.
 const AGAIN: Duration = Duration::from_secs(3600);
-/// After an Event that was not taken.
+/// The wait after an Event that the API refused.
 const RETRY: Duration = Duration::from_secs(600);
-/// Events that may be written one after the other.
+/// The number of Events that may be written without a pause.
 const BURST: u32 = 10;
-/// After them, the time between two.
+/// The time between two Events after that.
 const PAUSE: Duration = Duration::from_secs(10);
-/// The API takes no longer name of who reports.
+/// The longest name of a reporter that the API accepts.
 const MAX_INSTANCE: usize = 128;
-/// The longest part of an object's name in an Event's name, which may have 253 bytes.
+/// The longest part of an object's name in an Event's name. An Event's name may have 253 bytes.
 const MAX_NAME: usize = 200;
 
-/// What was said already.
+/// The notices that were written already.
 #[derive(Debug)]
 pub(super) struct Events {
-    /// Which replica says it.
+    /// The name of the replica that writes.
     instance: String,
-    /// When a notice may be said again.
+    /// The time at which a notice may be written again.
     said: BTreeMap<Notice, Instant>,
-    /// How many Events may be written now, and since when one more.
+    /// The number of Events that may be written now, and the time from which further ones are counted.
     left: u32,
     since: Instant,
-    /// Whether it was said that the API takes none.
+    /// True if the log said that the API refuses Events.
     complained: bool,
 }
 
@@ -59,7 +61,7 @@ impl Events {
         }
     }
 
-    /// When [`Events::write`] has something to do.
+    /// The time at which [`Events::write`] has something to do next.
     pub(super) fn next_due(&self, notices: &Notices) -> Option<Instant> {
         let due = |notice: &Notice| self.said.get(notice).copied().unwrap_or(self.since);
         let due = notices.iter().map(due).min()?;
@@ -71,7 +73,8 @@ impl Events {
         Some(due.max(free))
     }
 
-    /// Says what was not said yet, as far as there may be Events now. `is_leading` is asked before each.
+    /// Writes the notices that are new or due, as far as the rate allows. Asks `is_leading` before
+    /// each.
     pub(super) async fn write(
         &mut self,
         objects: &ObjectWriter,
@@ -89,7 +92,7 @@ impl Events {
         }
     }
 
-    /// The next notice that may be said at this moment; uses up one Event.
+    /// The next notice that may be written at this moment. It uses up one Event.
     fn next(&mut self, notices: &Notices, now: Instant) -> Option<Notice> {
         let more = now.duration_since(self.since).as_secs() / PAUSE.as_secs();
         if more > 0 {
@@ -108,7 +111,7 @@ impl Events {
         Some(notice)
     }
 
-    /// Writes one Event. Returns how long nothing more is to be said of it.
+    /// Writes one Event. Returns the wait until the same notice may be written again.
     async fn say(
         &mut self,
         objects: &ObjectWriter,
@@ -129,9 +132,9 @@ impl Events {
         });
         let result = match written.await {
             Ok(Ok(_)) => Ok(()),
-            // By a leader before, or an hour ago.
+            // An earlier leader wrote it, or we did an hour ago.
             Ok(Err(kube::Error::Api(status))) if status.code == 409 => return RETRY,
-            // The object has gone.
+            // The object does not exist any more.
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => return RETRY,
             Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
                 Err((StatusWrite::Denied, status.to_string()))
@@ -171,7 +174,7 @@ impl Events {
         let (kind, key) = &notice.about;
         let mut hash = DefaultHasher::new();
         (&uid, notice).hash(&mut hash);
-        // The same for the same notice, so that no two leaders say it twice.
+        // The same name for the same notice, so that two leaders do not write it twice.
         let name = &key.name[..key.name.floor_char_boundary(MAX_NAME)];
         Event {
             metadata: ObjectMeta {

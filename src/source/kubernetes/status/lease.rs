@@ -1,13 +1,13 @@
-//! Which replica writes: whoever holds a Lease.
+//! The Lease that decides which replica writes statuses.
 //!
-//! The rules are those of Kubernetes' own components (client-go's `leaderelection`). Clocks of two nodes
-//! are never compared: a holder counts as gone when its Lease has not changed for the Lease's duration by
-//! *our* clock, and a holder stops by *its* clock well before that. Writes carry the Lease's version, so
-//! that of two who take it one gets a conflict.
+//! The rules are those of Kubernetes' own components (client-go's `leaderelection`). Clocks of two
+//! nodes are never compared: a holder counts as gone when its Lease has not changed for the Lease's
+//! duration by *our* clock, and a holder stops by *its* clock well before that. Writes carry the
+//! Lease's version, so if two replicas take it at once, one gets a conflict.
 //!
-//! There is a crate that does this with kube 5, `kube-lease-manager` 0.13: it compares clocks of nodes,
-//! takes a Lease over by a patch without a version, and goes on saying that it leads while the API
-//! does not answer.
+//! The crate `kube-lease-manager` 0.13 does this with kube 5, and is not used: it compares clocks of
+//! nodes, takes a Lease over by a patch without a version, and goes on saying that it leads while the
+//! API does not answer.
 
 use std::time::Duration;
 
@@ -19,20 +19,20 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-/// How long a Lease is good for, and how often it is renewed.
+/// The times of a Lease.
 #[derive(Debug, Clone, Copy)]
 pub struct LeaseTiming {
-    /// A Lease that was not renewed for so long is free; in whole seconds, at least 1.
+    /// The time after which a Lease that was not renewed is free; in whole seconds, at least 1.
     pub duration: Duration,
-    /// A holder that could not renew for so long stops; below `duration`, so that it has stopped before
-    /// another one starts.
+    /// The time after which a holder that could not renew stops. It is below `duration`, so that it has
+    /// stopped before another one starts.
     pub give_up: Duration,
-    /// Between two looks at the Lease; each is up to a fifth longer.
+    /// The time between two attempts. Each is up to a fifth longer.
     pub period: Duration,
 }
 
 impl LeaseTiming {
-    /// What replicas of strait use.
+    /// The times that replicas of strait use.
     pub const DEFAULT: Self = Self {
         duration: Duration::from_secs(15),
         give_up: Duration::from_secs(10),
@@ -40,23 +40,23 @@ impl LeaseTiming {
     };
 }
 
-/// Which Lease, and who asks for it.
+/// The Lease and the replica that asks for it.
 #[derive(Debug, Clone)]
 pub struct LeaseHolder {
     /// The Lease's namespace.
     pub namespace: String,
     /// The Lease's name.
     pub name: String,
-    /// Unique among those that ask, after a restart too.
+    /// A name that no other replica has, not even this one after a restart.
     pub identity: String,
-    /// How long it lasts.
+    /// The times of the Lease.
     pub timing: LeaseTiming,
 }
 
-/// Until when this replica leads; `None` or a moment past: it does not.
+/// The time until which this replica leads. `None` or a time in the past: it does not lead.
 pub(super) type Leadership = Option<Instant>;
 
-/// What is to be done about the Lease.
+/// The next action on the Lease.
 #[derive(Debug, Clone, PartialEq)]
 enum Step {
     Create(Lease),
@@ -64,11 +64,11 @@ enum Step {
     Wait,
 }
 
-/// What this replica knows of the Lease.
+/// The knowledge of this replica about the Lease.
 #[derive(Debug)]
 struct Election {
     holder: LeaseHolder,
-    /// The version last seen, and when it was first seen.
+    /// The version last seen, and the time when it was first seen.
     seen: Option<(Option<String>, Instant)>,
 }
 
@@ -77,7 +77,7 @@ impl Election {
         Self { holder, seen: None }
     }
 
-    /// What is to be done about `lease`, as it was read a moment ago.
+    /// The next action for `lease`, which was read a moment ago.
     fn step(&mut self, lease: Option<Lease>, now: Instant, time: Timestamp) -> Step {
         let Some(mut lease) = lease else {
             let metadata = ObjectMeta {
@@ -110,7 +110,7 @@ impl Election {
         Step::Replace(lease)
     }
 
-    /// The Lease as held by us.
+    /// The Lease with this replica as its holder.
     fn held(&self, before: Option<LeaseSpec>, time: Timestamp) -> LeaseSpec {
         let mut spec = before.unwrap_or_default();
         let identity = Some(self.holder.identity.clone());
@@ -129,8 +129,8 @@ impl Election {
     }
 }
 
-/// Asks for the Lease for as long as it runs, and says in `leadership` until when it is held.
-/// `complain` is told why the Lease cannot be read or written.
+/// Contends for the Lease as long as the future runs, and keeps in `leadership` until when it is held.
+/// Calls `complain` with the reason when the Lease cannot be read or written.
 pub(super) async fn contend(
     client: Client,
     holder: LeaseHolder,
@@ -143,14 +143,14 @@ pub(super) async fn contend(
     loop {
         let asked = Instant::now();
         match timeout(timing.period, attempt(&api, &mut election)).await {
-            // From when it was asked, not from when it was granted: others count from the write.
+            // From the time of asking, not of granting: others count from the write.
             Ok(Ok(true)) => {
                 leadership.send_replace(Some(asked + timing.give_up));
             }
             Ok(Ok(false)) => {
                 leadership.send_replace(None);
             }
-            // What is held is held until it is given up.
+            // A Lease that is held stays held until its time runs out.
             Ok(Err(error)) => complain(&error),
             Err(_) => {}
         }
@@ -158,7 +158,7 @@ pub(super) async fn contend(
     }
 }
 
-/// Looks at the Lease, and takes or renews it if that is our turn. Returns whether it is ours.
+/// Reads the Lease, and takes or renews it if this replica may. Returns whether this replica holds it.
 async fn attempt(api: &Api<Lease>, election: &mut Election) -> Result<bool, kube::Error> {
     let lease = api.get_opt(&election.holder.name).await?;
     let written = match election.step(lease, Instant::now(), Timestamp::now()) {
@@ -171,13 +171,13 @@ async fn attempt(api: &Api<Lease>, election: &mut Election) -> Result<bool, kube
     };
     match written {
         Ok(_) => Ok(true),
-        // Somebody else was faster.
+        // Another replica was faster.
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Leaves the Lease free if it is ours, so that another replica need not wait for its end.
+/// Frees the Lease if this replica holds it, so that another one need not wait for its end.
 pub(super) async fn release(client: Client, holder: &LeaseHolder) -> Result<(), kube::Error> {
     let api: Api<Lease> = Api::namespaced(client, &holder.namespace);
     let Some(mut lease) = api.get_opt(&holder.name).await? else {
@@ -212,7 +212,7 @@ mod tests {
         start + Duration::from_secs(seconds)
     }
 
-    /// As the server would hand it out.
+    /// The Lease as the server would return it.
     fn stored(step: Step, version: &str) -> Lease {
         match step {
             Step::Create(mut lease) | Step::Replace(mut lease) => {
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn a_holder_is_gone_when_nothing_changed_for_its_duration_by_our_clock() {
         let (start, time) = (Instant::now(), Timestamp::UNIX_EPOCH);
-        // Its clock is decades behind ours: that must not count.
+        // This holder's clock is decades behind ours, which must not matter.
         let held = stored(election("a").step(None, start, time), "1");
         let mut other = election("b");
         for seconds in [0, 5, 14] {
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn a_holder_stops_before_anybody_else_starts() {
         let timing = LeaseTiming::DEFAULT;
-        // An attempt that is granted as it times out was asked a period before.
+        // An attempt that is granted just as it times out was started a period before.
         assert!(timing.give_up + timing.period < timing.duration);
         assert!(
             timing.period.mul_f64(1.2) + timing.period < timing.give_up,

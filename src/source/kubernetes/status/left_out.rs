@@ -1,4 +1,4 @@
-//! Gateways and ports that the operator does not allow: counted, and said in the log.
+//! Gateways and ports that the operator does not allow: counted in metrics and named in the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -7,26 +7,26 @@ use std::sync::Arc;
 use crate::config::{GatewayApiConfig, GatewayNamespaces, KubernetesConfig};
 use crate::metrics::{LeftOutReason, Metrics};
 
-/// Namespaces and ports that are named in one line of the log, and that are remembered as said.
+/// The number of namespaces and ports that one log line names, and that are remembered as logged.
 const MAX_SHOWN: usize = 20;
 
-/// What of the Gateways of the class is not served although it is valid.
+/// The valid Gateways of the class, or parts of them, that are not served.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Namespaces that have Gateways and may have none, with the number of their listeners.
+    /// Namespaces that may not have Gateways but do, with the number of their listeners.
     pub namespaces: BTreeMap<Arc<str>, usize>,
     /// Ports that no Gateway may have, with the number of listeners that ask for them.
     pub ports: BTreeMap<u16, usize>,
-    /// Listeners that ask for names which others have.
+    /// The number of listeners that ask for names which others have.
     pub conflicts: usize,
 }
 
-/// Says in the log what is left out, once each.
+/// Logs everything that is left out, once each.
 #[derive(Debug)]
 pub(crate) struct Announcer {
     /// Whether Gateways are looked at.
     active: bool,
-    /// Which Gateways are served, for people, until it was said.
+    /// The Gateways that are served, for people, until that was logged.
     greeting: Option<(String, String)>,
     namespaces: BTreeSet<Arc<str>>,
     ports: BTreeSet<u16>,
@@ -51,8 +51,8 @@ impl Announcer {
             tracing::info!(
                 namespaces,
                 ports,
-                "Gateways of these namespaces are served, on these ports: kubernetes.gateway_api.namespaces \
-                 and ports say which"
+                "strait serves Gateways of these namespaces on these ports; kubernetes.gateway_api.namespaces \
+                 and kubernetes.gateway_api.ports change that"
             );
         }
         let LeftOut {
@@ -67,7 +67,7 @@ impl Announcer {
         if let Some(namespaces) = news(&mut self.namespaces, namespaces) {
             tracing::warn!(
                 namespaces,
-                "Gateways of these namespaces are not served; to serve them, add the namespaces to \
+                "strait does not serve the Gateways of these namespaces; to serve them, add the namespaces to \
                  kubernetes.gateway_api.namespaces"
             );
         }
@@ -97,18 +97,18 @@ fn greeting(config: &GatewayApiConfig) -> (String, String) {
     (namespaces, listed(config.ports.iter(), config.ports.len()))
 }
 
-/// The keys of `now` that were not `told` before, as text. No more are remembered than are shown: what is
-/// new beyond that is counted only.
+/// The keys of `now` that are not in `logged`, as text. At most [`MAX_SHOWN`] are remembered; further
+/// new keys are only counted.
 fn news<K: Ord + Clone + Display>(
-    told: &mut BTreeSet<K>,
+    logged: &mut BTreeSet<K>,
     now: &BTreeMap<K, usize>,
 ) -> Option<String> {
-    let new: Vec<&K> = now.keys().filter(|key| !told.contains(*key)).collect();
-    if new.is_empty() || told.len() >= MAX_SHOWN {
+    let new: Vec<&K> = now.keys().filter(|key| !logged.contains(*key)).collect();
+    if new.is_empty() || logged.len() >= MAX_SHOWN {
         return None;
     }
     let text = listed(new.iter(), new.len());
-    told.extend(new.into_iter().take(MAX_SHOWN).cloned());
+    logged.extend(new.into_iter().take(MAX_SHOWN).cloned());
     Some(text)
 }
 
@@ -126,21 +126,21 @@ mod tests {
 
     #[test]
     fn each_is_said_once_and_not_without_end() {
-        let mut told = BTreeSet::new();
+        let mut logged = BTreeSet::new();
         let ports = |ports: &[u16]| ports.iter().map(|port| (*port, 1)).collect();
-        assert_eq!(news(&mut told, &ports(&[])), None);
+        assert_eq!(news(&mut logged, &ports(&[])), None);
         assert_eq!(
-            news(&mut told, &ports(&[443, 8443])).as_deref(),
+            news(&mut logged, &ports(&[443, 8443])).as_deref(),
             Some("443, 8443")
         );
-        assert_eq!(news(&mut told, &ports(&[443])), None);
+        assert_eq!(news(&mut logged, &ports(&[443])), None);
         assert_eq!(
-            news(&mut told, &ports(&[443, 9443])).as_deref(),
+            news(&mut logged, &ports(&[443, 9443])).as_deref(),
             Some("9443")
         );
         let many: Vec<u16> = (1000..1100).collect();
-        let text = news(&mut told, &ports(&many)).unwrap();
+        let text = news(&mut logged, &ports(&many)).unwrap();
         assert!(text.ends_with("1019, and 80 more"), "{text}");
-        assert_eq!(news(&mut told, &ports(&[7])), None);
+        assert_eq!(news(&mut logged, &ports(&[7])), None);
     }
 }

@@ -1,7 +1,7 @@
-//! A status as it should be, in an object as it is.
+//! The merge of a wanted status into an object's present one.
 //!
-//! What is not ours stays as it is: conditions of other types, entries of other controllers. A condition
-//! keeps the time of its last transition until its `status` changes.
+//! Parts that are not ours stay as they are: conditions of other types, entries of other controllers. A
+//! condition keeps the time of its last transition until its `status` changes.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,22 +12,22 @@ use super::condition::{Condition, ConditionKind};
 use super::statuses::{ListenerStatus, ParentStatus, Status};
 use crate::source::kubernetes::records::gateway::{GROUP, ParentRef};
 
-/// What a status is merged with.
+/// The data that every merge needs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Merging<'a> {
     /// The `controllerName` of entries that are ours.
     pub(super) controller: &'a str,
-    /// The namespace of the object: a reference without one means it.
+    /// The namespace of the object; a reference without a namespace means this one.
     pub(super) namespace: &'a str,
     /// The generation that the status is about.
     pub(super) generation: i64,
-    /// The moment, as the API writes it (RFC 3339, in seconds).
+    /// The current time as the API writes it (RFC 3339, in seconds).
     pub(super) now: &'a str,
 }
 
 impl Merging<'_> {
-    /// The fields of `before`, the object's status, that must be replaced, and with what. `None`: it says
-    /// all that `wanted` says.
+    /// The fields of `before`, the object's status, that must be replaced, with their new content.
+    /// `None` if `before` already says all that `wanted` says.
     pub(super) fn changes(&self, before: &Value, wanted: &Status) -> Option<Value> {
         let fields = match wanted {
             Status::Class {
@@ -67,7 +67,7 @@ impl Merging<'_> {
         (!changed.is_empty()).then_some(Value::Object(changed))
     }
 
-    /// Whether `before` is about a later generation than we know of: then it is not ours to change.
+    /// Whether `before` is about a later generation than we know of. Then we must not change it.
     pub(super) fn is_late(&self, before: &Value) -> bool {
         let own = list(before, "parents")
             .iter()
@@ -86,7 +86,8 @@ impl Merging<'_> {
         entry["controllerName"] == self.controller
     }
 
-    /// `wanted` in the place of what `before` says of the same, and after what is not ours.
+    /// The conditions: `wanted` replaces those of the same type in `before` and follows those that are
+    /// not ours.
     fn conditions(&self, before: &Value, wanted: &[Condition]) -> Value {
         let before = list(before, "conditions");
         let mut conditions = Vec::with_capacity(wanted.len());

@@ -1,4 +1,4 @@
-//! Writes the status of one object, over what it says now.
+//! The writer of one object's status, over the status that the object has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,29 +17,29 @@ use crate::source::kubernetes::api_names::ApiNames;
 use crate::source::kubernetes::cluster::Kind;
 use crate::source::kubernetes::records::ObjectKey;
 
-/// A request that takes longer has failed. No longer than the time between giving a Lease up and its end:
-/// the last write of one leader is over when the next one begins.
+/// The time limit of a request. It is no longer than the time between giving a Lease up and its end:
+/// the last write of one leader is over before the next one begins.
 pub(super) const REQUEST: Duration = Duration::from_secs(5);
-/// Writes of one object that meet a newer version each time, before others have their turn.
+/// The number of version conflicts that one object may meet before other objects are handled.
 const MAX_CONFLICTS: usize = 5;
 
-/// What has become of one object.
+/// The result for one object.
 pub(super) enum Done {
-    /// It says what it should, at this version.
+    /// The status is as wanted, at this version of the object.
     Says(Arc<str>),
-    /// It is not there, or is another than the one that was translated: the watch will tell.
+    /// The object does not exist, or is not the one that was translated. The watch will report that.
     Gone,
     /// RBAC does not let us read objects of this kind, or write their status, in this namespace.
     Denied(kube::Error),
-    /// The API does not take this status of this object: its validation or an admission policy.
+    /// The API refuses this status of this object, by its validation or an admission policy.
     Refused(kube::Error),
-    /// Somebody else was faster.
+    /// Somebody else wrote first.
     Conflict,
-    /// The API did not answer, or said that it cannot.
+    /// The API did not answer, or answered that it cannot.
     Failed(String),
 }
 
-/// What objects are read and written by.
+/// The tools to read and write objects.
 pub(super) struct ObjectWriter {
     pub(super) client: Client,
     /// The `controllerName` of entries that are ours.
@@ -56,8 +56,8 @@ impl ObjectWriter {
         self.metrics.statuses.writes(label, write).inc();
     }
 
-    /// Reads an object, and writes its status if it differs; again when somebody else was faster.
-    /// `is_leading` is asked right before each write.
+    /// Reads an object and writes its status if it differs, and again after a conflict. Asks
+    /// `is_leading` right before each write.
     pub(super) async fn write(
         &self,
         (kind, key): &Key,
@@ -135,7 +135,7 @@ async fn request<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Re
     }
 }
 
-/// What an answer that is no success says of the object and of the API.
+/// The result for an answer that is not a success.
 fn verdict(status: Box<Status>) -> Done {
     let refused = is_refused_by_admission(&status.message);
     match status.code {
@@ -155,8 +155,8 @@ fn is_denied_by_rbac(message: &str) -> bool {
     said.is_some_and(|said| said.starts_with("User \"") && said.contains("\" cannot "))
 }
 
-/// Whether an admission webhook has denied the request, by whatever code, or has not answered although
-/// it must (k8s.io/apiserver, `plugin/webhook/errors`; the API makes a 500 of that).
+/// Whether an admission webhook has denied the request, whatever the code, or has not answered although
+/// it must (k8s.io/apiserver, `plugin/webhook/errors`; the API makes that a 500).
 fn is_refused_by_admission(message: &str) -> bool {
     let denied =
         message.starts_with("admission webhook ") && message.contains(" denied the request");

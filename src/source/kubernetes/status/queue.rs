@@ -1,7 +1,8 @@
-//! Which object has its turn: plain data, so that the order can be tested without an API.
+//! The queue of objects whose status must be looked at. It is plain data, so the order can be tested
+//! without an API.
 //!
-//! An object that the API refuses waits by itself, and goes behind those that were refused less often:
-//! it never keeps another object without a status.
+//! An object that the API refuses waits by itself and goes behind those that were refused less often.
+//! It never keeps another object from getting its status.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,40 +12,42 @@ use tokio::time::Instant;
 use super::statuses::Key;
 use crate::source::kubernetes::cluster::Kind;
 
-/// After the first failure of an object; doubled with each further one, up to [`MAX_WAIT`].
+/// The wait after the first failure of an object. It doubles with each further one, up to [`MAX_WAIT`].
 const MIN_WAIT: Duration = Duration::from_secs(1);
-/// Ten thousand objects that are all refused cost the API less than a hundred requests a second.
+/// The longest wait. With it, ten thousand objects that are all refused cost the API less than a
+/// hundred requests a second.
 const MAX_WAIT: Duration = Duration::from_secs(120);
 
-/// How long to wait after something has failed, when it has failed so often before.
+/// The wait after a failure, when `failures` came before it.
 pub(super) fn wait_after(failures: u32) -> Duration {
     let doubled = MIN_WAIT.saturating_mul(1 << failures.min(16));
-    // So that what failed together is not tried together.
+    // A random part, so that objects that failed together are not tried together.
     doubled.min(MAX_WAIT).mul_f64(0.8 + 0.4 * fastrand::f64())
 }
 
-/// Objects to look at.
+/// Objects whose status must be looked at.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    objects: BTreeMap<Key, Turn>,
+    objects: BTreeMap<Key, Entry>,
 }
 
-/// When an object has its turn.
+/// The place of an object in the queue.
 #[derive(Debug, Clone, Copy)]
-struct Turn {
-    /// Not before this.
+struct Entry {
+    /// The earliest time to look at it.
     due: Instant,
-    /// How often it has failed in a row.
+    /// The number of failures in a row.
     failures: u32,
-    /// Among equal ones the smallest is first. Random, so that neighbours by name which fail together
-    /// are not neighbours here: three failures in a row then mean trouble of the API.
+    /// A random number; of otherwise equal objects the smallest comes first. Neighbours by name may
+    /// fail together, and without it three of them in a row would look like trouble of the API.
     lot: u32,
 }
 
 impl Queue {
-    /// The object is to be looked at now. One that has failed keeps its place behind the others.
+    /// Adds an object that must be looked at now. One that has failed keeps its place behind the
+    /// others.
     pub(super) fn add(&mut self, key: Key, now: Instant) {
-        let turn = self.objects.entry(key).or_insert_with(|| Turn {
+        let turn = self.objects.entry(key).or_insert_with(|| Entry {
             due: now,
             failures: 0,
             lot: fastrand::u32(..),
@@ -52,7 +55,7 @@ impl Queue {
         turn.due = turn.due.min(now);
     }
 
-    /// Nothing is to be done about it any more.
+    /// Removes an object that needs nothing any more.
     pub(super) fn remove(&mut self, key: &Key) {
         self.objects.remove(key);
     }
@@ -65,8 +68,7 @@ impl Queue {
         self.objects.clear();
     }
 
-    /// Those that are due, in their order: what failed least often, then by kind (classes and Gateways
-    /// before routes).
+    /// The due objects in order: by failures, then by kind (classes and Gateways before routes).
     pub(super) fn due(&self, now: Instant) -> Vec<Key> {
         let due = self.objects.iter().filter(|(_, turn)| turn.due <= now);
         let mut due: Vec<((u32, Kind, u32), &Key)> = due
@@ -76,12 +78,12 @@ impl Queue {
         due.into_iter().map(|(_, key)| key.clone()).collect()
     }
 
-    /// When the next object is due.
+    /// The time when the next object is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.objects.values().map(|turn| turn.due).min()
     }
 
-    /// The object was not written: it waits, each time longer.
+    /// Notes that an object was not written. Its wait grows each time.
     pub(super) fn failed(&mut self, key: &Key, now: Instant) {
         if let Some(turn) = self.objects.get_mut(key) {
             turn.due = now + wait_after(turn.failures);
@@ -90,7 +92,7 @@ impl Queue {
         }
     }
 
-    /// Those for which `concerns` holds wait until then, without having failed.
+    /// Delays the objects for which `concerns` holds, without counting a failure.
     pub(super) fn put_off(&mut self, until: Instant, concerns: impl Fn(&Key) -> bool) {
         for (key, turn) in &mut self.objects {
             if concerns(key) {

@@ -1,9 +1,10 @@
-//! Writes statuses back, while this replica leads: only what differs, each at the version it was read at.
+//! The task that writes statuses to the API while this replica leads: only those that differ, each at
+//! the version that it was read at.
 //!
-//! An object is looked at when what it should say changes, when somebody else has changed the object,
-//! and when this replica begins to lead. Its own writes come back by the watch as new versions; those it
-//! knows, so that it never answers itself. An object that the API refuses waits by itself: only trouble
-//! of the API as a whole holds up the others.
+//! The task looks at an object when its wanted status changes, when somebody else has changed the
+//! object, and when this replica begins to lead. Its own writes come back by the watch as new versions;
+//! it recognises those, so it never answers itself. An object that the API refuses waits by itself:
+//! only trouble of the API as a whole delays the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,27 +25,28 @@ use crate::config::GatewayApiConfig;
 use crate::metrics::{Metrics, StatusWrite};
 use crate::source::kubernetes::cluster::Kind;
 
-/// Between two objects: the API has other clients.
+/// The pause between two objects: the API has other clients.
 const PAUSE: Duration = Duration::from_millis(10);
-/// So many objects that fail one after the other, without the API's word that it is about them, are
-/// trouble of the API: it gets a rest.
+/// The number of objects in a row whose failure means trouble of the API as a whole, if the API does
+/// not say that the failure is about the object. The API then gets a rest.
 const TROUBLE: u32 = 3;
-/// The longest of these rests.
+/// The longest such rest.
 const MAX_REST: Duration = Duration::from_secs(60);
-/// A kind whose statuses RBAC denies in so many namespaces is taken to be denied in all.
+/// The number of namespaces in which RBAC must deny a kind's statuses before all namespaces count as
+/// denied.
 const DENIED_NAMESPACES: usize = 3;
 
 /// What writes statuses.
 pub struct StatusWriter {
-    /// The API.
+    /// A client of the API.
     pub client: Client,
     /// The `controllerName` under which routes are reported on.
     pub controller: Arc<str>,
     /// The Lease that says who writes.
     pub lease: LeaseHolder,
-    /// What to write: the newest counts.
+    /// The statuses to write; the newest counts.
     pub statuses: watch::Receiver<Arc<Statuses>>,
-    /// Where writes are counted.
+    /// The metrics that count writes.
     pub metrics: Arc<Metrics>,
 }
 
@@ -60,8 +62,8 @@ impl StatusWriter {
     /// What writes `statuses` to the API, for the Gateways that `config` says.
     ///
     /// The Lease is `strait-status`, in the namespace of the service account (or of the kubeconfig's
-    /// context). Gateways of another class than `strait` have one of their own, `strait-status-CLASS`:
-    /// whoever holds it writes for its class only.
+    /// context). Gateways of another class than `strait` have a Lease of their own,
+    /// `strait-status-CLASS`, whose holder writes for its class only.
     pub fn new(
         client: Client,
         statuses: watch::Receiver<Arc<Statuses>>,
@@ -72,7 +74,8 @@ impl StatusWriter {
             "strait" => "strait-status".to_owned(),
             class => format!("strait-status-{class}"),
         };
-        // A pod's host name is its own; what is random tells a container that was restarted from before.
+        // A pod's host name is unique. The random part tells a container from the one before its
+        // restart.
         let host = rustix::system::uname()
             .nodename()
             .to_string_lossy()
@@ -92,8 +95,9 @@ impl StatusWriter {
         }
     }
 
-    /// Contends for the Lease, and writes while it is held, until `stop` is there; then leaves the Lease
-    /// to others. Never gives up: an API that refuses or is away is asked again, less and less often.
+    /// Contends for the Lease, and writes while it is held, until `stop` completes; then frees the
+    /// Lease. Never gives up: it asks an API that refuses or is away again and again, at growing
+    /// intervals.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let (client, lease) = (self.client.clone(), self.lease.clone());
         let (leadership, leads) = watch::channel(None);
@@ -136,13 +140,13 @@ struct Writing {
     objects: ObjectWriter,
     statuses: watch::Receiver<Arc<Statuses>>,
     leads: watch::Receiver<Leadership>,
-    /// What `queue` was made from.
+    /// The statuses that `queue` was made from.
     seen: Arc<Statuses>,
-    /// The version at which an object said what it should.
+    /// The version at which an object had its wanted status.
     versions: BTreeMap<Key, Arc<str>>,
     queue: Queue,
     events: Events,
-    /// How often in a row RBAC has denied statuses of a kind.
+    /// The number of times in a row that RBAC has denied statuses of a kind.
     denials: BTreeMap<Kind, u32>,
     complaints: Complaints,
 }
@@ -152,7 +156,7 @@ impl Writing {
         loop {
             self.lead().await;
             self.objects.metrics.statuses.leader.set(1);
-            // Whoever led before may have died in the middle.
+            // An earlier leader may have died half way.
             let statuses = self.statuses.borrow_and_update().clone();
             self.versions.clear();
             self.queue.clear();
@@ -197,10 +201,10 @@ impl Writing {
         }
     }
 
-    /// Waits until an object is due, but to the end of `rest`, or for the end of the lead. Notes new
-    /// statuses meanwhile.
+    /// Waits until an object is due, but at least to the end of `rest`, or until the lead ends. Notes
+    /// new statuses meanwhile.
     async fn next(&mut self, rest: Option<Instant>) -> Result<(), watch::error::RecvError> {
-        // Something may be due at all times.
+        // Something may be due all the time.
         if self.statuses.has_changed()? {
             self.note_changes();
         }
@@ -209,7 +213,7 @@ impl Writing {
             let Some(until) = until.filter(|until| Instant::now() < *until) else {
                 return Ok(());
             };
-            // While the API is in trouble it is not asked for every change.
+            // While the API is in trouble, not every change leads to a request.
             let due = rest.or_else(|| {
                 let events = self.events.next_due(&self.seen.notices);
                 self.queue.next_due().into_iter().chain(events).min()
@@ -231,7 +235,7 @@ impl Writing {
         }
     }
 
-    /// Queues what differs from what was seen before.
+    /// Queues the objects whose wanted status differs from the one seen before.
     fn note_changes(&mut self) {
         let statuses = self.statuses.borrow_and_update().clone();
         let now = Instant::now();
@@ -306,7 +310,7 @@ impl Writing {
         }
     }
 
-    /// What comes of an object's turn.
+    /// Acts on the result for one object.
     fn note(&mut self, key: Key, done: Done) {
         let (kind, now) = (key.0, Instant::now());
         match done {
@@ -337,18 +341,18 @@ impl Writing {
     }
 }
 
-/// How a pass has ended.
+/// The end of a pass.
 enum Passed {
-    /// Every object that was due has had its turn.
+    /// Every object that was due was looked at.
     Through,
-    /// The API is in trouble, or this replica's way to it.
+    /// The API, or this replica's way to it, is in trouble.
     Trouble {
-        /// Whether a status was written before.
+        /// True if a status was written before.
         written: bool,
     },
 }
 
-/// The namespaces in which RBAC has denied statuses of a kind, in one pass.
+/// The namespaces in which RBAC has denied statuses of a kind during one pass.
 #[derive(Debug, Default)]
 struct Denied(BTreeMap<Kind, BTreeSet<Arc<str>>>);
 
@@ -358,7 +362,7 @@ impl Denied {
         namespaces.insert(key.namespace.clone());
     }
 
-    /// Whether it is no use to ask for this object. RBAC knows kinds and namespaces.
+    /// Whether RBAC will deny this object too. RBAC knows kinds and namespaces.
     fn concerns(&self, (kind, key): &Key) -> bool {
         self.0.get(kind).is_some_and(|namespaces| {
             namespaces.len() >= DENIED_NAMESPACES || namespaces.contains(&key.namespace)

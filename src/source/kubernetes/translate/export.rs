@@ -1,4 +1,5 @@
-//! The export policy: which ports of which services other clusters may reach, and why not the others.
+//! The export policy: the ports of services that other clusters may reach, and the reasons for the
+//! others.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,22 +14,23 @@ use crate::source::kubernetes::records::{
     Labels, ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord,
 };
 
-/// The annotation by which the owner of a Service lets it out, or keeps it in, without the prefix `strait.dev/`.
+/// The annotation, without the prefix `strait.dev/`, by which the owner of a Service exports it or
+/// keeps it from being exported.
 const EXPORT_ANNOTATION: &str = "export";
 
-/// Why a Service, or a port of it, has no route.
+/// The reason why a Service, or a port of it, has no route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal<'a> {
-    /// It has nothing that could be routed to.
+    /// It has no endpoints to route to.
     ExternalName,
     NoPort,
-    /// Istio's own gateways would not see it.
+    /// The Service hides itself from Istio's own gateways.
     Hidden,
-    /// Nor would they by the settings of the mesh, of which the namespace is part.
+    /// The mesh's settings hide it from Istio's own gateways; the namespace is part of the reason.
     HiddenByMesh(Hidden<'a>, &'a str),
-    /// Its owner says no.
+    /// Its owner opted out.
     OptedOut,
-    /// The policy's mode.
+    /// The policy's mode exports nothing.
     NothingIsExported,
     Namespace(&'a str),
     NamespaceUnknown(&'a str),
@@ -78,7 +80,7 @@ impl fmt::Display for Refusal<'_> {
                 f.write_str("the Service's annotation strait.dev/export says \"false\"")
             }
             Self::NothingIsExported => {
-                f.write_str("no Service is exported: the export mode is none")
+                f.write_str("no Service is exported: kubernetes.export.mode is `none`")
             }
             Self::Namespace(namespace) => {
                 write!(f, "namespace {namespace} is not selected for export")
@@ -110,7 +112,7 @@ impl fmt::Display for Refusal<'_> {
     }
 }
 
-/// Why no policy can let a service out, if none can.
+/// The reason why no policy can export a service, if none can.
 pub(super) fn unroutable<'a>(
     policy: &KubernetesConfig,
     cluster: &'a Cluster,
@@ -133,7 +135,7 @@ pub(super) fn unroutable<'a>(
     }
 }
 
-/// Why the policy keeps every port of a service in, if it does.
+/// The reason why the policy exports no port of a service, if so.
 pub(super) fn refuse_service<'a>(
     policy: &'a ExportPolicy,
     cluster: &Cluster,
@@ -186,7 +188,7 @@ fn not_selected<'a>(
     missing(&service.labels, &selector.labels).map(|(key, value)| Refusal::Label { key, value })
 }
 
-/// Why the policy keeps a port of a service in that it would let out, if it does.
+/// The reason why the policy does not export one port of an exported service, if so.
 pub(super) fn refuse_port(
     policy: &ExportPolicy,
     port: &ServicePortRecord,
@@ -202,7 +204,7 @@ pub(super) fn refuse_port(
     (!taken).then_some(Refusal::Port(port.port))
 }
 
-/// Why a service has no route whose ports are all kept in.
+/// The reason of a service none of whose ports is exported.
 pub(super) fn refuse_ports(service: &ServiceRecord) -> Refusal<'static> {
     match &*service.ports {
         [only] => Refusal::Port(only.port),

@@ -1,8 +1,8 @@
-//! Settings of the whole mesh that narrow who may be reached.
+//! The mesh-wide settings that narrow who may be reached.
 //!
-//! They stand in Istio's ConfigMap. One that is not there says nothing, and Istio's defaults hold. One of
-//! which nothing is known may say anything: what it could hide is hidden, where clients must be of the
-//! mesh.
+//! They are in Istio's ConfigMap. Without a ConfigMap Istio's defaults hold. A ConfigMap that is not
+//! known may say anything: then strait hides everything that it could hide, where clients must be in
+//! the mesh.
 
 use std::sync::{Arc, LazyLock};
 
@@ -18,22 +18,22 @@ static DEFAULTS: LazyLock<MeshConfigRecord> = LazyLock::new(MeshConfigRecord::de
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mesh<'a> {
     pub(super) settings: &'a MeshConfigRecord,
-    /// Why the settings are not known, if they are not.
+    /// The reason why the settings are not known, if they are not.
     pub(super) unknown: Option<&'a str>,
     /// The namespace of Istio's gateways.
     pub(super) gateways: &'a str,
 }
 
-/// Why the mesh's settings hide a Service.
+/// The reason why the mesh's settings hide a Service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hidden<'a> {
-    /// They are not known, for this reason.
+    /// The settings are not known, for this reason.
     Unknown(&'a str),
     /// `defaultServiceExportTo`.
     ByDefault,
-    /// `discoverySelectors` take no label of the namespace.
+    /// No selector of `discoverySelectors` matches the namespace's labels.
     NotDiscovered,
-    /// `discoverySelectors` are there, and the labels of the namespace are not known.
+    /// There are `discoverySelectors`, and the labels of the namespace are not known.
     NamespaceUnknown,
 }
 
@@ -50,8 +50,8 @@ impl<'a> Mesh<'a> {
         }
     }
 
-    /// Why the settings hide a Service from the gateways of the mesh, if they do. Settings of which
-    /// nothing is known hide what only the mesh may reach.
+    /// The reason why the settings hide a Service from the mesh's gateways, if they do. Settings that
+    /// are not known hide Services that only the mesh may reach.
     pub(super) fn hides(
         &self,
         cluster: &Cluster,
@@ -81,7 +81,7 @@ impl<'a> Mesh<'a> {
         (!found).then_some(Hidden::NotDiscovered)
     }
 
-    /// Whether what `export_to` says of an object of `namespace` shows it to Istio's gateways.
+    /// Whether `export_to` of an object of `namespace` shows it to Istio's gateways.
     pub(super) fn is_shown(&self, export_to: &[Arc<str>], namespace: &str) -> bool {
         let says = |word: &str| export_to.iter().any(|one| &**one == word);
         let to_gateways = says(self.gateways) || (says(".") && namespace == self.gateways);

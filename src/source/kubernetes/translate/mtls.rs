@@ -1,8 +1,8 @@
-//! Which pods speak Istio's mutual TLS, as istiod finds out for its own gateways.
+//! The rules that say which pods speak Istio's mutual TLS, as istiod applies them for its own gateways.
 //!
-//! A pod must have a sidecar, which only its own label says: no other object stands in for the label. A
-//! DestinationRule that says another `tls.mode` than ISTIO_MUTUAL leaves the pod out, and so does a
-//! PeerAuthentication that switches mutual TLS off, unless a DestinationRule says ISTIO_MUTUAL.
+//! A pod must have a sidecar. Only the pod's own label says so; no other object can. A DestinationRule
+//! with another `tls.mode` than ISTIO_MUTUAL leaves the pod out. So does a PeerAuthentication that
+//! switches mutual TLS off, unless a DestinationRule says ISTIO_MUTUAL.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::source::kubernetes::records::{ClientTls, ObjectKey, PeerAuthenticatio
 const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
 const ISTIO_MUTUAL: &str = "istio";
 
-/// Why a pod gets no connection that must be Istio's mutual TLS.
+/// The reason why a pod gets no connection that must be Istio's mutual TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Outside {
     /// It has no sidecar.
@@ -24,18 +24,18 @@ pub(super) enum Outside {
     PeerAuthentication,
     /// A DestinationRule says another mode than ISTIO_MUTUAL.
     DestinationRule,
-    /// Whether a PeerAuthentication says DISABLE is not known: it selects by a label of unknown value.
+    /// A PeerAuthentication may say DISABLE: it selects by a label whose value is not known.
     SelectorNotKnown(NotKnown),
-    /// The settings of the mesh are not known: they say in which namespace policies hold for it.
+    /// The settings of the mesh are not known, and so the namespace whose policies apply to all of it.
     MeshUnknown,
-    /// What PeerAuthentications say of it is not known.
+    /// The PeerAuthentications for it are not known.
     PeersUnknown,
-    /// What DestinationRules say of it is not known.
+    /// The DestinationRules for it are not known.
     RulesUnknown,
 }
 
 impl Outside {
-    /// Whether it may be in the mesh all the same.
+    /// Whether the pod may be in the mesh nevertheless.
     pub(super) fn is_guess(self) -> bool {
         matches!(
             self,
@@ -44,27 +44,27 @@ impl Outside {
     }
 }
 
-/// The PeerAuthentications that hold for the pods of one namespace.
+/// The PeerAuthentications that apply to the pods of one namespace.
 #[derive(Debug)]
 pub(super) struct Peers<'a> {
-    /// Whether mutual TLS is off where no workload's own policy says otherwise.
+    /// True if mutual TLS is off where no workload's own policy says otherwise.
     disabled: bool,
     /// Policies with a selector, the oldest first.
     workloads: Vec<&'a PeerAuthenticationRecord>,
 }
 
 impl<'a> Peers<'a> {
-    /// `root` is the namespace whose policies hold for the whole mesh.
+    /// Collects the policies; `root` is the namespace whose policies apply to the whole mesh.
     pub(super) fn of(cluster: &'a Cluster, root: &str, namespace: &str) -> Self {
         let mesh = namespace_policy(cluster, root);
         let own = namespace_policy(cluster, namespace);
-        // In the root namespace a selector counts for nothing, not even there.
+        // In the root namespace a policy with a selector has no effect, not even there.
         let in_namespace = cluster.peer_authentications.in_namespace(namespace);
         let mut workloads: Vec<&PeerAuthenticationRecord> = in_namespace
             .map(|(_, policy)| policy)
             .filter(|policy| !policy.selector.is_empty() && namespace != root)
             .collect();
-        // Stable: of two of one age the first by name counts.
+        // The sort is stable: of two of the same age the first by name counts.
         workloads.sort_by_key(|policy| policy.created);
         Self {
             disabled: own.or(mesh).unwrap_or(false),
@@ -72,13 +72,13 @@ impl<'a> Peers<'a> {
         }
     }
 
-    /// Why mutual TLS is off for a pod at its port, if it is, or may be.
+    /// The reason why mutual TLS is off for a pod at its port, if it is or may be.
     fn disable(&self, place: &Place<'_>, port: u16) -> Option<Outside> {
         let is_off = |policy: &PeerAuthenticationRecord| {
             let at_port = policy.disabled_ports.get(&port).copied().flatten();
             at_port.or(policy.disabled).unwrap_or(self.disabled)
         };
-        // Of those that may select the pod: the first label that is not known, and what they say.
+        // Policies that may select the pod: the first label that is not known, and their content.
         let (mut not_known, mut maybe) = (None, Vec::new());
         let mut selecting = None;
         for policy in &self.workloads {
@@ -102,7 +102,7 @@ impl<'a> Peers<'a> {
     }
 }
 
-/// What the oldest PeerAuthentication without a selector says.
+/// The content of the oldest PeerAuthentication without a selector.
 fn namespace_policy(cluster: &Cluster, namespace: &str) -> TlsMode<bool> {
     let in_namespace = cluster.peer_authentications.in_namespace(namespace);
     let policies = in_namespace.filter(|(_, policy)| policy.selector.is_empty());
@@ -110,8 +110,8 @@ fn namespace_policy(cluster: &Cluster, namespace: &str) -> TlsMode<bool> {
     oldest.and_then(|(_, policy)| policy.disabled)
 }
 
-/// Whether something that Istio's policies of `kind` say of a Service is not known: what `covers` says
-/// of an object that cannot be read is whether it may be for the Service.
+/// Whether part of Istio's policies of `kind` for a Service is not known. `covers` says whether an
+/// object that cannot be read may be for the Service.
 fn is_unread(
     cluster: &Cluster,
     kind: Kind,
@@ -124,23 +124,23 @@ fn is_unread(
     }
     let own = cluster.unreadable_in(kind, &service.namespace);
     let of_root = cluster.unreadable_in(kind, &mesh.settings.root_namespace);
-    // Rules count in the namespace of Istio's gateways, too.
+    // Rules in the namespace of Istio's gateways count too.
     let mut all = own
         .chain(of_root)
         .chain(cluster.unreadable_in(kind, mesh.gateways));
     all.any(|(key, object)| key.namespace.is_empty() || covers(key, object))
 }
 
-/// What decides for the pods of one Service.
+/// The policies for the pods of one Service.
 #[derive(Debug)]
 pub(super) struct Mtls<'a> {
     pub(super) peers: Peers<'a>,
     pub(super) rule: Rule<'a>,
-    /// Whether the settings of the mesh are not known.
+    /// True if the settings of the mesh are not known.
     mesh_unknown: bool,
-    /// Whether PeerAuthentications are not listed, or one that cannot be read may hold for them.
+    /// True if PeerAuthentications are not listed, or one that cannot be read may apply.
     peers_unknown: bool,
-    /// Whether DestinationRules are not listed, or one that cannot be read may be for the Service.
+    /// True if DestinationRules are not listed, or one that cannot be read may be for the Service.
     rules_unknown: bool,
 }
 
@@ -173,7 +173,8 @@ impl<'a> Mtls<'a> {
         }
     }
 
-    /// Why a pod is outside the mesh, if it is. `port` is the Service's, `pod_port` the pod's.
+    /// The reason why a pod is outside the mesh, if it is. `port` is the Service's, `pod_port` the
+    /// pod's.
     pub(super) fn outside(
         &self,
         place: &Place<'_>,

@@ -1,4 +1,4 @@
-//! The pods behind a Service: what its slices say of each, put together.
+//! The pods behind a Service, put together from its slices.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -13,27 +13,27 @@ use crate::source::kubernetes::records::{
     ObjectKey, ServicePortRecord, ServiceRecord, SliceEndpoint, SliceRecord,
 };
 
-/// A pod behind a Service, or an address that is no pod's.
+/// A pod behind a Service, or an address that belongs to no pod.
 #[derive(Debug)]
 pub(super) struct Pod<'a> {
-    /// Where it is: one address a family, each maybe in several slices. Not empty.
+    /// Its addresses: one for each family, each perhaps in several slices. Never empty.
     at: Vec<(&'a SliceRecord, &'a SliceEndpoint)>,
-    /// Why it gets no connection whatever the port, if so.
+    /// The reason why it gets no connection on any port, if so.
     missing: Option<Missing>,
     place: Place<'a>,
-    /// Whether it is a pod, and pods cannot be watched, or this one cannot be read.
+    /// True if it is a pod, and pods cannot be watched or this one cannot be read.
     unreadable: bool,
     zone: Option<&'a Arc<str>>,
-    /// The name that a headless Service gives it.
+    /// Its name in a headless Service.
     pub(super) hostname: Option<&'a Arc<str>>,
 }
 
-/// Which of a Service's pods an upstream has.
+/// The selection of a Service's pods for an upstream.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Choice<'a> {
     pub(super) port: &'a ServicePortRecord,
     pub(super) subset: Option<&'a Arc<str>>,
-    /// Leaves out what is outside the mesh.
+    /// True to leave out pods outside the mesh.
     pub(super) mesh: bool,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Choice<'a> {
 #[derive(Debug)]
 pub(super) struct Chosen {
     pub(super) endpoints: Vec<EndpointSpec>,
-    /// What was left out.
+    /// The counts of pods left out.
     pub(super) tally: Tally,
 }
 
@@ -74,7 +74,8 @@ impl<'a> Pod<'a> {
         name: Option<&Arc<str>>,
         mut at: Vec<(&'a SliceRecord, &'a SliceEndpoint)>,
     ) -> Self {
-        // A pod that moves from one slice to another is in both for a while, and one of them is old.
+        // A pod that moves from one slice to another is in both for a while, and one of them is
+        // outdated.
         let ready = at.iter().any(|(_, it)| it.ready) || service.publish_not_ready;
         let terminating = at.iter().any(|(_, it)| it.terminating);
         let pod = name.map(|name| key.beside(name));
@@ -124,7 +125,7 @@ impl<'a> Pod<'a> {
         })
     }
 
-    /// Its endpoint, or why it has none.
+    /// Its endpoint, or the reason why it has none.
     fn endpoint(&self, choice: &Choice<'_>, mtls: &Mtls<'_>) -> Result<EndpointSpec, Missing> {
         let Choice { port, subset, mesh } = *choice;
         if let Some(name) = subset {
@@ -161,8 +162,8 @@ impl<'a> Pod<'a> {
         mtls.outside(&self.place, address.port(), choice.port.port, choice.subset)
     }
 
-    /// Whether it speaks Istio's mutual TLS at a port of the Service, be it ready or not. When that is
-    /// not known it may, so it does: a client without that must not reach one that does.
+    /// Whether it speaks Istio's mutual TLS at a port of the Service, ready or not. If that is not
+    /// known, the answer is yes: a client without mutual TLS must not reach a pod that has it.
     pub(super) fn is_in_mesh(&self, choice: &Choice<'_>, mtls: &Mtls<'_>) -> bool {
         let address = self.address(choice.port);
         address.is_some_and(|address| {
@@ -174,7 +175,7 @@ impl<'a> Pod<'a> {
     }
 }
 
-/// The endpoints that `pods` are.
+/// The endpoints of `pods`.
 pub(super) fn choose<'p, 'a: 'p>(
     pods: impl IntoIterator<Item = &'p Pod<'a>>,
     choice: &Choice<'_>,
@@ -189,7 +190,7 @@ pub(super) fn choose<'p, 'a: 'p>(
         }
     }
     endpoints.sort();
-    // Two pods of one address: one of them is gone, and its slice is old.
+    // If two pods have one address, one of them is gone and its slice is outdated.
     endpoints.dedup_by_key(|endpoint| endpoint.address);
     Chosen { endpoints, tally }
 }

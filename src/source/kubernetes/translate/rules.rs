@@ -1,9 +1,10 @@
-//! Which DestinationRule counts for a Service, as istiod chooses for its own gateways.
+//! The choice of the DestinationRule for a Service, as istiod makes it for its own gateways.
 //!
-//! Rules of the gateways' namespace come first, of which only the private ones count if it is the root
-//! namespace too. Then comes what the Service's namespace exports, then what the root namespace exports;
-//! the first place with a rule for the host decides. There the most specific host wins, and rules of one
-//! host are merged: the oldest with a `trafficPolicy`, everybody's subsets.
+//! Rules of the gateways' namespace come first; if it is also the root namespace, only its private
+//! rules count. Then come the rules that the Service's namespace exports, then those that the root
+//! namespace exports. The first of these with a rule for the host decides. There the most specific host
+//! wins, and the rules of one host are merged: the `trafficPolicy` of the oldest that has one, and the
+//! subsets of all.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -19,7 +20,7 @@ use crate::source::kubernetes::records::{
 #[derive(Debug, Default)]
 pub(super) struct Rule<'a> {
     tls: Option<&'a RuleTls>,
-    /// By name, each once.
+    /// The subsets, each name once.
     pub(super) subsets: Vec<&'a SubsetRecord>,
 }
 
@@ -53,7 +54,7 @@ impl<'a> Rule<'a> {
             .unwrap_or_default()
     }
 
-    /// The mode for a port of the Service; a subset's own comes first.
+    /// The mode for a port of the Service. A subset's own mode comes first.
     pub(super) fn tls(&self, port: u16, subset: Option<&Arc<str>>) -> TlsMode<ClientTls> {
         let of_rule = || self.tls.and_then(|tls| tls.of_port(port));
         let Some(name) = subset else {
@@ -69,8 +70,7 @@ impl<'a> Rule<'a> {
     }
 }
 
-/// Whether a rule of `namespace` may be for a Service, when no more of it is known than its host, if
-/// that.
+/// Whether a rule of `namespace` may be for a Service, when at most the rule's host is known.
 pub(super) fn may_be_for(
     service: &ObjectKey,
     domain: &str,
@@ -86,7 +86,7 @@ struct Host<'a> {
     domain: &'a str,
 }
 
-/// How well a rule's host fits: exactly, or by a wildcard of so many bytes. Greater is better.
+/// The fit of a rule's host: exact, or by a wildcard of so many bytes. Greater is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fit {
     Wildcard(usize),
@@ -94,7 +94,7 @@ enum Fit {
 }
 
 impl Host<'_> {
-    /// How well `pattern`, written in `namespace`, fits.
+    /// The fit of `pattern`, written in `namespace`.
     fn fit(&self, namespace: &str, pattern: &str) -> Option<Fit> {
         let ObjectKey {
             namespace: own,
@@ -116,7 +116,7 @@ impl Host<'_> {
     }
 }
 
-/// Whether the parts, written after one another, end with `suffix`.
+/// Whether the parts, joined, end with `suffix`.
 fn ends_with(parts: &[&str], suffix: &str) -> bool {
     let mut left = suffix;
     for part in parts.iter().rev() {
@@ -149,7 +149,7 @@ fn is_visible(rule: &DestinationRuleRecord, gateways: &str) -> bool {
     rule.export_to.is_empty() || rule.export_to.iter().any(to_us)
 }
 
-/// The merged rule for `host` among the rules of a namespace that `belongs` says belong.
+/// The merged rule for `host` among those rules of a namespace for which `belongs` is true.
 fn pool<'a>(
     cluster: &'a Cluster,
     mesh: &Mesh<'_>,
@@ -162,7 +162,7 @@ fn pool<'a>(
         .filter(|(_, rule)| !rule.for_workloads && belongs(rule))
         .filter_map(|(_, rule)| Some((host.fit(namespace, &rule.host)?, rule)))
         .collect();
-    // Stable: of two of one age the first by name comes first.
+    // The sort is stable: of two of the same age the first by name comes first.
     rules.sort_by_key(|(fit, rule)| (Reverse(*fit), rule.created));
     let best = rules.first()?.0;
     let gateways = mesh.gateways;
@@ -175,7 +175,8 @@ fn pool<'a>(
     let seen: Vec<_> = seen
         .filter(|rule| is_visible(rule, gateways) || own(rule))
         .collect();
-    // Rules with other `exportTo`s stay apart; of these istiod takes the one whose first rule comes last.
+    // Rules with different `exportTo` stay apart. Of these groups istiod takes the one whose first rule
+    // comes last.
     let mut sets: Vec<BTreeSet<&Arc<str>>> = Vec::new();
     for rule in &seen {
         let set = rule.export_to.iter().collect();

@@ -1,4 +1,5 @@
-//! One Service: its routes, upstreams and endpoints, or why it has no route.
+//! The translation of one Service: its routes, upstreams and endpoints, or the reason why it has no
+//! route.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,27 +21,28 @@ use crate::source::kubernetes::records::{
     ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord,
 };
 
-/// Routes of one Service at most: its ports first, then their subsets, then the pods of a headless one.
+/// The largest number of routes of one Service: first its ports, then their subsets, then the pods of a
+/// headless one.
 pub(super) const MAX_ROUTES: usize = 2_000;
 
 /// The domain of the Multi-Cluster Services API.
 const CLUSTERSET: &str = "clusterset.local";
 
-/// The annotation by which a Service gives its plain host name to one of its ports, without the prefix
-/// `strait.dev/`.
+/// The annotation, without the prefix `strait.dev/`, by which a Service gives its plain host name to
+/// one of its ports.
 const PLAIN_HOST_ANNOTATION: &str = "plain-host-port";
 
-/// What a Service is translated with.
+/// The input for translating a Service.
 #[derive(Debug)]
 pub(super) struct Context<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) policy: &'a KubernetesConfig,
-    /// What this gateway listens on.
+    /// The addresses that this gateway listens on.
     pub(super) own: &'a OwnListeners,
     pub(super) strings: &'a mut Strings,
 }
 
-/// Translates the Service at `key`, of which TLSRoutes want `backends`.
+/// Translates the Service at `key`; `backends` are the ports that TLSRoutes want of it.
 pub(super) fn translate(
     context: &mut Context<'_>,
     key: &ObjectKey,
@@ -57,7 +59,7 @@ pub(super) fn translate(
     service.draft.finish()
 }
 
-/// TLSRoutes may name Services that are not there, or that cannot be read.
+/// The translation for a Service that does not exist or cannot be read: TLSRoutes may name it.
 fn without_service(
     context: &mut Context<'_>,
     key: &ObjectKey,
@@ -115,9 +117,9 @@ struct Service<'c, 'a> {
 /// A port that has routes.
 struct Exported<'a> {
     port: &'a ServicePortRecord,
-    /// Whether the plain host name is this port's.
+    /// True if the plain host name leads to this port.
     plain_host: bool,
-    /// Why the policy would keep it in.
+    /// The reason why the policy would not export it.
     dry_run: Option<Arc<str>>,
 }
 
@@ -147,7 +149,7 @@ impl<'c, 'a> Service<'c, 'a> {
         }
     }
 
-    /// The routes that the policy lets out, or why it lets out none.
+    /// Adds the routes that the policy exports, or the reason why it exports none.
     fn export(&mut self) {
         let domain = &self.context.policy.cluster_domain;
         let host = match self.host("", domain.as_str()) {
@@ -189,7 +191,7 @@ impl<'c, 'a> Service<'c, 'a> {
         opt_in == OptIn::ServiceExport && exported && domain != CLUSTERSET
     }
 
-    /// Ports with routes: at least one, or why there is none.
+    /// The ports with routes, at least one, or the reason why there is no such port.
     fn exported_ports(&mut self) -> Result<Vec<Exported<'a>>, Arc<str>> {
         let Context {
             cluster,
@@ -230,7 +232,7 @@ impl<'c, 'a> Service<'c, 'a> {
         Ok(exported)
     }
 
-    /// The port that the plain host name leads to, if it leads to one.
+    /// The port that the plain host name leads to, if any.
     fn plain_host_port(&mut self) -> Option<u16> {
         let record = self.record;
         let Some(wanted) = record.annotations.get(PLAIN_HOST_ANNOTATION) else {
@@ -298,8 +300,8 @@ impl<'c, 'a> Service<'c, 'a> {
         }
     }
 
-    /// The names that a headless Service gives its pods. A pod that is not ready has one too: route
-    /// tables stay as they are when it becomes so.
+    /// Adds the names that a headless Service gives its pods. A pod that is not ready has a name too,
+    /// so that route tables stay as they are when it becomes ready.
     fn add_pods(&mut self, domain: &ServerName, exported: &[Exported<'a>]) {
         let mut by_hostname: BTreeMap<&Arc<str>, Vec<usize>> = BTreeMap::new();
         for (position, pod) in self.pods.iter().enumerate() {
@@ -336,7 +338,7 @@ impl<'c, 'a> Service<'c, 'a> {
         }
     }
 
-    /// Adds a route unless a limit forbids it; whether it did.
+    /// Adds a route unless a limit forbids it. Returns whether it did.
     fn add_route(
         &mut self,
         name: &str,
@@ -368,7 +370,8 @@ impl<'c, 'a> Service<'c, 'a> {
         true
     }
 
-    /// Whether there is no room for one more route; if so, `left` of them are told as skipped.
+    /// Whether the number of routes has reached its limit. If so, `left` of them are counted as
+    /// skipped.
     fn is_full(&mut self, left: usize) -> bool {
         let full = self.draft.exports.len() >= MAX_ROUTES;
         if full {
@@ -385,7 +388,7 @@ impl<'c, 'a> Service<'c, 'a> {
         skipped.add(self.context.strings.shared(&text), count);
     }
 
-    /// An upstream that a TLSRoute asks for.
+    /// Adds an upstream that a TLSRoute asks for.
     fn add_backend(&mut self, backend: &Backend) {
         let Backend { port, refused } = backend;
         let external = self.record.kind == ServiceKind::ExternalName;
@@ -405,7 +408,7 @@ impl<'c, 'a> Service<'c, 'a> {
             .add(upstream, Endpoints::new(Vec::new(), Some(empty)));
     }
 
-    /// The upstream for `target`.
+    /// Adds the upstream for `target`.
     fn add_upstream(&mut self, target: &ServicePort, port: &ServicePortRecord) {
         let of_hostname = |pod: &&Pod<'_>| match &target.pod {
             Some(hostname) => pod.hostname == Some(hostname),
@@ -432,7 +435,7 @@ impl<'c, 'a> Service<'c, 'a> {
         pods::choose(pods, &choice, &self.mtls)
     }
 
-    /// Slices of the Service that cannot be read.
+    /// The number of slices of the Service that cannot be read.
     fn unread_slices(&self) -> usize {
         let namespace = &self.key.namespace;
         let slices = self.context.cluster.unreadable_in(Kind::Slice, namespace);
@@ -449,7 +452,8 @@ impl<'c, 'a> Service<'c, 'a> {
             0 => tally.to_string(),
             count => format!("{tally}; EndpointSlices that cannot be read: {count}"),
         });
-        // Other replicas are behind the same Service: leaving out this one would send it round all of them.
+        // Other replicas are behind the same Service. If only this one were left out, connections would
+        // go round all of them.
         let own = self.context.own;
         if endpoints
             .iter()
@@ -474,7 +478,7 @@ fn demands_mesh(policy: &KubernetesConfig, target: &ServicePort) -> bool {
     }
 }
 
-/// Whether a port of a Service has a pod that speaks Istio's mutual TLS, be it ready or not.
+/// Whether a port of a Service has a pod that speaks Istio's mutual TLS, ready or not.
 pub(super) fn is_in_mesh(cluster: &Cluster, policy: &KubernetesConfig, port: &ServicePort) -> bool {
     let key = ObjectKey {
         namespace: port.namespace.clone(),

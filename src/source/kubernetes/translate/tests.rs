@@ -1,4 +1,4 @@
-//! The translation as a whole: objects in, routes and endpoints out.
+//! Tests of the whole translation, from objects to routes and endpoints.
 
 mod changes;
 mod cost;

@@ -1,8 +1,9 @@
-//! Where a pod is: its cluster, network, node, region and zone, and the labels that istiod makes of them.
+//! The topology of a pod: its cluster, network, node, region and zone, and the labels that istiod makes
+//! from them.
 //!
-//! istiod adds these labels to a pod's own before it looks for the pods of a subset, or for those that a
-//! PeerAuthentication selects (`AugmentLabels` in its pilot/pkg/serviceregistry/util/label). A value that
-//! is not known here is never guessed: the answer then is [`Selected::NotKnown`].
+//! istiod adds these labels to a pod's own before it looks for the pods of a subset, or for those that
+//! a PeerAuthentication selects (`AugmentLabels` in its pilot/pkg/serviceregistry/util/label). strait
+//! never guesses a value that it does not know: the answer then is [`Selected::NotKnown`].
 
 use std::sync::Arc;
 
@@ -16,21 +17,21 @@ const REGION: &str = "topology.kubernetes.io/region";
 const ZONE: &str = "topology.kubernetes.io/zone";
 const SUBZONE: &str = "topology.istio.io/subzone";
 const HOSTNAME: &str = "kubernetes.io/hostname";
-/// Labels of a pod that stand in for its node's region, zone and subzone, by precedence.
+/// Labels of a pod that replace its node's region, zone and subzone, in order of precedence.
 const LOCALITY: [&str; 2] = ["topology.istio.io/locality", "istio-locality"];
-/// The label by which a pod asks for no more connections.
+/// The label by which a pod asks to get no more connections.
 const DRAINING: &str = "istio.io/draining";
 
-/// What holds for every pod of the cluster.
+/// The values that hold for every pod of the cluster.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Topology<'a> {
-    /// The name that istiod has for the cluster.
+    /// istiod's name for the cluster.
     cluster: Option<&'a str>,
-    /// The network of pods that do not say theirs.
+    /// The network of pods that name none.
     network: Option<&'a str>,
     /// The network of this gateway.
     own_network: Option<&'a str>,
-    /// Whether nodes are not listed, or cannot be watched.
+    /// True if nodes are not listed or cannot be watched.
     without_nodes: bool,
 }
 
@@ -50,18 +51,18 @@ impl<'a> Topology<'a> {
     }
 }
 
-/// A label that is a demand, and whose value is not known.
+/// A label that a selector asks for and whose value is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum NotKnown {
-    /// The name that istiod has for the cluster.
+    /// istiod's name for the cluster.
     Cluster,
     /// The network.
     Network,
-    /// What the node says.
+    /// The node's labels.
     Node,
 }
 
-/// Whether labels are as a selector asks.
+/// The result of matching labels with a selector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Selected {
     Yes,
@@ -69,11 +70,11 @@ pub(super) enum Selected {
     NotKnown(NotKnown),
 }
 
-/// Where one pod is.
+/// The topology of one pod.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
     topology: Topology<'a>,
-    /// The pod's own labels; `None`: it is no pod, or nothing is known of it.
+    /// The pod's own labels; `None` if it is no pod or nothing is known of it.
     own: Option<&'a Labels>,
     /// The node that it runs on.
     node_name: Option<&'a Arc<str>>,
@@ -105,7 +106,7 @@ impl<'a> Place<'a> {
         self.own(DRAINING).is_some()
     }
 
-    /// Whether it is in another network than this gateway, as far as that is known.
+    /// Whether the pod is in another network than this gateway, as far as that is known.
     pub(super) fn is_elsewhere(&self) -> bool {
         match (self.network(), self.topology.own_network) {
             (Some(network), Some(own)) => network != own,
@@ -117,8 +118,8 @@ impl<'a> Place<'a> {
         self.own(NETWORK).or(self.topology.network)
     }
 
-    /// Whether all of `wanted` are among its labels. What is known not to fit decides before what is not
-    /// known.
+    /// Compares its labels with `wanted`. A label that is known not to match decides before
+    /// labels that are not known.
     pub(super) fn is_selected(&self, wanted: &Labels) -> Selected {
         let mut not_known = None;
         for (key, value) in wanted.iter() {
@@ -131,11 +132,11 @@ impl<'a> Place<'a> {
         not_known.map_or(Selected::Yes, Selected::NotKnown)
     }
 
-    /// The value of a label as istiod has it.
+    /// The value of a label in istiod's view.
     fn value(&self, key: &str) -> Result<Option<&'a str>, NotKnown> {
         let own = || self.own.and_then(|own| own.get(key));
         match key {
-            // istiod always has a name for the cluster, which stands in for the pod's own label.
+            // istiod always has a name for the cluster, and it replaces the pod's own label.
             CLUSTER => self.topology.cluster.map(Some).ok_or(NotKnown::Cluster),
             NETWORK => self.network().map(Some).ok_or(NotKnown::Network),
             HOSTNAME => Ok(self.node_name.map(|name| &**name).or_else(own)),
@@ -146,8 +147,8 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// A part of the locality: by the pod's label for it, else by its node, else the pod's `own` label of
-    /// that part.
+    /// A part of the locality: from the pod's label for it, otherwise from its node, otherwise from the
+    /// pod's `own` label of that part.
     fn locality(
         &self,
         part: usize,

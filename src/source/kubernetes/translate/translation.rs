@@ -1,4 +1,4 @@
-//! What one Service gives, and the draft that it is made in.
+//! The result for one Service, and the draft in which it is made.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -8,11 +8,11 @@ use crate::config::{EndpointSpec, RouteConfig, ServicePort, UpstreamConfig};
 use crate::server_name::ServerName;
 use crate::source::kubernetes::discovered::Skipped;
 
-/// What a Service gives.
+/// The result for a Service.
 #[derive(Debug, Default)]
 pub(super) struct Translation {
     pub(super) routing: Routes,
-    /// Of every upstream, in order of its name.
+    /// The endpoints of every upstream, sorted by its name.
     pub(super) endpoints: Box<[(Arc<str>, Endpoints)]>,
 }
 
@@ -26,20 +26,20 @@ impl Translation {
     }
 }
 
-/// What goes into route tables.
+/// The parts that go into route tables.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Routes {
     pub(super) exports: Box<[RouteConfig]>,
-    /// Those of the exports, and those that a TLSRoute asks for.
+    /// The upstreams of the exports, and those that a TLSRoute asks for.
     pub(super) upstreams: Box<[Arc<UpstreamConfig>]>,
-    /// The Service's host and why it has no route.
+    /// The Service's host and the reason why it has no route.
     pub(super) unrouted: Option<(ServerName, Arc<str>)>,
     pub(super) skipped: Skipped,
 }
 
 impl Routes {
-    /// Takes over the version of the Service that the routes had `before`, when nothing else of them has
-    /// changed: what else is written to a Service makes no new route table.
+    /// Keeps the Service's version that the routes had `before` when nothing else in them has changed.
+    /// So other writes to a Service make no new route table.
     pub(super) fn keep_versions(&mut self, before: &Self) {
         let same = |(now, before): (&RouteConfig, &RouteConfig)| {
             let origin = before.origin.clone();
@@ -61,7 +61,7 @@ impl Routes {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Backend {
     pub(super) port: ServicePort,
-    /// Why its connections are refused, whatever pods there are.
+    /// The reason why its connections are refused whatever pods exist.
     pub(super) refused: Option<Arc<str>>,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Backend {
 #[derive(Debug, PartialEq)]
 pub(super) struct Endpoints {
     pub(super) list: Arc<[EndpointSpec]>,
-    /// Why there are none, if there are none.
+    /// The reason why there are no endpoints, if so.
     pub(super) empty: Option<Arc<str>>,
 }
 
@@ -80,7 +80,7 @@ impl Endpoints {
     }
 }
 
-/// A translation that grows.
+/// A translation while it is made.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     pub(super) exports: Vec<RouteConfig>,
@@ -91,7 +91,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Adds an upstream; the same one again changes nothing.
+    /// Adds an upstream. Adding the same one again changes nothing.
     pub(super) fn add(&mut self, upstream: Arc<UpstreamConfig>, endpoints: Endpoints) {
         if let Entry::Vacant(slot) = self.endpoints.entry(upstream.name.clone()) {
             slot.insert(endpoints);

@@ -1,4 +1,4 @@
-//! Why an upstream has no endpoints.
+//! The reasons why an upstream has no endpoints.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,20 +6,20 @@ use std::fmt;
 use super::mtls::Outside;
 use super::topology::NotKnown;
 
-/// Why a pod gets no connection.
+/// The reason why a pod gets no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Missing {
     NotReady,
     Terminating,
-    /// Its label asks for no more connections.
+    /// The pod's label asks for no more connections.
     Draining,
-    /// It is in another network than this gateway.
+    /// The pod is in another network than this gateway.
     Elsewhere,
-    /// A slice names it, and the API has not told of it yet.
+    /// A slice names the pod, and the API has not reported the pod yet.
     Unknown,
     /// The pod cannot be read, so nothing says that it is in the mesh.
     Unreadable,
-    /// Its slice has no port of the Service port's name.
+    /// The pod's slice has no port with the name of the Service's port.
     NoPort,
     OtherSubset,
     /// The subset asks for a label whose value is not known.
@@ -87,7 +87,7 @@ impl fmt::Display for Missing {
     }
 }
 
-/// How many pods get no connection for which reason.
+/// The number of pods for each reason.
 #[derive(Debug, Default)]
 pub(super) struct Tally(BTreeMap<Missing, usize>);
 
@@ -97,7 +97,7 @@ impl Tally {
     }
 }
 
-/// To follow "no endpoint: ".
+/// The text after "no endpoint: ".
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {

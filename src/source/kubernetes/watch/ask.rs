@@ -1,7 +1,7 @@
-//! What is asked of the API: a page of a list, and a watch.
+//! The requests to the API: a page of a list, and a watch.
 //!
-//! The library can do both, but it gives up a whole page for one object that it cannot read, and an
-//! event of such an object it takes for a failure that says nothing. Here each object is read by itself.
+//! The library can do both, but it drops a whole page for one object that it cannot read, and treats an
+//! event of such an object as a failure without content. Here each object is read by itself.
 
 use std::fmt;
 use std::pin::Pin;
@@ -19,11 +19,11 @@ use super::error::AskError;
 use super::object::Watched;
 use super::served::Served;
 
-/// Objects in a page: as many as client-go asks for.
+/// The number of objects in a page, the same as client-go's.
 const PAGE: u32 = 500;
-/// Far more than an object may have in etcd, as JSON.
+/// The largest event in bytes: far more than an object may have in etcd, as JSON.
 const MAX_EVENT: u64 = 16 * 1024 * 1024;
-/// Of a text that is told to people.
+/// The longest text that is shown to people.
 const MAX_TEXT: usize = 300;
 
 /// An object, or what it is as JSON if it cannot be read.
@@ -32,9 +32,9 @@ pub(super) type Object<O> = Result<O, (Value, serde_json::Error)>;
 /// A page of a list.
 pub(super) struct Page<O> {
     pub(super) objects: Vec<Object<O>>,
-    /// Asks for the next one, if there is one.
+    /// The token to ask for the next page, if there is one.
     pub(super) next: Option<String>,
-    /// From where a watch goes on, if the API says so.
+    /// The version from which a watch continues, if the API gives one.
     pub(super) version: Option<String>,
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn page<O: Watched>(
 }
 
 fn parse_page<O: Watched>(text: &str) -> Result<Page<O>, AskError> {
-    // Nearly always all of it can be read, and then no object is taken apart twice.
+    // Usually all of it can be read, and then no object is parsed twice.
     let (metadata, objects) = match serde_json::from_str::<List<O>>(text) {
         Ok(list) => {
             let objects = list.items.unwrap_or_default().into_iter();
@@ -94,13 +94,13 @@ fn object<O: Watched>(value: Value) -> Object<O> {
     O::deserialize(&value).map_err(|error| (value, error))
 }
 
-/// What a watch tells.
+/// An event of a watch.
 pub(super) enum Event<O> {
-    /// An object is there.
+    /// An object exists with this content.
     Set(Object<O>),
-    /// An object is gone.
+    /// An object no longer exists.
     Removed(Object<O>),
-    /// Nothing has changed up to this version, if it says one.
+    /// Nothing else has changed up to this version, if the API gives one.
     Bookmark(Option<String>),
     /// The API ends the watch for a reason.
     Error(Box<Status>),
@@ -118,8 +118,7 @@ impl fmt::Debug for Watch<'_> {
     }
 }
 
-/// Opens a watch of all objects of a kind that goes on from `version`, and that the API ends after so
-/// many seconds.
+/// Opens a watch of all objects of a kind from `version` on. The API ends it after `seconds`.
 pub(super) async fn watch<O: Watched>(
     client: &Client,
     served: &Served,
@@ -147,13 +146,14 @@ pub(super) async fn watch<O: Watched>(
 }
 
 impl Watch<'_> {
-    /// The next event; `None` when the API has ended the watch. Not to be given up half way.
+    /// The next event; `None` when the API has ended the watch. The future must not be dropped half
+    /// way.
     pub(super) async fn next<O: Watched>(&mut self) -> Option<Result<Event<O>, AskError>> {
         loop {
             self.line.clear();
             let mut limited = (&mut self.stream).take(MAX_EVENT);
             match limited.read_until(b'\n', &mut self.line).await {
-                // The end, maybe in the middle of a line: the watch goes on from the event before.
+                // The end, perhaps in the middle of a line. The watch continues from the event before.
                 Ok(_) if self.line.last() != Some(&b'\n') => {
                     let is_long = u64::try_from(self.line.len()).is_ok_and(|len| len >= MAX_EVENT);
                     let too_long = || AskError::Answer("an event is too long".to_owned());
@@ -199,7 +199,7 @@ fn parse_event<O: Watched>(line: &[u8]) -> Result<Event<O>, AskError> {
     })
 }
 
-/// A status whose message always says something.
+/// A status that always has a message.
 fn status(value: Value) -> Status {
     let text = value.to_string();
     let mut status: Status = serde_json::from_value(value).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! How the API is reached.
+//! The client of the API, and the ways to set it up.
 
 use std::io;
 use std::sync::LazyLock;
@@ -18,45 +18,46 @@ use tower::{BoxError, ServiceBuilder};
 use crate::config::Kubeconfig;
 use crate::file::{self, Patience};
 
-/// How long a connection to the API may take to be made.
+/// The time limit for connecting to the API.
 const CONNECT: Duration = Duration::from_secs(5);
-/// A connection on which nothing comes for so long is probed, so many times, so far apart: after half a
-/// minute in which nothing is acknowledged, the peer is gone.
+/// The keepalive settings: after this time without data the connection is probed, this many times, this
+/// far apart. After half a minute without an acknowledgement the peer counts as gone.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 3;
-/// What was sent and is not acknowledged for so long has no reader.
+/// The time limit for an acknowledgement of sent data.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
-/// A connection that nobody has used for so long is not used any more.
+/// The time after which an unused connection is not used again.
 const IDLE: Duration = Duration::from_secs(20);
-/// How long reading what names the API may take: files, and programs that a kubeconfig runs for a token.
+/// The time limit for reading files that name the API, and for programs that a kubeconfig runs to get a
+/// token.
 const ACCESS: Duration = Duration::from_secs(30);
-/// Bytes of a kubeconfig, at most.
+/// The largest kubeconfig, in bytes.
 const MAX_KUBECONFIG: usize = 1 << 20;
-/// Of all sources together: a reload that waits for a file in vain leads to another reload.
+/// Shared by all sources: a reload that waits for a file in vain leads to another reload.
 static PATIENCE: LazyLock<Patience> = LazyLock::new(|| Patience::new(ACCESS));
 
-/// Why access to the API cannot be set up.
+/// The reason why access to the API cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum KubernetesError {
-    /// Not in a pod, or its service account is not mounted.
+    /// This is not a pod, or its service account is not mounted.
     #[error(
         "no access to the Kubernetes API: {0}; outside a pod, name a file by `kubernetes.kubeconfig`"
     )]
     InCluster(#[from] InClusterError),
-    /// The kubeconfig cannot be read, or lacks what is asked of it.
+    /// The kubeconfig cannot be read, or lacks something that is needed.
     #[error("no access to the Kubernetes API by its kubeconfig: {0}")]
     Kubeconfig(#[from] KubeconfigError),
-    /// Files that cannot be read, or do not answer.
+    /// Files cannot be read, or reading them takes too long.
     #[error("no access to the Kubernetes API: {0}")]
     Files(#[from] io::Error),
-    /// A certificate, token or address that cannot be used.
+    /// A certificate, token or address cannot be used.
     #[error("no access to the Kubernetes API: {0}")]
     Client(#[from] Box<kube::Error>),
 }
 
-/// A client; nothing is asked yet. The files that it needs are read on another thread, since they may
-/// not answer.
+/// Creates a client without sending anything. Its files are read on another thread, since reading may
+/// never end.
 pub(super) async fn connect(kubeconfig: Option<&Kubeconfig>) -> Result<Client, KubernetesError> {
     let (kubeconfig, runtime) = (kubeconfig.cloned(), Handle::current());
     let read = move || Ok(runtime.block_on(connect_here(kubeconfig.as_ref())));
@@ -79,12 +80,12 @@ async fn connect_here(kubeconfig: Option<&Kubeconfig>) -> Result<Client, Kuberne
         }
     };
     config.connect_timeout = Some(CONNECT);
-    // Waits are decided in one place, where they are counted too.
+    // Waits are decided in one place, which also counts them.
     config.default_retry = false;
     client(config).map_err(|error| Box::new(error).into())
 }
 
-/// What the library makes of a config, over connections whose death is noticed.
+/// The library's client for a config, over connections whose death is noticed.
 fn client(config: Config) -> Result<Client, kube::Error> {
     if config.proxy_url.is_some() {
         return Client::try_from(config);

@@ -1,4 +1,4 @@
-//! Takes changes in, translates them some at a time, and publishes what comes of them.
+//! The driver: it takes changes in, translates them in batches, and publishes the results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,31 +20,31 @@ use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::status::{Announcer, Statuses};
 use crate::source::kubernetes::translate::Translator;
 
-/// The first change of a burst is translated at once, further ones no sooner than this after it.
+/// Minimum time between two passes; the first change of a burst is handled immediately.
 const BURST: Duration = Duration::from_millis(20);
-/// Changes that are translated at once.
+/// Most changes handled in one pass.
 const BATCH: usize = 10_000;
 
-/// Objects that cannot be read and are shown one by one.
+/// The number of unreadable objects that are shown one by one.
 const MAX_SHOWN: usize = 32;
 
-/// What the driver is told.
+/// An input of the driver.
 #[derive(Debug)]
-pub(super) enum Told {
-    /// By a watcher; `arrived` is when the event came, of a list it is not known.
+pub(super) enum DriverInput {
+    /// A change from a watcher. `arrived` is the time of the event; it is not known for a list.
     Change {
         change: Change,
         arrived: Option<Instant>,
     },
-    /// By a watcher: a kind that was never listed cannot be, for this reason.
+    /// From a watcher: a kind that was never listed cannot be listed, for this reason.
     Trouble { kind: Kind, problem: Arc<str> },
     /// Another policy from now on.
     Policy(Arc<KubernetesConfig>),
-    /// What the gateway listens on from now on.
+    /// The addresses that the gateway listens on from now on.
     Listeners(OwnListeners),
 }
 
-/// Why a kind is unknown of which nothing was heard.
+/// The reason of a kind about which nothing is known.
 const NOT_LISTED: &str = "not listed yet";
 
 fn essential(kinds: &[Kind], config: &KubernetesConfig) -> BTreeSet<Kind> {
@@ -62,22 +62,22 @@ pub(super) struct Driver {
     statuses: watch::Sender<Arc<Statuses>>,
     announcer: Announcer,
     kinds: Vec<Kind>,
-    /// Those of which nothing is known: neither listed, nor known not to be installed. Each with the
-    /// reason.
+    /// Kinds of which nothing is known, each with the reason: they are neither listed nor known not to
+    /// be installed.
     unknown: BTreeMap<Kind, Arc<str>>,
-    /// Those that the first publication waits for a moment for, though routing can do without.
+    /// Kinds that the first publication waits for a moment for, though routing can do without them.
     awaited: BTreeSet<Kind>,
-    /// Those that routing needs.
+    /// Kinds that routing needs.
     essential: BTreeSet<Kind>,
-    /// What was last found, once anything was.
+    /// The newest result, once there is one.
     newest: Option<Arc<Discovered>>,
-    /// Whether anything was published.
+    /// True if a result was published.
     published: bool,
     /// The zone that was last published.
     zone: Option<Arc<str>>,
-    /// Objects that cannot be read, as last published.
+    /// The unreadable objects of the last publication.
     unreadable: Vec<Arc<str>>,
-    /// Came with changes that are not published yet.
+    /// The arrival times of changes that are not published yet.
     arrivals: Vec<Instant>,
 }
 
@@ -114,13 +114,13 @@ impl Driver {
         driver
     }
 
-    /// Until nobody tells anything any more.
-    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Told>) {
+    /// Runs until every sender is gone.
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<DriverInput>) {
         let mut held = self.first_lists(&mut inbox).await;
         loop {
             let started = Instant::now();
             self.take(std::mem::take(&mut held));
-            // Never more than half of the control thread's time.
+            // Uses at most half of the control thread's time.
             sleep_until(started + BURST.max(2 * started.elapsed())).await;
             if inbox.recv_many(&mut held, BATCH).await == 0 {
                 return;
@@ -128,27 +128,27 @@ impl Driver {
         }
     }
 
-    /// Waits until every kind was listed, or has not been for too long.
-    async fn first_lists(&mut self, inbox: &mut mpsc::Receiver<Told>) -> Vec<Told> {
+    /// Waits until every kind was listed, or the time for that is over.
+    async fn first_lists(&mut self, inbox: &mut mpsc::Receiver<DriverInput>) -> Vec<DriverInput> {
         let deadline = Instant::now() + FIRST_LISTS;
         let mut held = Vec::new();
         while !self.awaited.is_empty() && held.len() < BATCH {
             match timeout_at(deadline, inbox.recv()).await {
-                Ok(Some(told)) => {
-                    self.note(&told);
-                    held.push(told);
+                Ok(Some(input)) => {
+                    self.note(&input);
+                    held.push(input);
                 }
                 Ok(None) => return held,
                 Err(_) => break,
             }
         }
         self.complain();
-        // Those that routing can do without, and says so.
+        // Continues without kinds that routing does not need, and logs that.
         let late = self
             .awaited
             .iter()
             .filter(|kind| !self.essential.contains(kind));
-        let absent = |kind: &Kind| Told::Change {
+        let absent = |kind: &Kind| DriverInput::Change {
             change: Change::Absent(*kind, NOT_LISTED.into()),
             arrived: None,
         };
@@ -165,21 +165,21 @@ impl Driver {
         if let Some(kinds) = labels(&mut self.unknown.keys().filter(is_needed)) {
             tracing::warn!(
                 kinds,
-                "the Kubernetes API has not listed these kinds yet; this gateway is not ready before it has"
+                "the Kubernetes API has not listed these kinds yet; this gateway stays not ready until it has"
             );
         }
         if let Some(kinds) = labels(&mut self.awaited.iter().filter(|kind| !is_needed(kind))) {
             tracing::warn!(
                 kinds,
-                "the Kubernetes API has not listed these kinds yet; going on without them"
+                "the Kubernetes API has not listed these kinds yet; this gateway continues without them"
             );
         }
     }
 
-    /// Notes what is known now of which kind.
-    fn note(&mut self, told: &Told) {
-        match told {
-            Told::Change { change, .. } => match change {
+    /// Updates the knowledge of which kinds are known.
+    fn note(&mut self, input: &DriverInput) {
+        match input {
+            DriverInput::Change { change, .. } => match change {
                 Change::All(kind, _) | Change::NotInstalled(kind) => {
                     self.awaited.remove(kind);
                     self.unknown.remove(kind);
@@ -192,9 +192,9 @@ impl Driver {
                 }
                 Change::Set(..) | Change::Removed(..) => return,
             },
-            Told::Trouble { kind, problem } => self.note_trouble(*kind, problem),
-            Told::Policy(policy) => self.essential = essential(&self.kinds, policy),
-            Told::Listeners(_) => return,
+            DriverInput::Trouble { kind, problem } => self.note_trouble(*kind, problem),
+            DriverInput::Policy(policy) => self.essential = essential(&self.kinds, policy),
+            DriverInput::Listeners(_) => return,
         }
         self.show_missing();
     }
@@ -205,7 +205,7 @@ impl Driver {
         }
     }
 
-    /// Kinds that routing needs and that are not known.
+    /// The kinds that routing needs and that are not known.
     fn missing(&self) -> impl Iterator<Item = (&Kind, &Arc<str>)> {
         let unknown = self.unknown.iter();
         unknown.filter(|(kind, _)| self.essential.contains(kind))
@@ -217,26 +217,26 @@ impl Driver {
             .set_awaited(self.missing().map(shown).collect());
     }
 
-    fn take(&mut self, told: Vec<Told>) {
-        let mut changes = Vec::with_capacity(told.len());
+    fn take(&mut self, inputs: Vec<DriverInput>) {
+        let mut changes = Vec::with_capacity(inputs.len());
         let mut news = false;
-        for told in told {
-            self.note(&told);
-            match told {
-                Told::Trouble { .. } => {}
-                Told::Change { change, arrived } => {
+        for input in inputs {
+            self.note(&input);
+            match input {
+                DriverInput::Trouble { .. } => {}
+                DriverInput::Change { change, arrived } => {
                     self.arrivals
                         .extend(arrived.filter(|_| self.arrivals.len() < BATCH));
                     changes.push(self.admit(change));
                 }
-                Told::Policy(policy) => {
+                DriverInput::Policy(policy) => {
                     news |= self.translate(std::mem::take(&mut changes));
                     changes = self.translator.cluster().changes();
                     self.announcer = Announcer::new(&policy);
                     self.translator = Translator::new(policy);
                     self.translator.listen_on(self.own.clone());
                 }
-                Told::Listeners(own) => {
+                DriverInput::Listeners(own) => {
                     self.own = own.clone();
                     self.translator.listen_on(own);
                 }
@@ -244,18 +244,19 @@ impl Driver {
         }
         news |= self.translate(changes);
         self.count_objects();
-        // Of a kind that is not known a status could say that something is missing which is there.
+        // No status is written until these kinds have been listed: until then it could report as
+        // missing what we merely have not seen yet.
         if self.missing().next().is_none() {
             let statuses = self.translator.statuses();
-            self.announcer.tell(&statuses.left_out, &self.metrics);
+            self.announcer.announce(&statuses.left_out, &self.metrics);
             self.statuses.send_if_modified(|now| {
                 let differs = !Arc::ptr_eq(now, &statuses);
                 *now = statuses;
                 differs
             });
         }
-        // Tables that are half full would refuse what the other half takes. Later on what is found is
-        // put into force in any case: another policy may need another kind, and may be narrower.
+        // Half-filled tables would refuse connections that the other half takes. Later results are
+        // published in any case: another policy may need another kind, and may be narrower.
         if !self.published && self.missing().next().is_some() {
             return;
         }
@@ -268,7 +269,7 @@ impl Driver {
         }
     }
 
-    /// The change, unless it is one object too many.
+    /// The change itself, or one that represents all objects beyond the limit.
     fn admit(&self, change: Change) -> Change {
         let Change::Set(key, record) = &change else {
             return change;
@@ -283,7 +284,7 @@ impl Driver {
         Change::Set(key, record)
     }
 
-    /// Whether something that matters has changed.
+    /// Translates the changes. Returns whether the result has changed.
     fn translate(&mut self, changes: Vec<Change>) -> bool {
         let found = self.translator.apply(changes);
         let news = found.is_some();

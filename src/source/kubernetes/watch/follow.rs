@@ -1,4 +1,4 @@
-//! One kind: finds it, lists it, watches it, and tells what has changed.
+//! The task of one kind: finds the kind in the API, lists it, watches it, and reports changes.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -30,28 +30,29 @@ use crate::metrics::{KindMetrics, WatchError};
 use crate::source::kubernetes::cluster::{Change, Kind, Record};
 use crate::source::kubernetes::records::ObjectKey;
 
-/// After a failure a watch that has been open for so long counts as one that works.
+/// The time a watch must be open after a failure to count as one that works.
 const SETTLED: Duration = Duration::from_secs(10);
-/// How often a kind that is not installed is looked for, and one that is forbidden asked for. Up to
-/// twice as long, by chance.
+/// The interval at which an absent kind is looked for, and a forbidden one asked for. It is up to twice
+/// as long, at random.
 const ABSENT: Duration = Duration::from_secs(10);
-/// Refusals in a row until a kind counts as forbidden: an API server that starts refuses for a moment.
+/// The number of refusals in a row until a kind counts as forbidden: a starting API server refuses for
+/// a moment.
 const REFUSALS: u32 = 3;
-/// Failures in a row after which a list is tried in place of a watch.
+/// The number of failures in a row after which a list replaces the watch.
 const WATCH_FAILURES: u32 = 5;
-/// Objects that cannot be read and are named in the log; further ones are counted.
-const MAX_TOLD: usize = 1000;
-/// How long an API that was away may be back before it is asked again.
+/// The number of unreadable objects that the log names. Further ones are counted.
+const MAX_NAMED: usize = 1000;
+/// Upper bound for our own backoff, and so for how late we notice that the API is back.
 const LONGEST_OWN: Duration = Duration::from_secs(15);
-/// Longer than this is waited for no server that asks for more time.
+/// Upper bound for a server's Retry-After.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// Adds a task that follows a kind for ever, or one object of it.
+/// Adds a task that follows a kind, or one object of it, without end.
 pub(super) fn spawn(
     tasks: &mut JoinSet<()>,
     (kind, only): (Kind, Option<ObjectKey>),
     client: Client,
-    told: Sender<Told>,
+    inputs: Sender<DriverInput>,
     metrics: KindMetrics,
     timing: ApiTiming,
 ) {
@@ -60,7 +61,7 @@ pub(super) fn spawn(
         only,
         client,
         timing,
-        told,
+        inputs,
         metrics,
         backoff: DefaultBackoff::default(),
         failures: 0,
@@ -87,28 +88,28 @@ pub(super) fn spawn(
     };
 }
 
-/// Nobody listens any more.
+/// The error that the driver is gone.
 struct Closed;
 
 struct Follower {
     kind: Kind,
-    /// The only object that is followed, if there is one.
+    /// The only object to follow, if it is only one.
     only: Option<ObjectKey>,
     client: Client,
     timing: ApiTiming,
-    told: Sender<Told>,
+    inputs: Sender<DriverInput>,
     metrics: KindMetrics,
     backoff: DefaultBackoff,
-    /// In a row.
+    /// The number of failures in a row.
     failures: u32,
-    /// 403s in a row.
+    /// The number of 403 answers in a row.
     refusals: u32,
-    /// Whether it was listed once.
+    /// True if the kind was listed before.
     listed: bool,
     last_wait: Option<Instant>,
-    /// What was last said in the log.
+    /// The problem that was last logged.
     said: Option<String>,
-    /// Objects that cannot be read, and what was said of each.
+    /// Objects that cannot be read, each with the problem that was logged.
     unreadable: BTreeMap<ObjectKey, Arc<str>>,
 }
 
@@ -130,7 +131,7 @@ impl Follower {
         }
     }
 
-    /// Lists and watches until it is better to begin anew.
+    /// Lists and watches until it must start again.
     async fn follow<O: Watched>(&mut self, served: &Served) -> Result<(), Closed> {
         let Some(mut version) = self.list::<O>(served).await? else {
             return Ok(());
@@ -147,8 +148,8 @@ impl Follower {
         }
     }
 
-    /// Lists every object. Returns the version to go on from; `None` when that failed, which was waited
-    /// for.
+    /// Lists every object. Returns the version to continue from, or `None` after a failure and the wait
+    /// for it.
     async fn list<O: Watched>(&mut self, served: &Served) -> Result<Option<String>, Closed> {
         let mut records: Vec<(ObjectKey, Record)> = Vec::new();
         let mut unreadable: BTreeMap<ObjectKey, Arc<str>> = BTreeMap::new();
@@ -166,7 +167,7 @@ impl Follower {
                 let item = item::read(object, self.kind, served);
                 if let Some(problem) = item.problem() {
                     self.complain(&item.key, problem);
-                    if unreadable.len() < MAX_TOLD {
+                    if unreadable.len() < MAX_NAMED {
                         unreadable.insert(item.key.clone(), problem.clone());
                     }
                 }
@@ -196,11 +197,11 @@ impl Follower {
         self.listed = true;
         self.unreadable = unreadable;
         mesh::announce(self.kind, served, records.first().map(|(_, record)| record));
-        self.tell(Change::All(self.kind, records), None).await?;
+        self.report(Change::All(self.kind, records), None).await?;
         Ok(Some(version))
     }
 
-    /// Watches from `version` on, which goes on with what is told, until the API ends the watch.
+    /// Watches from `version` on, and updates it with each event, until the API ends the watch.
     async fn watch<O: Watched>(
         &mut self,
         served: &Served,
@@ -236,7 +237,7 @@ impl Follower {
             };
             match next {
                 None => {
-                    // One that ends again and again before its time is no reason to ask without a rest.
+                    // A watch that keeps ending early must not be reopened without a pause.
                     if opened.elapsed() < asked.min(SETTLED) {
                         self.wait(None).await;
                     }
@@ -269,7 +270,7 @@ impl Follower {
         }
     }
 
-    /// Takes over an object that is new or has changed.
+    /// Applies an object that is new or has changed.
     async fn set(&mut self, served: &Served, item: Item) -> Result<(), Closed> {
         match item.problem() {
             Some(problem) => self.complain(&item.key, &problem.clone()),
@@ -283,17 +284,17 @@ impl Follower {
         self.changed(change).await
     }
 
-    /// Counts an object that cannot be read, and says so unless that was said before.
+    /// Counts an object that cannot be read, and logs the problem unless it was logged before.
     fn complain(&mut self, key: &ObjectKey, problem: &Arc<str>) {
         self.metrics.failed(WatchError::Malformed);
         let known = self.unreadable.get(key) == Some(problem);
-        if !known && self.unreadable.len() < MAX_TOLD {
+        if !known && self.unreadable.len() < MAX_NAMED {
             let ObjectKey { namespace, name } = key;
             let kind = self.kind.label();
             tracing::warn!(
                 kind, %namespace, %name, %problem,
-                "an object of the Kubernetes API cannot be read: it counts as not there, and what it \
-                 may forbid is not allowed until it can be read"
+                "strait cannot read an object of the Kubernetes API: it serves nothing for the object, and refuses \
+                 what the object may forbid; correct the object"
             );
             self.unreadable.insert(key.clone(), problem.clone());
         }
@@ -302,39 +303,39 @@ impl Follower {
     async fn changed(&mut self, change: Change) -> Result<(), Closed> {
         self.works();
         self.metrics.event();
-        self.tell(change, Some(Instant::now())).await
+        self.report(change, Some(Instant::now())).await
     }
 
-    async fn tell(&self, change: Change, arrived: Option<Instant>) -> Result<(), Closed> {
-        let told = Told::Change { change, arrived };
-        self.told.send(told).await.map_err(|_| Closed)
+    async fn report(&self, change: Change, arrived: Option<Instant>) -> Result<(), Closed> {
+        let input = DriverInput::Change { change, arrived };
+        self.inputs.send(input).await.map_err(|_| Closed)
     }
 
     fn works(&mut self) {
         if self.said.take().is_some() {
             tracing::info!(
                 kind = self.kind.label(),
-                "the Kubernetes API is watched again"
+                "strait watches this kind of the Kubernetes API again"
             );
         }
         (self.failures, self.refusals) = (0, 0);
         self.metrics.up();
     }
 
-    /// Says once what does not work.
+    /// Logs a problem once.
     fn say(&mut self, problem: String) {
         if self.said.as_ref() != Some(&problem) {
             let kind = self.kind.label();
             tracing::warn!(
                 kind,
                 problem,
-                "a kind of object of the Kubernetes API cannot be watched"
+                "strait cannot watch a kind of object of the Kubernetes API; it keeps what it knows and tries again"
             );
             self.said = Some(problem);
         }
     }
 
-    /// Counts a failure, says it, and waits.
+    /// Counts a failure, logs it, and waits.
     async fn failed(&mut self, error: &AskError) -> Result<(), Closed> {
         let reason = reason(error);
         self.failures += 1;
@@ -347,7 +348,7 @@ impl Follower {
         } else {
             self.refusals = 0;
         }
-        // 410 is how the API says that a list is due: nothing is wrong.
+        // 410 is the API's way to ask for a new list: nothing is wrong.
         if reason == WatchError::Gone && self.failures == 1 {
             self.metrics.failed(reason);
             self.wait(None).await;
@@ -356,8 +357,8 @@ impl Follower {
         let problem = describe(error);
         if !self.listed {
             let (kind, problem) = (self.kind, problem.as_str().into());
-            let told = Told::Trouble { kind, problem };
-            self.told.send(told).await.map_err(|_| Closed)?;
+            let input = DriverInput::Trouble { kind, problem };
+            self.inputs.send(input).await.map_err(|_| Closed)?;
         }
         self.say(problem);
         self.metrics.down(reason, self.listed);
@@ -365,29 +366,29 @@ impl Follower {
         Ok(())
     }
 
-    /// The kind is forbidden for now.
+    /// Reports that the kind is forbidden for now.
     async fn absent(&mut self, why: Arc<str>, reason: WatchError) -> Result<(), Closed> {
         self.say(why.to_string());
         self.metrics.down(reason, self.listed);
-        self.tell(Change::Absent(self.kind, why), None).await?;
+        self.report(Change::Absent(self.kind, why), None).await?;
         sleep(ABSENT.mul_f64(1.0 + fastrand::f64())).await;
         Ok(())
     }
 
-    /// Many clusters do without; the config dump says it.
+    /// Reports that the kind is not installed. Many clusters do without it; the config dump shows that.
     async fn not_installed(&mut self) -> Result<(), Closed> {
         tracing::debug!(kind = self.kind.label(), "not installed");
         self.metrics.down(WatchError::NotFound, self.listed);
-        self.tell(Change::NotInstalled(self.kind), None).await?;
+        self.report(Change::NotInstalled(self.kind), None).await?;
         sleep(ABSENT.mul_f64(1.0 + fastrand::f64())).await;
         Ok(())
     }
 
-    /// As long as the failures of late demand, and the server asked for.
+    /// Waits as long as recent failures demand, and at least as long as the server asked.
     async fn wait(&mut self, asked: Option<Duration>) {
-        // Hardly after the first: most often a connection has ended, and the next one works. One that
-        // works again and again for a moment only is no reason to ask without a rest, hence the backoff
-        // forgets by time alone.
+        // The first retry is nearly immediate: usually a connection has ended and the next one works. A
+        // watch that keeps breaking must not retry without pause, so a success does not reset the
+        // backoff; only time does.
         let first = self.last_wait.is_none_or(|last| last.elapsed() > SETTLED);
         let own = if first {
             Some(Duration::from_millis(fastrand::u64(50..250)))
@@ -416,7 +417,7 @@ fn reason(error: &AskError) -> WatchError {
     }
 }
 
-/// An error with what caused it, which says more.
+/// The error with its causes, which say more.
 fn describe(error: &AskError) -> String {
     if let Some(status) = error.status() {
         let message = status.message.trim_end();
@@ -437,7 +438,7 @@ fn describe(error: &AskError) -> String {
     text
 }
 
-/// How long the server asks to be left alone.
+/// The wait that the server asks for.
 fn asked_wait(error: &AskError) -> Option<Duration> {
     let status = error.status()?;
     let asked = status
@@ -445,7 +446,7 @@ fn asked_wait(error: &AskError) -> Option<Duration> {
         .as_ref()
         .map(|details| details.retry_after_seconds);
     match (status.code, asked) {
-        // Its `Retry-After` is a second, which the library does not show.
+        // Its `Retry-After` is a second, which the library does not pass on.
         (429, None | Some(0)) => Some(Duration::from_secs(1)),
         (_, asked) => asked.map(|seconds| Duration::from_secs(seconds.into())),
     }

@@ -1,4 +1,4 @@
-//! Istio's kinds: object -> record.
+//! Istio's kinds: the conversion of their objects into records.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,7 +39,8 @@ struct Mtls {
     mode: Option<PeerMode>,
 }
 
-/// A mode that is not known here could switch mutual TLS off, so it cannot be read.
+/// A mode that is not in this list could switch mutual TLS off, so an object with it counts as
+/// unreadable.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 enum PeerMode {
@@ -50,7 +51,7 @@ enum PeerMode {
 }
 
 impl Mtls {
-    /// Whether it is DISABLE; `None`: what is above it decides.
+    /// True for DISABLE; `None` leaves it to the policy above.
     fn disabled(&self) -> Option<bool> {
         match self.mode? {
             PeerMode::Unset => None,
@@ -68,7 +69,7 @@ impl Watched for PeerAuthenticationObject {
     fn record(self, _served: &Served) -> Result<Option<Record>, String> {
         let spec = self.spec;
         let ports = spec.port_level_mtls.unwrap_or_default().into_iter();
-        // A key that is no port matches none.
+        // A key that is not a port matches none.
         let ports = ports.filter_map(|(port, mtls)| Some((port.parse().ok()?, mtls.disabled())));
         Ok(Some(Record::PeerAuthentication(PeerAuthenticationRecord {
             created: created(&self.metadata),
@@ -111,7 +112,7 @@ struct PortSettings {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct PortNumber {
-    /// The API takes more than there are ports.
+    /// The API accepts larger numbers than there are ports.
     number: u32,
 }
 
@@ -121,7 +122,8 @@ struct Tls {
     mode: Option<RuleMode>,
 }
 
-/// A mode that is not known here could ask for other TLS than Istio's, so it cannot be read.
+/// A mode that is not in this list could ask for other TLS than Istio's, so an object with it counts as
+/// unreadable.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 enum RuleMode {
@@ -142,7 +144,7 @@ struct Subset {
 impl Tls {
     fn mode(&self) -> ClientTls {
         match self.mode {
-            // The first of the enum, which is what a message without the field has.
+            // The first value of the enum, which a message without the field has.
             None | Some(RuleMode::Disable) => ClientTls::Disable,
             Some(RuleMode::Simple | RuleMode::Mutual) => ClientTls::Own,
             Some(RuleMode::IstioMutual) => ClientTls::IstioMutual,

@@ -1,4 +1,4 @@
-//! One object of a list or of a watch: its record, or why it cannot be read.
+//! The reading of one object, of a list or of a watch: its record, or the reason why it cannot be read.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use super::served::Served;
 use crate::source::kubernetes::cluster::{Kind, Record, Unreadable};
 use crate::source::kubernetes::records::ObjectKey;
 
-/// What an object is here.
+/// An object after reading.
 pub(super) struct Item {
     pub(super) key: ObjectKey,
-    /// `None`: it means nothing here.
+    /// `None` if the object has no meaning for strait.
     pub(super) record: Option<Record>,
-    /// Its version, if it says one.
+    /// Its version, if it has one.
     pub(super) version: Option<String>,
 }
 
 impl Item {
-    /// What is wrong with it, if it cannot be read.
+    /// The problem, if the object cannot be read.
     pub(super) fn problem(&self) -> Option<&Arc<str>> {
         match &self.record {
             Some(Record::Unreadable(object)) => Some(&object.problem),
@@ -63,7 +63,8 @@ fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
     value.pointer(pointer)?.as_str()
 }
 
-/// Empty texts where it says nothing, which stands for any object of the kind.
+/// The key of an object that cannot be read. A missing text is empty, which means any object of the
+/// kind.
 fn key_of(value: &Value) -> ObjectKey {
     ObjectKey {
         namespace: text(value, "/metadata/namespace")

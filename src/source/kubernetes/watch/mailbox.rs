@@ -1,4 +1,4 @@
-//! From the source to `app`: a place for one publication, of which the newest wins.
+//! The mailbox between the source and `app`: it holds one publication, and a newer one replaces it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,38 +7,39 @@ use tokio::time::Instant;
 
 use crate::source::kubernetes::discovered::Discovered;
 
-/// Events of which a publication remembers when they came.
+/// The number of event times that a publication keeps.
 const MAX_ARRIVALS: usize = 10_000;
 
-/// What the source has found, and since when it is known.
+/// A result of the source, with the times of the events that led to it.
 #[derive(Debug, Clone)]
 pub struct Publication {
-    /// What was found.
+    /// The result.
     pub discovered: Arc<Discovered>,
     /// The zone of the node that the gateway runs on, if that is known.
     pub zone: Option<Arc<str>>,
-    /// What could not be watched when this was published: kind and reason.
+    /// The kinds that could not be watched at the time of publication, each with the reason.
     pub missing: Vec<(&'static str, Arc<str>)>,
     /// The first objects that cannot be read: kind, name and problem.
     pub unreadable: Vec<Arc<str>>,
-    /// When the watch events arrived that led to it.
+    /// The arrival times of the watch events that led to it.
     pub arrivals: Vec<Instant>,
 }
 
-/// Holds the newest publication until it is taken, and says what the first one waits for.
+/// Holds the newest publication until it is taken, and the kinds that the first one waits for.
 #[derive(Debug, Default)]
 pub struct Mailbox {
     newest: Mutex<Option<Publication>>,
     came: Notify,
-    /// Why the source does not work any more.
+    /// The reason why the source no longer works.
     broken: watch::Sender<Option<Arc<str>>>,
-    /// Kinds that must be listed before anything is published, each with why it is not.
+    /// Kinds that must be listed before anything is published, each with the reason why it is not
+    /// listed.
     awaited: Mutex<Vec<(&'static str, Arc<str>)>>,
 }
 
 impl Mailbox {
-    /// Puts one in, in place of one that nobody has taken: what that one had waited for has now waited
-    /// longer.
+    /// Stores a publication. It replaces one that was not taken; the events of that one stay in the
+    /// list of arrivals, since they are still waiting.
     pub fn post(&self, mut publication: Publication) {
         {
             let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,12 +52,12 @@ impl Mailbox {
         self.came.notify_one();
     }
 
-    /// Says that the source has broken down, and why.
+    /// Records that the source has broken down, and why.
     pub fn set_broken(&self, why: &str) {
         self.broken.send_replace(Some(why.into()));
     }
 
-    /// Says that it was started anew.
+    /// Records that the source was started again.
     pub fn set_whole(&self) {
         self.broken.send_replace(None);
     }
@@ -66,15 +67,15 @@ impl Mailbox {
         self.broken.borrow().is_some()
     }
 
-    /// Waits until the source has broken down, and tells why.
+    /// Waits until the source has broken down, and returns the reason.
     pub async fn broken(&self) -> Arc<str> {
         let mut broken = self.broken.subscribe();
-        // The sender is here.
+        // The sender is in `self`, so the wait cannot fail.
         let why = broken.wait_for(Option::is_some).await;
         why.ok().and_then(|why| why.clone()).unwrap_or_default()
     }
 
-    /// Says which kinds the first publication waits for, each with the reason.
+    /// Sets the kinds that the first publication waits for, each with the reason.
     pub(super) fn set_awaited(&self, awaited: Vec<(&'static str, Arc<str>)>) {
         *self.awaited.lock().unwrap_or_else(PoisonError::into_inner) = awaited;
     }
@@ -85,7 +86,7 @@ impl Mailbox {
         awaited.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The newest one, once there is one. For one taker.
+    /// Waits for the newest publication and takes it. Only one task may call this.
     pub async fn take(&self) -> Publication {
         loop {
             let newest = self

@@ -1,4 +1,4 @@
-//! Istio's ConfigMap: object -> record.
+//! Istio's ConfigMap: its conversion into a record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::source::kubernetes::records::mesh::MeshConfigRecord;
 const SETTINGS: &str = "mesh";
 /// The key that puts addresses and registries into networks.
 const NETWORKS: &str = "meshNetworks";
-/// Far more than a mesh is known to have of each.
+/// The largest number of items in each list: far more than any mesh is known to have.
 const MAX_ITEMS: usize = 1000;
 
 object! {
@@ -25,7 +25,7 @@ object! {
     MeshConfigObject { data: Option<BTreeMap<String, String>>, }
 }
 
-/// A key may be written in either of protobuf's two ways, which istiod reads both.
+/// The settings. istiod reads each key in either of protobuf's two spellings.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Settings {
@@ -39,7 +39,7 @@ struct Settings {
     discovery_selectors: Option<Vec<Selector>>,
 }
 
-/// As the API's, but every part of it may be null or in protobuf's other way.
+/// A selector like the API's, but each part may be null or in protobuf's other spelling.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct Selector {
@@ -77,8 +77,8 @@ fn parse<'de, T: Default + Deserialize<'de>>(
     Ok(parsed.unwrap_or_default())
 }
 
-/// Says in the log what of the mesh's settings counts, where that is not what somebody may expect:
-/// `record` is what the ConfigMap says now, `None` when it is not there.
+/// Logs the mesh settings whose effect may surprise. `record` is the present content of the ConfigMap;
+/// `None` if it does not exist.
 pub(super) fn announce(kind: Kind, served: &Served, record: Option<&Record>) {
     let (Kind::MeshConfig, Some(ObjectKey { namespace, name })) = (kind, &served.only) else {
         return;
@@ -87,14 +87,14 @@ pub(super) fn announce(kind: Kind, served: &Served, record: Option<&Record>) {
         None => tracing::warn!(
             %namespace,
             %name,
-            "Istio's ConfigMap is not there: its defaults hold for the whole mesh; the section \
-             kubernetes.istio of the config names the ConfigMap"
+            "Istio's ConfigMap does not exist, so Istio's defaults hold for the whole mesh; if it has another \
+             name, set kubernetes.istio in the config"
         ),
         Some(Record::MeshConfig(record)) if record.has_networks => tracing::warn!(
             %namespace,
             %name,
-            "the key meshNetworks of Istio's ConfigMap is not read: pods that it puts into another \
-             network get connections unless their label topology.istio.io/network says so, too"
+            "strait does not read the key meshNetworks of Istio's ConfigMap; it connects to pods that the key \
+             puts into another network, unless the pods have the label topology.istio.io/network"
         ),
         Some(_) => {}
     }
@@ -119,7 +119,7 @@ impl Watched for MeshConfigObject {
                 "key {SETTINGS}: a list of more than {MAX_ITEMS} items"
             ));
         }
-        // What is empty says nothing.
+        // An empty list counts as no setting.
         let list = |list: Option<Vec<Arc<str>>>| list.filter(|list| !list.is_empty());
         let of_rules = list(settings.default_destination_rule_export_to).unwrap_or_default();
         let networks = parse::<Networks>(&data, NETWORKS).map(|found| found.networks);
@@ -217,7 +217,7 @@ discoverySelectors:
             assert!(takes(&[("istio-discovery", "enabled")]) && takes(&[("team", "c")]));
             assert!(!takes(&[]) && !takes(&[("team", "a")]));
         }
-        // An empty selector takes every namespace.
+        // An empty selector matches every namespace.
         let found = mesh("discoverySelectors: [{}]");
         assert!(found.discovery[0].takes(&Labels::default()));
     }

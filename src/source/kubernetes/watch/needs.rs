@@ -1,7 +1,7 @@
-//! Which kinds a policy watches, and without which of them it must not route.
+//! The kinds that a policy watches, and those of them that routing needs.
 //!
-//! A kind that routing needs and that is not listed keeps the gateway from being ready: an object that is
-//! not known is not one that is not there. Whether it is needed follows from the config alone.
+//! Until a needed kind is listed the gateway is not ready: an object that is not known is not the same
+//! as one that does not exist. Only the config decides which kinds are needed.
 
 use crate::config::{ExportMode, KubernetesConfig, OptIn};
 use crate::source::kubernetes::cluster::Kind;
@@ -29,12 +29,12 @@ pub(super) fn is_essential(kind: Kind, config: &KubernetesConfig) -> bool {
     let mesh = gateways || (exports && export.alpn.demands_istio());
     match kind {
         Kind::Service | Kind::Slice => true,
-        // Labels say who is in the mesh.
+        // Labels say which pods are in the mesh.
         Kind::Pod | Kind::PeerAuthentication | Kind::MeshConfig => mesh,
         // Its subsets have names of their own, which a client without Istio may ask for too.
         Kind::DestinationRule => mesh || exports,
-        // Listeners of Gateways may take routes by it, exports may be chosen by it, and the label of
-        // Istio's namespace says which pods are of another network.
+        // The labels of a namespace may decide which routes attach to a Gateway and which Services are
+        // exported; the label of Istio's namespace says which pods are in another network.
         Kind::Namespace => {
             let by_label = |mode: &ExportMode| match mode {
                 ExportMode::Selected(selector) => !selector.namespace_labels.is_empty(),
@@ -43,7 +43,7 @@ pub(super) fn is_essential(kind: Kind, config: &KubernetesConfig) -> bool {
             let network_unset = exports && config.network.is_none();
             gateways || network_unset || by_label(&export.mode)
         }
-        // A zone only makes some endpoints better than others.
+        // A zone only makes some endpoints preferable.
         Kind::Node => false,
         Kind::ServiceExport => exports && export.opt_in == OptIn::ServiceExport,
         Kind::GatewayClass | Kind::Gateway | Kind::TlsRoute | Kind::ReferenceGrant => gateways,

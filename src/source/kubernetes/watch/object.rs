@@ -1,4 +1,4 @@
-//! Objects as they come from the API, read as far as their records need them.
+//! The API's objects, read as far as their records need them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ pub(super) const MAX_OBJECTS: usize = 200_000;
 /// Annotations of ours.
 const OURS: &str = "strait.dev/";
 
-/// An object of the API, as far as it is read.
+/// An object of the API, with the fields that strait reads.
 pub(super) trait Object: DeserializeOwned + Send + 'static {
-    /// Whether its metadata alone is asked for.
+    /// True if only its metadata is requested.
     const METADATA_ONLY: bool = false;
 
     fn meta(&self) -> &ObjectMeta;
 }
 
-/// An object that is cut down to a record.
+/// An object that is converted into a record.
 pub(super) trait Watched: Object {
-    /// What is kept of it; `None`: it means nothing here.
+    /// The record; `None` if the object has no meaning for strait.
     ///
     /// # Errors
-    /// What is wrong with the object.
+    /// The problem of the object.
     fn record(self, served: &Served) -> Result<Option<Record>, String>;
 }
 
@@ -46,7 +46,7 @@ pub(super) fn labels(meta: &mut ObjectMeta) -> Labels {
     meta.labels.take().unwrap_or_default().into_iter().collect()
 }
 
-/// Annotations of ours, without their prefix.
+/// strait's annotations, without their prefix.
 pub(super) fn annotations(meta: &ObjectMeta) -> Labels {
     let all = meta.annotations.iter().flatten();
     let ours = all.filter_map(|(key, value)| Some((key.strip_prefix(OURS)?, value.as_str())));
@@ -61,19 +61,19 @@ pub(super) fn version(meta: &ObjectMeta) -> Arc<str> {
     meta.resource_version.as_deref().unwrap_or_default().into()
 }
 
-/// The version of an object, if it says one.
+/// The version of an object, if it has one.
 pub(super) fn version_of(value: &serde_json::Value) -> Option<String> {
     let version = value.pointer("/metadata/resourceVersion")?.as_str()?;
     (!version.is_empty()).then(|| version.to_owned())
 }
 
-/// `creationTimestamp`, seconds since 1970; 0 when there is none.
+/// `creationTimestamp`, seconds since 1970; 0 without one.
 pub(super) fn created(meta: &ObjectMeta) -> i64 {
     let created = meta.creation_timestamp.as_ref();
     created.map_or(0, |Time(time)| time.as_second())
 }
 
-/// Metadata without what nobody here needs: `managedFields` are often most of an object.
+/// Metadata without fields that strait does not need: `managedFields` are often most of an object.
 pub(super) fn slim<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -99,8 +99,8 @@ pub(super) fn slim<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectM
     })
 }
 
-/// Part of a custom resource: its definition is not ours, and one that cannot be read must not spoil
-/// the list that it stands in.
+/// A part of a custom resource. Its definition is not ours, and a part that cannot be read must not
+/// spoil the whole list.
 #[derive(Debug, Clone)]
 pub(super) struct Lenient<T>(pub(super) Result<T, String>);
 

@@ -1,4 +1,5 @@
-//! Kubernetes' own kinds, the Multi-Cluster Services API and the Gateway API: object -> record.
+//! Kubernetes' own kinds, the Multi-Cluster Services API and the Gateway API: the conversion of their
+//! objects into records.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,27 +18,28 @@ use crate::source::kubernetes::records::{
     ServiceRecord, SliceEndpoint, SliceRecord,
 };
 
-/// Which Service a slice belongs to.
+/// The label that names the Service of a slice.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// A node's region, by its label and by the one that it replaces.
+/// The label with a node's region, and the older label that it replaces.
 const REGION: [&str; 2] = [
     "topology.kubernetes.io/region",
     "failure-domain.beta.kubernetes.io/region",
 ];
-/// A node's zone, likewise.
+/// The label with a node's zone, and the older label that it replaces.
 const ZONE: [&str; 2] = [
     "topology.kubernetes.io/zone",
     "failure-domain.beta.kubernetes.io/zone",
 ];
-/// A part of a node's zone.
+/// The label with a node's subzone.
 const SUBZONE: [&str; 1] = ["topology.istio.io/subzone"];
-/// To which namespaces Istio shows a Service.
+/// The annotation with the namespaces that Istio shows a Service to.
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
-/// What the API itself allows in a slice.
+/// The largest number of endpoints that the API allows in a slice.
 const MAX_ENDPOINTS: usize = 1000;
-/// Far more ports than a Service is known to have.
+/// The largest number of ports: far more than any Service is known to have.
 const MAX_PORTS: usize = 1000;
-/// Far more namespaces than an annotation is known to name. What further ones would show stays hidden.
+/// The largest number of namespaces in an annotation: far more than any is known to name. A Service
+/// stays hidden from further ones.
 const MAX_EXPORTS: usize = 1000;
 
 object! {
@@ -96,7 +98,7 @@ impl Port {
 
 fn tcp_ports(ports: Option<Vec<Port>>) -> impl Iterator<Item = (Arc<str>, u16)> {
     let ports = ports.into_iter().flatten().filter(Port::is_tcp);
-    // A slice's port without a number stands for all of them, which no Service asks for.
+    // A slice's port without a number means all ports, which no Service asks for.
     let ports = ports.filter_map(|port| Some((port.name.unwrap_or_default(), port.port?)));
     ports.take(MAX_PORTS)
 }
@@ -118,7 +120,7 @@ impl Watched for ServiceObject {
             let external = spec.external_ips.unwrap_or_default();
             addresses.extend(external.into_iter().map(Arc::from));
         }
-        // An empty annotation says nothing, as in istiod.
+        // An empty annotation counts as none, as in istiod.
         let export_to = annotation(&metadata, EXPORT_TO).filter(|text| !text.is_empty());
         let export_to = export_to.into_iter().flat_map(|text| text.split(','));
         let export_to = export_to.take(MAX_EXPORTS).map(|name| name.trim().into());
@@ -170,7 +172,7 @@ struct TargetRef {
 }
 
 impl Endpoint {
-    /// `None` for what has no IP address: endpoints of type FQDN.
+    /// `None` if the endpoint has no IP address: its type is FQDN.
     fn record(self) -> Option<SliceEndpoint> {
         let address: IpAddr = self.addresses?.first()?.parse().ok()?;
         let conditions = self.conditions.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! In which versions the API serves the kinds.
+//! The versions in which the API serves each kind.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, APIResourceList};
 use kube::Client;
@@ -12,18 +12,18 @@ use crate::source::kubernetes::api_names::ApiNames;
 use crate::source::kubernetes::cluster::Kind;
 use crate::source::kubernetes::records::ObjectKey;
 
-/// A kind's names in the API, and the version that is used.
+/// A kind's names in the API, and the version to use.
 #[derive(Debug, Clone)]
 pub(super) struct Served {
     pub(super) group: &'static str,
     pub(super) version: &'static str,
     pub(super) plural: &'static str,
-    /// The only object that is asked for, if there is one.
+    /// The only object to ask for, if it is only one.
     pub(super) only: Option<ObjectKey>,
 }
 
 impl Served {
-    /// The path of all its objects, or of those beside the only one.
+    /// The path of all its objects, or of those in the namespace of the only one.
     pub(super) fn path(&self) -> String {
         let Self {
             group,
@@ -42,16 +42,17 @@ impl Served {
         }
     }
 
-    /// The field selector of the only object. With it a right to objects of that name is enough.
+    /// The field selector of the only object. With it, RBAC access to objects of that name is enough.
     pub(super) fn field_selector(&self) -> Option<String> {
         let only = self.only.as_ref()?;
         Some(format!("metadata.name={}", only.name))
     }
 
-    /// The version in which the API serves `kind`: the newest that we know. `None`: it is not installed.
+    /// The newest version of `kind` that the API serves and strait knows. `None` if the kind is not
+    /// installed.
     ///
     /// # Errors
-    /// The API does not say, or serves versions only that are not known here.
+    /// The API gives no answer, or serves only versions that strait does not know.
     pub(super) async fn find(
         kind: Kind,
         client: &Client,
@@ -78,7 +79,7 @@ impl Served {
                 return Ok(Some(served(version)));
             }
         }
-        // What is there in a version that cannot be read is there all the same.
+        // Objects of a version that strait cannot read exist nevertheless.
         for version in asks.versions(group).await? {
             if !versions.contains(&&*version) && asks.serves(group, &version, plural).await? {
                 let text =
@@ -96,7 +97,7 @@ struct Asks<'a> {
 }
 
 impl Asks<'_> {
-    /// What is at a path, if anything is.
+    /// The object at a path, if there is one.
     async fn get<T: DeserializeOwned>(&self, path: String) -> Result<Option<T>, AskError> {
         let request = Request::new(path).list(&ListParams::default());
         let request = request.map_err(kube::Error::BuildRequest)?;

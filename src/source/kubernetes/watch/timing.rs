@@ -1,4 +1,4 @@
-//! How long the API may take.
+//! The time limits for the API.
 
 use std::time::Duration;
 
@@ -9,22 +9,24 @@ use super::error::AskError;
 /// How long kinds that routing can do without hold up the first publication.
 pub const FIRST_LISTS: Duration = Duration::from_secs(10);
 
-/// How long each wait on the API may take. An API server that falls silent is noticed within a minute.
+/// The limits for each wait on the API. With them an API server that falls silent is noticed within a
+/// minute.
 #[derive(Debug, Clone, Copy)]
 pub struct ApiTiming {
-    /// The beginning of an answer: of a watch, or in which versions a kind is served.
+    /// For the beginning of an answer: of a watch, or of the question in which versions a kind is
+    /// served.
     pub answer: Duration,
-    /// A page of a list, to its end. The API server itself gives up a request after a minute.
+    /// For a whole page of a list. The API server itself gives up a request after a minute.
     pub page: Duration,
-    /// After so long, or up to 1.4 times that by chance, the API is to end a watch, and it is asked for
-    /// a new one; in whole seconds, at least 1.
+    /// The time after which the API should end a watch, up to 1.4 times as much at random; then a new
+    /// watch is opened. In whole seconds, at least 1.
     pub watch: Duration,
-    /// A watch on which nothing comes for so much longer has fallen silent.
+    /// The additional time without an event after which a watch counts as silent.
     pub margin: Duration,
 }
 
 impl ApiTiming {
-    /// What the gateway uses.
+    /// The limits that the gateway uses.
     pub const DEFAULT: Self = Self {
         answer: Duration::from_secs(15),
         page: Duration::from_secs(45),
@@ -32,14 +34,14 @@ impl ApiTiming {
         margin: Duration::from_secs(10),
     };
 
-    /// How many seconds the next watch is asked for.
+    /// The number of seconds to ask for in the next watch.
     pub(super) fn watch_seconds(&self) -> u32 {
         let chosen = self.watch.mul_f64(1.0 + 0.4 * fastrand::f64());
         u32::try_from(chosen.as_secs()).unwrap_or(u32::MAX).max(1)
     }
 }
 
-/// The answer, unless it takes too long.
+/// The answer, or an error if it takes longer than `limit`.
 pub(super) async fn within<T>(
     limit: Duration,
     answer: impl Future<Output = Result<T, AskError>>,

@@ -1,4 +1,4 @@
-//! Listeners and routes that want the same.
+//! Conflicts: listeners and routes that want the same name.
 
 use super::Fixture;
 use super::objects::{self, gateway};
@@ -66,7 +66,7 @@ fn a_route_of_conflicted_listeners_only_is_not_accepted() {
 
 #[test]
 fn of_two_gateways_that_ask_for_the_same_the_older_keeps_it() {
-    // By name `aaa` comes first; its age counts.
+    // `aaa` comes first by name, but age decides.
     let objects = gateway("apps", "aaa", 2, &["tls=443/x.com"])
         + &gateway("shop", "old", 1, &["tls=443/x.com"]);
     let outcome = Fixture::new(&objects).translate();
@@ -169,7 +169,7 @@ fn a_name_is_the_oldest_routes_and_then_the_first_by_name() {
         outcome.goes_to("three.x.com").as_deref(),
         Some("apps/tls-backend-2:443+all")
     );
-    // Still accepted, as the Gateway API has it, and told.
+    // The route stays accepted, as the Gateway API has it, and its status names the conflict.
     assert_eq!(outcome.parent("b"), "Accepted ResolvedRefs");
     for (loser, message) in [
         ("a", "one.x.com belongs to the older TLSRoute apps/b"),
@@ -179,13 +179,13 @@ fn a_name_is_the_oldest_routes_and_then_the_first_by_name() {
             outcome.parent(loser),
             "Accepted ResolvedRefs HostnamesRefused=Conflict"
         );
-        let told = outcome.message("apps", loser, ConditionKind::HostnamesRefused);
-        assert_eq!(told, message);
+        let message_of_loser = outcome.message("apps", loser, ConditionKind::HostnamesRefused);
+        assert_eq!(message_of_loser, message);
     }
     assert_eq!(outcome.listener("gw", "tls").1, 3);
 }
 
-/// What stands between the hostname of a more specific listener and the routes of wider ones.
+/// The hostname of a more specific listener against the routes of wider ones.
 #[test]
 fn a_listener_keeps_its_hostname_from_routes_of_wider_listeners() {
     let objects = [
@@ -200,7 +200,7 @@ fn a_listener_keeps_its_hostname_from_routes_of_wider_listeners() {
                 "port=444/c.x.com",
             ],
         ),
-        // It has the names, and is attached to the wide listener only.
+        // This route has the names and is attached to the wide listener only.
         route(
             "r",
             0,
@@ -219,12 +219,12 @@ fn a_listener_keeps_its_hostname_from_routes_of_wider_listeners() {
     let outcome = Fixture::new(&objects.concat()).translate();
     for (name, backend) in [
         ("z.x.com", "apps/tls-backend:443+all"),
-        // Of another port.
+        // A route of another port.
         ("c.x.com", "apps/tls-backend:443+all"),
         ("a.x.com", "shop/narrow:443+refused"),
         ("d.b.x.com", "apps/tls-backend-2:443+all"),
         ("e.b.x.com", "shop/narrow:443+refused"),
-        // Not below itself.
+        // The listener's own name, not one below it.
         ("b.x.com", "apps/tls-backend:443+all"),
     ] {
         assert_eq!(outcome.goes_to(name).as_deref(), Some(backend), "{name}");
@@ -232,7 +232,7 @@ fn a_listener_keeps_its_hostname_from_routes_of_wider_listeners() {
     let refusing = outcome.route(443, "a.x.com").unwrap();
     assert_eq!(&*refusing.name, "shop/narrow/exact");
     assert!(matches!(&refusing.origin, Origin::Gateway(object) if &*object.name == "narrow"));
-    // Nothing would fall to a wider route there.
+    // No wider route would take the name there.
     assert_eq!(outcome.on(444, "c.x.com"), None);
 }
 
@@ -288,7 +288,7 @@ fn writing_a_status_changes_no_route() {
     keep_versions(&before, &mut same);
     assert_eq!(before, same);
 
-    // Another backend: the version at which that came.
+    // Another backend: the route gets the version at which that came.
     let changed = newer("3").replace("name: tls-backend", "name: tls-backend-2");
     let mut changed = Fixture::new(&changed).translate().0.routes;
     keep_versions(&before, &mut changed);

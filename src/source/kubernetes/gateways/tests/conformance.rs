@@ -96,12 +96,12 @@ fn tls_route_hostname_intersection() {
     assert_eq!(backend.as_deref(), Some("apps/tls-backend:443+all"));
     let backend = outcome.goes_to("other.example.com");
     assert_eq!(backend.as_deref(), Some("apps/tls-backend-2:443+all"));
-    // `wide` takes *.com, and no route of it takes this name: the route of `all` must not get it.
+    // `wide` takes *.com, and none of its routes takes this name: the route of `all` must not get it.
     assert_eq!(outcome.goes_to("non.matching.com"), None);
     assert_eq!(outcome.goes_to("non.matching.org"), None);
 }
 
-/// Each of its Gateways alone, as an implementation with a data plane for each has them.
+/// Each of the suite's Gateways alone, as in an implementation with a data plane for each Gateway.
 #[test]
 fn tls_route_hostname_intersection_of_each_gateway_alone() {
     for (hostname, first, second, refused) in [
@@ -215,7 +215,7 @@ spec:
         assert_eq!(outcome.gateway(name).0, conditions);
     }
     assert_eq!(outcome.listener("tls-only", "tls").1, 0);
-    // Nothing is bound for what is not accepted, and what has no route refuses.
+    // A port without an accepted listener is not bound, and a listener without a route refuses.
     assert_eq!(outcome.0.routes.keys().collect::<Vec<_>>(), [&443]);
     assert!(outcome.0.routes[&443].is_empty());
 }
@@ -332,8 +332,8 @@ spec:
      tls: {mode: Passthrough, certificateRefs: [{name: ignored}]}}
 ";
 
-/// The suite's TLSRouteListenerTerminateNotSupported, and what stands beside such a listener: modes may
-/// be mixed on a port, as far as they are served.
+/// The suite's TLSRouteListenerTerminateNotSupported, and the listeners beside such a one: a port may
+/// mix modes, as far as they are served.
 #[test]
 fn tls_route_listener_terminate_not_supported() {
     let objects = TERMINATE.to_owned()

@@ -1,4 +1,4 @@
-//! A cluster from objects as people write them, and what its translation says.
+//! A cluster built from objects in YAML, and the results of its translation.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::source::kubernetes::records::{
 };
 use crate::source::kubernetes::status::{Condition, ConditionKind, Status};
 
-/// The class and namespaces of every test, and its Services: each has port 443, `ext` is an alias.
+/// The class, namespaces and Services of every test. Each Service has port 443; `ext` is an alias.
 const BASE: &str = "
 kind: GatewayClass
 metadata: {name: strait}
@@ -117,7 +117,7 @@ impl Outcome {
                 weight => format!("{}={weight}", target.upstream),
             });
         let targets: Vec<String> = targets.collect();
-        // What refuses says why, and what does not is among the backends.
+        // A target that refuses has a reason; any other is among the backends.
         for target in route.targets.iter() {
             let backend = self
                 .0
@@ -131,7 +131,8 @@ impl Outcome {
         Some(targets.join(" "))
     }
 
-    /// As the route table finds it: the most specific pattern, and of equal ones the first route.
+    /// The route that the route table finds: the most specific pattern, and of equal ones the first
+    /// route.
     pub(super) fn route(&self, port: u16, name: &str) -> Option<&RouteConfig> {
         let routes = self.0.routes.get(&port)?;
         names::at_or_above(&names::parse(name).unwrap()).find_map(|pattern| {
@@ -142,7 +143,7 @@ impl Outcome {
         })
     }
 
-    /// Why the upstream refuses.
+    /// The reason why the upstream refuses.
     pub(super) fn why(&self, upstream: &str) -> &str {
         let mut refused = self.0.refused.iter();
         refused
@@ -294,7 +295,7 @@ fn read(object: &Value) -> (ObjectKey, Record) {
     let revision = Revision {
         resource_version: metadata["resourceVersion"].as_str().unwrap_or("1").into(),
         generation: metadata["generation"].as_i64().unwrap_or(1),
-        // Tests say it as a number.
+        // Tests write the creation time as a number.
         created: metadata["created"].as_i64().unwrap_or(0),
     };
     let record = match object["kind"].as_str().unwrap() {

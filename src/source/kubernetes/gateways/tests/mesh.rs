@@ -1,4 +1,4 @@
-//! Backends: weights, and the boundary that Istio's ALPN is.
+//! Tests of backends: weights, and Istio's ALPN as a boundary.
 
 use super::Fixture;
 use crate::config::AlpnPolicy;
@@ -55,7 +55,7 @@ fn backends_share_by_weight_and_what_is_wrong_refuses_its_share() {
             "apps/tls-backend-2:443+all",
             "Accepted ResolvedRefs",
         ),
-        // Told, though it gets nothing.
+        // Reported, although it gets no connections.
         (
             "{name: gone, port: 443, weight: 0}, {name: tls-backend, port: 443}",
             "apps/tls-backend:443+all",
@@ -82,7 +82,7 @@ fn backends_share_by_weight_and_what_is_wrong_refuses_its_share() {
             "apps/ext:443+refused",
             "Accepted !ResolvedRefs=BackendNotFound",
         ),
-        // The reason of the first one counts.
+        // The reason of the first one is used.
         (
             "{name: a, kind: Secret, port: 443}, {name: gone, port: 443}",
             "apps/a:443+refused apps/gone:443+refused",
@@ -100,7 +100,7 @@ fn backends_share_by_weight_and_what_is_wrong_refuses_its_share() {
 }
 
 #[test]
-fn only_the_first_rule_counts_and_the_route_is_told() {
+fn only_the_first_rule_counts_and_the_status_says_so() {
     let backends =
         "{name: tls-backend, port: 443}]}, {backendRefs: [{name: tls-backend-2, port: 443}";
     let outcome = fixture(backends).translate();
@@ -179,7 +179,7 @@ fn a_route_cannot_lift_the_demand_of_another_namespaces_pods() {
         AlpnPolicy::istio()
     );
 
-    // Their owner can.
+    // The owner of the pods can remove the demand.
     let service = "
 kind: Service
 metadata: {name: tls-backend, namespace: shop, annotations: {strait.dev/alpn: any}}

@@ -1,4 +1,4 @@
-//! Who may attach, and who may have which name.
+//! Tests of who may attach, and who may have a name.
 
 use super::Fixture;
 use crate::source::kubernetes::status::ConditionKind;
@@ -51,7 +51,7 @@ fn a_listener_takes_routes_of_the_namespaces_that_it_allows() {
             );
         }
     }
-    // A namespace that nobody has seen matches no selector.
+    // A namespace that has not been seen matches no selector.
     let open = GATEWAY.replace("NAMESPACES", "namespaces: {from: Selector, selector: {}}");
     let outcome = Fixture::new(&(open + &route("unseen", "x.com"))).translate();
     let conditions = "!Accepted=NotAllowedByListeners !ResolvedRefs=BackendNotFound";
@@ -83,7 +83,7 @@ fn names_of_another_namespaces_services_are_refused() {
             "{hostname}"
         );
     }
-    // The others of its names are served.
+    // Its other names are served.
     let outcome =
         outcome("web.apps.svc.cluster.local, web.shop.svc.cluster.local, \"*.clusterset.local\"");
     let conditions = "Accepted ResolvedRefs HostnamesRefused=NotPermitted";
@@ -114,7 +114,7 @@ fn a_wide_hostname_is_no_wider_than_the_listeners() {
     assert_eq!(outcome.goes_to("web.apps.svc.cluster.local"), None);
 }
 
-/// Before `v1` a TLSRoute needed no hostname, and took those of the listener.
+/// Before `v1` a TLSRoute needed no hostname, and got those of the listener.
 #[test]
 fn a_route_without_hostnames_has_the_listeners_and_never_all() {
     let gateway = GATEWAY.replace("NAMESPACES", "");
@@ -131,7 +131,7 @@ fn a_route_without_hostnames_has_the_listeners_and_never_all() {
 }
 
 #[test]
-fn a_hostname_that_is_no_server_name_is_left_out_and_told() {
+fn a_hostname_that_is_no_server_name_is_left_out_and_reported() {
     let objects =
         GATEWAY.replace("NAMESPACES", "") + &route("apps", "x.com, \"10.0.0.1\", \"a..b\"");
     let outcome = Fixture::new(&objects).translate();

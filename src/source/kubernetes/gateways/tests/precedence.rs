@@ -1,4 +1,5 @@
-//! What one namespace may take from another, and from the file: the operator's word.
+//! Tests of precedence: names that one namespace may take from another and from the file, by the
+//! operator's settings.
 
 use super::Fixture;
 use super::objects::{gateway, route};
@@ -11,7 +12,7 @@ const CONFLICTED: &str =
     "!Accepted=HostnameConflict Conflicted=HostnameConflict ResolvedRefs !Programmed=Invalid";
 const SERVED: &str = "Accepted ResolvedRefs Programmed";
 
-/// The platform has `apps`, a tenant `shop`.
+/// The namespace `apps` belongs to the platform, `shop` to a tenant.
 fn fixture(objects: &[String]) -> Fixture {
     let mut fixture = Fixture::new(&objects.concat());
     let listed = ["apps".into(), "shop".into()];
@@ -33,7 +34,7 @@ fn file_has(fixture: &mut Fixture, port: u16, pattern: &str) {
 
 fn platform() -> Vec<String> {
     vec![
-        // Younger than all that the tenant has.
+        // The platform's objects are younger than the tenant's.
         gateway("apps", "platform", 9, &["tls=15443/*.beta.example"]),
         route(
             "apps",
@@ -82,7 +83,7 @@ fn a_name_below_a_listener_of_a_namespace_that_comes_before_is_not_given_away() 
                 CONFLICTED,
                 "{text}"
             );
-            // The platform's own conditions are as without the tenant.
+            // The platform's own conditions are the same without the tenant.
             let alone = fixture(&platform()).translate();
             for (kind, name) in [(Kind::Gateway, "platform"), (Kind::TlsRoute, "svcc")] {
                 let status = |outcome: &super::fixture::Outcome| {
@@ -137,9 +138,9 @@ fn names_of_a_wider_listener_stay_with_the_listener_that_comes_before() {
         outcome.parents("shop", "mixed").unwrap(),
         ["Accepted ResolvedRefs HostnamesRefused=Conflict"]
     );
-    let told = outcome.message("shop", "mixed", ConditionKind::HostnamesRefused);
+    let message = outcome.message("shop", "mixed", ConditionKind::HostnamesRefused);
     assert_eq!(
-        told,
+        message,
         "*.beta.example stays with listener tls of Gateway apps/platform"
     );
     for (name, to) in [
@@ -153,7 +154,7 @@ fn names_of_a_wider_listener_stay_with_the_listener_that_comes_before() {
 }
 
 #[test]
-fn of_one_rank_the_more_specific_listener_has_a_name_and_the_wider_one_is_told() {
+fn of_one_rank_the_more_specific_listener_has_a_name_and_the_wider_ones_status_says_so() {
     let mut objects = platform();
     objects.push(gateway(
         "shop",
@@ -161,16 +162,16 @@ fn of_one_rank_the_more_specific_listener_has_a_name_and_the_wider_one_is_told()
         10,
         &["tls=15443/svcc.beta.example"],
     ));
-    // Both are "all others".
+    // Both belong to "all others".
     let outcome = Fixture::new(&objects.concat()).translate();
     assert_eq!(outcome.listener_of("shop", "tenant", "tls").0, SERVED);
     assert_eq!(
         outcome.parents("apps", "svcc").unwrap(),
         ["Accepted ResolvedRefs HostnamesRefused=Conflict"]
     );
-    let told = outcome.message("apps", "svcc", ConditionKind::HostnamesRefused);
+    let message = outcome.message("apps", "svcc", ConditionKind::HostnamesRefused);
     assert_eq!(
-        told,
+        message,
         "svcc.beta.example belongs to listener tls of Gateway shop/tenant"
     );
     let said = notices(&outcome);
@@ -338,8 +339,11 @@ fn gateways_of_namespaces_that_may_have_none_are_not_served_and_take_nothing() {
             ["!Accepted=NotAllowedByListeners ResolvedRefs"],
             "{text}"
         );
-        let told = outcome.message("shop", "evil", ConditionKind::Accepted);
-        assert!(told.contains("kubernetes.gateway_api.namespaces"), "{told}");
+        let message = outcome.message("shop", "evil", ConditionKind::Accepted);
+        assert!(
+            message.contains("kubernetes.gateway_api.namespaces"),
+            "{message}"
+        );
         assert_eq!(
             outcome.0.statuses.left_out.namespaces,
             [("shop".into(), 2)].into(),
@@ -347,7 +351,7 @@ fn gateways_of_namespaces_that_may_have_none_are_not_served_and_take_nothing() {
         );
         assert_eq!(notices(&outcome), [""; 0], "{text}");
     }
-    // Neither is one whose own namespace, or labels, are not known.
+    // The same holds if its namespace, or the namespace's labels, are not known.
     let mut fixture = Fixture::new(&objects.concat());
     fixture.config.namespaces = GatewayNamespaces::Own;
     fixture.config.home = None;
@@ -392,7 +396,7 @@ fn ports_that_the_operator_does_not_name_are_not_opened() {
     );
 }
 
-/// 64 ports of one tenant, and the platform's Gateway made afterwards.
+/// A tenant's Gateways use 64 ports, and the platform creates its Gateway afterwards.
 #[test]
 fn a_namespace_cannot_use_up_the_ports_of_others() {
     let listeners = |first: u16| -> Vec<String> {
@@ -418,7 +422,7 @@ fn a_namespace_cannot_use_up_the_ports_of_others() {
 }
 
 #[test]
-fn the_route_that_keeps_a_name_is_told_who_else_claims_it() {
+fn the_status_of_the_route_that_keeps_a_name_says_who_else_claims_it() {
     let objects = [
         gateway("apps", "gw", 0, &["tls=443/"]),
         route("apps", "first", 1, "name: gw", "x.com", "tls-backend"),
@@ -443,7 +447,7 @@ fn the_route_that_keeps_a_name_is_told_who_else_claims_it() {
     );
 }
 
-/// What a Gateway has may not depend on the order in which the API lists them.
+/// The names of a Gateway must not depend on the order in which the API lists Gateways.
 #[test]
 fn a_tenants_catch_all_does_not_shadow_what_comes_before() {
     let mut objects = platform();

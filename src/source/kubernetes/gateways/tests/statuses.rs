@@ -1,4 +1,4 @@
-//! Whose objects are ours, and what their status says beyond the listeners.
+//! Tests of which objects are ours, and of statuses beyond those of the listeners.
 
 use super::Fixture;
 use crate::config::GatewayAddresses;
@@ -156,7 +156,7 @@ addresses: []
         outcome.gateway("gw"),
         ("Accepted Programmed".to_owned(), addresses)
     );
-    // Whoever knows the addresses otherwise need not say them.
+    // Addresses that a Gateway asks for are not needed where strait does not know its own.
     fixture.config.addresses = GatewayAddresses::Unknown;
     assert_eq!(
         fixture.translate().gateway("gw"),
@@ -164,7 +164,7 @@ addresses: []
     );
 }
 
-/// The suite's GatewayStaticAddresses, and GatewayAddressEmpty.
+/// The suite's GatewayStaticAddresses and GatewayAddressEmpty.
 #[test]
 fn addresses_that_a_gateway_asks_for_must_be_ours() {
     let asking = |addresses: &str| {
@@ -232,7 +232,7 @@ fn every_service_that_a_status_depends_on_is_named() {
     );
 }
 
-/// Prints what one change costs; run by hand, with `--release` for figures.
+/// Prints the cost of one change. Run it by hand, with `--release` for real figures.
 #[test]
 #[ignore = "a measurement"]
 fn how_long_a_translation_of_many_routes_takes() {

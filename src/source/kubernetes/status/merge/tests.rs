@@ -43,7 +43,7 @@ fn route(parents: &[ParentRef]) -> Status {
     }
 }
 
-/// `status` after its changes were written, as the API keeps it.
+/// The `status` after `changes` were written, as the API keeps it.
 fn written(mut status: Value, changes: &Value) -> Value {
     let fields = status.as_object_mut().unwrap();
     for (field, value) in changes.as_object().unwrap() {
@@ -70,7 +70,7 @@ fn a_transition_has_the_time_at_which_the_status_changed() {
         conditions: vec![condition],
         features: &["A"],
     };
-    // As the API makes a GatewayClass.
+    // The status that the API gives a new GatewayClass.
     let new = json!({ "conditions": [{
         "type": "Accepted", "status": "Unknown", "reason": "Pending", "message": "Waiting for controller",
         "lastTransitionTime": "1970-01-01T00:00:00Z",
@@ -170,7 +170,7 @@ fn a_gateway_gets_addresses_and_listeners_and_keeps_what_is_not_ours() {
     );
     assert_eq!(listeners[0]["conditions"][0]["lastTransitionTime"], THEN);
     assert_eq!(listeners[1]["supportedKinds"], json!([]));
-    // Only what differs is sent.
+    // Only fields that differ are sent.
     let changes = merging(1).changes(&after, &wanted(3)).unwrap();
     assert_eq!(
         changes.as_object().unwrap().keys().collect::<Vec<_>>(),
@@ -221,7 +221,7 @@ fn entries_of_other_controllers_stay() {
             }],
         })
     );
-    // And ours go with the reference.
+    // Our own entries are removed together with the reference.
     let after = settle(&after, &route(&[]), 5);
     assert_eq!(after, json!({ "parents": [theirs] }));
 }
@@ -260,7 +260,7 @@ fn an_entry_is_known_by_its_reference_however_it_is_spelled() {
     assert_eq!(after["parents"].as_array().unwrap().len(), 3);
 }
 
-/// Two straits of one controller name, each with a class of its own.
+/// Two straits have the same controller name, and each has a class of its own.
 #[test]
 fn an_entry_about_a_gateway_that_is_not_ours_stays() {
     let before = json!({ "parents": [

@@ -1,4 +1,4 @@
-//! What a change touches, and what it must leave alone.
+//! Tests of changes: the parts that a change touches, and the parts that it must leave alone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -131,7 +131,7 @@ fn the_gateways_own_zone_is_its_nodes() {
     assert_eq!(world.translator.own_zone().as_deref(), Some("z2"));
 }
 
-// A small cluster whose objects keep meeting each other.
+// A small cluster in which objects often refer to each other.
 
 fn any_labels() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
     let label = prop_oneof![
@@ -203,7 +203,7 @@ fn any_slice() -> impl Strategy<Value = Object> {
     let service = proptest::sample::select(SERVICES);
     (at(&["1", "2"]), service, 8080..8082u16, endpoints).prop_map(
         |(at, service, port, endpoints)| {
-            // Of one name, but now and then of another Service.
+            // The slice has the Service's name, but sometimes belongs to another Service.
             let (mut key, mut record) = slice(&at, &[("http", port), ("x", 9090)], endpoints);
             if let Record::Slice(record) = &mut record {
                 record.service = service.into();
@@ -290,7 +290,7 @@ fn any_policy() -> impl Strategy<Value = KubernetesConfig> {
     )
 }
 
-/// All that was found, but for versions of Services, which stay while nothing else of them changes.
+/// The result without versions of Services, which stay while nothing else of them changes.
 fn without_versions(found: &Discovered) -> Discovered {
     let unversioned = |route: &RouteConfig| {
         let mut route = route.clone();
@@ -327,9 +327,9 @@ proptest! {
         let mut one_by_one = world(policy.clone(), Vec::new());
         for batch in &batches {
             let before = one_by_one.found.clone();
-            let told = one_by_one.apply(batch.clone());
+            let changed = one_by_one.apply(batch.clone());
             let after = &one_by_one.found;
-            prop_assert_eq!(told, !same(&before.0, &after.0));
+            prop_assert_eq!(changed, !same(&before.0, &after.0));
             for (name, list) in &after.0.endpoints {
                 let same = before.0.endpoints.get(name).filter(|old| *old == list);
                 prop_assert!(same.is_none_or(|old| Arc::ptr_eq(old, list)), "copied {name}");

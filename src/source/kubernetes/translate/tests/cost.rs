@@ -1,4 +1,4 @@
-//! What a large cluster costs, printed for `docs/src/kubernetes.md`:
+//! The cost of a large cluster, printed for `docs/src/kubernetes.md`:
 //!
 //! `cargo test --release --lib translate::tests::cost -- --ignored --nocapture`
 
@@ -61,7 +61,7 @@ fn pods_of(service: usize) -> impl Iterator<Item = Object> {
     })
 }
 
-/// One by one: what a whole list takes for a moment is not counted.
+/// Objects one by one, so that the temporary memory of a whole list is not counted.
 fn objects() -> impl Iterator<Item = Object> {
     let service_of = |number| service(&name(number), &[("https", 443)]);
     (0..SERVICES).flat_map(move |number| {
@@ -97,13 +97,13 @@ fn ten_thousand_services_of_ten_pods() {
     assert_eq!(found.routing.exports.len(), SERVICES);
     drop(found);
 
-    let mut told = 0;
+    let mut changed_count = 0;
     let one = timed(|number| {
-        // Away and back again.
+        // The endpoint is removed and comes back.
         let changed = slice_of(number / 2, number % 2 == 1);
-        told += usize::from(translator.apply([set(changed)]).is_some());
+        changed_count += usize::from(translator.apply([set(changed)]).is_some());
     });
-    assert_eq!(told, RUNS);
+    assert_eq!(changed_count, RUNS);
     println!("one endpoint of {SERVICES} services: {one:?}");
     let route = timed(|number| {
         translator.apply([set(service(&format!("new/s{number}"), &[("https", 443)]))]);

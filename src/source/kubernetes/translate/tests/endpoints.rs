@@ -1,4 +1,4 @@
-//! Which pods get connections, and at which address.
+//! Tests of the pods that get connections, and of their addresses.
 
 use super::fixtures::*;
 use crate::socket::OwnListeners;
@@ -32,7 +32,7 @@ fn a_pod_gets_connections_when_it_is_ready_and_never_when_it_terminates() {
         (false, true, true, false, Some("1 pod terminating")),
         (false, false, true, false, Some("1 pod terminating")),
         (false, false, false, true, None),
-        // What the API says of every pod of such a Service.
+        // The API says this of every pod of such a Service.
         (true, false, false, true, None),
         (true, true, true, true, Some("1 pod terminating")),
     ] {
@@ -98,7 +98,7 @@ fn a_pod_in_two_slices_is_one_endpoint_and_does_not_come_back_from_an_old_one() 
     let found = behind(|_| {}, slices);
     assert_eq!(found.endpoints("apps/svcb:80"), ["10.0.0.1:8080"]);
 
-    // The address of a pod that is gone belongs to another one by now.
+    // The address of the pod that is gone belongs to another pod by now.
     let slices = vec![slice_of("x", vec![dying, heir.clone(), heir])];
     let found = behind(|_| {}, slices);
     assert_eq!(found.endpoints("apps/svcb:80"), ["10.0.0.2:8080"]);
@@ -124,7 +124,7 @@ fn each_slice_says_which_port_of_its_pods_a_service_port_is() {
             &[("", 8443)],
             vec![endpoint("10.0.0.3", "")],
         ),
-        // Another Service's slices are another's business, so are another namespace's.
+        // Slices of another Service or another namespace do not count.
         slice(
             "apps/svcc.a",
             &[("http", 1)],
@@ -190,7 +190,7 @@ fn when_pods_cannot_be_watched_plain_endpoints_stay_and_those_of_the_mesh_are_no
     assert!(plain.found.endpoints("apps/svcb:80").is_empty());
     assert!(plain.apply([denied()]));
     assert_eq!(plain.found.endpoints("apps/svcb:80"), ["10.0.0.1:8080"]);
-    // One pod that is told of is no list: the others are no more known than before.
+    // A change of one pod is not a list: the other pods are no better known than before.
     assert!(!plain.apply([set(pod("apps/b", &[]))]));
     assert!(plain.apply([Change::All(Kind::Pod, vec![pod("apps/b", &[])])]));
     let reason = "1 pod not known yet";

@@ -1,4 +1,4 @@
-//! What is let out, and what is said of the rest.
+//! Tests of exports, and of the reasons for Services that are not exported.
 
 use super::fixtures::*;
 use crate::config::{ExportMode, KubernetesConfig, OptIn, PortSelector, ServiceSelector};
@@ -35,7 +35,7 @@ fn nothing_is_exported_by_default_and_a_miss_says_so() {
     let found = find(policy, two_services());
     assert!(found.routes().is_empty());
     assert!(found.0.routing.upstreams.is_empty());
-    let reason = Some("no Service is exported: the export mode is none");
+    let reason = Some("no Service is exported: kubernetes.export.mode is `none`");
     assert_eq!(found.why_unrouted(HOST), reason);
 }
 

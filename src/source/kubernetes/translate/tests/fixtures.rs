@@ -1,4 +1,5 @@
-//! Objects of a small cluster, each in a line, and what comes of them in texts that compare well.
+//! Objects of a small cluster, one line each, and results of their translation as texts that are easy
+//! to compare.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use crate::source::kubernetes::records::{
 };
 use crate::source::kubernetes::{Change, Discovered, Kind, Record, Translator, Unreadable};
 
-/// Exports everything, to anybody.
+/// A policy that exports everything to anybody.
 pub(super) fn policy() -> KubernetesConfig {
     let mut policy = samples::kubernetes();
     policy.export.mode = ExportMode::All;
@@ -27,14 +28,14 @@ pub(super) fn policy() -> KubernetesConfig {
     policy
 }
 
-/// The same, to sidecars only.
+/// A policy that exports everything to sidecars only.
 pub(super) fn mesh_policy() -> KubernetesConfig {
     let mut policy = policy();
     policy.export.alpn = AlpnPolicy::istio();
     policy
 }
 
-/// Exports nothing, and serves Gateways.
+/// A policy that exports nothing and serves Gateways.
 pub(super) fn gateway_policy() -> KubernetesConfig {
     let mut policy = policy();
     policy.export.mode = ExportMode::None;
@@ -84,7 +85,7 @@ pub(super) fn gateway_and_route() -> Vec<Object> {
 
 pub(super) type Object = (ObjectKey, Record);
 
-/// `NAMESPACE/NAME`, or the name of what has no namespace.
+/// The key for `NAMESPACE/NAME`, or for the name of an object without a namespace.
 pub(super) fn key(text: &str) -> ObjectKey {
     let (namespace, name) = text.split_once('/').unwrap_or(("", text));
     ObjectKey {
@@ -138,7 +139,7 @@ pub(super) fn slice(at: &str, ports: &[(&str, u16)], endpoints: Vec<SliceEndpoin
     (key, Record::Slice(record))
 }
 
-/// A ready endpoint that is `pod`, or no pod if that is empty.
+/// A ready endpoint for `pod`, or for no pod if that is empty.
 pub(super) fn endpoint(address: &str, pod: &str) -> SliceEndpoint {
     SliceEndpoint {
         address: address.parse().unwrap(),
@@ -213,14 +214,14 @@ pub(super) fn subset(name: &str, with: &[(&str, &str)]) -> SubsetRecord {
     }
 }
 
-/// Istio's ConfigMap with Istio's defaults, but for what is changed.
+/// Istio's ConfigMap with Istio's defaults, changed by `edit`.
 pub(super) fn mesh_config(edit: impl FnOnce(&mut MeshConfigRecord)) -> Object {
     let mut record = MeshConfigRecord::default();
     edit(&mut record);
     (key("istio-system/istio"), Record::MeshConfig(record))
 }
 
-/// An object that is there and cannot be read.
+/// An object that exists and cannot be read.
 pub(super) fn unreadable(at: &str, kind: Kind, about: Option<&str>) -> Object {
     let record = Unreadable {
         kind,
@@ -234,22 +235,22 @@ pub(super) fn set((key, record): Object) -> Change {
     Change::Set(key, record)
 }
 
-/// A translator that knows the objects, and what it gave last.
+/// A translator that knows the objects, and its last result.
 pub(super) struct World {
     pub(super) translator: Translator,
     pub(super) found: Found,
 }
 
-/// What a translation gave.
+/// The result of a translation.
 #[derive(Debug, Clone)]
 pub(super) struct Found(pub(super) Arc<Discovered>);
 
-/// What a translation of the objects gives.
+/// The result of translating the objects.
 pub(super) fn find(policy: KubernetesConfig, objects: Vec<Object>) -> Found {
     world(policy, objects).found
 }
 
-/// Every kind was listed, and nothing was there.
+/// Empty lists of every kind.
 pub(super) fn listed() -> impl Iterator<Item = Change> {
     let kinds = Kind::ALL.iter();
     kinds.map(|kind| Change::All(*kind, Vec::new()))
@@ -263,7 +264,7 @@ pub(super) fn world(policy: KubernetesConfig, objects: Vec<Object>) -> World {
     World { translator, found }
 }
 
-/// As [`world`], but nothing is known of a kind except the objects.
+/// As [`world`], but one kind was never listed.
 pub(super) fn unlisted(policy: KubernetesConfig, objects: Vec<Object>, kind: Kind) -> World {
     let mut translator = Translator::new(Arc::new(policy));
     let others = listed().filter(|change| !matches!(change, Change::All(of, _) if *of == kind));
@@ -273,7 +274,7 @@ pub(super) fn unlisted(policy: KubernetesConfig, objects: Vec<Object>, kind: Kin
 }
 
 impl World {
-    /// Whether the changes give something new, which then is what was found.
+    /// Whether the changes give a new result, which then replaces the last one.
     pub(super) fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> bool {
         let found = self.translator.apply(changes);
         if let Some(found) = &found {
@@ -284,7 +285,7 @@ impl World {
 }
 
 impl Found {
-    /// `PATTERN -> UPSTREAM`, by pattern.
+    /// `PATTERN -> UPSTREAM` of every route, by pattern.
     pub(super) fn routes(&self) -> Vec<String> {
         let mut routes = Vec::new();
         for route in &self.0.routing.exports {
@@ -296,7 +297,7 @@ impl Found {
         routes
     }
 
-    /// Every route's name with the reason why the policy would refuse it.
+    /// The name of every route with the reason why the policy would refuse it.
     pub(super) fn dry_runs(&self) -> BTreeMap<&str, Option<&str>> {
         let exports = self.0.routing.exports.iter();
         exports

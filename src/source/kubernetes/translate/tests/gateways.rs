@@ -1,4 +1,4 @@
-//! What TLSRoutes ask for is there, and follows what changes.
+//! Tests of backends: upstreams that TLSRoutes ask for exist and follow changes.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::config::AlpnPolicy;
 use crate::source::kubernetes::records::{ClientTls, RuleTls};
 use crate::source::kubernetes::{Change, Kind};
 
-/// The upstream of the only route on port 443, and what clients must offer.
+/// The upstream of the only route on port 443, and the offers that clients must make.
 fn route(found: &Found) -> (String, AlpnPolicy) {
     let routes = &found.0.routing.gateways[&443];
     assert_eq!(routes.len(), 1, "{routes:?}");
@@ -39,13 +39,13 @@ fn a_route_follows_its_service_through_all_that_becomes_of_it() {
     let upstreams: Vec<_> = world.found.0.routing.upstreams.keys().collect();
     assert_eq!(upstreams, [&Arc::from(&*plain)], "the missing one is gone");
 
-    // Another address is no other route.
+    // Another address of the pod makes no new route.
     let before = world.found.0.routing.clone();
     assert!(world.apply(backend("10.0.0.2").into_iter().map(set)));
     assert!(Arc::ptr_eq(&before, &world.found.0.routing));
     assert_eq!(world.found.endpoints(&plain), ["10.0.0.2:8443"]);
 
-    // The pod gets a sidecar: to what is in the mesh only the mesh may connect.
+    // The pod gets a sidecar: from then on only clients in the mesh may connect to it.
     assert!(world.apply([set(pod("apps/b", &[SIDECAR]))]));
     let (mesh, alpn) = route(&world.found);
     assert_eq!(alpn, AlpnPolicy::istio());

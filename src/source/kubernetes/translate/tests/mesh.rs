@@ -1,4 +1,4 @@
-//! Settings of the whole mesh narrow who is reached, and ones that are not known are not taken for none.
+//! Tests of mesh-wide settings: they narrow who is reached, and unknown ones do not count as absent.
 
 use std::sync::Arc;
 
@@ -84,7 +84,7 @@ fn a_namespace_that_the_mesh_does_not_discover_is_not_exported() {
     let reason = "the labels of namespace apps, by which the mesh's discoverySelectors select it, \
                   are not known";
     assert_eq!(world.found.why_unrouted(HOST), Some(reason));
-    // No selector any more: every namespace is known.
+    // Without a selector every namespace is known.
     assert!(world.apply([set(mesh_config(|_| {}))]));
     assert_eq!(world.found.why_unrouted(HOST), None);
 }
@@ -98,14 +98,14 @@ fn policies_of_the_root_namespace_hold_wherever_that_is_and_when_it_moves() {
     assert_eq!(world.found.why_empty("apps/svcb:80"), None);
     assert!(world.apply([set(root("istio-config"))]));
     assert_eq!(world.found.why_empty("apps/svcb:80"), Some(PLAIN));
-    // What stands in the old one is no policy of the mesh any more.
+    // A policy in the old root namespace no longer applies to the mesh.
     assert!(world.apply([Change::Removed(
         Kind::PeerAuthentication,
         key("istio-config/off")
     )]));
     assert_eq!(world.found.why_empty("apps/svcb:80"), None);
     assert!(!world.apply([set(off("istio-system/off"))]));
-    // And those of the new one count as they come.
+    // A policy in the new one applies as soon as it comes.
     assert!(world.apply([set(off("istio-config/off"))]));
     assert!(world.apply([set(root("elsewhere"))]));
     assert_eq!(world.found.why_empty("apps/svcb:80"), None);
@@ -208,19 +208,20 @@ fn settings_that_are_not_known_hide_what_only_the_mesh_may_reach() {
     );
     assert!(mesh.apply([forbidden()]));
     assert_eq!(mesh.found.why_unrouted(HOST), Some(&*unknown("forbidden")));
-    // That there is none is known, and Istio's defaults hold. They stay when the watch fails later.
+    // The list shows that there is no ConfigMap, so Istio's defaults hold. They stay when the watch
+    // fails later.
     assert!(mesh.apply([Change::All(Kind::MeshConfig, Vec::new())]));
     assert_eq!(mesh.found.why_unrouted(HOST), None);
     mesh.apply([forbidden()]);
     assert_eq!(mesh.found.why_unrouted(HOST), None);
-    // One that cannot be read says nothing that is known.
+    // A ConfigMap that cannot be read does not count as absent.
     let broken = unreadable("istio-system/istio", Kind::MeshConfig, None);
     assert!(mesh.apply([set(broken)]));
     assert_eq!(mesh.found.why_unrouted(HOST), Some(&*unknown("port 70000")));
     assert!(mesh.apply([set(mesh_config(|_| {}))]));
     assert_eq!(mesh.found.why_unrouted(HOST), None);
 
-    // Where anybody may connect, and where the operator says that there is nothing to be read.
+    // Neither matters where anybody may connect, or where the operator says that there is no ConfigMap.
     let off = |mut policy: KubernetesConfig| {
         policy.istio.config_map = None;
         policy

@@ -1,4 +1,4 @@
-//! The boundary of the mesh: each case is what istiod does for its own gateways.
+//! Tests of the boundary of the mesh. Each case shows what istiod does for its own gateways.
 
 use super::fixtures::*;
 use crate::source::kubernetes::records::{ClientTls, DestinationRuleRecord, RuleTls};
@@ -8,7 +8,8 @@ pub(super) const NO_SIDECAR: &str =
 const DISABLED: &str = "1 pod without mutual TLS (a PeerAuthentication says DISABLE)";
 const OTHER_TLS: &str = "1 pod without Istio's mutual TLS (a DestinationRule's tls.mode)";
 
-/// Why the one pod of a Service is left out, `None` when it is not; port 80 leads to its 8080.
+/// The reason why the only pod of a Service is left out, or `None`. Port 80 of the Service leads to the
+/// pod's 8080.
 pub(super) fn left_out(
     upstream: &str,
     pod_labels: &[(&str, &str)],
@@ -73,12 +74,12 @@ fn a_peer_authentication_that_disables_drops_the_endpoint_and_the_narrowest_deci
         ),
         (vec![namespace(Some(true)), workload(None, &[])], true),
         (vec![workload(Some(true), &[])], true),
-        // By the pods' port, never the Service's.
+        // Port-level settings use the pods' port, never the Service's.
         (vec![workload(None, &[(8080, Some(true))])], true),
         (vec![workload(None, &[(80, Some(true))])], false),
         (vec![workload(Some(true), &[(8080, Some(false))])], false),
         (vec![workload(Some(true), &[(8080, None)])], true),
-        // Another pod's, another namespace's.
+        // A policy for another pod, or in another namespace.
         (
             vec![peer_authentication(
                 "apps/c",
@@ -99,7 +100,7 @@ fn a_peer_authentication_that_disables_drops_the_endpoint_and_the_narrowest_deci
             )],
             false,
         ),
-        // In the root namespace a selector is not looked at by anybody.
+        // A selector in the root namespace has no effect.
         (
             vec![peer_authentication(
                 "istio-system/b",
@@ -110,7 +111,7 @@ fn a_peer_authentication_that_disables_drops_the_endpoint_and_the_narrowest_deci
             )],
             false,
         ),
-        // Of two the older counts, of two as old the first by name.
+        // Of two policies the older counts; at the same age, the first by name.
         (
             vec![
                 namespace(Some(false)),
@@ -232,7 +233,7 @@ fn a_port_or_subset_of_a_destination_rule_decides_before_the_rest_of_it() {
     }
 }
 
-/// A rule that would drop the endpoint, if it counts.
+/// A rule that drops the endpoint, if the rule counts.
 fn dropping(at: &str, host: &str, edit: impl FnOnce(&mut DestinationRuleRecord)) -> Object {
     rule(at, host, |rule| {
         rule.tls = Some(mode(Some(ClientTls::Disable)));
@@ -240,7 +241,7 @@ fn dropping(at: &str, host: &str, edit: impl FnOnce(&mut DestinationRuleRecord))
     })
 }
 
-/// A rule that would keep it.
+/// A rule that keeps the endpoint.
 fn keeping(at: &str, host: &str, edit: impl FnOnce(&mut DestinationRuleRecord)) -> Object {
     rule(at, host, |rule| {
         rule.tls = Some(mode(Some(ClientTls::IstioMutual)));
@@ -268,7 +269,7 @@ fn a_rules_host_counts_as_istiod_resolves_it() {
         ("istio-system/r", "svcb", false),
         ("istio-system/r", "svcb.apps.svc.cluster.local", true),
         ("istio-system/r", "*.local", true),
-        // A rule of the client's namespace: ours is nobody's client.
+        // A rule of the client's namespace: our namespace is not a client's.
         ("other/r", "svcb.apps.svc.cluster.local", false),
         ("other/r", "*.local", false),
     ] {
@@ -306,7 +307,7 @@ fn of_several_rules_the_one_counts_that_istiod_takes() {
             false,
         ),
         (
-            "the Service's namespace before the root namespace, be it less specific",
+            "the Service's namespace before the root namespace, even if it is less specific",
             vec![
                 dropping("istio-system/a", FQDN, plain),
                 keeping("apps/b", "*", plain),
@@ -322,7 +323,7 @@ fn of_several_rules_the_one_counts_that_istiod_takes() {
             true,
         ),
         (
-            "the older of one host, be it written short",
+            "the older of one host, even if written short",
             vec![
                 keeping("apps/a", "svcb", aged(7)),
                 dropping("apps/b", FQDN, aged(3)),

@@ -1,4 +1,4 @@
-//! Under which names exported ports are reached.
+//! Tests of the names that exported ports are reached by.
 
 use super::fixtures::*;
 use crate::source::kubernetes::records::{ServiceKind, SliceEndpoint};
@@ -131,7 +131,7 @@ fn pods_of_a_headless_service_have_names_that_stay_while_they_are_not_ready() {
 }
 
 #[test]
-fn names_that_no_client_can_ask_for_are_skipped_and_told() {
+fn names_that_no_client_can_ask_for_are_skipped_and_reported() {
     let long = "n".repeat(63);
     let subsets = ["a b", "", "a_.b", &"s".repeat(64), "ok"];
     let found = find(

@@ -1,4 +1,4 @@
-//! Only the pod's own label says that it has a sidecar, whatever a DestinationRule says.
+//! Tests of sidecars: only the pod's own label says that it has one, whatever a DestinationRule says.
 
 use super::fixtures::*;
 use crate::source::kubernetes::records::{ClientTls, RuleTls};
@@ -13,7 +13,7 @@ fn mutual() -> RuleTls {
     }
 }
 
-/// The rule that every mesh has which was upgraded from Istio 1.5.
+/// The rule that every mesh upgraded from Istio 1.5 has.
 fn mutual_for_all() -> Object {
     rule("istio-system/default", "*.local", |rule| {
         rule.tls = Some(mutual());

@@ -1,4 +1,5 @@
-//! Where pods are: subsets and PeerAuthentications by Istio's own labels, networks, and pods that drain.
+//! Tests of topology: subsets and PeerAuthentications by Istio's own labels, networks, and pods that
+//! drain.
 
 use std::sync::Arc;
 
@@ -67,7 +68,7 @@ fn istio(with: &[(&str, &str)]) -> Object {
     namespace("istio-system", with)
 }
 
-/// Why the pod is not of the subset, `None` when it is.
+/// The reason why the pod is not in the subset, or `None`.
 fn not_of_subset(
     policy: KubernetesConfig,
     pod_labels: &[(&str, &str)],
@@ -86,7 +87,7 @@ fn a_subset_by_a_label_that_istiod_adds_has_its_pods() {
     for (pod_labels, wanted, more, reason) in [
         (&[][..], &[(CLUSTER, "c1")][..], vec![], None),
         (&[], &[(CLUSTER, "c2")], vec![], other),
-        // istiod's name for the cluster stands in for the pod's own.
+        // istiod's name for the cluster replaces the pod's own label.
         (&[(CLUSTER, "c2")], &[(CLUSTER, "c1")], vec![], None),
         (&[], &[(NETWORK, "n1")], network("n1"), None),
         (&[], &[(NETWORK, "n2")], network("n1"), other),
@@ -95,7 +96,7 @@ fn a_subset_by_a_label_that_istiod_adds_has_its_pods() {
         (&[], &[(SUBZONE, "s1")], vec![], None),
         (&[], &[(HOSTNAME, "n1")], vec![], None),
         (&[(HOSTNAME, "x")], &[(HOSTNAME, "x")], vec![], other),
-        // Two labels of the pod stand in for the node's.
+        // Two labels of the pod replace the node's.
         (
             &[("istio-locality", "r2.z2.s2")],
             &[(REGION, "r2"), (ZONE, "z2"), (SUBZONE, "s2")],
@@ -112,7 +113,7 @@ fn a_subset_by_a_label_that_istiod_adds_has_its_pods() {
             None,
         ),
         (&[("istio-locality", "r2")], &[(ZONE, "z1")], vec![], other),
-        // Together with the pod's own.
+        // Both labels must match together with the pod's own.
         (&[("v", "1")], &[(CLUSTER, "c1"), ("v", "1")], vec![], None),
         (&[("v", "1")], &[(CLUSTER, "c1"), ("v", "2")], vec![], other),
     ] {
@@ -132,7 +133,7 @@ fn a_subset_by_a_label_of_unknown_value_has_no_pod_and_names_the_key_to_set() {
     assert!(reason.contains("set kubernetes.cluster"), "{reason}");
     let reason = no_pod(&[(NETWORK, "n1")]);
     assert!(reason.contains("set kubernetes.network"), "{reason}");
-    // What does not fit in any case says so.
+    // If another label does not match either, that is the reason given.
     let reason = no_pod(&[(CLUSTER, "c1"), ("v", "1")]);
     assert_eq!(reason, "1 pod not of the subset");
 
@@ -142,7 +143,7 @@ fn a_subset_by_a_label_of_unknown_value_has_no_pod_and_names_the_key_to_set() {
     assert!(world.apply([Change::Absent(Kind::Node, "forbidden".into())]));
     let reason = world.found.why_empty("apps/svcb:80/v").unwrap();
     assert!(reason.contains("nodes cannot be watched"), "{reason}");
-    // The node's labels come.
+    // The node's labels arrive.
     let nodes = vec![node_at("n1", ["r1", "", ""])];
     assert!(world.apply([Change::All(Kind::Node, nodes)]));
     assert_eq!(world.found.why_empty("apps/svcb:80/v"), None);
@@ -165,10 +166,10 @@ fn a_peer_authentication_selects_by_the_labels_that_istiod_adds() {
     let reason = why(named(), off(&[(CLUSTER, "c1")]));
     assert_eq!(reason.as_deref(), Some(disabled));
     assert_eq!(why(named(), off(&[(CLUSTER, "c2")])), None);
-    // It may select the pod, so the pod is left out.
+    // The policy may select the pod, so the pod is left out.
     let reason = why(mesh_policy(), off(&[(CLUSTER, "c2")])).unwrap();
     assert!(reason.contains("set kubernetes.cluster"), "{reason}");
-    // Whether or not an older one selects the pod, the namespace's is the same.
+    // The answer is the same whether the older policy selects the pod or not: the namespace agrees.
     let on = peer_authentication("apps/o", 4, &[(CLUSTER, "c2")], Some(false), &[]);
     assert_eq!(why(mesh_policy(), vec![on.clone()]), None);
     let all = peer_authentication("apps/default", 5, &[], Some(true), &[]);
@@ -211,7 +212,7 @@ fn a_pod_of_another_network_is_left_out_where_that_is_known() {
         (with_network(policy(), "n1"), &of("n2"), &[], true),
         (with_network(policy(), "n1"), &[], &[], false),
         (with_network(policy(), "n1"), &of("n1"), &of("n2"), false),
-        // As for istiod the namespace's label counts for pods that say nothing.
+        // As in istiod, the namespace's label counts for pods without one.
         (with_network(policy(), "n1"), &[], &of("n2"), true),
         (mesh_policy(), &of("n2"), &of("n1"), true),
     ] {

@@ -1,4 +1,4 @@
-//! What cannot be read, or of which nothing is known, is not taken for none.
+//! Tests of objects that cannot be read or are not known: they must not count as absent.
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ fn a_policy_that_cannot_be_read_closes_what_it_could_cover() {
     for (policies, reason) in [
         (vec![peers("apps/x")], Some(PEERS_UNKNOWN)),
         (vec![peers("istio-system/x")], Some(PEERS_UNKNOWN)),
-        // Of one without a name nobody knows where it stands.
+        // The namespace of an object without a name is not known.
         (vec![peers("")], Some(PEERS_UNKNOWN)),
         (vec![peers("other/x")], None),
-        // A rule that says ISTIO_MUTUAL overrides every PeerAuthentication.
+        // A rule with ISTIO_MUTUAL overrides every PeerAuthentication.
         (vec![peers("apps/x"), mutual()], None),
         (vec![rules("apps/x", None)], Some(RULES_UNKNOWN)),
         (vec![rules("apps/x", Some("svcb"))], Some(RULES_UNKNOWN)),
@@ -38,7 +38,7 @@ fn a_policy_that_cannot_be_read_closes_what_it_could_cover() {
         ),
         (vec![rules("istio-system/x", None)], Some(RULES_UNKNOWN)),
         (vec![rules("", Some("svcc"))], Some(RULES_UNKNOWN)),
-        // Rules of other namespaces count for nobody here.
+        // Rules of other namespaces do not count here.
         (vec![rules("other/x", None)], None),
     ] {
         let case = format!("{policies:?}");
@@ -78,7 +78,7 @@ fn what_an_unreadable_policy_closed_opens_once_it_can_be_read_or_is_gone() {
         let is_open = !world.found.endpoints("apps/svcb:80").is_empty();
         assert_eq!(is_open, open, "{case}");
     }
-    // More than are kept by name close everything.
+    // Beyond the number kept by name, unreadable objects close everything.
     let many = (0..2000)
         .map(|number| unreadable(&format!("other/{number}"), Kind::PeerAuthentication, None));
     assert!(world.apply(many.map(set)));
@@ -104,28 +104,28 @@ fn policies_of_which_nothing_is_known_are_not_taken_for_none() {
         (Kind::PeerAuthentication, PEERS_UNKNOWN),
         (Kind::DestinationRule, RULES_UNKNOWN),
     ] {
-        // Neither listed nor known not to be installed: late, or forbidden.
+        // The kind is neither listed nor known not to be installed: it is late, or forbidden.
         let forbidden = || Change::Absent(kind, "forbidden".into());
-        for told in [None, Some(forbidden())] {
+        for change in [None, Some(forbidden())] {
             let mut world = unlisted(mesh_policy(), objects(), kind);
-            world.apply(told);
+            world.apply(change);
             assert_eq!(world.found.why_empty("apps/svcb:80"), Some(unknown));
             for known in [Change::NotInstalled(kind), Change::All(kind, Vec::new())] {
                 let mut world = unlisted(mesh_policy(), objects(), kind);
                 world.apply([known]);
                 assert_eq!(world.found.endpoints("apps/svcb:80"), ["10.0.0.1:8080"]);
-                // Lost later, what was known stays.
+                // If the watch fails later, everything that was known stays.
                 assert!(!world.apply([forbidden()]));
                 assert!(world.found.why_empty("apps/svcb:80").is_none());
             }
         }
-        // Clients that need not be sidecars are no part of the mesh.
+        // Clients that need not be sidecars are not part of the mesh.
         let world = unlisted(policy(), objects(), kind);
         assert_eq!(world.found.endpoints("apps/svcb:80"), ["10.0.0.1:8080"]);
     }
     let world = unlisted(mesh_policy(), objects(), Kind::Pod);
     let found = world.found.why_empty("apps/svcb:80");
-    assert_eq!(found, None, "a pod that is told of is known");
+    assert_eq!(found, None, "a pod that was reported is known");
 }
 
 #[test]

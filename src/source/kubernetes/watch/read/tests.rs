@@ -96,7 +96,7 @@ fn a_headless_service_an_alias_and_what_one_is_exported_to() {
         ["apps".into(), "istio-system".into()]
     );
     assert_eq!(*export_to(" "), ["".into()]);
-    // What is empty says nothing.
+    // An empty annotation counts as none.
     assert!(export_to("").is_empty());
 }
 
