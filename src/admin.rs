@@ -1,16 +1,16 @@
-//! The HTTP servers by which an operator and a cluster see the gateway.
+//! The HTTP servers that show the gateway to an operator and to a cluster.
 //!
-//! - admin (127.0.0.1:15000): a status page, the config as it runs, upstreams with their endpoints,
-//!   the log level, readiness with the names of what is missing, drain. `admin::origin` says which
-//!   requests it refuses.
+//! - admin (127.0.0.1:15000): a status page, the config as it runs, upstreams with their endpoints, the
+//!   log level, readiness with the names of what is missing, drain. `admin::origin` says which requests
+//!   it refuses.
 //! - status (15021): `/healthz/live` and `/healthz/ready`. A load balancer may show this port to
 //!   everybody, so it counts what is missing and names nothing.
 //! - metrics (15090): `/metrics` and `/stats/prometheus`.
 //!
-//! All of them run on the control thread, which carries no traffic. What takes long to write goes to
-//! a blocking thread, so that a scrape of 10,000 routes does not delay a probe either. A reader that is
-//! slow keeps nobody else from an answer: `admin::render` says what becomes of long answers,
-//! `admin::standing` which connection goes when there are too many.
+//! All of them run on the control thread, which carries no traffic. Long answers are written on a
+//! blocking thread, so that a scrape of 10,000 routes does not delay a probe. A slow reader keeps
+//! nobody else from an answer: `admin::render` bounds long answers, and `admin::standing` chooses the
+//! connection to close when there are too many.
 
 mod dump;
 mod liveness;
@@ -47,28 +47,28 @@ pub use readiness::{Missing, Readiness, SOURCE_GRACE};
 use render::Renderer;
 pub use server::{ServeLimits, serve, serve_with};
 
-/// Listeners by name with the address that each is bound to.
+/// The listeners by name, each with the address that it is bound to.
 pub type BoundListeners = Vec<(Arc<str>, SocketAddr)>;
 
-/// What the servers show and what they can ask for.
+/// The data that the servers show and the actions that they can ask for.
 pub struct AdminContext {
-    /// What is scraped.
+    /// The metrics to scrape.
     pub metrics: Arc<Metrics>,
-    /// What `/upstreams` tells of.
+    /// The upstreams that `/upstreams` shows.
     pub upstreams: Upstreams,
-    /// The config that serves.
+    /// The config in force.
     pub config: Arc<ArcSwap<Config>>,
-    /// What `/logging` changes; `None` when the log is somebody else's.
+    /// The log that `/logging` changes; `None` when strait does not own the log.
     pub log: Option<LogControl>,
-    /// What `/healthz/ready` says.
+    /// The answer of `/healthz/ready`.
     pub readiness: Readiness,
-    /// Asks the app to drain. Called for every `POST /drain`: asking twice must be harmless.
+    /// Asks the app to drain. Every `POST /drain` calls it, so a second call must be harmless.
     pub drain: Arc<dyn Fn() + Send + Sync>,
     /// The listeners as they are bound now.
     pub listeners: Arc<dyn Fn() -> BoundListeners + Send + Sync>,
-    /// What the Kubernetes source has found; `None` before it has found anything.
+    /// A summary of what the Kubernetes source has found; `None` before its first result.
     pub discovery: Arc<ArcSwapOption<DiscoveryReport>>,
-    /// When the process started.
+    /// The start time of the process.
     pub started: SystemTime,
 }
 
@@ -165,7 +165,8 @@ async fn upstreams(State(shared): State<Shared>) -> Response {
 async fn metrics(State(shared): State<Shared>) -> Response {
     let context = shared.context;
     let encode = move || {
-        // The gauges `strait_ready` and `strait_draining` are as old as the last look.
+        // The gauges `strait_ready` and `strait_draining` change only in `check`, so it runs before
+        // each scrape.
         let _ = context.readiness.check();
         let mut body = Vec::new();
         let encoded = context.metrics.encode(&mut body);
@@ -188,7 +189,7 @@ async fn ready(State(context): State<Arc<AdminContext>>) -> Response {
     readiness(&context, |_| Vec::new())
 }
 
-/// On the admin address: as [`ready`], and below each reason the names of what is missing.
+/// The answer on the admin address: as [`ready`], with the names of what is missing below each reason.
 async fn ready_with_names(State(shared): State<Shared>) -> Response {
     readiness(&shared.context, |reason| reason.names)
 }
@@ -207,16 +208,16 @@ fn readiness(context: &AdminContext, names: impl Fn(Missing) -> Vec<String>) -> 
     (StatusCode::SERVICE_UNAVAILABLE, text(body)).into_response()
 }
 
-/// `POST /drain`: 202 whether or not draining has begun.
+/// `POST /drain`: answers 202, whether or not draining has begun already.
 async fn drain(State(shared): State<Shared>) -> Response {
-    tracing::info!("drain asked for by the admin server");
+    tracing::info!("the admin server was asked to drain");
     (shared.context.drain)();
     (StatusCode::ACCEPTED, text("draining\n")).into_response()
 }
 
 const NO_LOG: (StatusCode, &str) = (
     StatusCode::SERVICE_UNAVAILABLE,
-    "the log of this process is not set up by strait\n",
+    "strait did not set up the log of this process\n",
 );
 
 async fn log_level(State(shared): State<Shared>) -> Response {
@@ -237,12 +238,12 @@ async fn set_log_level(State(shared): State<Shared>, Query(query): Query<LevelQu
         return NO_LOG.into_response();
     };
     let Some(level) = query.level else {
-        let usage = "say which: POST /logging?level=info,strait::proxy=debug\n";
+        let usage = "the level is missing: POST /logging?level=info,strait::proxy=debug\n";
         return (StatusCode::BAD_REQUEST, text(usage)).into_response();
     };
     match log.set(&level) {
         Ok(()) => {
-            tracing::info!(level, "log level changed by the admin server");
+            tracing::info!(level, "the admin server changed the log level");
             Json(json!({ "level": log.current() })).into_response()
         }
         Err(error) => {

@@ -1,8 +1,9 @@
-//! Limits: what many take from and nobody may overdraw.
+//! Limits: amounts that many share and nobody may exceed.
 //!
-//! [`Budget`] and [`TokenBucket`] are the two measures; [`memory`] says how much there is to share. A [`Limiter`] holds one scope of the config
-//! (a listener, a route, a source group, a source address) to its [`ConnectionLimits`]; what a
-//! scope uses is kept in [`Scopes`] and survives a new config.
+//! [`Budget`] and [`TokenBucket`] are the two measures; [`memory`] computes the amount to share. A
+//! [`Limiter`] enforces the [`ConnectionLimits`] of one scope of the config (a listener, a route, a
+//! source group, a source address). [`Scopes`] keeps the usage of each scope, so that it survives a new
+//! config.
 
 mod budget;
 pub mod memory;
@@ -22,7 +23,7 @@ pub use sources::{MAX_SOURCES, SourceLimiter};
 use crate::config::ConnectionLimits;
 use crate::metrics::{LimitKind, LimitScope};
 
-/// Holds the connections of one scope to its limits.
+/// Enforces the limits of one scope on its connections.
 #[derive(Debug, Clone)]
 pub struct Limiter {
     scope: LimitScope,
@@ -30,7 +31,7 @@ pub struct Limiter {
     usage: Arc<Usage>,
 }
 
-/// What a scope's connections use, whatever config counts them.
+/// The usage of one scope, whichever config counts it.
 #[derive(Debug)]
 struct Usage {
     connections: Budget,
@@ -38,19 +39,19 @@ struct Usage {
     new: TokenBucket,
 }
 
-/// What one connection holds of its scopes' limits. All goes back when it is dropped.
+/// The part of its scopes' limits that one connection holds. Dropping it gives everything back.
 #[derive(Debug, Default)]
 pub struct Held {
     connections: Vec<Share>,
     hellos: Vec<Share>,
 }
 
-/// Which limit a connection was refused for.
+/// The limit for which a connection was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OverLimit {
-    /// Whose limit.
+    /// The scope of the limit.
     pub scope: LimitScope,
-    /// Which of its limits.
+    /// The kind of limit.
     pub kind: LimitKind,
     /// The limit.
     pub limit: u32,
@@ -84,14 +85,14 @@ impl Usage {
         }
     }
 
-    /// Whether forgetting it would change nothing.
+    /// Whether forgetting this usage would change nothing.
     fn is_idle(&self) -> bool {
         self.connections.used() == 0 && self.hellos.used() == 0 && self.new.is_full(now())
     }
 }
 
 impl Limiter {
-    /// `None` when nothing is limited.
+    /// Returns `None` when nothing is limited.
     fn new(scope: LimitScope, limits: &ConnectionLimits, usage: Arc<Usage>) -> Option<Self> {
         (!limits.is_off()).then_some(Self {
             scope,
@@ -103,7 +104,7 @@ impl Limiter {
     /// Counts one more connection and its ClientHello into `held`.
     ///
     /// # Errors
-    /// The limit that stands against it. What `held` has got by then is for the caller to drop.
+    /// The limit that is reached. `held` may have grown by then; the caller must drop it.
     pub fn admit(&self, held: &mut Held) -> Result<(), OverLimit> {
         let Usage {
             connections,
@@ -129,7 +130,7 @@ impl Limiter {
             LimitKind::Hellos,
             &mut held.hellos,
         )?;
-        // Last: a connection that is refused for another limit takes no token.
+        // Last, so that a connection refused for another limit takes no token.
         match self.limits.connections_per_second {
             Some(limit) if !new.take(limit, now()) => {
                 Err(self.over(LimitKind::ConnectionsPerSecond, limit))
@@ -153,13 +154,13 @@ impl Held {
         self.connections.is_empty() && self.hellos.is_empty()
     }
 
-    /// Holds what `more` holds, too.
+    /// Adds everything that `more` holds.
     pub fn append(&mut self, mut more: Self) {
         self.connections.append(&mut more.connections);
         self.hellos.append(&mut more.hellos);
     }
 
-    /// The ClientHello is no longer in progress.
+    /// Gives back the share of the ClientHello, which is no longer in progress.
     pub fn hello_ended(&mut self) {
         self.hellos = Vec::new();
     }

@@ -1,9 +1,9 @@
-//! strait's own log: what it says of itself, on stderr, through `tracing`.
+//! strait's own log: its messages on stderr, written through `tracing`.
 //!
-//! Whoever logs never waits: lines go through a bounded queue, and those lost on the way are counted
-//! in `strait_log_lines_dropped_total{log="own"}`. The filter can be changed while the process runs.
-//! One event is one line, whatever is in it. One statement of the program writes no more than so many
-//! lines a second, and a summary line says how many more there were.
+//! A thread that logs never waits: lines go through a bounded queue, and
+//! `strait_log_lines_dropped_total{log="own"}` counts those lost on the way. The filter can be changed
+//! while the process runs. One event is one line, whatever it contains. Each statement of the program
+//! writes a limited number of lines a second; a summary line gives the number of the others.
 
 pub(crate) mod budget;
 mod callsites;
@@ -34,10 +34,10 @@ const NAME: LogName = LogName::Own;
 /// Lines that may wait for stderr.
 const QUEUE: usize = 4096;
 
-/// Why the log is not as asked.
+/// The reason why the log could not be set up or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The filter is not one.
+    /// The text is not a log filter.
     #[error("not a log filter: {0}")]
     Filter(#[from] LogFilterError),
     /// Another subscriber is there already.
@@ -46,29 +46,29 @@ pub enum LogError {
     /// The log that this controls has ended.
     #[error("the log is gone")]
     Gone,
-    /// A counter could not be made; a defect.
+    /// A counter could not be created, which is a defect.
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
 }
 
-/// Changes what is logged. Cloning is cheap; all clones control the same log.
+/// Changes the filter of the log. Cloning is cheap, and all clones control the same log.
 #[derive(Clone)]
 pub struct LogControl(Arc<Mutex<Controlled>>);
 
 struct Controlled {
-    /// As it was asked for: a parsed filter does not print as it was written.
+    /// The filter as it was written: a parsed filter prints differently.
     filter: String,
     handle: reload::Handle<EnvFilter, Registry>,
 }
 
-/// Writes what is queued when dropped, for at most a second.
+/// The end of the log. Dropping it writes the queued lines, for at most a second.
 #[derive(Debug)]
 #[must_use = "lines still queued are lost when the process ends before this is dropped"]
 pub struct LogGuard {
     _queue: QueueGuard,
 }
 
-/// Makes the log on stderr the process's one. Colours only on a terminal.
+/// Makes the log on stderr the log of the process. It uses colours on a terminal only.
 ///
 /// # Errors
 /// [`LogError::Filter`] for a level that is not one, [`LogError::AlreadySet`] the second time.
@@ -78,8 +78,8 @@ pub fn init(
 ) -> Result<(LogControl, LogGuard), LogError> {
     let stderr = io::stderr();
     let ansi = stderr.is_terminal();
-    // A descriptor of its own: a thread stuck in a write must not hold the lock of std's stderr,
-    // which a panic message needs.
+    // A descriptor of its own: a thread that is stuck in a write must not hold the lock of std's
+    // stderr, which a panic message needs.
     let writer: Box<dyn Write + Send> = match stderr.as_fd().try_clone_to_owned() {
         Ok(stderr) => Box::new(File::from(stderr)),
         Err(_) => Box::new(stderr),
@@ -89,7 +89,8 @@ pub fn init(
     Ok((control, guard))
 }
 
-/// A log on `writer` that is not the process's one: for `tracing::subscriber::with_default`.
+/// Creates a log on `writer` that is not the log of the process: for
+/// `tracing::subscriber::with_default`.
 ///
 /// # Errors
 /// [`LogError::Filter`] for a level that is not one.
@@ -118,7 +119,7 @@ fn build<W: Write + Send + 'static>(
         move |lines: &mut Vec<u8>| sum_up(&callsites, format, lines)
     };
     let (queue, guard) = LineQueue::start("log", QUEUE, dropped, writer, remarks);
-    // Errors of its own would go to stderr by `eprintln!`, which panics when stderr is closed.
+    // `tracing` would report its own errors by `eprintln!`, which panics when stderr is closed.
     let layer = tracing_subscriber::fmt::layer()
         .log_internal_errors(false)
         .with_writer(OneLine {
@@ -141,11 +142,11 @@ fn build<W: Write + Send + 'static>(
 }
 
 impl LogControl {
-    /// Logs by `filter` from now on: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`), or
-    /// levels by part of the program such as `info,strait::proxy=debug`.
+    /// Sets the filter: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`), or levels for parts
+    /// of the program such as `info,strait::proxy=debug`.
     ///
     /// # Errors
-    /// [`LogError::Filter`] for what is not a filter; the one before stays.
+    /// [`LogError::Filter`] if the text is not a filter. The previous filter stays.
     pub fn set(&self, filter: &str) -> Result<(), LogError> {
         let parsed = filter::for_tracing(&LogFilter::parse(filter)?)?;
         let mut controlled = self.lock();
@@ -157,13 +158,13 @@ impl LogControl {
         Ok(())
     }
 
-    /// The filter in force, as it was asked for.
+    /// The filter in force, as it was written.
     pub fn current(&self) -> String {
         self.lock().filter.clone()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Controlled> {
-        // Both fields are whole after every statement.
+        // Both fields are valid after every statement.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -174,19 +175,19 @@ impl fmt::Debug for LogControl {
     }
 }
 
-/// Queues each event, which arrives in one piece, as one line without control characters: `tracing`
-/// writes a `Display` value as it is, line breaks and commands for a terminal included.
+/// Queues each event as one line without control characters. `tracing` writes an event in one piece,
+/// but a `Display` value as it is, including line breaks and terminal commands.
 struct OneLine {
     queue: LineQueue,
-    /// Escape characters are the colours of a terminal, and stay.
+    /// True to keep escape characters, which are the colours of a terminal.
     ansi: bool,
-    /// What `debug` and `trace` together may take of the queue.
+    /// The budget that `debug` and `trace` together have of the queue.
     verbose: Arc<LineBudget<()>>,
-    /// The place of the line that is being written, if it needs one.
+    /// The place in the queue for the line that is being written, if it needs one.
     place: Option<Result<Box<dyn Placed>, NoPlace>>,
 }
 
-/// There is none left.
+/// The error that no place is left.
 struct NoPlace;
 
 impl<'a> MakeWriter<'a> for OneLine {
@@ -237,7 +238,7 @@ impl Write for OneLine {
     }
 }
 
-/// Appends `text` without control characters; escape characters stay if `ansi`.
+/// Appends `text` without control characters. Escape characters stay if `ansi` is true.
 fn one_line(text: &str, ansi: bool, line: &mut String) {
     for c in text.chars() {
         if c.is_control() && !(ansi && c == '\x1b') {
@@ -248,7 +249,7 @@ fn one_line(text: &str, ansi: bool, line: &mut String) {
     }
 }
 
-/// Appends a line for each place of the program of which lines were left out.
+/// Appends a line for each statement of the program whose lines were left out.
 fn sum_up(callsites: &Callsites, format: LogFormat, lines: &mut Vec<u8>) {
     let now = clock::now();
     for left_out in callsites.left_out() {

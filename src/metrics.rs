@@ -1,11 +1,11 @@
-//! Every metric: name, help and labels, in one place.
+//! The metrics: the name, help and labels of each, in one place.
 //!
 //! Label values are closed sets (outcomes, directions) or come from the config (listener, route,
 //! upstream, source group): never text that a client chose. Traffic holds resolved handles
 //! ([`ConnectionSeries`], [`ListenerSeries`]), so that counting is one atomic add.
 //!
-//! A route's series appear with its first connection. [`Metrics::retire_routes`] marks those of a
-//! route that the config no longer has; they go once no connection counts into them.
+//! A route's series appear with its first connection. [`Metrics::retire_routes`] marks the series of a
+//! route that the config no longer has; they are removed once no connection counts into them.
 
 mod hellos;
 mod kubernetes;
@@ -36,18 +36,19 @@ use series::{Keep, SeriesMap};
 pub use statuses::{StatusSeries, StatusWrite};
 use tasks::TaskSeries;
 
-/// Routes with series of their own; connections of further routes count as [`OTHER`].
+/// The number of routes with series of their own. Connections of further routes count as [`OTHER`].
 pub const MAX_ROUTES: usize = 10_000;
 /// The route and upstream label of connections that no route took.
 pub const NONE: &str = "none";
 /// The route and upstream label of routes beyond [`MAX_ROUTES`].
 pub const OTHER: &str = "other";
 
-/// Seconds; a hello or a connect on a healthy network takes well under 10 ms.
+/// The buckets, in seconds, for hellos and connects. On a healthy network they take well under 10 ms.
 const SHORT_BUCKETS: [f64; 11] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 3.0, 10.0,
 ];
-/// Seconds; from a probe to a connection pool's connection that lives for hours.
+/// The buckets, in seconds, for whole connections: from a probe to a pooled connection that lives for
+/// hours.
 const LONG_BUCKETS: [f64; 9] = [0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0];
 
 const CONNECTION_LABELS: &[&str] = &["listener", "route", "upstream", "source"];
@@ -75,45 +76,45 @@ pub struct Metrics {
     accept_paused: IntCounterVec,
     limit_refusals: IntCounterVec,
     tasks: TaskSeries,
-    /// When the serving config was loaded, in seconds since the epoch.
+    /// The time when the config in force was loaded, in seconds since the epoch.
     pub config_last_success: Gauge,
-    /// 1 when the newest config file is the one that serves.
+    /// 1 when the newest config file is in force.
     pub config_current: IntGauge,
-    /// How many connections may be open at once.
+    /// The number of connections that may be open at once.
     pub connections_limit: IntGauge,
     /// 1 while `/healthz/ready` says yes.
     pub ready: IntGauge,
-    /// 1 as soon as draining was asked for.
+    /// 1 from the moment when draining was asked for.
     pub draining: IntGauge,
     /// Log lines that were not written.
     lines_dropped: IntCounterVec,
     /// The memory limit of the process in bytes.
     pub memory_limit: IntGauge,
-    /// What is used of it.
+    /// The part of it in use, in bytes.
     pub memory_used: IntGauge,
-    /// 1 while new connections are refused for it.
+    /// 1 while new connections are refused because of memory.
     pub memory_full: IntGauge,
-    /// Bytes of hellos that came in pieces.
+    /// The bytes of hellos that came in pieces.
     pub hello_memory: IntGauge,
-    /// The most of them at one moment.
+    /// The largest number of those bytes at one moment.
     pub hello_memory_peak: IntGauge,
-    /// Bytes that short writes left waiting.
+    /// The bytes that short writes left waiting.
     pub carry_memory: IntGauge,
-    /// Pipes open.
+    /// The number of open pipes.
     pub pipes: IntGauge,
-    /// Pipes with bytes that wait for their destination.
+    /// The number of pipes with bytes that wait for their destination.
     pub held_pipes: IntGauge,
-    /// What is counted of the Kubernetes source.
+    /// The metrics of the Kubernetes source.
     pub kubernetes: KubernetesMetrics,
-    /// Statuses that are written back to the Kubernetes API.
+    /// The metrics of statuses written to the Kubernetes API.
     pub statuses: StatusSeries,
     series: Mutex<SeriesMap>,
 }
 
-/// What is counted by listener only.
+/// The metrics that are kept for each listener only.
 #[derive(Debug, Clone)]
 pub struct ListenerSeries {
-    /// Hellos that name a server.
+    /// The counters of hellos with a server name.
     pub hellos: HelloSeries,
     /// Seconds from accept to the end of the hello.
     pub hello_duration: Histogram,
@@ -127,7 +128,7 @@ impl Metrics {
     /// Registers every metric.
     ///
     /// # Errors
-    /// A name registered twice, or malformed: a defect that any test of this function shows.
+    /// A name is registered twice or is malformed: a defect that any test of this function shows.
     #[expect(clippy::too_many_lines, reason = "one list, not a procedure")]
     pub fn new() -> prometheus::Result<Self> {
         let mut r = Registrar {
@@ -137,7 +138,7 @@ impl Metrics {
         let build_info = r.gauges(
             "strait_build_info",
             &["version"],
-            "Always 1; the label tells the build.",
+            "Always 1. The label `version` is strait's version.",
         )?;
         build_info
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
@@ -148,62 +149,62 @@ impl Metrics {
             accepted: r.counters(
                 "strait_connections_accepted_total",
                 &["listener", "source"],
-                "Connections taken from the listening sockets.",
+                "Connections accepted from the listening sockets.",
             )?,
             opened: r.counters(
                 "strait_connections_opened_total",
                 CONNECTION_LABELS,
-                "Connections whose route was decided; route=\"none\" when they were refused before that.",
+                "Connections whose route was decided. route=\"none\": they were refused before that.",
             )?,
             active: r.gauges(
                 "strait_connections_active",
                 CONNECTION_LABELS,
-                "Connections open now; route=\"none\" until the route is decided.",
+                "Connections open now. route=\"none\": the route is not decided yet.",
             )?,
             closed: r.counters(
                 "strait_connections_closed_total",
                 &["listener", "route", "upstream", "source", "outcome"],
-                "Connections ended, by the one reason they ended with.",
+                "Connections that have ended, by outcome: the one reason they ended with.",
             )?,
             bytes: r.counters(
                 "strait_bytes_total",
                 &["listener", "route", "upstream", "source", "direction"],
-                "Bytes relayed, hello included; direction is to_upstream or to_downstream.",
+                "Bytes relayed, including the hello. direction is to_upstream or to_downstream.",
             )?,
             hellos: r.counters(
                 "strait_hellos_total",
                 hellos::LABELS,
-                "Valid ClientHellos, by the newest TLS version that they offer and whether they offer a post-quantum group.",
+                "Valid ClientHellos, by the newest TLS version that they offer. post_quantum=\"yes\": they offer a post-quantum group.",
             )?,
             hello_duration: r.histograms(
                 "strait_hello_duration_seconds",
                 &SHORT_BUCKETS,
-                "From accept to the end of the ClientHello.",
+                "Time from accept to the end of the ClientHello, in seconds.",
             )?,
             connect_duration: r.histograms(
                 "strait_connect_duration_seconds",
                 &SHORT_BUCKETS,
-                "From the first connect attempt to the connection, or to giving up.",
+                "Time from the first connect attempt to the connection or to giving up, in seconds.",
             )?,
             connection_duration: r.histograms(
                 "strait_connection_duration_seconds",
                 &LONG_BUCKETS,
-                "From accept to close.",
+                "Time from accept to close, in seconds.",
             )?,
             config_loads: r.counters(
                 "strait_config_loads_total",
                 &["result"],
-                "Attempts to load the config: success, or failure (the old one keeps serving).",
+                "Attempts to load the config. result=\"failure\": the new file was refused and the old config stays in force.",
             )?,
             connect_attempts: r.counters(
                 "strait_connect_attempts_total",
                 &["upstream", "result"],
-                "Attempts to connect to an endpoint: connected, or the outcome it would give.",
+                "Attempts to connect to an endpoint. result is connected, or the outcome that the failure leads to.",
             )?,
             source_answers: r.counters(
                 "strait_source_answers_total",
                 &["upstream", "result"],
-                "Answers of an upstream's source: success, empty or failure (the last good one is kept).",
+                "Answers that discovery got for an upstream. result is success, empty or failure; after empty and failure the upstream keeps its endpoints.",
             )?,
             source_stale: r.gauges(
                 "strait_source_stale",
@@ -212,54 +213,54 @@ impl Metrics {
             )?,
             source_last_answer: r.add(
                 "strait_source_last_answer_timestamp_seconds",
-                "When an upstream's source last answered, in seconds since the epoch.",
+                "Time when discovery last got an answer for an upstream, in seconds since the epoch.",
                 &["upstream"],
                 GaugeVec::new,
             )?,
             source_refused_addresses: r.counters(
                 "strait_source_refused_addresses_total",
                 &["upstream", "reason"],
-                "Addresses that a source answered with and that are not used: a kind not allowed, or too many.",
+                "Addresses in answers of discovery that strait does not use. reason is the kind of address that is not allowed, or too_many.",
             )?,
             limit_refusals: r.counters(
                 "strait_limit_refusals_total",
                 &["listener", "scope", "limit"],
-                "Connections refused at a limit of the config: whose, and which of its limits.",
+                "Connections refused because of a limit of the config. scope says whose limit, limit which of its limits.",
             )?,
             accept_paused: r.counters(
                 "strait_accept_paused_total",
                 &["reason"],
-                "Times that accepting was paused because the process or the host ran out of something.",
+                "Times that strait paused accepting because the process or the host lacked a resource (files, memory). reason names it.",
             )?,
             tasks: TaskSeries::new(&mut r)?,
             config_last_success: r.add(
                 "strait_config_last_success_timestamp_seconds",
-                "When the config that serves was loaded, in seconds since the epoch.",
+                "Time when the config in force was loaded, in seconds since the epoch.",
                 &[],
                 |opts, _| Gauge::with_opts(opts),
             )?,
             config_current: r.gauge(
                 "strait_config_current",
-                "1 when the newest config file serves, 0 when it was refused and an older one does.",
+                "1 when the newest config file is in force, 0 when it was refused and an older config is in force.",
             )?,
             connections_limit: r.gauge(
                 "strait_connections_limit",
-                "How many connections may be open at once.",
+                "Largest number of connections that may be open at once.",
             )?,
-            ready: r.gauge("strait_ready", "1 while /healthz/ready says yes.")?,
-            draining: r.gauge("strait_draining", "1 as soon as draining was asked for.")?,
+            ready: r.gauge("strait_ready", "1 while /healthz/ready answers 200.")?,
+            draining: r.gauge("strait_draining", "1 from the moment when draining was asked for.")?,
             lines_dropped: r.counters(
                 "strait_log_lines_dropped_total",
                 &["log", "reason"],
-                "Log lines not written: the queue was full, the write failed, or the rate limit for refused connections.",
+                "Log lines that strait did not write. reason is queue_full, write_failed or rate_limit (too many lines about refused connections).",
             )?,
             memory_limit: r.gauge(
                 "strait_memory_limit_bytes",
-                "The memory limit of the process: the tightest of its cgroup and those above it, else the host's memory; 0 when it is not known.",
+                "Memory limit of the process: the tightest limit of its cgroup and those above it, otherwise the host's memory. 0 when it is not known.",
             )?,
             memory_used: r.gauge(
                 "strait_memory_used_bytes",
-                "Memory in use in the cgroup that is nearest to its limit, without the page cache that the kernel drops first; 0 without a limit of a cgroup.",
+                "Memory in use in the cgroup that is nearest to its limit, without the page cache that the kernel drops first. 0 when no cgroup has a limit.",
             )?,
             memory_full: r.gauge(
                 "strait_memory_full",
@@ -267,20 +268,20 @@ impl Metrics {
             )?,
             hello_memory: r.gauge(
                 "strait_hello_memory_bytes",
-                "Bytes allocated for ClientHellos that came in pieces, until they are sent to an endpoint; limits.hello_memory at most.",
+                "Bytes allocated for ClientHellos that came in pieces, until they are sent to an endpoint. At most limits.hello_memory.",
             )?,
             hello_memory_peak: r.gauge(
                 "strait_hello_memory_peak_bytes",
-                "The most that strait_hello_memory_bytes has been at one moment since the start.",
+                "Largest value of strait_hello_memory_bytes since the start.",
             )?,
             carry_memory: r.gauge(
                 "strait_carry_memory_bytes",
-                "Bytes that short writes left waiting, together.",
+                "Bytes, of all connections together, that a slow peer has not accepted yet.",
             )?,
             pipes: r.gauge("strait_pipes", "Pipes open for splicing.")?,
             held_pipes: r.gauge(
                 "strait_pipes_held",
-                "Pipes with bytes that a destination has not taken yet.",
+                "Pipes with bytes that a slow peer has not accepted yet.",
             )?,
             kubernetes: KubernetesMetrics::new(&mut r)?,
             statuses: StatusSeries::new(&mut r)?,
@@ -290,7 +291,7 @@ impl Metrics {
         })
     }
 
-    /// What the metrics are called; those of the process and of registered collectors not included.
+    /// The descriptions of all metrics, except those of the process and of registered collectors.
     pub fn descriptions(&self) -> &[Description] {
         &self.described
     }
@@ -303,10 +304,10 @@ impl Metrics {
         self.registry.register(collector)
     }
 
-    /// Appends the text exposition of everything to `into`.
+    /// Appends the text exposition of all metrics to `into`.
     ///
     /// # Errors
-    /// A metric that cannot be written; a defect.
+    /// A metric cannot be written, which is a defect.
     pub fn encode(&self, into: &mut Vec<u8>) -> prometheus::Result<()> {
         self.sweep(&mut self.lock());
         TextEncoder::new().encode(&self.registry.gather(), into)
@@ -317,7 +318,7 @@ impl Metrics {
         self.accepted.with_label_values(&[listener, source])
     }
 
-    /// What is counted by listener only.
+    /// The metrics that are kept for each listener only.
     pub fn listener(&self, name: &str) -> ListenerSeries {
         ListenerSeries {
             hellos: HelloSeries::of(&self.hellos, name),
@@ -327,7 +328,7 @@ impl Metrics {
         }
     }
 
-    /// The series of connections of `key`, made on first use. Look it up once and keep it.
+    /// The series of connections of `key`, created on first use. Callers look it up once and keep it.
     pub fn connections(&self, mut key: SeriesKey) -> Arc<ConnectionSeries> {
         let mut map = self.lock();
         if let Some(series) = map.live.get(&key) {
@@ -360,15 +361,16 @@ impl Metrics {
         });
         *map.routes.entry(route).or_default() += 1;
         if !(map.keep.0)(&key) {
-            // Of a connection that was accepted before its route, or its listener, was removed.
+            // The connection was accepted before its route, or its listener, was removed.
             map.retired.insert(key.clone());
         }
         map.live.insert(key, series.clone());
         series
     }
 
-    /// Marks the series of every route that `keep` does not keep, those yet to come too; each goes at
-    /// the next scrape or reload at which no connection and no route table holds it any more.
+    /// Marks the series of every route for which `keep` is false, now and in the future. Each is
+    /// removed at the next scrape or reload at which no connection and no route table holds it any
+    /// more.
     pub fn retire_routes(&self, keep: impl Fn(&SeriesKey) -> bool + Send + 'static) {
         let mut map = self.lock();
         let retired = map.live.keys().filter(|key| !keep(key)).cloned().collect();
@@ -400,8 +402,8 @@ impl Metrics {
         }
     }
 
-    /// Takes the series out of what is scraped. A series that is not there is no error: not every
-    /// outcome has happened.
+    /// Removes the series from the exposition. A missing series is no error, since not every outcome
+    /// has happened.
     fn remove(&self, series: &ConnectionSeries) {
         let labels = series.key.labels();
         let [listener, route, upstream, source] = labels;
@@ -427,7 +429,7 @@ impl Metrics {
         }
     }
 
-    /// Forgets what is counted by listener only.
+    /// Removes the metrics that are kept for a listener only.
     pub fn retire_listener(&self, name: &str) {
         HelloSeries::retire(&self.hellos, name);
         self.kubernetes.retire_listener(name);
@@ -457,7 +459,7 @@ impl Metrics {
         self.limit_refusals.with_label_values(&labels)
     }
 
-    /// Forgets what is counted by upstream only.
+    /// Removes the metrics that are kept for an upstream only.
     pub fn retire_upstream(&self, name: &str) {
         let _ = self.source_stale.remove_label_values(&[name]);
         let _ = self.source_last_answer.remove_label_values(&[name]);
@@ -493,12 +495,12 @@ impl Metrics {
         self.source_answers.with_label_values(&labels)
     }
 
-    /// Whether an upstream serves an old answer.
+    /// The gauge that is 1 while an upstream serves an old answer.
     pub fn source_stale(&self, upstream: &str) -> IntGauge {
         self.source_stale.with_label_values(&[upstream])
     }
 
-    /// When an upstream's source last answered.
+    /// The gauge of the time when discovery last got an answer for an upstream.
     pub fn source_last_answer(&self, upstream: &str) -> Gauge {
         self.source_last_answer.with_label_values(&[upstream])
     }

@@ -1,10 +1,10 @@
 //! Upstreams: named sets of endpoints with their connection policy.
 //!
-//! Traffic reads an immutable [`EndpointSet`] through `arc-swap`; a source replaces the whole set.
-//! What an endpoint has counted lives in an [`EndpointStats`] that survives the replacement.
+//! Traffic reads an immutable [`EndpointSet`] through `arc-swap`; a source replaces the whole set. The
+//! counts of an endpoint live in an [`EndpointStats`] that survives the replacement.
 //!
-//! Only an answer of the source takes endpoints away, and a config that no longer allows them. A
-//! reload, an outage of the source and a zone that becomes known leave them as they are.
+//! Only an answer of the source removes endpoints, or a config that no longer allows them. A reload, an
+//! outage of the source and a zone that becomes known leave them as they are.
 
 mod balancer;
 mod health;
@@ -31,50 +31,50 @@ pub struct Upstream {
     config: ArcSwap<UpstreamConfig>,
     source_changed: Notify,
     endpoints: ArcSwap<EndpointSet>,
-    /// Locked while a set is made and stored, so that none is lost.
+    /// Locked while a set is made and stored, so that no update is lost.
     surroundings: Mutex<Surroundings>,
     answered: AtomicBool,
     source_report: Mutex<SourceReport>,
     connected: OnceLock<IntCounter>,
 }
 
-/// What a set of endpoints depends on besides what the source says.
+/// The inputs of a set of endpoints besides the source's answer.
 #[derive(Debug, Default)]
 struct Surroundings {
     /// The gateway's own zone, whose endpoints come first.
     zone: Option<Arc<str>>,
-    /// Endpoints that are not in the set any more. One that still has connections keeps its counts
+    /// Endpoints that are no longer in the set. An endpoint that still has connections keeps its counts
     /// and its health in case it comes back.
     departed: Vec<Weak<EndpointStats>>,
 }
 
-/// What an upstream's source last said.
+/// The last report of an upstream's source.
 #[derive(Debug, Clone, Default)]
 pub struct SourceReport {
-    /// When it last gave endpoints.
+    /// The time when it last gave endpoints.
     pub last_answer: Option<SystemTime>,
-    /// Why it gave none since then.
+    /// The reason why it has given none since then.
     pub last_error: Option<String>,
-    /// Why the answer holds no endpoint, if it holds none and the source says why.
+    /// The reason why the answer has no endpoint, if the source gives one.
     pub empty_because: Option<Arc<str>>,
 }
 
 /// One endpoint of an upstream.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// Address, zone and weight as the source told them.
+    /// Address, zone and weight from the source.
     pub spec: EndpointSpec,
-    /// What was counted, whatever sets it has been part of.
+    /// The counts of all sets that the endpoint was part of.
     pub stats: Arc<EndpointStats>,
 }
 
-/// What traffic counts of an endpoint.
+/// The counts that traffic keeps of an endpoint.
 #[derive(Debug)]
 pub struct EndpointStats {
     address: SocketAddr,
-    /// Connections open, or being opened.
+    /// Connections that are open or being opened.
     active: AtomicU32,
-    /// Whether it is left alone for a while.
+    /// The state of ejection.
     pub health: Health,
 }
 
@@ -87,7 +87,7 @@ impl EndpointStats {
         }
     }
 
-    /// Connections open, or being opened.
+    /// Connections that are open or being opened.
     pub fn active(&self) -> u32 {
         self.active.load(Ordering::Relaxed)
     }
@@ -100,7 +100,7 @@ pub struct EndpointSet {
     tiers: Tiers,
 }
 
-/// An endpoint picked for one connection; counts it as long as it lives.
+/// An endpoint picked for one connection. It counts the connection while it lives.
 #[derive(Debug)]
 pub struct Picked(Arc<EndpointStats>);
 
@@ -110,12 +110,12 @@ impl Picked {
         Self(endpoint.stats.clone())
     }
 
-    /// Where to connect.
+    /// The address to connect to.
     pub fn address(&self) -> SocketAddr {
         self.0.address
     }
 
-    /// Its health, to report how connecting went.
+    /// Its health, for reporting the result of connecting.
     pub fn health(&self) -> &Health {
         &self.0.health
     }
@@ -128,7 +128,7 @@ impl Drop for Picked {
 }
 
 impl EndpointSet {
-    /// Endpoints that are among `known` keep what they have counted.
+    /// Creates a set. Endpoints that are among `known` keep their counts.
     fn new(
         specs: impl IntoIterator<Item = EndpointSpec>,
         zone: Option<&str>,
@@ -136,7 +136,7 @@ impl EndpointSet {
     ) -> Self {
         let known: HashMap<SocketAddr, &Arc<EndpointStats>> =
             known.iter().map(|stats| (stats.address, stats)).collect();
-        // One address twice would be one server with two counts.
+        // The same address twice would be one server with two counts.
         let mut addresses = HashSet::new();
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for spec in specs {
@@ -179,19 +179,19 @@ impl EndpointSet {
         self.endpoints.iter()
     }
 
-    /// How many there are.
+    /// The number of endpoints.
     pub fn len(&self) -> usize {
         self.endpoints.len()
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.endpoints.is_empty()
     }
 }
 
-/// Whether two sources fill an upstream with the same endpoints. How long an answer of DNS counts, and
-/// what is refused of it, is policy: it applies from the next question on.
+/// Whether two sources give an upstream the same endpoints. The lifetime of an answer of DNS and the
+/// addresses refused are policy, which applies from the next question on.
 fn mean_the_same(one: &UpstreamSource, other: &UpstreamSource) -> bool {
     match (one, other) {
         (UpstreamSource::Dns(one), UpstreamSource::Dns(other)) => one.query == other.query,
@@ -200,12 +200,12 @@ fn mean_the_same(one: &UpstreamSource, other: &UpstreamSource) -> bool {
 }
 
 impl Upstream {
-    /// An upstream with the endpoints that its config lists. `before` is the upstream that it takes
-    /// the place of: endpoints that both have keep their counts and their health.
+    /// Creates an upstream with the endpoints that its config lists. `before` is the upstream that it
+    /// replaces: endpoints in both keep their counts and their health.
     ///
-    /// One that DNS fills has the endpoints of `before`, which is stale ([`Upstream::is_stale`]),
-    /// until DNS has answered. One that the Kubernetes source fills, or that comes after one which
-    /// that source filled, has none at first: which pods may be reached depends on what it stands for.
+    /// An upstream that DNS fills has the endpoints of `before` and is stale ([`Upstream::is_stale`])
+    /// until DNS has answered. An upstream that the Kubernetes source fills, or that replaces such a
+    /// one, has no endpoints at first: which pods may be reached depends on the service port behind it.
     pub fn new(config: Arc<UpstreamConfig>, zone: Option<Arc<str>>, before: Option<&Self>) -> Self {
         let known = before.map(Self::known).unwrap_or_default();
         let mut report = SourceReport::default();
@@ -239,7 +239,7 @@ impl Upstream {
         }
     }
 
-    /// What an upstream in its place serves until DNS has answered.
+    /// The endpoints that a replacement serves until DNS has answered.
     fn to_be_kept(&self) -> Option<(Arc<EndpointSet>, SourceReport)> {
         let of_kubernetes = matches!(self.config.load().source, UpstreamSource::Kubernetes(_));
         let set = self.endpoints.load_full();
@@ -253,7 +253,7 @@ impl Upstream {
         })
     }
 
-    /// Everything that is counted of endpoints, in the set and not.
+    /// The counts of all endpoints, in the set and departed.
     fn known(&self) -> Vec<Arc<EndpointStats>> {
         let surroundings = self.surroundings();
         known(&self.endpoints.load(), &surroundings.departed)
@@ -264,12 +264,12 @@ impl Upstream {
         self.config.load_full()
     }
 
-    /// Whether an upstream of `config` would have the endpoints that this one has.
+    /// Whether an upstream of `config` would have the same endpoints as this one.
     pub fn has_source_of(&self, config: &UpstreamConfig) -> bool {
         mean_the_same(&self.config.load().source, &config.source)
     }
 
-    /// Takes over a policy from a config for which [`Upstream::has_source_of`] holds, and the
+    /// Takes a new policy, from a config for which [`Upstream::has_source_of`] is true, and the
     /// gateway's zone. Endpoints, counts and health stay.
     pub fn adopt(&self, config: &Arc<UpstreamConfig>, zone: Option<&Arc<str>>) {
         let before = self.config.swap(config.clone());
@@ -284,24 +284,24 @@ impl Upstream {
         }
     }
 
-    /// Waits until the policy of the source was changed by [`Upstream::adopt`]. Only the source waits.
+    /// Waits until [`Upstream::adopt`] has changed the source's policy. Only the source calls this.
     pub async fn source_changed(&self) {
         self.source_changed.notified().await;
     }
 
-    /// Its endpoints as they are now.
+    /// Its endpoints at this moment.
     pub fn endpoints(&self) -> Arc<EndpointSet> {
         self.endpoints.load_full()
     }
 
-    /// A source's answer: replaces all endpoints. An empty answer is one too: it is the source's
-    /// business to decide whether it keeps the last good one instead.
+    /// Replaces all endpoints by a source's answer. An empty answer replaces them too: the source
+    /// decides whether to keep the last good answer instead.
     pub fn replace_endpoints(&self, specs: impl IntoIterator<Item = EndpointSpec>) {
         self.store(specs);
         self.source_answered();
     }
 
-    /// Takes away the endpoints that are not `allowed`, which is no answer of the source.
+    /// Removes the endpoints that are not `allowed`. This does not count as an answer of the source.
     pub fn retain_endpoints(&self, allowed: impl Fn(&EndpointSpec) -> bool) {
         let before = self.endpoints();
         if !before.iter().all(|endpoint| allowed(&endpoint.spec)) {
@@ -317,12 +317,12 @@ impl Upstream {
         self.endpoints.store(Arc::new(set));
     }
 
-    /// Why the source's last answer holds no endpoint.
+    /// Sets the reason why the source's last answer has no endpoint.
     pub fn empty_because(&self, reason: Option<Arc<str>>) {
         self.report().empty_because = reason;
     }
 
-    /// A source's answer that changes nothing.
+    /// Notes an answer of the source that changes nothing.
     pub fn source_answered(&self) {
         *self.report() = SourceReport {
             last_answer: Some(SystemTime::now()),
@@ -332,37 +332,37 @@ impl Upstream {
         self.answered.store(true, Ordering::Release);
     }
 
-    /// A source's failure: the endpoints stay.
+    /// Notes a failure of the source. The endpoints stay.
     pub fn source_failed(&self, error: String) {
         self.report().last_error = Some(error);
         self.answered.store(true, Ordering::Release);
     }
 
-    /// Whether the source has answered once, be it with a failure.
+    /// Whether the source has answered once, even with a failure.
     pub fn answered(&self) -> bool {
         self.answered.load(Ordering::Acquire)
     }
 
-    /// Whether it serves the endpoints of an earlier answer because the newest question failed, was
-    /// answered in part only, or is not answered yet.
+    /// Whether it serves endpoints of an earlier answer because the newest question failed, was
+    /// answered only in part, or is not answered yet.
     pub fn is_stale(&self) -> bool {
         self.report().last_error.is_some() && !self.endpoints.load().is_empty()
     }
 
-    /// What the source last said.
+    /// The last report of the source.
     pub fn source_report(&self) -> SourceReport {
         self.report().clone()
     }
 
-    /// Picks an endpoint that is not among `tried`: least connections of two random choices among
-    /// those that are ready, same zone first unless that zone is short of endpoints; one that is ejected
-    /// only when nothing else is left.
-    /// `None` when every endpoint was tried.
+    /// Picks an endpoint that is not among `tried`: the one with fewer connections of two random
+    /// choices among the ready endpoints. The gateway's zone comes first unless it has too few
+    /// endpoints. An ejected endpoint is picked only when no other is left. Returns `None` when every
+    /// endpoint was tried.
     pub fn pick(&self, tried: &[SocketAddr]) -> Option<Picked> {
         balancer::pick(&self.endpoints.load(), tried, Instant::now()).map(Picked::new)
     }
 
-    /// The counter of its connections that were made, looked up on first use.
+    /// The counter of connections made to this upstream, looked up on first use.
     pub fn connected(&self, counter: impl FnOnce() -> IntCounter) -> &IntCounter {
         self.connected.get_or_init(counter)
     }
@@ -380,7 +380,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is counted of the endpoints of `set` and of those of `departed` that still count something.
+/// The counts of the endpoints of `set`, and of those of `departed` that are still in use.
 fn known(set: &EndpointSet, departed: &[Weak<EndpointStats>]) -> Vec<Arc<EndpointStats>> {
     let in_set = set.iter().map(|endpoint| endpoint.stats.clone());
     in_set
@@ -388,7 +388,7 @@ fn known(set: &EndpointSet, departed: &[Weak<EndpointStats>]) -> Vec<Arc<Endpoin
         .collect()
 }
 
-/// Those of `known` that are not in `set`.
+/// The endpoints of `known` that are not in `set`.
 fn departed(known: &[Arc<EndpointStats>], set: &EndpointSet) -> Vec<Weak<EndpointStats>> {
     if known.is_empty() {
         return Vec::new();
@@ -454,7 +454,7 @@ mod tests {
         })
     }
 
-    /// Addresses' last bytes with the connections counted.
+    /// The last byte of each address with its number of connections.
     fn counts(upstream: &Upstream) -> Vec<(u8, u32)> {
         let count = |endpoint: &Endpoint| match endpoint.spec.address.ip() {
             std::net::IpAddr::V4(ip) => (ip.octets()[3], endpoint.stats.active()),

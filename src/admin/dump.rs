@@ -27,10 +27,10 @@ struct ConfigDump<'a> {
     config: &'a Config,
 }
 
-/// What the Kubernetes source has found, in numbers.
+/// A summary in numbers of what the Kubernetes source has found.
 #[derive(Debug, Clone, Serialize)]
 pub struct DiscoveryReport {
-    /// When.
+    /// The time of the result.
     #[serde(serialize_with = "serialize_timestamp")]
     pub at: SystemTime,
     /// The zone of the gateway's node, if it is known.
@@ -41,17 +41,17 @@ pub struct DiscoveryReport {
     pub gateway_routes: usize,
     /// Upstreams of those routes.
     pub upstreams: usize,
-    /// Those of them that have no endpoint.
+    /// The number of those upstreams that have no endpoint.
     pub upstreams_without_endpoints: usize,
     /// Hosts that are known and not exported.
     pub unrouted_hosts: usize,
     /// Names that get no route because of a limit.
     pub skipped_names: usize,
-    /// Some of them.
+    /// Some of those names.
     pub skipped_examples: Vec<Arc<str>>,
     /// Kinds of object that are not watched, with the reason.
     pub missing: Vec<(&'static str, Arc<str>)>,
-    /// The first objects that are there and cannot be read: kind, name and problem.
+    /// The first objects that exist and cannot be read: kind, name and problem.
     pub unreadable_objects: Vec<Arc<str>>,
 }
 
@@ -68,7 +68,7 @@ struct BoundDump<'a> {
     address: SocketAddr,
 }
 
-/// The config that serves, every default filled in, and the addresses really bound.
+/// The config in force, with every default filled in, and the addresses that are really bound.
 pub(super) fn config(context: &AdminContext) -> Dump {
     let listeners = (context.listeners)();
     let bound = listeners.iter().map(|(listener, address)| BoundDump {
@@ -92,13 +92,13 @@ struct UpstreamsDump<'a> {
 struct UpstreamDump<'a> {
     name: &'a str,
     source: SourceDump,
-    /// Whether the source has answered at all, be it with a failure.
+    /// True if the source has answered at all, even with a failure.
     answered: bool,
     last_answer: Option<String>,
     last_error: Option<String>,
-    /// Why there is no endpoint, if the source says why.
+    /// The reason why there is no endpoint, if the source gives one.
     empty_because: Option<Arc<str>>,
-    /// As `strait_source_stale` says.
+    /// As in the metric `strait_source_stale`.
     stale: bool,
     endpoints: Vec<EndpointDump>,
 }
@@ -131,7 +131,7 @@ pub(super) fn upstreams(upstreams: &UpstreamMap) -> Dump {
     to_json(&UpstreamsDump { upstreams })
 }
 
-/// What fills an upstream: its kind and, if anything is asked, what.
+/// The source of an upstream's endpoints: its kind and, if it asks somewhere, the question.
 pub(super) fn source(source: &UpstreamSource) -> (&'static str, Option<String>) {
     match source {
         UpstreamSource::Static(_) => ("static", None),
@@ -140,7 +140,7 @@ pub(super) fn source(source: &UpstreamSource) -> (&'static str, Option<String>) 
     }
 }
 
-/// RFC 3339 in UTC.
+/// The time in RFC 3339, UTC.
 pub(super) fn timestamp(at: SystemTime) -> String {
     humantime::format_rfc3339_millis(clock::writable(at)).to_string()
 }

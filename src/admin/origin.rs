@@ -1,13 +1,13 @@
-//! Which requests the admin server refuses because a web page may have sent them.
+//! The check that refuses requests which a web page may have sent to the admin server.
 //!
-//! The admin server has no password: who reaches its address is trusted. A browser on the same
-//! machine (an operator's, through `kubectl port-forward`) lends that reach to any page it shows:
+//! The admin server has no password: every client that reaches its address is trusted. A browser on the
+//! same machine (an operator's, through `kubectl port-forward`) lends that reach to any page it shows:
 //!
 //! - by DNS rebinding, a page's own host name comes to point at 127.0.0.1. So `Host` must be an IP
-//!   address, `localhost` or a name under it, or this machine's host name; a rebound name is none of
-//!   these: browsers ask nobody what `.localhost` is (RFC 6761 6.3).
-//! - by a form or a script, a page can POST to any address. Browsers then say so in `Origin`. So a
-//!   POST with an `Origin` that is not the address it was sent to is refused.
+//!   address, `localhost` or a name under it, or this machine's host name; a rebound name is not among
+//!   these, since browsers never resolve `.localhost` (RFC 6761 6.3).
+//! - by a form or a script, a page can POST to any address. Browsers then say so in `Origin`. So a POST
+//!   with an `Origin` that is not the address it was sent to is refused.
 //!
 //! curl and other tools send no `Origin` and are not affected.
 
@@ -26,7 +26,7 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    /// `localhost` and the host name; in a pod that is the pod's name.
+    /// `localhost` and the host name of this machine. In a pod that is the pod's name.
     pub(super) fn of_this_machine() -> Self {
         let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
         let machine = machine.map(|name| name.trim().into());
@@ -56,7 +56,7 @@ impl Hosts {
                 .is_some_and(|machine| host.eq_ignore_ascii_case(machine))
     }
 
-    /// Why a request is refused, if it is.
+    /// The reason why a request is refused, if it is.
     fn refuse(&self, method: &Method, headers: &HeaderMap) -> Option<&'static str> {
         let mut hosts = headers.get_all(header::HOST).iter();
         let host = hosts.next();
@@ -78,7 +78,7 @@ impl Hosts {
     }
 }
 
-/// Refuses what [`Hosts`] refuses with 403, and keeps every answer out of caches.
+/// Answers 403 to requests that [`Hosts`] refuses, and keeps every answer out of caches.
 pub(super) async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
     let mut response = match hosts.refuse(request.method(), request.headers()) {
         Some(reason) => (StatusCode::FORBIDDEN, reason).into_response(),

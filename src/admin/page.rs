@@ -1,4 +1,4 @@
-//! The status page: what the gateway is doing, at a glance, for a person with a browser.
+//! The status page: an overview of the gateway's state for a person with a browser.
 
 use std::fmt::{self, Display, Write};
 use std::time::{Duration, Instant};
@@ -7,11 +7,11 @@ use super::{AdminContext, dump};
 use crate::drain::DrainPhase;
 use crate::upstream::{EndpointState, Upstream};
 
-/// Nothing but the page itself and its own style: it has no script and loads nothing.
+/// The policy of the page: it has a style of its own, no script, and loads nothing.
 pub(super) const CONTENT_SECURITY_POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";
 
-/// Rows of one table; of more, the number is told.
+/// The number of rows of one table. The page gives the number of further ones.
 const MAX_ROWS: usize = 500;
 
 const HEAD: &str = r#"<!DOCTYPE html>
@@ -31,10 +31,10 @@ code { font: .9em ui-monospace, monospace; background: var(--soft); padding: .1e
 </style></head><body>
 "#;
 
-/// The page as HTML; everything that is not its own text is escaped.
+/// The page as HTML. Everything that is not its own text is escaped.
 pub(super) fn render(context: &AdminContext) -> String {
     let mut page = String::from(HEAD);
-    // Writing into a String does not fail.
+    // Writing into a String cannot fail.
     let _ = title(&mut page, context)
         .and_then(|()| listeners(&mut page, context))
         .and_then(|()| discovery(&mut page, context))
@@ -43,7 +43,7 @@ pub(super) fn render(context: &AdminContext) -> String {
     page
 }
 
-/// Text that HTML takes literally, in an element and in a quoted attribute.
+/// Text escaped for HTML, in an element and in a quoted attribute.
 struct Escaped<T>(T);
 
 impl<T: Display> Display for Escaped<T> {

@@ -1,4 +1,4 @@
-//! Whether load balancers may send connections here.
+//! The readiness of the gateway: the answer to whether load balancers may send connections here.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,26 +13,27 @@ use crate::drain::{DrainPhase, DrainWatcher};
 use crate::metrics::Metrics;
 use crate::upstream::Upstreams;
 
-/// How long sources that have not answered keep the gateway from being ready. After it they give
-/// `no_endpoint`: one dead DNS name must not keep a rollout from ever getting ready.
+/// The time for which sources that have not answered keep the gateway from being ready. After it, their
+/// upstreams give `no_endpoint`: one dead DNS name must not keep a rollout from ever getting ready.
 pub const SOURCE_GRACE: Duration = Duration::from_secs(15);
 
-/// Upstreams that one reason names; of more it gives the number. `/upstreams` shows all of them.
+/// The number of upstreams that one reason names; beyond that it gives the number only. `/upstreams`
+/// shows all of them.
 const MAX_NAMES: usize = 500;
 
-/// A reason for which the gateway is not ready, for two kinds of readers.
+/// A reason why the gateway is not ready, with one text for everybody and one for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// For everybody who reaches the status port: how many things are missing, and of which kind. It
-    /// never holds the name of one.
+    /// For everybody who reaches the status port: how many things are missing and of which kind. It
+    /// never contains a name.
     pub summary: String,
-    /// For the admin address only: those things by name, a line each. Empty when there is nothing
+    /// For the admin address only: the names of those things, one a line. Empty when there is nothing
     /// to name.
     pub names: Vec<String>,
 }
 
 impl Missing {
-    /// A reason that names nothing.
+    /// A reason without names.
     pub fn unnamed(summary: impl Into<String>) -> Self {
         Self {
             summary: summary.into(),
@@ -52,7 +53,7 @@ impl Missing {
         Self { summary, names }
     }
 
-    /// Sources that have not answered, given the names of their upstreams.
+    /// The reason for sources that have not answered, from the names of their upstreams.
     fn answers<'a>(upstreams: impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut names: Vec<String> = Vec::new();
         let mut count: usize = 0;
@@ -75,17 +76,18 @@ impl Missing {
     }
 }
 
-/// Decides what `/healthz/ready` says: ready when the listeners are bound, the Kubernetes source (if
-/// there is one at the start) has listed every kind of object that routing needs, and every other source has answered once or
-/// [`SOURCE_GRACE`] has passed; and not any more as soon as draining begins.
-/// Cloning is cheap.
+/// Decides the answer of `/healthz/ready`. Cloning is cheap.
+///
+/// The gateway is ready when the listeners are bound, the Kubernetes source (if there is one at the
+/// start) has listed every kind of object that routing needs, and every other source has answered once
+/// or [`SOURCE_GRACE`] has passed. As soon as draining begins it is not ready any more.
 #[derive(Debug, Clone)]
 pub struct Readiness(Arc<State>);
 
 /// Kinds of objects, each with the reason why it is not listed.
 type Awaited = Vec<(&'static str, Arc<str>)>;
 
-/// Tells which kinds of objects the Kubernetes source still needs.
+/// The function that says which kinds of objects the Kubernetes source still needs.
 struct Discovery(Box<dyn Fn() -> Awaited + Send + Sync>);
 
 impl fmt::Debug for Discovery {
@@ -101,19 +103,19 @@ struct State {
     metrics: Arc<Metrics>,
     listeners_bound: AtomicBool,
     discovery_awaited: AtomicBool,
-    /// Workers that hang, by number.
+    /// The numbers of workers that hang.
     stalled: ArcSwap<Vec<usize>>,
     discovery: OnceLock<Discovery>,
     grace_end: Instant,
 }
 
 impl Readiness {
-    /// Not ready yet; the grace of [`SOURCE_GRACE`] begins now.
+    /// Creates a readiness that is not ready yet. The time of [`SOURCE_GRACE`] begins now.
     pub fn new(upstreams: Upstreams, drain: DrainWatcher, metrics: Arc<Metrics>) -> Self {
         Self::with_grace(upstreams, drain, metrics, SOURCE_GRACE)
     }
 
-    /// As [`Readiness::new`], with another grace.
+    /// As [`Readiness::new`], with another grace time.
     pub fn with_grace(
         upstreams: Upstreams,
         drain: DrainWatcher,
@@ -134,49 +136,49 @@ impl Readiness {
         readiness
     }
 
-    /// Every listener of the config accepts connections.
+    /// Notes that every listener of the config accepts connections.
     pub fn set_listeners_bound(&self) {
         self.0.listeners_bound.store(true, Ordering::Release);
         let _ = self.check();
     }
 
-    /// While discovery is awaited, `awaited` tells which kinds of objects are missing, each with the
-    /// reason. Only the first call counts.
+    /// Sets the function that names the missing kinds of objects, each with the reason, while discovery
+    /// is awaited. Only the first call has an effect.
     pub fn explain_discovery(&self, awaited: impl Fn() -> Awaited + Send + Sync + 'static) {
         let _ = self.0.discovery.set(Discovery(Box::new(awaited)));
     }
 
-    /// From now on not ready before [`Readiness::discovered`]: whom a rollout replaces knows its routes,
-    /// and must not go before its successor does.
+    /// Stays not ready until [`Readiness::discovered`] is called. During a rollout the old pod already
+    /// knows the routes; it must not be stopped before this one knows them too.
     pub fn await_discovery(&self) {
         self.0.discovery_awaited.store(true, Ordering::Release);
     }
 
-    /// The Kubernetes source has found its routes.
+    /// Notes that the Kubernetes source has found its routes.
     pub fn discovered(&self) {
         if self.0.discovery_awaited.swap(false, Ordering::AcqRel) {
             let _ = self.check();
         }
     }
 
-    /// These workers, by number, hang, and no other.
+    /// Sets the numbers of the workers that hang. All others work.
     pub fn set_stalled(&self, workers: Vec<usize>) {
         let state = &*self.0;
         for worker in &workers {
             if !state.stalled.load().contains(worker) {
                 tracing::error!(
                     worker,
-                    "a worker thread hangs: its count has stood still for {STALLED:?}"
+                    "a worker thread hangs: it has done no round for {STALLED:?}; /healthz/live fails until it continues"
                 );
             }
         }
         state.stalled.store(Arc::new(workers));
     }
 
-    /// Whether the process still does its work, as far as a restart would help.
+    /// Checks whether the process still works, as far as a restart could help.
     ///
     /// # Errors
-    /// What does not work, a reason a line.
+    /// The reasons why it does not, one for each problem.
     pub fn live(&self) -> Result<(), Vec<String>> {
         let stalled = self.0.stalled.load();
         if stalled.is_empty() {
@@ -186,15 +188,15 @@ impl Readiness {
         Err(stalled.iter().map(reason).collect())
     }
 
-    /// Where the process stands on its way out.
+    /// The phase of draining.
     pub fn phase(&self) -> DrainPhase {
         self.0.drain.phase()
     }
 
-    /// Whether it is ready, and brings `strait_ready` and `strait_draining` up to date.
+    /// Checks whether the gateway is ready, and updates `strait_ready` and `strait_draining`.
     ///
     /// # Errors
-    /// What is missing, at least one reason.
+    /// The reasons why it is not ready, at least one.
     pub fn check(&self) -> Result<(), Vec<Missing>> {
         let state = &*self.0;
         let draining = self.phase() != DrainPhase::Running;

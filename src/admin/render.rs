@@ -1,19 +1,19 @@
-//! Answers that take long to write, or to send.
+//! The renderer of answers that take long to write or to send.
 //!
 //! 10,000 routes make 8 MB of metrics and 93 ms of work
-//! (`docs/src/internals/kernel.md#volume-of-metrics`). The work is done on a blocking thread, one
-//! answer at a time, since collectors hold state while they are read.
+//! (`docs/src/internals/kernel.md#volume-of-metrics`). A blocking thread does the work, one answer at a
+//! time, since collectors hold state while they are read.
 //!
-//! Readers that are slow, or that never read, must not keep others from their answers, nor cost the
+//! Readers that are slow or never read must not keep others from their answers, and must not take the
 //! memory that traffic needs:
 //!
-//! - Readers that ask for the same thing before anybody has begun to write it share one answer. So an
-//!   answer is never older than its question, and many readers cost the memory of one.
-//! - At most [`MAX_ANSWERS`] answers exist at once. When one more is asked for, it waits until one of
-//!   those has been sent, or takes away the one that has had its time ([`Answer::end`]): a reader that
-//!   takes [`LEAST_RATE`] or more is never cut.
-//! - A connection holds no more than [`CHUNK`] of an answer, so an answer that is taken away is free at
-//!   once, however long its connections last.
+//! - Readers that ask for the same thing before it is being written share one answer. So an answer is
+//!   never older than its question, and many readers cost the memory of one.
+//! - At most [`MAX_ANSWERS`] answers exist at once. One more waits until one of those has been sent or
+//!   has had its time ([`Answer::end`]), and then replaces it. A reader that reads at [`LEAST_RATE`] or
+//!   faster is never cut off.
+//! - A connection holds no more than [`CHUNK`] of an answer, so the memory of an answer that is taken
+//!   away is free at once, even if its connections last longer.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -31,13 +31,13 @@ use tokio::time::Instant;
 
 use super::standing::time_of;
 
-/// Answers that may exist at once, the one that is being written included.
+/// The number of answers that may exist at once, including the one that is being written.
 const MAX_ANSWERS: usize = 4;
-/// An answer is given to a connection in pieces of this size.
+/// The size of the pieces in which a connection gets an answer.
 const CHUNK: usize = 64 * 1024;
-/// No answer is taken away sooner than this after it was written.
+/// The time after writing during which an answer is never taken away.
 const LEAST_TIME: Duration = Duration::from_secs(1);
-/// In bytes per second. Whoever reads at this rate gets the whole answer in any case.
+/// The rate, in bytes per second, at which a reader always gets the whole answer.
 const LEAST_RATE: u64 = 4 << 20;
 
 /// Writes the long answers of one server.
@@ -46,16 +46,16 @@ pub(super) struct Renderer(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Answers that nobody has begun to write, by what they tell of.
+    /// Answers that are not being written yet, by topic.
     queued: Mutex<HashMap<&'static str, Written>>,
-    /// Held while an answer waits for its place and is written.
+    /// Held while an answer waits for a free place and is written.
     turn: tokio::sync::Mutex<()>,
-    /// Answers of which something is still to be sent.
+    /// Answers that are not sent completely.
     unsent: Mutex<Vec<Weak<Answer>>>,
     one_is_sent: Arc<Notify>,
 }
 
-/// An answer, once it is written; an error when it could not be.
+/// An answer once it is written, or an error if it could not be written.
 type Written = watch::Receiver<Option<Result<Arc<Answer>, NotWritten>>>;
 
 #[derive(Debug, Clone, Copy)]
@@ -66,8 +66,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Renderer {
-    /// The answer that `write` writes, 500 when it fails. `what` says what the answer tells of; those
-    /// who ask for the same at the same time get the same answer.
+    /// The answer that `write` writes, or 500 when it fails. `what` is the topic; requests for the same
+    /// topic at the same time get the same answer.
     pub(super) async fn render(
         &self,
         what: &'static str,
@@ -77,11 +77,11 @@ impl Renderer {
         let mut written = self.queue(what, write);
         let written = match written.wait_for(Option::is_some).await {
             Ok(written) => written.clone(),
-            // The task that writes it has gone, with its runtime or by a panic.
+            // The task that writes it ended early, with its runtime or by a panic.
             Err(_) => None,
         };
         let Some(Ok(answer)) = written else {
-            // The error may name what the answer tells of: not everybody who may ask may read that.
+            // The error may name things that this reader must not see.
             let body = "the answer could not be written; the log says why\n";
             return (StatusCode::INTERNAL_SERVER_ERROR, body).into_response();
         };
@@ -105,7 +105,7 @@ impl Renderer {
         let (writer, written) = watch::channel(None);
         queued.insert(what, written.clone());
         let inner = self.0.clone();
-        // A task of its own: the one who asked first may go while others wait for the same.
+        // A task of its own: the first reader may disconnect while others wait for the same answer.
         tokio::spawn(async move {
             let _turn = inner.turn.lock().await;
             inner.make_place().await;
@@ -127,7 +127,10 @@ impl Inner {
         let body = match written.map_err(|error| error.to_string()) {
             Ok(Ok(body)) => body,
             Ok(Err(error)) | Err(error) => {
-                tracing::error!(error, "an answer could not be written");
+                tracing::error!(
+                    error,
+                    "strait could not write an answer of its HTTP servers"
+                );
                 return Err(NotWritten);
             }
         };
@@ -141,7 +144,7 @@ impl Inner {
         Ok(answer)
     }
 
-    /// Waits until one more answer may exist. Only who holds the turn does so.
+    /// Waits until one more answer may exist. Only the holder of `turn` calls this.
     async fn make_place(&self) {
         while let Some(end) = self.place_or_wait(Instant::now()) {
             tokio::select! {
@@ -151,7 +154,7 @@ impl Inner {
         }
     }
 
-    /// `None` when one more answer may exist; else the moment at which one can be taken away.
+    /// `None` when one more answer may exist; otherwise the time at which one can be taken away.
     fn place_or_wait(&self, now: Instant) -> Option<Instant> {
         let mut unsent = lock(&self.unsent);
         unsent.retain(|answer| answer.strong_count() > 0);
@@ -163,24 +166,26 @@ impl Inner {
         if now < first.end {
             return Some(first.end);
         }
-        tracing::debug!("an answer is taken away from slow readers to make place for another");
+        tracing::debug!(
+            "an answer was taken away from slow readers, since another one needs its place"
+        );
         lock(&first.body).take();
         unsent.retain(|answer| !std::ptr::eq(answer.as_ptr(), Arc::as_ptr(&first)));
         None
     }
 }
 
-/// How long an answer is there for its readers even when others wait.
+/// The time for which an answer stays available even when others wait.
 fn time_to_read(length: usize) -> Duration {
     LEAST_TIME + time_of(length, LEAST_RATE)
 }
 
-/// An answer that is being sent, to one reader or to several.
+/// An answer that is being sent to one or more readers.
 struct Answer {
     length: usize,
-    /// From then on it may be taken away.
+    /// The time from which it may be taken away.
     end: Instant,
-    /// `None` once it was taken away.
+    /// The bytes; `None` once they were taken away.
     body: Mutex<Option<Vec<u8>>>,
     one_is_sent: Arc<Notify>,
 }
@@ -200,13 +205,13 @@ impl Drop for Answer {
     }
 }
 
-/// One reader's way through an answer.
+/// The progress of one reader through an answer.
 struct Sending {
     answer: Arc<Answer>,
     sent: usize,
 }
 
-/// Cuts a connection short of its answer.
+/// The error that ends a connection before the end of its answer.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the answer was taken away: its reader is slow and others wait")]
 struct TakenAway;
@@ -230,7 +235,7 @@ impl hyper::body::Body for Sending {
             return Poll::Ready(None);
         }
         this.sent += chunk.len();
-        // A copy: a slice of the whole would keep the whole.
+        // A copy: a slice would keep the whole answer in memory.
         Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(chunk)))))
     }
 
@@ -240,7 +245,7 @@ impl hyper::body::Body for Sending {
 
     fn size_hint(&self) -> SizeHint {
         let rest = self.answer.length.saturating_sub(self.sent);
-        // usize fits u64 on every platform that there is.
+        // usize fits into u64 on every existing platform.
         SizeHint::with_exact(u64::try_from(rest).unwrap_or(u64::MAX))
     }
 }
@@ -257,7 +262,7 @@ mod tests {
 
     const LENGTH: usize = 8 << 20;
 
-    /// Answers whose bytes are there.
+    /// The number of answers that are still in memory.
     fn copies(renderer: &Renderer) -> usize {
         let unsent = lock(&renderer.0.unsent);
         let answers = unsent.iter().filter_map(Weak::upgrade);
@@ -294,7 +299,7 @@ mod tests {
                 assert_eq!(answer.status(), StatusCode::OK);
                 assert!(copies(&renderer) <= MAX_ANSWERS);
                 assert_eq!(read(answer).await.ok(), Some(LENGTH));
-                // Who was cut asks again.
+                // A reader that was cut off asks again.
                 slow.push(ask(&renderer).await);
             }
             let cut = slow.remove(0);

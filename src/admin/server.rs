@@ -1,4 +1,4 @@
-//! The loop that serves one HTTP listener within limits.
+//! The accept loop and the limits of one HTTP server.
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind, IoSlice};
@@ -26,24 +26,25 @@ use crate::clock;
 use crate::drain::DrainWatcher;
 use crate::socket;
 
-/// Bytes of a request's line and headers.
+/// The largest request line and headers, in bytes.
 pub(super) const MAX_HEADER: usize = 16 * 1024;
-/// Wait after a failed accept: what failed (EMFILE, ENOBUFS) fails again at once.
+/// The wait after a failed accept: the cause (EMFILE, ENOBUFS) would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Bytes that the kernel may hold for a reader that is slow, where it would take 4 MiB for each.
+/// The bytes that the kernel may hold for a slow reader. Without it the kernel would hold up to 4 MiB
+/// for each.
 const SEND_BUFFER: usize = 128 * 1024;
 
 /// Limits of one HTTP server.
 #[derive(Debug, Clone, Copy)]
 pub struct ServeLimits {
-    /// Connections open at once, at least 1. One more does not wait but closes another one, of the
-    /// address that has the most of them the one that waits longest or reads slowest: neither silent
-    /// nor slow clients may keep a probe out.
+    /// The number of connections open at once, at least 1. When one more comes, another one is closed:
+    /// of the address with the most connections, the one that waits longest or reads slowest. So
+    /// neither silent nor slow clients can keep a probe out.
     pub connections: usize,
-    /// From the start of a connection, or from the last answer, to the end of the next request's
-    /// headers.
+    /// The time from the start of a connection, or from the last answer, to the end of the next
+    /// request's headers.
     pub header_timeout: Duration,
-    /// From the moment an answer finds the socket full until the last byte of it is taken.
+    /// The time from the moment when the socket is full until all of the answer is taken.
     pub write_timeout: Duration,
 }
 
@@ -57,12 +58,12 @@ impl Default for ServeLimits {
     }
 }
 
-/// Serves `router` within the default [`ServeLimits`] until everything is to stop.
+/// Serves `router` within the default [`ServeLimits`] until the process stops.
 pub async fn serve(listener: TcpListener, router: Router, stop: DrainWatcher) {
     serve_with(listener, router, stop, ServeLimits::default()).await;
 }
 
-/// Serves `router` within `limits` until everything is to stop; what is open then is cut. The
+/// Serves `router` within `limits` until the process stops, and then closes all connections. The
 /// servers outlive the drain, so that it can be watched.
 pub async fn serve_with(
     listener: TcpListener,
@@ -83,9 +84,9 @@ pub async fn serve_with(
                     connections.serve(stream, peer, router.clone(), limits);
                 }
                 Err(error) => {
-                    // Once, not ten times a second: the log would be the next thing to run full.
+                    // Logged once, not ten times a second: the log could fill up next.
                     if std::mem::take(&mut accepting) {
-                        tracing::warn!(%error, "accept failed on an admin server; trying again");
+                        tracing::warn!(%error, "an HTTP server of strait could not accept a connection; it tries again every 100 ms");
                     }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -131,13 +132,13 @@ impl Connections {
 }
 
 async fn connection(stream: TcpStream, router: Router, limits: ServeLimits, standing: Standing) {
-    // Without it a keep-alive client may wait 40 ms for the end of an answer.
+    // Without it, a keep-alive client may wait 40 ms for the end of an answer.
     let _ = stream.set_nodelay(true);
-    // A kernel that refuses costs memory, no answer.
+    // A failure costs memory, but no answer.
     let _ = socket::limit_send_buffer(&stream, SEND_BUFFER);
     if !clock::is_writable() {
         if let Err(error) = undated::serve(stream, router, limits).await {
-            tracing::debug!(%error, "connection of an admin server ended");
+            tracing::debug!(%error, "a connection to an HTTP server of strait ended");
         }
         return;
     }
@@ -165,11 +166,11 @@ async fn connection(stream: TcpStream, router: Router, limits: ServeLimits, stan
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = result {
-        tracing::debug!(%error, "connection of an admin server ended");
+        tracing::debug!(%error, "a connection to an HTTP server of strait ended");
     }
 }
 
-/// The body of an answer; its end is known to the connection's [`Standing`].
+/// The body of an answer. It reports its end to the connection's [`Standing`].
 struct Tracked {
     body: Body,
     standing: Standing,
@@ -202,11 +203,11 @@ impl Drop for Tracked {
     }
 }
 
-/// A stream whose writes fail when the peer takes too long to take them.
+/// A stream whose writes fail when the peer reads too slowly.
 struct TimedWrites {
     stream: TcpStream,
     timeout: Duration,
-    /// Runs from the first write that did not fit until all was taken: bytes taken in between do
+    /// Runs from the first write that did not fit until all bytes are taken. Bytes taken in between do
     /// not prolong it.
     deadline: Option<Pin<Box<Sleep>>>,
     standing: Standing,
@@ -260,7 +261,7 @@ impl AsyncWrite for TimedWrites {
         self.taken(cx, written)
     }
 
-    /// Without it hyper would copy every body.
+    /// Without this hyper would copy every body.
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }

@@ -1,8 +1,9 @@
-//! Which connection of an HTTP server goes when another one needs its place.
+//! The choice of the connection that an HTTP server closes when a new one needs its place.
 //!
-//! It is one of the source that has the most, so that whoever opens many connections takes places
-//! only from itself. Among those it is the one that makes the worst use of its place: one that waits
-//! is judged by when it last did anything, one that is sent an answer by how much of it it has taken.
+//! It is a connection of the source that has the most, so that a client with many connections takes
+//! places only from itself. Among those it is the connection that uses its place worst: a waiting one
+//! is judged by the time since it last did anything, one that gets an answer by how much of it the
+//! client has taken.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,11 +12,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// In bytes per second. A reader that is faster falls behind nobody.
+/// The rate, in bytes per second, at which a reader never falls behind another.
 const GOOD_RATE: u64 = 1 << 20;
 
-/// The source of a connection for the count: an IPv4 address, or the /64 that one machine may have
-/// all of.
+/// The unit in which connections are counted: an IPv4 address, or an IPv6 /64, since one machine may
+/// have a whole /64.
 pub(super) fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -26,17 +27,18 @@ pub(super) fn source(address: IpAddr) -> IpAddr {
     }
 }
 
-/// How a connection uses its place. Clones see the same.
+/// The use that a connection makes of its place. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Standing(Arc<Mutex<State>>);
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// For a request, or for the rest of one.
+    /// Waits for a request, or for the rest of one.
     Waiting { since: Instant },
-    /// The request is being answered: nothing is up to the client.
+    /// The server prepares the answer; nothing depends on the client.
     Answering,
-    /// The answer is being sent. `whole`: the connection has all of it, though not yet the client.
+    /// The server sends the answer. `whole` is true if the connection has all of it, even if the client
+    /// has not.
     Sending {
         since: Instant,
         taken: usize,
@@ -54,12 +56,12 @@ impl Standing {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request has come.
+    /// Notes that a request has come.
     pub(super) fn asked(&self) {
         *self.state() = State::Answering;
     }
 
-    /// Its answer begins.
+    /// Notes that the answer begins.
     pub(super) fn answered(&self) {
         *self.state() = State::Sending {
             since: Instant::now(),
@@ -68,21 +70,21 @@ impl Standing {
         };
     }
 
-    /// The connection has all of the answer.
+    /// Notes that the connection has all of the answer.
     pub(super) fn has_whole_answer(&self) {
         if let State::Sending { whole, .. } = &mut *self.state() {
             *whole = true;
         }
     }
 
-    /// The kernel has taken so many bytes.
+    /// Notes that the kernel has taken `bytes`.
     pub(super) fn took(&self, bytes: usize) {
         if let State::Sending { taken, .. } = &mut *self.state() {
             *taken = taken.saturating_add(bytes);
         }
     }
 
-    /// The kernel has taken everything that the connection has. Returns whether an answer is out.
+    /// Notes that the kernel has taken everything. Returns whether an answer is complete.
     pub(super) fn flushed(&self) -> bool {
         let mut state = self.state();
         match *state {
@@ -97,7 +99,7 @@ impl Standing {
         }
     }
 
-    /// The moment from which on it has done nothing for its place: the earlier, the worse.
+    /// The last moment at which the connection made use of its place. The earlier, the worse.
     fn good_until(&self, now: Instant) -> Instant {
         match *self.state() {
             State::Waiting { since } => since,
@@ -107,14 +109,14 @@ impl Standing {
     }
 }
 
-/// How long a reader of `rate` bytes per second takes for so many bytes.
+/// The time that a reader of `rate` bytes per second takes for `bytes`.
 pub(super) fn time_of(bytes: usize, rate: u64) -> Duration {
-    // usize fits u64 on every platform that there is.
+    // usize fits into u64 on every existing platform.
     let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
     Duration::from_millis(bytes.saturating_mul(1000) / rate)
 }
 
-/// Which of `connections`, in the order in which they came, is to go.
+/// The index of the connection to close; `connections` are in the order in which they came.
 pub(super) fn worst<'a>(
     connections: impl Iterator<Item = (IpAddr, &'a Standing)>,
     now: Instant,
@@ -154,10 +156,10 @@ mod tests {
             (&[][..], None),
             (&[(1, 5)], Some(0)),
             (&[(1, 5), (2, 4)], Some(1)),
-            // The second source keeps its one, however badly it uses it.
+            // The second source keeps its only connection, however badly it uses it.
             (&[(1, 5), (2, 0), (1, 6)], Some(0)),
             (&[(1, 5), (2, 0), (1, 4)], Some(2)),
-            // Equal in everything: the one that came first.
+            // At equal use the oldest goes.
             (&[(1, 5), (1, 5)], Some(0)),
         ] {
             let uses: Vec<(IpAddr, u32)> = uses

@@ -1,7 +1,7 @@
-//! Answers while the clock stands where no date can be written, as before 1970.
+//! A minimal HTTP server for clocks whose time cannot be written as a date, as before 1970.
 //!
-//! hyper panics then, whatever its settings: it keeps the time for a `Date` header. Probes and scrapes
-//! must be answered all the same, so this reads one request, answers it without a date, and closes.
+//! hyper panics then, whatever its settings, since it keeps the time for a `Date` header. Probes and
+//! scrapes still need answers, so this server reads one request, answers it without a date, and closes.
 
 use std::io::{self, ErrorKind};
 
@@ -16,13 +16,13 @@ use tokio::time::timeout;
 
 use super::server::{MAX_HEADER, ServeLimits};
 
-/// Bytes of the longest answer.
+/// The longest answer in bytes.
 const MAX_ANSWER: usize = 256 << 20;
 
 /// Serves one request of a connection.
 ///
 /// # Errors
-/// Those of the connection, and a client that takes too long.
+/// The connection fails, or the client takes too long.
 pub(super) async fn serve(
     mut stream: TcpStream,
     router: Router,
@@ -41,7 +41,7 @@ pub(super) async fn serve(
     stream.shutdown().await
 }
 
-/// Everything up to the empty line.
+/// Reads up to the empty line.
 async fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -55,7 +55,7 @@ async fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// The request of a head. It has no body: nothing that is served takes one.
+/// Parses the head of a request. It has no body, since no path takes one.
 fn request(head: &[u8]) -> Option<Request<Body>> {
     let mut lines = str::from_utf8(head).ok()?.split("\r\n");
     let mut words = lines.next()?.split(' ');
@@ -74,7 +74,7 @@ fn refusal() -> Response<Body> {
     response
 }
 
-/// An answer as it goes over the wire.
+/// The bytes of an answer.
 async fn written(response: Response<Body>) -> io::Result<Vec<u8>> {
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, MAX_ANSWER).await.map_err(io::Error::other)?;
@@ -117,7 +117,7 @@ mod tests {
             stream.write_all(request).await.unwrap();
             stream.shutdown().await.unwrap();
             let mut answer = Vec::new();
-            // Reset, after the answer, when more was sent than read.
+            // The connection may be reset after the answer, since the client sent more than was read.
             let _ = stream.read_to_end(&mut answer).await;
             String::from_utf8(answer).unwrap()
         };

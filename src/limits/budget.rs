@@ -1,4 +1,4 @@
-//! An amount, of bytes or of connections, that is shared.
+//! A budget: a shared amount of bytes or connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ pub struct Budget(Arc<Account>);
 struct Account {
     used: AtomicUsize,
     limit: AtomicUsize,
-    /// The most that ever was taken.
+    /// The largest amount ever taken at one moment.
     peak: AtomicUsize,
     gauge: Option<IntGauge>,
     peak_gauge: Option<IntGauge>,
@@ -31,7 +31,7 @@ impl Account {
 
     /// Notes that `used` is taken now.
     fn reached(&self, used: usize) {
-        // Nearly always a look at a number that has not changed for long.
+        // Usually this only reads a number that has not changed for long.
         if used > self.peak.load(Ordering::Relaxed) {
             let before = self.peak.fetch_max(used, Ordering::Relaxed);
             if let Some(gauge) = &self.peak_gauge {
@@ -43,12 +43,12 @@ impl Account {
 }
 
 impl Budget {
-    /// `limit` in whatever unit its users count in; `gauge` shows what is taken.
+    /// Creates a budget of `limit`, in the unit of its users. `gauge` shows the amount taken.
     pub fn new(limit: usize, gauge: Option<IntGauge>) -> Self {
         Self::with_gauges(limit, gauge, None)
     }
 
-    /// As [`Budget::new`]; `peak_gauge` shows the most that ever was taken.
+    /// As [`Budget::new`]. `peak_gauge` shows the largest amount ever taken.
     pub fn with_gauges(
         limit: usize,
         gauge: Option<IntGauge>,
@@ -63,7 +63,7 @@ impl Budget {
         }))
     }
 
-    /// A share of nothing, which may grow.
+    /// An empty share, which may grow.
     pub fn nothing(&self) -> Share {
         Share {
             account: self.0.clone(),
@@ -71,18 +71,18 @@ impl Budget {
         }
     }
 
-    /// How much may be taken still.
+    /// The amount that is left.
     pub fn left(&self) -> usize {
         let limit = self.0.limit.load(Ordering::Relaxed);
         limit.saturating_sub(self.used())
     }
 
-    /// The most that ever was taken at one moment.
+    /// The largest amount ever taken at one moment.
     pub fn peak(&self) -> usize {
         self.0.peak.load(Ordering::Relaxed)
     }
 
-    /// Changes the limit; what is taken already stays taken.
+    /// Changes the limit. Amounts already taken stay taken.
     pub fn set_limit(&self, limit: usize) {
         self.0.limit.store(limit, Ordering::Relaxed);
     }
@@ -92,20 +92,20 @@ impl Budget {
         self.take_within(amount, self.0.limit.load(Ordering::Relaxed))
     }
 
-    /// Takes `amount` if no more than `limit` is taken then, whatever the budget's own limit.
+    /// Takes `amount` if the total then stays within `limit`, whatever the budget's own limit.
     pub fn take_within(&self, amount: usize, limit: usize) -> Option<Share> {
         let mut share = self.nothing();
         share.grow_within(amount, limit).then_some(share)
     }
 
-    /// Takes `amount` whatever is left: for what exists already and must be held.
+    /// Takes `amount` even beyond the limit: for something that exists already and must be held.
     pub fn force(&self, amount: usize) -> Share {
         let mut share = self.nothing();
         share.force(amount);
         share
     }
 
-    /// How much is taken.
+    /// The amount taken.
     pub fn used(&self) -> usize {
         self.0.used.load(Ordering::Relaxed)
     }
@@ -116,7 +116,7 @@ impl Budget {
     }
 }
 
-/// What was taken from a [`Budget`]; goes back when dropped.
+/// A part taken from a [`Budget`]. Dropping it gives the part back.
 #[derive(Debug)]
 pub struct Share {
     account: Arc<Account>,
@@ -124,7 +124,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// Takes `more` if that much is left. Returns whether it was.
+    /// Takes `more` if that much is left. Returns whether it did.
     pub fn grow(&mut self, more: usize) -> bool {
         self.grow_within(more, self.account.limit.load(Ordering::Relaxed))
     }
@@ -139,7 +139,7 @@ impl Share {
         true
     }
 
-    /// Takes `more` whatever is left.
+    /// Takes `more` even beyond the limit.
     pub fn force(&mut self, more: usize) {
         let before = self.account.used.fetch_add(more, Ordering::Relaxed);
         self.amount += more;

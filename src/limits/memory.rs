@@ -1,35 +1,38 @@
-//! How much memory there is, how many connections it is enough for, and when new ones are refused.
+//! The memory of the process: its limit, the number of connections that fit into it, and the threshold
+//! above which new ones are refused.
 //!
-//! Pure: texts of files go in, numbers come out. The kernel kills a process whose cgroup is over its limit,
-//! and every stream with it, so what may be taken follows from that limit, and new connections are refused
-//! shortly before it. What counts is the tightest limit on the way from the process's own cgroup up to the
-//! root: <https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files>, and for version 1
+//! This file is pure: texts of files go in, numbers come out. The kernel kills a process whose cgroup
+//! exceeds its limit, and every stream with it. So the budgets follow from that limit, and new
+//! connections are refused shortly before it. The tightest limit counts on the way from the process's
+//! own cgroup up to the root:
+//! <https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files>, and for version 1
 //! <https://docs.kernel.org/admin-guide/cgroup-v1/memory.html>.
 
-/// What a connection takes, in bytes: two sockets with what the kernel keeps for each (10 to 12 KiB when
-/// they are idle, charged to the cgroup), 1.3 KiB of its own, and a little of both sockets' buffers.
+/// The memory of one connection, in bytes: two sockets with the kernel's data for each (10 to 12 KiB
+/// when they are idle, charged to the cgroup), 1.3 KiB of its own, and a part of both sockets' buffers.
 pub const CONNECTION: u64 = 16 * 1024;
-/// A pipe with 16 pages.
+/// The memory of a pipe with 16 pages, in bytes.
 const PIPE: u64 = 64 * 1024;
-/// The process without any connection: code, tables, the control thread.
+/// The memory of the process without any connection: code, tables, the control thread.
 const BASE: u64 = 24 * MIB;
-/// A worker: its buffer, its stack, what the allocator keeps for its thread.
+/// The memory of a worker: its buffer, its stack, and the allocator's data for its thread.
 const WORKER: u64 = 2 * MIB;
-/// A log line that waits to be written.
+/// The memory of a log line that waits to be written.
 const LOG_LINE: u64 = 512;
-/// A budget takes this part of the memory limit at most.
+/// The largest part of the memory limit that one budget takes: one in this many.
 const BUDGET_PART: u64 = 8;
-/// Connections get this part of what may be used at least: what else is counted is the most that it can
-/// be, and in a small container nothing would be left.
+/// The smallest part of the usable memory that connections get: one in this many. The other amounts are
+/// maxima that are rarely reached together; in a small container they would leave nothing for
+/// connections.
 const CONNECTIONS_PART: u64 = 4;
-/// New connections are taken again this many percent below where they were refused.
+/// New connections are accepted again this many percent below the threshold.
 const HYSTERESIS: u64 = 5;
-/// What is kept free when no threshold is set, in percent.
+/// The part that is kept free when no threshold is set, in percent.
 const RESERVE: u64 = 5;
 
 const MIB: u64 = 1 << 20;
 
-/// Which version of cgroups limits memory.
+/// The version of cgroups that limits memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CgroupVersion {
     /// The controller `memory` of version 1.
@@ -38,9 +41,9 @@ pub enum CgroupVersion {
     V2,
 }
 
-/// Which version limits the memory of the process that `/proc/self/cgroup` is of, and the folders of its
-/// cgroup and those above it, from the root of the file system and without a leading `/`, its own first.
-/// Those that a container does not see are named all the same.
+/// The version that limits the memory of the process with this `/proc/self/cgroup`, and the folders of
+/// its cgroup and of those above it, its own first. Folders are paths from the root of the file system
+/// without the leading `/`. The list includes folders that a container does not see.
 pub fn cgroup_folders(proc_self_cgroup: &str) -> (CgroupVersion, Vec<String>) {
     let path_of = |wanted: fn(&str, &str) -> bool| {
         proc_self_cgroup.lines().find_map(|line| {
@@ -58,7 +61,8 @@ pub fn cgroup_folders(proc_self_cgroup: &str) -> (CgroupVersion, Vec<String>) {
         }
     };
     let mut folders = Vec::new();
-    // A path that leads out of the namespace cannot be followed; the root of the mount is seen always.
+    // A path that leads out of the namespace cannot be followed. The root of the mount is always
+    // visible.
     if !path.split('/').any(|part| part == "..") {
         let mut rest = path.trim_end_matches('/');
         while !rest.is_empty() {
@@ -70,23 +74,23 @@ pub fn cgroup_folders(proc_self_cgroup: &str) -> (CgroupVersion, Vec<String>) {
     (version, folders)
 }
 
-/// One cgroup's limit and use, in bytes; `None` for what it does not say.
+/// The limit and the use of one cgroup in bytes; `None` for a value that it does not give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Level {
-    /// No more than this may be used.
+    /// The largest use that is allowed.
     pub limit: Option<u64>,
-    /// What is used without what the kernel drops first (`inactive_file`), as Kubernetes counts a
+    /// The use without memory that the kernel drops first (`inactive_file`), as Kubernetes counts a
     /// container's working set.
     pub used: Option<u64>,
 }
 
 impl Level {
-    /// What the files of one folder say, each read by its name.
+    /// Reads a level from the files of one folder; `read` returns a file by its name.
     pub fn of(version: CgroupVersion, read: impl Fn(&str) -> Option<String>) -> Self {
         let number = |name| read(name).and_then(|text| text.trim().parse::<u64>().ok());
         let (limits, used, dropped_first) = match version {
-            // memory.high is no limit that kills: above it the kernel slows the process down until it
-            // stands nearly still, which helps no stream either.
+            // memory.high does not kill, but above it the kernel slows the process down until it nearly
+            // stands still, which helps no stream either.
             CgroupVersion::V2 => (
                 ["memory.max", "memory.high"],
                 "memory.current",
@@ -105,31 +109,31 @@ impl Level {
             (key == dropped_first).then(|| value.trim().parse::<u64>().ok())?
         });
         Self {
-            // Version 1 says "none" by a number that no machine has.
+            // Version 1 writes "no limit" as a number larger than any machine's memory.
             limit: limits.filter(|limit| *limit < 1 << 60).min(),
             used: number(used).map(|used| used.saturating_sub(dropped_first.unwrap_or(0))),
         }
     }
 }
 
-/// The host's memory as `/proc/meminfo` says it, in bytes.
+/// The host's memory in bytes, from `/proc/meminfo`.
 pub fn host_memory(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find(|line| line.starts_with("MemTotal:"))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     kib.checked_mul(1024)
 }
 
-/// The memory of the process, as its cgroups and the host tell.
+/// The memory of the process, from its cgroups and the host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Memory {
-    /// The tightest limit in bytes, and where it stands; `None` when nothing is known.
+    /// The tightest limit in bytes and its place; `None` when no limit is known.
     pub limit: Option<(u64, String)>,
     /// Use and limit of the cgroup that is nearest to its limit.
     pub pressed: Option<(u64, u64)>,
 }
 
 impl Memory {
-    /// Out of the cgroups, by their folders, and of the host's memory.
+    /// Computes the memory from the cgroups, by their folders, and the host's memory.
     pub fn of(levels: &[(String, Level)], host: Option<u64>) -> Self {
         let limits = levels.iter().filter_map(|(folder, level)| {
             let limit = level.limit?;
@@ -141,7 +145,7 @@ impl Memory {
             (limit > 0).then_some((used, limit))
         });
         Self {
-            // The first of equal ones: the process's own.
+            // The first of equal limits: the process's own.
             limit: limits.chain(host).min_by_key(|(limit, _)| *limit),
             pressed: pressed.max_by_key(|(used, limit)| per_mille(*used, *limit)),
         }
@@ -152,7 +156,7 @@ fn per_mille(used: u64, limit: u64) -> u64 {
     used.saturating_mul(1000) / limit.max(1)
 }
 
-/// A budget of `asked` bytes where `memory` bytes are all there is.
+/// The size of a budget: `asked` bytes, or less where only `memory` bytes exist.
 pub fn budget_within(memory: Option<u64>, asked: usize) -> usize {
     let most = memory.map(|bytes| bytes / BUDGET_PART);
     most.map_or(asked, |most| {
@@ -160,23 +164,23 @@ pub fn budget_within(memory: Option<u64>, asked: usize) -> usize {
     })
 }
 
-/// What is taken beside connections.
+/// The memory that is used beside connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Reserved {
     /// Worker threads.
     pub workers: usize,
-    /// Bytes of hellos and of short writes together.
+    /// The bytes of hellos and of short writes together.
     pub budgets: usize,
-    /// Lines that may wait for the access log.
+    /// The number of lines that may wait for the access log.
     pub log_lines: usize,
-    /// The most pipes there may be.
+    /// The largest number of pipes.
     pub pipes: usize,
-    /// For how many connections one pipe is kept.
+    /// The number of connections for each pipe.
     pub connections_per_pipe: usize,
 }
 
-/// How many connections `memory` bytes are enough for, when `percent` of it may be used and `reserved` is
-/// taken beside them; 1 at least.
+/// The number of connections that fit into `memory` bytes, when `percent` of it may be used and
+/// `reserved` is used beside them. At least 1.
 pub fn connections_within(memory: u64, percent: Option<u32>, reserved: &Reserved) -> usize {
     let wide = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let percent = percent.map_or(100 - RESERVE, u64::from);
@@ -201,15 +205,15 @@ pub fn connections_within(memory: u64, percent: Option<u32>, reserved: &Reserved
     usize::try_from(connections).unwrap_or(usize::MAX).max(1)
 }
 
-/// Whether new connections are refused since memory is nearly used up.
+/// The state of refusing new connections because memory is nearly used up.
 #[derive(Debug, Default)]
 pub struct MemoryGate {
     full: bool,
 }
 
 impl MemoryGate {
-    /// Judges what is used of a limit, against a threshold in percent; without either the gate is open.
-    /// Returns whether it is full from now on, if that has changed.
+    /// Compares the use of a limit with a threshold in percent; without either the gate is open. If the
+    /// state has changed, returns whether the gate is full from now on.
     pub fn judge(&mut self, pressed: Option<(u64, u64)>, threshold: Option<u32>) -> Option<bool> {
         let full = match (pressed, threshold) {
             (Some((used, limit)), Some(threshold)) => {

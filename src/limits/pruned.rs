@@ -1,25 +1,25 @@
-//! A map whose dead entries go by themselves.
+//! A map that removes its dead entries by itself.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use super::now;
 
-/// Insertions between two looks for dead entries, at the least.
+/// The smallest number of insertions between two searches for dead entries.
 const FEW: usize = 256;
-/// The part of the entries that as many insertions must follow before they are looked through again.
+/// The part of the entries, one in this many, that must be inserted before the next search.
 const SHARE: usize = 8;
-/// Nanoseconds between two looks while the map is full, so that the dead do not keep others out.
+/// Nanoseconds between two searches while the map is full, so that dead entries do not keep others out.
 const FULL_PAUSE: u64 = 100_000_000;
 
-/// A map that looks for its dead entries when it would be full or has grown much since it last did.
-/// That costs a constant time for each insertion, refused ones included, whatever the number of entries.
+/// A map that searches for dead entries when it would be full, or has grown much since the last search.
+/// The cost for each insertion, even a refused one, is constant whatever the number of entries.
 #[derive(Debug)]
 pub(super) struct Pruned<K, V> {
     entries: HashMap<K, V>,
-    /// Insertions until dead entries are looked for again.
+    /// The number of insertions before the next search.
     until_pruned: usize,
-    /// When they were looked for last, in nanoseconds on the clock of [`now`].
+    /// The time of the last search, in nanoseconds on the clock of [`now`].
     pruned_at: u64,
 }
 
@@ -38,8 +38,8 @@ impl<K: Eq + Hash, V> Pruned<K, V> {
         self.entries.get(key)
     }
 
-    /// Inserts unless `most` entries are there already that live, or were not looked at again yet.
-    /// Returns whether it did.
+    /// Inserts an entry, unless `most` entries are there that live or were not checked yet. Returns
+    /// whether it did.
     pub(super) fn insert(
         &mut self,
         key: K,
@@ -53,7 +53,7 @@ impl<K: Eq + Hash, V> Pruned<K, V> {
             self.pruned_at = now();
             self.entries.retain(|_, value| lives(value));
             self.until_pruned = (self.entries.len() / SHARE).max(FEW);
-            // A flood that comes and goes leaves no large table behind.
+            // Shrinks, so that a flood leaves no large table behind.
             self.entries.shrink_to(2 * self.entries.len());
         }
         let fits = self.entries.len() < most;
@@ -100,7 +100,7 @@ mod tests {
             looks <= 100_000 * (SHARE + 1) + seconds * 10 * 3000,
             "{looks}"
         );
-        // Once the living have died, there is room a moment later.
+        // After the entries have died, the map accepts new ones a moment later.
         std::thread::sleep(std::time::Duration::from_nanos(FULL_PAUSE));
         assert!(map.insert(usize::MAX, (), 3000, |()| false));
     }

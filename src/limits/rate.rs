@@ -6,15 +6,15 @@ use std::time::Instant;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// A bucket of tokens. It holds a second's worth and is full at first; a monotonic clock fills it.
-/// (GCRA: the word holds the time at which the bucket is full again.)
+/// A bucket of tokens. It holds the tokens of one second, is full at first, and a monotonic clock fills
+/// it. (GCRA: the word holds the time at which the bucket is full again.)
 #[derive(Debug, Default)]
 pub struct TokenBucket {
-    /// Nanoseconds on the clock of [`now`].
+    /// The time when the bucket is full again, in nanoseconds on the clock of [`now`].
     full_at: AtomicU64,
 }
 
-/// Nanoseconds since the first call; they last for 584 years.
+/// Nanoseconds since the first call. They overflow after 584 years.
 pub fn now() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     let start = START.get_or_init(Instant::now);
@@ -22,7 +22,8 @@ pub fn now() -> u64 {
 }
 
 impl TokenBucket {
-    /// Takes a token at `now`, if there is one where `per_second` come in a second. Never any at 0.
+    /// Takes a token at `now` if one is there; `per_second` tokens come each second. At 0 there is
+    /// never one.
     pub fn take(&self, per_second: u32, now: u64) -> bool {
         let Some(cost) = SECOND.checked_div(per_second.into()) else {
             return false;
@@ -31,13 +32,13 @@ impl TokenBucket {
             let full_at = full_at.max(now) + cost;
             (full_at <= now + SECOND).then_some(full_at)
         };
-        // Relaxed: the word stands alone, nothing else is published by it.
+        // Relaxed: the word stands alone, and publishes nothing else.
         self.full_at
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
             .is_ok()
     }
 
-    /// Whether it holds all that it can at `now`, as one that nobody has taken from.
+    /// Whether the bucket is full at `now`, like a bucket that was never used.
     pub fn is_full(&self, now: u64) -> bool {
         self.full_at.load(Ordering::Relaxed) <= now
     }

@@ -1,4 +1,4 @@
-//! What each scope uses, so that a new config finds it.
+//! The usage of each scope, kept so that a new config continues with it.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -8,22 +8,22 @@ use super::{Limiter, SourceLimiter, Usage};
 use crate::config::{ConnectionLimits, SourceLimits};
 use crate::metrics::LimitScope;
 
-/// The usage of every scope that some config limits. A scope that none limits any more is forgotten;
-/// connections that were open before it was limited do not count.
+/// The usage of every scope that a config limits. A scope without limits is forgotten. Connections that
+/// were open before the scope was limited do not count.
 #[derive(Debug, Default)]
 pub struct Scopes {
     usages: Mutex<Pruned<ScopeKey, Weak<Usage>>>,
     sources: Mutex<Pruned<Arc<str>, Weak<SourceTable>>>,
 }
 
-/// What makes a scope the same in two configs.
+/// The identity of a scope, the same in two configs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ScopeKey {
-    /// By its name.
+    /// A listener by its name.
     Listener(Arc<str>),
-    /// By its listener's name and its own.
+    /// A route by its listener's name and its own.
     Route(Arc<str>, Arc<str>),
-    /// By its name.
+    /// A source group by its name.
     SourceGroup(Arc<str>),
 }
 
@@ -48,7 +48,7 @@ impl Scopes {
         Limiter::new(scope, limits, usage)
     }
 
-    /// The limiter of each source address of a listener; `None` when nothing is limited.
+    /// The limiter for each source address of a listener; `None` when nothing is limited.
     pub fn source_limiter(
         &self,
         listener: &Arc<str>,
@@ -101,7 +101,7 @@ mod tests {
         let key = || ScopeKey::Listener("east-west".into());
         let before = scopes.limiter(key(), &at_most(2)).unwrap();
         let _first = admit(&before).unwrap();
-        // Refused or not taken over: what was only prepared changes nothing.
+        // A config that was only prepared, and refused or dropped, changes nothing.
         let prepared = scopes.limiter(key(), &at_most(1)).unwrap();
         assert_eq!(admit(&prepared).unwrap_err().limit, 1);
         let _second = admit(&before).unwrap();

@@ -1,4 +1,4 @@
-//! Limits on each source address: a bounded table of those that use something.
+//! The limits on each source address, with a bounded table of the addresses in use.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -12,20 +12,20 @@ use super::{Held, Limiter, OverLimit, Usage};
 use crate::config::SourceLimits;
 use crate::metrics::{LimitKind, LimitScope};
 
-/// Source addresses of one listener that are kept count of at a time, some 250 bytes each. One that
-/// has neither a connection nor taken a token within a second is forgotten.
+/// The number of source addresses of one listener that are counted at a time, some 250 bytes each. An
+/// address without a connection that took no token within a second is forgotten.
 pub const MAX_SOURCES: usize = SHARDS * MAX_IN_SHARD;
 const SHARDS: usize = 16;
 const MAX_IN_SHARD: usize = 4096;
 
-/// Holds each source address of a listener to the same limits.
+/// Enforces the same limits on each source address of a listener.
 #[derive(Debug)]
 pub struct SourceLimiter {
     limits: SourceLimits,
     table: Arc<SourceTable>,
 }
 
-/// What each source address uses. A shard is locked for one look-up a connection.
+/// The usage of each source address. A shard is locked for one look-up for each connection.
 #[derive(Debug, Default)]
 pub(super) struct SourceTable {
     shards: [Mutex<Pruned<IpAddr, Arc<Usage>>>; SHARDS],
@@ -37,10 +37,10 @@ impl SourceLimiter {
         Self { limits, table }
     }
 
-    /// Counts one more connection from `ip`, canonical, into `held`.
+    /// Counts one more connection from `ip` (canonical) into `held`.
     ///
     /// # Errors
-    /// As [`Limiter::admit`], and when more than [`MAX_SOURCES`] addresses use something.
+    /// As [`Limiter::admit`], and if more than [`MAX_SOURCES`] addresses are in use.
     pub fn admit(&self, ip: IpAddr, held: &mut Held) -> Result<(), OverLimit> {
         let source = self.counted_as(ip);
         let usage = self.table.usage(source).ok_or(OverLimit {
@@ -54,7 +54,8 @@ impl SourceLimiter {
         }
     }
 
-    /// One site has a whole IPv6 prefix to choose addresses from, and counts once.
+    /// The address that is counted. A whole IPv6 prefix counts as one, since one site can choose any
+    /// address in it.
     fn counted_as(&self, ip: IpAddr) -> IpAddr {
         match ip {
             IpAddr::V4(_) => ip,
@@ -74,7 +75,7 @@ impl SourceTable {
             return Some(usage.clone());
         }
         let usage = Arc::new(Usage::new());
-        // Another thread may hold a usage that it has just got and not taken from yet.
+        // Another thread may hold a usage that it has just looked up and not taken from yet.
         let lives = |usage: &Arc<Usage>| Arc::strong_count(usage) > 1 || !usage.is_idle();
         shard
             .insert(source, usage.clone(), MAX_IN_SHARD, lives)

@@ -1,7 +1,7 @@
-//! What lines of one kind may take of a log, so that a flood of them hides no other kind.
+//! The budget of one kind of log line, so that a flood of it hides no other kind.
 //!
-//! Two shares: so many lines a second, and so many places of the queue. What is left out is counted,
-//! for one summary line.
+//! A budget has two parts: a number of lines a second, and a number of places in the queue. Lines that
+//! are left out are counted for one summary line.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::limits::TokenBucket;
 
-/// The budget of one kind of line. `S` is a sample of what was left out.
+/// The budget of one kind of line. `S` is a sample of the lines left out.
 pub(crate) struct LineBudget<S> {
     bucket: TokenBucket,
     waiting: AtomicUsize,
@@ -17,10 +17,10 @@ pub(crate) struct LineBudget<S> {
     sample: Mutex<Option<S>>,
 }
 
-/// A place of the queue; free again when dropped.
+/// A place in the queue. Dropping it frees the place.
 pub(crate) struct Place<S>(Arc<LineBudget<S>>);
 
-/// Gives a place back, whatever kind of line had it.
+/// Frees a place when dropped, whatever kind of line had it.
 pub(crate) trait Placed: Send + Sync {}
 
 impl<S: Send> Placed for Place<S> {}
@@ -37,14 +37,14 @@ impl<S> Default for LineBudget<S> {
 }
 
 impl<S> LineBudget<S> {
-    /// Whether the rate lets one more line through at `now`.
+    /// Whether the rate allows one more line at `now`.
     pub(crate) fn admits(&self, per_second: u32, now: u64) -> bool {
         self.bucket.take(per_second, now)
     }
 
-    /// A place of the queue, if fewer than `most` of it are taken by this kind.
+    /// Takes a place in the queue, if this kind has taken fewer than `most`.
     pub(crate) fn place(self: &Arc<Self>, most: usize) -> Option<Place<S>> {
-        // Relaxed: the count stands alone, nothing else is published by it.
+        // Relaxed: the count stands alone, and publishes nothing else.
         if self.waiting.fetch_add(1, Ordering::Relaxed) < most {
             return Some(Place(self.clone()));
         }
@@ -52,7 +52,7 @@ impl<S> LineBudget<S> {
         None
     }
 
-    /// Counts a line that was not written, with a sample if it is the first since the last summary.
+    /// Counts a line that was not written. The first since the last summary gives the sample.
     pub(crate) fn leave_out(&self, sample: impl FnOnce() -> S) {
         if self.left_out.fetch_add(1, Ordering::Relaxed) == 0 {
             let sample = Some(sample());
@@ -60,7 +60,7 @@ impl<S> LineBudget<S> {
         }
     }
 
-    /// How many lines were left out since the last call, and the sample, if any were.
+    /// The number of lines left out since the last call and the sample, if there were any.
     pub(crate) fn summary(&self) -> Option<(u64, Option<S>)> {
         if self.left_out.load(Ordering::Relaxed) == 0 {
             return None;
@@ -74,7 +74,7 @@ impl<S> LineBudget<S> {
         Some((left_out, sample))
     }
 
-    /// Whether forgetting it would change nothing.
+    /// Whether forgetting this budget would change nothing.
     pub(crate) fn is_idle(&self, now: u64) -> bool {
         self.bucket.is_full(now)
             && self.waiting.load(Ordering::Relaxed) == 0

@@ -1,8 +1,8 @@
-//! A budget for each place of the program that logs: one that is reached by a flood of connections or
-//! events hides no other.
+//! A budget for each statement that logs, so that a statement in a flood of connections or events hides
+//! no other.
 //!
-//! Places are the statements that log, so there are only so many. `debug` and `trace` are asked for to
-//! see everything, and have no rate.
+//! The number of statements is fixed. `debug` and `trace` have no rate: an operator turns them on to
+//! see everything.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -17,10 +17,10 @@ use tracing_subscriber::layer::Context;
 use super::budget::LineBudget;
 use crate::limits;
 
-/// Lines a second from one place.
+/// The number of lines a second from one statement.
 pub(super) const PER_SECOND: u32 = 100;
 
-/// Lets no more than [`PER_SECOND`] events of a place through.
+/// Lets at most [`PER_SECOND`] events of a statement through.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Callsites(Arc<RwLock<HashMap<Identifier, Arc<Place>>>>);
 
@@ -30,12 +30,12 @@ struct Place {
     budget: LineBudget<String>,
 }
 
-/// What was left out of one place.
+/// The lines of one statement that were left out.
 #[derive(Debug)]
 pub(super) struct LeftOut {
     pub(super) metadata: &'static Metadata<'static>,
     pub(super) count: u64,
-    /// The first of it: what the event said.
+    /// The text of the first event left out.
     pub(super) sample: String,
 }
 
@@ -61,7 +61,7 @@ impl<S: Subscriber> Layer<S> for Callsites {
 impl Callsites {
     fn place(&self, metadata: &'static Metadata<'static>) -> Arc<Place> {
         let id = metadata.callsite();
-        // The map is whole after every statement.
+        // The map is valid after every statement.
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = known.get(&id) {
             return place.clone();
@@ -75,7 +75,7 @@ impl Callsites {
         known.entry(id).or_insert_with(place).clone()
     }
 
-    /// What was left out since the last call.
+    /// The lines left out since the last call.
     pub(super) fn left_out(&self) -> Vec<LeftOut> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let left_out = |place: &Arc<Place>| {
@@ -96,7 +96,7 @@ struct Said(String);
 
 impl Visit for Said {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Writing into a String fails only when the value does; what it has written stays.
+        // Writing into a String fails only when the value fails. The text written so far stays.
         let _ = match field.name() {
             "message" => write!(self.0, "{value:?}"),
             name => write!(self.0, " {name}={value:?}"),

@@ -5,8 +5,8 @@ use tracing_subscriber::EnvFilter;
 use super::LogError;
 use crate::config::{LogFilter, LogFilterError};
 
-/// The library that talks to the Kubernetes API. What it warns of, with every attempt, is said by the
-/// source once; a filter that names it gets it.
+/// The targets of the library that talks to the Kubernetes API. It warns at every attempt, and the
+/// source logs the same once. A filter that names a target shows its lines.
 const CLIENT: [&str; 2] = ["kube=", "kube_"];
 
 pub(super) fn for_tracing(filter: &LogFilter) -> Result<EnvFilter, LogError> {

@@ -1,9 +1,9 @@
-//! Lines on their way to a writer that may be slow, blocked or broken.
+//! The queue of log lines in front of a writer that may be slow, blocked or broken.
 //!
-//! Whoever pushes a line never waits: the queue is bounded, and a line that finds it full is counted
-//! and forgotten. One thread writes. It is not `tracing_appender`'s: that one's guard prints to
-//! stdout when the queue stays full, which hangs the exit of a process whose stdout is blocked and
-//! panics in one whose stdout is closed, and it hides write errors.
+//! A thread that pushes a line never waits: the queue is bounded, and a line that finds it full is
+//! counted and dropped. One thread writes. `tracing_appender` is not used: its guard prints to stdout
+//! when the queue stays full, which hangs the exit of a process whose stdout is blocked and panics in
+//! one whose stdout is closed, and it hides write errors.
 
 use std::io::{self, ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,29 +17,29 @@ use super::budget::Placed;
 use crate::metrics::{DroppedLine, LogName, Metrics};
 use crate::supervise::{Restarts, panic_text};
 
-/// Bytes that are written at once, at most a line more.
+/// The size of one write in bytes, exceeded by one line at most.
 const BATCH: usize = 64 * 1024;
-/// How long lines gather once some were written. A thread that waits for every single line costs
-/// whoever pushes it a futex(2) and a wake-up, a tenth of what a short connection takes.
+/// The time for which lines gather after a write. A thread that waits for every single line costs each
+/// pushing thread a futex(2) call and a wake-up, a tenth of the cost of a short connection.
 const GATHER: Duration = Duration::from_millis(2);
-/// How often remarks are asked for, at most.
+/// The shortest time between two calls of `remarks`.
 const REMARKS: Duration = Duration::from_secs(1);
-/// The least capacity for which lines gather: a smaller queue could fill meanwhile.
+/// The smallest capacity for which lines gather. A smaller queue could fill meanwhile.
 const ROOMY: usize = 1024;
-/// How long a guard waits for the queue to be written.
+/// The time for which a guard waits until the queue is written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-/// Between two looks at a queue that is full while a guard waits for a place, and between two
-/// attempts on a descriptor that somebody made non-blocking.
+/// The time between two looks at a full queue while a guard waits for a place, and between two attempts
+/// on a descriptor that another process made non-blocking.
 const RETRY: Duration = Duration::from_millis(5);
 
-/// Where the lines that are not written are counted.
+/// The counters of lines that are not written.
 #[derive(Debug, Clone)]
 pub(crate) struct Dropped {
-    /// The queue had no place.
+    /// The queue was full.
     pub queue_full: IntCounter,
-    /// The writer refused.
+    /// The write failed.
     pub write_failed: IntCounter,
-    /// The thread has panicked and was started again: no line, but counted beside them.
+    /// The thread panicked and was started again. It is no line, but it is counted beside them.
     pub restarts: IntCounter,
 }
 
@@ -53,7 +53,7 @@ impl Dropped {
         }
     }
 
-    /// Counters that nobody reads.
+    /// Counters outside of any registry.
     pub(crate) fn uncounted() -> prometheus::Result<Self> {
         let counter = || IntCounter::new("uncounted", "Not registered.");
         Ok(Self {
@@ -65,27 +65,28 @@ impl Dropped {
 }
 
 enum Message {
-    /// Ends with a newline and holds no other. Its place is given back once it is taken.
+    /// A line. It ends with a newline and contains no other. Its place is freed once the line is taken
+    /// from the queue.
     Line(Box<[u8]>, Option<Box<dyn Placed>>),
-    /// Everything pushed before is to be written, then this sender dropped.
+    /// A request to write everything pushed before and then to drop this sender.
     Flush(SyncSender<()>),
 }
 
-/// The pushing end. Cloning is cheap; the writer thread ends with the last clone and the guard.
+/// The pushing end. Cloning is cheap. The writer thread ends with the last clone and the guard.
 #[derive(Debug, Clone)]
 pub(crate) struct LineQueue {
     sender: SyncSender<Message>,
     dropped: Dropped,
 }
 
-/// Writes what is queued when dropped, for at most [`FLUSH_TIMEOUT`].
+/// The end of the queue. Dropping it writes the queued lines, for at most [`FLUSH_TIMEOUT`].
 #[derive(Debug)]
 pub(crate) struct QueueGuard(SyncSender<Message>);
 
 impl LineQueue {
-    /// Starts the thread `name` that writes to `writer`; `capacity` lines may wait, at least one. About
-    /// once a second, and before a guard is let go, it writes the lines that `remarks` appends.
-    /// When no thread can be had, every line counts as a failed write.
+    /// Starts the thread `name`, which writes to `writer`. `capacity` lines may wait, at least one.
+    /// About once a second, and before a guard is released, the thread writes the lines that `remarks`
+    /// appends. If no thread can be started, every line counts as a failed write.
     pub(crate) fn start(
         name: &'static str,
         capacity: usize,
@@ -99,7 +100,7 @@ impl LineQueue {
         let mut batcher = Batcher::new(writer, remarks, dropped.write_failed.clone());
         let mut restarts = Restarts::new(name, dropped.restarts.clone());
         let run = move || {
-            // A defect of the writer costs the lines that it had, not those that come.
+            // A defect of the writer costs the lines that it held, not later ones.
             while let Err(panic) = catch_unwind(AssertUnwindSafe(|| batcher.run(&receiver, gather)))
             {
                 batcher.lose();
@@ -107,14 +108,14 @@ impl LineQueue {
                 restarts.started();
             }
         };
-        // On failure the closure goes, and the receiver with it: every push finds that out.
+        // If this fails, the closure and its receiver are dropped, and every push fails.
         let _ = thread::Builder::new().name(name.to_owned()).spawn(run);
         let guard = QueueGuard(sender.clone());
         (Self { sender, dropped }, guard)
     }
 
-    /// Queues `line`, which ends with a newline and holds no other; never waits.
-    /// Returns whether the queue took it.
+    /// Queues `line`, which ends with a newline and contains no other. Never waits. Returns whether the
+    /// queue took it.
     pub(crate) fn push(&self, line: &[u8], place: Option<Box<dyn Placed>>) -> bool {
         match self.sender.try_send(Message::Line(line.into(), place)) {
             Ok(()) => return true,
@@ -124,7 +125,7 @@ impl LineQueue {
         false
     }
 
-    /// Counts a line that gets no place.
+    /// Counts a line that got no place.
     pub(crate) fn refuse(&self) {
         self.dropped.queue_full.inc();
     }
@@ -143,7 +144,7 @@ impl Drop for QueueGuard {
             pause(RETRY);
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        // Nothing is ever sent: the answer is that the other end goes.
+        // Nothing is ever sent: the answer is that the sender is dropped.
         let _ = written.recv_timeout(left);
     }
 }
@@ -154,13 +155,14 @@ struct Batcher<W, R> {
     remarks: R,
     remarks_due: Instant,
     write_failed: IntCounter,
-    /// Whole lines, fewer than [`BATCH`] bytes and a line.
+    /// Whole lines: at most [`BATCH`] bytes and one more line.
     batch: Vec<u8>,
-    /// The last write ended in the middle of a line: the next one must not continue it.
+    /// True if the last write ended inside a line. The next write must not continue that line.
     torn: bool,
 }
 
-/// How many lines of one kind may wait in a queue for `capacity`: an eighth is left to the others.
+/// The number of lines of one kind that may wait in a queue of `capacity`. An eighth is left to other
+/// kinds.
 pub(crate) fn share_of(capacity: usize) -> usize {
     capacity - capacity / 8
 }
@@ -217,7 +219,7 @@ impl<W: Write, R: FnMut(&mut Vec<u8>)> Batcher<W, R> {
         }
     }
 
-    /// Writes what there is to remark, behind the lines.
+    /// Writes the lines of `remarks` after the queued ones.
     fn remark(&mut self) {
         self.remarks_due = Instant::now() + REMARKS;
         (self.remarks)(&mut self.batch);
@@ -229,11 +231,11 @@ impl<W: Write, R: FnMut(&mut Vec<u8>)> Batcher<W, R> {
         let lost = self.batch.iter().filter(|byte| **byte == b'\n').count();
         self.write_failed.inc_by(lost as u64);
         self.batch.clear();
-        // Nobody knows how much of it was written.
+        // The number of bytes written is not known.
         self.torn = true;
     }
 
-    /// Writes the batch, or counts the lines of it that could not be.
+    /// Writes the batch, or counts the lines that could not be written.
     fn write(&mut self) {
         let mut rest = &self.batch[..];
         let mut result = Ok(());
@@ -247,7 +249,7 @@ impl<W: Write, R: FnMut(&mut Vec<u8>)> Batcher<W, R> {
         if result.is_err() {
             let written = &self.batch[..self.batch.len() - rest.len()];
             self.torn |= written.last().is_some_and(|byte| *byte != b'\n');
-            // A line counts as lost when its end is, so a torn line counts once.
+            // A line counts as lost when its end is lost, so a torn line counts once.
             let lost = rest.iter().filter(|byte| **byte == b'\n').count();
             self.write_failed.inc_by(lost as u64);
         }
@@ -263,15 +265,15 @@ fn pause(time: Duration) {
     thread::sleep(time);
 }
 
-/// Writes and flushes `rest`, advancing it past what was written.
+/// Writes and flushes `rest`, and advances it past the bytes written.
 fn write_from(writer: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
     while !rest.is_empty() {
         match writer.write(rest) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => *rest = rest.get(written..).unwrap_or_default(),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Whoever shares the descriptor can make it non-blocking. Waiting here is what a
-            // blocking write would do; the queue bounds what piles up meanwhile.
+            // Another process with the same descriptor can make it non-blocking. Waiting here does the
+            // same as a blocking write; the queue bounds the lines that come meanwhile.
             Err(error) if error.kind() == ErrorKind::WouldBlock => pause(RETRY),
             Err(error) => return Err(error),
         }
@@ -285,7 +287,7 @@ mod tests {
     use std::collections::VecDeque;
     use std::sync::{Arc, Mutex, PoisonError};
 
-    /// Takes as many bytes as each step says; `None` fails.
+    /// A writer that takes as many bytes as each step says; `None` fails.
     #[derive(Clone, Default)]
     struct Scripted {
         steps: Arc<Mutex<VecDeque<Option<usize>>>>,

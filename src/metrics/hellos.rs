@@ -1,4 +1,4 @@
-//! Hellos of one listener, by what they offer.
+//! The counters of one listener's hellos, by the offers in them.
 
 use prometheus::{IntCounter, IntCounterVec};
 

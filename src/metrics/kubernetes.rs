@@ -1,4 +1,4 @@
-//! What is counted of the Kubernetes source.
+//! The metrics of the Kubernetes source.
 
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -9,43 +9,44 @@ use super::labels::labels;
 use super::registrar::Registrar;
 use crate::clock;
 
-/// Seconds; 0.1 is what an event may take until traffic is routed by it.
+/// The buckets in seconds; 0.1 is the largest time that an event should take until traffic is routed by
+/// it.
 const BUCKETS: [f64; 10] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0,
 ];
 
 labels! {
-    /// Why objects of a kind could not be watched, or read.
+    /// The reason why objects of a kind could not be watched or read.
     WatchError {
         /// 401 or 403.
         Forbidden "forbidden",
         /// The API does not serve the kind.
         NotFound "not_found",
-        /// The version to go on from was forgotten: listed anew.
+        /// The API has forgotten the version to continue from, so the kind is listed again.
         Gone "gone",
-        /// The API asks for patience.
+        /// The API asks the client to wait.
         TooManyRequests "too_many_requests",
-        /// Another answer that is a failure.
+        /// Any other failure that the API answers.
         Server "server_error",
-        /// No answer, or one that was cut.
+        /// No answer, or an answer that was cut off.
         Connection "connection",
         /// No answer in time, or a watch on which nothing came.
         Timeout "timeout",
         /// An object, or an answer, that cannot be read.
         Malformed "malformed",
-        /// More objects than are kept of a kind.
+        /// More objects of a kind than strait keeps.
         TooMany "too_many",
     }
 }
 
 labels! {
-    /// Why a listener of a Gateway is not served although it is valid.
+    /// The reason why a valid listener of a Gateway is not served.
     LeftOutReason {
-        /// Its namespace may have no Gateways.
+        /// Its namespace may not have Gateways.
         Namespace "namespace",
         /// No Gateway may have its port.
         Port "port",
-        /// Its names are those of the file, or of another Gateway.
+        /// The file or another Gateway has its names.
         Conflict "conflict",
     }
 }
@@ -62,7 +63,7 @@ pub struct KubernetesMetrics {
     last_event: GaugeVec,
     publications: IntCounter,
     last_publication: Gauge,
-    /// Seconds from a watch event to the routes, or endpoints, that follow from it.
+    /// Seconds from a watch event to the routes or endpoints that follow from it.
     pub event_to_route: Histogram,
     /// Names that a discovered route claims and an earlier route has.
     pub conflicts: IntGauge,
@@ -70,7 +71,7 @@ pub struct KubernetesMetrics {
     pub skipped: IntGauge,
     /// Hosts that are known and not routed.
     pub unrouted: IntGauge,
-    /// 1 while the newest discovery could not be put into force.
+    /// 1 while the newest discovery could not be applied.
     pub refused: IntGauge,
     dry_run: IntCounterVec,
     left_out: IntGaugeVec,
@@ -101,23 +102,23 @@ impl KubernetesMetrics {
             stale: r.gauges(
                 "strait_kubernetes_stale",
                 KIND,
-                "1 while a kind of object is known only as it was before its watch failed.",
+                "1 while strait knows the objects of a kind only as they were before the watch failed.",
             )?,
             objects: r.gauges(
                 "strait_kubernetes_objects",
                 KIND,
-                "Objects of the Kubernetes API that are known.",
+                "Objects of the Kubernetes API that strait knows.",
             )?,
             unreadable: r.gauges(
                 "strait_kubernetes_unreadable_objects",
                 KIND,
-                "Objects of the Kubernetes API that cannot be read and count as not there; the log names \
-                 each once.",
+                "Objects of the Kubernetes API that strait cannot read. It serves nothing for them and refuses \
+                 what they may forbid; the log names each once.",
             )?,
             events: r.counters(
                 "strait_kubernetes_events_total",
                 KIND,
-                "Changes of objects that watches told; lists not included.",
+                "Changes of objects that watches reported. Lists are not included.",
             )?,
             errors: r.counters(
                 "strait_kubernetes_errors_total",
@@ -126,25 +127,25 @@ impl KubernetesMetrics {
             )?,
             last_event: r.add(
                 "strait_kubernetes_last_event_timestamp_seconds",
-                "When a watch last told a change, in seconds since the epoch.",
+                "Time when a watch last reported a change, in seconds since the epoch.",
                 KIND,
                 GaugeVec::new,
             )?,
             publications: r.add(
                 "strait_kubernetes_publications_total",
-                "Times that what was found changed routes or endpoints; many changes make one.",
+                "Times that discovery changed routes or endpoints. Many changes of objects may count as one.",
                 &[],
                 |opts, _| IntCounter::with_opts(opts),
             )?,
             last_publication: r.add(
                 "strait_kubernetes_last_publication_timestamp_seconds",
-                "When routes or endpoints last changed by what was found, in seconds since the epoch.",
+                "Time when discovery last changed routes or endpoints, in seconds since the epoch.",
                 &[],
                 |opts, _| Gauge::with_opts(opts),
             )?,
             event_to_route: r.add(
                 "strait_kubernetes_event_to_route_seconds",
-                "From a change that a watch told to the routes or endpoints that follow from it.",
+                "Time from a change that a watch reported to the routes or endpoints that follow from it, in seconds.",
                 &[],
                 |opts, _| {
                     Histogram::with_opts(HistogramOpts::from(opts).buckets(BUCKETS.to_vec()))
@@ -152,7 +153,7 @@ impl KubernetesMetrics {
             )?,
             conflicts: r.gauge(
                 "strait_kubernetes_route_conflicts",
-                "Names that a discovered route claims and that an earlier route has.",
+                "Names that a discovered route claims but does not get, because an earlier route has them.",
             )?,
             skipped: r.gauge(
                 "strait_kubernetes_skipped_names",
@@ -164,18 +165,19 @@ impl KubernetesMetrics {
             )?,
             refused: r.gauge(
                 "strait_kubernetes_discovery_refused",
-                "1 while what was last found could not be put into force, and what was found before serves.",
+                "1 while the newest discovery could not be applied and the previous one still serves. The log says why.",
             )?,
             dry_run: r.counters(
                 "strait_export_dry_run_total",
                 &["listener"],
-                "Connections that the export policy would refuse, were it no dry run.",
+                "Connections that the export policy would refuse if kubernetes.export.dry_run were off.",
             )?,
             left_out: r.gauges(
                 "strait_kubernetes_listeners_left_out",
                 &["reason"],
-                "Listeners of Gateways of the class that are valid and not served: their namespace may have \
-                 no Gateways, no Gateway may have their port, or the file or another Gateway has their names.",
+                "Valid listeners of Gateways of the class that strait does not serve. reason is namespace (it may \
+                 not have Gateways), port (no Gateway may have it) or conflict (the file or another Gateway has \
+                 the names).",
             )?,
         })
     }
@@ -192,13 +194,13 @@ impl KubernetesMetrics {
         }
     }
 
-    /// How many objects of a kind are known.
+    /// Sets the number of known objects of a kind.
     pub fn objects(&self, kind: &str, count: usize) {
         let count = gauge_value(count);
         self.objects.with_label_values(&[kind]).set(count);
     }
 
-    /// How many listeners of Gateways are left out for a reason.
+    /// Sets the number of listeners of Gateways that are left out for a reason.
     pub fn left_out(&self, reason: LeftOutReason, count: usize) {
         let count = gauge_value(count);
         self.left_out
@@ -206,13 +208,13 @@ impl KubernetesMetrics {
             .set(count);
     }
 
-    /// How many objects of a kind are there and cannot be read.
+    /// Sets the number of objects of a kind that cannot be read.
     pub fn unreadable(&self, kind: &str, count: usize) {
         let count = gauge_value(count);
         self.unreadable.with_label_values(&[kind]).set(count);
     }
 
-    /// Forgets a kind that is not watched any more.
+    /// Removes the series of a kind that is no longer watched.
     pub fn retire_kind(&self, kind: &str) {
         for gauges in [&self.up, &self.stale, &self.objects, &self.unreadable] {
             let _ = gauges.remove_label_values(&[kind]);
@@ -224,13 +226,13 @@ impl KubernetesMetrics {
         }
     }
 
-    /// Routes or endpoints have changed.
+    /// Counts a publication that changed routes or endpoints.
     pub fn published(&self) {
         self.publications.inc();
         self.last_publication.set(clock::seconds());
     }
 
-    /// Connections of a listener that the export policy would refuse, were it no dry run.
+    /// Connections of a listener that the export policy would refuse without the dry run.
     pub fn dry_run(&self, listener: &str) -> IntCounter {
         self.dry_run.with_label_values(&[listener])
     }
@@ -241,27 +243,27 @@ impl KubernetesMetrics {
 }
 
 impl KindMetrics {
-    /// It is watched, and what is known is true.
+    /// Notes that the kind is watched and up to date.
     pub fn up(&self) {
         self.up.set(1);
         self.stale.set(0);
     }
 
-    /// It is not watched; `known` says whether it was before.
+    /// Notes that the kind is not watched. `known` says whether it was before.
     pub fn down(&self, reason: WatchError, known: bool) {
         self.failed(reason);
         self.up.set(0);
         self.stale.set(known.into());
     }
 
-    /// A failure after which it is still watched.
+    /// Counts a failure after which the kind is still watched.
     pub fn failed(&self, reason: WatchError) {
         self.errors
             .with_label_values(&[self.kind, reason.label()])
             .inc();
     }
 
-    /// A watch told a change.
+    /// Counts a change that a watch reported.
     pub fn event(&self) {
         self.events.inc();
         self.last_event.set(clock::seconds());

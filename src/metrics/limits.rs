@@ -1,23 +1,23 @@
-//! The label values of refusals at limits: closed sets.
+//! The label values of connections refused because of a limit: closed sets.
 
 use super::labels::labels;
 
 labels! {
-    /// Whose limit it is.
+    /// The scope of a limit.
     LimitScope {
-        /// A listener's.
+        /// The limit of a listener.
         Listener "listener",
-        /// A route's.
+        /// The limit of a route.
         Route "route",
-        /// Each source address's.
+        /// The limit of each source address.
         Source "source",
-        /// A source group's.
+        /// The limit of a source group.
         SourceGroup "source_group",
     }
 }
 
 labels! {
-    /// What is limited.
+    /// The kind of limit.
     LimitKind {
         /// Connections open at a time.
         Connections "connections",
@@ -25,7 +25,7 @@ labels! {
         ConnectionsPerSecond "connections_per_second",
         /// ClientHellos in progress.
         Hellos "hellos",
-        /// Source addresses that are kept count of.
+        /// Source addresses that are counted.
         Sources "sources",
     }
 }

@@ -1,22 +1,22 @@
-//! Making metrics, with a description of each.
+//! The registrar: it creates metrics and keeps a description of each.
 
 use prometheus::core::Collector;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-/// What a metric is called, for the reference in `docs/src/`.
+/// The description of a metric, for the reference in `docs/src/`.
 #[derive(Debug, Clone)]
 pub struct Description {
     /// Full name.
     pub name: &'static str,
     /// Label names in order.
     pub labels: &'static [&'static str],
-    /// One sentence.
+    /// The help text.
     pub help: &'static str,
 }
 
-/// Registers metrics and remembers what they are.
+/// Registers metrics and keeps their descriptions.
 pub(super) struct Registrar {
     pub(super) registry: Registry,
     pub(super) described: Vec<Description>,

@@ -1,4 +1,4 @@
-//! What connections count into, by listener, route, upstream and source group.
+//! The counters of connections, by listener, route, upstream and source group.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -11,14 +11,14 @@ use crate::outcome::Outcome;
 #[derive(Debug, Default)]
 pub(super) struct SeriesMap {
     pub(super) live: HashMap<SeriesKey, Arc<ConnectionSeries>>,
-    /// Routes, not keys: a route counts once however many sources use it.
+    /// The number of keys of each route. A route counts once however many sources use it.
     pub(super) routes: HashMap<(Arc<str>, Arc<str>), usize>,
-    /// The live ones that are not to be kept.
+    /// Live series that are removed when they are no longer used.
     pub(super) retired: HashSet<SeriesKey>,
     pub(super) keep: Keep,
 }
 
-/// Which series the config has.
+/// The function that says which series the config has.
 pub(super) struct Keep(pub(super) Box<dyn Fn(&SeriesKey) -> bool + Send>);
 
 impl Default for Keep {
@@ -33,7 +33,7 @@ impl fmt::Debug for Keep {
     }
 }
 
-/// Which connections a [`ConnectionSeries`] counts.
+/// The labels of a [`ConnectionSeries`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SeriesKey {
     /// The listener's name.

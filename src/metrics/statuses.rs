@@ -1,10 +1,10 @@
-//! Statuses that are written back to the Kubernetes API.
+//! The metrics of statuses written to the Kubernetes API.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
 use super::registrar::Registrar;
 
-/// What is counted of the statuses that are written back to the Kubernetes API.
+/// The metrics of statuses written to the Kubernetes API.
 #[derive(Debug)]
 pub struct StatusSeries {
     /// 1 while this replica is the one that writes.
@@ -12,18 +12,18 @@ pub struct StatusSeries {
     writes: IntCounterVec,
 }
 
-/// How writing a status ended.
+/// The result of writing a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatusWrite {
-    /// It is written.
+    /// The status is written.
     Written,
-    /// Somebody else changed the object at the same time; it is tried again.
+    /// Somebody else changed the object at the same time. strait tries again.
     Conflict,
-    /// The API does not allow it: RBAC.
+    /// RBAC does not allow it.
     Denied,
-    /// The API does not take this object's status: validation, or an admission policy.
+    /// The API refuses the status of this object, by its validation or an admission policy.
     Refused,
-    /// The API did not answer, or not well; it is tried again.
+    /// The API did not answer, or answered with an error. strait tries again.
     Failed,
 }
 
@@ -50,14 +50,15 @@ impl StatusSeries {
             writes: r.counters(
                 "strait_kubernetes_status_writes_total",
                 &["kind", "result"],
-                "Statuses of the Gateway API's objects that were to be written: written, conflict (somebody \
-                 else was faster), denied (by RBAC), refused (by the API's validation or an admission \
-                 policy; of this object only), failed (no answer, or an error of the API). Of kind event: Events about conflicts.",
+                "Attempts to write the status of a Gateway API object. result is written, conflict (somebody else \
+                 wrote first), denied (by RBAC), refused (by the API's validation or an admission policy, for \
+                 this object only) or failed (no answer, or an error of the API). kind=\"event\": Events about \
+                 conflicts.",
             )?,
         })
     }
 
-    /// Writes of one kind of object that ended so.
+    /// Writes of one kind of object with this result.
     pub fn writes(&self, kind: &str, result: StatusWrite) -> IntCounter {
         self.writes.with_label_values(&[kind, result.label()])
     }

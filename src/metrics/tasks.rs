@@ -1,4 +1,4 @@
-//! What is counted of threads and tasks.
+//! The metrics of threads and tasks.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
@@ -19,17 +19,17 @@ impl TaskSeries {
             worker_connections: r.gauges(
                 "strait_worker_connections",
                 &["worker"],
-                "Connections that a worker thread serves.",
+                "Connections that a worker thread carries now.",
             )?,
             worker_rounds: r.counters(
                 "strait_worker_rounds_total",
                 &["worker"],
-                "Times that a worker thread has looked after its connections' timeouts, up to four a second. A count that stands still for 30 seconds makes /healthz/live fail.",
+                "Rounds of a worker thread: it checks its connections' timeouts up to four times a second. /healthz/live fails when the count stands still for 30 seconds.",
             )?,
             task_restarts: r.counters(
                 "strait_task_restarts_total",
                 &["task"],
-                "Times that a task of the gateway failed and was started again. Anything but 0 is a defect of strait: please report it with the log line.",
+                "Times that a task of strait failed and was started again. Any value but 0 is a defect of strait: please report it with the log line.",
             )?,
         })
     }
@@ -43,14 +43,14 @@ impl Metrics {
             .with_label_values(&[worker.to_string().as_str()])
     }
 
-    /// Rounds of a worker.
+    /// The rounds of a worker.
     pub fn worker_rounds(&self, worker: usize) -> IntCounter {
         self.tasks
             .worker_rounds
             .with_label_values(&[worker.to_string().as_str()])
     }
 
-    /// Times that `task`, a word out of a closed set, was started again.
+    /// The number of times that `task`, a word of a closed set, was started again.
     pub fn task_restarts(&self, task: &str) -> IntCounter {
         self.tasks.task_restarts.with_label_values(&[task])
     }

@@ -1,21 +1,20 @@
-//! Least connections over two random choices, by weight.
+//! The balancer: least connections over two random choices, by weight.
 //!
 //! Two choices keep the load within a small constant of the best (Mitzenmacher, "The Power of Two
 //! Choices in Randomized Load Balancing", 2001) without reading every endpoint's count.
 //!
 //! # Zones
 //!
-//! Endpoints of the gateway's own zone come first, as long as that zone is not short of them. Whether it
-//! is follows from what is known: gateways stand in every zone and get the same number of connections
-//! each, so an endpoint is loaded fairly when its zone's share of the endpoints' weight is the same as the
-//! zone's share of the gateways, one in as many as there are zones. (How loaded the others' endpoints are
-//! cannot be read off the connections counted here: the gateways over there count theirs.)
+//! Endpoints of the gateway's own zone come first, as long as that zone has enough of them. The
+//! balancer assumes that every zone has gateways which get equal numbers of connections. Then an
+//! endpoint's load is fair when its zone's share of the endpoints' weight equals the zone's share of
+//! the gateways, one in as many as there are zones. (The load of endpoints in other zones is not
+//! visible here: the gateways there count their own connections.)
 //!
-//! - An own zone with less than that keeps only as many connections as load its endpoints a quarter more
-//!   than fairly ([`OVERLOAD`]); the rest goes to the other zones. That is what Envoy's zone-aware routing
-//!   does, which allows no overload, and Kubernetes' topology hints, which allow a fifth.
-//! - Endpoints that are ejected leave their part of the own zone's connections to the other zones, not to
-//!   their neighbours.
+//! - An own zone with less than that keeps only as many connections as load its endpoints a quarter
+//!   more than fairly ([`OVERLOAD`]); the rest goes to the other zones. Envoy's zone-aware routing does
+//!   the same without any overload; Kubernetes' topology hints allow a fifth.
+//! - The part of ejected endpoints goes to the other zones, not to their neighbours.
 //! - Endpoints without a zone count as one zone more. Without a zone of its own a gateway has no
 //!   preference.
 
@@ -25,18 +24,20 @@ use std::time::Instant;
 
 use super::{Endpoint, EndpointSet, EndpointState};
 
-/// How much more than fairly an endpoint of the own zone may be loaded: so many parts in so many.
+/// The largest load of an endpoint in the own zone relative to a fair one, as a fraction.
 const OVERLOAD: (u64, u64) = (5, 4);
 
-/// Random draws for one choice before all endpoints are looked at: enough when most are eligible.
+/// The number of random draws for one choice before all endpoints are searched. It is enough when most
+/// are eligible.
 const DRAWS: usize = 4;
 
-/// The endpoints of a set by how near they are; every one is in one tier.
+/// The endpoints of a set by distance. Each endpoint is in exactly one tier.
 #[derive(Debug, Default)]
 pub(super) struct Tiers {
     near: Option<Tier>,
     far: Option<Tier>,
-    /// The part of the connections that stays near, of `1 << 32`; that much or more is all of them.
+    /// The part of the connections that stays near, in units of `1 << 32`. That value or more means
+    /// all.
     near_part: u64,
 }
 
@@ -80,17 +81,17 @@ impl Tiers {
     }
 }
 
-/// Endpoints that are equally near.
+/// Endpoints at the same distance.
 #[derive(Debug)]
 struct Tier {
-    /// Positions in the set. Not empty.
+    /// Positions in the set. Never empty.
     members: Box<[u32]>,
-    /// Running sum of the members' weights.
+    /// The running sum of the members' weights.
     cumulative: Box<[u64]>,
 }
 
 impl Tier {
-    /// The endpoints that `belongs` says belong, if there are any.
+    /// The endpoints for which `belongs` is true, if there are any.
     fn new(endpoints: &[Endpoint], belongs: impl Fn(&Endpoint) -> bool) -> Option<Self> {
         let mut sum = 0;
         let (members, cumulative): (Vec<u32>, Vec<u64>) = (0u32..)
@@ -107,7 +108,7 @@ impl Tier {
         })
     }
 
-    /// Of all members, at least 1.
+    /// The weight of all members, at least 1.
     fn weight(&self) -> u64 {
         self.cumulative.last().copied().unwrap_or(1)
     }
@@ -120,7 +121,7 @@ impl Tier {
         set.endpoints.get(member as usize)
     }
 
-    /// A random member that is `eligible`, by weight; any one of those there are when they are few.
+    /// A random member that is `eligible`, by weight. If few are eligible, any one of them.
     fn choose<'a>(
         &self,
         set: &'a EndpointSet,
@@ -132,7 +133,7 @@ impl Tier {
                 return drawn;
             }
         }
-        // Few are eligible. Starting anywhere and going round picks one without a list of them.
+        // Few are eligible. Searching from a random position finds one without a list of them.
         let start = fastrand::usize(..self.members.len());
         let (before, after) = self.members.split_at_checked(start)?;
         after
@@ -160,7 +161,7 @@ impl Tier {
     }
 }
 
-/// Compares connections per weight without dividing.
+/// Compares the connections per weight without a division.
 fn load_is_less(a: &Endpoint, b: &Endpoint) -> bool {
     let weighted = |load: &Endpoint, other: &Endpoint| {
         u64::from(load.stats.active()) * u64::from(other.spec.weight.max(1))
@@ -172,8 +173,8 @@ fn is_ready(endpoint: &Endpoint, now: Instant) -> bool {
     endpoint.stats.health.state(now) == EndpointState::Ready
 }
 
-/// Picks among the endpoints not `tried`: ready ones of the first tier that has any; then, ejected or
-/// not, what is left, the nearest first.
+/// Picks among the endpoints that are not `tried`: first ready ones, from the nearest tier that has
+/// any; then the others, ejected or not, the nearest first.
 pub(super) fn pick<'a>(
     set: &'a EndpointSet,
     tried: &[SocketAddr],
@@ -244,14 +245,14 @@ mod tests {
         );
     }
 
-    /// Endpoints by zone; those of `a` are the gateway's.
+    /// An upstream with endpoints in these zones, for a gateway in zone `a`.
     fn zoned(zones: &[Option<&str>]) -> Upstream {
         let specs = (1..).zip(zones);
         let specs = specs.map(|(number, zone)| spec(number, *zone, 1));
         upstream(specs.collect(), Some("a"))
     }
 
-    /// How many of 10,000 connections stay in zone `a`.
+    /// The number of 10,000 connections that stay in zone `a`.
     fn stay_near(upstream: &Upstream) -> u32 {
         let near: Vec<SocketAddr> = upstream
             .endpoints()
@@ -268,13 +269,13 @@ mod tests {
     fn a_zone_that_is_short_of_endpoints_keeps_a_quarter_more_than_its_fair_share() {
         let (a, b, c) = (Some("a"), Some("b"), Some("c"));
         for (zones, expected) in [
-            // Not short: all of them.
+            // The own zone has enough endpoints: all connections stay.
             (&[a, a][..], 10_000),
             (&[a, b], 10_000),
             (&[a, b, c], 10_000),
             (&[a, a, a, b, b, b, b, c, c, c], 10_000),
             (&[a, a, a, a, None], 10_000),
-            // One of four over two zones may have 1/4 x 2 x 5/4 of its zone's connections.
+            // One of four endpoints over two zones may get 1/4 x 2 x 5/4 of its zone's connections.
             (&[a, b, b, b], 6_250),
             (&[a, b, b, b, b, c, c, c, c, c], 3_750),
             (&[a, None, None, None], 6_250),

@@ -1,7 +1,7 @@
-//! Passive health: an endpoint to which connecting keeps failing is left alone for a while.
+//! The passive health of an endpoint: when connecting to it keeps failing, it is ejected for a while.
 //!
-//! Ejection is advice, not a verdict: when every endpoint of an upstream is ejected the balancer
-//! uses them all the same, since a gateway that refuses everything helps nobody.
+//! Ejection is advice, not a verdict: when every endpoint of an upstream is ejected, the balancer uses
+//! them anyway, since a gateway that refuses everything helps nobody.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -9,22 +9,22 @@ use std::time::{Duration, Instant};
 
 use crate::config::EjectionPolicy;
 
-/// How connecting to one endpoint has gone lately. All counts are relaxed: a count lost to a race
+/// The recent results of connecting to one endpoint. All counts are relaxed: a count lost to a race
 /// delays an ejection by one failure.
 #[derive(Debug, Default)]
 pub struct Health {
     failures_in_a_row: AtomicU32,
     ejections_in_a_row: AtomicU32,
-    /// Milliseconds since [`epoch`]; 0 when not ejected.
+    /// The end of the ejection in milliseconds since [`epoch`]; 0 when not ejected.
     ejected_until: AtomicU64,
 }
 
-/// What an endpoint is good for at one moment.
+/// The state of an endpoint at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointState {
-    /// Takes connections.
+    /// It takes connections.
     Ready,
-    /// Left alone for this much longer.
+    /// It is ejected for this much longer.
     Ejected(Duration),
 }
 
@@ -38,11 +38,11 @@ impl EndpointState {
     }
 }
 
-/// A moment before any that is compared: atomics hold no `Instant`.
+/// A moment before any that is compared, since atomics cannot hold an `Instant`.
 fn epoch() -> Instant {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     *EPOCH.get_or_init(|| {
-        // One millisecond back, so that 0 stays free to mean "never".
+        // One millisecond back, so that 0 is free to mean "never".
         let now = Instant::now();
         now.checked_sub(Duration::from_millis(1)).unwrap_or(now)
     })
@@ -68,9 +68,10 @@ impl Health {
         }
     }
 
-    /// A connection was made.
+    /// Notes that a connection was made.
     pub fn connected(&self) {
-        // Loads first: nearly always nothing is to be reset, and a load shares the cache line.
+        // Reads first: usually nothing needs a reset, and a read does not take the cache line from
+        // other cores.
         if self.failures_in_a_row.load(Ordering::Relaxed) != 0 {
             self.failures_in_a_row.store(0, Ordering::Relaxed);
         }
@@ -80,7 +81,7 @@ impl Health {
         }
     }
 
-    /// A connection attempt failed. Returns for how long that ejects the endpoint, if it does.
+    /// Notes a failed connection attempt. Returns the time of the ejection, if it causes one.
     pub fn failed(&self, policy: &EjectionPolicy, now: Instant) -> Option<Duration> {
         if policy.consecutive_failures == 0 {
             return None;

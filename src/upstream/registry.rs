@@ -1,4 +1,4 @@
-//! Every upstream by name, for routes, sources, admin and metrics.
+//! The registry of upstreams by name, for routes, sources, admin and metrics.
 
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashMap};
@@ -15,17 +15,16 @@ use crate::config::{Config, UpstreamConfig, UpstreamSource};
 /// Upstreams by name.
 pub type UpstreamMap = BTreeMap<Arc<str>, Arc<Upstream>>;
 
-/// The upstreams that a config names. Cloning is cheap and sees every later change.
+/// The upstreams of a config. Cloning is cheap, and every clone sees later changes.
 #[derive(Debug, Clone, Default)]
 pub struct Upstreams(Arc<ArcSwap<UpstreamMap>>);
 
 impl Upstreams {
-    /// The upstreams of `config`. One whose source means the same as before is taken over with its
-    /// endpoints; another is made as [`Upstream::new`] says. Nothing changes before
-    /// [`Upstreams::replace`].
+    /// The upstreams of `config`. One whose source is unchanged is taken over with its endpoints; any
+    /// other is created by [`Upstream::new`]. Nothing changes before [`Upstreams::replace`].
     pub fn prepare(&self, config: &Config) -> UpstreamMap {
         let current = self.0.load();
-        // Nearly always nothing has another name.
+        // Usually no upstream has a new name.
         let renamed = LazyCell::new(|| renamed(&current, config));
         let zone = &config.zone;
         let one = |(name, config): (&Arc<str>, &Arc<UpstreamConfig>)| {
@@ -41,7 +40,8 @@ impl Upstreams {
         config.upstreams.iter().map(one).collect()
     }
 
-    /// Makes `upstreams`, prepared from `config`, the ones there are. Returns the names that went.
+    /// Puts `upstreams`, prepared from `config`, in place of the present ones. Returns the names that
+    /// were removed.
     pub fn replace(&self, upstreams: UpstreamMap, config: &Config) -> Vec<Arc<str>> {
         for (name, upstream) in &upstreams {
             if let Some(its_config) = config.upstreams.get(name) {
@@ -54,12 +54,13 @@ impl Upstreams {
         before.keys().filter(gone).cloned().collect()
     }
 
-    /// All of them now.
+    /// All upstreams at this moment.
     pub fn all(&self) -> Arc<UpstreamMap> {
         self.0.load_full()
     }
 
-    /// A collector of `strait_upstream_endpoints`, read when scraped since an ejection ends by time.
+    /// A collector of `strait_upstream_endpoints`. It reads the states when scraped, since an ejection
+    /// ends by time.
     ///
     /// # Errors
     /// Never in practice: the name and labels are fixed.
@@ -76,7 +77,7 @@ impl Upstreams {
     }
 }
 
-/// What an upstream asks of DNS, if it does.
+/// The question that an upstream asks DNS, if it asks one.
 fn question(config: &UpstreamConfig) -> Option<String> {
     match &config.source {
         UpstreamSource::Dns(dns) => Some(dns.query.to_string()),
@@ -84,8 +85,8 @@ fn question(config: &UpstreamConfig) -> Option<String> {
     }
 }
 
-/// Those of `current` whose name `config` has not any more, by what they ask of DNS: an upstream that
-/// asks the same under another name takes their place.
+/// The upstreams of `current` whose name `config` no longer has, by their question to DNS. An upstream
+/// with the same question and another name replaces them.
 fn renamed<'a>(current: &'a UpstreamMap, config: &Config) -> HashMap<String, &'a Arc<Upstream>> {
     let gone = current.iter();
     let gone = gone.filter(|(name, _)| !config.upstreams.contains_key(*name));
@@ -97,7 +98,7 @@ const NAME: &str = "strait_upstream_endpoints";
 const HELP: &str =
     "Endpoints of an upstream by state: ready, or ejected because connecting to them failed.";
 
-/// A gauge as it is printed; `labels` are sorted by name.
+/// A gauge as it is written; `labels` are sorted by name.
 fn gauge(labels: [(&str, &str); 2], value: u32) -> Metric {
     let label = |(name, value): (&str, &str)| {
         let mut label = LabelPair::default();
@@ -125,8 +126,8 @@ impl Collector for EndpointCollector {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        // Straight into what is printed: through a gauge vector, which hashes and locks for each of
-        // them, 10,000 upstreams took a quarter of a second.
+        // Builds the output directly: with a gauge vector, which hashes and locks for each of them,
+        // 10,000 upstreams took a quarter of a second.
         let now = Instant::now();
         let mut metrics = Vec::new();
         for (name, upstream) in self.upstreams.all().iter() {
@@ -137,11 +138,11 @@ impl Collector for EndpointCollector {
                     EndpointState::Ejected(_) => ejected += 1,
                 }
             }
-            // By state, then by upstream: labels are sorted by name, metrics as their labels are.
+            // By state, then by upstream: labels are sorted by name, and metrics by their labels.
             metrics.push(gauge([("state", "ejected"), ("upstream", name)], ejected));
             metrics.push(gauge([("state", "ready"), ("upstream", name)], ready));
         }
-        // A family without a metric is no valid exposition.
+        // A family without a metric is not valid in the exposition.
         if metrics.is_empty() {
             return Vec::new();
         }
