@@ -1,12 +1,12 @@
-//! The access log: one line a connection, on stdout.
+//! The access log: one line for each connection, on stdout.
 //!
-//! Traffic never waits for it. A line goes into a bounded queue that one thread writes; what finds
-//! the queue full, what cannot be written and what exceeds the rate for refused connections is
-//! counted in `strait_log_lines_dropped_total{log="access"}` instead.
+//! Traffic never waits for it. A line goes into a bounded queue that one thread writes. Lines that find
+//! the queue full, cannot be written, or exceed the rate for refused connections are counted in
+//! `strait_log_lines_dropped_total{log="access"}` instead.
 //!
-//! A line is printable ASCII, in JSON or as `key=value` with JSON strings where a value needs
-//! quotes. Keys come in a fixed order and are left out when there is nothing to say; `flags` is what
-//! Envoy calls response flags, `-` for none.
+//! A line is printable ASCII, in JSON or as `key=value` with JSON strings where a value needs quotes.
+//! Keys come in a fixed order; a key without a value is left out. `flags` holds Envoy's response flags,
+//! `-` for none.
 
 mod budgets;
 mod line;
@@ -41,7 +41,7 @@ const KEPT_BUFFER: usize = 4096;
 #[derive(Debug, Clone)]
 pub struct AccessLog(Option<Arc<Shared>>);
 
-/// Writes what is queued when dropped, for at most a second.
+/// The end of the access log. Dropping it writes the queued lines, for at most a second.
 #[derive(Debug)]
 #[must_use = "lines still queued are lost when the process ends before this is dropped"]
 pub struct AccessLogGuard {
@@ -54,11 +54,11 @@ struct Shared {
     ja4: AtomicBool,
     rate_limited: IntCounter,
     queue: LineQueue,
-    /// Places of the queue for one outcome of one source group.
+    /// The number of places in the queue for one outcome of one source group.
     share: usize,
 }
 
-/// What the thread that writes needs, too.
+/// The part that the writing thread needs too.
 #[derive(Debug)]
 struct Policy {
     /// See [`format_code`].
@@ -67,64 +67,64 @@ struct Policy {
     budgets: Budgets,
 }
 
-/// What is told of one connection that ended.
+/// The content of one line: a connection that has ended.
 #[derive(Debug, Clone)]
 pub struct Entry<'a> {
-    /// When it ended.
+    /// The time when it ended.
     pub ended: SystemTime,
-    /// Its number, unique in the life of the process.
+    /// Its number, unique in the process.
     pub connection: u64,
     /// The listener's name.
     pub listener: &'a str,
-    /// Who connected: the peer, or whom its PROXY header announced.
+    /// The client's address: the peer's, or the one that its PROXY header announced.
     pub source: SocketAddr,
-    /// The peer that announced the source.
+    /// The peer that announced the client's address.
     pub proxy: Option<SocketAddr>,
     /// The name of the source group.
     pub source_group: &'a str,
-    /// What the client named, valid or not: escaped, and cut after 512 bytes.
+    /// The server name that the client sent, valid or not. It is escaped, and cut after 512 bytes.
     pub server_name: Option<&'a str>,
-    /// What the client offered, valid or not: escaped, and cut after 512 bytes.
+    /// The ALPN offers of the client, valid or not. They are escaped, and cut after 512 bytes.
     pub alpn: Option<&'a str>,
     /// The versions and post-quantum groups that the client offered.
     pub offers: Offers,
-    /// The client's JA4, if it is asked for.
+    /// The client's JA4, if the config asks for it.
     pub ja4: Option<&'a str>,
     /// The route that took it.
     pub route: Option<&'a str>,
     /// The upstream of that route.
     pub upstream: Option<&'a str>,
-    /// The endpoint that it went to, or that was tried last.
+    /// The endpoint that it went to, or the last one that was tried.
     pub endpoint: Option<SocketAddr>,
-    /// Endpoints tried.
+    /// The number of endpoints tried.
     pub attempts: u32,
-    /// Why it ended.
+    /// The reason why it ended.
     pub outcome: Outcome,
-    /// More on why, for a person.
+    /// Details of the reason, for people.
     pub detail: Option<&'a str>,
-    /// Who ended it: `downstream`, `upstream` or `gateway`.
+    /// The side that ended it: `downstream`, `upstream` or `gateway`.
     pub ended_by: Option<&'static str>,
     /// Bytes that went from downstream to upstream.
     pub to_upstream: u64,
     /// Bytes that went from upstream to downstream.
     pub to_downstream: u64,
-    /// From accept to the end of the hello.
+    /// The time from accept to the end of the hello.
     pub hello: Option<Duration>,
-    /// From the first connect attempt to the connection, or to giving up.
+    /// The time from the first connect attempt to the connection, or to giving up.
     pub connect: Option<Duration>,
-    /// From accept to close.
+    /// The time from accept to close.
     pub duration: Duration,
 }
 
-/// As much of `text` as a line needs to show it: a longer text is kept with a character more than a line
-/// shows, so that the line says that it is cut.
+/// The part of `text` that a line needs. A longer text keeps one more character than a line shows, so
+/// that the line can mark the cut.
 pub fn shown(text: &str) -> &str {
     let end = text.ceil_char_boundary(line::MAX_TEXT + 1);
     text.get(..end).unwrap_or(text)
 }
 
-/// Whether lines of an outcome have a rate: what was refused for what it was or asked for, and what
-/// reached no endpoint. Exhaustive, so that a new outcome has to take a side.
+/// Whether lines of an outcome have a rate: outcomes of refused connections, and of connections that
+/// reached no endpoint. The match is exhaustive, so that a new outcome must be put on one side.
 fn has_rate(outcome: Outcome) -> bool {
     match outcome {
         Outcome::SourceDenied
@@ -161,17 +161,17 @@ fn has_rate(outcome: Outcome) -> bool {
 }
 
 impl AccessLog {
-    /// The access log on stdout, and the guard to keep until the process ends.
+    /// Starts the access log on stdout. The guard must live until the process ends.
     pub fn start(config: &AccessLogConfig, metrics: &Metrics) -> (Self, AccessLogGuard) {
-        // A descriptor of its own: std's stdout flushes line by line, and its lock would be held
-        // by a thread stuck in a write for anyone who prints.
+        // A descriptor of its own: std's stdout flushes line by line, and a thread stuck in a write
+        // would hold its lock against every other that prints.
         match io::stdout().as_fd().try_clone_to_owned() {
             Ok(stdout) => Self::to_writer(config, metrics, File::from(stdout)),
             Err(_) => Self::to_writer(config, metrics, io::stdout()),
         }
     }
 
-    /// The access log on `writer`, which may block or fail as it likes.
+    /// Starts the access log on `writer`, which may block or fail.
     pub fn to_writer(
         config: &AccessLogConfig,
         metrics: &Metrics,
@@ -201,12 +201,12 @@ impl AccessLog {
         )
     }
 
-    /// No access log, whatever a later config says.
+    /// An access log that never writes, whatever a later config says.
     pub fn off() -> Self {
         Self(None)
     }
 
-    /// Takes over format and rate. The queue keeps the size it was started with.
+    /// Takes format and rate from `config`. The queue keeps its size.
     pub fn reconfigure(&self, config: &AccessLogConfig) {
         if let Some(shared) = &self.0 {
             let policy = &shared.policy;
@@ -220,7 +220,7 @@ impl AccessLog {
         }
     }
 
-    /// Whether lines are to hold the client's JA4, which takes time to compute.
+    /// Whether lines must contain the client's JA4, which takes time to compute.
     pub fn wants_ja4(&self) -> bool {
         let shared = self.0.as_ref();
         shared.is_some_and(|shared| shared.ja4.load(Ordering::Relaxed))
@@ -269,7 +269,7 @@ impl AccessLog {
 }
 
 impl Policy {
-    /// Appends a line for each outcome and source group of which lines were left out.
+    /// Appends a line for each outcome and source group whose lines were left out.
     fn sum_up(&self, lines: &mut Vec<u8>) {
         let Some(format) = format_of(self.format.load(Ordering::Relaxed)) else {
             return;
@@ -284,7 +284,7 @@ impl Policy {
     }
 }
 
-/// RFC 3339 in UTC.
+/// The time in RFC 3339, UTC.
 fn time(line: &mut LineWriter<'_>, time: SystemTime) {
     let time = clock::writable(time);
     line.plain("time", humantime::format_rfc3339_millis(time));
@@ -365,7 +365,7 @@ fn wants_ja4(config: &AccessLogConfig) -> bool {
     config.format.is_some() && config.fingerprint == Some(Fingerprint::Ja4)
 }
 
-/// An atomic holds no `Option<LogFormat>`.
+/// The code of a format. An atomic cannot hold an `Option<LogFormat>`.
 fn format_code(format: Option<LogFormat>) -> u8 {
     match format {
         None => 0,

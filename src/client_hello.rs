@@ -1,12 +1,13 @@
-//! The ClientHello as bytes of the wire: a pure, incremental and strict parser.
+//! The parser of the ClientHello: pure, incremental and strict.
 //!
-//! [`HelloParser`] is the whole of it: it is shown everything received so far and says whether the
-//! hello is complete, needs more bytes, or can never become one that strait routes. It does no I/O
-//! and knows no clock. Three layers, each a file: records and reassembly here, the handshake message
-//! in `message` (with the `tls-parser` crate), its extensions in `extensions`.
+//! [`HelloParser`] gets everything received so far and says whether the hello is complete, needs more
+//! bytes, or can never become one that strait routes. It does no I/O and knows no clock. It has three
+//! layers, each a file: records and reassembly here, the handshake message in `message` (with the
+//! `tls-parser` crate), its extensions in `extensions`.
 //!
-//! The rules are those of `docs/src/internals/hello-policy.md`: what RFC 8446 sections 4.1.2 and 5.1
-//! and RFC 6066 section 3 allow, at any split over records or segments, and nothing else.
+//! The rules are those of `docs/src/internals/hello-policy.md`: a hello may be as RFC 8446 sections
+//! 4.1.2 and 5.1 and RFC 6066 section 3 allow, split over records or segments in any way, and nothing
+//! else.
 
 mod alert;
 mod error;
@@ -26,9 +27,9 @@ use reader::Reader;
 
 use crate::server_name::ServerName;
 
-/// Bytes of a record's header: type, two of version, two of length (RFC 8446 section 5.1).
+/// The length of a record's header: type, two bytes of version, two of length (RFC 8446 section 5.1).
 const RECORD_HEADER: usize = 5;
-/// Bytes of a handshake message's header: type, three of length (RFC 8446 section 4).
+/// The length of a handshake message's header: type, three bytes of length (RFC 8446 section 4).
 const MESSAGE_HEADER: usize = 4;
 /// The longest fragment of a plaintext record, in bytes (RFC 8446 section 5.1).
 const MAX_FRAGMENT: usize = 1 << 14;
@@ -36,33 +37,33 @@ const RECORD_TYPE_HANDSHAKE: u8 = 22;
 const RECORD_MAJOR_VERSION: u8 = 3;
 const MESSAGE_TYPE_CLIENT_HELLO: u8 = 1;
 
-/// Finds the ClientHello at the start of a stream, however it is cut into records and segments.
+/// Finds the ClientHello at the start of a stream, in whatever way it is cut into records and segments.
 ///
-/// A byte is looked at once by the layers below the message; the message is put together and parsed
-/// once, when it is complete: the work is linear in the bytes received, whatever their split. A hello in
-/// one record, which is nearly every hello, is parsed where it lies in the caller's buffer.
+/// The layers below the message look at each byte once; the message is assembled and parsed once, when
+/// it is complete. So the work is linear in the bytes received, whatever their split. A hello in one
+/// record, the usual case, is parsed in the caller's buffer.
 #[derive(Debug)]
 pub struct HelloParser {
     max_size: usize,
-    /// Bytes of the wire that have been judged; they are looked at once more, when the message is
+    /// The number of bytes of the wire that were checked. They are read once more when the message is
     /// complete.
     judged: usize,
-    /// Where in the wire the fragment of the current record begins.
+    /// The position in the wire of the current record's fragment.
     fragment_start: usize,
-    /// Bytes of that fragment still to be judged; 0 between records.
+    /// The number of bytes of that fragment that are still to be checked; 0 between records.
     fragment_left: usize,
-    /// The message's first bytes, as far as `seen` tells.
+    /// The first bytes of the message; `seen` says how many are there.
     header: [u8; MESSAGE_HEADER],
-    /// The message's bytes, header included, once its header has come. Invariant once known:
-    /// `seen + fragment_left <= message_len <= max_size`.
+    /// The length of the message with its header, once the header has come. Invariant once known: `seen
+    /// + fragment_left <= message_len <= max_size`.
     message_len: Option<usize>,
-    /// Bytes of the message that have been judged.
+    /// The number of bytes of the message that were checked.
     seen: usize,
-    /// A message that spans records, once it is complete; empty for any other.
+    /// A complete message that spans records; empty for any other.
     assembled: Vec<u8>,
 }
 
-/// How far the hello has come.
+/// The progress of a hello.
 #[derive(Debug)]
 pub enum Progress<'a> {
     /// All bytes so far are the start of a hello that may still be valid.
@@ -72,8 +73,8 @@ pub enum Progress<'a> {
 }
 
 impl HelloParser {
-    /// A parser for one connection. `max_size` is in bytes and bounds the handshake message with its
-    /// 4-byte header, not the record headers around it.
+    /// Creates a parser for one connection. `max_size` bounds the handshake message with its 4-byte
+    /// header, in bytes, not the record headers around it.
     pub fn new(max_size: usize) -> Self {
         Self {
             max_size,
@@ -87,16 +88,15 @@ impl HelloParser {
         }
     }
 
-    /// Judges the bytes that `wire` has more than at the last call.
+    /// Checks the bytes of `wire` that are new since the last call.
     ///
-    /// `wire` is everything received so far, from the first byte: each call's `wire` extends the one
-    /// before. Bytes after the record that completes the hello are not looked at. A call after
+    /// `wire` is everything received so far, from the first byte: each call's `wire` extends the
+    /// previous one. Bytes after the record that completes the hello are ignored. A call after
     /// `Complete` or an error gives the same result again.
     ///
     /// # Errors
-    /// As soon as the bytes prove it: what is wrong in a record's or in the message's header. Once
-    /// the message is complete: what is wrong in it. A strict prefix of a valid hello is never an
-    /// error.
+    /// A fault in a record's header or in the message's header, as soon as the bytes prove it; a fault
+    /// in the message once it is complete. A strict prefix of a valid hello is never an error.
     pub fn parse<'a>(&'a mut self, wire: &'a [u8]) -> Result<Progress<'a>, HelloError> {
         while self.message_len != Some(self.seen) {
             let advanced = match self.fragment_left {
@@ -117,8 +117,9 @@ impl HelloParser {
         message::parse(message, self.judged).map(Progress::Complete)
     }
 
-    /// Bytes of memory that this parser holds itself, beside the caller's `wire`: 0 until the hello is
-    /// complete, and for one in one record; then the message's, `max_size` at most.
+    /// The bytes of memory that this parser holds beside the caller's `wire`. It is 0 until the hello
+    /// is complete, and for a hello in one record; otherwise it is the message's length, at most
+    /// `max_size`.
     pub fn buffered(&self) -> usize {
         self.assembled.capacity()
     }
@@ -151,7 +152,8 @@ impl HelloParser {
         Ok(true)
     }
 
-    /// Only the first record tells whether the peer speaks TLS at all.
+    /// The error for a record that is not a handshake record. Only the first record shows whether the
+    /// peer speaks TLS at all.
     fn foreign_record(&self, header: &[u8], reason: MalformedReason) -> HelloError {
         match self.judged {
             0 => HelloError::NotTls(NotTls::classify(header)),
@@ -159,7 +161,7 @@ impl HelloParser {
         }
     }
 
-    /// Judges what has come of the current record's fragment; false when nothing has.
+    /// Checks the received part of the current record's fragment. Returns false when nothing has come.
     fn take_fragment(&mut self, wire: &[u8]) -> Result<bool, HelloError> {
         let arrived = wire.get(self.judged..).unwrap_or(&[]);
         let fragment = arrived.get(..self.fragment_left).unwrap_or(arrived);
@@ -200,7 +202,7 @@ impl HelloParser {
         Ok(())
     }
 
-    /// Puts together a complete message that spans records.
+    /// Assembles a complete message that spans records.
     fn assemble(&mut self, wire: &[u8]) {
         self.assembled.clear();
         self.assembled.reserve_exact(self.seen);
@@ -223,12 +225,12 @@ fn ends_with_record(message_len: usize, record_end: usize) -> Result<(), Malform
 
 /// A complete and valid hello that names a server.
 pub struct ClientHello<'a> {
-    /// What the client asks for, normalised. With ECH it is the outer name.
+    /// The server name that the client asks for, normalised. With ECH it is the outer name.
     pub server_name: ServerName,
-    /// Bytes of the wire from its first to the end of the record that completes the hello. What
-    /// follows is the client's business with the endpoint.
+    /// The length in bytes from the start of the wire to the end of the record that completes the
+    /// hello. Bytes after it are between the client and the endpoint.
     pub wire_len: usize,
-    /// The ProtocolNameList, already found to be well-formed; empty when there was none.
+    /// The ProtocolNameList, known to be well-formed; empty without one.
     alpn: &'a [u8],
     /// The legacy_version field.
     legacy_version: u16,
@@ -239,14 +241,14 @@ pub struct ClientHello<'a> {
 
 impl<'a> ClientHello<'a> {
     /// The application protocols that the client offers, in its order of preference, each of 1..=255
-    /// bytes (RFC 7301 section 3.1). Nothing when the hello has no ALPN extension.
+    /// bytes (RFC 7301 section 3.1). Empty when the hello has no ALPN extension.
     pub fn alpn(&self) -> AlpnOffers<'a> {
         AlpnOffers(Reader::new(self.alpn))
     }
 
     /// The TLS versions that the client offers, as the wire spells them (0x0304 is TLS 1.3), GREASE
-    /// included: those of the supported_versions extension, else the one of legacy_version (RFC 8446
-    /// section 4.2.1).
+    /// included: those of the supported_versions extension, otherwise the one of legacy_version (RFC
+    /// 8446 section 4.2.1).
     pub fn versions(&self) -> impl Iterator<Item = u16> + use<'a> {
         let mut content = Reader::new(self.extensions.supported_versions.unwrap_or(&[]));
         let mut listed = Reader::new(content.vector_u8().unwrap_or(&[]));

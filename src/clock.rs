@@ -1,14 +1,14 @@
-//! The wall clock, which may say anything: it is set by hand, by a wrong time server, or not at all.
+//! The wall clock. It may show any time: it is set by hand, by a wrong time server, or not at all.
 //!
-//! What writes dates panics, or fails, before 1970 and from the year 10,000 on. So times are brought
-//! between the two before they are written.
+//! Code that writes dates panics or fails before 1970 and from the year 10,000 on. So this file limits
+//! times to that range before they are written.
 
 use std::time::{Duration, SystemTime};
 
-/// The last second of the year 9999, since 1970.
+/// The last second of the year 9999, in seconds since 1970.
 const LAST: Duration = Duration::from_secs(253_402_300_799);
 
-/// The time now, or the nearest one that can be written.
+/// The present time, or the nearest one that can be written.
 pub fn now() -> SystemTime {
     writable(SystemTime::now())
 }
@@ -21,7 +21,7 @@ pub fn writable(at: SystemTime) -> SystemTime {
     at.clamp(SystemTime::UNIX_EPOCH, last)
 }
 
-/// Whether the time now can be written.
+/// Whether the present time can be written.
 pub fn is_writable() -> bool {
     let now = SystemTime::now();
     writable(now) == now

@@ -1,26 +1,26 @@
-//! Drain: stop accepting, let what runs finish, until a deadline.
+//! The drain: strait stops accepting and lets open connections finish until a deadline.
 //!
-//! One [`DrainTrigger`], held by whoever decides (signal, admin), many [`DrainWatcher`]s. The phases
-//! only ever move forward, whoever triggers twice.
+//! The code that decides (signal, admin) holds the one [`DrainTrigger`]; there are many
+//! [`DrainWatcher`]s. Phases only move forward, even if the drain is triggered twice.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Where the process stands on its way out. Ordered: a later phase never goes back.
+/// The phase of the process on its way out. Phases are ordered; a later phase never goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DrainPhase {
     /// Serving.
     Running,
-    /// Not ready any more, still accepting, so that load balancers move away first.
+    /// Not ready any more but still accepting, so that load balancers move away first.
     Announced,
     /// Listeners close; connections may finish until the deadline.
     Draining {
-        /// When what still runs is cut.
+        /// The time when open connections are cut.
         deadline: Instant,
     },
-    /// What still runs is cut now.
+    /// Open connections are cut now.
     Stopped,
 }
 
@@ -46,8 +46,8 @@ pub fn channel() -> (DrainTrigger, DrainWatcher) {
 pub struct DrainTrigger(watch::Sender<DrainPhase>);
 
 impl DrainTrigger {
-    /// Moves on to `phase`; does nothing when that phase or a later one is already reached. Returns
-    /// whether it moved.
+    /// Moves on to `phase`, unless that phase or a later one is already reached. Returns whether it
+    /// moved.
     pub fn advance(&self, phase: DrainPhase) -> bool {
         self.0.send_if_modified(|current| {
             let later = phase.rank() > current.rank();
@@ -59,7 +59,7 @@ impl DrainTrigger {
     }
 
     /// Goes through the whole drain: not ready for `readiness_delay`, then draining for at most
-    /// `window`, then stopped. Ends early only when somebody else advances to `Stopped`.
+    /// `window`, then stopped. Ends early only when another caller advances to `Stopped`.
     pub async fn run(&self, readiness_delay: Duration, window: Duration) {
         let mut watcher = self.0.subscribe();
         self.advance(DrainPhase::Announced);
@@ -77,7 +77,7 @@ impl DrainTrigger {
         self.advance(DrainPhase::Stopped);
     }
 
-    /// The phase reached.
+    /// The present phase.
     pub fn phase(&self) -> DrainPhase {
         *self.0.borrow()
     }
@@ -88,7 +88,7 @@ impl DrainTrigger {
 pub struct DrainWatcher(watch::Receiver<DrainPhase>);
 
 impl DrainWatcher {
-    /// The phase reached.
+    /// The present phase.
     pub fn phase(&self) -> DrainPhase {
         *self.0.borrow()
     }
@@ -102,7 +102,7 @@ impl DrainWatcher {
         }
     }
 
-    /// Waits until listeners are to close, or later.
+    /// Waits until listeners must close, or for a later phase.
     pub async fn draining(&mut self) -> DrainPhase {
         match self.0.wait_for(|phase| phase.rank() >= 2).await {
             Ok(phase) => *phase,
@@ -110,7 +110,7 @@ impl DrainWatcher {
         }
     }
 
-    /// Waits until everything is to be cut.
+    /// Waits until all connections must be cut.
     pub async fn stopped(&mut self) {
         let _ = self.0.wait_for(|phase| phase.rank() >= 3).await;
     }

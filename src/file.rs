@@ -1,7 +1,7 @@
-//! Files that may misbehave: pipes without a writer, devices, mounts that hang.
+//! The reading of files that may misbehave: pipes without a writer, devices, mounts that hang.
 //!
-//! [`read`] opens nothing but regular files, without waiting. A mount that hangs stops even stat(2)
-//! for ever, hence [`Patience`], which asks on another thread and stops waiting at a deadline.
+//! [`read`] opens only regular files, and does not wait. On a mount that hangs even stat(2) never
+//! returns, so [`Patience`] reads on another thread and stops waiting at a deadline.
 
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
@@ -15,11 +15,11 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout_at;
 
-/// What stat(2) says of a file, as far as it shows a change: device, inode, size, seconds and
+/// The identity and age of a file from stat(2), to detect a change: device, inode, size, seconds and
 /// nanoseconds of the last modification.
 pub type Stamp = (u64, u64, u64, i64, i64);
 
-/// The stamp of the file that `path` leads to. Symlinks are followed, so that the swap of `..data` in a
+/// The stamp of the file that `path` leads to. It follows symlinks, so the swap of `..data` in a
 /// mounted ConfigMap shows as another inode.
 ///
 /// # Errors
@@ -38,12 +38,12 @@ fn stamp_of(meta: &Metadata) -> Stamp {
     )
 }
 
-/// The first `most` bytes of a regular file, and its stamp from before they were read. Symlinks are
-/// followed.
+/// Reads the first `most` bytes of a regular file. Returns them with its stamp from before the read.
+/// Symlinks are followed.
 ///
 /// # Errors
-/// The file cannot be read, or is none: pipes, devices and sockets are not even opened, since opening
-/// or reading them may wait for ever.
+/// The file cannot be read, or is not a regular file. Pipes, devices and sockets are not even opened,
+/// since opening or reading them may wait for ever.
 pub fn read(path: &Path, most: usize) -> io::Result<(Vec<u8>, Stamp)> {
     let (file, meta) = open(path, FileType::is_file)?;
     let mut bytes = Vec::new();
@@ -51,8 +51,8 @@ pub fn read(path: &Path, most: usize) -> io::Result<(Vec<u8>, Stamp)> {
     Ok((bytes, stamp_of(&meta)))
 }
 
-/// As [`read`], of a pipe too, such as the shell makes of `<(command)`: until its writers have closed
-/// it, for at most `wait`.
+/// As [`read`], but also accepts a pipe, such as the shell makes for `<(command)`. A pipe is read until
+/// its writers have closed it, for at most `wait`.
 ///
 /// # Errors
 /// As [`read`], and a pipe that does not end in time.
@@ -67,7 +67,8 @@ pub fn read_or_receive(path: &Path, most: usize, wait: Duration) -> io::Result<V
     let deadline = Instant::now() + wait;
     let mut piece = [0; 4096];
     while bytes.len() < most {
-        // Before the first read, too: a pipe that no writer has opened yet reads as one that has ended.
+        // Before the first read, too: a pipe that no writer has opened yet reads like one that has
+        // ended.
         if !readable(&file, deadline)? {
             let text = format!("this pipe has not ended within {}s", wait.as_secs());
             return Err(io::Error::new(ErrorKind::TimedOut, text));
@@ -83,19 +84,19 @@ pub fn read_or_receive(path: &Path, most: usize, wait: Duration) -> io::Result<V
     Ok(bytes)
 }
 
-/// Opens a file of an allowed kind without waiting for anybody.
+/// Opens a file of an allowed kind without waiting.
 fn open(path: &Path, allowed: impl Fn(&FileType) -> bool) -> io::Result<(File, Metadata)> {
     let check = |meta: Metadata| match meta.file_type() {
         kind if allowed(&kind) => Ok(meta),
         kind => Err(io::Error::new(ErrorKind::InvalidInput, refusal(kind))),
     };
-    // Before it is opened: to open a device may already do something.
+    // Checked before opening, since opening a device may already have an effect.
     check(fs::metadata(path)?)?;
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)?;
-    // The path may lead to another file by now.
+    // Checked again, since the path may lead to another file by now.
     let meta = check(file.metadata()?)?;
     Ok((file, meta))
 }
@@ -111,7 +112,7 @@ fn refusal(kind: FileType) -> String {
     format!("this is {what}, not a regular file")
 }
 
-/// Whether there is something to read, or the end, before the deadline.
+/// Waits for bytes to read or the end of the file. Returns false at the deadline.
 fn readable(file: &File, deadline: Instant) -> io::Result<bool> {
     let left = deadline.saturating_duration_since(Instant::now());
     let left = Timespec::try_from(left).map_err(io::Error::other)?;
@@ -123,8 +124,8 @@ fn readable(file: &File, deadline: Instant) -> io::Result<bool> {
     }
 }
 
-/// Asks on another thread what may never be answered, such as a file of a mount that hangs. One question
-/// is asked at a time, and the others wait for their turn, so that threads do not pile up.
+/// Runs file operations that may never return on another thread, such as those on a mount that hangs.
+/// One operation runs at a time and the others wait for their turn, so that threads do not pile up.
 #[derive(Debug, Clone)]
 pub struct Patience {
     place: Arc<Semaphore>,
@@ -132,7 +133,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Waits for each answer for at most `wait`, the time until the question's turn included.
+    /// Creates a limit: each operation takes at most `wait`, including the time until its turn.
     pub fn new(wait: Duration) -> Self {
         Self {
             place: Arc::new(Semaphore::new(1)),
@@ -140,10 +141,11 @@ impl Patience {
         }
     }
 
-    /// What `ask` says. It goes on when the wait is over, and holds the one place until it ends.
+    /// Returns the result of `ask`. When the wait is over, `ask` continues and holds the only place
+    /// until it ends.
     ///
     /// # Errors
-    /// Those of `ask`; no answer in time; and an earlier question that has none all the time.
+    /// Errors of `ask`, no result in time, or an earlier operation that does not end.
     ///
     /// # Panics
     /// Outside of a tokio runtime.

@@ -1,10 +1,10 @@
-//! The `strait` program: see the library, which is all of it.
+//! The `strait` program. All of its code is in the library.
 
 use std::process::ExitCode;
 
-/// Chosen by what an idle connection takes with it, in KiB (`benches/run --only memory`): jemalloc 1.24,
-/// mimalloc 1.54, glibc 1.68. Tests and fuzz targets of the library keep the system allocator, which
-/// sanitizers watch.
+/// The allocator with the smallest idle connection, in KiB (`benches/run --only memory`): jemalloc
+/// 1.24, mimalloc 1.54, glibc 1.68. Tests and fuzz targets of the library keep the system allocator,
+/// which sanitizers watch.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -1,13 +1,13 @@
-//! The one reason a connection ended with: a closed enum, the same word in metrics, in the access
-//! log, in tracing events and in `strait explain`.
+//! The one reason a connection ended with: a closed enum, the same word in metrics, in the access log,
+//! in tracing events and in `strait explain`.
 //!
-//! It stands below the corridor rather than in it, since [`crate::metrics`] labels series by it.
+//! It is a module below the corridor because [`crate::metrics`] labels series by it.
 
 /// Declares [`Outcome`] with its label, Envoy response flag and meaning, so that a new outcome
 /// cannot be added without all three.
 macro_rules! outcomes {
     ($($variant:ident $label:literal $flag:literal $meaning:literal;)*) => {
-        /// Why a connection ended.
+        /// The reason why a connection ended.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum Outcome {
@@ -70,7 +70,7 @@ outcomes! {
 }
 
 impl Outcome {
-    /// How many outcomes there are: the size of a table indexed by [`Outcome::index`].
+    /// The number of outcomes: the size of a table indexed by [`Outcome::index`].
     pub const COUNT: usize = Self::ALL.len();
 
     /// Position in [`Outcome::ALL`].

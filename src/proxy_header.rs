@@ -1,10 +1,10 @@
-//! The PROXY protocol header: what a load balancer says of the client in front of it.
+//! The parser of the PROXY protocol header, by which a load balancer announces the client's address.
 //!
-//! The `proxy-header` crate knows the fields; this room holds the bytes to the specification
-//! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>): where a header ends, that nothing
-//! longer than [`MAX_HEADER`] is waited for, and what the crate lets pass. Pure: no I/O, no clock.
+//! The `proxy-header` crate knows the fields. This module checks the rest of the specification
+//! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>): the end of a header, its length of
+//! at most [`MAX_HEADER`], and faults that the crate accepts. It does no I/O and knows no clock.
 //!
-//! Only a peer that the config trusts is asked for a header; see `proxy::proxy_protocol`.
+//! strait expects a header only from peers that the config trusts; see `proxy::proxy_protocol`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,26 +14,26 @@ use ::proxy_header::{Error as CodecError, ParseConfig, Protocol, ProxiedAddress,
 use crate::server_name::ServerName;
 use crate::socket::canonical;
 
-/// The longest header that is taken, in bytes: version 1 has 107 at most, version 2 its 16 first
+/// The longest header that is accepted, in bytes. Version 1 has at most 107; version 2 has its first 16
 /// bytes, 216 of UNIX addresses, and TLVs (a chain of certificates' names is far below 3 KiB).
 pub const MAX_HEADER: usize = 4096;
 
-/// Section 2.1: the longest line of version 1, its CRLF included.
+/// The longest line of version 1 with its CRLF (section 2.1).
 const MAX_V1: usize = 107;
 const V1_START: &[u8] = b"PROXY ";
-/// Section 2.2.
+/// The signature of version 2 (section 2.2).
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// Signature, version and command, family and transport, length.
+/// The length of the signature, version and command, family and transport, and length fields.
 const V2_FIXED: usize = 16;
 const TLV_CRC32C: u8 = 3;
 
 /// A valid header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProxyHeader {
-    /// The connection that the header speaks for; `None` when the connection's own addresses count:
+    /// The connection that the header announces. `None` when the connection's own addresses count:
     /// LOCAL (a health check of the proxy itself), UNKNOWN, or a family without an IP address.
     pub proxied: Option<Proxied>,
-    /// Bytes of the header. What follows is the client's.
+    /// The length of the header. The bytes after it are the client's.
     pub len: usize,
 }
 
@@ -42,23 +42,23 @@ pub struct ProxyHeader {
 pub struct Proxied {
     /// The client, in canonical form (no v4-mapped address).
     pub source: SocketAddr,
-    /// Where it connected to, in canonical form.
+    /// The address that it connected to, in canonical form.
     pub destination: SocketAddr,
 }
 
-/// Why bytes are no header, in text that is safe to log.
+/// The reason why bytes are not a header, in text that is safe to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyHeaderError {
-    /// Neither version's first bytes.
+    /// The first bytes are those of neither version.
     #[error("no PROXY protocol header")]
     Missing,
     /// Version 1: no CRLF in time.
     #[error("a version 1 line without CRLF within 107 bytes")]
     V1Unterminated,
-    /// Version 1: the line is not what section 2.1 has.
+    /// Version 1: the line breaks section 2.1.
     #[error("a malformed version 1 line")]
     V1Line,
-    /// Version 2: a version, command, family or transport that section 2.2 does not have.
+    /// Version 2: a version, command, family or transport that section 2.2 does not define.
     #[error("an unknown version, command, family or transport ({0:#04x} {1:#04x})")]
     V2Unknown(u8, u8),
     /// Version 2: the header is for datagrams.
@@ -70,22 +70,22 @@ pub enum ProxyHeaderError {
     /// Version 2: too short for the addresses of its family.
     #[error("a version 2 header too short for its addresses")]
     V2Addresses,
-    /// Version 2: its TLVs do not add up.
+    /// Version 2: the lengths of its TLVs do not fit.
     #[error("a version 2 header with malformed TLVs")]
     V2Tlvs,
-    /// Version 2: the CRC32c that it carries is not its own.
+    /// Version 2: the CRC32c does not match.
     #[error("a version 2 header with a wrong checksum")]
     V2Checksum,
 }
 
 impl ProxyHeader {
-    /// The header at the start of `wire`; `None` when more bytes may make it one.
+    /// Parses the header at the start of `wire`. Returns `None` when more bytes are needed.
     ///
     /// While it is `None`, all of `wire` belongs to the header: a caller may take it from the socket.
     ///
     /// # Errors
-    /// As soon as the bytes prove it: why they start no valid header. A strict prefix of a valid
-    /// header is never an error, and never longer than [`MAX_HEADER`].
+    /// The reason why the bytes start no valid header, as soon as they prove it. A strict prefix of a
+    /// valid header is never an error, and never longer than [`MAX_HEADER`].
     pub fn parse(wire: &[u8]) -> Result<Option<Self>, ProxyHeaderError> {
         if begins(wire, V1_START) {
             parse_v1(wire)
@@ -97,7 +97,7 @@ impl ProxyHeader {
     }
 }
 
-/// Whether `wire` starts with `start`, as far as it goes.
+/// Whether `wire` starts with `start`, as far as `wire` goes.
 fn begins(wire: &[u8], start: &[u8]) -> bool {
     let common = wire.len().min(start.len());
     wire.get(..common) == start.get(..common)
@@ -130,8 +130,8 @@ enum V1 {
     Tcp,
 }
 
-/// What the crate does not hold a line to: exactly one space between fields, and ports in plain
-/// decimal (`+80` and `080` are none).
+/// Checks rules that the crate does not check: exactly one space between fields, and ports in plain
+/// decimal (not `+80` or `080`).
 fn v1_fields(text: &[u8]) -> Result<V1, ProxyHeaderError> {
     let fields: Vec<&[u8]> = text.split(|byte| *byte == b' ').collect();
     match fields.as_slice() {
@@ -147,7 +147,7 @@ fn is_port(text: &[u8]) -> bool {
     digits && (text == b"0" || !text.starts_with(b"0"))
 }
 
-/// A whole header by the crate.
+/// Decodes a whole header with the crate.
 fn decode(header: &[u8]) -> Option<Proxied> {
     match Codec::parse(header, ParseConfig::default()) {
         Ok((codec, len)) if len == header.len() => codec.proxied_address().map(|address| Proxied {
@@ -192,7 +192,7 @@ fn parse_v2(wire: &[u8]) -> Result<Option<ProxyHeader>, ProxyHeaderError> {
     let Some(header) = wire.get(..len) else {
         return Ok(None);
     };
-    // UNSPEC has no defined place at which TLVs would start, and LOCAL none that must be read.
+    // UNSPEC has no defined place at which TLVs would start, and the TLVs of LOCAL need not be read.
     let proxied = if local || family_transport == 0x00 {
         None
     } else {
@@ -202,7 +202,7 @@ fn parse_v2(wire: &[u8]) -> Result<Option<ProxyHeader>, ProxyHeaderError> {
     Ok(Some(ProxyHeader { proxied, len }))
 }
 
-/// Each TLV fits, and a checksum among them is right (section 2.2.4).
+/// Checks that each TLV fits and that a checksum among them is right (section 2.2.4).
 fn check_tlvs(header: &[u8], start: usize) -> Result<(), ProxyHeaderError> {
     let mut at = start;
     while at < header.len() {
@@ -222,7 +222,7 @@ fn check_tlvs(header: &[u8], start: usize) -> Result<(), ProxyHeaderError> {
     Ok(())
 }
 
-/// Over the whole header, with zeroes in the checksum's place.
+/// Checks the checksum over the whole header, with zeroes in its own place.
 fn check_checksum(header: &[u8], at: usize, claimed: u32) -> Result<(), ProxyHeaderError> {
     let (before, from) = header.split_at(at);
     let after = from.get(4..).unwrap_or(&[]);
@@ -235,11 +235,11 @@ fn check_checksum(header: &[u8], at: usize, claimed: u32) -> Result<(), ProxyHea
 }
 
 impl Proxied {
-    /// A version 2 header that speaks for this connection, with `authority` as its PP2_TYPE_AUTHORITY.
+    /// A version 2 header that announces this connection, with `authority` as its PP2_TYPE_AUTHORITY.
     /// At most 324 bytes.
     ///
     /// # Errors
-    /// Never for a [`ServerName`]; the crate's own, should it find the header too long.
+    /// Never for a [`ServerName`]; otherwise the crate's error for a header that is too long.
     pub fn header(&self, authority: &ServerName) -> Result<Vec<u8>, CodecError> {
         let (source, destination) = same_family(self.source, self.destination);
         let address = ProxiedAddress {
@@ -255,7 +255,8 @@ impl Proxied {
     }
 }
 
-/// A header has one family for both ends: an IPv4 end beside an IPv6 one goes as v4-mapped.
+/// The two addresses in one family, since a header has only one: an IPv4 address beside an IPv6 one
+/// becomes v4-mapped.
 fn same_family(one: SocketAddr, other: SocketAddr) -> (SocketAddr, SocketAddr) {
     if one.is_ipv4() == other.is_ipv4() {
         return (one, other);

@@ -1,7 +1,7 @@
-//! Which route a server name takes.
+//! The route table: it finds the route of a server name.
 //!
-//! Exact beats wildcard, a longer wildcard beats a shorter one, `*` comes last. A lookup costs one
-//! hash per label of the name, whatever the number of routes, and allocates nothing.
+//! Exact beats wildcard, a longer wildcard beats a shorter one, `*` comes last. A lookup costs one hash
+//! per label of the name, whatever the number of routes, and allocates nothing.
 
 mod hint;
 mod target;
@@ -18,34 +18,34 @@ use crate::upstream::Upstream;
 pub use hint::NearMiss;
 pub use target::{Target, Targets};
 
-/// What a listener does with the server names that it takes.
+/// The route of a listener for some server names.
 #[derive(Debug)]
 pub struct Route {
     /// The metric label.
     pub name: Arc<str>,
-    /// Which ALPN offers it takes.
+    /// The ALPN offers that it accepts.
     pub alpn: AlpnPolicy,
-    /// Where its connections go.
+    /// The upstreams of its connections.
     pub targets: Targets,
-    /// What holds its connections to its limits, if it has any.
+    /// The limiter of its connections, if it has limits.
     pub limiter: Option<Limiter>,
-    /// Where it comes from.
+    /// Its origin: the file, an export or a TLSRoute.
     pub origin: Origin,
-    /// Why the export policy would refuse its connections, were it no dry run.
+    /// The reason why the export policy would refuse its connections if it were not a dry run.
     pub dry_run: Option<Arc<str>>,
 }
 
-/// Why a hello with a valid server name gets no route.
+/// The reason why a hello with a valid server name gets no route.
 #[derive(Debug)]
 pub enum RouteRefusal<'a> {
     /// No route takes the name.
     NoRoute(Option<NearMiss>),
-    /// This route does, but not with the ALPN protocols offered.
+    /// This route takes the name, but not the ALPN offers.
     AlpnRefused(&'a Route),
 }
 
 impl RouteRefusal<'_> {
-    /// The outcome that it gives.
+    /// The outcome of the refusal.
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::NoRoute(_) => Outcome::NoRoute,
@@ -53,7 +53,7 @@ impl RouteRefusal<'_> {
         }
     }
 
-    /// What a log or a person is told beyond the outcome.
+    /// Details beyond the outcome, for the log or a person.
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::NoRoute(near) => near.as_ref().map(ToString::to_string),
@@ -64,25 +64,25 @@ impl RouteRefusal<'_> {
     }
 }
 
-/// Why a route table cannot be built. A config that was checked gives none of these.
+/// The reason why a route table cannot be built. A checked config causes none of these.
 #[derive(Debug, thiserror::Error)]
 pub enum RouteError {
     /// Two routes claim one pattern.
     #[error("routes `{first}` and `{second}` both match `{pattern}`")]
     Conflict {
-        /// What both claim.
+        /// The pattern that both claim.
         pattern: SniPattern,
-        /// The route that stands first.
+        /// The first of the two routes.
         first: Arc<str>,
         /// The other.
         second: Arc<str>,
     },
-    /// A route names an upstream that is not there.
+    /// A route names an upstream that does not exist.
     #[error("route `{route}` names the unknown upstream `{upstream}`")]
     UnknownUpstream {
         /// The route.
         route: Arc<str>,
-        /// What it names.
+        /// The upstream that it names.
         upstream: Arc<str>,
     },
     /// An `outbound_` name that would be too long.
@@ -90,7 +90,7 @@ pub enum RouteError {
     Name {
         /// The route.
         route: Arc<str>,
-        /// What is wrong.
+        /// The fault of the name.
         error: NameError,
     },
 }
@@ -99,29 +99,29 @@ pub enum RouteError {
 #[derive(Debug, Default)]
 pub struct RouteTable {
     exact: HashMap<ServerName, Arc<Route>>,
-    /// By the name below which they match.
+    /// Routes by the name below which they match.
     below: HashMap<ServerName, Arc<Route>>,
     any: Option<Arc<Route>>,
-    /// Service hosts that some route serves, by the ports under which they are routed.
+    /// Service hosts of the routes, with the ports under which they are routed.
     services: HashMap<ServerName, Vec<ServedPort>>,
     routes: Vec<Arc<Route>>,
     conflicts: Vec<Conflict>,
-    /// Hosts that are known and not routed, with the reason.
+    /// Known hosts without a route, with the reason.
     unrouted: Arc<HashMap<ServerName, Arc<str>>>,
 }
 
-/// A name that a discovered route claims and an earlier one has.
+/// A name that a discovered route claims and an earlier route has.
 #[derive(Debug, Clone)]
 pub struct Conflict {
-    /// What both claim.
+    /// The pattern that both claim.
     pub pattern: SniPattern,
     /// The route that has it.
     pub kept: Arc<Route>,
-    /// The route that goes without.
+    /// The route that does not get it.
     pub refused: Arc<Route>,
 }
 
-/// Gives `name` to `route` if nobody has it. Returns who has.
+/// Gives `name` to `route` if no other route has it. Returns the route that has it already.
 fn claim_in(
     claimed: &mut HashMap<ServerName, Arc<Route>>,
     name: &ServerName,
@@ -144,10 +144,11 @@ struct ServedPort {
 }
 
 impl RouteTable {
-    /// The table of `listener`, whose connections come from one of `sources` and count in `scopes`.
+    /// Builds the table of `listener`, whose connections come from one of `sources` and count in
+    /// `scopes`.
     ///
     /// # Errors
-    /// [`RouteError`]: an ambiguous or dangling route.
+    /// [`RouteError`] for an ambiguous route, or for one without its upstream.
     pub fn build(
         listener: &ListenerConfig,
         sources: &SourceGroups,
@@ -158,7 +159,7 @@ impl RouteTable {
         for config in &listener.routes {
             let discovered = config.origin != Origin::File;
             let targets = match Targets::build(&config.name, &config.targets, sources, &upstream) {
-                // Sources give none of these; if one did, the other routes must not suffer.
+                // Sources give no such routes. If one did, the other routes must not suffer.
                 Err(_) if discovered => continue,
                 targets => targets,
             };
@@ -196,7 +197,7 @@ impl RouteTable {
         Ok(table)
     }
 
-    /// Notes under which ports and subsets a service's host is routed.
+    /// Notes the ports and subsets under which a service's host is routed.
     fn note_served(&mut self, matches: &RouteMatch) {
         let (host, port, subsets) = match matches {
             RouteMatch::Service {
@@ -215,8 +216,8 @@ impl RouteTable {
         }
     }
 
-    /// Gives `pattern` to `route`, unless an earlier route has it. Two routes of the file may not
-    /// claim the same; one that was discovered gives way, and the table says so.
+    /// Gives `pattern` to `route`, unless an earlier route has it. Two routes of the file may not claim
+    /// the same pattern; a discovered route gives way, and the table reports the conflict.
     fn claim(&mut self, pattern: SniPattern, route: &Arc<Route>) -> Result<(), RouteError> {
         let before = match &pattern {
             SniPattern::Exact(name) => claim_in(&mut self.exact, name, route),
@@ -243,10 +244,10 @@ impl RouteTable {
         Ok(())
     }
 
-    /// The route of a hello that names `name` and offers the protocols of `alpn`.
+    /// Finds the route of a hello that names `name` and offers the protocols of `alpn`.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason why there is no route.
     pub fn decide<'a>(
         &self,
         name: &ServerName,
@@ -261,7 +262,8 @@ impl RouteTable {
         Ok(route)
     }
 
-    /// The table's own copy of `name`, if it has one: what a connection keeps for long should be that.
+    /// The table's own copy of `name`, if it has one. A connection that keeps the name for long should
+    /// keep this copy.
     pub fn own_copy(&self, name: &ServerName) -> Option<&ServerName> {
         self.exact.get_key_value(name).map(|(own, _)| own)
     }

@@ -1,8 +1,8 @@
 //! `ServerName`: a normalised, validated host name, and Istio's spelling of one.
 //!
-//! The one normaliser of the program: config, sources and traffic all come through
-//! [`ServerName::parse`], so a name that a route holds and a name that a client sends compare as
-//! plain strings.
+//! This is the only normaliser of the program: config, sources and traffic all use
+//! [`ServerName::parse`], so a name that a route holds and a name that a client sends compare as plain
+//! strings.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ const MAX_LABEL: usize = 63;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerName(Arc<str>);
 
-/// Why a text is no server name.
+/// The reason why a text is not a server name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// No byte, or nothing but the trailing dot.
+    /// The name is empty, or only a trailing dot.
     #[error("the name is empty")]
     Empty,
     /// More than [`MAX_NAME`] bytes.
@@ -47,8 +47,7 @@ impl ServerName {
     /// Normalises and validates `raw`, the bytes of an SNI entry or of a name in a config.
     ///
     /// # Errors
-    /// A [`NameError`] that says which rule of
-    /// `docs/src/internals/hello-policy.md#names` the bytes break.
+    /// A [`NameError`] for the rule of `docs/src/internals/hello-policy.md#names` that the bytes break.
     pub fn parse(raw: &[u8]) -> Result<Self, NameError> {
         let name = raw.strip_suffix(b".").unwrap_or(raw);
         if name.is_empty() {
@@ -88,16 +87,16 @@ impl ServerName {
         &self.0
     }
 
-    /// The parts of `outbound_.PORT_.SUBSET_.HOST`, if this name is spelled so.
+    /// The parts of `outbound_.PORT_.SUBSET_.HOST`, if the name has this form.
     pub fn istio(&self) -> Option<IstioName<'_>> {
         IstioName::parse(&self.0)
     }
 
-    /// The name under which an Istio client asks for `port` (and `subset`, which may be empty) of
-    /// this host: `outbound_.PORT_.SUBSET_.HOST`.
+    /// The name under which an Istio client asks for `port` (and `subset`, which may be empty) of this
+    /// host: `outbound_.PORT_.SUBSET_.HOST`.
     ///
     /// # Errors
-    /// The name would be longer than 253 bytes, or `subset` holds what no name can hold.
+    /// The name would be longer than 253 bytes, or `subset` has a character that no name may have.
     pub fn istio_outbound(&self, port: u16, subset: &str) -> Result<Self, NameError> {
         Self::parse(format!("outbound_.{port}_.{subset}_.{self}").as_bytes())
     }
@@ -110,7 +109,7 @@ impl ServerName {
     }
 }
 
-/// Hashes and compares as its text, so that maps keyed by names can be asked with a `&str`.
+/// Hashes and compares like its text, so that maps keyed by names accept a `&str`.
 impl std::borrow::Borrow<str> for ServerName {
     fn borrow(&self) -> &str {
         self.as_str()
@@ -129,10 +128,10 @@ impl fmt::Display for ServerName {
     }
 }
 
-/// The parts of a name as `BuildDNSSrvSubsetKey` of istio spells it: `DIR_.PORT_.SUBSET_.HOST`.
+/// The parts of a name in the form of istio's `BuildDNSSrvSubsetKey`: `DIR_.PORT_.SUBSET_.HOST`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IstioName<'a> {
-    /// `outbound`; istio parses `inbound` too, but routes nothing by it.
+    /// `outbound`. Istio also parses `inbound`, but never routes by it.
     pub direction: &'a str,
     /// The port of the Service or ServiceEntry, never a targetPort.
     pub port: u16,
@@ -143,7 +142,7 @@ pub struct IstioName<'a> {
 }
 
 impl<'a> IstioName<'a> {
-    /// Cuts on `_.` three times and refuses a host that still holds `_.`, as istio's parser does.
+    /// Splits at `_.` three times and refuses a host that still contains `_.`, like istio's parser.
     fn parse(name: &'a str) -> Option<Self> {
         let mut parts = name.splitn(4, "_.");
         let direction = parts.next()?;

@@ -1,9 +1,8 @@
-//! Sockets: binding, options, and what the kernel offers.
+//! Sockets: binding, options, and the system calls of traffic.
 //!
-//! The rules of
-//! `docs/src/internals/kernel.md` are why this looks as it does: listening sockets carry the
-//! options that accepted sockets inherit, every worker has its own `SO_REUSEPORT` member, and
-//! accepting goes through one raw `accept4`.
+//! It follows the rules of `docs/src/internals/kernel.md`: listening sockets carry the options that
+//! accepted sockets inherit, every worker has its own `SO_REUSEPORT` member, and accepting goes through
+//! one raw `accept4`.
 
 mod answers;
 mod buffers;
@@ -27,7 +26,7 @@ pub use own_addresses::{OwnAddresses, OwnListeners, interface_addresses, leads_t
 pub use pipe::Pipe;
 pub use sys::{register_listener, unsent_bytes};
 
-/// Connections that may wait for accept; the kernel cuts it to `net.core.somaxconn`.
+/// The number of connections that may wait for accept. The kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 /// Options of a socket that carries traffic. Durations of at least one second; the kernel counts
@@ -36,25 +35,25 @@ const BACKLOG: i32 = 4096;
 pub struct StreamOptions {
     /// Idle time before the first keepalive probe.
     pub keepalive_time: Duration,
-    /// Between probes.
+    /// The time between probes.
     pub keepalive_interval: Duration,
-    /// Unanswered probes until the peer counts as dead.
+    /// The number of unanswered probes after which the peer counts as dead.
     pub keepalive_probes: u32,
-    /// The time for which a peer may acknowledge nothing of what waits for it. No option of the kernel's:
-    /// TCP_USER_TIMEOUT also ends a living peer whose window is shut, and makes keepalive ignore its
+    /// The time for which a peer may leave sent data unacknowledged. It is not a kernel option:
+    /// TCP_USER_TIMEOUT also ends a living peer with a shut window, and makes keepalive ignore its
     /// count (tcp(7)).
     pub user_timeout: Duration,
-    /// What the kernel may hold for the socket.
+    /// The memory that the kernel may use for the socket.
     pub buffers: BufferOptions,
 }
 
 /// The longest time between two retransmissions, or two probes of a shut window (TCP_RTO_MAX).
 const LONGEST_RETRY: Duration = Duration::from_secs(120);
 
-/// Sets `options` and TCP_NODELAY. On a listening socket: accepted sockets inherit them.
+/// Sets `options` and TCP_NODELAY. Sockets accepted from a listening socket inherit them.
 ///
 /// # Errors
-/// Those of setsockopt(2).
+/// Errors of setsockopt(2).
 pub fn set_stream_options(socket: &impl AsFd, options: &StreamOptions) -> io::Result<()> {
     set_nodelay(socket)?;
     set_buffers(socket, &options.buffers)?;
@@ -64,16 +63,17 @@ pub fn set_stream_options(socket: &impl AsFd, options: &StreamOptions) -> io::Re
 /// Sends small messages at once.
 ///
 /// # Errors
-/// Those of setsockopt(2).
+/// Errors of setsockopt(2).
 pub fn set_nodelay(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).set_tcp_nodelay(true)
 }
 
-/// Sets what finds out that a peer is gone where nothing waits for it, four system calls' worth, and has
-/// the kernel ask often enough where something does.
+/// Sets the options by which the kernel finds that a peer is gone, in four system calls: keepalive for
+/// a socket without unacknowledged data, and a bound on the time between retransmissions for one with
+/// such data.
 ///
 /// # Errors
-/// Those of setsockopt(2).
+/// Errors of setsockopt(2).
 pub fn set_liveness_options(socket: &impl AsFd, options: &StreamOptions) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(options.keepalive_time)
@@ -82,8 +82,8 @@ pub fn set_liveness_options(socket: &impl AsFd, options: &StreamOptions) -> io::
     SockRef::from(socket).set_tcp_keepalive(&keepalive)?;
     if options.user_timeout < LONGEST_RETRY {
         match sys::set_longest_retry(socket, options.user_timeout) {
-            // Before Linux 6.15: the kernel asks less often, so that a peer behind a shut window is
-            // found later.
+            // Before Linux 6.15 the kernel asks less often, so a dead peer with a shut window is found
+            // later.
             Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {}
             result => return result,
         }
@@ -95,35 +95,35 @@ pub fn set_liveness_options(socket: &impl AsFd, options: &StreamOptions) -> io::
 /// IPv6 is off.
 ///
 /// # Errors
-/// Those of socket(2), bind(2) and listen(2).
+/// Errors of socket(2), bind(2) and listen(2).
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = bound(address, false)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// Limits what the kernel keeps of bytes that a peer has not acknowledged; it takes twice as many as
-/// it is told (socket(7)).
+/// Limits the bytes that the kernel keeps until the peer acknowledges them. The kernel uses twice the
+/// value (socket(7)).
 ///
 /// # Errors
-/// Those of setsockopt(2).
+/// Errors of setsockopt(2).
 pub fn limit_send_buffer(socket: &impl AsFd, bytes: usize) -> io::Result<()> {
     SockRef::from(socket).set_send_buffer_size(bytes)
 }
 
-/// Binds `count` listening sockets to one address, among which the kernel spreads new connections
+/// Binds `count` listening sockets to one address. The kernel spreads new connections over them
 /// (SO_REUSEPORT). Port 0 is resolved once, for all of them.
 ///
 /// # Errors
-/// Those of socket(2), bind(2) and listen(2). An address that another process listens on is an
-/// error even when that process would share it.
+/// Errors of socket(2), bind(2) and listen(2). An address on which another process listens is an error
+/// even if that process would share it.
 pub fn bind_shared(
     address: SocketAddr,
     count: usize,
     options: &StreamOptions,
 ) -> io::Result<Vec<OwnedFd>> {
-    // SO_REUSEPORT would silently share the port with a second strait started by mistake. A bind
-    // without it fails when anybody holds the address.
+    // With SO_REUSEPORT alone, a second strait started by mistake would silently share the port. A bind
+    // without the option fails when any other process has the address.
     let probe = bound(address, false)?;
     let address = match probe.local_addr()?.as_socket() {
         Some(resolved) => resolved,
@@ -136,7 +136,7 @@ pub fn bind_shared(
     for socket in &sockets {
         set_stream_options(socket, options)?;
     }
-    // All members listen only once all are bound: a member that listens gets connections at once.
+    // All members are bound before any listens, since a listening member gets connections at once.
     for socket in &sockets {
         socket.listen(BACKLOG)?;
     }
@@ -163,7 +163,8 @@ fn bound(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     }
 }
 
-/// EAFNOSUPPORT: no IPv6 in the kernel; EADDRNOTAVAIL on `[::]`: switched off by sysctl.
+/// Whether IPv6 is off. EAFNOSUPPORT: the kernel has no IPv6. EADDRNOTAVAIL on `[::]`: a sysctl
+/// switched it off.
 fn ipv6_is_off(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -174,7 +175,7 @@ fn ipv6_is_off(error: &io::Error) -> bool {
 /// The address that a listening socket is bound to.
 ///
 /// # Errors
-/// Those of getsockname(2).
+/// Errors of getsockname(2).
 pub fn local_address(socket: &impl AsFd) -> io::Result<SocketAddr> {
     let address = SockRef::from(socket).local_addr()?;
     address
@@ -182,11 +183,12 @@ pub fn local_address(socket: &impl AsFd) -> io::Result<SocketAddr> {
         .ok_or_else(|| io::Error::other("not an internet socket"))
 }
 
-/// Takes one connection from a listening socket, non-blocking and close-on-exec in the one call,
-/// with its peer's address in canonical form (an IPv4 peer of a dual-stack socket is IPv4).
+/// Accepts one connection from a listening socket. The same call makes it non-blocking and
+/// close-on-exec. The peer's address is in canonical form (an IPv4 peer of a dual-stack socket is
+/// IPv4).
 ///
 /// # Errors
-/// Those of accept4(2); `WouldBlock` when none waits.
+/// Errors of accept4(2); `WouldBlock` when no connection waits.
 pub fn accept(listener: &impl AsFd) -> io::Result<(TcpStream, SocketAddr)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
@@ -207,15 +209,15 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Makes the coming close send RST instead of FIN and drop what is unsent.
+/// Makes the next close send RST instead of FIN and drop unsent bytes.
 ///
 /// # Errors
-/// Those of setsockopt(2).
+/// Errors of setsockopt(2).
 pub fn reset_on_close(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).set_linger(Some(Duration::ZERO))
 }
 
-/// The error that a socket has pending, which this takes from it (SO_ERROR).
+/// Takes the pending error of a socket (SO_ERROR).
 pub fn pending_error(socket: &impl AsFd) -> Option<io::Error> {
     SockRef::from(socket).take_error().ok().flatten()
 }
@@ -223,7 +225,7 @@ pub fn pending_error(socket: &impl AsFd) -> Option<io::Error> {
 /// Reads without consuming (MSG_PEEK).
 ///
 /// # Errors
-/// Those of recv(2); `WouldBlock` when nothing is there.
+/// Errors of recv(2); `WouldBlock` when there are no bytes.
 pub fn peek(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
     let (length, _) = rustix::net::recv(socket, buffer, rustix::net::RecvFlags::PEEK)?;
     Ok(length)
@@ -232,7 +234,7 @@ pub fn peek(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
 /// Reads.
 ///
 /// # Errors
-/// Those of read(2); `WouldBlock` when nothing is there.
+/// Errors of read(2); `WouldBlock` when there are no bytes.
 pub fn read(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(rustix::io::read(socket, buffer)?)
 }
@@ -240,7 +242,7 @@ pub fn read(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
 /// Writes, without SIGPIPE.
 ///
 /// # Errors
-/// Those of send(2); `WouldBlock` when the socket's buffer is full.
+/// Errors of send(2); `WouldBlock` when the socket's buffer is full.
 pub fn write(socket: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = rustix::net::SendFlags::NOSIGNAL;
     Ok(rustix::net::send(socket, bytes, flags)?)
@@ -288,7 +290,7 @@ mod tests {
             accepted.tcp_keepalive_retries().unwrap(),
             OPTIONS.keepalive_probes
         );
-        // It would take the place of the count of probes.
+        // It would replace the count of probes.
         assert_eq!(accepted.tcp_user_timeout().unwrap(), None);
     }
 

@@ -1,8 +1,9 @@
-//! Sources: what finds endpoints for upstreams (DNS, Kubernetes) and whole routes (Kubernetes).
+//! Discovery: sources that find endpoints for upstreams (DNS, Kubernetes) and whole routes
+//! (Kubernetes).
 //!
-//! A source runs on the control thread, never on a worker: an outage of what it asks delays no byte
-//! of traffic. It tells an [`Upstream`](crate::upstream::Upstream) of answers and of failures, and
-//! decides itself what a bad answer may take away (for DNS: nothing).
+//! A source runs on the control thread, never on a worker: an outage of DNS or of the API delays no
+//! byte of traffic. It reports answers and failures to an [`Upstream`](crate::upstream::Upstream), and
+//! decides itself whether a bad answer removes endpoints (for DNS: never).
 
 pub mod dns;
 pub mod kubernetes;

@@ -1,7 +1,7 @@
-//! Tasks and threads that must not end: one that panics or fails is started again.
+//! The supervision of tasks and threads that must not end: one that panics or fails is started again.
 //!
-//! Connections are not among them: a panic there ends one connection. Nor are the tasks that carry a
-//! worker: when one of those ends, the process does.
+//! Connections are not supervised: a panic there ends one connection. The main tasks of a worker are
+//! not supervised either: when one of them ends, the process ends.
 
 use std::any::Any;
 use std::fmt::Display;
@@ -13,14 +13,14 @@ use futures_util::FutureExt as _;
 use prometheus::IntCounter;
 use tokio::task::JoinError;
 
-/// The first pause before a task is started again. Each next one is twice as long.
+/// The first pause before a task is started again. Each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LAST_PAUSE: Duration = Duration::from_secs(30);
-/// A task that has run for so long counts as one that works.
+/// The running time after which a task counts as working.
 const SETTLED: Duration = Duration::from_secs(60);
 
-/// How often one task was started again of late, and so how long to wait before the next time.
+/// The recent restarts of one task, and so the wait before the next.
 #[derive(Debug)]
 pub struct Restarts {
     task: &'static str,
@@ -30,7 +30,7 @@ pub struct Restarts {
 }
 
 impl Restarts {
-    /// Of `task`, which starts now; each is counted in `counter`.
+    /// Creates the count for `task`, which starts now. Restarts are also counted in `counter`.
     pub fn new(task: &'static str, counter: IntCounter) -> Self {
         Self {
             task,
@@ -40,7 +40,8 @@ impl Restarts {
         }
     }
 
-    /// Counts and logs that the task has ended for the reason `why`; returns how long to wait.
+    /// Counts and logs that the task has ended for the reason `why`. Returns the wait before the
+    /// restart.
     pub fn ended(&mut self, why: &dyn Display) -> Duration {
         if self.started.elapsed() >= SETTLED {
             self.in_a_row = 0;
@@ -49,31 +50,31 @@ impl Restarts {
         self.in_a_row += 1;
         self.counter.inc();
         let task = self.task;
-        tracing::error!(task, %why, ?pause, "a task of the gateway has failed and is started again");
+        tracing::error!(task, %why, ?pause, "a task of strait has failed and starts again after a pause; this is a defect, please report this line");
         pause
     }
 
-    /// The task starts again now.
+    /// Notes that the task starts again now.
     pub fn started(&mut self) {
         self.started = Instant::now();
     }
 }
 
-/// How long to wait after so many failures in a row.
+/// The wait after `in_a_row` failures in a row.
 fn pause(in_a_row: u32) -> Duration {
     FIRST_PAUSE
         .saturating_mul(1 << in_a_row.min(16))
         .min(LAST_PAUSE)
 }
 
-/// Runs the task that `make` makes until it ends well. One that fails or panics is made anew.
+/// Runs the future of `make` until it ends well. After a failure or a panic it runs a new one.
 pub async fn keep<F>(task: &'static str, counter: IntCounter, mut make: impl FnMut() -> F)
 where
     F: Future<Output = io::Result<()>>,
 {
     let mut restarts = Restarts::new(task, counter);
     loop {
-        // What the panic has left half done belongs to the task, and goes with it.
+        // State that the panic left half done belongs to the task, and is dropped with it.
         let ended = AssertUnwindSafe(make()).catch_unwind().await;
         let pause = match ended {
             Ok(Ok(())) => return,
@@ -85,7 +86,7 @@ where
     }
 }
 
-/// Why a task has ended that should not have.
+/// The reason why a task has ended that should not have.
 pub fn why(ended: Result<(), JoinError>) -> String {
     match ended.map_err(JoinError::try_into_panic) {
         Ok(()) => "it has come to its end".to_owned(),
@@ -94,7 +95,7 @@ pub fn why(ended: Result<(), JoinError>) -> String {
     }
 }
 
-/// What a panic said.
+/// The text of a panic.
 pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&'static str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));

@@ -1,6 +1,6 @@
 //! The TLS versions that clients offer, as a closed set.
 //!
-//! It stands below the parser that finds them, since [`crate::metrics`] labels series by it.
+//! It is a module below the parser because [`crate::metrics`] labels series by it.
 
 /// A version that a client offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,7 +14,7 @@ pub enum TlsVersion {
     Tls11,
     /// TLS 1.0.
     Tls10,
-    /// SSL, a draft, or one that is not known yet.
+    /// SSL, a draft, or an unknown version.
     Other,
 }
 
@@ -28,7 +28,7 @@ impl TlsVersion {
         Self::Other,
     ];
 
-    /// Its place in [`TlsVersion::ALL`].
+    /// Its index in [`TlsVersion::ALL`].
     pub const fn index(self) -> usize {
         self as usize
     }
@@ -44,7 +44,7 @@ impl TlsVersion {
         }
     }
 
-    /// The version that the wire spells `number`.
+    /// The version with this number on the wire.
     pub const fn of(number: u16) -> Self {
         match number {
             0x0304 => Self::Tls13,

@@ -10,10 +10,10 @@ use crate::limits;
 use crate::log::budget::LineBudget;
 use crate::outcome::Outcome;
 
-/// Groups with budgets of their own. A config has 257; what is beyond comes from reloads that rename
-/// them, and shares one.
+/// The number of groups with budgets of their own. A config has at most 257; further ones come from
+/// reloads that rename groups, and share one budget.
 const MAX_GROUPS: usize = 1024;
-/// What groups beyond [`MAX_GROUPS`] are called together.
+/// The common name of groups beyond [`MAX_GROUPS`].
 const BEYOND: &str = "(several)";
 
 /// The budgets by the name of the source group.
@@ -24,13 +24,13 @@ pub(super) struct Budgets(ArcSwap<HashMap<Box<str>, Arc<Group>>>);
 #[derive(Debug)]
 struct Group(Box<[Arc<LineBudget<SocketAddr>>]>);
 
-/// What was left out of one outcome of one group.
+/// The lines of one outcome of one group that were left out.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LeftOut {
     pub(super) group: Box<str>,
     pub(super) outcome: Outcome,
     pub(super) count: u64,
-    /// Where the first of it came from.
+    /// The client's address of the first of them.
     pub(super) sample: Option<SocketAddr>,
 }
 
@@ -63,8 +63,8 @@ impl Budgets {
         known.get(name)?.0.get(outcome.index()).cloned()
     }
 
-    /// What was left out since the last call. Forgets groups of which nothing is known any more, once
-    /// there are many.
+    /// The lines left out since the last call. If there are many groups, it forgets those that are
+    /// idle.
     pub(super) fn left_out(&self) -> Vec<LeftOut> {
         let mut left_out = Vec::new();
         let known = self.0.load();
@@ -100,7 +100,7 @@ mod tests {
     const SOURCE: SocketAddr =
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7);
 
-    /// How many of so many lines are let through.
+    /// The number of `lines` that the budget lets through.
     fn written(budgets: &Budgets, group: &str, outcome: Outcome, lines: usize) -> usize {
         let budget = budgets.of(group, outcome).unwrap();
         let admitted = (0..lines).filter(|_| {

@@ -1,4 +1,4 @@
-//! What a line looks like: one key at a time, in JSON or as `key=value`.
+//! The writer of one line: one key at a time, in JSON or as `key=value`.
 //!
 //! A line is printable ASCII whatever a client sent: everything else leaves as a JSON escape, so no
 //! byte of a name can end a line, start a key, reorder the text or reach a terminal as a command.
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::config::LogFormat;
 
-/// Bytes of a text value that are written; a longer one is cut and ends with `...`. A valid server
-/// name has 253 at most.
+/// The longest text value in bytes. A longer one is cut and ends with `...`. A valid server name has at
+/// most 253.
 pub(super) const MAX_TEXT: usize = 512;
 
 /// Appends one line to a string.
@@ -38,7 +38,7 @@ impl<'a> LineWriter<'a> {
         self.line.push('\n');
     }
 
-    /// `key` must be a bare word: keys are ours.
+    /// Writes a key. It must be a bare word, which all of strait's keys are.
     fn key(&mut self, key: &'static str) {
         let (separator, quote, assign) = match self.format {
             LogFormat::Json => (',', "\"", ':'),
@@ -58,14 +58,14 @@ impl<'a> LineWriter<'a> {
         self.append(value.into());
     }
 
-    /// Milliseconds with three decimals.
+    /// Writes milliseconds with three decimals.
     pub(super) fn milliseconds(&mut self, key: &'static str, value: Duration) {
         self.key(key);
         let micros = value.as_micros();
         self.append(format_args!("{}.{:03}", micros / 1000, micros % 1000));
     }
 
-    /// A value whose text is known to be free of anything that needs an escape, such as an address.
+    /// Writes a value whose text never needs an escape, such as an address.
     pub(super) fn plain(&mut self, key: &'static str, value: impl Display) {
         self.key(key);
         let quoted = self.format == LogFormat::Json;
@@ -78,7 +78,7 @@ impl<'a> LineWriter<'a> {
         }
     }
 
-    /// Any text, trusted or not.
+    /// Writes any text, trusted or not.
     pub(super) fn text(&mut self, key: &'static str, value: &str) {
         self.key(key);
         let kept = value
@@ -114,7 +114,7 @@ impl<'a> LineWriter<'a> {
     }
 
     fn append(&mut self, value: impl Display) {
-        // Writing into a String fails only when a Display does; what it has written stays.
+        // Writing into a String fails only when a Display fails. The text written so far stays.
         let _ = write!(self.line, "{value}");
     }
 }

@@ -2,21 +2,21 @@
 
 use std::fmt;
 
-/// Why the connection ends, in the words of RFC 8446 section 6; all are fatal.
+/// The alert descriptions in the words of RFC 8446 section 6. All of them are fatal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Alert {
-    /// Something came that has no place before the end of the hello.
+    /// A message came that is not allowed before the end of the hello.
     UnexpectedMessage = 10,
     /// A record is longer than 2^14 bytes.
     RecordOverflow = 22,
-    /// The hello is one that this gateway does not serve.
+    /// This gateway does not serve such a hello.
     HandshakeFailure = 40,
-    /// A field is well-formed and yet forbidden.
+    /// A field is well-formed but forbidden.
     IllegalParameter = 47,
     /// A length or a field is out of range.
     DecodeError = 50,
-    /// This gateway cannot go on, for no fault of the client (RFC 8446 section 6.2).
+    /// This gateway cannot continue, through no fault of the client (RFC 8446 section 6.2).
     InternalError = 80,
     /// There is no server of that name (RFC 6066 section 3).
     UnrecognizedName = 112,
@@ -25,18 +25,18 @@ pub enum Alert {
 }
 
 impl Alert {
-    /// The alert as a record, for a peer that has been sent nothing yet.
+    /// The alert as a record, for a peer that has not been sent anything yet.
     ///
-    /// Its version is 3.3: RFC 8446 section 5.1 demands that of every record but a first
-    /// ClientHello's, and a client that has not heard a ServerHello cannot hold the record to a
-    /// version yet (RFC 5246 appendix E.1).
+    /// Its version is 3.3: RFC 8446 section 5.1 demands that of every record but a first ClientHello's,
+    /// and a client that has not heard a ServerHello cannot hold the record to a version yet (RFC 5246
+    /// appendix E.1).
     pub const fn record(self) -> [u8; 7] {
         const ALERT: u8 = 21;
         const LEVEL_FATAL: u8 = 2;
         [ALERT, 3, 3, 0, 2, LEVEL_FATAL, self as u8]
     }
 
-    /// The name that RFC 8446 and clients' logs give it.
+    /// The name in RFC 8446 and in clients' logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::UnexpectedMessage => "unexpected_message",

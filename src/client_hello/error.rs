@@ -1,11 +1,11 @@
-//! Why bytes are not a hello that strait routes, and what their sender is told.
+//! The errors of a hello that strait does not route, and the alerts for them.
 
 use super::{Alert, MAX_FRAGMENT};
 use crate::outcome::Outcome;
 use crate::server_name::{MAX_NAME, NameError};
 
-/// Why a connection's first bytes are refused. Every text is safe to log: what the client chose
-/// stands escaped in it.
+/// The reason why a connection's first bytes are refused. Every text is safe to log, since bytes of the
+/// client are escaped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HelloError {
     /// The peer does not speak TLS, so no alert would be understood.
@@ -14,12 +14,12 @@ pub enum HelloError {
     /// The hello breaks RFC 8446, RFC 6066 or RFC 7301.
     #[error("malformed ClientHello: {0}")]
     Malformed(MalformedReason),
-    /// The message's header claims more than is accepted; nothing was allocated for it.
+    /// The message's header claims more bytes than are accepted. Nothing was allocated for it.
     #[error("the ClientHello claims {claimed} bytes, more than the {max_size} that are accepted")]
     TooLarge {
-        /// Bytes of the message with its 4-byte header.
+        /// The length of the message with its 4-byte header, in bytes.
         claimed: usize,
-        /// The bound that [`super::HelloParser::new`] was given.
+        /// The bound from [`super::HelloParser::new`].
         max_size: usize,
     },
     /// A well-formed hello without a server_name extension.
@@ -36,7 +36,7 @@ pub enum HelloError {
 }
 
 impl HelloError {
-    /// The most bytes of a bad name that are kept: enough to see that it is too long.
+    /// The number of bytes kept of a bad name: enough to see that it is too long.
     pub const MAX_RAW_NAME: usize = MAX_NAME + 1;
 
     pub(super) fn bad_server_name(raw: &[u8], error: NameError) -> Self {
@@ -47,7 +47,7 @@ impl HelloError {
         }
     }
 
-    /// What metrics and the access log call it.
+    /// The outcome for metrics and the access log.
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::NotTls(_) => Outcome::NotTls,
@@ -58,19 +58,19 @@ impl HelloError {
         }
     }
 
-    /// What to tell the peer before closing; `None` for a peer that does not speak TLS.
+    /// The alert to send before closing; `None` for a peer that does not speak TLS.
     pub fn alert(&self) -> Option<Alert> {
         match self {
             Self::NotTls(_) => None,
             Self::Malformed(reason) => Some(reason.alert()),
-            // RFC 8446 section 9.2 has missing_extension for the second, which clients older than
-            // TLS 1.3 log as an unknown number; this one every client can name.
+            // RFC 8446 section 9.2 has missing_extension for the second case, but clients older than
+            // TLS 1.3 log it as an unknown number. Every client knows the name of this one.
             Self::TooLarge { .. } | Self::NoSni => Some(Alert::HandshakeFailure),
             Self::BadServerName { .. } => Some(Alert::UnrecognizedName),
         }
     }
 
-    /// What an operator who reads the log should look at first, where the bytes tell.
+    /// The first thing for an operator to check, if the bytes show one.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotTls(NotTls::Http) => Some("plain HTTP: DestinationRule ISTIO_MUTUAL missing?"),
@@ -89,7 +89,7 @@ impl From<MalformedReason> for HelloError {
     }
 }
 
-/// What a peer that does not speak TLS seems to speak.
+/// The protocol that a peer without TLS seems to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotTls {
     /// An HTTP request line, or HTTP/2's connection preface.
@@ -104,14 +104,14 @@ pub enum NotTls {
     /// Anything else whose first byte starts no handshake record.
     #[error("expected first byte 0x16, received {0:#04x}")]
     FirstByte(u8),
-    /// A first byte as of a handshake record, then no version of TLS.
+    /// A first byte as in a handshake record, followed by no version of TLS.
     #[error("expected major version 3, received {0}")]
     MajorVersion(u8),
 }
 
 impl NotTls {
-    /// Names what `wire` begins with, from as many bytes as there are: the refusal stands with the
-    /// first byte and waits for no better name.
+    /// Names the protocol that `wire` begins with, from the bytes that are there. The connection is
+    /// refused at the first byte and does not wait for a better name.
     pub(super) fn classify(wire: &[u8]) -> Self {
         let starts = |prefixes: &[&[u8]]| prefixes.iter().any(|prefix| wire.starts_with(prefix));
         match *wire {
@@ -143,7 +143,7 @@ const HTTP_PREFIXES: &[&[u8]] = &[
 /// The signatures of HAProxy's proxy-protocol.txt, sections 2.1 and 2.2.
 const PROXY_PREFIXES: &[&[u8]] = &[b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
 
-/// Which rule a malformed hello breaks.
+/// The rule that a malformed hello breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedReason {
     /// A record of another type before the hello ended.
@@ -170,10 +170,10 @@ pub enum MalformedReason {
     /// A session id of more than 32 bytes.
     #[error("expected a session id of at most 32 bytes, received one of {0}")]
     SessionId(u8),
-    /// The cipher suites are none, of an odd length, or more than the message.
+    /// There are no cipher suites, or their length is odd or exceeds the message.
     #[error("the cipher suites have a wrong length")]
     CipherSuites,
-    /// The compression methods are none, or more than the message.
+    /// There are no compression methods, or their length exceeds the message.
     #[error("the compression methods have a wrong length")]
     CompressionMethods,
     /// The extensions are longer than the message.
@@ -200,16 +200,16 @@ pub enum MalformedReason {
     /// More than one entry, or bytes after the first.
     #[error("the server name list goes on after its first name")]
     SeveralServerNames,
-    /// A host_name of no byte.
+    /// A host_name of length 0.
     #[error("the host name has length 0")]
     EmptyHostName,
-    /// The ALPN extension's list does not parse, or is or holds an empty vector.
+    /// The ALPN extension's list does not parse, is empty or contains an empty vector.
     #[error("the ALPN extension is malformed")]
     Alpn,
 }
 
 impl MalformedReason {
-    /// What RFC 8446 sections 5, 5.1 and 6.2 have the receiver answer.
+    /// The alert that RFC 8446 sections 5, 5.1 and 6.2 demand.
     fn alert(self) -> Alert {
         match self {
             Self::RecordType(_)

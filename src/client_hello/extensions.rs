@@ -9,17 +9,17 @@ const SIGNATURE_ALGORITHMS: u16 = 13;
 pub(super) const ALPN: u16 = 16;
 const SUPPORTED_VERSIONS: u16 = 43;
 
-/// The contents of the extensions that strait reads, not yet looked into.
+/// The contents of the extensions that strait reads, not parsed yet.
 #[derive(Default)]
 pub(super) struct Extensions<'a> {
-    /// All of them, as they stand on the wire, without the length in front.
+    /// The whole block as on the wire, without its length.
     block: &'a [u8],
     pub(super) server_name: Option<&'a [u8]>,
     pub(super) alpn: Option<&'a [u8]>,
     pub(super) supported_versions: Option<&'a [u8]>,
     pub(super) supported_groups: Option<&'a [u8]>,
     pub(super) signature_algorithms: Option<&'a [u8]>,
-    /// How many there are.
+    /// The number of extensions.
     pub(super) count: usize,
 }
 
@@ -64,16 +64,16 @@ impl<'a> Extensions<'a> {
 
 /// A set of extension types whose `insert` costs the same however many it holds.
 ///
-/// Browsers' hellos have some 18 extensions, all but a few of them of types under 64, so that the
-/// 8 KiB which would hold any type are not touched for them.
+/// Browsers' hellos have some 18 extensions, most with types below 64. For them the 8 KiB that can hold
+/// any type are never allocated.
 #[derive(Default)]
 struct TypeSet {
-    /// Types 0..=63, a bit each.
+    /// Types 0..=63, one bit each.
     low: u64,
-    /// The first [`FEW`] other types, in the order of their coming.
+    /// The first [`FEW`] other types, in the order in which they came.
     few: [u16; FEW],
     few_len: usize,
-    /// Every type from 64 on, a bit each, once more came than `few` holds.
+    /// Every type from 64 on, one bit each, once more came than fit into `few`.
     all: Option<Box<[u64]>>,
 }
 
@@ -82,7 +82,7 @@ const BITS: usize = u64::BITS as usize;
 const WORDS: usize = (1 << 16) / BITS;
 
 impl TypeSet {
-    /// False when `kind` was there already.
+    /// Inserts `kind`. Returns false when it was there already.
     fn insert(&mut self, kind: u16) -> bool {
         let (word, bit) = (usize::from(kind) / BITS, usize::from(kind) % BITS);
         if word == 0 {
@@ -112,7 +112,7 @@ impl TypeSet {
     }
 }
 
-/// False when the bit was set already.
+/// Sets the bit. Returns false when it was set already.
 fn set_bit(word: &mut u64, bit: usize) -> bool {
     let mask = 1 << bit;
     let fresh = *word & mask == 0;

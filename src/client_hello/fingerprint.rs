@@ -1,5 +1,5 @@
-//! What a hello tells of its client's software: the versions and the post-quantum groups that it
-//! offers, as closed sets, and its JA4.
+//! The fingerprint of a client's software: the versions and post-quantum groups that it offers, as
+//! closed sets, and its JA4.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ use super::extensions::{ALPN, SERVER_NAME};
 use super::reader::Reader;
 use crate::tls_version::TlsVersion;
 
-/// The named groups with ML-KEM, or with its draft, and what IANA's registry of TLS supported groups
-/// calls them.
+/// The named groups with ML-KEM or its draft version, with their names in IANA's registry of TLS
+/// supported groups.
 const POST_QUANTUM: [(u16, &str); 8] = [
     (0x11ec, "X25519MLKEM768"),
     (0x11eb, "SecP256r1MLKEM768"),
@@ -23,7 +23,8 @@ const POST_QUANTUM: [(u16, &str); 8] = [
     (0x639a, "SecP256r1Kyber768Draft00"),
 ];
 
-/// The place of a group in [`POST_QUANTUM`]: by a comparison or two, since a hello may list 30,000.
+/// The index of a group in [`POST_QUANTUM`], by one or two comparisons, since a hello may list 30,000
+/// groups.
 const fn post_quantum(number: u16) -> Option<usize> {
     Some(match number {
         0x11ec => 0,
@@ -38,21 +39,21 @@ const fn post_quantum(number: u16) -> Option<usize> {
     })
 }
 
-/// A hello that lists more than this of anything that a JA4 is made of has none: no client sends that, and
-/// sorting and hashing all of it would be most of the work that a hello makes.
+/// The largest number of items, of each kind, for which a JA4 is computed. No client lists more, and
+/// sorting and hashing them would be most of the work for such a hello.
 const MOST_LISTED: usize = 1024;
 
-/// Versions and post-quantum groups that a client offers: two bytes, whatever it sends.
+/// The versions and post-quantum groups that a client offers, in two bytes whatever it sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Offers {
-    /// A bit for each of [`TlsVersion::ALL`].
+    /// One bit for each of [`TlsVersion::ALL`].
     versions: u8,
-    /// A bit for each of [`POST_QUANTUM`].
+    /// One bit for each of [`POST_QUANTUM`].
     groups: u8,
 }
 
 impl Offers {
-    /// Those of `hello`.
+    /// The offers of `hello`.
     pub fn of(hello: &ClientHello<'_>) -> Self {
         let numbers = hello.versions().filter(|number| !is_grease(*number));
         Self {
@@ -61,13 +62,13 @@ impl Offers {
         }
     }
 
-    /// The newest version offered that is known; [`TlsVersion::Other`] when none is.
+    /// The newest known version offered, or [`TlsVersion::Other`] without one.
     pub fn newest(self) -> TlsVersion {
         let mut offered = names(self.versions, &TlsVersion::ALL);
         offered.next().copied().unwrap_or(TlsVersion::Other)
     }
 
-    /// Whether any group offered withstands a quantum computer.
+    /// Whether any offered group is post-quantum.
     pub fn post_quantum(self) -> bool {
         self.groups != 0
     }
@@ -111,17 +112,17 @@ fn is_grease(number: u16) -> bool {
 }
 
 impl ClientHello<'_> {
-    /// The named groups that the client offers, as the wire spells them; nothing without the
+    /// The named groups that the client offers, as numbers of the wire; empty without the
     /// supported_groups extension.
     pub fn groups(&self) -> impl Iterator<Item = u16> {
         listed(self.extensions.supported_groups)
     }
 
-    /// The client's JA4: 36 characters, such as `t13d1516h2_8daaf6152771_e5627efa2ab1`; `None` for a hello
-    /// that lists more than 1,024 cipher suites, extensions or signature algorithms.
+    /// The client's JA4: 36 characters, such as `t13d1516h2_8daaf6152771_e5627efa2ab1`; `None` for a
+    /// hello that lists more than 1,024 cipher suites, extensions or signature algorithms.
     ///
-    /// <https://github.com/FoxIO-LLC/ja4/blob/main/technical_details/JA4.md>; JA4 itself, not one of
-    /// the JA4+ methods, which have another licence.
+    /// <https://github.com/FoxIO-LLC/ja4/blob/main/technical_details/JA4.md>; This is JA4 itself, not
+    /// one of the JA4+ methods, which have another licence.
     pub fn ja4(&self) -> Option<String> {
         let algorithms = self.extensions.signature_algorithms.unwrap_or(&[]);
         let most = [self.cipher_suites.len(), algorithms.len()].map(|bytes| bytes / 2);
@@ -164,8 +165,8 @@ impl ClientHello<'_> {
         }
     }
 
-    /// The first and the last character of the first protocol; of its hex form if one of them is
-    /// neither letter nor digit.
+    /// The first and the last character of the first protocol, or of its hex form if one of them is
+    /// neither a letter nor a digit.
     fn ja4_alpn(&self) -> String {
         let first = self.alpn().next().unwrap_or(&[]);
         match (first.first(), first.last()) {
@@ -178,7 +179,7 @@ impl ClientHello<'_> {
     }
 }
 
-/// The numbers of an extension whose content is one vector of them.
+/// The numbers of an extension whose content is one vector of numbers.
 fn listed(content: Option<&[u8]>) -> impl Iterator<Item = u16> {
     let mut content = Reader::new(content.unwrap_or(&[]));
     numbers(content.vector_u16().unwrap_or(&[]))
@@ -189,7 +190,7 @@ fn numbers(bytes: &[u8]) -> impl Iterator<Item = u16> {
     std::iter::from_fn(move || bytes.u16())
 }
 
-/// Without GREASE.
+/// The numbers without GREASE, sorted.
 fn sorted(numbers: impl Iterator<Item = u16>) -> Vec<u16> {
     let mut numbers: Vec<u16> = numbers.filter(|number| !is_grease(*number)).collect();
     numbers.sort_unstable();
@@ -210,7 +211,7 @@ fn hex(numbers: impl Iterator<Item = u16>) -> String {
     text
 }
 
-/// The first 12 characters of the SHA-256; zeroes for nothing.
+/// The first 12 characters of the SHA-256; zeroes for an empty text.
 fn truncated_hash(text: &str) -> String {
     if text.is_empty() {
         return "0".repeat(12);

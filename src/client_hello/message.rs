@@ -1,4 +1,5 @@
-//! The handshake message: `tls-parser` for its fields, and what `tls-parser` does not hold it to.
+//! The parser of the handshake message: `tls-parser` for its fields, and checks of everything that
+//! `tls-parser` does not check.
 
 use tls_parser::parse_tls_handshake_client_hello;
 
@@ -9,12 +10,12 @@ use crate::server_name::ServerName;
 
 /// Parses a whole message, 4-byte header included, whose type and length have been checked.
 ///
-/// Form first: a hello whose fields or extensions do not fit together is malformed, whatever name
-/// it carries or lacks.
+/// The form comes first: a hello whose fields or extensions do not fit together is malformed, whatever
+/// its name is.
 pub(super) fn parse(message: &[u8], wire_len: usize) -> Result<ClientHello<'_>, HelloError> {
     let body = message.get(MESSAGE_HEADER..).unwrap_or(&[]);
-    // This copies the cipher suites and the compression methods: with the name, the only allocations
-    // for a usual hello in one record.
+    // This copies the cipher suites and the compression methods. For a usual hello in one record these
+    // and the name are the only allocations.
     let (rest, fields) = parse_tls_handshake_client_hello(body).map_err(|_| misfit_field(body))?;
     if fields.ciphers.is_empty() {
         return Err(MalformedReason::CipherSuites.into());
@@ -33,7 +34,7 @@ pub(super) fn parse(message: &[u8], wire_len: usize) -> Result<ClientHello<'_>, 
     let raw = host_name(extensions.server_name.ok_or(HelloError::NoSni)?)?;
     let server_name =
         ServerName::parse(raw).map_err(|error| HelloError::bad_server_name(raw, error))?;
-    // Last, since only a hello that names a server offers it a protocol.
+    // Last, since ALPN matters only for a hello that names a server.
     let alpn = extensions.alpn.map(protocol_names).transpose()?;
     Ok(ClientHello {
         server_name,
@@ -53,12 +54,12 @@ fn cipher_suites(body: &[u8]) -> Option<&[u8]> {
     body.vector_u16()
 }
 
-/// Which field made `tls-parser` give up: its own error does not tell.
+/// The field at which `tls-parser` gave up. Its own error does not say.
 fn misfit_field(body: &[u8]) -> MalformedReason {
     misfit_vector(Reader::new(body)).unwrap_or(MalformedReason::Truncated)
 }
 
-/// `None` when the body ends before any of its vectors is at fault.
+/// The faulty vector; `None` when the body ends before any of its vectors is at fault.
 fn misfit_vector(mut body: Reader<'_>) -> Option<MalformedReason> {
     let _version_and_random = body.bytes(2 + 32)?;
     let session_id_len = body.u8()?;
@@ -74,9 +75,10 @@ fn misfit_vector(mut body: Reader<'_>) -> Option<MalformedReason> {
     Some(MalformedReason::CompressionMethods)
 }
 
-/// The one host_name of a server_name extension (RFC 6066 section 3).
+/// The only host_name of a server_name extension (RFC 6066 section 3).
 ///
-/// Not `tls-parser`'s: it skips what is left of a list after the last entry that it can read.
+/// `tls-parser`'s function is not used: it ignores the rest of a list after the last entry that it can
+/// read.
 fn host_name(extension: &[u8]) -> Result<&[u8], MalformedReason> {
     let mut extension = Reader::new(extension);
     let list = extension.vector_u16().filter(|_| extension.is_empty());
@@ -95,9 +97,9 @@ fn host_name(extension: &[u8]) -> Result<&[u8], MalformedReason> {
     }
 }
 
-/// The ProtocolNameList of an ALPN extension, not empty and nothing empty in it (RFC 7301 section
-/// 3.1). Strict, since a route's ALPN policy is a security boundary: strait and the endpoint must not
-/// read two different lists out of the same bytes.
+/// The ProtocolNameList of an ALPN extension, which must not be empty nor contain an empty name (RFC
+/// 7301 section 3.1). The check is strict because a route's ALPN policy is a security boundary: strait
+/// and the endpoint must not read two different lists from the same bytes.
 fn protocol_names(extension: &[u8]) -> Result<&[u8], MalformedReason> {
     let mut extension = Reader::new(extension);
     let list = extension.vector_u16().filter(|_| extension.is_empty());

@@ -1,7 +1,7 @@
 //! A cursor over the presentation language of RFC 8446 section 3: numbers and length-prefixed vectors.
 
-/// What is left to read. Each read gives `None`, and leaves the rest undefined, when too few bytes
-/// are left.
+/// The bytes that are still to be read. A read returns `None` when too few bytes are left; the rest is
+/// then undefined.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a>(&'a [u8]);
 
@@ -59,7 +59,7 @@ fn step() {
     STEPS.set(STEPS.get() + 1);
 }
 
-/// Reads that this thread has done since it was asked last.
+/// The number of reads by this thread since the last call.
 #[cfg(test)]
 pub(super) fn steps() -> usize {
     STEPS.take()

@@ -271,8 +271,7 @@ fn a_wire_that_shrinks_against_the_contract_does_no_harm() {
     }
 }
 
-/// The work is linear: nothing that was judged is looked at again before the message is complete, and
-/// then once.
+/// The work is linear: a byte that was checked is read again only once, when the message is complete.
 #[test]
 fn what_has_been_judged_is_looked_at_once_more() {
     let hello = named().padding(3000);
@@ -281,11 +280,11 @@ fn what_has_been_judged_is_looked_at_once_more() {
         let mut parser = HelloParser::new(MAX_SIZE);
         let mut read_again = 0;
         for end in 1..=wire.len() {
-            // Nonsense in the place of all bytes but the newest.
+            // All bytes but the newest are replaced by nonsense.
             let record_start = end.saturating_sub(1) / (record_len + 5) * (record_len + 5);
             let kept = match end - record_start {
                 _ if end == wire.len() => 0,
-                // A header is looked at until it is complete.
+                // A header is read again until it is complete.
                 1..=5 => record_start,
                 _ => end - 1,
             };
@@ -296,14 +295,13 @@ fn what_has_been_judged_is_looked_at_once_more() {
             let complete = matches!(progress, Progress::Complete(_));
             assert_eq!(complete, end == wire.len(), "at {end} of {record_len}");
         }
-        // 15 looks at each header, two at each byte of a fragment.
+        // 15 reads for each header, two for each byte of a fragment.
         let records = wire.len().div_ceil(record_len + 5);
         assert!(read_again <= 15 * records + 2 * wire.len());
     }
 }
 
-/// A hello of many small things takes as many reads as it has bytes, and no more for each when there are
-/// more of them.
+/// The number of reads for a hello of many small items is proportional to its bytes.
 #[test]
 fn the_work_for_a_hello_is_linear_whatever_it_holds() {
     let reads = |hello: &HelloBuilder| {

@@ -1,8 +1,8 @@
-//! The project's own hellos, valid and hostile, each with what a gateway must make of it.
+//! The project's own hellos, valid and hostile, each with the result that a gateway must give.
 //!
-//! They cover what `hello-corpus/` covers without holding any of its data, for the tests of a plain
-//! clone and for `strait selftest`, which replays them against a running gateway. All of them assume
-//! the default bound of 64 KiB on the hello.
+//! They cover the same cases as the hello corpus but contain none of its data. The tests of a plain
+//! clone use them, and `strait selftest` replays them against a running gateway. All of them assume the
+//! default bound of 64 KiB on the hello.
 
 mod builder;
 mod hostile;
@@ -21,24 +21,24 @@ pub const MAX_SIZE: usize = 64 * 1024;
 /// The name in every valid vector that is not about names.
 pub const ROUTE: &str = "svcb.apps.svc.cluster.local";
 
-/// What a client sends, and what must come of it.
+/// The bytes of a client, and the result that they must give.
 #[derive(Debug, Clone)]
 pub struct Vector {
-    /// Unique; says what is special about it.
+    /// The unique name, which says what is special about it.
     pub name: &'static str,
-    /// What it probes.
+    /// The class of the case.
     pub class: VectorClass,
     /// Everything the client sends, in one piece or in any pieces.
     pub bytes: Vec<u8>,
-    /// Bytes up to the end of the record that completes the hello; all of `bytes` unless it is about
-    /// what follows a hello. Without meaning when no valid hello is there.
+    /// The length up to the end of the record that completes the hello. It is all of `bytes`, except in
+    /// vectors with bytes after the hello. It has no meaning without a valid hello.
     pub hello_len: usize,
-    /// The normalised name that must be routed, or why it must be refused;
-    /// [`Outcome::ClientGoneBeforeHello`] for the start of a hello whose client then closes.
+    /// The normalised name that must be routed, or the outcome of a refusal.
+    /// [`Outcome::ClientGoneBeforeHello`] is for the start of a hello whose client then closes.
     pub expect: Result<String, Outcome>,
 }
 
-/// What a vector probes: the lines of `strait selftest`'s report.
+/// The class of a vector: a line of `strait selftest`'s report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum VectorClass {
     /// Hellos as clients send them, of every version.
@@ -59,12 +59,12 @@ pub enum VectorClass {
     Message,
     /// Peers that do not speak TLS.
     NotTls,
-    /// The start of a hello, and no more.
+    /// Only the start of a hello.
     CutShort,
 }
 
 impl VectorClass {
-    /// As `strait selftest` prints it.
+    /// The name in the report of `strait selftest`.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Usual => "usual",
@@ -81,7 +81,7 @@ impl VectorClass {
     }
 }
 
-/// Every vector: some 150 of them, 850 KiB in all.
+/// All vectors: some 150, 850 KiB together.
 pub fn all() -> Vec<Vector> {
     [
         valid::usual(),

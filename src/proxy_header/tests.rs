@@ -28,7 +28,8 @@ fn v4() -> Proxied {
     proxied("192.0.2.1:12345", "198.51.100.2:443")
 }
 
-/// `header` is valid whole, incomplete in every strict prefix, and what follows makes no difference.
+/// `header` is valid as a whole, incomplete in every strict prefix, and bytes after it make no
+/// difference.
 #[track_caller]
 fn gives(header: &[u8], expected: Option<Proxied>) {
     let parsed = ProxyHeader {
@@ -47,7 +48,7 @@ fn gives(header: &[u8], expected: Option<Proxied>) {
 #[track_caller]
 fn refused(wire: &[u8], error: ProxyHeaderError) {
     assert_eq!(ProxyHeader::parse(wire), Err(error));
-    // More bytes never make it one.
+    // More bytes never make it a header.
     assert_eq!(ProxyHeader::parse(&[wire, TLS].concat()), Err(error));
 }
 
@@ -67,7 +68,7 @@ fn lines_of_version_1() {
     );
     gives(b"PROXY UNKNOWN\r\n", None);
     gives(b"PROXY UNKNOWN whatever stands here\r\n", None);
-    // The longest that section 2.1 has.
+    // The longest line that section 2.1 allows.
     let longest = format!(
         "PROXY UNKNOWN {0} {0} 65535 65535\r\n",
         "ffff:".repeat(7) + "ffff"
@@ -167,7 +168,7 @@ fn what_is_no_header_of_version_2() {
     }
     let most = MAX_HEADER - V2_FIXED;
     gives_something(&v2(0x20, 0x00, &vec![0; most]));
-    // Refused by its first 16 bytes: nothing is waited for.
+    // Refused after its first 16 bytes, without waiting for more.
     let too_long = v2(0x20, 0x00, &vec![0; most + 1]);
     refused(&too_long[..V2_FIXED], E::V2TooLong(MAX_HEADER + 1));
     for tail in [
@@ -244,7 +245,7 @@ proptest! {
         let mut verdict = Ok(None);
         for end in 0..=wire.len() {
             let next = ProxyHeader::parse(&wire[..end]);
-            // Once decided, decided: neither a header nor a refusal is taken back.
+            // A decision is final: neither a header nor a refusal is taken back.
             if verdict != Ok(None) {
                 prop_assert_eq!(next, verdict);
             }

@@ -1,7 +1,7 @@
-//! Why a name found no route, and what it may have meant.
+//! Hints about a name without a route: names that it may have meant.
 //!
-//! [`RouteTable::near_miss`] is a few lookups, fit for every refused connection; measuring edit
-//! distances to all routes ([`RouteTable::nearest`]) is for a person who asks.
+//! [`RouteTable::near_miss`] takes a few lookups, cheap enough for every refused connection.
+//! [`RouteTable::nearest`] measures the edit distance to every route; it is for a person who asks.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,24 +9,24 @@ use std::sync::Arc;
 use super::{Route, RouteTable, ServedPort};
 use crate::server_name::ServerName;
 
-/// What a name that no route takes comes close to. Holds only text from the config and numbers.
+/// A near match of a name without a route. It contains only text from the config and numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NearMiss {
-    /// The service is routed, under other ports.
+    /// The service is routed under other ports.
     OtherPorts(Few<u16>),
-    /// The port is routed, under other subsets.
+    /// The port is routed under other subsets.
     OtherSubsets(Few<Arc<str>>),
-    /// A service of several ports, none of which has the plain host name.
+    /// The service has several ports, and none of them has the plain host name.
     PlainHostNotRouted(Few<u16>),
-    /// The host is known, and not routed for this reason.
+    /// The host is known and not routed, for this reason.
     Unrouted(Arc<str>),
-    /// `inbound_` names route nowhere, not in Istio either.
+    /// `inbound_` names have no route, as in Istio.
     Inbound,
     /// The client asked for the name of a wildcard's parent itself.
     OnlyBelow,
 }
 
-/// The first of what may be thousands, and how many more there are.
+/// The first few of possibly thousands of items, and the number of the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Few<T> {
     first: Vec<T>,
@@ -34,7 +34,7 @@ pub struct Few<T> {
 }
 
 impl<T> Few<T> {
-    /// As many as a log line has room for.
+    /// The number of items in a log line.
     const SHOWN: usize = 5;
 
     fn of(all: impl ExactSizeIterator<Item = T>) -> Self {
@@ -86,7 +86,7 @@ fn ports(served: &[ServedPort]) -> Few<u16> {
 }
 
 impl RouteTable {
-    /// What `name`, which no route takes, comes close to. Costs a few lookups.
+    /// The near match of `name`, which has no route. Costs a few lookups.
     pub fn near_miss(&self, name: &ServerName) -> Option<NearMiss> {
         if let Some(istio) = name.istio() {
             if istio.direction != "outbound" {
@@ -114,7 +114,7 @@ impl RouteTable {
         self.unrouted.get(host).cloned().map(NearMiss::Unrouted)
     }
 
-    /// The `count` patterns that are spelled most like `name`, nearest first. Looks at every route.
+    /// The `count` patterns with the spelling nearest to `name`, nearest first. Looks at every route.
     pub fn nearest(&self, name: &ServerName, count: usize) -> Vec<(String, &Arc<Route>)> {
         let mut near: Vec<(usize, String, &Arc<Route>)> = self
             .patterns()

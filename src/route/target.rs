@@ -1,4 +1,4 @@
-//! Where a route's connections go: one upstream, or several that share them by weight.
+//! The targets of a route's connections: one upstream, or several that share them by weight.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,28 +11,28 @@ use crate::upstream::Upstream;
 pub struct Targets {
     first: Arc<Target>,
     rest: Box<[Arc<Target>]>,
-    /// Of all, at least 1.
+    /// The sum of all weights, at least 1.
     weight: u64,
 }
 
 /// One of the upstreams that share a route's connections.
 #[derive(Debug)]
 pub struct Target {
-    /// Where its connections go.
+    /// The upstream of its connections.
     pub upstream: Arc<Upstream>,
     /// The route's name, a metric label.
     pub route: Arc<str>,
     /// The upstream's name, a metric label.
     pub name: Arc<str>,
-    /// At least 1.
+    /// The weight, at least 1.
     weight: u64,
-    /// By source group: what connections count into, resolved on first use.
+    /// The counters of its connections, by source group, looked up on first use.
     series: Box<[OnceLock<Arc<ConnectionSeries>>]>,
 }
 
 impl Targets {
     /// # Errors
-    /// The name of an upstream that is not there.
+    /// The name of an upstream that does not exist.
     pub(super) fn build(
         route: &Arc<str>,
         configs: &TargetConfigs,
@@ -64,7 +64,7 @@ impl Targets {
         std::iter::once(&self.first).chain(&self.rest)
     }
 
-    /// The target of the next connection: by weight, at random.
+    /// Chooses the target of the next connection at random, by weight.
     pub fn choose(&self) -> &Arc<Target> {
         if self.rest.is_empty() {
             return &self.first;
@@ -72,7 +72,7 @@ impl Targets {
         self.at(fastrand::u64(..self.weight))
     }
 
-    /// The target that owns `point`, below the weight of all.
+    /// The target at `point`, which is below the sum of all weights.
     fn at(&self, point: u64) -> &Arc<Target> {
         let mut left = point;
         for target in &self.rest {
@@ -86,7 +86,7 @@ impl Targets {
 }
 
 impl Target {
-    /// What connections to this target from the source group at `source` count into.
+    /// The counters of connections to this target from the source group at index `source`.
     pub fn series(
         &self,
         metrics: &Metrics,

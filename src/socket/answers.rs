@@ -1,4 +1,4 @@
-//! Whether a peer acknowledges what is sent to it.
+//! The acknowledgements of a peer, from TCP_INFO.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -14,21 +14,21 @@ const CLOSING: u8 = 11;
 /// The answers of a peer's host to what was sent to it, from TCP_INFO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answers {
-    /// Whether something waits for an acknowledgement, or to be sent.
+    /// True if bytes wait for an acknowledgement, or to be sent.
     pub awaited: bool,
-    /// Grows with each time that the kernel sent the same again, or probed a shut window, without an
+    /// The number of times the kernel sent the same bytes again, or probed a shut window, without an
     /// answer. 0 after an answer.
     pub asked_in_vain: u32,
-    /// Whether the peer takes nothing more for now.
+    /// True if the peer accepts no more bytes for now.
     pub window_shut: bool,
-    /// The time since anything came from the peer.
+    /// The time since the last packet from the peer.
     pub heard: Duration,
 }
 
 /// Asks the kernel what the peer of `socket` has answered.
 ///
 /// # Errors
-/// Those of getsockopt(2).
+/// Errors of getsockopt(2).
 pub fn answers(socket: &impl AsFd) -> io::Result<Answers> {
     tcp_info(socket).map(|info| Answers::from(&info))
 }
@@ -36,9 +36,10 @@ pub fn answers(socket: &impl AsFd) -> io::Result<Answers> {
 impl From<&libc::tcp_info> for Answers {
     fn from(info: &libc::tcp_info) -> Self {
         let heard = info.tcpi_last_ack_recv.min(info.tcpi_last_data_recv);
-        // The kernel forgets `retransmits` and `backoff` only when something new is acknowledged. A peer
-        // without room answers a retransmission with what it had said before, and is alive: only what
-        // was sent after it was last heard is unanswered. A FIN alone does not count as data sent.
+        // The kernel resets `retransmits` and `backoff` only when new bytes are acknowledged. A living
+        // peer without buffer space answers a retransmission with its old acknowledgement. So only
+        // bytes sent after the last packet from the peer are unanswered. A FIN alone does not count as
+        // sent data.
         let only_fin =
             info.tcpi_unacked == 1 && matches!(info.tcpi_state, FIN_WAIT1 | LAST_ACK | CLOSING);
         let sent_since = info.tcpi_last_data_sent < heard || only_fin;

@@ -1,30 +1,30 @@
-//! How much memory the kernel may take for one socket.
+//! The bounds on the memory that the kernel uses for one socket.
 
 use std::io;
 use std::os::fd::AsFd;
 
 use socket2::SockRef;
 
-/// Bounds on what the kernel holds for a socket, in bytes; `None` leaves it to the kernel.
+/// The bounds on the kernel's memory for a socket, in bytes; `None` leaves the size to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BufferOptions {
-    /// Memory for what was sent and is not acknowledged (SO_SNDBUF).
+    /// The memory for sent bytes that are not acknowledged (SO_SNDBUF).
     pub send: Option<usize>,
-    /// Memory for what has arrived and is not read (SO_RCVBUF). Before connect(2) or listen(2), since the
-    /// window's scale is agreed upon in the handshake.
+    /// The memory for received bytes that are not read (SO_RCVBUF). It must be set before connect(2) or
+    /// listen(2), since the handshake fixes the window's scale.
     pub receive: Option<usize>,
-    /// What waits beyond that which the network takes now (TCP_NOTSENT_LOWAT, tcp(7)).
+    /// The bytes that may wait beyond those that the network takes now (TCP_NOTSENT_LOWAT, tcp(7)).
     pub unsent: Option<usize>,
 }
 
-/// Sets `options`. On a listening socket: accepted sockets inherit them.
+/// Sets `options`. Sockets accepted from a listening socket inherit them.
 ///
 /// # Errors
-/// Those of setsockopt(2). A size that the host does not allow (`net.core.wmem_max` and `rmem_max`) is
-/// none: the kernel takes the largest that it allows.
+/// Errors of setsockopt(2). A size above the host's limit (`net.core.wmem_max` and `rmem_max`) is no
+/// error: the kernel uses its limit.
 pub fn set_buffers(socket: &impl AsFd, options: &BufferOptions) -> io::Result<()> {
     let socket = SockRef::from(socket);
-    // The kernel doubles what it is told, to count its own bookkeeping (socket(7)).
+    // The kernel doubles the value for its own bookkeeping (socket(7)).
     if let Some(bytes) = options.send {
         socket.set_send_buffer_size(bytes / 2)?;
     }
@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(accepted.tcp_notsent_lowat().unwrap(), 16 * 1024);
     }
 
-    /// A reader that stands still holds as much as is set, whatever the kernel would give.
+    /// A peer that never reads holds no more memory than is set, whatever the kernel would give.
     #[test]
     fn what_nobody_reads_is_bounded_by_what_may_wait() {
         const PIECE: usize = 16 * KIB;
@@ -79,7 +79,7 @@ mod tests {
         set_buffers(&client, &options).unwrap();
         client.set_nonblocking(true).unwrap();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        // Until the peer's buffer is full and nothing has gone for a while.
+        // Writes until the peer's buffer is full and nothing has moved for a while.
         let mut quiet = 0;
         while quiet < 20 {
             assert!(

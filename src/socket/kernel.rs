@@ -1,12 +1,12 @@
-//! What this host's kernel offers and allows, found out once at start and logged.
+//! The features and limits of this host's kernel, read once at start and logged.
 
 use std::fmt;
 use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit of open files to the hard one (containerd 2 starts pods with 1,024) and
-/// returns what holds then; `None` when there is no limit.
+/// Raises the soft limit of open files to the hard one (containerd 2 starts pods with 1,024). Returns
+/// the limit in force; `None` without a limit.
 pub fn raise_file_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -19,26 +19,26 @@ pub fn raise_file_limit() -> Option<u64> {
     }
 }
 
-/// What the kernel offers. A value that cannot be read (a sysctl that this kernel or this sandbox
-/// hides) is `None`.
+/// The features of the kernel. A value that cannot be read (this kernel or this sandbox hides the
+/// sysctl) is `None`.
 #[derive(Debug, Clone, Default)]
 pub struct KernelReport {
     /// `uname -r`.
     pub release: String,
-    /// Whether IPv6 sockets can be made.
+    /// True if IPv6 sockets can be created.
     pub ipv6: bool,
     /// The longest accept queue.
     pub somaxconn: Option<u64>,
-    /// First and last port for outgoing connections.
+    /// The first and the last port for outgoing connections.
     pub local_ports: Option<(u64, u64)>,
-    /// Whether connections that wait on a closing SO_REUSEPORT member move to another.
+    /// True if connections that wait on a closing SO_REUSEPORT member move to another member.
     pub migrates_requests: Option<bool>,
-    /// Pages that an unprivileged user's pipes may hold before new ones shrink.
+    /// The number of pages that an unprivileged user's pipes may hold before new ones shrink.
     pub pipe_user_pages: Option<u64>,
 }
 
 impl KernelReport {
-    /// Asks the kernel.
+    /// Reads them from the kernel.
     pub fn read() -> Self {
         let ports = sysctl("net/ipv4/ip_local_port_range");
         let ports = ports.as_deref().and_then(|text| {

@@ -1,4 +1,5 @@
-//! What the gateway itself listens on, so that no answer leads a connection back into it.
+//! The gateway's own listening addresses, so that no answer of discovery leads a connection back into
+//! it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -7,34 +8,35 @@ use arc_swap::ArcSwap;
 
 use super::canonical;
 
-/// The gateway's own listening sockets. Clones share them, so that what [`OwnAddresses::replace`]
-/// says after a reload is seen by every source at its next question.
+/// The gateway's own listening sockets. Clones share them, so every source sees the change of
+/// [`OwnAddresses::replace`] after a reload at its next question.
 ///
-/// A Service, node port, load balancer or other gateway that leads back to this one is not known here and
-/// not recognised.
+/// A Service, node port, load balancer or other gateway that leads back to this one cannot be
+/// recognised.
 #[derive(Debug, Clone, Default)]
 pub struct OwnAddresses(Arc<ArcSwap<Vec<SocketAddr>>>);
 
 impl OwnAddresses {
-    /// `bound`: the addresses as they were really bound, ports resolved.
+    /// Creates them from the addresses that were really bound, with their ports.
     pub fn new(bound: Vec<SocketAddr>) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(bound)))
     }
 
-    /// Takes the place of what was known, for every clone.
+    /// Replaces the addresses for every clone.
     pub fn replace(&self, bound: Vec<SocketAddr>) {
         self.0.store(Arc::new(bound));
     }
 
-    /// What they stand for at this moment. Reads the interfaces' addresses if a listener is bound to
-    /// a wildcard, since those come and go.
+    /// The sockets and interfaces at this moment. If a listener is bound to a wildcard, this reads the
+    /// interfaces' addresses, since those come and go.
     pub fn now(&self) -> OwnListeners {
         OwnListeners::of(&self.0.load())
     }
 
-    /// Whether a connection to `address` that was just made leads back into the gateway. `local` says
-    /// where it comes from: to an address of its own the kernel connects from that same address. So this
-    /// also knows an address that came to the host a moment ago, and asks only where the port is right.
+    /// Whether a connection to `address` that was just made leads back into the gateway. `local`
+    /// returns the connection's own address: to an address of its own host the kernel connects from
+    /// that same address. So this also recognises an address that the host got a moment ago, and calls
+    /// `local` only if the port matches.
     pub fn led_to(&self, address: SocketAddr, local: impl FnOnce() -> Option<IpAddr>) -> bool {
         let bound = self.0.load();
         let mut same_port = bound.iter().filter(|bound| bound.port() == address.port());
@@ -48,16 +50,16 @@ impl OwnAddresses {
     }
 }
 
-/// Whether connecting to `address` reaches a socket that listens on `bound` on a host with these
-/// addresses. All in canonical form.
+/// Whether a connection to `address` reaches a socket that listens on `bound` on a host with these
+/// addresses. All are in canonical form.
 pub fn leads_to(bound: SocketAddr, interfaces: &[IpAddr], address: SocketAddr) -> bool {
     let ip = address.ip();
-    // Linux takes a connection to the unspecified address to be one to loopback.
+    // Linux treats a connection to the unspecified address as one to loopback.
     let to_this_host = ip.is_loopback() || ip.is_unspecified();
     let reaches = match bound.ip() {
         bound if bound == ip => true,
         bound if bound.is_loopback() => ip.is_unspecified(),
-        // `[::]` may be dual stack, so it stands for IPv4 addresses too.
+        // `[::]` may be dual stack, so it includes IPv4 addresses.
         IpAddr::V6(bound) if bound.is_unspecified() => to_this_host || interfaces.contains(&ip),
         IpAddr::V4(bound) if bound.is_unspecified() => {
             ip.is_ipv4() && (to_this_host || interfaces.contains(&ip))
@@ -67,7 +69,7 @@ pub fn leads_to(bound: SocketAddr, interfaces: &[IpAddr], address: SocketAddr) -
     reaches && bound.port() == address.port()
 }
 
-/// Listening sockets with the interface addresses that wildcards stood for at one moment.
+/// Listening sockets together with the interface addresses that their wildcards include at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OwnListeners {
     bound: Vec<SocketAddr>,
@@ -76,7 +78,7 @@ pub struct OwnListeners {
 }
 
 impl OwnListeners {
-    /// `bound` as this host's interfaces are now.
+    /// The sockets `bound` with the interfaces of this host at this moment.
     pub fn of(bound: &[SocketAddr]) -> Self {
         let bound: Vec<SocketAddr> = bound.iter().copied().map(canonical).collect();
         let interfaces = if bound.iter().any(|address| address.ip().is_unspecified()) {
@@ -94,12 +96,12 @@ impl OwnListeners {
     }
 }
 
-/// The addresses of this host's interfaces; none if they cannot be read.
+/// The addresses of this host's interfaces; empty if they cannot be read.
 pub fn interface_addresses() -> Vec<IpAddr> {
     match if_addrs::get_if_addrs() {
         Ok(interfaces) => interfaces.iter().map(if_addrs::Interface::ip).collect(),
         Err(error) => {
-            tracing::debug!(%error, "the interfaces' addresses cannot be read: only loopback counts as this host's own");
+            tracing::debug!(%error, "strait cannot read the addresses of the interfaces: only loopback counts as this host's own");
             Vec::new()
         }
     }

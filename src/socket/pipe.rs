@@ -5,12 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
-/// What a pipe holds at least, or it is not worth having. Past the user's soft limit (pipe(7),
-/// `pipe-user-pages-soft`) the kernel makes pipes of two pages and says nothing
+/// The smallest useful capacity of a pipe. Beyond the user's soft limit (pipe(7),
+/// `pipe-user-pages-soft`) the kernel makes pipes of two pages and reports nothing
 /// (`docs/src/internals/kernel.md#pipes-shrink-instead-of-failing`).
 const LEAST_CAPACITY: usize = 64 * 1024;
 
-/// A pipe, non-blocking at both ends.
+/// A pipe that is non-blocking at both ends.
 #[derive(Debug)]
 pub struct Pipe {
     output: OwnedFd,
@@ -18,10 +18,10 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// A pipe of the kernel's default size.
+    /// Opens a pipe of the kernel's default size.
     ///
     /// # Errors
-    /// Those of pipe2(2); `QuotaExceeded` for a pipe that the kernel made smaller than usual.
+    /// Errors of pipe2(2); `QuotaExceeded` when the kernel made the pipe smaller than usual.
     pub fn open() -> io::Result<Self> {
         let (output, input) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         if rustix::pipe::fcntl_getpipe_size(&input)? < LEAST_CAPACITY {
@@ -33,8 +33,8 @@ impl Pipe {
     /// Moves up to `most` bytes from `socket` into the pipe.
     ///
     /// # Errors
-    /// Those of splice(2). `WouldBlock` and 0 need not mean what they say: the pipe may be full, or
-    /// an urgent byte may stand next in the stream, which only read(2) skips.
+    /// Errors of splice(2). `WouldBlock` and 0 are ambiguous: the pipe may be full, or the next byte of
+    /// the stream may be urgent, which only read(2) skips.
     pub fn fill(&self, socket: &impl AsFd, most: usize) -> io::Result<usize> {
         let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
         Ok(rustix::pipe::splice(
@@ -50,7 +50,7 @@ impl Pipe {
     /// Moves up to `most` bytes, which the pipe must hold, to `socket`.
     ///
     /// # Errors
-    /// Those of splice(2); `WouldBlock` when the socket's buffer is full.
+    /// Errors of splice(2); `WouldBlock` when the socket's buffer is full.
     pub fn drain(&self, socket: &impl AsFd, most: usize) -> io::Result<usize> {
         let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
         Ok(rustix::pipe::splice(
@@ -66,7 +66,7 @@ impl Pipe {
     /// Takes bytes out of the pipe.
     ///
     /// # Errors
-    /// Those of read(2); `WouldBlock` when it is empty.
+    /// Errors of read(2); `WouldBlock` when it is empty.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(rustix::io::read(&self.output, buffer)?)
     }

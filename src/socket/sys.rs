@@ -1,4 +1,4 @@
-//! What no safe crate offers: the only module with `unsafe`.
+//! System calls that no safe crate offers. This is the only module with `unsafe`.
 #![expect(
     unsafe_code,
     reason = "SIOCOUTQ, TCP_INFO, TCP_RTO_MAX_MS and tokio's registration of a descriptor have no safe wrapper"
@@ -15,10 +15,10 @@ use tokio::io::unix::AsyncFd;
 /// Registers a listening socket with the runtime of this thread.
 ///
 /// # Errors
-/// Those of epoll_ctl(2).
+/// Errors of epoll_ctl(2).
 pub fn register_listener(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` names one descriptor and keeps it open as long as it lives, which is what
-    // the registration asks of it.
+    // SAFETY: an `OwnedFd` names one descriptor and keeps it open as long as it lives, as the
+    // registration demands.
     let registered = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
     Ok(registered?)
 }
@@ -26,7 +26,7 @@ pub fn register_listener(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 /// Bytes written to a TCP socket that its peer has not acknowledged yet (SIOCOUTQ, tcp(7)).
 ///
 /// # Errors
-/// Those of ioctl(2): not a TCP socket, or one that listens.
+/// Errors of ioctl(2): not a TCP socket, or one that listens.
 pub fn unsent_bytes(socket: &impl AsFd) -> io::Result<usize> {
     let descriptor = socket.as_fd().as_raw_fd();
     let mut bytes: libc::c_int = 0;
@@ -39,19 +39,20 @@ pub fn unsent_bytes(socket: &impl AsFd) -> io::Result<usize> {
     usize::try_from(bytes).map_err(io::Error::other)
 }
 
-/// Of linux/tcp.h, since Linux 6.15; libc does not have it yet.
+/// From linux/tcp.h, since Linux 6.15. libc does not have it yet.
 const TCP_RTO_MAX_MS: libc::c_int = 44;
 
-/// Asks the kernel about a TCP connection (TCP_INFO, tcp(7)). Fields that an older kernel does not know are 0.
+/// Asks the kernel about a TCP connection (TCP_INFO, tcp(7)). Fields that an older kernel does not know
+/// are 0.
 ///
 /// # Errors
-/// Those of getsockopt(2).
+/// Errors of getsockopt(2).
 pub(super) fn tcp_info(socket: &impl AsFd) -> io::Result<libc::tcp_info> {
     let descriptor = socket.as_fd().as_raw_fd();
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
     let mut length = length_of::<libc::tcp_info>();
     // SAFETY: the descriptor is open as long as `socket` is borrowed, and the kernel writes at most
-    // `length` bytes, which is the size of what the pointer is to.
+    // `length` bytes, which is the size of the target of the pointer.
     let result = unsafe {
         libc::getsockopt(
             descriptor,
@@ -64,14 +65,14 @@ pub(super) fn tcp_info(socket: &impl AsFd) -> io::Result<libc::tcp_info> {
     if result == -1 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the struct holds integers only, for which all bits zero is a value.
+    // SAFETY: the struct contains only integers, for which all bits zero is a value.
     Ok(unsafe { info.assume_init() })
 }
 
 /// Bounds the time between two retransmissions, or two probes of a shut window, at 1 s to 120 s.
 ///
 /// # Errors
-/// Those of setsockopt(2); ENOPROTOOPT before Linux 6.15.
+/// Errors of setsockopt(2); ENOPROTOOPT before Linux 6.15.
 pub(super) fn set_longest_retry(socket: &impl AsFd, longest: Duration) -> io::Result<()> {
     let descriptor = socket.as_fd().as_raw_fd();
     let milliseconds: libc::c_int = longest.as_millis().try_into().map_err(io::Error::other)?;

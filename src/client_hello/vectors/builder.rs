@@ -1,4 +1,4 @@
-//! A ClientHello written field by field, right or wrong.
+//! A builder of ClientHellos, field by field, right or wrong.
 
 use crate::client_hello::{MAX_FRAGMENT, MESSAGE_TYPE_CLIENT_HELLO, RECORD_TYPE_HANDSHAKE};
 
@@ -6,24 +6,24 @@ use crate::client_hello::{MAX_FRAGMENT, MESSAGE_TYPE_CLIENT_HELLO, RECORD_TYPE_H
 pub const X25519: u16 = 0x001d;
 /// The named group X25519MLKEM768, whose client share is 1,216 bytes.
 pub const X25519_MLKEM768: u16 = 0x11ec;
-/// Bytes of the share that [`X25519_MLKEM768`] takes.
+/// The length of the share of [`X25519_MLKEM768`], in bytes.
 pub const X25519_MLKEM768_SHARE: usize = 1216;
 
 /// Builds hellos. Extensions stand in the order of the calls. The same calls give the same bytes.
 ///
-/// It does not keep anyone from writing nonsense; lengths that their prefix cannot hold are written
-/// as the most that it can.
+/// It accepts nonsense. A length that does not fit into its prefix is written as the largest value of
+/// the prefix.
 #[derive(Debug, Clone)]
 pub struct HelloBuilder {
     record_version: [u8; 2],
     legacy_version: u16,
-    /// Each with its length prefix.
+    /// The session id with its length.
     session_id: Vec<u8>,
     cipher_suites: Vec<u8>,
     compression_methods: Vec<u8>,
-    /// Without its length prefix.
+    /// The extensions without their length.
     extensions: Vec<u8>,
-    /// Stands in the place of `extensions`, prefix and all.
+    /// Replaces `extensions`, including the length.
     extensions_field: Option<Vec<u8>>,
 }
 
@@ -75,7 +75,7 @@ impl HelloBuilder {
         self
     }
 
-    /// In the client's order of preference.
+    /// The cipher suites in the client's order of preference.
     pub fn cipher_suites(self, suites: &[u16]) -> Self {
         self.raw_cipher_suites(vector_u16(&u16s(suites)))
     }
@@ -131,7 +131,7 @@ impl HelloBuilder {
         self.extension(16, vector_u16(&list))
     }
 
-    /// A key_share extension with a share of so many bytes for each group.
+    /// A key_share extension with a share of the given length for each group.
     pub fn key_shares(self, shares: &[(u16, usize)]) -> Self {
         let share =
             |(group, len): &(u16, usize)| [u16s(&[*group]), vector_u16(&filler(*len))].concat();
@@ -185,7 +185,7 @@ impl HelloBuilder {
         message(MESSAGE_TYPE_CLIENT_HELLO, &body.concat())
     }
 
-    /// The message in as few records as may be: nearly always one.
+    /// The message in as few records as possible, usually one.
     pub fn wire(&self) -> Vec<u8> {
         self.wire_in_records_of(MAX_FRAGMENT)
     }
@@ -203,7 +203,7 @@ pub fn records(version: [u8; 2], message: &[u8], len: usize) -> Vec<u8> {
     fragments.flat_map(record).collect()
 }
 
-/// The handshake bytes of whole records: what [`records`] has cut.
+/// The handshake bytes of whole records: the reverse of [`records`].
 pub fn fragments(mut wire: &[u8]) -> Vec<u8> {
     let mut message = Vec::new();
     while let [_, _, _, high, low, rest @ ..] = wire {
@@ -247,7 +247,7 @@ fn u16s(numbers: &[u16]) -> Vec<u8> {
         .collect()
 }
 
-/// Bytes in the place of keys, randoms and tickets: the same each time, and no byte like the next.
+/// Bytes in place of keys, randoms and tickets: the same each time, and no byte like the next.
 fn filler(len: usize) -> Vec<u8> {
     (0..=u8::MAX)
         .map(|n| n.wrapping_mul(167).wrapping_add(13))

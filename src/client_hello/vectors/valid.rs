@@ -105,7 +105,7 @@ pub(super) fn large() -> Vec<Vector> {
             hello.server_name(ROUTE).wire()
         }),
         ("15,000 empty extensions", {
-            // From 256 on, where no type means anything to strait.
+            // Types from 256 on, which mean nothing to strait.
             let kinds = 256..256 + 15_000;
             let hello = kinds.fold(HelloBuilder::bare(0x0303), |hello, kind| {
                 hello.extension(kind, [])
@@ -137,7 +137,7 @@ pub(super) fn large() -> Vec<Vector> {
     .to_vec()
 }
 
-/// A valid hello of exactly `len` bytes, made up with padding.
+/// A valid hello of exactly `len` bytes, filled up with padding.
 pub(super) fn of_message_len(len: usize) -> HelloBuilder {
     let unpadded = istio().padding(0).message().len();
     istio().padding(len.saturating_sub(unpadded))
