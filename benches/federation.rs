@@ -1,5 +1,5 @@
-//! What the gateway costs a call between two clusters: svca's sidecar to svcb's, mTLS and HTTP/1.1
-//! between real Envoys, through strait, through Envoy as SNI gateway, and through nothing.
+//! The bench of a call between two clusters: from svca's sidecar to svcb's, mTLS and HTTP/1.1 between
+//! real Envoys, through strait, through Envoy as SNI gateway, and through no gateway.
 //!
 //! ```text
 //! tests/run --envoy && cargo bench --bench federation            # a minute and a half
@@ -8,10 +8,10 @@
 //!
 //! The test command runs one short round too, so that it stays runnable.
 //!
-//! Every round runs each of them once, so that what disturbs the machine disturbs all; each has a
-//! sidecar of svca of its own, and one sidecar of svcb serves all. Nothing is pinned: on two cores the
-//! sidecars and the callers are most of the work, and so calls per second differ less than what the
-//! gateways use themselves, which is shown beside them.
+//! Every round runs each way once, so that a disturbance of the machine affects all of them. Each way
+//! has its own sidecar of svca; one sidecar of svcb serves all. Nothing is pinned: on two cores the
+//! sidecars and the callers are most of the work, so calls per second differ less than the CPU time of
+//! the gateways, which is shown beside them.
 
 #[path = "../tests/federation/mod.rs"]
 mod federation;
@@ -31,13 +31,13 @@ use support::config_text::ConfigText;
 use support::mtls::Pki;
 use support::process::Process;
 
-/// Callers at once where calls per second are counted.
+/// The number of parallel callers when calls per second are counted.
 const CALLERS: usize = 16;
 const ROUNDS: usize = 7;
 const MEASURED: Duration = Duration::from_secs(2);
 const QUICK: Duration = Duration::from_millis(300);
 
-/// What stands between the sidecars.
+/// The gateway between the sidecars.
 enum Gateway {
     Nothing,
     Strait(Process),
@@ -65,11 +65,11 @@ impl Gateway {
 /// One run through one gateway.
 #[derive(Debug, Clone, Copy)]
 struct Run {
-    /// Calls per second of [`CALLERS`].
+    /// The calls per second of [`CALLERS`] callers.
     rate: f64,
-    /// CPU time of the gateway for each of those calls, in microseconds.
+    /// The CPU time of the gateway for each of those calls, in microseconds.
     cpu: f64,
-    /// Of one caller alone, in microseconds.
+    /// The latency of a single caller, in microseconds.
     p50: f64,
     p99: f64,
 }
@@ -77,13 +77,13 @@ struct Run {
 fn main() {
     let asked = |option: &str| std::env::args().any(|argument| argument == option);
     if asked("--list") {
-        // What nextest asks of every test program: one test, which is not an ignored one.
+        // nextest asks every test program for its tests: this one has one, which is not ignored.
         if !asked("--ignored") {
             println!("one_short_round: test");
         }
         return;
     }
-    // Cargo says `--bench` for `cargo bench` alone.
+    // Only `cargo bench` passes `--bench`.
     let quick = asked("--quick") || !asked("--bench");
     let (rounds, measured) = if quick {
         (1, QUICK)
@@ -94,7 +94,7 @@ fn main() {
     let app = App::start("svcb-1");
     let b = svcb(&pki, app.address);
     let config = ConfigText::to(&[b.address]).routes(SERVICE_ROUTE);
-    // As many as the Envoys have.
+    // The same number of workers as the Envoys have.
     let strait = Process::start(&config.top("workers: 1"));
     let (envoy, envoy_address) = sni_gateway(OUTBOUND, b.address);
     let gateways = [
@@ -109,7 +109,7 @@ fn main() {
     let mut runs: Vec<Vec<Run>> = vec![Vec::new(); ways.len()];
     for round in 0..rounds {
         for offset in 0..ways.len() {
-            // Nobody is always first.
+            // Each gateway is first in some rounds.
             let index = (round + offset) % ways.len();
             let (gateway, sidecar) = &ways[index];
             let run = measure(gateway, sidecar.address, measured);
@@ -121,7 +121,7 @@ fn main() {
 }
 
 fn measure(gateway: &Gateway, sidecar: SocketAddr, measured: Duration) -> Run {
-    // Every caller's connection, and the handshakes behind it, are there before anything counts.
+    // Every caller's connection, and the handshakes behind it, exist before anything is counted.
     call_for(sidecar, CALLERS, measured / 4);
     let before = gateway.cpu_time();
     let start = Instant::now();
@@ -136,7 +136,7 @@ fn measure(gateway: &Gateway, sidecar: SocketAddr, measured: Duration) -> Run {
     }
 }
 
-/// How long each of the calls took that so many callers make in that time, shortest first.
+/// Runs `callers` for `time`. Returns the duration of each call, shortest first.
 fn call_for(sidecar: SocketAddr, callers: usize, time: Duration) -> Vec<Duration> {
     let end = Instant::now() + time;
     let callers: Vec<_> = (0..callers)

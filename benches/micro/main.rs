@@ -1,4 +1,5 @@
-//! What a new connection costs in code of ours: the hello, the route, the endpoint, the record.
+//! The micro bench: the cost of a new connection in our own code, for the hello, the route, the
+//! endpoint and the record.
 //!
 //! `cargo bench --bench micro` gives times, by criterion. Times of 100 ns say little on a machine that
 //! others use too: `benches/instructions` counts instructions and allocations instead, of the same
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
 fn measure() {
     let mut criterion = Criterion::default().configure_from_args();
     for (name, prepare) in OPERATIONS {
-        // Prepared when it is this one's turn: a hundred thousand routes take a moment.
+        // Prepared only when it is used: a hundred thousand routes take a moment.
         let mut operation = None;
         criterion.bench_function(name, |bencher| {
             bencher.iter(operation.get_or_insert_with(prepare));
@@ -39,7 +40,7 @@ fn names() {
     }
 }
 
-/// Does one operation that often and nothing else, for a tool that counts.
+/// Runs one operation `times` times and nothing else, for a tool that counts.
 fn repeat(name: &str, times: &str) -> ExitCode {
     let found = OPERATIONS.iter().find(|(one, _)| *one == name);
     let (Some((_, prepare)), Ok(times)) = (found, times.parse::<u32>()) else {

@@ -1,4 +1,4 @@
-//! The operations, each with what it needs.
+//! The operations of the micro bench, each with its preparation.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -16,10 +16,10 @@ use strait::route::RouteTable;
 use strait::server_name::ServerName;
 use strait::upstream::{Upstream, Upstreams};
 
-/// Something to measure, ready to be done over and over.
+/// An operation to measure, which can be repeated any number of times.
 pub type Operation = Box<dyn FnMut()>;
 
-/// What prepares it.
+/// A function that prepares an operation.
 pub type Prepare = fn() -> Operation;
 
 /// Every operation by name.
@@ -42,7 +42,8 @@ pub const OPERATIONS: &[(&str, Prepare)] = &[
     ("record/access_log_line", access_log_line),
 ];
 
-/// Names that lookups go round: one alone would stay in the cache whatever the table's size.
+/// The number of names that lookups use in turn. A single name would stay in the cache whatever the
+/// table's size.
 const NAMES: usize = 1024;
 
 fn small_hello() -> HelloBuilder {
@@ -52,7 +53,7 @@ fn small_hello() -> HelloBuilder {
         .key_shares(&[(X25519, 32)])
 }
 
-/// As clients send it by default since 2024: the key share alone is 1.2 KiB.
+/// A hello as clients have sent it by default since 2024: the key share alone is 1.2 KiB.
 fn post_quantum_hello() -> HelloBuilder {
     let shares = [(X25519_MLKEM768, X25519_MLKEM768_SHARE), (X25519, 32)];
     HelloBuilder::tls13()
@@ -88,7 +89,7 @@ fn server_name(text: &str) -> ServerName {
     ServerName::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// One listener, one upstream with so many endpoints.
+/// A config with one listener and one upstream of `endpoints` endpoints.
 fn config(endpoints: usize) -> Config {
     let endpoints: Vec<String> = (0..endpoints)
         .map(|number| format!("'10.0.{}.{}:8443'", number / 250, number % 250 + 1))
@@ -112,7 +113,7 @@ fn upstream(config: &Config) -> Arc<Upstream> {
         .unwrap_or_else(|| panic!("no upstream"))
 }
 
-/// A table of these patterns.
+/// A route table of these patterns.
 fn table(patterns: impl Iterator<Item = SniPattern>) -> RouteTable {
     let config = config(1);
     let upstream = upstream(&config);
@@ -133,7 +134,7 @@ fn exact_table(routes: usize) -> RouteTable {
     table((0..routes).map(|number| SniPattern::Exact(server_name(&host(number)))))
 }
 
-/// Looks up names that are spread over so many routes, one after another.
+/// Looks up names that are spread over `routes` routes, one after another.
 fn exact(routes: usize) -> Operation {
     let step = (routes / NAMES).max(1);
     let names = (0..NAMES).map(|number| host(number * step % routes));
@@ -174,7 +175,7 @@ fn metrics() -> Metrics {
     Metrics::new().unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// What a connection with a route counts besides its bytes.
+/// Counts a connection with a route, without its bytes.
 fn counters() -> Operation {
     let series = metrics().connections(SeriesKey {
         listener: "east-west".into(),
@@ -193,7 +194,7 @@ fn counters() -> Operation {
     })
 }
 
-/// Formats a line and hands it to the thread that writes; nothing is written.
+/// Formats a line and queues it for the writing thread. Nothing is written.
 fn access_log_line() -> Operation {
     let metrics = metrics();
     let (log, guard) = AccessLog::to_writer(&config(1).access_log, &metrics, std::io::sink());

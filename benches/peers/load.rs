@@ -1,4 +1,4 @@
-//! The load: clients and the backend behind the gateway, both ends on one thread.
+//! The load generator: clients and the backend behind the gateway, both on one thread.
 //!
 //! One epoll loop serves both ends, so that a core is enough for them and no time goes into switching
 //! between threads. Every client connects, sends a hello, and then does what its [`Work`] says; the
@@ -29,78 +29,78 @@ pub use connects::Connects;
 pub use idle::Idle;
 pub use ping::Ping;
 
-/// Events taken from the kernel at once.
+/// The number of events taken from the kernel at once.
 const BATCH: usize = 256;
 /// The token of the backend's listening socket.
 const LISTENER: u64 = u64::MAX;
-/// For connections to be established, and for anything else that must happen before measuring.
+/// The time limit for connecting, and for everything else that must happen before measuring.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Latencies in nanoseconds, to three digits.
 pub type Latencies = hdrhistogram::Histogram<u64>;
 
-/// No latency yet.
+/// An empty set of latencies.
 pub fn no_latencies() -> io::Result<Latencies> {
     Latencies::new(3).map_err(io::Error::other)
 }
 
-/// Which end of a connection through the gateway.
+/// The end of a connection through the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The one that connects and sends the hello.
+    /// The client, which connects and sends the hello.
     Client,
-    /// The one behind the gateway.
+    /// The backend behind the gateway.
     Backend,
 }
 
-/// What a connection waits for next.
+/// The event that a connection waits for next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Bytes.
+    /// Bytes to read.
     Read,
-    /// Room for bytes.
+    /// Space to write.
     Write,
-    /// Nothing: it is done.
+    /// No event: the connection is done.
     Close,
 }
 
-/// What both ends do after the hello.
+/// The behaviour of both ends after the hello.
 pub trait Work {
-    /// The hello has gone out, or has been read.
+    /// Called when the hello was sent or read.
     fn begin(&mut self, connection: &mut Connection) -> io::Result<Next>;
 
-    /// What the connection waited for has come. `WouldBlock` waits on.
+    /// Called when the awaited event has come. `WouldBlock` waits again.
     fn go_on(&mut self, connection: &mut Connection) -> io::Result<Next>;
 
-    /// Whether a client that is done, or has failed, is followed by another one.
+    /// Whether a new client follows one that is done or has failed.
     fn renews(&self) -> bool {
         false
     }
 
-    /// Forgets what was counted so far.
+    /// Forgets the counts so far.
     fn reset(&mut self);
 }
 
 /// One end of a connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// Non-blocking.
+    /// The non-blocking socket.
     pub socket: OwnedFd,
-    /// Which end it is.
+    /// The end that it is.
     pub side: Side,
-    /// When it began to connect, or whatever its work puts here.
+    /// The time when it began to connect, or a time that its work sets.
     pub since: Instant,
-    /// Bytes of the current message that have been read; what its work makes of it.
+    /// The number of bytes read of the current message. Its work uses it.
     pub seen: usize,
     saluted: bool,
     waits_for: Next,
 }
 
-/// Clients, the backend, and what they do.
+/// The clients, the backend and their work.
 pub struct Load<W> {
-    /// What they do, and what they have counted.
+    /// The work with its counts.
     pub work: W,
-    /// Connections that failed, and why the first one did.
+    /// The number of failed connections, and the reason of the first.
     pub failed: Failures,
     epoll: OwnedFd,
     events: Vec<Event>,
@@ -112,12 +112,12 @@ pub struct Load<W> {
     saluted_backends: usize,
 }
 
-/// How many connections failed.
+/// The failed connections.
 #[derive(Debug, Default)]
 pub struct Failures {
-    /// How many.
+    /// Their number.
     pub count: u64,
-    /// The first one's error.
+    /// The error of the first one.
     pub first: Option<String>,
 }
 
@@ -139,7 +139,8 @@ pub fn hello(name: &str) -> Vec<u8> {
 }
 
 impl<W: Work> Load<W> {
-    /// Clients that will connect to `gateway` and ask for `name`, and the backend on `listener`.
+    /// Creates clients that will connect to `gateway` and ask for `name`, and the backend on
+    /// `listener`.
     pub fn new(
         work: W,
         gateway: SocketAddr,
@@ -147,7 +148,7 @@ impl<W: Work> Load<W> {
         listener: &TcpListener,
     ) -> io::Result<Self> {
         let listener = listener.try_clone()?;
-        // What connections of an earlier run, cut off at its end, have left in the queue.
+        // Connections of an earlier run, which was cut off, may be left in the queue.
         while socket::accept(&listener).is_ok() {}
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(
@@ -198,7 +199,7 @@ impl<W: Work> Load<W> {
         (0..count).try_for_each(|_| self.connect())
     }
 
-    /// Runs until then.
+    /// Runs until `end`.
     pub fn run_until(&mut self, end: Instant) -> io::Result<()> {
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -314,7 +315,7 @@ impl<W: Work> Load<W> {
 }
 
 impl Failures {
-    /// An error if anything failed.
+    /// Returns an error if any connection failed.
     pub fn check(&self) -> io::Result<()> {
         match &self.first {
             None => Ok(()),
@@ -334,7 +335,7 @@ fn interest(next: Next) -> EventFlags {
     }
 }
 
-/// The client's hello goes out in one piece; the backend takes it in any pieces, and no byte more.
+/// Sends the client's hello in one piece. The backend reads it in any pieces, and no byte more.
 fn salute(connection: &mut Connection, hello: &[u8], scratch: &mut [u8]) -> io::Result<()> {
     match connection.side {
         Side::Client => {
@@ -345,8 +346,8 @@ fn salute(connection: &mut Connection, hello: &[u8], scratch: &mut [u8]) -> io::
         }
         Side::Backend => {
             let expected = &hello[connection.seen..];
-            let room = &mut scratch[..expected.len()];
-            let (read, _) = recv(&connection.socket, room, RecvFlags::empty())?;
+            let target = &mut scratch[..expected.len()];
+            let (read, _) = recv(&connection.socket, target, RecvFlags::empty())?;
             if read == 0 || scratch[..read] != expected[..read] {
                 return Err(io::Error::other(
                     "the backend got another hello than was sent",

@@ -1,4 +1,4 @@
-//! The machine: which CPU runs what, and what a process has used.
+//! The machine: the choice of CPUs, and the resources that a process has used.
 
 use std::fs;
 use std::io;
@@ -17,8 +17,9 @@ pub struct Cpus {
 }
 
 impl Cpus {
-    /// One worker: the first CPU that this process may use for the gateway, the second for the load.
-    /// More workers, or one CPU when it does not matter how fast: all of them for both.
+    /// Chooses CPUs. For one worker: the first CPU that this process may use for the gateway, the
+    /// second for the load. For more workers, or when a single CPU is enough (`any`): all CPUs for
+    /// both.
     pub fn choose(workers: usize, any: bool) -> io::Result<Self> {
         let allowed = sched_getaffinity(None)?;
         let usable: Vec<usize> = (0..CpuSet::MAX_CPU)
@@ -52,12 +53,12 @@ impl Cpus {
         })
     }
 
-    /// This thread, and what it starts from now on, runs where the load does.
+    /// Moves this thread, and everything that it starts later, to the CPUs of the load.
     pub fn enter_load(&self) -> io::Result<()> {
         Ok(sched_setaffinity(None, &self.load)?)
     }
 
-    /// Does `start` so that what it starts runs where the gateway does.
+    /// Calls `start` so that the programs that it starts run on the CPUs of the gateway.
     pub fn start_gateway<T>(&self, start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         sched_setaffinity(None, &self.gateway)?;
         let started = start();
@@ -66,8 +67,8 @@ impl Cpus {
     }
 }
 
-/// This thread runs before all others on its CPU, as long as the process may ask for that. Returns
-/// whether it does.
+/// Gives this thread precedence over all others on its CPU, if the process may do that. Returns whether
+/// it did.
 pub fn run_first() -> bool {
     let thread = gettid().as_raw_nonzero().to_string();
     Command::new("chrt")
@@ -76,12 +77,12 @@ pub fn run_first() -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// A process and those it has started, by their ids.
+/// A process and its descendants, by id.
 #[derive(Debug, Clone)]
 pub struct Processes(Vec<u32>);
 
 impl Processes {
-    /// `root` and its descendants as they are now.
+    /// `root` and its descendants at this moment.
     pub fn of(root: u32) -> Self {
         let mut all = vec![root];
         let mut next = 0;
@@ -98,7 +99,7 @@ impl Processes {
         Self(all)
     }
 
-    /// CPU time used by the threads that run now (`/proc/PID/task/TID/schedstat`).
+    /// The CPU time used by the threads that exist now (`/proc/PID/task/TID/schedstat`).
     pub fn cpu_time(&self) -> Duration {
         let nanoseconds = self.0.iter().flat_map(|id| tasks(*id)).map(|task| {
             let text = fs::read_to_string(format!("{task}/schedstat")).unwrap_or_default();
@@ -110,7 +111,7 @@ impl Processes {
         Duration::from_nanos(nanoseconds.sum())
     }
 
-    /// Resident memory in bytes, of all together.
+    /// The resident memory of all of them, in bytes.
     pub fn resident(&self) -> u64 {
         self.0.iter().map(|id| resident(*id)).sum()
     }
@@ -133,19 +134,19 @@ fn resident(process: u32) -> u64 {
     kilobytes.unwrap_or(0) * 1024
 }
 
-/// What the numbers were taken on.
+/// The machine on which the numbers were measured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// The processor's name.
     pub processor: String,
-    /// CPUs that this process may use.
+    /// The number of CPUs that this process may use.
     pub cpus: usize,
     /// The kernel's release.
     pub kernel: String,
 }
 
 impl Machine {
-    /// This one.
+    /// This machine.
     pub fn this() -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpuinfo
@@ -160,7 +161,7 @@ impl Machine {
     }
 }
 
-/// Where a program of this name is, looked for as a shell does.
+/// The path of a program with this name, found as a shell does.
 pub fn find_program(name: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH")?;
     // Daemons are in sbin, which not every user has in PATH.

@@ -1,4 +1,4 @@
-//! strait beside its peers, doing the same job on the same machine in the same minutes.
+//! The comparison of strait with its peers: the same work on the same machine in the same minutes.
 //!
 //! ```text
 //! cargo bench --bench peers -- --quick
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! One worker on one CPU, the load and the backend on another; every round runs each gateway once, so
-//! that what disturbs the machine disturbs all of them. Results are ratios of runs of the same round.
+//! that a disturbance of the machine affects all of them. Results are ratios of runs of the same round.
 
 mod load;
 mod machine;
@@ -102,7 +102,7 @@ fn compare(options: &Options) -> io::Result<()> {
         };
         slice.save(&options.out)?;
     }
-    // After an error they stay, for whoever looks for its reason.
+    // After an error the files stay, since they may show its reason.
     drop(running);
     fs::remove_dir_all(&folder)
 }

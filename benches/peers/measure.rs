@@ -1,4 +1,4 @@
-//! What is measured: one run of one kind of work through one gateway.
+//! The measurements: one run of one kind of work through one gateway.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,33 +12,33 @@ use crate::machine::{Processes, run_first};
 use crate::options::Options;
 use crate::peer::{Backends, Route, Running};
 
-/// Short connections that are open at a time.
+/// The number of short connections open at a time.
 const CONNECTS: usize = 64;
-/// Bulk streams beside which small messages go.
+/// The number of bulk streams beside the small messages.
 const MIXED: usize = 16;
-/// What a gateway may take to free what closed connections held, and to settle after a start.
+/// The time for a gateway to free the resources of closed connections, and to settle after a start.
 const SETTLE: Duration = Duration::from_millis(150);
 const SETTLE_MEMORY: Duration = Duration::from_millis(700);
 
 /// A kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// As many bytes as go, one way, over so many connections.
+    /// As many bytes as possible in one direction, over this many connections.
     Bulk(Direction, usize),
     /// Short connections.
     Connect,
-    /// Small messages back and forth over so many connections.
+    /// Small messages back and forth over this many connections.
     Ping(usize),
     /// Small messages over one connection beside bulk.
     Mixed,
-    /// Connections that say nothing.
+    /// Connections that stay silent.
     Memory,
     /// A config of 100,000 routes and 10,000 upstreams, and its change under load; strait only.
     Scale,
 }
 
 impl Kind {
-    /// What is measured unless something else is asked for, in the order of the report.
+    /// The default work, in the order of the report.
     pub const USUAL: &'static [Self] = &[
         Self::Bulk(Direction::Down, 1),
         Self::Bulk(Direction::Down, 16),
@@ -53,7 +53,7 @@ impl Kind {
         Self::Memory,
     ];
 
-    /// Whether its gateways must not have served before.
+    /// Whether the work needs gateways that have not served before.
     pub const fn wants_fresh(self) -> bool {
         matches!(self, Self::Memory | Self::Scale)
     }
@@ -90,23 +90,23 @@ impl FromStr for Kind {
     }
 }
 
-/// What one run gave, by the metric's name.
+/// The results of one run, by the metric's name.
 pub type Values = BTreeMap<String, f64>;
 
-/// The backends' sockets, and for how long is measured.
+/// The backends' sockets, and the duration of a measurement.
 #[derive(Debug)]
 pub struct Bench {
     main: TcpListener,
     aside: TcpListener,
     warm_up: Duration,
-    /// How long is measured.
+    /// The duration of a measurement.
     pub measured: Duration,
     shape: Shape,
     idle: usize,
 }
 
 impl Bench {
-    /// As the options want it, with backends on this address.
+    /// Creates the bench for the options, with backends on this address.
     pub fn new(options: &Options, backends: IpAddr) -> io::Result<Self> {
         let listen = || strait::socket::bind((backends, 0).into());
         Ok(Self {
@@ -119,7 +119,7 @@ impl Bench {
         })
     }
 
-    /// Where they listen.
+    /// The addresses of the backends.
     pub fn backends(&self) -> io::Result<Backends> {
         Ok(Backends {
             main: self.main.local_addr()?,
@@ -127,7 +127,7 @@ impl Bench {
         })
     }
 
-    /// One run. `Memory` wants a gateway that has not served before.
+    /// Runs the work once. `Memory` needs a gateway that has not served before.
     pub fn run(&self, kind: Kind, gateway: &Running) -> io::Result<Values> {
         let values = match kind {
             Kind::Bulk(direction, streams) => self.bulk(gateway, direction, streams)?.values(),
@@ -141,7 +141,7 @@ impl Bench {
         Ok(values)
     }
 
-    /// Clients and the backend of one run.
+    /// The clients and the backend of one run.
     pub fn load<W: Work>(&self, work: W, gateway: &Running, route: Route) -> io::Result<Load<W>> {
         let listener = match route {
             Route::Main => &self.main,
@@ -150,7 +150,8 @@ impl Bench {
         Load::new(work, gateway.address(route), route.name(), listener)
     }
 
-    /// Warms up, forgets, and measures. Returns how long it really took, and the gateway's CPU time.
+    /// Warms up, forgets the counts, and measures. Returns the real duration and the gateway's CPU
+    /// time.
     fn window<W: Work>(
         &self,
         load: &mut Load<W>,
@@ -196,8 +197,8 @@ impl Bench {
         Ok(messages(&load.work.latencies, time, cpu))
     }
 
-    /// The bulk alone, and then with small messages beside it, whose ends run before those of the
-    /// bulk: what is measured is the wait in the gateway, not in the load.
+    /// Measures the bulk alone, then with small messages beside it. The ends of the messages run before
+    /// those of the bulk, so that the wait in the gateway is measured and not the wait in the load.
     fn mixed(&self, gateway: &Running) -> io::Result<Values> {
         let alone = self.bulk(gateway, Direction::Down, MIXED)?;
         // The bulk opens its streams first, so it ends later than this.
@@ -222,7 +223,7 @@ impl Bench {
         Ok(values)
     }
 
-    /// Returns also whether this thread could get ahead of the bulk's.
+    /// Also returns whether this thread could run before the bulk's.
     fn ping_until(&self, end: Instant, gateway: &Running) -> io::Result<(Latencies, bool)> {
         let first = run_first();
         let mut ping = self.load(Ping::new()?, gateway, Route::Aside)?;
@@ -255,7 +256,7 @@ impl Bench {
     }
 }
 
-/// Bytes in a time.
+/// The number of bytes in a time.
 #[derive(Debug)]
 struct Rate {
     bytes: u64,

@@ -6,32 +6,31 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, ExitStatus};
 
-/// The load's end of the veth pair, and the gateways' end, in a network of nobody else: both lie in
-/// namespaces of their own.
+/// The address of the load's end of the veth pair, and that of the gateways' end. Both ends are in
+/// network namespaces of their own.
 const LOAD_END: Ipv4Addr = Ipv4Addr::new(10, 213, 0, 1);
 const GATEWAY_END: Ipv4Addr = Ipv4Addr::new(10, 213, 0, 2);
-/// Keep short connections from running out of ports off loopback
-/// (`docs/src/internals/kernel.md#local-ports-run-out`): what a gateway's
-/// operator has to set, too.
+/// Sysctls that keep short connections from running out of ports off loopback
+/// (`docs/src/internals/kernel.md#local-ports-run-out`). The operator of a gateway must set them too.
 const SYSCTLS: &[(&str, &str)] = &[
     ("net/ipv4/tcp_tw_reuse", "1"),
     ("net/ipv4/ip_local_port_range", "1024 65535"),
 ];
-/// Says to a process that it runs in the load's namespace already.
+/// The environment variable that tells a process that it runs in the load's namespace already.
 const INSIDE: &str = "STRAIT_BENCH_INSIDE";
 
-/// Where the two ends are.
+/// The network between the two ends.
 #[derive(Debug)]
 pub enum Net {
-    /// All on 127.0.0.1.
+    /// All addresses are 127.0.0.1.
     Loopback,
-    /// The gateways in the namespace of that name, an MTU of 1500 in between.
+    /// The gateways are in the namespace of that name, with an MTU of 1500 in between.
     Veth(String),
 }
 
 impl Net {
-    /// Runs this program again in a network namespace of its own, unless it is in one; the status
-    /// is that of the other run.
+    /// Runs this program again in a network namespace of its own, unless it is in one. Returns the exit
+    /// status of that run.
     pub fn isolate() -> io::Result<Option<ExitStatus>> {
         if std::env::var_os(INSIDE).is_some() {
             return Ok(None);
@@ -45,7 +44,7 @@ impl Net {
         Ok(Some(status))
     }
 
-    /// A veth pair from this namespace, which must be the load's own, to one for the gateways.
+    /// Creates a veth pair from this namespace, which must be the load's own, to one for the gateways.
     pub fn veth() -> io::Result<Self> {
         let name = format!("strait-bench-{}", std::process::id());
         let made = Self::Veth(name.clone());
@@ -71,7 +70,7 @@ impl Net {
         Ok(made)
     }
 
-    /// Where the backends listen.
+    /// The address of the backends.
     pub fn load(&self) -> IpAddr {
         match self {
             Self::Loopback => Ipv4Addr::LOCALHOST.into(),
@@ -79,7 +78,7 @@ impl Net {
         }
     }
 
-    /// Where the gateways listen.
+    /// The address of the gateways.
     pub fn gateway(&self) -> IpAddr {
         match self {
             Self::Loopback => Ipv4Addr::LOCALHOST.into(),
@@ -87,7 +86,7 @@ impl Net {
         }
     }
 
-    /// `command`, run in the gateways' namespace.
+    /// `command` as a command that runs in the gateways' namespace.
     pub fn around(&self, command: &Command) -> Command {
         let mut outer = match self {
             Self::Loopback => Command::new(command.get_program()),

@@ -10,70 +10,71 @@ use crate::load::Shape;
 use crate::measure::Kind;
 use crate::peer::{Gateway, KNOWN};
 
-/// The setting that most targets are about.
+/// The setting of most targets.
 pub const PLAIN: &str = "loopback, one worker";
-/// The setting of those about small segments.
+/// The setting of the targets about small segments.
 pub const VETH: &str = "veth with MTU 1500, one worker";
 
 /// Compares strait with the gateways that this machine has.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo bench --bench peers --")]
 pub struct Options {
-    /// Only this work; more by commas. Without: all but `scale`
+    /// Only this work, separated by commas. Default: all but `scale`
     #[arg(long, value_delimiter = ',', value_name = "WORK")]
     only: Vec<Kind>,
-    /// Only these peers, by commas; strait is always there. Without: all that this machine has
+    /// Only these peers, separated by commas; strait is always there. Default: all that this machine
+    /// has
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     peers: Vec<String>,
     /// Another build of strait to compare, as NAME=PROGRAM; may be given more than once
     #[arg(long, value_name = "NAME=PROGRAM")]
     strait: Vec<String>,
-    /// The Envoy program, when it is not in PATH
+    /// The Envoy program, if it is not in PATH
     #[arg(long, value_name = "PROGRAM")]
     envoy: Option<PathBuf>,
-    /// How often each is measured
+    /// Number of rounds
     #[arg(long, default_value_t = 5, value_name = "N")]
     rounds: usize,
-    /// How long each is measured
+    /// Duration of each measurement
     #[arg(long, default_value_t = 1.5, value_name = "SECONDS")]
     seconds: f64,
-    /// One round of a fifth of a second: whether everything works, not how well
+    /// One round of a fifth of a second: shows that everything works, not how well
     #[arg(long)]
     pub quick: bool,
-    /// Threads of a gateway that carry traffic; more than one: all CPUs for the gateway and the load
+    /// Threads of a gateway that carry traffic. With more than one, gateway and load share all CPUs
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub workers: usize,
-    /// Not over loopback but over a veth pair with an MTU of 1500, in namespaces; takes root
+    /// Use a veth pair with an MTU of 1500, in namespaces, instead of loopback; needs root
     #[arg(long)]
     pub veth: bool,
-    /// Bulk in pieces of one TLS record
+    /// Send bulk in pieces of one TLS record
     #[arg(long)]
     records: bool,
-    /// Where the results go
+    /// Folder for the results
     #[arg(long, default_value = "target/bench-peers", value_name = "FOLDER")]
     pub out: PathBuf,
-    /// Measure nothing; write the report of what is in the folder
+    /// Measure nothing; write the report of the results in the folder
     #[arg(long)]
     pub report: bool,
-    /// What cargo passes to every bench
+    /// Ignored: cargo passes it to every bench
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// Why this program was started.
+/// The reason why this program was started.
 #[derive(Debug)]
 pub enum Invocation {
     /// By `cargo bench`, or by hand.
     Bench,
     /// By the test command, which runs every bench once.
     Test,
-    /// By a test runner that asks which tests there are; what to answer.
+    /// By a test runner that asks for the list of tests, with the answer.
     ListTests(&'static str),
 }
 
 impl Invocation {
-    /// What the arguments say. Test runners list first, with `--list --format terse`, those that are
-    /// ignored apart, and run each by its name; `cargo test` just starts the program.
+    /// Reads the arguments. Test runners first ask for a list, with `--list --format terse`, separately
+    /// for ignored tests, and then run each test by its name; `cargo test` just starts the program.
     pub fn of(arguments: impl Iterator<Item = String>) -> Self {
         let arguments: Vec<String> = arguments.collect();
         let has = |one: &str| arguments.iter().any(|argument| argument == one);
@@ -129,7 +130,7 @@ impl Options {
         Ok(all)
     }
 
-    /// How often.
+    /// The number of rounds.
     pub fn rounds(&self) -> usize {
         match self.quick {
             true => 1,
@@ -137,7 +138,7 @@ impl Options {
         }
     }
 
-    /// How long.
+    /// The duration of one measurement.
     pub fn measured(&self) -> Duration {
         match self.quick {
             true => Duration::from_millis(200),
@@ -145,12 +146,12 @@ impl Options {
         }
     }
 
-    /// Before measuring.
+    /// The duration of the warm-up.
     pub fn warm_up(&self) -> Duration {
         self.measured().min(Duration::from_millis(300))
     }
 
-    /// In what pieces bulk comes.
+    /// The pieces in which bulk comes.
     pub fn shape(&self) -> Shape {
         match self.records {
             true => Shape::Records,
@@ -158,7 +159,7 @@ impl Options {
         }
     }
 
-    /// Idle connections whose memory is measured.
+    /// The number of idle connections whose memory is measured.
     pub fn idle(&self) -> usize {
         match self.quick {
             true => 200,

@@ -1,4 +1,4 @@
-//! The gateways: strait and its peers, each with the config that makes it do the same job.
+//! The gateways: strait and its peers, each with a config for the same work.
 
 mod envoy;
 mod haproxy;
@@ -17,21 +17,21 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::machine::{Cpus, Processes, find_program};
 use crate::net::Net;
 
-/// From starting a gateway to its taking connections.
+/// The time limit from starting a gateway to its accepting connections.
 const START: Duration = Duration::from_secs(20);
 
-/// The server names that are routed, each to a backend of its own, so that the two ends of different
-/// work can run on different threads.
+/// The routed server names, each with a backend of its own, so that the ends of different work can run
+/// on different threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
-    /// Most work.
+    /// The route of most work.
     Main,
-    /// The small messages beside the bulk.
+    /// The route of the small messages beside the bulk.
     Aside,
 }
 
 impl Route {
-    /// The server name that takes it.
+    /// The server name of the route.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Main => "main.apps.svc.cluster.local",
@@ -40,25 +40,25 @@ impl Route {
     }
 }
 
-/// Where the backends listen.
+/// The addresses of the backends.
 #[derive(Debug, Clone, Copy)]
 pub struct Backends {
-    /// Of [`Route::Main`].
+    /// The backend of [`Route::Main`].
     pub main: SocketAddr,
-    /// Of [`Route::Aside`].
+    /// The backend of [`Route::Aside`].
     pub aside: SocketAddr,
 }
 
-/// What a gateway is to do.
+/// The job of a gateway.
 #[derive(Debug)]
 pub struct Job<'a> {
-    /// Where to listen.
+    /// The address to listen on.
     pub listen: SocketAddr,
-    /// Where to forward to.
+    /// The addresses to forward to.
     pub backends: Backends,
-    /// Threads that carry traffic.
+    /// The number of threads that carry traffic.
     pub workers: usize,
-    /// For config files and logs; the gateway has it for itself.
+    /// The folder for its config files and logs. No other gateway uses it.
     pub folder: &'a Path,
 }
 
@@ -71,19 +71,19 @@ impl Job<'_> {
     }
 }
 
-/// Where gateways run.
+/// The place where gateways run.
 #[derive(Debug)]
 pub struct Place<'a> {
-    /// On which CPUs.
+    /// The CPUs.
     pub cpus: &'a Cpus,
-    /// In which network.
+    /// The network.
     pub net: &'a Net,
-    /// For the folders of their files.
+    /// The folder that contains the gateways' folders.
     pub folder: &'a Path,
 }
 
 impl Place<'_> {
-    /// The folder of the gateway of that name.
+    /// The folder of the gateway with this name.
     pub fn folder_of(&self, name: &str) -> io::Result<PathBuf> {
         let folder = self.folder.join(name);
         fs::create_dir_all(&folder)?;
@@ -94,7 +94,7 @@ impl Place<'_> {
 /// A gateway that can be measured.
 #[derive(Debug, Clone)]
 pub enum Gateway {
-    /// None: the clients connect to the backend, which shows what the load itself can do.
+    /// No gateway: the clients connect to the backend, which shows the limit of the load itself.
     Direct,
     /// strait, this build or another one.
     Strait(PathBuf),
@@ -111,11 +111,11 @@ pub enum Gateway {
     Envoy(PathBuf),
 }
 
-/// Names of the gateways that are looked for, strait aside.
+/// The names of all gateways but strait.
 pub const KNOWN: &[&str] = &["direct", "haproxy", "haproxy-splice", "nginx", "envoy"];
 
 impl Gateway {
-    /// The gateway of that name, if this machine has it.
+    /// The gateway with this name, if this machine has it.
     pub fn find(name: &str, envoy: Option<&Path>) -> Option<Self> {
         match name {
             "direct" => Some(Self::Direct),
@@ -143,7 +143,7 @@ impl Gateway {
         }
     }
 
-    /// What it says of its version.
+    /// Its version, as it reports it.
     pub fn version(&self) -> String {
         let (program, flag) = match self {
             Self::Direct => return String::new(),
@@ -153,12 +153,12 @@ impl Gateway {
         let Ok(output) = Command::new(program).arg(flag).output() else {
             return "unknown".to_owned();
         };
-        // nginx says it on standard error.
+        // nginx reports it on standard error.
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text);
         let first = text.lines().find(|line| !line.trim().is_empty());
         let first = first.unwrap_or("unknown").trim();
-        // All but strait say the word, Envoy after its path.
+        // All but strait write the word "version", Envoy after its path.
         let said = first
             .split_once("version:")
             .or_else(|| first.split_once("version"));
@@ -166,7 +166,7 @@ impl Gateway {
     }
 }
 
-/// A gateway that runs; ends when dropped.
+/// A running gateway. Dropping it ends it.
 #[derive(Debug)]
 pub struct Running {
     backends: Backends,
@@ -174,7 +174,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts `gateway` and waits until it takes connections.
+    /// Starts `gateway` and waits until it accepts connections.
     pub fn start(
         name: &str,
         gateway: &Gateway,
@@ -198,7 +198,7 @@ impl Running {
         Self::launch(name, &gateway.command(&job)?, &job, place)
     }
 
-    /// Starts a program that will listen as `job` says, and waits until it does.
+    /// Starts a program that will listen as `job` demands, and waits until it does.
     pub fn launch(
         name: &str,
         command: &Command,
@@ -223,7 +223,7 @@ impl Running {
         Ok(running)
     }
 
-    /// Where clients of `route` connect.
+    /// The address that clients of `route` connect to.
     pub fn address(&self, route: Route) -> SocketAddr {
         match (&self.process, route) {
             (Some((_, address)), _) => *address,
@@ -232,7 +232,7 @@ impl Running {
         }
     }
 
-    /// Tells it to read its config again, as strait does on SIGHUP.
+    /// Makes it reload its config, as strait does on SIGHUP.
     pub fn reload(&self) -> io::Result<()> {
         let process = self.process.as_ref().ok_or(io::ErrorKind::NotFound)?;
         signal(&process.0, Signal::HUP)
@@ -257,7 +257,7 @@ impl Drop for Running {
         let Some((process, _)) = &mut self.process else {
             return;
         };
-        // A master told to terminate ends its workers; killed, it would leave them.
+        // On SIGTERM a master ends its workers; on SIGKILL it would leave them.
         let _ = signal(process, Signal::TERM);
         let give_up = Instant::now() + Duration::from_secs(2);
         while Instant::now() < give_up {

@@ -1,4 +1,4 @@
-//! What the results say: tables, a chart, and which targets are met.
+//! The report of the results: tables, a chart, and the targets that are met.
 
 mod catalogue;
 mod chart;
@@ -15,7 +15,7 @@ use stats::Runs;
 
 /// The gateway that all others are compared with.
 const OWN: &str = "strait";
-/// The gateways that show what the load can do without one; no ratio to them says anything.
+/// The runs without a gateway, which show the limit of the load. No ratio is made with them.
 const NO_GATEWAY: &str = "direct";
 
 /// Prints the report and writes it into `folder`, as `report.md` and `chart.svg`.

@@ -1,4 +1,4 @@
-//! Results as files, one a kind of work, so that a long comparison can be taken in slices.
+//! The results as files, one for each kind of work, so that a long comparison can be done in parts.
 
 use std::fs;
 use std::io;
@@ -14,18 +14,18 @@ use crate::measure::Values;
 pub struct Sample {
     /// The gateway.
     pub peer: String,
-    /// Counted from 0; runs of one round are close in time.
+    /// The round, from 0. Runs of one round are close in time.
     pub round: usize,
-    /// What it gave.
+    /// The results.
     pub values: Values,
 }
 
-/// A gateway and what it says of its version.
+/// A gateway with the version that it reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
-    /// As on the command line.
+    /// The gateway's name on the command line.
     pub peer: String,
-    /// Its own words.
+    /// The version text.
     pub version: String,
 }
 
@@ -34,13 +34,13 @@ pub struct Version {
 pub struct Slice {
     /// The kind of work, as on the command line.
     pub work: String,
-    /// Its circumstances; slices of one setting are compared with each other.
+    /// The circumstances. Slices of one setting are compared with each other.
     pub setting: String,
-    /// Where.
+    /// The machine.
     pub machine: Machine,
-    /// Threads of a gateway that carry traffic.
+    /// The number of threads of a gateway that carry traffic.
     pub workers: usize,
-    /// How long one run was measured.
+    /// The duration of one run in seconds.
     pub seconds: f64,
     /// The gateways.
     pub versions: Vec<Version>,
@@ -49,7 +49,7 @@ pub struct Slice {
 }
 
 impl Slice {
-    /// Writes it beside the others, over one of the same work and setting.
+    /// Writes the slice beside the others. It replaces one of the same work and setting.
     pub fn save(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         let text = serde_json::to_string_pretty(self)?;
@@ -59,7 +59,7 @@ impl Slice {
         fs::write(folder.join(format!("{name}.json")), text + "\n")
     }
 
-    /// All that were saved, by setting and work.
+    /// Loads all saved slices, by setting and work.
     pub fn load_all(folder: &Path) -> io::Result<Vec<Self>> {
         let mut slices = Vec::new();
         for entry in fs::read_dir(folder)? {

@@ -1,4 +1,4 @@
-//! A large config: what it takes to hold, and what its change does to traffic.
+//! A large config: its memory, and the effect of its change on traffic.
 //!
 //! The worker and the control thread share the gateway's one CPU here, as in a pod with one CPU.
 
@@ -14,23 +14,23 @@ use crate::load::{Latencies, Ping, hello};
 use crate::measure::{Bench, Values};
 use crate::peer::{Backends, Job, Place, Route, Running, free_port, own};
 
-/// Routes in all.
+/// The number of routes.
 const ROUTES: usize = 100_000;
-/// Upstreams, each with this many endpoints.
+/// The number of upstreams, and of the endpoints of each.
 const UPSTREAMS: usize = 10_000;
 const ENDPOINTS: usize = 10;
-/// Small messages go over so many connections meanwhile.
+/// The number of connections that carry small messages meanwhile.
 const CONNECTIONS: usize = 16;
-/// For a swap to be done.
+/// The time limit of a swap.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Of a client that looks whether the new config serves.
+/// The pause between two looks of a client that waits for the new config.
 const LOOK: Duration = Duration::from_millis(10);
-/// A refusal comes within this; a name that is routed hears nothing from its backend.
+/// The time within which a refusal comes. For a routed name the backend stays silent.
 const REFUSAL: Duration = Duration::from_millis(30);
 /// The name that only the new config routes.
 const NEW: &str = "new.apps.svc.cluster.local";
 
-/// Measures it all, with a gateway of its own.
+/// Measures everything with a gateway of its own.
 pub fn run(program: &Path, bench: &Bench, place: &Place<'_>, workers: usize) -> io::Result<Values> {
     let folder = place.folder_of("scale")?;
     let ip = place.net.gateway();
@@ -42,7 +42,7 @@ pub fn run(program: &Path, bench: &Bench, place: &Place<'_>, workers: usize) -> 
     };
     let metrics = SocketAddr::new(ip, free_port()?);
     let mut values = Values::new();
-    // One after the other: they listen on the same port.
+    // One after the other, since they listen on the same port.
     let few = {
         let (_, gateway) = started(program, &job, place, &config(&job, metrics, 0, 0, false))?;
         resident(&gateway)
@@ -83,7 +83,7 @@ fn resident(gateway: &Running) -> u64 {
         .map_or(0, |processes| processes.resident())
 }
 
-/// Starts strait with that config, and tells how long that took.
+/// Starts strait with that config. Also returns the time that it took.
 fn started(
     program: &Path,
     job: &Job<'_>,
@@ -131,7 +131,7 @@ fn config(
         "upstreams:\n  main: {{ endpoints: ['{main}'] }}\n  aside: {{ endpoints: ['{aside}'] }}\n"
     );
     for upstream in 0..upstreams {
-        // In the new config every upstream has an endpoint that it did not have.
+        // In the new config every upstream has one new endpoint.
         let first = usize::from(new);
         let endpoints = (first..first + ENDPOINTS).map(|endpoint| {
             let (high, low) = (upstream / 256, upstream % 256);
@@ -152,7 +152,7 @@ fn quoted(all: &[String]) -> String {
     quoted.join(", ")
 }
 
-/// Sends small messages all the time, and has the config changed in the middle of it.
+/// Sends small messages all the time, and changes the config in between.
 fn swap(
     bench: &Bench,
     gateway: &Running,
@@ -162,14 +162,14 @@ fn swap(
 ) -> io::Result<()> {
     let mut load = bench.load(Ping::new()?, gateway, Route::Main)?;
     load.open(CONNECTIONS, CONNECTIONS)?;
-    // What the start left to do is done first.
+    // Work that is left from the start is done first.
     load.run_until(Instant::now() + bench.measured)?;
     load.work.latencies.clear();
     load.run_until(Instant::now() + bench.measured)?;
     let before = p99(&load.work.latencies);
     values.insert("before_p99_us".to_owned(), before);
     load.work.latencies.clear();
-    // Written beside and moved: the gateway looks at the file by itself, too.
+    // Written beside the file and then moved: the gateway also looks at the file by itself.
     let beside = file.with_extension("next");
     fs::write(&beside, next)?;
     fs::rename(&beside, file)?;
@@ -177,7 +177,7 @@ fn swap(
     gateway.reload()?;
     let serves = AtomicBool::new(false);
     let took = std::thread::scope(|scope| {
-        // On a thread of its own: it waits for refusals, and the messages must not.
+        // On a thread of its own: it waits for refusals, and the messages must not wait.
         let looking = scope.spawn(|| {
             let found = look_for(NEW, gateway.address(Route::Aside), start + PATIENCE);
             serves.store(true, Ordering::Relaxed);
@@ -196,7 +196,7 @@ fn swap(
     load.failed.check()
 }
 
-/// Asks for `name` over and over until it is routed, and returns when that was.
+/// Asks for `name` again and again until it is routed. Returns the time when it was.
 fn look_for(name: &str, gateway: SocketAddr, give_up: Instant) -> io::Result<Instant> {
     let hello = hello(name);
     while Instant::now() < give_up {
@@ -204,7 +204,7 @@ fn look_for(name: &str, gateway: SocketAddr, give_up: Instant) -> io::Result<Ins
         let mut stream = TcpStream::connect(gateway)?;
         stream.set_read_timeout(Some(REFUSAL))?;
         stream.write_all(&hello)?;
-        // A refusal is an alert; a backend that does not accept says nothing.
+        // A refusal is an alert. A backend that does not accept sends nothing.
         match stream.read(&mut [0; 16]) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(at),
             _ => std::thread::sleep(LOOK),
@@ -213,7 +213,7 @@ fn look_for(name: &str, gateway: SocketAddr, give_up: Instant) -> io::Result<Ins
     Err(io::Error::other("the new config never served"))
 }
 
-/// Fetches all metrics; how long it took, and how many bytes came.
+/// Fetches all metrics. Returns the duration and the number of bytes.
 fn scrape(metrics: SocketAddr) -> io::Result<(Duration, usize)> {
     let start = Instant::now();
     let mut stream = TcpStream::connect(metrics)?;

@@ -1,4 +1,4 @@
-//! The test of the bench itself: every kind of work goes through strait, and the report tells of it.
+//! The test of the bench itself: every kind of work goes through strait, and the report shows it.
 
 use std::fs;
 use std::io::{self, Write};
@@ -9,8 +9,8 @@ use crate::measure::Kind;
 use crate::options::Options;
 use crate::results::Slice;
 
-/// Runs everything for a moment, with strait alone, and looks whether the results are there. How good
-/// they are says nothing: this runs on busy machines.
+/// Runs everything for a moment, with strait alone, and checks that results exist. Their values do not
+/// matter, since this runs on busy machines.
 pub fn test() -> io::Result<()> {
     let folder = std::env::temp_dir().join(format!("strait-bench-{}", std::process::id()));
     let out = folder.display().to_string();
@@ -19,11 +19,11 @@ pub fn test() -> io::Result<()> {
     ]));
     let checked = done.and_then(|()| check(&folder));
     match checked {
-        // What the gateways logged helps whoever looks for the reason.
+        // The logs of the gateways help to find the reason.
         Err(error) => Err(io::Error::other(format!("{error}; see {out}"))),
         Ok(()) => {
             fs::remove_dir_all(&folder)?;
-            // As a test program says it: whoever adds up tests reads this line.
+            // Printed like a test program, for tools that add up tests.
             writeln!(
                 io::stdout(),
                 "test result: ok. 1 passed; 0 failed; 0 ignored"
@@ -42,7 +42,7 @@ fn check(folder: &std::path::Path) -> io::Result<()> {
                 .and_then(|values| values.get(name))
                 .is_some_and(|value| *value > 0.0)
         };
-        // One of these is what the work is about.
+        // Each kind of work must have one of these.
         if !["gbps", "rate", "p50_us", "rest_mib"]
             .iter()
             .any(|name| moved(name))

@@ -1,8 +1,9 @@
-//! What a stranger can make the gateway do: CPU time and bytes for each connection that is refused.
+//! The bench of refusals: the CPU time and bytes that each refused connection of a stranger costs the
+//! gateway.
 //!
-//! `cargo bench --bench refusals` prints the table of `docs/src/security.md`. The gateway
-//! has the first CPU, the clients, one at a time, the second; the log keeps its default, so the lines
-//! that its rate lets through are paid for. The test command makes ten connections of each kind.
+//! `cargo bench --bench refusals` prints the table of `docs/src/security.md`. The gateway has the first
+//! CPU, the clients, one at a time, the second; the log keeps its default, so the cost includes the
+//! lines that its rate allows. The test command makes ten connections of each kind.
 
 #[path = "../peers/machine.rs"]
 #[expect(dead_code, reason = "the other bench uses the rest of it")]
@@ -19,18 +20,18 @@ use std::time::Duration;
 use machine::{Cpus, Machine, Processes};
 use strait::client_hello::vectors::HelloBuilder;
 
-/// Each kind's CPU time is the median of so many.
+/// The number of rounds. The CPU time of a kind is their median.
 const ROUNDS: usize = 5;
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// One kind of connection that comes to nothing.
+/// A kind of connection that is refused.
 struct Kind {
     name: &'static str,
     listener: Listener,
     sent: Vec<u8>,
-    /// In one round.
+    /// The number of connections in one round.
     connections: usize,
-    /// The client closes first: nothing it sent is refused by itself.
+    /// True if the client closes first. Nothing that it sent is refused by itself.
     closes: bool,
 }
 
@@ -76,7 +77,13 @@ fn kinds() -> Vec<Kind> {
         kind("connect and close (a probe)", Open, Vec::new(), 5000, true),
         kind("plain HTTP", Open, http, 5000, false),
         kind("half a hello, then FIN", Open, half, 5000, true),
-        kind("a name that is none", Open, bad_name.wire(), 5000, false),
+        kind(
+            "a name that is not valid",
+            Open,
+            bad_name.wire(),
+            5000,
+            false,
+        ),
         kind("a name without a route", Open, hello, 5000, false),
         kind(
             "a 64 KiB hello without a route",
@@ -95,7 +102,7 @@ fn kinds() -> Vec<Kind> {
     ]
 }
 
-/// `strait run`, killed when dropped.
+/// A running `strait run`. Dropping it kills it.
 struct Gateway {
     child: Child,
     listeners: [SocketAddr; 3],
@@ -138,7 +145,7 @@ metrics: off
                 return Err(io::Error::other("strait did not start"));
             }
         }
-        // What it still says must not fill the pipe.
+        // The rest of its log must not fill the pipe.
         std::thread::spawn(move || io::copy(&mut log, &mut io::sink()));
         Ok(Self { child, listeners })
     }
@@ -160,11 +167,12 @@ impl Drop for Gateway {
     }
 }
 
-/// One connection, until the gateway has closed it. Returns the bytes that it sent back.
+/// Makes one connection and waits until the gateway has closed it. Returns the number of bytes that it
+/// sent back.
 fn connection(address: SocketAddr, kind: &Kind) -> io::Result<usize> {
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
     stream.set_read_timeout(Some(DEADLINE))?;
-    // A gateway that refuses early may close while this is being written.
+    // A gateway that refuses early may close during the write.
     let written = stream.write_all(&kind.sent);
     if kind.closes && written.is_ok() {
         stream.shutdown(Shutdown::Write)?;
@@ -174,12 +182,12 @@ fn connection(address: SocketAddr, kind: &Kind) -> io::Result<usize> {
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
             Err(error)
         }
-        // A close with bytes unread resets.
+        // A close with unread bytes sends RST.
         _ => Ok(answer.len()),
     }
 }
 
-/// The median CPU time of a connection over the rounds, and the most bytes that came back.
+/// The median CPU time of a connection over the rounds, and the largest number of bytes sent back.
 fn measure(gateway: &Gateway, kind: &Kind, rounds: usize) -> io::Result<(Duration, usize)> {
     let address = gateway.address(kind.listener);
     let processes = Processes::of(gateway.child.id());
@@ -190,7 +198,7 @@ fn measure(gateway: &Gateway, kind: &Kind, rounds: usize) -> io::Result<(Duratio
         for _ in 0..kind.connections {
             answered = answered.max(connection(address, kind)?);
         }
-        // The last one's record is written by now, or in a moment.
+        // The last record is written by now, or in a moment.
         std::thread::sleep(Duration::from_millis(50));
         let used = processes.cpu_time().saturating_sub(before);
         times.push(used / u32::try_from(kind.connections).unwrap_or(u32::MAX));
@@ -203,23 +211,23 @@ fn measure(gateway: &Gateway, kind: &Kind, rounds: usize) -> io::Result<(Duratio
 fn main() -> Result<(), Box<dyn Error>> {
     let asked = |option: &str| std::env::args().any(|argument| argument == option);
     if asked("--list") {
-        // What nextest asks of every test program: one test, which is not an ignored one.
+        // nextest asks every test program for its tests: this one has one, which is not ignored.
         if !asked("--ignored") {
             writeln!(io::stdout(), "every_kind_is_refused: test")?;
         }
         return Ok(());
     }
-    // Cargo says `--bench` for `cargo bench` alone; the test command wants to see it run.
+    // Only `cargo bench` passes `--bench`; the test command just checks that it runs.
     let test = !asked("--bench");
     let rounds = if test { 1 } else { ROUNDS };
     let folder = std::env::temp_dir().join(format!("strait-refusals-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
-    // Before this thread keeps to one CPU.
+    // Read before this thread is bound to one CPU.
     let machine = Machine::this();
     let cpus = Cpus::choose(1, test)?;
     cpus.enter_load()?;
     let gateway = Gateway::start(&cpus, &folder)?;
-    // Holds the one place that the limit leaves.
+    // This connection holds the only place that the limit leaves.
     let _held = TcpStream::connect_timeout(&gateway.address(Listener::Limited), DEADLINE)?;
     let mut out = io::stdout().lock();
     let Machine {
@@ -248,7 +256,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     drop(gateway);
     fs::remove_dir_all(folder)?;
     if test {
-        // As a test program says it: whoever adds up tests reads this line.
+        // Printed like a test program, for tools that add up tests.
         writeln!(out, "test result: ok. 1 passed; 0 failed; 0 ignored")?;
     }
     Ok(())

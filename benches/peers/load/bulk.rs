@@ -1,4 +1,4 @@
-//! As many bytes as go, one way.
+//! Bulk: as many bytes as possible in one direction.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -7,14 +7,14 @@ use rustix::fs::{MemfdFlags, ftruncate, memfd_create, sendfile};
 
 use super::{Connection, Next, Side, Work, discard};
 
-/// Bytes of the source, which is sent over and over.
+/// The size of the data, which is sent over and over.
 const SOURCE: usize = 1 << 20;
-/// The most that is taken from a socket at once.
+/// The largest read from a socket.
 const SINK: usize = 4 << 20;
 /// A full TLS record on the wire: 2^14 bytes, header, content type and tag (RFC 8446 section 5.2).
 const RECORD: usize = 16_384 + 5 + 1 + 16;
 
-/// Which way.
+/// The direction of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -24,30 +24,30 @@ pub enum Direction {
     Up,
 }
 
-/// In what pieces the source hands bytes to its socket.
+/// The pieces in which the source hands bytes to its socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Shape {
-    /// As large as the socket takes them.
+    /// As large as the socket accepts.
     Stream,
-    /// One TLS record a call, as an endpoint that encrypts does.
+    /// One TLS record for each call, as an endpoint that encrypts does.
     Records,
 }
 
-/// Sends from a file in memory without copying, and throws away what arrives without copying: what
-/// is left is the gateway's work and the kernel's.
+/// Sends from a file in memory without copying, and drops received bytes without copying, so that the
+/// gateway and the kernel do most of the work.
 #[derive(Debug)]
 pub struct Bulk {
     direction: Direction,
     source: OwnedFd,
     piece: usize,
     sink: Vec<u8>,
-    /// Bytes that arrived.
+    /// The number of bytes that arrived.
     pub bytes: u64,
 }
 
 impl Bulk {
-    /// Nothing sent yet.
+    /// Creates the work without anything sent.
     pub fn new(direction: Direction, shape: Shape) -> io::Result<Self> {
         let source = memfd_create("bench-source", MemfdFlags::CLOEXEC)?;
         ftruncate(&source, SOURCE as u64)?;

@@ -6,20 +6,20 @@ use rustix::net::{SendFlags, send};
 
 use super::{Connection, Latencies, Next, Side, Work, discard, no_latencies};
 
-/// Bytes of the answer: a server's first flight, roughly.
+/// The size of the answer: about a server's first flight.
 const ANSWER: usize = 1200;
 
-/// The client connects and sends its hello, the backend answers, the client closes, and the next one
-/// connects.
+/// A loop of short connections: the client connects and sends its hello, the backend answers, the
+/// client closes, and the next one connects.
 #[derive(Debug)]
 pub struct Connects {
     answer: [u8; ANSWER],
-    /// From beginning to connect to having the whole answer.
+    /// The times from the start of connecting to the end of the answer.
     pub latencies: Latencies,
 }
 
 impl Connects {
-    /// Nothing connected yet.
+    /// Creates the work without any connection.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             answer: [0; ANSWER],

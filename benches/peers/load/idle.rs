@@ -1,10 +1,10 @@
-//! Connections that say nothing after the hello.
+//! Connections that stay silent after the hello.
 
 use std::io;
 
 use super::{Connection, Next, Work};
 
-/// Connects, and then nothing.
+/// Connects and then does nothing.
 #[derive(Debug)]
 pub struct Idle;
 

@@ -7,19 +7,20 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::{Connection, Latencies, Next, Side, Work, no_latencies};
 
-/// Bytes of a message.
+/// The size of a message.
 const MESSAGE: usize = 64;
 
-/// The client sends a message, the backend sends it back, the client sends the next one.
+/// A ping-pong: the client sends a message, the backend sends it back, and the client sends the next
+/// one.
 #[derive(Debug)]
 pub struct Ping {
     message: [u8; MESSAGE],
-    /// From sending a message to having its echo.
+    /// The times from sending a message to its echo.
     pub latencies: Latencies,
 }
 
 impl Ping {
-    /// Nothing sent yet.
+    /// Creates the work without anything sent.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             message: [0; MESSAGE],
@@ -45,8 +46,8 @@ impl Work for Ping {
     }
 
     fn go_on(&mut self, connection: &mut Connection) -> io::Result<Next> {
-        let room = &mut self.message[connection.seen..];
-        let (read, _) = recv(&connection.socket, room, RecvFlags::empty())?;
+        let target = &mut self.message[connection.seen..];
+        let (read, _) = recv(&connection.socket, target, RecvFlags::empty())?;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

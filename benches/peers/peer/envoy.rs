@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Job, Route};
 use crate::machine::find_program;
 
-/// The program that was named, else the one in PATH.
+/// The named program, otherwise the one in PATH.
 pub(super) fn find(named: Option<&Path>) -> Option<PathBuf> {
     match named {
         Some(path) => path.is_file().then(|| path.to_owned()),
@@ -19,7 +19,7 @@ pub(super) fn find(named: Option<&Path>) -> Option<PathBuf> {
 }
 
 pub(super) fn command(program: &Path, job: &Job<'_>) -> io::Result<Command> {
-    // YAML of which this is a part; Envoy wants the suffix.
+    // JSON is a part of YAML. Envoy demands the suffix.
     let config = job.write("envoy.json", &config(job).to_string())?;
     let mut command = Command::new(program);
     command
@@ -71,7 +71,7 @@ fn cluster(name: &str, endpoint: SocketAddr) -> Value {
         "type": "STATIC",
         "lb_policy": "LEAST_REQUEST",
         "connect_timeout": "5s",
-        // The default is 1,024 connections.
+        // Envoy's default is 1,024 connections.
         "circuit_breakers": { "thresholds": [{ "max_connections": 100_000, "max_pending_requests": 100_000 }] },
         "load_assignment": {
             "cluster_name": name,

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::{Job, Route};
 
-/// Where distributions put the module when it is not built in.
+/// The paths of the module in distributions that do not build it in.
 const MODULES: &[&str] = &[
     "/usr/lib/nginx/modules/ngx_stream_module.so",
     "/usr/lib64/nginx/modules/ngx_stream_module.so",
@@ -19,7 +19,7 @@ fn module() -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Whether it can do the job: the module is there or built in.
+/// Whether it can do the job: the module exists or is built in.
 pub(super) fn has_stream(program: &Path) -> bool {
     let built_in = || {
         let output = Command::new(program).arg("-V").output();

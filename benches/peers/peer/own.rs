@@ -28,14 +28,14 @@ upstreams:
     Ok(run(program, &job.write("strait.yaml", &config)?))
 }
 
-/// `strait run` with that config file.
+/// The command `strait run` with this config file.
 pub fn run(program: &Path, config: &Path) -> Command {
     let mut command = Command::new(program);
     command.arg("run").arg("--config").arg(config);
     command
 }
 
-/// What every config has in common, up to its one listener, which lacks its routes.
+/// The beginning of every config, up to its only listener without its routes.
 pub fn head(job: &Job<'_>, metrics: SocketAddr) -> String {
     let Job {
         listen, workers, ..

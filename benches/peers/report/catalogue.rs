@@ -1,16 +1,16 @@
-//! Every number of the report: where it comes from, what it is called, and which way is better.
+//! The catalogue of the report's numbers: the source, the label and the better direction of each.
 
-/// Which way a number is better.
+/// The direction in which a number is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Better {
-    /// As a rate.
+    /// Higher, for a rate.
     Higher,
-    /// As a latency.
+    /// Lower, for a latency.
     Lower,
 }
 
 impl Better {
-    /// As the table says it.
+    /// The word in the table.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Higher => "higher",
@@ -26,11 +26,11 @@ pub struct Number {
     pub work: &'static str,
     /// The value's name in the results.
     pub value: &'static str,
-    /// What a reader calls it.
+    /// The label for the reader.
     pub label: &'static str,
-    /// Of the value as it is printed.
+    /// The unit of the printed value.
     pub unit: &'static str,
-    /// Which way is better.
+    /// The direction in which it is better.
     pub better: Better,
 }
 
@@ -137,7 +137,7 @@ pub const NUMBERS: &[Number] = &[
     lower("scale", "scrape_mib", "size of the scrape", "MiB"),
 ];
 
-/// The number of that work and value.
+/// The number for this work and value.
 pub fn number(work: &str, value: &str) -> Option<&'static Number> {
     NUMBERS
         .iter()

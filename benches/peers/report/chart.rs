@@ -6,7 +6,7 @@ use super::catalogue::{Number, number};
 use super::stats::Runs;
 use super::table::round;
 
-/// What is drawn: a panel each.
+/// The panels of the chart.
 const PANELS: &[(&str, &str, &str)] = &[
     ("bulk-down-1", "gbps", "Bulk, 1 stream: Gb/s"),
     ("bulk-down-16", "gbps", "Bulk, 16 streams: Gb/s"),
@@ -31,11 +31,11 @@ const PANEL: usize = (WIDTH - (COLUMNS + 1) * GAP) / COLUMNS;
 const TITLE: usize = 26;
 const BAR: usize = 16;
 const PITCH: usize = 22;
-/// Room for the gateways' names left of the bars, and for the numbers right of them.
+/// Space for the gateways' names left of the bars, and for the numbers right of them.
 const NAMES: usize = 105;
 const NUMBERS: usize = 62;
 
-/// Both themes of the page that shows it.
+/// The colours for both themes of the page that shows it.
 const STYLE: &str = "\
 text { font: 12px system-ui, sans-serif; fill: #1f2328; }
 .title { font-weight: 600; font-size: 12px; }

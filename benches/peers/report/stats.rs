@@ -9,19 +9,19 @@ use crate::results::Slice;
 /// The order of the columns; others follow by name.
 const ORDER: &[&str] = &[OWN, "haproxy-splice", "haproxy", "envoy", "nginx"];
 
-/// The middle of some runs, and how far they lie apart.
+/// The median of some runs and their range.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
     /// The median.
     pub median: f64,
-    /// The least run.
+    /// The lowest run.
     pub min: f64,
-    /// The greatest run.
+    /// The highest run.
     pub max: f64,
 }
 
 impl Spread {
-    /// `None` of no runs.
+    /// The spread; `None` without runs.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_unstable_by(f64::total_cmp);
@@ -38,13 +38,13 @@ impl Spread {
 /// The runs of one setting.
 #[derive(Debug, Default)]
 pub struct Runs {
-    /// By work, value and peer: what each round gave.
+    /// The result of each round, by work, value and peer.
     rounds: BTreeMap<(String, String, String), BTreeMap<usize, f64>>,
     peers: BTreeSet<String>,
 }
 
 impl Runs {
-    /// Of these slices.
+    /// Collects the runs of these slices.
     pub fn new(slices: &[&Slice]) -> Self {
         let mut runs = Self::default();
         for slice in slices {
@@ -62,7 +62,7 @@ impl Runs {
         runs
     }
 
-    /// Every gateway, ours first.
+    /// Every gateway, strait first.
     pub fn gateways(&self) -> Vec<&str> {
         let mut all: Vec<&str> = self.peers.iter().map(String::as_str).collect();
         all.retain(|peer| *peer != NO_GATEWAY);
@@ -76,7 +76,7 @@ impl Runs {
         all
     }
 
-    /// The other gateways that are not builds of ours.
+    /// The gateways that are not builds of strait.
     pub fn others(&self) -> Vec<&str> {
         let mut all = self.gateways();
         all.retain(|peer| *peer != OWN && ORDER.contains(peer));
@@ -92,12 +92,12 @@ impl Runs {
         self.rounds.get(&key)
     }
 
-    /// What `peer` gave.
+    /// The results of `peer`.
     pub fn spread(&self, number: &Number, peer: &str) -> Option<Spread> {
         Spread::of(self.rounds_of(number, peer)?.values().copied())
     }
 
-    /// What ours gave divided by what `peer` gave in the same round.
+    /// The results of strait divided by those of `peer` in the same round.
     pub fn ratio(&self, number: &Number, peer: &str) -> Option<Spread> {
         let (own, other) = (self.rounds_of(number, OWN)?, self.rounds_of(number, peer)?);
         let ratio = |(round, value): (&usize, &f64)| Some(value / other.get(round)?);

@@ -5,7 +5,7 @@ use super::stats::{Runs, Spread};
 use super::{NO_GATEWAY, OWN};
 use crate::results::Slice;
 
-/// Medians, and ratios to ours, of one setting.
+/// The medians of one setting, and the ratios to strait.
 pub fn section(setting: &str, runs: &Runs) -> String {
     let gateways = runs.gateways();
     let columns: Vec<&str> = gateways.iter().copied().chain([NO_GATEWAY]).collect();
@@ -33,7 +33,7 @@ pub fn section(setting: &str, runs: &Runs) -> String {
         .filter(|peer| *peer != OWN)
         .collect();
     let ratios = NUMBERS.iter().filter_map(|number| {
-        // A difference of percents is no ratio.
+        // A difference in percent has no ratio.
         if number.unit == "%" {
             return None;
         }
@@ -49,7 +49,7 @@ pub fn section(setting: &str, runs: &Runs) -> String {
     text + "\n"
 }
 
-/// What the numbers were taken on and with.
+/// The circumstances of the measurements.
 pub fn circumstances(slices: &[Slice]) -> String {
     let mut lines: Vec<String> = Vec::new();
     let mut add = |line: String| {
@@ -87,7 +87,7 @@ pub fn markdown(head: &[String], rows: impl Iterator<Item = Vec<String>>) -> Str
     line(head) + &rule + &rows
 }
 
-/// Three digits that mean something.
+/// The number with three significant digits.
 pub fn round(number: f64) -> String {
     let digits = match number.abs() {
         100.0.. => 0,

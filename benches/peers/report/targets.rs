@@ -7,23 +7,23 @@ use super::table::{interval, markdown};
 use crate::options::{PLAIN, VETH};
 use crate::results::Slice;
 
-/// "As good as" means not worse by more than this.
+/// The largest difference that still counts as "as good as".
 const TOLERANCE: f64 = 0.03;
 
-/// What is asked of a number.
+/// The demand on a number.
 #[derive(Debug, Clone, Copy)]
 enum Wanted {
-    /// As good as the best peer.
+    /// At least as good as the best peer.
     BestPeer,
-    /// As good as that peer.
+    /// At least as good as that peer.
     Peer(&'static str),
-    /// So many times that peer's.
+    /// This many times that peer's number.
     Times(f64, &'static str),
-    /// At most so much, in the number's unit.
+    /// At most this much, in the number's unit.
     AtMost(f64),
 }
 
-/// One target: setting, work, value.
+/// The targets: setting, work, value.
 const TARGETS: &[(&str, &str, &str, Wanted)] = &[
     (
         PLAIN,
@@ -77,7 +77,7 @@ const TARGETS: &[(&str, &str, &str, Wanted)] = &[
     (PLAIN, "scale", "scrape_ms", Wanted::AtMost(200.0)),
 ];
 
-/// A line for each target that these results speak of.
+/// A line for each target that these results cover.
 pub fn section(slices: &[Slice]) -> String {
     let judged = TARGETS.iter().filter_map(|(setting, work, value, wanted)| {
         let number = number(work, value)?;
@@ -100,7 +100,7 @@ pub fn section(slices: &[Slice]) -> String {
     )
 }
 
-/// What was asked, what was seen, and whether that is enough; `None` when it was not measured.
+/// The demand, the result and the verdict; `None` when it was not measured.
 fn judge(wanted: Wanted, number: &Number, runs: &Runs) -> Option<(String, String, &'static str)> {
     let against = |peer: &str, times: f64, tolerance: f64| {
         let ratio = runs.ratio(number, peer)?;
