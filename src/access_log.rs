@@ -32,9 +32,9 @@ use crate::outcome::Outcome;
 use budgets::{Budgets, LeftOut};
 use line::LineWriter;
 
-/// What the label `log` of `strait_log_lines_dropped_total` says.
+/// The value of the label `log` of `strait_log_lines_dropped_total`.
 const NAME: LogName = LogName::Access;
-/// The buffer that a thread keeps for its next line, in bytes.
+/// The size of the buffer that a thread keeps for its next line, in bytes.
 const KEPT_BUFFER: usize = 4096;
 
 /// Writes the access log. Cloning is cheap; all clones share queue and rate.

@@ -29,9 +29,9 @@ use budget::{LineBudget, Placed};
 use callsites::{Callsites, LeftOut};
 use queue::{Dropped, LineQueue, QueueGuard, share_of};
 
-/// What the label `log` of `strait_log_lines_dropped_total` says.
+/// The value of the label `log` of `strait_log_lines_dropped_total`.
 const NAME: LogName = LogName::Own;
-/// Lines that may wait for stderr.
+/// The number of lines that may wait for stderr.
 const QUEUE: usize = 4096;
 
 /// The reason why the log could not be set up or changed.
@@ -40,7 +40,7 @@ pub enum LogError {
     /// The text is not a log filter.
     #[error("not a log filter: {0}")]
     Filter(#[from] LogFilterError),
-    /// Another subscriber is there already.
+    /// The process has another `tracing` subscriber already.
     #[error("the log was set up before")]
     AlreadySet,
     /// The log that this controls has ended.

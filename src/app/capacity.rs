@@ -44,7 +44,7 @@ pub(super) struct Chosen {
     pub(super) connections: usize,
     /// Bytes of hellos in progress.
     pub(super) hello_memory: usize,
-    /// Bytes that short writes left waiting.
+    /// The bytes that short writes left waiting.
     pub(super) carry_memory: usize,
     asked: Option<usize>,
     by_files: usize,

@@ -7,7 +7,7 @@ use prometheus::IntGauge;
 
 use crate::metrics::gauge_value;
 
-/// An amount that many may take from and nobody may overdraw, unless by [`Budget::force`].
+/// An amount that many may take parts of. It is never exceeded except by [`Budget::force`].
 #[derive(Debug)]
 pub struct Budget(Arc<Account>);
 

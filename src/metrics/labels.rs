@@ -1,4 +1,4 @@
-//! Labels whose values are a closed set: an enum each.
+//! Metric labels with a closed set of values, each an enum.
 
 use crate::outcome::Outcome;
 
@@ -12,7 +12,7 @@ macro_rules! labels {
         }
 
         impl $name {
-            /// Every one.
+            /// All values.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// The value of the metric label.
@@ -25,19 +25,19 @@ macro_rules! labels {
 pub(super) use labels;
 
 labels! {
-    /// What a source answered.
+    /// The answers of a source.
     SourceResult {
         /// Endpoints.
         Success "success",
         /// No endpoint.
         Empty "empty",
-        /// Nothing.
+        /// A failure.
         Failure "failure",
     }
 }
 
 labels! {
-    /// Why an address that a source answered with is not used.
+    /// The reasons why an address of an answer is not used.
     RefusedAddress {
         /// It is this host's own.
         Loopback "loopback",
@@ -57,7 +57,7 @@ labels! {
 }
 
 labels! {
-    /// Why accepting was paused: what is used up.
+    /// The reasons for a pause of accepting: the resource that is used up.
     AcceptPause {
         /// The file descriptors of the process.
         ProcessFiles "process_files",
@@ -71,15 +71,15 @@ labels! {
 labels! {
     /// The logs that are written.
     LogName {
-        /// One line a connection, on stdout.
+        /// One line for each connection, on stdout.
         Access "access",
-        /// What strait says of itself, on stderr.
+        /// strait's own log, on stderr.
         Own "own",
     }
 }
 
 labels! {
-    /// Why a line of a log was not written.
+    /// The reasons why a line of a log was not written.
     DroppedLine {
         /// The queue was full.
         QueueFull "queue_full",
@@ -90,7 +90,7 @@ labels! {
     }
 }
 
-/// What an attempt to connect to an endpoint came to.
+/// The result of an attempt to connect to an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectResult {
     /// A connection.
@@ -100,7 +100,7 @@ pub enum ConnectResult {
 }
 
 impl ConnectResult {
-    /// Every one.
+    /// All values.
     pub fn all() -> impl Iterator<Item = Self> {
         let failed = Outcome::ALL.iter().map(|outcome| Self::Failed(*outcome));
         failed.chain([Self::Connected])

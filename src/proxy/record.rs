@@ -78,7 +78,7 @@ pub(super) struct ConnectionRecord {
     /// Connect attempts.
     pub attempts: u32,
     source_group: u32,
-    /// From accept to the end of the hello.
+    /// The time from accept to the end of the hello.
     hello: Option<Micros>,
     /// From the first attempt to the connection, or to giving up.
     connect: Option<Micros>,

@@ -19,7 +19,7 @@ const MAX_LINGERING: usize = 1024;
 /// Pipes at once: half of those that one user gets before the kernel makes them smaller (1,024 of 16
 /// pages each, pipe(7)), since a successor may run beside us.
 pub const MAX_PIPES: usize = 512;
-/// For how many connections one pipe is kept.
+/// The number of connections for each pipe.
 pub const CONNECTIONS_PER_PIPE: usize = 16;
 /// How long accepting rests when the process or the host ran out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -33,11 +33,11 @@ pub struct Shared {
     pub access_log: AccessLog,
     /// Connections open.
     pub connections: Budget,
-    /// Bytes of hellos that came in pieces.
+    /// The bytes of hellos that came in pieces.
     pub hello_memory: Arc<HelloMemory>,
     /// Bytes that short writes left waiting.
     pub carry_memory: Budget,
-    /// Pipes open.
+    /// The number of open pipes.
     pub pipes: Budget,
     /// Pipes that hold what a destination has not taken. At most half of all: a transfer that does
     /// not get stuck always finds one.
@@ -68,7 +68,7 @@ pub struct WorkerLoad {
 }
 
 impl WorkerLoad {
-    /// How many there are.
+    /// The number of connections.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
@@ -140,7 +140,7 @@ impl Shared {
         self.metrics.memory_full.set(full.into());
     }
 
-    /// Whether new connections are refused since memory is nearly used up.
+    /// The state of refusing new connections because memory is nearly used up.
     pub fn is_memory_full(&self) -> bool {
         self.memory_full.load(Ordering::Relaxed)
     }

@@ -62,7 +62,7 @@ pub struct Record {
     pub hello_ms: Option<f64>,
     /// From the first attempt to the connection.
     pub connect_ms: Option<f64>,
-    /// From accept to close.
+    /// The time from accept to close.
     pub duration_ms: f64,
 }
 

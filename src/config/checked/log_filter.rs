@@ -1,4 +1,4 @@
-//! Log filters, stricter than `tracing` reads them.
+//! The parser of log filters. It is stricter than `tracing`.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-/// Bytes; a filter is typed by a person.
+/// The longest filter in bytes. A person types it.
 const MAX_LEN: usize = 1024;
 
 /// A filter in tracing's syntax: directives, by commas. A directive is a level, in upper or lower case,

@@ -126,7 +126,7 @@ fn stands_for(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
 }
 
-/// Why an address of a kind is not used.
+/// The reason for an unused address of this kind.
 pub(super) const fn refused_address(kind: AddressKind) -> RefusedAddress {
     match kind {
         AddressKind::Loopback => RefusedAddress::Loopback,

@@ -1,4 +1,4 @@
-//! An answer of DNS, or why there is none.
+//! The answer of DNS, and the reasons why there may be none.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::address_policy::kind_label;
 use crate::config::{AddressKind, EndpointSpec};
 
-/// One answer: what the records say, policy applied.
+/// One answer: the endpoints that the records give after the policy was applied.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// Sorted by address, no address twice, at most `max_endpoints`. May be empty: `problem` says
-    /// why then.
+    /// Sorted by address, each address once, at most `max_endpoints`. If it is empty, `problem` says
+    /// why.
     pub endpoints: Vec<EndpointSpec>,
     /// The smallest TTL of the records used, within `min_ttl..=max_ttl`.
     pub ttl: Duration,
@@ -18,11 +18,11 @@ pub struct Answer {
     pub refused: Vec<(SocketAddr, AddressKind)>,
     /// Addresses, or SRV records, beyond `max_endpoints`.
     pub too_many: usize,
-    /// Why there is no endpoint, or which question failed while another was answered.
+    /// The reason why there is no endpoint, or the question that failed while another was answered.
     pub problem: Option<DnsError>,
 }
 
-/// Why DNS gave no endpoints, or not all of them.
+/// The reason why DNS gave no endpoints, or not all of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DnsError {
     /// /etc/resolv.conf cannot be read or understood.
@@ -36,13 +36,13 @@ pub enum DnsError {
     Unaskable {
         /// As configured.
         name: String,
-        /// As hickory tells it.
+        /// hickory's text.
         reason: String,
     },
-    /// No server answered, or each answered that it could not tell.
+    /// No server answered, or each reported a failure of its own.
     #[error("{kind} of {name}: {reason} (server {server})")]
     Failed {
-        /// What was asked, with the search domain.
+        /// The name asked for, with the search domain.
         name: String,
         /// A, AAAA or SRV.
         kind: String,
@@ -54,15 +54,15 @@ pub enum DnsError {
     /// More alias records in a row than are followed.
     #[error("{name}: more than {limit} aliases (CNAME) in a row")]
     TooManyAliases {
-        /// What was asked, with the search domain.
+        /// The name asked for, with the search domain.
         name: String,
-        /// How many are followed.
+        /// The number of aliases that are followed.
         limit: usize,
     },
-    /// All the time that a round of questions may take was over.
+    /// The time limit of a round of questions passed.
     #[error("{kind} of {name}: no answer in time")]
     TooSlow {
-        /// What was asked, with the search domain.
+        /// The name asked for, with the search domain.
         name: String,
         /// A, AAAA or SRV.
         kind: String,
@@ -72,11 +72,11 @@ pub enum DnsError {
     Empty {
         /// As configured.
         name: String,
-        /// What it has none of.
+        /// The record type that is missing.
         kind: &'static str,
     },
-    /// An SRV record with the target `.`: "the service is decidedly not available at this domain"
-    /// (RFC 2782). Or none with a target and a port to connect to.
+    /// The SRV records have the target `.` ("the service is decidedly not available at this domain",
+    /// RFC 2782), or none of them has a target and a port to connect to.
     #[error("the SRV records of `{name}` say that the service is not available")]
     NotAvailable {
         /// As configured.

@@ -21,7 +21,8 @@ pub async fn resolve(
     resolve_again(resolver, config, own, &mut Memory::default()).await
 }
 
-/// [`resolve`], with what earlier rounds learnt. `memory` changes with an answer that has endpoints.
+/// Like [`resolve`], with the knowledge of earlier rounds. `memory` changes with every answer that has
+/// endpoints.
 pub(super) async fn resolve_again(
     resolver: &Resolver,
     config: &DnsConfig,

@@ -15,7 +15,8 @@ use crate::config::{AddressKind, DnsConfig, DnsQuery, EndpointSpec};
 use crate::server_name::ServerName;
 use crate::socket::OwnListeners;
 
-/// What the last good answer was made of, to tell what a question that now fails would have given.
+/// The content of the last good answer. It shows which addresses a question that now fails would have
+/// given.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// The spelling, search list applied, that had records.
@@ -23,14 +24,14 @@ pub(super) struct Memory {
     addresses: HashMap<(Name, RecordType), Vec<IpAddr>>,
 }
 
-/// The questions of one round and what comes of them.
+/// The questions of one round and their results.
 pub(super) struct Round<'a> {
     pub(super) resolver: &'a Resolver,
     memory: &'a Memory,
     learnt: Memory,
     policy: AddressPolicy<'a>,
     pub(super) max_endpoints: usize,
-    /// Questions not answered by then have failed.
+    /// The time at which unanswered questions count as failed.
     pub(super) deadline: Instant,
     refused: Vec<(SocketAddr, AddressKind)>,
     pub(super) too_many: usize,
@@ -38,7 +39,7 @@ pub(super) struct Round<'a> {
     pub(super) problem: Option<DnsError>,
 }
 
-/// What the records of a name are, by the question that was asked for it.
+/// The records found for a name, by the kind of question.
 pub(super) enum Found {
     Addresses(Box<Host>),
     Services(Records),
@@ -80,8 +81,9 @@ impl<'a> Round<'a> {
 
     /// The records of the first spelling that has any.
     ///
-    /// A spelling that fails is passed over, as a search domain of somebody else's must not keep a
-    /// name from being found; but not the one that answered last time, whose failure is an outage.
+    /// A spelling that fails is skipped: a search domain that belongs to somebody else must not keep a
+    /// name from being found. The spelling that answered last time is not skipped, since its failure is
+    /// an outage.
     pub(super) async fn search(
         &mut self,
         query: &DnsQuery,
@@ -117,7 +119,7 @@ impl<'a> Round<'a> {
         match query {
             DnsQuery::Address { .. } => {
                 let mut host = Host::ask(self.resolver, name, self.deadline).await;
-                // What is remembered is no answer when neither family was answered.
+                // If neither family was answered, the remembered addresses are no answer.
                 if host.answered {
                     host.recall(self.memory);
                 }
@@ -139,8 +141,8 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Notes what there is to be said of `host`, and adds to it what a family that failed had in
-    /// the last good answer.
+    /// Accounts for `host` in this round. A family that failed gets the addresses that the last good
+    /// answer had.
     pub(super) fn take_in(&mut self, host: &mut Host) {
         host.recall(self.memory);
         self.ttl = self.ttl.min(host.ttl);
@@ -149,7 +151,7 @@ impl<'a> Round<'a> {
         self.learnt.addresses.extend(host.by_family.clone());
     }
 
-    /// The endpoints that `host` gives.
+    /// The endpoints for the addresses of `host`.
     pub(super) fn endpoints(&mut self, host: &Host, port: u16, weight: u16) -> Vec<EndpointSpec> {
         let mut endpoints = Vec::new();
         for ip in host.addresses() {
@@ -194,8 +196,8 @@ impl<'a> Round<'a> {
     }
 }
 
-/// Sorts, leaves each address once with its largest weight, and keeps `most` of them. Returns how
-/// many were left out.
+/// Sorts, keeps each address once with its largest weight, and keeps at most `most` of them. Returns
+/// the number left out.
 fn bound(endpoints: &mut Vec<EndpointSpec>, most: usize) -> usize {
     endpoints.sort_by_key(|endpoint| (endpoint.address, std::cmp::Reverse(endpoint.weight)));
     endpoints.dedup_by_key(|endpoint| endpoint.address);
@@ -206,10 +208,11 @@ fn bound(endpoints: &mut Vec<EndpointSpec>, most: usize) -> usize {
     left_out
 }
 
-/// Keeps `most` of `items`, in any order. Which ones depends on the key of each alone, so that one
-/// more or less in an answer changes at most one of those kept, and not on how keys sort, so that
-/// they are not all of one subnet. All gateways of one build keep the same. Returns how many were
-/// left out.
+/// Keeps `most` of `items`, in any order, and returns the number left out.
+///
+/// The choice depends on a hash of each key alone. So one item more or less in an answer changes at
+/// most one of those kept, those kept are not all of one subnet, and all gateways of one build keep the
+/// same.
 pub(super) fn keep<T, K: Hash + Ord>(
     items: &mut Vec<T>,
     most: usize,
@@ -233,14 +236,14 @@ pub(super) fn keep<T, K: Hash + Ord>(
 pub(super) struct Host {
     name: Name,
     by_family: Vec<((Name, RecordType), Vec<IpAddr>)>,
-    /// Families that failed and that memory was not asked for.
+    /// Families that failed and that were not yet filled from memory.
     failed: Vec<RecordType>,
     /// In seconds; `u32::MAX` without records.
     ttl: u32,
-    /// Whether a family answered, be it with no address.
+    /// True if a family answered, even without an address.
     answered: bool,
     failure: Option<DnsError>,
-    /// Addresses that [`Host::keep`] left out.
+    /// The number of addresses that [`Host::keep`] left out.
     left_out: usize,
 }
 
@@ -277,8 +280,8 @@ impl Host {
         host
     }
 
-    /// Keeps `most` addresses of each family, so that not every target of an SRV answer can bring as
-    /// many as a message holds.
+    /// Keeps `most` addresses of each family. Otherwise each target of an SRV answer could bring as
+    /// many addresses as a message holds.
     pub(super) fn keep(&mut self, most: usize) {
         for (_, addresses) in &mut self.by_family {
             self.left_out += keep(addresses, most, |address| *address);

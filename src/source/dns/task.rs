@@ -74,7 +74,7 @@ struct Source {
 
 impl Source {
     async fn run(mut self) {
-        // A series that is there from the start can be alerted on.
+        // The series exist from the start, so that an alert can be written on them.
         for result in SourceResult::ALL {
             self.metrics.source_answers(&self.name, *result);
         }

@@ -36,7 +36,7 @@ pub use unreadable::Unreadable;
 const NOT_INSTALLED: &str = "not installed";
 
 impl Cluster {
-    /// Takes `change` over, and adds what it concerns to `dirty`.
+    /// Applies `change`, and adds what it concerns to `dirty`.
     pub fn apply(&mut self, change: Change, dirty: &mut Dirty) {
         self.strings.sweep();
         match change {

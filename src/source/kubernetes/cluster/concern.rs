@@ -17,18 +17,18 @@ use crate::source::kubernetes::records::{
 /// The label of a pod or of Istio's namespace that names its network.
 const NETWORK: &str = "topology.istio.io/network";
 
-/// What a change concerns.
+/// The parts of the translation that a change concerns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dirty {
-    /// Services whose routes or endpoints may have changed, or that are gone.
+    /// Services whose routes or endpoints may have changed, or that no longer exist.
     pub services: BTreeSet<ObjectKey>,
-    /// Whether that holds for every service.
+    /// True if that holds for every service.
     pub everything: bool,
-    /// Whether what Gateways and TLSRoutes say may have changed.
+    /// True if the content of Gateways and TLSRoutes may have changed.
     pub gateways: bool,
 }
 
-/// The change of one object, which is out of its table meanwhile.
+/// The change of one object. While it is handled, the object's record is not in its table.
 #[derive(Debug)]
 pub(super) struct Changed<'a, R> {
     pub(super) key: &'a ObjectKey,
@@ -145,16 +145,17 @@ impl Concern for ReferenceGrantRecord {
 }
 
 impl Dirty {
-    /// Adds what an object may concern that became unreadable, or readable, or went: `key` is all that
-    /// is known of it.
+    /// Adds what an object may concern when it becomes unreadable, becomes readable or is removed. Only
+    /// its `key` is known.
     pub(super) fn add_unreadable(&mut self, kind: Kind, key: &ObjectKey, cluster: &Cluster) {
         match kind {
             Kind::Service | Kind::ServiceExport => {
                 self.services.insert(key.clone());
             }
-            // A pod that was never read before counts as not known yet, and now as one that cannot be read.
+            // A pod that was never read counted as not known until now; it counts as unreadable from
+            // now on.
             Kind::Pod => self.services.extend(cluster.index.services_of(key)),
-            // A node that cannot be read counts as one that is not there.
+            // A node that cannot be read counts as absent.
             Kind::Node => {}
             Kind::Slice => self.add_namespace(&key.namespace, cluster),
             Kind::Namespace => {

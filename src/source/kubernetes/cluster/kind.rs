@@ -14,7 +14,7 @@ macro_rules! kind {
             /// Every kind.
             pub const ALL: &[Self] = &[$(Self::$kind),*];
 
-            /// As logs and the metric label `kind` call it.
+            /// The word for the kind in logs and in the metric label `kind`.
             pub const fn label(self) -> &'static str {
                 match self {
                     $(Self::$kind => $label,)*

@@ -16,11 +16,11 @@ use crate::source::kubernetes::records::{
 
 macro_rules! record {
     ($($kind:ident($record:ty), $table:ident, $label:literal;)*) => {
-        /// What is kept of an object.
+        /// The part of an object that strait keeps.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum Record {
             $(#[doc = concat!("Of a `", stringify!($kind), "`.")] $kind($record),)*
-            /// Of an object of any kind that cannot be read.
+            /// The record of an object, of any kind, that cannot be read.
             Unreadable(Unreadable),
         }
 
@@ -43,17 +43,17 @@ macro_rules! record {
 }
 kinds!(record);
 
-/// What a watch tells.
+/// A change that a watch reports.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// The object is there, and is so now.
+    /// The object exists and has this content now.
     Set(ObjectKey, Record),
-    /// The object is gone.
+    /// The object no longer exists.
     Removed(Kind, ObjectKey),
-    /// A completed list: an object of this kind that is not in it is gone.
+    /// A completed list: objects of this kind that are not in it no longer exist.
     All(Kind, Vec<(ObjectKey, Record)>),
-    /// The kind cannot be watched for this reason. What was known of it stays, and while it was never
-    /// listed nothing is known of it; a completed list ends the absence.
+    /// The kind cannot be watched, for this reason. What was known of it stays; if it was never listed,
+    /// nothing is known of it. A completed list ends the absence.
     Absent(Kind, Arc<str>),
     /// The API says that it does not serve the kind (404): there is no object of it.
     NotInstalled(Kind),

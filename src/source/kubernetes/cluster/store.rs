@@ -63,7 +63,7 @@ impl<R: Stored> AnyTable for Table<R> {
 
 macro_rules! store {
     ($($kind:ident($record:ty), $table:ident, $label:literal;)*) => {
-        /// Every record, a table a kind.
+        /// All records, in one table for each kind.
         #[derive(Debug, Clone, Default)]
         pub struct Cluster {
             $(
@@ -107,7 +107,8 @@ macro_rules! store {
 kinds!(store);
 
 impl Cluster {
-    /// Without any object; Istio's control plane and gateways are in `istio_namespace`.
+    /// Creates a cluster without any object. Istio's control plane and gateways are in
+    /// `istio_namespace`.
     pub fn new(istio_namespace: Arc<str>) -> Self {
         Self {
             istio_namespace,
@@ -115,19 +116,19 @@ impl Cluster {
         }
     }
 
-    /// How many objects of `kind` there are.
+    /// The number of objects of `kind`.
     pub fn len(&self, kind: Kind) -> usize {
         self.table(kind).len()
     }
 
-    /// Whether an object is there.
+    /// Whether the object exists.
     pub fn has(&self, kind: Kind, key: &ObjectKey) -> bool {
         self.table(kind).has(key)
     }
 
-    /// All of it, as changes of a cluster in which nothing is.
+    /// The whole content as changes to an empty cluster.
     pub fn changes(&self) -> Vec<Change> {
-        // Of a kind that was never listed there is nothing.
+        // A kind that was never listed has no records.
         let known = Kind::ALL.iter().filter(|kind| self.is_known(**kind));
         let lists = known.map(|kind| {
             let mut records = self.table(*kind).records();
@@ -137,7 +138,7 @@ impl Cluster {
             );
             Change::All(*kind, records)
         });
-        // A list ends an absence.
+        // A list ends an absence, so absences come last.
         let absent = self.absent.iter();
         let absent = absent.map(|(kind, reason)| Change::Absent(*kind, reason.clone()));
         lists.chain(absent).collect()
@@ -150,12 +151,12 @@ impl Cluster {
         keys
     }
 
-    /// Every object that is there and cannot be read, by kind and name.
+    /// All unreadable objects, by kind and name.
     pub fn unreadable(&self) -> impl Iterator<Item = (&ObjectKey, &Unreadable)> {
         self.unreadable.iter()
     }
 
-    /// Every object of a kind that cannot be read.
+    /// The unreadable objects of a kind.
     pub(super) fn unreadable_of(
         &self,
         kind: Kind,
@@ -163,18 +164,18 @@ impl Cluster {
         self.unreadable.of(kind)
     }
 
-    /// How many objects of a kind cannot be read.
+    /// The number of unreadable objects of a kind.
     pub fn count_unreadable(&self, kind: Kind) -> usize {
         self.unreadable.of(kind).count()
     }
 
-    /// Why an object cannot be read that is there.
+    /// The reason why an existing object cannot be read.
     pub fn why_unreadable(&self, kind: Kind, key: &ObjectKey) -> Option<&Arc<str>> {
         self.unreadable.get(kind, key).map(|it| &it.problem)
     }
 
-    /// The objects of a kind that cannot be read and may stand in this namespace: those of the
-    /// namespace, and those of which not even the name can be read.
+    /// The unreadable objects of a kind that may be in this namespace: those of the namespace, and
+    /// those whose name cannot be read either.
     pub fn unreadable_in<'a>(
         &'a self,
         kind: Kind,
@@ -185,7 +186,7 @@ impl Cluster {
         named.chain(self.unreadable.in_namespace(kind, ""))
     }
 
-    /// The settings of the mesh; `None` when nothing says any.
+    /// The settings of the mesh; `None` when there are none.
     ///
     /// # Errors
     /// Why they are not known.
@@ -203,7 +204,7 @@ impl Cluster {
         Err(reason.map_or("not listed yet", |reason| reason))
     }
 
-    /// Whether Istio's policies of a namespace may hold for other namespaces too.
+    /// Whether Istio's policies of a namespace may apply to other namespaces too.
     pub(super) fn is_mesh_wide(&self, namespace: &str) -> bool {
         let root = match self.mesh_config() {
             Ok(Some(config)) => &*config.root_namespace,
@@ -218,13 +219,13 @@ impl Cluster {
         keys.filter_map(|key| self.slices.get(&key))
     }
 
-    /// Whether everything there is of `kind` is known, or was before its watch failed. While it is not,
-    /// an object that is not in its table may be there all the same.
+    /// Whether all objects of `kind` are known, or were before its watch failed. While they are not, an
+    /// object may exist although its table lacks it.
     pub fn is_known(&self, kind: Kind) -> bool {
         self.known.contains(&kind)
     }
 
-    /// Why `kind` cannot be watched, if it cannot.
+    /// The reason why `kind` cannot be watched, if it cannot.
     pub fn absent(&self, kind: Kind) -> Option<&Arc<str>> {
         self.absent.get(&kind)
     }

@@ -74,7 +74,7 @@ impl Strings {
         self.texts([&mut key.namespace, &mut key.name]);
     }
 
-    /// Drops what nobody else holds, once the sets have doubled.
+    /// Drops texts that nothing else holds, once the sets have doubled.
     pub(crate) fn sweep(&mut self) {
         let count = self.texts.len() + self.labels.len();
         if count > SMALL && count / 2 > self.swept {

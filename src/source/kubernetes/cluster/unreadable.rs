@@ -25,7 +25,7 @@ pub struct Unreadable {
 }
 
 impl Unreadable {
-    /// Stands for all objects of a kind beyond those that are kept.
+    /// The object that represents all objects of a kind beyond [`MAX`].
     pub(super) fn too_many(kind: Kind) -> (ObjectKey, Self) {
         let object = Self {
             kind,
@@ -78,7 +78,7 @@ impl UnreadableObjects {
     }
 
     pub(super) fn get(&self, kind: Kind, key: &ObjectKey) -> Option<&Unreadable> {
-        // Nearly always there is none, and a key need not be made.
+        // Usually the map is empty, and no key need be built.
         if self.0.is_empty() {
             return None;
         }

@@ -3,7 +3,7 @@
 use super::names;
 use crate::config::{BelowFileRoutes, FileRoute, GatewayApiConfig, SniPattern};
 
-/// The route of the file that `pattern` stays with on the port: one that has it or, unless the operator
+/// The file's route that `pattern` belongs to on the port: a route that has it or, unless the operator
 /// says otherwise, a name above it.
 pub(super) fn file_route<'a>(
     config: &'a GatewayApiConfig,
@@ -18,14 +18,14 @@ pub(super) fn file_route<'a>(
     }
 }
 
-/// The route of the file that has every name of a listener with this hostname.
+/// The file's route that has every name of a listener with this hostname.
 pub(super) fn file_route_of_all<'a>(
     config: &'a GatewayApiConfig,
     port: u16,
     hostname: &SniPattern,
 ) -> Option<(&'a FileRoute, SniPattern)> {
     let exact = matches!(hostname, SniPattern::Exact(_));
-    // Routes may have names below a wildcard that the file has too.
+    // Below a wildcard of the file, other routes may have names too.
     let may_have_others = config.below_file_routes == BelowFileRoutes::Allow && !exact;
     file_route(config, port, hostname).filter(|_| !may_have_others)
 }

@@ -1,4 +1,4 @@
-//! What Gateways and TLSRoutes come to.
+//! The result of translating Gateways and TLSRoutes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use crate::config::{RouteConfig, ServicePort};
 use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::status::Statuses;
 
-/// What the Gateway API's objects ask for.
+/// The content of the Gateway API's objects: routes, backends and statuses.
 #[derive(Debug, Default)]
 pub(crate) struct Translated {
-    /// Routes by the port of the Gateway's listener; a port without routes is listened on too.
+    /// Routes by the port of the Gateway's listener. strait listens on a port without routes too.
     pub(crate) routes: BTreeMap<u16, Vec<RouteConfig>>,
-    /// What the routes' upstreams stand for: each is called as its `ServicePort` is displayed. One that
-    /// has no pods, or no Service, refuses.
+    /// The service ports behind the routes' upstreams. An upstream's name is the display form of its
+    /// `ServicePort`. An upstream without pods, or without a Service, refuses.
     pub(crate) backends: BTreeSet<ServicePort>,
-    /// Why those of them refuse whose pods are [`PodChoice::Refused`](crate::config::PodChoice).
+    /// The reasons of those backends whose pods are [`PodChoice::Refused`](crate::config::PodChoice).
     pub(crate) refused: BTreeMap<ServicePort, Arc<str>>,
-    /// Every Service that a route or a status depends on, whether it is there or not.
+    /// Every Service that a route or a status depends on, existing or not.
     pub(crate) services: BTreeSet<ObjectKey>,
     /// The status of every object, to be written back.
     pub(crate) statuses: Arc<Statuses>,

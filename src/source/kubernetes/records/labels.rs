@@ -19,7 +19,7 @@ impl Labels {
         self.0.is_empty()
     }
 
-    /// Whether no clone of this value is anywhere.
+    /// Whether this is the only clone of the value.
     pub(crate) fn is_only_holder(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }

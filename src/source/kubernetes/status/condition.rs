@@ -7,22 +7,22 @@ pub struct Condition {
     pub kind: ConditionKind,
     /// `status`.
     pub holds: bool,
-    /// Why, for machines.
+    /// The reason, for machines.
     pub reason: &'static str,
-    /// Why, for people; at most [`Condition::MAX_MESSAGE`] bytes.
+    /// The reason, for people; at most [`Condition::MAX_MESSAGE`] bytes.
     pub message: String,
 }
 
-/// What is stated.
+/// The type of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConditionKind {
     /// The object is valid, and what it asks for is supported.
     Accepted,
-    /// It is, or is soon, what traffic meets.
+    /// It is in force for traffic, or soon will be.
     Programmed,
-    /// What it refers to is there and may be used.
+    /// Everything that it refers to exists and may be used.
     ResolvedRefs,
-    /// Another listener asks for the same.
+    /// Another listener asks for the same names.
     Conflicted,
     /// Part of a route is left out.
     PartiallyInvalid,
@@ -31,8 +31,8 @@ pub enum ConditionKind {
 }
 
 impl ConditionKind {
-    /// Every kind: a condition of such a type belongs to who writes the status, and goes when it is not
-    /// stated any more.
+    /// Every type. Conditions of these types belong to the writer of the status; it removes those that
+    /// no longer apply.
     pub const ALL: [Self; 6] = [
         Self::Accepted,
         Self::Programmed,
@@ -42,7 +42,7 @@ impl ConditionKind {
         Self::HostnamesRefused,
     ];
 
-    /// As the API calls it.
+    /// The word for it in the API.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Accepted => "Accepted",
@@ -56,7 +56,7 @@ impl ConditionKind {
 }
 
 impl Condition {
-    /// The longest message; the API takes 32 KiB, and people read less.
+    /// The longest message in bytes. The API accepts 32 KiB, but people read less.
     pub const MAX_MESSAGE: usize = 1024;
 
     pub(crate) fn new(

@@ -24,7 +24,7 @@ pub struct LeftOut {
 /// Logs everything that is left out, once each.
 #[derive(Debug)]
 pub(crate) struct Announcer {
-    /// Whether Gateways are looked at.
+    /// True if Gateways are watched at all.
     active: bool,
     /// The Gateways that are served, for people, until that was logged.
     greeting: Option<(String, String)>,
@@ -42,8 +42,8 @@ impl Announcer {
         }
     }
 
-    /// Counts, and says what was not said before.
-    pub(crate) fn tell(&mut self, left_out: &LeftOut, metrics: &Metrics) {
+    /// Counts everything that is left out, and logs the parts that were not logged before.
+    pub(crate) fn announce(&mut self, left_out: &LeftOut, metrics: &Metrics) {
         if !self.active {
             return;
         }

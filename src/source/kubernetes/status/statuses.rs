@@ -16,72 +16,72 @@ pub(super) type Key = (Kind, ObjectKey);
 /// The status that each object of the Gateway API should have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Statuses {
-    /// By kind and name. An object that is not in it is none of ours.
+    /// By kind and name. Objects that are missing here are not ours.
     pub objects: BTreeMap<(Kind, ObjectKey), Wanted>,
-    /// What is said to objects besides.
+    /// Notices to objects, in addition to their status.
     pub notices: Notices,
-    /// What the operator does not allow.
+    /// Namespaces and ports that the operator does not allow.
     pub left_out: LeftOut,
 }
 
-/// What the status of one object should say.
+/// The wanted status of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// The state of the object that it was made from.
     pub revision: Revision,
-    /// The version of the API that it is written by.
+    /// The API version that it is written with.
     pub api_version: Arc<str>,
-    /// What it says.
+    /// The content of the status.
     pub status: Status,
 }
 
-/// What the status of an object says.
+/// The content of an object's status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
-    /// Of a GatewayClass.
+    /// The status of a GatewayClass.
     Class {
-        /// About it.
+        /// Statements about the class.
         conditions: Vec<Condition>,
         /// Names of the features that it supports, in ascending order.
         features: &'static [&'static str],
     },
-    /// Of a Gateway.
+    /// The status of a Gateway.
     Gateway {
-        /// About all of it.
+        /// Statements about the whole Gateway.
         conditions: Vec<Condition>,
-        /// What clients reach it by: IP addresses and host names, at most 16.
+        /// The addresses at which clients reach it: IP addresses and host names, at most 16.
         addresses: Vec<Arc<str>>,
-        /// About each of its listeners.
+        /// The status of each of its listeners.
         listeners: Vec<ListenerStatus>,
     },
-    /// Of a TLSRoute.
+    /// The status of a TLSRoute.
     Route {
-        /// About each reference to a Gateway of ours.
+        /// The status of each reference to one of our Gateways.
         parents: Vec<ParentStatus>,
-        /// References to what is not ours: another gateway of the same controller name may report
-        /// on them.
+        /// References to Gateways that are not ours. Another gateway with the same controller name may
+        /// report on them.
         others: Vec<ParentRef>,
     },
 }
 
-/// What is said of a listener.
+/// The status of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerStatus {
     /// Its name.
     pub name: Arc<str>,
-    /// Whether TLSRoutes may attach, the only kind of route there is here.
+    /// True if TLSRoutes may attach. They are the only kind of route that strait has.
     pub takes_tls_routes: bool,
-    /// How many accepted routes have attached.
+    /// The number of accepted routes that have attached.
     pub attached_routes: u32,
     /// About it.
     pub conditions: Vec<Condition>,
 }
 
-/// What is said of a route's attachment to a Gateway.
+/// The status of a route's attachment to a Gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParentStatus {
-    /// As the route refers to it.
+    /// The reference as the route writes it.
     pub parent: ParentRef,
-    /// About it.
+    /// Statements about the attachment.
     pub conditions: Vec<Condition>,
 }

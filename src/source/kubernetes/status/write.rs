@@ -36,7 +36,7 @@ const MAX_REST: Duration = Duration::from_secs(60);
 /// denied.
 const DENIED_NAMESPACES: usize = 3;
 
-/// What writes statuses.
+/// The writer of statuses.
 pub struct StatusWriter {
     /// A client of the API.
     pub client: Client,
@@ -59,7 +59,7 @@ impl fmt::Debug for StatusWriter {
 }
 
 impl StatusWriter {
-    /// What writes `statuses` to the API, for the Gateways that `config` says.
+    /// Creates the writer of `statuses`, for the Gateways that `config` selects.
     ///
     /// The Lease is `strait-status`, in the namespace of the service account (or of the kubeconfig's
     /// context). Gateways of another class than `strait` have a Lease of their own,

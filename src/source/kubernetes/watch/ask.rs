@@ -26,7 +26,7 @@ const MAX_EVENT: u64 = 16 * 1024 * 1024;
 /// The longest text that is shown to people.
 const MAX_TEXT: usize = 300;
 
-/// An object, or what it is as JSON if it cannot be read.
+/// An object, or its JSON with the error if it cannot be read.
 pub(super) type Object<O> = Result<O, (Value, serde_json::Error)>;
 
 /// A page of a list.

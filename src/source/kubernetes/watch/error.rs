@@ -4,25 +4,25 @@ use std::time::Duration;
 
 use kube::core::response::Status;
 
-/// Why the API gave no answer that is of use.
+/// The reason why the API gave no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
-    /// It refused, or could not be reached.
+    /// The API refused, or could not be reached.
     #[error(transparent)]
     Api(#[from] kube::Error),
-    /// Its answer cannot be read.
+    /// The answer cannot be read.
     #[error("the answer cannot be read: {0}")]
     Answer(String),
-    /// It said nothing for so long.
+    /// The API did not answer within this time.
     #[error("no answer within {0:?}")]
     NoAnswer(Duration),
-    /// A watch told nothing for so long, and did not end when it was to.
+    /// Nothing came on a watch for this time, and the watch did not end when it should have.
     #[error("nothing came on the watch for {0:?}")]
     Silent(Duration),
 }
 
 impl AskError {
-    /// The status by which the API refused.
+    /// The status with which the API refused.
     pub(super) fn status(&self) -> Option<&Status> {
         match self {
             Self::Api(kube::Error::Api(status)) => Some(status),

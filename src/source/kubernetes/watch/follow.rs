@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::ask::{self, Event};
-use super::driver::Told;
+use super::driver::DriverInput;
 use super::error::AskError;
 use super::istio::{DestinationRuleObject, PeerAuthenticationObject};
 use super::item::{self, Item};

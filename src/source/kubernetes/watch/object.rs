@@ -11,10 +11,10 @@ use super::served::Served;
 use crate::source::kubernetes::cluster::Record;
 use crate::source::kubernetes::records::{Labels, ObjectKey};
 
-/// Objects of one kind; further ones are left out and counted.
+/// The number of objects kept of one kind. Further ones are left out and counted.
 pub(super) const MAX_OBJECTS: usize = 200_000;
 
-/// Annotations of ours.
+/// The prefix of strait's annotations.
 const OURS: &str = "strait.dev/";
 
 /// An object of the API, with the fields that strait reads.
