@@ -15,7 +15,7 @@ mod sources;
 use std::fmt;
 use std::sync::Arc;
 
-pub use budget::{Budget, Share};
+pub use budget::{Budget, Reserve, Share};
 pub use rate::{TokenBucket, now};
 pub use scopes::{ScopeKey, Scopes};
 pub use sources::{MAX_SOURCES, SourceLimiter};

@@ -100,6 +100,8 @@ pub struct Metrics {
     pub hello_memory_peak: IntGauge,
     /// The bytes that short writes left waiting.
     pub carry_memory: IntGauge,
+    /// The most that was taken of `carry_memory`, reserves included.
+    pub carry_memory_peak: IntGauge,
     /// The number of open pipes.
     pub pipes: IntGauge,
     /// The number of pipes with bytes that wait for their destination.
@@ -276,7 +278,11 @@ impl Metrics {
             )?,
             carry_memory: r.gauge(
                 "strait_carry_memory_bytes",
-                "Bytes, of all connections together, that a slow peer has not accepted yet.",
+                "Bytes that strait has read and the other side has not accepted yet, of all connections together. At most limits.carry_memory.",
+            )?,
+            carry_memory_peak: r.gauge(
+                "strait_carry_memory_peak_bytes",
+                "Largest part of limits.carry_memory that was taken since the start, with the part that each worker reserves for its next read.",
             )?,
             pipes: r.gauge("strait_pipes", "Pipes open for splicing.")?,
             held_pipes: r.gauge(

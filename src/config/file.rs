@@ -231,8 +231,9 @@ section! {
         /// endpoint; an eighth of the memory limit at most. When it is used up, hellos that have waited
         /// long for their upstream give way first, then the largest: they end as `overloaded`.
         hello_memory: Bytes<{ 64 * KIB }, { 64 * GIB }> = "64MiB",
-        /// Memory that bytes may take together which a slow side has not accepted yet; an eighth of the
-        /// memory limit at most.
+        /// Memory for the bytes of all connections that strait has read and the other side has not accepted
+        /// yet; never exceeded, and an eighth of the memory limit at most. When it is used up, such bytes
+        /// stay in the kernel's buffers until the other side reads.
         carry_memory: Bytes<{ 64 * KIB }, { 64 * GIB }> = "64MiB",
     }
 }

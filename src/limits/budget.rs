@@ -14,6 +14,8 @@ pub struct Budget(Arc<Account>);
 #[derive(Debug)]
 struct Account {
     used: AtomicUsize,
+    /// The part of `used` that reserves hold.
+    reserved: AtomicUsize,
     limit: AtomicUsize,
     /// The largest amount ever taken at one moment.
     peak: AtomicUsize,
@@ -25,7 +27,8 @@ impl Account {
     fn show(&self) {
         if let Some(gauge) = &self.gauge {
             let used = self.used.load(Ordering::Relaxed);
-            gauge.set(gauge_value(used));
+            let in_use = used.saturating_sub(self.reserved.load(Ordering::Relaxed));
+            gauge.set(gauge_value(in_use));
         }
     }
 
@@ -43,7 +46,8 @@ impl Account {
 }
 
 impl Budget {
-    /// Creates a budget of `limit`, in the unit of its users. `gauge` shows the amount taken.
+    /// Creates a budget of `limit`, in the unit of its users. `gauge` shows the amount taken, without what is in a
+    /// [`Reserve`].
     pub fn new(limit: usize, gauge: Option<IntGauge>) -> Self {
         Self::with_gauges(limit, gauge, None)
     }
@@ -56,6 +60,7 @@ impl Budget {
     ) -> Self {
         Self(Arc::new(Account {
             used: AtomicUsize::new(0),
+            reserved: AtomicUsize::new(0),
             limit: AtomicUsize::new(limit),
             peak: AtomicUsize::new(0),
             gauge,
@@ -105,14 +110,17 @@ impl Budget {
         share
     }
 
+    /// Creates an empty reserve for one of `holders`.
+    pub fn reserve(&self, holders: usize) -> Reserve {
+        Reserve {
+            share: self.nothing(),
+            holders: holders.max(1),
+        }
+    }
+
     /// The amount taken.
     pub fn used(&self) -> usize {
         self.0.used.load(Ordering::Relaxed)
-    }
-
-    /// Whether nothing is left.
-    pub fn exhausted(&self) -> bool {
-        self.0.used.load(Ordering::Relaxed) >= self.0.limit.load(Ordering::Relaxed)
     }
 }
 
@@ -154,6 +162,53 @@ impl Drop for Share {
     }
 }
 
+/// A share taken in advance, out of which smaller shares are made without asking the budget.
+///
+/// A worker that holds one needs no atomic operation to find out whether it may do something that may have to be
+/// accounted for afterwards.
+#[derive(Debug)]
+pub struct Reserve {
+    share: Share,
+    /// How many hold a reserve of the same budget. Together they take half of it at most.
+    holders: usize,
+}
+
+impl Reserve {
+    /// Fills the reserve up to `wanted`. Returns how much of `wanted` is in it then: less if the budget is nearly
+    /// used up, or smaller than what its holders would like.
+    pub fn fill(&mut self, wanted: usize) -> usize {
+        if self.share.amount < wanted {
+            let account = &self.share.account;
+            let part = account.limit.load(Ordering::Relaxed) / 2 / self.holders;
+            let more = wanted.min(part.max(1)).saturating_sub(self.share.amount);
+            if more > 0 && self.share.grow(more) {
+                let account = &self.share.account;
+                account.reserved.fetch_add(more, Ordering::Relaxed);
+                account.show();
+            }
+        }
+        self.share.amount.min(wanted)
+    }
+
+    /// A share of `amount` out of the reserve, or of all that is in it.
+    pub fn split(&mut self, amount: usize) -> Share {
+        let amount = amount.min(self.share.amount);
+        self.share.amount -= amount;
+        let account = self.share.account.clone();
+        account.reserved.fetch_sub(amount, Ordering::Relaxed);
+        account.show();
+        Share { account, amount }
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        // The share goes back by itself.
+        let Share { account, amount } = &self.share;
+        account.reserved.fetch_sub(*amount, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,7 +220,7 @@ mod tests {
         assert!(budget.take(5).is_none());
         assert!(!first.grow(5));
         assert!(first.grow(4));
-        assert!(budget.exhausted());
+        assert_eq!(budget.left(), 0);
         let forced = budget.force(5);
         drop(first);
         assert!(budget.take(6).is_none());
@@ -173,5 +228,24 @@ mod tests {
         drop(forced);
         assert!(budget.take(10).is_some());
         assert_eq!((budget.left(), budget.peak()), (10, 15));
+    }
+
+    #[test]
+    fn reserves_take_half_of_a_budget_and_are_part_of_it() {
+        let gauge = IntGauge::new("carried", "Carried.").unwrap();
+        let budget = Budget::new(100, Some(gauge.clone()));
+        let mut reserves = [budget.reserve(2), budget.reserve(2)];
+        assert_eq!(reserves.each_mut().map(|reserve| reserve.fill(40)), [25; 2]);
+        assert_eq!((budget.used(), gauge.get()), (50, 0));
+        let shares = reserves.each_mut().map(|reserve| reserve.split(20));
+        assert_eq!((budget.used(), gauge.get()), (50, 40));
+        assert_eq!(reserves.each_mut().map(|reserve| reserve.fill(25)), [25; 2]);
+        let rest = budget.take(10).unwrap();
+        let last = reserves[0].split(99);
+        // Nothing is left for the first, and the second keeps what it has.
+        assert_eq!(reserves.each_mut().map(|reserve| reserve.fill(25)), [0, 25]);
+        assert_eq!((budget.left(), budget.peak(), gauge.get()), (0, 100, 75));
+        drop((shares, rest, last, reserves));
+        assert_eq!((budget.used(), gauge.get()), (0, 0));
     }
 }

@@ -202,9 +202,13 @@ impl Relay {
             turn.is_ready()
         };
         let mut buffer = worker.buffer.borrow_mut();
+        let mut carry = worker.carry.borrow_mut();
+        let mut held_pipes = worker.held_pipes.borrow_mut();
         let mut means = Means {
             buffer: &mut buffer,
+            carry: &mut carry,
             pipes: &worker.pipes,
+            held_pipes: &mut held_pipes,
             shared: &worker.shared,
         };
         let mut turn =

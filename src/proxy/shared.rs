@@ -119,7 +119,11 @@ impl Shared {
                 metrics.hello_memory.clone(),
                 metrics.hello_memory_peak.clone(),
             )),
-            carry_memory: Budget::new(limits.carry_memory, Some(metrics.carry_memory.clone())),
+            carry_memory: Budget::with_gauges(
+                limits.carry_memory,
+                Some(metrics.carry_memory.clone()),
+                Some(metrics.carry_memory_peak.clone()),
+            ),
             pipes: Budget::new(pipes, Some(metrics.pipes.clone())),
             held_pipes: Budget::new(pipes / 2, Some(metrics.held_pipes.clone())),
             scopes: Scopes::default(),

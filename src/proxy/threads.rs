@@ -138,6 +138,8 @@ fn run(
         .build_local(LocalOptions::default())?;
     let worker = Rc::new(Worker {
         hellos: Rc::new(HellosInProgress::new(shared.hello_memory.clone(), index)),
+        carry: RefCell::new(shared.carry_memory.reserve(shared.loads.len())),
+        held_pipes: RefCell::new(shared.held_pipes.reserve(shared.loads.len())),
         shared,
         index,
         peers,

@@ -15,6 +15,7 @@ use super::hellos::HellosInProgress;
 use super::listener::Accepted;
 use super::seat::Seats;
 use super::shared::{Shared, WorkerLoad};
+use crate::limits::Reserve;
 pub(super) use alpn_offers::{AlpnOffer, AlpnOffers};
 pub(super) use bulk_queue::{BulkTurns, Place, wake_after_driver};
 pub(super) use busy_poll::BusyPoll;
@@ -36,8 +37,12 @@ pub(super) struct Worker {
     pub seats: Seats,
     /// The one buffer of this thread: filled and emptied between two awaits.
     pub buffer: RefCell<Box<[u8]>>,
+    /// Its part of `carry_memory`, taken before it reads what it may have to carry.
+    pub carry: RefCell<Reserve>,
     /// Its pipes.
     pub pipes: Pipes,
+    /// Its part of the pipes that may stay full, taken before it fills one.
+    pub held_pipes: RefCell<Reserve>,
     /// Whose turn it is among the relays that move much.
     pub bulk_turns: BulkTurns,
     /// Spinning before it sleeps, if it does.

@@ -62,12 +62,4 @@ impl Pipe {
             flags,
         )?)
     }
-
-    /// Takes bytes out of the pipe.
-    ///
-    /// # Errors
-    /// Errors of read(2); `WouldBlock` when it is empty.
-    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::io::read(&self.output, buffer)?)
-    }
 }

@@ -10,11 +10,12 @@ use super::super::replay::Replay;
 use super::super::shared::Shared;
 use super::flow::{Flow, Held, Means, Step, settle};
 use super::peer::Peer;
-use crate::limits::Share;
+use crate::limits::{Reserve, Share};
 use crate::socket;
 
-/// Bytes of a read while the carries of all connections use up their budget.
-const TINY_READ: usize = 4 * 1024;
+/// Bytes that a plain read needs in the reserve, at least. With less, most reads would be short, and peeking
+/// costs less than they do.
+const LEAST_READ: usize = 4 * 1024;
 
 /// Bytes read and not written yet.
 #[derive(Debug)]
@@ -25,16 +26,15 @@ pub(super) struct Carry {
 }
 
 impl Held {
-    /// Holds `bytes` on the heap, if there are any.
-    pub(super) fn carry(bytes: &[u8], shared: &Shared) -> Self {
+    /// Holds `bytes` on the heap, if there are any, with a share out of `reserve`.
+    fn carry(bytes: &[u8], reserve: &mut Reserve) -> Self {
         if bytes.is_empty() {
             return Self::Nothing;
         }
         Self::Carry(Box::new(Carry {
             bytes: bytes.into(),
             written: 0,
-            // These bytes exist already; the budget shrinks the next reads instead.
-            _share: shared.carry_memory.force(bytes.len()),
+            _share: reserve.split(bytes.len()),
         }))
     }
 
@@ -70,7 +70,7 @@ pub(super) fn write_carry(flow: &mut Flow, cx: &mut Context<'_>, destination: &m
     }
 }
 
-/// Reads once and writes what was read.
+/// Reads once and writes what was read. Reads no more than the reserve can hold if nothing can be written.
 pub(super) fn transfer(
     flow: &mut Flow,
     cx: &mut Context<'_>,
@@ -79,10 +79,10 @@ pub(super) fn transfer(
     means: &mut Means<'_>,
 ) -> Step {
     let most = means.buffer.len();
-    let limit = match means.shared.carry_memory.exhausted() {
-        true => TINY_READ.min(most),
-        false => flow.pace.read_limit(most),
-    };
+    let limit = means.carry.fill(flow.pace.read_limit(most));
+    if limit < LEAST_READ {
+        return transfer_peeked(cx, source, destination, &mut means.buffer[..LEAST_READ]);
+    }
     let read = read(cx, source.socket(), &mut means.buffer[..limit]);
     let length = match settle(read, source, Step::Drained, Step::SourceFailed) {
         Ok(0) => return Step::Eof,
@@ -97,8 +97,66 @@ pub(super) fn transfer(
         Err(step) => return step,
     };
     flow.pace.read(length == limit, written == length, most);
-    flow.held = Held::carry(read.get(written..).unwrap_or_default(), means.shared);
+    flow.held = Held::carry(read.get(written..).unwrap_or_default(), means.carry);
     Step::Moved(written)
+}
+
+/// Writes what can be peeked at, and takes from the source what was written. Nothing is left to carry, for one
+/// system call more.
+fn transfer_peeked(
+    cx: &mut Context<'_>,
+    source: &mut Peer,
+    destination: &mut Peer,
+    buffer: &mut [u8],
+) -> Step {
+    // Nothing is peeked at again and again for a destination that is stuck.
+    let ready = destination.socket().poll_write_ready(cx);
+    if let Err(step) = settle(ready, destination, Step::Blocked, Step::DestinationFailed) {
+        return step;
+    }
+    let peek = peek(cx, source.socket(), buffer);
+    let length = match settle(peek, source, Step::Drained, Step::SourceFailed) {
+        Ok(0) => return Step::Eof,
+        Ok(length) => length,
+        Err(step) => return step,
+    };
+    let write = write(cx, destination.socket(), &buffer[..length]);
+    let written = match settle(write, destination, Step::Blocked, Step::DestinationFailed) {
+        Ok(written) => written,
+        Err(step) => return step,
+    };
+    match take_peeked(source.socket(), &mut buffer[..written]) {
+        Ok(()) => Step::Moved(written),
+        // Bytes that were sent on are still there, and the next read would send them again.
+        Err(error) => {
+            source.failed(&error);
+            Step::SourceFailed
+        }
+    }
+}
+
+/// Takes bytes from a socket that were peeked at, so that they are there.
+fn take_peeked(stream: &TcpStream, mut peeked: &mut [u8]) -> io::Result<()> {
+    while !peeked.is_empty() {
+        match socket::read(stream, peeked) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(taken) => peeked = peeked.get_mut(taken..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Peeks at what a socket has received.
+fn peek(cx: &mut Context<'_>, stream: &TcpStream, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_read_ready(cx))?;
+        match stream.try_io(Interest::READABLE, || socket::peek(stream, buffer)) {
+            Err(error) if is_transient(&error) => {}
+            result => return Poll::Ready(result),
+        }
+    }
 }
 
 /// Whether a system call that says so is to be tried again, once the socket is ready.

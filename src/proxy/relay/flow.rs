@@ -15,6 +15,7 @@ use super::copy::{self, Carry};
 use super::pace::Pace;
 use super::peer::Peer;
 use super::splice::{self, FullPipe};
+use crate::limits::Reserve;
 
 /// Where a direction stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,8 +54,12 @@ pub(super) struct Flow {
 pub(super) struct Means<'a> {
     /// Filled and emptied within one poll.
     pub buffer: &'a mut [u8],
+    /// Bytes of `carry_memory` that this worker may carry without asking.
+    pub carry: &'a mut Reserve,
     /// Pipes to take one from.
     pub pipes: &'a Pipes,
+    /// Pipes that this worker may leave full without asking.
+    pub held_pipes: &'a mut Reserve,
     /// Budgets.
     pub shared: &'a Shared,
 }

@@ -40,8 +40,8 @@ pub(super) fn transfer(
     if let Err(step) = settle(ready, source, Step::Drained, Step::SourceFailed) {
         return Some(step);
     }
-    // A destination that gets stuck keeps the pipe, and may not.
-    if means.shared.held_pipes.exhausted() {
+    // A destination that gets stuck keeps the pipe, so its share must be there before.
+    if means.held_pipes.fill(1) == 0 {
         return None;
     }
     let pipe = means.pipes.take(means.shared)?;
@@ -73,7 +73,11 @@ pub(super) fn transfer(
     if left == 0 {
         means.pipes.put_back(pipe);
     } else {
-        flow.held = hold(pipe, left, means);
+        flow.held = Held::Pipe(Box::new(FullPipe {
+            pipe,
+            bytes: left,
+            _share: means.held_pipes.split(1),
+        }));
     }
     Some(step)
 }
@@ -123,31 +127,6 @@ fn drain(
         }
     }
     Ok(before - *left)
-}
-
-/// Keeps the `left` bytes in their pipe, or on the heap when as many pipes are full as may be.
-fn hold(pipe: PooledPipe, left: usize, means: &mut Means<'_>) -> Held {
-    if let Some(share) = means.shared.held_pipes.take(1) {
-        return Held::Pipe(Box::new(FullPipe {
-            pipe,
-            bytes: left,
-            _share: share,
-        }));
-    }
-    let mut taken = 0;
-    while taken < left {
-        match pipe.pipe.read(&mut means.buffer[taken..left]) {
-            Ok(bytes @ 1..) => taken += bytes,
-            // Never: the pipe holds `left` bytes, and the buffer is larger than any transfer.
-            result => {
-                tracing::error!(?result, left, taken, "a pipe holds less than was put in");
-                break;
-            }
-        }
-    }
-    let held = Held::carry(&means.buffer[..taken], means.shared);
-    means.pipes.put_back(pipe);
-    held
 }
 
 /// Whether splice(2) itself was refused, by a sandbox or for want of memory, and says nothing of the
