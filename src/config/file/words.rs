@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value as Json, json};
-
 use crate::config::checked::{
     AddressKind, Fingerprint, LogFilter, LogFilterError, LogFormat, ProxyVersion,
 };
-use crate::config::form::decode::{Scalar, Text, one_of, unexpected};
+use crate::config::form::decode::{Text, words};
 use crate::config::form::problems::{Complaint, quoted};
-use crate::config::form::tree::Value;
 
 /// Words that mean something as a metric label already.
 const RESERVED: [&str; 2] = ["none", "other"];
@@ -140,82 +137,32 @@ impl Text for LogFilter {
     }
 }
 
-impl Scalar for LogFormat {
-    fn from_value(value: &Value) -> Result<Self, Complaint> {
-        let words = [("json", Self::Json), ("text", Self::Text)];
-        match value {
-            Value::Text(text) => one_of(text, &words),
-            _ => Err(unexpected(Self::words(), value)),
-        }
-    }
-
-    fn words() -> String {
-        "`json` or `text`".to_owned()
-    }
-
-    fn schema() -> Json {
-        json!({ "enum": ["json", "text"] })
+words! {
+    LogFormat {
+        "json" => Json,
+        "text" => Text,
     }
 }
 
-impl Scalar for Fingerprint {
-    fn from_value(value: &Value) -> Result<Self, Complaint> {
-        match value {
-            Value::Text(text) => one_of(text, &[("ja4", Self::Ja4)]),
-            _ => Err(unexpected(Self::words(), value)),
-        }
-    }
-
-    fn words() -> String {
-        "`ja4`".to_owned()
-    }
-
-    fn schema() -> Json {
-        json!({ "enum": ["ja4"] })
+words! {
+    Fingerprint {
+        "ja4" => Ja4,
     }
 }
 
-impl Scalar for ProxyVersion {
-    fn from_value(value: &Value) -> Result<Self, Complaint> {
-        match value {
-            Value::Text(text) => one_of(text, &[("v2", Self::V2)]),
-            _ => Err(unexpected(Self::words(), value)),
-        }
-    }
-
-    fn words() -> String {
-        "`v2`".to_owned()
-    }
-
-    fn schema() -> Json {
-        json!({ "enum": ["v2"] })
+words! {
+    ProxyVersion {
+        "v2" => V2,
     }
 }
 
-const ADDRESS_KINDS: [(&str, AddressKind); 6] = [
-    ("loopback", AddressKind::Loopback),
-    ("link_local", AddressKind::LinkLocal),
-    ("metadata", AddressKind::Metadata),
-    ("unspecified", AddressKind::Unspecified),
-    ("multicast", AddressKind::Multicast),
-    ("own_listener", AddressKind::OwnListener),
-];
-
-impl Scalar for AddressKind {
-    fn from_value(value: &Value) -> Result<Self, Complaint> {
-        match value {
-            Value::Text(text) => one_of(text, &ADDRESS_KINDS),
-            _ => Err(unexpected(Self::words(), value)),
-        }
-    }
-
-    fn words() -> String {
-        ADDRESS_KINDS
-            .map(|(word, _)| format!("`{word}`"))
-            .join(", ")
-    }
-
-    fn schema() -> Json {
-        json!({ "enum": ADDRESS_KINDS.map(|(word, _)| word) })
+words! {
+    AddressKind {
+        "loopback" => Loopback,
+        "link_local" => LinkLocal,
+        "metadata" => Metadata,
+        "unspecified" => Unspecified,
+        "multicast" => Multicast,
+        "own_listener" => OwnListener,
     }
 }

@@ -126,6 +126,43 @@ pub(crate) fn one_of<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result
     }
 }
 
+/// "`a`, `b` or `c`"; more than three words read better as a list.
+pub(crate) fn alternatives(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    match &quoted[..] {
+        [first @ .., last] if !first.is_empty() && first.len() < 3 => {
+            format!("{} or {last}", first.join(", "))
+        }
+        all => all.join(", "),
+    }
+}
+
+/// Declares the words that the file has for the values of an enum.
+macro_rules! words {
+    ($name:ident { $($word:literal => $variant:ident,)+ }) => {
+        impl $crate::config::form::decode::Scalar for $name {
+            fn from_value(
+                value: &$crate::config::form::tree::Value,
+            ) -> Result<Self, $crate::config::form::problems::Complaint> {
+                use $crate::config::form::{decode, tree::Value};
+                match value {
+                    Value::Text(text) => decode::one_of(text, &[$(($word, Self::$variant)),+]),
+                    _ => Err(decode::unexpected(Self::words(), value)),
+                }
+            }
+
+            fn words() -> String {
+                $crate::config::form::decode::alternatives(&[$($word),+])
+            }
+
+            fn schema() -> serde_json::Value {
+                serde_json::json!({ "enum": [$($word),+] })
+            }
+        }
+    };
+}
+pub(crate) use words;
+
 /// A value that remembers where it stands.
 #[derive(Debug, Clone)]
 pub(crate) struct At<T> {

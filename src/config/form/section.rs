@@ -3,6 +3,23 @@
 //! [`section!`] declares a section once: its keys, their types, defaults and meaning. Decoding, the
 //! JSON Schema and the reference in `docs/src/` all come from that declaration. Serde's derive would
 //! stop at the first error and knows neither bounds nor the lines of keys, hence a small macro.
+//!
+//! # The way of one key
+//!
+//! `keepalive_time: 90s` on line 7, below `upstreams.u.tcp`, becomes an option of sockets like this:
+//!
+//! 1. [`tree::parse`](super::tree::parse) makes a [`Node`] of the line: a [`Value::Text`] `90s` with line
+//!    and column.
+//! 2. `TcpFile` is declared by [`section!`], so its `decode` calls [`SectionReader::open`], which finds the
+//!    keys of the map, and then [`SectionReader::field`] with each declared key.
+//! 3. `field("keepalive_time")` has a [`Given`], the value with its place `upstreams.u.tcp.keepalive_time`,
+//!    and calls `decode` of the declared type, `Seconds<1, 7200>`.
+//! 4. That type is a [`Scalar`](super::decode::Scalar): `from_value` reads the duration, holds it to its
+//!    bounds, or returns a [`Complaint`]. `decode` notes a complaint in [`Problems`], with the place.
+//! 5. `resolve::upstreams::tcp` copies the field into `checked::TcpOptions`, which becomes the
+//!    `StreamOptions` of [`crate::socket`].
+//!
+//! With the key left out, step 3 decodes the declared default instead, `"60s"`.
 
 use std::collections::HashMap;
 
@@ -58,9 +75,9 @@ macro_rules! section {
                 problems: &mut $crate::config::form::problems::Problems,
             ) -> Option<Self> {
                 use $crate::config::form::section::{Section, SectionReader};
-                let mut reader = SectionReader::open(Self::INFO, given, problems)?;
+                let reader = SectionReader::open(Self::INFO, given, problems)?;
                 // All keys are read before any is demanded, so that all problems are noted.
-                $( let $key = reader.next_field(problems); )+
+                $( let $key = reader.field(stringify!($key), problems); )+
                 Some(Self { $( $key: $key?, )+ })
             }
 
@@ -93,11 +110,11 @@ pub(crate) fn section_shape(info: &'static SectionInfo) -> Shape {
     }
 }
 
-/// Reads the keys of one section in the order in which [`section!`] declares them.
+/// Reads the keys of one section.
 pub(crate) struct SectionReader<'a> {
+    info: &'static SectionInfo,
     place: Place,
     content: Content<'a>,
-    fields: std::slice::Iter<'static, Field>,
 }
 
 enum Content<'a> {
@@ -134,17 +151,24 @@ impl<'a> SectionReader<'a> {
             (scalar, Some(short)) => Content::Short(short, scalar),
         };
         Some(Self {
+            info,
             place: given.place.clone(),
             content,
-            fields: info.fields.iter(),
         })
     }
 
-    /// The value of the next declared key: what the file gives, else the default.
-    pub(crate) fn next_field<T: Decode>(&mut self, problems: &mut Problems) -> Option<T> {
-        let field = self.fields.next()?;
-        let default = (field.default)();
-        let given = match &self.content {
+    /// The value of a declared key: the file's, else the default.
+    pub(crate) fn field<T: Decode>(&self, key: &str, problems: &mut Problems) -> Option<T> {
+        let field = self.info.fields.iter().find(|field| field.key == key)?;
+        match self.given(field) {
+            Some(given) => T::decode(&given, problems).or_else(|| self.stand_in(field, problems)),
+            None => self.default(field, problems),
+        }
+    }
+
+    /// What the file gives for a key.
+    fn given(&self, field: &Field) -> Option<Given<'a>> {
+        match &self.content {
             Content::Keys(keys) => keys.get(field.key).map(|given| Given {
                 place: given.place.clone(),
                 ..*given
@@ -154,30 +178,39 @@ impl<'a> SectionReader<'a> {
                 place: self.place.clone(),
                 default: false,
             }),
+        }
+    }
+
+    /// The default of a key that the file leaves out; notes that the key is missing if it has none.
+    fn default<T: Decode>(&self, field: &Field, problems: &mut Problems) -> Option<T> {
+        let Some(default) = (field.default)() else {
+            problems.note(&self.place.key(field.key), T::when_missing());
+            return None;
         };
-        let decoded = match &given {
-            Some(given) => T::decode(given, problems),
-            None if default.is_none() => {
-                problems.note(&self.place.key(field.key), T::when_missing());
-                None
-            }
-            None => None,
+        self.decode_default(field, &default, problems)
+    }
+
+    /// A scalar default in place of a value that was refused, so that the rest of the section is still
+    /// checked against the others; the file is refused all the same.
+    fn stand_in<T: Decode>(&self, field: &Field, problems: &mut Problems) -> Option<T> {
+        match (field.default)() {
+            None | Some(Value::Null | Value::List(_) | Value::Map(_)) => None,
+            Some(scalar) => self.decode_default(field, &scalar, problems),
+        }
+    }
+
+    fn decode_default<T: Decode>(
+        &self,
+        field: &Field,
+        default: &Value,
+        problems: &mut Problems,
+    ) -> Option<T> {
+        let given = Given {
+            value: default,
+            place: self.place.key(field.key),
+            default: true,
         };
-        // A scalar default also stands in for a value that was refused, so that the rest of the
-        // section is still checked against the others; the file is refused all the same.
-        let stands_in = match (&given, &default) {
-            (None, default) => default.as_ref(),
-            (Some(_), Some(Value::Null | Value::List(_) | Value::Map(_)) | None) => None,
-            (Some(_), Some(scalar)) => Some(scalar),
-        };
-        decoded.or_else(|| {
-            let given = Given {
-                value: stands_in?,
-                place: self.place.key(field.key),
-                default: true,
-            };
-            T::decode(&given, problems)
-        })
+        T::decode(&given, problems)
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use crate::config::checked::{BelowFileRoutes, OptIn, PortRange, PortSelector};
 use crate::config::file::hosts::HostName;
 use crate::config::file::words::word;
-use crate::config::form::decode::{Scalar, Text, one_of, unexpected};
+use crate::config::form::decode::{Scalar, Text, unexpected, words};
 use crate::config::form::problems::{Complaint, quoted};
 use crate::config::form::tree::Value;
 
@@ -63,65 +63,26 @@ pub(crate) struct ServiceName {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ListenAddress(pub(crate) IpAddr);
 
-impl Scalar for ExportWord {
-    fn from_value(value: &Value) -> Result<Self, Complaint> {
-        let words = [
-            ("none", Self::None),
-            ("selected", Self::Selected),
-            ("all", Self::All),
-        ];
-        match value {
-            Value::Text(text) => one_of(text, &words),
-            _ => Err(unexpected(Self::words(), value)),
-        }
-    }
-
-    fn words() -> String {
-        "`none`, `selected` or `all`".to_owned()
-    }
-
-    fn schema() -> Json {
-        json!({ "enum": ["none", "selected", "all"] })
+words! {
+    ExportWord {
+        "none" => None,
+        "selected" => Selected,
+        "all" => All,
     }
 }
 
-impl Scalar for OptIn {
-    fn from_value(value: &Value) -> Result<Self, Complaint> {
-        let words = [
-            ("none", Self::None),
-            ("annotation", Self::Annotation),
-            ("service_export", Self::ServiceExport),
-        ];
-        match value {
-            Value::Text(text) => one_of(text, &words),
-            _ => Err(unexpected(Self::words(), value)),
-        }
-    }
-
-    fn words() -> String {
-        "`none`, `annotation` or `service_export`".to_owned()
-    }
-
-    fn schema() -> Json {
-        json!({ "enum": ["none", "annotation", "service_export"] })
+words! {
+    OptIn {
+        "none" => None,
+        "annotation" => Annotation,
+        "service_export" => ServiceExport,
     }
 }
 
-impl Scalar for BelowFileRoutes {
-    fn from_value(value: &Value) -> Result<Self, Complaint> {
-        let words = [("refuse", Self::Refuse), ("allow", Self::Allow)];
-        match value {
-            Value::Text(text) => one_of(text, &words),
-            _ => Err(unexpected(Self::words(), value)),
-        }
-    }
-
-    fn words() -> String {
-        "`refuse` or `allow`".to_owned()
-    }
-
-    fn schema() -> Json {
-        json!({ "enum": ["refuse", "allow"] })
+words! {
+    BelowFileRoutes {
+        "refuse" => Refuse,
+        "allow" => Allow,
     }
 }
 
