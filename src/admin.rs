@@ -210,7 +210,7 @@ fn readiness(context: &AdminContext, names: impl Fn(Missing) -> Vec<String>) -> 
 
 /// `POST /drain`: answers 202, whether or not draining has begun already.
 async fn drain(State(shared): State<Shared>) -> Response {
-    tracing::info!("the admin server was asked to drain");
+    tracing::info!("an operator asked for a drain on the admin server");
     (shared.context.drain)();
     (StatusCode::ACCEPTED, text("draining\n")).into_response()
 }

@@ -18,7 +18,7 @@ fuzz_target!(|input: &[u8]| {
             let other: Vec<u8> = rest.iter().map(|byte| !byte).collect();
             assert_eq!(ProxyHeader::parse(&[own, &other].concat()), parsed);
             if let Some(proxied) = header.proxied {
-                told_again(proxied);
+                written_again(proxied);
             }
         }
         Ok(None) => {
@@ -34,8 +34,8 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// What strait would tell an upstream says the same, and no address is a v4-mapped one.
-fn told_again(proxied: Proxied) {
+/// The header that strait would write for `proxied` parses to the same, and no address is v4-mapped.
+fn written_again(proxied: Proxied) {
     for end in [proxied.source, proxied.destination] {
         assert_eq!(end.ip().to_canonical(), end.ip());
     }

@@ -167,7 +167,7 @@ impl Inner {
             return Some(first.end);
         }
         tracing::debug!(
-            "an answer was taken away from slow readers, since another one needs its place"
+            "strait drops an answer that slow readers have not read, because another answer needs its place"
         );
         lock(&first.body).take();
         unsent.retain(|answer| !std::ptr::eq(answer.as_ptr(), Arc::as_ptr(&first)));

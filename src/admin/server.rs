@@ -80,7 +80,7 @@ pub async fn serve_with(
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     accepting = true;
-                    connections.make_room(limits.connections);
+                    connections.free_a_place(limits.connections);
                     connections.serve(stream, peer, router.clone(), limits);
                 }
                 Err(error) => {
@@ -109,7 +109,7 @@ struct Open {
 }
 
 impl Connections {
-    fn make_room(&mut self, limit: usize) {
+    fn free_a_place(&mut self, limit: usize) {
         self.open.retain(|one| !one.task.is_finished());
         while self.open.len() >= limit.max(1) {
             let uses = self.open.iter().map(|one| (one.source, &one.standing));

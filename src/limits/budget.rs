@@ -164,12 +164,12 @@ impl Drop for Share {
 
 /// A share taken in advance, out of which smaller shares are made without asking the budget.
 ///
-/// A worker that holds one needs no atomic operation to find out whether it may do something that may have to be
-/// accounted for afterwards.
+/// A worker with a reserve needs no atomic operation to decide about a step that it may have to account for
+/// afterwards.
 #[derive(Debug)]
 pub struct Reserve {
     share: Share,
-    /// How many hold a reserve of the same budget. Together they take half of it at most.
+    /// The number of holders that have a reserve of the same budget. Together they take at most half of it.
     holders: usize,
 }
 

@@ -289,7 +289,7 @@ impl Resolver {
                 Ok(response) => return Ok(Some(response)),
                 Err(NetError::Dns(HickoryError::NoRecordsFound(_))) => return Ok(None),
                 Err(error) => {
-                    tracing::debug!(%name, %kind, server = %server.address, %error, "DNS question failed");
+                    tracing::debug!(%name, %kind, server = %server.address, %error, "a DNS query failed");
                     // Moves on at once, not after the loop: a caller that gives up must not come back
                     // to a dead server each time.
                     inner.first.store((index + 1) % servers, Ordering::Relaxed);

@@ -111,7 +111,7 @@ impl Source {
                         upstream = %self.name,
                         %address,
                         kind,
-                        "endpoint removed: the config no longer allows addresses of its kind"
+                        "strait removes an endpoint: the config no longer allows addresses of its kind"
                     );
                     false
                 }
@@ -161,7 +161,7 @@ impl Source {
             None => {
                 let failures = self.schedule.failures_in_a_row();
                 if failures > 0 {
-                    tracing::info!(upstream = %self.name, failures, "DNS answers again");
+                    tracing::info!(upstream = %self.name, failures, "DNS answers again, strait uses the answer");
                 }
                 self.report_stale();
                 self.schedule.answered(answer.ttl, config)
@@ -178,7 +178,7 @@ impl Source {
             .collect();
         current.sort();
         if current == endpoints {
-            tracing::debug!(upstream = %self.name, endpoints = endpoints.len(), "DNS says the same");
+            tracing::debug!(upstream = %self.name, endpoints = endpoints.len(), "DNS has not changed the endpoints");
             if in_full {
                 self.upstream.source_answered();
             }
@@ -228,14 +228,14 @@ impl Source {
         for (address, kind) in &answer.refused {
             let reason = refused_address(*kind);
             let label = reason.label();
-            tracing::debug!(upstream = %self.name, %address, reason = label, "address refused");
+            tracing::debug!(upstream = %self.name, %address, reason = label, "strait leaves out an address of an answer: allow it with `allow` of the upstream's `dns`");
             self.metrics
                 .source_refused_addresses(&self.name, reason)
                 .inc();
         }
         if answer.too_many > 0 {
             let too_many = answer.too_many;
-            tracing::debug!(upstream = %self.name, too_many, "answer larger than max_endpoints");
+            tracing::debug!(upstream = %self.name, too_many, "the answer has more endpoints than `max_endpoints`, strait leaves out the rest");
             // usize fits into u64 on every existing platform.
             let too_many = u64::try_from(too_many).unwrap_or(u64::MAX);
             self.metrics

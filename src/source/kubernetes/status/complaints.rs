@@ -51,7 +51,7 @@ impl Complaints {
     pub(super) fn failed(&mut self, key: &Key, error: &str) {
         if self.is_new(key) {
             let (kind, ObjectKey { namespace, name }) = (key.0.label(), &key.1);
-            tracing::warn!(kind, %namespace, %name, error, "a status was not written; it is tried again");
+            tracing::warn!(kind, %namespace, %name, error, "strait could not write the status of this object; it tries again");
         }
     }
 
@@ -60,7 +60,7 @@ impl Complaints {
         let place = (key.0, key.1.namespace.clone());
         if self.objects.remove(key) | self.denied.remove(&place) {
             let (kind, ObjectKey { namespace, name }) = (key.0.label(), &key.1);
-            tracing::info!(kind, %namespace, %name, "the status of this object is written again");
+            tracing::info!(kind, %namespace, %name, "strait writes the status of this object again");
         }
         self.more &= !self.objects.is_empty();
     }

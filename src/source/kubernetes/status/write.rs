@@ -129,9 +129,11 @@ impl StatusWriter {
         match timeout(REQUEST, lease::release(client, &lease)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::debug!(%error, "the Lease of status writes was not left free");
+                tracing::debug!(%error, "strait could not give up the Lease of status writes; it expires by itself");
             }
-            Err(_) => tracing::debug!("the Lease of status writes was not left free in time"),
+            Err(_) => tracing::debug!(
+                "the API did not release the Lease of status writes in time; it expires by itself"
+            ),
         }
     }
 }

@@ -377,7 +377,10 @@ impl Follower {
 
     /// Reports that the kind is not installed. Many clusters do without it; the config dump shows that.
     async fn not_installed(&mut self) -> Result<(), Closed> {
-        tracing::debug!(kind = self.kind.label(), "not installed");
+        tracing::debug!(
+            kind = self.kind.label(),
+            "the cluster does not have this kind of object; strait continues without it"
+        );
         self.metrics.down(WatchError::NotFound, self.listed);
         self.report(Change::NotInstalled(self.kind), None).await?;
         sleep(ABSENT.mul_f64(1.0 + fastrand::f64())).await;
