@@ -13,8 +13,10 @@
 //! sidecars and the callers are most of the work, so calls per second differ less than the CPU time of
 //! the gateways, which is shown beside them.
 
-#[path = "../tests/federation/mod.rs"]
+#[expect(dead_code, reason = "the bench uses a part of what the tests share")]
+#[path = "../tests/support/federation/mod.rs"]
 mod federation;
+#[expect(dead_code, reason = "the bench uses a part of what the tests share")]
 #[path = "../tests/support/mod.rs"]
 mod support;
 

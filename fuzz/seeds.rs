@@ -4,7 +4,8 @@
 // Its code is instrumented as the targets' is, and this brings what that calls.
 use libfuzzer_sys as _;
 
-#[path = "../tests/hello_feed/mod.rs"]
+#[expect(dead_code, reason = "a part of what the tests use")]
+#[path = "../tests/support/hello_feed.rs"]
 mod hello_feed;
 
 use std::fs;

@@ -58,7 +58,7 @@
 //!
 //! # Rules
 //!
-//! Imports point down only (`tests/layering.rs` holds the order). Everything has a limit. Nothing that
+//! Imports point down only (`tests/repository/layering.rs` holds the order). Everything has a limit. Nothing that
 //! a peer, a file or an API says can make a worker panic, wait or grow. Text that a client chose is
 //! never a metric label, and is escaped in logs. A name only ever selects among configured routes: it
 //! is never resolved or dialled.

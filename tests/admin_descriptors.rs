@@ -2,6 +2,7 @@
 //!
 //! A binary of its own, since the limit is the process's.
 
+#[path = "support/operator/mod.rs"]
 mod operator;
 
 use std::fs::File;

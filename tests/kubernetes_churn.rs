@@ -1,6 +1,7 @@
 //! Services, pods and routes that change hundreds of times a second, under load: the gateway ends with
 //! the API's state, loses no connection, and an event becomes a route within 100 ms.
 
+#[path = "support/kubernetes/mod.rs"]
 mod kubernetes;
 mod support;
 

@@ -1,7 +1,8 @@
 //! The hello parser, fed in pieces: one verdict at any split, and a strict one.
 #![no_main]
 
-#[path = "../../tests/hello_feed/mod.rs"]
+#[expect(dead_code, reason = "a part of what the tests use")]
+#[path = "../../tests/support/hello_feed.rs"]
 mod hello_feed;
 
 use libfuzzer_sys::fuzz_target;

@@ -2,7 +2,7 @@
 //! config that was accepted can be served.
 #![no_main]
 
-#[path = "../../tests/config_feed/mod.rs"]
+#[path = "../../tests/support/config_feed.rs"]
 mod config_feed;
 
 use libfuzzer_sys::fuzz_target;

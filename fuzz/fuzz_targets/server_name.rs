@@ -1,7 +1,7 @@
 //! Names and routes: the first line is a name, the others are the patterns of a route table.
 #![no_main]
 
-#[path = "../../tests/name_oracle/mod.rs"]
+#[path = "../../tests/support/name_oracle.rs"]
 mod name_oracle;
 
 use libfuzzer_sys::fuzz_target;

@@ -85,7 +85,7 @@ const INTRODUCTION: &str = "\
 # Config reference
 
 Generated from `src/config/file.rs` and `src/config/file/kubernetes.rs`. A test compares the two, and
-`STRAIT_BLESS=1 cargo test --test docs` rewrites this page.
+`STRAIT_BLESS=1 cargo test --test repository docs` rewrites this page.
 
 - Durations are a number and a unit: `250ms`, `5s`, `1h 30m`. Sizes are a whole number and `B`, `KiB`, `MiB` or `GiB`.
 - Unknown keys are errors; `strait check FILE` names the line, the key and the nearest valid key.

@@ -3,8 +3,6 @@
 //! A name that nothing was said about does not exist (NXDOMAIN). Answers too large for UDP are
 //! truncated there, as RFC 1035 section 4.2.1 and RFC 6891 ask.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,7 +1,5 @@
 //! What the tests of the DNS source ask, and with what.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::time::Duration;
 
 use strait::config::{DnsConfig, DnsQuery, EndpointSpec, ResolverConfig};

@@ -3,8 +3,6 @@
 //! Everything is on loopback with ports that the kernel chooses, and everything blocks with a
 //! deadline: a test that waits for something that does not come fails with what it waited for.
 
-#![allow(dead_code, reason = "every test file uses a part of it")]
-
 pub mod client;
 pub mod config_text;
 pub mod faults;

@@ -8,7 +8,7 @@ const WITH_LOOPBACK: &str = "ip link set lo up && exec \"$0\" \"$@\"";
 /// Set where a test runs itself within a namespace: outside it would change the host.
 const WITHIN: &str = "STRAIT_TEST_WITHIN_NAMESPACE";
 
-/// Does `what` in a network namespace of its own. `test` is the name of the test that calls this.
+/// Does `what` in a network namespace of its own. `test` is the name of the test that calls this, with its module's.
 pub fn in_namespace(test: &str, what: impl FnOnce()) {
     if std::env::var_os(WITHIN).is_some() {
         return what();

@@ -1,0 +1,233 @@
+//! What a line of the access log says, and that nothing a client sends changes how it reads.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use strait::access_log::{AccessLog, Entry};
+use strait::config::LogFormat;
+use strait::metrics::Metrics;
+use strait::outcome::Outcome;
+
+use crate::operator::{Capture, access_log_config, entry};
+
+fn written(format: LogFormat, entries: &[Entry<'_>]) -> String {
+    let metrics = Metrics::new().unwrap();
+    let capture = Capture::default();
+    let config = access_log_config(Some(format));
+    let (log, guard) = AccessLog::to_writer(&config, &metrics, capture.clone());
+    entries.iter().for_each(|entry| log.write(entry));
+    drop(guard);
+    capture.text()
+}
+
+fn full() -> Entry<'static> {
+    Entry {
+        ended: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_007),
+        server_name: Some("outbound_.80_._.svcb.apps.svc.cluster.local"),
+        alpn: Some("istio-http/1.1,istio"),
+        route: Some("svcb"),
+        upstream: Some("svcb"),
+        endpoint: Some(([10, 1, 0, 7], 8443).into()),
+        attempts: 2,
+        detail: Some("first endpoint refused"),
+        ended_by: Some("upstream"),
+        to_upstream: 517,
+        to_downstream: 1 << 40,
+        hello: Some(Duration::from_nanos(1_234_999)),
+        connect: Some(Duration::ZERO),
+        duration: Duration::from_secs(3600),
+        ..entry(Outcome::Ok)
+    }
+}
+
+#[test]
+fn json_has_every_key_in_order() {
+    assert_eq!(
+        written(LogFormat::Json, &[full()]),
+        concat!(
+            r#"{"time":"2023-11-14T22:13:20.007Z","connection":7,"listener":"east-west","#,
+            r#""source":"10.2.3.4:5678","source_group":"alpha","#,
+            r#""server_name":"outbound_.80_._.svcb.apps.svc.cluster.local","#,
+            r#""alpn":"istio-http/1.1,istio","route":"svcb","upstream":"svcb","#,
+            r#""endpoint":"10.1.0.7:8443","attempts":2,"outcome":"ok","flags":"-","#,
+            r#""detail":"first endpoint refused","ended_by":"upstream","#,
+            r#""to_upstream_bytes":517,"to_downstream_bytes":1099511627776,"#,
+            r#""hello_ms":1.234,"connect_ms":0.000,"duration_ms":3600000.000}"#,
+            "\n"
+        )
+    );
+}
+
+#[test]
+fn text_has_every_key_in_order() {
+    assert_eq!(
+        written(LogFormat::Text, &[full()]),
+        concat!(
+            "time=2023-11-14T22:13:20.007Z connection=7 listener=east-west ",
+            "source=10.2.3.4:5678 source_group=alpha ",
+            "server_name=outbound_.80_._.svcb.apps.svc.cluster.local ",
+            "alpn=istio-http/1.1,istio route=svcb upstream=svcb endpoint=10.1.0.7:8443 ",
+            "attempts=2 outcome=ok flags=- detail=\"first endpoint refused\" ended_by=upstream ",
+            "to_upstream_bytes=517 to_downstream_bytes=1099511627776 ",
+            "hello_ms=1.234 connect_ms=0.000 duration_ms=3600000.000\n"
+        )
+    );
+}
+
+#[test]
+fn absent_values_have_no_key() {
+    let text = written(LogFormat::Text, &[entry(Outcome::NoSni)]);
+    assert_eq!(
+        text,
+        concat!(
+            "time=1970-01-01T00:00:00.000Z connection=7 listener=east-west ",
+            "source=10.2.3.4:5678 source_group=alpha attempts=0 outcome=no_sni flags=NR ",
+            "to_upstream_bytes=0 to_downstream_bytes=0 duration_ms=0.000\n"
+        )
+    );
+}
+
+#[test]
+fn every_outcome_but_probe_is_written_with_its_flag() {
+    let entries: Vec<Entry<'_>> = Outcome::ALL.iter().copied().map(entry).collect();
+    let text = written(LogFormat::Json, &entries);
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    let logged = Outcome::ALL.iter().filter(|o| **o != Outcome::Probe);
+    let expected: Vec<(&str, &str)> = logged.map(|o| (o.label(), o.envoy_flag())).collect();
+    let seen: Vec<(&str, &str)> = lines
+        .iter()
+        .map(|line| {
+            let text = |key: &str| line[key].as_str().unwrap();
+            (text("outcome"), text("flags"))
+        })
+        .collect();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_clock_out_of_range_breaks_nothing() {
+    let year_10000 = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_800);
+    let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+    for ended in [year_10000, before] {
+        let entry = Entry {
+            ended,
+            ..entry(Outcome::Ok)
+        };
+        let line = written(LogFormat::Json, &[entry]);
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(line["outcome"], "ok");
+    }
+}
+
+/// Text that has broken somebody's log.
+const HOSTILE: &[&str] = &[
+    "a\nb",
+    "a\r\nconnection=1 outcome=ok",
+    "x\" outcome=\"ok",
+    "x\",\"outcome\":\"ok",
+    "x outcome=ok",
+    "x=y",
+    "back\\slash\\",
+    "\\\"",
+    "\x1b[2J\x1b]0;owned\x07",
+    "\u{9b}31m",
+    "\u{7f}\0\t\u{8}",
+    "line\u{2028}separator\u{2029}next\u{85}line",
+    "\u{202e}moc.live",
+    "ünïcödé.example",
+    "\u{1f980}.example",
+    "",
+    " ",
+    "'single' <b>&amp;</b>",
+    "$(reboot) `reboot` %s%n {{.}}",
+    "null",
+    "-",
+];
+
+#[test]
+fn hostile_text_comes_back_from_json_as_it_was() {
+    for hostile in HOSTILE {
+        let line = written(LogFormat::Json, &[hostile_entry(hostile)]);
+        assert_one_printable_line(&line, hostile);
+        let value: Value = serde_json::from_str(&line).unwrap();
+        for key in ["server_name", "alpn", "detail"] {
+            assert_eq!(value[key], *hostile, "{key}");
+        }
+        assert_eq!(value["outcome"], "no_route");
+        assert_eq!(value.as_object().unwrap().len(), 14, "{line}");
+    }
+}
+
+#[test]
+fn hostile_text_stays_one_value_of_a_text_line() {
+    for hostile in HOSTILE {
+        let line = written(LogFormat::Text, &[hostile_entry(hostile)]);
+        assert_one_printable_line(&line, hostile);
+        let pairs = parse_text(line.trim_end_matches('\n'));
+        assert_eq!(pairs.len(), 14, "{line}");
+        for (key, value) in &pairs {
+            match key.as_str() {
+                "server_name" | "alpn" | "detail" => assert_eq!(value, hostile, "{line}"),
+                "outcome" => assert_eq!(value, "no_route"),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn long_client_text_is_cut() {
+    // Four bytes a character: the cut must not fall into one.
+    for (text, kept) in [("x".repeat(65_535), 512), ("\u{1f980}".repeat(20_000), 512)] {
+        let line = written(LogFormat::Json, &[hostile_entry(&text)]);
+        let value: Value = serde_json::from_str(&line).unwrap();
+        let name = value["server_name"].as_str().unwrap();
+        assert_eq!(name, format!("{}...", &text[..kept]));
+        assert!(line.len() < 6 * 3 * 512 + 1024, "{}", line.len());
+    }
+}
+
+fn hostile_entry(text: &str) -> Entry<'_> {
+    Entry {
+        server_name: Some(text),
+        alpn: Some(text),
+        detail: Some(text),
+        ..entry(Outcome::NoRoute)
+    }
+}
+
+fn assert_one_printable_line(line: &str, hostile: &str) {
+    let text = line.strip_suffix('\n').expect("a line ends");
+    assert!(
+        text.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+        "{hostile:?} gave {line:?}"
+    );
+}
+
+/// Reads `key=value` pairs as the documentation says them: a value is bare, or a JSON string.
+fn parse_text(mut rest: &str) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    while !rest.is_empty() {
+        let (key, after) = rest.split_once('=').expect("a key");
+        assert!(key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+        let value = if after.starts_with('"') {
+            let mut values = serde_json::Deserializer::from_str(after).into_iter::<String>();
+            let value = values.next().unwrap().unwrap();
+            rest = &after[values.byte_offset()..];
+            value
+        } else {
+            let end = after.find(' ').unwrap_or(after.len());
+            rest = &after[end..];
+            assert!(end > 0, "a bare value is not empty");
+            after[..end].to_owned()
+        };
+        pairs.push((key.to_owned(), value));
+        if !rest.is_empty() {
+            rest = rest.strip_prefix(' ').expect("one space between pairs");
+        }
+    }
+    pairs
+}

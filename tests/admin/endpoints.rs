@@ -1,0 +1,243 @@
+//! What the admin server answers.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use strait::admin::{ServeLimits, admin_router};
+use strait::config::{EjectionPolicy, LogFormat};
+use strait::drain::DrainPhase;
+
+use crate::operator::http::{Gateway, ask, ask_with, get};
+use crate::operator::{self, Capture};
+
+async fn serve(gateway: &Gateway) -> SocketAddr {
+    let router = admin_router(gateway.context.clone());
+    gateway.serve(router, ServeLimits::default()).await
+}
+
+#[tokio::test]
+async fn config_dump_shows_the_config_as_it_runs() {
+    let gateway = Gateway::ready();
+    let address = serve(&gateway).await;
+    let dump = get(address, "/config_dump").await.json();
+    assert_eq!(dump["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        dump["bound"],
+        json!([{ "listener": "east-west", "address": "127.0.0.1:31443" }])
+    );
+    let config = &dump["config"];
+    let listener = &config["listeners"][0];
+    assert_eq!(listener["bind"], "0.0.0.0:15443");
+    assert_eq!(listener["client_hello"]["timeout"], "5s");
+    assert_eq!(listener["timeouts"]["idle"], "1h");
+    assert_eq!(
+        listener["routes"][0]["targets"],
+        json!([{ "upstream": "svcb", "weight": 1 }])
+    );
+    assert_eq!(config["limits"]["connections"], 1000);
+    let dns = &config["upstreams"]["spire"]["source"]["dns"];
+    assert_eq!(dns["max_ttl"], "5m 500ms");
+
+    let mut changed = operator::config();
+    changed.zone = Some("elsewhere".into());
+    gateway.context.config.store(changed.into());
+    let dump = get(address, "/config_dump").await.json();
+    assert_eq!(dump["config"]["zone"], "elsewhere", "after a reload");
+}
+
+#[tokio::test]
+async fn upstreams_shows_sources_and_endpoints() {
+    let gateway = Gateway::new(operator::config(), Duration::from_secs(15), None);
+    let address = serve(&gateway).await;
+    let upstream = async |name: &str| -> Value {
+        let answer = get(address, "/upstreams").await.json();
+        let upstreams = answer["upstreams"].as_array().unwrap().clone();
+        let mut upstreams = upstreams.into_iter();
+        upstreams.find(|upstream| upstream["name"] == name).unwrap()
+    };
+    assert_eq!(
+        upstream("spire").await,
+        json!({
+            "name": "spire",
+            "source": { "kind": "dns", "query": "spire-server.spire.svc:8443" },
+            "answered": false, "last_answer": null, "last_error": null, "empty_because": null, "stale": false,
+            "endpoints": []
+        })
+    );
+
+    let upstreams = gateway.upstreams.all();
+    upstreams["spire"].source_failed("SERVFAIL".to_owned());
+    let failed = upstream("spire").await;
+    assert_eq!(failed["last_error"], "SERVFAIL");
+    assert_eq!(failed["answered"], true);
+    assert_eq!(failed["stale"], false, "there is nothing old to serve");
+
+    upstreams["spire"].replace_endpoints([operator::endpoint(9)]);
+    upstreams["spire"].source_failed("timed out".to_owned());
+    let stale = upstream("spire").await;
+    assert_eq!(stale["stale"], true);
+    let last_answer = stale["last_answer"].as_str().unwrap();
+    let last_answer = humantime::parse_rfc3339(last_answer).unwrap();
+    assert!(last_answer.elapsed().unwrap() < operator::PATIENCE);
+
+    let policy = EjectionPolicy {
+        consecutive_failures: 1,
+        base: Duration::from_secs(30),
+        max: Duration::from_secs(30),
+    };
+    let picked = upstreams["svcb"].pick(&[]).unwrap();
+    picked.health().failed(&policy, Instant::now());
+    let svcb = upstream("svcb").await;
+    let endpoints = svcb["endpoints"].as_array().unwrap();
+    assert_eq!(endpoints.len(), 2);
+    for endpoint in endpoints {
+        let is_picked = endpoint["address"] == picked.address().to_string();
+        assert_eq!(endpoint["active"], u64::from(is_picked));
+        let left = endpoint["ejection_left_ms"].as_u64();
+        if is_picked {
+            assert_eq!(endpoint["state"], "ejected");
+            assert!((1..=30_000).contains(&left.unwrap()), "{left:?}");
+        } else {
+            assert_eq!(endpoint["state"], "ready");
+            assert_eq!(left, None);
+        }
+    }
+    assert_eq!(endpoints[0]["zone"], "eu-1a");
+    assert_eq!(endpoints[0]["weight"], 7);
+}
+
+#[tokio::test]
+async fn logging_tells_and_changes_the_level() {
+    let capture = Capture::default();
+    let config = operator::log_config(LogFormat::Text);
+    let (subscriber, log, _guard) = strait::log::to_writer(&config, None, capture.clone()).unwrap();
+    let _default = tracing::subscriber::set_default(subscriber);
+    let gateway = Gateway::new(operator::config(), Duration::ZERO, Some(log.clone()));
+    let address = serve(&gateway).await;
+
+    let level = get(address, "/logging").await.json();
+    assert_eq!(level, json!({ "level": "info" }));
+    tracing::debug!("before the change");
+    let answer = ask(
+        address,
+        "POST",
+        "/logging?level=info,admin::endpoints%3Ddebug",
+    )
+    .await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        answer.json(),
+        json!({ "level": "info,admin::endpoints=debug" })
+    );
+    tracing::debug!("after the change");
+    operator::eventually("a debug line", || {
+        capture.text().contains("after the change")
+    });
+    assert!(!capture.text().contains("before the change"));
+
+    for (query, says) in [
+        ("?level=loud", "`loud` is not a level"),
+        ("?level=", "is not a level"),
+        ("", "?level="),
+        ("?level=info%0Aforged", "is not a level"),
+    ] {
+        let answer = ask(address, "POST", &format!("/logging{query}")).await;
+        assert_eq!(answer.status, 400, "{query}");
+        assert!(answer.body.contains(says), "{}", answer.body);
+    }
+    assert_eq!(log.current(), "info,admin::endpoints=debug", "stays");
+}
+
+#[tokio::test]
+async fn a_log_of_somebody_else_cannot_be_changed() {
+    let gateway = Gateway::ready();
+    let address = serve(&gateway).await;
+    assert_eq!(get(address, "/logging").await.status, 503);
+    let answer = ask(address, "POST", "/logging?level=debug").await;
+    assert_eq!(answer.status, 503);
+}
+
+#[tokio::test]
+async fn drain_is_asked_for_by_post_as_often_as_one_likes() {
+    let gateway = Gateway::ready();
+    let address = serve(&gateway).await;
+    assert_eq!(get(address, "/drain").await.status, 405);
+    assert_eq!(gateway.drains.load(Ordering::SeqCst), 0);
+    for time in 1..=2 {
+        assert_eq!(ask(address, "POST", "/drain").await.status, 202);
+        assert_eq!(gateway.drains.load(Ordering::SeqCst), time);
+    }
+    assert_eq!(ask(address, "POST", "/config_dump").await.status, 405);
+    assert_eq!(get(address, "/nothing").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_gets_nothing_done() {
+    let gateway = Gateway::ready();
+    let address = serve(&gateway).await;
+    let post = async |headers: &str| ask_with(address, "POST", "/drain", headers).await.status;
+    assert_eq!(post("Origin: http://evil.example\r\n").await, 403);
+    assert_eq!(post("Origin: null\r\n").await, 403);
+    assert_eq!(post("Host: evil.example\r\n").await, 403);
+    let rebound = "Host: evil.example\r\nOrigin: http://evil.example\r\n";
+    assert_eq!(post(rebound).await, 403);
+    let read = ask_with(address, "GET", "/config_dump", "Host: evil.example\r\n").await;
+    assert_eq!(read.status, 403);
+    assert!(!read.body.contains("listeners"));
+    assert_eq!(gateway.drains.load(Ordering::SeqCst), 0);
+    let own = format!("Host: {address}\r\nOrigin: http://{address}\r\n");
+    assert_eq!(post(&own).await, 202);
+    assert_eq!(post("Host: localhost:1\r\n").await, 202);
+}
+
+#[tokio::test]
+async fn the_page_tells_the_state_and_escapes_what_it_shows() {
+    let hostile = "<script>alert('x')</script>";
+    let mut config = operator::config();
+    config.listeners[0].name = hostile.into();
+    config.zone = Some(hostile.into());
+    let gateway = Gateway::new(config, operator::PATIENCE, None);
+    let address = serve(&gateway).await;
+
+    let page = get(address, "/").await;
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains(">not ready<"), "{}", page.body);
+    assert!(page.body.contains("upstream spire: no answer yet"));
+    assert!(page.body.contains("spire-server.spire.svc:8443"));
+    assert!(!page.body.contains("<script"), "{}", page.body);
+    assert!(page.body.contains("&lt;script&gt;"));
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    assert_eq!(page.header("cache-control"), Some("no-store"));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'"), "{policy}");
+
+    gateway.upstreams.all()["spire"].source_failed(hostile.to_owned());
+    gateway.readiness.set_listeners_bound();
+    let page = get(address, "/").await;
+    assert!(page.body.contains(">ready<"), "{}", page.body);
+    assert!(!page.body.contains("<script"), "{}", page.body);
+    gateway.trigger.advance(DrainPhase::Announced);
+    let page = get(address, "/").await;
+    assert!(page.body.contains(">draining: not ready, still accepting<"));
+}
+
+#[tokio::test]
+async fn a_large_page_is_cut_and_says_so() {
+    let mut config = operator::config();
+    let svcb = config.upstreams["svcb"].clone();
+    for number in 0..1000 {
+        let name: std::sync::Arc<str> = format!("u{number}").into();
+        config.upstreams.insert(name, svcb.clone());
+    }
+    let gateway = Gateway::new(config, Duration::ZERO, None);
+    let address = serve(&gateway).await;
+    let page = get(address, "/").await;
+    assert!(page.body.contains("and 502 more"));
+    let all = get(address, "/upstreams").await.json();
+    assert_eq!(all["upstreams"].as_array().unwrap().len(), 1002);
+}

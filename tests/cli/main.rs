@@ -1,0 +1,14 @@
+//! Tests of the commands, each as a process.
+
+#[expect(dead_code, reason = "this program uses a part of what the tests share")]
+#[path = "../support/dns_server.rs"]
+mod dns_server;
+#[expect(dead_code, reason = "this program uses a part of what the tests share")]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod check_explain;
+mod load;
+mod run;
+mod run_streams;
+mod selftest;

@@ -1,0 +1,9 @@
+//! Tests of the DNS source, against name servers that misbehave on demand.
+
+#[path = "../support/dns_server.rs"]
+mod dns_server;
+#[path = "../support/dns_upstream.rs"]
+mod dns_upstream;
+
+mod answer;
+mod source;

@@ -1,0 +1,15 @@
+//! Tests of two clusters with real Envoys as sidecars, and the gateway between them.
+
+#[expect(dead_code, reason = "a bench uses the rest")]
+#[path = "../support/federation/mod.rs"]
+mod federation;
+#[expect(dead_code, reason = "this program uses a part of what the tests share")]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bundle;
+mod churn;
+mod identity;
+mod refusals;
+mod rotation;
+mod shipped_manifests;

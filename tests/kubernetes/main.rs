@@ -1,0 +1,21 @@
+//! Tests of the Kubernetes source, against a stand-in for the API server and, where it can, against others'.
+
+#[expect(dead_code, reason = "this program uses a part of what the tests share")]
+#[path = "../support/dns_server.rs"]
+mod dns_server;
+#[expect(dead_code, reason = "this program uses a part of what the tests share")]
+#[path = "../support/kubernetes/mod.rs"]
+mod kubernetes;
+#[expect(dead_code, reason = "this program uses a part of what the tests share")]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod api;
+mod explain;
+mod gateway_api;
+mod kmock;
+mod reload_dns_outage;
+mod scenarios;
+mod status;
+mod tls;
+mod unknown;

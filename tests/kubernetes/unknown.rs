@@ -1,0 +1,257 @@
+//! What is not known is not taken for none: kinds of object that are forbidden, late, or of which the API
+//! says nothing.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use strait::cli::demo::scrape;
+use strait::config::Config;
+use strait::metrics::Metrics;
+use strait::source::kubernetes::{ApiTiming, FIRST_LISTS, KubernetesSource, Mailbox, Publication};
+
+use crate::kubernetes;
+use crate::kubernetes::api_server::{ApiServer, Cut, Fault};
+use crate::kubernetes::objects::{pod, service, slice};
+use crate::support::DEADLINE;
+use crate::support::gateway::TestGateway;
+
+const EXPORT: &str = "export: { mode: all, alpn: istio }";
+
+/// An API with one service whose pod is in the mesh.
+fn api() -> ApiServer {
+    let api = ApiServer::start();
+    let pods = [("web", IpAddr::from([10, 0, 0, 1]))];
+    api.put(service("apps", "web", 80));
+    api.put(slice("apps", "web", "1", 8080, &pods));
+    let sidecar = json!({ "security.istio.io/tlsMode": "istio" });
+    api.put(pod("apps", "web", &sidecar));
+    api
+}
+
+/// A kind that is forbidden is asked for again only after a while.
+fn soon(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(
+            start.elapsed() < 3 * DEADLINE,
+            "waited in vain until {what}"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Whether it is not ready for this reason, or ready if that is empty.
+fn is_missing(gateway: &TestGateway, reason: &str) -> bool {
+    let wanted = if reason.is_empty() { 200 } else { 503 };
+    let answer = gateway.health("/healthz/ready");
+    answer.is_some_and(|(status, text)| status == wanted && text.contains(reason))
+}
+
+fn has_endpoints(gateway: &TestGateway) -> bool {
+    gateway.admin_text("/upstreams").contains("10.0.0.1:8080")
+}
+
+/// A kind that routing needs is forbidden at the start, then listed, then forbidden again.
+fn forbidden(plural: &str, kind: &str) {
+    let api = api();
+    api.fail(plural, Fault::Forbidden);
+    let gateway = TestGateway::start(&kubernetes::config(&api, EXPORT));
+    let missing = format!("Kubernetes: not listed yet: {kind}\n");
+    soon("the kind is said", || is_missing(&gateway, &missing));
+    soon("the operator is told the reason", || {
+        let text = gateway.admin_text("/healthz/ready");
+        text.contains(&format!("kubernetes {kind}: ")) && text.contains("is forbidden")
+    });
+    assert!(!has_endpoints(&gateway), "{kind}");
+    api.mend(plural);
+    soon("the kind is asked for again", || is_missing(&gateway, ""));
+    assert!(has_endpoints(&gateway), "{kind}");
+    // Lost later, what was known serves.
+    api.fail(plural, Fault::Forbidden);
+    api.cut(Cut::Clean);
+    let stale = || gateway.metric("strait_kubernetes_stale", &[("kind", kind)]);
+    soon("what is known is old", || (stale() - 1.0).abs() < 0.1);
+    assert!(
+        is_missing(&gateway, "") && has_endpoints(&gateway),
+        "{kind}"
+    );
+}
+
+#[test]
+fn a_kind_that_routing_needs_and_may_not_list_keeps_the_gateway_from_being_ready() {
+    std::thread::scope(|scope| {
+        for (plural, kind) in [
+            ("services", "service"),
+            ("endpointslices", "endpoint_slice"),
+            ("pods", "pod"),
+            ("peerauthentications", "peer_authentication"),
+            ("destinationrules", "destination_rule"),
+        ] {
+            scope.spawn(|| forbidden(plural, kind));
+        }
+    });
+}
+
+#[test]
+fn pods_that_come_late_keep_the_gateway_from_being_ready() {
+    let api = api();
+    api.fail("pods", Fault::Silent);
+    let gateway = TestGateway::start(&kubernetes::config(&api, EXPORT));
+    let missing = "Kubernetes: not listed yet: pod\n";
+    soon("the rest is listed", || is_missing(&gateway, missing));
+    // For longer than the gateway waits for what it can do without.
+    let end = Instant::now() + FIRST_LISTS + Duration::from_secs(1);
+    while Instant::now() < end {
+        assert!(is_missing(&gateway, missing));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    api.mend("pods");
+    soon("pods are listed", || is_missing(&gateway, ""));
+    assert!(has_endpoints(&gateway));
+}
+
+/// A source that gives an answer a second, and a watch two and a half.
+struct Source {
+    metrics: Arc<Metrics>,
+    mailbox: Arc<Mailbox>,
+    _source: KubernetesSource,
+}
+
+const TIMING: ApiTiming = ApiTiming {
+    answer: Duration::from_secs(1),
+    page: Duration::from_secs(1),
+    watch: Duration::from_secs(1),
+    margin: Duration::from_millis(1500),
+};
+
+impl Source {
+    async fn start(api: &ApiServer) -> Self {
+        let text = kubernetes::config(api, EXPORT).text();
+        let config = Config::parse(&text, "test").unwrap().kubernetes.unwrap();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let mailbox: Arc<Mailbox> = Arc::default();
+        let source = KubernetesSource::start_with(config, &metrics, mailbox.clone(), TIMING);
+        Self {
+            _source: source.await.unwrap(),
+            metrics,
+            mailbox,
+        }
+    }
+
+    async fn publication(&self) -> Publication {
+        let taken = tokio::time::timeout(3 * DEADLINE, self.mailbox.take()).await;
+        taken.expect("a publication")
+    }
+
+    fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let mut text = Vec::new();
+        self.metrics.encode(&mut text).unwrap();
+        let samples = scrape::parse(&String::from_utf8(text).unwrap());
+        scrape::total(&samples, name, labels)
+    }
+
+    fn timeouts(&self, kind: &str) -> f64 {
+        let labels = [("kind", kind), ("reason", "timeout")];
+        self.metric("strait_kubernetes_errors_total", &labels)
+    }
+
+    /// Whether a kind is watched, and whether what is known of it is old.
+    fn state(&self, kind: &str) -> [bool; 2] {
+        let is_set = |name| self.metric(name, &[("kind", kind)]) > 0.5;
+        ["strait_kubernetes_watch_up", "strait_kubernetes_stale"].map(is_set)
+    }
+
+    async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !done(self) {
+            assert!(
+                start.elapsed() < 3 * DEADLINE,
+                "waited in vain until {what}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn endpoints(publication: &Publication) -> usize {
+    let upstreams = publication.discovered.endpoints.values();
+    upstreams.map(|endpoints| endpoints.len()).sum()
+}
+
+#[tokio::test]
+async fn a_list_that_is_not_answered_is_given_up_counted_and_asked_for_again() {
+    for (plural, kind) in [("pods", "pod"), ("destinationrules", "destination_rule")] {
+        let api = api();
+        api.fail(plural, Fault::Silent);
+        let source = Source::start(&api).await;
+        source
+            .until("it is asked twice", |it| it.timeouts(kind) > 1.5)
+            .await;
+        assert_eq!(source.state(kind), [false, false]);
+        let awaited = source.mailbox.awaited();
+        let [(of, reason)] = awaited.as_slice() else {
+            panic!("{awaited:?}");
+        };
+        assert_eq!((*of, &**reason), (kind, "no answer within 1s"));
+        api.mend(plural);
+        assert_eq!(endpoints(&source.publication().await), 1);
+        assert!(source.mailbox.awaited().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_watch_that_falls_silent_is_doubted_and_what_was_missed_is_learnt_afterwards() {
+    let api = api();
+    let source = Source::start(&api).await;
+    assert_eq!(endpoints(&source.publication().await), 1);
+    source
+        .until("it is watched", |it| {
+            it.state("endpoint_slice") == [true, false]
+        })
+        .await;
+    api.fail("endpointslices", Fault::Silent);
+    api.put(slice("apps", "web", "1", 8080, &[]));
+    source
+        .until("it is doubted", |it| {
+            it.state("endpoint_slice") == [false, true]
+        })
+        .await;
+    // The watch that fell silent, and one that could not be opened after it.
+    source
+        .until("it is asked again", |it| {
+            it.timeouts("endpoint_slice") > 1.5
+        })
+        .await;
+    assert_eq!(source.state("endpoint_slice"), [false, true]);
+    assert!(!source.state("service")[1], "the others answer");
+    api.mend("endpointslices");
+    assert_eq!(endpoints(&source.publication().await), 0);
+    source
+        .until("it is watched", |it| {
+            it.state("endpoint_slice") == [true, false]
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_watch_that_ends_in_its_time_goes_on_without_a_list_an_error_or_a_hot_loop() {
+    let api = api();
+    let source = Source::start(&api).await;
+    source.publication().await;
+    let start = Instant::now();
+    source
+        .until("it is watched anew", |_| {
+            api.requests("watch", "services") >= 5
+        })
+        .await;
+    let asked = api.requests("watch", "services");
+    let periods = usize::try_from(start.elapsed().as_secs()).unwrap() + 4;
+    assert!(asked <= periods, "{asked} watches in {periods} seconds");
+    assert_eq!(api.requests("list", "services"), 1);
+    assert_eq!(source.state("service"), [true, false]);
+    api.put(service("apps", "more", 80));
+    let found = source.publication().await;
+    assert!(found.discovered.endpoints.contains_key("apps/more:80"));
+}

@@ -1,0 +1,11 @@
+//! Tests of the repository itself: its layers, its documents, its image and its manifests.
+
+#[expect(dead_code, reason = "this program uses a part of what the tests share")]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod dockerfile;
+mod docs;
+mod kubernetes_manifests;
+mod layering;
+mod manifests;

@@ -1,0 +1,249 @@
+//! What the tests of the operator's rooms share: captured output, example entries and configs.
+
+pub mod http;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use strait::access_log::Entry;
+use strait::client_hello::Offers;
+use strait::config::{
+    AccessLogConfig, AddressKind, AlpnPolicy, Config, ConnectPolicy, ConnectionLimits, DnsConfig,
+    DnsQuery, DrainConfig, EjectionPolicy, EndpointSpec, HelloLimits, Limits, ListenerConfig,
+    LogConfig, LogFilter, LogFormat, Origin, RelayTimeouts, ResolverConfig, RouteConfig,
+    RouteMatch, SniPattern, SourceGroups, SourceLimits, SourcePolicy, TargetConfigs, TcpOptions,
+    UpstreamConfig, UpstreamSource,
+};
+use strait::metrics::Metrics;
+use strait::outcome::Outcome;
+use strait::server_name::ServerName;
+
+/// How long a test waits for what must come.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Remembers what was written.
+#[derive(Clone, Default)]
+pub struct Capture(Arc<Mutex<Vec<u8>>>);
+
+impl Capture {
+    pub fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).expect("logs are UTF-8")
+    }
+}
+
+impl Write for Capture {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Waits until `done` says so.
+pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+pub fn access_log_config(format: Option<LogFormat>) -> AccessLogConfig {
+    AccessLogConfig {
+        format,
+        refused_per_second: 1000,
+        queue: 1024,
+        fingerprint: None,
+    }
+}
+
+/// The entry of a connection of which nothing but its outcome is known.
+pub fn entry(outcome: Outcome) -> Entry<'static> {
+    Entry {
+        ended: SystemTime::UNIX_EPOCH,
+        connection: 7,
+        listener: "east-west",
+        source: SocketAddr::from(([10, 2, 3, 4], 5678)),
+        proxy: None,
+        source_group: "alpha",
+        server_name: None,
+        alpn: None,
+        offers: Offers::default(),
+        ja4: None,
+        route: None,
+        upstream: None,
+        endpoint: None,
+        attempts: 0,
+        outcome,
+        detail: None,
+        ended_by: None,
+        to_upstream: 0,
+        to_downstream: 0,
+        hello: None,
+        connect: None,
+        duration: Duration::ZERO,
+    }
+}
+
+/// The value of one series in the text exposition, 0 when it is not there.
+pub fn series(metrics: &Metrics, series: &str) -> u64 {
+    let mut text = Vec::new();
+    metrics.encode(&mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(series));
+    line.map_or(0, |value| value.trim().parse().unwrap())
+}
+
+/// Log lines that were counted as lost.
+pub fn dropped(metrics: &Metrics, log: &str, reason: &str) -> u64 {
+    let labels = format!("strait_log_lines_dropped_total{{log=\"{log}\",reason=\"{reason}\"}}");
+    series(metrics, &labels)
+}
+
+pub fn name(text: &str) -> ServerName {
+    ServerName::parse(text.as_bytes()).unwrap()
+}
+
+const TCP: TcpOptions = TcpOptions {
+    keepalive_time: Duration::from_secs(60),
+    keepalive_interval: Duration::from_secs(10),
+    keepalive_probes: 6,
+    user_timeout: Duration::from_secs(120),
+    send_buffer: None,
+    receive_buffer: None,
+    unsent: None,
+};
+
+fn upstream(name: &str, source: UpstreamSource) -> (Arc<str>, Arc<UpstreamConfig>) {
+    let config = UpstreamConfig {
+        name: name.into(),
+        source,
+        connect: ConnectPolicy {
+            timeout: Duration::from_secs(3),
+            attempts: 3,
+        },
+        proxy_protocol: None,
+        ejection: EjectionPolicy {
+            consecutive_failures: 1,
+            base: Duration::from_secs(30),
+            max: Duration::from_secs(300),
+        },
+        tcp: TCP,
+    };
+    (name.into(), Arc::new(config))
+}
+
+/// Where the endpoints of the upstream `svcb` are.
+pub fn endpoint(last: u8) -> EndpointSpec {
+    EndpointSpec {
+        address: SocketAddr::from(([10, 1, 0, last], 8443)),
+        zone: (last == 7).then(|| "eu-1a".into()),
+        weight: u16::from(last),
+    }
+}
+
+fn dns(host: &str) -> UpstreamSource {
+    UpstreamSource::Dns(DnsConfig {
+        query: DnsQuery::Address {
+            name: name(host),
+            port: 8443,
+        },
+        min_ttl: SECOND,
+        max_ttl: Duration::from_millis(300_500),
+        max_endpoints: 100,
+        allow: vec![AddressKind::Loopback],
+    })
+}
+
+/// One listener; the upstream `svcb` with two static endpoints and `spire` by DNS.
+pub fn config() -> Config {
+    let route = |text: &str, pattern, alpn| RouteConfig {
+        name: text.into(),
+        matches: RouteMatch::Sni(pattern),
+        alpn,
+        targets: TargetConfigs::only(text.into()),
+        limits: ConnectionLimits::OFF,
+        origin: Origin::File,
+        dry_run: None,
+    };
+    let routes = vec![
+        route(
+            "svcb",
+            SniPattern::Exact(name("svcb.apps")),
+            AlpnPolicy::istio(),
+        ),
+        route(
+            "spire",
+            SniPattern::Below(name("bundles.beta.com")),
+            AlpnPolicy::Any,
+        ),
+    ];
+    Config {
+        workers: NonZeroUsize::MIN,
+        busy_poll: None,
+        zone: Some("eu-1a".into()),
+        sources: Arc::new(SourceGroups::default()),
+        listeners: vec![ListenerConfig {
+            name: "east-west".into(),
+            bind: SocketAddr::from(([0, 0, 0, 0], 15443)),
+            source_policy: SourcePolicy::default(),
+            trusted_proxies: Vec::new(),
+            limits: ConnectionLimits::OFF,
+            limits_per_source: SourceLimits::default(),
+            client_hello: HelloLimits {
+                timeout: Duration::from_secs(5),
+                max_size: 65536,
+            },
+            timeouts: RelayTimeouts {
+                idle: Duration::from_secs(3600),
+                half_closed: Duration::from_secs(300),
+            },
+            tcp: TCP,
+            routes,
+            unrouted: Arc::default(),
+        }],
+        upstreams: BTreeMap::from([
+            upstream(
+                "svcb",
+                UpstreamSource::Static(vec![endpoint(7), endpoint(8)]),
+            ),
+            upstream("spire", dns("spire-server.spire.svc")),
+        ]),
+        kubernetes: None,
+        resolver: ResolverConfig {
+            servers: Vec::new(),
+            timeout: SECOND,
+        },
+        limits: Limits {
+            connections: Some(1000),
+            memory_percent: None,
+            hello_memory: 64 << 20,
+            carry_memory: 64 << 20,
+        },
+        drain: DrainConfig {
+            readiness_delay: Duration::from_secs(5),
+            window: Duration::from_secs(20),
+        },
+        access_log: access_log_config(Some(LogFormat::Json)),
+        log: log_config(LogFormat::Text),
+        admin: Some(SocketAddr::from(([127, 0, 0, 1], 15000))),
+        status: Some(SocketAddr::from(([0, 0, 0, 0], 15021))),
+        metrics: Some(SocketAddr::from(([0, 0, 0, 0], 15090))),
+    }
+}
+
+pub fn log_config(format: LogFormat) -> LogConfig {
+    LogConfig {
+        level: LogFilter::parse("info").unwrap(),
+        format,
+    }
+}

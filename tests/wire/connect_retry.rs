@@ -1,0 +1,332 @@
+//! Connecting: one endpoint after another, and which ones are left alone.
+
+use std::io::Write;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::support::client::{connect, hello, open};
+use crate::support::config_text::ConfigText;
+use crate::support::faults::ClosedPort;
+use crate::support::gateway::TestGateway;
+use crate::support::server::{
+    BlackHole, Server, read_exactly, read_to_eof, refusing_address, reset,
+};
+use crate::support::{SERVICE, assert_same_bytes, noise, wait_until};
+
+/// Endpoints of one weight are picked at random: in this many tries each one is first sometimes.
+const TRIES: usize = 24;
+/// What a busy machine may add to any time that is bounded here.
+const SLACK: Duration = Duration::from_secs(4);
+
+fn start(endpoints: &[SocketAddr], upstream: &[&str]) -> TestGateway {
+    let config = ConfigText::to(endpoints).top("workers: 1");
+    let with = |config: ConfigText, line: &&str| config.upstream(line);
+    TestGateway::start(&upstream.iter().fold(config, with))
+}
+
+fn attempts(gateway: &TestGateway, result: &str) -> f64 {
+    gateway.metric("strait_connect_attempts_total", &[("result", result)])
+}
+
+fn endpoints_in(gateway: &TestGateway, state: &str) -> f64 {
+    let labels = [("upstream", "svcb"), ("state", state)];
+    gateway.metric("strait_upstream_endpoints", &labels)
+}
+
+/// Sends `pieces` through `gateway`, each once the one before was read, and reads back what an echo
+/// has got.
+fn echoed(gateway: &TestGateway, pieces: &[&[u8]]) -> (SocketAddr, Vec<u8>) {
+    let mut client = connect(gateway.address());
+    for (number, piece) in pieces.iter().enumerate() {
+        if number > 0 {
+            wait_until("the hello is read in pieces", || {
+                gateway.metric("strait_hello_memory_bytes", &[]) > 0.0
+            });
+        }
+        client.write_all(piece).unwrap();
+    }
+    client.shutdown(Shutdown::Write).unwrap();
+    (client.local_addr().unwrap(), read_to_eof(&mut client))
+}
+
+#[test]
+fn a_dead_endpoint_costs_an_attempt_and_not_a_byte() {
+    let live = Server::echo();
+    let endpoints = [live.address, refusing_address()];
+    let gateway = start(&endpoints, &["ejection: { consecutive_failures: 0 }"]);
+    let mut wire = hello(SERVICE, &[]);
+    let middle = wire.len() / 2;
+    wire.extend(noise(10_000, 1));
+    // Peeked at, and so still in the socket; or read, and so replayed from memory.
+    let (whole, halves) = ([&wire[..]], [&wire[..middle], &wire[middle..]]);
+    let mut retried = [0, 0];
+    for number in 0..TRIES {
+        let kind = number % 2;
+        let pieces = if kind == 0 { &whole[..] } else { &halves };
+        let (source, got) = echoed(&gateway, pieces);
+        assert_same_bytes(&got, &wire);
+        let record = gateway.record_of(source);
+        assert_eq!(record.outcome, "ok", "{record:?}");
+        assert_eq!(record.endpoint, Some(live.address));
+        assert_eq!(record.to_upstream, wire.len() as u64);
+        assert!(matches!(record.attempts, 1 | 2), "{record:?}");
+        retried[kind] += record.attempts - 1;
+    }
+    let [peeked, read] = retried;
+    assert!(peeked > 0 && read > 0, "never picked: {retried:?}");
+    assert_eq!(live.connections(), TRIES);
+    assert_eq!(attempts(&gateway, "connected"), TRIES as f64);
+    assert_eq!(
+        attempts(&gateway, "connect_refused"),
+        f64::from(peeked + read)
+    );
+}
+
+#[test]
+fn with_all_endpoints_dead_the_last_reason_and_all_attempts_are_told() {
+    let dead: Vec<SocketAddr> = (0..4).map(|_| refusing_address()).collect();
+    let gateway = start(&dead, &["connect: { attempts: 3 }"]);
+    let (client, _) = open(gateway.address());
+    let record = gateway.record_of(client.local_addr().unwrap());
+    assert_eq!(record.outcome, "connect_refused");
+    assert_eq!(record.attempts, 3, "the limit, not the number of endpoints");
+    assert!(record.connect_ms.is_some(), "{record:?}");
+    let last = record.endpoint.expect("the endpoint tried last");
+    assert!(dead.contains(&last), "{last}");
+    assert_eq!(attempts(&gateway, "connect_refused"), 3.0);
+
+    let two = start(&dead[..2], &["connect: { attempts: 3 }"]);
+    let (client, _) = open(two.address());
+    let record = two.record_of(client.local_addr().unwrap());
+    assert_eq!(record.attempts, 2, "no endpoint is tried twice");
+}
+
+#[test]
+fn the_client_is_told_with_an_alert_that_arrives() {
+    let gateway = start(&[refusing_address()], &[]);
+    let (mut client, _) = open(gateway.address());
+    // RFC 8446 5.1 and 6: an alert record of two bytes, fatal internal_error.
+    assert_eq!(read_to_eof(&mut client), [21, 3, 3, 0, 2, 2, 80]);
+}
+
+#[test]
+fn an_endpoint_that_drops_every_syn_costs_its_timeout_and_no_more() {
+    let hole = BlackHole::dig();
+    let live = Server::echo();
+    let timeout = Duration::from_millis(300);
+    let policy = [
+        "connect: { timeout: 300ms }",
+        "ejection: { consecutive_failures: 0 }",
+    ];
+    let gateway = start(&[hole.address, live.address], &policy);
+    let hello = hello(SERVICE, &[]);
+    let mut slow = 0;
+    // Picked first half of the time, so that a few tries are enough; every one costs the timeout.
+    for _ in 0..TRIES {
+        let (source, got) = echoed(&gateway, &[&hello]);
+        assert_same_bytes(&got, &hello);
+        let record = gateway.record_of(source);
+        assert_eq!(
+            (&*record.outcome, record.endpoint),
+            ("ok", Some(live.address))
+        );
+        if record.attempts == 2 {
+            assert_bounded(record.connect_ms, timeout);
+            slow += 1;
+        }
+        if slow == 2 {
+            break;
+        }
+    }
+    assert_eq!(slow, 2, "the hole was not picked first");
+    assert_eq!(attempts(&gateway, "connect_timeout"), 2.0);
+
+    let nothing_else = start(&[hole.address], &policy[..1]);
+    let (client, _) = open(nothing_else.address());
+    let record = nothing_else.record_of(client.local_addr().unwrap());
+    assert_eq!((&*record.outcome, record.attempts), ("connect_timeout", 1));
+    assert_bounded(record.connect_ms, timeout);
+}
+
+#[test]
+fn the_outcome_is_that_of_the_endpoint_tried_last() {
+    let (hole, dead) = (BlackHole::dig(), refusing_address());
+    let policy = [
+        "connect: { timeout: 100ms }",
+        "ejection: { consecutive_failures: 0 }",
+    ];
+    let gateway = start(&[hole.address, dead], &policy);
+    for _ in 0..6 {
+        let (client, _) = open(gateway.address());
+        let record = gateway.record_of(client.local_addr().unwrap());
+        assert_eq!(record.attempts, 2, "{record:?}");
+        let outcome = match record.endpoint {
+            Some(endpoint) if endpoint == dead => "connect_refused",
+            _ => "connect_timeout",
+        };
+        assert_eq!(record.outcome, outcome, "{record:?}");
+    }
+}
+
+#[track_caller]
+fn assert_bounded(connect_ms: Option<f64>, timeout: Duration) {
+    let took = Duration::from_secs_f64(connect_ms.expect("an attempt was made") / 1000.0);
+    assert!(took >= timeout && took < timeout + SLACK, "took {took:?}");
+}
+
+/// A gateway that is still connecting for a client, for longer than any test lasts.
+fn connecting() -> (TestGateway, TcpStream, BlackHole) {
+    let hole = BlackHole::dig();
+    let gateway = start(&[hole.address], &["connect: { timeout: 60s }"]);
+    let (client, _) = open(gateway.address());
+    wait_until("the attempt is under way", || {
+        gateway.endpoints()[0]["active"] == 1
+    });
+    (gateway, client, hole)
+}
+
+#[test]
+fn a_client_that_resets_ends_the_attempt_for_it() {
+    let (gateway, client, hole) = connecting();
+    let source = client.local_addr().unwrap();
+    let reset_at = Instant::now();
+    reset(client);
+    let record = gateway.record_of(source);
+    assert!(reset_at.elapsed() < SLACK);
+    assert_eq!(record.outcome, "downstream_reset");
+    assert_eq!(record.ended_by.as_deref(), Some("downstream"));
+    assert_eq!(record.attempts, 1);
+    wait_until("the endpoint's connection is given up", || {
+        gateway.endpoints()[0]["active"] == 0
+    });
+    assert!(!has_socket_towards(hole.address), "the SYN is still sent");
+}
+
+/// Whether this process's host has a TCP socket that is being connected to `address`.
+fn has_socket_towards(address: SocketAddr) -> bool {
+    let SocketAddr::V4(address) = address else {
+        panic!("{address} is not IPv4");
+    };
+    // proc(5): addresses are hexadecimal words in the machine's byte order; 02 is SYN_SENT.
+    let ip = u32::from_ne_bytes(address.ip().octets());
+    let remote = format!(" {ip:08X}:{:04X} 02 ", address.port());
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    table.lines().any(|line| line.contains(&remote))
+}
+
+#[test]
+fn a_client_that_only_closes_its_side_while_connecting_still_gets_its_answer() {
+    let hole = BlackHole::dig();
+    let gateway = start(&[hole.address], &["connect: { timeout: 1s }"]);
+    let (mut client, _) = open(gateway.address());
+    client.shutdown(Shutdown::Write).unwrap();
+    wait_until("the attempt is under way", || {
+        gateway.endpoints()[0]["active"] == 1 && has_socket_towards(hole.address)
+    });
+    let answer = read_to_eof(&mut client);
+    assert_eq!(answer.first(), Some(&21), "an alert, not a reset");
+    let record = gateway.record_of(client.local_addr().unwrap());
+    assert_eq!(record.outcome, "connect_timeout", "{record:?}");
+
+    // And where a pod answers, it gets the hello and the FIN, and the client its reply.
+    let live = Server::echo();
+    let policy = ["connect: { timeout: 300ms }"];
+    let gateway = start(&[hole.address, live.address], &policy);
+    let (mut client, hello) = open(gateway.address());
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_exactly(&mut client, hello).len(), hello);
+    assert!(read_to_eof(&mut client).is_empty());
+    let record = gateway.record_of(client.local_addr().unwrap());
+    assert_eq!(record.outcome, "ok", "{record:?}");
+}
+
+fn ejected(gateway: &TestGateway, address: SocketAddr) -> bool {
+    let address = address.to_string();
+    let endpoints = gateway.endpoints();
+    let endpoint = endpoints
+        .iter()
+        .find(|endpoint| endpoint["address"] == *address)
+        .expect("the endpoint is listed");
+    assert_eq!(
+        endpoint["state"] == "ejected",
+        endpoint["ejection_left_ms"].is_u64(),
+        "{endpoint}"
+    );
+    endpoint["state"] == "ejected"
+}
+
+#[test]
+fn an_endpoint_that_keeps_failing_is_left_alone_until_its_time_is_over() {
+    let (live, dead) = (Server::echo(), refusing_address());
+    let policy = "ejection: { consecutive_failures: 2, base: 3s }";
+    let gateway = start(&[live.address, dead], &[policy]);
+    let call = || {
+        let (source, _) = echoed(&gateway, &[&hello(SERVICE, &[])]);
+        gateway.record_of(source).attempts
+    };
+    assert!(!ejected(&gateway, dead));
+    assert_eq!(endpoints_in(&gateway, "ejected"), 0.0);
+
+    let mut failures = 0;
+    wait_until("the dead endpoint has failed twice", || {
+        failures += call() - 1;
+        failures == 2
+    });
+    let since = Instant::now();
+    assert!(ejected(&gateway, dead));
+    assert!(!ejected(&gateway, live.address));
+    assert_eq!(endpoints_in(&gateway, "ejected"), 1.0);
+    assert_eq!(endpoints_in(&gateway, "ready"), 1.0);
+    let mut calls = 0;
+    while since.elapsed() < Duration::from_millis(1500) && calls < TRIES {
+        assert_eq!(call(), 1, "an ejected endpoint was tried");
+        calls += 1;
+    }
+    assert!(calls > 2, "too slow to show anything: {calls} calls");
+    assert_eq!(attempts(&gateway, "connect_refused"), 2.0);
+
+    wait_until("the ejection is over", || !ejected(&gateway, dead));
+    assert!(since.elapsed() > Duration::from_millis(1500));
+    wait_until("it is tried again", || call() == 2);
+    assert!(ejected(&gateway, dead), "one more failure is enough");
+}
+
+#[test]
+fn an_endpoint_that_comes_back_is_used_again() {
+    let live = Server::echo();
+    let closed = ClosedPort::reserve();
+    let back = closed.address;
+    let policy = "ejection: { consecutive_failures: 1, base: 300ms }";
+    let gateway = start(&[live.address, back], &[policy]);
+    wait_until("it is ejected", || {
+        echoed(&gateway, &[&hello(SERVICE, &[])]);
+        ejected(&gateway, back)
+    });
+    let listener = closed.open();
+    listener.set_nonblocking(true).unwrap();
+    wait_until("it gets a connection", || {
+        // Held open where it lands there: what counts is that it does.
+        let _client = open(gateway.address());
+        listener.accept().is_ok()
+    });
+    assert!(!ejected(&gateway, back));
+    assert_eq!(endpoints_in(&gateway, "ready"), 2.0);
+}
+
+#[test]
+fn with_every_endpoint_ejected_they_are_tried_all_the_same() {
+    let closed = ClosedPort::reserve();
+    let dead = closed.address;
+    let gateway = start(&[dead], &["ejection: { consecutive_failures: 1 }"]);
+    for _ in 0..3 {
+        let (client, _) = open(gateway.address());
+        let record = gateway.record_of(client.local_addr().unwrap());
+        assert_eq!((&*record.outcome, record.attempts), ("connect_refused", 1));
+    }
+    assert!(ejected(&gateway, dead));
+    let revived = closed.open();
+    let (_client, hello) = open(gateway.address());
+    let (mut pod, _) = revived.accept().unwrap();
+    read_exactly(&mut pod, hello);
+    wait_until("it counts as ready again", || !ejected(&gateway, dead));
+}

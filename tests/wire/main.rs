@@ -1,0 +1,26 @@
+//! Tests of what a connection meets, on real sockets: a gateway, servers behind it, clients in front of it.
+
+#[expect(dead_code, reason = "this program uses a part of what the tests share")]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod connect_retry;
+mod connection_limits;
+mod connection_quotas;
+mod drain_under_load;
+mod hello_fingerprints;
+mod hello_memory;
+mod hello_on_the_wire;
+mod mtls_passthrough;
+mod no_local_port;
+mod outcomes_all;
+mod own_address;
+mod proxy_protocol;
+mod proxy_protocol_haproxy;
+mod relay_half_close;
+mod relay_liveness;
+mod relay_reset;
+mod relay_slow_reader;
+mod relay_splice;
+mod reload_under_load;
+mod worker_busy_poll;
