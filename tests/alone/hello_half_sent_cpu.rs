@@ -1,17 +1,15 @@
-//! Half a hello costs no CPU, whether silence or FIN follows it. Alone in its binary, since it
-//! measures the CPU time of the process.
-
-mod support;
+//! Half a hello costs no CPU, whether silence or FIN follows it.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use support::client::{connect, hello};
-use support::config_text::ConfigText;
-use support::gateway::TestGateway;
-use support::server::{Server, read_exactly, reset};
-use support::{SERVICE, cpu_time};
+use crate::alone;
+use crate::support::client::{connect, hello};
+use crate::support::config_text::ConfigText;
+use crate::support::gateway::TestGateway;
+use crate::support::server::{Server, read_exactly, reset};
+use crate::support::{SERVICE, cpu_time};
 
 /// Asserts that next to no CPU time is used for a while.
 #[track_caller]
@@ -29,6 +27,7 @@ fn idle(what: &str) {
 
 #[test]
 fn waiting_costs_no_cpu() {
+    let _alone = alone();
     let (server, accepted) = Server::handing_over();
     let config = ConfigText::to(&[server.address]).top("workers: 1");
     let gateway = TestGateway::start(&config.listener("client_hello: { timeout: 60s }"));

@@ -1,20 +1,17 @@
 //! The HTTP servers without file descriptors: they wait, burn nothing, and answer once there are some.
-//!
-//! A binary of its own, since the limit is the process's.
-
-#[path = "support/operator/mod.rs"]
-mod operator;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use operator::http::Gateway;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use strait::admin::{ServeLimits, status_router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
+
+use crate::operator::http::Gateway;
+use crate::{alone, operator};
 
 /// Long enough for several pauses of 100 ms.
 const STARVED: Duration = Duration::from_millis(700);
@@ -39,6 +36,8 @@ fn cpu_time(schedstat: &File) -> Duration {
 
 #[tokio::test]
 async fn without_descriptors_accept_pauses_and_goes_on_later() {
+    let _alone = alone();
+    let limit = getrlimit(Resource::Nofile);
     let gateway = Gateway::ready();
     let router = status_router(gateway.context.clone());
     let address = gateway.serve(router, ServeLimits::default()).await;
@@ -64,6 +63,7 @@ async fn without_descriptors_accept_pauses_and_goes_on_later() {
     );
 
     drop(taken);
+    setrlimit(Resource::Nofile, limit).unwrap();
     timeout(operator::PATIENCE, client.read_to_string(&mut answer))
         .await
         .expect("accepted once descriptors are back")

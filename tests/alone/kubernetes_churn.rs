@@ -1,10 +1,6 @@
 //! Services, pods and routes that change hundreds of times a second, under load: the gateway ends with
 //! the API's state, loses no connection, and an event becomes a route within 100 ms.
 
-#[path = "support/kubernetes/mod.rs"]
-mod kubernetes;
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -13,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use kubernetes::api_server::ApiServer;
-use kubernetes::free_port;
-use kubernetes::objects::{pod, service, slice};
-use kubernetes::pods::{Pods, ask};
-use support::gateway::TestGateway;
-use support::wait_until;
+use crate::kubernetes::api_server::ApiServer;
+use crate::kubernetes::free_port;
+use crate::kubernetes::objects::{pod, service, slice};
+use crate::kubernetes::pods::{Pods, ask};
+use crate::support::gateway::TestGateway;
+use crate::support::wait_until;
+use crate::{alone, kubernetes};
 
 const SERVICES: usize = 60;
 const PODS: [&str; 8] = ["p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7"];
@@ -212,6 +209,7 @@ fn ping(gateway: SocketAddr, stop: &AtomicBool) -> usize {
 
 #[test]
 fn hundreds_of_changes_a_second_end_with_the_apis_state_and_lose_no_connection() {
+    let _alone = alone();
     let (api, pods) = (ApiServer::start(), Pods::start(&PODS));
     let port = free_port();
     api.apply(CLASS);

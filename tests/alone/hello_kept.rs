@@ -1,53 +1,20 @@
 //! What a connection keeps of its hello is small, whatever the hello holds: counted by an allocator for
-//! hellos of every kind, and by the process's memory for 2,000 of the worst. Alone in its binary, which
-//! has that allocator.
-#![expect(unsafe_code, reason = "an allocator is an unsafe trait")]
+//! hellos of every kind, and by the process's memory for 2,000 of the worst.
 
-mod support;
-
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use strait::client_hello::vectors::{HelloBuilder, vector_u8, vector_u16};
-use support::client::connect;
-use support::config_text::ConfigText;
-use support::gateway::TestGateway;
-use support::process::Process;
-use support::server::{Server, read_exactly};
-use support::{SERVICE, wait_until};
 
-/// Counts what the whole process holds.
-struct Counting;
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator as it came; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: as the caller promised for this call.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as the caller promised for this call.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// The tests count one process's memory: one at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use crate::alone;
+use crate::counting::held;
+use crate::support::client::connect;
+use crate::support::config_text::ConfigText;
+use crate::support::gateway::TestGateway;
+use crate::support::process::Process;
+use crate::support::server::{Server, read_exactly};
+use crate::support::{self, SERVICE, wait_until};
 
 /// What a connection may keep of its hello.
 const KEPT: usize = 2048;
@@ -138,13 +105,12 @@ fn crowd(address: SocketAddr, wire: &[u8]) -> Vec<TcpStream> {
 /// What the process holds once that no longer changes.
 fn settled() -> usize {
     let mut before = usize::MAX;
-    let mut held = 0;
     wait_until("the process holds the same for a while", || {
         std::thread::sleep(Duration::from_millis(50));
-        held = HELD.load(Ordering::Relaxed);
-        std::mem::replace(&mut before, held) == held
+        let now = held();
+        std::mem::replace(&mut before, now) == now
     });
-    held
+    before
 }
 
 fn gateway_to(sink: &Server, access_log: &str) -> TestGateway {
@@ -183,7 +149,7 @@ fn a_routed_connection_keeps_little_of_its_hello() {
     for (what, wire) in &hellos {
         let clients = hold(wire);
         wait_until(&format!("a hello of {what} is forgotten"), || {
-            HELD.load(Ordering::Relaxed) <= ordinary + CROWD * KEPT
+            held() <= ordinary + CROWD * KEPT
         });
         drop(clients);
         left();
@@ -209,14 +175,17 @@ fn a_refused_connection_keeps_little_of_its_hello() {
     drop(hold(&usual));
     settled();
     let clients = hold(&usual);
-    let ordinary = HELD.load(Ordering::Relaxed);
+    let ordinary = held();
     drop(clients);
     for (what, wire) in &hellos {
         let clients = hold(wire);
         // The gateway lets go of them within a second; what is held now is held by most of them.
-        let held = HELD.load(Ordering::Relaxed);
+        let held_now = held();
         let most = ordinary + CROWD * KEPT;
-        assert!(held <= most, "{what}: {held} bytes, more than {most}");
+        assert!(
+            held_now <= most,
+            "{what}: {held_now} bytes, more than {most}"
+        );
         drop(clients);
     }
 }

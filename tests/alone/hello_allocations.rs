@@ -1,49 +1,15 @@
 //! The parser takes memory as bytes arrive, not as they are claimed, and in proportion to them:
-//! counted by an allocator, not by a clock. Alone in its binary, which has that allocator.
-#![expect(unsafe_code, reason = "an allocator is an unsafe trait")]
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+//! counted by an allocator, not by a clock.
 
 use strait::client_hello::vectors::{HelloBuilder, MAX_SIZE, record};
 use strait::client_hello::{HelloError, HelloParser, Progress};
 
-/// Counts what this thread allocates.
-struct Counting;
-
-thread_local! {
-    /// Allocations, and their bytes.
-    static COUNTED: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
-}
-
-fn count(bytes: usize) {
-    // Not while the thread ends.
-    let _ = COUNTED.try_with(|counted| {
-        let (allocations, before) = counted.get();
-        counted.set((allocations + 1, before + bytes));
-    });
-}
-
-// SAFETY: every call goes to the system's allocator as it came; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
-        // SAFETY: as the caller promised for this call.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promised for this call.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use crate::alone;
+use crate::counting::allocated;
 
 /// Allocations, and their bytes, while a parser is shown `wire` in pieces of `step` bytes.
 fn counted(wire: &[u8], step: usize) -> (Result<bool, HelloError>, usize, usize) {
-    let (allocations, bytes) = COUNTED.get();
+    let (allocations, bytes) = allocated();
     let mut parser = HelloParser::new(MAX_SIZE);
     let mut end = 0;
     let result = loop {
@@ -53,12 +19,13 @@ fn counted(wire: &[u8], step: usize) -> (Result<bool, HelloError>, usize, usize)
             result => break result.map(|progress| matches!(progress, Progress::Complete(_))),
         }
     };
-    let (allocations_after, bytes_after) = COUNTED.get();
+    let (allocations_after, bytes_after) = allocated();
     (result, allocations_after - allocations, bytes_after - bytes)
 }
 
 #[test]
 fn a_claim_allocates_nothing() {
+    let _alone = alone();
     for claim in [&[1, 0xff, 0xff, 0xff][..], &[1, 0x01, 0x00, 0x00]] {
         let (result, allocations, _) = counted(&record(22, [3, 1], claim), 1);
         assert!(matches!(result, Err(HelloError::TooLarge { .. })));
@@ -73,6 +40,7 @@ fn a_claim_allocates_nothing() {
 
 #[test]
 fn a_usual_hello_costs_a_few_small_allocations() {
+    let _alone = alone();
     let hello = HelloBuilder::tls13()
         .server_name("svcb.apps")
         .alpn(&["istio"]);
@@ -89,6 +57,7 @@ fn a_usual_hello_costs_a_few_small_allocations() {
 
 #[test]
 fn memory_is_in_proportion_to_the_bytes_whatever_their_split() {
+    let _alone = alone();
     let message_len = 64_000;
     let empty = HelloBuilder::tls13().server_name("svcb.apps").padding(0);
     let padding = message_len - empty.message().len();
@@ -110,6 +79,7 @@ fn memory_is_in_proportion_to_the_bytes_whatever_their_split() {
 
 #[test]
 fn fifteen_thousand_extensions_cost_one_bit_each() {
+    let _alone = alone();
     let kinds = 256..15_256;
     let hello = kinds.fold(HelloBuilder::bare(0x0303), |hello, kind| {
         hello.extension(kind, [])
