@@ -1,10 +1,9 @@
 //! Arguments, and one module a command.
 
-pub mod demo;
 mod explain;
-mod load;
 mod run;
-mod selftest;
+#[cfg(feature = "tools")]
+mod tools;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -22,6 +21,14 @@ const ANSWER_IS_NO: u8 = 1;
 /// Exit code of a command that could not do its work. Clap uses it for wrong arguments, too.
 const FAILED: u8 = 2;
 
+/// The last lines of `--help`.
+const AFTER_HELP: &str = if cfg!(feature = "tools") {
+    "Try `strait demo` first: two trust domains, two pods and a gateway on this machine, with no file and no network."
+} else {
+    "This is the gateway alone. `strait demo`, `strait load` and `strait selftest` are in the image's target `tools` \
+     (docker build --target tools) and in builds with the cargo feature `tools`, which is on by default."
+};
+
 /// An SNI-passthrough east-west gateway.
 ///
 /// strait listens on port 15443 of a Kubernetes cluster, reads the server name (SNI) of each TLS
@@ -31,8 +38,7 @@ const FAILED: u8 = 2;
 #[command(
     version,
     max_term_width = 100,
-    after_help = "Try `strait demo` first: two trust domains, two pods and a gateway on this machine, with no file \
-                  and no network."
+    after_help = AFTER_HELP
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -68,28 +74,9 @@ enum Command {
     /// Exits with 0 when the connection would be routed, with 1 when it would be refused. Names of
     /// `dns` upstreams are resolved from here, and a Kubernetes API that the file names is asked.
     Explain(ExplainArguments),
-    /// Show strait at work on this machine: two trust domains, mutual TLS through the gateway, and
-    /// what is refused
-    ///
-    /// Needs no file and no network. Exits with 0 only if everything went as told.
-    Demo {
-        /// Leave everything running, with calls every second, until Ctrl-C
-        #[arg(long)]
-        keep: bool,
-    },
-    /// Load a gateway that runs somewhere, and tell how long connections took and which failed
-    ///
-    /// Every connection is a TLS connection of its own, through the gateway to whatever its server name
-    /// is routed to: connect, handshake, one request if asked for, close. Exits with 0 only if all of
-    /// them succeeded.
-    Load(load::LoadArguments),
-    /// Replay valid and hostile hellos against a running gateway, strait or another, and print right and
-    /// wrong by class
-    ///
-    /// Every hello goes whole, byte by byte and cut in two; a valid one also re-cut into records of 1, 7
-    /// and 60 bytes. Exits with 0 only if everything was judged and is right.
-    #[command(after_help = selftest::HELP)]
-    Selftest(selftest::SelftestArguments),
+    #[cfg(feature = "tools")]
+    #[command(flatten)]
+    Tool(tools::Tool),
 }
 
 #[derive(Debug, clap::Args)]
@@ -117,9 +104,8 @@ pub fn main() -> ExitCode {
         Command::Run { config } => run::run(&config),
         Command::Check { config } => check(&config),
         Command::Explain(arguments) => explain::explain(&arguments),
-        Command::Demo { keep } => demo::main(keep),
-        Command::Load(arguments) => load::main(&arguments),
-        Command::Selftest(arguments) => selftest::selftest(&arguments),
+        #[cfg(feature = "tools")]
+        Command::Tool(tool) => tools::run(&tool),
     }
 }
 

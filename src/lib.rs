@@ -54,6 +54,7 @@
 //! | how a file is read that may misbehave | [`mod@file`] |
 //! | which task is started again when it fails | [`supervise`] |
 //! | a command | [`cli`] |
+//! | the demo, the load tool, the self-test | `tools`, which the image has not |
 //! | a system call | [`socket`]: the only room with `unsafe` |
 //!
 //! # Rules
@@ -107,4 +108,6 @@ pub mod socket;
 pub mod source;
 pub mod supervise;
 pub mod tls_version;
+#[cfg(feature = "tools")]
+pub mod tools;
 pub mod upstream;

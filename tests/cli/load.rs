@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use strait::cli::demo::spiffe::{Svid, TrustBundle};
+use strait::tools::spiffe::{Svid, TrustBundle};
 
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;

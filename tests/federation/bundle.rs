@@ -3,8 +3,8 @@
 
 use std::net::SocketAddr;
 
-use strait::cli::demo::spiffe::tls::peer_error;
-use strait::cli::demo::spiffe::{SpiffeId, TrustDomain};
+use strait::tools::spiffe::tls::peer_error;
+use strait::tools::spiffe::{SpiffeId, TrustDomain};
 
 use crate::federation::app::App;
 use crate::federation::bundles::{BundleEndpoint, SPIRE, fetch};

@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use strait::cli::demo::spiffe::Svid;
+use strait::tools::spiffe::Svid;
 
 use crate::federation::app::{App, Seen};
 use crate::federation::gateway;

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use strait::cli::demo::records::Record;
-use strait::cli::demo::spiffe::{SpiffeId, Svid, TrustBundle};
+use strait::tools::records::Record;
+use strait::tools::spiffe::{SpiffeId, Svid, TrustBundle};
 
 use crate::federation::app::{App, Seen};
 use crate::federation::http::get;

@@ -3,7 +3,7 @@
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use strait::cli::demo::spiffe::TrustDomain;
+use strait::tools::spiffe::TrustDomain;
 
 use crate::federation::app::{App, Seen};
 use crate::federation::gateway;

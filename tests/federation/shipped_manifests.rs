@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use strait::cli::demo::spiffe::{SpiffeId, TrustDomain};
+use strait::tools::spiffe::{SpiffeId, TrustDomain};
 
 use crate::federation::app::{App, Seen};
 use crate::federation::bundles::{BundleEndpoint, SPIRE, fetch};

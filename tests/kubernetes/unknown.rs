@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use strait::cli::demo::scrape;
 use strait::config::Config;
 use strait::metrics::Metrics;
 use strait::source::kubernetes::{ApiTiming, FIRST_LISTS, KubernetesSource, Mailbox, Publication};
+use strait::tools::scrape;
 
 use crate::kubernetes;
 use crate::kubernetes::api_server::{ApiServer, Cut, Fault};

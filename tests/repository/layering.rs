@@ -29,6 +29,7 @@ const LAYERS: &[&[&str]] = &[
     &["route"],
     &["admin", "proxy", "source"],
     &["app"],
+    &["tools"],
     &["cli"],
     &["main"],
 ];

@@ -10,9 +10,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use strait::app::{AccessLogSink, Gateway, Options};
-use strait::cli::demo::records::Record;
-use strait::cli::demo::scrape::{self, Samples};
 use strait::config::{Config, Loaded, Machine};
+use strait::tools::records::Record;
+use strait::tools::scrape::{self, Samples};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::DEADLINE;

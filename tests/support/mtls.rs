@@ -8,8 +8,8 @@ use rustls::{
     ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned,
     SupportedProtocolVersion,
 };
-use strait::cli::demo::spiffe::tls::{BOTH_VERSIONS, ISTIO_HTTP, TlsEnd, verified_peer};
-use strait::cli::demo::spiffe::{SpiffeId, Svid, TrustBundle, TrustDomain};
+use strait::tools::spiffe::tls::{BOTH_VERSIONS, ISTIO_HTTP, TlsEnd, verified_peer};
+use strait::tools::spiffe::{SpiffeId, Svid, TrustBundle, TrustDomain};
 
 use super::client::connect;
 use super::server::Server;

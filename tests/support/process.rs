@@ -16,7 +16,7 @@ use rustix::pipe::{PipeFlags, fcntl_getpipe_size, pipe_with};
 use rustix::process::Uid;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, getuid, kill_process, prlimit};
 use rustix::thread::set_thread_uid;
-use strait::cli::demo::scrape::{self, Samples};
+use strait::tools::scrape::{self, Samples};
 
 use super::config_text::ConfigText;
 use super::gateway::get;

@@ -133,7 +133,7 @@ fn loads(gateway: &TestGateway) -> [f64; 2] {
     let samples = gateway.samples();
     ["0", "1"].map(|worker| {
         let name = "strait_worker_connections";
-        strait::cli::demo::scrape::total(&samples, name, &[("worker", worker)])
+        strait::tools::scrape::total(&samples, name, &[("worker", worker)])
     })
 }
 
@@ -241,7 +241,7 @@ fn quick_resets_leave_no_descriptor_behind() {
     let samples = gateway.samples();
     let of = |outcome| {
         let labels = [("outcome", outcome)];
-        strait::cli::demo::scrape::total(&samples, "strait_connections_closed_total", &labels)
+        strait::tools::scrape::total(&samples, "strait_connections_closed_total", &labels)
     };
     let quarter = (RESETS / 4) as f64;
     assert_eq!(of("internal_error"), 0.0);

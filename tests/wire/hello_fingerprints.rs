@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use strait::cli::demo::records::Record;
 use strait::client_hello::vectors::{HelloBuilder, vector_u16};
+use strait::tools::records::Record;
 
 use crate::support::SERVICE;
 use crate::support::client::connect;

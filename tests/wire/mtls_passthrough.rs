@@ -7,10 +7,10 @@ use std::sync::mpsc::channel;
 
 use rustls::{AlertDescription, Error};
 use sha2::{Digest, Sha256};
-use strait::cli::demo::spiffe::tls::{
+use strait::tools::spiffe::tls::{
     BOTH_VERSIONS, ISTIO_HTTP, ISTIO_TCP, PeerError, TLS12, TLS13, TlsEnd, peer_error,
 };
-use strait::cli::demo::spiffe::{Svid, TrustDomain};
+use strait::tools::spiffe::{Svid, TrustDomain};
 
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;

@@ -6,9 +6,9 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use strait::cli::demo::spiffe::TrustDomain;
-use strait::cli::demo::spiffe::tls::BOTH_VERSIONS;
 use strait::outcome::Outcome;
+use strait::tools::spiffe::TrustDomain;
+use strait::tools::spiffe::tls::BOTH_VERSIONS;
 
 /// What is not provoked here, and why.
 const ELSEWHERE: &[(Outcome, &str)] = &[

@@ -5,9 +5,9 @@ use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use strait::cli::demo::records::Record;
 use strait::proxy_header::{Proxied, ProxyHeader};
 use strait::server_name::ServerName;
+use strait::tools::records::Record;
 
 use crate::support::client::{connect, hello};
 use crate::support::config_text::ConfigText;

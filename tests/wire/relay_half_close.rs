@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use strait::cli::demo::scrape::total;
+use strait::tools::scrape::total;
 
 use crate::support::client::{connect_narrow, hello, open};
 use crate::support::config_text::ConfigText;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use socket2::SockRef;
-use strait::cli::demo::scrape::total;
+use strait::tools::scrape::total;
 
 use crate::support::client::{connect_narrow, hello, open};
 use crate::support::config_text::ConfigText;

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use strait::cli::demo::spiffe::SpiffeId;
 use strait::config::Config;
+use strait::tools::spiffe::SpiffeId;
 
 /// Everything that a person applies.
 #[derive(Debug, Clone)]

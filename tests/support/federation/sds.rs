@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use strait::cli::demo::spiffe::{Svid, TrustBundle};
+use strait::tools::spiffe::{Svid, TrustBundle};
 
 use super::envoy::typed;
 

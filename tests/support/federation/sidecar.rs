@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use strait::cli::demo::spiffe::{SpiffeId, Svid, TrustBundle};
+use strait::tools::spiffe::{SpiffeId, Svid, TrustBundle};
 
 use super::envoy::{Envoy, address, typed};
 use super::sds::Secrets;

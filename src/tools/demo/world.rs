@@ -9,11 +9,11 @@ use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::{Duration, timeout};
 
 use super::pod::{Pod, Visit};
-use super::records::{self, Records};
-use super::spiffe::tls::{ISTIO_HTTP, TlsEnd};
-use super::spiffe::{IdentityError, Svid, TrustDomain};
 use crate::app::{AccessLogSink, Gateway, Options};
 use crate::config::Config;
+use crate::tools::records::{self, Records};
+use crate::tools::spiffe::tls::{ISTIO_HTTP, TlsEnd};
+use crate::tools::spiffe::{IdentityError, Svid, TrustDomain};
 
 /// The service that cluster B exports.
 pub(super) const SERVICE: &str = "svcb.apps.svc.cluster.local";

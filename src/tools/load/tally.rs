@@ -98,7 +98,7 @@ impl Tally {
     }
 
     /// For a person.
-    pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let rate = self.begun as f64 / self.time.as_secs_f64();
         let time = self.time.as_secs_f64();
         let Self {
@@ -127,7 +127,7 @@ impl Tally {
         self.write_picture(out)
     }
 
-    fn write_times(&self, out: &mut impl Write) -> io::Result<()> {
+    fn write_times(&self, out: &mut dyn Write) -> io::Result<()> {
         let steps = self.steps.iter().map(|(step, times)| (step.label(), times));
         let ready = ("connect + handshake", &self.ready);
         let mut rows = steps
@@ -156,7 +156,7 @@ impl Tally {
         Ok(())
     }
 
-    fn write_picture(&self, out: &mut impl Write) -> io::Result<()> {
+    fn write_picture(&self, out: &mut dyn Write) -> io::Result<()> {
         let buckets: Vec<(u64, u64)> = self
             .ready
             .iter_log(FIRST_BUCKET, 2.0)

@@ -12,8 +12,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::LoadArguments;
-use crate::cli::demo::spiffe::TrustBundle;
-use crate::cli::demo::spiffe::tls::{BOTH_VERSIONS, ISTIO_TCP, server_verifier};
+use crate::tools::spiffe::TrustBundle;
+use crate::tools::spiffe::tls::{BOTH_VERSIONS, ISTIO_TCP, server_verifier};
 
 /// Never resumes: every connection is a whole handshake.
 pub(super) fn config(arguments: &LoadArguments) -> Result<ClientConfig, Box<dyn Error>> {

@@ -6,8 +6,8 @@ use std::io;
 use super::caller::{Call, call, call_without_tls};
 use super::narrator::Narrator;
 use super::pod::Verdict;
-use super::spiffe::tls::ISTIO_HTTP;
 use super::world::{Caller, NOT_EXPORTED, OUTBOUND, SERVICE, WRONG_PORT, World};
+use crate::tools::spiffe::tls::ISTIO_HTTP;
 
 /// All of them, one after another.
 pub(super) async fn tell(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {

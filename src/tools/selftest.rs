@@ -8,16 +8,14 @@ mod endpoint;
 mod exchange;
 mod report;
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{ANSWER_IS_NO, failed, runtime};
 use delivery::deliveries;
 use endpoint::Endpoint;
 use exchange::{connect, judge};
@@ -27,7 +25,7 @@ use report::Report;
 const AT_ONCE: usize = 16;
 
 /// What `--help` says after the options.
-pub(super) const HELP: &str = "\
+pub const HELP: &str = "\
 The gateway must send every name to the endpoint: give it a listener of its own for that, such as
 
   strait, in its config:
@@ -61,8 +59,9 @@ Right is: a valid hello reaches the endpoint with every byte; anything else is c
 nothing but a TLS alert, and never reaches the endpoint. Without --endpoint nothing can be said of valid hellos
 unless a server answers them, so they count as not judged.";
 
+/// The arguments of `strait selftest`.
 #[derive(Debug, clap::Args)]
-pub(super) struct SelftestArguments {
+pub struct SelftestArguments {
     /// The gateway: IP:PORT
     #[arg(value_name = "ADDR")]
     gateway: SocketAddr,
@@ -74,23 +73,16 @@ pub(super) struct SelftestArguments {
     timeout: Duration,
 }
 
-pub(super) fn selftest(arguments: &SelftestArguments) -> ExitCode {
-    let reported = runtime().and_then(|runtime| runtime.block_on(replay(arguments)));
-    let told = reported.and_then(|report| {
-        report.write(&mut io::stdout().lock())?;
-        Ok(report.all_right())
-    });
-    match told {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(ANSWER_IS_NO),
-        Err(error) => failed(&error),
-    }
-}
-
-/// Replays everything.
+/// Replays everything and reports to `out`. Returns whether all was judged and is right.
 ///
 /// # Errors
-/// Nobody accepts at the gateway's address, or the endpoint's cannot be bound.
+/// Nobody accepts at the gateway's address, the endpoint's cannot be bound, or the output is gone.
+pub async fn run(arguments: &SelftestArguments, out: &mut dyn Write) -> io::Result<bool> {
+    let report = replay(arguments).await?;
+    report.write(out)?;
+    Ok(report.all_right())
+}
+
 async fn replay(arguments: &SelftestArguments) -> io::Result<Report> {
     let (gateway, timeout) = (arguments.gateway, arguments.timeout);
     let endpoint = match arguments.endpoint {

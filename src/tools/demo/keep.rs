@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::caller::call;
 use super::narrator::Narrator;
-use super::spiffe::SVID_LIFETIME;
-use super::spiffe::tls::ISTIO_HTTP;
 use super::world::{Caller, OUTBOUND, World};
+use crate::tools::spiffe::SVID_LIFETIME;
+use crate::tools::spiffe::tls::ISTIO_HTTP;
 
 /// Between calls.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -1,21 +1,21 @@
 //! A caller of cluster A: a workload with its sidecar, which wraps a request in mTLS.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, ClientConfig, ProtocolVersion};
+use rustls::{ClientConfig, ProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::spiffe::SpiffeId;
-use super::spiffe::tls::{peer_error, verified_peer};
-use super::wire::{Counted, WireBytes, connect};
+use crate::tools::refusal::Refusal;
+use crate::tools::spiffe::SpiffeId;
+use crate::tools::spiffe::tls::verified_peer;
+use crate::tools::wire::{Counted, WireBytes, connect};
 
 /// Any step of a call over loopback that takes longer than this has failed.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -45,43 +45,6 @@ pub struct Conversation {
     pub status: u16,
     /// The HTTP body.
     pub body: String,
-}
-
-/// A call that was not answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
-    /// A fatal TLS alert from the other side, be it the gateway or the pod.
-    Alert(AlertDescription),
-    /// This side did not accept the server.
-    Server(String),
-    /// The connection closed without a byte of an answer.
-    Closed,
-    /// Anything else.
-    Failed(String),
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Alert(alert) => write!(f, "TLS alert {alert:?}"),
-            Self::Server(why) => write!(f, "server not accepted: {why}"),
-            Self::Closed => f.write_str("closed without an answer"),
-            Self::Failed(why) => f.write_str(why),
-        }
-    }
-}
-
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Self {
-        if let Some(refused) = peer_error(&error) {
-            return Self::Server(refused.to_string());
-        }
-        match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-            Some(rustls::Error::AlertReceived(alert)) => Self::Alert(*alert),
-            _ if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
-            _ => Self::Failed(error.to_string()),
-        }
-    }
 }
 
 /// Calls `gateway` for `server_name` with one HTTP request inside mTLS.

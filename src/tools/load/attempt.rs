@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::cli::demo::caller::Refusal;
-use crate::cli::demo::wire::connect;
+use crate::tools::refusal::Refusal;
+use crate::tools::wire::connect;
 
 /// How long a server may take to close after we did. Some never do, which is no failure.
 const CLOSE: Duration = Duration::from_secs(1);

@@ -6,10 +6,10 @@ use std::io;
 use super::caller::{Call, call};
 use super::narrator::Narrator;
 use super::pod::Verdict;
-use super::records::Record;
-use super::scrape;
-use super::spiffe::tls::{ISTIO_HTTP, TLS12, TLS13, TlsEnd};
 use super::world::{Caller, OUTBOUND, SERVICE, World};
+use crate::tools::records::Record;
+use crate::tools::scrape;
+use crate::tools::spiffe::tls::{ISTIO_HTTP, TLS12, TLS13, TlsEnd};
 
 /// Calls that are held open together: enough for every pod to get some.
 const CALLS_AT_ONCE: usize = 6;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cli::demo::spiffe::TrustDomain;
+use crate::tools::spiffe::TrustDomain;
 use rustls::{ClientConnection, ServerConnection};
 
 struct World {

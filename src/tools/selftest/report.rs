@@ -59,7 +59,7 @@ impl Report {
 
     /// # Errors
     /// Nobody reads any more.
-    pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         for class in self.classes.keys() {
             self.write_wrong(*class, out)?;
         }
@@ -93,7 +93,7 @@ impl Report {
         Ok(())
     }
 
-    fn write_wrong(&self, class: VectorClass, out: &mut impl Write) -> io::Result<()> {
+    fn write_wrong(&self, class: VectorClass, out: &mut dyn Write) -> io::Result<()> {
         let label = class.label();
         let mut wrong = self.wrong.iter().filter(|((of, ..), _)| *of == class);
         for ((_, vector, what), ways) in wrong.by_ref().take(MOST_LINES) {

@@ -11,15 +11,13 @@ mod tls;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rustls::pki_types::ServerName;
 
-use super::demo::spiffe::SpiffeId;
-use super::{ANSWER_IS_NO, failed, runtime};
+use super::spiffe::SpiffeId;
 use attempt::{Attempt, Exchange};
 use pace::Pace;
 use tally::Tally;
@@ -29,8 +27,9 @@ const MAX_RATE: f64 = 1e6;
 /// The most connections at once, and so of open files.
 const MAX_CONNECTIONS: usize = 60_000;
 
+/// The arguments of `strait load`.
 #[derive(Debug, clap::Args)]
-pub(super) struct LoadArguments {
+pub struct LoadArguments {
     /// The gateway, by name or by address
     #[arg(long, value_name = "HOST:PORT")]
     target: String,
@@ -95,28 +94,30 @@ fn connections(text: &str) -> Result<usize, String> {
     }
 }
 
-/// The command: a progress bar on standard error, what was measured on standard output.
-pub(super) fn main(arguments: &LoadArguments) -> ExitCode {
+/// Loads the gateway: a progress bar on standard error, what was measured to `out`. Returns whether every
+/// connection succeeded.
+///
+/// # Errors
+/// The arguments do not fit together, the target is not found, or the output is gone.
+pub async fn run(
+    arguments: &LoadArguments,
+    out: &mut dyn Write,
+) -> Result<bool, Box<dyn std::error::Error>> {
     crate::socket::raise_file_limit();
-    let tally = runtime().map_err(Into::into).and_then(|runtime| {
-        let local = tokio::task::LocalSet::new();
-        local.block_on(&runtime, load(arguments))
-    });
-    let tally = match tally {
-        Ok(tally) => tally,
-        Err(error) => return failed(&error),
-    };
-    match (tally.write(&mut io::stdout()), tally.all_succeeded()) {
-        (Err(error), _) => failed(&error),
-        (Ok(()), true) => ExitCode::SUCCESS,
-        (Ok(()), false) => ExitCode::from(ANSWER_IS_NO),
-    }
+    // The connections share their tally, on this thread.
+    let local = tokio::task::LocalSet::new();
+    let tally = local.run_until(load(arguments, out)).await?;
+    tally.write(out)?;
+    Ok(tally.all_succeeded())
 }
 
-async fn load(arguments: &LoadArguments) -> Result<Tally, Box<dyn std::error::Error>> {
+async fn load(
+    arguments: &LoadArguments,
+    out: &mut dyn Write,
+) -> Result<Tally, Box<dyn std::error::Error>> {
     let tls = Arc::new(tls::config(arguments)?);
     let targets = resolve(&arguments.target).await?;
-    describe(arguments, &targets)?;
+    describe(arguments, &targets, out)?;
     let host = arguments.sni.to_str();
     let exchange = match (&arguments.line, &arguments.http) {
         (Some(line), _) => Exchange::Line(format!("{line}\n")),
@@ -156,8 +157,11 @@ async fn resolve(target: &str) -> io::Result<Vec<SocketAddr>> {
     }
 }
 
-fn describe(arguments: &LoadArguments, targets: &[SocketAddr]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+fn describe(
+    arguments: &LoadArguments,
+    targets: &[SocketAddr],
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let addresses: Vec<String> = targets.iter().map(SocketAddr::to_string).collect();
     writeln!(
         out,

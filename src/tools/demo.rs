@@ -6,18 +6,13 @@
 pub mod caller;
 pub mod narrator;
 pub mod pod;
-pub mod records;
-pub mod scrape;
-pub mod spiffe;
-pub mod wire;
 
 mod keep;
 mod refusals;
 mod story;
 mod world;
 
-use std::io::{self, IsTerminal, Write};
-use std::process::ExitCode;
+use std::io::{self, Write};
 
 use narrator::Narrator;
 use world::World;
@@ -29,18 +24,6 @@ pub struct DemoOptions {
     pub keep: bool,
     /// The output is a terminal.
     pub colour: bool,
-}
-
-/// The command: the story on standard output, and whether it went as told as exit code.
-pub(super) fn main(keep: bool) -> ExitCode {
-    let colour = io::stdout().is_terminal();
-    let as_told = super::runtime()
-        .and_then(|runtime| runtime.block_on(run(DemoOptions { keep, colour }, &mut io::stdout())));
-    match as_told {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(super::ANSWER_IS_NO),
-        Err(error) => super::failed(&error),
-    }
 }
 
 /// Runs the demo and tells it to `out`. Returns whether all went as told.

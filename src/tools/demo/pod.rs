@@ -19,8 +19,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::spiffe::SpiffeId;
-use super::spiffe::tls::{peer_error, verified_peer};
+use crate::tools::spiffe::SpiffeId;
+use crate::tools::spiffe::tls::{peer_error, verified_peer};
 
 /// A request larger than this is no request of the demo.
 const MAX_REQUEST: usize = 8 * 1024;
