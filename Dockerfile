@@ -2,7 +2,12 @@
 #
 #   docker build -t strait .
 #   docker run -v ./strait.yaml:/etc/strait/strait.yaml:ro -p 15443:15443 strait
-#   docker run strait demo
+#
+# A second image has the program with `strait demo`, `strait load` and `strait selftest`, which a gateway does not
+# need: they hold a certificate authority.
+#
+#   docker build -t strait-tools --target tools .
+#   docker run strait-tools demo
 #
 # .ci/run executes the RUN lines on what .dockerignore lets in, and then the program in an empty root.
 
@@ -14,6 +19,21 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/build/target,sharing=locked \
     .ci/build-static image
 
+FROM build AS build-tools
+RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
+    --mount=type=cache,target=/build/target,sharing=locked \
+    .ci/build-static image-tools tools
+
+FROM scratch AS tools
+LABEL org.opencontainers.image.title="strait-tools" \
+      org.opencontainers.image.description="strait with its demo, load tool and self-test" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0"
+COPY --from=build-tools /build/image-tools/strait /strait
+USER 65432:65432
+ENTRYPOINT ["/strait"]
+CMD ["demo"]
+
+# The last one is what `docker build` makes when nobody names a target.
 FROM scratch
 LABEL org.opencontainers.image.title="strait" \
       org.opencontainers.image.description="SNI-passthrough east-west gateway for Kubernetes" \

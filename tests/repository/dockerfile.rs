@@ -45,8 +45,11 @@ fn arguments<'a>(stage: &'a [Instruction], name: &str) -> Vec<&'a str> {
 /// What is wrong with an image built from `text`, for a package that needs `rust_version`.
 fn faults(text: &str, rust_version: &str) -> Vec<String> {
     let stages = stages(text);
-    let [build, image] = &stages[..] else {
-        return vec![format!("{} stages, not a build and an image", stages.len())];
+    let [build, build_tools, tools, image] = &stages[..] else {
+        return vec![format!(
+            "{} stages, not two builds and two images",
+            stages.len()
+        )];
     };
     let mut faults = Vec::new();
     let mut must = |ok: bool, fault: &str| {
@@ -64,20 +67,25 @@ fn faults(text: &str, rust_version: &str) -> Vec<String> {
         "the build stage runs something else than .ci/build-static",
     );
     must(
-        arguments(image, "FROM") == ["scratch"],
-        "the image is not empty to begin with",
+        arguments(build_tools, "FROM") == ["build AS build-tools"]
+            && matches!(arguments(build_tools, "RUN")[..], [run] if run.ends_with(" .ci/build-static image-tools tools")),
+        "the tools are built some other way than the gateway",
     );
+    let is_program = |image: &[Instruction], from: &str, copy: &str| {
+        let copied = arguments(image, "COPY") == [copy] && arguments(image, "ADD").is_empty();
+        copied && arguments(image, "FROM") == [from] && arguments(image, "RUN").is_empty()
+    };
     must(
-        arguments(image, "RUN").is_empty(),
-        "nothing can run in an empty image",
-    );
-    must(
-        arguments(image, "COPY") == ["--from=build /build/image/strait /strait"],
+        is_program(image, "scratch", "--from=build /build/image/strait /strait"),
         "the image holds something else than the program",
     );
     must(
-        arguments(image, "ADD").is_empty(),
-        "the image holds something else than the program",
+        is_program(
+            tools,
+            "scratch AS tools",
+            "--from=build-tools /build/image-tools/strait /strait",
+        ),
+        "the image of the tools holds something else than their program",
     );
     let users = arguments(image, "USER");
     let numeric = |id: &str| id.parse::<u32>().is_ok_and(|id| id != 0);
@@ -90,6 +98,10 @@ fn faults(text: &str, rust_version: &str) -> Vec<String> {
             .iter()
             .all(|user| !user.contains("65532") && !user.contains("1337")),
         "the user shares its pipe pages with other images",
+    );
+    must(
+        arguments(tools, "USER") == ["65432:65432"],
+        "the tools run as another user than the gateway",
     );
     let ports: Vec<_> = arguments(image, "EXPOSE")
         .join(" ")
@@ -153,21 +165,36 @@ fn the_context_is_a_list_of_what_is_there() {
 fn each_fault_is_seen() {
     let good = read("Dockerfile");
     let version = rust_version();
+    let (builds, image) = good.rsplit_once("FROM scratch").unwrap();
+    let image = format!("FROM scratch{image}");
     for (from, to) in [
         ("FROM scratch", "FROM debian"),
-        ("FROM rust:", "FROM rust:9"),
         ("USER 65432:65432", "USER strait"),
         ("USER 65432:65432", "USER 0:0"),
         ("USER 65432:65432", "USER 65432"),
         ("USER 65432:65432", "USER 65532:65532"),
         ("USER 65432:65432\n", ""),
-        (".ci/build-static image", "cargo build --release"),
         ("EXPOSE 15443", "EXPOSE 443"),
         ("[\"/strait\"]", "/strait"),
         ("[\"run\"]", "[\"demo\"]"),
         ("EXPOSE", "ADD config /config\nEXPOSE"),
         ("EXPOSE", "COPY config /config\nEXPOSE"),
-        ("FROM scratch", "RUN apt-get update\nFROM scratch"),
+    ] {
+        let bad = image.replace(from, to);
+        assert_ne!(bad, image, "{from} is not in the image's stage");
+        assert_eq!(faults(&format!("{builds}{bad}"), &version).len(), 1, "{to}");
+    }
+    for (from, to) in [
+        ("FROM rust:", "FROM rust:9"),
+        (".ci/build-static image\n", "cargo build --release\n"),
+        (
+            ".ci/build-static image-tools tools",
+            "cargo build --release",
+        ),
+        ("FROM build AS", "FROM debian AS"),
+        ("FROM scratch AS tools", "FROM debian AS tools"),
+        ("FROM build AS", "RUN apt-get update\nFROM build AS"),
+        ("USER 65432:65432\nENTRYPOINT", "USER 0:0\nENTRYPOINT"),
     ] {
         let bad = good.replace(from, to);
         assert_ne!(bad, good, "{from} is not in the Dockerfile");

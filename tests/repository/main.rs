@@ -6,6 +6,8 @@ mod support;
 
 mod dockerfile;
 mod docs;
+mod image_build;
 mod kubernetes_manifests;
 mod layering;
 mod manifests;
+mod programs;
