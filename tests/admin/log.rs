@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use serde_json::Value;
-use strait::config::LogFormat;
+use strait::config::{LogFilter, LogFormat};
 use strait::log::{LogError, to_writer};
 use strait::metrics::Metrics;
 use tracing::subscriber::with_default;
@@ -122,14 +122,7 @@ fn the_level_changes_while_it_runs() {
 
 #[test]
 fn a_level_that_is_none_is_refused_at_the_start() {
-    let config = strait::config::LogConfig {
-        level: "verbose".into(),
-        format: LogFormat::Text,
-    };
-    let error = to_writer(&config, None, io::sink())
-        .map(|_| ())
-        .unwrap_err()
-        .to_string();
+    let error = LogFilter::parse("verbose").unwrap_err().to_string();
     assert!(error.contains("`verbose` is not a level"), "{error}");
 }
 
@@ -155,7 +148,7 @@ fn a_blocked_stderr_delays_nobody_and_is_counted() {
     let (release, released) = sync_channel(0);
     let writer = Blocked(entered, released);
     let config = strait::config::LogConfig {
-        level: "debug".into(),
+        level: LogFilter::parse("debug").unwrap(),
         format: LogFormat::Text,
     };
     let (subscriber, _control, guard) = to_writer(&config, Some(&metrics), writer).unwrap();
