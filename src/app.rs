@@ -131,7 +131,8 @@ impl Gateway {
     ///
     /// # Errors
     /// [`AppError`]; nothing keeps running then.
-    pub async fn start(config: Config, options: Options) -> Result<Self, AppError> {
+    pub async fn start(config: impl Into<Arc<Config>>, options: Options) -> Result<Self, AppError> {
+        let config = config.into();
         let metrics = match options.metrics {
             Some(metrics) => metrics,
             None => Arc::new(Metrics::new()?),
@@ -168,7 +169,7 @@ impl Gateway {
             readiness,
             log: options.log,
             parts: Mutex::new(Parts {
-                file: Arc::new(config.clone()),
+                file: config.clone(),
                 listeners: Listeners::default(),
                 sources: Sources::new(&config, &shared)?,
                 kubernetes: None,
@@ -178,7 +179,7 @@ impl Gateway {
             }),
             found: ArcSwapOption::empty(),
             report: Arc::default(),
-            config: Arc::new(ArcSwap::from_pointee(config.clone())),
+            config: Arc::new(ArcSwap::new(config.clone())),
             shared: shared.clone(),
             capacity,
             watcher: watcher.clone(),
@@ -236,12 +237,13 @@ impl Gateway {
     ///
     /// # Errors
     /// [`AppError`]; the old config keeps serving.
-    pub async fn reload(&self, config: Config) -> Result<(), AppError> {
+    pub async fn reload(&self, config: impl Into<Arc<Config>>) -> Result<(), AppError> {
+        let config = config.into();
         self.warn_of_restart(&config);
         self.apply(config, Cause::Reload).await
     }
 
-    async fn apply(&self, config: Config, cause: Cause) -> Result<(), AppError> {
+    async fn apply(&self, config: Arc<Config>, cause: Cause) -> Result<(), AppError> {
         let prepared = config.clone();
         let result = Box::pin(self.control.apply(config, cause)).await;
         let metrics = &self.control.shared.metrics;

@@ -355,6 +355,7 @@ mod tests {
                     origin: Origin::File,
                     dry_run: None,
                 })
+                .map(Arc::new)
                 .collect(),
             ..samples::listener()
         }
@@ -421,7 +422,7 @@ mod tests {
             resource_version: "7".into(),
         };
         for route in &mut listener.routes[1..] {
-            route.origin = Origin::Export(object.clone());
+            Arc::make_mut(route).origin = Origin::Export(object.clone());
         }
         let table = build(&listener).unwrap();
         assert_eq!(found(&table, "a"), Some("0"));
@@ -434,7 +435,7 @@ mod tests {
         let conflicts: Vec<String> = table.conflicts().iter().map(conflict).collect();
         assert_eq!(conflicts, ["a 0 1", "* 2 3"]);
 
-        listener.routes[3].origin = Origin::File;
+        Arc::make_mut(&mut listener.routes[3]).origin = Origin::File;
         assert!(build(&listener).is_err(), "two of the file");
     }
 

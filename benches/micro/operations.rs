@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use strait::access_log::{AccessLog, Entry};
 use strait::client_hello::vectors::{HelloBuilder, X25519, X25519_MLKEM768, X25519_MLKEM768_SHARE};
 use strait::client_hello::{HelloParser, Offers, Progress};
-use strait::config::{Config, RouteConfig, RouteMatch, SniPattern};
+use strait::config::{Config, ListenerConfig, RouteConfig, RouteMatch, SniPattern};
 use strait::limits::Scopes;
 use strait::metrics::{Metrics, SeriesKey};
 use strait::outcome::Outcome;
@@ -117,13 +117,14 @@ fn upstream(config: &Config) -> Arc<Upstream> {
 fn table(patterns: impl Iterator<Item = SniPattern>) -> RouteTable {
     let config = config(1);
     let upstream = upstream(&config);
-    let mut listener = config.listeners[0].clone();
+    let mut listener = ListenerConfig::clone(&config.listeners[0]);
     let prototype = listener.routes.remove(0);
-    listener.routes.extend(patterns.map(|pattern| RouteConfig {
+    let route = |pattern: SniPattern| RouteConfig {
         name: pattern.to_string().into(),
         matches: RouteMatch::Sni(pattern),
-        ..prototype.clone()
-    }));
+        ..RouteConfig::clone(&prototype)
+    };
+    listener.routes.extend(patterns.map(route).map(Arc::new));
     RouteTable::build(&listener, &config.sources, &Scopes::default(), |_| {
         Some(upstream.clone())
     })

@@ -100,8 +100,7 @@ enum NextSource {
 impl Control {
     /// Takes the file's config into use: prepares everything that can fail, then changes over without a
     /// way to fail.
-    pub(super) async fn apply(&self, file: Config, cause: Cause) -> Result<(), AppError> {
-        let file = Arc::new(file);
+    pub(super) async fn apply(&self, file: Arc<Config>, cause: Cause) -> Result<(), AppError> {
         let mut parts = self.parts.lock().await;
         if cause == Cause::Reload && self.watcher.phase() != DrainPhase::Running {
             return Err(AppError::Draining);
@@ -236,7 +235,7 @@ impl Control {
     async fn change_over(
         &self,
         parts: &mut Parts,
-        file: &Config,
+        file: &Arc<Config>,
         in_force: Option<&Publication>,
         cause: Cause,
     ) -> Result<(), AppError> {
@@ -250,7 +249,8 @@ impl Control {
                 // A Gateway may ask for a port that cannot be had; the others must not suffer.
                 Err(AppError::Bind { what, error, .. }) if opened.contains(&*what) => {
                     parts.reporter.not_opened(&what, &error);
-                    config.listeners.retain(|listener| *listener.name != *what);
+                    let listeners = &mut Arc::make_mut(&mut config).listeners;
+                    listeners.retain(|listener| *listener.name != *what);
                 }
                 result => break result?,
             }
@@ -287,7 +287,6 @@ impl Control {
         self.bound.store(Arc::new(bound));
         self.limit(&config);
         self.shared.access_log.reconfigure(&config.access_log);
-        let config = Arc::new(config);
         let before = self.config.swap(config.clone());
         for name in gone {
             metrics.retire_upstream(&name);

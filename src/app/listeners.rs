@@ -67,7 +67,7 @@ impl ListenersChange {
         upstreams: &UpstreamMap,
         shared: &Shared,
     ) -> Result<Self, AppError> {
-        let prepare = |listener: &ListenerConfig| {
+        let prepare = |listener: &Arc<ListenerConfig>| {
             let slot = slot(listener);
             let state = state(listener, config, upstreams, shared)?;
             let options = StreamOptions::from(listener.tcp);
@@ -179,7 +179,7 @@ pub(super) fn retire_metrics(metrics: &Metrics, before: &Config, after: &Config)
         .listeners
         .iter()
         .flat_map(|listener| {
-            let keys = |route: &'_ RouteConfig| {
+            let keys = |route: &'_ Arc<RouteConfig>| {
                 let key = |target: &TargetConfig| {
                     let (name, upstream) = (route.name.clone(), target.upstream.clone());
                     (listener.name.clone(), name, upstream)

@@ -14,23 +14,22 @@ const MAX_OPENED: usize = 64;
 /// A config that may hold discovered routes.
 #[derive(Debug)]
 pub struct Merged {
-    /// The file's, with everything discovered.
-    pub config: Config,
+    /// The file's, with everything discovered. The very same where nothing is added.
+    pub config: Arc<Config>,
     /// Names of the listeners that only Gateways ask for. One that cannot be bound is left out.
     pub opened: HashSet<Arc<str>>,
 }
 
 /// Adds to the file's config what a Kubernetes source has found: upstreams, routes behind those of the
 /// file, listeners, and the zone when nobody names one. Without a section `kubernetes`, nothing.
-pub fn merge(file: &Config, found: Option<&Publication>) -> Merged {
-    let mut merged = Merged {
-        config: file.clone(),
-        opened: HashSet::new(),
-    };
+pub fn merge(file: &Arc<Config>, found: Option<&Publication>) -> Merged {
     let (Some(policy), Some(found)) = (&file.kubernetes, found) else {
-        return merged;
+        return Merged {
+            config: file.clone(),
+            opened: HashSet::new(),
+        };
     };
-    let config = &mut merged.config;
+    let mut config = Config::clone(file);
     config.zone = config.zone.take().or_else(|| found.zone.clone());
     let Discovered { routing, .. } = &*found.discovered;
     for (name, upstream) in &routing.upstreams {
@@ -40,20 +39,28 @@ pub fn merge(file: &Config, found: Option<&Publication>) -> Merged {
     for listener in &mut config.listeners {
         extend(listener, policy, routing);
     }
-    open(&mut merged, policy, routing);
-    merged
+    let opened = open(&mut config.listeners, policy, routing);
+    Merged {
+        config: Arc::new(config),
+        opened,
+    }
 }
 
-/// Precedence is the order: the file, then exports, then TLSRoutes.
-fn extend(listener: &mut ListenerConfig, policy: &KubernetesConfig, routing: &Routing) {
+/// Adds routes in the order of precedence: those of the file, then exports, then TLSRoutes. A listener
+/// that gets none stays shared with the file's config, and so does each route of one that gets some.
+fn extend(listener: &mut Arc<ListenerConfig>, policy: &KubernetesConfig, routing: &Routing) {
     let exports = policy.export.listeners.contains(&listener.name);
-    let exported: &[RouteConfig] = if exports { &routing.exports } else { &[] };
-    if exports {
-        listener.unrouted = routing.unrouted.clone();
-    }
+    let exported: &[Arc<RouteConfig>] = if exports { &routing.exports } else { &[] };
     // Port 0 is another port than any that a Gateway names.
     let attached = routing.gateways.get(&listener.bind.port());
     let attached = attached.filter(|_| listener.bind.port() != 0 && policy.gateway_api.is_some());
+    if !exports && attached.is_none_or(Vec::is_empty) {
+        return;
+    }
+    let listener = Arc::make_mut(listener);
+    if exports {
+        listener.unrouted = routing.unrouted.clone();
+    }
     let mut names: HashSet<Arc<str>> = listener
         .routes
         .iter()
@@ -62,7 +69,7 @@ fn extend(listener: &mut ListenerConfig, policy: &KubernetesConfig, routing: &Ro
     for route in exported.iter().chain(attached.into_iter().flatten()) {
         let mut route = route.clone();
         if !names.insert(route.name.clone()) {
-            route.name = unused(&route.name, &names);
+            Arc::make_mut(&mut route).name = unused(&route.name, &names);
             names.insert(route.name.clone());
         }
         listener.routes.push(route);
@@ -76,27 +83,32 @@ fn unused(name: &Arc<str>, names: &HashSet<Arc<str>>) -> Arc<str> {
     free.next().unwrap_or_else(|| name.clone())
 }
 
-/// Adds a listener for each port that no listener of the file has.
-fn open(merged: &mut Merged, policy: &KubernetesConfig, routing: &Routing) {
+/// Adds a listener for each port that no listener of the file has. Returns the names of those.
+fn open(
+    listeners: &mut Vec<Arc<ListenerConfig>>,
+    policy: &KubernetesConfig,
+    routing: &Routing,
+) -> HashSet<Arc<str>> {
+    let mut opened = HashSet::new();
     let Some(gateway_api) = &policy.gateway_api else {
-        return;
+        return opened;
     };
-    let listeners = &mut merged.config.listeners;
     let taken: HashSet<u16> = listeners.iter().map(|one| one.bind.port()).collect();
     let mut names: HashSet<Arc<str>> = listeners.iter().map(|one| one.name.clone()).collect();
     let free = routing.gateways.keys().filter(|port| !taken.contains(port));
     for port in free.take(MAX_OPENED) {
         let name = unused_listener(*port, &names);
         names.insert(name.clone());
-        let mut listener = ListenerConfig {
+        let mut listener = Arc::new(ListenerConfig {
             name: name.clone(),
             bind: SocketAddr::new(gateway_api.listener.bind.ip(), *port),
             ..(*gateway_api.listener).clone()
-        };
+        });
         extend(&mut listener, policy, routing);
         listeners.push(listener);
-        merged.opened.insert(name);
+        opened.insert(name);
     }
+    opened
 }
 
 fn unused_listener(port: u16, names: &HashSet<Arc<str>>) -> Arc<str> {
@@ -129,7 +141,7 @@ mod tests {
     };
     use crate::server_name::ServerName;
 
-    fn file(kubernetes: &str) -> Config {
+    fn file(kubernetes: &str) -> Arc<Config> {
         let text = format!(
             "
 listeners:
@@ -141,11 +153,11 @@ upstreams: {{ a: {{ endpoints: ['127.0.0.1:1'] }} }}
 {kubernetes}
 "
         );
-        Config::parse(&text, "test").unwrap()
+        Config::parse(&text, "test").unwrap().into()
     }
 
-    fn route(name: &str, origin: Origin) -> RouteConfig {
-        RouteConfig {
+    fn route(name: &str, origin: Origin) -> Arc<RouteConfig> {
+        Arc::new(RouteConfig {
             name: name.into(),
             matches: RouteMatch::Sni(SniPattern::Exact(
                 ServerName::parse(name.as_bytes()).unwrap(),
@@ -155,7 +167,7 @@ upstreams: {{ a: {{ endpoints: ['127.0.0.1:1'] }} }}
             limits: ConnectionLimits::OFF,
             origin,
             dry_run: None,
-        }
+        })
     }
 
     fn object() -> ObjectRef {
@@ -207,7 +219,8 @@ upstreams: {{ a: {{ endpoints: ['127.0.0.1:1'] }} }}
                 .map(|route| route.name.to_string())
                 .collect()
         };
-        let listener = |one: &ListenerConfig| (format!("{} {}", one.name, one.bind), routes(one));
+        let listener =
+            |one: &Arc<ListenerConfig>| (format!("{} {}", one.name, one.bind), routes(one));
         config.listeners.iter().map(listener).collect()
     }
 
@@ -250,12 +263,25 @@ upstreams: {{ a: {{ endpoints: ['127.0.0.1:1'] }} }}
             ("third 127.0.0.1:0", &["a.example", "b.example"]),
         ]);
         assert_eq!(names(&merged.config), all, "no Gateway is looked at");
-        assert_eq!(merge(&file, None).config, file);
-        file.kubernetes = None;
+        assert!(Arc::ptr_eq(&merge(&file, None).config, &file));
+        Arc::make_mut(&mut file).kubernetes = None;
         assert_eq!(
             merge(&file, Some(&found)).config,
             file,
             "the section has gone"
         );
+    }
+
+    #[test]
+    fn what_gets_nothing_from_discovery_is_shared_with_the_file() {
+        let file = file("kubernetes: { export: { mode: all, listeners: [east-west] } }");
+        let merged = merge(&file, Some(&found(&file))).config;
+        let [extended, untouched] = [0, 1].map(|at| (&file.listeners[at], &merged.listeners[at]));
+        assert!(Arc::ptr_eq(untouched.0, untouched.1));
+        let (before, after) = (&extended.0.routes, &extended.1.routes);
+        assert_eq!((before.len(), after.len()), (1, 3));
+        assert!(Arc::ptr_eq(&before[0], &after[0]));
+        let upstreams = [&file, &merged].map(|config| &config.upstreams["a"]);
+        assert!(Arc::ptr_eq(upstreams[0], upstreams[1]));
     }
 }

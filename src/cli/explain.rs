@@ -64,11 +64,11 @@ impl<W: Write> Page<W> {
 const DISCOVERY: Duration = Duration::from_secs(2);
 
 /// A config with everything discovered, and what that was.
-type Explained = (Config, Option<Arc<Discovered>>);
+type Explained = (Arc<Config>, Option<Arc<Discovered>>);
 
 /// The config with everything that its Kubernetes source finds now, if it has one: by the very code
 /// that `strait run` watches with.
-fn discover<W: Write>(file: Config, page: &mut Page<W>) -> Result<Explained, Box<dyn Error>> {
+fn discover<W: Write>(file: Arc<Config>, page: &mut Page<W>) -> Result<Explained, Box<dyn Error>> {
     let Some(policy) = file.kubernetes.clone() else {
         return Ok((file, None));
     };
@@ -103,7 +103,7 @@ fn explain_all<W: Write>(
     arguments: &ExplainArguments,
     page: &mut Page<W>,
 ) -> Result<bool, Box<dyn Error>> {
-    let asked = |one: &&ListenerConfig| {
+    let asked = |one: &&Arc<ListenerConfig>| {
         let name = arguments.listener.as_deref();
         name.is_none_or(|name| name == &*one.name)
     };

@@ -189,7 +189,7 @@ async fn start(path: &Path, mut files: Files, tell: &mpsc::Sender<News>) -> Exit
 async fn serve(
     path: &Path,
     mut files: Files,
-    config: Config,
+    config: Arc<Config>,
     options: Options,
     tell: &mpsc::Sender<News>,
 ) -> Result<(), Box<dyn std::error::Error>> {
@@ -291,12 +291,11 @@ async fn take(gateway: &Gateway, path: &Path, bytes: io::Result<Vec<u8>>) {
         }
     };
     warn(path, &warnings);
-    // As the file has it: what was discovered may be large.
-    let shown = config.clone();
-    match gateway.reload(config).await {
+    match gateway.reload(config.clone()).await {
         Ok(()) => {
             tracing::info!("config reloaded");
-            log_effective(&shown);
+            // As the file has it: the discovered part may be large.
+            log_effective(&config);
         }
         Err(error) => tracing::error!(%error, "config refused, the old one keeps serving"),
     }

@@ -58,7 +58,7 @@ pub struct Config {
     /// Named groups of source addresses, in the file's order: the first match names the source.
     pub sources: Arc<SourceGroups>,
     /// Those of the file. May be empty if Gateways of the Gateway API open some.
-    pub listeners: Vec<ListenerConfig>,
+    pub listeners: Vec<Arc<ListenerConfig>>,
     /// Every upstream that a route names, and those none names yet.
     pub upstreams: BTreeMap<Arc<str>, Arc<UpstreamConfig>>,
     /// What is taken from a Kubernetes API; `None`: nothing is.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::checked::Config;
@@ -21,7 +22,7 @@ const PIPE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// What the program runs on.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// Shown as errors are, by [`Problem::display`], in the file's order.
     pub warnings: Vec<Problem>,
 }
@@ -74,7 +75,7 @@ impl Loaded {
         let Findings { problems, warnings } = findings;
         match config {
             Some(config) if problems.is_empty() => Ok(Self {
-                config,
+                config: Arc::new(config),
                 warnings: warnings.into_sorted(),
             }),
             _ => Err(refuse(origin, problems.into_sorted())),
@@ -87,7 +88,7 @@ impl Config {
     ///
     /// # Errors
     /// As [`Loaded::load`].
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+    pub fn load(path: &Path) -> Result<Arc<Self>, ConfigError> {
         Loaded::load(path).map(|loaded| loaded.config)
     }
 
@@ -96,7 +97,8 @@ impl Config {
     /// # Errors
     /// As [`Loaded::load`].
     pub fn parse(yaml: &str, origin: &str) -> Result<Self, ConfigError> {
-        Loaded::parse(yaml.as_bytes(), origin, &Machine::current()).map(|loaded| loaded.config)
+        let loaded = Loaded::parse(yaml.as_bytes(), origin, &Machine::current())?;
+        Ok(Arc::unwrap_or_clone(loaded.config))
     }
 }
 

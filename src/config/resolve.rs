@@ -65,7 +65,7 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
         busy_poll: file.busy_poll.on().map(|time| time.0),
         zone,
         sources: Arc::new(sources),
-        listeners,
+        listeners: listeners.into_iter().map(Arc::new).collect(),
         upstreams: upstreams.resolved,
         kubernetes: kubernetes.map(Arc::new),
         resolver: resolver(&file.resolver),

@@ -19,7 +19,7 @@ kubernetes: { gateway_api: off }
 
 /// A listener without routes.
 pub(crate) fn listener() -> ListenerConfig {
-    config().listeners.remove(0)
+    Arc::unwrap_or_clone(config().listeners.remove(0))
 }
 
 /// An upstream `u` with the default policy.

@@ -1,6 +1,7 @@
 //! What the admin server answers.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -196,7 +197,7 @@ async fn a_page_of_another_origin_gets_nothing_done() {
 async fn the_page_tells_the_state_and_escapes_what_it_shows() {
     let hostile = "<script>alert('x')</script>";
     let mut config = operator::config();
-    config.listeners[0].name = hostile.into();
+    Arc::make_mut(&mut config.listeners[0]).name = hostile.into();
     config.zone = Some(hostile.into());
     let gateway = Gateway::new(config, operator::PATIENCE, None);
     let address = serve(&gateway).await;
@@ -231,7 +232,7 @@ async fn a_large_page_is_cut_and_says_so() {
     let mut config = operator::config();
     let svcb = config.upstreams["svcb"].clone();
     for number in 0..1000 {
-        let name: std::sync::Arc<str> = format!("u{number}").into();
+        let name: Arc<str> = format!("u{number}").into();
         config.upstreams.insert(name, svcb.clone());
     }
     let gateway = Gateway::new(config, Duration::ZERO, None);

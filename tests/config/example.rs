@@ -54,9 +54,9 @@ zone: eu-west-1a
 fn the_example_says_what_it_marks_as_default() {
     let loaded = Loaded::load(&shipped("strait.yaml")).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(loaded.warnings, Vec::<Problem>::new());
-    let mut plain = parse(WITHOUT_DEFAULTS).config;
+    let mut plain = Config::clone(&parse(WITHOUT_DEFAULTS).config);
     plain.workers = loaded.config.workers;
-    assert_eq!(loaded.config, plain);
+    assert_eq!(*loaded.config, plain);
 }
 
 /// Every key of the schema is in the example, so that it stays complete.
@@ -219,7 +219,7 @@ fn the_environment_names_the_zone_unless_the_file_does() {
         ..machine()
     };
     let zone = |file: &str, env: &str| {
-        Loaded::parse(file.as_bytes(), "f", &machine(env)).map(|loaded| loaded.config.zone)
+        Loaded::parse(file.as_bytes(), "f", &machine(env)).map(|loaded| loaded.config.zone.clone())
     };
     assert_eq!(zone(file, "a").unwrap().as_deref(), Some("a"));
     assert_eq!(
@@ -236,7 +236,7 @@ fn the_environment_names_the_zone_unless_the_file_does() {
 #[test]
 fn config_parse_is_the_same_without_the_warnings() {
     let config = Config::parse(WITHOUT_DEFAULTS, "test.yaml").unwrap();
-    let mut loaded = parse(WITHOUT_DEFAULTS).config;
+    let mut loaded = Config::clone(&parse(WITHOUT_DEFAULTS).config);
     loaded.workers = config.workers;
     assert_eq!(config, loaded);
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -39,7 +40,7 @@ struct Addresses {
 
 enum Command {
     Reload(
-        Box<Config>,
+        Arc<Config>,
         Sender<Result<Vec<(String, SocketAddr)>, String>>,
     ),
     Drain,
@@ -68,11 +69,11 @@ impl Write for LineSink {
     }
 }
 
-fn parse(text: &str) -> Config {
+fn parse(text: &str) -> Arc<Config> {
     parse_on(&Machine::current(), text)
 }
 
-fn parse_on(machine: &Machine, text: &str) -> Config {
+fn parse_on(machine: &Machine, text: &str) -> Arc<Config> {
     match Loaded::parse(text.as_bytes(), "test", machine) {
         Ok(loaded) => loaded.config,
         Err(error) => panic!("{error}\n{text}"),
@@ -85,7 +86,7 @@ fn names(gateway: &Gateway) -> Vec<(String, SocketAddr)> {
 }
 
 async fn run(
-    config: Config,
+    config: Arc<Config>,
     sink: LineSink,
     host_root: Option<PathBuf>,
     started: Sender<Addresses>,
@@ -107,7 +108,7 @@ async fn run(
     while let Some(command) = commands.recv().await {
         match command {
             Command::Reload(config, done) => {
-                let result = gateway.reload(*config).await;
+                let result = gateway.reload(config).await;
                 let result = result.map(|()| names(&gateway));
                 let _ = done.send(result.map_err(|error| error.to_string()));
             }
@@ -165,7 +166,7 @@ impl TestGateway {
         Self::start_with(parse_on(&machine, &config.text()), None)
     }
 
-    fn start_with(config: Config, host_root: Option<PathBuf>) -> Self {
+    fn start_with(config: Arc<Config>, host_root: Option<PathBuf>) -> Self {
         let (commands, inbox) = unbounded_channel();
         let (started, addresses) = channel();
         let (sender, lines) = channel();
@@ -208,7 +209,7 @@ impl TestGateway {
     /// As [`TestGateway::reload`].
     pub fn reload_text(&self, config: &str) -> Result<Vec<(String, SocketAddr)>, String> {
         let (done, result) = channel();
-        let config = Box::new(parse(config));
+        let config = parse(config);
         self.commands.send(Command::Reload(config, done)).unwrap();
         result.recv_timeout(DEADLINE).expect("reload ends")
     }

@@ -1,9 +1,9 @@
 //! The rules for names and routes once more, written down as plainly as can be: what the program's
 //! own normaliser and route table are compared with, by the tests and by the fuzzer.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use strait::config::{Config, ListenerConfig, RouteMatch, SniPattern};
+use strait::config::{Config, ListenerConfig, RouteConfig, RouteMatch, SniPattern};
 use strait::limits::Scopes;
 use strait::route::{RouteError, RouteTable};
 use strait::server_name::ServerName;
@@ -115,14 +115,14 @@ upstreams: { u: { endpoints: ['127.0.0.1:1'] } }
         panic!("one route");
     };
     let route = |(position, pattern): (usize, &SniPattern)| {
-        let mut route = base.clone();
+        let mut route = RouteConfig::clone(base);
         route.name = position.to_string().into();
         route.matches = RouteMatch::Sni(pattern.clone());
-        route
+        Arc::new(route)
     };
     let listener = ListenerConfig {
         routes: patterns.iter().enumerate().map(route).collect(),
-        ..listener.clone()
+        ..ListenerConfig::clone(listener)
     };
     RouteTable::build(&listener, &config.sources, &Scopes::default(), |name| {
         upstreams.get(name).cloned()

@@ -37,7 +37,7 @@ pub struct ListenerConfig {
     /// On the connections of each source address.
     pub limits_per_source: SourceLimits,
     /// What is reachable, by precedence. Empty means that nothing is.
-    pub routes: Vec<RouteConfig>,
+    pub routes: Vec<Arc<RouteConfig>>,
     /// Hosts that are known and not routed, with the reason: what a client that asks for one is told
     /// in the log.
     #[serde(skip)]

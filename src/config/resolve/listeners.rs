@@ -150,7 +150,11 @@ fn warn_denied(source: &At<SourceRef>, deny: &[IpNet], warnings: &mut Problems) 
     }
 }
 
-fn routes(files: &[At<RouteFile>], known: &Known<'_>, problems: &mut Problems) -> Vec<RouteConfig> {
+fn routes(
+    files: &[At<RouteFile>],
+    known: &Known<'_>,
+    problems: &mut Problems,
+) -> Vec<Arc<RouteConfig>> {
     let mut claims = Claims::default();
     let mut names: HashMap<Arc<str>, &Place> = HashMap::with_capacity(files.len());
     let mut routes = Vec::with_capacity(files.len());
@@ -182,7 +186,7 @@ fn routes(files: &[At<RouteFile>], known: &Known<'_>, problems: &mut Problems) -
                 names.insert(name.clone(), &file.place);
             }
         }
-        routes.push(RouteConfig {
+        routes.push(Arc::new(RouteConfig {
             name,
             matches,
             alpn: file.value.alpn.clone(),
@@ -194,7 +198,7 @@ fn routes(files: &[At<RouteFile>], known: &Known<'_>, problems: &mut Problems) -
             },
             origin: Origin::File,
             dry_run: None,
-        });
+        }));
     }
     routes
 }

@@ -22,10 +22,10 @@ pub struct Discovered {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Routing {
     /// Routes of exported services, for each listener that the export policy names.
-    pub exports: Vec<RouteConfig>,
+    pub exports: Vec<Arc<RouteConfig>>,
     /// Routes of TLSRoutes by the port of the Gateway's listener. strait also listens on a port without
     /// routes, and refuses every connection there.
-    pub gateways: BTreeMap<u16, Vec<RouteConfig>>,
+    pub gateways: BTreeMap<u16, Vec<Arc<RouteConfig>>>,
     /// The upstreams that the routes name.
     pub upstreams: BTreeMap<Arc<str>, Arc<UpstreamConfig>>,
     /// Hosts of services that are not exported, with the reason. The reasons are shared, since

@@ -84,29 +84,32 @@ pub(super) fn translate(
 /// Gives unchanged routes the object version that they had `before`. Writing a status changes the
 /// object's version; that must not make a new route table.
 pub(super) fn keep_versions(
-    before: &BTreeMap<u16, Vec<RouteConfig>>,
-    now: &mut BTreeMap<u16, Vec<RouteConfig>>,
+    before: &BTreeMap<u16, Vec<Arc<RouteConfig>>>,
+    now: &mut BTreeMap<u16, Vec<Arc<RouteConfig>>>,
 ) {
     for (port, routes) in now {
         let Some(before) = before.get(port) else {
             continue;
         };
-        let by_name: BTreeMap<&Arc<str>, &RouteConfig> =
+        let by_name: BTreeMap<&Arc<str>, &Arc<RouteConfig>> =
             before.iter().map(|route| (&route.name, route)).collect();
         for route in routes {
             let Some(old) = by_name.get(&route.name) else {
                 continue;
             };
-            let new = std::mem::replace(&mut route.origin, old.origin.clone());
-            let same_object = match (&old.origin, &new) {
+            let same_object = match (&old.origin, &route.origin) {
                 (Origin::TlsRoute(old), Origin::TlsRoute(new))
                 | (Origin::Gateway(old), Origin::Gateway(new)) => {
                     (&old.namespace, &old.name) == (&new.namespace, &new.name)
                 }
                 _ => false,
             };
-            if !same_object || route != *old {
-                route.origin = new;
+            let as_before = || RouteConfig {
+                origin: old.origin.clone(),
+                ..(**route).clone()
+            };
+            if same_object && as_before() == ***old {
+                *route = Arc::clone(old);
             }
         }
     }

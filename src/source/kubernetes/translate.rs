@@ -56,7 +56,7 @@ pub struct Translator {
 /// The content of the Gateway API's objects.
 #[derive(Debug, Default)]
 struct Gateways {
-    routes: BTreeMap<u16, Vec<RouteConfig>>,
+    routes: BTreeMap<u16, Vec<Arc<RouteConfig>>>,
     /// By the Service that each is a port of.
     backends: BTreeMap<ObjectKey, Vec<Backend>>,
     /// The data that they were made from.

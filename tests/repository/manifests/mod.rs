@@ -12,7 +12,7 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 use strait::config::{Config, Loaded, Machine};
@@ -226,7 +226,7 @@ impl Gateway {
         Ok(Self {
             container: template["spec"]["containers"][0].clone(),
             labels: template["metadata"]["labels"].clone(),
-            config: loaded.config,
+            config: Arc::unwrap_or_clone(loaded.config),
             deployment,
         })
     }

@@ -166,14 +166,16 @@ fn dns(host: &str) -> UpstreamSource {
 
 /// One listener; the upstream `svcb` with two static endpoints and `spire` by DNS.
 pub fn config() -> Config {
-    let route = |text: &str, pattern, alpn| RouteConfig {
-        name: text.into(),
-        matches: RouteMatch::Sni(pattern),
-        alpn,
-        targets: TargetConfigs::only(text.into()),
-        limits: ConnectionLimits::OFF,
-        origin: Origin::File,
-        dry_run: None,
+    let route = |text: &str, pattern, alpn| {
+        Arc::new(RouteConfig {
+            name: text.into(),
+            matches: RouteMatch::Sni(pattern),
+            alpn,
+            targets: TargetConfigs::only(text.into()),
+            limits: ConnectionLimits::OFF,
+            origin: Origin::File,
+            dry_run: None,
+        })
     };
     let routes = vec![
         route(
@@ -192,7 +194,7 @@ pub fn config() -> Config {
         busy_poll: None,
         zone: Some("eu-1a".into()),
         sources: Arc::new(SourceGroups::default()),
-        listeners: vec![ListenerConfig {
+        listeners: vec![Arc::new(ListenerConfig {
             name: "east-west".into(),
             bind: SocketAddr::from(([0, 0, 0, 0], 15443)),
             source_policy: SourcePolicy::default(),
@@ -210,7 +212,7 @@ pub fn config() -> Config {
             tcp: TCP,
             routes,
             unrouted: Arc::default(),
-        }],
+        })],
         upstreams: BTreeMap::from([
             upstream(
                 "svcb",

@@ -85,12 +85,14 @@ pub(super) fn build(
     for (number, listeners) in owners.ports() {
         let port = ports.remove(&number).unwrap_or_default();
         used.extend(port.routes.keys().copied());
-        let mut configs: Vec<RouteConfig> = port
+        let mut configs: Vec<Arc<RouteConfig>> = port
             .routes
             .iter()
             .map(|(at, names)| route_config(&routes[*at], &backends[*at], names.clone()))
+            .map(Arc::new)
             .collect();
-        configs.extend(kept_names(gateways, listeners, &port, translated));
+        let kept = kept_names(gateways, listeners, &port, translated);
+        configs.extend(kept.into_iter().map(Arc::new));
         translated.routes.insert(number, configs);
     }
     for at in used {

@@ -11,7 +11,7 @@ use crate::source::kubernetes::status::Statuses;
 #[derive(Debug, Default)]
 pub(crate) struct Translated {
     /// Routes by the port of the Gateway's listener. strait listens on a port without routes too.
-    pub(crate) routes: BTreeMap<u16, Vec<RouteConfig>>,
+    pub(crate) routes: BTreeMap<u16, Vec<Arc<RouteConfig>>>,
     /// The service ports behind the routes' upstreams. An upstream's name is the display form of its
     /// `ServicePort`. An upstream without pods, or without a Service, refuses.
     pub(crate) backends: BTreeSet<ServicePort>,

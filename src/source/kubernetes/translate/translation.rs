@@ -29,7 +29,7 @@ impl Translation {
 /// The parts that go into route tables.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Routes {
-    pub(super) exports: Box<[RouteConfig]>,
+    pub(super) exports: Box<[Arc<RouteConfig>]>,
     /// The upstreams of the exports, and those that a TLSRoute asks for.
     pub(super) upstreams: Box<[Arc<UpstreamConfig>]>,
     /// The Service's host and the reason why it has no route.
@@ -41,10 +41,10 @@ impl Routes {
     /// Keeps the Service's version that the routes had `before` when nothing else in them has changed.
     /// So other writes to a Service make no new route table.
     pub(super) fn keep_versions(&mut self, before: &Self) {
-        let same = |(now, before): (&RouteConfig, &RouteConfig)| {
+        let same = |(now, before): (&Arc<RouteConfig>, &Arc<RouteConfig>)| {
             let origin = before.origin.clone();
-            let now = now.clone();
-            RouteConfig { origin, ..now } == *before
+            let now = RouteConfig::clone(now);
+            RouteConfig { origin, ..now } == **before
         };
         if self.exports.len() == before.exports.len()
             && self.exports.iter().zip(&before.exports).all(same)
@@ -102,7 +102,7 @@ impl Draft {
     pub(super) fn finish(self) -> Translation {
         Translation {
             routing: Routes {
-                exports: self.exports.into(),
+                exports: self.exports.into_iter().map(Arc::new).collect(),
                 upstreams: self.upstreams.into(),
                 unrouted: self.unrouted,
                 skipped: self.skipped,

@@ -136,10 +136,13 @@ impl Outcome {
     pub(super) fn route(&self, port: u16, name: &str) -> Option<&RouteConfig> {
         let routes = self.0.routes.get(&port)?;
         names::at_or_above(&names::parse(name).unwrap()).find_map(|pattern| {
-            routes.iter().find(|route| match &route.matches {
-                RouteMatch::AnyOf(patterns) => patterns.contains(&pattern),
-                other => panic!("{other:?}"),
-            })
+            routes
+                .iter()
+                .map(|route| &**route)
+                .find(|route| match &route.matches {
+                    RouteMatch::AnyOf(patterns) => patterns.contains(&pattern),
+                    other => panic!("{other:?}"),
+                })
         })
     }
 

@@ -292,15 +292,15 @@ fn any_policy() -> impl Strategy<Value = KubernetesConfig> {
 
 /// The result without versions of Services, which stay while nothing else of them changes.
 fn without_versions(found: &Discovered) -> Discovered {
-    let unversioned = |route: &RouteConfig| {
-        let mut route = route.clone();
+    let unversioned = |route: &Arc<RouteConfig>| {
+        let mut route = RouteConfig::clone(route);
         if let Origin::Export(object) = &route.origin {
             route.origin = Origin::Export(ObjectRef {
                 resource_version: "".into(),
                 ..object.clone()
             });
         }
-        route
+        Arc::new(route)
     };
     let routing = Routing::clone(&found.routing);
     Discovered {
