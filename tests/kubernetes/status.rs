@@ -74,7 +74,7 @@ impl Replica {
             let stop = async {
                 let _ = stopped.await;
             };
-            Box::pin(writer.run(stop)).await;
+            Box::pin(writer.run(stop)).await.unwrap();
         });
         Self {
             statuses,

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +37,8 @@ const MAX_REST: Duration = Duration::from_secs(60);
 /// denied.
 const DENIED_NAMESPACES: usize = 3;
 
-/// The writer of statuses.
+/// The writer of statuses. A clone takes the place of one that has failed, under the same identity.
+#[derive(Clone)]
 pub struct StatusWriter {
     /// A client of the API.
     pub client: Client,
@@ -98,7 +100,13 @@ impl StatusWriter {
     /// Contends for the Lease, and writes while it is held, until `stop` completes; then frees the
     /// Lease. Never gives up: it asks an API that refuses or is away again and again, at growing
     /// intervals.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
+    ///
+    /// The end of the sender of statuses ends it well, too: the source that had it has failed, which is
+    /// noticed there.
+    ///
+    /// # Errors
+    /// It has ended for another reason, which is a defect.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let (client, lease) = (self.client.clone(), self.lease.clone());
         let (leadership, leads) = watch::channel(None);
         let complain = lease_complaint();
@@ -119,11 +127,11 @@ impl StatusWriter {
             denials: BTreeMap::new(),
             complaints: Complaints::default(),
         };
-        tokio::select! {
-            () = stop => {}
-            () = contend => {}
-            () = writing.run() => {}
-        }
+        let ended = tokio::select! {
+            () = stop => Ok(()),
+            () = writing.run() => Ok(()),
+            () = contend => Err(io::Error::other("the Lease is not asked for any more")),
+        };
         metrics.statuses.leader.set(0);
         // Best effort: without it the next leader waits for the Lease's end.
         match timeout(REQUEST, lease::release(client, &lease)).await {
@@ -135,6 +143,7 @@ impl StatusWriter {
                 "the API did not release the Lease of status writes in time; it expires by itself"
             ),
         }
+        ended
     }
 }
 
