@@ -46,6 +46,48 @@ struct Surroundings {
     /// Endpoints that are no longer in the set. An endpoint that still has connections keeps its counts
     /// and its health in case it comes back.
     departed: Vec<Weak<EndpointStats>>,
+    /// The departed endpoints whose ejection is not over yet.
+    ejected: Vec<Arc<EndpointStats>>,
+}
+
+/// The most endpoints of an upstream that are remembered only because they are ejected.
+const MAX_EJECTED: usize = 256;
+
+impl Surroundings {
+    /// The counts of the endpoints of `set`, and of the departed ones that are remembered.
+    ///
+    /// An endpoint that leaves while it is ejected and comes back before the ejection is over is still
+    /// ejected. DNS may give its addresses in turn: without this, each turn of a dead one would cost
+    /// connections. A pod that comes back is another case: it has passed its readiness probe since,
+    /// which is newer than the failures.
+    fn known(&mut self, set: &EndpointSet, now: Instant) -> Vec<Arc<EndpointStats>> {
+        self.ejected.retain(|stats| stats.is_ejected(now));
+        let in_set = set.iter().map(|endpoint| endpoint.stats.clone());
+        let departed = self.departed.iter().filter_map(Weak::upgrade);
+        in_set.chain(departed).collect()
+    }
+
+    /// Remembers the endpoints of `known` that are not in `set`, which `source` has given.
+    fn remember(
+        &mut self,
+        mut known: Vec<Arc<EndpointStats>>,
+        set: &EndpointSet,
+        source: &UpstreamSource,
+    ) {
+        if known.is_empty() {
+            // Spares the first answer of a large source.
+            (self.departed, self.ejected) = (Vec::new(), Vec::new());
+            return;
+        }
+        let here: HashSet<SocketAddr> = set.iter().map(|one| one.stats.address).collect();
+        known.retain(|stats| !here.contains(&stats.address));
+        self.departed = known.iter().map(Arc::downgrade).collect();
+        let now = Instant::now();
+        let shows_readiness = matches!(source, UpstreamSource::Kubernetes(_));
+        known.retain(|stats| !shows_readiness && stats.is_ejected(now));
+        known.truncate(MAX_EJECTED);
+        self.ejected = known;
+    }
 }
 
 /// The last report of an upstream's source.
@@ -90,6 +132,10 @@ impl EndpointStats {
     /// Connections that are open or being opened.
     pub fn active(&self) -> u32 {
         self.active.load(Ordering::Relaxed)
+    }
+
+    fn is_ejected(&self, now: Instant) -> bool {
+        matches!(self.health.state(now), EndpointState::Ejected(_))
     }
 }
 
@@ -224,10 +270,11 @@ impl Upstream {
             }
             UpstreamSource::Kubernetes(_) => (EndpointSet::empty(), false),
         };
-        let surroundings = Surroundings {
-            departed: departed(&known, &set),
+        let mut surroundings = Surroundings {
             zone,
+            ..Surroundings::default()
         };
+        surroundings.remember(known, &set, &config.source);
         Self {
             config: ArcSwap::new(config),
             source_changed: Notify::new(),
@@ -255,8 +302,8 @@ impl Upstream {
 
     /// The counts of all endpoints, in the set and departed.
     fn known(&self) -> Vec<Arc<EndpointStats>> {
-        let surroundings = self.surroundings();
-        known(&self.endpoints.load(), &surroundings.departed)
+        self.surroundings()
+            .known(&self.endpoints.load(), Instant::now())
     }
 
     /// Its policy as it is now.
@@ -311,9 +358,9 @@ impl Upstream {
 
     fn store(&self, specs: impl IntoIterator<Item = EndpointSpec>) {
         let mut surroundings = self.surroundings();
-        let known = known(&self.endpoints.load(), &surroundings.departed);
+        let known = surroundings.known(&self.endpoints.load(), Instant::now());
         let set = EndpointSet::new(specs, surroundings.zone.as_deref(), &known);
-        surroundings.departed = departed(&known, &set);
+        surroundings.remember(known, &set, &self.config.load().source);
         self.endpoints.store(Arc::new(set));
     }
 
@@ -378,24 +425,6 @@ impl Upstream {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The counts of the endpoints of `set`, and of those of `departed` that are still in use.
-fn known(set: &EndpointSet, departed: &[Weak<EndpointStats>]) -> Vec<Arc<EndpointStats>> {
-    let in_set = set.iter().map(|endpoint| endpoint.stats.clone());
-    in_set
-        .chain(departed.iter().filter_map(Weak::upgrade))
-        .collect()
-}
-
-/// The endpoints of `known` that are not in `set`.
-fn departed(known: &[Arc<EndpointStats>], set: &EndpointSet) -> Vec<Weak<EndpointStats>> {
-    if known.is_empty() {
-        return Vec::new();
-    }
-    let here: HashSet<SocketAddr> = set.iter().map(|one| one.stats.address).collect();
-    let gone = known.iter().filter(|stats| !here.contains(&stats.address));
-    gone.map(Arc::downgrade).collect()
 }
 
 #[cfg(test)]
@@ -582,6 +611,88 @@ mod tests {
             upstream.replace_endpoints([spec(1, None, 1)]);
         }
         assert!(upstream.surroundings().departed.is_empty(), "forgotten");
+    }
+
+    /// Ejects the endpoint at this address, to which no connection is left.
+    fn eject(upstream: &Upstream, last: u8, lasting: Duration) {
+        let policy = EjectionPolicy {
+            consecutive_failures: 1,
+            base: lasting,
+            max: lasting,
+        };
+        let set = upstream.endpoints();
+        let wanted = spec(last, None, 1).address;
+        let endpoint = set.iter().find(|one| one.spec.address == wanted).unwrap();
+        let ejected = endpoint.stats.health.failed(&policy, Instant::now());
+        assert!(ejected.is_some());
+    }
+
+    fn ejected(upstream: &Upstream) -> Vec<bool> {
+        let now = Instant::now();
+        let set = upstream.endpoints();
+        set.iter().map(|one| one.stats.is_ejected(now)).collect()
+    }
+
+    #[test]
+    fn an_endpoint_that_comes_back_while_its_ejection_lasts_is_still_ejected() {
+        let upstream = of(dns("a.example", 5), None);
+        let [one, two] = [1, 2].map(|last| spec(last, None, 1));
+        upstream.replace_endpoints([one.clone(), two.clone()]);
+        eject(&upstream, 2, Duration::from_secs(3600));
+        for _ in 0..3 {
+            upstream.replace_endpoints([one.clone()]);
+        }
+        upstream.replace_endpoints([two.clone(), one.clone()]);
+        assert_eq!(ejected(&upstream), [true, false]);
+
+        upstream.replace_endpoints([one.clone()]);
+        let after = of(dns("b.example", 5), Some(&upstream));
+        after.replace_endpoints([one, two]);
+        assert_eq!(ejected(&after), [false, true], "over a reload");
+    }
+
+    #[test]
+    fn an_ejection_that_is_over_is_forgotten_and_so_are_more_than_a_few() {
+        let upstream = of(dns("a.example", 5), None);
+        upstream.replace_endpoints([spec(1, None, 1)]);
+        eject(&upstream, 1, Duration::from_secs(60));
+        upstream.replace_endpoints([]);
+        let known = |after: u64| {
+            let at = Instant::now() + Duration::from_secs(after);
+            let set = EndpointSet::empty();
+            upstream.surroundings().known(&set, at).len()
+        };
+        assert_eq!([0, 61, 0].map(known), [1, 0, 0]);
+
+        let many = (0..=255).flat_map(|high| [[10, 1, high, 1], [10, 1, high, 2]]);
+        let many: Vec<EndpointSpec> = many
+            .map(|ip| EndpointSpec {
+                address: SocketAddr::from((ip, 80)),
+                ..spec(1, None, 1)
+            })
+            .collect();
+        upstream.replace_endpoints(many);
+        let policy = upstream.config().ejection;
+        for endpoint in upstream.endpoints().iter() {
+            while endpoint
+                .stats
+                .health
+                .failed(&policy, Instant::now())
+                .is_none()
+            {}
+        }
+        upstream.replace_endpoints([]);
+        assert_eq!(upstream.surroundings().ejected.len(), MAX_EJECTED);
+    }
+
+    #[test]
+    fn a_pod_that_is_ready_again_is_not_ejected_any_more() {
+        let upstream = of(pods("a"), None);
+        upstream.replace_endpoints([spec(1, None, 1)]);
+        eject(&upstream, 1, Duration::from_secs(3600));
+        upstream.replace_endpoints([]);
+        upstream.replace_endpoints([spec(1, None, 1)]);
+        assert_eq!(ejected(&upstream), [false]);
     }
 
     #[test]
