@@ -494,8 +494,7 @@ async fn follow(control: Arc<Control>) -> io::Result<()> {
         let publication = control.mailbox.take().await;
         let started = Instant::now();
         control.discovered(publication).await;
-        // No more than half of the control thread's time: large tables take long to build.
-        sleep(started.elapsed()).await;
+        control.mailbox.spend(started.elapsed());
     }
 }
 

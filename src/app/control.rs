@@ -122,7 +122,7 @@ impl Control {
             }
             NextSource::Same(policy) => {
                 if let Some(source) = &parts.kubernetes {
-                    source.adopt(policy).await;
+                    source.adopt(policy);
                 }
             }
             // What the one before has found serves until this one has found something.
@@ -180,7 +180,7 @@ impl Control {
                 return Err(error.into());
             }
         };
-        source.listen_on(parts.sources.own_listeners()).await;
+        source.listen_on(parts.sources.own_listeners());
         (parts.kubernetes, parts.statuses) = (Some(source), None);
         self.write_statuses(&mut parts, &file);
         Ok(())
@@ -265,7 +265,7 @@ impl Control {
         let sources = &mut parts.sources;
         let own = sources.own_addresses(change.addresses().chain(servers.addresses()));
         if let Some(source) = &parts.kubernetes {
-            source.listen_on(own).await;
+            source.listen_on(own);
         }
         sources.start_new(&upstreams);
         if let Some(found) = &found {

@@ -37,7 +37,7 @@ use crate::metrics::Metrics;
 use crate::socket::OwnListeners;
 use crate::supervise;
 pub use client::KubernetesError;
-use driver::{Driver, DriverInput};
+use driver::{Driver, Terms};
 pub use mailbox::{Mailbox, Publication};
 pub use timing::{ApiTiming, FIRST_LISTS};
 
@@ -51,7 +51,7 @@ pub struct KubernetesSource {
     kubeconfig: Option<Kubeconfig>,
     kinds: Vec<Kind>,
     mesh_config: Option<ObjectKey>,
-    inputs: mpsc::Sender<DriverInput>,
+    terms: watch::Sender<Terms>,
     statuses: watch::Receiver<Arc<Statuses>>,
     _tasks: JoinSet<()>,
 }
@@ -95,8 +95,12 @@ impl KubernetesSource {
             let (client, metrics) = (client.clone(), metrics.kubernetes.kind(kind.label()));
             follow::spawn(&mut tasks, (kind, only), client, inputs, metrics, timing);
         }
+        let (terms, agreed) = watch::channel(Terms {
+            policy: config,
+            own: OwnListeners::default(),
+        });
         let publisher = mailbox.clone();
-        let driver = Driver::new(config, &kinds, metrics.clone(), publisher, statuses_sender);
+        let driver = Driver::new(agreed, &kinds, metrics.clone(), publisher, statuses_sender);
         tasks.spawn(driver.run(inbox));
         let mut overseer = JoinSet::new();
         overseer.spawn(async move {
@@ -110,7 +114,7 @@ impl KubernetesSource {
             kubeconfig,
             kinds,
             mesh_config,
-            inputs,
+            terms,
             statuses,
             _tasks: overseer,
         })
@@ -133,17 +137,27 @@ impl KubernetesSource {
 
     /// Continues with another policy, for which [`KubernetesSource::serves`] is true, without listing
     /// anything again.
-    pub async fn adopt(&self, config: Arc<KubernetesConfig>) {
-        // This fails only after the source's own tasks have ended, together with the process.
-        let config = at_home(config, self.client.default_namespace());
-        let _ = self.inputs.send(DriverInput::Policy(config)).await;
+    pub fn adopt(&self, config: Arc<KubernetesConfig>) {
+        let policy = at_home(config, self.client.default_namespace());
+        self.terms.send_if_modified(|terms| {
+            let other = terms.policy != policy;
+            if other {
+                terms.policy = policy;
+            }
+            other
+        });
     }
 
     /// Sets the addresses that the gateway listens on. A Service whose pods include this gateway gets
     /// no connection from it, since the connection would come back.
-    pub async fn listen_on(&self, own: OwnListeners) {
-        // This fails only after the source's own tasks have ended, together with the process.
-        let _ = self.inputs.send(DriverInput::Listeners(own)).await;
+    pub fn listen_on(&self, own: OwnListeners) {
+        self.terms.send_if_modified(|terms| {
+            let other = terms.own != own;
+            if other {
+                terms.own = own;
+            }
+            other
+        });
     }
 
     /// The wanted statuses of the Gateway API's objects, as they change.

@@ -1,11 +1,15 @@
 //! The driver: it takes changes in, translates them in batches, and publishes the results.
+//!
+//! Its pause between two passes is the only pause between a watch event and the tables that workers
+//! read: the app puts each publication into force immediately. The pause follows from the time that both
+//! keep the control thread busy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::mailbox::{Mailbox, Publication};
 use super::needs;
@@ -20,8 +24,10 @@ use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::status::{Announcer, Statuses};
 use crate::source::kubernetes::translate::Translator;
 
-/// Minimum time between two passes; the first change of a burst is handled immediately.
+/// Minimum time between the starts of two passes; the first change of a burst is handled immediately.
 const BURST: Duration = Duration::from_millis(20);
+/// Maximum time between the starts of two passes that have work to do.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// Most changes handled in one pass.
 const BATCH: usize = 10_000;
 
@@ -38,10 +44,15 @@ pub(super) enum DriverInput {
     },
     /// From a watcher: a kind that was never listed cannot be listed, for this reason.
     Trouble { kind: Kind, problem: Arc<str> },
-    /// Another policy from now on.
-    Policy(Arc<KubernetesConfig>),
-    /// The addresses that the gateway listens on from now on.
-    Listeners(OwnListeners),
+}
+
+/// The settings that the app may change while the source runs.
+#[derive(Debug, Clone)]
+pub(super) struct Terms {
+    /// The section `kubernetes` of the config.
+    pub(super) policy: Arc<KubernetesConfig>,
+    /// The gateway's own listening sockets.
+    pub(super) own: OwnListeners,
 }
 
 /// The reason of a kind about which nothing is known.
@@ -56,7 +67,9 @@ fn essential(kinds: &[Kind], config: &KubernetesConfig) -> BTreeSet<Kind> {
 
 pub(super) struct Driver {
     translator: Translator,
-    own: OwnListeners,
+    terms: watch::Receiver<Terms>,
+    /// The policy that the translator has.
+    policy: Arc<KubernetesConfig>,
     metrics: Arc<Metrics>,
     mailbox: Arc<Mailbox>,
     statuses: watch::Sender<Arc<Statuses>>,
@@ -83,18 +96,20 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(
-        config: Arc<KubernetesConfig>,
+        terms: watch::Receiver<Terms>,
         kinds: &[Kind],
         metrics: Arc<Metrics>,
         mailbox: Arc<Mailbox>,
         statuses: watch::Sender<Arc<Statuses>>,
     ) -> Self {
         let not_listed: Arc<str> = NOT_LISTED.into();
+        let policy = terms.borrow().policy.clone();
         let driver = Self {
-            announcer: Announcer::new(&config),
-            essential: essential(kinds, &config),
-            translator: Translator::new(config),
-            own: OwnListeners::default(),
+            announcer: Announcer::new(&policy),
+            essential: essential(kinds, &policy),
+            translator: Translator::new(policy.clone()),
+            terms,
+            policy,
             metrics,
             mailbox,
             statuses,
@@ -120,10 +135,27 @@ impl Driver {
         loop {
             let started = Instant::now();
             self.take(std::mem::take(&mut held));
-            // Uses at most half of the control thread's time.
-            sleep_until(started + BURST.max(2 * started.elapsed())).await;
-            if inbox.recv_many(&mut held, BATCH).await == 0 {
-                return;
+            self.rest(started).await;
+            tokio::select! {
+                count = inbox.recv_many(&mut held, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                Ok(()) = self.terms.changed() => {}
+            }
+        }
+    }
+
+    /// Waits until the next pass may start after one that started at `started`. Meanwhile the app puts
+    /// the publication into force, on the same thread.
+    async fn rest(&self, started: Instant) {
+        let mut busy = started.elapsed();
+        loop {
+            sleep_until(started + pause(busy)).await;
+            match self.mailbox.take_spent() {
+                Duration::ZERO => return,
+                spent => busy = busy.saturating_add(spent),
             }
         }
     }
@@ -133,13 +165,17 @@ impl Driver {
         let deadline = Instant::now() + FIRST_LISTS;
         let mut held = Vec::new();
         while !self.awaited.is_empty() && held.len() < BATCH {
-            match timeout_at(deadline, inbox.recv()).await {
-                Ok(Some(input)) => {
+            tokio::select! {
+                input = inbox.recv() => {
+                    let Some(input) = input else { return held };
                     self.note(&input);
                     held.push(input);
                 }
-                Ok(None) => return held,
-                Err(_) => break,
+                Ok(()) = self.terms.changed() => {
+                    let policy = self.terms.borrow().policy.clone();
+                    self.note_policy(&policy);
+                }
+                () = sleep_until(deadline) => break,
             }
         }
         self.complain();
@@ -193,9 +229,13 @@ impl Driver {
                 Change::Set(..) | Change::Removed(..) => return,
             },
             DriverInput::Trouble { kind, problem } => self.note_trouble(*kind, problem),
-            DriverInput::Policy(policy) => self.essential = essential(&self.kinds, policy),
-            DriverInput::Listeners(_) => return,
         }
+        self.show_missing();
+    }
+
+    /// Notes the kinds that routing needs under a policy.
+    fn note_policy(&mut self, policy: &KubernetesConfig) {
+        self.essential = essential(&self.kinds, policy);
         self.show_missing();
     }
 
@@ -218,8 +258,8 @@ impl Driver {
     }
 
     fn take(&mut self, inputs: Vec<DriverInput>) {
+        let mut news = self.take_terms();
         let mut changes = Vec::with_capacity(inputs.len());
-        let mut news = false;
         for input in inputs {
             self.note(&input);
             match input {
@@ -228,17 +268,6 @@ impl Driver {
                     self.arrivals
                         .extend(arrived.filter(|_| self.arrivals.len() < BATCH));
                     changes.push(self.admit(change));
-                }
-                DriverInput::Policy(policy) => {
-                    news |= self.translate(std::mem::take(&mut changes));
-                    changes = self.translator.cluster().changes();
-                    self.announcer = Announcer::new(&policy);
-                    self.translator = Translator::new(policy);
-                    self.translator.listen_on(self.own.clone());
-                }
-                DriverInput::Listeners(own) => {
-                    self.own = own.clone();
-                    self.translator.listen_on(own);
                 }
             }
         }
@@ -267,6 +296,23 @@ impl Driver {
             Some(newest) if news => self.publish(newest.clone()),
             _ => self.arrivals.clear(),
         }
+    }
+
+    /// Takes over another policy, or other listeners. Returns whether the policy has changed something
+    /// that matters; listeners count in the translation that follows.
+    fn take_terms(&mut self) -> bool {
+        let Terms { policy, own } = self.terms.borrow_and_update().clone();
+        if Arc::ptr_eq(&policy, &self.policy) {
+            self.translator.listen_on(own);
+            return false;
+        }
+        self.note_policy(&policy);
+        self.announcer = Announcer::new(&policy);
+        let known = self.translator.cluster().changes();
+        self.translator = Translator::new(policy.clone());
+        self.translator.listen_on(own);
+        self.policy = policy;
+        self.translate(known)
     }
 
     /// The change itself, or one that represents all objects beyond the limit.
@@ -333,3 +379,12 @@ impl Driver {
         }
     }
 }
+
+/// The time between the starts of two passes, of which the first has kept the control thread busy for
+/// `busy`. Changes of the cluster so take at most half of its time.
+fn pause(busy: Duration) -> Duration {
+    busy.saturating_mul(2).clamp(BURST, MAX_PAUSE)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The mailbox between the source and `app`: it holds one publication, and a newer one replaces it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -25,6 +26,14 @@ pub struct Publication {
     pub arrivals: Vec<Instant>,
 }
 
+impl Publication {
+    /// Replaces `before`, which was not put into force. The events of that one are still waiting.
+    pub fn replace(&mut self, before: Self) {
+        self.arrivals.extend(before.arrivals);
+        self.arrivals.truncate(MAX_ARRIVALS);
+    }
+}
+
 /// Holds the newest publication until it is taken, and the kinds that the first one waits for.
 #[derive(Debug, Default)]
 pub struct Mailbox {
@@ -32,6 +41,8 @@ pub struct Mailbox {
     came: Notify,
     /// The reason why the source no longer works.
     broken: watch::Sender<Option<Arc<str>>>,
+    /// The time that the app was busy with publications since this was last taken.
+    spent: Mutex<Duration>,
     /// Kinds that must be listed before anything is published, each with the reason why it is not
     /// listed.
     awaited: Mutex<Vec<(&'static str, Arc<str>)>>,
@@ -44,12 +55,24 @@ impl Mailbox {
         {
             let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(before) = newest.take() {
-                publication.arrivals.extend(before.arrivals);
-                publication.arrivals.truncate(MAX_ARRIVALS);
+                publication.replace(before);
             }
             *newest = Some(publication);
         }
         self.came.notify_one();
+    }
+
+    /// Records that putting a publication into force has kept the control thread busy for `time`. The
+    /// source pauses accordingly before the next one.
+    pub fn spend(&self, time: Duration) {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        *spent = spent.saturating_add(time);
+    }
+
+    /// Takes the time that was recorded since the last call.
+    pub(super) fn take_spent(&self) -> Duration {
+        let spent = self.spent.lock();
+        std::mem::take(&mut spent.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Records that the source has broken down, and why.

@@ -1,0 +1,156 @@
+use super::*;
+use tokio::task::JoinHandle;
+
+use crate::config::{AlpnPolicy, ExportMode, samples};
+use crate::source::kubernetes::records::{Labels, ServiceKind, ServicePortRecord, ServiceRecord};
+
+const KINDS: [Kind; 2] = [Kind::Service, Kind::Slice];
+
+/// A driver that runs, of an empty cluster at first.
+struct Running {
+    inputs: mpsc::Sender<DriverInput>,
+    terms: watch::Sender<Terms>,
+    mailbox: Arc<Mailbox>,
+    task: JoinHandle<()>,
+}
+
+fn policy() -> KubernetesConfig {
+    let mut policy = samples::kubernetes();
+    policy.export.mode = ExportMode::All;
+    policy.export.alpn = AlpnPolicy::Any;
+    policy
+}
+
+impl Running {
+    async fn start() -> Self {
+        let (inputs, inbox) = mpsc::channel(1024);
+        let (terms, agreed) = watch::channel(Terms {
+            policy: Arc::new(policy()),
+            own: OwnListeners::default(),
+        });
+        let mailbox = Arc::<Mailbox>::default();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let (statuses, _) = watch::channel(Arc::default());
+        let driver = Driver::new(agreed, &KINDS, metrics, mailbox.clone(), statuses);
+        let running = Self {
+            inputs,
+            terms,
+            mailbox,
+            task: tokio::spawn(driver.run(inbox)),
+        };
+        for kind in KINDS {
+            running.tell(Change::All(kind, Vec::new())).await;
+        }
+        running.mailbox.take().await;
+        running
+    }
+
+    async fn tell(&self, change: Change) {
+        let arrived = Some(Instant::now());
+        let input = DriverInput::Change { change, arrived };
+        self.inputs.send(input).await.unwrap();
+    }
+
+    /// The Service listens on this port and no other from now on.
+    async fn set(&self, port: u16) {
+        let key = ObjectKey {
+            namespace: "apps".into(),
+            name: "svcb".into(),
+        };
+        let record = ServiceRecord {
+            resource_version: port.to_string().into(),
+            labels: Labels::default(),
+            annotations: Labels::default(),
+            kind: ServiceKind::Balanced,
+            ports: [ServicePortRecord {
+                name: "tls".into(),
+                port,
+            }]
+            .into(),
+            publish_not_ready: false,
+            export_to: Box::default(),
+            addresses: Box::default(),
+            ipv6_first: false,
+        };
+        let record = Record::Service(record);
+        self.tell(Change::Set(key, record)).await;
+    }
+}
+
+fn upstreams(publication: &Publication) -> Vec<&str> {
+    let routing = &publication.discovered.routing;
+    routing.upstreams.keys().map(|name| &**name).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_comes_alone_is_published_without_a_pause() {
+    let running = Running::start().await;
+    for port in 1..4 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // What the app has spent on the one before is over by now.
+        let came = Instant::now();
+        running.set(port).await;
+        let publication = running.mailbox.take().await;
+        assert_eq!(upstreams(&publication), [format!("apps/svcb:{port}")]);
+        assert_eq!(came.elapsed(), Duration::ZERO);
+        running.mailbox.spend(Duration::from_millis(100));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_costs_half_of_the_time_at_most_and_its_last_change_is_published() {
+    const CHANGES: u16 = 2000;
+    let applying = Duration::from_millis(150);
+    let running = Running::start().await;
+    let start = Instant::now();
+    let burst = async {
+        for port in 1..=CHANGES {
+            running.set(port).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let mut busy = Duration::ZERO;
+    let mut arrivals = 0;
+    let app = async {
+        loop {
+            let publication = running.mailbox.take().await;
+            // As if it had built tables for so long.
+            running.mailbox.spend(applying);
+            tokio::time::advance(applying).await;
+            busy += applying;
+            arrivals += publication.arrivals.len();
+            if upstreams(&publication) == [format!("apps/svcb:{CHANGES}")] {
+                return;
+            }
+        }
+    };
+    tokio::join!(burst, app);
+    let passed = start.elapsed();
+    assert!(busy <= passed / 2 + applying, "{busy:?} of {passed:?}");
+    assert_eq!(arrivals, usize::from(CHANGES));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_policy_and_other_listeners_count_without_a_change_of_the_cluster() {
+    let running = Running::start().await;
+    running.set(80).await;
+    let before = running.mailbox.take().await;
+    assert_eq!(before.discovered.routing.exports.len(), 1);
+    let mut narrower = policy();
+    narrower.export.mode = ExportMode::None;
+    let narrower = Arc::new(narrower);
+    running.terms.send_modify(|terms| terms.policy = narrower);
+    let after = running.mailbox.take().await;
+    assert_eq!(after.discovered.routing.exports.len(), 0);
+    drop(running.inputs);
+    running.task.await.unwrap();
+}
+
+#[test]
+fn a_pass_takes_half_of_the_time_at_most_and_bursts_are_gathered() {
+    for (busy, expected) in [(0, 20), (1, 20), (10, 20), (11, 22), (150, 300)] {
+        let [busy, expected] = [busy, expected].map(Duration::from_millis);
+        assert_eq!(pause(busy), expected);
+    }
+    assert_eq!(pause(Duration::MAX), MAX_PAUSE);
+}
