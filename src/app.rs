@@ -5,6 +5,8 @@
 mod capacity;
 mod control;
 mod discovery;
+mod ender;
+mod error;
 mod listeners;
 pub mod merge;
 mod sources;
@@ -20,7 +22,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, sleep};
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::access_log::{AccessLog, AccessLogGuard};
 use crate::admin::{self, AdminContext, Judge, Readiness};
@@ -30,7 +32,6 @@ use crate::drain::{self, DrainPhase, DrainWatcher};
 use crate::log::LogControl;
 use crate::metrics::Metrics;
 use crate::proxy::{self, Shared, WorkerHandle, WorkerLoad};
-use crate::route::RouteError;
 use crate::socket;
 use crate::source::kubernetes::Mailbox;
 use crate::supervise;
@@ -38,6 +39,8 @@ use crate::upstream::Upstreams;
 use capacity::{Capacity, watch_memory};
 use control::{Cause, Control, Parts, Servers};
 use discovery::Reporter;
+pub use ender::Ender;
+pub use error::AppError;
 use listeners::Listeners;
 use sources::Sources;
 
@@ -72,47 +75,6 @@ pub struct Options {
     pub host_root: Option<PathBuf>,
     /// Changes the log level when the config or an operator says so.
     pub log: Option<LogControl>,
-}
-
-/// Why a gateway could not start, or could not take a new config. Nothing has changed then.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
-    /// An address that cannot be bound.
-    #[error("cannot listen on {address} ({what}): {error}")]
-    Bind {
-        /// The listener's name, or which server.
-        what: String,
-        /// What was to be bound.
-        address: SocketAddr,
-        /// Why not.
-        error: io::Error,
-    },
-    /// A thread that cannot be made.
-    #[error("cannot start a thread: {0}")]
-    Thread(io::Error),
-    /// A route that is ambiguous or dangling.
-    #[error("listener {listener}: {error}")]
-    Route {
-        /// The listener.
-        listener: Arc<str>,
-        /// What is wrong with its routes.
-        error: RouteError,
-    },
-    /// Name resolution that cannot be set up.
-    #[error("cannot set up the resolver: {0}")]
-    Resolver(#[from] crate::source::dns::DnsError),
-    /// Access to the Kubernetes API that cannot be set up.
-    #[error(transparent)]
-    Kubernetes(#[from] crate::source::kubernetes::KubernetesError),
-    /// A metric registered twice: a defect.
-    #[error("cannot register metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
-    /// A log filter that does not parse.
-    #[error("log.level: {0}")]
-    Log(#[from] crate::log::LogError),
-    /// The process is on its way out.
-    #[error("the gateway is draining")]
-    Draining,
 }
 
 /// A listener's name, and the address that is really bound.
@@ -451,35 +413,6 @@ async fn judge(control: Arc<Control>) -> io::Result<()> {
     }
 }
 
-/// Ends a gateway, whatever its control thread does at the time.
-#[derive(Clone)]
-pub struct Ender(Arc<Control>);
-
-impl Ender {
-    /// As [`Gateway::drain`]; the drain then runs on the caller's runtime.
-    pub fn drain(&self) {
-        self.0.clone().begin_drain();
-    }
-
-    /// As [`Gateway::stop`].
-    pub fn stop(&self) {
-        self.0.drain.advance(DrainPhase::Stopped);
-    }
-
-    /// Sees the drain phases.
-    pub fn watcher(&self) -> DrainWatcher {
-        self.0.watcher.clone()
-    }
-}
-
-impl fmt::Debug for Ender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Ender")
-            .field(&self.0.watcher.phase())
-            .finish()
-    }
-}
-
 /// A mailbox of the Kubernetes source that tells `readiness` what the source waits for.
 fn explaining_mailbox(readiness: &Readiness) -> Arc<Mailbox> {
     let mailbox: Arc<Mailbox> = Arc::default();
@@ -499,122 +432,4 @@ async fn follow(control: Arc<Control>) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs::File;
-
-    async fn started(more: &str) -> Gateway {
-        let text = "
-workers: 2
-listeners: [{ name: l, bind: '127.0.0.1:0' }]
-admin: off
-status: { bind: '127.0.0.1:0' }
-metrics: off
-";
-        let text = &format!("{text}{more}");
-        let options = Options {
-            access_log: AccessLogSink::Writer(Box::new(io::sink())),
-            ..Options::default()
-        };
-        let config = Config::parse(text, "a sample").unwrap();
-        Gateway::start(config, options).await.unwrap()
-    }
-
-    async fn within_reason<T>(future: impl Future<Output = T>) -> T {
-        let patience = Duration::from_secs(20);
-        tokio::time::timeout(patience, future).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_worker_that_cannot_accept_ends_the_process_with_the_reason() {
-        let gateway = started("").await;
-        let parts = gateway.control.parts.lock().await;
-        let listener = parts.listeners.0.values().next().unwrap().clone();
-        // epoll_ctl(2) refuses a regular file, as it refuses a socket when memory has run out.
-        let file = File::open("/proc/self/exe").unwrap();
-        parts.workers[1].listen(listener, file.into());
-        drop(parts);
-        let mut watcher = gateway.watcher();
-        within_reason(watcher.stopped()).await;
-        let error = within_reason(gateway.finished()).await.unwrap_err();
-        let error = error.to_string();
-        assert!(
-            error.contains("worker 1: cannot wait for a listening socket"),
-            "{error}"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_worker_that_works_counts_its_rounds() {
-        let gateway = started("").await;
-        let loads = &gateway.control.shared.loads;
-        within_reason(async {
-            while loads.iter().any(|load| load.rounds() < 3) {
-                sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await;
-        assert!(gateway.control.readiness.live().is_ok());
-        gateway.stop();
-        within_reason(gateway.finished()).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_kubernetes_source_that_breaks_down_is_started_anew() {
-        let folder = std::env::temp_dir().join(format!("strait-app-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("kubeconfig");
-        // Nobody listens there.
-        let kubeconfig = "
-apiVersion: v1
-kind: Config
-current-context: c
-clusters: [{ name: c, cluster: { server: 'http://127.0.0.1:1' } }]
-contexts: [{ name: c, context: { cluster: c, user: u } }]
-users: [{ name: u, user: {} }]
-";
-        std::fs::write(&path, kubeconfig).unwrap();
-        let kubernetes = format!("kubernetes: {{ kubeconfig: '{}' }}", path.display());
-        let gateway = started(&kubernetes).await;
-        let restarts = gateway.control.shared.metrics.task_restarts("kubernetes");
-        // So that it is waited for when it comes.
-        sleep(Duration::from_millis(10)).await;
-        gateway.control.mailbox.set_broken("on purpose");
-        within_reason(async {
-            while restarts.get() < 1 || gateway.control.mailbox.is_broken() {
-                sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await;
-        let parts = within_reason(gateway.control.parts.lock()).await;
-        assert!(parts.kubernetes.is_some());
-        drop(parts);
-        gateway.stop();
-        within_reason(gateway.finished()).await.unwrap();
-        std::fs::remove_dir_all(&folder).unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_task_that_panics_is_started_again() {
-        let mut gateway = started("").await;
-        let runs = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let made = runs.clone();
-        gateway.keep("test", move |_| {
-            let number = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            async move {
-                assert!(number > 0, "on purpose");
-                std::future::pending().await
-            }
-        });
-        let restarts = gateway.control.shared.metrics.task_restarts("test");
-        within_reason(async {
-            while runs.load(std::sync::atomic::Ordering::Relaxed) < 2 {
-                sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await;
-        assert_eq!(restarts.get(), 1);
-        gateway.stop();
-        within_reason(gateway.finished()).await.unwrap();
-    }
-}
+mod tests;

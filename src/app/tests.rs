@@ -1,0 +1,119 @@
+use super::*;
+use std::fs::File;
+
+use tokio::time::sleep;
+
+async fn started(more: &str) -> Gateway {
+    let text = "
+workers: 2
+listeners: [{ name: l, bind: '127.0.0.1:0' }]
+admin: off
+status: { bind: '127.0.0.1:0' }
+metrics: off
+";
+    let text = &format!("{text}{more}");
+    let options = Options {
+        access_log: AccessLogSink::Writer(Box::new(io::sink())),
+        ..Options::default()
+    };
+    let config = Config::parse(text, "a sample").unwrap();
+    Gateway::start(config, options).await.unwrap()
+}
+
+async fn within_reason<T>(future: impl Future<Output = T>) -> T {
+    let patience = Duration::from_secs(20);
+    tokio::time::timeout(patience, future).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_worker_that_cannot_accept_ends_the_process_with_the_reason() {
+    let gateway = started("").await;
+    let parts = gateway.control.parts.lock().await;
+    let listener = parts.listeners.0.values().next().unwrap().clone();
+    // epoll_ctl(2) refuses a regular file, as it refuses a socket when memory has run out.
+    let file = File::open("/proc/self/exe").unwrap();
+    parts.workers[1].listen(listener, file.into());
+    drop(parts);
+    let mut watcher = gateway.watcher();
+    within_reason(watcher.stopped()).await;
+    let error = within_reason(gateway.finished()).await.unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("worker 1: cannot wait for a listening socket"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_worker_that_works_counts_its_rounds() {
+    let gateway = started("").await;
+    let loads = &gateway.control.shared.loads;
+    within_reason(async {
+        while loads.iter().any(|load| load.rounds() < 3) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    assert!(gateway.control.readiness.live().is_ok());
+    gateway.stop();
+    within_reason(gateway.finished()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_kubernetes_source_that_breaks_down_is_started_anew() {
+    let folder = std::env::temp_dir().join(format!("strait-app-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("kubeconfig");
+    // Nobody listens there.
+    let kubeconfig = "
+apiVersion: v1
+kind: Config
+current-context: c
+clusters: [{ name: c, cluster: { server: 'http://127.0.0.1:1' } }]
+contexts: [{ name: c, context: { cluster: c, user: u } }]
+users: [{ name: u, user: {} }]
+";
+    std::fs::write(&path, kubeconfig).unwrap();
+    let kubernetes = format!("kubernetes: {{ kubeconfig: '{}' }}", path.display());
+    let gateway = started(&kubernetes).await;
+    let restarts = gateway.control.shared.metrics.task_restarts("kubernetes");
+    // So that it is waited for when it comes.
+    sleep(Duration::from_millis(10)).await;
+    gateway.control.mailbox.set_broken("on purpose");
+    within_reason(async {
+        while restarts.get() < 1 || gateway.control.mailbox.is_broken() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let parts = within_reason(gateway.control.parts.lock()).await;
+    assert!(parts.kubernetes.is_some());
+    drop(parts);
+    gateway.stop();
+    within_reason(gateway.finished()).await.unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_task_that_panics_is_started_again() {
+    let mut gateway = started("").await;
+    let runs = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let made = runs.clone();
+    gateway.keep("test", move |_| {
+        let number = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        async move {
+            assert!(number > 0, "on purpose");
+            std::future::pending().await
+        }
+    });
+    let restarts = gateway.control.shared.metrics.task_restarts("test");
+    within_reason(async {
+        while runs.load(std::sync::atomic::Ordering::Relaxed) < 2 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    assert_eq!(restarts.get(), 1);
+    gateway.stop();
+    within_reason(gateway.finished()).await.unwrap();
+}
