@@ -19,15 +19,14 @@ mod page;
 mod readiness;
 mod render;
 mod server;
+mod snapshot;
 mod standing;
 mod undated;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -36,38 +35,28 @@ use axum::{Json, Router, middleware};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::config::Config;
 use crate::log::{LogControl, LogError};
 use crate::metrics::Metrics;
-use crate::upstream::Upstreams;
 pub use dump::DiscoveryReport;
 pub use liveness::{Judge, STALLED};
 use origin::Hosts;
 pub use readiness::{Missing, Readiness, SOURCE_GRACE};
 use render::Renderer;
 pub use server::{ServeLimits, serve, serve_with};
-
-/// The listeners by name, each with the address that it is bound to.
-pub type BoundListeners = Vec<(Arc<str>, SocketAddr)>;
+pub use snapshot::{BoundListener, Snapshot, Snapshots};
 
 /// The data that the servers show and the actions that they can ask for.
 pub struct AdminContext {
     /// The metrics to scrape.
     pub metrics: Arc<Metrics>,
-    /// The upstreams that `/upstreams` shows.
-    pub upstreams: Upstreams,
-    /// The config in force.
-    pub config: Arc<ArcSwap<Config>>,
+    /// The snapshot in force.
+    pub snapshots: Snapshots,
     /// The log that `/logging` changes; `None` when strait does not own the log.
     pub log: Option<LogControl>,
     /// The answer of `/healthz/ready`.
     pub readiness: Readiness,
     /// Asks the app to drain. Every `POST /drain` calls it, so a second call must be harmless.
     pub drain: Arc<dyn Fn() + Send + Sync>,
-    /// The listeners as they are bound now.
-    pub listeners: Arc<dyn Fn() -> BoundListeners + Send + Sync>,
-    /// A summary of what the Kubernetes source has found; `None` before its first result.
-    pub discovery: Arc<ArcSwapOption<DiscoveryReport>>,
     /// The start time of the process.
     pub started: SystemTime,
 }
@@ -158,7 +147,7 @@ async fn config_dump(State(shared): State<Shared>) -> Response {
 
 async fn upstreams(State(shared): State<Shared>) -> Response {
     let context = shared.context;
-    let dump = move || dump::upstreams(&context.upstreams.all());
+    let dump = move || dump::upstreams(&context.snapshots.now().upstreams);
     shared.renderer.render("upstreams", JSON, dump).await
 }
 

@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use crate::config::{EndpointSpec, UpstreamConfig, UpstreamSource};
 use balancer::Tiers;
 pub use health::{EndpointState, Health};
-pub use registry::{UpstreamMap, Upstreams};
+pub use registry::{EndpointCollector, Upstreams};
 
 /// A named set of endpoints with its connection policy.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::AdminContext;
 use crate::clock;
 use crate::config::{Config, UpstreamSource};
-use crate::upstream::{EndpointState, Upstream, UpstreamMap};
+use crate::upstream::{EndpointState, Upstream, Upstreams};
 
 type Dump = Result<Vec<u8>, String>;
 
@@ -23,7 +23,7 @@ fn to_json(value: &impl Serialize) -> Dump {
 struct ConfigDump<'a> {
     version: &'static str,
     bound: Vec<BoundDump<'a>>,
-    discovery: Option<Arc<DiscoveryReport>>,
+    discovery: Option<&'a DiscoveryReport>,
     config: &'a Config,
 }
 
@@ -70,16 +70,16 @@ struct BoundDump<'a> {
 
 /// The config in force, with every default filled in, and the addresses that are really bound.
 pub(super) fn config(context: &AdminContext) -> Dump {
-    let listeners = (context.listeners)();
-    let bound = listeners.iter().map(|(listener, address)| BoundDump {
+    let snapshot = context.snapshots.now();
+    let bound = snapshot.bound.iter().map(|(listener, address)| BoundDump {
         listener,
         address: *address,
     });
     to_json(&ConfigDump {
         version: env!("CARGO_PKG_VERSION"),
         bound: bound.collect(),
-        discovery: context.discovery.load_full(),
-        config: &context.config.load_full(),
+        discovery: snapshot.report.as_deref(),
+        config: &snapshot.config,
     })
 }
 
@@ -120,7 +120,7 @@ struct EndpointDump {
 }
 
 /// Every upstream with its source and its endpoints.
-pub(super) fn upstreams(upstreams: &UpstreamMap) -> Dump {
+pub(super) fn upstreams(upstreams: &Upstreams) -> Dump {
     let now = Instant::now();
     let dump = |(name, upstream)| upstream_dump(name, upstream, now);
     let upstreams: Vec<UpstreamDump<'_>> = upstreams

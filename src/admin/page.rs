@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Write};
 use std::time::{Duration, Instant};
 
-use super::{AdminContext, dump};
+use super::{AdminContext, Snapshot, dump};
 use crate::drain::DrainPhase;
 use crate::upstream::{EndpointState, Upstream};
 
@@ -34,12 +34,13 @@ code { font: .9em ui-monospace, monospace; background: var(--soft); padding: .1e
 /// The page as HTML. Everything that is not its own text is escaped.
 pub(super) fn render(context: &AdminContext) -> String {
     let mut page = String::from(HEAD);
+    let snapshot = context.snapshots.now();
     // Writing into a String cannot fail.
-    let _ = title(&mut page, context)
-        .and_then(|()| listeners(&mut page, context))
-        .and_then(|()| discovery(&mut page, context))
-        .and_then(|()| upstreams(&mut page, context))
-        .and_then(|()| footer(&mut page, context));
+    let _ = title(&mut page, context, &snapshot)
+        .and_then(|()| listeners(&mut page, &snapshot))
+        .and_then(|()| discovery(&mut page, &snapshot))
+        .and_then(|()| upstreams(&mut page, &snapshot))
+        .and_then(|()| footer(&mut page, &snapshot));
     page
 }
 
@@ -65,7 +66,7 @@ impl<T: Display> Display for Escaped<T> {
     }
 }
 
-fn title(page: &mut String, context: &AdminContext) -> fmt::Result {
+fn title(page: &mut String, context: &AdminContext, snapshot: &Snapshot) -> fmt::Result {
     let check = context.readiness.check();
     let (class, state) = match (context.readiness.phase(), &check) {
         (DrainPhase::Running, Ok(())) => ("good", "ready"),
@@ -76,7 +77,7 @@ fn title(page: &mut String, context: &AdminContext) -> fmt::Result {
     };
     let uptime = context.started.elapsed().unwrap_or_default();
     let uptime = humantime::format_duration(Duration::from_secs(uptime.as_secs()));
-    let config = context.config.load();
+    let config = &snapshot.config;
     let zone = config.zone.as_deref().unwrap_or("unknown");
     writeln!(
         page,
@@ -97,12 +98,11 @@ fn title(page: &mut String, context: &AdminContext) -> fmt::Result {
     Ok(())
 }
 
-fn listeners(page: &mut String, context: &AdminContext) -> fmt::Result {
+fn listeners(page: &mut String, snapshot: &Snapshot) -> fmt::Result {
     page.write_str(
         "<h2>Listeners</h2>\n<table><tr><th>name<th>configured<th>bound<th class=\"n\">routes</tr>\n",
     )?;
-    let config = context.config.load();
-    let bound = (context.listeners)();
+    let config = &snapshot.config;
     for listener in config.listeners.iter().take(MAX_ROWS) {
         let is_it = |(name, _): &&(_, _)| *name == listener.name;
         write!(
@@ -111,7 +111,7 @@ fn listeners(page: &mut String, context: &AdminContext) -> fmt::Result {
             Escaped(&listener.name),
             listener.bind
         )?;
-        match bound.iter().find(is_it) {
+        match snapshot.bound.iter().find(is_it) {
             Some((_, address)) => write!(page, "<code>{address}</code>")?,
             None => page.write_str("<span class=\"trouble\">not bound</span>")?,
         }
@@ -120,12 +120,12 @@ fn listeners(page: &mut String, context: &AdminContext) -> fmt::Result {
     end_of_table(page, config.listeners.len())
 }
 
-fn discovery(page: &mut String, context: &AdminContext) -> fmt::Result {
-    if context.config.load().kubernetes.is_none() {
+fn discovery(page: &mut String, snapshot: &Snapshot) -> fmt::Result {
+    if snapshot.config.kubernetes.is_none() {
         return Ok(());
     }
     page.write_str("<h2>Kubernetes</h2>\n")?;
-    let Some(report) = context.discovery.load_full() else {
+    let Some(report) = &snapshot.report else {
         return page.write_str("<p class=\"trouble\">nothing found yet</p>\n");
     };
     let at = dump::timestamp(report.at);
@@ -149,12 +149,12 @@ fn discovery(page: &mut String, context: &AdminContext) -> fmt::Result {
     Ok(())
 }
 
-fn upstreams(page: &mut String, context: &AdminContext) -> fmt::Result {
+fn upstreams(page: &mut String, snapshot: &Snapshot) -> fmt::Result {
     page.write_str(
         "<h2>Upstreams</h2>\n<table><tr><th>name<th>source<th class=\"n\">ready\
          <th class=\"n\">ejected<th class=\"n\">active<th>source says</tr>\n",
     )?;
-    let upstreams = context.upstreams.all();
+    let upstreams = &snapshot.upstreams;
     for (name, upstream) in upstreams.iter().take(MAX_ROWS) {
         upstream_row(page, name, upstream)?;
     }
@@ -207,13 +207,13 @@ fn end_of_table(page: &mut String, rows: usize) -> fmt::Result {
     page.write_str("</table>\n")
 }
 
-fn footer(page: &mut String, context: &AdminContext) -> fmt::Result {
+fn footer(page: &mut String, snapshot: &Snapshot) -> fmt::Result {
     page.write_str("<footer><p>")?;
     for path in ["/config_dump", "/upstreams", "/logging", "/healthz/ready"] {
         writeln!(page, "<a href=\"{path}\">{path}</a>")?;
     }
     page.write_str("</p>")?;
-    if let Some(address) = context.config.load().admin {
+    if let Some(address) = snapshot.config.admin {
         for request in ["logging?level=debug", "drain"] {
             writeln!(
                 page,

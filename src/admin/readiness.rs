@@ -9,9 +9,9 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::liveness::STALLED;
+use super::snapshot::Snapshots;
 use crate::drain::{DrainPhase, DrainWatcher};
 use crate::metrics::Metrics;
-use crate::upstream::Upstreams;
 
 /// The time for which sources that have not answered keep the gateway from being ready. After it, their
 /// upstreams give `no_endpoint`: one dead DNS name must not keep a rollout from ever getting ready.
@@ -98,7 +98,7 @@ impl fmt::Debug for Discovery {
 
 #[derive(Debug)]
 struct State {
-    upstreams: Upstreams,
+    snapshots: Snapshots,
     drain: DrainWatcher,
     metrics: Arc<Metrics>,
     listeners_bound: AtomicBool,
@@ -111,19 +111,19 @@ struct State {
 
 impl Readiness {
     /// Creates a readiness that is not ready yet. The time of [`SOURCE_GRACE`] begins now.
-    pub fn new(upstreams: Upstreams, drain: DrainWatcher, metrics: Arc<Metrics>) -> Self {
-        Self::with_grace(upstreams, drain, metrics, SOURCE_GRACE)
+    pub fn new(snapshots: Snapshots, drain: DrainWatcher, metrics: Arc<Metrics>) -> Self {
+        Self::with_grace(snapshots, drain, metrics, SOURCE_GRACE)
     }
 
     /// As [`Readiness::new`], with another grace time.
     pub fn with_grace(
-        upstreams: Upstreams,
+        snapshots: Snapshots,
         drain: DrainWatcher,
         metrics: Arc<Metrics>,
         grace: Duration,
     ) -> Self {
         let readiness = Self(Arc::new(State {
-            upstreams,
+            snapshots,
             drain,
             metrics,
             listeners_bound: AtomicBool::new(false),
@@ -226,8 +226,8 @@ impl State {
             reasons.push(Missing::kinds(&awaited.unwrap_or_default()));
         }
         if Instant::now() < self.grace_end {
-            let upstreams = self.upstreams.all();
-            let unanswered = upstreams.iter().filter(|(_, one)| !one.answered());
+            let snapshot = self.snapshots.now();
+            let unanswered = snapshot.upstreams.iter().filter(|(_, one)| !one.answered());
             reasons.extend(Missing::answers(unanswered.map(|(name, _)| &**name)));
         }
         reasons

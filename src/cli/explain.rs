@@ -22,7 +22,7 @@ use crate::route::{Route, RouteTable};
 use crate::server_name::ServerName;
 use crate::source::dns::{self, Answer, OwnAddresses, Resolver, kind_label};
 use crate::source::kubernetes::{Discovered, FIRST_LISTS, KubernetesSource, Mailbox};
-use crate::upstream::{Upstream, UpstreamMap, Upstreams};
+use crate::upstream::{Upstream, Upstreams};
 
 /// Routes shown when none matches.
 const NEAREST: usize = 5;
@@ -129,7 +129,7 @@ fn explain_all<W: Write>(
 fn find_route<W: Write>(
     config: &Config,
     listener: &ListenerConfig,
-    upstreams: &UpstreamMap,
+    upstreams: &Upstreams,
     arguments: &ExplainArguments,
     page: &mut Page<W>,
 ) -> Result<Option<Arc<Route>>, Box<dyn Error>> {

@@ -2,30 +2,37 @@
 
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::{EndpointState, Upstream};
 use crate::config::{Config, UpstreamConfig, UpstreamSource};
 
-/// Upstreams by name.
-pub type UpstreamMap = BTreeMap<Arc<str>, Arc<Upstream>>;
+/// The upstreams of one config, by name.
+#[derive(Debug, Default)]
+pub struct Upstreams(BTreeMap<Arc<str>, Arc<Upstream>>);
 
-/// The upstreams of a config. Cloning is cheap, and every clone sees later changes.
-#[derive(Debug, Clone, Default)]
-pub struct Upstreams(Arc<ArcSwap<UpstreamMap>>);
+impl Deref for Upstreams {
+    type Target = BTreeMap<Arc<str>, Arc<Upstream>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
 
 impl Upstreams {
-    /// The upstreams of `config`. One whose source is unchanged is taken over with its endpoints; any
-    /// other is created by [`Upstream::new`]. Nothing changes before [`Upstreams::replace`].
-    pub fn prepare(&self, config: &Config) -> UpstreamMap {
-        let current = self.0.load();
+    /// The upstreams of `config`, to replace these. One whose source is unchanged is taken over with its
+    /// endpoints; any other is created by [`Upstream::new`]. One that is taken over does not change
+    /// before [`Upstreams::adopt`].
+    pub fn prepare(&self, config: &Config) -> Self {
+        let current = &self.0;
         // Usually no upstream has a new name.
-        let renamed = LazyCell::new(|| renamed(&current, config));
+        let renamed = LazyCell::new(|| renamed(current, config));
         let zone = &config.zone;
         let one = |(name, config): (&Arc<str>, &Arc<UpstreamConfig>)| {
             let before = current.get(name);
@@ -37,43 +44,21 @@ impl Upstreams {
             });
             (name.clone(), upstream)
         };
-        config.upstreams.iter().map(one).collect()
+        Self(config.upstreams.iter().map(one).collect())
     }
 
-    /// Puts `upstreams`, prepared from `config`, in place of the present ones. Returns the names that
-    /// were removed.
-    pub fn replace(&self, upstreams: UpstreamMap, config: &Config) -> Vec<Arc<str>> {
-        for (name, upstream) in &upstreams {
+    /// Gives each upstream its policy of `config`, from which they were prepared.
+    pub fn adopt(&self, config: &Config) {
+        for (name, upstream) in &self.0 {
             if let Some(its_config) = config.upstreams.get(name) {
                 upstream.adopt(its_config, config.zone.as_ref());
             }
         }
-        let upstreams = Arc::new(upstreams);
-        let before = self.0.swap(upstreams.clone());
-        let gone = |name: &&Arc<str>| !upstreams.contains_key(*name);
-        before.keys().filter(gone).cloned().collect()
     }
 
-    /// All upstreams at this moment.
-    pub fn all(&self) -> Arc<UpstreamMap> {
-        self.0.load_full()
-    }
-
-    /// A collector of `strait_upstream_endpoints`. It reads the states when scraped, since an ejection
-    /// ends by time.
-    ///
-    /// # Errors
-    /// Never in practice: the name and labels are fixed.
-    pub fn collector(&self) -> prometheus::Result<EndpointCollector> {
-        Ok(EndpointCollector {
-            upstreams: self.clone(),
-            described: Desc::new(
-                NAME.into(),
-                HELP.into(),
-                vec!["state".into(), "upstream".into()],
-                HashMap::new(),
-            )?,
-        })
+    /// The names that `after` does not have.
+    pub fn gone<'a>(&'a self, after: &'a Self) -> impl Iterator<Item = &'a Arc<str>> {
+        self.0.keys().filter(|name| !after.0.contains_key(*name))
     }
 }
 
@@ -87,7 +72,10 @@ fn question(config: &UpstreamConfig) -> Option<String> {
 
 /// The upstreams of `current` whose name `config` no longer has, by their question to DNS. An upstream
 /// with the same question and another name replaces them.
-fn renamed<'a>(current: &'a UpstreamMap, config: &Config) -> HashMap<String, &'a Arc<Upstream>> {
+fn renamed<'a>(
+    current: &'a BTreeMap<Arc<str>, Arc<Upstream>>,
+    config: &Config,
+) -> HashMap<String, &'a Arc<Upstream>> {
     let gone = current.iter();
     let gone = gone.filter(|(name, _)| !config.upstreams.contains_key(*name));
     gone.filter_map(|(_, upstream)| Some((question(&upstream.config())?, upstream)))
@@ -113,11 +101,36 @@ fn gauge(labels: [(&str, &str); 2], value: u32) -> Metric {
     metric
 }
 
-/// Counts endpoints by state when scraped.
-#[derive(Debug)]
+/// Counts endpoints by state when scraped, since an ejection ends by time.
 pub struct EndpointCollector {
-    upstreams: Upstreams,
+    upstreams: Box<dyn Fn() -> Arc<Upstreams> + Send + Sync>,
     described: Desc,
+}
+
+impl fmt::Debug for EndpointCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointCollector").finish_non_exhaustive()
+    }
+}
+
+impl EndpointCollector {
+    /// A collector of `strait_upstream_endpoints` that counts those of `upstreams`.
+    ///
+    /// # Errors
+    /// Never in practice: the name and labels are fixed.
+    pub fn new(
+        upstreams: impl Fn() -> Arc<Upstreams> + Send + Sync + 'static,
+    ) -> prometheus::Result<Self> {
+        Ok(Self {
+            upstreams: Box::new(upstreams),
+            described: Desc::new(
+                NAME.into(),
+                HELP.into(),
+                vec!["state".into(), "upstream".into()],
+                HashMap::new(),
+            )?,
+        })
+    }
 }
 
 impl Collector for EndpointCollector {
@@ -130,7 +143,7 @@ impl Collector for EndpointCollector {
         // 10,000 upstreams took a quarter of a second.
         let now = Instant::now();
         let mut metrics = Vec::new();
-        for (name, upstream) in self.upstreams.all().iter() {
+        for (name, upstream) in (self.upstreams)().iter() {
             let (mut ready, mut ejected) = (0u32, 0u32);
             for endpoint in upstream.endpoints().iter() {
                 match endpoint.stats.health.state(now) {
@@ -174,10 +187,11 @@ upstreams: {{ {name}: {{ dns: '{host}:443' }} }}
 
     #[test]
     fn an_upstream_with_another_name_and_the_same_question_keeps_the_endpoints() {
-        let upstreams = Upstreams::default();
-        let take = |config: &Config| {
-            upstreams.replace(upstreams.prepare(config), config);
-            upstreams.all().values().next().cloned().unwrap()
+        let mut upstreams = Upstreams::default();
+        let mut take = |config: &Config| {
+            upstreams = upstreams.prepare(config);
+            upstreams.adopt(config);
+            upstreams.values().next().cloned().unwrap()
         };
         let before = take(&config("a", "db.example"));
         before.replace_endpoints([super::super::tests::spec(1, None, 1)]);

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use strait::admin::{ServeLimits, admin_router};
+use strait::admin::{ServeLimits, Snapshot, admin_router};
 use strait::config::{EjectionPolicy, LogFormat};
 use strait::drain::DrainPhase;
 
@@ -43,7 +43,11 @@ async fn config_dump_shows_the_config_as_it_runs() {
 
     let mut changed = operator::config();
     changed.zone = Some("elsewhere".into());
-    gateway.context.config.store(changed.into());
+    let snapshots = &gateway.context.snapshots;
+    snapshots.replace(Snapshot {
+        config: changed.into(),
+        ..Snapshot::clone(&snapshots.now())
+    });
     let dump = get(address, "/config_dump").await.json();
     assert_eq!(dump["config"]["zone"], "elsewhere", "after a reload");
 }
@@ -68,7 +72,7 @@ async fn upstreams_shows_sources_and_endpoints() {
         })
     );
 
-    let upstreams = gateway.upstreams.all();
+    let upstreams = &gateway.upstreams;
     upstreams["spire"].source_failed("SERVFAIL".to_owned());
     let failed = upstream("spire").await;
     assert_eq!(failed["last_error"], "SERVFAIL");
@@ -217,7 +221,7 @@ async fn the_page_tells_the_state_and_escapes_what_it_shows() {
     let policy = page.header("content-security-policy").unwrap();
     assert!(policy.starts_with("default-src 'none'"), "{policy}");
 
-    gateway.upstreams.all()["spire"].source_failed(hostile.to_owned());
+    gateway.upstreams["spire"].source_failed(hostile.to_owned());
     gateway.readiness.set_listeners_bound();
     let page = get(address, "/").await;
     assert!(page.body.contains(">ready<"), "{}", page.body);

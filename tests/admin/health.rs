@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strait::admin::{
-    Missing, Readiness, SOURCE_GRACE, ServeLimits, admin_router, metrics_router, status_router,
+    Missing, Readiness, SOURCE_GRACE, ServeLimits, Snapshots, admin_router, metrics_router,
+    status_router,
 };
 use strait::drain::{DrainPhase, channel};
 use strait::metrics::Metrics;
-use strait::upstream::Upstreams;
 
 use crate::operator::http::{Gateway, ask, get};
 use crate::operator::{self, series};
@@ -36,7 +36,7 @@ async fn ready_counts_what_is_missing_until_nothing_is_and_ends_with_the_drain()
     let missing = "not ready: 1 source has not answered\n";
     assert_eq!(ready().await, (503, missing.to_owned()));
 
-    gateway.upstreams.all()["spire"].source_failed("SERVFAIL".to_owned());
+    gateway.upstreams["spire"].source_failed("SERVFAIL".to_owned());
     assert_eq!(
         ready().await,
         (200, "ready\n".to_owned()),
@@ -74,12 +74,10 @@ async fn live_as_long_as_the_control_thread_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_source_that_never_answers_holds_up_for_the_grace_only() {
-    let config = operator::config();
-    let upstreams = Upstreams::default();
-    upstreams.replace(upstreams.prepare(&config), &config);
+    let snapshots = operator::http::in_force(operator::config());
     let (_trigger, watcher) = channel();
     let metrics = Arc::new(Metrics::new().unwrap());
-    let readiness = Readiness::new(upstreams, watcher, metrics.clone());
+    let readiness = Readiness::new(snapshots, watcher, metrics.clone());
     tokio::time::advance(SOURCE_GRACE - Duration::from_millis(1)).await;
     readiness.set_listeners_bound();
     let missing = vec![Missing {
@@ -97,7 +95,8 @@ async fn a_source_that_never_answers_holds_up_for_the_grace_only() {
 async fn the_grace_does_not_excuse_listeners() {
     let (_trigger, watcher) = channel();
     let metrics = Arc::new(Metrics::new().unwrap());
-    let readiness = Readiness::new(Upstreams::default(), watcher, metrics);
+    let snapshots = Snapshots::before(Arc::new(operator::config()));
+    let readiness = Readiness::new(snapshots, watcher, metrics);
     tokio::time::advance(SOURCE_GRACE * 10).await;
     let missing = vec![Missing::unnamed("listeners are not bound yet")];
     assert_eq!(readiness.check(), Err(missing));

@@ -10,7 +10,7 @@ use prometheus::core::Collector as _;
 use strait::config::Config;
 use strait::metrics::Metrics;
 use strait::outcome::Outcome;
-use strait::upstream::Upstreams;
+use strait::upstream::EndpointCollector;
 
 #[test]
 fn the_page_lists_every_outcome() {
@@ -68,7 +68,7 @@ fn metrics() -> String {
         let labels = metric.labels.iter().map(|label| code(label));
         [metric.name, &join(labels), metric.help].map(str::to_owned)
     });
-    let collectors = [Upstreams::default().collector().unwrap()];
+    let collectors = [EndpointCollector::new(Default::default).unwrap()];
     let collected = collectors.iter().flat_map(|collector| {
         collector.desc().into_iter().map(|desc| {
             let labels = desc.variable_labels.iter().map(|label| code(label));

@@ -7,7 +7,7 @@ use strait::config::{Config, ListenerConfig, RouteConfig, RouteMatch, SniPattern
 use strait::limits::Scopes;
 use strait::route::{RouteError, RouteTable};
 use strait::server_name::ServerName;
-use strait::upstream::{UpstreamMap, Upstreams};
+use strait::upstream::Upstreams;
 
 /// Asserts that `raw` is a name exactly if
 /// `docs/src/internals/hello-policy.md#names` says so, and that it is normalised to
@@ -98,7 +98,7 @@ fn naive(patterns: &[SniPattern], asked: &ServerName) -> Option<usize> {
 
 /// A table whose routes are called by the positions of their patterns.
 fn table(patterns: &[SniPattern]) -> Result<RouteTable, RouteError> {
-    static BASE: OnceLock<(Config, UpstreamMap)> = OnceLock::new();
+    static BASE: OnceLock<(Config, Upstreams)> = OnceLock::new();
     let (config, upstreams) = BASE.get_or_init(|| {
         let yaml = "
 listeners: [{ name: a, bind: '127.0.0.1:0', routes: [{ sni: a, alpn: any, upstream: u }] }]

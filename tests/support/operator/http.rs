@@ -1,18 +1,17 @@
 //! Servers to ask, and a client that asks in plain bytes.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
 use axum::Router;
-use strait::admin::{AdminContext, BoundListeners, Readiness, ServeLimits, serve_with};
+use strait::admin::{AdminContext, Readiness, ServeLimits, Snapshot, Snapshots, serve_with};
 use strait::config::Config;
 use strait::drain::{DrainTrigger, DrainWatcher, channel};
 use strait::log::LogControl;
 use strait::metrics::Metrics;
-use strait::upstream::Upstreams;
+use strait::upstream::{EndpointCollector, Upstreams};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -22,32 +21,42 @@ use super::PATIENCE;
 /// The parts that a running gateway gives the admin servers.
 pub struct Gateway {
     pub metrics: Arc<Metrics>,
-    pub upstreams: Upstreams,
+    pub upstreams: Arc<Upstreams>,
     pub readiness: Readiness,
-    pub bound: Arc<Mutex<BoundListeners>>,
     pub drains: Arc<AtomicUsize>,
     pub trigger: DrainTrigger,
     pub watcher: DrainWatcher,
     pub context: Arc<AdminContext>,
 }
 
+/// A config in force, of which nothing is bound.
+pub fn in_force(config: Config) -> Snapshots {
+    let upstreams = Upstreams::default().prepare(&config);
+    let snapshots = Snapshots::before(Arc::new(config));
+    snapshots.replace(Snapshot {
+        upstreams: Arc::new(upstreams),
+        ..Snapshot::clone(&snapshots.now())
+    });
+    snapshots
+}
+
 impl Gateway {
     pub fn new(config: Config, grace: Duration, log: Option<LogControl>) -> Self {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let upstreams = Upstreams::default();
-        upstreams.replace(upstreams.prepare(&config), &config);
-        metrics
-            .register(Box::new(upstreams.collector().unwrap()))
-            .unwrap();
+        let snapshots = in_force(config);
+        let upstreams = snapshots.now().upstreams.clone();
+        let collector = {
+            let snapshots = snapshots.clone();
+            EndpointCollector::new(move || snapshots.now().upstreams.clone()).unwrap()
+        };
+        metrics.register(Box::new(collector)).unwrap();
         let (trigger, watcher) = channel();
         let readiness =
-            Readiness::with_grace(upstreams.clone(), watcher.clone(), metrics.clone(), grace);
-        let bound: Arc<Mutex<BoundListeners>> = Arc::default();
+            Readiness::with_grace(snapshots.clone(), watcher.clone(), metrics.clone(), grace);
         let drains = Arc::new(AtomicUsize::new(0));
         let context = AdminContext {
             metrics: metrics.clone(),
-            upstreams: upstreams.clone(),
-            config: Arc::new(ArcSwap::from_pointee(config)),
+            snapshots,
             log,
             readiness: readiness.clone(),
             drain: {
@@ -56,18 +65,12 @@ impl Gateway {
                     drains.fetch_add(1, Ordering::SeqCst);
                 })
             },
-            listeners: {
-                let bound = bound.clone();
-                Arc::new(move || bound.lock().unwrap().clone())
-            },
-            discovery: Arc::default(),
             started: SystemTime::now(),
         };
         Self {
             metrics,
             upstreams,
             readiness,
-            bound,
             drains,
             trigger,
             watcher,
@@ -79,13 +82,13 @@ impl Gateway {
     pub fn ready() -> Self {
         let gateway = Self::new(super::config(), PATIENCE, None);
         let address = SocketAddr::from(([127, 0, 0, 1], 31_443));
-        gateway
-            .bound
-            .lock()
-            .unwrap()
-            .push(("east-west".into(), address));
+        let snapshots = &gateway.context.snapshots;
+        snapshots.replace(Snapshot {
+            bound: [("east-west".into(), address)].into(),
+            ..Snapshot::clone(&snapshots.now())
+        });
         gateway.readiness.set_listeners_bound();
-        gateway.upstreams.all()["spire"].replace_endpoints([super::endpoint(9)]);
+        gateway.upstreams["spire"].replace_endpoints([super::endpoint(9)]);
         gateway
     }
 
