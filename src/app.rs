@@ -1,48 +1,67 @@
-//! The only wiring: what is started, what a new config changes, and how it all stops.
+//! The only wiring: what is started, what changes while it runs, and how it all stops.
 //!
-//! Worker threads carry traffic. Everything here runs on the control thread: config, sources, admin.
+//! Worker threads carry traffic. Everything here runs on the control thread:
+//!
+//! ```text
+//!  Gateway      starts everything, asks for a reload, ends
+//!     |
+//!  tasks        what lasts as long as the gateway, each started again when it fails
+//!     |-- servers     the admin servers
+//!     |-- capacity    the memory of the process, and the limits that follow from it
+//!     `-- owner       one change after the other: a config file, a discovery
+//!            |
+//!          plan       what can fail, then what cannot
+//!            |-- merge       the file's config with what was discovered
+//!            |-- listeners   sockets and tables
+//!            |-- sources     DNS for upstreams
+//!            |-- statuses    what is written back to Kubernetes
+//!            `-- discovery   endpoints, and what people learn of a discovery
+//!            |
+//!          state      what is in force, owned by the one task
+//! ```
+//!
+//! Everybody else reads what is in force as one immutable [`Snapshot`](crate::admin::Snapshot).
 
 mod capacity;
 mod control;
 mod discovery;
 mod ender;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod listeners;
 pub mod merge;
+mod owner;
+mod plan;
+mod servers;
 mod sources;
+mod state;
 mod statuses;
+mod tasks;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::Mutex;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::access_log::{AccessLog, AccessLogGuard};
-use crate::admin::{self, AdminContext, Judge, Readiness};
-use crate::clock;
+pub use crate::admin::BoundListener;
 use crate::config::Config;
-use crate::drain::{self, DrainPhase, DrainWatcher};
+use crate::drain::{DrainPhase, DrainWatcher};
 use crate::log::LogControl;
 use crate::metrics::Metrics;
-use crate::proxy::{self, Shared, WorkerHandle, WorkerLoad};
+use crate::proxy::{self, WorkerHandle};
 use crate::socket;
-use crate::source::kubernetes::Mailbox;
-use crate::supervise;
-use crate::upstream::Upstreams;
-use capacity::{Capacity, watch_memory};
-use control::{Cause, Control, Parts, Servers};
-use discovery::Reporter;
+use control::Control;
 pub use ender::Ender;
 pub use error::AppError;
-use listeners::Listeners;
-use sources::Sources;
+use owner::Owner;
+use servers::Servers;
+use state::{Change, State};
+use tasks::Tasks;
 
 /// Where access-log lines go.
 #[derive(Default)]
@@ -77,14 +96,12 @@ pub struct Options {
     pub log: Option<LogControl>,
 }
 
-/// A listener's name, and the address that is really bound.
-pub type BoundListener = (Arc<str>, SocketAddr);
-
 /// A running gateway.
 pub struct Gateway {
     control: Arc<Control>,
+    servers: Servers,
     workers: Vec<WorkerHandle>,
-    tasks: JoinSet<()>,
+    tasks: Tasks,
     _access_log: AccessLogGuard,
 }
 
@@ -105,93 +122,47 @@ impl Gateway {
                 AccessLog::to_writer(&config.access_log, &metrics, writer)
             }
         };
-        let workers = config.workers.get();
-        let capacity = Capacity::new(options.host_root);
-        let chosen = capacity.choose(&config);
-        let shared = Shared::new(
-            metrics.clone(),
-            access_log,
-            workers,
-            chosen.connections,
-            &config.limits,
-        );
-        let shared = Arc::new(shared);
-        let (drain, watcher) = drain::channel();
-        let upstreams = Upstreams::default();
-        metrics.register(Box::new(upstreams.collector()?))?;
-        let readiness = Readiness::new(upstreams.clone(), watcher.clone(), metrics.clone());
-        let workers =
-            proxy::start(&shared, &watcher, config.busy_poll).map_err(AppError::Thread)?;
-        let control = Arc::new(Control {
-            upstreams,
-            bound: Arc::default(),
-            servers: OnceLock::new(),
-            drain,
-            mailbox: explaining_mailbox(&readiness),
-            readiness,
-            log: options.log,
-            parts: Mutex::new(Parts {
-                file: config.clone(),
-                listeners: Listeners::default(),
-                sources: Sources::new(&config, &shared)?,
-                kubernetes: None,
-                statuses: None,
-                workers: workers.iter().map(WorkerHandle::inbox).collect(),
-                reporter: Reporter::default(),
-            }),
-            found: ArcSwapOption::empty(),
-            report: Arc::default(),
-            config: Arc::new(ArcSwap::new(config.clone())),
-            shared: shared.clone(),
-            capacity,
-            watcher: watcher.clone(),
-        });
+        let (host_root, log) = (options.host_root, options.log);
+        let (control, inbox) = Control::new(&config, metrics, access_log, host_root, log)?;
+        let workers = proxy::start(&control.shared, &control.watcher, config.busy_poll);
         let mut gateway = Self {
-            control,
-            workers,
-            tasks: JoinSet::new(),
+            servers: Servers::default(),
+            workers: workers.map_err(AppError::Thread)?,
+            tasks: Tasks::new(control.clone()),
             _access_log: access_log_guard,
+            control,
         };
         // From here on dropping the gateway stops the workers.
-        gateway.serve_admin(&config)?;
-        gateway.apply(config, Cause::Start).await?;
-        gateway.control.readiness.set_listeners_bound();
-        gateway.keep_all();
+        gateway.serve(config, inbox).await?;
         Ok(gateway)
     }
 
-    /// Runs what goes on as long as the gateway does.
-    fn keep_all(&mut self) {
-        for worker in &self.workers {
-            let (worker, control) = (worker.inbox(), self.control.clone());
-            self.tasks.spawn(async move {
-                worker.ended().await;
-                if control.drain.advance(DrainPhase::Stopped) {
-                    tracing::error!("a worker thread has ended, so the process stops");
-                }
-            });
+    /// Puts the first config into force.
+    async fn serve(
+        &mut self,
+        config: Arc<Config>,
+        inbox: mpsc::Receiver<Change>,
+    ) -> Result<(), AppError> {
+        let control = &self.control;
+        self.servers = Servers::start(&config, control, &mut self.tasks)?;
+        if config.kubernetes.is_some() {
+            control.readiness.await_discovery();
         }
-        self.keep("discovery", |control| follow(control.clone()));
-        self.keep("liveness", |control| judge(control.clone()));
-        self.keep("memory", |control| {
-            let watched = watch_memory(control.clone());
-            async move {
-                watched.await;
-                Ok(())
-            }
-        });
-        self.keep("kubernetes", |control| revive(control.clone()));
-    }
-
-    /// Runs a task for ever.
-    fn keep<F>(&mut self, task: &'static str, make: impl Fn(&Arc<Control>) -> F + Send + 'static)
-    where
-        F: Future<Output = io::Result<()>> + Send + 'static,
-    {
-        let control = self.control.clone();
-        let restarts = control.shared.metrics.task_restarts(task);
-        let make = move || make(&control);
-        self.tasks.spawn(supervise::keep(task, restarts, make));
+        let inboxes = self.workers.iter().map(WorkerHandle::inbox);
+        let state = State::new(
+            control.clone(),
+            config.clone(),
+            self.servers.addresses().collect(),
+            inboxes.clone().collect(),
+            socket::bind_shared,
+        )?;
+        let mut owner = Owner::new(state, inbox);
+        let (answer, made) = oneshot::channel();
+        Box::pin(owner.make(Change::File(config, answer))).await;
+        made.await.unwrap_or(Err(AppError::GivenUp))?;
+        control.readiness.set_listeners_bound();
+        self.tasks.keep_all(inboxes, owner);
+        Ok(())
     }
 
     /// Makes the gateway run on `config`, without losing a connection. What needs a restart (workers,
@@ -202,22 +173,8 @@ impl Gateway {
     pub async fn reload(&self, config: impl Into<Arc<Config>>) -> Result<(), AppError> {
         let config = config.into();
         self.warn_of_restart(&config);
-        self.apply(config, Cause::Reload).await
-    }
-
-    async fn apply(&self, config: Arc<Config>, cause: Cause) -> Result<(), AppError> {
-        let prepared = config.clone();
-        let result = Box::pin(self.control.apply(config, cause)).await;
-        let metrics = &self.control.shared.metrics;
-        metrics.config_loaded(result.is_ok());
-        metrics.config_current.set(result.is_ok().into());
-        if result.is_ok() {
-            metrics.config_last_success.set(clock::seconds());
-        } else {
-            // What was prepared of it must not show.
-            listeners::retire_metrics(metrics, &prepared, &self.control.config.load());
-        }
-        result
+        let change = |answer| Change::File(config, answer);
+        self.control.change(change).await
     }
 
     /// Counts a config file that could not even be read or parsed.
@@ -228,7 +185,7 @@ impl Gateway {
     }
 
     fn warn_of_restart(&self, config: &Config) {
-        let running = self.control.config.load();
+        let running = self.config();
         for (key, changed) in [
             ("workers", running.workers != config.workers),
             ("busy_poll", running.busy_poll != config.busy_poll),
@@ -248,89 +205,29 @@ impl Gateway {
         }
     }
 
-    fn serve_admin(&mut self, config: &Config) -> Result<(), AppError> {
-        let control = self.control.clone();
-        let bound = control.bound.clone();
-        let context = AdminContext {
-            metrics: control.shared.metrics.clone(),
-            upstreams: control.upstreams.clone(),
-            config: control.config.clone(),
-            log: control.log.clone(),
-            readiness: control.readiness.clone(),
-            listeners: Arc::new(move || bound.load().to_vec()),
-            discovery: control.report.clone(),
-            drain: Arc::new(move || control.clone().begin_drain()),
-            started: SystemTime::now(),
-        };
-        let context = Arc::new(context);
-        let mut servers = Servers::default();
-        for (what, address, router, bound) in [
-            (
-                "admin",
-                config.admin,
-                admin::admin_router(context.clone()),
-                &mut servers.admin,
-            ),
-            (
-                "status",
-                config.status,
-                admin::status_router(context.clone()),
-                &mut servers.status,
-            ),
-            (
-                "metrics",
-                config.metrics,
-                admin::metrics_router(context),
-                &mut servers.metrics,
-            ),
-        ] {
-            let Some(address) = address else { continue };
-            let failed = |error| AppError::Bind {
-                what: what.into(),
-                address,
-                error,
-            };
-            let listener = socket::bind(address).map_err(failed)?;
-            *bound = Some(listener.local_addr().map_err(failed)?);
-            self.keep(what, move |control| {
-                // Its descriptor goes with a server that fails.
-                let listener = listener.try_clone();
-                let listener = listener.and_then(tokio::net::TcpListener::from_std);
-                let (router, watcher) = (router.clone(), control.watcher.clone());
-                async move {
-                    admin::serve(listener?, router, watcher).await;
-                    Ok(())
-                }
-            });
-        }
-        // Called once, at start.
-        let _ = self.control.servers.set(servers);
-        Ok(())
-    }
-
     /// The listeners with the addresses that are really bound.
     pub fn listeners(&self) -> Vec<BoundListener> {
-        self.control.bound.load().to_vec()
+        self.control.snapshots.now().bound.to_vec()
     }
 
     /// The admin server's address.
     pub fn admin(&self) -> Option<SocketAddr> {
-        self.control.servers.get()?.admin
+        self.servers.admin
     }
 
     /// The status server's address.
     pub fn status(&self) -> Option<SocketAddr> {
-        self.control.servers.get()?.status
+        self.servers.status
     }
 
     /// The metrics server's address.
     pub fn metrics(&self) -> Option<SocketAddr> {
-        self.control.servers.get()?.metrics
+        self.servers.metrics
     }
 
     /// The config that serves, with everything that was discovered.
     pub fn config(&self) -> Arc<Config> {
-        self.control.config.load_full()
+        self.control.snapshots.now().config.clone()
     }
 
     /// Begins to drain; does nothing when it has begun.
@@ -384,50 +281,6 @@ impl Drop for Gateway {
     /// A gateway that nobody waits for must not leave threads behind.
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-/// Starts the Kubernetes source anew if it has broken down; fails when it breaks down.
-async fn revive(control: Arc<Control>) -> io::Result<()> {
-    if control.mailbox.is_broken() {
-        control.restart_source().await.map_err(io::Error::other)?;
-    }
-    let why = control.mailbox.broken().await;
-    Err(io::Error::other(why.to_string()))
-}
-
-/// How often the workers are looked at.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// Looks whether the workers still work, for ever.
-async fn judge(control: Arc<Control>) -> io::Result<()> {
-    let mut judge = Judge::default();
-    let mut looks = tokio::time::interval(LOOK);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let now = looks.tick().await;
-        let rounds = control.shared.loads.iter().map(WorkerLoad::rounds);
-        control
-            .readiness
-            .set_stalled(judge.look(now.into_std(), rounds));
-    }
-}
-
-/// A mailbox of the Kubernetes source that tells `readiness` what the source waits for.
-fn explaining_mailbox(readiness: &Readiness) -> Arc<Mailbox> {
-    let mailbox: Arc<Mailbox> = Arc::default();
-    let discovery = mailbox.clone();
-    readiness.explain_discovery(move || discovery.awaited());
-    mailbox
-}
-
-/// Takes into use what the Kubernetes source finds, for ever.
-async fn follow(control: Arc<Control>) -> io::Result<()> {
-    loop {
-        let publication = control.mailbox.take().await;
-        let started = Instant::now();
-        control.discovered(publication).await;
-        control.mailbox.spend(started.elapsed());
     }
 }
 

@@ -58,6 +58,21 @@ impl Restarts {
     pub fn started(&mut self) {
         self.started = Instant::now();
     }
+
+    /// Runs the task to its end. Returns whether it has ended well. If it has failed or panicked, this
+    /// returns when it is time to start it again.
+    pub async fn attempt(&mut self, run: impl Future<Output = io::Result<()>>) -> bool {
+        // State that the panic left half done belongs to the task.
+        let ended = AssertUnwindSafe(run).catch_unwind().await;
+        let pause = match ended {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => self.ended(&error),
+            Err(panic) => self.ended(&panic_text(&*panic)),
+        };
+        tokio::time::sleep(pause).await;
+        self.started();
+        false
+    }
 }
 
 /// The wait after `in_a_row` failures in a row.
@@ -73,17 +88,7 @@ where
     F: Future<Output = io::Result<()>>,
 {
     let mut restarts = Restarts::new(task, counter);
-    loop {
-        // State that the panic left half done belongs to the task, and is dropped with it.
-        let ended = AssertUnwindSafe(make()).catch_unwind().await;
-        let pause = match ended {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => restarts.ended(&error),
-            Err(panic) => restarts.ended(&panic_text(&*panic)),
-        };
-        tokio::time::sleep(pause).await;
-        restarts.started();
-    }
+    while !restarts.attempt(make()).await {}
 }
 
 /// The reason why a task has ended that should not have.

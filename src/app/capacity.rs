@@ -209,7 +209,7 @@ pub(super) async fn watch_memory(control: Arc<Control>) {
             tokio::time::sleep(LOOK).await;
             continue;
         };
-        let config = control.config.load_full();
+        let config = control.snapshots.now().config.clone();
         let limit = memory.limit.as_ref().map_or(0, |(bytes, _)| *bytes);
         metrics.memory_limit.set(gauge_value(limit));
         let used = memory.pressed.map_or(0, |(used, _)| used);

@@ -4,18 +4,20 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::time::Instant;
+
 use crate::admin::DiscoveryReport;
 use crate::metrics::{Metrics, gauge_value};
 use crate::route::Conflict;
 use crate::source::kubernetes::{Discovered, Publication};
-use crate::upstream::UpstreamMap;
+use crate::upstream::Upstreams;
 
 /// Conflicts that are logged one by one, and remembered; of more, the number is a metric.
 const MAX_TOLD: usize = 1000;
 
 /// Gives each upstream its endpoints, if they are others than `before`.
 pub(super) fn update_endpoints(
-    upstreams: &UpstreamMap,
+    upstreams: &Upstreams,
     discovered: &Discovered,
     before: Option<&Discovered>,
 ) {
@@ -64,6 +66,14 @@ pub(super) fn count(report: &DiscoveryReport, metrics: &Metrics) {
     let metrics = &metrics.kubernetes;
     metrics.unrouted.set(gauge_value(report.unrouted_hosts));
     metrics.skipped.set(gauge_value(report.skipped_names));
+}
+
+/// Counts how long it has taken from events of a watch until now, when they are in force.
+pub(super) fn observe(arrivals: &[Instant], metrics: &Metrics) {
+    for arrival in arrivals {
+        let waited = arrival.elapsed().as_secs_f64();
+        metrics.kubernetes.event_to_route.observe(waited);
+    }
 }
 
 /// Tells once what people should know.

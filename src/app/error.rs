@@ -39,10 +39,10 @@ pub enum AppError {
     /// A metric registered twice: a defect.
     #[error("cannot register metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// A log filter that does not parse.
-    #[error("log.level: {0}")]
-    Log(#[from] crate::log::LogError),
     /// The process is on its way out.
     #[error("the gateway is draining")]
     Draining,
+    /// The task that makes changes has failed in the middle of this one: a defect.
+    #[error("a defect of strait: the change was given up, the log says why")]
+    GivenUp,
 }

@@ -1,17 +1,19 @@
-//! Which listeners there are, and what a new config makes of them.
+//! The listeners that there are, and what a new config makes of them.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::{AppError, BoundListener};
+use super::AppError;
+use crate::admin::BoundListener;
 use crate::config::{Config, ListenerConfig, RouteConfig, TargetConfig};
 use crate::metrics::{Metrics, NONE, OTHER};
 use crate::proxy::{Listener, ListenerPolicy, ListenerState, Shared, WorkerInbox};
 use crate::route::{Conflict, RouteTable};
 use crate::socket::{self, StreamOptions};
-use crate::upstream::UpstreamMap;
+use crate::upstream::Upstreams;
 
 /// What makes a listener the same over a reload: its address; with port 0, which says nothing, its
 /// name too.
@@ -22,11 +24,49 @@ fn slot(config: &ListenerConfig) -> Slot {
     (config.bind, (!unnamed).then(|| config.name.clone()))
 }
 
+/// Binds an address once for each of so many workers. A parameter, so that a test needs no socket.
+pub(super) type Bind = fn(SocketAddr, usize, &StreamOptions) -> io::Result<Vec<OwnedFd>>;
+
 /// The listeners there are.
 #[derive(Debug, Default)]
-pub(super) struct Listeners(pub(super) HashMap<Slot, Arc<Listener>>);
+pub(super) struct Listeners(HashMap<Slot, Arc<Listener>>);
 
 impl Listeners {
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What the listener of that name does now.
+    #[cfg(test)]
+    pub(super) fn state_of(&self, name: &str) -> Option<Arc<ListenerState>> {
+        let mut states = self.0.values().map(|listener| listener.state());
+        states.find(|state| &*state.policy.name == name)
+    }
+
+    /// Where `config` is bound: already, or from now on.
+    pub(super) fn place(
+        &self,
+        config: &ListenerConfig,
+        workers: usize,
+        bind: Bind,
+    ) -> Result<Place, AppError> {
+        if let Some(bound) = self.0.get(&slot(config)) {
+            return Ok(Place::Bound(bound.clone()));
+        }
+        let failed = |error| AppError::Bind {
+            what: config.name.to_string(),
+            address: config.bind,
+            error,
+        };
+        let options = StreamOptions::from(config.tcp);
+        let sockets = bind(config.bind, workers, &options).map_err(failed)?;
+        let address = sockets
+            .first()
+            .map_or(Ok(config.bind), socket::local_address);
+        Ok(Place::New(address.map_err(failed)?, sockets))
+    }
+
     /// Names that discovered routes do not get, with the listener.
     pub(super) fn conflicts(&self) -> Vec<(Arc<str>, Conflict)> {
         let states = self.0.values().map(|listener| listener.state());
@@ -45,6 +85,14 @@ pub(super) struct ListenersChange {
     listeners: Vec<Prepared>,
 }
 
+/// Where a listener is bound.
+pub(super) enum Place {
+    /// It is bound already.
+    Bound(Arc<Listener>),
+    /// It was bound a moment ago: the address, and a socket for each worker.
+    New(SocketAddr, Vec<OwnedFd>),
+}
+
 struct Prepared {
     slot: Slot,
     name: Arc<str>,
@@ -60,33 +108,31 @@ enum Change {
 }
 
 impl ListenersChange {
-    /// Binds what is new and builds the tables of all listeners of `config`.
+    /// Builds the tables of all listeners of `config`, which are bound at `places`, in the same order.
     pub(super) fn prepare(
-        current: &Listeners,
+        places: Vec<Place>,
         config: &Config,
-        upstreams: &UpstreamMap,
+        upstreams: &Upstreams,
         shared: &Shared,
     ) -> Result<Self, AppError> {
-        let prepare = |listener: &Arc<ListenerConfig>| {
-            let slot = slot(listener);
+        let prepare = |(listener, place): (&Arc<ListenerConfig>, Place)| {
             let state = state(listener, config, upstreams, shared)?;
             let options = StreamOptions::from(listener.tcp);
-            let (listener_now, change) = match current.0.get(&slot) {
-                Some(bound) => (bound.clone(), Change::Update(options, Box::new(state))),
-                None => {
-                    let (address, sockets) = open(listener, config.workers.get(), &options)?;
+            let (listener_now, change) = match place {
+                Place::Bound(bound) => (bound, Change::Update(options, Box::new(state))),
+                Place::New(address, sockets) => {
                     let opened = Arc::new(Listener::new(address, options, state));
                     (opened, Change::Open(sockets))
                 }
             };
             Ok(Prepared {
-                slot,
+                slot: slot(listener),
                 name: listener.name.clone(),
                 listener: listener_now,
                 change,
             })
         };
-        let listeners = config.listeners.iter().map(prepare);
+        let listeners = config.listeners.iter().zip(places).map(prepare);
         Ok(Self {
             listeners: listeners.collect::<Result<_, AppError>>()?,
         })
@@ -130,27 +176,10 @@ impl ListenersChange {
     }
 }
 
-fn open(
-    config: &ListenerConfig,
-    workers: usize,
-    options: &StreamOptions,
-) -> Result<(SocketAddr, Vec<OwnedFd>), AppError> {
-    let failed = |error| AppError::Bind {
-        what: config.name.to_string(),
-        address: config.bind,
-        error,
-    };
-    let sockets = socket::bind_shared(config.bind, workers, options).map_err(failed)?;
-    let address = sockets
-        .first()
-        .map_or(Ok(config.bind), socket::local_address);
-    Ok((address.map_err(failed)?, sockets))
-}
-
-fn state(
+pub(super) fn state(
     listener: &ListenerConfig,
     config: &Config,
-    upstreams: &UpstreamMap,
+    upstreams: &Upstreams,
     shared: &Shared,
 ) -> Result<ListenerState, AppError> {
     let upstream = |name: &str| upstreams.get(name).cloned();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, KubernetesConfig, ListenerConfig, RouteConfig};
 use crate::source::kubernetes::{Discovered, Publication, Routing};
-use crate::upstream::UpstreamMap;
+use crate::upstream::Upstreams;
 
 /// Listeners that Gateways may open beside those of the file.
 const MAX_OPENED: usize = 64;
@@ -121,7 +121,7 @@ fn unused_listener(port: u16, names: &HashSet<Arc<str>>) -> Arc<str> {
 }
 
 /// Gives endpoints to those of `upstreams` that never had any.
-pub fn fill_new(upstreams: &UpstreamMap, discovered: &Discovered) {
+pub fn fill_new(upstreams: &Upstreams, discovered: &Discovered) {
     for name in discovered.routing.upstreams.keys() {
         if let Some(upstream) = upstreams.get(name).filter(|upstream| !upstream.answered()) {
             let endpoints = discovered.endpoints.get(name);

@@ -1,4 +1,4 @@
-//! Which sources run: one task for each upstream whose endpoints are not listed in the file.
+//! The sources that run: one task for each upstream whose endpoints DNS gives.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,18 +11,21 @@ use crate::config::{Config, UpstreamSource};
 use crate::metrics::Metrics;
 use crate::proxy::Shared;
 use crate::source::dns::{self, DnsError, OwnAddresses, OwnListeners, Resolver, SourceTask};
-use crate::upstream::{Upstream, UpstreamMap};
+use crate::upstream::{Upstream, Upstreams};
 
 /// How long a reload waits for the first answers of new sources.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 const FIRST_ANSWER_POLL: Duration = Duration::from_millis(10);
+
+/// Tasks by upstream, each with the upstream that it fills. A task ends when it is dropped.
+pub(super) type SourceTasks = HashMap<Arc<str>, (Arc<Upstream>, SourceTask)>;
 
 /// The sources that run.
 pub(super) struct Sources {
     resolver: Resolver,
     own: OwnAddresses,
     metrics: Arc<Metrics>,
-    tasks: HashMap<Arc<str>, (Arc<Upstream>, SourceTask)>,
+    tasks: SourceTasks,
 }
 
 impl Sources {
@@ -36,8 +39,9 @@ impl Sources {
     }
 
     /// Starts a source for each of `upstreams` that needs one and has none.
-    pub(super) fn start_new(&mut self, upstreams: &UpstreamMap) {
-        for (name, upstream) in upstreams {
+    pub(super) fn start_new(&self, upstreams: &Upstreams) -> SourceTasks {
+        let mut started = SourceTasks::new();
+        for (name, upstream) in upstreams.iter() {
             let runs = |(running, _): &(Arc<Upstream>, _)| Arc::ptr_eq(running, upstream);
             if self.tasks.get(name).is_some_and(runs) {
                 continue;
@@ -49,21 +53,16 @@ impl Sources {
                     self.own.clone(),
                     self.metrics.clone(),
                 );
-                self.tasks.insert(name.clone(), (upstream.clone(), task));
+                started.insert(name.clone(), (upstream.clone(), task));
             }
         }
+        started
     }
 
-    /// Waits until every source has answered once, or for a moment.
-    pub(super) async fn first_answers(&self, upstreams: &UpstreamMap) {
-        let deadline = Instant::now() + FIRST_ANSWER;
-        while Instant::now() < deadline && !upstreams.values().all(|one| one.answered()) {
-            sleep(FIRST_ANSWER_POLL).await;
-        }
-    }
-
-    /// Stops the sources of upstreams that are not among `upstreams` any more.
-    pub(super) fn keep_only(&mut self, upstreams: &UpstreamMap) {
+    /// Takes over sources that were started, and stops those of upstreams that are not among `upstreams`
+    /// any more.
+    pub(super) fn take_over(&mut self, started: SourceTasks, upstreams: &Upstreams) {
+        self.tasks.extend(started);
         self.tasks.retain(|name, (running, _)| {
             upstreams
                 .get(name)
@@ -71,17 +70,21 @@ impl Sources {
         });
     }
 
-    /// What our own addresses stand for now.
+    /// Our own listening sockets with what wildcards stand for now.
     pub(super) fn own_listeners(&self) -> OwnListeners {
         self.own.now()
     }
 
-    /// Tells the sources and the workers which addresses are our own. Returns what they stand for now.
-    pub(super) fn own_addresses(
-        &self,
-        addresses: impl Iterator<Item = SocketAddr>,
-    ) -> OwnListeners {
-        self.own.replace(addresses.collect());
-        self.own.now()
+    /// Makes `addresses` the ones that sources and workers take for our own.
+    pub(super) fn listen_on(&self, addresses: Vec<SocketAddr>) {
+        self.own.replace(addresses);
+    }
+}
+
+/// Waits until the source of each of `upstreams` has answered once, or for a moment.
+pub(super) async fn first_answers(upstreams: &Upstreams) {
+    let deadline = Instant::now() + FIRST_ANSWER;
+    while Instant::now() < deadline && !upstreams.values().all(|one| one.answered()) {
+        sleep(FIRST_ANSWER_POLL).await;
     }
 }

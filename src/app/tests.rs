@@ -1,7 +1,12 @@
 use super::*;
 use std::fs::File;
+use std::time::Duration;
 
 use tokio::time::sleep;
+
+use crate::proxy::Listener;
+use crate::socket::StreamOptions;
+use crate::upstream::Upstreams;
 
 async fn started(more: &str) -> Gateway {
     let text = "
@@ -28,12 +33,17 @@ async fn within_reason<T>(future: impl Future<Output = T>) -> T {
 #[tokio::test]
 async fn a_worker_that_cannot_accept_ends_the_process_with_the_reason() {
     let gateway = started("").await;
-    let parts = gateway.control.parts.lock().await;
-    let listener = parts.listeners.0.values().next().unwrap().clone();
+    let config = gateway.config();
+    let [listener] = config.listeners.as_slice() else {
+        panic!("one listener");
+    };
+    let (shared, upstreams) = (&gateway.control.shared, Upstreams::default());
+    let state = listeners::state(listener, &config, &upstreams, shared).unwrap();
+    let options = StreamOptions::from(listener.tcp);
+    let listener = Arc::new(Listener::new(listener.bind, options, state));
     // epoll_ctl(2) refuses a regular file, as it refuses a socket when memory has run out.
     let file = File::open("/proc/self/exe").unwrap();
-    parts.workers[1].listen(listener, file.into());
-    drop(parts);
+    gateway.workers[1].inbox().listen(listener, file.into());
     let mut watcher = gateway.watcher();
     within_reason(watcher.stopped()).await;
     let error = within_reason(gateway.finished()).await.unwrap_err();
@@ -86,9 +96,6 @@ users: [{ name: u, user: {} }]
         }
     })
     .await;
-    let parts = within_reason(gateway.control.parts.lock()).await;
-    assert!(parts.kubernetes.is_some());
-    drop(parts);
     gateway.stop();
     within_reason(gateway.finished()).await.unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
@@ -99,7 +106,7 @@ async fn a_task_that_panics_is_started_again() {
     let mut gateway = started("").await;
     let runs = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let made = runs.clone();
-    gateway.keep("test", move |_| {
+    gateway.tasks.keep("test", move |_| {
         let number = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         async move {
             assert!(number > 0, "on purpose");

@@ -41,7 +41,7 @@ pub async fn run(options: DemoOptions, out: &mut dyn Write) -> io::Result<bool> 
     if options.keep {
         Box::pin(keep::until_interrupted(&mut narrator, &mut world)).await?;
     }
-    world.stop().await?;
+    Box::pin(world.stop()).await?;
     Ok(as_told)
 }
 

@@ -1,0 +1,148 @@
+//! The task that owns what is in force, and makes one change after the other.
+//!
+//! ```text
+//!            a config file, a publication, a source that broke down
+//!                                  |
+//!                                  v
+//!   +--------> settled ------> planning ------> waiting ------> committing ---+
+//!   |                              |    for the first answers                 |
+//!   |                              |    of upstreams that are new             |
+//!   |                              v                                          |
+//!   |                           refused: nothing has changed                  |
+//!   +------------------------------+------------------------------------------+
+//! ```
+//!
+//! *Planning* ([`Plan::new`]) does everything that can fail and changes nothing that is in force.
+//! *Waiting* ([`Plan::resolve`]) is for DNS: a route that comes into force before its upstream has
+//! endpoints would refuse what the route before took. At the start nothing serves yet, and nothing waits.
+//! *Committing* ([`Plan::commit`]) cannot fail and does not wait.
+//!
+//! While a change is planned or waits, a publication that differs in endpoints only gives them to the
+//! upstreams in force at once ([`meanwhile`]). Then, and if it differs in more, it is held as the next
+//! change; of several the newest counts.
+//!
+//! There is no pause here: the Kubernetes source rests between its publications, by the time that each
+//! keeps this task busy.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::plan::Plan;
+use super::state::{Change, State};
+use super::{AppError, discovery};
+use crate::clock;
+use crate::source::kubernetes::Publication;
+
+/// Owns what is in force.
+pub(super) struct Owner {
+    state: State,
+    inbox: mpsc::Receiver<Change>,
+    /// What was found while another change was made.
+    held: Option<Publication>,
+}
+
+impl Owner {
+    pub(super) fn new(state: State, inbox: mpsc::Receiver<Change>) -> Self {
+        Self {
+            state,
+            inbox,
+            held: None,
+        }
+    }
+
+    /// Makes changes, for ever.
+    pub(super) async fn run(&mut self) -> io::Result<()> {
+        loop {
+            let change = self.next().await;
+            self.make(change).await;
+        }
+    }
+
+    async fn next(&mut self) -> Change {
+        if let Some(held) = self.held.take() {
+            return Change::Found(Arc::new(held));
+        }
+        tokio::select! {
+            Some(change) = self.inbox.recv() => change,
+            found = self.state.control.mailbox.take() => Change::Found(Arc::new(found)),
+        }
+    }
+
+    /// Makes one change, or refuses it.
+    pub(super) async fn make(&mut self, change: Change) {
+        let state = &self.state;
+        let mut planning = Duration::ZERO;
+        let plan = async {
+            let started = Instant::now();
+            let plan = Plan::new(state, &change).await;
+            planning = started.elapsed();
+            let mut plan = plan?;
+            plan.resolve(state).await;
+            Ok(plan)
+        };
+        let plan: Result<Plan, AppError> = meanwhile(state, &mut self.held, plan).await;
+        let started = Instant::now();
+        let made = plan.map(|plan| plan.commit(&mut self.state));
+        self.settle(change, made, planning + started.elapsed());
+    }
+
+    /// Says what has become of a change.
+    fn settle(&self, change: Change, made: Result<(), AppError>, busy: Duration) {
+        let control = &self.state.control;
+        let metrics = &control.shared.metrics;
+        match change {
+            Change::File(_, answer) => {
+                metrics.config_loaded(made.is_ok());
+                metrics.config_current.set(made.is_ok().into());
+                if made.is_ok() {
+                    metrics.config_last_success.set(clock::seconds());
+                }
+                // Nobody listens any more if the process ends.
+                let _ = answer.send(made);
+            }
+            Change::Found(_) => {
+                control.mailbox.spend(busy);
+                metrics.kubernetes.refused.set(made.is_err().into());
+                if let Err(error) = made {
+                    tracing::error!(%error, "what was discovered is refused, the routes before it stay");
+                }
+            }
+            Change::Broken(answer) => {
+                let _ = answer.send(made);
+            }
+        }
+    }
+}
+
+/// Waits for `work`. Endpoints that are found meanwhile count at once.
+async fn meanwhile<T>(
+    state: &State,
+    held: &mut Option<Publication>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            mut found = state.control.mailbox.take() => {
+                if state.is_routed(&found) {
+                    state.give_endpoints(&found);
+                    discovery::observe(&std::mem::take(&mut found.arrivals), &state.control.shared.metrics);
+                }
+                if let Some(before) = held.take() {
+                    found.replace(before);
+                }
+                *held = Some(found);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

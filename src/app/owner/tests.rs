@@ -1,0 +1,89 @@
+use super::*;
+use std::future::pending;
+
+use crate::app::fixture::{World, answer, discovering, exported, file, publication, routing};
+
+fn ports(state: &State) -> Vec<u16> {
+    let set = state.control.snapshots.now().upstreams["apps/b:80"].endpoints();
+    set.iter().map(|one| one.spec.address.port()).collect()
+}
+
+/// Lets everything that is ready run.
+async fn settle() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn endpoints_that_are_found_while_a_change_waits_count_at_once_and_routes_come_after_it() {
+    let mut world = World::with(&discovering()).await;
+    let routes = routing(vec![exported("b.example")], 443);
+    let change = Change::Found(Arc::new(publication(&routes, 80)));
+    world.change(change).await.unwrap();
+    let mut owner = world.into_owner();
+    let mailbox = owner.state.control.mailbox.clone();
+    let other = routing(vec![exported("c.example")], 443);
+    let (state, held) = (&owner.state, &mut owner.held);
+    let waits = meanwhile(state, held, pending::<()>());
+    let found = async {
+        mailbox.post(publication(&routes, 81));
+        settle().await;
+        assert_eq!(ports(state), [81]);
+        let mut late = publication(&other, 82);
+        late.arrivals.push(Instant::now());
+        mailbox.post(late);
+        settle().await;
+        assert_eq!(ports(state), [81], "its routes are not in force");
+        let mut later = publication(&other, 83);
+        later.arrivals.push(Instant::now());
+        mailbox.post(later);
+        settle().await;
+    };
+    tokio::select! {
+        biased;
+        () = waits => {}
+        () = found => {}
+    }
+    let Change::Found(next) = owner.next().await else {
+        panic!("the newest of what was held comes next");
+    };
+    assert_eq!(next.arrivals.len(), 2);
+    owner.make(Change::Found(next)).await;
+    assert_eq!(ports(&owner.state), [83]);
+    assert!(owner.held.is_none());
+}
+
+#[tokio::test]
+async fn who_asks_for_a_change_learns_what_has_become_of_it() {
+    let first = file("");
+    let mut owner = World::before(&first).into_owner();
+    let metrics = owner.state.control.shared.metrics.clone();
+    owner.make(Change::File(first, answer())).await;
+    assert_eq!(metrics.config_current.get(), 1);
+    let control = owner.state.control.clone();
+    let asked = control.change(|answer| Change::File(discovering(), answer));
+    let made = async {
+        let change = owner.next().await;
+        owner.make(change).await;
+        pending::<()>().await;
+    };
+    let result = tokio::select! {
+        result = asked => result,
+        () = made => Ok(()),
+    };
+    assert!(matches!(result, Err(AppError::Kubernetes(_))), "{result:?}");
+    assert_eq!(metrics.config_current.get(), 0);
+
+    // A change that makes its task fail is given up.
+    let asked = control.change(Change::Broken);
+    let lost = async {
+        drop(owner.next().await);
+        pending::<()>().await;
+    };
+    let result = tokio::select! {
+        result = asked => result,
+        () = lost => Ok(()),
+    };
+    assert!(matches!(result, Err(AppError::GivenUp)), "{result:?}");
+}

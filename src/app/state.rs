@@ -1,0 +1,83 @@
+//! What is in force, and what may change it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::AppError;
+use super::control::{Answer, Control};
+use super::discovery::{self, Reporter};
+use super::listeners::{Bind, Listeners};
+use super::sources::Sources;
+use super::statuses::StatusTask;
+use crate::config::Config;
+use crate::proxy::WorkerInbox;
+use crate::source::kubernetes::{KubernetesSource, Publication};
+
+/// A change that is asked for.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// Another config file.
+    File(Arc<Config>, Answer),
+    /// What the Kubernetes source has found.
+    Found(Arc<Publication>),
+    /// The Kubernetes source has broken down and is to be started anew.
+    Broken(Answer),
+}
+
+/// What is in force. Owned by one task; a [`Plan`](super::plan::Plan) changes it.
+pub(super) struct State {
+    pub(super) control: Arc<Control>,
+    /// The addresses of the admin servers, which are bound once.
+    pub(super) servers: Vec<SocketAddr>,
+    pub(super) workers: Vec<WorkerInbox>,
+    pub(super) bind: Bind,
+    /// The config as the file has it.
+    pub(super) file: Arc<Config>,
+    /// What was last found and put into force.
+    pub(super) found: Option<Arc<Publication>>,
+    pub(super) listeners: Listeners,
+    pub(super) sources: Sources,
+    pub(super) kubernetes: Option<KubernetesSource>,
+    pub(super) statuses: Option<StatusTask>,
+    pub(super) reporter: Reporter,
+}
+
+impl State {
+    /// Nothing is in force yet; `file` will be the first config.
+    pub(super) fn new(
+        control: Arc<Control>,
+        file: Arc<Config>,
+        servers: Vec<SocketAddr>,
+        workers: Vec<WorkerInbox>,
+        bind: Bind,
+    ) -> Result<Self, AppError> {
+        Ok(Self {
+            servers,
+            workers,
+            bind,
+            found: None,
+            listeners: Listeners::default(),
+            sources: Sources::new(&file, &control.shared)?,
+            kubernetes: None,
+            statuses: None,
+            reporter: Reporter::default(),
+            file,
+            control,
+        })
+    }
+
+    /// Whether a publication needs no other table than those in force: at most endpoints are others.
+    pub(super) fn is_routed(&self, publication: &Publication) -> bool {
+        self.found.as_ref().is_some_and(|found| {
+            let routing = &found.discovered.routing;
+            Arc::ptr_eq(routing, &publication.discovered.routing) && found.zone == publication.zone
+        })
+    }
+
+    /// Gives the upstreams in force the endpoints of a publication. The publication is not in force by that.
+    pub(super) fn give_endpoints(&self, publication: &Publication) {
+        let before = self.found.as_deref().map(|found| &*found.discovered);
+        let upstreams = &self.control.snapshots.now().upstreams;
+        discovery::update_endpoints(upstreams, &publication.discovered, before);
+    }
+}

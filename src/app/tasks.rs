@@ -1,0 +1,106 @@
+//! The tasks of the control thread that last as long as the gateway.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::capacity::watch_memory;
+use super::control::Control;
+use super::owner::Owner;
+use super::state::Change;
+use crate::admin::Judge;
+use crate::drain::DrainPhase;
+use crate::proxy::{WorkerInbox, WorkerLoad};
+use crate::supervise::{self, Restarts};
+
+/// How often the workers are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Tasks that end when this is dropped. One that fails is started again.
+pub(super) struct Tasks {
+    control: Arc<Control>,
+    tasks: JoinSet<()>,
+}
+
+impl Tasks {
+    pub(super) fn new(control: Arc<Control>) -> Self {
+        Self {
+            control,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Runs a task for ever.
+    pub(super) fn keep<F>(
+        &mut self,
+        task: &'static str,
+        make: impl Fn(&Arc<Control>) -> F + Send + 'static,
+    ) where
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        let control = self.control.clone();
+        let restarts = control.shared.metrics.task_restarts(task);
+        let make = move || make(&control);
+        self.tasks.spawn(supervise::keep(task, restarts, make));
+    }
+
+    /// Runs what is the same in every gateway, as soon as it serves.
+    pub(super) fn keep_all(&mut self, workers: impl Iterator<Item = WorkerInbox>, owner: Owner) {
+        for worker in workers {
+            let control = self.control.clone();
+            self.tasks.spawn(async move {
+                worker.ended().await;
+                if control.drain.advance(DrainPhase::Stopped) {
+                    tracing::error!("a worker thread has ended, so the process stops");
+                }
+            });
+        }
+        self.own(owner);
+        self.keep("liveness", |control| judge(control.clone()));
+        self.keep("memory", |control| {
+            let watched = watch_memory(control.clone());
+            async move {
+                watched.await;
+                Ok(())
+            }
+        });
+        self.keep("kubernetes", |control| revive(control.clone()));
+    }
+
+    /// Lets the owner of what is in force make changes. One that fails goes on with what is in force.
+    fn own(&mut self, mut owner: Owner) {
+        let task = "changes";
+        let restarts = self.control.shared.metrics.task_restarts(task);
+        self.tasks.spawn(async move {
+            let mut restarts = Restarts::new(task, restarts);
+            while !restarts.attempt(owner.run()).await {}
+        });
+    }
+}
+
+/// Starts the Kubernetes source anew if it has broken down; fails when it breaks down.
+async fn revive(control: Arc<Control>) -> io::Result<()> {
+    if control.mailbox.is_broken() {
+        let made = control.change(Change::Broken).await;
+        made.map_err(io::Error::other)?;
+    }
+    let why = control.mailbox.broken().await;
+    Err(io::Error::other(why.to_string()))
+}
+
+/// Looks whether the workers still work, for ever.
+async fn judge(control: Arc<Control>) -> io::Result<()> {
+    let mut judge = Judge::default();
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let now = looks.tick().await;
+        let rounds = control.shared.loads.iter().map(WorkerLoad::rounds);
+        control
+            .readiness
+            .set_stalled(judge.look(now.into_std(), rounds));
+    }
+}
