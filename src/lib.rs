@@ -50,7 +50,8 @@
 //! | a reason for which connections end | [`outcome`], then the stage that finds it |
 //! | what is told of a client's software | `client_hello::fingerprint`, [`tls_version`] |
 //! | a metric, a log line | [`metrics`], [`access_log`], [`log`] |
-//! | what happens at start, reload and stop | [`app`], [`drain`] |
+//! | what happens at start and stop | [`app`], [`drain`] |
+//! | what a reload or a discovery changes | `app::plan` |
 //! | how a file is read that may misbehave | [`mod@file`] |
 //! | which task is started again when it fails | [`supervise`] |
 //! | a command | [`cli`] |
