@@ -10,6 +10,7 @@
 
 mod connect;
 mod corridor;
+mod counts;
 mod ending;
 #[cfg(test)]
 mod footprint;

@@ -1,5 +1,6 @@
 //! The end of a connection: its reason, and who ended it.
 
+use super::sockets::Side;
 use crate::outcome::Outcome;
 
 /// Who ended a connection.
@@ -28,6 +29,15 @@ impl EndedBy {
             Self::Downstream => "downstream",
             Self::Upstream => "upstream",
             Self::Gateway => "gateway",
+        }
+    }
+}
+
+impl From<Side> for EndedBy {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Downstream => Self::Downstream,
+            Side::Upstream => Self::Upstream,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::counts::Counts;
 use super::ending::{EndedBy, Ending};
 use super::listener::ListenerPolicy;
 use super::seat::Seat;
@@ -83,10 +84,8 @@ pub(super) struct ConnectionRecord {
     /// From the first attempt to the connection, or to giving up.
     connect: Option<Micros>,
     offers: Offers,
-    /// Bytes written to the upstream.
-    pub to_upstream: u64,
-    /// Bytes written to the downstream.
-    pub to_downstream: u64,
+    /// Bytes written so far.
+    pub counts: Counts,
     /// The first failure of a peer while its last bytes are still being delivered.
     pub failure: Option<Ending>,
     written: bool,
@@ -117,8 +116,7 @@ impl ConnectionRecord {
             attempts: 0,
             hello: None,
             connect: None,
-            to_upstream: 0,
-            to_downstream: 0,
+            counts: Counts::default(),
             failure: None,
             written: false,
             ticket,
@@ -299,13 +297,13 @@ impl ConnectionRecord {
 
     /// Counts bytes written to the upstream.
     pub(super) fn sent_upstream(&mut self, bytes: usize) {
-        self.to_upstream += bytes as u64;
+        self.counts.to_upstream += bytes as u64;
         self.series.to_upstream.inc_by(bytes as u64);
     }
 
     /// Counts bytes written to the downstream.
     pub(super) fn sent_downstream(&mut self, bytes: usize) {
-        self.to_downstream += bytes as u64;
+        self.counts.to_downstream += bytes as u64;
         self.series.to_downstream.inc_by(bytes as u64);
     }
 
@@ -348,8 +346,8 @@ impl ConnectionRecord {
             outcome,
             detail: remarks.and_then(|remarks| remarks.detail.as_deref()),
             ended_by: Some(ended_by.label()),
-            to_upstream: self.to_upstream,
-            to_downstream: self.to_downstream,
+            to_upstream: self.counts.to_upstream,
+            to_downstream: self.counts.to_downstream,
             hello: self.hello.map(Micros::duration),
             connect: self.connect.map(Micros::duration),
             duration,

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
+use super::counts::Counts;
 use super::ending::{EndedBy, Ending};
 use super::record::ConnectionRecord;
 use super::replay::Replay;
@@ -27,16 +28,16 @@ use super::seat::Stage;
 use super::sockets::{Side, Sockets};
 use super::worker::{Place, Worker, wake_after_driver};
 use crate::outcome::Outcome;
-use flow::{Flow, FlowState, Means, Turn};
-use handshake::{FirstClose, Turns};
-use peer::{Failure, Peer};
+use flow::{Flow, FlowState, Means, Progress};
+use handshake::{FirstClose, HandshakeWatch};
+use peer::Peer;
 
-/// Bytes of one turn in each direction. Until it is over no other connection of the worker gets
-/// anything. With 16 bulk streams on one worker of the machine this was tuned on (loopback, one or
+/// Bytes that one turn moves in each direction. Until a turn is over no other connection of the worker
+/// moves anything. With 16 bulk streams on one worker of the machine this was tuned on (loopback, one or
 /// two runs each, Gb/s, and p99 of a 64-byte ping-pong beside them): 64 KiB 17.3 and 0.16 ms, 256 KiB 20.9 and
 /// 0.31 ms, 512 KiB 21.3 and 0.58 ms, 1 MiB 21.3 and 1.7 ms. Several turns of 64 KiB between two polls
 /// of the driver gain little (18.9 for 16 of them): it is the same stream's next bytes that are cheap.
-const TURN: usize = 256 * 1024;
+const QUANTUM: usize = 256 * 1024;
 
 /// How long a peer may take to acknowledge what was sent before it is reset after the other.
 const DELIVERY: Duration = Duration::from_secs(5);
@@ -75,7 +76,7 @@ impl Relaying {
                 upstream: Peer::new(sockets, Side::Upstream),
                 first_close: None,
                 place: Place::default(),
-                turns: Turns::default(),
+                handshake: HandshakeWatch::default(),
             },
             record,
             delivery: None,
@@ -95,7 +96,7 @@ impl Relaying {
                 return Poll::Ready(());
             }
             let ending = ready!(relay.poll(cx, record));
-            let ending = relay.turns.judge(ending, relay.first_close, record);
+            let ending = relay.classify_handshake(ending, record);
             *delivery = relay.deliver(ending, record);
             if delivery.is_none() {
                 record.close(ending.outcome, ending.ended_by);
@@ -119,7 +120,7 @@ struct Relay {
     to_downstream: Flow,
     first_close: Option<FirstClose>,
     place: Place,
-    turns: Turns,
+    handshake: HandshakeWatch,
 }
 
 impl Relay {
@@ -139,6 +140,21 @@ impl Relay {
         }))
     }
 
+    /// `ending`, unless its byte counts show that one side refused the other in the handshake.
+    fn classify_handshake(&self, ending: Ending, record: &mut ConnectionRecord) -> Ending {
+        let (outcome, counts) = (ending.outcome, record.counts);
+        match self.handshake.refusal(outcome, counts, self.first_close) {
+            Some((side, detail)) => {
+                record.note(Some(detail.into()));
+                Ending {
+                    outcome: Outcome::HandshakeRefused,
+                    ended_by: side.into(),
+                }
+            }
+            None => ending,
+        }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>, record: &mut ConnectionRecord) -> Poll<Ending> {
         record.seat().wakes(cx.waker());
         self.note_gone(record);
@@ -146,34 +162,38 @@ impl Relay {
         let (up, down) = self.move_bytes(cx, &worker, record);
         record.sent_upstream(up.moved);
         if up.moved > 0 {
-            self.turns.downstream_spoke(record);
+            self.handshake.downstream_spoke(record.counts);
         }
         record.sent_downstream(down.moved);
         if down.moved > 0 {
-            self.turns.upstream_spoke(record);
+            self.handshake.upstream_spoke(record.counts);
         }
         if up.moved + down.moved > 0 {
             let now = Instant::now();
             record.seat().active(now);
             if let Some(busy_poll) = &worker.busy_poll {
-                busy_poll.stir(now);
+                busy_poll.wake(now);
             }
         }
         self.note_first_close(record);
-        // Errors that no read of this poll, and of the next one, would meet.
-        let reads_downstream = up.more || self.to_upstream.awaits_source();
-        self.downstream.watch(cx, reads_downstream);
-        let reads_upstream = down.more || self.to_downstream.awaits_source();
-        self.upstream.watch(cx, reads_upstream);
+        self.watch_errors(cx, up, down);
         // What it sent last may wait for a peer that never takes it; the reason stays all the same.
-        record.failure = self.failed(record);
-        if let Some(ending) = self.ended(record) {
+        record.failure = self.failed(record.counts);
+        if let Some(ending) = self.ended(record.counts) {
             return Poll::Ready(ending);
         }
         if up.more || down.more {
             wake_after_driver(cx);
         }
         Poll::Pending
+    }
+
+    /// Watches for errors of a socket that neither this poll nor the next one reads.
+    fn watch_errors(&mut self, cx: &mut Context<'_>, up: Progress, down: Progress) {
+        let reads_downstream = up.more || self.to_upstream.awaits_source();
+        self.downstream.watch(cx, reads_downstream);
+        let reads_upstream = down.more || self.to_downstream.awaits_source();
+        self.upstream.watch(cx, reads_upstream);
     }
 
     /// Takes over what the sweep has found: a peer that is gone counts as one whose socket has failed.
@@ -192,13 +212,13 @@ impl Relay {
         cx: &mut Context<'_>,
         worker: &Worker,
         record: &ConnectionRecord,
-    ) -> (Turn, Turn) {
+    ) -> (Progress, Progress) {
         let (downstream, upstream) = (&mut self.downstream, &mut self.upstream);
         let up_is_bulk = self.to_upstream.wants_turn(cx, downstream, upstream);
         let down_is_bulk = self.to_downstream.wants_turn(cx, upstream, downstream);
         let has_turn = (up_is_bulk || down_is_bulk) && {
             let relay = Rc::as_ptr(record.seat()).addr();
-            let turn = worker.bulk_turns.poll_turn(cx, relay, &mut self.place);
+            let turn = worker.bulk_queue.poll_turn(cx, relay, &mut self.place);
             turn.is_ready()
         };
         let mut buffer = worker.buffer.borrow_mut();
@@ -216,7 +236,7 @@ impl Relay {
                 if is_bulk && !has_turn {
                     return flow.wait_for_turn();
                 }
-                flow.poll(cx, source, destination, &mut means, TURN)
+                flow.poll(cx, source, destination, &mut means, QUANTUM)
             };
         let up = turn(&mut self.to_upstream, up_is_bulk, downstream, upstream);
         let down = turn(&mut self.to_downstream, down_is_bulk, upstream, downstream);
@@ -229,69 +249,63 @@ impl Relay {
         }
         let (by, delivered) = match (self.to_upstream.state(), self.to_downstream.state()) {
             (FlowState::Open, FlowState::Open) => return,
-            (FlowState::Open, _) => (EndedBy::Upstream, record.to_upstream),
-            _ => (EndedBy::Downstream, record.to_downstream),
+            (FlowState::Open, _) => (Side::Upstream, record.counts.to_upstream),
+            _ => (Side::Downstream, record.counts.to_downstream),
         };
         self.first_close = Some(FirstClose { by, delivered });
         record.seat().enter(Stage::HalfClosed);
     }
 
-    /// How it ended, if nothing is left to do: both directions are finished, or one peer has failed
-    /// and what it sent before is delivered.
-    fn ended(&self, record: &ConnectionRecord) -> Option<Ending> {
+    /// The ending, if nothing is left to do: both directions are finished, or one peer has failed
+    /// and all that it sent before is delivered.
+    fn ended(&self, counts: Counts) -> Option<Ending> {
         let up_done = self.to_upstream.state() != FlowState::Open;
         let down_done = self.to_downstream.state() != FlowState::Open;
         match (self.downstream.failure(), self.upstream.failure()) {
-            (Some(_), Some(_)) => self.failed(record),
-            (Some(_), None) if up_done => self.failed(record),
-            (None, Some(_)) if down_done => self.failed(record),
-            (None, None) if up_done && down_done => Some(self.closed(record)),
+            (Some(_), Some(_)) => self.failed(counts),
+            (Some(_), None) if up_done => self.failed(counts),
+            (None, Some(_)) if down_done => self.failed(counts),
+            (None, None) if up_done && down_done => Some(self.closed(counts)),
             _ => None,
         }
     }
 
-    /// The first failure of either peer, which decides how the connection ended.
-    fn failed(&self, record: &ConnectionRecord) -> Option<Ending> {
-        let (failure, by) = match (self.downstream.failure(), self.upstream.failure()) {
-            (Some(first), Some(second)) if second.at < first.at => (second, EndedBy::Upstream),
-            (Some(failure), _) => (failure, EndedBy::Downstream),
-            (None, Some(failure)) => (failure, EndedBy::Upstream),
+    /// The ending that the first failure of either peer gives.
+    fn failed(&self, counts: Counts) -> Option<Ending> {
+        let (failure, side) = match (self.downstream.failure(), self.upstream.failure()) {
+            (Some(first), Some(second)) if second.at < first.at => (second, Side::Upstream),
+            (Some(failure), _) => (failure, Side::Downstream),
+            (None, Some(failure)) => (failure, Side::Upstream),
             (None, None) => return None,
         };
-        // Closed wholly, so that even the other's goodbye was too much: no failure, but who ended it.
-        if self.first_close.is_some()
+        // That side had closed both ways and reset the other's goodbye: this is no failure, but it says who
+        // ended the connection.
+        let is_close = self.first_close.is_some()
             && !failure.timed_out
-            && self.turns.only_a_goodbye_since(by, record)
-        {
-            let outcome = Outcome::Ok;
-            return Some(Ending {
-                outcome,
-                ended_by: by,
-            });
-        }
-        Some(failed(failure, by))
-    }
-
-    fn closed(&self, record: &ConnectionRecord) -> Ending {
-        let ended_by = self
-            .first_close
-            .map_or(EndedBy::Downstream, |close| close.by);
-        let silent = record.to_downstream == 0 && ended_by == EndedBy::Upstream;
-        let outcome = if silent {
-            Outcome::UpstreamClosedBeforeReply
-        } else {
-            Outcome::Ok
+            && self.handshake.only_a_goodbye_since(side, counts);
+        let outcome = match (side, failure.timed_out) {
+            _ if is_close => Outcome::Ok,
+            (Side::Upstream, false) => Outcome::UpstreamReset,
+            (Side::Upstream, true) => Outcome::UpstreamTimeout,
+            (Side::Downstream, false) => Outcome::DownstreamReset,
+            (Side::Downstream, true) => Outcome::DownstreamTimeout,
         };
-        Ending { outcome, ended_by }
+        Some(Ending {
+            outcome,
+            ended_by: side.into(),
+        })
     }
-}
 
-fn failed(failure: Failure, ended_by: EndedBy) -> Ending {
-    let outcome = match (ended_by, failure.timed_out) {
-        (EndedBy::Upstream, false) => Outcome::UpstreamReset,
-        (EndedBy::Upstream, true) => Outcome::UpstreamTimeout,
-        (_, false) => Outcome::DownstreamReset,
-        (_, true) => Outcome::DownstreamTimeout,
-    };
-    Ending { outcome, ended_by }
+    /// The ending of a connection that both sides have closed.
+    fn closed(&self, counts: Counts) -> Ending {
+        let first = self.first_close.map_or(Side::Downstream, |close| close.by);
+        let outcome = match first {
+            Side::Upstream if counts.to_downstream == 0 => Outcome::UpstreamClosedBeforeReply,
+            Side::Upstream | Side::Downstream => Outcome::Ok,
+        };
+        Ending {
+            outcome,
+            ended_by: first.into(),
+        }
+    }
 }

@@ -20,7 +20,7 @@ use super::hellos::HellosInProgress;
 use super::listener::{Accepted, Listener};
 use super::seat::Seats;
 use super::shared::Shared;
-use super::worker::{AlpnOffers, BUFFER, BulkTurns, BusyPoll, Pipes, Worker};
+use super::worker::{AlpnOffers, BUFFER, BulkQueue, BusyPoll, Pipes, Worker};
 use crate::drain::{DrainPhase, DrainWatcher};
 use crate::socket;
 use crate::supervise;
@@ -146,11 +146,11 @@ fn run(
         seats: Seats::default(),
         buffer: RefCell::new(vec![0; BUFFER].into()),
         pipes: Pipes::default(),
-        bulk_turns: BulkTurns::default(),
+        bulk_queue: BulkQueue::default(),
         alpn_offers: AlpnOffers::default(),
         busy_poll: busy_poll.map(BusyPoll::new),
     });
-    let ended = runtime.block_on(obey(&worker, inbox, drain));
+    let ended = runtime.block_on(serve_until_stopped(&worker, inbox, drain));
     worker.seats.mark_drained();
     // Drops every connection that still runs; each writes its record.
     drop(runtime);
@@ -172,11 +172,15 @@ fn carried(ended: Result<io::Result<()>, JoinError>) -> io::Result<()> {
 }
 
 /// Takes what comes, and looks after the seats, until the process stops or a carrier fails.
-async fn obey(worker: &Rc<Worker>, mut inbox: Inbox, drain: DrainWatcher) -> io::Result<()> {
+async fn serve_until_stopped(
+    worker: &Rc<Worker>,
+    mut inbox: Inbox,
+    drain: DrainWatcher,
+) -> io::Result<()> {
     let mut carriers = Carriers::new();
     let caller = worker.clone();
     carriers.spawn_local(async move {
-        caller.bulk_turns.call().await;
+        caller.bulk_queue.run().await;
         Err(io::Error::other("the queue of bulk transfers"))
     });
     let spinner = worker.clone();

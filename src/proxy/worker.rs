@@ -17,7 +17,7 @@ use super::seat::Seats;
 use super::shared::{Shared, WorkerLoad};
 use crate::limits::Reserve;
 pub(super) use alpn_offers::{AlpnOffer, AlpnOffers};
-pub(super) use bulk_queue::{BulkTurns, Place, wake_after_driver};
+pub(super) use bulk_queue::{BulkQueue, Place, wake_after_driver};
 pub(super) use busy_poll::BusyPoll;
 pub(super) use pipes::{Pipes, PooledPipe};
 
@@ -44,7 +44,7 @@ pub(super) struct Worker {
     /// Its part of the pipes that may stay full, taken before it fills one.
     pub held_pipes: RefCell<Reserve>,
     /// Whose turn it is among the relays that move much.
-    pub bulk_turns: BulkTurns,
+    pub bulk_queue: BulkQueue,
     /// Spinning before it sleeps, if it does.
     pub busy_poll: Option<BusyPoll>,
     /// ALPN offers that its clients make.

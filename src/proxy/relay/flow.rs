@@ -64,9 +64,9 @@ pub(super) struct Means<'a> {
     pub shared: &'a Shared,
 }
 
-/// What one poll of a direction did.
+/// The work that one poll of a direction did.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Turn {
+pub(super) struct Progress {
     /// Bytes written.
     pub moved: usize,
     /// There is more to do at once, after others had their turn.
@@ -126,10 +126,10 @@ impl Flow {
     }
 
     /// Leaves this poll to others: the direction waits for its turn.
-    pub(super) fn wait_for_turn(&mut self) -> Turn {
+    pub(super) fn wait_for_turn(&mut self) -> Progress {
         // It will read once called, which meets the source's errors early enough.
         self.awaits_source = true;
-        Turn::default()
+        Progress::default()
     }
 
     /// Moves what can be moved, about `most` bytes.
@@ -140,8 +140,8 @@ impl Flow {
         destination: &mut Peer,
         means: &mut Means<'_>,
         most: usize,
-    ) -> Turn {
-        let mut turn = Turn::default();
+    ) -> Progress {
+        let mut progress = Progress::default();
         self.awaits_source = false;
         while self.state == FlowState::Open {
             if destination.failure().is_some() {
@@ -150,9 +150,9 @@ impl Flow {
             }
             match self.step(cx, source, destination, means) {
                 Step::Moved(bytes) => {
-                    turn.moved += bytes;
-                    if turn.moved >= most {
-                        turn.more = true;
+                    progress.moved += bytes;
+                    if progress.moved >= most {
+                        progress.more = true;
                         break;
                     }
                 }
@@ -167,12 +167,12 @@ impl Flow {
                 Step::SourceFailed | Step::DestinationFailed => self.fail(),
             }
         }
-        if turn.moved > 0 {
-            self.pace.moved(turn.moved);
+        if progress.moved > 0 {
+            self.pace.moved(progress.moved);
         }
         let source_failed = self.state == FlowState::Dead && source.failure().is_some();
         destination.set_torn(!matches!(self.held, Held::Nothing) || source_failed);
-        turn
+        progress
     }
 
     fn step(

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 
 /// The bulk turns of one worker.
 #[derive(Debug)]
-pub(in crate::proxy) struct BulkTurns {
+pub(in crate::proxy) struct BulkQueue {
     queue: RefCell<VecDeque<Waker>>,
     /// The place of the queue's first: everyone before it has been called.
     first: Cell<NonZeroU64>,
@@ -27,7 +27,7 @@ pub(in crate::proxy) struct BulkTurns {
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct Place(Option<NonZeroU64>);
 
-impl Default for BulkTurns {
+impl Default for BulkQueue {
     fn default() -> Self {
         Self {
             queue: RefCell::default(),
@@ -38,7 +38,7 @@ impl Default for BulkTurns {
     }
 }
 
-impl BulkTurns {
+impl BulkQueue {
     /// Whether the relay known as `relay` may have its turn now; if not, its task is woken when it
     /// may. Who had the last turn and meets nobody else here need not queue.
     pub(in crate::proxy) fn poll_turn(
@@ -70,7 +70,7 @@ impl BulkTurns {
     }
 
     /// Calls one after the other, for ever.
-    pub(in crate::proxy) async fn call(&self) {
+    pub(in crate::proxy) async fn run(&self) {
         loop {
             poll_fn(|cx| {
                 if self.queue.borrow().is_empty() {
@@ -104,7 +104,7 @@ mod tests {
     use tokio::net::UnixDatagram;
 
     /// Takes `turns` turns, one after the other.
-    async fn bulk(line: Rc<BulkTurns>, name: usize, turns: usize, since_news: Rc<Cell<usize>>) {
+    async fn bulk(line: Rc<BulkQueue>, name: usize, turns: usize, since_news: Rc<Cell<usize>>) {
         let mut place = Place::default();
         for _ in 0..turns {
             poll_fn(|cx| line.poll_turn(cx, name, &mut place)).await;
@@ -133,10 +133,10 @@ mod tests {
             .build_local(tokio::runtime::LocalOptions::default())
             .unwrap();
         runtime.block_on(async {
-            let line = Rc::new(BulkTurns::default());
+            let line = Rc::new(BulkQueue::default());
             let since_news = Rc::new(Cell::new(0));
             let caller = line.clone();
-            tokio::task::spawn_local(async move { caller.call().await });
+            tokio::task::spawn_local(async move { caller.run().await });
             // Has news at every poll of the driver.
             let (mut this, mut other) = UnixDatagram::pair().unwrap();
             let news = since_news.clone();
@@ -166,9 +166,9 @@ mod tests {
             .build_local(tokio::runtime::LocalOptions::default())
             .unwrap();
         runtime.block_on(async {
-            let line = Rc::new(BulkTurns::default());
+            let line = Rc::new(BulkQueue::default());
             let caller = line.clone();
-            tokio::task::spawn_local(async move { caller.call().await });
+            tokio::task::spawn_local(async move { caller.run().await });
             for name in 1..=3 {
                 let cx = Context::from_waker(Waker::noop());
                 let turn = line.poll_turn(&cx, name, &mut Place::default());

@@ -27,7 +27,7 @@ impl BusyPoll {
     }
 
     /// Bytes flowed at `now`: more may come soon.
-    pub(in crate::proxy) fn stir(&self, now: Instant) {
+    pub(in crate::proxy) fn wake(&self, now: Instant) {
         self.until.set(now + self.time);
         if let Some(asleep) = self.asleep.borrow_mut().take() {
             asleep.wake();
