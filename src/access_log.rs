@@ -28,7 +28,7 @@ use crate::config::{AccessLogConfig, Fingerprint, LogFormat};
 use crate::limits;
 use crate::log::queue::{Dropped, LineQueue, QueueGuard, share_of};
 use crate::metrics::{DroppedLine, LogName, Metrics};
-use crate::outcome::Outcome;
+use crate::outcome::{EndedBy, LogRate, Outcome};
 use budgets::{Budgets, LeftOut};
 use line::LineWriter;
 
@@ -102,8 +102,8 @@ pub struct Entry<'a> {
     pub outcome: Outcome,
     /// Details of the reason, for people.
     pub detail: Option<&'a str>,
-    /// The side that ended it: `downstream`, `upstream` or `gateway`.
-    pub ended_by: Option<&'static str>,
+    /// The party that ended it.
+    pub ended_by: EndedBy,
     /// Bytes that went from downstream to upstream.
     pub to_upstream: u64,
     /// Bytes that went from upstream to downstream.
@@ -121,43 +121,6 @@ pub struct Entry<'a> {
 pub fn shown(text: &str) -> &str {
     let end = text.ceil_char_boundary(line::MAX_TEXT + 1);
     text.get(..end).unwrap_or(text)
-}
-
-/// Whether lines of an outcome have a rate: outcomes of refused connections, and of connections that
-/// reached no endpoint. The match is exhaustive, so that a new outcome must be put on one side.
-fn has_rate(outcome: Outcome) -> bool {
-    match outcome {
-        Outcome::SourceDenied
-        | Outcome::Probe
-        | Outcome::Overloaded
-        | Outcome::OverLimit
-        | Outcome::HelloTimeout
-        | Outcome::ClientGoneBeforeHello
-        | Outcome::NotTls
-        | Outcome::HelloMalformed
-        | Outcome::HelloTooLarge
-        | Outcome::NoSni
-        | Outcome::BadServerName
-        | Outcome::NoRoute
-        | Outcome::AlpnRefused
-        | Outcome::ProxyHeaderInvalid
-        | Outcome::NoEndpoint
-        | Outcome::ConnectRefused
-        | Outcome::ConnectTimeout
-        | Outcome::ConnectUnreachable
-        | Outcome::NoLocalPort => true,
-        Outcome::Ok
-        | Outcome::DownstreamReset
-        | Outcome::UpstreamReset
-        | Outcome::DownstreamTimeout
-        | Outcome::UpstreamTimeout
-        | Outcome::UpstreamClosedBeforeReply
-        | Outcome::HandshakeRefused
-        | Outcome::IdleTimeout
-        | Outcome::HalfClosedTimeout
-        | Outcome::Drained
-        | Outcome::InternalError => false,
-    }
 }
 
 impl AccessLog {
@@ -234,13 +197,14 @@ impl AccessLog {
         let Some(format) = format_of(policy.format.load(Ordering::Relaxed)) else {
             return;
         };
-        if entry.outcome == Outcome::Probe {
+        let rate = entry.outcome.log_rate();
+        if rate == LogRate::Never {
             return;
         }
         let Some(budget) = policy.budgets.of(entry.source_group, entry.outcome) else {
             return;
         };
-        if has_rate(entry.outcome) {
+        if rate == LogRate::Refusal {
             let per_second = policy.refused_per_second.load(Ordering::Relaxed);
             if !budget.admits(per_second, limits::now()) {
                 shared.rate_limited.inc();
@@ -341,11 +305,10 @@ impl Entry<'_> {
         line.number("attempts", self.attempts);
         line.plain("outcome", self.outcome.label());
         line.plain("flags", self.outcome.envoy_flag());
-        for (key, value) in [("detail", self.detail), ("ended_by", self.ended_by)] {
-            if let Some(value) = value {
-                line.text(key, value);
-            }
+        if let Some(detail) = self.detail {
+            line.text("detail", detail);
         }
+        line.text("ended_by", self.ended_by.label());
         line.number("to_upstream_bytes", self.to_upstream);
         line.number("to_downstream_bytes", self.to_downstream);
         for (key, value) in [

@@ -11,7 +11,7 @@ use strait::client_hello::{HelloParser, Offers, Progress};
 use strait::config::{Config, ListenerConfig, RouteConfig, RouteMatch, SniPattern};
 use strait::limits::Scopes;
 use strait::metrics::{Metrics, SeriesKey};
-use strait::outcome::Outcome;
+use strait::outcome::{EndedBy, Outcome};
 use strait::route::RouteTable;
 use strait::server_name::ServerName;
 use strait::upstream::{Upstream, Upstreams};
@@ -225,7 +225,7 @@ fn access_log_line() -> Operation {
             attempts: 1,
             outcome: Outcome::Ok,
             detail: None,
-            ended_by: Some("downstream"),
+            ended_by: EndedBy::Downstream,
             to_upstream: 517,
             to_downstream: 1200,
             hello: Some(Duration::from_micros(217)),

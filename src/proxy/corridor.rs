@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::net::TcpStream;
 
 use super::connect;
-use super::ending::EndedBy;
+use super::ending::Ending;
 use super::listener::{Accepted, ListenerState};
 use super::preread::preread;
 use super::proxy_protocol;
@@ -83,7 +83,7 @@ async fn open(
         return None;
     }
     let Ok(downstream) = TcpStream::from_std(socket) else {
-        record.close(Outcome::Overloaded, EndedBy::Gateway);
+        record.close(Ending::of(Outcome::Overloaded));
         return None;
     };
     match establish(&worker, &downstream, announces, state, &mut record).await {

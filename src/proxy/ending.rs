@@ -1,43 +1,20 @@
-//! The end of a connection: its reason, and who ended it.
+//! The end of a connection: its reason, and the party that ended it.
 
-use super::sockets::Side;
-use crate::outcome::Outcome;
+use crate::outcome::{EndedBy, Outcome};
 
-/// Who ended a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum EndedBy {
-    /// The side that connected to us.
-    Downstream,
-    /// The side that we connected to.
-    Upstream,
-    /// strait: a refusal, a limit, a timeout, a drain.
-    Gateway,
-}
-
-/// How a relay ended.
+/// The end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ending {
     /// The reason.
     pub outcome: Outcome,
-    /// Who ended it.
+    /// The party that ended it.
     pub ended_by: EndedBy,
 }
 
-impl EndedBy {
-    pub(super) const fn label(self) -> &'static str {
-        match self {
-            Self::Downstream => "downstream",
-            Self::Upstream => "upstream",
-            Self::Gateway => "gateway",
-        }
-    }
-}
-
-impl From<Side> for EndedBy {
-    fn from(side: Side) -> Self {
-        match side {
-            Side::Downstream => Self::Downstream,
-            Side::Upstream => Self::Upstream,
-        }
+impl Ending {
+    /// The end that `outcome` alone says: by the gateway, if it may be either side's.
+    pub(super) fn of(outcome: Outcome) -> Self {
+        let ended_by = outcome.ended_by().unwrap_or(EndedBy::Gateway);
+        Self { outcome, ended_by }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::counts::Counts;
-use super::ending::{EndedBy, Ending};
+use super::ending::Ending;
 use super::listener::ListenerPolicy;
 use super::seat::Seat;
 use super::shared::Shared;
@@ -165,14 +165,7 @@ impl ConnectionRecord {
     /// Writes the record of a connection that gets no relay. `detail` is escaped when logged.
     pub(super) fn refused(&mut self, outcome: Outcome, detail: Option<Box<str>>) {
         self.note(detail);
-        let ended_by = match outcome {
-            Outcome::Probe
-            | Outcome::ClientGoneBeforeHello
-            | Outcome::DownstreamReset
-            | Outcome::DownstreamTimeout => EndedBy::Downstream,
-            _ => EndedBy::Gateway,
-        };
-        self.close(outcome, ended_by);
+        self.close(Ending::of(outcome));
     }
 
     /// Notes what the hello asks for when it is no valid name, or why the connection is refused;
@@ -307,8 +300,8 @@ impl ConnectionRecord {
         self.series.to_downstream.inc_by(bytes as u64);
     }
 
-    /// Writes the record: the connection ended with `outcome`.
-    pub(super) fn close(&mut self, outcome: Outcome, ended_by: EndedBy) {
+    /// Writes the record, unless it is written.
+    pub(super) fn close(&mut self, ending: Ending) {
         if std::mem::replace(&mut self.written, true) {
             return;
         }
@@ -317,13 +310,14 @@ impl ConnectionRecord {
             self.series.opened.inc();
         }
         self.series.active.dec();
-        self.series.closed(outcome);
+        self.series.closed(ending.outcome);
         let series = &self.policy().series;
         series.connection_duration.observe(duration.as_secs_f64());
-        self.log(outcome, ended_by, duration);
+        self.log(ending, duration);
     }
 
-    fn log(&self, outcome: Outcome, ended_by: EndedBy, duration: Duration) {
+    fn log(&self, ending: Ending, duration: Duration) {
+        let Ending { outcome, ended_by } = ending;
         let endpoint = self.endpoint.as_ref().map(Picked::address);
         let remarks = self.remarks.as_deref();
         let announced = remarks.and_then(|remarks| remarks.announced.as_ref());
@@ -345,7 +339,7 @@ impl ConnectionRecord {
             attempts: self.attempts,
             outcome,
             detail: remarks.and_then(|remarks| remarks.detail.as_deref()),
-            ended_by: Some(ended_by.label()),
+            ended_by,
             to_upstream: self.counts.to_upstream,
             to_downstream: self.counts.to_downstream,
             hello: self.hello.map(Micros::duration),
@@ -382,10 +376,11 @@ impl Drop for ConnectionRecord {
     /// Dropped unwritten: the task was cut. Whoever cut it left the reason on its seat, which counts
     /// unless a peer had failed before; a task that nobody cut has panicked.
     fn drop(&mut self) {
-        match (self.seat().cut_reason(), self.failure) {
-            (Some(_), Some(failure)) => self.close(failure.outcome, failure.ended_by),
-            (Some(reason), None) => self.close(reason, EndedBy::Gateway),
-            (None, _) => self.close(Outcome::InternalError, EndedBy::Gateway),
-        }
+        let ending = match (self.seat().cut_reason(), self.failure) {
+            (Some(_), Some(failure)) => failure,
+            (Some(reason), None) => Ending::of(reason),
+            (None, _) => Ending::of(Outcome::InternalError),
+        };
+        self.close(ending);
     }
 }

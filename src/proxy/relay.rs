@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 use super::counts::Counts;
-use super::ending::{EndedBy, Ending};
+use super::ending::Ending;
 use super::record::ConnectionRecord;
 use super::replay::Replay;
 use super::seat::Stage;
@@ -99,13 +99,13 @@ impl Relaying {
             let ending = relay.classify_handshake(ending, record);
             *delivery = relay.deliver(ending, record);
             if delivery.is_none() {
-                record.close(ending.outcome, ending.ended_by);
+                record.close(ending);
                 return Poll::Ready(());
             }
         }
         if let Some(delivery) = delivery {
             let ending = ready!(delivery.as_mut().poll(cx));
-            record.close(ending.outcome, ending.ended_by);
+            record.close(ending);
         }
         Poll::Ready(())
     }

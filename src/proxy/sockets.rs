@@ -2,6 +2,8 @@
 
 use tokio::net::TcpStream;
 
+use crate::outcome::EndedBy;
+
 /// Both sockets.
 #[derive(Debug)]
 pub(super) struct Sockets {
@@ -16,6 +18,15 @@ pub(super) struct Sockets {
 pub(super) enum Side {
     Downstream,
     Upstream,
+}
+
+impl From<Side> for EndedBy {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Downstream => Self::Downstream,
+            Side::Upstream => Self::Upstream,
+        }
+    }
 }
 
 impl Sockets {

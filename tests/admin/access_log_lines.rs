@@ -6,7 +6,7 @@ use serde_json::Value;
 use strait::access_log::{AccessLog, Entry};
 use strait::config::LogFormat;
 use strait::metrics::Metrics;
-use strait::outcome::Outcome;
+use strait::outcome::{EndedBy, Outcome};
 
 use crate::operator::{Capture, access_log_config, entry};
 
@@ -30,7 +30,7 @@ fn full() -> Entry<'static> {
         endpoint: Some(([10, 1, 0, 7], 8443).into()),
         attempts: 2,
         detail: Some("first endpoint refused"),
-        ended_by: Some("upstream"),
+        ended_by: EndedBy::Upstream,
         to_upstream: 517,
         to_downstream: 1 << 40,
         hello: Some(Duration::from_nanos(1_234_999)),
@@ -82,7 +82,7 @@ fn absent_values_have_no_key() {
         concat!(
             "time=1970-01-01T00:00:00.000Z connection=7 listener=east-west ",
             "source=10.2.3.4:5678 source_group=alpha attempts=0 outcome=no_sni flags=NR ",
-            "to_upstream_bytes=0 to_downstream_bytes=0 duration_ms=0.000\n"
+            "ended_by=gateway to_upstream_bytes=0 to_downstream_bytes=0 duration_ms=0.000\n"
         )
     );
 }
@@ -157,7 +157,7 @@ fn hostile_text_comes_back_from_json_as_it_was() {
             assert_eq!(value[key], *hostile, "{key}");
         }
         assert_eq!(value["outcome"], "no_route");
-        assert_eq!(value.as_object().unwrap().len(), 14, "{line}");
+        assert_eq!(value.as_object().unwrap().len(), 15, "{line}");
     }
 }
 
@@ -167,7 +167,7 @@ fn hostile_text_stays_one_value_of_a_text_line() {
         let line = written(LogFormat::Text, &[hostile_entry(hostile)]);
         assert_one_printable_line(&line, hostile);
         let pairs = parse_text(line.trim_end_matches('\n'));
-        assert_eq!(pairs.len(), 14, "{line}");
+        assert_eq!(pairs.len(), 15, "{line}");
         for (key, value) in &pairs {
             match key.as_str() {
                 "server_name" | "alpn" | "detail" => assert_eq!(value, hostile, "{line}"),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use prometheus::core::Collector as _;
 use strait::config::Config;
 use strait::metrics::Metrics;
-use strait::outcome::Outcome;
+use strait::outcome::{EndedBy, LogRate, Outcome};
 use strait::upstream::EndpointCollector;
 
 #[test]
@@ -56,9 +56,22 @@ fn outcomes() -> String {
             "-" => String::new(),
             flag => code(flag),
         };
-        [code(outcome.label()), flag, cell(outcome.meaning())]
+        let ended_by = outcome.ended_by().map_or("a side", EndedBy::label);
+        let logged = match outcome.log_rate() {
+            LogRate::Never => "never",
+            LogRate::Refusal => "as a refusal",
+            LogRate::Always => "always",
+        };
+        [
+            code(outcome.label()),
+            flag,
+            ended_by.to_owned(),
+            logged.to_owned(),
+            cell(outcome.meaning()),
+        ]
     });
-    table(["Outcome", "Envoy's flag", "Meaning"], rows)
+    let columns = ["Outcome", "Envoy's flag", "Ended by", "Logged", "Meaning"];
+    table(columns, rows)
 }
 
 /// What strait registers itself. Add here what else is registered with [`Metrics::register`].
@@ -95,8 +108,8 @@ fn join(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(" ")
 }
 
-fn table(head: [&str; 3], rows: impl Iterator<Item = [String; 3]>) -> String {
-    let mut text = format!("| {} |\n|---|---|---|\n", head.join(" | "));
+fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(N));
     for row in rows {
         writeln!(text, "| {} |", row.join(" | ")).unwrap();
     }

@@ -19,7 +19,7 @@ use strait::config::{
     UpstreamConfig, UpstreamSource,
 };
 use strait::metrics::Metrics;
-use strait::outcome::Outcome;
+use strait::outcome::{EndedBy, Outcome};
 use strait::server_name::ServerName;
 
 /// How long a test waits for what must come.
@@ -85,7 +85,7 @@ pub fn entry(outcome: Outcome) -> Entry<'static> {
         attempts: 0,
         outcome,
         detail: None,
-        ended_by: None,
+        ended_by: EndedBy::Gateway,
         to_upstream: 0,
         to_downstream: 0,
         hello: None,
