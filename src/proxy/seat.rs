@@ -277,10 +277,9 @@ impl Seats {
 
     /// Cuts every connection whose timeout has run out, settles those that are new, and looks whether
     /// peers still answer: at a part of the connections in each sweep.
-    pub(super) fn sweep(&self) {
+    pub(super) fn sweep(&self, instant: Instant) {
         let sweep = self.sweeps.get();
         self.sweeps.set(sweep.wrapping_add(1));
-        let instant = Instant::now();
         let now = Moment::of(instant);
         for (key, seat) in self.seats.borrow().iter() {
             seat.settle();
@@ -296,8 +295,8 @@ impl Seats {
 
     /// While draining: cuts as many of the quiet connections as keeps the pace of closing all of
     /// them over `left`, those that have been quiet longest first.
-    pub(super) fn cut_quiet(&self, tick: Duration, left: Duration) {
-        let now = Moment::of(Instant::now());
+    pub(super) fn cut_quiet(&self, now: Instant, tick: Duration, left: Duration) {
+        let now = Moment::of(now);
         let seats = self.seats.borrow();
         let mut quiet: Vec<(Duration, &Rc<Seat>)> = seats
             .iter()
@@ -324,5 +323,184 @@ impl Seats {
                 seat.cut.set(Some(Outcome::Drained));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+    use crate::config::{SourceGroups, samples};
+    use crate::limits::Scopes;
+    use crate::metrics::Metrics;
+
+    const TICK: Duration = Duration::from_millis(250);
+    const IDLE: Duration = Duration::from_secs(60);
+    const HALF_CLOSED: Duration = Duration::from_secs(10);
+
+    /// `count` seats of a listener with the timeouts above. Their last bytes flowed at `start`.
+    fn seats(count: usize, stage: Stage, start: Instant) -> (Seats, Vec<Rc<Seat>>) {
+        let mut config = samples::listener();
+        config.timeouts.idle = IDLE;
+        config.timeouts.half_closed = HALF_CLOSED;
+        let (metrics, scopes) = (Metrics::new().unwrap(), Scopes::default());
+        let sources = Arc::new(SourceGroups::default());
+        let policy = Arc::new(ListenerPolicy::new(&config, &sources, &metrics, &scopes));
+        let seats = Seats::default();
+        let taken = (0..count).map(|_| {
+            let seat = Rc::new(Seat::new(policy.clone()));
+            seat.enter(stage);
+            seat.active(start);
+            seats.insert(seat.clone());
+            seat
+        });
+        let taken = taken.collect();
+        (seats, taken)
+    }
+
+    fn cut(seats: &[Rc<Seat>]) -> usize {
+        let cut = |seat: &&Rc<Seat>| seat.cut_reason().is_some();
+        seats.iter().filter(cut).count()
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_timeout_cuts_a_connection_when_it_has_run_out_and_not_before() {
+        let start = Instant::now() + Duration::from_secs(1);
+        let early = Duration::from_millis(1);
+        for (stage, timeout, reason) in [
+            (Stage::Relaying, IDLE, Outcome::IdleTimeout),
+            (Stage::HalfClosed, HALF_CLOSED, Outcome::HalfClosedTimeout),
+        ] {
+            let (seats, taken) = seats(1, stage, start);
+            seats.sweep(start + timeout - early);
+            assert_eq!(taken[0].cut_reason(), None, "{stage:?}");
+            seats.sweep(start + timeout);
+            assert_eq!(taken[0].cut_reason(), Some(reason), "{stage:?}");
+        }
+        for stage in [Stage::Opening, Stage::Closing] {
+            let (seats, taken) = seats(1, stage, start);
+            seats.sweep(start + IDLE * 2);
+            assert_eq!(
+                taken[0].cut_reason(),
+                None,
+                "{stage:?} has its own deadline"
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_put_the_timeout_off() {
+        let start = Instant::now() + Duration::from_secs(1);
+        let (seats, taken) = seats(1, Stage::Relaying, start);
+        taken[0].active(start + IDLE / 2);
+        seats.sweep(start + IDLE);
+        assert_eq!(cut(&taken), 0);
+        seats.sweep(start + IDLE / 2 + IDLE);
+        assert_eq!(cut(&taken), 1);
+    }
+
+    #[test]
+    fn a_cut_wakes_the_relay() {
+        let start = Instant::now() + Duration::from_secs(1);
+        let (seats, taken) = seats(1, Stage::Relaying, start);
+        let wakes = Arc::new(Wakes::default());
+        taken[0].wakes(&wakes.clone().into());
+        seats.sweep(start);
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
+        seats.sweep(start + IDLE);
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_drain_closes_quiet_connections_spread_over_its_time() {
+        let start = Instant::now() + Duration::from_secs(1);
+        let (seats, taken) = seats(10, Stage::Relaying, start);
+        let mut closed = Vec::new();
+        for tick in 0..4 {
+            seats.cut_quiet(start + QUIET + TICK * tick, TICK, TICK * (4 - tick));
+            closed.push(cut(&taken));
+        }
+        assert_eq!(closed, [3, 6, 8, 10]);
+        assert_eq!(taken[0].cut_reason(), Some(Outcome::Drained));
+    }
+
+    #[test]
+    fn a_drain_closes_those_first_that_have_been_quiet_longest_and_leaves_busy_ones() {
+        let start = Instant::now() + Duration::from_secs(1);
+        let (seats, taken) = seats(3, Stage::Relaying, start);
+        taken[0].active(start + QUIET);
+        taken[1].active(start + Duration::from_millis(1));
+        let now = start + QUIET + Duration::from_millis(1);
+        seats.cut_quiet(now, TICK, TICK * 2);
+        let cut: Vec<_> = taken.iter().map(|seat| seat.cut_reason()).collect();
+        assert_eq!(cut, [None, None, Some(Outcome::Drained)]);
+        seats.cut_quiet(now, TICK, Duration::ZERO);
+        assert_eq!(taken[0].cut_reason(), None, "bytes have just flowed");
+        assert_eq!(taken[1].cut_reason(), Some(Outcome::Drained));
+    }
+
+    #[test]
+    fn a_connection_that_opens_or_closes_is_not_cut_as_quiet() {
+        let start = Instant::now() + Duration::from_secs(1);
+        for stage in [Stage::Opening, Stage::Closing] {
+            let (seats, taken) = seats(2, stage, start);
+            seats.cut_quiet(start + IDLE, TICK, Duration::ZERO);
+            assert_eq!(cut(&taken), 0, "{stage:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_drain_keeps_an_earlier_reason() {
+        let start = Instant::now() + Duration::from_secs(1);
+        let (seats, taken) = seats(2, Stage::Relaying, start);
+        taken[1].active(start + IDLE);
+        seats.sweep(start + IDLE);
+        seats.mark_drained();
+        let reasons = taken.iter().map(|seat| seat.cut_reason());
+        let expected = [Outcome::IdleTimeout, Outcome::Drained].map(Some);
+        assert!(reasons.eq(expected), "{taken:?}");
+    }
+
+    #[test]
+    fn a_seat_that_was_given_back_is_left_alone() {
+        let start = Instant::now() + Duration::from_secs(1);
+        let (seats, taken) = seats(2, Stage::Relaying, start);
+        seats.remove(0);
+        seats.remove(0);
+        seats.sweep(start + IDLE);
+        assert_eq!(taken[0].cut_reason(), None);
+        assert_eq!(taken[1].cut_reason(), Some(Outcome::IdleTimeout));
+    }
+
+    #[test]
+    fn peers_are_looked_at_seldom_while_bytes_flow_and_never_when_nothing_waits() {
+        let start = Instant::now() + Duration::from_secs(1);
+        let (_seats, taken) = seats(1, Stage::Relaying, start);
+        let [seat] = &taken[..] else { panic!() };
+        let looks = |now: Instant| {
+            let wanted = |turn: &u32| seat.wants_look(*turn, Moment::of(now));
+            (0..LOOK_WHILE_BUSY).filter(wanted).count()
+        };
+        assert_eq!(looks(start), 1);
+        assert_eq!(looks(start + BUSY), 4);
+        seat.attention.set(Attention::Urgent);
+        assert_eq!(looks(start), 4);
+        seat.attention.set(Attention::Needless);
+        assert_eq!(looks(start + BUSY), 0);
+        seat.active(start + BUSY);
+        assert_eq!(looks(start + BUSY * 2), 4, "bytes may wait again");
+        seat.enter(Stage::Closing);
+        assert_eq!(looks(start + BUSY * 3), 0);
     }
 }

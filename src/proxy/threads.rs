@@ -204,11 +204,12 @@ async fn serve_until_stopped(
             Some(ended) = carriers.join_next() => carried(ended)?,
             () = &mut give_way => {}
             _ = sweep.tick() => {
+                let now = Instant::now();
                 worker.load().round();
-                worker.seats.sweep();
+                worker.seats.sweep(now.into());
                 if let DrainPhase::Draining { deadline } = drain.phase() {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    worker.seats.cut_quiet(SWEEP, left);
+                    let left = deadline.saturating_duration_since(now);
+                    worker.seats.cut_quiet(now.into(), SWEEP, left);
                 }
             }
             Some(accepted) = inbox.connections.recv() => worker.serve(accepted),
