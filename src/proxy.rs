@@ -1,12 +1,17 @@
-//! The corridor: one connection, top to bottom.
+//! Traffic: the threads that carry connections, and the way of one connection through them.
 //!
 //! ```text
-//! listener::run -> serve_connection -> source policy -> [PROXY header] -> preread -> client_hello
-//!               -> RouteTable::decide -> Upstream::pick -> connect -> relay -> ConnectionRecord
+//! threads::accept -> threads::placing -> task -> corridor
+//!
+//! corridor:  source policy -> [PROXY header] -> preread -> connect -> relay
+//!                                                 |           |
+//!                       client_hello, RouteTable::decide    Upstream::pick
 //! ```
 //!
-//! Stages take and return values; none calls back. What a connection holds before the relay is boxed
-//! and gone before the relay begins, so that thousands of idle connections stay small.
+//! Stages take and return values; none calls back. A connection's state says what is known of it
+//! (`states.rs`); its record is written once, whatever happens. What a connection holds
+//! before its relay is boxed and freed before the relay begins, so that thousands of idle connections stay
+//! small.
 
 mod connect;
 mod corridor;
@@ -27,6 +32,8 @@ mod replay;
 mod seat;
 mod shared;
 mod sockets;
+mod states;
+mod task;
 mod threads;
 mod ticket;
 mod worker;

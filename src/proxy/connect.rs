@@ -10,47 +10,61 @@ use tokio::time::timeout;
 
 use super::proxy_protocol;
 use super::record::ConnectionRecord;
-use super::replay::Replay;
+use super::refusal::Refusal;
 use super::shared::Shared;
+use super::states::{Connection, Routed};
+use crate::client_hello::Alert;
 use crate::config::{AddressKind, ProxyVersion, UpstreamConfig, UpstreamSource};
 use crate::metrics::ConnectResult;
 use crate::outcome::Outcome;
 use crate::socket::{self, OwnAddresses};
 use crate::upstream::Upstream;
 
-/// Connects to an endpoint of `upstream`. The endpoint, the attempts and the time go into
-/// `record`.
+/// Connects to an endpoint of the upstream that the connection is routed to.
 ///
 /// # Errors
 /// `no_endpoint`, the reason of the last attempt, `downstream_reset` when the client gave up, or
-/// `overloaded` when `replay` had to give way to other hellos meanwhile.
-pub(super) async fn connect(
-    shared: &Shared,
-    downstream: &TcpStream,
-    upstream: &Upstream,
-    replay: &Replay,
-    record: &mut ConnectionRecord,
-) -> Result<TcpStream, Outcome> {
+/// `overloaded` when the bytes to replay had to give way to other hellos meanwhile.
+pub(super) async fn connect(shared: &Shared, routed: &mut Routed) -> Result<TcpStream, Refusal> {
     let started = Instant::now();
+    let Connection { record, ticket } = &mut *routed.connection;
+    let (downstream, upstream) = (&routed.downstream, &*routed.upstream);
     let config = upstream.config();
     let first = match config.proxy_protocol {
-        Some(ProxyVersion::V2) => proxy_protocol::header(downstream, record)?,
-        None => Vec::new(),
+        Some(ProxyVersion::V2) => {
+            let (source, destination) = (record.source(), record.announced_destination());
+            proxy_protocol::header(downstream, source, destination, &routed.server_name)
+        }
+        None => Ok(Vec::new()),
     };
+    let first = first.map_err(Refusal::silent)?;
     let work = attempt_each(shared, upstream, &config, &first, record);
     // A client that resets is not worth an endpoint's connection. One that only closed its sending
     // side still wants its answer.
     let result = tokio::select! {
         biased;
         _ = downstream.ready(Interest::ERROR) => Err(Outcome::DownstreamReset),
-        () = replay.evicted() => Err(Outcome::Overloaded),
+        () = routed.replay.evicted() => Err(Outcome::Overloaded),
         result = work => result,
     };
-    record.connect_ended(started);
-    result
+    record.connect_ended(ticket, started);
+    result.map_err(|outcome| refusal(outcome, upstream))
 }
 
-/// The one loop of the corridor.
+/// The refusal of a connection whose upstream cannot be reached.
+fn refusal(outcome: Outcome, upstream: &Upstream) -> Refusal {
+    match outcome {
+        Outcome::DownstreamReset | Outcome::Overloaded => Refusal::silent(outcome),
+        Outcome::NoEndpoint => {
+            let why = upstream.source_report().empty_because;
+            let detail = why.map(|why| why.to_string());
+            Refusal::told(outcome, Alert::InternalError, detail)
+        }
+        _ => Refusal::told(outcome, Alert::InternalError, None),
+    }
+}
+
+/// Tries one endpoint after another. This is the only loop of the corridor.
 async fn attempt_each(
     shared: &Shared,
     upstream: &Upstream,

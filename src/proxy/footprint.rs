@@ -1,16 +1,16 @@
 //! What a connection's future takes: memory for each idle connection.
 
-use super::corridor::serve_connection;
 use super::seat::Seat;
+use super::task::serve;
 
-/// The size of what a function of four arguments returns, here a future.
-fn size_of_result<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {
+/// The size of the future that a function of three arguments returns.
+fn size_of_result<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
     size_of::<F>()
 }
 
 #[test]
 fn a_connections_future_does_not_grow_unnoticed() {
-    let future = size_of_result(serve_connection as fn(_, _, _, _) -> _);
+    let future = size_of_result(serve as fn(_, _, _) -> _);
     // With what tokio puts around it that is a task of 512 bytes; its next size is 640, since tasks are
     // multiples of 128. More is memory for every idle connection: box what few of them have, and what
     // does not outlive the hello.

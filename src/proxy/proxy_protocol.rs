@@ -4,16 +4,17 @@
 //! Exactly the header is taken from the socket, so that the hello behind it can still be peeked at.
 
 use std::io;
+use std::net::SocketAddr;
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::record::ConnectionRecord;
 use super::refusal::{Refusal, gone};
 use super::worker::Worker;
 use crate::outcome::Outcome;
 use crate::proxy_header::{MAX_HEADER, Proxied, ProxyHeader, ProxyHeaderError};
+use crate::server_name::ServerName;
 use crate::socket;
 
 /// Reads the header of a connection whose peer announces its clients.
@@ -92,15 +93,18 @@ fn invalid(error: ProxyHeaderError) -> Refusal {
     Refusal::noted(Outcome::ProxyHeaderInvalid, detail)
 }
 
-/// The header that tells an endpoint whom this connection is from.
+/// The header that announces a connection from `source` to an endpoint. `destination` is the address that
+/// the client connected to, if a header in front said so.
 ///
 /// # Errors
 /// The downstream socket has no address any more: it is gone.
 pub(super) fn header(
     downstream: &TcpStream,
-    record: &ConnectionRecord,
+    source: SocketAddr,
+    destination: Option<SocketAddr>,
+    name: &ServerName,
 ) -> Result<Vec<u8>, Outcome> {
-    let destination = match record.announced_destination() {
+    let destination = match destination {
         Some(destination) => destination,
         None => downstream
             .local_addr()
@@ -108,10 +112,8 @@ pub(super) fn header(
             .map_err(|_| Outcome::DownstreamReset)?,
     };
     let proxied = Proxied {
-        source: record.source(),
+        source,
         destination,
     };
-    let name = record.server_name.as_ref();
-    let header = name.and_then(|name| proxied.header(name).ok());
-    header.ok_or(Outcome::InternalError)
+    proxied.header(name).map_err(|_| Outcome::InternalError)
 }

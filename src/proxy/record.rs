@@ -1,7 +1,4 @@
-//! One record a connection: metrics and the access log's line, written exactly once.
-//!
-//! A record is written by [`ConnectionRecord::close`], or when it is dropped: a connection that is
-//! cut by a drain, a limit or a panic leaves its line too.
+//! The record of a connection: its metrics and its line in the access log, written exactly once.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -11,11 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::counts::Counts;
 use super::ending::Ending;
-use super::listener::ListenerPolicy;
-use super::seat::Seat;
-use super::shared::Shared;
 use super::ticket::Ticket;
-use super::worker::{AlpnOffer, Worker};
+use super::worker::AlpnOffer;
 use crate::access_log::{self, Entry};
 use crate::client_hello::Offers;
 use crate::limits::{Held, OverLimit};
@@ -24,20 +18,20 @@ use crate::outcome::Outcome;
 use crate::proxy_header::Proxied;
 use crate::route::{Route, Target};
 use crate::server_name::ServerName;
-use crate::upstream::{Picked, Upstream};
+use crate::upstream::Picked;
 
-/// What a PROXY header has changed of a connection.
+/// The addresses that a PROXY header has replaced.
 #[derive(Debug)]
 struct Announced {
     /// The peer of the socket.
     proxy: SocketAddr,
-    /// Where the client connected to.
+    /// The address that the client connected to.
     destination: SocketAddr,
 }
 
-/// What few connections have.
+/// Fields that few connections need.
 #[derive(Debug, Default)]
-struct Remarks {
+struct RareFields {
     announced: Option<Announced>,
     /// Goes back with the record; empty when the config limits nothing.
     held: Held,
@@ -60,19 +54,17 @@ impl Micros {
     }
 }
 
-/// What is known of a connection so far. It lives as long as the connection: what few connections
-/// have is in [`Remarks`], apart.
+/// Everything that the log and the metrics say of a connection, as far as it is known. It lives as long as
+/// the connection, so [`RareFields`] are apart.
 #[derive(Debug)]
 pub(super) struct ConnectionRecord {
     series: Arc<ConnectionSeries>,
     number: u64,
     source: SocketAddr,
     accepted: Instant,
-    remarks: Option<Box<Remarks>>,
-    /// Set as the corridor learns them.
-    pub server_name: Option<ServerName>,
-    /// The ALPN protocols offered.
-    pub alpn: Option<Rc<AlpnOffer>>,
+    rare: Option<Box<RareFields>>,
+    server_name: Option<ServerName>,
+    alpn: Option<Rc<AlpnOffer>>,
     target: Option<Arc<Target>>,
     /// The endpoint tried last; counts as its connection as long as the record lives.
     pub endpoint: Option<Picked>,
@@ -84,19 +76,14 @@ pub(super) struct ConnectionRecord {
     /// From the first attempt to the connection, or to giving up.
     connect: Option<Micros>,
     offers: Offers,
-    /// Bytes written so far.
-    pub counts: Counts,
-    /// The first failure of a peer while its last bytes are still being delivered.
-    pub failure: Option<Ending>,
+    counts: Counts,
     written: bool,
-    /// Goes last: whoever waits for the last ticket may count on every record.
-    ticket: Ticket,
 }
 
 impl ConnectionRecord {
     /// Opens the record of a connection just accepted.
-    pub(super) fn open(ticket: Ticket, source: SocketAddr, accepted: Instant) -> Self {
-        let (shared, policy) = (&ticket.worker().shared, ticket.seat().policy());
+    pub(super) fn open(ticket: &Ticket, source: SocketAddr, accepted: Instant) -> Self {
+        let (shared, policy) = (ticket.shared(), ticket.policy());
         let source_group = policy.sources.index_of(source.ip());
         policy.accepted(&shared.metrics, source_group).inc();
         let series = policy.unrouted(&shared.metrics, source_group);
@@ -107,7 +94,7 @@ impl ConnectionRecord {
             source,
             source_group: group_position(source_group),
             accepted,
-            remarks: None,
+            rare: None,
             server_name: None,
             alpn: None,
             offers: Offers::default(),
@@ -117,62 +104,44 @@ impl ConnectionRecord {
             hello: None,
             connect: None,
             counts: Counts::default(),
-            failure: None,
             written: false,
-            ticket,
         }
     }
 
-    /// When the connection was accepted.
+    /// The moment of accept.
     pub(super) fn accepted(&self) -> Instant {
         self.accepted
     }
 
-    /// Where the connection comes from.
+    /// The address that the connection comes from.
     pub(super) fn source(&self) -> SocketAddr {
         self.source
     }
 
-    /// Notes what a PROXY header says: from now on the connection comes from that source, and counts
+    /// Notes the addresses of a PROXY header: from now on the connection comes from that source, and counts
     /// there.
-    pub(super) fn announced(&mut self, proxied: &Proxied) {
+    pub(super) fn announced(&mut self, ticket: &Ticket, proxied: &Proxied) {
         let Proxied {
             source,
             destination,
         } = *proxied;
         let proxy = std::mem::replace(&mut self.source, source);
-        self.remarks().announced = Some(Announced { proxy, destination });
-        let policy = self.policy();
+        self.rare().announced = Some(Announced { proxy, destination });
+        let policy = ticket.policy();
         let source_group = policy.sources.index_of(source.ip());
-        let series = policy.unrouted(&self.shared().metrics, source_group);
+        let series = policy.unrouted(&ticket.shared().metrics, source_group);
         self.source_group = group_position(source_group);
         self.count_in(series);
     }
 
-    fn remarks(&mut self) -> &mut Remarks {
-        self.remarks.get_or_insert_default()
+    fn rare(&mut self) -> &mut RareFields {
+        self.rare.get_or_insert_default()
     }
 
-    fn shared(&self) -> &Arc<Shared> {
-        &self.worker().shared
-    }
-
-    /// The worker that serves the connection.
-    pub(super) fn worker(&self) -> &Rc<Worker> {
-        self.ticket.worker()
-    }
-
-    /// Writes the record of a connection that gets no relay. `detail` is escaped when logged.
-    pub(super) fn refused(&mut self, outcome: Outcome, detail: Option<Box<str>>) {
-        self.note(detail);
-        self.close(Ending::of(outcome));
-    }
-
-    /// Notes what the hello asks for when it is no valid name, or why the connection is refused;
-    /// escaped when logged.
+    /// Notes a reason for the log, which escapes it. A later one replaces it.
     pub(super) fn note(&mut self, detail: Option<Box<str>>) {
         if let Some(detail) = detail {
-            self.remarks().detail = Some(access_log::shown(&detail).into());
+            self.rare().detail = Some(access_log::shown(&detail).into());
         }
     }
 
@@ -181,32 +150,32 @@ impl ConnectionRecord {
     ///
     /// # Errors
     /// The limit that stands against it.
-    pub(super) fn admit(&mut self) -> Result<(), OverLimit> {
-        let policy = self.policy().clone();
+    pub(super) fn admit(&mut self, ticket: &Ticket) -> Result<(), OverLimit> {
         let (ip, group) = (self.source.ip(), self.source_group as usize);
-        self.hold(|held| policy.admit(ip, group, held))
+        self.hold(ticket, |held| ticket.policy().admit(ip, group, held))
     }
 
     fn hold(
         &mut self,
+        ticket: &Ticket,
         admit: impl FnOnce(&mut Held) -> Result<(), OverLimit>,
     ) -> Result<(), OverLimit> {
         let mut more = Held::default();
         if let Err(over) = admit(&mut more) {
-            let metrics = &self.shared().metrics;
-            let refusals = metrics.limit_refusals(&self.policy().name, over.scope, over.kind);
+            let (metrics, listener) = (&ticket.shared().metrics, &ticket.policy().name);
+            let refusals = metrics.limit_refusals(listener, over.scope, over.kind);
             refusals.inc();
             return Err(over);
         }
         if !more.is_empty() {
-            self.remarks().held.append(more);
+            self.rare().held.append(more);
         }
         Ok(())
     }
 
-    /// Where the client connected to, if a PROXY header said so.
+    /// The address that the client connected to, if a PROXY header said so.
     pub(super) fn announced_destination(&self) -> Option<SocketAddr> {
-        let announced = self.remarks.as_ref()?.announced.as_ref();
+        let announced = self.rare.as_ref()?.announced.as_ref();
         announced.map(|it| it.destination)
     }
 
@@ -216,76 +185,74 @@ impl ConnectionRecord {
         self.series = series;
     }
 
-    /// The policy of the listener that accepted it.
-    pub(super) fn policy(&self) -> &Arc<ListenerPolicy> {
-        self.ticket.seat().policy()
-    }
-
-    /// Its place among its worker's connections.
-    pub(super) fn seat(&self) -> &Rc<Seat> {
-        self.ticket.seat()
-    }
-
     /// Notes that the hello ended now, well or badly.
-    pub(super) fn hello_ended(&mut self) {
-        if let Some(remarks) = &mut self.remarks {
-            remarks.held.hello_ended();
+    pub(super) fn hello_ended(&mut self, ticket: &Ticket) {
+        if let Some(rare) = &mut self.rare {
+            rare.held.hello_ended();
         }
         let duration = self.accepted.elapsed();
         self.hello = Some(Micros::of(duration));
-        let series = &self.policy().series;
+        let series = &ticket.policy().series;
         series.hello_duration.observe(duration.as_secs_f64());
     }
 
-    /// Notes what a valid hello offers, and the client's JA4 if it was asked for.
-    pub(super) fn offered(&mut self, offers: Offers, ja4: Option<Box<str>>) {
-        let hellos = &self.policy().series.hellos;
+    /// Notes a valid hello: the name in it, what it offers, and the client's JA4 if it was asked for.
+    pub(super) fn offered(
+        &mut self,
+        ticket: &Ticket,
+        server_name: ServerName,
+        alpn: Option<Rc<AlpnOffer>>,
+        offers: Offers,
+        ja4: Option<Box<str>>,
+    ) {
+        let hellos = &ticket.policy().series.hellos;
         hellos.count(offers.newest(), offers.post_quantum());
+        self.server_name = Some(server_name);
+        self.alpn = alpn;
         self.offers = offers;
         if ja4.is_some() {
-            self.remarks().ja4 = ja4;
+            self.rare().ja4 = ja4;
         }
     }
 
     /// Notes that connecting ended now, well or badly.
-    pub(super) fn connect_ended(&mut self, started: Instant) {
+    pub(super) fn connect_ended(&mut self, ticket: &Ticket, started: Instant) {
         let duration = started.elapsed();
         self.connect = Some(Micros::of(duration));
-        let series = &self.policy().series;
+        let series = &ticket.policy().series;
         series.connect_duration.observe(duration.as_secs_f64());
     }
 
-    /// Notes the route, and which of its targets: from now on the connection counts there.
+    /// Notes the route and one of its targets: from now on the connection counts there.
     ///
     /// # Errors
     /// A limit of the route's that stands against it.
-    pub(super) fn routed(&mut self, route: &Route, target: &Arc<Target>) -> Result<(), OverLimit> {
-        let policy = self.policy();
-        let series = target.series(
-            &self.shared().metrics,
-            &policy.name,
-            &policy.sources,
-            self.source_group as usize,
-        );
+    pub(super) fn routed(
+        &mut self,
+        ticket: &Ticket,
+        route: &Route,
+        target: &Arc<Target>,
+    ) -> Result<(), OverLimit> {
+        let (metrics, policy) = (&ticket.shared().metrics, ticket.policy());
+        let group = self.source_group as usize;
+        let series = target.series(metrics, &policy.name, &policy.sources, group);
         series.opened.inc();
         self.count_in(series);
         self.target = Some(target.clone());
         if let Some(reason) = &route.dry_run {
-            let metrics = &self.shared().metrics.kubernetes;
-            metrics.dry_run(&self.policy().name).inc();
+            metrics.kubernetes.dry_run(&policy.name).inc();
             let detail = format!("the export policy would refuse this: {reason}");
-            self.remarks().detail = Some(detail.into());
+            self.rare().detail = Some(detail.into());
         }
         match &route.limiter {
-            Some(limiter) => self.hold(|held| limiter.admit(held)),
+            Some(limiter) => self.hold(ticket, |held| limiter.admit(held)),
             None => Ok(()),
         }
     }
 
-    /// Its upstream, once routed.
-    pub(super) fn upstream(&self) -> Option<Arc<Upstream>> {
-        let target = self.target.as_ref()?;
-        Some(target.upstream.clone())
+    /// The bytes written so far.
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// Counts bytes written to the upstream.
@@ -301,7 +268,7 @@ impl ConnectionRecord {
     }
 
     /// Writes the record, unless it is written.
-    pub(super) fn close(&mut self, ending: Ending) {
+    pub(super) fn close(&mut self, ticket: &Ticket, ending: Ending) {
         if std::mem::replace(&mut self.written, true) {
             return;
         }
@@ -311,17 +278,17 @@ impl ConnectionRecord {
         }
         self.series.active.dec();
         self.series.closed(ending.outcome);
-        let series = &self.policy().series;
+        let series = &ticket.policy().series;
         series.connection_duration.observe(duration.as_secs_f64());
-        self.log(ending, duration);
+        self.log(ticket, ending, duration);
     }
 
-    fn log(&self, ending: Ending, duration: Duration) {
+    fn log(&self, ticket: &Ticket, ending: Ending, duration: Duration) {
         let Ending { outcome, ended_by } = ending;
         let endpoint = self.endpoint.as_ref().map(Picked::address);
-        let remarks = self.remarks.as_deref();
-        let announced = remarks.and_then(|remarks| remarks.announced.as_ref());
-        let policy = self.policy();
+        let rare = self.rare.as_deref();
+        let announced = rare.and_then(|rare| rare.announced.as_ref());
+        let policy = ticket.policy();
         let entry = Entry {
             ended: SystemTime::now(),
             connection: self.number,
@@ -332,13 +299,13 @@ impl ConnectionRecord {
             server_name: self.server_name.as_ref().map(ServerName::as_str),
             alpn: self.alpn.as_deref().map(AlpnOffer::text),
             offers: self.offers,
-            ja4: remarks.and_then(|remarks| remarks.ja4.as_deref()),
+            ja4: rare.and_then(|rare| rare.ja4.as_deref()),
             route: self.target.as_ref().map(|target| &*target.route),
             upstream: self.target.as_ref().map(|target| &*target.name),
             endpoint,
             attempts: self.attempts,
             outcome,
-            detail: remarks.and_then(|remarks| remarks.detail.as_deref()),
+            detail: rare.and_then(|rare| rare.detail.as_deref()),
             ended_by,
             to_upstream: self.counts.to_upstream,
             to_downstream: self.counts.to_downstream,
@@ -346,7 +313,7 @@ impl ConnectionRecord {
             connect: self.connect.map(Micros::duration),
             duration,
         };
-        self.shared().access_log.write(&entry);
+        ticket.shared().access_log.write(&entry);
         if outcome == Outcome::InternalError {
             tracing::error!(
                 connection = self.number,
@@ -370,17 +337,4 @@ impl ConnectionRecord {
 /// A config has 257 groups at most.
 fn group_position(index: usize) -> u32 {
     index.try_into().unwrap_or(u32::MAX)
-}
-
-impl Drop for ConnectionRecord {
-    /// Dropped unwritten: the task was cut. Whoever cut it left the reason on its seat, which counts
-    /// unless a peer had failed before; a task that nobody cut has panicked.
-    fn drop(&mut self) {
-        let ending = match (self.seat().cut_reason(), self.failure) {
-            (Some(_), Some(failure)) => failure,
-            (Some(reason), None) => Ending::of(reason),
-            (None, _) => Ending::of(Outcome::InternalError),
-        };
-        self.close(ending);
-    }
 }

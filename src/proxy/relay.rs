@@ -18,14 +18,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
-
 use super::counts::Counts;
 use super::ending::Ending;
-use super::record::ConnectionRecord;
 use super::replay::Replay;
-use super::seat::Stage;
+use super::seat::{Seat, Stage};
+use super::shared::Shared;
 use super::sockets::{Side, Sockets};
+use super::states::{Connected, Connection};
 use super::worker::{Place, Worker, wake_after_driver};
 use crate::outcome::Outcome;
 use flow::{Flow, FlowState, Means, Progress};
@@ -42,76 +41,123 @@ const QUANTUM: usize = 256 * 1024;
 /// How long a peer may take to acknowledge what was sent before it is reset after the other.
 const DELIVERY: Duration = Duration::from_secs(5);
 
-/// A connection that relays, with the record that it leaves.
+/// A connection that relays.
 pub(super) struct Relaying {
     relay: Relay,
-    record: ConnectionRecord,
+    connection: Connection,
     delivery: Option<Delivery>,
 }
 
-/// Ready when what one side sent before it failed has reached the other; then tells the ending.
+/// Ready when the bytes that one side sent before it failed have reached the other; gives the ending.
 type Delivery = Pin<Box<dyn Future<Output = Ending>>>;
 
 impl Relaying {
-    /// Relays between the two sockets, `replay` first.
-    pub(super) fn new(
-        downstream: TcpStream,
-        upstream: TcpStream,
-        replay: Replay,
-        record: ConnectionRecord,
-    ) -> Self {
-        record.seat().enter(Stage::Relaying);
+    /// Relays between the client and the endpoint.
+    pub(super) fn new(connected: Connected) -> Self {
+        let Connected { routed, endpoint } = connected;
+        let connection = *routed.connection;
         let sockets = Rc::new(Sockets {
-            downstream,
-            upstream,
+            downstream: routed.downstream,
+            upstream: endpoint,
         });
-        if let Some(upstream) = record.upstream() {
-            record.seat().look_after(sockets.clone(), upstream);
-        }
+        let seat = connection.ticket.seat();
+        seat.enter(Stage::Relaying);
+        seat.look_after(sockets.clone(), routed.upstream);
         Self {
-            relay: Relay {
-                to_upstream: Flow::replaying(replay, &record.worker().shared),
-                to_downstream: Flow::default(),
-                downstream: Peer::new(sockets.clone(), Side::Downstream),
-                upstream: Peer::new(sockets, Side::Upstream),
-                first_close: None,
-                place: Place::default(),
-                handshake: HandshakeWatch::default(),
-            },
-            record,
+            relay: Relay::new(sockets, routed.replay, connection.ticket.shared()),
+            connection,
             delivery: None,
         }
     }
 
     /// Moves what can be moved. Ready once the connection has ended and its record is written.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Self {
-            relay,
-            record,
-            delivery,
-        } = self;
-        if delivery.is_none() {
-            if record.seat().cut_reason().is_some() {
-                // Dropped with its record, which tells the reason.
+        if self.delivery.is_none() {
+            if self.connection.ticket.seat().cut_reason().is_some() {
+                // Its record is written when it is dropped.
                 return Poll::Ready(());
             }
-            let ending = ready!(relay.poll(cx, record));
-            let ending = relay.classify_handshake(ending, record);
-            *delivery = relay.deliver(ending, record);
-            if delivery.is_none() {
-                record.close(ending);
+            let ending = ready!(self.poll_relay(cx));
+            let ending = self.classify_handshake(ending);
+            self.delivery = self.relay.deliver(ending, self.connection.ticket.seat());
+            if self.delivery.is_none() {
+                self.connection.close(ending);
                 return Poll::Ready(());
             }
         }
-        if let Some(delivery) = delivery {
+        if let Some(delivery) = &mut self.delivery {
             let ending = ready!(delivery.as_mut().poll(cx));
-            record.close(ending);
+            self.connection.close(ending);
         }
         Poll::Ready(())
     }
+
+    fn poll_relay(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        let Connection { record, ticket } = &mut self.connection;
+        let (relay, worker, seat) = (&mut self.relay, ticket.worker(), ticket.seat());
+        seat.wakes(cx.waker());
+        record.note(relay.note_gone(seat));
+        let (up, down) = relay.move_bytes(cx, worker, Rc::as_ptr(seat).addr());
+        record.sent_upstream(up.moved);
+        if up.moved > 0 {
+            relay.handshake.downstream_spoke(record.counts());
+        }
+        record.sent_downstream(down.moved);
+        if down.moved > 0 {
+            relay.handshake.upstream_spoke(record.counts());
+        }
+        if up.moved + down.moved > 0 {
+            let now = Instant::now();
+            seat.active(now);
+            if let Some(busy_poll) = &worker.busy_poll {
+                busy_poll.wake(now);
+            }
+        }
+        if relay.note_first_close(record.counts()) {
+            seat.enter(Stage::HalfClosed);
+        }
+        relay.watch_errors(cx, up, down);
+        if let Some(ending) = relay.ended(record.counts()) {
+            return Poll::Ready(ending);
+        }
+        if up.more || down.more {
+            wake_after_driver(cx);
+        }
+        Poll::Pending
+    }
+
+    /// `ending`, unless the byte counts show that one side refused the other in the handshake.
+    fn classify_handshake(&mut self, ending: Ending) -> Ending {
+        let record = &mut self.connection.record;
+        let Relay {
+            handshake,
+            first_close,
+            ..
+        } = &self.relay;
+        match handshake.refusal(ending.outcome, record.counts(), *first_close) {
+            Some((side, detail)) => {
+                record.note(Some(detail.into()));
+                Ending {
+                    outcome: Outcome::HandshakeRefused,
+                    ended_by: side.into(),
+                }
+            }
+            None => ending,
+        }
+    }
 }
 
-/// Two sockets, and what moves between them.
+impl Drop for Relaying {
+    /// A connection that is cut while the last bytes of a failed peer are delivered ended by that failure.
+    fn drop(&mut self) {
+        let failure = self.relay.failed(self.connection.record.counts());
+        if let (Some(_), Some(failure)) = (self.connection.ticket.seat().cut_reason(), failure) {
+            self.connection.close(failure);
+        }
+    }
+}
+
+/// Two sockets, and the two directions between them.
 #[derive(Debug)]
 struct Relay {
     downstream: Peer,
@@ -124,68 +170,33 @@ struct Relay {
 }
 
 impl Relay {
-    /// A failure is passed on as RST (see Peer's drop), after all that was received before it.
-    fn deliver(&mut self, ending: Ending, record: &ConnectionRecord) -> Option<Delivery> {
+    fn new(sockets: Rc<Sockets>, replay: Replay, shared: &Shared) -> Self {
+        Self {
+            to_upstream: Flow::replaying(replay, shared),
+            to_downstream: Flow::default(),
+            downstream: Peer::new(sockets.clone(), Side::Downstream),
+            upstream: Peer::new(sockets, Side::Upstream),
+            first_close: None,
+            place: Place::default(),
+            handshake: HandshakeWatch::default(),
+        }
+    }
+
+    /// Waits until what a failed side had sent is delivered. The failure is passed on as RST after that, by
+    /// the drop of [`Peer`].
+    fn deliver(&mut self, ending: Ending, seat: &Seat) -> Option<Delivery> {
         let survivor = match (self.downstream.failure(), self.upstream.failure()) {
             (Some(_), None) => &mut self.upstream,
             (None, Some(_)) => &mut self.downstream,
             _ => return None,
         };
         survivor.set_torn(true);
-        record.seat().enter(Stage::Closing);
+        seat.enter(Stage::Closing);
         let delivery = survivor.delivery(DELIVERY);
         Some(Box::pin(async move {
             delivery.await;
             ending
         }))
-    }
-
-    /// `ending`, unless its byte counts show that one side refused the other in the handshake.
-    fn classify_handshake(&self, ending: Ending, record: &mut ConnectionRecord) -> Ending {
-        let (outcome, counts) = (ending.outcome, record.counts);
-        match self.handshake.refusal(outcome, counts, self.first_close) {
-            Some((side, detail)) => {
-                record.note(Some(detail.into()));
-                Ending {
-                    outcome: Outcome::HandshakeRefused,
-                    ended_by: side.into(),
-                }
-            }
-            None => ending,
-        }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>, record: &mut ConnectionRecord) -> Poll<Ending> {
-        record.seat().wakes(cx.waker());
-        self.note_gone(record);
-        let worker = record.worker().clone();
-        let (up, down) = self.move_bytes(cx, &worker, record);
-        record.sent_upstream(up.moved);
-        if up.moved > 0 {
-            self.handshake.downstream_spoke(record.counts);
-        }
-        record.sent_downstream(down.moved);
-        if down.moved > 0 {
-            self.handshake.upstream_spoke(record.counts);
-        }
-        if up.moved + down.moved > 0 {
-            let now = Instant::now();
-            record.seat().active(now);
-            if let Some(busy_poll) = &worker.busy_poll {
-                busy_poll.wake(now);
-            }
-        }
-        self.note_first_close(record);
-        self.watch_errors(cx, up, down);
-        // What it sent last may wait for a peer that never takes it; the reason stays all the same.
-        record.failure = self.failed(record.counts);
-        if let Some(ending) = self.ended(record.counts) {
-            return Poll::Ready(ending);
-        }
-        if up.more || down.more {
-            wake_after_driver(cx);
-        }
-        Poll::Pending
     }
 
     /// Watches for errors of a socket that neither this poll nor the next one reads.
@@ -197,27 +208,29 @@ impl Relay {
     }
 
     /// Takes over what the sweep has found: a peer that is gone counts as one whose socket has failed.
-    fn note_gone(&mut self, record: &mut ConnectionRecord) {
+    /// Returns the reason for the log, once.
+    fn note_gone(&mut self, seat: &Seat) -> Option<Box<str>> {
+        let mut reason = None;
         for peer in [&mut self.downstream, &mut self.upstream] {
-            if record.seat().is_gone(peer.side()) && peer.failure().is_none() {
+            if seat.is_gone(peer.side()) && peer.failure().is_none() {
                 peer.failed(&io::ErrorKind::TimedOut.into());
-                record.note(record.seat().why_gone());
+                reason = reason.or_else(|| seat.why_gone());
             }
         }
+        reason
     }
 
-    /// Moves a turn's worth each way, at once if it is little, else when it is this relay's turn.
+    /// Moves a turn's worth each way: at once if it is little, else when `relay` has its turn.
     fn move_bytes(
         &mut self,
         cx: &mut Context<'_>,
         worker: &Worker,
-        record: &ConnectionRecord,
+        relay: usize,
     ) -> (Progress, Progress) {
         let (downstream, upstream) = (&mut self.downstream, &mut self.upstream);
         let up_is_bulk = self.to_upstream.wants_turn(cx, downstream, upstream);
         let down_is_bulk = self.to_downstream.wants_turn(cx, upstream, downstream);
         let has_turn = (up_is_bulk || down_is_bulk) && {
-            let relay = Rc::as_ptr(record.seat()).addr();
             let turn = worker.bulk_queue.poll_turn(cx, relay, &mut self.place);
             turn.is_ready()
         };
@@ -243,17 +256,18 @@ impl Relay {
         (up, down)
     }
 
-    fn note_first_close(&mut self, record: &ConnectionRecord) {
+    /// Notes the first FIN. Returns whether it came just now.
+    fn note_first_close(&mut self, counts: Counts) -> bool {
         if self.first_close.is_some() {
-            return;
+            return false;
         }
         let (by, delivered) = match (self.to_upstream.state(), self.to_downstream.state()) {
-            (FlowState::Open, FlowState::Open) => return,
-            (FlowState::Open, _) => (Side::Upstream, record.counts.to_upstream),
-            _ => (Side::Downstream, record.counts.to_downstream),
+            (FlowState::Open, FlowState::Open) => return false,
+            (FlowState::Open, _) => (Side::Upstream, counts.to_upstream),
+            _ => (Side::Downstream, counts.to_downstream),
         };
         self.first_close = Some(FirstClose { by, delivered });
-        record.seat().enter(Stage::HalfClosed);
+        true
     }
 
     /// The ending, if nothing is left to do: both directions are finished, or one peer has failed

@@ -105,7 +105,7 @@ impl Seat {
     }
 
     /// The policy of the listener that accepted the connection.
-    pub(super) fn policy(&self) -> &Arc<ListenerPolicy> {
+    pub(super) fn policy(&self) -> &ListenerPolicy {
         &self.policy
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::listener::ListenerPolicy;
 use super::seat::Seat;
+use super::shared::Shared;
 use super::worker::Worker;
 use crate::limits::Share;
 
@@ -31,12 +32,22 @@ impl Ticket {
         }
     }
 
-    /// The worker.
+    /// The policy of the listener that accepted the connection.
+    pub(super) fn policy(&self) -> &ListenerPolicy {
+        self.seat.policy()
+    }
+
+    /// The state that all workers share.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.worker.shared
+    }
+
+    /// The worker that serves the connection.
     pub(super) fn worker(&self) -> &Rc<Worker> {
         &self.worker
     }
 
-    /// The seat.
+    /// The connection's place among those of its worker.
     pub(super) fn seat(&self) -> &Rc<Seat> {
         &self.seat
     }

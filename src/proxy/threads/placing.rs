@@ -2,11 +2,14 @@
 
 use std::rc::Rc;
 
-use super::super::corridor::serve_connection;
 use super::super::listener::Accepted;
+use super::super::refusal::Refusal;
 use super::super::shared::WorkerLoad;
+use super::super::states::Arrival;
+use super::super::task::serve;
 use super::super::ticket::Ticket;
 use super::super::worker::Worker;
+use crate::outcome::Outcome;
 
 /// A connection moves to another worker when its own has this many more than the least loaded one
 /// (`docs/src/internals/kernel.md#handing-a-socket-to-another-worker`: it costs 4 us).
@@ -54,7 +57,12 @@ impl Worker {
         };
         let connection = connection.unwrap_or_else(|| self.shared.connections.force(1));
         let ticket = Ticket::take(self.clone(), state.policy.clone(), connection);
-        let serve = serve_connection(ticket, accepted, state, overloaded);
-        tokio::task::spawn_local(serve);
+        let arrival = Arrival::new(ticket, accepted);
+        match overloaded {
+            Some(why) => drop(arrival.refuse(Refusal::noted(Outcome::Overloaded, why.to_owned()))),
+            None => {
+                tokio::task::spawn_local(serve(self.clone(), arrival, state));
+            }
+        }
     }
 }

@@ -1,0 +1,315 @@
+//! The states of a connection before its relay. Each is made of the one before it, and has what is known by
+//! then:
+//!
+//! ```text
+//! Arrival -> [Unannounced] -> Admitted -> Routed -> Connected -> Relaying
+//! ```
+//!
+//! What cannot go on becomes [`Refused`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::TcpStream;
+
+use super::ending::Ending;
+use super::listener::Accepted;
+use super::preread::Preread;
+use super::record::ConnectionRecord;
+use super::refusal::Refusal;
+use super::replay::Replay;
+use super::ticket::Ticket;
+use crate::client_hello::Alert;
+use crate::outcome::Outcome;
+use crate::proxy_header::{Proxied, ProxyHeader};
+use crate::server_name::ServerName;
+use crate::upstream::Upstream;
+
+/// The part that all states have. The record is written when a connection is closed, or when it is dropped:
+/// one that a drain, a timeout or a panic cuts leaves its line too.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// Its record.
+    pub record: ConnectionRecord,
+    /// Its hold on its worker. Dropped last: when all tickets have come back, all records are written.
+    pub ticket: Ticket,
+}
+
+impl Connection {
+    /// A connection from `source` that was accepted at `accepted`.
+    fn open(ticket: Ticket, source: SocketAddr, accepted: Instant) -> Self {
+        Self {
+            record: ConnectionRecord::open(&ticket, source, accepted),
+            ticket,
+        }
+    }
+
+    /// Notes the addresses of a PROXY header.
+    fn announced(&mut self, proxied: &Proxied) {
+        self.record.announced(&self.ticket, proxied);
+    }
+
+    /// Counts the connection with the limits that it is under.
+    ///
+    /// # Errors
+    /// The source may not connect, or has too many connections.
+    fn admit(&mut self) -> Result<(), Refusal> {
+        let source_policy = &self.ticket.policy().source_policy;
+        if !source_policy.admits(self.record.source().ip()) {
+            return Err(Refusal::silent(Outcome::SourceDenied));
+        }
+        let admitted = self.record.admit(&self.ticket);
+        admitted.map_err(|over| Refusal::noted(Outcome::OverLimit, over.to_string()))
+    }
+
+    /// Writes the record, unless it is written.
+    pub(super) fn close(&mut self, ending: Ending) {
+        self.record.close(&self.ticket, ending);
+    }
+}
+
+impl Drop for Connection {
+    /// Writes the record of a connection that was cut. The reason is on its seat; a connection that nobody
+    /// cut has panicked.
+    fn drop(&mut self) {
+        let reason = self.ticket.seat().cut_reason();
+        self.close(Ending::of(reason.unwrap_or(Outcome::InternalError)));
+    }
+}
+
+/// A connection that was accepted. Nothing was read of it.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    connection: Box<Connection>,
+    socket: std::net::TcpStream,
+}
+
+/// A connection whose peer must announce the client before anything else.
+#[derive(Debug)]
+pub(super) struct Unannounced {
+    connection: Box<Connection>,
+    downstream: TcpStream,
+}
+
+/// A connection whose source may connect, and that its limits count.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    connection: Box<Connection>,
+    downstream: TcpStream,
+}
+
+/// A connection whose hello has a route.
+#[derive(Debug)]
+pub(super) struct Routed {
+    /// Its record and its ticket.
+    pub connection: Box<Connection>,
+    /// The socket to the client.
+    pub downstream: TcpStream,
+    /// The name in the hello.
+    pub server_name: ServerName,
+    /// The upstream that the route leads to.
+    pub upstream: Arc<Upstream>,
+    /// Bytes that the endpoint must get first.
+    pub replay: Replay,
+}
+
+/// A connection that can relay.
+#[derive(Debug)]
+pub(super) struct Connected {
+    /// All that was known before.
+    pub routed: Routed,
+    /// The socket to the endpoint.
+    pub endpoint: TcpStream,
+}
+
+/// A connection that gets no relay. Its record is written; it keeps its place until its client has the
+/// alert.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// Its ticket.
+    pub connection: Box<Connection>,
+    /// The socket to the client, unless the connection was refused before anything was read.
+    pub downstream: Option<TcpStream>,
+    /// The alert that the client gets before the close.
+    pub alert: Option<Alert>,
+}
+
+impl Arrival {
+    /// The state of a connection just accepted.
+    pub(super) fn new(ticket: Ticket, accepted: Accepted) -> Self {
+        // Without the listener: its state holds a route table, and a connection may outlive both by days.
+        let Accepted {
+            socket, source, at, ..
+        } = accepted;
+        Self {
+            connection: Box::new(Connection::open(ticket, source, at)),
+            socket,
+        }
+    }
+
+    /// The address that the connection comes from.
+    pub(super) fn source(&self) -> SocketAddr {
+        self.connection.record.source()
+    }
+
+    /// The moment of accept.
+    pub(super) fn accepted(&self) -> Instant {
+        self.connection.record.accepted()
+    }
+
+    /// Refuses the connection. Its socket closes now, with what is unread.
+    pub(super) fn refuse(self, refusal: Refusal) -> Refused {
+        refuse(self.connection, None, refusal)
+    }
+
+    /// Lets the connection in. A socket whose source may not connect is closed unread.
+    ///
+    /// # Errors
+    /// The source may not connect or has too many connections, or the process has no resources left.
+    pub(super) fn admit(mut self) -> Result<Admitted, Refused> {
+        match self.connection.admit() {
+            Ok(()) => self.register().map(|(connection, downstream)| Admitted {
+                connection,
+                downstream,
+            }),
+            Err(refusal) => Err(self.refuse(refusal)),
+        }
+    }
+
+    /// Has the peer announce the client first.
+    ///
+    /// # Errors
+    /// The process has no resources left.
+    pub(super) fn expect_header(self) -> Result<Unannounced, Refused> {
+        self.register().map(|(connection, downstream)| Unannounced {
+            connection,
+            downstream,
+        })
+    }
+
+    /// Hands the socket to the runtime.
+    fn register(self) -> Result<(Box<Connection>, TcpStream), Refused> {
+        match TcpStream::from_std(self.socket) {
+            Ok(downstream) => Ok((self.connection, downstream)),
+            Err(_) => {
+                let refusal = Refusal::silent(Outcome::Overloaded);
+                Err(refuse(self.connection, None, refusal))
+            }
+        }
+    }
+}
+
+impl Unannounced {
+    /// The socket to the proxy.
+    pub(super) fn downstream(&self) -> &TcpStream {
+        &self.downstream
+    }
+
+    /// Lets the connection in that `header` announces.
+    ///
+    /// # Errors
+    /// There is no valid header, or the source may not connect or has too many connections.
+    pub(super) fn admit(
+        mut self,
+        header: Result<ProxyHeader, Refusal>,
+    ) -> Result<Admitted, Refused> {
+        let admitted = header.and_then(|header| {
+            if let Some(proxied) = header.proxied {
+                self.connection.announced(&proxied);
+            }
+            self.connection.admit()
+        });
+        match admitted {
+            Ok(()) => Ok(Admitted {
+                connection: self.connection,
+                downstream: self.downstream,
+            }),
+            Err(refusal) => Err(refuse(self.connection, Some(self.downstream), refusal)),
+        }
+    }
+}
+
+impl Admitted {
+    /// The socket to the client.
+    pub(super) fn downstream(&self) -> &TcpStream {
+        &self.downstream
+    }
+
+    /// Takes the route that the hello gets.
+    ///
+    /// # Errors
+    /// There is no valid hello, no route for it, or the route has too many connections.
+    pub(super) fn route(mut self, hello: Result<Preread, Refusal>) -> Result<Routed, Refused> {
+        match route(&mut self.connection, hello) {
+            Ok((server_name, upstream, replay)) => Ok(Routed {
+                connection: self.connection,
+                downstream: self.downstream,
+                server_name,
+                upstream,
+                replay,
+            }),
+            Err(refusal) => Err(refuse(self.connection, Some(self.downstream), refusal)),
+        }
+    }
+}
+
+fn route(
+    connection: &mut Connection,
+    hello: Result<Preread, Refusal>,
+) -> Result<(ServerName, Arc<Upstream>, Replay), Refusal> {
+    let Connection { record, ticket } = connection;
+    if !matches!(&hello, Err(refusal) if refusal.outcome == Outcome::Probe) {
+        record.hello_ended(ticket);
+    }
+    let Preread {
+        server_name,
+        route,
+        alpn,
+        offers,
+        ja4,
+        replay,
+    } = hello?;
+    record.offered(ticket, server_name.clone(), alpn, offers, ja4);
+    let route = route?;
+    let target = route.targets.choose();
+    record.routed(ticket, &route, target).map_err(|over| {
+        let detail = Some(over.to_string());
+        Refusal::told(Outcome::OverLimit, Alert::InternalError, detail)
+    })?;
+    Ok((server_name, target.upstream.clone(), replay))
+}
+
+impl Routed {
+    /// Takes the socket to the endpoint.
+    ///
+    /// # Errors
+    /// No endpoint was reached.
+    pub(super) fn connected(
+        self,
+        endpoint: Result<TcpStream, Refusal>,
+    ) -> Result<Connected, Refused> {
+        match endpoint {
+            Ok(endpoint) => Ok(Connected {
+                routed: self,
+                endpoint,
+            }),
+            Err(refusal) => Err(refuse(self.connection, Some(self.downstream), refusal)),
+        }
+    }
+}
+
+/// Writes the record of a connection that gets no relay.
+fn refuse(
+    mut connection: Box<Connection>,
+    downstream: Option<TcpStream>,
+    refusal: Refusal,
+) -> Refused {
+    connection.record.note(refusal.detail);
+    connection.close(Ending::of(refusal.outcome));
+    Refused {
+        connection,
+        downstream,
+        alert: refusal.alert,
+    }
+}
