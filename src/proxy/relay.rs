@@ -8,6 +8,7 @@
 mod copy;
 mod flow;
 mod handshake;
+mod held;
 mod pace;
 mod peer;
 mod splice;
@@ -27,8 +28,9 @@ use super::sockets::{Side, Sockets};
 use super::states::{Connected, Connection};
 use super::worker::{Place, Worker, wake_after_driver};
 use crate::outcome::Outcome;
-use flow::{Flow, FlowState, Means, Progress};
+use flow::{Flow, FlowState, Progress};
 use handshake::{FirstClose, HandshakeWatch};
+use held::Resources;
 use peer::Peer;
 
 /// Bytes that one turn moves in each direction. Until a turn is over no other connection of the worker
@@ -38,7 +40,7 @@ use peer::Peer;
 /// of the driver gain little (18.9 for 16 of them): it is the same stream's next bytes that are cheap.
 const QUANTUM: usize = 256 * 1024;
 
-/// How long a peer may take to acknowledge what was sent before it is reset after the other.
+/// The time that a peer gets to acknowledge what was sent, before it is reset because the other failed.
 const DELIVERY: Duration = Duration::from_secs(5);
 
 /// A connection that relays.
@@ -172,7 +174,7 @@ struct Relay {
 impl Relay {
     fn new(sockets: Rc<Sockets>, replay: Replay, shared: &Shared) -> Self {
         Self {
-            to_upstream: Flow::replaying(replay, shared),
+            to_upstream: Flow::replaying(replay, &shared.carry_memory),
             to_downstream: Flow::default(),
             downstream: Peer::new(sockets.clone(), Side::Downstream),
             upstream: Peer::new(sockets, Side::Upstream),
@@ -237,7 +239,7 @@ impl Relay {
         let mut buffer = worker.buffer.borrow_mut();
         let mut carry = worker.carry.borrow_mut();
         let mut held_pipes = worker.held_pipes.borrow_mut();
-        let mut means = Means {
+        let mut resources = Resources {
             buffer: &mut buffer,
             carry: &mut carry,
             pipes: &worker.pipes,
@@ -249,7 +251,7 @@ impl Relay {
                 if is_bulk && !has_turn {
                     return flow.wait_for_turn();
                 }
-                flow.poll(cx, source, destination, &mut means, QUANTUM)
+                flow.poll(cx, source, destination, &mut resources, QUANTUM)
             };
         let up = turn(&mut self.to_upstream, up_is_bulk, downstream, upstream);
         let down = turn(&mut self.to_downstream, down_is_bulk, upstream, downstream);

@@ -1,23 +1,22 @@
 //! One direction of a relay.
 //!
 //! No direction owns a buffer: bytes pass through the worker's buffer, or one of its pipes, between
-//! two awaits. What the destination did not take stays where it is cheapest, in the pipe or in a heap
-//! carry of exactly that size, and nothing is read in that direction until it is written
+//! two awaits. Bytes that the destination did not take stay where it is cheapest, in the pipe or in a heap
+//! carry of exactly their size, and nothing is read in that direction until they are written
 //! (`docs/src/internals/kernel.md#short-writes`).
 
 use std::net::Shutdown;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use super::super::replay::Replay;
-use super::super::shared::Shared;
-use super::super::worker::Pipes;
-use super::copy::{self, Carry};
+use super::copy;
+use super::held::{Held, Resources, Step};
 use super::pace::Pace;
 use super::peer::Peer;
-use super::splice::{self, FullPipe};
-use crate::limits::Reserve;
+use super::splice;
+use crate::limits::Budget;
 
-/// Where a direction stands.
+/// The state of a direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum FlowState {
     /// Bytes may come.
@@ -29,39 +28,13 @@ pub(super) enum FlowState {
     Dead,
 }
 
-/// Bytes taken from the source that the destination has not taken yet.
-#[derive(Debug, Default)]
-pub(super) enum Held {
-    /// None.
-    #[default]
-    Nothing,
-    /// On the heap.
-    Carry(Box<Carry>),
-    /// In a pipe.
-    Pipe(Box<FullPipe>),
-}
-
 /// One direction.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
-    pub(super) held: Held,
-    pub(super) pace: Pace,
+    held: Held,
+    pace: Pace,
     state: FlowState,
     awaits_source: bool,
-}
-
-/// What a direction moves bytes with: the worker's, for the time of one poll.
-pub(super) struct Means<'a> {
-    /// Filled and emptied within one poll.
-    pub buffer: &'a mut [u8],
-    /// Bytes of `carry_memory` that this worker may carry without asking.
-    pub carry: &'a mut Reserve,
-    /// Pipes to take one from.
-    pub pipes: &'a Pipes,
-    /// Pipes that this worker may leave full without asking.
-    pub held_pipes: &'a mut Reserve,
-    /// Budgets.
-    pub shared: &'a Shared,
 }
 
 /// The work that one poll of a direction did.
@@ -73,28 +46,11 @@ pub(super) struct Progress {
     pub more: bool,
 }
 
-/// What one step of a poll did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Bytes written.
-    Moved(usize),
-    /// The source has nothing now; its readiness wakes the task.
-    Drained,
-    /// The destination takes nothing now; its readiness wakes the task.
-    Blocked,
-    /// The source sends nothing more.
-    Eof,
-    /// The source has failed, and knows it.
-    SourceFailed,
-    /// The destination has failed, and knows it.
-    DestinationFailed,
-}
-
 impl Flow {
     /// A direction that begins with bytes taken from the source before.
-    pub(super) fn replaying(replay: Replay, shared: &Shared) -> Self {
+    pub(super) fn replaying(replay: Replay, carry_memory: &Budget) -> Self {
         Self {
-            held: Held::replay(replay, shared),
+            held: Held::replay(replay, carry_memory),
             ..Self::default()
         }
     }
@@ -132,13 +88,13 @@ impl Flow {
         Progress::default()
     }
 
-    /// Moves what can be moved, about `most` bytes.
+    /// Moves about `most` bytes, or as many as can be moved.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut Peer,
         destination: &mut Peer,
-        means: &mut Means<'_>,
+        resources: &mut Resources<'_>,
         most: usize,
     ) -> Progress {
         let mut progress = Progress::default();
@@ -148,7 +104,7 @@ impl Flow {
                 self.fail();
                 break;
             }
-            match self.step(cx, source, destination, means) {
+            match self.step(cx, source, destination, resources) {
                 Step::Moved(bytes) => {
                     progress.moved += bytes;
                     if progress.moved >= most {
@@ -180,18 +136,19 @@ impl Flow {
         cx: &mut Context<'_>,
         source: &mut Peer,
         destination: &mut Peer,
-        means: &mut Means<'_>,
+        resources: &mut Resources<'_>,
     ) -> Step {
-        match self.held {
-            Held::Carry(_) => copy::write_carry(self, cx, destination),
-            Held::Pipe(_) => splice::drain_held(self, cx, destination, means),
-            Held::Nothing if self.pace.is_bulk() => {
-                match splice::transfer(self, cx, source, destination, means) {
+        let Self { held, pace, .. } = self;
+        match held {
+            Held::Carry(_) => copy::write_carry(held, cx, destination),
+            Held::Pipe(_) => splice::drain_held(held, cx, destination, resources),
+            Held::Nothing if pace.is_bulk() => {
+                match splice::transfer(held, cx, source, destination, resources) {
                     Some(step) => step,
-                    None => copy::transfer(self, cx, source, destination, means),
+                    None => copy::transfer(held, pace, cx, source, destination, resources),
                 }
             }
-            Held::Nothing => copy::transfer(self, cx, source, destination, means),
+            Held::Nothing => copy::transfer(held, pace, cx, source, destination, resources),
         }
     }
 
@@ -214,22 +171,5 @@ impl Flow {
         if let Err(error) = socket.shutdown(Shutdown::Write) {
             destination.failed(&error);
         }
-    }
-}
-
-/// What a poll for readiness or a system call came to, for the one socket that it concerns.
-pub(super) fn settle<T>(
-    poll: Poll<std::io::Result<T>>,
-    peer: &mut Peer,
-    pending: Step,
-    failed: Step,
-) -> Result<T, Step> {
-    match poll {
-        Poll::Ready(Ok(value)) => Ok(value),
-        Poll::Ready(Err(error)) => {
-            peer.failed(&error);
-            Err(failed)
-        }
-        Poll::Pending => Err(pending),
     }
 }

@@ -1,4 +1,4 @@
-//! How much a direction moves at a time, judged by what it moved before.
+//! The pace of a direction: the bytes that it moves at a time, judged by those it moved before.
 
 /// The first reads of a direction, and the next ones after a short write: what a peer that does not
 /// read may leave us holding.
@@ -10,7 +10,7 @@ const FREE_READS_TO_GROW: u8 = 4;
 const BULK_FROM: usize = 12 * 1024;
 const BULK_UNTIL: usize = 4 * 1024;
 
-/// What a direction has shown so far.
+/// The pace that a direction has shown so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Pace {
     /// Bytes that a poll moved, a moving average.

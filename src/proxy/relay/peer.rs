@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use super::super::sockets::{Side, Sockets};
 use crate::socket;
 
-/// How often is asked whether everything is delivered.
+/// The time between two looks whether everything is delivered.
 const DELIVERY_POLL: Duration = Duration::from_millis(5);
 
 /// The first error of a socket.
@@ -99,8 +99,8 @@ impl Peer {
             .get_or_insert_with(|| Box::new(Failure { timed_out, at }));
     }
 
-    /// Sees to it that an error wakes this task even while the socket is not read: its bytes have
-    /// nowhere to go, or it has sent its FIN, after which only SO_ERROR tells of an RST.
+    /// Makes an error wake this task even while the socket is not read: its bytes have nowhere to go, or it
+    /// has sent its FIN, after which only SO_ERROR shows an RST.
     pub(super) fn watch(&mut self, cx: &mut Context<'_>, is_read: bool) {
         if is_read || self.fired || self.failure.is_some() {
             return;

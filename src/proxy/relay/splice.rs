@@ -1,63 +1,54 @@
 //! Splicing through a pipe of the worker's. A direction keeps the pipe, with what is in it, only when the
 //! destination does not take everything.
 //!
-//! splice(2) into the pipe happens only while the pipe is empty. What it says when it moves nothing
-//! is not believed all the same: `EAGAIN` and 0 also come while an urgent byte stands next in the
-//! stream (tcp_read_sock stops there, and skips nothing), with data behind it. A read(2) decides, and
-//! clears the readiness if it must.
+//! splice(2) into the pipe happens only while the pipe is empty. Even then a result without bytes proves
+//! nothing: `EAGAIN` and 0 also come while an urgent byte stands next in the stream (tcp_read_sock stops
+//! there, and skips nothing), with data behind it. A read(2) decides, and clears the readiness if it must.
 
 use std::io;
 use std::task::Context;
 
 use super::super::worker::PooledPipe;
-use super::copy::{is_transient, write_with};
-use super::flow::{Flow, Held, Means, Step, settle};
+use super::copy::write_with;
+use super::held::{Held, Resources, Step, io_step, is_transient};
 use super::peer::Peer;
-use crate::limits::Share;
 
 /// Bytes that a transfer asks for. A pipe has 16 slots of a page each, or of a larger piece where
 /// the network card or the sender's kernel made one; asking for 256 KiB brought nothing (15.6 and
 /// 17.2 Gb/s against 16.9 and 17.3 with 16 streams). Larger pipes were slower
 /// (`docs/src/internals/kernel.md#sizes-of-pipes`).
 const TRANSFER: usize = 64 * 1024;
-/// A pipe with bytes that the destination has not taken.
-#[derive(Debug)]
-pub(super) struct FullPipe {
-    pipe: PooledPipe,
-    bytes: usize,
-    _share: Share,
-}
 
 /// Splices once from `source` and to `destination`. `None`: copying must do it.
 pub(super) fn transfer(
-    flow: &mut Flow,
+    held: &mut Held,
     cx: &mut Context<'_>,
     source: &mut Peer,
     destination: &mut Peer,
-    means: &mut Means<'_>,
+    resources: &mut Resources<'_>,
 ) -> Option<Step> {
     let ready = source.socket().poll_read_ready(cx);
-    if let Err(step) = settle(ready, source, Step::Drained, Step::SourceFailed) {
+    if let Err(step) = io_step(ready, source, Step::Drained, Step::SourceFailed) {
         return Some(step);
     }
     // A destination that gets stuck keeps the pipe, so its share must be there before.
-    if means.held_pipes.fill(1) == 0 {
+    if resources.held_pipes.fill(1) == 0 {
         return None;
     }
-    let pipe = means.pipes.take(means.shared)?;
+    let pipe = resources.pipes.take(&resources.shared.pipes)?;
     let mut left = match pipe.pipe.fill(source.socket(), TRANSFER) {
         Ok(0) => {
-            means.pipes.put_back(pipe);
+            resources.pipes.put_back(pipe);
             return None;
         }
         Ok(bytes) => bytes,
         Err(error) if is_transient(&error) => {
-            means.pipes.put_back(pipe);
+            resources.pipes.put_back(pipe);
             return None;
         }
         // Here and below an error closes the pipe: what it holds is not known.
         Err(error) if is_refusal(&error) => {
-            means.pipes.pause(&error);
+            resources.pipes.pause(&error);
             return None;
         }
         Err(error) => {
@@ -71,35 +62,29 @@ pub(super) fn transfer(
         Ok(written) => Step::Moved(written),
     };
     if left == 0 {
-        means.pipes.put_back(pipe);
+        resources.pipes.put_back(pipe);
     } else {
-        flow.held = Held::Pipe(Box::new(FullPipe {
-            pipe,
-            bytes: left,
-            _share: means.held_pipes.split(1),
-        }));
+        *held = Held::pipe(pipe, left, resources.held_pipes);
     }
     Some(step)
 }
 
 /// Writes what a pipe holds since an earlier poll.
 pub(super) fn drain_held(
-    flow: &mut Flow,
+    held: &mut Held,
     cx: &mut Context<'_>,
     destination: &mut Peer,
-    means: &Means<'_>,
+    resources: &Resources<'_>,
 ) -> Step {
-    let Held::Pipe(full) = &mut flow.held else {
+    let Held::Pipe(full) = held else {
         return Step::Moved(0);
     };
     let written = match drain(cx, destination, &full.pipe, &mut full.bytes) {
         Ok(written) => written,
         Err(step) => return step,
     };
-    if full.bytes == 0
-        && let Held::Pipe(empty) = std::mem::take(&mut flow.held)
-    {
-        means.pipes.put_back(empty.pipe);
+    if let Some(pipe) = held.take_empty_pipe() {
+        resources.pipes.put_back(pipe);
     }
     Step::Moved(written)
 }
@@ -120,7 +105,7 @@ fn drain(
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             result => result,
         });
-        match settle(write, destination, Step::Blocked, Step::DestinationFailed) {
+        match io_step(write, destination, Step::Blocked, Step::DestinationFailed) {
             Ok(written) => *left = left.saturating_sub(written),
             Err(Step::Blocked) if *left < before => break,
             Err(step) => return Err(step),

@@ -7,13 +7,12 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::super::shared::Shared;
-use crate::limits::Share;
+use crate::limits::{Budget, Share};
 use crate::socket::Pipe;
 
 /// Empty pipes that a worker keeps.
 const SPARE: usize = 8;
-/// How long a worker makes no new pipe after it could not.
+/// The time for which a worker makes no new pipe after it could not.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The pipes of one worker.
@@ -32,8 +31,8 @@ pub(in crate::proxy) struct PooledPipe {
 }
 
 impl Pipes {
-    /// An empty pipe, unless none can be had now.
-    pub(in crate::proxy) fn take(&self, shared: &Shared) -> Option<PooledPipe> {
+    /// An empty pipe. A new one takes a share of `budget`. `None` when no pipe can be had now.
+    pub(in crate::proxy) fn take(&self, budget: &Budget) -> Option<PooledPipe> {
         if let Some(pipe) = self.spare.borrow_mut().pop() {
             return Some(pipe);
         }
@@ -43,7 +42,7 @@ impl Pipes {
             }
             self.none_until.set(None);
         }
-        let share = shared.pipes.take(1)?;
+        let share = budget.take(1)?;
         match Pipe::open() {
             Ok(pipe) => Some(PooledPipe {
                 pipe,
