@@ -58,9 +58,9 @@ fn refusal(outcome: Outcome, upstream: &Upstream) -> Refusal {
         Outcome::NoEndpoint => {
             let why = upstream.source_report().empty_because;
             let detail = why.map(|why| why.to_string());
-            Refusal::told(outcome, Alert::InternalError, detail)
+            Refusal::alerted(outcome, Alert::InternalError, detail)
         }
-        _ => Refusal::told(outcome, Alert::InternalError, None),
+        _ => Refusal::alerted(outcome, Alert::InternalError, None),
     }
 }
 
@@ -169,7 +169,7 @@ async fn dial(address: SocketAddr, config: &UpstreamConfig) -> io::Result<TcpStr
     socket.connect(address).await
 }
 
-/// The outcome that a failed attempt gives when it was the last.
+/// The outcome of a failed attempt, if it was the last.
 fn outcome_of(error: &io::Error) -> Outcome {
     match error.raw_os_error() {
         Some(libc::ECONNREFUSED | libc::ECONNRESET) => Outcome::ConnectRefused,

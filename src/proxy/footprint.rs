@@ -1,4 +1,4 @@
-//! What a connection's future takes: memory for each idle connection.
+//! The size of a connection's future and of its seat: memory for each idle connection.
 
 use super::seat::Seat;
 use super::task::serve;

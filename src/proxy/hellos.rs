@@ -1,15 +1,15 @@
 //! The bytes of hellos that did not come in one piece, and which of them give way when their memory runs
 //! out.
 //!
-//! All workers share one budget, which holds at every moment: memory is taken from it before a byte is
-//! read, and a hello that gives way loses its bytes at once. First goes the hello that has waited longest
-//! for its upstream, if that is long: an upstream that is dead must not use up the memory of all others.
-//! Then the largest hello that is still being read, whichever worker reads it: many slow small hellos are
-//! no reason to refuse the next one, one that has collected 300 KiB is.
+//! All workers share one budget, which is never overdrawn: memory is taken from it before a byte is
+//! read, and a hello that gives way loses its bytes at once. The first to go is the hello that has waited
+//! longest for its upstream, if that is long: an upstream that is dead must not use up the memory of all
+//! others. The next is the largest hello that is still being read, by any worker: many slow small hellos are
+//! no reason to refuse the next one, but a hello that has collected 300 KiB is.
 //!
 //! Each worker keeps its own hellos in order and publishes the first to go, so that finding it costs a look
-//! at each worker, however many hellos an attacker keeps in progress. A worker frees its own hellos only:
-//! whoever needs another worker's memory asks for it, and waits.
+//! at each worker, however many hellos an attacker keeps in progress. A worker frees its own hellos only: one
+//! that needs another worker's memory asks for it, and waits.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -36,19 +36,19 @@ const MOST_AHEAD: usize = 64 * 1024;
 pub struct HelloMemory {
     budget: Budget,
     loads: Box<[HelloLoad]>,
-    /// Wakes who waits for memory.
+    /// Wakes those that wait for memory.
     freed: Notify,
     started: Instant,
 }
 
-/// What other workers know of one worker's hellos, on a cache line of its own.
+/// One worker's hellos as other workers see them, on a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct HelloLoad {
     /// Bytes that the largest hello being read holds; 0 when there is none.
     largest: AtomicUsize,
-    /// When the hello that waits longest for its upstream began to, in microseconds since the start, plus
-    /// one; 0 when none waits.
+    /// The moment at which the hello that waits longest for its upstream began to wait, in microseconds since
+    /// the start, plus one; 0 when none waits.
     waits_since: AtomicU64,
     /// The most bytes that another worker needs.
     asked: AtomicUsize,
@@ -90,24 +90,24 @@ pub(super) struct HellosInProgress {
 #[derive(Debug, Default)]
 struct Own {
     hellos: Slab<Held>,
-    /// Those being read, by the bytes that they hold, with their keys in `hellos`.
+    /// The hellos being read, by the bytes that they hold, with their keys in `hellos`.
     sizes: BTreeSet<(usize, usize)>,
-    /// Those that wait for their upstream, by when they began to.
+    /// The hellos that wait for their upstream, by the moment that they began to.
     waits: BTreeSet<(Instant, usize)>,
 }
 
-/// What one hello holds.
+/// The bytes of one hello, with their share of the budget.
 #[derive(Debug)]
 struct Held {
     wire: Vec<u8>,
     /// Of the wire's capacity.
     share: Share,
-    /// Since when it waits for its upstream, if it does.
+    /// The moment from which it waits for its upstream, if it does.
     waits: Option<Instant>,
     evicted: Rc<Notify>,
 }
 
-/// Who gives way.
+/// A hello that gives way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Victim {
     /// One of the worker's own, by its key.
@@ -116,7 +116,7 @@ enum Victim {
     Of(usize),
 }
 
-/// What came of asking for memory.
+/// The answer to a request for memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reserved {
     /// It is there.
@@ -181,11 +181,11 @@ impl HellosInProgress {
             let Some(key) = victim else { break };
             self.evict(key);
         }
-        // Who asked looks again, even when nothing was left to free.
+        // The worker that asked looks again, even when nothing was left to free.
         self.memory.freed.notify_waiters();
     }
 
-    /// Who gives way to a hello that wants to hold `bytes` in all, if anyone does.
+    /// The hello that gives way to one that wants to hold `bytes` in all. `None` if none does.
     fn victim(&self, bytes: usize, now: Instant) -> Option<Victim> {
         let memory = &self.memory;
         let loads = || memory.loads.iter().enumerate();
@@ -214,7 +214,7 @@ impl HellosInProgress {
         }
     }
 
-    /// Takes everything from the hello at `key`, and tells its task.
+    /// Takes everything from the hello at `key`, and wakes its task.
     fn evict(&self, key: usize) {
         let mut own = self.own.borrow_mut();
         own.forget(key);
@@ -227,7 +227,7 @@ impl HellosInProgress {
         self.changed(&own);
     }
 
-    /// Publishes what other workers may know, and wakes who waits for memory.
+    /// Publishes the state for other workers, and wakes those that wait for memory.
     fn changed(&self, own: &Own) {
         let Some(load) = self.memory.loads.get(self.worker) else {
             return;
@@ -323,7 +323,7 @@ impl Hello {
         }
     }
 
-    /// How many bytes have come.
+    /// The number of bytes that have come.
     pub(super) fn len(&self) -> usize {
         self.with(<[u8]>::len)
     }

@@ -17,7 +17,7 @@ use crate::metrics::{ConnectionSeries, ListenerSeries, Metrics, NONE, SeriesKey}
 use crate::route::RouteTable;
 use crate::socket::StreamOptions;
 
-/// One bound address, as long as it is bound. What it does changes with [`Listener::update`].
+/// One bound address, as long as it is bound. Its state changes with [`Listener::update`].
 #[derive(Debug)]
 pub struct Listener {
     /// The address that is really bound.
@@ -27,7 +27,7 @@ pub struct Listener {
     closing: watch::Sender<bool>,
 }
 
-/// What a listener does, at one moment.
+/// The policy and the routes of a listener at one moment.
 #[derive(Debug)]
 pub struct ListenerState {
     /// Kept by every connection as long as it lives.
@@ -36,12 +36,12 @@ pub struct ListenerState {
     pub routes: RouteTable,
 }
 
-/// What a connection needs to know of its listener.
+/// The part of a listener that a connection needs.
 #[derive(Debug)]
 pub struct ListenerPolicy {
     /// The listener's name.
     pub name: Arc<str>,
-    /// Who may connect.
+    /// The sources that may connect.
     pub source_policy: SourcePolicy,
     /// Peers that announce the source with a PROXY protocol header.
     trusted_proxies: Vec<IpNet>,
@@ -60,10 +60,10 @@ pub struct ListenerPolicy {
     by_source: Box<[SourceSeries]>,
 }
 
-/// What is counted of a source group before a route is known.
+/// Counters of a source group for connections without a route yet.
 #[derive(Debug, Default)]
 struct SourceSeries {
-    /// What holds the group to its limits, if it has any.
+    /// Holds the group to its limits, if it has any.
     limiter: Option<Limiter>,
     accepted: OnceLock<IntCounter>,
     unrouted: OnceLock<Arc<ConnectionSeries>>,
@@ -108,7 +108,7 @@ impl ListenerPolicy {
     /// # Errors
     /// The limit that stands against it: of its address, its group or the listener.
     pub fn admit(&self, ip: IpAddr, source: usize, held: &mut Held) -> Result<(), OverLimit> {
-        // A source's own limits first: what it has too many of takes nothing from the others.
+        // A source's own limits come first: a connection that it has too many of takes nothing from the others.
         if let Some(limiter) = &self.source_limiter {
             limiter.admit(ip, held)?;
         }
@@ -129,7 +129,7 @@ impl ListenerPolicy {
         }
     }
 
-    /// What connections from the source group at `source` count into until a route is known.
+    /// The series that connections from the source group at `source` count into until a route is known.
     pub fn unrouted(&self, metrics: &Metrics, source: usize) -> Arc<ConnectionSeries> {
         let resolve = || {
             metrics.connections(SeriesKey {
@@ -157,12 +157,12 @@ impl Listener {
         }
     }
 
-    /// What it does now.
+    /// Its policy and routes now.
     pub fn state(&self) -> Arc<ListenerState> {
         self.state.load_full()
     }
 
-    /// Changes what it does, for connections accepted from now on.
+    /// Changes policy and routes, for connections accepted from now on.
     pub fn update(&self, options: StreamOptions, state: ListenerState) {
         self.state.store(Arc::new(state));
         self.options.send_if_modified(|current| {
@@ -195,8 +195,8 @@ pub(super) struct Accepted {
     pub socket: TcpStream,
     /// The peer, in canonical form.
     pub source: SocketAddr,
-    /// When.
+    /// The moment of accept.
     pub at: Instant,
-    /// Where.
+    /// The listener that accepted it.
     pub listener: Arc<Listener>,
 }

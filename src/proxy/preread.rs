@@ -5,8 +5,8 @@
 //! arrive and that the relay replays byte for byte. A second peek would spin: data that stays in the
 //! socket keeps it readable (`docs/src/internals/kernel.md#readiness-after-fin`).
 //!
-//! The route is decided while the hello still lies in a buffer of the worker's: what is kept of a hello
-//! is short, whatever it holds.
+//! The route is decided while the hello still lies in a buffer of the worker's, so that little is kept of a
+//! hello, however long it is.
 
 use std::io;
 use std::rc::Rc;
@@ -32,12 +32,12 @@ const WIRE_PER_BYTE: usize = 6;
 /// Bytes of one read while a hello comes in pieces.
 const READ: usize = 16 * 1024;
 
-/// What the corridor needs of a hello.
+/// The part of a hello that the corridor needs.
 #[derive(Debug)]
 pub(super) struct Preread {
     /// The name that selects the route: the route table's copy, if it has one.
     pub server_name: ServerName,
-    /// The route of the name and of all ALPN protocols offered, or what the client is told.
+    /// The route of the name and of all ALPN protocols offered, or the refusal.
     pub route: Result<Arc<Route>, Refusal>,
     /// The ALPN protocols offered, if any, as the log shows them.
     pub alpn: Option<Rc<AlpnOffer>>,
@@ -53,7 +53,7 @@ pub(super) struct Preread {
 /// decides by `routes` where it goes.
 ///
 /// # Errors
-/// Why no hello came that names a server.
+/// The reason why no hello came that names a server.
 pub(super) async fn preread(
     worker: &Worker,
     downstream: &TcpStream,
@@ -88,7 +88,7 @@ async fn peek(
     peeked.await.unwrap_or_else(|error| Err(gone(&error, 0)))
 }
 
-/// What one look at the first bytes tells.
+/// Reads a hello from the first bytes. `None` if they are only a part of one.
 fn examine(
     worker: &Worker,
     wire: &[u8],
@@ -173,7 +173,7 @@ async fn read(
     }
 }
 
-/// What one read of a hello that comes in pieces came to.
+/// The result of one read of a hello that comes in pieces.
 enum Taken {
     Bytes,
     /// The client sends nothing more.
@@ -184,8 +184,8 @@ enum Taken {
     NoMemory,
 }
 
-/// Takes from the socket what memory can be had for: what is there is looked at first, so that the memory
-/// is there before the bytes leave the socket.
+/// Takes as many bytes from the socket as memory can be had for. It peeks first, so that the memory is there
+/// before the bytes leave the socket.
 fn take(worker: &Worker, downstream: &TcpStream, hello: &Hello) -> io::Result<Taken> {
     let mut buffer = worker.buffer.borrow_mut();
     let length = socket::peek(downstream, &mut buffer[..READ])?;

@@ -50,7 +50,7 @@ pub(super) async fn read(
     }
 }
 
-/// Looks at what is there beside the `held` bytes, and takes of it what belongs to the header.
+/// Peeks at the bytes behind the `held` ones, and takes those that belong to the header.
 fn take(
     downstream: &TcpStream,
     buffer: &mut [u8],
@@ -58,7 +58,7 @@ fn take(
 ) -> io::Result<Result<Option<ProxyHeader>, Refusal>> {
     let (before, rest) = buffer.split_at_mut(held.len());
     before.copy_from_slice(held);
-    // A header that is not complete is shorter than the longest one: there is room for more of it.
+    // A header that is not complete is shorter than the longest one, so at least one more byte fits.
     let most = MAX_HEADER.saturating_sub(held.len()).max(1);
     let rest = &mut rest[..most];
     let arrived = socket::peek(downstream, rest)?;

@@ -6,19 +6,19 @@ use crate::client_hello::{Alert, HelloError};
 use crate::outcome::Outcome;
 use crate::route::RouteRefusal;
 
-/// Why a connection got no further, and what its client is told.
+/// The reason why a connection gets no relay, and the alert for its client.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     /// The reason.
     pub outcome: Outcome,
-    /// What the client is told before the close.
+    /// The alert that the client gets before the close.
     pub alert: Option<Alert>,
-    /// What the log adds.
+    /// More for the log.
     pub detail: Option<Box<str>>,
 }
 
 impl Refusal {
-    /// Closes without a word.
+    /// Closes without an alert.
     pub(super) fn silent(outcome: Outcome) -> Self {
         Self {
             outcome,
@@ -27,7 +27,7 @@ impl Refusal {
         }
     }
 
-    /// Closes without a word, and says more in the log.
+    /// Closes without an alert, and says more in the log.
     pub(super) fn noted(outcome: Outcome, detail: String) -> Self {
         Self {
             detail: Some(detail.into()),
@@ -35,8 +35,8 @@ impl Refusal {
         }
     }
 
-    /// Tells the client with `alert`.
-    pub(super) fn told(outcome: Outcome, alert: Alert, detail: Option<String>) -> Self {
+    /// Closes with an alert.
+    pub(super) fn alerted(outcome: Outcome, alert: Alert, detail: Option<String>) -> Self {
         Self {
             outcome,
             alert: Some(alert),
@@ -51,10 +51,10 @@ impl Refusal {
             // RFC 7301 section 3.2.
             RouteRefusal::AlpnRefused(_) => Alert::NoApplicationProtocol,
         };
-        Self::told(refusal.outcome(), alert, refusal.detail())
+        Self::alerted(refusal.outcome(), alert, refusal.detail())
     }
 
-    /// A hello that is none, or that breaks a rule.
+    /// Bytes that are not a hello, or a hello that breaks a rule.
     pub(super) fn bad_hello(error: &HelloError) -> Self {
         let text = match error.hint() {
             Some(hint) => format!("{error} ({hint})"),

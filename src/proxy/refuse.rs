@@ -1,8 +1,8 @@
-//! Refusing: what a client that gets no route is told.
+//! Refusing: the alert and the close that a client gets in place of a relay.
 //!
 //! A TLS client gets a fatal alert and a clean close, so that it logs something useful. Closing a
-//! socket with unread bytes sends RST, which can overtake the alert: what was peeked is consumed,
-//! and what still comes is discarded for a moment
+//! socket with unread bytes sends RST, which can overtake the alert: bytes that were peeked at are consumed,
+//! and those that still come are discarded for a moment
 //! (`docs/src/internals/kernel.md#refusing-with-an-alert`).
 
 use std::io;
@@ -14,12 +14,12 @@ use tokio::net::TcpStream;
 use super::worker::{BUFFER, Worker};
 use crate::client_hello::Alert;
 
-/// How long a refused client may take to read its alert and close.
+/// The time that a refused client gets to read its alert and close.
 const LINGER: Duration = Duration::from_secs(1);
 /// Bytes of a refused client that are read and thrown away, beyond a peeked hello.
 const DISCARD: usize = 64 * 1024;
 
-/// Sends the alert, if there is one, and sees to it that it arrives before the close.
+/// Sends the alert, if there is one, so that it arrives before the close.
 pub(super) async fn send(worker: &Worker, mut downstream: TcpStream, alert: Option<Alert>) {
     let (Some(alert), Some(_lingering)) = (alert, worker.shared.lingering.take(1)) else {
         // A client that gets no alert, as one without TLS, gets a close at least and not a reset.
@@ -27,13 +27,13 @@ pub(super) async fn send(worker: &Worker, mut downstream: TcpStream, alert: Opti
         return;
     };
     let farewell = async {
-        // What was peeked first: bytes left unread when the socket closes would make it RST.
+        // The bytes that were peeked at come first: left unread when the socket closes, they would make it RST.
         discard(worker, &downstream, BUFFER, false).await?;
         downstream.write_all(&alert.record()).await?;
         downstream.shutdown().await?;
         discard(worker, &downstream, DISCARD, true).await
     };
-    // A client that is gone, or slow, is closed all the same.
+    // A client that is gone, or slow, is closed too.
     let _ = tokio::time::timeout(LINGER, farewell).await;
 }
 

@@ -1,4 +1,5 @@
-//! A connection's place among those of its worker: what others may know of it, and how they end it.
+//! A seat: a connection's place among those of its worker, through which the sweep and the drain see it and
+//! end it.
 //!
 //! One sweep a worker over all seats finds idle and half-closed connections, and peers that are gone, so
 //! that no connection carries a timer through its life.
@@ -29,7 +30,7 @@ const LOOK_WHILE_BUSY: u32 = 16;
 /// Without a byte for this long, a connection is looked at as one that is not busy.
 const BUSY: Duration = Duration::from_secs(1);
 
-/// How far a connection has come.
+/// The stage that a connection has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Before the relay: hello and connect have deadlines of their own.
@@ -38,7 +39,7 @@ pub(super) enum Stage {
     Relaying,
     /// One side has closed.
     HalfClosed,
-    /// What was accepted is being delivered before the close; bounded by its own deadline.
+    /// The last bytes are being delivered before the close; bounded by its own deadline.
     Closing,
 }
 
@@ -65,11 +66,11 @@ enum Attention {
     Needless,
     /// Something may wait for one.
     Needed,
-    /// One has not answered what it was asked.
+    /// One has not answered a question.
     Urgent,
 }
 
-/// What the worker knows of one connection.
+/// One connection as its worker sees it.
 pub(super) struct Seat {
     policy: Arc<ListenerPolicy>,
     last_activity: Cell<Moment>,
@@ -205,7 +206,7 @@ impl Seat {
         detail
     }
 
-    /// Notes whom to wake when the sweep has found something.
+    /// Notes the task to wake when the sweep has found something.
     pub(super) fn wakes(&self, waker: &Waker) {
         let kept = self.waker.take().filter(|kept| kept.will_wake(waker));
         self.waker.set(Some(kept.unwrap_or_else(|| waker.clone())));
@@ -218,7 +219,7 @@ impl Seat {
         }
     }
 
-    /// Why the connection was cut, if it was.
+    /// The reason why the connection was cut, if it was.
     pub(super) fn cut_reason(&self) -> Option<Outcome> {
         self.cut.get()
     }
@@ -229,7 +230,7 @@ impl Seat {
         self.wake();
     }
 
-    /// Which timeout has run out at `now`, if one has.
+    /// The outcome of the timeout that has run out at `now`, if one has.
     fn overdue(&self, now: Moment) -> Option<Outcome> {
         let timeouts = &self.policy.timeouts;
         let (limit, outcome) = match self.stage.get() {

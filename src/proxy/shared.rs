@@ -1,4 +1,4 @@
-//! What all workers share: limits, budgets, counters of load, and where records go.
+//! The state that all workers share: limits, budgets, counters of load, metrics and access log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -21,15 +21,15 @@ const MAX_LINGERING: usize = 1024;
 pub const MAX_PIPES: usize = 512;
 /// The number of connections for each pipe.
 pub const CONNECTIONS_PER_PIPE: usize = 16;
-/// How long accepting rests when the process or the host ran out of something.
+/// The time that accepting rests when the process or the host ran out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What all workers share.
+/// The state that all workers share.
 #[derive(Debug)]
 pub struct Shared {
-    /// Where everything is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Where every connection leaves its line.
+    /// The log in which every connection leaves its line.
     pub access_log: AccessLog,
     /// Connections open.
     pub connections: Budget,
@@ -39,10 +39,10 @@ pub struct Shared {
     pub carry_memory: Budget,
     /// The number of open pipes.
     pub pipes: Budget,
-    /// Pipes that hold what a destination has not taken. At most half of all: a transfer that does
+    /// Pipes that hold bytes which a destination has not taken. At most half of all: a transfer that does
     /// not get stuck always finds one.
     pub held_pipes: Budget,
-    /// What the scopes that the config limits use.
+    /// The use of each scope that the config limits.
     pub scopes: Scopes,
     /// Refused sockets that wait for their alert to arrive.
     pub lingering: Budget,
@@ -90,7 +90,7 @@ impl WorkerLoad {
         self.rounds.inc();
     }
 
-    /// How often it has.
+    /// The number of its rounds.
     pub fn rounds(&self) -> u64 {
         self.rounds.get()
     }
@@ -155,7 +155,7 @@ impl Shared {
     }
 }
 
-/// How many pipes there may be beside `connections` connections: enough for those that are stuck at
+/// The number of pipes that there may be beside `connections` connections: enough for those that are stuck at
 /// one time, and few against the descriptors that the connections take.
 pub fn pipes_beside(connections: usize) -> usize {
     (connections / CONNECTIONS_PER_PIPE).clamp(2, MAX_PIPES)

@@ -13,7 +13,7 @@ pub(super) struct Sockets {
     pub upstream: TcpStream,
 }
 
-/// One of the two.
+/// One of the two sides of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Downstream,

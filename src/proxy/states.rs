@@ -5,7 +5,7 @@
 //! Arrival -> [Unannounced] -> Admitted -> Routed -> Connected -> Relaying
 //! ```
 //!
-//! What cannot go on becomes [`Refused`].
+//! A connection that cannot go on becomes [`Refused`].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -275,7 +275,7 @@ fn route(
     let target = route.targets.choose();
     record.routed(ticket, &route, target).map_err(|over| {
         let detail = Some(over.to_string());
-        Refusal::told(Outcome::OverLimit, Alert::InternalError, detail)
+        Refusal::alerted(Outcome::OverLimit, Alert::InternalError, detail)
     })?;
     Ok((server_name, target.upstream.clone(), replay))
 }

@@ -25,10 +25,10 @@ use crate::drain::{DrainPhase, DrainWatcher};
 use crate::socket;
 use crate::supervise;
 
-/// How often timeouts are looked at, which is also how late they may be.
+/// The time between two looks at the timeouts, and so the time that one may be late.
 const SWEEP: Duration = Duration::from_millis(250);
-/// Connections that may wait for the worker they are handed to; one that finds no room stays where
-/// it was accepted.
+/// Connections that may wait for the worker they are handed to. One that finds the queue full stays with the
+/// worker that accepted it.
 const HANDED_OVER: usize = 16 * 1024;
 
 /// Listening sockets that may wait for a worker: a config has at most 64 listeners.
@@ -37,7 +37,7 @@ const SOCKETS: usize = 1024;
 /// A socket to accept on, a member of the listener's group.
 type Membership = (Arc<Listener>, OwnedFd);
 
-/// What comes to a worker from others. Listening sockets have a queue of their own: a flood of
+/// The queues of one worker, which others fill. Listening sockets have a queue of their own: a flood of
 /// connections must not push one out.
 #[derive(Debug)]
 struct Inbox {
@@ -52,7 +52,7 @@ pub struct WorkerHandle {
     thread: JoinHandle<io::Result<()>>,
 }
 
-/// Where a worker gets its listening sockets.
+/// The queue of a worker's listening sockets.
 #[derive(Debug, Clone)]
 pub struct WorkerInbox(Sender<Membership>);
 
@@ -71,7 +71,7 @@ impl WorkerInbox {
 }
 
 impl WorkerHandle {
-    /// Where it gets its listening sockets.
+    /// The queue of its listening sockets.
     pub fn inbox(&self) -> WorkerInbox {
         WorkerInbox(self.sockets.clone())
     }
@@ -157,7 +157,7 @@ fn run(
     ended.map_err(|error| io::Error::other(format!("worker {index}: {error}")))
 }
 
-/// Tasks that carry a worker. Without one of them it would look well and serve nobody.
+/// Tasks without which a worker would look well and serve nobody.
 type Carriers = JoinSet<io::Result<()>>;
 
 /// Whether a carrier ended as it should: an accept loop does when its listener closes.
@@ -171,7 +171,7 @@ fn carried(ended: Result<io::Result<()>, JoinError>) -> io::Result<()> {
     Err(io::Error::other(text))
 }
 
-/// Takes what comes, and looks after the seats, until the process stops or a carrier fails.
+/// Serves the queues, and looks after the seats, until the process stops or a carrier fails.
 async fn serve_until_stopped(
     worker: &Rc<Worker>,
     mut inbox: Inbox,
@@ -212,7 +212,7 @@ async fn serve_until_stopped(
                     worker.seats.cut_quiet(now.into(), SWEEP, left);
                 }
             }
-            Some(accepted) = inbox.connections.recv() => worker.serve(accepted),
+            Some(accepted) = inbox.connections.recv() => placing::serve_here(worker, accepted),
             socket = inbox.sockets.recv() => match socket {
                 Some((listener, socket)) => {
                     let socket = socket::register_listener(socket).map_err(|error| {
@@ -221,7 +221,7 @@ async fn serve_until_stopped(
                     let worker = worker.clone();
                     carriers.spawn_local(accept::run(worker, listener, socket, drain.clone()));
                 }
-                // Whoever started the workers has gone.
+                // The handle of this worker is gone, so the process stops.
                 None => return Ok(()),
             },
         }

@@ -27,7 +27,7 @@ pub(super) const BUFFER: usize = 256 * 1024;
 /// A worker thread's own things, which all its connections use.
 #[derive(Debug)]
 pub(super) struct Worker {
-    /// What all workers share.
+    /// The state that all workers share.
     pub shared: Arc<Shared>,
     /// Its number.
     pub index: usize,
@@ -43,7 +43,7 @@ pub(super) struct Worker {
     pub pipes: Pipes,
     /// Its part of the pipes that may stay full, taken before it fills one.
     pub held_pipes: RefCell<Reserve>,
-    /// Whose turn it is among the relays that move much.
+    /// The relays that move much and wait for their turn.
     pub bulk_queue: BulkQueue,
     /// Spinning before it sleeps, if it does.
     pub busy_poll: Option<BusyPoll>,
@@ -54,7 +54,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// How many connections it has.
+    /// The count of its connections.
     pub(super) fn load(&self) -> &WorkerLoad {
         &self.shared.loads[self.index]
     }

@@ -10,6 +10,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::super::listener::{Accepted, Listener};
 use super::super::worker::Worker;
+use super::placing::place;
 use crate::drain::DrainWatcher;
 use crate::metrics::AcceptPause;
 use crate::socket;
@@ -17,7 +18,7 @@ use crate::socket;
 /// Connections taken before other tasks of the worker get their turn.
 const ACCEPT_BATCH: usize = 32;
 
-/// What accepting came to.
+/// The result of a batch of accepts.
 enum Accept {
     /// Nothing waits any more.
     Drained,
@@ -28,7 +29,7 @@ enum Accept {
 }
 
 /// Accepts on this worker's member of `listener` until it closes or the process drains. Before the
-/// socket closes what waits in its queue is taken: closing it with connections waiting would reset
+/// socket closes, the connections in its queue are taken: closing it with connections waiting would reset
 /// them (`docs/src/internals/kernel.md#closing-a-listening-socket-resets-its-queue`).
 ///
 /// # Errors
@@ -96,12 +97,15 @@ fn accept_batch(
 ) -> Accept {
     for _ in 0..ACCEPT_BATCH {
         match socket::accept(socket.get_ref()) {
-            Ok((socket, source)) => worker.place(Accepted {
-                socket,
-                source,
-                at: Instant::now(),
-                listener: listener.clone(),
-            }),
+            Ok((socket, source)) => {
+                let accepted = Accepted {
+                    socket,
+                    source,
+                    at: Instant::now(),
+                    listener: listener.clone(),
+                };
+                place(worker, accepted);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Accept::Drained,
             Err(error) => match exhausted(&error) {
                 Some(reason) => return Accept::Exhausted(reason),
@@ -114,7 +118,7 @@ fn accept_batch(
     Accept::More
 }
 
-/// Which resource an error of accept(2) says is used up, if it says so.
+/// The resource that is used up by an error of accept(2), if it says so.
 fn exhausted(error: &io::Error) -> Option<AcceptPause> {
     match error.raw_os_error() {
         Some(libc::EMFILE) => Some(AcceptPause::ProcessFiles),

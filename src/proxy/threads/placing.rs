@@ -1,4 +1,4 @@
-//! Placing: which worker serves a connection that was accepted.
+//! Placing: the choice of the worker that serves a connection.
 
 use std::rc::Rc;
 
@@ -15,54 +15,52 @@ use crate::outcome::Outcome;
 /// (`docs/src/internals/kernel.md#handing-a-socket-to-another-worker`: it costs 4 us).
 const IMBALANCE: usize = 2;
 
-impl Worker {
-    /// Serves a connection that this worker accepted, or hands it to the least loaded worker when
-    /// its own share is over.
-    pub(super) fn place(self: &Rc<Self>, accepted: Accepted) {
-        let loads = &self.shared.loads;
-        let own = loads.get(self.index).map_or(0, WorkerLoad::connections);
-        let least = (0..loads.len()).min_by_key(|worker| loads[*worker].connections());
-        let target = match least {
-            Some(least) if own >= loads[least].connections() + IMBALANCE => least,
-            _ => self.index,
-        };
-        match self.peers.get(target).filter(|_| target != self.index) {
-            None => self.serve_own(accepted),
-            Some(peer) => {
-                // Counted now, not when it arrives: a burst would all go to one worker otherwise.
-                loads[target].add();
-                if let Err(refused) = peer.try_send(accepted) {
-                    loads[target].remove();
-                    self.serve_own(refused.into_inner());
-                }
+/// Serves a connection that `worker` accepted, or hands it to the least loaded worker when
+/// its own share is over.
+pub(super) fn place(worker: &Rc<Worker>, accepted: Accepted) {
+    let loads = &worker.shared.loads;
+    let own = loads.get(worker.index).map_or(0, WorkerLoad::connections);
+    let least = (0..loads.len()).min_by_key(|index| loads[*index].connections());
+    let target = match least {
+        Some(least) if own >= loads[least].connections() + IMBALANCE => least,
+        _ => worker.index,
+    };
+    match worker.peers.get(target).filter(|_| target != worker.index) {
+        None => serve_own(worker, accepted),
+        Some(peer) => {
+            // Counted now, not when it arrives: a burst would all go to one worker otherwise.
+            loads[target].add();
+            if let Err(refused) = peer.try_send(accepted) {
+                loads[target].remove();
+                serve_own(worker, refused.into_inner());
             }
         }
     }
+}
 
-    fn serve_own(self: &Rc<Self>, accepted: Accepted) {
-        self.load().add();
-        self.serve(accepted);
-    }
+fn serve_own(worker: &Rc<Worker>, accepted: Accepted) {
+    worker.load().add();
+    serve_here(worker, accepted);
+}
 
-    /// Serves a connection whose load is counted already.
-    pub(super) fn serve(self: &Rc<Self>, accepted: Accepted) {
-        let state = accepted.listener.state();
-        let connection = self.shared.connections.take(1);
-        let overloaded = if connection.is_none() {
-            Some("as many connections are open as may be")
-        } else if self.shared.is_memory_full() {
-            Some("memory is nearly used up")
-        } else {
-            None
-        };
-        let connection = connection.unwrap_or_else(|| self.shared.connections.force(1));
-        let ticket = Ticket::take(self.clone(), state.policy.clone(), connection);
-        let arrival = Arrival::new(ticket, accepted);
-        match overloaded {
-            Some(why) => drop(arrival.refuse(Refusal::noted(Outcome::Overloaded, why.to_owned()))),
-            None => {
-                tokio::task::spawn_local(serve(self.clone(), arrival, state));
-            }
+/// Serves a connection whose load is counted already.
+pub(super) fn serve_here(worker: &Rc<Worker>, accepted: Accepted) {
+    let state = accepted.listener.state();
+    let connection = worker.shared.connections.take(1);
+    let overloaded = if connection.is_none() {
+        Some("as many connections are open as may be")
+    } else if worker.shared.is_memory_full() {
+        Some("memory is nearly used up")
+    } else {
+        None
+    };
+    let connection = connection.unwrap_or_else(|| worker.shared.connections.force(1));
+    let ticket = Ticket::take(worker.clone(), state.policy.clone(), connection);
+    let arrival = Arrival::new(ticket, accepted);
+    match overloaded {
+        Some(why) => drop(arrival.refuse(Refusal::noted(Outcome::Overloaded, why.to_owned()))),
+        None => {
+            tokio::task::spawn_local(serve(worker.clone(), arrival, state));
         }
     }
 }

@@ -1,9 +1,8 @@
-//! The ALPN offers that a worker has seen lately, as the access log shows them.
+//! The ALPN offers that a worker has seen last, as the access log shows them.
 //!
 //! The clients of one mesh make the same few offers, each of which a connection keeps for its record.
-//! So each is kept once a worker. What clients send bounds nothing: the list has room for a few, a text
-//! is cut where the log would cut it, and an offer that is not in the list is kept by its connections
-//! alone.
+//! So each is kept once a worker. Clients cannot make the list grow: it holds a few offers, a text is cut where
+//! the log would cut it, and an offer that is not in the list is kept by its connections alone.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -24,19 +23,19 @@ impl AlpnOffer {
     }
 }
 
-/// The offers seen lately; those that are made most often come to stand in front.
+/// The offers seen last. Those that are made most often move to the front.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct AlpnOffers(RefCell<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
     offers: Vec<Rc<AlpnOffer>>,
-    /// The text that is looked for, so that an offer seen before allocates nothing.
+    /// The text to look for, kept so that an offer seen before allocates nothing.
     text: String,
 }
 
 impl AlpnOffers {
-    /// The offer of these protocols; `None` when there is none.
+    /// The offer of these protocols; `None` when there are none.
     pub(in crate::proxy) fn intern<'a>(
         &self,
         protocols: impl Iterator<Item = &'a [u8]>,

@@ -1,4 +1,5 @@
-//! Whose turn it is: bulk directions move one after the other, and the driver is polled in between.
+//! The queue of bulk transfers: bulk directions move one after the other, and the driver is polled in
+//! between.
 //!
 //! The runtime runs every task that is ready before it asks the kernel for news, so sixteen bulk
 //! relays that are ready together would keep a small message waiting for sixteen turns
@@ -12,13 +13,13 @@ use std::num::NonZeroU64;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-/// The bulk turns of one worker.
+/// The bulk transfers of one worker that wait for their turn.
 #[derive(Debug)]
 pub(in crate::proxy) struct BulkQueue {
     queue: RefCell<VecDeque<Waker>>,
-    /// The place of the queue's first: everyone before it has been called.
+    /// The place of the first in the queue: all before it have been called.
     first: Cell<NonZeroU64>,
-    /// Who had the last turn.
+    /// The relay that had the last turn.
     last: Cell<usize>,
     caller: RefCell<Option<Waker>>,
 }
@@ -40,7 +41,7 @@ impl Default for BulkQueue {
 
 impl BulkQueue {
     /// Whether the relay known as `relay` may have its turn now; if not, its task is woken when it
-    /// may. Who had the last turn and meets nobody else here need not queue.
+    /// may. The relay that had the last turn need not queue while the queue is empty.
     pub(in crate::proxy) fn poll_turn(
         &self,
         cx: &Context<'_>,
@@ -69,7 +70,7 @@ impl BulkQueue {
         }
     }
 
-    /// Calls one after the other, for ever.
+    /// Calls one relay after the other, for ever.
     pub(in crate::proxy) async fn run(&self) {
         loop {
             poll_fn(|cx| {

@@ -1,6 +1,6 @@
 //! Busy polling: a worker looks for news a little longer before it sleeps.
 //!
-//! Waking an idle core is most of the latency of a small message on an idle gateway. While this
+//! Waking an idle core takes most of the latency of a small message on an idle gateway. While this
 //! spins, the runtime never sleeps: it polls the driver, runs all that is ready, and comes back here.
 
 use std::cell::{Cell, RefCell};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// The busy polling of one worker.
 #[derive(Debug)]
 pub(in crate::proxy) struct BusyPoll {
-    /// How long it spins after the last bytes.
+    /// The time that it spins after the last bytes.
     time: Duration,
     until: Cell<Instant>,
     asleep: RefCell<Option<Waker>>,
