@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::Labels;
+use super::labels::Labels;
 
 /// The API group of all of them.
 pub const GROUP: &str = "gateway.networking.k8s.io";

@@ -9,8 +9,9 @@ use super::fixtures::*;
 use crate::config::{
     ExportMode, KubernetesConfig, ObjectRef, OptIn, Origin, RouteConfig, ServiceSelector,
 };
+use crate::source::kubernetes::cluster::{Change, Kind, Record};
+use crate::source::kubernetes::discovered::{Discovered, Routing};
 use crate::source::kubernetes::records::{ClientTls, RuleTls, ServiceKind, ServiceRecord};
-use crate::source::kubernetes::{Change, Discovered, Kind, Record, Routing};
 
 fn two_services() -> World {
     let objects = vec![

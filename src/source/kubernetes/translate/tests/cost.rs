@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::fixtures::*;
-use crate::source::kubernetes::Translator;
 use crate::source::kubernetes::records::SliceEndpoint;
+use crate::source::kubernetes::translate::Translator;
 
 const SERVICES: usize = 10_000;
 const PODS: usize = 10;

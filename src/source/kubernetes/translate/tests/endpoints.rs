@@ -2,8 +2,8 @@
 
 use super::fixtures::*;
 use crate::socket::OwnListeners;
+use crate::source::kubernetes::cluster::{Change, Kind};
 use crate::source::kubernetes::records::{ServiceRecord, SliceEndpoint};
-use crate::source::kubernetes::{Change, Kind};
 
 /// The endpoints of a Service with one port, whose pods are behind these slices.
 fn behind(edit: impl FnOnce(&mut ServiceRecord), slices: Vec<Object>) -> Found {

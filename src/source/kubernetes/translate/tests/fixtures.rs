@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::config::{AlpnPolicy, ExportMode, KubernetesConfig, samples};
+use crate::source::kubernetes::cluster::{Change, Kind, Record, Unreadable};
+use crate::source::kubernetes::discovered::Discovered;
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, Revision, TlsRouteRecord,
 };
@@ -18,7 +20,7 @@ use crate::source::kubernetes::records::{
     PeerAuthenticationRecord, PodRecord, RuleTls, ServiceExportRecord, ServiceKind,
     ServicePortRecord, ServiceRecord, SliceEndpoint, SliceRecord, SubsetRecord,
 };
-use crate::source::kubernetes::{Change, Discovered, Kind, Record, Translator, Unreadable};
+use crate::source::kubernetes::translate::Translator;
 
 /// A policy that exports everything to anybody.
 pub(super) fn policy() -> KubernetesConfig {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::fixtures::*;
 use crate::config::AlpnPolicy;
+use crate::source::kubernetes::cluster::{Change, Kind};
 use crate::source::kubernetes::records::{ClientTls, RuleTls};
-use crate::source::kubernetes::{Change, Kind};
 
 /// The upstream of the only route on port 443, and the offers that clients must make.
 fn route(found: &Found) -> (String, AlpnPolicy) {

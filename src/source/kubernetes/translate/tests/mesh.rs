@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::fixtures::*;
 use crate::config::{AlpnPolicy, ExportMode, KubernetesConfig};
+use crate::source::kubernetes::cluster::{Change, Kind};
 use crate::source::kubernetes::records::gateway::LabelSelector;
 use crate::source::kubernetes::records::mesh::MeshConfigRecord;
 use crate::source::kubernetes::records::{ClientTls, DestinationRuleRecord, RuleTls};
-use crate::source::kubernetes::{Change, Kind};
 
 const HOST: &str = "svcb.apps.svc.cluster.local";
 const PLAIN: &str = "1 pod without mutual TLS (a PeerAuthentication says DISABLE)";
@@ -127,7 +127,7 @@ fn of_destination_rules_the_one_counts_that_istiod_takes_for_gateways_beside_the
     let own = |at: &str| rule(at, HOST, tls(ClientTls::Own));
     let mutual = |at: &str| rule(at, HOST, tls(ClientTls::IstioMutual));
     let to = |name: &'static str, (at, mut record): Object| {
-        if let crate::source::kubernetes::Record::DestinationRule(rule) = &mut record {
+        if let crate::source::kubernetes::cluster::Record::DestinationRule(rule) = &mut record {
             rule.export_to = [name.into()].into();
         }
         (at, record)

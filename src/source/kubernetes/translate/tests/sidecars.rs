@@ -1,8 +1,8 @@
 //! Tests of sidecars: only the pod's own label says that it has one, whatever a DestinationRule says.
 
 use super::fixtures::*;
+use crate::source::kubernetes::cluster::{Change, Kind};
 use crate::source::kubernetes::records::{ClientTls, RuleTls};
-use crate::source::kubernetes::{Change, Kind};
 
 const NO_SIDECAR: &str = "1 pod outside the mesh (no label security.istio.io/tlsMode: istio)";
 

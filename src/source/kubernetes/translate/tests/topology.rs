@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::fixtures::*;
 use crate::config::{AlpnPolicy, KubernetesConfig};
+use crate::source::kubernetes::cluster::{Change, Kind, Record};
 use crate::source::kubernetes::records::{NodeRecord, SliceEndpoint};
-use crate::source::kubernetes::{Change, Kind, Record};
 
 const CLUSTER: &str = "topology.istio.io/cluster";
 const NETWORK: &str = "topology.istio.io/network";

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::fixtures::*;
 use super::mtls::{NO_SIDECAR, left_out, tls, with_sidecar};
+use crate::source::kubernetes::cluster::{Change, Kind};
 use crate::source::kubernetes::records::ClientTls;
-use crate::source::kubernetes::{Change, Kind, Translator};
+use crate::source::kubernetes::translate::Translator;
 
 const PEERS_UNKNOWN: &str =
     "1 pod whose mutual TLS is not known (PeerAuthentications cannot be read)";
