@@ -89,7 +89,7 @@ pub(super) struct HellosInProgress {
 
 #[derive(Debug, Default)]
 struct Own {
-    hellos: Slab<Held>,
+    hellos: Slab<HelloBytes>,
     /// The hellos being read, by the bytes that they hold, with their keys in `hellos`.
     sizes: BTreeSet<(usize, usize)>,
     /// The hellos that wait for their upstream, by the moment that they began to.
@@ -98,7 +98,7 @@ struct Own {
 
 /// The bytes of one hello, with their share of the budget.
 #[derive(Debug)]
-struct Held {
+struct HelloBytes {
     wire: Vec<u8>,
     /// Of the wire's capacity.
     share: Share,
@@ -118,7 +118,7 @@ enum Victim {
 
 /// The answer to a request for memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reserved {
+pub(super) enum Reservation {
     /// It is there.
     Yes,
     /// Another worker was asked to free it.
@@ -140,7 +140,7 @@ impl HellosInProgress {
     /// One more, which holds nothing yet.
     pub(super) fn enter(self: &Rc<Self>) -> Hello {
         let evicted = Rc::new(Notify::new());
-        let key = self.own.borrow_mut().hellos.insert(Held {
+        let key = self.own.borrow_mut().hellos.insert(HelloBytes {
             wire: Vec::new(),
             share: self.memory.budget.nothing(),
             waits: None,
@@ -294,12 +294,12 @@ pub(super) struct Hello {
 
 impl Hello {
     /// Makes place for `more` bytes, for which others may have to give way.
-    pub(super) fn reserve(&self, more: usize, now: Instant) -> Reserved {
+    pub(super) fn reserve(&self, more: usize, now: Instant) -> Reservation {
         let hellos = &*self.hellos;
         loop {
             if hellos.own.borrow_mut().grow(self.key, more) {
                 hellos.changed(&hellos.own.borrow());
-                return Reserved::Yes;
+                return Reservation::Yes;
             }
             let wanted = self.len().saturating_add(more);
             match hellos.victim(wanted, now) {
@@ -309,9 +309,9 @@ impl Hello {
                         load.asked.fetch_max(more, Ordering::Relaxed);
                         load.ask.notify_one();
                     }
-                    return Reserved::Asked;
+                    return Reservation::Asked;
                 }
-                _ => return Reserved::No,
+                _ => return Reservation::No,
             }
         }
     }
@@ -390,7 +390,7 @@ mod tests {
     /// A hello of `worker` that holds `bytes`.
     fn held(worker: &Rc<HellosInProgress>, bytes: usize) -> Hello {
         let hello = worker.enter();
-        assert_eq!(hello.reserve(bytes, Instant::now()), Reserved::Yes);
+        assert_eq!(hello.reserve(bytes, Instant::now()), Reservation::Yes);
         hello.append(&vec![7; bytes]);
         hello
     }
@@ -414,7 +414,7 @@ mod tests {
         assert_eq!((small.len(), large.len(), next.len()), (300, 0, 200));
         assert_eq!(used(worker), 500);
         // Nothing is larger than what this one would be.
-        assert_eq!(worker.enter().reserve(600, Instant::now()), Reserved::No);
+        assert_eq!(worker.enter().reserve(600, Instant::now()), Reservation::No);
         drop((small, large, next));
         assert_eq!(used(worker), 0);
     }
@@ -438,9 +438,9 @@ mod tests {
             hello.waits(start + Duration::from_millis(millis));
         }
         let next = worker.enter();
-        assert_eq!(next.reserve(200, start), Reserved::No);
+        assert_eq!(next.reserve(200, start), Reservation::No);
         let later = start + LONG_WAIT + Duration::from_millis(1);
-        assert_eq!(next.reserve(200, later), Reserved::Yes);
+        assert_eq!(next.reserve(200, later), Reservation::Yes);
         assert_eq!((waiting[0].len(), waiting[1].len()), (0, 0));
         assert_eq!(waiting[2].len(), 100);
         assert_eq!(used(worker), LIMIT);
@@ -453,22 +453,22 @@ mod tests {
         };
         let large = held(first, 900);
         let next = second.enter();
-        assert_eq!(next.reserve(200, Instant::now()), Reserved::Asked);
+        assert_eq!(next.reserve(200, Instant::now()), Reservation::Asked);
         assert_eq!((large.len(), used(second)), (900, 900));
         let asked = first.memory.loads[0].asked.swap(0, Ordering::Relaxed);
         first.free(asked, Instant::now());
         assert_eq!(large.len(), 0);
-        assert_eq!(next.reserve(200, Instant::now()), Reserved::Yes);
+        assert_eq!(next.reserve(200, Instant::now()), Reservation::Yes);
     }
 
     #[test]
     fn growing_goes_ahead_while_there_is_memory_and_counts_what_is_allocated() {
         let [worker] = &workers(1)[..] else { panic!() };
         let hello = held(worker, 400);
-        assert_eq!(hello.reserve(1, Instant::now()), Reserved::Yes);
+        assert_eq!(hello.reserve(1, Instant::now()), Reservation::Yes);
         assert_eq!(used(worker), 800);
         hello.append(&[7; 400]);
-        assert_eq!(hello.reserve(1, Instant::now()), Reserved::Yes);
+        assert_eq!(hello.reserve(1, Instant::now()), Reservation::Yes);
         assert_eq!(used(worker), 801);
         let (bytes, share) = hello.leave();
         assert_eq!((bytes.len(), used(worker)), (800, 801));
@@ -493,7 +493,7 @@ mod tests {
                 _ if !hellos.is_empty() => {
                     let hello = &hellos[random.usize(0..hellos.len())];
                     let more = random.usize(1..200);
-                    if hello.reserve(more, now) == Reserved::Yes {
+                    if hello.reserve(more, now) == Reservation::Yes {
                         hello.append(&vec![7; more]);
                     }
                 }

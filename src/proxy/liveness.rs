@@ -58,7 +58,7 @@ impl Silence {
 
 /// The silence of both peers of a connection, as the looks so far saw it.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(super) struct SilenceWatch {
     downstream: Option<Silence>,
     upstream: Option<Silence>,
     /// The reason to take the first one that is gone for gone.
@@ -76,7 +76,7 @@ pub(super) enum Finding {
     Silent,
 }
 
-impl Watch {
+impl SilenceWatch {
     /// Looks at both peers. `gone` is called with the side of each that is gone; `most` says how long it
     /// may be silent.
     pub(super) fn look(

@@ -16,7 +16,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::hellos::{Hello, Reserved};
+use super::hellos::{Hello, Reservation};
 use super::refusal::{Refusal, gone};
 use super::replay::Replay;
 use super::worker::{AlpnOffer, Worker};
@@ -193,9 +193,9 @@ fn take(worker: &Worker, downstream: &TcpStream, hello: &Hello) -> io::Result<Ta
         return Ok(Taken::End);
     }
     match hello.reserve(length, std::time::Instant::now()) {
-        Reserved::Yes => {}
-        Reserved::Asked => return Ok(Taken::Later),
-        Reserved::No => return Ok(Taken::NoMemory),
+        Reservation::Yes => {}
+        Reservation::Asked => return Ok(Taken::Later),
+        Reservation::No => return Ok(Taken::NoMemory),
     }
     let length = socket::read(downstream, &mut buffer[..length])?;
     hello.append(&buffer[..length]);

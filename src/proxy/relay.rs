@@ -26,9 +26,9 @@ use super::seat::{Seat, Stage};
 use super::shared::Shared;
 use super::sockets::{Side, Sockets};
 use super::states::{Connected, Connection};
-use super::worker::{Place, Worker, wake_after_driver};
+use super::worker::{QueuePlace, Worker, wake_after_driver};
 use crate::outcome::Outcome;
-use flow::{Flow, FlowState, Progress};
+use flow::{Flow, FlowProgress, FlowState};
 use handshake::{FirstClose, HandshakeWatch};
 use held::Resources;
 use peer::Peer;
@@ -167,7 +167,7 @@ struct Relay {
     to_upstream: Flow,
     to_downstream: Flow,
     first_close: Option<FirstClose>,
-    place: Place,
+    place: QueuePlace,
     handshake: HandshakeWatch,
 }
 
@@ -179,7 +179,7 @@ impl Relay {
             downstream: Peer::new(sockets.clone(), Side::Downstream),
             upstream: Peer::new(sockets, Side::Upstream),
             first_close: None,
-            place: Place::default(),
+            place: QueuePlace::default(),
             handshake: HandshakeWatch::default(),
         }
     }
@@ -202,7 +202,7 @@ impl Relay {
     }
 
     /// Watches for errors of a socket that neither this poll nor the next one reads.
-    fn watch_errors(&mut self, cx: &mut Context<'_>, up: Progress, down: Progress) {
+    fn watch_errors(&mut self, cx: &mut Context<'_>, up: FlowProgress, down: FlowProgress) {
         let reads_downstream = up.more || self.to_upstream.awaits_source();
         self.downstream.watch(cx, reads_downstream);
         let reads_upstream = down.more || self.to_downstream.awaits_source();
@@ -228,7 +228,7 @@ impl Relay {
         cx: &mut Context<'_>,
         worker: &Worker,
         relay: usize,
-    ) -> (Progress, Progress) {
+    ) -> (FlowProgress, FlowProgress) {
         let (downstream, upstream) = (&mut self.downstream, &mut self.upstream);
         let up_is_bulk = self.to_upstream.wants_turn(cx, downstream, upstream);
         let down_is_bulk = self.to_downstream.wants_turn(cx, upstream, downstream);

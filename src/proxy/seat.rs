@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::listener::ListenerPolicy;
-use super::liveness::{Finding, Watch};
+use super::liveness::{Finding, SilenceWatch};
 use super::sockets::{Side, Sockets};
 use crate::outcome::Outcome;
 use crate::socket::{self, StreamOptions};
@@ -84,7 +84,7 @@ pub(super) struct Seat {
     waker: Cell<Option<Waker>>,
     ends: OnceCell<Ends>,
     /// Present while a peer does not answer.
-    watch: Cell<Option<Box<Watch>>>,
+    watch: Cell<Option<Box<SilenceWatch>>>,
 }
 
 impl Seat {

@@ -20,7 +20,7 @@ use super::hellos::HellosInProgress;
 use super::listener::{Accepted, Listener};
 use super::seat::Seats;
 use super::shared::Shared;
-use super::worker::{AlpnOffers, BUFFER, BulkQueue, BusyPoll, Pipes, Worker};
+use super::worker::{AlpnOfferCache, BUFFER, BulkQueue, BusyPoll, Pipes, Worker};
 use crate::drain::{DrainPhase, DrainWatcher};
 use crate::socket;
 use crate::supervise;
@@ -147,7 +147,7 @@ fn run(
         buffer: RefCell::new(vec![0; BUFFER].into()),
         pipes: Pipes::default(),
         bulk_queue: BulkQueue::default(),
-        alpn_offers: AlpnOffers::default(),
+        alpn_offers: AlpnOfferCache::default(),
         busy_poll: busy_poll.map(BusyPoll::new),
     });
     let ended = runtime.block_on(serve_until_stopped(&worker, inbox, drain));

@@ -16,8 +16,8 @@ use super::listener::Accepted;
 use super::seat::Seats;
 use super::shared::{Shared, WorkerLoad};
 use crate::limits::Reserve;
-pub(super) use alpn_offers::{AlpnOffer, AlpnOffers};
-pub(super) use bulk_queue::{BulkQueue, Place, wake_after_driver};
+pub(super) use alpn_offers::{AlpnOffer, AlpnOfferCache};
+pub(super) use bulk_queue::{BulkQueue, QueuePlace, wake_after_driver};
 pub(super) use busy_poll::BusyPoll;
 pub(super) use pipes::{Pipes, PooledPipe};
 
@@ -48,7 +48,7 @@ pub(super) struct Worker {
     /// Spinning before it sleeps, if it does.
     pub busy_poll: Option<BusyPoll>,
     /// ALPN offers that its clients make.
-    pub alpn_offers: AlpnOffers,
+    pub alpn_offers: AlpnOfferCache,
     /// Hellos that did not come in one piece.
     pub hellos: Rc<HellosInProgress>,
 }

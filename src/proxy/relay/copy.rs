@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::held::{Held, Resources, Step, io_step, is_transient};
+use super::held::{FlowStep, HeldBytes, Resources, destination_step, is_transient, source_step};
 use super::pace::Pace;
 use super::peer::Peer;
 use crate::socket;
@@ -16,15 +16,19 @@ use crate::socket;
 const LEAST_READ: usize = 4 * 1024;
 
 /// Writes what is left of the carry.
-pub(super) fn write_carry(held: &mut Held, cx: &mut Context<'_>, destination: &mut Peer) -> Step {
-    let Held::Carry(carry) = held else {
-        return Step::Moved(0);
+pub(super) fn write_carry(
+    held: &mut HeldBytes,
+    cx: &mut Context<'_>,
+    destination: &mut Peer,
+) -> FlowStep {
+    let HeldBytes::Carry(carry) = held else {
+        return FlowStep::Moved(0);
     };
     let write = write(cx, destination.socket(), carry.rest());
-    match io_step(write, destination, Step::Blocked, Step::DestinationFailed) {
+    match destination_step(write, destination) {
         Ok(written) => {
             held.wrote(written);
-            Step::Moved(written)
+            FlowStep::Moved(written)
         }
         Err(step) => step,
     }
@@ -32,34 +36,34 @@ pub(super) fn write_carry(held: &mut Held, cx: &mut Context<'_>, destination: &m
 
 /// Reads once and writes what was read. Reads no more than the reserve can hold if nothing can be written.
 pub(super) fn transfer(
-    held: &mut Held,
+    held: &mut HeldBytes,
     pace: &mut Pace,
     cx: &mut Context<'_>,
     source: &mut Peer,
     destination: &mut Peer,
     resources: &mut Resources<'_>,
-) -> Step {
+) -> FlowStep {
     let most = resources.buffer.len();
     let limit = resources.carry.fill(pace.read_limit(most));
     if limit < LEAST_READ {
         return transfer_peeked(cx, source, destination, &mut resources.buffer[..LEAST_READ]);
     }
     let read = read(cx, source.socket(), &mut resources.buffer[..limit]);
-    let length = match io_step(read, source, Step::Drained, Step::SourceFailed) {
-        Ok(0) => return Step::Eof,
+    let length = match source_step(read, source) {
+        Ok(0) => return FlowStep::Eof,
         Ok(length) => length,
         Err(step) => return step,
     };
     let read = &resources.buffer[..length];
     let write = write(cx, destination.socket(), read);
-    let written = match io_step(write, destination, Step::Blocked, Step::DestinationFailed) {
+    let written = match destination_step(write, destination) {
         Ok(written) => written,
-        Err(Step::Blocked) => 0,
+        Err(FlowStep::Blocked) => 0,
         Err(step) => return step,
     };
     pace.read(length == limit, written == length, most);
-    *held = Held::carry(read.get(written..).unwrap_or_default(), resources.carry);
-    Step::Moved(written)
+    *held = HeldBytes::carry(read.get(written..).unwrap_or_default(), resources.carry);
+    FlowStep::Moved(written)
 }
 
 /// Writes what can be peeked at, and takes from the source what was written. Nothing is left to carry, for one
@@ -69,29 +73,29 @@ fn transfer_peeked(
     source: &mut Peer,
     destination: &mut Peer,
     buffer: &mut [u8],
-) -> Step {
+) -> FlowStep {
     // Nothing is peeked at again and again for a destination that is stuck.
     let ready = destination.socket().poll_write_ready(cx);
-    if let Err(step) = io_step(ready, destination, Step::Blocked, Step::DestinationFailed) {
+    if let Err(step) = destination_step(ready, destination) {
         return step;
     }
     let peek = peek(cx, source.socket(), buffer);
-    let length = match io_step(peek, source, Step::Drained, Step::SourceFailed) {
-        Ok(0) => return Step::Eof,
+    let length = match source_step(peek, source) {
+        Ok(0) => return FlowStep::Eof,
         Ok(length) => length,
         Err(step) => return step,
     };
     let write = write(cx, destination.socket(), &buffer[..length]);
-    let written = match io_step(write, destination, Step::Blocked, Step::DestinationFailed) {
+    let written = match destination_step(write, destination) {
         Ok(written) => written,
         Err(step) => return step,
     };
     match take_peeked(source.socket(), &mut buffer[..written]) {
-        Ok(()) => Step::Moved(written),
+        Ok(()) => FlowStep::Moved(written),
         // Bytes that were sent on are still there, and the next read would send them again.
         Err(error) => {
             source.failed(&error);
-            Step::SourceFailed
+            FlowStep::SourceFailed
         }
     }
 }

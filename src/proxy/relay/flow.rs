@@ -10,7 +10,7 @@ use std::task::Context;
 
 use super::super::replay::Replay;
 use super::copy;
-use super::held::{Held, Resources, Step};
+use super::held::{FlowStep, HeldBytes, Resources};
 use super::pace::Pace;
 use super::peer::Peer;
 use super::splice;
@@ -31,7 +31,7 @@ pub(super) enum FlowState {
 /// One direction.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
-    held: Held,
+    held: HeldBytes,
     pace: Pace,
     state: FlowState,
     awaits_source: bool,
@@ -39,7 +39,7 @@ pub(super) struct Flow {
 
 /// The work that one poll of a direction did.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Progress {
+pub(super) struct FlowProgress {
     /// Bytes written.
     pub moved: usize,
     /// There is more to do at once, after others had their turn.
@@ -50,7 +50,7 @@ impl Flow {
     /// A direction that begins with bytes taken from the source before.
     pub(super) fn replaying(replay: Replay, carry_memory: &Budget) -> Self {
         Self {
-            held: Held::replay(replay, carry_memory),
+            held: HeldBytes::replay(replay, carry_memory),
             ..Self::default()
         }
     }
@@ -75,17 +75,17 @@ impl Flow {
             return false;
         }
         let ready = match self.held {
-            Held::Nothing => source.socket().poll_read_ready(cx),
-            Held::Carry(_) | Held::Pipe(_) => destination.socket().poll_write_ready(cx),
+            HeldBytes::Nothing => source.socket().poll_read_ready(cx),
+            HeldBytes::Carry(_) | HeldBytes::Pipe(_) => destination.socket().poll_write_ready(cx),
         };
         ready.is_ready()
     }
 
     /// Leaves this poll to others: the direction waits for its turn.
-    pub(super) fn wait_for_turn(&mut self) -> Progress {
+    pub(super) fn wait_for_turn(&mut self) -> FlowProgress {
         // It will read once called, which meets the source's errors early enough.
         self.awaits_source = true;
-        Progress::default()
+        FlowProgress::default()
     }
 
     /// Moves about `most` bytes, or as many as can be moved.
@@ -96,8 +96,8 @@ impl Flow {
         destination: &mut Peer,
         resources: &mut Resources<'_>,
         most: usize,
-    ) -> Progress {
-        let mut progress = Progress::default();
+    ) -> FlowProgress {
+        let mut progress = FlowProgress::default();
         self.awaits_source = false;
         while self.state == FlowState::Open {
             if destination.failure().is_some() {
@@ -105,7 +105,7 @@ impl Flow {
                 break;
             }
             match self.step(cx, source, destination, resources) {
-                Step::Moved(bytes) => {
+                FlowStep::Moved(bytes) => {
                     progress.moved += bytes;
                     if progress.moved >= most {
                         progress.more = true;
@@ -113,21 +113,21 @@ impl Flow {
                     }
                 }
                 // Gone, as the sweep has found: its socket does not know.
-                Step::Drained if source.failure().is_some() => self.fail(),
-                Step::Drained => {
+                FlowStep::Drained if source.failure().is_some() => self.fail(),
+                FlowStep::Drained => {
                     self.awaits_source = true;
                     break;
                 }
-                Step::Blocked => break,
-                Step::Eof => self.finish(source, destination),
-                Step::SourceFailed | Step::DestinationFailed => self.fail(),
+                FlowStep::Blocked => break,
+                FlowStep::Eof => self.finish(source, destination),
+                FlowStep::SourceFailed | FlowStep::DestinationFailed => self.fail(),
             }
         }
         if progress.moved > 0 {
             self.pace.moved(progress.moved);
         }
         let source_failed = self.state == FlowState::Dead && source.failure().is_some();
-        destination.set_torn(!matches!(self.held, Held::Nothing) || source_failed);
+        destination.set_torn(!matches!(self.held, HeldBytes::Nothing) || source_failed);
         progress
     }
 
@@ -137,25 +137,25 @@ impl Flow {
         source: &mut Peer,
         destination: &mut Peer,
         resources: &mut Resources<'_>,
-    ) -> Step {
+    ) -> FlowStep {
         let Self { held, pace, .. } = self;
         match held {
-            Held::Carry(_) => copy::write_carry(held, cx, destination),
-            Held::Pipe(_) => splice::drain_held(held, cx, destination, resources),
-            Held::Nothing if pace.is_bulk() => {
+            HeldBytes::Carry(_) => copy::write_carry(held, cx, destination),
+            HeldBytes::Pipe(_) => splice::drain_held(held, cx, destination, resources),
+            HeldBytes::Nothing if pace.is_bulk() => {
                 match splice::transfer(held, cx, source, destination, resources) {
                     Some(step) => step,
                     None => copy::transfer(held, pace, cx, source, destination, resources),
                 }
             }
-            Held::Nothing => copy::transfer(held, pace, cx, source, destination, resources),
+            HeldBytes::Nothing => copy::transfer(held, pace, cx, source, destination, resources),
         }
     }
 
     /// Nothing of this direction will arrive any more. A pipe is closed with what is in it.
     fn fail(&mut self) {
         self.state = FlowState::Dead;
-        self.held = Held::Nothing;
+        self.held = HeldBytes::Nothing;
     }
 
     /// The source sends nothing more. A source that has failed gets no FIN passed on: its EOF came

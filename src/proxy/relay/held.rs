@@ -11,7 +11,7 @@ use crate::limits::{Budget, Reserve, Share};
 
 /// Bytes taken from the source that the destination has not taken yet.
 #[derive(Debug, Default)]
-pub(super) enum Held {
+pub(super) enum HeldBytes {
     /// None.
     #[default]
     Nothing,
@@ -39,7 +39,7 @@ pub(super) struct FullPipe {
     _share: Share,
 }
 
-impl Held {
+impl HeldBytes {
     /// Holds `bytes` on the heap, if there are any, with a share out of `reserve`.
     pub(super) fn carry(bytes: &[u8], reserve: &mut Reserve) -> Self {
         if bytes.is_empty() {
@@ -118,7 +118,7 @@ pub(super) struct Resources<'a> {
 
 /// The result of one step of a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum FlowStep {
     /// Bytes written.
     Moved(usize),
     /// The source has nothing now; its readiness wakes the task.
@@ -133,14 +133,27 @@ pub(super) enum Step {
     DestinationFailed,
 }
 
-/// The value of a poll for readiness or of a system call. `Err` is the step that it comes to for the socket
-/// of `peer`: `pending` if it is not ready, `failed` if it has an error.
-pub(super) fn io_step<T>(
+/// The value of a poll for readiness of the source or of a read, or the step that it comes to without one.
+pub(super) fn source_step<T>(poll: Poll<io::Result<T>>, source: &mut Peer) -> Result<T, FlowStep> {
+    io_step(poll, source, FlowStep::Drained, FlowStep::SourceFailed)
+}
+
+/// The value of a poll for readiness of the destination or of a write, or the step that it comes to without
+/// one.
+pub(super) fn destination_step<T>(
+    poll: Poll<io::Result<T>>,
+    destination: &mut Peer,
+) -> Result<T, FlowStep> {
+    let failed = FlowStep::DestinationFailed;
+    io_step(poll, destination, FlowStep::Blocked, failed)
+}
+
+fn io_step<T>(
     poll: Poll<io::Result<T>>,
     peer: &mut Peer,
-    pending: Step,
-    failed: Step,
-) -> Result<T, Step> {
+    pending: FlowStep,
+    failed: FlowStep,
+) -> Result<T, FlowStep> {
     match poll {
         Poll::Ready(Ok(value)) => Ok(value),
         Poll::Ready(Err(error)) => {
@@ -170,10 +183,10 @@ mod tests {
     use super::*;
     use crate::proxy::hellos::{HelloMemory, HellosInProgress};
 
-    fn rest(held: &Held) -> &[u8] {
+    fn rest(held: &HeldBytes) -> &[u8] {
         match held {
-            Held::Carry(carry) => carry.rest(),
-            Held::Nothing | Held::Pipe(_) => &[],
+            HeldBytes::Carry(carry) => carry.rest(),
+            HeldBytes::Nothing | HeldBytes::Pipe(_) => &[],
         }
     }
 
@@ -182,13 +195,13 @@ mod tests {
         let budget = Budget::new(100, None);
         let mut reserve = budget.reserve(1);
         assert_eq!(reserve.fill(10), 10);
-        let mut held = Held::carry(b"abcdef", &mut reserve);
+        let mut held = HeldBytes::carry(b"abcdef", &mut reserve);
         held.wrote(0);
         assert_eq!(rest(&held), b"abcdef");
         held.wrote(2);
         assert_eq!(rest(&held), b"cdef");
         held.wrote(4);
-        assert!(matches!(held, Held::Nothing));
+        assert!(matches!(held, HeldBytes::Nothing));
         drop(reserve);
         assert_eq!(budget.used(), 0);
     }
@@ -198,7 +211,7 @@ mod tests {
         let budget = Budget::new(100, None);
         let mut reserve = budget.reserve(1);
         assert_eq!(reserve.fill(10), 10);
-        let held = Held::carry(b"abcdef", &mut reserve);
+        let held = HeldBytes::carry(b"abcdef", &mut reserve);
         drop(reserve);
         assert_eq!(budget.used(), 6);
         drop(held);
@@ -208,7 +221,10 @@ mod tests {
     #[test]
     fn nothing_is_carried_for_no_bytes() {
         let mut reserve = Budget::new(100, None).reserve(1);
-        assert!(matches!(Held::carry(b"", &mut reserve), Held::Nothing));
+        assert!(matches!(
+            HeldBytes::carry(b"", &mut reserve),
+            HeldBytes::Nothing
+        ));
     }
 
     /// A hello of `bytes` that came in pieces, and the memory that it is in.
@@ -224,14 +240,17 @@ mod tests {
     #[test]
     fn a_replay_is_carried_at_the_expense_of_carry_memory_if_that_has_any_left() {
         let budget = Budget::new(10, None);
-        let first = Held::replay(replay(b"seven b"), &budget);
+        let first = HeldBytes::replay(replay(b"seven b"), &budget);
         assert_eq!((rest(&first), budget.used()), (&b"seven b"[..], 7));
-        let second = Held::replay(replay(b"seven b"), &budget);
+        let second = HeldBytes::replay(replay(b"seven b"), &budget);
         assert_eq!((rest(&second), budget.used()), (&b"seven b"[..], 7));
         drop((first, second));
         assert_eq!(budget.used(), 0);
         for nothing in [Replay::default(), replay(b"")] {
-            assert!(matches!(Held::replay(nothing, &budget), Held::Nothing));
+            assert!(matches!(
+                HeldBytes::replay(nothing, &budget),
+                HeldBytes::Nothing
+            ));
         }
     }
 
@@ -241,14 +260,14 @@ mod tests {
         let pipe = Pipes::default().take(&pipes).unwrap();
         let mut reserve = held_pipes.reserve(1);
         assert_eq!(reserve.fill(1), 1);
-        let mut held = Held::pipe(pipe, 5, &mut reserve);
+        let mut held = HeldBytes::pipe(pipe, 5, &mut reserve);
         assert!(held.take_empty_pipe().is_none());
-        let Held::Pipe(full) = &mut held else {
+        let HeldBytes::Pipe(full) = &mut held else {
             panic!("{held:?}")
         };
         full.bytes = 0;
         assert!(held.take_empty_pipe().is_some());
-        assert!(matches!(held, Held::Nothing));
+        assert!(matches!(held, HeldBytes::Nothing));
         assert!(held.take_empty_pipe().is_none());
         drop(reserve);
         assert_eq!((held_pipes.used(), pipes.used()), (0, 0));

@@ -32,7 +32,7 @@ pub(super) struct Peer {
     side: Side,
     /// Boxed, since few have one and every idle connection would pay for it.
     failure: Option<Box<Failure>>,
-    watch: Option<Watch>,
+    watch: Option<ErrorWatch>,
     /// The watch has fired. Error readiness is never cleared, so asking again would spin.
     fired: bool,
     /// Bytes for it are held here, or the other side has failed: closing must not look to it like
@@ -42,7 +42,7 @@ pub(super) struct Peer {
 
 /// Waiting for an error of a socket that is neither read nor written now. Made when first needed (while
 /// a socket is read, reading meets the error) and kept, since a stream that blocks once blocks again.
-type Watch = Pin<Box<dyn Future<Output = ()>>>;
+type ErrorWatch = Pin<Box<dyn Future<Output = ()>>>;
 
 impl Peer {
     pub(super) fn new(sockets: Rc<Sockets>, side: Side) -> Self {

@@ -10,7 +10,7 @@ use std::task::Context;
 
 use super::super::worker::PooledPipe;
 use super::copy::write_with;
-use super::held::{Held, Resources, Step, io_step, is_transient};
+use super::held::{FlowStep, HeldBytes, Resources, destination_step, is_transient, source_step};
 use super::peer::Peer;
 
 /// Bytes that a transfer asks for. A pipe has 16 slots of a page each, or of a larger piece where
@@ -21,14 +21,14 @@ const TRANSFER: usize = 64 * 1024;
 
 /// Splices once from `source` and to `destination`. `None`: copying must do it.
 pub(super) fn transfer(
-    held: &mut Held,
+    held: &mut HeldBytes,
     cx: &mut Context<'_>,
     source: &mut Peer,
     destination: &mut Peer,
     resources: &mut Resources<'_>,
-) -> Option<Step> {
+) -> Option<FlowStep> {
     let ready = source.socket().poll_read_ready(cx);
-    if let Err(step) = io_step(ready, source, Step::Drained, Step::SourceFailed) {
+    if let Err(step) = source_step(ready, source) {
         return Some(step);
     }
     // A destination that gets stuck keeps the pipe, so its share must be there before.
@@ -53,31 +53,31 @@ pub(super) fn transfer(
         }
         Err(error) => {
             source.failed(&error);
-            return Some(Step::SourceFailed);
+            return Some(FlowStep::SourceFailed);
         }
     };
     let step = match drain(cx, destination, &pipe, &mut left) {
-        Err(Step::Blocked) => Step::Moved(0),
+        Err(FlowStep::Blocked) => FlowStep::Moved(0),
         Err(step) => return Some(step),
-        Ok(written) => Step::Moved(written),
+        Ok(written) => FlowStep::Moved(written),
     };
     if left == 0 {
         resources.pipes.put_back(pipe);
     } else {
-        *held = Held::pipe(pipe, left, resources.held_pipes);
+        *held = HeldBytes::pipe(pipe, left, resources.held_pipes);
     }
     Some(step)
 }
 
 /// Writes what a pipe holds since an earlier poll.
 pub(super) fn drain_held(
-    held: &mut Held,
+    held: &mut HeldBytes,
     cx: &mut Context<'_>,
     destination: &mut Peer,
     resources: &Resources<'_>,
-) -> Step {
-    let Held::Pipe(full) = held else {
-        return Step::Moved(0);
+) -> FlowStep {
+    let HeldBytes::Pipe(full) = held else {
+        return FlowStep::Moved(0);
     };
     let written = match drain(cx, destination, &full.pipe, &mut full.bytes) {
         Ok(written) => written,
@@ -86,7 +86,7 @@ pub(super) fn drain_held(
     if let Some(pipe) = held.take_empty_pipe() {
         resources.pipes.put_back(pipe);
     }
-    Step::Moved(written)
+    FlowStep::Moved(written)
 }
 
 /// Writes the `left` bytes of `pipe` as far as the destination takes them; at least one, or says why
@@ -96,7 +96,7 @@ fn drain(
     destination: &mut Peer,
     pipe: &PooledPipe,
     left: &mut usize,
-) -> Result<usize, Step> {
+) -> Result<usize, FlowStep> {
     let before = *left;
     while *left > 0 {
         let stream = destination.socket();
@@ -105,9 +105,9 @@ fn drain(
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             result => result,
         });
-        match io_step(write, destination, Step::Blocked, Step::DestinationFailed) {
+        match destination_step(write, destination) {
             Ok(written) => *left = left.saturating_sub(written),
-            Err(Step::Blocked) if *left < before => break,
+            Err(FlowStep::Blocked) if *left < before => break,
             Err(step) => return Err(step),
         }
     }

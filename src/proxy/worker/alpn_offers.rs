@@ -25,7 +25,7 @@ impl AlpnOffer {
 
 /// The offers seen last. Those that are made most often move to the front.
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct AlpnOffers(RefCell<Seen>);
+pub(in crate::proxy) struct AlpnOfferCache(RefCell<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -34,7 +34,7 @@ struct Seen {
     text: String,
 }
 
-impl AlpnOffers {
+impl AlpnOfferCache {
     /// The offer of these protocols; `None` when there are none.
     pub(in crate::proxy) fn intern<'a>(
         &self,
@@ -82,13 +82,13 @@ fn join<'a>(protocols: impl Iterator<Item = &'a [u8]>, text: &mut String) {
 mod tests {
     use super::*;
 
-    fn intern(offers: &AlpnOffers, protocols: &[&str]) -> Option<Rc<AlpnOffer>> {
+    fn intern(offers: &AlpnOfferCache, protocols: &[&str]) -> Option<Rc<AlpnOffer>> {
         offers.intern(protocols.iter().map(|protocol| protocol.as_bytes()))
     }
 
     #[test]
     fn one_offer_is_kept_once_and_no_offer_is_none() {
-        let offers = AlpnOffers::default();
+        let offers = AlpnOfferCache::default();
         assert_eq!(intern(&offers, &[]), None);
         let first = intern(&offers, &["istio", "h2"]).unwrap();
         let second = intern(&offers, &["istio", "h2"]).unwrap();
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn of_a_long_offer_only_what_the_log_shows_is_kept_and_read() {
-        let offers = AlpnOffers::default();
+        let offers = AlpnOfferCache::default();
         let mut read = 0;
         let protocols = (0..30_000).map(|_| &b"\xff"[..]).inspect(|_| read += 1);
         let offer = offers.intern(protocols).unwrap();
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn strangers_offers_neither_pile_up_nor_push_out_what_is_in_use() {
-        let offers = AlpnOffers::default();
+        let offers = AlpnOfferCache::default();
         let mut mesh = intern(&offers, &["istio"]).unwrap();
         for number in 0..1000 {
             let strange = intern(&offers, &[&number.to_string()]).unwrap();

@@ -26,7 +26,7 @@ pub(in crate::proxy) struct BulkQueue {
 
 /// A relay's place in the queue, if it has one. A relay that goes away just leaves it.
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct Place(Option<NonZeroU64>);
+pub(in crate::proxy) struct QueuePlace(Option<NonZeroU64>);
 
 impl Default for BulkQueue {
     fn default() -> Self {
@@ -46,7 +46,7 @@ impl BulkQueue {
         &self,
         cx: &Context<'_>,
         relay: usize,
-        place: &mut Place,
+        place: &mut QueuePlace,
     ) -> Poll<()> {
         match place.0 {
             Some(own) if own < self.first.get() => {
@@ -106,7 +106,7 @@ mod tests {
 
     /// Takes `turns` turns, one after the other.
     async fn bulk(line: Rc<BulkQueue>, name: usize, turns: usize, since_news: Rc<Cell<usize>>) {
-        let mut place = Place::default();
+        let mut place = QueuePlace::default();
         for _ in 0..turns {
             poll_fn(|cx| line.poll_turn(cx, name, &mut place)).await;
             since_news.set(since_news.get() + 1);
@@ -172,7 +172,7 @@ mod tests {
             tokio::task::spawn_local(async move { caller.run().await });
             for name in 1..=3 {
                 let cx = Context::from_waker(Waker::noop());
-                let turn = line.poll_turn(&cx, name, &mut Place::default());
+                let turn = line.poll_turn(&cx, name, &mut QueuePlace::default());
                 assert!(turn.is_pending());
             }
             bulk(line.clone(), 8, 1, Rc::default()).await;
