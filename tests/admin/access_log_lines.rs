@@ -1,4 +1,4 @@
-//! What a line of the access log says, and that nothing a client sends changes how it reads.
+//! The content of a line of the access log. Nothing that a client sends changes how the line reads.
 
 use std::time::{Duration, SystemTime};
 

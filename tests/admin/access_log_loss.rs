@@ -62,7 +62,7 @@ fn count(capture: &Capture, outcome: &str) -> usize {
     lines.iter().filter(of).count()
 }
 
-/// How many lines the summaries say were left out, by source group and outcome.
+/// Number of lines that the summaries report as left out, by source group and outcome.
 fn suppressed(capture: &Capture) -> Vec<(String, u64)> {
     let mut sums = BTreeMap::<String, u64>::new();
     for line in lines(capture) {
@@ -133,7 +133,7 @@ fn a_blocked_writer_delays_nobody_and_the_lines_that_do_not_fit_are_counted() {
     for _ in 0..100 + 37 {
         log.write(&entry(Outcome::Ok));
     }
-    // Blocking would last for ever; a second leaves room for a busy machine.
+    // A blocked write would last for ever. One second allows for a busy machine.
     assert!(start.elapsed() < Duration::from_secs(1));
     // An eighth of the queue is left to other outcomes.
     let lost = 37 + 12;
@@ -182,7 +182,7 @@ fn the_guard_writes_what_is_queued() {
     drop(guard);
     assert_eq!(capture.text().lines().count(), 896);
 
-    // What comes later, from connections that are cut, is not lost by rule either.
+    // Later lines, of connections that are cut, are not lost by rule either.
     log.write(&entry(Outcome::Drained));
     eventually("a late line", || capture.text().contains("drained"));
 }
@@ -239,7 +239,7 @@ fn refused_connections_are_limited_and_the_rest_counted() {
         log.write(&entry(Outcome::Probe));
         log.write(&entry(Outcome::UpstreamReset));
     }
-    // What the bucket holds, and what has flowed in meanwhile.
+    // The content of the bucket, and the tokens that have come in meanwhile.
     let most = 20 + 10 * usize::try_from(start.elapsed().as_secs()).unwrap();
     drop(guard);
     let lines = |outcome: &str| count(&capture, outcome);

@@ -19,7 +19,7 @@ fn limits() -> ServeLimits {
     }
 }
 
-/// What the server says until it closes `stream`.
+/// The bytes that the server sends until it closes `stream`.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut rest = String::new();
     timeout(operator::PATIENCE, stream.read_to_string(&mut rest))

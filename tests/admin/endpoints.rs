@@ -1,4 +1,4 @@
-//! What the admin server answers.
+//! The answers of the admin server.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What the status server answers, from the start of the process to its end.
+//! The answers of the status server, from the start of the process to its end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -150,7 +150,7 @@ async fn slow_client(from: u8, address: SocketAddr, path: &'static str) {
     }
 }
 
-/// How long a slow machine may take for one answer beside slow readers. Prometheus waits 10 s.
+/// The time that a slow machine may take for one answer beside slow readers. Prometheus waits 10 s.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The whole body of `path`.
@@ -230,7 +230,7 @@ async fn slow_readers_of_the_admin_server_keep_nobody_out() {
 }
 
 #[tokio::test]
-async fn slow_readers_in_every_place_make_room_for_a_scraper() {
+async fn slow_readers_in_every_place_give_way_to_a_scraper() {
     let gateway = with_large_metrics();
     let limits = ServeLimits {
         connections: 8,

@@ -15,12 +15,12 @@ thread_local! {
     static ALLOCATED: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
 }
 
-/// How many bytes the process holds now.
+/// Number of bytes that the process holds now.
 pub fn held() -> usize {
     HELD.load(Ordering::Relaxed)
 }
 
-/// How often this thread has allocated, and how many bytes in all.
+/// Number of allocations of this thread, and of their bytes.
 pub fn allocated() -> (usize, usize) {
     ALLOCATED.get()
 }

@@ -1,5 +1,5 @@
-//! What a connection keeps of its hello is small, whatever the hello holds: counted by an allocator for
-//! hellos of every kind, and by the process's memory for 2,000 of the worst.
+//! The memory that a connection keeps of its hello is small, whatever the hello contains. An allocator
+//! counts it for hellos of every kind, and the process's memory shows it for 2,000 of the worst.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,7 +16,7 @@ use crate::support::process::Process;
 use crate::support::server::{Server, read_exactly};
 use crate::support::{self, SERVICE, wait_until};
 
-/// What a connection may keep of its hello.
+/// The most bytes that a connection may keep of its hello.
 const KEPT: usize = 2048;
 /// Connections of one hello at a time.
 const CROWD: usize = 24;
@@ -102,7 +102,7 @@ fn crowd(address: SocketAddr, wire: &[u8]) -> Vec<TcpStream> {
     (0..CROWD).map(open).collect()
 }
 
-/// What the process holds once that no longer changes.
+/// The bytes that the process holds, once that number no longer changes.
 fn settled() -> usize {
     let mut before = usize::MAX;
     wait_until("the process holds the same for a while", || {

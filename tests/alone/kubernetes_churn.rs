@@ -23,7 +23,7 @@ const TIME: Duration = Duration::from_secs(6);
 /// Changes are made in bursts, as rollouts make them: so many each so often.
 const BURST: usize = 5;
 const PAUSE: Duration = Duration::from_millis(10);
-/// What the issue asks for is 0.1; here the machine builds and tests other things meanwhile.
+/// The goal is 0.1. Here the machine builds and tests other things meanwhile.
 const MOST_P99: f64 = 0.25;
 
 fn host(number: usize) -> String {
@@ -188,7 +188,7 @@ fn p99(gateway: &TestGateway) -> (f64, f64) {
     )
 }
 
-/// Sends and gets back, over and over; the connection must live until told to stop.
+/// Sends and gets back, over and over, until `stop` is set. The connection must live until then.
 fn ping(gateway: SocketAddr, stop: &AtomicBool) -> usize {
     let (mut stream, _) = ask(gateway, &host(0), &[]).expect("the stable service is routed");
     // The hello comes back first.

@@ -1,4 +1,4 @@
-//! What `strait check`, `strait explain` and `--help` tell a person.
+//! The output of `strait check`, `strait explain` and `--help`, for a person.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -65,10 +65,15 @@ fn explained(config: &str, arguments: &[&str], code: i32, texts: &[&str]) {
     let mut all = vec!["explain", "--config", file.path()];
     all.extend_from_slice(arguments);
     let output = strait(&all);
-    let told = out(&output);
-    assert_eq!(output.status.code(), Some(code), "{told}{}", err(&output));
+    let printed = out(&output);
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{printed}{}",
+        err(&output)
+    );
     for text in texts {
-        assert!(told.contains(text), "no {text:?} in\n{told}");
+        assert!(printed.contains(text), "no {text:?} in\n{printed}");
     }
 }
 
@@ -106,31 +111,34 @@ fn the_shipped_example_is_good() {
 }
 
 #[test]
-fn a_misspelt_key_is_told_with_its_line_and_the_nearest_one() {
+fn a_misspelt_key_is_printed_with_its_line_and_the_nearest_one() {
     let file = File::with(&CONFIG.replace("upstream: svcb }", "upstrem: svcb }"));
     let output = strait(&["check", file.path()]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(out(&output), "");
-    let told = err(&output);
-    assert!(told.contains(&format!("{}:8:", file.path())), "{told}");
+    let printed = err(&output);
     assert!(
-        told.contains("upstrem: unknown key; did you mean \"upstream\"?"),
-        "{told}"
+        printed.contains(&format!("{}:8:", file.path())),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("upstrem: unknown key; did you mean \"upstream\"?"),
+        "{printed}"
     );
 }
 
 #[test]
-fn a_warning_is_told_and_the_file_is_still_good() {
+fn a_warning_is_printed_and_the_file_is_still_good() {
     let file = File::with(&CONFIG.replace(
         "spire: {",
         "unused: { endpoints: ['127.0.0.1:1'] }\n  spire: {",
     ));
     let output = strait(&["check", file.path()]);
     assert_eq!(output.status.code(), Some(0));
-    let told = err(&output);
+    let printed = err(&output);
     assert!(
-        told.starts_with("warning: ") && told.contains("unused"),
-        "{told}"
+        printed.starts_with("warning: ") && printed.contains("unused"),
+        "{printed}"
     );
 }
 

@@ -1,4 +1,4 @@
-//! `strait load` against a gateway: what it counts, what it tells of failures, whom it trusts.
+//! `strait load` against a gateway: its counts, its report of failures, and the servers that it trusts.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -119,21 +119,21 @@ fn load(gateway: SocketAddr, arguments: &[&str]) -> Output {
     command.args(arguments).output().unwrap()
 }
 
-/// Runs it, holds it to its exit code, and returns what it told.
+/// Runs the command, checks its exit code, and returns its output.
 #[track_caller]
-fn told(gateway: SocketAddr, code: i32, arguments: &[&str]) -> String {
+fn printed(gateway: SocketAddr, code: i32, arguments: &[&str]) -> String {
     let output = load(gateway, arguments);
-    let told = String::from_utf8(output.stdout).unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{told}{complaint}");
-    told
+    assert_eq!(output.status.code(), Some(code), "{printed}{complaint}");
+    printed
 }
 
 /// The number that stands behind `title`.
 #[track_caller]
-fn number(told: &str, title: &str) -> u64 {
-    let line = told.lines().find(|line| line.starts_with(title));
-    let line = line.unwrap_or_else(|| panic!("no {title} in\n{told}"));
+fn number(printed: &str, title: &str) -> u64 {
+    let line = printed.lines().find(|line| line.starts_with(title));
+    let line = line.unwrap_or_else(|| panic!("no {title} in\n{printed}"));
     let word = line[title.len()..].split_whitespace().next().unwrap();
     word.parse().unwrap()
 }
@@ -150,11 +150,11 @@ fn counts_what_the_gateway_counts_and_tells_how_long_it_took() {
     arguments.extend(["--ca", &ca, "--spiffe-id", &id]);
     arguments.extend(identity.iter().map(String::as_str));
     arguments.extend(FEW);
-    let told = told(gateway.address(), 0, &arguments);
-    let succeeded = number(&told, "succeeded");
-    assert!(succeeded > 0, "{told}");
-    assert_eq!(number(&told, "connections"), succeeded, "{told}");
-    assert_eq!(number(&told, "failed"), 0, "{told}");
+    let printed = printed(gateway.address(), 0, &arguments);
+    let succeeded = number(&printed, "succeeded");
+    assert!(succeeded > 0, "{printed}");
+    assert_eq!(number(&printed, "connections"), succeeded, "{printed}");
+    assert_eq!(number(&printed, "failed"), 0, "{printed}");
     for step in [
         "connect ",
         "handshake ",
@@ -162,7 +162,7 @@ fn counts_what_the_gateway_counts_and_tells_how_long_it_took() {
         "close ",
         "connect + handshake ",
     ] {
-        assert_eq!(number(&told, step), succeeded, "{told}");
+        assert_eq!(number(&printed, step), succeeded, "{printed}");
     }
     let closed = || gateway.closed("ok");
     wait_until("the gateway has counted them all", || {
@@ -181,17 +181,20 @@ fn a_line_is_answered() {
     arguments.extend(identity.iter().map(String::as_str));
     // As many as go, one at a time.
     arguments.extend(["--rate", "0", "--connections", "1", "--duration", "300ms"]);
-    let told = told(gateway.address(), 0, &arguments);
-    assert!(told.contains("its certificate is not verified"), "{told}");
+    let printed = printed(gateway.address(), 0, &arguments);
+    assert!(
+        printed.contains("its certificate is not verified"),
+        "{printed}"
+    );
     assert_eq!(
-        number(&told, "answer "),
-        number(&told, "succeeded"),
-        "{told}"
+        number(&printed, "answer "),
+        number(&printed, "succeeded"),
+        "{printed}"
     );
 }
 
 #[test]
-fn each_kind_of_failure_is_told() {
+fn each_kind_of_failure_is_listed() {
     let files = Files::create();
     let pod = http_pod(&files.pki, "503 Service Unavailable");
     let gateway = gateway_to(pod.address);
@@ -231,15 +234,15 @@ fn each_kind_of_failure_is_told() {
     ];
     for (arguments, kind) in cases {
         let arguments = [arguments, FEW].concat();
-        let told = told(gateway.address(), 1, &arguments);
-        assert_eq!(number(&told, "succeeded"), 0, "{told}");
-        let failed = number(&told, "failed");
-        let line = told.lines().find(|line| line.contains(kind));
-        let line = line.unwrap_or_else(|| panic!("no {kind} in\n{told}"));
-        assert_eq!(number(line.trim_start(), ""), failed, "{told}");
+        let printed = printed(gateway.address(), 1, &arguments);
+        assert_eq!(number(&printed, "succeeded"), 0, "{printed}");
+        let failed = number(&printed, "failed");
+        let line = printed.lines().find(|line| line.contains(kind));
+        let line = line.unwrap_or_else(|| panic!("no {kind} in\n{printed}"));
+        assert_eq!(number(line.trim_start(), ""), failed, "{printed}");
     }
-    let told = told(refusing_address(), 1, &[&["--sni", OUTBOUND], FEW].concat());
-    assert!(told.contains("connect: Connection refused"), "{told}");
+    let printed = printed(refusing_address(), 1, &[&["--sni", OUTBOUND], FEW].concat());
+    assert!(printed.contains("connect: Connection refused"), "{printed}");
 }
 
 #[test]
@@ -259,8 +262,11 @@ fn what_it_cannot_do_is_an_error_of_its_own() {
         (&["--sni", "svcb", "--rate", "1e9"], "0 to"),
     ] {
         let output = load(address, arguments);
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{told}");
-        assert!(told.contains(complaint), "no {complaint:?} in\n{told}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{printed}");
+        assert!(
+            printed.contains(complaint),
+            "no {complaint:?} in\n{printed}"
+        );
     }
 }

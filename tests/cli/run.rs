@@ -30,7 +30,7 @@ fn server(name: &'static str) -> Server {
     })
 }
 
-/// Which server answers a new connection.
+/// The server that answers a new connection.
 fn answer(address: SocketAddr) -> String {
     let mut client = connect(address);
     client.write_all(&hello(SERVICE, &[])).unwrap();
@@ -175,7 +175,7 @@ fn a_config_that_changes_while_the_process_starts_is_not_missed() {
     let folder = Folder::create();
     let path = folder.file("strait.yaml", &to(&one));
     let new = folder.file("new.yaml", &to(&two));
-    // Whether it reads the old file or the new one, the new one is what serves in the end.
+    // strait may read the old file or the new one first. In the end the new one serves.
     let starts = thread::spawn({
         let path = path.clone();
         move || Process::of_file(&path)
@@ -456,7 +456,7 @@ fn an_end_does_not_wait_for_a_reload() {
 }
 
 #[test]
-fn what_keeps_it_from_starting_is_told() {
+fn the_reason_why_it_does_not_start_is_logged() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let good = ConfigText::to(&[support::server::refusing_address()]);

@@ -12,17 +12,17 @@ fn selftest(gateway: SocketAddr, arguments: &[&str]) -> (Output, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_strait"));
     command.args(["selftest", &gateway.to_string()]);
     let output = command.args(arguments).output().unwrap();
-    let told = String::from_utf8(output.stdout.clone()).unwrap();
-    (output, told)
+    let printed = String::from_utf8(output.stdout.clone()).unwrap();
+    (output, printed)
 }
 
 /// The right, the wrong and what was not judged, of one class or in total.
 #[track_caller]
-fn counts(told: &str, class: &str) -> [usize; 3] {
-    let line = told
+fn counts(printed: &str, class: &str) -> [usize; 3] {
+    let line = printed
         .lines()
         .find(|line| line.starts_with(&format!("{class} ")));
-    let line = line.unwrap_or_else(|| panic!("no {class} in\n{told}"));
+    let line = line.unwrap_or_else(|| panic!("no {class} in\n{printed}"));
     let counts: Vec<usize> = line
         .split_whitespace()
         .skip(1)
@@ -46,22 +46,22 @@ fn gateway_to(endpoint: SocketAddr) -> TestGateway {
 fn everything_is_right_with_strait() {
     let endpoint = free_address();
     let gateway = gateway_to(endpoint);
-    let (output, told) = selftest(gateway.address(), &["--endpoint", &endpoint.to_string()]);
-    assert_eq!(output.status.code(), Some(0), "{told}");
-    let [right, wrong, not_judged] = counts(&told, "total");
-    assert!(right > 500, "{told}");
-    assert_eq!((wrong, not_judged), (0, 0), "{told}");
-    assert_eq!(counts(&told, "not_tls"), [42, 0, 0]);
+    let (output, printed) = selftest(gateway.address(), &["--endpoint", &endpoint.to_string()]);
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    let [right, wrong, not_judged] = counts(&printed, "total");
+    assert!(right > 500, "{printed}");
+    assert_eq!((wrong, not_judged), (0, 0), "{printed}");
+    assert_eq!(counts(&printed, "not_tls"), [42, 0, 0]);
 }
 
 #[test]
 fn without_an_endpoint_valid_hellos_are_not_judged() {
     let gateway = gateway_to(refusing_address());
-    let (output, told) = selftest(gateway.address(), &[]);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    let [right, wrong, not_judged] = counts(&told, "total");
-    assert!(right > 200 && not_judged > 200, "{told}");
-    assert_eq!(wrong, 0, "{told}");
+    let (output, printed) = selftest(gateway.address(), &[]);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    let [right, wrong, not_judged] = counts(&printed, "total");
+    assert!(right > 200 && not_judged > 200, "{printed}");
+    assert_eq!(wrong, 0, "{printed}");
 }
 
 /// Reads once, takes any bytes that name the route for a hello, and lets the rest of the world wait.
@@ -92,18 +92,18 @@ fn a_naive_gateway_is_wrong() {
     let endpoint = free_address();
     let gateway = naive(endpoint);
     let arguments = ["--endpoint", &endpoint.to_string(), "--timeout", "300ms"];
-    let (output, told) = selftest(gateway.address, &arguments);
-    assert_eq!(output.status.code(), Some(1), "{told}");
+    let (output, printed) = selftest(gateway.address, &arguments);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
     for wrong in [
         "wrong: fragmented: records of 1 byte: left hanging",
         "wrong: name: CR and LF in the name: routed (whole",
         "wrong: record: a byte after the hello in its record: routed (whole",
         "wrong: not_tls: an HTTP/1.1 request: left hanging",
     ] {
-        assert!(told.contains(wrong), "no {wrong:?} in\n{told}");
+        assert!(printed.contains(wrong), "no {wrong:?} in\n{printed}");
     }
-    let [right, wrong, not_judged] = counts(&told, "usual");
-    assert!(right > 0 && wrong > 0 && not_judged == 0, "{told}");
+    let [right, wrong, not_judged] = counts(&printed, "usual");
+    assert!(right > 0 && wrong > 0 && not_judged == 0, "{printed}");
 }
 
 /// Carries every valid hello to the endpoint, but for one byte.
@@ -122,17 +122,17 @@ fn a_gateway_that_changes_a_byte_is_wrong() {
         let _ = upstream.shutdown(Shutdown::Both);
     });
     let arguments = ["--endpoint", &endpoint.to_string(), "--timeout", "300ms"];
-    let (output, told) = selftest(gateway.address, &arguments);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert_eq!(counts(&told, "usual")[0], 0, "{told}");
-    assert!(told.contains("routed with other bytes"), "{told}");
+    let (output, printed) = selftest(gateway.address, &arguments);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert_eq!(counts(&printed, "usual")[0], 0, "{printed}");
+    assert!(printed.contains("routed with other bytes"), "{printed}");
 }
 
 #[test]
 fn nobody_at_the_address_is_no_answer() {
-    let (output, told) = selftest(refusing_address(), &[]);
+    let (output, printed) = selftest(refusing_address(), &[]);
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(told, "");
+    assert_eq!(printed, "");
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("cannot connect to 127.0.0.1:"), "{error}");
 }

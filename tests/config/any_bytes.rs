@@ -1,4 +1,4 @@
-//! Whatever a config file holds, it is a config that can be served or a list of problems.
+//! Any bytes of a config file are a config that can be served, or lead to a list of problems.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

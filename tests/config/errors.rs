@@ -1,4 +1,4 @@
-//! What the loader says of broken files: line, key, what is wrong, what to do.
+//! The loader's problems of broken files: line, key, fault and remedy.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -1299,7 +1299,7 @@ fn upstreams() {
 }
 
 #[test]
-fn all_problems_are_told_at_once_in_the_order_of_the_file() {
+fn all_problems_are_reported_at_once_in_the_order_of_the_file() {
     let error = load(
         b"workers: 0
 listeners:
@@ -1317,7 +1317,7 @@ unknown: 1
 ",
     )
     .unwrap_err();
-    let told: Vec<(u64, &str)> = error
+    let reported: Vec<(u64, &str)> = error
         .problems
         .iter()
         .map(|problem| (problem.line, problem.key.as_str()))
@@ -1334,7 +1334,7 @@ unknown: 1
         (12, "upstreams.d.connect.attempts"),
         (13, "unknown"),
     ];
-    assert_eq!(told, expected, "{error}");
+    assert_eq!(reported, expected, "{error}");
     assert_eq!(
         error.to_string().lines().nth(4),
         Some(

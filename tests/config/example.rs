@@ -27,7 +27,7 @@ fn parse(yaml: &str) -> Loaded {
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// What the example says, without the values that it marks as defaults.
+/// The content of the example, without the values that it marks as defaults.
 const WITHOUT_DEFAULTS: &str = r#"
 sources: [{ name: alpha, cidrs: [10.0.0.0/8, "fd00:a::/32"] }]
 listeners:

@@ -30,7 +30,7 @@ pub fn trials() -> Vec<Trial> {
     samples::trials("vectors_arrive_or_are_refused", carry)
 }
 
-/// What a client sends, in these segments.
+/// The bytes that a client sends, in these segments.
 struct Delivery<'a> {
     sample: &'a Sample,
     how: String,
@@ -42,7 +42,7 @@ fn carry(samples: &[Sample]) {
     let hashing = Server::start(hash_until_fin);
     let config = ConfigText::to(&[hashing.address])
         .routes("[{ sni: '*', alpn: any, upstream: svcb }]")
-        // So long that whoever is left hanging fails by the test's own deadline.
+        // So long that a client that is left hanging fails by the test's own deadline.
         .listener("client_hello: { timeout: 60s }");
     let gateway = TestGateway::start(&config);
     let deliveries: Vec<Delivery<'_>> = samples.iter().flat_map(deliveries).collect();
@@ -144,7 +144,7 @@ fn deliver(mut client: TcpStream, delivery: &Delivery<'_>) {
     let mut sent = Ok(());
     for (number, segment) in segments.enumerate() {
         if number == 1 {
-            // What came first has been read, or is about to be.
+            // The first segment has been read, or is about to be.
             std::thread::sleep(Duration::from_millis(1));
         }
         sent = sent.and_then(|()| client.write_all(segment));
@@ -163,16 +163,16 @@ fn deliver(mut client: TcpStream, delivery: &Delivery<'_>) {
         }
         // Without a FIN from here: the gateway must not wait for one.
         Expect::Refusal(Outcome::NotTls) => {
-            let (told, error) = read_to_error(&mut client);
-            assert_eq!(told, b"", "{what}: nobody would understand it");
-            // What is sent to a socket that is closed already is answered with RST.
+            let (received, error) = read_to_error(&mut client);
+            assert_eq!(received, b"", "{what}: nobody would understand it");
+            // The kernel answers bytes for a closed socket with RST.
             let late = delivery.segments.len() > 1 && error == Some(ErrorKind::ConnectionReset);
             assert!(error.is_none() || late, "{what}: {error:?}");
         }
         Expect::Refusal(outcome) => {
-            let (told, error) = read_to_error(&mut client);
-            let alert = matches!(told.as_slice(), [21, 3, 3, 0, 2, 2, _]);
-            assert!(alert, "{what}: {outcome:?}, told {told:?}");
+            let (received, error) = read_to_error(&mut client);
+            let alert = matches!(received.as_slice(), [21, 3, 3, 0, 2, 2, _]);
+            assert!(alert, "{what}: {outcome:?}, received {received:?}");
             assert_eq!(error, None, "{what}: no clean end");
         }
     }

@@ -1,4 +1,4 @@
-//! What one round of DNS questions gives: families, SRV, aliases, servers, and what is refused.
+//! The result of one round of DNS queries: families, SRV, aliases, servers, and refused addresses.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

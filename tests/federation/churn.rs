@@ -46,8 +46,8 @@ impl Pod {
         }
     }
 
-    /// As Istio's agent does at SIGTERM: clients are told with their next answers, and the process
-    /// ends once nobody is connected any more.
+    /// As Istio's agent does at SIGTERM: clients learn of it with their next answers, and the process
+    /// ends once no client is connected any more.
     fn terminate(mut self) {
         self.sidecar
             .envoy
@@ -121,7 +121,7 @@ fn pods_come_and_go_under_load() {
     assert_eq!(gateway.closed("connect_refused"), 0.0);
 }
 
-/// What config/federation/ ships, so many times faster.
+/// The factor by which the times of config/federation/ are shortened.
 const HASTE: u32 = 10;
 
 fn in_haste(duration: Duration) -> String {
@@ -170,7 +170,7 @@ fn one_of_two_gateways_drains_under_load_and_no_call_fails() {
     assert!(tally.answered["svcb-1"] > 100, "{tally:?}");
 }
 
-/// What the shipped maxConnectionDuration is for.
+/// The purpose of the shipped maxConnectionDuration.
 #[test]
 fn connections_are_renewed_without_a_failed_call() {
     let pki = Pki::create();

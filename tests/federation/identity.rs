@@ -79,7 +79,7 @@ fn every_protocol_version_and_spelling_passes() {
 }
 
 #[test]
-fn plain_tcp_passes_and_only_for_whom_the_policy_names() {
+fn plain_tcp_passes_and_only_for_callers_that_the_policy_names() {
     let pki = Pki::create();
     let messages = Arc::new(AtomicUsize::new(0));
     let counted = messages.clone();
@@ -125,7 +125,7 @@ fn plain_tcp_passes_and_only_for_whom_the_policy_names() {
     assert_eq!(messages.load(Ordering::Relaxed), 6, "only svca's arrived");
 }
 
-/// What becomes of a call by a pod with that identity.
+/// The result of a call by a pod with that identity.
 fn call_as(pki: &Pki, caller: &Svid, gateway: &TestGateway) -> (u16, String) {
     let a = Outbound::to(gateway.address()).start(caller, &pki.bundles());
     let answer = get(a.address);

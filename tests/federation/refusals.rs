@@ -1,5 +1,5 @@
-//! What federation does not allow is refused by whose task it is, with real sidecars on both sides,
-//! and the gateway's record tells where to look.
+//! Calls that federation does not allow. The party whose task it is refuses each of them, with real
+//! sidecars on both sides, and the gateway's record says where to look.
 
 use std::time::{Duration, SystemTime};
 
@@ -111,8 +111,8 @@ fn a_mesh_that_does_not_list_alpha_refuses_it_although_it_has_its_bundle() {
     assert_eq!(b.envoy.stat("ssl.fail_verify_san"), 1);
 }
 
-/// Why config/federation/ has `caCertificates` and its README forbids `trustDomainAliases`: an alias
-/// is more than trust.
+/// The reason why config/federation/ has `caCertificates` and its README forbids `trustDomainAliases`:
+/// an alias is more than trust.
 #[test]
 fn with_an_alias_the_same_named_account_of_alpha_passes_for_betas() {
     let pki = Pki::create();
@@ -220,7 +220,7 @@ fn a_service_port_that_is_not_routed_is_refused_by_the_gateway() {
 }
 
 #[test]
-fn a_service_without_a_pod_is_told_so() {
+fn a_service_without_a_pod_is_reported_so() {
     let pki = Pki::create();
     let closed = support::server::refusing_address();
     let config = ConfigText::to(&[closed]).routes(SERVICE_ROUTE);

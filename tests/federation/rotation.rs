@@ -110,7 +110,7 @@ fn a_ca_is_replaced_while_connections_live() {
     b.rotate_trust(&new_only);
     a.rotate_trust(&new_only);
     let fourth = Pending::begin(&a);
-    // What the old root signed is worth nothing now.
+    // Certificates that the old root signed are worth nothing now.
     let late = Outbound::to(gateway.address()).start(&pki.svca, &new_only);
     assert_eq!(get(late.address).status, 503);
     assert_eq!(gateway.record().outcome, "handshake_refused");

@@ -21,7 +21,8 @@ fn the_files_agree() {
     assert!(problems.is_empty(), "{problems:#?}");
 }
 
-/// What each change must be called; the checker is worth no more than what it finds.
+/// Each change with the finding that the checker must report. The checker is worth no more than its
+/// findings.
 #[test]
 fn a_file_that_does_not_agree_is_found() {
     const PRINCIPALS: &str = "principals: [alpha.com";
@@ -178,7 +179,7 @@ impl Standing {
     }
 }
 
-/// DNS has told the gateway of so many endpoints.
+/// Waits until DNS has given the gateway so many endpoints.
 fn until_endpoints(gateway: &TestGateway, count: f64) {
     support::wait_until("the gateway has found its endpoints", || {
         gateway.metric("strait_upstream_endpoints", &[("state", "ready")]) >= count

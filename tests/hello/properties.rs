@@ -1,4 +1,4 @@
-//! What must hold for every hello, and for every other sequence of bytes.
+//! Properties of every hello, and of every other sequence of bytes.
 
 use std::sync::Arc;
 

@@ -38,7 +38,7 @@ metadata: { name: shop }
 struct World {
     api: ApiServer,
     gateway: TestGateway,
-    /// What the Gateways of a test ask for; free a moment ago.
+    /// The port that the Gateways of a test ask for. It was free a moment ago.
     port: u16,
     roots: RootCertStore,
     key: CertifiedKey<rcgen::KeyPair>,
@@ -105,7 +105,7 @@ impl World {
                 let _ = io::copy(&mut stream.sock, &mut io::sink());
             }
         });
-        // Whether it is in the mesh must be known before it gets a connection.
+        // The gateway must know that the pod is in the mesh before the pod gets a connection.
         self.api.put(objects::pod(namespace, name, &json!({})));
         self.api
             .put_all(objects::served(namespace, name, 443, server.address));
@@ -164,7 +164,7 @@ impl World {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
-    /// Who answers a TLS connection that names `server`; an error when it is refused.
+    /// The pod that answers a TLS connection that names `server`; an error when it is refused.
     fn ask(&self, server: &str, alpn: &[&str]) -> io::Result<String> {
         // Not bound yet, or any more.
         let socket = std::net::TcpStream::connect_timeout(&self.address(), DEADLINE)?;
@@ -214,7 +214,7 @@ impl World {
         let object = self.api.get(plural, namespace, name).unwrap();
         let generation = object["metadata"]["generation"].as_i64();
         let status = object["status"].clone();
-        // What is about an older generation does not count.
+        // A condition of an older generation does not count.
         let parents = status["parents"].as_array().into_iter().flatten();
         let conditions = parents
             .flat_map(|parent| parent["conditions"].as_array())
@@ -363,7 +363,7 @@ fn tls_route_hostname_intersection() {
     for route in ["exact-0", "narrow-1"] {
         world.soon_says(route, &[ACCEPTED, RESOLVED]);
     }
-    // Of a name that a more specific listener has, the wider ones' routes are told.
+    // For a name that a more specific listener has, the routes of the wider ones get a condition, too.
     for route in ["narrow-0", "wide-0", "wide-1", "all-0", "all-1"] {
         world.soon_says(
             route,
@@ -466,7 +466,7 @@ fn backends_share_connections_and_a_wrong_one_refuses_its_share() {
             Err(_) => counts[2] += 1,
         }
     }
-    // Of 200: 100, 50 and 50, with more than five standard deviations of room.
+    // Of 200: 100, 50 and 50, each with a margin of more than five standard deviations.
     assert!(
         counts[0] > 60 && counts[1] > 18 && counts[2] > 18,
         "{counts:?}"
@@ -606,7 +606,7 @@ fn a_tenants_gateway_takes_no_name_from_the_platforms_listener() {
         .metric("strait_kubernetes_listeners_left_out", &conflicts);
     assert!((left_out - 1.0).abs() < 0.1, "{left_out}");
 
-    // The platform is told by an Event, and its objects are as they were.
+    // The platform gets an Event, and its objects are unchanged.
     wait_until("the Event is there", || !world.api.all("events").is_empty());
     let events = world.api.all("events");
     let [event] = &events[..] else {

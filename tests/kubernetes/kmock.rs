@@ -57,7 +57,7 @@ impl Drop for Kmock {
     }
 }
 
-/// Where tests/run puts it.
+/// The folder into which tests/run installs it.
 fn installed() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = || PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".cache");

@@ -32,7 +32,7 @@ fn dns() -> DnsServer {
 /// An address of this machine at which nobody listens.
 const DEAD: &str = "127.0.0.9";
 
-/// What a test's config says.
+/// A test's config file.
 #[derive(Clone)]
 struct File {
     /// The DNS server.
@@ -218,7 +218,7 @@ fn addresses_that_are_not_allowed_any_more_go_although_dns_is_dead() {
 fn an_upstream_that_never_had_an_endpoint_is_not_stale() {
     let (dns, echo) = (dns(), Server::echo());
     let gateway = TestGateway::start(&File::new(&dns, &echo).text());
-    wait_until("DNS has said that there is none", || {
+    wait_until("DNS has answered that there is no address", || {
         upstream(&gateway)["last_error"].is_string()
     });
     wait_stale(&gateway, false);

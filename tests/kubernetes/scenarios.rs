@@ -1,5 +1,5 @@
-//! What the gateway makes of what happens in a Kubernetes API: the scenarios of
-//! `tests/kubernetes/scenarios/`, with a real gateway, real connections and the API's stand-in.
+//! The gateway's reaction to events of a Kubernetes API: the scenarios of
+//! `tests/kubernetes/scenarios/`, with a real gateway, real connections and a stand-in for the API.
 
 use std::path::PathBuf;
 

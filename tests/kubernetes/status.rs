@@ -120,7 +120,7 @@ fn put_route(server: &ApiServer, name: &str, hostname: &str) {
     }));
 }
 
-/// What the translation would say of the routes that are there: accepted, with `message`.
+/// The statuses that the translation would give the existing routes: accepted, with `message`.
 fn wanted(server: &ApiServer, message: &str) -> Arc<Statuses> {
     let mut statuses = Statuses::default();
     for route in server.all("tlsroutes") {

@@ -48,7 +48,7 @@ impl Authority {
 
 /// Takes TLS off in front of `api`, on a thread that ends with the process.
 fn terminate(server: Arc<rustls::ServerConfig>, api: SocketAddr) -> SocketAddr {
-    let (told, address) = std::sync::mpsc::channel();
+    let (sender, address) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -56,7 +56,7 @@ fn terminate(server: Arc<rustls::ServerConfig>, api: SocketAddr) -> SocketAddr {
             .unwrap();
         runtime.block_on(async move {
             let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-            told.send(listener.local_addr().unwrap()).unwrap();
+            sender.send(listener.local_addr().unwrap()).unwrap();
             let acceptor = TlsAcceptor::from(server);
             while let Ok((stream, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();

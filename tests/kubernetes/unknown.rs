@@ -1,5 +1,5 @@
-//! What is not known is not taken for none: kinds of object that are forbidden, late, or of which the API
-//! says nothing.
+//! Unknown is not none: kinds of object that are forbidden, that come late, or about which the API says
+//! nothing.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ fn forbidden(plural: &str, kind: &str) {
     let gateway = TestGateway::start(&kubernetes::config(&api, EXPORT));
     let missing = format!("Kubernetes: not listed yet: {kind}\n");
     soon("the kind is said", || is_missing(&gateway, &missing));
-    soon("the operator is told the reason", || {
+    soon("the operator sees the reason", || {
         let text = gateway.admin_text("/healthz/ready");
         text.contains(&format!("kubernetes {kind}: ")) && text.contains("is forbidden")
     });
@@ -157,7 +157,7 @@ impl Source {
         self.metric("strait_kubernetes_errors_total", &labels)
     }
 
-    /// Whether a kind is watched, and whether what is known of it is old.
+    /// Two flags of a kind: it is watched, and the known objects are old.
     fn state(&self, kind: &str) -> [bool; 2] {
         let is_set = |name| self.metric(name, &[("kind", kind)]) > 0.5;
         ["strait_kubernetes_watch_up", "strait_kubernetes_stale"].map(is_set)

@@ -1,5 +1,5 @@
-//! What an image must be, read off the Dockerfile, since no image can be built where the tests run.
-//! That its commands work is shown by .ci/run, which executes them.
+//! The image as the Dockerfile describes it, since no image can be built where the tests run. .ci/run
+//! executes the image's commands, and so shows that they work.
 
 use std::fs;
 use std::path::Path;
@@ -42,7 +42,7 @@ fn arguments<'a>(stage: &'a [Instruction], name: &str) -> Vec<&'a str> {
     named.map(|instruction| &*instruction.arguments).collect()
 }
 
-/// What is wrong with an image built from `text`, for a package that needs `rust_version`.
+/// The faults of an image built from `text`, for a package that needs `rust_version`.
 fn faults(text: &str, rust_version: &str) -> Vec<String> {
     let stages = stages(text);
     let [build, build_tools, tools, image] = &stages[..] else {

@@ -74,7 +74,8 @@ fn outcomes() -> String {
     table(columns, rows)
 }
 
-/// What strait registers itself. Add here what else is registered with [`Metrics::register`].
+/// The metrics that strait registers itself. Add further ones here that are registered with
+/// [`Metrics::register`].
 fn metrics() -> String {
     let metrics = Metrics::new().unwrap();
     let described = metrics.descriptions().iter().map(|metric| {
@@ -183,7 +184,7 @@ fn every_page_of_the_book_is_in_its_summary() {
     assert_eq!(listed, written);
 }
 
-/// A comment, a script or a page cites only documents that whoever reads it has.
+/// Comments, scripts and pages cite only documents that every reader has.
 #[test]
 fn every_document_that_a_file_cites_is_in_the_repository() {
     let files = files();
@@ -366,7 +367,7 @@ fn slug(heading: &str) -> String {
     kept.collect()
 }
 
-/// What looks like the path of a Markdown file, with its anchor if it has one.
+/// Texts that look like the path of a Markdown file, with its anchor if it has one.
 fn cited_documents(line: &str) -> impl Iterator<Item = &str> {
     let words =
         line.split(|letter: char| !letter.is_ascii_alphanumeric() && !"._-/#".contains(letter));

@@ -40,7 +40,7 @@ fn an_api_would_take_every_object() {
     }
 }
 
-/// What the program says, since that is what a person asks.
+/// The program's own judgement, as a person would ask for it.
 #[test]
 fn strait_check_takes_every_config() {
     for folder in rendered() {

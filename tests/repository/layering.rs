@@ -537,7 +537,7 @@ fn each_token(tokens: &TokenStream, visit: &mut impl FnMut(&TokenTree)) {
     }
 }
 
-/// What follows a `::` at the start of `tokens`.
+/// The tokens after a `::` at the start of `tokens`.
 fn after_colons(tokens: &[TokenTree]) -> Option<&[TokenTree]> {
     match tokens {
         [one, two, rest @ ..] if is_punct(one, ':') && is_punct(two, ':') => Some(rest),

@@ -1,4 +1,4 @@
-//! What must hold for the bytes of any config file; asserted by the tests and by the fuzzer.
+//! Properties of the bytes of any config file. The tests and the fuzzer assert them.
 
 use std::num::NonZeroUsize;
 

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
-/// What is said to a question.
+/// A reply to a query.
 #[derive(Clone)]
 pub enum Reply {
     /// These records; none is NODATA.
@@ -65,7 +65,7 @@ impl DnsServer {
         }
     }
 
-    /// What is said to questions for `kind` of `name` from now on.
+    /// Sets the reply to queries for `kind` of `name` from now on.
     pub fn set(&self, name: &str, kind: RecordType, reply: Reply) {
         let key = (absolute(name).to_lowercase().to_string(), kind);
         self.lock().replies.insert(key, reply);
@@ -94,7 +94,7 @@ impl DnsServer {
         self.set(name, RecordType::SRV, Reply::Records(records.collect()));
     }
 
-    /// What is said to every question until [`DnsServer::recover`].
+    /// Sets the reply to every query until [`DnsServer::recover`].
     pub fn fail(&self, reply: Reply) {
         self.lock().to_everything = Some(reply);
     }

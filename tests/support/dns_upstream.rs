@@ -1,4 +1,4 @@
-//! What the tests of the DNS source ask, and with what.
+//! Queries and expectations of the DNS source's tests.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use super::dns_server::DnsServer;
 
 pub const NAME: &str = "svcb.apps.example";
 pub const SERVICE: &str = "_https._tcp.example";
-/// Where every question is answered: no loaded machine takes that long.
+/// A timeout for servers that answer every query: no loaded machine takes that long.
 pub const LONG: Duration = Duration::from_secs(5);
-/// Where a server is silent and a test waits for it.
+/// A timeout for a server that is silent while a test waits for it.
 pub const SHORT: Duration = Duration::from_millis(400);
 pub const MIN_TTL: Duration = Duration::from_millis(20);
 pub const MAX_TTL: Duration = Duration::from_millis(60);

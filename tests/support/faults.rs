@@ -1,4 +1,4 @@
-//! What can go wrong with a peer, done to it for real and on loopback.
+//! Faults of a peer, caused for real on loopback.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::IntoRawFd;

@@ -191,12 +191,12 @@ impl TestGateway {
         }
     }
 
-    /// Where the first listener accepts.
+    /// The address of the first listener.
     pub fn address(&self) -> SocketAddr {
         self.addresses.listeners[0].1
     }
 
-    /// Where the status server listens.
+    /// The address of the status server.
     pub fn status(&self) -> SocketAddr {
         self.addresses.status
     }
@@ -296,7 +296,7 @@ impl TestGateway {
         });
     }
 
-    /// What the admin server shows at `path`.
+    /// The admin server's answer at `path`.
     pub fn dump(&self, path: &str) -> serde_json::Value {
         let (status, text) = get(self.addresses.admin, path).unwrap();
         assert_eq!(status, 200);

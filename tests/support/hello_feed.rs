@@ -7,7 +7,7 @@ use strait::client_hello::{HelloError, HelloParser, Progress};
 use strait::outcome::Outcome;
 use strait::server_name::ServerName;
 
-/// What a parser made of all that it was shown.
+/// A parser's result of the bytes that it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     Incomplete,
@@ -44,8 +44,8 @@ pub fn in_pieces(wire: &[u8], max_size: usize, ends: impl IntoIterator<Item = us
     Verdict::Incomplete
 }
 
-/// What a peer speaks that is no TLS is named from as many bytes as have come, so that it is not
-/// the same at every split; that it is no TLS is.
+/// The parser names another protocol from the bytes that have come so far, so its name differs from
+/// split to split. That it is not TLS does not.
 fn verdict(result: Result<Progress<'_>, HelloError>) -> Verdict {
     match result {
         Ok(Progress::Incomplete) => Verdict::Incomplete,

@@ -1,4 +1,5 @@
-//! What the tests on real sockets share: a gateway, servers behind it, and clients in front of it.
+//! The shared parts of the tests on real sockets: a gateway, servers behind it, and clients in front of
+//! it.
 //!
 //! Everything is on loopback with ports that the kernel chooses, and everything blocks with a
 //! deadline: a test that waits for something that does not come fails with what it waited for.

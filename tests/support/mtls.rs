@@ -57,7 +57,7 @@ impl Pki {
         end.client(&self.beta.bundle(), &self.svcb.id).unwrap()
     }
 
-    /// What SPIRE tells both clusters' workloads once they are federated.
+    /// The bundles that SPIRE gives both clusters' workloads once they are federated.
     pub fn bundles(&self) -> [TrustBundle; 2] {
         [self.alpha.bundle(), self.beta.bundle()]
     }
@@ -98,12 +98,12 @@ pub fn dial(gateway: SocketAddr, tls: ClientConfig, server_name: &str) -> Client
     StreamOwned::new(session, connect(gateway))
 }
 
-/// Whom a pod verified.
+/// The caller that a pod verified.
 pub fn caller_of(stream: &ServerStream) -> SpiffeId {
     verified_peer(&stream.conn).expect("a verified caller")
 }
 
-/// Whom a caller verified.
+/// The server that a caller verified.
 pub fn server_of(stream: &ClientStream) -> SpiffeId {
     verified_peer(&stream.conn).expect("a verified server")
 }

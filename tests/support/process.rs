@@ -36,7 +36,7 @@ impl Folder {
         Self(path)
     }
 
-    /// Where `name` is in it.
+    /// The path of `name` in this folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -110,17 +110,17 @@ impl SomeUser {
 pub struct Process {
     child: Child,
     stderr: Arc<Stderr>,
-    /// Where its first listener accepts.
+    /// The address of its first listener.
     pub address: SocketAddr,
     /// The config's, when it is not the test's.
     _folder: Option<Folder>,
 }
 
-/// What it has said on standard error.
+/// Its standard error so far.
 #[derive(Default)]
 struct Stderr {
     lines: Mutex<Vec<String>>,
-    /// Whether it is left unread.
+    /// Set while nobody reads it.
     unread: AtomicBool,
 }
 
@@ -217,7 +217,7 @@ impl Process {
     pub fn start_as(config: &ConfigText, user: &SomeUser) -> Self {
         let folder = Folder::create();
         let path = folder.file("strait.yaml", &config.text());
-        // Where that user may read it, wherever this was built.
+        // A place where that user may read it, in contrast to the build folder.
         let program = folder.path("strait");
         fs::copy(env!("CARGO_BIN_EXE_strait"), &program).unwrap();
         let mut command = Command::new(program);
@@ -293,7 +293,7 @@ impl Process {
         address.split(' ').next().unwrap().parse().unwrap()
     }
 
-    /// Where one of its servers listens: `admin`, `status` or `metrics`.
+    /// The address of one of its servers: `admin`, `status` or `metrics`.
     pub fn server(&self, name: &str) -> SocketAddr {
         self.bound(&format!("serving server={name} "))
     }
@@ -310,7 +310,7 @@ impl Process {
         found.unwrap()
     }
 
-    /// How many lines with `text` it has said on standard error.
+    /// Number of lines with `text` on its standard error so far.
     pub fn said(&self, text: &str) -> usize {
         let lines = self.stderr.lines.lock().unwrap();
         lines.iter().filter(|line| line.contains(text)).count()
@@ -354,7 +354,7 @@ impl Process {
         self.metric("strait_connections_closed_total", &[("outcome", outcome)])
     }
 
-    /// How many files it has open.
+    /// Number of its open files.
     pub fn files(&self) -> usize {
         self.descriptors().count()
     }

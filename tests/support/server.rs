@@ -15,7 +15,7 @@ use super::faults::ClosedPort;
 /// A server that treats every connection the same way, each on a thread of its own. Its threads end
 /// with their connections.
 pub struct Server {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
     connections: Arc<AtomicUsize>,
     listener: TcpListener,
@@ -62,7 +62,7 @@ impl Server {
         (server, receiver)
     }
 
-    /// How many connections it has taken.
+    /// Number of connections that it has accepted.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
@@ -156,7 +156,7 @@ pub fn read_to_eof(stream: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-/// What was read, and the error that ended it; `None` for EOF.
+/// The bytes read, and the error that ended the read; `None` for EOF.
 pub fn read_to_error(stream: &mut TcpStream) -> (Vec<u8>, Option<io::ErrorKind>) {
     let mut bytes = Vec::new();
     let error = stream.read_to_end(&mut bytes).err();
@@ -172,7 +172,8 @@ pub fn write_beside(stream: &TcpStream, bytes: Vec<u8>) -> std::thread::JoinHand
 /// Bytes written to `stream` that the peer's host has not acknowledged.
 pub fn unacknowledged(stream: &TcpStream) -> usize {
     use std::os::fd::AsRawFd;
-    // What ss(8) shows as Send-Q; reading it takes no system call that std or rustix offers.
+    // The number that ss(8) shows as Send-Q. To read it takes a system call that neither std nor rustix
+    // offers.
     let inode = std::fs::read_link(format!("/proc/self/fd/{}", stream.as_raw_fd())).unwrap();
     let inode = inode.to_string_lossy();
     let inode = inode.trim_start_matches("socket:[").trim_end_matches(']');

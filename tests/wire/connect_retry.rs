@@ -15,7 +15,7 @@ use crate::support::{SERVICE, assert_same_bytes, noise, wait_until};
 
 /// Endpoints of one weight are picked at random: in this many tries each one is first sometimes.
 const TRIES: usize = 24;
-/// What a busy machine may add to any time that is bounded here.
+/// The time that a busy machine may add to any bound of these tests.
 const SLACK: Duration = Duration::from_secs(4);
 
 fn start(endpoints: &[SocketAddr], upstream: &[&str]) -> TestGateway {
@@ -83,7 +83,7 @@ fn a_dead_endpoint_costs_an_attempt_and_not_a_byte() {
 }
 
 #[test]
-fn with_all_endpoints_dead_the_last_reason_and_all_attempts_are_told() {
+fn with_all_endpoints_dead_the_last_reason_and_all_attempts_are_recorded() {
     let dead: Vec<SocketAddr> = (0..4).map(|_| refusing_address()).collect();
     let gateway = start(&dead, &["connect: { attempts: 3 }"]);
     let (client, _) = open(gateway.address());
@@ -102,7 +102,7 @@ fn with_all_endpoints_dead_the_last_reason_and_all_attempts_are_told() {
 }
 
 #[test]
-fn the_client_is_told_with_an_alert_that_arrives() {
+fn the_client_gets_an_alert_that_arrives() {
     let gateway = start(&[refusing_address()], &[]);
     let (mut client, _) = open(gateway.address());
     // RFC 8446 5.1 and 6: an alert record of two bytes, fatal internal_error.

@@ -1,4 +1,4 @@
-//! What happens at the limits: of connections, of file descriptors, of a worker's share.
+//! The limits: on connections, on file descriptors, on a worker's share.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -62,7 +62,7 @@ fn connections_beyond_the_limit_are_closed_at_once_and_the_others_work_on() {
 /// Waits until a new connection is served: those who came before it may take its place for a while.
 fn serves_again(gateway: SocketAddr) {
     let wire = hello(SERVICE, &[]);
-    wait_until("there is room again", || {
+    wait_until("a place is free again", || {
         let mut client = connect(gateway);
         // Fails when it was refused before.
         let _ = client.write_all(&wire);
@@ -105,7 +105,7 @@ fn out_of_descriptors_accepting_pauses_without_spinning_and_goes_on() {
 fn started_with_few_descriptors_it_outlives_a_flood_and_answers_operators() {
     const FLOOD: usize = 600;
     let server = Server::echo();
-    // Less than what is kept for files that are no connection's: room for one connection.
+    // Less than the reserve for files that belong to no connection: so one connection fits.
     let gateway = Process::start_with_files(&ConfigText::to(&[server.address]), 64);
     assert_eq!(gateway.metric("strait_connections_limit", &[]), 1.0);
     let mut first = relayed(gateway.address);

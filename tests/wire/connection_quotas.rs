@@ -214,7 +214,7 @@ fn a_new_config_changes_limits_and_keeps_the_count() {
         "connections",
         detail,
     );
-    // Who was there before stays.
+    // Connections that were open before stay.
     for client in &mut held {
         is_served(client);
     }

@@ -1,4 +1,4 @@
-//! What the access log and the metrics tell of clients' software, and that it stays a closed set.
+//! The description of clients' software in the access log and the metrics. It stays a closed set.
 
 use std::io::Write;
 

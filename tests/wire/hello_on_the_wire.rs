@@ -224,8 +224,12 @@ fn a_refused_client_reads_its_alert_and_a_clean_end() {
             }
             let rest = [&wire[cut..], &vec![0x17; behind]].concat();
             client.write_all(&rest).unwrap();
-            let told = read_to_eof(&mut client);
-            assert_eq!(alert(&told), Some(description), "{outcome} {cut} {behind}");
+            let received = read_to_eof(&mut client);
+            assert_eq!(
+                alert(&received),
+                Some(description),
+                "{outcome} {cut} {behind}"
+            );
             drop(client);
             assert_eq!(gateway.record().outcome, outcome);
         }
@@ -285,8 +289,8 @@ fn too_large_is_refused_as_soon_as_its_length_is_known() {
     let mut client = connect(gateway.address());
     // Its header alone says how much would follow.
     client.write_all(&wire[..16]).unwrap();
-    let told = read_to_eof(&mut client);
-    assert!(alert(&told).is_some(), "{told:?}");
+    let received = read_to_eof(&mut client);
+    assert!(alert(&received).is_some(), "{received:?}");
     assert_eq!(gateway.record().outcome, "hello_too_large");
     assert_eq!(gateway.metric("strait_hello_memory_bytes", &[]), 0.0);
 }

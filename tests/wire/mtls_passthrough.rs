@@ -25,8 +25,8 @@ fn gateway_to(pod: &Server) -> TestGateway {
     TestGateway::start(&ConfigText::to(&[pod.address]).routes(ISTIO_ROUTE))
 }
 
-/// Answers each line with whom it sees and what name was asked for.
-fn tells_whom_it_sees(mut stream: ServerStream) {
+/// Answers each line with the identity of the peer and the name that it asked for.
+fn answers_with_the_peer_it_sees(mut stream: ServerStream) {
     let mut byte = [0];
     while let Ok(1) = stream.read(&mut byte) {
         if byte[0] == b'\n' {
@@ -62,7 +62,9 @@ fn close(mut stream: ClientStream) {
 #[test]
 fn both_spellings_and_both_versions_carry_both_identities() {
     let pki = Pki::create();
-    let pod = pod(pki.pod(), tells_whom_it_sees, |error| panic!("{error}"));
+    let pod = pod(pki.pod(), answers_with_the_peer_it_sees, |error| {
+        panic!("{error}")
+    });
     let gateway = gateway_to(&pod);
     for versions in [TLS12, TLS13] {
         for name in [SERVICE, OUTBOUND] {
@@ -98,7 +100,9 @@ fn a_tcp_service_with_istios_peer_exchange_alpn_passes_too() {
     let server = TlsEnd::new(&pki.svcb, ISTIO_TCP)
         .server(&[pki.alpha.bundle()])
         .unwrap();
-    let pod = pod(server, tells_whom_it_sees, |error| panic!("{error}"));
+    let pod = pod(server, answers_with_the_peer_it_sees, |error| {
+        panic!("{error}")
+    });
     let gateway = gateway_to(&pod);
     let tls = TlsEnd::new(&pki.svca, ISTIO_TCP);
     let tls = tls.client(&pki.beta.bundle(), &pki.svcb.id).unwrap();
@@ -112,7 +116,7 @@ fn a_tcp_service_with_istios_peer_exchange_alpn_passes_too() {
     assert_eq!(gateway.record().outcome, "ok");
 }
 
-/// What the caller meets when the pod does not take its SVID, and why the pod did not.
+/// The caller's error when the pod refuses its SVID, and the pod's reason.
 fn refused_by_pod(pki: &Pki, svid: &Svid) -> (Error, PeerError) {
     let (tell, refused) = channel();
     let tell = std::sync::Mutex::new(tell);
@@ -132,7 +136,7 @@ fn refused_by_pod(pki: &Pki, svid: &Svid) -> (Error, PeerError) {
     let error = error.expect("an error of TLS, not a reset").clone();
     drop(stream);
     let record = gateway.record();
-    // The gateway has carried both sides' words; who may talk to whom is not its business.
+    // The gateway has carried the bytes of both sides. Identities are not its business.
     assert!(record.to_upstream > 0 && record.to_downstream > 0);
     assert_eq!(record.endpoint, Some(pod.address));
     // But it can tell who ended it.
@@ -146,9 +150,9 @@ fn the_pod_refuses_a_namesake_from_a_trust_domain_without_federation() {
     let pki = Pki::create();
     let gamma = TrustDomain::create("gamma.com").unwrap();
     let namesake = gamma.issue("apps", "svca").unwrap();
-    let (told, cause) = refused_by_pod(&pki, &namesake);
+    let (error, cause) = refused_by_pod(&pki, &namesake);
     assert_eq!(
-        told,
+        error,
         Error::AlertReceived(AlertDescription::CertificateUnknown)
     );
     assert_eq!(cause, PeerError::ForeignTrustDomain { id: namesake.id });
@@ -158,9 +162,9 @@ fn the_pod_refuses_a_namesake_from_a_trust_domain_without_federation() {
 fn the_pod_refuses_a_name_of_alpha_that_betas_own_ca_signed() {
     let pki = Pki::create();
     let forged = pki.beta.sign(&pki.svca.id).unwrap();
-    let (told, cause) = refused_by_pod(&pki, &forged);
+    let (error, cause) = refused_by_pod(&pki, &forged);
     assert_eq!(
-        told,
+        error,
         Error::AlertReceived(AlertDescription::CertificateUnknown)
     );
     assert!(matches!(cause, PeerError::Chain { id, .. } if id == pki.svca.id));
@@ -279,7 +283,9 @@ fn a_certificate_chain_of_several_records_passes() {
         svid.chain
             .push(pki.alpha.issue("apps", "padding").unwrap().chain.remove(0));
     }
-    let pod = pod(pki.pod(), tells_whom_it_sees, |error| panic!("{error}"));
+    let pod = pod(pki.pod(), answers_with_the_peer_it_sees, |error| {
+        panic!("{error}")
+    });
     let gateway = gateway_to(&pod);
     let mut stream = dial(gateway.address(), pki.caller(&svid, TLS13), OUTBOUND);
     assert!(ask(&mut stream).unwrap().starts_with(pki.svca.id.as_str()));

@@ -22,7 +22,7 @@ fn ports_that_run_out_towards_one_endpoint() {
     );
 }
 
-/// A client whose own port is none of those that connect(2) chooses from.
+/// A client whose own port is not one of those that connect(2) chooses from.
 fn open_from(port: u16, gateway: SocketAddr) -> (TcpStream, usize) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let own = SocketAddr::from(([127, 0, 0, 1], port));

@@ -10,7 +10,7 @@ use strait::outcome::Outcome;
 use strait::tools::spiffe::TrustDomain;
 use strait::tools::spiffe::tls::BOTH_VERSIONS;
 
-/// What is not provoked here, and why.
+/// The outcomes that this file does not provoke, with the reasons.
 const ELSEWHERE: &[(Outcome, &str)] = &[
     (
         Outcome::NoLocalPort,
@@ -22,7 +22,7 @@ const ELSEWHERE: &[(Outcome, &str)] = &[
     ),
 ];
 
-/// Where a connection counts.
+/// The place in which a connection counts.
 #[derive(Clone, Copy, PartialEq)]
 enum Counted {
     /// Refused before it had a route.
@@ -42,11 +42,11 @@ use crate::support::server::{
 };
 use crate::support::{self, SERVICE, wait_until};
 
-/// What one provocation must leave behind.
+/// The traces that one provocation must leave.
 struct Expected {
     counted: Counted,
     ended_by: &'static str,
-    /// A part of the line's detail; `None`: there is none.
+    /// A part of the line's detail. `None`: the line has no detail.
     detail: Option<&'static str>,
     attempts: u32,
 }

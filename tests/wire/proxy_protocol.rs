@@ -40,7 +40,7 @@ fn raw_v2(version_command: u8, family_transport: u8, payload: &[u8]) -> Vec<u8> 
     [b"\r\n\r\n\0\r\nQUIT\n", &fixed[..], payload].concat()
 }
 
-/// What `wire`, sent in pieces that end at `cuts`, comes back as: all behind the first `header` bytes.
+/// The echo of `wire`, sent in pieces that end at `cuts`: everything behind the first `header` bytes.
 #[track_caller]
 fn echoes(
     gateway: &TestGateway,
@@ -181,7 +181,7 @@ fn a_header_from_anyone_else_is_not_tls() {
         assert_eq!(record.proxy, None);
     }
     assert_eq!(echo.connections(), 0);
-    // Whoever is not trusted speaks TLS at once.
+    // A client that is not trusted speaks TLS at once.
     let (record, peer) = echoes(&gateway, &hello, 0, &[]);
     assert_eq!(record.source, peer);
 }
@@ -263,9 +263,9 @@ fn header_of(stream: &mut TcpStream) -> (ProxyHeader, Vec<u8>) {
 }
 
 #[test]
-fn an_endpoint_is_told_the_client_and_the_server_name() {
+fn an_endpoint_gets_the_client_and_the_server_name() {
     let (endpoint, connections) = Server::handing_over();
-    // The first endpoint refuses: what it was to be told goes to the next one.
+    // The first endpoint refuses. The next one gets the same header.
     for endpoints in [
         vec![endpoint.address],
         vec![refusing_address(), endpoint.address],
@@ -278,12 +278,12 @@ fn an_endpoint_is_told_the_client_and_the_server_name() {
             let peer = client.local_addr().unwrap();
             client.write_all(&[&header[..], &hello].concat()).unwrap();
             let mut upstream = connections.recv_timeout(DEADLINE).unwrap();
-            let (told, bytes) = header_of(&mut upstream);
+            let (sent, bytes) = header_of(&mut upstream);
             let expected = match announced {
                 true => (source(), "198.51.100.1:15443".parse().unwrap()),
                 false => (peer, gateway.address()),
             };
-            let proxied = told.proxied.unwrap();
+            let proxied = sent.proxied.unwrap();
             assert_eq!((proxied.source, proxied.destination), expected);
             let (decoded, _) =
                 proxy_header::ProxyHeader::parse(&bytes, proxy_header::ParseConfig::default())

@@ -112,9 +112,9 @@ fn in_front_its_health_checks_are_probes() {
 }
 
 #[test]
-fn behind_it_understands_what_it_is_told() {
-    // Behind the second HAProxy stands a server that is told the client in version 1.
-    let told = Server::start(|mut stream| {
+fn behind_it_understands_the_header() {
+    // Behind the second HAProxy, a server gets the client's address in version 1.
+    let server = Server::start(|mut stream| {
         let mut line = Vec::new();
         while !line.ends_with(b"\r\n") {
             let mut byte = [0];
@@ -125,7 +125,7 @@ fn behind_it_understands_what_it_is_told() {
         }
         let _ = stream.write_all(&line);
     });
-    let haproxy = HaProxy::start("accept-proxy", told.address, "send-proxy");
+    let haproxy = HaProxy::start("accept-proxy", server.address, "send-proxy");
     let config = ConfigText::to(&[haproxy.address]).upstream("proxy_protocol: v2");
     let gateway = TestGateway::start(&config);
     let mut client = connect(gateway.address());

@@ -1,5 +1,5 @@
-//! One side says that it sends no more: the other one still gets everything, and is told only after
-//! the last byte.
+//! One side sends its end of stream. The other side still gets every byte, and learns of the end only
+//! after the last one.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};

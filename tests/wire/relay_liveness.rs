@@ -115,7 +115,7 @@ fn what_a_peer_had_sent_before_it_vanished_arrives_before_the_reset() {
     gateway.no_record_within(Duration::from_secs(5));
     let (received, error) = read_to_error(&mut upstream);
     assert_eq!(error, Some(ErrorKind::ConnectionReset));
-    // What had reached the gateway; the rest is in the client's own socket.
+    // The bytes that had reached the gateway. The rest is in the client's own socket.
     assert!(received.len() > sent / 4, "{} of {sent}", received.len());
     assert_same_bytes(&received, &bytes[..received.len()]);
     let record = gateway.record();

@@ -64,7 +64,7 @@ fn all_that_was_received_arrives_before_the_reset() {
         let acknowledged = acknowledged_until_stuck(&mut sender, &bytes);
         assert!((64 << 10..STUCK).contains(&acknowledged), "{acknowledged}");
         reset(sender);
-        // Read only now: until here the window was shut, and the reset was noticed all the same.
+        // The receiver reads only now. Until here its window was shut, and yet the reset was noticed.
         let (got, error) = read_to_error(&mut receiver);
         assert_eq!(error, Some(io::ErrorKind::ConnectionReset));
         assert!(got.len() >= acknowledged, "{} of {acknowledged}", got.len());
@@ -134,7 +134,7 @@ fn a_reset_after_fin_is_noticed_though_nothing_is_read_any_more() {
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_to_eof(&mut upstream), b"");
     reset(client);
-    // How Linux calls a reset of a connection whose other side has closed.
+    // Linux's name for a reset of a connection whose other side has closed.
     assert_eq!(wait_for_error(&upstream), io::ErrorKind::BrokenPipe);
     assert_eq!(gateway.record().outcome, "downstream_reset");
 }

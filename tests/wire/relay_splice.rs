@@ -76,7 +76,7 @@ fn bulk_takes_pipes_small_messages_do_not_and_few_serve_many() {
 
 #[test]
 fn fragments_of_every_size_pass_a_slow_reader() {
-    // What fills a pipe by its slots and not by its bytes: EAGAIN can mean either.
+    // Writes that fill a pipe by its slots and not by its bytes. EAGAIN can mean either.
     for fragment in [1, 1447, 4096] {
         let (server, accepted) = Server::handing_over();
         let gateway = TestGateway::start(&ConfigText::to(&[server.address]));
@@ -148,7 +148,7 @@ fn an_urgent_byte_in_bulk_neither_ends_nor_stops_the_stream() {
 fn stuck_streams_hold_half_of_the_pipes_and_get_every_byte_later() {
     const STREAMS: usize = 6;
     let (server, accepted) = Server::handing_over();
-    // Room for four pipes.
+    // Enough for four pipes.
     let config = ConfigText::to(&[server.address])
         .top("limits: { connections: 64 }")
         .top("workers: 2");

@@ -353,7 +353,7 @@ fn metrics_of_what_is_removed_go_with_its_last_connection() {
     let on_second = opened_by("a", second);
     gateway.reload(&after).unwrap();
 
-    // What still runs is still counted.
+    // Connections that still run are still counted.
     for labels in [
         [("listener", "first"), ("route", "b")],
         [("listener", "second"), ("route", "a")],
@@ -373,7 +373,7 @@ fn metrics_of_what_is_removed_go_with_its_last_connection() {
         gateway.closed("ok") == 1.0
     });
 
-    // What comes back starts from nothing.
+    // Counts of an object that comes back start at zero.
     gateway.reload(&before).unwrap();
     echoes(opened_by("b", gateway.address()));
     let route_b = [("route", "b"), ("outcome", "ok")];

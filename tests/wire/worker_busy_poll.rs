@@ -1,4 +1,4 @@
-//! What a worker does besides its connections: it polls before it sleeps, and counts its rounds.
+//! The work of a worker besides its connections: it polls before it sleeps, and counts its rounds.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};

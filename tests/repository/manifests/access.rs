@@ -1,4 +1,4 @@
-//! What strait may ask of the API: what it needs and nothing else.
+//! strait's rights in the API: those that it needs, and no others.
 
 use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ fn named(check: &mut Check<'_>, rule: &Value, config_map: Option<&str>) {
     check.holds("a rule of paths", rule["nonResourceURLs"].is_null());
 }
 
-/// What the source reads and the status writer writes.
+/// The objects that the source reads and that the status writer writes.
 fn needs(check: &mut Check<'_>, gateway: &Gateway) {
     if mesh_config(gateway).is_some() {
         let rules = &check.rendered.only("ClusterRole")["rules"];

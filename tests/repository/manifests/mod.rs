@@ -19,7 +19,7 @@ use strait::config::{Config, Loaded, Machine};
 
 use crate::support::process::Folder;
 
-/// Where `tests/run` brings kubectl and the schemas.
+/// The folder into which `tests/run` brings kubectl and the schemas.
 static TOOLS: LazyLock<PathBuf> = LazyLock::new(|| {
     if let Some(path) = std::env::var_os("STRAIT_KUBERNETES") {
         return path.into();
@@ -96,10 +96,11 @@ impl Tree {
         self.files[&format!("{folder}/kustomization.yaml")].contains("\nkind: Component\n")
     }
 
-    /// What `kubectl apply -k` of a folder would send; of a component, together with the base.
+    /// The objects that `kubectl apply -k` of a folder would send. A component is rendered together
+    /// with the base.
     ///
     /// # Errors
-    /// What kubectl says.
+    /// kubectl's complaint.
     pub fn render(&self, folder: &str) -> Result<Rendered, String> {
         let work = Folder::create();
         for (path, text) in &self.files {
@@ -118,7 +119,7 @@ impl Tree {
         command.stderr(std::process::Stdio::piped());
         let output = start(&mut command).wait_with_output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
-        // What it warns of (deprecated fields) is wrong too.
+        // A warning (such as one of a deprecated field) is a fault, too.
         if !output.status.success() || !errors.is_empty() {
             return Err(format!("{folder}: kubectl: {errors}"));
         }
@@ -138,7 +139,7 @@ impl Tree {
     }
 }
 
-/// What is sent to the API.
+/// The objects that are sent to the API.
 #[derive(Debug, Clone)]
 pub struct Rendered {
     pub folder: String,
@@ -201,10 +202,10 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// What is deployed.
+    /// The gateway that these objects deploy.
     ///
     /// # Errors
-    /// No such thing can be, since it has no config that strait takes.
+    /// They deploy no gateway, because there is no config that strait accepts.
     pub fn of(rendered: &Rendered) -> Result<Self, String> {
         let deployment = rendered.only("Deployment").clone();
         let template = &deployment["spec"]["template"];

@@ -1,4 +1,4 @@
-//! What stands beside strait in a cluster: Istio and Gateway API.
+//! strait's neighbours in a cluster: Istio and Gateway API.
 
 use serde_json::{Value, json};
 
@@ -37,8 +37,8 @@ fn network_gateway(check: &mut Check<'_>) {
     );
 }
 
-/// What the existing gateway's Service selects, as the Helm chart `gateway` and `istioctl` with the
-/// output of gen-eastwest-gateway.sh have it, and the labels of its pods.
+/// The selector of the existing gateway's Service and the labels of its pods, as the Helm chart
+/// `gateway` has them, and as `istioctl` with the output of gen-eastwest-gateway.sh has them.
 fn existing() -> [(Value, Value); 2] {
     let chart = json!({ "app": "istio-eastwestgateway", "istio": "eastwestgateway" });
     let mut generated = chart.clone();
@@ -78,7 +78,7 @@ fn migration(check: &mut Check<'_>) {
         ] {
             check.holds("not its own to bring", object["kind"] != theirs);
         }
-        // What has no namespace must not be the base's, which may be in the same cluster.
+        // An object without a namespace must not be the base's, which may be in the same cluster.
         let apart = !namespace.is_null() || object["metadata"]["name"] != "strait";
         check.holds("the same name as an object of the base", apart);
     }
@@ -121,7 +121,7 @@ fn gateway_api(check: &mut Check<'_>) {
             let suffix = pattern.unwrap_or_default().trim_start_matches('*');
             let mut names = items(&route["spec"]["hostnames"]).filter_map(Value::as_str);
             let inside = !suffix.is_empty() && names.all(|name| name.ends_with(suffix));
-            check.holds("a route's hostname is none of its listener's", inside);
+            check.holds("a route's hostname is not one of its listener's", inside);
         }
     }
 }

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::{Check, Gateway, items};
 
-/// What strait takes for each connection, both sockets in the kernel included, and beside all limits.
+/// Memory that strait takes for each connection (both sockets in the kernel included), beside all
+/// limits.
 const PER_CONNECTION: u64 = 10 << 10;
 const AT_REST: u64 = 64 << 20;
 
@@ -110,7 +111,7 @@ fn config(check: &mut Check<'_>, gateway: &Gateway) {
     check.same("the ConfigMap's name", map, name);
 }
 
-/// Where strait listens for others.
+/// The ports on which strait listens for others.
 fn bound(gateway: &Gateway) -> Vec<u64> {
     let listeners = gateway
         .config

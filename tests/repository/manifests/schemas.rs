@@ -1,4 +1,4 @@
-//! What schemas that others keep say of the objects: whether an API would take them.
+//! The judgement of public schemas: whether an API would accept the objects.
 
 use std::io::Write;
 use std::path::Path;

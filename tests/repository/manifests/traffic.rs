@@ -1,4 +1,4 @@
-//! What leads to the pods, and how many of them there are.
+//! The way to the pods, and their number.
 
 use serde_json::{Value, json};
 use strait::config::{ExportMode, GatewayAddresses};
@@ -15,7 +15,7 @@ pub fn check(check: &mut Check<'_>, gateway: &Gateway) {
     kubernetes(check, gateway);
 }
 
-/// What strait takes from the API fits where it stands.
+/// The routes that strait takes from the API fit its place in the cluster.
 fn kubernetes(check: &mut Check<'_>, gateway: &Gateway) {
     let Some(kubernetes) = &gateway.config.kubernetes else {
         return check.problem("nothing is taken from the API");
@@ -95,7 +95,7 @@ fn monitors(check: &mut Check<'_>, gateway: &Gateway) {
 }
 
 fn budget(check: &mut Check<'_>, gateway: &Gateway) {
-    // Where others' budgets may select its pods, it must bring none (neighbours.rs).
+    // If budgets of others may select its pods, it must bring no budget (neighbours.rs).
     if check.rendered.folder == "istio-migration" {
         return;
     }

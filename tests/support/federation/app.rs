@@ -1,4 +1,4 @@
-//! The application behind svcb's sidecar: tells what the sidecar told it.
+//! The application behind svcb's sidecar. It reports what the sidecar reports to it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,17 +14,17 @@ use tokio::sync::{oneshot, watch};
 
 /// Serves until it is dropped.
 pub struct App {
-    /// Where only its sidecar calls it.
+    /// The address, which only its sidecar calls.
     pub address: SocketAddr,
     released: watch::Sender<bool>,
     /// Its thread ends with it.
     _running: oneshot::Sender<()>,
 }
 
-/// What the application saw of a request.
+/// The application's view of a request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Seen {
-    /// Which pod it is.
+    /// The pod that answered.
     pub pod: String,
     /// The request's headers, by their lower-case names.
     pub headers: BTreeMap<String, String>,
@@ -97,7 +97,7 @@ impl Seen {
         serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"))
     }
 
-    /// What the sidecar says of its peer: a value of x-forwarded-client-cert.
+    /// The sidecar's report of its peer: a value of x-forwarded-client-cert.
     #[track_caller]
     pub fn peer(&self, key: &str) -> &str {
         let certificate = &self.headers["x-forwarded-client-cert"];

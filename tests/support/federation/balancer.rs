@@ -1,5 +1,5 @@
-//! What a cloud's load balancer and kube-proxy are to a gateway's pods: one address, and new
-//! connections for those only that say they are ready. Connections that exist stay where they are.
+//! A cloud's load balancer with kube-proxy, as a gateway's pods see them: one address, and new
+//! connections only for pods that report ready. Existing connections stay with their pod.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -11,9 +11,9 @@ use crate::support::server::{Server, with_deadlines};
 /// A gateway's two addresses.
 #[derive(Debug, Clone, Copy)]
 pub struct Backend {
-    /// Where connections go.
+    /// The address that connections go to.
     pub traffic: SocketAddr,
-    /// Where /healthz/ready is.
+    /// The address of /healthz/ready.
     pub status: SocketAddr,
 }
 

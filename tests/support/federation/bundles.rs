@@ -25,7 +25,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::support::DEADLINE;
 
-/// What Go's HTTP client and server, and so SPIRE's, speak.
+/// ALPN of Go's HTTP client and server, and so of SPIRE's.
 const HTTPS: &[&str] = &["h2", "http/1.1"];
 
 /// Larger documents are not read; SPIRE's have some kilobytes.
@@ -33,7 +33,7 @@ const MAX_DOCUMENT: usize = 1 << 20;
 
 /// A bundle endpoint; serves until it is dropped.
 pub struct BundleEndpoint {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
     _running: oneshot::Sender<()>,
 }
@@ -162,19 +162,19 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// What a client has got.
+/// The bundle that a client has got.
 #[derive(Debug)]
 pub struct Fetched {
     /// The protocol that both ends agreed on.
     pub protocol: String,
     /// One for each root.
     pub bundle: Vec<TrustBundle>,
-    /// How often to ask, in seconds.
+    /// The interval between two fetches, in seconds.
     pub refresh_hint: u64,
 }
 
 /// Fetches the bundle of `endpoint`'s trust domain from `https://host/`, whose address is that of a
-/// gateway, and trusts whom `known` vouches for.
+/// gateway, and trusts the identities that `known` vouches for.
 pub fn fetch(
     gateway: SocketAddr,
     host: &str,

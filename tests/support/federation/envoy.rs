@@ -14,7 +14,7 @@ use super::http::HttpClient;
 use crate::support::process::Folder;
 use crate::support::{cpu_time_of, wait_until};
 
-/// Where the binary is; `tests/run` brings it there.
+/// The path of the binary. `tests/run` installs it there.
 static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
     if let Some(path) = std::env::var_os("STRAIT_ENVOY") {
         return path.into();
@@ -48,7 +48,7 @@ impl Envoy {
         let mut command = Command::new(&*BINARY);
         command
             .args(["--disable-hot-restart", "--concurrency", "1"])
-            // As Istio's agent starts it: whoever drains says so at once.
+            // As Istio's agent starts it: Envoy announces a drain at once.
             .args(["--drain-strategy", "immediate", "--drain-time-s", "45"])
             // The config's faults go there too.
             .args(["--log-level", "warning", "--log-path"])
@@ -90,14 +90,14 @@ impl Envoy {
             .is_ok_and(|answer| answer.status == 200)
     }
 
-    /// What it has said so far.
+    /// Its output so far.
     pub fn log(&self) -> String {
         ["stderr", "envoy.log"]
             .map(|name| fs::read_to_string(self.folder.path(name)).unwrap_or_default())
             .concat()
     }
 
-    /// Where the listener called `name` accepts.
+    /// The address of the listener called `name`.
     pub fn listener(&self, name: &str) -> SocketAddr {
         let listeners = self.ask("/listeners?format=json");
         let listeners: Value = serde_json::from_str(&listeners).unwrap();

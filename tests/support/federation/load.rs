@@ -20,12 +20,12 @@ pub struct Load {
     callers: Vec<JoinHandle<()>>,
 }
 
-/// What came of the calls.
+/// The results of the calls.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// How many each pod answered.
+    /// Number of answers of each pod.
     pub answered: BTreeMap<String, usize>,
-    /// Why others failed.
+    /// The reasons for which other calls failed.
     pub failed: Vec<String>,
 }
 
@@ -46,12 +46,12 @@ impl Load {
         }
     }
 
-    /// What came of them so far.
+    /// The results so far.
     pub fn tally(&self) -> Tally {
         self.tally.lock().unwrap().clone()
     }
 
-    /// How many calls that pod has answered.
+    /// Number of calls that the pod has answered.
     pub fn answered_by(&self, pod: &str) -> usize {
         let tally = self.tally.lock().unwrap();
         tally.answered.get(pod).copied().unwrap_or(0)

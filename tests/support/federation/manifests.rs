@@ -86,7 +86,7 @@ impl Manifests {
             }
         }
         if !problems.is_empty() {
-            // What is compared below is read out of them.
+            // The comparisons below need configs that can be read.
             return problems;
         }
         for (own, other) in [(&a, &b), (&b, &a)] {
@@ -150,7 +150,7 @@ impl Cluster {
         lists.flat_map(strings).collect()
     }
 
-    /// Who its service's pods are.
+    /// The identity of its service's pods.
     pub fn service_identity(&self) -> SpiffeId {
         let account = self.only("ServiceAccount");
         let (namespace, name) = (
@@ -183,7 +183,7 @@ impl Cluster {
         name.as_str().unwrap().to_owned()
     }
 
-    /// Where the gateway listens.
+    /// The port that the gateway listens on.
     fn gateway_port(&self) -> u64 {
         let bind = self.gateway_value("/listeners/0/bind");
         let (_, port) = bind.as_str().unwrap().rsplit_once(':').unwrap();
@@ -220,8 +220,8 @@ impl Cluster {
             .collect()
     }
 
-    /// What the other cluster's callers are told of this service: host, its Service's port, and whom
-    /// to expect.
+    /// The view of this service that the other cluster's callers have: host, its Service's port, and
+    /// the identity to expect.
     pub fn called(&self) -> (String, u64, SpiffeId) {
         let entry = self.only("ServiceEntry");
         let rule = self.only("DestinationRule");
@@ -297,7 +297,7 @@ impl Check<'_> {
         }
     }
 
-    /// SPIRE, and what it is told of the other cluster.
+    /// SPIRE, and its settings for the other cluster.
     fn federation(&mut self, other: &Cluster) {
         let own = self.cluster;
         let (here, there) = (own.trust_domain(), other.trust_domain());
@@ -466,7 +466,7 @@ impl Check<'_> {
         self.holds("the drain does not fit the grace period", fits);
     }
 
-    /// How this cluster calls the other's service.
+    /// This cluster's calls of the other's service.
     fn call(&mut self, other: &Cluster) {
         let own = self.cluster;
         let entry = own.only("ServiceEntry");
@@ -491,7 +491,7 @@ impl Check<'_> {
         let (_, window) = other.drain();
         let below = own.max_connection_duration() < window;
         self.holds("maxConnectionDuration is not below drain.window", below);
-        // And the other lets in whom this cluster's service is.
+        // And the other cluster accepts the identity of this cluster's service.
         let caller = own.service_identity();
         let principal = caller.as_str().trim_start_matches("spiffe://");
         self.same(

@@ -35,7 +35,7 @@ impl ClusterDns {
         }
     }
 
-    /// Where it is asked.
+    /// The address that it answers on.
     pub fn address(&self) -> SocketAddr {
         self.server.address
     }

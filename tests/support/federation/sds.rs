@@ -1,4 +1,4 @@
-//! What SPIRE's agent tells a sidecar over SDS, as files that are replaced when it changes.
+//! The secrets that SPIRE's agent gives a sidecar over SDS, as files that are replaced on a change.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -19,7 +19,7 @@ use crate::support::{OUTBOUND, SERVICE, wait_until};
 const TLS_NEWEST: &str = "TLSv1_3";
 const TLS_OLDEST: &str = "TLSv1_2";
 
-/// What the Service's port is declared as.
+/// The protocol that the Service's port declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Http1,
@@ -28,8 +28,8 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// What the client's sidecar offers: for HTTP what the ALPN filter says (pilot/pkg/xds/filters),
-    /// else what the cluster says (pilot/pkg/networking/util).
+    /// The ALPN that the client's sidecar offers: for HTTP that of the ALPN filter
+    /// (pilot/pkg/xds/filters), otherwise that of the cluster (pilot/pkg/networking/util).
     pub fn alpn(self) -> &'static [&'static str] {
         match self {
             Self::Http1 => &["istio-http/1.1", "istio", "http/1.1"],
@@ -38,7 +38,7 @@ impl Protocol {
         }
     }
 
-    /// What the server's sidecar takes (pilot/pkg/security/authn/utils).
+    /// The ALPN that the server's sidecar accepts (pilot/pkg/security/authn/utils).
     fn taken(self) -> &'static [&'static str] {
         match self {
             Self::Http1 | Self::Http2 => &["h2", "http/1.1"],
@@ -179,11 +179,11 @@ impl Outbound {
 /// and the AuthorizationPolicy.
 #[derive(Debug, Clone)]
 pub struct Inbound {
-    /// Where it listens.
+    /// The address that it listens on.
     pub bind: SocketAddr,
-    /// Where its application does.
+    /// The address of its application.
     pub app: SocketAddr,
-    /// What the Service's port is declared as.
+    /// The protocol that the Service's port declares.
     pub protocol: Protocol,
     /// `meshConfig.trustDomain`.
     pub trust_domain: String,
@@ -294,7 +294,7 @@ impl Inbound {
             "name": "envoy.filters.http.rbac",
             "typed_config": typed("envoy.extensions.filters.http.rbac.v3.RBAC", rules),
         });
-        let told = |name: &str, value: &str| json!({ "header": { "key": name, "value": value } });
+        let header = |name: &str, value: &str| json!({ "header": { "key": name, "value": value } });
         http_manager(
             json!({
                 "http_filters": [rbac, router()],
@@ -304,10 +304,10 @@ impl Inbound {
             &json!({ "cluster": "inbound|8080||", "timeout": "0s" }),
             // For the tests, not Istio's: what the application could not tell otherwise.
             json!({ "request_headers_to_add": [
-                told("x-sidecar-protocol", "%PROTOCOL%"),
-                told("x-sidecar-tls", "%DOWNSTREAM_TLS_VERSION%"),
-                told("x-sidecar-sni", "%REQUESTED_SERVER_NAME%"),
-                told("x-sidecar-peer-serial", "%DOWNSTREAM_PEER_SERIAL%"),
+                header("x-sidecar-protocol", "%PROTOCOL%"),
+                header("x-sidecar-tls", "%DOWNSTREAM_TLS_VERSION%"),
+                header("x-sidecar-sni", "%REQUESTED_SERVER_NAME%"),
+                header("x-sidecar-peer-serial", "%DOWNSTREAM_PEER_SERIAL%"),
             ]}),
         )
     }
@@ -317,9 +317,9 @@ impl Inbound {
 pub struct Sidecar {
     /// The process.
     pub envoy: Envoy,
-    /// What SPIRE tells it.
+    /// The secrets that SPIRE gives it.
     pub secrets: Secrets,
-    /// Where its one listener accepts.
+    /// The address of its only listener.
     pub address: SocketAddr,
 }
 

@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use store::Store;
 
-/// How requests for a resource go wrong.
+/// A fault of requests for a resource.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
     /// 403, as without RBAC.
@@ -42,7 +42,7 @@ pub enum Fault {
     Silent,
 }
 
-/// How open watches end.
+/// A way in which open watches end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
     /// As by the server's timeout: the last chunk is sent.
@@ -55,7 +55,7 @@ pub enum Cut {
 
 /// A running API server; stops when dropped.
 pub struct ApiServer {
-    /// Where it listens, in plain HTTP.
+    /// The address that it listens on, in plain HTTP.
     pub address: SocketAddr,
     shared: Arc<Shared>,
     folder: PathBuf,
@@ -75,7 +75,7 @@ struct State {
     refusals: Vec<(String, String, u16, &'static str)>,
     /// Plurals of custom resources whose definition is not installed.
     uninstalled: Vec<String>,
-    /// How often each verb was asked of each plural: `list pods`.
+    /// Number of requests of each verb for each plural: `list pods`.
     requests: BTreeMap<String, usize>,
     /// Counts up with each cut of all watches.
     cuts: u64,
@@ -143,7 +143,7 @@ users: [{{ name: test, user: {{ token: none }} }}]
         path
     }
 
-    /// Where a test may keep files; gone with the server.
+    /// A folder for a test's files. It is gone with the server.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -273,8 +273,8 @@ users: [{{ name: test, user: {{ token: none }} }}]
         self.shared.change(|state| state.page = Some(size));
     }
 
-    /// How often a verb (`list`, `watch`, `get`, `create`, `update`, `patch`, `discover`) was asked of a
-    /// resource.
+    /// Number of requests of a verb (`list`, `watch`, `get`, `create`, `update`, `patch`, `discover`)
+    /// for a resource.
     pub fn requests(&self, verb: &str, plural: &str) -> usize {
         let asked = format!("{verb} {plural}");
         self.shared

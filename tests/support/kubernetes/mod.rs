@@ -1,5 +1,5 @@
-//! What the tests of the Kubernetes source share: an API server that stands in for the real one, pods
-//! that say who they are, and a gateway that watches the one and leads to the others.
+//! The shared parts of the Kubernetes source's tests: an API server that stands in for the real one,
+//! pods that send their name, and a gateway that watches the server and leads to the pods.
 
 pub mod api_server;
 pub mod objects;

@@ -55,7 +55,7 @@ impl Pods {
         self.pods[name].address
     }
 
-    /// Where a pod listens.
+    /// The address that a pod listens on.
     pub fn socket(&self, name: &str) -> SocketAddr {
         SocketAddr::new(self.address(name), self.port)
     }

@@ -43,7 +43,7 @@ enum Step {
     Apply(String),
     /// `PLURAL NAMESPACE NAME` of objects that go.
     Delete(Vec<String>),
-    /// What happens to the API server.
+    /// An event at the API server.
     Api(String),
     /// `PLURAL FAULT`.
     Fail(Vec<String>),
@@ -54,7 +54,7 @@ enum Step {
     Install(Vec<String>),
     /// The keys of the section `kubernetes` are others now.
     Reload(String),
-    /// What a connection that asks for a name meets.
+    /// The results of connections, by the name that they ask for.
     Expect(BTreeMap<String, Expected>),
     /// Metrics: name and labels as they are scraped, and the value that comes.
     Metrics(BTreeMap<String, f64>),

@@ -1,4 +1,5 @@
-//! What the tests of the operator's rooms share: captured output, example entries and configs.
+//! The shared parts of the tests of the operator's modules: captured output, example entries and
+//! configs.
 
 pub mod http;
 
@@ -22,7 +23,7 @@ use strait::metrics::Metrics;
 use strait::outcome::{EndedBy, Outcome};
 use strait::server_name::ServerName;
 
-/// How long a test waits for what must come.
+/// The time that a test waits for an event that must come.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -142,7 +143,7 @@ fn upstream(name: &str, source: UpstreamSource) -> (Arc<str>, Arc<UpstreamConfig
     (name.into(), Arc::new(config))
 }
 
-/// Where the endpoints of the upstream `svcb` are.
+/// The address of an endpoint of the upstream `svcb`.
 pub fn endpoint(last: u8) -> EndpointSpec {
     EndpointSpec {
         address: SocketAddr::from(([10, 1, 0, last], 8443)),

@@ -11,7 +11,7 @@ pub(super) struct Resource {
     pub(super) plural: &'static str,
     /// As in the object.
     pub(super) kind: &'static str,
-    /// Whether its objects have a namespace.
+    /// Set if its objects have a namespace.
     pub(super) namespaced: bool,
 }
 

@@ -41,7 +41,7 @@ fn connection(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-/// What a path names.
+/// The parts of a path.
 struct Target<'a> {
     resource: &'static Resource,
     version: &'a str,
@@ -138,7 +138,7 @@ fn answer(request: &Request, stream: &mut TcpStream, shared: &Shared) -> io::Res
     }
 }
 
-/// What the real server says of a path that it does not know: not even JSON.
+/// The real server's answer for a path that it does not know: not even JSON.
 fn not_found(stream: &mut TcpStream) -> io::Result<()> {
     http::answer(
         stream,

@@ -23,7 +23,7 @@ pub(super) struct Store {
     continued: HashMap<String, (u64, Vec<Arc<Value>>)>,
 }
 
-/// What has happened to an object.
+/// A change of an object.
 #[derive(Debug, Clone)]
 pub(super) struct Event {
     pub(super) version: u64,
@@ -135,7 +135,7 @@ impl Store {
         Some((version, objects, next))
     }
 
-    /// What a person with kubectl and a controller's status in one do.
+    /// Does in one step what a person with kubectl and a controller that writes the status do.
     pub(super) fn put(&mut self, mut object: Value) -> String {
         let resource = resources::of_kind(text(&object, "/kind"));
         let key = key(resource, &object);
@@ -150,7 +150,8 @@ impl Store {
         self.store(resource, key, object, before.as_deref())
     }
 
-    /// Fills in what the server does, and remembers the event; an update without a change is none.
+    /// Fills in the fields that the server sets, and remembers the event. An update without a change
+    /// makes no event.
     fn store(
         &mut self,
         resource: &'static Resource,
