@@ -1,4 +1,4 @@
-//! Arguments, and one module a command.
+//! The command line: its arguments, and one module for each command.
 
 mod explain;
 mod run;
@@ -15,10 +15,10 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Loaded, Problem};
 
-/// Exit code of a command that did its work and whose answer is no: a config with problems, a name
-/// without a route, a demo that went otherwise than told.
+/// Exit code of a command that worked and found a problem: a config with problems, a name without a
+/// route, a demo in which something did not go as promised.
 const ANSWER_IS_NO: u8 = 1;
-/// Exit code of a command that could not do its work. Clap uses it for wrong arguments, too.
+/// Exit code of a command that could not work. Clap uses it for wrong arguments as well.
 const FAILED: u8 = 2;
 
 /// The last lines of `--help`.
@@ -49,30 +49,32 @@ struct Arguments {
 enum Command {
     /// Run the gateway
     ///
-    /// SIGHUP, and a change of the file (a mounted ConfigMap's too), reload the config; a file with
-    /// problems is refused and the old config keeps serving. SIGTERM and SIGINT drain: not ready at
-    /// once, listeners close after `drain.readiness_delay`, connections may finish for
-    /// `drain.window`. A second signal stops at once. The access log goes to standard output,
-    /// strait's own log to standard error. The config must be a regular file, or a symlink to one.
+    /// SIGHUP reloads the config, and so does a change of the file (a mounted ConfigMap included).
+    /// strait refuses a file with problems and goes on with the config that it has. SIGTERM and SIGINT
+    /// start a drain: strait reports not ready at once, closes its listeners after
+    /// `drain.readiness_delay`, and gives open connections `drain.window` to finish. A second signal
+    /// stops strait at once. The access log goes to standard output, strait's own log to standard
+    /// error. The config must be a regular file, or a symlink to one.
     Run {
         /// The config file
         #[arg(long, default_value = "/etc/strait/strait.yaml", value_name = "FILE")]
         config: PathBuf,
     },
-    /// Check a config file; print every problem with its line, its key and what would mend it
+    /// Check a config file, and print every problem with its line, its key and a remedy
     ///
-    /// Exits with 0 when the file is good, with 1 when it has problems. Warnings of what is valid but
-    /// hardly meant do not change the exit code.
+    /// Exits with 0 when the file is good, with 1 when it has problems. Warnings (a value that is valid
+    /// but rarely intended) do not change the exit code.
     Check {
         /// The config file, or a pipe that ends within 30 seconds, such as <(command)
         #[arg(value_name = "FILE")]
         config: PathBuf,
     },
-    /// Tell what would happen to a connection: which listener, route, upstream and endpoints it
-    /// would use, or why none, with the nearest routes
+    /// Show the path of one connection: the listener, route, upstream and endpoints that it would use;
+    /// if none, the reason and the nearest routes
     ///
-    /// Exits with 0 when the connection would be routed, with 1 when it would be refused. Names of
-    /// `dns` upstreams are resolved from here, and a Kubernetes API that the file names is asked.
+    /// Exits with 0 when strait would route the connection, with 1 when it would refuse it. The command
+    /// resolves names of `dns` upstreams from this machine, and asks the Kubernetes API if the file
+    /// names one.
     Explain(ExplainArguments),
     #[cfg(feature = "tools")]
     #[command(flatten)]
@@ -90,10 +92,10 @@ struct ExplainArguments {
     /// The ALPN protocols it offers, separated by commas; `istio` stands for those of a sidecar
     #[arg(long, value_name = "PROTOCOL", value_delimiter = ',')]
     alpn: Vec<String>,
-    /// The address it comes from
+    /// The client's address
     #[arg(long, value_name = "IP")]
     from: Option<IpAddr>,
-    /// Only this listener
+    /// Explain only this listener
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
 }
@@ -141,16 +143,16 @@ fn count(count: usize, what: &str) -> String {
     }
 }
 
-/// A runtime for a command, on this thread: traffic has threads of its own.
+/// A runtime for a command, on this thread. Traffic has threads of its own.
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
 }
 
-/// Prints why a command could not do its work.
+/// Prints the reason why a command could not work.
 fn failed(error: &dyn Display) -> ExitCode {
-    // Nobody is left to tell when standard error is closed; the exit code says it.
+    // If standard error is closed, the exit code alone reports the failure.
     let _ = writeln!(io::stderr(), "strait: {error}");
     ExitCode::from(FAILED)
 }

@@ -1,8 +1,8 @@
-//! Programs around the gateway: the demo, the load tool and the self-test, with what they and the tests share: a
-//! certificate authority of SPIFFE identities, and readers of access log and metrics.
+//! Programs around the gateway (the demo, the load tool, the self-test) and the parts that they share with the
+//! tests: a certificate authority of SPIFFE identities, and readers of access log and metrics.
 //!
-//! The feature `tools` has them. A gateway needs none, so the image's program is built without the feature
-//! (`docs/src/internals/build.md`).
+//! They are part of the feature `tools`. The gateway does not need them, so the image's program is built without
+//! this feature (`docs/src/internals/build.md`).
 
 pub mod demo;
 pub mod load;

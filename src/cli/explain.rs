@@ -1,6 +1,7 @@
-//! `strait explain`: what would happen to a connection, and why.
+//! `strait explain`: the path that one connection would take, and the reasons.
 //!
-//! Asks the very code that traffic asks: the source policy, the name normaliser and the route table.
+//! The command calls the code that traffic calls: the source policy, the name normaliser and the route
+//! table.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -24,9 +25,9 @@ use crate::source::dns::{self, Answer, OwnAddresses, Resolver, kind_label};
 use crate::source::kubernetes::{Discovered, FIRST_LISTS, KubernetesSource, Mailbox};
 use crate::upstream::{Upstream, Upstreams};
 
-/// Routes shown when none matches.
+/// Number of routes that the page shows when no route matches.
 const NEAREST: usize = 5;
-/// Endpoints shown of one upstream.
+/// Number of endpoints that the page shows of one upstream.
 const ENDPOINTS: usize = 20;
 
 pub(super) fn explain(arguments: &ExplainArguments) -> ExitCode {
@@ -44,7 +45,7 @@ pub(super) fn explain(arguments: &ExplainArguments) -> ExitCode {
     }
 }
 
-/// Lines of a title and a text.
+/// A page: lines with a title and a text.
 struct Page<W>(W);
 
 impl<W: Write> Page<W> {
@@ -60,14 +61,14 @@ impl<W: Write> Page<W> {
     }
 }
 
-/// How long the Kubernetes API may take beyond [`FIRST_LISTS`].
+/// The time that the Kubernetes API may take beyond [`FIRST_LISTS`].
 const DISCOVERY: Duration = Duration::from_secs(2);
 
-/// A config with everything discovered, and what that was.
+/// A config with everything discovered, and the discovered objects themselves.
 type Explained = (Arc<Config>, Option<Arc<Discovered>>);
 
-/// The config with everything that its Kubernetes source finds now, if it has one: by the very code
-/// that `strait run` watches with.
+/// The config with everything that its Kubernetes source finds now, if it has one. `strait run` watches
+/// with the same code.
 fn discover<W: Write>(file: Arc<Config>, page: &mut Page<W>) -> Result<Explained, Box<dyn Error>> {
     let Some(policy) = file.kubernetes.clone() else {
         return Ok((file, None));
@@ -96,7 +97,8 @@ fn discover<W: Write>(file: Arc<Config>, page: &mut Page<W>) -> Result<Explained
     Ok((config, Some(found.discovered)))
 }
 
-/// Explains each listener that is asked for. Returns whether one would serve the connection.
+/// Explains every listener, or the one that was asked for. Returns whether one of them would serve the
+/// connection.
 fn explain_all<W: Write>(
     config: &Config,
     found: Option<&Discovered>,
@@ -125,7 +127,7 @@ fn explain_all<W: Write>(
     Ok(served)
 }
 
-/// The route that a listener gives the connection; the page tells why it gives none.
+/// The route that a listener gives the connection. If there is no route, the page shows the reason.
 fn find_route<W: Write>(
     config: &Config,
     listener: &ListenerConfig,
@@ -260,7 +262,7 @@ fn show_upstream<W: Write>(
     Ok(!endpoints.is_empty())
 }
 
-/// One question, from here and now.
+/// Resolves one DNS name from this machine, now.
 fn resolve(config: &Config, query: &DnsConfig) -> Result<Answer, Box<dyn Error>> {
     let listening = config.listeners.iter().map(|one| one.bind);
     let own = OwnAddresses::new(listening.collect());

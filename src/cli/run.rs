@@ -1,8 +1,9 @@
 //! `strait run`: the gateway, its signals and its config file.
 //!
-//! Two threads. The main thread takes the signals, so that the first one to end drains and the second one
-//! stops whatever the other thread waits for. It also has the config file read, by a thread that may wait
-//! for it for ever. The control thread does the rest.
+//! The command has two threads. The main thread takes the signals, so that the first one drains and the
+//! second one stops strait, even while the other thread waits for something. It also starts a thread
+//! that reads the config file, because such a read may never return. The control thread does everything
+//! else.
 
 mod signals;
 mod watched;
@@ -27,19 +28,19 @@ use crate::socket::{KernelReport, raise_file_limit};
 use signals::{Asked, Signals};
 use watched::WatchedFile;
 
-/// What came of reading the config file, each time that it was read.
+/// The results of reading the config file, one for each read.
 type Files = mpsc::Receiver<io::Result<Vec<u8>>>;
 
-/// How long the control thread has to end by itself once everything is to stop.
+/// The time that the control thread has to end by itself after a stop.
 const GRACE: Duration = Duration::from_secs(3);
-/// As much as the main thread of a process has by default.
+/// The stack size of the control thread: the default of a process's main thread.
 const STACK: usize = 8 << 20;
 
-/// What the control thread tells the main thread.
+/// A message from the control thread to the main thread.
 enum News {
-    /// The log runs.
+    /// The log is open.
     Logs(LogGuard),
-    /// The gateway serves, and this ends it.
+    /// The gateway serves. The handle ends it.
     Serves(Ender),
     /// The control thread has ended.
     Ended(ExitCode),
@@ -50,8 +51,8 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    // Before anything else: by default a signal that comes while starting ends the process, or is lost
-    // where the process is the first one of its container.
+    // This comes first. While the process starts, a signal would otherwise end the process, or be lost
+    // if the process is the first one of its container.
     let signals = {
         let _entered = runtime.enter();
         Signals::install()
@@ -61,14 +62,14 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Err(error) => return failed(&error),
     };
     let reload = Arc::new(Notify::new());
-    let (tell, news) = mpsc::channel(4);
+    let (sender, news) = mpsc::channel(4);
     let (give, files) = mpsc::channel(1);
     let file = WatchedFile::new(path).follow(reload.clone(), give);
     let path = path.to_owned();
     let control = thread::Builder::new()
         .name("control".to_owned())
         .stack_size(STACK)
-        .spawn(move || control(&path, files, &tell));
+        .spawn(move || control(&path, files, &sender));
     let code = match control {
         Ok(_) => {
             runtime.spawn(file);
@@ -76,12 +77,12 @@ pub(super) fn run(path: &Path) -> ExitCode {
         }
         Err(error) => failed(&error),
     };
-    // Without waiting for a file that does not answer.
+    // A file that does not answer must not delay the end.
     runtime.shutdown_background();
     code
 }
 
-/// Passes signals on until the control thread has ended, or has been given the time to.
+/// Passes signals on until the control thread has ended, or its time to do so is over.
 async fn oversee(
     mut signals: Signals,
     mut news: mpsc::Receiver<News>,
@@ -99,7 +100,7 @@ async fn oversee(
             }
         };
         tokio::select! {
-            told = news.recv() => match told {
+            message = news.recv() => match message {
                 Some(News::Logs(guard)) => log = Some(guard),
                 Some(News::Serves(ender)) => gateway = Some(ender),
                 Some(News::Ended(code)) => return code,
@@ -109,14 +110,14 @@ async fn oversee(
                 (Asked::Reload, _) => reload.notify_one(),
                 (Asked::End, Some(gateway)) => end(gateway),
                 (Asked::End, None) => {
-                    tracing::info!("asked to end before it served");
+                    tracing::info!("strait ends on a signal, before it served");
                     return ExitCode::SUCCESS;
                 }
             },
             () = stopped => match give_up {
                 None => give_up = Some(Instant::now() + GRACE),
                 Some(_) => {
-                    tracing::error!("a thread does not end, the process ends without it");
+                    tracing::error!("a thread did not end in time, the process ends without it");
                     drop(log);
                     return ExitCode::from(FAILED);
                 }
@@ -125,32 +126,32 @@ async fn oversee(
     }
 }
 
-/// The first signal to end drains, the second stops at once.
+/// The first signal drains the gateway, the second one stops it at once.
 fn end(gateway: &Ender) {
     if gateway.watcher().phase() == DrainPhase::Running {
         gateway.drain();
     } else {
-        tracing::warn!("second signal: stopping at once");
+        tracing::warn!("strait stops at once on the second signal");
         gateway.stop();
     }
 }
 
-/// The control thread: from the config file to the end of the gateway.
-fn control(path: &Path, files: Files, tell: &mpsc::Sender<News>) {
+/// The control thread: it runs from the config file to the end of the gateway.
+fn control(path: &Path, files: Files, news: &mpsc::Sender<News>) {
     let code = match runtime() {
         Ok(runtime) => {
-            let code = runtime.block_on(start(path, files, tell));
+            let code = runtime.block_on(start(path, files, news));
             // Files that a kubeconfig names may not answer.
             runtime.shutdown_background();
             code
         }
         Err(error) => failed(&error),
     };
-    // Nobody listens when the process ends already.
-    let _ = tell.blocking_send(News::Ended(code));
+    // The channel is closed if the process is ending already.
+    let _ = news.blocking_send(News::Ended(code));
 }
 
-async fn start(path: &Path, mut files: Files, tell: &mpsc::Sender<News>) -> ExitCode {
+async fn start(path: &Path, mut files: Files, news: &mpsc::Sender<News>) -> ExitCode {
     let Some(bytes) = files.recv().await else {
         return failed(&"the process ends");
     };
@@ -165,7 +166,7 @@ async fn start(path: &Path, mut files: Files, tell: &mpsc::Sender<News>) -> Exit
     };
     let log = match log::init(&config.log, Some(&metrics)) {
         Ok((log, guard)) => {
-            let _ = tell.send(News::Logs(guard)).await;
+            let _ = news.send(News::Logs(guard)).await;
             log_panics();
             log
         }
@@ -177,7 +178,7 @@ async fn start(path: &Path, mut files: Files, tell: &mpsc::Sender<News>) -> Exit
         metrics: Some(metrics),
         ..Options::default()
     };
-    match Box::pin(serve(path, files, config, options, tell)).await {
+    match Box::pin(serve(path, files, config, options, news)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -191,7 +192,7 @@ async fn serve(
     mut files: Files,
     config: Arc<Config>,
     options: Options,
-    tell: &mpsc::Sender<News>,
+    news: &mpsc::Sender<News>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let file_limit = raise_file_limit();
     tracing::info!(
@@ -202,9 +203,9 @@ async fn serve(
     );
     log_effective(&config);
     let gateway = Gateway::start(config, options).await?;
-    // The workers have their threads, which keep the priority that they were started with.
+    // The workers' threads run already. They keep the priority that they were started with.
     if let Err(error) = yield_to_workers() {
-        tracing::warn!(%error, "a reload may delay traffic where there is no CPU to spare");
+        tracing::warn!(%error, "cannot lower the control thread's priority: a reload may delay traffic if no CPU is free");
     }
     for (listener, address) in gateway.listeners() {
         tracing::info!(%listener, %address, "serving");
@@ -218,26 +219,26 @@ async fn serve(
             tracing::info!(%server, %address, "serving");
         }
     }
-    let _ = tell.send(News::Serves(gateway.ender())).await;
+    let _ = news.send(News::Serves(gateway.ender())).await;
     let mut stopped = gateway.watcher();
     loop {
         let bytes = tokio::select! {
             () = stopped.stopped() => break,
             Some(bytes) = files.recv() => bytes,
         };
-        // A reload waits for the first answers of new sources; an end does not wait for the reload.
+        // A reload waits for the first answers of new sources. An end does not wait for the reload.
         tokio::select! {
             () = take(&gateway, path, bytes) => {}
             () = stopped.stopped() => break,
         }
     }
     gateway.finished().await?;
-    tracing::info!("stopped");
+    tracing::info!("strait stopped");
     Ok(())
 }
 
-/// From now on a panic is said by the log, which never waits. By default it is written to standard error,
-/// which may be blocked, and with it the worker that panics.
+/// Sends panics to the log from now on. The log never waits, while the default output (standard error)
+/// may block, and with it the worker that panics.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let text = panic.payload_as_str().unwrap_or("no text");
@@ -246,8 +247,9 @@ fn log_panics() {
     }));
 }
 
-/// Lets this thread, and those that it starts from now on, give way to the workers where both want the same
-/// CPU: reading a large config takes seconds of it. It keeps a tenth, so that probes are answered.
+/// Lowers the priority of this thread, and of the threads that it starts from now on, below the
+/// workers': reading a large config takes seconds of CPU time. The thread keeps a tenth of a CPU, so
+/// that it still answers probes.
 fn yield_to_workers() -> io::Result<()> {
     const NICE: i32 = 10;
     let thread = rustix::thread::gettid();
@@ -255,8 +257,8 @@ fn yield_to_workers() -> io::Result<()> {
     Ok(())
 }
 
-/// Logs what the config has come to, defaults included; a large one only by what there is of it, since
-/// writing 100,000 routes on one line would keep the control thread for a quarter of a second.
+/// Logs the effective config, defaults included. Of a large one it logs only the counts: 100,000 routes
+/// on one line would keep the control thread busy for a quarter of a second.
 fn log_effective(config: &Config) {
     const SHOWN: usize = 1000;
     let routes: usize = config.listeners.iter().map(|one| one.routes.len()).sum();
@@ -269,7 +271,7 @@ fn log_effective(config: &Config) {
     }
     match serde_json::to_string(config) {
         Ok(json) => tracing::info!(config = %json, "effective config"),
-        Err(error) => tracing::warn!(%error, "cannot show the effective config"),
+        Err(error) => tracing::warn!(%error, "cannot log the effective config"),
     }
 }
 
@@ -280,13 +282,13 @@ fn warn(path: &Path, warnings: &[Problem]) {
     }
 }
 
-/// Takes the file as it was read into use.
+/// Takes the config into use, as it was read from the file.
 async fn take(gateway: &Gateway, path: &Path, bytes: io::Result<Vec<u8>>) {
     let Loaded { config, warnings } = match Loaded::of_read(path, bytes.as_deref()) {
         Ok(loaded) => loaded,
         Err(error) => {
             gateway.config_refused();
-            tracing::error!("config refused, the old one keeps serving:\n{error}");
+            tracing::error!("config refused, strait goes on with the one that it has:\n{error}");
             return;
         }
     };
@@ -294,9 +296,11 @@ async fn take(gateway: &Gateway, path: &Path, bytes: io::Result<Vec<u8>>) {
     match gateway.reload(config.clone()).await {
         Ok(()) => {
             tracing::info!("config reloaded");
-            // As the file has it: the discovered part may be large.
+            // The config as the file has it. The discovered part may be large.
             log_effective(&config);
         }
-        Err(error) => tracing::error!(%error, "config refused, the old one keeps serving"),
+        Err(error) => {
+            tracing::error!(%error, "config refused, strait goes on with the one that it has");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The commands that are not the gateway's: `demo`, `load` and `selftest`.
+//! The commands of the tools: `demo`, `load` and `selftest`.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal};
@@ -14,30 +14,31 @@ use crate::tools::selftest::{self, SelftestArguments};
 #[derive(Debug, Subcommand)]
 pub(super) enum Tool {
     /// Show strait at work on this machine: two trust domains, mutual TLS through the gateway, and
-    /// what is refused
+    /// refused connections
     ///
-    /// Needs no file and no network. Exits with 0 only if everything went as told.
+    /// Needs no file and no network. Exits with 0 only if everything went as promised.
     Demo {
-        /// Leave everything running, with calls every second, until Ctrl-C
+        /// Leave everything running, with a call every second, until Ctrl-C
         #[arg(long)]
         keep: bool,
     },
-    /// Load a gateway that runs somewhere, and tell how long connections took and which failed
+    /// Load a running gateway, and report how long connections took and which of them failed
     ///
-    /// Every connection is a TLS connection of its own, through the gateway to whatever its server name
-    /// is routed to: connect, handshake, one request if asked for, close. Exits with 0 only if all of
-    /// them succeeded.
+    /// Every connection is a TLS connection of its own, through the gateway to the endpoint that its
+    /// server name is routed to. It connects, makes the TLS handshake, sends one request if asked to,
+    /// and closes. Exits with 0 only if every connection succeeded.
     Load(LoadArguments),
-    /// Replay valid and hostile hellos against a running gateway, strait or another, and print right and
-    /// wrong by class
+    /// Replay valid and hostile hellos against a running gateway, strait or another, and count right
+    /// and wrong answers by class
     ///
-    /// Every hello goes whole, byte by byte and cut in two; a valid one also re-cut into records of 1, 7
-    /// and 60 bytes. Exits with 0 only if everything was judged and is right.
+    /// The command sends every hello whole, byte by byte, and cut in two. It also re-cuts each valid
+    /// hello into records of 1, 7 and 60 bytes. Exits with 0 only if it could judge every answer and
+    /// every answer was right.
     #[command(after_help = selftest::HELP)]
     Selftest(SelftestArguments),
 }
 
-/// Runs a command, whose answer is the exit code.
+/// Runs a command. Its result is the exit code.
 pub(super) fn run(tool: &Tool) -> ExitCode {
     let runtime = match runtime() {
         Ok(runtime) => runtime,

@@ -1,7 +1,7 @@
-//! `strait demo`: the two clusters of the picture in README.md in one process, and a call between them.
+//! `strait demo`: two clusters (the picture in README.md) in one process, and a call between them.
 //!
-//! Everything runs on loopback with free ports: no file, no network, no cluster. What is printed is
-//! what was observed, and every promise on the way is checked.
+//! Everything runs on loopback with free ports, without a file, a network or a cluster. The demo prints
+//! only things that it observed, and checks every promise that it makes.
 
 pub mod caller;
 pub mod narrator;
@@ -17,32 +17,32 @@ use std::io::{self, Write};
 use narrator::Narrator;
 use world::World;
 
-/// How the demo runs.
+/// Options of the demo.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DemoOptions {
-    /// Go on after the story until Ctrl-C, with a call every second.
+    /// Go on after the last step until Ctrl-C, with a call every second.
     pub keep: bool,
-    /// The output is a terminal.
+    /// Set if the output is a terminal.
     pub colour: bool,
 }
 
-/// Runs the demo and tells it to `out`. Returns whether all went as told.
+/// Runs the demo and writes the story to `out`. Returns whether everything went as promised.
 ///
 /// # Errors
-/// The output is gone, or this machine does not even have free loopback ports.
+/// The output is gone, or this machine has no free loopback ports.
 pub async fn run(options: DemoOptions, out: &mut dyn Write) -> io::Result<bool> {
     let mut world = World::create().await?;
     let mut narrator = Narrator::new(out, options.colour);
-    // Boxed: the sessions that a part holds would all count into one large future.
+    // Boxed: otherwise the TLS sessions of every part would make one large future.
     if let Err(error) = Box::pin(tell(&mut narrator, &mut world)).await {
         narrator.interrupted(&error)?;
     }
-    let as_told = narrator.verdict()?;
+    let kept = narrator.verdict()?;
     if options.keep {
         Box::pin(keep::until_interrupted(&mut narrator, &mut world)).await?;
     }
     Box::pin(world.stop()).await?;
-    Ok(as_told)
+    Ok(kept)
 }
 
 async fn tell(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
@@ -58,12 +58,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn all_goes_as_told_and_fits_the_page() {
+    async fn all_goes_as_promised_and_fits_the_page() {
         let mut out = Vec::new();
-        let as_told = Box::pin(run(DemoOptions::default(), &mut out)).await;
-        let as_told = as_told.unwrap();
+        let kept = Box::pin(run(DemoOptions::default(), &mut out)).await;
+        let kept = kept.unwrap();
         let text = String::from_utf8(out).unwrap();
-        assert!(as_told, "{text}");
+        assert!(kept, "{text}");
         for line in text.lines() {
             assert!(line.chars().count() <= 100, "too wide: {line}");
         }

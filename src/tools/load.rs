@@ -1,7 +1,7 @@
-//! `strait load`: connections to a gateway that runs somewhere, at a rate that the operator sets.
+//! `strait load`: connections to a running gateway, at a rate that the operator sets.
 //!
-//! It goes the whole way, to the endpoint and back, and never measures itself silently: a connection
-//! that began late because too many others were open is counted as late.
+//! Each connection goes to the endpoint and back. The command never hides its own delays: it counts a
+//! connection as late that began late because too many others were open.
 
 mod attempt;
 mod pace;
@@ -22,9 +22,9 @@ use attempt::{Attempt, Exchange};
 use pace::Pace;
 use tally::Tally;
 
-/// The most connections a second: an interval between them must remain.
+/// The highest number of connections a second. The interval between two of them must stay above zero.
 const MAX_RATE: f64 = 1e6;
-/// The most connections at once, and so of open files.
+/// The highest number of open connections, and thus of open files.
 const MAX_CONNECTIONS: usize = 60_000;
 
 /// The arguments of `strait load`.
@@ -45,10 +45,12 @@ pub struct LoadArguments {
     /// The key of the client's certificate, as PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// The CA that must have signed the server's certificate, as PEM; without it any server will do
+    /// The CA that must have signed the server's certificate, as PEM; without it any certificate is
+    /// accepted
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Who the server must be, instead of bearing the server name: SVIDs bear none
+    /// The SPIFFE ID that the server's certificate must have, in place of the server name: an SVID has
+    /// no DNS name
     #[arg(long, value_name = "ID", requires = "ca", value_parser = SpiffeId::parse)]
     spiffe_id: Option<SpiffeId>,
     /// Send this line over each connection and wait for the first bytes of an answer
@@ -60,13 +62,13 @@ pub struct LoadArguments {
     /// Connections to begin each second; 0 for as many as --connections allows
     #[arg(long, default_value_t = 10.0, value_name = "PER_SECOND", value_parser = rate)]
     rate: f64,
-    /// Connections that may be open at once
+    /// The most connections that may be open at once
     #[arg(long, default_value_t = 50, value_name = "N", value_parser = connections)]
     connections: usize,
-    /// How long to begin connections
+    /// The time during which connections begin
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = humantime::parse_duration)]
     duration: Duration,
-    /// How long each step of a connection may take
+    /// The longest time that each step of a connection may take
     #[arg(long, default_value = "5s", value_name = "TIME", value_parser = humantime::parse_duration)]
     timeout: Duration,
 }
@@ -94,8 +96,8 @@ fn connections(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Loads the gateway: a progress bar on standard error, what was measured to `out`. Returns whether every
-/// connection succeeded.
+/// Loads the gateway. Draws a progress bar on standard error and writes the measurements to `out`. Returns
+/// whether every connection succeeded.
 ///
 /// # Errors
 /// The arguments do not fit together, the target is not found, or the output is gone.
@@ -182,13 +184,13 @@ fn describe(
     writeln!(out, "server       {server}")
 }
 
-/// Drawn only when standard error is a terminal.
+/// A progress bar, drawn only when standard error is a terminal.
 fn progress_bar(duration: Duration) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(duration.as_millis().try_into().unwrap_or(u64::MAX));
-    // A template that is wrong leaves the plain bar.
+    // If the template is wrong, the plain bar remains.
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {elapsed} {msg}") {
         bar.set_style(style);
     }

@@ -1,4 +1,4 @@
-//! The gateway's access log, read back: what it recorded of each connection.
+//! The gateway's access log, read back by the demo.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -9,16 +9,16 @@ use serde::Deserialize;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::timeout;
 
-/// A connection that has ended is recorded at once; longer than this means never.
+/// The longest wait for a record. The gateway records a connection as soon as it ends.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Lines that may wait to be asked for: far more than a story has calls.
+/// The largest number of unread lines: far more than the story has calls.
 const QUEUE: usize = 1024;
 
 /// One line of the access log in JSON: one connection.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Record {
-    /// Why it ended, as [`Outcome::label`](crate::outcome::Outcome::label) says it.
+    /// The outcome's label, as in [`Outcome::label`](crate::outcome::Outcome::label).
     pub outcome: String,
     /// The listener's name.
     pub listener: String,
@@ -26,29 +26,29 @@ pub struct Record {
     pub source: SocketAddr,
     /// The peer that announced the client in a PROXY header.
     pub proxy: Option<SocketAddr>,
-    /// The source group that it belongs to.
+    /// The client's source group.
     pub source_group: String,
-    /// The server name that the hello asked for.
+    /// The server name in the hello.
     pub server_name: Option<String>,
-    /// The ALPN protocols that it offered.
+    /// The ALPN protocols in the hello.
     pub alpn: Option<String>,
-    /// The TLS versions that it offered.
+    /// The TLS versions in the hello.
     pub tls_versions: Option<String>,
-    /// The post-quantum groups that it offered.
+    /// The post-quantum groups in the hello.
     pub pq_groups: Option<String>,
-    /// Its JA4, if the config asks for it.
+    /// The hello's JA4, if the config asks for it.
     pub ja4: Option<String>,
     /// The route taken.
     pub route: Option<String>,
     /// The route's upstream.
     pub upstream: Option<String>,
-    /// The endpoint tried last.
+    /// The last endpoint that strait tried.
     pub endpoint: Option<SocketAddr>,
     /// Connect attempts.
     pub attempts: u32,
-    /// What Envoy's access log would have as response flags, `-` for none.
+    /// Response flags as in Envoy's access log, `-` for none.
     pub flags: String,
-    /// Why it was refused, with a hint.
+    /// The reason for a refusal, with a hint.
     pub detail: Option<String>,
     /// `downstream`, `upstream` or `gateway`.
     pub ended_by: Option<String>,
@@ -58,29 +58,29 @@ pub struct Record {
     /// Bytes carried back.
     #[serde(rename = "to_downstream_bytes")]
     pub to_downstream: u64,
-    /// From accept to the end of the hello.
+    /// Milliseconds from accept to the end of the hello.
     pub hello_ms: Option<f64>,
-    /// From the first attempt to the connection.
+    /// Milliseconds from the first connect attempt to the connection.
     pub connect_ms: Option<f64>,
-    /// The time from accept to close.
+    /// Milliseconds from accept to close.
     pub duration_ms: f64,
 }
 
-/// Where the gateway writes its lines.
+/// The writer that the gateway writes its lines to.
 #[derive(Debug)]
 pub struct RecordWriter {
     unfinished: Vec<u8>,
     lines: Sender<Vec<u8>>,
 }
 
-/// What the gateway has recorded.
+/// The lines that the gateway has recorded.
 #[derive(Debug)]
 pub struct Records {
     lines: Receiver<Vec<u8>>,
     by_source: HashMap<SocketAddr, Record>,
 }
 
-/// A writer for the gateway, and what comes out of it.
+/// Creates a writer for the gateway, and the reader of its lines.
 pub fn channel() -> (RecordWriter, Records) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let writer = RecordWriter {
@@ -112,10 +112,10 @@ impl Write for RecordWriter {
 }
 
 impl Records {
-    /// The next record, whosever it is.
+    /// The next record of any connection.
     ///
     /// # Errors
-    /// None came in time, or the line is no record.
+    /// No record came in time, or the line is not a record.
     pub async fn next(&mut self) -> io::Result<Record> {
         let line = timeout(DEADLINE, self.lines.recv()).await?;
         let line = line.ok_or(io::ErrorKind::BrokenPipe)?;
@@ -125,11 +125,11 @@ impl Records {
         })
     }
 
-    /// The record of the connection that came from `source`. Records of others that come before it
-    /// are kept until they are asked for.
+    /// The record of the connection that came from `source`. Records of other connections are kept
+    /// until somebody asks for them.
     ///
     /// # Errors
-    /// None came in time, or a line is no record.
+    /// No record came in time, or a line is not a record.
     pub async fn of(&mut self, source: SocketAddr) -> io::Result<Record> {
         loop {
             if let Some(record) = self.by_source.remove(&source) {
@@ -140,7 +140,7 @@ impl Records {
         }
     }
 
-    /// Throws away what nobody has asked for.
+    /// Drops all records that nobody has asked for.
     pub fn discard(&mut self) {
         self.by_source.clear();
         while self.lines.try_recv().is_ok() {}

@@ -10,13 +10,13 @@ use super::spiffe::tls::peer_error;
 /// A call that was not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// A fatal TLS alert from the other side, be it the gateway or the pod.
+    /// A fatal TLS alert from the other side (the gateway or the pod).
     Alert(AlertDescription),
-    /// This side did not accept the server.
+    /// This side refused the server's certificate.
     Server(String),
     /// The connection closed without a byte of an answer.
     Closed,
-    /// Anything else.
+    /// Any other failure.
     Failed(String),
 }
 

@@ -1,4 +1,4 @@
-//! Reads the gateway's metrics as Prometheus would.
+//! A scraper: it reads the gateway's metrics as Prometheus would.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::wire::connect;
 
-/// A scrape over loopback that takes longer has failed.
+/// The longest time that a scrape over loopback may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Every sample by its series: `strait_ready`, or `name{label="value"}`.
@@ -19,7 +19,7 @@ pub type Samples = BTreeMap<String, f64>;
 /// The status and the body of `GET path`.
 ///
 /// # Errors
-/// Nobody answers there, or not in HTTP.
+/// No server answers there, or the answer is not HTTP.
 pub async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     let exchange = async {
         let mut stream = connect(address).await?;
@@ -39,7 +39,7 @@ pub async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
 /// The samples at `address`.
 ///
 /// # Errors
-/// As [`get`].
+/// Those of [`get`].
 pub async fn samples(address: SocketAddr) -> io::Result<Samples> {
     Ok(parse(&get(address, "/metrics").await?.1))
 }
@@ -53,7 +53,7 @@ pub fn parse(text: &str) -> Samples {
         .collect()
 }
 
-/// The sum of the series called `name` that have all of `labels`.
+/// The sum of the series with this `name` that have all of `labels`.
 pub fn total(samples: &Samples, name: &str, labels: &[(&str, &str)]) -> f64 {
     let wanted: Vec<String> = labels
         .iter()

@@ -1,7 +1,8 @@
-//! `strait selftest`: the project's own hellos against a running gateway, ours or another.
+//! `strait selftest`: the project's own hellos against a running gateway, strait or another.
 //!
-//! It stands on both sides of the gateway: it sends the hellos, and it is the endpoint that they are
-//! routed to. Only so can it tell that a hello was routed with every byte, and that nothing else was.
+//! The command is on both sides of the gateway: it sends the hellos, and it is the endpoint that they
+//! are routed to. So it can check that the gateway routed a hello with every byte, and routed nothing
+//! else.
 
 mod delivery;
 mod endpoint;
@@ -21,10 +22,10 @@ use endpoint::Endpoint;
 use exchange::{connect, judge};
 use report::Report;
 
-/// Connections at a time, so that a gateway's limits are not what is tested.
+/// Connections at a time: few, so that the test does not hit a gateway's limits.
 const AT_ONCE: usize = 16;
 
-/// What `--help` says after the options.
+/// The text that `--help` prints after the options.
 pub const HELP: &str = "\
 The gateway must send every name to the endpoint: give it a listener of its own for that, such as
 
@@ -55,9 +56,9 @@ The gateway must send every name to the endpoint: give it a listener of its own 
       - filter_chain_match: { transport_protocol: tls }   # it has no pattern for any name
         filters: [tcp_proxy to a cluster of 127.0.0.1:16444]
 
-Right is: a valid hello reaches the endpoint with every byte; anything else is closed within the timeout, told
-nothing but a TLS alert, and never reaches the endpoint. Without --endpoint nothing can be said of valid hellos
-unless a server answers them, so they count as not judged.";
+Right is: a valid hello reaches the endpoint with every byte; anything else is closed within the timeout, with
+at most a TLS alert before, and never reaches the endpoint. Without --endpoint the
+command can judge a valid hello only if a server answers it; otherwise the hello counts as not judged.";
 
 /// The arguments of `strait selftest`.
 #[derive(Debug, clap::Args)]
@@ -65,18 +66,18 @@ pub struct SelftestArguments {
     /// The gateway: IP:PORT
     #[arg(value_name = "ADDR")]
     gateway: SocketAddr,
-    /// Be the endpoint behind the gateway, at this IP:PORT
+    /// Act as the endpoint behind the gateway, at this IP:PORT
     #[arg(long, value_name = "BIND")]
     endpoint: Option<SocketAddr>,
-    /// How long the gateway may take over one hello
+    /// The longest time that the gateway may take for one hello
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     timeout: Duration,
 }
 
-/// Replays everything and reports to `out`. Returns whether all was judged and is right.
+/// Replays everything and writes the report to `out`. Returns whether everything was judged and right.
 ///
 /// # Errors
-/// Nobody accepts at the gateway's address, the endpoint's cannot be bound, or the output is gone.
+/// The gateway's address accepts no connection, the endpoint's cannot be bound, or the output is gone.
 pub async fn run(arguments: &SelftestArguments, out: &mut dyn Write) -> io::Result<bool> {
     let report = replay(arguments).await?;
     report.write(out)?;
@@ -94,12 +95,12 @@ async fn replay(arguments: &SelftestArguments) -> io::Result<Report> {
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         .map_err(|error| io::Error::other(format!("cannot connect to {gateway}: {error}")))?;
 
-    let room = Arc::new(Semaphore::new(AT_ONCE));
+    let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut running = JoinSet::new();
     for delivery in deliveries() {
-        let (room, endpoint) = (room.clone(), endpoint.clone());
+        let (places, endpoint) = (places.clone(), endpoint.clone());
         running.spawn(async move {
-            let _place = room.acquire_owned().await;
+            let _place = places.acquire_owned().await;
             let judged = judge(gateway, &delivery, endpoint.as_deref(), timeout).await;
             (delivery, judged)
         });

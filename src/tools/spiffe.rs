@@ -1,8 +1,8 @@
-//! Trust domains in memory: SPIFFE IDs, a CA for each trust domain, and the X.509-SVIDs it signs.
+//! Trust domains in memory: SPIFFE IDs, a CA for each trust domain, and the X.509-SVIDs that it signs.
 //!
-//! What SPIRE does for two clusters, small enough for the demo and the tests. The certificates keep
-//! to the SPIFFE standard "X.509-SVID": exactly one URI name, key
-//! usage digitalSignature for leaves and keyCertSign for CAs. [`tls`] checks the peer's.
+//! This module does what SPIRE does for two clusters, and is small enough for the demo and the tests.
+//! The certificates follow the SPIFFE standard "X.509-SVID": exactly one URI name, key usage
+//! digitalSignature for leaves and keyCertSign for CAs. [`tls`] checks the certificate of the peer.
 
 pub mod tls;
 
@@ -18,9 +18,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// SPIRE's default lifetime of an X.509-SVID.
 pub const SVID_LIFETIME: Duration = Duration::from_secs(3600);
-/// The CAs live in memory only, and no longer than their process.
+/// Lifetime of a CA. CAs live in memory only, and no longer than their process.
 const CA_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
-/// SPIRE backdates by this much, so that a verifier whose clock is behind accepts a new SVID.
+/// SPIRE backdates an SVID by this much, so that a verifier with a slow clock accepts it.
 const BACKDATE: Duration = Duration::from_secs(10);
 /// The longest SPIFFE ID (SPIFFE standard "SPIFFE-ID", section 2.3).
 const MAX_ID: usize = 2048;
@@ -30,16 +30,16 @@ const MAX_TRUST_DOMAIN: usize = 255;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SpiffeId {
     text: Arc<str>,
-    /// Where the trust domain ends in `text`.
+    /// Length of the part of `text` that ends with the trust domain.
     trust_domain_end: usize,
 }
 
-/// A text that is no SPIFFE ID.
+/// A text that is not a SPIFFE ID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a SPIFFE ID")]
 pub struct NotASpiffeId(String);
 
-/// Why an identity could not be made.
+/// A reason why an identity could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// The ID to be signed is malformed.
@@ -51,7 +51,7 @@ pub enum IdentityError {
     /// The certificate cannot be used for TLS.
     #[error("cannot use the certificate for TLS: {0}")]
     Tls(#[from] rustls::Error),
-    /// The CA's certificate is no trust anchor.
+    /// The CA's certificate cannot be a trust anchor.
     #[error("cannot use the CA as a trust anchor: {0}")]
     Anchor(#[from] webpki::Error),
 }
@@ -59,7 +59,7 @@ pub enum IdentityError {
 const SCHEME: &str = "spiffe://";
 
 impl SpiffeId {
-    /// Validates `text`.
+    /// Checks `text` and keeps it.
     ///
     /// # Errors
     /// It breaks a rule of SPIFFE-ID section 2.
@@ -88,7 +88,7 @@ impl SpiffeId {
     /// The ID that Istio gives the pods of a service account.
     ///
     /// # Errors
-    /// A part holds what a SPIFFE ID cannot.
+    /// A part has a character that a SPIFFE ID cannot have.
     pub fn workload(
         trust_domain: &str,
         namespace: &str,
@@ -104,7 +104,7 @@ impl SpiffeId {
         &self.text[SCHEME.len()..self.trust_domain_end]
     }
 
-    /// Whether it names a workload, as a leaf's ID must, and not the trust domain itself.
+    /// Whether the ID names a workload (as a leaf's ID must) and not the trust domain itself.
     pub fn has_path(&self) -> bool {
         self.trust_domain_end < self.text.len()
     }
@@ -127,10 +127,10 @@ impl fmt::Debug for SpiffeId {
     }
 }
 
-/// What is needed to verify the SVIDs of one trust domain. Public: federation hands it around.
+/// The data that verifies the SVIDs of one trust domain. It is public: federation distributes it.
 #[derive(Debug, Clone)]
 pub struct TrustBundle {
-    /// The trust domain that its roots speak for, and the only one.
+    /// The only trust domain that its roots may sign for.
     pub trust_domain: Arc<str>,
     /// The CA's certificate.
     pub root: CertificateDer<'static>,
@@ -142,7 +142,7 @@ pub struct TrustDomain {
     authority: CertifiedIssuer<'static, KeyPair>,
 }
 
-/// By name: the CA's key is nobody's to print.
+/// Shows the name alone, never the CA's key.
 impl fmt::Debug for TrustDomain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TrustDomain").field(&self.name).finish()
@@ -154,7 +154,7 @@ impl fmt::Debug for TrustDomain {
 pub struct Svid {
     /// The one URI name of the leaf.
     pub id: SpiffeId,
-    /// Leaf first.
+    /// The certificates, leaf first.
     pub chain: Vec<CertificateDer<'static>>,
     /// The leaf's key.
     pub key: PrivateKeyDer<'static>,
@@ -171,17 +171,17 @@ impl Clone for Svid {
 }
 
 impl TrustDomain {
-    /// A trust domain with a CA that nobody else has.
+    /// Creates a trust domain with a new CA.
     ///
     /// # Errors
-    /// The name is no trust domain, or the key could not be generated.
+    /// The name is not a trust domain, or the key could not be generated.
     pub fn create(name: &str) -> Result<Self, IdentityError> {
         let id = SpiffeId::parse(&format!("{SCHEME}{name}"))?;
         let now = SystemTime::now();
         let mut params = params_of(&id, now, now + CA_LIFETIME)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        // Two CAs without a name could not be told apart by the certificates they sign.
+        // Certificates of two CAs without a name could not be distinguished.
         params
             .distinguished_name
             .push(DnType::OrganizationName, name);
@@ -191,12 +191,12 @@ impl TrustDomain {
         })
     }
 
-    /// Its name.
+    /// The trust domain's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What others need to verify its SVIDs.
+    /// The bundle that others need to verify its SVIDs.
     pub fn bundle(&self) -> TrustBundle {
         TrustBundle {
             trust_domain: self.name.clone(),
@@ -204,16 +204,16 @@ impl TrustDomain {
         }
     }
 
-    /// An SVID for the pods of a service account of this trust domain.
+    /// Issues an SVID for the pods of a service account of this trust domain.
     ///
     /// # Errors
-    /// A part holds what a SPIFFE ID cannot, or the key could not be generated.
+    /// A part has a character that a SPIFFE ID cannot have, or the key could not be generated.
     pub fn issue(&self, namespace: &str, account: &str) -> Result<Svid, IdentityError> {
         self.sign(&SpiffeId::workload(&self.name, namespace, account)?)
     }
 
-    /// Signs whatever ID is asked for, another trust domain's too: what a stolen CA could do, and
-    /// what verifiers must refuse.
+    /// Signs any ID, even one of another trust domain. A stolen CA could do this, and verifiers must
+    /// refuse it.
     ///
     /// # Errors
     /// The key could not be generated.
@@ -221,7 +221,7 @@ impl TrustDomain {
         self.sign_until(id, SystemTime::now() + SVID_LIFETIME)
     }
 
-    /// As [`TrustDomain::sign`], valid until then, which may be long ago.
+    /// As [`TrustDomain::sign`], with an SVID that is valid until `end`, which may lie in the past.
     ///
     /// # Errors
     /// The key could not be generated.
@@ -243,7 +243,7 @@ impl TrustDomain {
     }
 }
 
-/// A certificate with `id` as its only name.
+/// Parameters of a certificate with `id` as its only name.
 fn params_of(
     id: &SpiffeId,
     start: SystemTime,

@@ -1,4 +1,4 @@
-//! A TCP stream that counts what goes over it, so that the gateway's own count can be checked.
+//! A TCP stream that counts its bytes. The demo compares this count with the gateway's.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,10 +10,10 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// Connects to an address; names are nothing that the demo resolves.
+/// Connects to an address. The demo resolves no names.
 ///
 /// # Errors
-/// As connect(2).
+/// Those of connect(2).
 pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -22,7 +22,7 @@ pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(address).await
 }
 
-/// Bytes that one end has put on the wire and taken off it.
+/// Counts of the bytes that one end has sent and received.
 #[derive(Debug, Default)]
 pub struct WireBytes {
     sent: AtomicU64,
@@ -30,7 +30,7 @@ pub struct WireBytes {
 }
 
 impl WireBytes {
-    /// Bytes sent, TLS records and all.
+    /// Bytes sent, TLS records included.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
@@ -41,7 +41,7 @@ impl WireBytes {
     }
 }
 
-/// A stream with its count.
+/// A stream with its counts.
 #[derive(Debug)]
 pub struct Counted {
     stream: TcpStream,
@@ -49,7 +49,7 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// Counts what goes over `stream` from now on.
+    /// A stream that counts the bytes of `stream` from now on.
     pub fn new(stream: TcpStream) -> Self {
         Self {
             stream,
@@ -57,7 +57,7 @@ impl Counted {
         }
     }
 
-    /// The count, which outlives the stream.
+    /// The counts. They outlive the stream.
     pub fn bytes(&self) -> Arc<WireBytes> {
         self.bytes.clone()
     }

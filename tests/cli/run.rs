@@ -147,7 +147,7 @@ fn a_file_with_problems_is_refused_and_the_old_one_serves() {
     {
         folder.file("strait.yaml", &text);
         wait_until("it refuses", || {
-            process.said("config refused, the old one keeps serving") > refusals
+            process.said("config refused, strait goes on with the one that it has") > refusals
         });
         let refused = process.wait_for("config refused");
         assert!(refused.contains("ERROR"), "{refused}");

@@ -1,4 +1,4 @@
-//! What each signal does to a gateway.
+//! The effect of each signal on the gateway.
 //!
 //! | signal | effect |
 //! |---|---|
@@ -18,16 +18,17 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Signals that say nothing about a gateway and would end it by default.
+/// Signals that have no meaning for a gateway and would end it by default.
 const WITHOUT_EFFECT: [libc::c_int; 10] = [
-    // A log file has reached RLIMIT_FSIZE: the write fails, and is counted.
+    // A log file has reached RLIMIT_FSIZE. The write fails, and is counted.
     libc::SIGXFSZ,
-    // The soft RLIMIT_CPU is used up: the hard one still ends the process.
+    // The soft RLIMIT_CPU is used up. The hard one still ends the process.
     libc::SIGXCPU,
-    // Other servers open their log files anew, or upgrade, so scripts send them to anything.
+    // Other servers reopen their log files or upgrade on these, so scripts may send them to any
+    // process.
     libc::SIGUSR1,
     libc::SIGUSR2,
-    // Timers, profilers, terminals, power supplies.
+    // Signals of timers, profilers, terminals and power supplies.
     libc::SIGALRM,
     libc::SIGVTALRM,
     libc::SIGPROF,
@@ -36,14 +37,14 @@ const WITHOUT_EFFECT: [libc::c_int; 10] = [
     libc::SIGSTKFLT,
 ];
 
-/// The signals that mean something.
+/// The signals that have an effect.
 pub(super) struct Signals {
     reload: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
 
-/// What a signal asks for.
+/// A request that a signal makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
     /// SIGHUP.
@@ -53,8 +54,8 @@ pub(super) enum Asked {
 }
 
 impl Signals {
-    /// Takes over every signal of the table above. Those that come from now on are not lost, even when
-    /// nobody waits for them yet.
+    /// Takes over every signal of the table above. From now on none is lost, even while nobody waits
+    /// for one.
     ///
     /// # Errors
     /// Those of sigaction(2).
@@ -65,14 +66,14 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
         };
         for number in WITHOUT_EFFECT {
-            // The handler outlives what is dropped here. A handler rather than SIG_IGN, which programs
-            // that a kubeconfig names would inherit.
+            // The handler stays when the stream is dropped. A handler, not SIG_IGN, because programs
+            // that a kubeconfig names would inherit SIG_IGN.
             let _ = signal(SignalKind::from_raw(number))?;
         }
         Ok(signals)
     }
 
-    /// Waits for the next one.
+    /// Waits for the next request.
     pub(super) async fn next(&mut self) -> Asked {
         tokio::select! {
             biased;

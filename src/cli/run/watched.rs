@@ -1,4 +1,4 @@
-//! The config file, read and looked at without waiting for it for ever.
+//! The watched config file. Reading it never blocks the caller for ever.
 
 use std::io;
 use std::path::Path;
@@ -11,19 +11,19 @@ use tokio::sync::mpsc::Sender;
 use crate::config::MAX_FILE;
 use crate::file::{self, Patience, Stamp};
 
-/// How often the file is looked at. A change is taken once two looks in a row agree, so that a file which
-/// is being written is not read half.
+/// The time between two looks at the file. A change counts once two looks in a row agree, so that
+/// strait does not read a half-written file.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long the file may take to be read, or looked at: a mount that hangs never answers.
+/// The longest time for a read of the file or a look at it. A mount that hangs never answers.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The config file. It has changed when stat(2) says so.
+/// The config file. It has changed when stat(2) reports a change.
 pub(super) struct WatchedFile {
     path: Arc<Path>,
     patience: Patience,
     taken: Option<Stamp>,
     last_seen: Option<Stamp>,
-    /// Whether the last look got an answer.
+    /// Set if the last look got an answer.
     answers: bool,
 }
 
@@ -38,8 +38,8 @@ impl WatchedFile {
         }
     }
 
-    /// Reads the file at once, and again whenever it has changed or is `asked` for. Gives what came of it
-    /// to somebody for as long as they take it.
+    /// Reads the file at once, and again after each change or each notification of `asked`. Sends every
+    /// result to `give` until the channel is closed.
     pub(super) async fn follow(mut self, asked: Arc<Notify>, give: Sender<io::Result<Vec<u8>>>) {
         let mut looks = tokio::time::interval(LOOK);
         while give.send(self.read().await).await.is_ok() {
@@ -56,10 +56,10 @@ impl WatchedFile {
         }
     }
 
-    /// The file's bytes. What changes from now on is a change, what changed before is none.
+    /// The file's bytes. From now on a change is compared with this read.
     ///
     /// # Errors
-    /// It cannot be read, is no regular file, or does not answer.
+    /// The file cannot be read, is not a regular file, or does not answer.
     async fn read(&mut self) -> io::Result<Vec<u8>> {
         let path = self.path.clone();
         let read = self
@@ -72,8 +72,9 @@ impl WatchedFile {
         Ok(bytes)
     }
 
-    /// Whether the file has changed since it was read and stays as it is. A file that is away, as for a
-    /// moment while it is replaced, has not changed, nor has one of which nothing can be learnt.
+    /// Whether the file has changed since it was read and has then stayed the same for two looks. A
+    /// missing file (as while it is being replaced) has not changed, nor has a file that cannot be
+    /// looked at.
     async fn changed(&mut self) -> bool {
         let path = self.path.clone();
         let now = match self.patience.ask(move || file::stamp(&path)).await {
@@ -94,7 +95,7 @@ impl WatchedFile {
         changed
     }
 
-    /// Says once that the file does not answer, and once that it does again.
+    /// Logs once that the file does not answer, and once that it answers again.
     fn note(&mut self, error: Option<&io::Error>) {
         let silent = |error: &&io::Error| {
             let kind = error.kind();
@@ -109,7 +110,7 @@ impl WatchedFile {
         match silent {
             Some(error) => tracing::error!(
                 %config, %error,
-                "the config file does not answer, its changes are not seen"
+                "the config file does not answer, strait does not see changes of it: check its mount"
             ),
             None => tracing::info!(%config, "the config file answers again"),
         }
@@ -139,7 +140,7 @@ mod tests {
         swap(&new);
         assert!(!file.changed().await, "may still be changing");
         assert!(file.changed().await);
-        assert!(!file.changed().await, "told once");
+        assert!(!file.changed().await, "reported once");
         fs::write(&new, "ab").unwrap();
         assert!(!file.changed().await);
         fs::write(&new, "abc").unwrap();

@@ -1,4 +1,4 @@
-//! A caller of cluster A: a workload with its sidecar, which wraps a request in mTLS.
+//! A caller of cluster A: a workload, and its sidecar that wraps a request in mTLS.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,19 +17,19 @@ use crate::tools::spiffe::SpiffeId;
 use crate::tools::spiffe::tls::verified_peer;
 use crate::tools::wire::{Counted, WireBytes, connect};
 
-/// Any step of a call over loopback that takes longer than this has failed.
+/// The longest time that a step of a call over loopback may take before it counts as failed.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// A reply larger than this is none of the demo's.
+/// The largest reply that the demo expects.
 const MAX_REPLY: usize = 8 * 1024;
 
-/// One call, from the caller's side.
+/// One call, seen from the caller.
 #[derive(Debug)]
 pub struct Call {
     /// The caller's end of its connection to the gateway; the gateway's record carries it too.
     pub source: SocketAddr,
-    /// Bytes on the caller's wire, so far.
+    /// Bytes on the caller's connection so far.
     pub bytes: Arc<WireBytes>,
-    /// How it went.
+    /// The result of the call.
     pub result: Result<Conversation, Refusal>,
 }
 
@@ -37,7 +37,7 @@ pub struct Call {
 #[derive(Debug)]
 pub struct Conversation {
     stream: TlsStream<Counted>,
-    /// The server as this side verified it.
+    /// The server's identity, as this side verified it.
     pub server: SpiffeId,
     /// `TLS 1.2` or `TLS 1.3`.
     pub version: &'static str,
@@ -50,7 +50,7 @@ pub struct Conversation {
 /// Calls `gateway` for `server_name` with one HTTP request inside mTLS.
 ///
 /// # Errors
-/// The gateway does not even accept the connection; everything later is in [`Call::result`].
+/// The gateway does not accept the connection. [`Call::result`] holds everything that fails later.
 pub async fn call(
     tls: &Arc<ClientConfig>,
     gateway: SocketAddr,
@@ -62,7 +62,7 @@ pub async fn call(
     let source = stream.local_addr()?;
     let stream = Counted::new(stream);
     let bytes = stream.bytes();
-    // Boxed: a TLS session is kilobytes, which every future that calls would hold.
+    // Boxed: a TLS session is kilobytes, and would make every future that calls this one larger.
     let conversation = Box::pin(converse(TlsConnector::from(tls.clone()), name, stream));
     let result = match timeout(DEADLINE, conversation).await {
         Ok(result) => result.map_err(Refusal::from),
@@ -82,8 +82,8 @@ async fn converse(
 ) -> io::Result<Conversation> {
     let host = name.to_str().into_owned();
     let mut stream = connector.connect(name, stream).await?;
-    // In TLS 1.3 the client is done before the server has looked at its certificate: a refusal by
-    // the server comes as an alert in place of the reply.
+    // In TLS 1.3 the client's handshake ends before the server has checked the client's certificate. A
+    // refusal by the server arrives as an alert in place of the reply.
     stream.write_all(request(&host).as_bytes()).await?;
     stream.flush().await?;
     let reply = read_reply(&mut stream).await?;
@@ -104,7 +104,7 @@ async fn converse(
     })
 }
 
-/// The request that the workload makes; it knows no port, subset or TLS.
+/// The request that the workload makes. It names no port, no subset and no TLS.
 fn request(host: &str) -> String {
     format!("GET / HTTP/1.1\r\nhost: {host}\r\nuser-agent: strait-demo\r\n\r\n")
 }
@@ -141,11 +141,11 @@ fn parse_reply(reply: &str) -> Option<(u16, String)> {
 }
 
 impl Conversation {
-    /// Closes the connection and waits for the other side to do so, so that nothing is in flight
-    /// when bytes are compared.
+    /// Closes the connection and waits until the other side closes as well. After that no byte is under
+    /// way, so byte counts can be compared.
     ///
     /// # Errors
-    /// The other side reset the connection instead.
+    /// The other side reset the connection.
     pub async fn close(mut self) -> io::Result<()> {
         let close = async {
             self.stream.shutdown().await?;
@@ -157,11 +157,10 @@ impl Conversation {
     }
 }
 
-/// Sends a plain HTTP request without any TLS, and returns the caller's address with whatever
-/// came back.
+/// Sends a plain HTTP request without TLS. Returns the caller's address and the reply.
 ///
 /// # Errors
-/// The gateway does not even accept the connection.
+/// The gateway does not accept the connection.
 pub async fn call_without_tls(
     gateway: SocketAddr,
     host: &str,

@@ -1,4 +1,4 @@
-//! `strait demo --keep`: the same world goes on, with a call every second.
+//! `strait demo --keep`: the same two clusters run on, with a call every second.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -9,13 +9,13 @@ use super::world::{Caller, OUTBOUND, World};
 use crate::tools::spiffe::SVID_LIFETIME;
 use crate::tools::spiffe::tls::ISTIO_HTTP;
 
-/// Between calls.
+/// Time between two calls.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Calls until Ctrl-C.
+/// Calls once a second until Ctrl-C.
 ///
 /// # Errors
-/// The output is gone, or the gateway is.
+/// The output or the gateway is gone.
 pub(super) async fn until_interrupted(
     narrator: &mut Narrator<'_>,
     world: &mut World,
@@ -40,14 +40,14 @@ pub(super) async fn until_interrupted(
 async fn call_every_second(world: &mut World) -> io::Result<()> {
     let mut issued = Instant::now();
     loop {
-        // As SPIRE does: an SVID is renewed at half of its life.
+        // SPIRE renews an SVID at half of its lifetime, too.
         if issued.elapsed() > SVID_LIFETIME / 2 {
             world.renew_svids().map_err(io::Error::other)?;
             issued = Instant::now();
         }
         let tls = world.caller_tls(Caller::Alpha, ISTIO_HTTP)?;
         if let Ok(conversation) = call(&tls, world.address, OUTBOUND).await?.result {
-            // What is held open for a moment shows as active in the metrics.
+            // The call stays open for a moment, so that the metrics show it as active.
             tokio::time::sleep(PAUSE / 4).await;
             conversation.close().await?;
         }

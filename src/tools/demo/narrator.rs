@@ -1,4 +1,4 @@
-//! Tells the story, and keeps count of what did not go as told.
+//! The narrator: it prints the story, and counts the checks that failed.
 
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -8,10 +8,10 @@ const GREEN: &str = "\x1b[32m";
 const RED: &str = "\x1b[31m";
 const PLAIN: &str = "\x1b[0m";
 
-/// Columns that a value may take, so that a line stays within 100.
+/// Columns for a value, so that a line has at most 100.
 const VALUE_WIDTH: usize = 100 - 34;
 
-/// `text` in lines of whole words.
+/// Splits `text` into lines of whole words.
 fn wrapped(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = vec![String::new()];
     for word in text.split(' ') {
@@ -27,7 +27,7 @@ fn wrapped(text: &str) -> Vec<String> {
     lines
 }
 
-/// Writes the narrative. Every [`Narrator::expect`] is a promise that is checked.
+/// Writes the story. Every [`Narrator::expect`] checks one promise.
 pub struct Narrator<'a> {
     out: &'a mut dyn Write,
     colour: bool,
@@ -47,7 +47,7 @@ impl fmt::Debug for Narrator<'_> {
 }
 
 impl<'a> Narrator<'a> {
-    /// Writes to `out`, in colour if that is a terminal.
+    /// A narrator that writes to `out`. `colour` is set when that is a terminal.
     pub fn new(out: &'a mut dyn Write, colour: bool) -> Self {
         Self {
             out,
@@ -75,7 +75,7 @@ impl<'a> Narrator<'a> {
         writeln!(self.out, "\n{text}")
     }
 
-    /// Lines as they are.
+    /// Prints lines unchanged.
     ///
     /// # Errors
     /// The output is gone.
@@ -86,7 +86,7 @@ impl<'a> Narrator<'a> {
         Ok(())
     }
 
-    /// One thing that was observed.
+    /// Prints one observation.
     ///
     /// # Errors
     /// The output is gone.
@@ -100,7 +100,8 @@ impl<'a> Narrator<'a> {
         Ok(())
     }
 
-    /// One thing that was promised and observed. The promise is kept when both read the same.
+    /// Prints one observation and compares it with the promise. The promise is kept when both texts are
+    /// equal.
     ///
     /// # Errors
     /// The output is gone.
@@ -123,7 +124,7 @@ impl<'a> Narrator<'a> {
         Ok(())
     }
 
-    /// Notes that the step could not be told to its end: something that was waited for never came.
+    /// Notes that a step failed: an event that it waited for never came.
     ///
     /// # Errors
     /// The output is gone.
@@ -134,7 +135,7 @@ impl<'a> Narrator<'a> {
         Ok(())
     }
 
-    /// Shows what has been said so far.
+    /// Flushes the output.
     ///
     /// # Errors
     /// The output is gone.
@@ -142,17 +143,17 @@ impl<'a> Narrator<'a> {
         self.out.flush()
     }
 
-    /// Ends the story: whether all went as told, and if not, what differed.
+    /// Ends the story with the result: every promise was kept, or a list of those that were not.
     ///
     /// # Errors
     /// The output is gone.
     pub fn verdict(&mut self) -> io::Result<bool> {
         if self.broken.is_empty() {
-            let text = format!("All {} checks went as told.", self.kept);
+            let text = format!("All {} checks went as promised.", self.kept);
             let text = self.paint(GREEN, text);
             writeln!(self.out, "\n{text}")?;
         } else {
-            let text = "Not all went as told:";
+            let text = "Not everything went as promised:";
             let text = self.paint(RED, text);
             writeln!(self.out, "\n{text}")?;
             for broken in &self.broken {
@@ -191,8 +192,8 @@ mod tests {
         narrator.expect("outcome", "no_route", "ok").unwrap();
         assert!(!narrator.verdict().unwrap());
         let text = String::from_utf8(out).unwrap();
-        let told = "An unknown name: outcome: promised `no_route`, observed `ok`";
-        assert!(text.contains(told), "{text}");
+        let line = "An unknown name: outcome: promised `no_route`, observed `ok`";
+        assert!(text.contains(line), "{text}");
         assert!(!text.contains('\x1b'), "no colours were asked for");
     }
 }

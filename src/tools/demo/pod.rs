@@ -1,8 +1,9 @@
 //! A pod of cluster B: an HTTP server behind mTLS that allows one caller by its SPIFFE ID.
 //!
-//! Two separate decisions, as in Istio: the handshake asks *who is it* (PeerAuthentication STRICT,
-//! the trust bundles), the policy then asks *may it* (AuthorizationPolicy). A stranger fails the
-//! first with a TLS alert, a known identity without permission the second with a 403.
+//! As in Istio, two separate decisions apply. The handshake authenticates the caller
+//! (PeerAuthentication STRICT, the trust bundles). The policy then authorizes it (AuthorizationPolicy).
+//! A stranger fails at the first with a TLS alert, a known identity without permission at the second
+//! with a 403.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,36 +23,36 @@ use tokio_rustls::server::TlsStream;
 use crate::tools::spiffe::SpiffeId;
 use crate::tools::spiffe::tls::{peer_error, verified_peer};
 
-/// A request larger than this is no request of the demo.
+/// The largest request that the demo makes.
 const MAX_REQUEST: usize = 8 * 1024;
-/// How long a refused caller may take to read its alert.
+/// The time that a refused caller has to read its alert.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What a pod thought of a caller.
+/// A pod's decision about a caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Verified, and allowed.
     Allowed(SpiffeId),
     /// Verified, and not allowed.
     Forbidden(SpiffeId),
-    /// Not verified; the reason.
+    /// Not verified, for this reason.
     Unverified(String),
 }
 
-/// One connection as the pod saw it.
+/// One connection, seen from the pod.
 #[derive(Debug, Clone)]
 pub struct Visit {
     /// The pod.
     pub pod: Arc<str>,
     /// The peer of the TCP connection: the gateway, never the caller.
     pub from: SocketAddr,
-    /// The server name that the caller asked for.
+    /// The server name in the caller's hello.
     pub server_name: Option<String>,
-    /// What the pod decided.
+    /// The pod's decision.
     pub verdict: Verdict,
 }
 
-/// What a pod needs to serve a connection.
+/// The state that a pod serves connections with.
 #[derive(Debug)]
 struct Service {
     name: Arc<str>,
@@ -60,10 +61,10 @@ struct Service {
     visits: Sender<Visit>,
 }
 
-/// A running pod; stops when dropped.
+/// A running pod. It stops when dropped.
 #[derive(Debug)]
 pub struct Pod {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
     service: Arc<Service>,
     task: JoinHandle<()>,
@@ -96,12 +97,12 @@ impl Pod {
         })
     }
 
-    /// Its name.
+    /// The pod's name.
     pub fn name(&self) -> &str {
         &self.service.name
     }
 
-    /// Takes a renewed SVID into use, for connections from now on.
+    /// Uses a renewed SVID for new connections.
     pub fn renew(&self, tls: ServerConfig) {
         self.service.tls.store(Arc::new(tls));
     }
@@ -119,14 +120,14 @@ async fn accept(listener: TcpListener, service: Arc<Service>) {
             Ok((stream, from)) => {
                 tokio::spawn(serve(service.clone(), stream, from));
             }
-            // Out of descriptors, for instance: the next try may fare better.
+            // For example no file descriptor is free. The next try may succeed.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
 async fn serve(service: Arc<Service>, stream: TcpStream, from: SocketAddr) {
-    // Failing costs time at the most.
+    // A failure here costs time at most.
     let _ = stream.set_nodelay(true);
     let acceptor = TlsAcceptor::from(service.tls.load_full());
     match acceptor.accept(stream).into_fallible().await {
@@ -135,7 +136,7 @@ async fn serve(service: Arc<Service>, stream: TcpStream, from: SocketAddr) {
             let server_name = stream.get_ref().1.server_name().map(str::to_owned);
             let reply = service.reply(&verdict);
             service.report(from, server_name, verdict);
-            // A caller that goes away in the middle is its own affair.
+            // An error here means that the caller went away, which is not the pod's fault.
             let _ = answer(&mut stream, &reply).await;
         }
         Err((error, mut stream)) => {
@@ -145,7 +146,7 @@ async fn serve(service: Arc<Service>, stream: TcpStream, from: SocketAddr) {
             };
             service.report(from, None, Verdict::Unverified(reason));
             // The alert is written. Closing before the caller's bytes are read would send RST, which
-            // could overtake it.
+            // could overtake the alert.
             let _ = stream.shutdown().await;
             let mut rest = tokio::io::sink();
             let _ = timeout(LINGER, tokio::io::copy(&mut stream, &mut rest)).await;
@@ -167,7 +168,7 @@ impl Service {
             Verdict::Allowed(caller) => {
                 ("200 OK", format!("hello {caller}, this is {}", self.name))
             }
-            // What Envoy answers for Istio's AuthorizationPolicy.
+            // Envoy's reply for Istio's AuthorizationPolicy.
             Verdict::Forbidden(_) | Verdict::Unverified(_) => {
                 ("403 Forbidden", "RBAC: access denied".to_owned())
             }
@@ -179,7 +180,7 @@ impl Service {
     }
 
     fn report(&self, from: SocketAddr, server_name: Option<String>, verdict: Verdict) {
-        // Full, or nobody listens any more: a pod does not wait for its audience.
+        // The channel is full or closed. A pod never waits for the reader of its visits.
         let _ = self.visits.try_send(Visit {
             pod: self.name.clone(),
             from,

@@ -1,4 +1,4 @@
-//! The calls that must not go through, each with who refused it and what the gateway recorded.
+//! The refused calls: for each, the side that refused it and the gateway's record.
 
 use std::fmt::Display;
 use std::io;
@@ -9,7 +9,7 @@ use super::pod::Verdict;
 use super::world::{Caller, NOT_EXPORTED, OUTBOUND, SERVICE, WRONG_PORT, World};
 use crate::tools::spiffe::tls::ISTIO_HTTP;
 
-/// All of them, one after another.
+/// Makes all of them, one after another.
 pub(super) async fn tell(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
     unknown_name(narrator, world).await?;
     wrong_alpn(narrator, world).await?;
@@ -18,8 +18,8 @@ pub(super) async fn tell(narrator: &mut Narrator<'_>, world: &mut World) -> io::
     namesake_without_federation(narrator, world).await
 }
 
-/// The caller's side of a call in one line.
-fn told(call: Call) -> String {
+/// The caller's result of a call, in one line.
+fn answer_of(call: Call) -> String {
     match call.result {
         Ok(conversation) => format!("{} {}", conversation.status, conversation.body),
         Err(refusal) => refusal.to_string(),
@@ -57,7 +57,7 @@ async fn unknown_name(narrator: &mut Narrator<'_>, world: &mut World) -> io::Res
         let call = call(&tls, world.address, name).await?;
         let source = call.source;
         narrator.fact("svca asked for", name)?;
-        narrator.expect("svca was told", "TLS alert UnrecognisedName", told(call))?;
+        narrator.expect("svca got", "TLS alert UnrecognisedName", answer_of(call))?;
         recorded(narrator, world, source, "no_route").await?;
     }
     Ok(())
@@ -71,9 +71,9 @@ async fn wrong_alpn(narrator: &mut Narrator<'_>, world: &mut World) -> io::Resul
     let source = call.source;
     narrator.fact("svca offered ALPN", "h2, http/1.1")?;
     narrator.expect(
-        "svca was told",
+        "svca got",
         "TLS alert NoApplicationProtocol",
-        told(call),
+        answer_of(call),
     )?;
     recorded(narrator, world, source, "alpn_refused").await
 }
@@ -83,16 +83,16 @@ async fn plain_text(narrator: &mut Narrator<'_>, world: &mut World) -> io::Resul
         .heading("Refused: plain HTTP (what a ServiceEntry without a DestinationRule sends)")?;
     let (source, reply) = call_without_tls(world.address, SERVICE).await?;
     narrator.fact("svca sent", format_args!("GET / HTTP/1.1, host {SERVICE}"))?;
-    let told = match reply {
+    let got = match reply {
         Ok(reply) if reply.is_empty() => "closed without an answer".to_owned(),
         Ok(reply) => format!("{} bytes", reply.len()),
         Err(error) => error.to_string(),
     };
-    narrator.expect("svca was told", "closed without an answer", told)?;
+    narrator.expect("svca got", "closed without an answer", got)?;
     recorded(narrator, world, source, "not_tls").await
 }
 
-/// The gateway carries it, as it must: identities are the pod's business.
+/// The gateway carries this call, as it must: only the pod checks identities.
 async fn namesake_without_permission(
     narrator: &mut Narrator<'_>,
     world: &mut World,
@@ -110,15 +110,15 @@ async fn namesake_without_permission(
     };
     let promised = "the pod forbade spiffe://beta.com/ns/apps/sa/svca";
     narrator.expect("verdict", promised, format_args!("{name} {identity}"))?;
-    let told = match made.result {
+    let got = match made.result {
         Ok(conversation) => {
-            let told = format!("{} {}", conversation.status, conversation.body);
+            let got = format!("{} {}", conversation.status, conversation.body);
             conversation.close().await?;
-            told
+            got
         }
         Err(refusal) => refusal.to_string(),
     };
-    narrator.expect("the caller was told", "403 RBAC: access denied", told)?;
+    narrator.expect("the caller got", "403 RBAC: access denied", got)?;
     recorded(narrator, world, source, "ok").await
 }
 
@@ -139,9 +139,9 @@ async fn namesake_without_federation(
     let promised = "spiffe://gamma.com/ns/apps/sa/svca: no trust bundle for gamma.com";
     narrator.expect("the pod said", promised, verdict)?;
     narrator.expect(
-        "the caller was told",
+        "the caller got",
         "TLS alert CertificateUnknown",
-        told(call),
+        answer_of(call),
     )?;
     recorded(narrator, world, source, "handshake_refused").await
 }

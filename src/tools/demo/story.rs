@@ -1,4 +1,4 @@
-//! The calls that go well, step by step.
+//! The calls that succeed, step by step.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,10 +11,10 @@ use crate::tools::records::Record;
 use crate::tools::scrape;
 use crate::tools::spiffe::tls::{ISTIO_HTTP, TLS12, TLS13, TlsEnd};
 
-/// Calls that are held open together: enough for every pod to get some.
+/// Number of calls that are open together: enough for every pod to get some.
 const CALLS_AT_ONCE: usize = 6;
 
-/// Who is who, where everything listens, and the gateway's config.
+/// Introduces the two clusters, the addresses and the gateway's config.
 pub(super) fn introduce(narrator: &mut Narrator<'_>, world: &World) -> io::Result<()> {
     narrator.say(
         "strait demo: a call between two clusters whose trust domains are federated. Everything runs\n\
@@ -52,7 +52,7 @@ pub(super) fn introduce(narrator: &mut Narrator<'_>, world: &World) -> io::Resul
     Ok(())
 }
 
-/// The steps of one call, as the document numbers them.
+/// The steps of one call, in the order of the documentation.
 pub(super) async fn one_call(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
     narrator.heading("One call, step by step")?;
     let tls = world.caller_tls(Caller::Alpha, ISTIO_HTTP)?;
@@ -115,7 +115,7 @@ fn times(record: &Record) -> String {
     )
 }
 
-/// Several calls held open together: both spellings of the name, both versions of TLS, both pods.
+/// Several calls that are open together: both spellings of the name, both versions of TLS, both pods.
 pub(super) async fn calls_at_once(
     narrator: &mut Narrator<'_>,
     world: &mut World,
@@ -175,7 +175,7 @@ pub(super) async fn calls_at_once(
     narrator.expect("pods that got calls", "svcb-1, svcb-2", pods.join(", "))
 }
 
-/// What Prometheus would see of all this.
+/// The metrics that Prometheus would see after these calls.
 pub(super) async fn metrics(narrator: &mut Narrator<'_>, world: &World) -> io::Result<()> {
     let Some(address) = world.metrics() else {
         return Ok(());
@@ -183,7 +183,7 @@ pub(super) async fn metrics(narrator: &mut Narrator<'_>, world: &World) -> io::R
     narrator.heading("The same in numbers, as Prometheus would scrape them")?;
     let samples = scrape::samples(address).await?;
     const CLOSED: &str = "strait_connections_closed_total";
-    // One call, those at once, and the one that a pod refused after its handshake.
+    // One call, the calls at once, and the call that a pod refused after its handshake.
     let carried = (1 + CALLS_AT_ONCE + 1) as f64;
     for (outcome, promised) in [
         ("ok", carried),

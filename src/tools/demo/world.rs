@@ -1,4 +1,4 @@
-//! The two clusters: identities, pods, and the gateway between them.
+//! The demo's world: two clusters with their identities and pods, and the gateway between them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,20 +17,20 @@ use crate::tools::spiffe::{IdentityError, Svid, TrustDomain};
 
 /// The service that cluster B exports.
 pub(super) const SERVICE: &str = "svcb.apps.svc.cluster.local";
-/// The same, as Istio's clients spell it for port 80.
+/// The same service, in the spelling of Istio's clients for port 80.
 pub(super) const OUTBOUND: &str = "outbound_.80_._.svcb.apps.svc.cluster.local";
-/// A service that cluster B has, perhaps, and does not export.
+/// A service that cluster B does not export.
 pub(super) const NOT_EXPORTED: &str = "outbound_.80_._.billing.apps.svc.cluster.local";
 /// A port of svcb that cluster B does not export.
 pub(super) const WRONG_PORT: &str = "outbound_.8080_._.svcb.apps.svc.cluster.local";
 
-/// A pod reports a visit before it answers; longer than this means never.
+/// The longest wait for a visit. A pod reports a visit before it answers.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Visits that may wait to be asked for.
+/// The largest number of unread visits.
 const VISITS: usize = 64;
 
-/// Both clusters, and a third trust domain that nobody federated with.
+/// Both clusters, and a third trust domain that is not federated.
 pub(super) struct World {
     alpha: TrustDomain,
     beta: TrustDomain,
@@ -42,19 +42,19 @@ pub(super) struct World {
     /// The pods of cluster B.
     pub(super) pods: Vec<Pod>,
     visits: Receiver<Visit>,
-    /// What the gateway recorded.
+    /// The records of the gateway.
     pub(super) records: Records,
     gateway: Gateway,
     /// The config that the gateway runs with.
     pub(super) config: String,
-    /// Where the gateway accepts traffic.
+    /// The address on which the gateway accepts traffic.
     pub(super) address: SocketAddr,
 }
 
-/// Who calls.
+/// A caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Caller {
-    /// `spiffe://alpha.com/ns/apps/sa/svca`, whom the pods allow.
+    /// `spiffe://alpha.com/ns/apps/sa/svca`, which the pods allow.
     Alpha,
     /// The same namespace and account in the pods' own trust domain.
     Beta,
@@ -63,10 +63,10 @@ pub(super) enum Caller {
 }
 
 impl World {
-    /// Creates everything and starts it, on free loopback ports.
+    /// Creates and starts everything on free loopback ports.
     ///
     /// # Errors
-    /// No key could be made, no port bound, or the gateway did not start.
+    /// A key could not be made, a port not bound, or the gateway did not start.
     pub(super) async fn create() -> io::Result<Self> {
         let identity = |name| TrustDomain::create(name).map_err(io::Error::other);
         let (alpha, beta) = (identity("alpha.com")?, identity("beta.com")?);
@@ -106,10 +106,10 @@ impl World {
         })
     }
 
-    /// How `caller` does TLS: it trusts beta's bundle alone, and there svcb alone.
+    /// The TLS settings of `caller`: it trusts beta's bundle alone, and there svcb alone.
     ///
     /// # Errors
-    /// No key could be made.
+    /// A key could not be made.
     pub(super) fn caller_tls(
         &self,
         caller: Caller,
@@ -119,7 +119,7 @@ impl World {
         self.client_of(TlsEnd::new(&svid, alpn))
     }
 
-    /// How `end` does TLS as a caller.
+    /// The TLS settings of `end` as a caller.
     ///
     /// # Errors
     /// Its SVID cannot be used.
@@ -139,7 +139,7 @@ impl World {
     /// The next visit that a pod reports.
     ///
     /// # Errors
-    /// None came in time.
+    /// No visit came in time.
     pub(super) async fn visit(&mut self) -> io::Result<Visit> {
         let visit = timeout(DEADLINE, self.visits.recv()).await?;
         visit.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
@@ -151,25 +151,25 @@ impl World {
         Some(pod.name())
     }
 
-    /// Where the gateway's metrics are.
+    /// The address of the gateway's metrics.
     pub(super) fn metrics(&self) -> Option<SocketAddr> {
         self.gateway.metrics()
     }
 
-    /// Where the gateway's admin page is.
+    /// The address of the gateway's admin page.
     pub(super) fn admin(&self) -> Option<SocketAddr> {
         self.gateway.admin()
     }
 
-    /// Where the gateway says whether it is ready.
+    /// The address of the gateway's readiness status.
     pub(super) fn status(&self) -> Option<SocketAddr> {
         self.gateway.status()
     }
 
-    /// New SVIDs for everyone who has one, as SPIRE does at half of their life.
+    /// Renews every SVID, as SPIRE does at half of its lifetime.
     ///
     /// # Errors
-    /// No key could be made.
+    /// A key could not be made.
     pub(super) fn renew_svids(&mut self) -> Result<(), IdentityError> {
         self.svca = self.alpha.issue("apps", "svca")?;
         self.svcb = self.beta.issue("apps", "svcb")?;
@@ -179,7 +179,7 @@ impl World {
         Ok(())
     }
 
-    /// Throws away what was reported and recorded and nobody asked for.
+    /// Drops all visits and records that nobody has asked for.
     pub(super) fn forget(&mut self) {
         self.records.discard();
         while self.visits.try_recv().is_ok() {}
@@ -188,14 +188,14 @@ impl World {
     /// Stops the gateway and the pods.
     ///
     /// # Errors
-    /// One of the gateway's threads had failed.
+    /// A thread of the gateway failed.
     pub(super) async fn stop(self) -> io::Result<()> {
         self.gateway.stop();
         self.gateway.finished().await
     }
 }
 
-/// A pod takes callers of its own trust domain and of the federated one.
+/// The TLS settings of a pod. It accepts callers of its own trust domain and of the federated one.
 fn pod_tls(
     svcb: &Svid,
     alpha: &TrustDomain,

@@ -16,31 +16,32 @@ use tokio_rustls::client::TlsStream;
 use crate::tools::refusal::Refusal;
 use crate::tools::wire::connect;
 
-/// How long a server may take to close after we did. Some never do, which is no failure.
+/// The time that a server may take to close after the client. Some servers never close; that is not a
+/// failure.
 const CLOSE: Duration = Duration::from_secs(1);
-/// The first line of an HTTP answer is shorter.
+/// The longest status line of an HTTP answer.
 const MAX_STATUS_LINE: usize = 1024;
 
-/// What every connection does.
+/// The steps that every connection makes.
 #[derive(Debug)]
 pub(super) struct Attempt {
-    /// Taken in turn.
+    /// The addresses to connect to, in turn.
     pub targets: Vec<SocketAddr>,
     pub name: ServerName<'static>,
     pub tls: Arc<ClientConfig>,
     pub exchange: Exchange,
-    /// Of each step.
+    /// The longest time of each step.
     pub timeout: Duration,
 }
 
-/// What goes over a connection once its handshake is done.
+/// The bytes that go over a connection once its handshake is done.
 #[derive(Debug)]
 pub(super) enum Exchange {
     /// Nothing.
     None,
-    /// A line, and the first bytes of whatever comes back.
+    /// Sends a line, and waits for the first bytes of an answer.
     Line(String),
-    /// An HTTP request, and the answer's status line.
+    /// Sends an HTTP request, and reads the status line of the answer.
     Http(String),
 }
 
@@ -57,11 +58,11 @@ impl Exchange {
 pub(super) enum Step {
     /// The TCP connection to the gateway.
     Connect,
-    /// TLS, with the endpoint.
+    /// The TLS handshake with the endpoint.
     Handshake,
-    /// From sending the request to the first bytes of the answer.
+    /// From the request to the first bytes of the answer.
     Answer,
-    /// From our close to the server's; its refusal may come only now.
+    /// From the client's close to the server's. A refusal by the server may arrive only now.
     Close,
 }
 
@@ -78,7 +79,7 @@ impl Step {
     }
 }
 
-/// How long the steps took that were done, and why the next one failed.
+/// The duration of every step that succeeded, and the reason why the next one failed.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub steps: Vec<(Step, Duration)>,
@@ -117,14 +118,14 @@ impl Attempt {
                 }
             }
         }
-        // In TLS 1.3 the client is done before the server has looked at its certificate: a refusal
-        // comes as an alert where the server's close should be.
+        // In TLS 1.3 the client's handshake ends before the server has checked the client's
+        // certificate. A refusal arrives as an alert in place of the server's close.
         let answered = !matches!(self.exchange, Exchange::None);
         self.step(Step::Close, steps, close(&mut stream, answered))
             .await
     }
 
-    /// Does a step within the timeout, and notes how long it took if it succeeds.
+    /// Makes one step within the timeout, and notes its duration if it succeeds.
     async fn step<T>(
         &self,
         step: Step,
@@ -176,7 +177,7 @@ async fn status(stream: &mut TlsStream<TcpStream>, request: &str) -> io::Result<
     status.ok_or_else(|| io::Error::other("not an HTTP answer"))
 }
 
-/// Says that nothing more will come, and waits a while for the server to say so too.
+/// Closes the sending side, and waits a while for the server to close as well.
 async fn close(stream: &mut TlsStream<TcpStream>, answered: bool) -> io::Result<()> {
     let closed = async {
         stream.shutdown().await?;
@@ -184,10 +185,10 @@ async fn close(stream: &mut TlsStream<TcpStream>, answered: bool) -> io::Result<
     };
     match tokio::time::timeout(CLOSE, closed).await {
         Err(_) => Ok(()),
-        // Without close_notify: not how it should be, but nothing that was sent is missing.
+        // The server closed without close_notify. That is improper, but no byte is missing.
         Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
-        // A server that closed at once after its answer may reset what we still say. Without an
-        // answer the reset may have swallowed a refusal.
+        // A server that closes right after its answer may reset the connection when it gets our close.
+        // Without an answer the reset may have replaced a refusal.
         Ok(Err(error)) if answered && is_reset(&error) => Ok(()),
         Ok(result) => result.map(drop),
     }

@@ -1,4 +1,4 @@
-//! When connections begin, and how many at once.
+//! The pace of connections: the time when each begins, and the largest number at once.
 
 use std::io;
 use std::rc::Rc;
@@ -11,25 +11,25 @@ use tokio::time::{Instant, sleep_until};
 use super::attempt::{Attempt, Outcome};
 use super::tally::Tally;
 
-/// A connection that begins this much later than it should is late: the wait is part of what a
-/// caller would have seen, and none of the numbers shows it.
+/// The delay above which a connection counts as late. A caller would have seen this wait, and no other
+/// number shows it.
 const LATE: Duration = Duration::from_millis(10);
-/// How often the progress is drawn.
+/// The time between two updates of the progress bar.
 const DRAW: Duration = Duration::from_millis(100);
 
-/// How connections follow each other.
+/// The pace of connections.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// A second; 0 for one after another in each of the places.
+    /// Connections a second. 0: each place begins a new one as soon as the last one ends.
     pub rate: f64,
-    /// How many may be open.
+    /// The largest number of open connections.
     pub at_once: usize,
-    /// For how long connections begin.
+    /// The time during which connections begin.
     pub duration: Duration,
 }
 
 impl Pace {
-    /// Makes connections until the time is over or somebody presses Ctrl-C, then waits for those that
+    /// Makes connections until the time is over or somebody presses Ctrl-C. Then waits for those that
     /// are open.
     pub(super) async fn run(&self, attempt: Attempt, bar: &ProgressBar) -> io::Result<Tally> {
         let attempt = Rc::new(attempt);
@@ -42,15 +42,15 @@ impl Pace {
         let mut begun = 0;
         loop {
             let due = self.due(start, begun).unwrap_or(start);
-            let room = open.len() < self.at_once;
+            let is_free = open.len() < self.at_once;
             tokio::select! {
-                // A rate that cannot be kept must not keep the end from coming.
+                // This comes first, so that a rate which is too high cannot delay the end.
                 biased;
                 () = sleep_until(end) => break,
                 _ = &mut interrupt => break,
                 _ = draw.tick() => show(bar, start, &tally),
                 Some(done) = open.join_next(), if !open.is_empty() => finished(&mut tally, done)?,
-                () = sleep_until(due), if room => {
+                () = sleep_until(due), if is_free => {
                     if self.rate > 0.0 && due.elapsed() > LATE {
                         tally.late += 1;
                     }
@@ -68,7 +68,7 @@ impl Pace {
         Ok(tally)
     }
 
-    /// When the connection with this number should begin; `None`: at once.
+    /// The time when the connection with this number should begin. `None`: at once.
     fn due(&self, start: Instant, number: usize) -> Option<Instant> {
         let after = Duration::try_from_secs_f64(number as f64 / self.rate).ok()?;
         start.checked_add(after)

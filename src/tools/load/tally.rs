@@ -1,4 +1,4 @@
-//! What came of the connections.
+//! The tally: counts and times of the connections.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -8,14 +8,14 @@ use hdrhistogram::Histogram;
 
 use super::attempt::{Outcome, Step};
 
-/// Kinds of failure that are told apart; the others are told together.
+/// The most kinds of failure that are listed one by one. All others are counted together.
 const MAX_KINDS: usize = 50;
 /// Columns of the longest bar.
 const BAR: u64 = 50;
-/// Microseconds: where the first bucket of the picture ends; each further one is twice as wide.
+/// Microseconds at which the first bucket of the picture ends. Each further bucket is twice as wide.
 const FIRST_BUCKET: u64 = 125;
 
-/// Counts and times.
+/// Counts and times of connections.
 #[derive(Debug)]
 pub(super) struct Tally {
     /// Connections begun.
@@ -24,16 +24,16 @@ pub(super) struct Tally {
     pub succeeded: u64,
     /// Connections that began later than the rate asked for.
     pub late: u64,
-    /// From the first connection to the last one's beginning.
+    /// From the beginning of the first connection to that of the last one.
     pub time: Duration,
     asked: String,
     failures: BTreeMap<String, u64>,
     steps: Vec<(Step, Histogram<u64>)>,
-    /// Connect and handshake together: what a caller waits before it can say anything.
+    /// Connect and handshake together: the time that a caller waits before it can send.
     ready: Histogram<u64>,
 }
 
-/// Microseconds, to three digits, of at most an hour.
+/// A histogram of microseconds, with three digits, up to an hour.
 fn histogram() -> io::Result<Histogram<u64>> {
     Histogram::new_with_max(3_600_000_000, 3).map_err(io::Error::other)
 }
@@ -43,7 +43,7 @@ fn record(into: &mut Histogram<u64>, time: Duration) {
 }
 
 impl Tally {
-    /// Nothing yet.
+    /// An empty tally.
     pub(super) fn new(rate: f64, at_once: usize) -> io::Result<Self> {
         let asked = match rate {
             0.0 => format!("as many as go with {at_once} at once"),
@@ -62,7 +62,7 @@ impl Tally {
         })
     }
 
-    /// One more connection.
+    /// Adds one connection.
     pub(super) fn add(&mut self, outcome: &Outcome) {
         let mut ready = Duration::ZERO;
         for (step, time) in &outcome.steps {
@@ -92,12 +92,12 @@ impl Tally {
         self.failures.values().sum()
     }
 
-    /// Whether there were any, and all went well.
+    /// Whether there was a connection, and all of them succeeded.
     pub(super) fn all_succeeded(&self) -> bool {
         self.succeeded > 0 && self.failures.is_empty()
     }
 
-    /// For a person.
+    /// Writes the tally for a person.
     pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let rate = self.begun as f64 / self.time.as_secs_f64();
         let time = self.time.as_secs_f64();
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_begun_is_no_success_and_can_be_told() {
+    fn nothing_begun_is_no_success_and_can_be_written() {
         let tally = Tally::new(0.0, 5).unwrap();
         assert!(!tally.all_succeeded());
         assert!(tell(&tally).contains("as many as go with 5 at once"));

@@ -1,4 +1,4 @@
-//! The client's end of TLS, as the arguments want it.
+//! The client's end of TLS, as the arguments ask for it.
 
 use std::error::Error;
 use std::path::Path;
@@ -15,7 +15,7 @@ use super::LoadArguments;
 use crate::tools::spiffe::TrustBundle;
 use crate::tools::spiffe::tls::{BOTH_VERSIONS, ISTIO_TCP, server_verifier};
 
-/// Never resumes: every connection is a whole handshake.
+/// The client's TLS settings. A connection never resumes a session: it makes a full handshake.
 pub(super) fn config(arguments: &LoadArguments) -> Result<ClientConfig, Box<dyn Error>> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -80,8 +80,8 @@ fn unusable(path: &Path, why: &dyn std::fmt::Display) -> Box<dyn Error> {
     format!("{}: {why}", path.display()).into()
 }
 
-/// Takes any certificate whose key the server has: nothing is sent that must be kept from anyone,
-/// and what is measured is the way there.
+/// Accepts any certificate whose key the server has. The command sends no secret, and measures only the
+/// path.
 #[derive(Debug)]
 struct AnyServer(Arc<CryptoProvider>);
 

@@ -1,4 +1,4 @@
-//! What is sent, and in which pieces.
+//! The deliveries: the bytes to send, and their pieces.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use crate::client_hello::vectors::{self, Vector, VectorClass, fragments, records};
 
-/// A longer hello goes in this many segments instead of one a byte.
+/// The most segments of a delivery. A longer hello is not sent byte by byte but in this many segments.
 const MOST_SEGMENTS: usize = 4096;
 
-/// How a vector is sent.
+/// A way to send a vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Way {
     Whole,
     ByteByByte,
     InTwo,
-    /// Its message cut into other records, of this many bytes.
+    /// The message is cut again into records of this many bytes.
     Records(usize),
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for Way {
     }
 }
 
-/// A vector, to be sent in one way.
+/// A vector and a way to send it.
 #[derive(Debug, Clone)]
 pub(super) struct Delivery {
     pub(super) vector: Arc<Vector>,
@@ -54,7 +54,7 @@ pub(super) fn deliveries() -> Vec<Delivery> {
 }
 
 impl Delivery {
-    /// All that is sent.
+    /// All bytes to send.
     pub(super) fn wire(&self) -> Cow<'_, [u8]> {
         let bytes = &self.vector.bytes;
         match (self.way, bytes.split_at_checked(self.vector.hello_len)) {
@@ -67,7 +67,7 @@ impl Delivery {
         }
     }
 
-    /// Bytes of each segment.
+    /// Number of bytes in each segment.
     pub(super) fn segment(&self, wire_len: usize) -> usize {
         let size = match self.way {
             Way::Whole | Way::Records(_) => wire_len,
@@ -77,7 +77,7 @@ impl Delivery {
         size.max(1)
     }
 
-    /// Whether the client closes its side when all is sent.
+    /// Whether the client closes its side after the last byte.
     pub(super) fn ends(&self) -> bool {
         self.vector.class == VectorClass::CutShort
     }

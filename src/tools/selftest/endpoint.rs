@@ -1,5 +1,5 @@
-//! The endpoint behind the gateway: it tells each client which of its connections it got, and keeps
-//! what came on it.
+//! The endpoint behind the gateway. It sends each client the number of its connection, and keeps the
+//! bytes that came on it.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,16 +11,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-/// What a client of ours finds at the start of an answer; a connection's number follows.
+/// Start of every answer, which tells our endpoint from another server. The connection's number
+/// follows.
 pub(super) const BANNER: &[u8] = b"strait selftest\0";
-/// Bytes of an answer: the banner and a number.
+/// Number of bytes in an answer: the banner and the connection's number.
 pub(super) const ANSWER: usize = BANNER.len() + size_of::<u64>();
-/// The longest delivery is 384 KiB; whatever sends more is not ours.
+/// The most bytes of a connection. The longest delivery is 384 KiB, so a longer one is not ours.
 const MOST_BYTES: usize = 1 << 20;
-/// Connections kept that no client has asked for.
+/// The most connections to keep that no client has asked about.
 const MOST_CONNECTIONS: usize = 10_000;
 
-/// Listens until dropped.
+/// The endpoint. It listens until dropped.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     connections: Arc<Connections>,
@@ -52,8 +53,8 @@ impl Endpoint {
         })
     }
 
-    /// Waits until `bytes` have come on the connection with this number, and says whether they are
-    /// what came.
+    /// Waits until the connection with this number has brought `bytes`. Returns whether exactly these
+    /// bytes came.
     pub(super) async fn got(&self, number: u64, bytes: &[u8]) -> bool {
         let connection = lock(&self.connections).get(&number).cloned();
         let Some(connection) = connection else {
@@ -76,7 +77,7 @@ impl Endpoint {
         lock(&self.connections).remove(&number);
     }
 
-    /// Connections that brought bytes, and that no client of ours has seen.
+    /// Number of connections that brought bytes and that no client has seen.
     pub(super) fn unclaimed(&self) -> usize {
         let connections = lock(&self.connections);
         let brought = |one: &&Arc<Connection>| !lock(&one.received).is_empty();
@@ -98,7 +99,7 @@ async fn accept(listener: TcpListener, connections: Arc<Connections>) {
     let mut number = 0;
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, or the client is gone already.
+            // No file descriptor is free, or the client is gone already.
             tokio::task::yield_now().await;
             continue;
         };

@@ -1,4 +1,4 @@
-//! One connection: what is sent, what comes back, and whether that is right.
+//! One connection: it sends a delivery, reads the answer, and judges it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,35 +11,36 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::delivery::Delivery;
 use super::endpoint::{ANSWER, BANNER, Endpoint};
 
-/// Between the first segment and the second: long enough to be read apart.
+/// The pause between the first and the second segment: long enough for the gateway to read them
+/// separately.
 const PAUSE: Duration = Duration::from_millis(5);
 const RECORD_TYPE_ALERT: u8 = 21;
 
-/// What a delivery came to.
+/// The judgement of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Judgement {
     Right,
-    /// What is wrong.
+    /// Wrong, for this reason.
     Wrong(&'static str),
-    /// Only an endpoint of ours could tell.
+    /// Unknown: only an endpoint of ours could judge it.
     NotJudged,
 }
 
-/// What a client sees.
+/// The client's observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
-    /// Our endpoint's answer: the connection with this number.
+    /// Our endpoint answered. This is the number of the connection.
     Endpoint(u64),
-    /// Somebody else's answer.
+    /// Another server answered.
     Answer,
-    /// The end, with nothing before it but an alert.
+    /// The connection ended, with at most an alert before.
     End,
-    /// Nothing, for the whole time.
+    /// Nothing came within the timeout.
     Nothing,
     NoConnection,
 }
 
-/// A connection to `address`.
+/// Connects to `address`.
 ///
 /// # Errors
 /// Those of connect(2).
@@ -52,7 +53,7 @@ pub(super) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(address).await
 }
 
-/// Sends a delivery to `gateway` and judges what comes of it within `timeout`.
+/// Sends a delivery to `gateway` and judges the answer within `timeout`.
 pub(super) async fn judge(
     gateway: SocketAddr,
     delivery: &Delivery,
@@ -91,7 +92,8 @@ pub(super) async fn judge(
     }
 }
 
-/// What is seen, and the connection, which stays open as long as it is held.
+/// Returns the client's observation and the connection. The connection stays open until the caller
+/// drops it.
 async fn exchange(
     gateway: SocketAddr,
     delivery: &Delivery,
@@ -119,7 +121,7 @@ async fn exchange(
     (seen, Some(stream))
 }
 
-/// Sends in segments. A gateway may have closed before all is sent.
+/// Sends the segments. A gateway may close the connection before the last one.
 async fn send(mut writer: WriteHalf<'_>, delivery: &Delivery, wire: &[u8]) {
     for (position, segment) in wire.chunks(delivery.segment(wire.len())).enumerate() {
         if position == 1 {
@@ -134,13 +136,13 @@ async fn send(mut writer: WriteHalf<'_>, delivery: &Delivery, wire: &[u8]) {
     }
 }
 
-/// Reads until it is clear what comes.
+/// Reads until the observation is clear.
 async fn look(mut reader: ReadHalf<'_>) -> Seen {
     let mut received = Vec::with_capacity(ANSWER);
     loop {
         let mut buffer = [0; ANSWER];
         match reader.read(&mut buffer).await {
-            // RST, too, is an end.
+            // RST counts as an end, too.
             Ok(0) | Err(_) => return Seen::End,
             Ok(length) => received.extend_from_slice(buffer.get(..length).unwrap_or(&[])),
         }

@@ -1,4 +1,4 @@
-//! Right and wrong by class, and what went wrong.
+//! The report: right and wrong judgements by class, and the faults.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -7,15 +7,15 @@ use super::delivery::{Delivery, Way};
 use super::exchange::Judgement;
 use crate::client_hello::vectors::VectorClass;
 
-/// Lines of what is wrong in each class; the rest is counted.
+/// The most faults listed for each class. The rest is counted.
 const MOST_LINES: usize = 10;
 
 #[derive(Debug, Default)]
 pub(super) struct Report {
     classes: BTreeMap<VectorClass, Counts>,
-    /// What is wrong with which vector, in which ways.
+    /// The faults: class, vector and reason, with the ways in which each occurred.
     wrong: BTreeMap<(VectorClass, &'static str, &'static str), Vec<Way>>,
-    /// Connections that reached the endpoint with bytes, and that no client saw answered.
+    /// Connections that brought bytes to the endpoint without an answer that a client saw.
     pub(super) unexplained: usize,
 }
 
@@ -51,14 +51,16 @@ impl Report {
             })
     }
 
-    /// Whether everything was judged, and found right.
+    /// Whether everything was judged and right.
     pub(super) fn all_right(&self) -> bool {
         let total = self.total();
         total.right > 0 && total.wrong + total.not_judged + self.unexplained == 0
     }
 
+    /// Writes the report.
+    ///
     /// # Errors
-    /// Nobody reads any more.
+    /// The reader is gone.
     pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         for class in self.classes.keys() {
             self.write_wrong(*class, out)?;

@@ -1,7 +1,8 @@
 //! The two ends of a mesh's mTLS, as a sidecar with federated SPIRE bundles would configure them.
 //!
-//! A peer is who its one URI name says only if its chain ends at the root of *that* trust domain's
-//! bundle: alpha's CA cannot vouch for anyone in beta. DNS names play no part.
+//! A peer's identity is its one URI name. It counts only if the certificate chain ends at the root of
+//! *that* trust domain's bundle: alpha's CA cannot vouch for a workload in beta. DNS names play no
+//! part.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,43 +28,43 @@ pub const TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 /// TLS 1.3 alone.
 pub const TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
-/// What an HTTP/1.1 call of an Istio sidecar offers (`docs/src/internals/istio.md#alpn-of-the-mesh`).
+/// ALPN of an HTTP/1.1 call of an Istio sidecar (`docs/src/internals/istio.md#alpn-of-the-mesh`).
 pub const ISTIO_HTTP: &[&str] = &["istio-http/1.1", "istio", "http/1.1"];
-/// What a plain TCP call of an Istio sidecar offers.
+/// ALPN of a plain TCP call of an Istio sidecar.
 pub const ISTIO_TCP: &[&str] = &["istio-peer-exchange", "istio"];
 
-/// Why a peer's certificate was refused.
+/// A reason to refuse a peer's certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
     /// An X.509-SVID has exactly one URI name.
     #[error("the certificate has {0} URI names, an SVID has one")]
     UriNames(usize),
-    /// The URI name is no SPIFFE ID.
+    /// The URI name is not a SPIFFE ID.
     #[error("the certificate's name {0}")]
     Id(#[from] NotASpiffeId),
-    /// The ID is that of a trust domain, not of a workload.
+    /// The ID belongs to a trust domain, not to a workload.
     #[error("{0} names no workload")]
     NoWorkload(SpiffeId),
-    /// Nobody federated with that trust domain.
+    /// There is no bundle of that trust domain: it is not federated.
     #[error("{id}: no trust bundle for {}", .id.trust_domain())]
     ForeignTrustDomain {
-        /// Who the certificate claims to be.
+        /// The identity that the certificate claims.
         id: SpiffeId,
     },
     /// The chain does not end at the root of its own trust domain.
     #[error("{id} was not signed by the CA of {}: {cause}", .id.trust_domain())]
     Chain {
-        /// Who the certificate claims to be.
+        /// The identity that the certificate claims.
         id: SpiffeId,
-        /// What is wrong with the chain.
+        /// The fault of the chain.
         cause: webpki::Error,
     },
-    /// A genuine SVID of somebody else.
+    /// A genuine SVID of another workload.
     #[error("the peer is {presented}, expected {expected}")]
     OtherPeer {
-        /// Who was to be reached.
+        /// The peer that this side wanted to reach.
         expected: SpiffeId,
-        /// Who answered.
+        /// The peer that answered.
         presented: SpiffeId,
     },
 }
@@ -74,7 +75,7 @@ impl From<PeerError> for rustls::Error {
     }
 }
 
-/// Why a peer was refused, out of what a TLS stream's error carries.
+/// Takes the reason for a refusal out of a TLS stream's error.
 pub fn peer_error(error: &std::io::Error) -> Option<&PeerError> {
     match error.get_ref()?.downcast_ref()? {
         rustls::Error::InvalidCertificate(CertificateError::Other(other)) => other.0.downcast_ref(),
@@ -82,7 +83,7 @@ pub fn peer_error(error: &std::io::Error) -> Option<&PeerError> {
     }
 }
 
-/// The SPIFFE ID of a certificate: who it claims to be, nothing about whether that is true.
+/// The SPIFFE ID that a certificate claims. Nothing is verified here.
 fn claimed_id(leaf: &CertificateDer<'_>) -> Result<SpiffeId, rustls::Error> {
     let leaf = EndEntityCert::try_from(leaf).map_err(|_| CertificateError::BadEncoding)?;
     let names: Vec<&str> = leaf.valid_uri_names().collect();
@@ -96,17 +97,17 @@ fn claimed_id(leaf: &CertificateDer<'_>) -> Result<SpiffeId, rustls::Error> {
     Ok(id)
 }
 
-/// The SPIFFE ID of the other end of a connection whose handshake is done, and so verified it.
+/// The SPIFFE ID of the peer of a connection whose handshake is done. The handshake verified it.
 pub fn verified_peer(connection: &rustls::CommonState) -> Option<SpiffeId> {
     let leaf = connection.peer_certificates()?.first()?;
     claimed_id(leaf).ok()
 }
 
-/// Verifies a peer's SVID against the bundles it was given, each for its own trust domain.
+/// Verifies a peer's SVID against the given bundles, each for its own trust domain.
 #[derive(Debug)]
 struct SvidVerifier {
     roots: HashMap<Arc<str>, TrustAnchor<'static>>,
-    /// `None`: any workload of these trust domains.
+    /// The only peer to accept. `None`: any workload of these trust domains.
     expected: Option<SpiffeId>,
     provider: Arc<CryptoProvider>,
 }
@@ -227,7 +228,7 @@ impl ServerCertVerifier for SvidVerifier {
 }
 
 impl ClientCertVerifier for SvidVerifier {
-    /// None: a federated server does not tell strangers whom it trusts.
+    /// Empty: a federated server does not show strangers the CAs that it trusts.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -265,7 +266,7 @@ impl ClientCertVerifier for SvidVerifier {
     }
 }
 
-/// Accepts the one server given, by the one trust bundle given.
+/// A verifier that accepts the one given server by the one given trust bundle.
 ///
 /// # Errors
 /// The bundle cannot be used.
@@ -278,19 +279,19 @@ pub fn server_verifier(
     Ok(Arc::new(verifier))
 }
 
-/// What both ends of an mTLS connection have to decide.
+/// The choices that both ends of an mTLS connection make.
 #[derive(Debug, Clone, Copy)]
 pub struct TlsEnd<'a> {
-    /// Who this end is.
+    /// The identity of this end.
     pub svid: &'a Svid,
-    /// Protocols offered by a client, or taken by a server.
+    /// Protocols that a client offers, or that a server accepts.
     pub alpn: &'a [&'a str],
-    /// Versions spoken.
+    /// The TLS versions that this end speaks.
     pub versions: &'static [&'static SupportedProtocolVersion],
 }
 
 impl<'a> TlsEnd<'a> {
-    /// `svid` speaking both versions.
+    /// An end with the identity `svid` that speaks both versions.
     pub fn new(svid: &'a Svid, alpn: &'a [&'a str]) -> Self {
         Self {
             svid,
@@ -314,8 +315,8 @@ impl<'a> TlsEnd<'a> {
         Ok(config)
     }
 
-    /// A client that trusts the one bundle given, for the one server given. Never resumes, so that
-    /// every connection proves both identities anew.
+    /// A client that trusts the one given bundle for the one given server. It never resumes a session,
+    /// so that every connection proves both identities anew.
     ///
     /// # Errors
     /// The SVID or the bundle cannot be used.
@@ -343,7 +344,8 @@ fn protocols(alpn: &[&str]) -> Vec<Vec<u8>> {
     alpn.iter().map(|p| p.as_bytes().to_vec()).collect()
 }
 
-/// Passed explicitly everywhere: a process-wide default would be a choice made for the whole program.
+/// The crypto provider. Code passes it explicitly: a process-wide default would decide for the whole
+/// program.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }

@@ -20,7 +20,7 @@ fn world() -> World {
     }
 }
 
-/// Runs a handshake in memory; each end's verified view of the other, or the first refusal.
+/// Runs a handshake in memory. Returns each end's verified view of the other, or the first refusal.
 fn handshake(
     client: ClientConfig,
     server: ServerConfig,
@@ -88,7 +88,7 @@ fn a_client_refuses_another_workload_of_the_right_trust_domain() {
 #[test]
 fn one_trust_domains_ca_cannot_vouch_for_another() {
     let w = world();
-    // Alpha's CA signs for itself a beta identity, and beta's one an alpha identity.
+    // Alpha's CA signs an identity of beta for itself, and beta's CA one of alpha.
     let false_svcb = w.alpha.sign(&w.svcb.id).unwrap();
     let false_svca = w.beta.sign(&w.svca.id).unwrap();
     let both = [w.alpha.bundle(), w.beta.bundle()];
@@ -98,7 +98,7 @@ fn one_trust_domains_ca_cannot_vouch_for_another() {
     let error = handshake(client, server).unwrap_err();
     assert!(matches!(cause(&error), PeerError::Chain { id, .. } if *id == w.svcb.id));
 
-    // The server has both bundles, so that only the pairing of name and root can refuse it.
+    // The server has both bundles. So only the rule that pairs name and root can refuse the client.
     let client = TlsEnd::new(&false_svca, &[]);
     let client = client.client(&w.beta.bundle(), &w.svcb.id).unwrap();
     let server = TlsEnd::new(&w.svcb, &[]).server(&both).unwrap();
