@@ -1,26 +1,26 @@
-//! The only wiring: what is started, what changes while it runs, and how it all stops.
+//! The wiring of the gateway: its start, its changes while it runs, and its end.
 //!
 //! Worker threads carry traffic. Everything here runs on the control thread:
 //!
 //! ```text
 //!  Gateway      starts everything, asks for a reload, ends
 //!     |
-//!  tasks        what lasts as long as the gateway, each started again when it fails
+//!  tasks        tasks that last as long as the gateway, each started again when it fails
 //!     |-- servers     the admin servers
 //!     |-- capacity    the memory of the process, and the limits that follow from it
 //!     `-- owner       one change after the other: a config file, a discovery
 //!            |
-//!          plan       what can fail, then what cannot
+//!          plan       first the steps that can fail, then those that cannot
 //!            |-- merge       the file's config with what was discovered
 //!            |-- listeners   sockets and tables
 //!            |-- sources     DNS for upstreams
-//!            |-- statuses    what is written back to Kubernetes
-//!            `-- discovery   endpoints, and what people learn of a discovery
+//!            |-- statuses    statuses that are written back to Kubernetes
+//!            `-- discovery   endpoints of a discovery, and reports for people
 //!            |
-//!          state      what is in force, owned by the one task
+//!          state      the state in force, owned by that task
 //! ```
 //!
-//! Everybody else reads what is in force as one immutable [`Snapshot`](crate::admin::Snapshot).
+//! All others read the state in force as one immutable [`Snapshot`](crate::admin::Snapshot).
 
 mod capacity;
 mod control;
@@ -63,13 +63,13 @@ use servers::Servers;
 use state::{Change, State};
 use tasks::Tasks;
 
-/// Where access-log lines go.
+/// The destination of access-log lines.
 #[derive(Default)]
 pub enum AccessLogSink {
     /// Standard output.
     #[default]
     Stdout,
-    /// Wherever this writes.
+    /// Another writer.
     Writer(Box<dyn io::Write + Send>),
 }
 
@@ -82,17 +82,17 @@ impl fmt::Debug for AccessLogSink {
     }
 }
 
-/// What a gateway is started with besides its config.
+/// The inputs of a gateway besides its config.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// Where access-log lines go.
+    /// The destination of access-log lines.
     pub access_log: AccessLogSink,
-    /// Where everything is counted; made anew when none is given.
+    /// The metrics. They are created when none are given.
     pub metrics: Option<Arc<Metrics>>,
-    /// A folder that stands in for the root of the host's files, below which `proc` and `sys` are read
-    /// for the memory limit.
+    /// A folder in place of the root of the host's files, below which `proc` and `sys` are read for the
+    /// memory limit.
     pub host_root: Option<PathBuf>,
-    /// Changes the log level when the config or an operator says so.
+    /// The control of strait's own log, for changes by the config or an operator.
     pub log: Option<LogControl>,
 }
 
@@ -132,7 +132,7 @@ impl Gateway {
             _access_log: access_log_guard,
             control,
         };
-        // From here on dropping the gateway stops the workers.
+        // From here on, dropping the gateway stops the workers.
         gateway.serve(config, inbox).await?;
         Ok(gateway)
     }
@@ -165,8 +165,8 @@ impl Gateway {
         Ok(())
     }
 
-    /// Makes the gateway run on `config`, without losing a connection. What needs a restart (workers,
-    /// admin addresses) is said in the log and stays as it is.
+    /// Applies `config` without losing a connection. Keys that need a restart (workers, admin
+    /// addresses) keep their value; the log names them.
     ///
     /// # Errors
     /// [`AppError`]; the old config keeps serving.
@@ -177,7 +177,7 @@ impl Gateway {
         self.control.change(change).await
     }
 
-    /// Counts a config file that could not even be read or parsed.
+    /// Counts a config file that could not be read or parsed.
     pub fn config_refused(&self) {
         let metrics = &self.control.shared.metrics;
         metrics.config_loaded(false);
@@ -200,12 +200,15 @@ impl Gateway {
             ("log.format", running.log.format != config.log.format),
         ] {
             if changed {
-                tracing::warn!(key, "this change takes a restart; the old value stays");
+                tracing::warn!(
+                    key,
+                    "a change of this key needs a restart; strait keeps the old value until then"
+                );
             }
         }
     }
 
-    /// The listeners with the addresses that are really bound.
+    /// The listeners with their bound addresses.
     pub fn listeners(&self) -> Vec<BoundListener> {
         self.control.snapshots.now().bound.to_vec()
     }
@@ -225,27 +228,27 @@ impl Gateway {
         self.servers.metrics
     }
 
-    /// The config that serves, with everything that was discovered.
+    /// The config in force, including everything discovered.
     pub fn config(&self) -> Arc<Config> {
         self.control.snapshots.now().config.clone()
     }
 
-    /// Begins to drain; does nothing when it has begun.
+    /// Begins to drain, unless it has begun.
     pub fn drain(&self) {
         self.control.clone().begin_drain();
     }
 
-    /// Stops at once: what still runs is cut.
+    /// Stops at once and cuts open connections.
     pub fn stop(&self) {
         self.control.drain.advance(DrainPhase::Stopped);
     }
 
-    /// Sees the drain phases.
+    /// A watcher of the drain phases.
     pub fn watcher(&self) -> DrainWatcher {
         self.control.watcher.clone()
     }
 
-    /// Ends the gateway from another thread.
+    /// A handle to end the gateway from another thread.
     pub fn ender(&self) -> Ender {
         Ender(self.control.clone())
     }
@@ -253,7 +256,7 @@ impl Gateway {
     /// Waits until the gateway has stopped and every thread has ended.
     ///
     /// # Errors
-    /// A worker thread that failed; the others were stopped for it.
+    /// A worker thread failed, and the others were stopped for that.
     pub async fn finished(mut self) -> io::Result<()> {
         let mut watcher = self.control.watcher.clone();
         watcher.stopped().await;
@@ -278,7 +281,7 @@ impl fmt::Debug for Gateway {
 }
 
 impl Drop for Gateway {
-    /// A gateway that nobody waits for must not leave threads behind.
+    /// Stops the threads of a gateway that is dropped.
     fn drop(&mut self) {
         self.stop();
     }

@@ -9,7 +9,7 @@ use super::DiscoveryReport;
 use crate::config::Config;
 use crate::upstream::Upstreams;
 
-/// A listener's name, and the address that is really bound.
+/// A listener's name with the address that is really bound.
 pub type BoundListener = (Arc<str>, SocketAddr);
 
 /// Everything that is in force at one moment. Its parts belong together.

@@ -1,7 +1,7 @@
-//! What the process may take of the host: how many connections, and how much memory for its budgets.
+//! The capacity of the process: the number of connections, and the memory of its budgets.
 //!
-//! It follows from the limit of open files and from that of memory, and is said once, and again when it
-//! changes: a container may be given more memory while it runs.
+//! It follows from the limits of open files and of memory. The log gives it at start and when it
+//! changes, since a container may get more memory while it runs.
 
 use std::cell::Cell;
 use std::fs;
@@ -17,32 +17,33 @@ use crate::metrics::gauge_value;
 use crate::proxy;
 use crate::socket;
 
-/// Descriptors that are no connection's: logs, epoll, listeners, admin, resolver, the Kubernetes API.
+/// The number of descriptors for other things than connections: logs, epoll, listeners, admin,
+/// resolver, the Kubernetes API.
 const RESERVED_FILES: u64 = 256;
-/// A connection's two sockets.
+/// The number of sockets of a connection.
 const FILES_PER_CONNECTION: u64 = 2;
-/// Connections when nothing limits open files or memory.
+/// The number of connections when neither open files nor memory are limited.
 const MOST_CONNECTIONS: usize = 1_000_000;
-/// How often is looked at how much memory is in use.
+/// The time between two looks at the memory in use.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Finds out what the process may take.
+/// Computes the capacity.
 #[derive(Debug)]
 pub(super) struct Capacity {
-    /// Where `proc` and `sys` are.
+    /// The folder that contains `proc` and `sys`.
     root: PathBuf,
     /// The limit of open files.
     files: Option<u64>,
-    /// What was said last.
+    /// The capacity that was last logged.
     said: Mutex<Option<Chosen>>,
 }
 
-/// What the process may take, and why.
+/// The capacity and its reasons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chosen {
-    /// Connections at a time.
+    /// The number of open connections.
     pub(super) connections: usize,
-    /// Bytes of hellos in progress.
+    /// The bytes for hellos in progress.
     pub(super) hello_memory: usize,
     /// The bytes that short writes left waiting.
     pub(super) carry_memory: usize,
@@ -53,7 +54,7 @@ pub(super) struct Chosen {
 }
 
 impl Capacity {
-    /// Of the host whose root folder is `root`. Raises the limit of open files.
+    /// For the host with the root folder `root`. Raises the limit of open files.
     pub(super) fn new(root: Option<PathBuf>) -> Self {
         Self {
             root: root.unwrap_or_else(|| "/".into()),
@@ -62,7 +63,7 @@ impl Capacity {
         }
     }
 
-    /// What `config` may take now.
+    /// The capacity for `config` at this moment.
     pub(super) fn choose(&self, config: &Config) -> Chosen {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let before = said.as_ref().and_then(|chosen| chosen.memory.clone());
@@ -75,14 +76,14 @@ impl Capacity {
         chosen
     }
 
-    /// What the kernel says of the memory of this process now; `None` while it cannot be asked, for
+    /// The kernel's figures for the memory of this process; `None` while they cannot be read, for
     /// instance for lack of descriptors.
     fn memory(&self) -> Option<Memory> {
         let failed = Cell::new(false);
         let read = |path: &Path| {
             let text = fs::read_to_string(path);
             let error = text.as_ref().err().and_then(io::Error::raw_os_error);
-            // Any other error says that there is no such file, or none for this process.
+            // Any other error means that the file does not exist, or not for this process.
             let short = [libc::EMFILE, libc::ENFILE, libc::ENOMEM].map(Some);
             failed.set(failed.get() || short.contains(&error));
             text.ok()
@@ -107,7 +108,7 @@ fn choose(config: &Config, files: Option<u64>, memory: Option<(u64, String)>) ->
     let by_files = files.map_or(MOST_CONNECTIONS, |files| {
         let pairs = files.saturating_sub(RESERVED_FILES) / FILES_PER_CONNECTION;
         let pairs = usize::try_from(pairs).unwrap_or(MOST_CONNECTIONS);
-        // A pipe is a pair, too.
+        // A pipe is a pair of descriptors too.
         pairs.saturating_sub(proxy::pipes_beside(pairs)).max(1)
     });
     let bytes = memory.as_ref().map(|(bytes, _)| *bytes);
@@ -172,7 +173,7 @@ impl Chosen {
                 memory_allows = self.by_memory,
                 memory_bytes = memory,
                 memory_from,
-                "limits.connections is more than the memory limit is enough for: the kernel may kill the process before that many are open"
+                "limits.connections is more than the memory limit allows: the kernel may kill the process before that many are open"
             );
         }
         let asked = [
@@ -192,14 +193,14 @@ impl Chosen {
                 key,
                 asked,
                 used,
-                "an eighth of the memory limit is used instead"
+                "the key is more than an eighth of the memory limit; strait uses an eighth instead"
             );
         }
     }
 }
 
-/// Refuses new connections while memory is nearly used up, and follows a memory limit that changes. Never
-/// returns.
+/// Refuses new connections while memory is nearly used up, and follows changes of the memory limit.
+/// Never returns.
 pub(super) async fn watch_memory(control: Arc<Control>) {
     let metrics = &control.shared.metrics;
     let mut gate = MemoryGate::default();
@@ -231,10 +232,15 @@ pub(super) async fn watch_memory(control: Arc<Control>) {
                     limit,
                     percent,
                     connections,
-                    "memory is nearly used up: new connections are refused as overloaded"
+                    "memory is nearly used up: strait refuses new connections as overloaded until use falls; raise the memory limit or lower limits.connections"
                 );
             } else {
-                tracing::info!(used, limit, connections, "new connections are taken again");
+                tracing::info!(
+                    used,
+                    limit,
+                    connections,
+                    "memory use has fallen: strait accepts new connections again"
+                );
             }
         }
         tokio::time::sleep(LOOK).await;

@@ -1,4 +1,4 @@
-//! What the tasks of the control thread share: nothing here belongs to the config alone.
+//! The shared state of the control thread's tasks. Nothing here belongs to the config alone.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,28 +19,29 @@ use crate::proxy::Shared;
 use crate::source::kubernetes::Mailbox;
 use crate::upstream::EndpointCollector;
 
-/// How often is asked whether the last connection has ended.
+/// The time between two checks whether the last connection has ended.
 const WATCH: Duration = Duration::from_millis(50);
-/// Changes that may wait for their turn.
+/// Number of changes that may wait for their turn.
 const QUEUE: usize = 4;
 
-/// What the tasks of the control thread share.
+/// The shared state of the control thread's tasks.
 pub(super) struct Control {
     pub(super) shared: Arc<Shared>,
     pub(super) capacity: Capacity,
-    /// What is in force, for everybody who reads it. [`State`](super::state::State) alone replaces it.
+    /// The state in force, for all readers. Only [`State`](super::state::State) replaces it.
     pub(super) snapshots: Snapshots,
     pub(super) drain: DrainTrigger,
     pub(super) watcher: DrainWatcher,
     pub(super) readiness: Readiness,
     pub(super) log: Option<LogControl>,
-    /// Where the Kubernetes source, whichever runs, leaves what it has found.
+    /// The mailbox in which the running Kubernetes source leaves its results.
     pub(super) mailbox: Arc<Mailbox>,
     changes: mpsc::Sender<Change>,
 }
 
 impl Control {
-    /// Of a gateway whose first config is `config`. Changes that are asked for come out of the receiver.
+    /// The shared state of a gateway whose first config is `config`. The receiver yields the changes
+    /// that are asked for.
     pub(super) fn new(
         config: &Arc<Config>,
         metrics: Arc<Metrics>,
@@ -82,7 +83,7 @@ impl Control {
         Ok((Arc::new(control), inbox))
     }
 
-    /// Has a change made, and waits until it is in force or refused.
+    /// Asks for a change, and waits until it is in force or refused.
     pub(super) async fn change(
         &self,
         change: impl FnOnce(Answer) -> Change,
@@ -93,7 +94,7 @@ impl Control {
         made.await.unwrap_or(Err(AppError::GivenUp))
     }
 
-    /// Makes the limits of the process as `config` and the host say.
+    /// Sets the limits of the process for `config` and the host.
     pub(super) fn limit(&self, config: &Config) {
         let shared = &self.shared;
         let chosen = self.capacity.choose(config);
@@ -124,11 +125,12 @@ impl Control {
         });
     }
 
-    /// Once draining: stops as soon as the last connection has ended.
+    /// After draining has begun, stops as soon as the last connection has ended.
     async fn stop_when_empty(&self) {
         self.watcher.clone().draining().await;
         loop {
-            // Before the first look, too: the listeners take what waits in their queues first.
+            // This waits before the first look too: the listeners first accept the connections in their
+            // queues.
             tokio::time::sleep(WATCH).await;
             if self.shared.connections.used() == 0 {
                 self.drain.advance(DrainPhase::Stopped);
@@ -138,5 +140,5 @@ impl Control {
     }
 }
 
-/// Where the one who asked for a change learns what has become of it.
+/// The channel on which the caller gets the result of a change.
 pub(super) type Answer = oneshot::Sender<Result<(), AppError>>;

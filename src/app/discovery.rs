@@ -1,4 +1,4 @@
-//! What was discovered: endpoints to upstreams, and what people are told of it.
+//! The effects of a discovery: endpoints for upstreams, and reports for people.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::route::Conflict;
 use crate::source::kubernetes::{Discovered, Publication};
 use crate::upstream::Upstreams;
 
-/// Conflicts that are logged one by one, and remembered; of more, the number is a metric.
-const MAX_TOLD: usize = 1000;
+/// The number of conflicts that are logged one by one and remembered. A metric counts the others.
+const MAX_LOGGED: usize = 1000;
 
-/// Gives each upstream its endpoints, if they are others than `before`.
+/// Gives each upstream its endpoints, if they differ from `before`.
 pub(super) fn update_endpoints(
     upstreams: &Upstreams,
     discovered: &Discovered,
@@ -35,7 +35,7 @@ pub(super) fn update_endpoints(
     }
 }
 
-/// What the admin server shows.
+/// The report for the admin server.
 pub(super) fn report(publication: &Publication) -> DiscoveryReport {
     let Publication {
         discovered,
@@ -61,14 +61,14 @@ pub(super) fn report(publication: &Publication) -> DiscoveryReport {
     }
 }
 
-/// Brings the gauges up to date.
+/// Updates the gauges.
 pub(super) fn count(report: &DiscoveryReport, metrics: &Metrics) {
     let metrics = &metrics.kubernetes;
     metrics.unrouted.set(gauge_value(report.unrouted_hosts));
     metrics.skipped.set(gauge_value(report.skipped_names));
 }
 
-/// Counts how long it has taken from events of a watch until now, when they are in force.
+/// Records the time from the events of a watch until now, when they are in force.
 pub(super) fn observe(arrivals: &[Instant], metrics: &Metrics) {
     for arrival in arrivals {
         let waited = arrival.elapsed().as_secs_f64();
@@ -76,7 +76,7 @@ pub(super) fn observe(arrivals: &[Instant], metrics: &Metrics) {
     }
 }
 
-/// Tells once what people should know.
+/// The reports that are logged once each.
 #[derive(Debug, Default)]
 pub(super) struct Reporter {
     conflicts: HashSet<String>,
@@ -84,10 +84,10 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    /// Logs the conflicts that were not there before.
+    /// Logs the conflicts that are new.
     pub(super) fn conflicts(&mut self, conflicts: &[(Arc<str>, Conflict)], metrics: &Metrics) {
         let mut now = HashSet::new();
-        for (listener, conflict) in conflicts.iter().take(MAX_TOLD) {
+        for (listener, conflict) in conflicts.iter().take(MAX_LOGGED) {
             let Conflict {
                 pattern,
                 kept,
@@ -107,11 +107,11 @@ impl Reporter {
         metrics.kubernetes.conflicts.set(count);
     }
 
-    /// A listener that a Gateway asks for and that cannot be bound.
+    /// Logs a listener that a Gateway asks for and that cannot be bound.
     pub(super) fn not_opened(&mut self, listener: &str, error: &std::io::Error) {
         let text = format!("{listener}: {error}");
-        if self.not_opened.len() < MAX_TOLD && self.not_opened.insert(text) {
-            tracing::warn!(listener, %error, "a Gateway's port cannot be listened on");
+        if self.not_opened.len() < MAX_LOGGED && self.not_opened.insert(text) {
+            tracing::warn!(listener, %error, "strait cannot listen on the port that a Gateway asks for; the other listeners serve");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Ending a gateway from another thread.
+//! A handle that ends the gateway from another thread.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::control::Control;
 use crate::drain::{DrainPhase, DrainWatcher};
 
-/// Ends a gateway, whatever its control thread does at the time.
+/// A handle to end a gateway, even while its control thread is busy.
 #[derive(Clone)]
 pub struct Ender(pub(super) Arc<Control>);
 
@@ -21,7 +21,7 @@ impl Ender {
         self.0.drain.advance(DrainPhase::Stopped);
     }
 
-    /// Sees the drain phases.
+    /// A watcher of the drain phases.
     pub fn watcher(&self) -> DrainWatcher {
         self.0.watcher.clone()
     }

@@ -1,4 +1,4 @@
-//! Why a gateway does not start, or does not take a new config.
+//! The errors of a start and of a new config.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,40 +6,40 @@ use std::sync::Arc;
 
 use crate::route::RouteError;
 
-/// Why a gateway could not start, or could not take a new config. Nothing has changed then.
+/// The reason why a gateway could not start, or could not apply a new config. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// An address that cannot be bound.
+    /// An address cannot be bound.
     #[error("cannot listen on {address} ({what}): {error}")]
     Bind {
-        /// The listener's name, or which server.
+        /// The listener's name, or the name of the server.
         what: String,
-        /// What was to be bound.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The reason.
         error: io::Error,
     },
-    /// A thread that cannot be made.
+    /// A thread cannot be created.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
-    /// A route that is ambiguous or dangling.
+    /// A route is ambiguous, or its upstream does not exist.
     #[error("listener {listener}: {error}")]
     Route {
         /// The listener.
         listener: Arc<str>,
-        /// What is wrong with its routes.
+        /// The fault of its routes.
         error: RouteError,
     },
-    /// Name resolution that cannot be set up.
+    /// The resolver cannot be set up.
     #[error("cannot set up the resolver: {0}")]
     Resolver(#[from] crate::source::dns::DnsError),
-    /// Access to the Kubernetes API that cannot be set up.
+    /// Access to the Kubernetes API cannot be set up.
     #[error(transparent)]
     Kubernetes(#[from] crate::source::kubernetes::KubernetesError),
-    /// A metric registered twice: a defect.
+    /// A metric is registered twice, which is a defect.
     #[error("cannot register metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// The process is on its way out.
+    /// The process is draining.
     #[error("the gateway is draining")]
     Draining,
     /// The task that makes changes has failed in the middle of this one: a defect.

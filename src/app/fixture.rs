@@ -1,4 +1,4 @@
-//! A state for unit tests of changes: no socket is bound and no worker runs.
+//! A state for unit tests of changes. It binds no socket and runs no worker.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use crate::socket::StreamOptions;
 use crate::source::kubernetes::{Discovered, Publication, Routing};
 use tokio::sync::{mpsc, oneshot};
 
-/// A port that somebody else has.
+/// A port that another process has.
 pub(super) const TAKEN: u16 = 666;
 
 fn bind(address: SocketAddr, _: usize, _: &StreamOptions) -> io::Result<Vec<OwnedFd>> {
@@ -30,7 +30,7 @@ fn bind(address: SocketAddr, _: usize, _: &StreamOptions) -> io::Result<Vec<Owne
     }
 }
 
-/// Two listeners, the first with one route, and what else the file says.
+/// A file with two listeners (the first with one route) and with `more`.
 pub(super) fn file(more: &str) -> Arc<Config> {
     let text = format!(
         "
@@ -64,7 +64,7 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Nothing is in force.
+    /// A world before the first config.
     pub(super) fn before(file: &Arc<Config>) -> Self {
         let metrics = Arc::new(Metrics::new().unwrap());
         let (control, inbox) = Control::new(file, metrics, AccessLog::off(), None, None).unwrap();
@@ -72,7 +72,7 @@ impl World {
         Self { state, inbox }
     }
 
-    /// `file` is in force. Its Kubernetes source, if it has one, does not run.
+    /// A world with `file` in force. Its Kubernetes source, if it has one, does not run.
     pub(super) async fn with(file: &Arc<Config>) -> Self {
         let mut without = file.clone();
         Arc::make_mut(&mut without).kubernetes = None;
@@ -111,7 +111,7 @@ impl World {
     }
 }
 
-/// Nobody waits for it.
+/// The channel of a change for whose result no caller waits.
 pub(super) fn answer() -> oneshot::Sender<Result<(), super::AppError>> {
     oneshot::channel().0
 }
@@ -140,7 +140,7 @@ pub(super) fn exported(name: &str) -> Arc<RouteConfig> {
     route(name, Origin::Export(object))
 }
 
-/// A route that no source gives, and that no table takes beside the file's.
+/// A route that no source gives, and that no table accepts beside the file's.
 pub(super) fn impossible() -> Arc<RouteConfig> {
     route("a.example", Origin::File)
 }
@@ -157,7 +157,7 @@ pub(super) fn routing(exports: Vec<Arc<RouteConfig>>, gateway_port: u16) -> Arc<
     })
 }
 
-/// What a source has found: these routes, and an endpoint of their upstream on this port.
+/// A publication with these routes, and one endpoint of their upstream on this port.
 pub(super) fn publication(routing: &Arc<Routing>, port: u16) -> Publication {
     let endpoint = EndpointSpec {
         address: SocketAddr::from(([127, 0, 0, 1], port)),

@@ -1,4 +1,4 @@
-//! The listeners that there are, and what a new config makes of them.
+//! The listeners, and the changes that a new config makes to them.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -15,8 +15,7 @@ use crate::route::{Conflict, RouteTable};
 use crate::socket::{self, StreamOptions};
 use crate::upstream::Upstreams;
 
-/// What makes a listener the same over a reload: its address; with port 0, which says nothing, its
-/// name too.
+/// The identity of a listener across reloads: its address; with port 0, also its name.
 type Slot = (SocketAddr, Option<Arc<str>>);
 
 fn slot(config: &ListenerConfig) -> Slot {
@@ -24,27 +23,28 @@ fn slot(config: &ListenerConfig) -> Slot {
     (config.bind, (!unnamed).then(|| config.name.clone()))
 }
 
-/// Binds an address once for each of so many workers. A parameter, so that a test needs no socket.
+/// A function that binds an address once for each of so many workers. It is a parameter so that a test
+/// needs no socket.
 pub(super) type Bind = fn(SocketAddr, usize, &StreamOptions) -> io::Result<Vec<OwnedFd>>;
 
-/// The listeners there are.
+/// The listeners.
 #[derive(Debug, Default)]
 pub(super) struct Listeners(HashMap<Slot, Arc<Listener>>);
 
 impl Listeners {
-    /// Whether there is none.
+    /// Whether there are no listeners.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What the listener of that name does now.
+    /// The current state of the listener of that name.
     #[cfg(test)]
     pub(super) fn state_of(&self, name: &str) -> Option<Arc<ListenerState>> {
         let mut states = self.0.values().map(|listener| listener.state());
         states.find(|state| &*state.policy.name == name)
     }
 
-    /// Where `config` is bound: already, or from now on.
+    /// The place of `config`: the listener that is bound already, or new sockets.
     pub(super) fn place(
         &self,
         config: &ListenerConfig,
@@ -67,7 +67,7 @@ impl Listeners {
         Ok(Place::New(address.map_err(failed)?, sockets))
     }
 
-    /// Names that discovered routes do not get, with the listener.
+    /// Names that discovered routes do not get, each with its listener.
     pub(super) fn conflicts(&self) -> Vec<(Arc<str>, Conflict)> {
         let states = self.0.values().map(|listener| listener.state());
         let conflicts = states.flat_map(|state| {
@@ -81,11 +81,11 @@ impl Listeners {
 
 /// A change of the listeners that can no longer fail.
 pub(super) struct ListenersChange {
-    /// In the config's order.
+    /// The listeners in the config's order.
     listeners: Vec<Prepared>,
 }
 
-/// Where a listener is bound.
+/// The place where a listener is bound.
 pub(super) enum Place {
     /// It is bound already.
     Bound(Arc<Listener>),
@@ -101,9 +101,9 @@ struct Prepared {
 }
 
 enum Change {
-    /// Bound for the first time.
+    /// A listener that is bound for the first time.
     Open(Vec<OwnedFd>),
-    /// Bound already.
+    /// A listener that is bound already.
     Update(StreamOptions, Box<ListenerState>),
 }
 
@@ -138,12 +138,12 @@ impl ListenersChange {
         })
     }
 
-    /// The addresses that will be bound.
+    /// The addresses that this change will bind.
     pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.listeners.iter().map(|one| one.listener.address)
     }
 
-    /// Changes over. Returns every listener's name and bound address.
+    /// Puts the change into force. Returns the name and bound address of every listener.
     pub(super) fn commit(
         self,
         current: &mut Listeners,
@@ -156,7 +156,7 @@ impl ListenersChange {
                 Change::Update(options, state) => prepared.listener.update(options, *state),
                 Change::Open(sockets) => {
                     let address = prepared.listener.address;
-                    tracing::info!(listener = %prepared.name, %address, "listening");
+                    tracing::info!(listener = %prepared.name, %address, "strait listens on this address");
                     for (worker, socket) in workers.iter().zip(sockets) {
                         worker.listen(prepared.listener.clone(), socket);
                     }
@@ -167,7 +167,7 @@ impl ListenersChange {
         }
         for (slot, listener) in std::mem::take(&mut current.0) {
             if !after.contains_key(&slot) {
-                tracing::info!(address = %listener.address, "closing a listener");
+                tracing::info!(address = %listener.address, "strait closes a listener");
                 listener.close();
             }
         }
@@ -195,7 +195,7 @@ pub(super) fn state(
     })
 }
 
-/// Forgets the metrics of routes and listeners that `before` has and `after` has not.
+/// Removes the metrics of routes and listeners that are in `before` and not in `after`.
 pub(super) fn retire_metrics(metrics: &Metrics, before: &Config, after: &Config) {
     let listeners = after.listeners.iter().map(|one| one.name.clone());
     let listeners: HashSet<Arc<str>> = listeners.collect();

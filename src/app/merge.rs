@@ -1,4 +1,4 @@
-//! The file's config and what was discovered, as one config.
+//! The merge of the file's config with a discovery into one config.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -8,20 +8,21 @@ use crate::config::{Config, KubernetesConfig, ListenerConfig, RouteConfig};
 use crate::source::kubernetes::{Discovered, Publication, Routing};
 use crate::upstream::Upstreams;
 
-/// Listeners that Gateways may open beside those of the file.
+/// The number of listeners that Gateways may open beside those of the file.
 const MAX_OPENED: usize = 64;
 
-/// A config that may hold discovered routes.
+/// A config that may contain discovered routes.
 #[derive(Debug)]
 pub struct Merged {
-    /// The file's, with everything discovered. The very same where nothing is added.
+    /// The file's config with everything discovered. If nothing is added, this is the file's config
+    /// itself.
     pub config: Arc<Config>,
-    /// Names of the listeners that only Gateways ask for. One that cannot be bound is left out.
+    /// The names of the listeners that only Gateways ask for. One that cannot be bound is left out.
     pub opened: HashSet<Arc<str>>,
 }
 
-/// Adds to the file's config what a Kubernetes source has found: upstreams, routes behind those of the
-/// file, listeners, and the zone when nobody names one. Without a section `kubernetes`, nothing.
+/// Adds the results of a Kubernetes source to the file's config: upstreams, routes after those of the
+/// file, listeners, and the zone if the file names none. Adds nothing without a section `kubernetes`.
 pub fn merge(file: &Arc<Config>, found: Option<&Publication>) -> Merged {
     let (Some(policy), Some(found)) = (&file.kubernetes, found) else {
         return Merged {
@@ -51,7 +52,7 @@ pub fn merge(file: &Arc<Config>, found: Option<&Publication>) -> Merged {
 fn extend(listener: &mut Arc<ListenerConfig>, policy: &KubernetesConfig, routing: &Routing) {
     let exports = policy.export.listeners.contains(&listener.name);
     let exported: &[Arc<RouteConfig>] = if exports { &routing.exports } else { &[] };
-    // Port 0 is another port than any that a Gateway names.
+    // Port 0 is never the port that a Gateway names.
     let attached = routing.gateways.get(&listener.bind.port());
     let attached = attached.filter(|_| listener.bind.port() != 0 && policy.gateway_api.is_some());
     if !exports && attached.is_none_or(Vec::is_empty) {
@@ -76,14 +77,14 @@ fn extend(listener: &mut Arc<ListenerConfig>, policy: &KubernetesConfig, routing
     }
 }
 
-/// A name that is not among `names`: a route's name is what its metrics are found by.
+/// A name that is not in `names`, because metrics find a route by its name.
 fn unused(name: &Arc<str>, names: &HashSet<Arc<str>>) -> Arc<str> {
     let numbered = (2..).map(|number: u32| Arc::from(format!("{name}#{number}")));
     let mut free = numbered.filter(|name| !names.contains(name));
     free.next().unwrap_or_else(|| name.clone())
 }
 
-/// Adds a listener for each port that no listener of the file has. Returns the names of those.
+/// Adds a listener for each port that no listener of the file has. Returns their names.
 fn open(
     listeners: &mut Vec<Arc<ListenerConfig>>,
     policy: &KubernetesConfig,
@@ -120,7 +121,7 @@ fn unused_listener(port: u16, names: &HashSet<Arc<str>>) -> Arc<str> {
     }
 }
 
-/// Gives endpoints to those of `upstreams` that never had any.
+/// Gives endpoints to the upstreams in `upstreams` that have never had any.
 pub fn fill_new(upstreams: &Upstreams, discovered: &Discovered) {
     for name in discovered.routing.upstreams.keys() {
         if let Some(upstream) = upstreams.get(name).filter(|upstream| !upstream.answered()) {

@@ -1,4 +1,4 @@
-//! The task that owns what is in force, and makes one change after the other.
+//! The task that owns the state in force, and makes one change after the other.
 //!
 //! ```text
 //!            a config file, a publication, a source that broke down
@@ -14,8 +14,8 @@
 //!
 //! *Planning* ([`Plan::new`]) does everything that can fail and changes nothing that is in force.
 //! *Waiting* ([`Plan::resolve`]) is for DNS: a route that comes into force before its upstream has
-//! endpoints would refuse what the route before took. At the start nothing serves yet, and nothing waits.
-//! *Committing* ([`Plan::commit`]) cannot fail and does not wait.
+//! endpoints would refuse what the route before took. At the start nothing serves yet, and nothing
+//! waits. *Committing* ([`Plan::commit`]) cannot fail and does not wait.
 //!
 //! While a change is planned or waits, a publication that differs in endpoints only gives them to the
 //! upstreams in force at once ([`meanwhile`]). Then, and if it differs in more, it is held as the next
@@ -38,11 +38,11 @@ use super::{AppError, discovery};
 use crate::clock;
 use crate::source::kubernetes::Publication;
 
-/// Owns what is in force.
+/// The owner of the state in force.
 pub(super) struct Owner {
     state: State,
     inbox: mpsc::Receiver<Change>,
-    /// What was found while another change was made.
+    /// The publication that came while another change was made.
     held: Option<Publication>,
 }
 
@@ -91,7 +91,7 @@ impl Owner {
         self.settle(change, made, planning + started.elapsed());
     }
 
-    /// Says what has become of a change.
+    /// Reports the result of a change.
     fn settle(&self, change: Change, made: Result<(), AppError>, busy: Duration) {
         let control = &self.state.control;
         let metrics = &control.shared.metrics;
@@ -102,14 +102,14 @@ impl Owner {
                 if made.is_ok() {
                     metrics.config_last_success.set(clock::seconds());
                 }
-                // Nobody listens any more if the process ends.
+                // The channel is closed if the process ends.
                 let _ = answer.send(made);
             }
             Change::Found(_) => {
                 control.mailbox.spend(busy);
                 metrics.kubernetes.refused.set(made.is_err().into());
                 if let Err(error) = made {
-                    tracing::error!(%error, "what was discovered is refused, the routes before it stay");
+                    tracing::error!(%error, "strait cannot apply the newest discovery; the previous routes stay in force");
                 }
             }
             Change::Broken(answer) => {
@@ -119,7 +119,7 @@ impl Owner {
     }
 }
 
-/// Waits for `work`. Endpoints that are found meanwhile count at once.
+/// Waits for `work`. Endpoints that are found meanwhile are used at once.
 async fn meanwhile<T>(
     state: &State,
     held: &mut Option<Publication>,

@@ -1,4 +1,4 @@
-//! A change, from what can fail to what is in force.
+//! A change of the state in force: its preparation, which can fail, and its commit, which cannot.
 
 use std::collections::HashSet;
 use std::io;
@@ -19,7 +19,7 @@ use crate::source::dns::OwnListeners;
 use crate::source::kubernetes::{KubernetesSource, Publication};
 use crate::upstream::Upstreams;
 
-/// A change that can no longer fail. Dropped, it changes nothing.
+/// A change that can no longer fail. If it is dropped, nothing changes.
 pub(super) struct Plan {
     file: Arc<Config>,
     found: Option<Arc<Publication>>,
@@ -29,7 +29,7 @@ pub(super) struct Plan {
     source: NextSource,
 }
 
-/// Everything that follows from a config with what was discovered.
+/// The parts that follow from a config with a discovery.
 struct Tables {
     config: Arc<Config>,
     upstreams: Arc<Upstreams>,
@@ -40,22 +40,21 @@ struct Tables {
     not_opened: Vec<(Arc<str>, io::Error)>,
 }
 
-/// What becomes of the Kubernetes source.
+/// The next state of the Kubernetes source.
 enum NextSource {
     /// It stays as it is.
     Keep,
-    /// There is none.
+    /// Stops it.
     None,
     /// The one that runs goes on with another policy.
     Adopt(Arc<KubernetesConfig>),
-    /// Another one takes its place. What the one before has found serves until this one has found
-    /// something.
+    /// Replaces it. Until the new one has found something, the discovery of the old one serves.
     New(Box<KubernetesSource>),
 }
 
 impl Plan {
-    /// Does everything about a change that can fail. Nothing that is in force has changed by that,
-    /// whatever comes of it.
+    /// Does every step of a change that can fail. The state in force stays unchanged, whatever the
+    /// result is.
     pub(super) async fn new(state: &State, change: &Change) -> Result<Self, AppError> {
         match change {
             Change::File(file, _) => {
@@ -102,7 +101,7 @@ impl Plan {
     fn for_found(state: &State, found: &Arc<Publication>) -> Result<Self, AppError> {
         let mut plan = Self::nothing(state);
         if state.file.kubernetes.is_none() {
-            // A source that has gone has found it.
+            // A source that no longer runs has found it.
             return Ok(plan);
         }
         // While draining no listener is opened any more, and none needs another table.
@@ -118,7 +117,7 @@ impl Plan {
         let mut plan = Self::nothing(state);
         plan.source = match (&state.file.kubernetes, &state.kubernetes) {
             (Some(policy), Some(_)) => NextSource::start(state, policy).await?,
-            // It is gone, and must not be started again.
+            // The source is gone, and must not start again.
             _ => NextSource::None,
         };
         if let NextSource::New(source) = &plan.source {
@@ -127,7 +126,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Leaves everything as it is.
+    /// A plan that changes nothing.
     fn nothing(state: &State) -> Self {
         Self {
             file: state.file.clone(),
@@ -138,9 +137,9 @@ impl Plan {
         }
     }
 
-    /// Asks DNS for the endpoints of upstreams that are new, and waits for the first answers, or for a
-    /// moment, if something serves that may as well go on for so long. From here on the addresses that
-    /// will be bound are our own.
+    /// Asks DNS for the endpoints of new upstreams, and waits for the first answers. If something
+    /// serves already, the wait has a limit. From here on, the addresses that will be bound count as
+    /// our own.
     pub(super) async fn resolve(&mut self, state: &State) {
         let Some(tables) = &mut self.tables else {
             return;
@@ -167,7 +166,7 @@ impl Plan {
             snapshot.upstreams = tables.upstreams.clone();
         }
         if let Some(found) = &news {
-            // Before the tables: no route may lead to an upstream without its endpoints.
+            // This comes before the tables: no route may lead to an upstream without its endpoints.
             let before = state.found.as_deref().map(|found| &*found.discovered);
             discovery::update_endpoints(&snapshot.upstreams, &found.discovered, before);
         }
@@ -305,8 +304,8 @@ fn is_same(before: Option<&Arc<Publication>>, now: &Arc<Publication>) -> bool {
 /// Listeners that cannot be bound, each with the reason.
 type NotOpened = Vec<(Arc<str>, io::Error)>;
 
-/// Where each listener of `config` is bound. One of `opened`, for which a Gateway asks, may be left out:
-/// the others must not suffer from a port that cannot be had.
+/// The place of each listener of `config`. A listener in `opened`, for which a Gateway asks, may be
+/// left out: a port that cannot be bound must not affect the others.
 fn places(
     state: &State,
     config: &Config,
@@ -329,7 +328,7 @@ fn places(
     Ok((places, not_opened))
 }
 
-/// Forgets the metrics of what was in force before and is not any more.
+/// Removes the metrics of objects that were in force before and no longer are.
 fn forget(state: &State, before: &Snapshot) {
     let now = state.control.snapshots.now();
     let metrics = &state.control.shared.metrics;

@@ -1,4 +1,4 @@
-//! The admin servers: where they listen, which they do from the start to the end.
+//! The admin servers. They listen from the start of the gateway to its end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::admin::{self, AdminContext};
 use crate::config::Config;
 use crate::socket;
 
-/// Addresses of the admin servers that are really bound.
+/// The bound addresses of the admin servers.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Servers {
     pub(super) admin: Option<SocketAddr>,
@@ -63,7 +63,7 @@ fn context(control: &Arc<Control>) -> AdminContext {
     }
 }
 
-/// Returns the address that is really bound.
+/// Serves on an address. Returns the address that is bound.
 fn serve(
     what: &'static str,
     address: SocketAddr,
@@ -78,7 +78,7 @@ fn serve(
     let listener = socket::bind(address).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     tasks.keep(what, move |control| {
-        // Its descriptor goes with a server that fails.
+        // The server gets a copy of the descriptor, which is closed when the server fails.
         let listener = listener.try_clone();
         let listener = listener.and_then(tokio::net::TcpListener::from_std);
         let (router, watcher) = (router.clone(), control.watcher.clone());

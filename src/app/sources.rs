@@ -13,14 +13,14 @@ use crate::proxy::Shared;
 use crate::source::dns::{self, DnsError, OwnAddresses, OwnListeners, Resolver, SourceTask};
 use crate::upstream::{Upstream, Upstreams};
 
-/// How long a reload waits for the first answers of new sources.
+/// The time for which a reload waits for the first answers of new sources.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 const FIRST_ANSWER_POLL: Duration = Duration::from_millis(10);
 
-/// Tasks by upstream, each with the upstream that it fills. A task ends when it is dropped.
+/// Tasks by upstream, each with the upstream whose endpoints it sets. A task ends when it is dropped.
 pub(super) type SourceTasks = HashMap<Arc<str>, (Arc<Upstream>, SourceTask)>;
 
-/// The sources that run.
+/// The running sources.
 pub(super) struct Sources {
     resolver: Resolver,
     own: OwnAddresses,
@@ -59,8 +59,8 @@ impl Sources {
         started
     }
 
-    /// Takes over sources that were started, and stops those of upstreams that are not among `upstreams`
-    /// any more.
+    /// Keeps the sources that were started, and stops those of upstreams that are no longer among
+    /// `upstreams`.
     pub(super) fn take_over(&mut self, started: SourceTasks, upstreams: &Upstreams) {
         self.tasks.extend(started);
         self.tasks.retain(|name, (running, _)| {
@@ -70,18 +70,18 @@ impl Sources {
         });
     }
 
-    /// Our own listening sockets with what wildcards stand for now.
+    /// Our own listening sockets, with the current addresses behind wildcards.
     pub(super) fn own_listeners(&self) -> OwnListeners {
         self.own.now()
     }
 
-    /// Makes `addresses` the ones that sources and workers take for our own.
+    /// Sets `addresses` as the ones that sources and workers count as our own.
     pub(super) fn listen_on(&self, addresses: Vec<SocketAddr>) {
         self.own.replace(addresses);
     }
 }
 
-/// Waits until the source of each of `upstreams` has answered once, or for a moment.
+/// Waits until the source of each of `upstreams` has answered once, with a limit on the wait.
 pub(super) async fn first_answers(upstreams: &Upstreams) {
     let deadline = Instant::now() + FIRST_ANSWER;
     while Instant::now() < deadline && !upstreams.values().all(|one| one.answered()) {

@@ -1,4 +1,4 @@
-//! What is in force, and what may change it.
+//! The state in force, and the changes that it can get.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use crate::source::kubernetes::{KubernetesSource, Publication};
 pub(super) enum Change {
     /// Another config file.
     File(Arc<Config>, Answer),
-    /// What the Kubernetes source has found.
+    /// A discovery of the Kubernetes source.
     Found(Arc<Publication>),
-    /// The Kubernetes source has broken down and is to be started anew.
+    /// The Kubernetes source has broken down. It must start again.
     Broken(Answer),
 }
 
-/// What is in force. Owned by one task; a [`Plan`](super::plan::Plan) changes it.
+/// The state in force. One task owns it, and a [`Plan`](super::plan::Plan) changes it.
 pub(super) struct State {
     pub(super) control: Arc<Control>,
     /// The addresses of the admin servers, which are bound once.
@@ -33,7 +33,7 @@ pub(super) struct State {
     pub(super) bind: Bind,
     /// The config as the file has it.
     pub(super) file: Arc<Config>,
-    /// What was last found and put into force.
+    /// The last discovery that was put into force.
     pub(super) found: Option<Arc<Publication>>,
     pub(super) listeners: Listeners,
     pub(super) sources: Sources,
@@ -43,7 +43,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Nothing is in force yet; `file` will be the first config.
+    /// A state before the first config. `file` will be that config.
     pub(super) fn new(
         control: Arc<Control>,
         file: Arc<Config>,
@@ -66,7 +66,7 @@ impl State {
         })
     }
 
-    /// Whether a publication needs no other table than those in force: at most endpoints are others.
+    /// Whether a publication needs no table other than those in force: at most its endpoints differ.
     pub(super) fn is_routed(&self, publication: &Publication) -> bool {
         self.found.as_ref().is_some_and(|found| {
             let routing = &found.discovered.routing;
@@ -74,7 +74,8 @@ impl State {
         })
     }
 
-    /// Gives the upstreams in force the endpoints of a publication. The publication is not in force by that.
+    /// Gives the upstreams in force the endpoints of a publication. This does not put the publication
+    /// into force.
     pub(super) fn give_endpoints(&self, publication: &Publication) {
         let before = self.found.as_deref().map(|found| &*found.discovered);
         let upstreams = &self.control.snapshots.now().upstreams;

@@ -10,8 +10,7 @@ use crate::metrics::Metrics;
 use crate::source::kubernetes::{KubernetesSource, StatusWriter};
 use crate::supervise;
 
-/// A writer that runs, and is started again when it fails. It leaves the Lease to others when this is
-/// dropped.
+/// A running writer, started again when it fails. It gives up the Lease when this is dropped.
 #[derive(Debug)]
 pub(super) struct StatusTask {
     controller: Arc<str>,
@@ -20,8 +19,8 @@ pub(super) struct StatusTask {
 }
 
 impl StatusTask {
-    /// A writer of what `source` finds, if Gateways are looked at at all. A replica that drains leaves
-    /// the writing to its successors.
+    /// Starts a writer of the statuses of `source`, if the policy has Gateways. A replica that drains
+    /// leaves the writing to its successors.
     pub(super) fn start(
         source: &KubernetesSource,
         policy: &KubernetesConfig,
@@ -42,7 +41,7 @@ impl StatusTask {
             let (mut stopped, mut watcher) = (stopped.clone(), watcher.clone());
             let stop = async move {
                 tokio::select! {
-                    // Only the end of the sender wakes it.
+                    // Only the drop of the sender wakes it.
                     _ = stopped.changed() => {}
                     _ = watcher.draining() => {}
                 }
@@ -57,7 +56,7 @@ impl StatusTask {
         }
     }
 
-    /// Whether it writes for the class, and in the name, that a policy has.
+    /// Whether the writer serves the class and the controller of a policy.
     pub(super) fn serves(&self, policy: &KubernetesConfig) -> bool {
         policy.gateway_api.as_ref().is_some_and(|config| {
             (&config.controller, &config.class) == (&self.controller, &self.class)

@@ -16,10 +16,10 @@ use crate::drain::DrainPhase;
 use crate::proxy::{WorkerInbox, WorkerLoad};
 use crate::supervise::{self, Restarts};
 
-/// How often the workers are looked at.
+/// The time between two looks at the workers.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Tasks that end when this is dropped. One that fails is started again.
+/// Tasks that end when this is dropped. A task that fails is started again.
 pub(super) struct Tasks {
     control: Arc<Control>,
     tasks: JoinSet<()>,
@@ -33,7 +33,7 @@ impl Tasks {
         }
     }
 
-    /// Runs a task for ever.
+    /// Runs a task without end, and starts it again when it fails.
     pub(super) fn keep<F>(
         &mut self,
         task: &'static str,
@@ -47,14 +47,14 @@ impl Tasks {
         self.tasks.spawn(supervise::keep(task, restarts, make));
     }
 
-    /// Runs what is the same in every gateway, as soon as it serves.
+    /// Runs the tasks that every gateway has, once it serves.
     pub(super) fn keep_all(&mut self, workers: impl Iterator<Item = WorkerInbox>, owner: Owner) {
         for worker in workers {
             let control = self.control.clone();
             self.tasks.spawn(async move {
                 worker.ended().await;
                 if control.drain.advance(DrainPhase::Stopped) {
-                    tracing::error!("a worker thread has ended, so the process stops");
+                    tracing::error!("a worker thread has ended, so the process stops; this is a defect, please report it");
                 }
             });
         }
@@ -70,7 +70,7 @@ impl Tasks {
         self.keep("kubernetes", |control| revive(control.clone()));
     }
 
-    /// Lets the owner of what is in force make changes. One that fails goes on with what is in force.
+    /// Lets the owner of the state make changes. A change that fails leaves the state in force.
     fn own(&mut self, mut owner: Owner) {
         let task = "changes";
         let restarts = self.control.shared.metrics.task_restarts(task);
@@ -81,7 +81,7 @@ impl Tasks {
     }
 }
 
-/// Starts the Kubernetes source anew if it has broken down; fails when it breaks down.
+/// Starts the Kubernetes source again after it has broken down. Fails when it breaks down.
 async fn revive(control: Arc<Control>) -> io::Result<()> {
     if control.mailbox.is_broken() {
         let made = control.change(Change::Broken).await;
@@ -91,7 +91,7 @@ async fn revive(control: Arc<Control>) -> io::Result<()> {
     Err(io::Error::other(why.to_string()))
 }
 
-/// Looks whether the workers still work, for ever.
+/// Checks the workers without end: a worker that does no rounds counts as hung.
 async fn judge(control: Arc<Control>) -> io::Result<()> {
     let mut judge = Judge::default();
     let mut looks = tokio::time::interval(LOOK);

@@ -74,7 +74,7 @@ async fn a_kubernetes_source_that_breaks_down_is_started_anew() {
     let folder = std::env::temp_dir().join(format!("strait-app-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("kubeconfig");
-    // Nobody listens there.
+    // Nothing listens there.
     let kubeconfig = "
 apiVersion: v1
 kind: Config
@@ -87,7 +87,7 @@ users: [{ name: u, user: {} }]
     let kubernetes = format!("kubernetes: {{ kubeconfig: '{}' }}", path.display());
     let gateway = started(&kubernetes).await;
     let restarts = gateway.control.shared.metrics.task_restarts("kubernetes");
-    // So that it is waited for when it comes.
+    // The task waits for the source by the time it breaks down.
     sleep(Duration::from_millis(10)).await;
     gateway.control.mailbox.set_broken("on purpose");
     within_reason(async {

@@ -45,7 +45,7 @@ pub struct HelloMemory {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct HelloLoad {
-    /// Bytes that the largest hello being read holds; 0 when there is none.
+    /// Bytes of the largest hello that is being read. 0 if no hello is being read.
     largest: AtomicUsize,
     /// The moment at which the hello that waits longest for its upstream began to wait, in microseconds since
     /// the start, plus one; 0 when none waits.

@@ -59,7 +59,7 @@ impl Moment {
     }
 }
 
-/// Whether the peers of a connection are to be looked at.
+/// The need to look at the peers of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Attention {
     /// Nothing waited for either when they were looked at last, and no byte has flowed since.
@@ -77,7 +77,7 @@ pub(super) struct Seat {
     stage: Cell<Stage>,
     cut: Cell<Option<Outcome>>,
     attention: Cell<Attention>,
-    /// Whether the socket to the upstream has the options that find out that its peer is gone.
+    /// Set once the socket to the upstream has the options that detect a peer that is gone.
     settled: Cell<bool>,
     downstream_gone: Cell<bool>,
     upstream_gone: Cell<bool>,

@@ -35,7 +35,7 @@ pub struct Shared {
     pub connections: Budget,
     /// The bytes of hellos that came in pieces.
     pub hello_memory: Arc<HelloMemory>,
-    /// Bytes that short writes left waiting.
+    /// The bytes that short writes may leave waiting.
     pub carry_memory: Budget,
     /// The number of open pipes.
     pub pipes: Budget,
@@ -46,11 +46,11 @@ pub struct Shared {
     pub scopes: Scopes,
     /// Refused sockets that wait for their alert to arrive.
     pub lingering: Budget,
-    /// Whether new connections are refused since memory is nearly used up.
+    /// Set while new connections are refused because memory is nearly used up.
     memory_full: AtomicBool,
     /// The gateway's own listening sockets: a connection that leads there is a loop.
     pub own: OwnAddresses,
-    /// Whether accepting rests.
+    /// The gate that pauses accepting.
     pub accept_gate: AcceptGate,
     /// Connections of each worker, by its number.
     pub loads: Box<[WorkerLoad]>,
@@ -161,8 +161,8 @@ pub fn pipes_beside(connections: usize) -> usize {
     (connections / CONNECTIONS_PER_PIPE).clamp(2, MAX_PIPES)
 }
 
-/// Whether accepting rests, for the whole process: a member of a SO_REUSEPORT group that rests
-/// alone still gets its share of new connections, which then wait for nothing.
+/// The gate that pauses accepting, for the whole process. One member of a SO_REUSEPORT group must not
+/// pause alone: it would still get its share of new connections, and those would wait for nothing.
 #[derive(Debug)]
 pub struct AcceptGate {
     epoch: Instant,

@@ -160,7 +160,7 @@ fn run(
 /// Tasks without which a worker would look well and serve nobody.
 type Carriers = JoinSet<io::Result<()>>;
 
-/// Whether a carrier ended as it should: an accept loop does when its listener closes.
+/// Returns the result of a carrier. An accept loop ends without an error when its listener closes.
 fn carried(ended: Result<io::Result<()>, JoinError>) -> io::Result<()> {
     let reason = match ended {
         Ok(Ok(())) => return Ok(()),

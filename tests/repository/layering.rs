@@ -660,7 +660,7 @@ fn count_lines(tokens: &TokenStream, lines: &mut BTreeSet<usize>) {
     }
 }
 
-/// How many tokens at the start are a doc comment or a test module.
+/// Number of tokens at the start that are a doc comment or a test module.
 fn skipped_tokens(tokens: &[TokenTree]) -> Option<usize> {
     match tokens {
         [hash, bang, TokenTree::Group(group), ..] if is_punct(hash, '#') && is_punct(bang, '!') => {

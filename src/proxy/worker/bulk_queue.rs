@@ -40,8 +40,8 @@ impl Default for BulkQueue {
 }
 
 impl BulkQueue {
-    /// Whether the relay known as `relay` may have its turn now; if not, its task is woken when it
-    /// may. The relay that had the last turn need not queue while the queue is empty.
+    /// Polls for the turn of the relay known as `relay`. If the turn is not free, its task is woken
+    /// later. The relay that had the last turn need not queue while the queue is empty.
     pub(in crate::proxy) fn poll_turn(
         &self,
         cx: &Context<'_>,

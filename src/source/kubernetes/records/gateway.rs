@@ -320,7 +320,7 @@ pub struct GrantTo {
     pub name: Option<Arc<str>>,
 }
 
-/// Whether a field exists. Its content does not matter.
+/// Reads any value, and returns whether the field exists.
 fn is_there<'de, D: serde::Deserializer<'de>>(field: D) -> Result<bool, D::Error> {
     Ok(Option::<serde::de::IgnoredAny>::deserialize(field)?.is_some())
 }

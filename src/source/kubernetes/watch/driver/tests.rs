@@ -87,7 +87,7 @@ async fn a_change_that_comes_alone_is_published_without_a_pause() {
     let running = Running::start().await;
     for port in 1..4 {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        // What the app has spent on the one before is over by now.
+        // By now the time that the app has spent on the last publication is over.
         let came = Instant::now();
         running.set(port).await;
         let publication = running.mailbox.take().await;
