@@ -2,18 +2,18 @@
 //!
 //! It listens on port 15443, reads the server name of each TLS ClientHello, and splices the
 //! still-encrypted connection to a pod of the service that the name stands for. It never terminates
-//! TLS and holds no key for what it carries.
+//! TLS and holds no key for the traffic.
 //!
-//! # Where a connection goes
+//! # Path of a connection
 //!
 //! ```text
 //!  proxy::threads    accept4 on this worker's SO_REUSEPORT member; hand over when loads differ
 //!        |
 //!  proxy::corridor   the one function that calls the stages below in turn
 //!        |-- config::SourcePolicy    may this address connect? and limits: has it too many?
-//!        |-- proxy::proxy_protocol   whom a trusted load balancer announces, where one stands in front
+//!        |-- proxy::proxy_protocol   the client's address, if a trusted load balancer announces it
 //!        |-- proxy::preread          the hello, peeked at; read and replayed when in pieces
-//!        |      `-- client_hello     what the bytes say (pure)
+//!        |      `-- client_hello     the meaning of the bytes (pure)
 //!        |-- route                   RouteTable::decide: name and ALPN -> route
 //!        |-- upstream                pick: two random choices, least connections
 //!        |-- proxy::connect          one endpoint after another; ends before a byte goes upstream
@@ -21,72 +21,80 @@
 //!        `-- proxy::record           metrics and the access log's line, exactly once
 //! ```
 //!
-//! A refused connection leaves by `proxy::refuse`, which makes its alert arrive.
+//! `proxy::refuse` closes a refused connection so that its alert arrives.
 //!
 //! # Threads
 //!
-//! N worker threads carry traffic, each with a runtime, a buffer and listening sockets of its own;
-//! they share [`proxy::Shared`] and read immutable snapshots. One control thread does the rest:
-//! [`app`] wires it, [`source`] fills upstreams, [`admin`] answers operators. Nothing that the control
-//! thread waits for delays a byte, and it gives way to the workers where they want the same CPU.
+//! N worker threads carry traffic. Each has a runtime, a buffer and listening sockets of its own; they share
+//! [`proxy::Shared`] and read immutable snapshots. One control thread does the rest: [`app`] wires it,
+//! [`source`] sets the endpoints of upstreams, [`admin`] answers operators. The control thread may wait without
+//! delaying a byte, and has a lower priority than the workers.
 //!
-//! [`source::kubernetes`] finds whole routes besides endpoints: it hands them over as values, and [`app`]
-//! merges them with the file's into the config that everything runs on.
+//! [`source::kubernetes`] finds routes as well as endpoints and hands them over as values. [`app`] merges them
+//! with the file's routes into one config, and puts that into force.
 //!
 //! # Where a change belongs
 //!
+//! `docs/src/internals/architecture.md` lists the steps of four common changes: an outcome, a config key, a way
+//! to retry, a kind of Kubernetes object.
+//!
 //! | to change | go to |
 //! |---|---|
-//! | what a hello may look like | [`client_hello`]; names: [`server_name`] |
-//! | a key of the config file | `config::file` (what the file says), `config::checked` (what the program runs on) |
-//! | what a PROXY header may look like | [`proxy_header`] |
-//! | which route a name takes | [`route`] |
-//! | what is limited, and how it is counted | [`limits`] |
-//! | which endpoint is picked, when one is left alone | [`upstream`] |
-//! | where endpoints come from | [`source`] |
-//! | what an object of a cluster means | `source::kubernetes::translate`, for Gateway API `source::kubernetes::gateways` |
-//! | how a cluster is watched, what is written back | `source::kubernetes::watch`, `source::kubernetes::status` |
-//! | how bytes move | `proxy::relay` |
-//! | a reason for which connections end | [`outcome`], then the stage that finds it |
-//! | what is told of a client's software | `client_hello::fingerprint`, [`tls_version`] |
+//! | the accepted form of a hello | [`client_hello`]; of its names: [`server_name`] |
+//! | the accepted form of a PROXY header | [`proxy_header`] |
+//! | a key of the config file | `config::file` declares it, `config::resolve` checks it, `config::checked` is the result |
+//! | the route of a name | [`route`] |
+//! | a limit, and its count | [`limits`] |
+//! | the choice of an endpoint, its ejection | [`upstream`] |
+//! | attempts to connect, the next endpoint after a failure | `proxy::connect` |
+//! | an outcome: the reason why a connection ends | [`outcome`], then the stage that finds it |
+//! | the alert of a refusal | `proxy::refusal` |
+//! | the transfer of bytes | `proxy::relay` |
+//! | the origin of endpoints | [`source`] |
+//! | the meaning of a Kubernetes object | `source::kubernetes::translate`, for Gateway API `source::kubernetes::gateways` |
+//! | the watch of a cluster, statuses | `source::kubernetes::watch`, `source::kubernetes::status` |
+//! | the fingerprint of a client's software | `client_hello::fingerprint`, [`tls_version`] |
 //! | a metric, a log line | [`metrics`], [`access_log`], [`log`] |
-//! | what happens at start and stop | [`app`], [`drain`] |
-//! | what a reload or a discovery changes | `app::plan` |
-//! | how a file is read that may misbehave | [`mod@file`] |
-//! | which task is started again when it fails | [`supervise`] |
+//! | start and stop | [`app`], [`drain`] |
+//! | the effect of a reload or a discovery | `app::plan` |
+//! | a read of a file that may misbehave | [`mod@file`] |
+//! | the restart of a task that fails | [`supervise`] |
 //! | a command | [`cli`] |
-//! | the demo, the load tool, the self-test | `tools`, which the image has not |
-//! | a system call | [`socket`]: the only room with `unsafe` |
+//! | the demo, the load tool, the self-test | `tools`, which is not part of the image |
+//! | a system call | [`socket`], the only module with `unsafe` |
 //!
 //! # Rules
 //!
 //! Imports point down only (`tests/repository/layering.rs` holds the order). Everything has a limit. Nothing that
-//! a peer, a file or an API says can make a worker panic, wait or grow. Text that a client chose is
+//! a peer, a file or an API sends can make a worker panic, wait or grow. Text that a client chose is
 //! never a metric label, and is escaped in logs. A name only ever selects among configured routes: it
 //! is never resolved or dialled.
 
-// Beside the lints of Cargo.toml, which hold for tests too.
+// More lints than those of Cargo.toml, which hold for tests too.
 #![warn(
     clippy::expect_used,
     clippy::panic,
     clippy::unreachable,
     clippy::unwrap_used,
-    reason = "nothing that a peer or a file says may end a worker"
+    reason = "nothing that a peer or a file sends may end a worker"
 )]
 #![warn(
     clippy::print_stderr,
     clippy::print_stdout,
-    reason = "they panic when nobody reads any more; writeln! lets the caller decide"
+    reason = "they panic when the reader is gone; writeln! lets the caller decide"
 )]
 #![cfg_attr(
     not(test),
     warn(
         clippy::disallowed_methods,
         clippy::too_many_lines,
-        reason = "clippy.toml says which, why, and how many"
+        reason = "clippy.toml lists them, with the reasons and the limit"
     )
 )]
-#![warn(unreachable_pub, reason = "`pub` says: part of the library's face")]
+#![warn(
+    unreachable_pub,
+    reason = "`pub` marks the public interface of the library"
+)]
 
 pub mod access_log;
 pub mod admin;
