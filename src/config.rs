@@ -34,8 +34,8 @@ pub use checked::{
     KubernetesConfig, Limits, ListenerConfig, LogConfig, LogFilter, LogFilterError, LogFormat,
     OTHER_SOURCES, ObjectRef, OptIn, Origin, PodChoice, PortRange, PortSelector, ProxyVersion,
     RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch, ServicePort, ServiceSelector,
-    SniPattern, SourceGroup, SourceGroups, SourceLimits, SourcePolicy, TargetConfig, TargetConfigs,
-    TcpOptions, UpstreamConfig, UpstreamSource,
+    SniPattern, SourceGroup, SourceGroupId, SourceGroups, SourceLimits, SourcePolicy, TargetConfig,
+    TargetConfigs, TcpOptions, UpstreamConfig, UpstreamSource,
 };
 pub use form::problems::{ConfigError, Problem};
 pub use load::{Loaded, MAX_FILE};

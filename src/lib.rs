@@ -108,6 +108,7 @@ pub mod file;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+pub mod names;
 pub mod outcome;
 pub mod proxy;
 pub mod proxy_header;

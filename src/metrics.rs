@@ -24,6 +24,7 @@ use prometheus::{
     IntGaugeVec, Registry, TextEncoder,
 };
 
+use crate::names::{ListenerName, SourceGroupName, UpstreamName};
 use crate::outcome::Outcome;
 pub use hellos::HelloSeries;
 pub use kubernetes::{KindMetrics, KubernetesMetrics, LeftOutReason, WatchError};
@@ -320,12 +321,13 @@ impl Metrics {
     }
 
     /// The counters of connections that were accepted on a listener from a source group.
-    pub fn accepted(&self, listener: &str, source: &str) -> IntCounter {
-        self.accepted.with_label_values(&[listener, source])
+    pub fn accepted(&self, listener: &ListenerName, source: &SourceGroupName) -> IntCounter {
+        let labels: [&str; 2] = [listener, source];
+        self.accepted.with_label_values(&labels)
     }
 
     /// The metrics that are kept for each listener only.
-    pub fn listener(&self, name: &str) -> ListenerSeries {
+    pub fn listener(&self, name: &ListenerName) -> ListenerSeries {
         ListenerSeries {
             hellos: HelloSeries::of(&self.hellos, name),
             hello_duration: self.hello_duration.with_label_values(&[name]),
@@ -436,7 +438,7 @@ impl Metrics {
     }
 
     /// Removes the metrics that are kept for a listener only.
-    pub fn retire_listener(&self, name: &str) {
+    pub fn retire_listener(&self, name: &ListenerName) {
         HelloSeries::retire(&self.hellos, name);
         self.kubernetes.retire_listener(name);
         for histograms in [
@@ -457,7 +459,7 @@ impl Metrics {
     /// Connections refused at a limit of the config.
     pub fn limit_refusals(
         &self,
-        listener: &str,
+        listener: &ListenerName,
         scope: LimitScope,
         limit: LimitKind,
     ) -> IntCounter {
@@ -466,7 +468,7 @@ impl Metrics {
     }
 
     /// Removes the metrics that are kept for an upstream only.
-    pub fn retire_upstream(&self, name: &str) {
+    pub fn retire_upstream(&self, name: &UpstreamName) {
         let _ = self.source_stale.remove_label_values(&[name]);
         let _ = self.source_last_answer.remove_label_values(&[name]);
         for result in SourceResult::ALL {
@@ -490,29 +492,33 @@ impl Metrics {
     }
 
     /// Attempts to connect to an endpoint of `upstream` with `result`.
-    pub fn connect_attempts(&self, upstream: &str, result: ConnectResult) -> IntCounter {
+    pub fn connect_attempts(&self, upstream: &UpstreamName, result: ConnectResult) -> IntCounter {
         let labels = [upstream, result.label()];
         self.connect_attempts.with_label_values(&labels)
     }
 
     /// Answers of an upstream's source.
-    pub fn source_answers(&self, upstream: &str, result: SourceResult) -> IntCounter {
+    pub fn source_answers(&self, upstream: &UpstreamName, result: SourceResult) -> IntCounter {
         let labels = [upstream, result.label()];
         self.source_answers.with_label_values(&labels)
     }
 
     /// The gauge that is 1 while an upstream serves an old answer.
-    pub fn source_stale(&self, upstream: &str) -> IntGauge {
+    pub fn source_stale(&self, upstream: &UpstreamName) -> IntGauge {
         self.source_stale.with_label_values(&[upstream])
     }
 
     /// The gauge of the time when discovery last got an answer for an upstream.
-    pub fn source_last_answer(&self, upstream: &str) -> Gauge {
+    pub fn source_last_answer(&self, upstream: &UpstreamName) -> Gauge {
         self.source_last_answer.with_label_values(&[upstream])
     }
 
     /// Addresses not used for `reason`.
-    pub fn source_refused_addresses(&self, upstream: &str, reason: RefusedAddress) -> IntCounter {
+    pub fn source_refused_addresses(
+        &self,
+        upstream: &UpstreamName,
+        reason: RefusedAddress,
+    ) -> IntCounter {
         let labels = [upstream, reason.label()];
         self.source_refused_addresses.with_label_values(&labels)
     }

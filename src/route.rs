@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::config::{AlpnPolicy, ListenerConfig, Origin, RouteMatch, SniPattern, SourceGroups};
 use crate::limits::{Limiter, ScopeKey, Scopes};
+use crate::names::{RouteName, UpstreamName};
 use crate::outcome::Outcome;
 use crate::server_name::{NameError, ServerName};
 use crate::upstream::Upstream;
@@ -21,8 +22,8 @@ pub use target::{Target, Targets};
 /// The route of a listener for some server names.
 #[derive(Debug)]
 pub struct Route {
-    /// The metric label.
-    pub name: Arc<str>,
+    /// Its name.
+    pub name: RouteName,
     /// The ALPN offers that it accepts.
     pub alpn: AlpnPolicy,
     /// The upstreams of its connections.
@@ -73,23 +74,23 @@ pub enum RouteError {
         /// The pattern that both claim.
         pattern: SniPattern,
         /// The first of the two routes.
-        first: Arc<str>,
+        first: RouteName,
         /// The other.
-        second: Arc<str>,
+        second: RouteName,
     },
     /// A route names an upstream that does not exist.
     #[error("route `{route}` names the unknown upstream `{upstream}`")]
     UnknownUpstream {
         /// The route.
-        route: Arc<str>,
+        route: RouteName,
         /// The upstream that it names.
-        upstream: Arc<str>,
+        upstream: UpstreamName,
     },
     /// An `outbound_` name that would be too long.
     #[error("route `{route}`: {error}")]
     Name {
         /// The route.
-        route: Arc<str>,
+        route: RouteName,
         /// The fault of the name.
         error: NameError,
     },

@@ -21,6 +21,7 @@ use prometheus::IntCounter;
 use tokio::sync::Notify;
 
 use crate::config::{EndpointSpec, UpstreamConfig, UpstreamSource};
+use crate::names::Zone;
 use balancer::Tiers;
 pub use health::{EndpointState, Health};
 pub use registry::{EndpointCollector, Upstreams};
@@ -42,7 +43,7 @@ pub struct Upstream {
 #[derive(Debug, Default)]
 struct Surroundings {
     /// The gateway's own zone, whose endpoints come first.
-    zone: Option<Arc<str>>,
+    zone: Option<Zone>,
     /// Endpoints that are no longer in the set. An endpoint that still has connections keeps its counts
     /// and its health in case it comes back.
     departed: Vec<Weak<EndpointStats>>,
@@ -252,7 +253,7 @@ impl Upstream {
     /// An upstream that DNS fills has the endpoints of `before` and is stale ([`Upstream::is_stale`])
     /// until DNS has answered. An upstream that the Kubernetes source fills, or that replaces such a
     /// one, has no endpoints at first: which pods may be reached depends on the service port behind it.
-    pub fn new(config: Arc<UpstreamConfig>, zone: Option<Arc<str>>, before: Option<&Self>) -> Self {
+    pub fn new(config: Arc<UpstreamConfig>, zone: Option<Zone>, before: Option<&Self>) -> Self {
         let known = before.map(Self::known).unwrap_or_default();
         let mut report = SourceReport::default();
         let (set, answered) = match &config.source {
@@ -318,7 +319,7 @@ impl Upstream {
 
     /// Takes a new policy, from a config for which [`Upstream::has_source_of`] is true, and the
     /// gateway's zone. Endpoints, counts and health stay.
-    pub fn adopt(&self, config: &Arc<UpstreamConfig>, zone: Option<&Arc<str>>) {
+    pub fn adopt(&self, config: &Arc<UpstreamConfig>, zone: Option<&Zone>) {
         let before = self.config.swap(config.clone());
         if !Arc::ptr_eq(&before, config) && before.source != config.source {
             self.source_changed.notify_one();
@@ -437,7 +438,7 @@ mod tests {
     pub(super) fn spec(last: u8, zone: Option<&str>, weight: u16) -> EndpointSpec {
         EndpointSpec {
             address: SocketAddr::from(([10, 0, 0, last], 80)),
-            zone: zone.map(Arc::from),
+            zone: zone.map(Zone::from),
             weight,
         }
     }
@@ -453,7 +454,7 @@ mod tests {
             ejection,
             ..samples::upstream(UpstreamSource::Static(specs))
         };
-        Upstream::new(Arc::new(config), zone.map(Arc::from), None)
+        Upstream::new(Arc::new(config), zone.map(Zone::from), None)
     }
 
     fn of(source: UpstreamSource, before: Option<&Upstream>) -> Upstream {
@@ -506,7 +507,7 @@ mod tests {
         let before = counts(&upstream);
         let changed = Arc::new(samples::upstream(dns("a.example", 6)));
         assert!(upstream.has_source_of(&changed));
-        for zone in [Some(Arc::from("b")), None, Some("a".into())] {
+        for zone in [Some(Zone::from("b")), None, Some("a".into())] {
             upstream.adopt(&changed, zone.as_ref());
             assert_eq!(counts(&upstream), before);
             for endpoint in upstream.endpoints().iter() {

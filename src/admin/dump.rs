@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::AdminContext;
 use crate::clock;
 use crate::config::{Config, UpstreamSource};
+use crate::names::Zone;
 use crate::upstream::{EndpointState, Upstream, Upstreams};
 
 type Dump = Result<Vec<u8>, String>;
@@ -34,7 +35,7 @@ pub struct DiscoveryReport {
     #[serde(serialize_with = "serialize_timestamp")]
     pub at: SystemTime,
     /// The zone of the gateway's node, if it is known.
-    pub zone: Option<Arc<str>>,
+    pub zone: Option<Zone>,
     /// Routes of exported services, in each listener that exports.
     pub exported_routes: usize,
     /// Routes of TLSRoutes.

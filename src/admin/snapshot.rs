@@ -7,10 +7,11 @@ use arc_swap::ArcSwap;
 
 use super::DiscoveryReport;
 use crate::config::Config;
+use crate::names::ListenerName;
 use crate::upstream::Upstreams;
 
 /// A listener's name with the address that is really bound.
-pub type BoundListener = (Arc<str>, SocketAddr);
+pub type BoundListener = (ListenerName, SocketAddr);
 
 /// Everything that is in force at one moment. Its parts belong together.
 #[derive(Debug, Clone)]

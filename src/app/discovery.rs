@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::admin::DiscoveryReport;
 use crate::metrics::{Metrics, gauge_value};
+use crate::names::ListenerName;
 use crate::route::Conflict;
 use crate::source::kubernetes::{Discovered, Publication};
 use crate::upstream::Upstreams;
@@ -85,7 +86,7 @@ pub(super) struct Reporter {
 
 impl Reporter {
     /// Logs the conflicts that are new.
-    pub(super) fn conflicts(&mut self, conflicts: &[(Arc<str>, Conflict)], metrics: &Metrics) {
+    pub(super) fn conflicts(&mut self, conflicts: &[(ListenerName, Conflict)], metrics: &Metrics) {
         let mut now = HashSet::new();
         for (listener, conflict) in conflicts.iter().take(MAX_LOGGED) {
             let Conflict {

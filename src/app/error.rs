@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
+use crate::names::ListenerName;
 use crate::route::RouteError;
 
 /// The reason why a gateway could not start, or could not apply a new config. Nothing has changed then.
@@ -26,7 +26,7 @@ pub enum AppError {
     #[error("listener {listener}: {error}")]
     Route {
         /// The listener.
-        listener: Arc<str>,
+        listener: ListenerName,
         /// The fault of its routes.
         error: RouteError,
     },

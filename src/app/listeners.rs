@@ -10,13 +10,14 @@ use super::AppError;
 use crate::admin::BoundListener;
 use crate::config::{Config, ListenerConfig, RouteConfig, TargetConfig};
 use crate::metrics::{Metrics, NONE, OTHER};
+use crate::names::{ListenerName, RouteName, UpstreamName};
 use crate::proxy::{Listener, ListenerPolicy, ListenerState, Shared, WorkerInbox};
 use crate::route::{Conflict, RouteTable};
 use crate::socket::{self, StreamOptions};
 use crate::upstream::Upstreams;
 
 /// The identity of a listener across reloads: its address; with port 0, also its name.
-type Slot = (SocketAddr, Option<Arc<str>>);
+type Slot = (SocketAddr, Option<ListenerName>);
 
 fn slot(config: &ListenerConfig) -> Slot {
     let unnamed = config.bind.port() != 0;
@@ -68,7 +69,7 @@ impl Listeners {
     }
 
     /// Names that discovered routes do not get, each with its listener.
-    pub(super) fn conflicts(&self) -> Vec<(Arc<str>, Conflict)> {
+    pub(super) fn conflicts(&self) -> Vec<(ListenerName, Conflict)> {
         let states = self.0.values().map(|listener| listener.state());
         let conflicts = states.flat_map(|state| {
             let of_listener = |conflict: &Conflict| (state.policy.name.clone(), conflict.clone());
@@ -95,7 +96,7 @@ pub(super) enum Place {
 
 struct Prepared {
     slot: Slot,
-    name: Arc<str>,
+    name: ListenerName,
     listener: Arc<Listener>,
     change: Change,
 }
@@ -198,13 +199,13 @@ pub(super) fn state(
 /// Removes the metrics of routes and listeners that are in `before` and not in `after`.
 pub(super) fn retire_metrics(metrics: &Metrics, before: &Config, after: &Config) {
     let listeners = after.listeners.iter().map(|one| one.name.clone());
-    let listeners: HashSet<Arc<str>> = listeners.collect();
+    let listeners: HashSet<ListenerName> = listeners.collect();
     for listener in &before.listeners {
         if !listeners.contains(&listener.name) {
             metrics.retire_listener(&listener.name);
         }
     }
-    let routes: HashSet<(Arc<str>, Arc<str>, Arc<str>)> = after
+    let routes: HashSet<(ListenerName, RouteName, UpstreamName)> = after
         .listeners
         .iter()
         .flat_map(|listener| {
@@ -218,7 +219,10 @@ pub(super) fn retire_metrics(metrics: &Metrics, before: &Config, after: &Config)
             listener.routes.iter().flat_map(keys)
         })
         .collect();
-    let sources = (0..after.sources.positions()).map(|one| after.sources.name(one).to_owned());
+    let sources = after
+        .sources
+        .ids()
+        .map(|id| after.sources.name(id).to_owned());
     let sources: HashSet<String> = sources.collect();
     metrics.retire_routes(move |key| {
         let of_no_route = [NONE, OTHER].contains(&&*key.route);

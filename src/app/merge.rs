@@ -1,10 +1,13 @@
 //! The merge of the file's config with a discovery into one config.
 
 use std::collections::HashSet;
+use std::fmt::Display;
+use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::{Config, KubernetesConfig, ListenerConfig, RouteConfig};
+use crate::names::{ListenerName, RouteName};
 use crate::source::kubernetes::{Discovered, Publication, Routing};
 use crate::upstream::Upstreams;
 
@@ -18,7 +21,7 @@ pub struct Merged {
     /// itself.
     pub config: Arc<Config>,
     /// The names of the listeners that only Gateways ask for. One that cannot be bound is left out.
-    pub opened: HashSet<Arc<str>>,
+    pub opened: HashSet<ListenerName>,
 }
 
 /// Adds the results of a Kubernetes source to the file's config: upstreams, routes after those of the
@@ -62,7 +65,7 @@ fn extend(listener: &mut Arc<ListenerConfig>, policy: &KubernetesConfig, routing
     if exports {
         listener.unrouted = routing.unrouted.clone();
     }
-    let mut names: HashSet<Arc<str>> = listener
+    let mut names: HashSet<RouteName> = listener
         .routes
         .iter()
         .map(|route| route.name.clone())
@@ -78,8 +81,8 @@ fn extend(listener: &mut Arc<ListenerConfig>, policy: &KubernetesConfig, routing
 }
 
 /// A name that is not in `names`, because metrics find a route by its name.
-fn unused(name: &Arc<str>, names: &HashSet<Arc<str>>) -> Arc<str> {
-    let numbered = (2..).map(|number: u32| Arc::from(format!("{name}#{number}")));
+fn unused<N: Clone + Eq + Hash + Display + From<String>>(name: &N, names: &HashSet<N>) -> N {
+    let numbered = (2..).map(|number: u32| N::from(format!("{name}#{number}")));
     let mut free = numbered.filter(|name| !names.contains(name));
     free.next().unwrap_or_else(|| name.clone())
 }
@@ -89,13 +92,13 @@ fn open(
     listeners: &mut Vec<Arc<ListenerConfig>>,
     policy: &KubernetesConfig,
     routing: &Routing,
-) -> HashSet<Arc<str>> {
+) -> HashSet<ListenerName> {
     let mut opened = HashSet::new();
     let Some(gateway_api) = &policy.gateway_api else {
         return opened;
     };
     let taken: HashSet<u16> = listeners.iter().map(|one| one.bind.port()).collect();
-    let mut names: HashSet<Arc<str>> = listeners.iter().map(|one| one.name.clone()).collect();
+    let mut names: HashSet<ListenerName> = listeners.iter().map(|one| one.name.clone()).collect();
     let free = routing.gateways.keys().filter(|port| !taken.contains(port));
     for port in free.take(MAX_OPENED) {
         let name = unused_listener(*port, &names);
@@ -112,8 +115,8 @@ fn open(
     opened
 }
 
-fn unused_listener(port: u16, names: &HashSet<Arc<str>>) -> Arc<str> {
-    let name: Arc<str> = format!("gateway-{port}").into();
+fn unused_listener(port: u16, names: &HashSet<ListenerName>) -> ListenerName {
+    let name = ListenerName::from(format!("gateway-{port}"));
     if names.contains(&name) {
         unused(&name, names)
     } else {
@@ -245,7 +248,7 @@ upstreams: {{ a: {{ endpoints: ['127.0.0.1:1'] }} }}
             ("gateway-443 [::]:443", &["d.example"]),
         ]);
         assert_eq!(names(&merged.config), all);
-        assert_eq!(merged.opened, HashSet::from([Arc::from("gateway-443")]));
+        assert_eq!(merged.opened, HashSet::from(["gateway-443".into()]));
         assert_eq!(merged.config.zone.as_deref(), Some("zone-a"));
         assert!(merged.config.upstreams.contains_key("apps/b:80"));
     }

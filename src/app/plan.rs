@@ -15,6 +15,7 @@ use super::statuses::StatusTask;
 use crate::admin::{DiscoveryReport, Snapshot};
 use crate::config::{Config, KubernetesConfig};
 use crate::drain::DrainPhase;
+use crate::names::ListenerName;
 use crate::source::dns::OwnListeners;
 use crate::source::kubernetes::{KubernetesSource, Publication};
 use crate::upstream::Upstreams;
@@ -37,7 +38,7 @@ struct Tables {
     /// Sources of upstreams that are new, once they are asked.
     sources: SourceTasks,
     /// Listeners that Gateways ask for and that cannot be bound.
-    not_opened: Vec<(Arc<str>, io::Error)>,
+    not_opened: Vec<(ListenerName, io::Error)>,
 }
 
 /// The next state of the Kubernetes source.
@@ -200,7 +201,8 @@ impl Tables {
         let Merged { mut config, opened } = merge(file, found);
         let (places, not_opened) = places(state, &config, &opened)?;
         if !not_opened.is_empty() {
-            let is_bound = |name: &Arc<str>| not_opened.iter().all(|(without, _)| without != name);
+            let is_bound =
+                |name: &ListenerName| not_opened.iter().all(|(without, _)| without != name);
             let listeners = &mut Arc::make_mut(&mut config).listeners;
             listeners.retain(|listener| is_bound(&listener.name));
         }
@@ -302,14 +304,14 @@ fn is_same(before: Option<&Arc<Publication>>, now: &Arc<Publication>) -> bool {
 }
 
 /// Listeners that cannot be bound, each with the reason.
-type NotOpened = Vec<(Arc<str>, io::Error)>;
+type NotOpened = Vec<(ListenerName, io::Error)>;
 
 /// The place of each listener of `config`. A listener in `opened`, for which a Gateway asks, may be
 /// left out: a port that cannot be bound must not affect the others.
 fn places(
     state: &State,
     config: &Config,
-    opened: &HashSet<Arc<str>>,
+    opened: &HashSet<ListenerName>,
 ) -> Result<(Vec<Place>, NotOpened), AppError> {
     let mut places = Vec::with_capacity(config.listeners.len());
     let mut not_opened = Vec::new();

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::{Config, UpstreamSource};
 use crate::metrics::Metrics;
+use crate::names::UpstreamName;
 use crate::proxy::Shared;
 use crate::source::dns::{self, DnsError, OwnAddresses, OwnListeners, Resolver, SourceTask};
 use crate::upstream::{Upstream, Upstreams};
@@ -18,7 +19,7 @@ const FIRST_ANSWER: Duration = Duration::from_secs(5);
 const FIRST_ANSWER_POLL: Duration = Duration::from_millis(10);
 
 /// Tasks by upstream, each with the upstream whose endpoints it sets. A task ends when it is dropped.
-pub(super) type SourceTasks = HashMap<Arc<str>, (Arc<Upstream>, SourceTask)>;
+pub(super) type SourceTasks = HashMap<UpstreamName, (Arc<Upstream>, SourceTask)>;
 
 /// The running sources.
 pub(super) struct Sources {

@@ -136,7 +136,7 @@ fn find_route<W: Write>(
     page: &mut Page<W>,
 ) -> Result<Option<Arc<Route>>, Box<dyn Error>> {
     if let Some(from) = arguments.from.as_ref().map(IpAddr::to_canonical) {
-        let group = config.sources.name(config.sources.index_of(from));
+        let group = config.sources.name(config.sources.group_of(from));
         page.line("source", format_args!("{from}, group {group}"))?;
         if !listener.source_policy.admits(from) {
             page.refused(Outcome::SourceDenied, None)?;

@@ -25,6 +25,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::names::{UpstreamName, Zone};
+
 pub use dns::{AddressKind, DnsConfig, DnsQuery, ResolverConfig};
 pub use gateway_policy::{BelowFileRoutes, FileNames, FileRoute, GatewayNamespaces, PortRange};
 pub use kubernetes::{
@@ -39,7 +41,7 @@ pub use process::{AccessLogConfig, DrainConfig, Fingerprint, Limits, LogConfig, 
 pub use route::{RouteConfig, TargetConfig, TargetConfigs};
 pub use route_match::{AlpnPolicy, ISTIO_ALPNS, RouteMatch, SniPattern};
 pub(crate) use sources::contains;
-pub use sources::{OTHER_SOURCES, SourceGroup, SourceGroups, SourcePolicy};
+pub use sources::{OTHER_SOURCES, SourceGroup, SourceGroupId, SourceGroups, SourcePolicy};
 pub use tcp::TcpOptions;
 pub use upstream::{
     ConnectPolicy, EjectionPolicy, EndpointSpec, PodChoice, ProxyVersion, ServicePort,
@@ -54,13 +56,13 @@ pub struct Config {
     /// How long a worker looks for news before it sleeps.
     pub busy_poll: Option<Duration>,
     /// The zone this gateway runs in; endpoints of the same zone are preferred.
-    pub zone: Option<Arc<str>>,
+    pub zone: Option<Zone>,
     /// Named groups of source addresses, in the file's order: the first match names the source.
     pub sources: Arc<SourceGroups>,
     /// Those of the file. May be empty if Gateways of the Gateway API open some.
     pub listeners: Vec<Arc<ListenerConfig>>,
     /// Every upstream that a route names, and those none names yet.
-    pub upstreams: BTreeMap<Arc<str>, Arc<UpstreamConfig>>,
+    pub upstreams: BTreeMap<UpstreamName, Arc<UpstreamConfig>>,
     /// What is taken from a Kubernetes API; `None`: nothing is.
     pub kubernetes: Option<Arc<KubernetesConfig>>,
     /// How names of `dns` upstreams are resolved.

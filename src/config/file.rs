@@ -18,12 +18,13 @@ use self::common::{
 };
 use self::hosts::{HostPort, ServiceRef, Sni, SrvName};
 use self::kubernetes::KubernetesFile;
-use self::words::{Name, RouteName, SourceName, Subset, Zone};
+use self::words::Subset;
 use super::checked::{AddressKind, AlpnPolicy, Fingerprint, LogFilter, LogFormat, ProxyVersion};
 use super::form::containers::{AutoOr, List, Named, OrOff};
 use super::form::decode::At;
 use super::form::section::section;
 use super::form::units::{Bytes, Count, DAY, GIB, KIB, MINUTE, Micros, Millis, SECOND};
+use crate::names::{ListenerName, RouteName, SourceGroupName, UpstreamName, Zone};
 
 section! {
     /// The whole file. Every key has a default except those that say where traffic may go.
@@ -46,7 +47,7 @@ section! {
         /// bring their own then.
         listeners: At<List<ListenerFile, 0, 64>>,
         /// Where routes may send traffic, by name.
-        upstreams: Named<Name, UpstreamFile> = {},
+        upstreams: Named<UpstreamName, UpstreamFile> = {},
         /// What is taken from a Kubernetes API; with `off`, nothing is.
         kubernetes: OrOff<KubernetesFile> = "off",
         /// How names of `dns` upstreams are resolved.
@@ -72,7 +73,7 @@ section! {
     /// A named group of source addresses.
     SourceFile {
         /// Unique; not `other` or `none`.
-        name: At<SourceName>,
+        name: At<SourceGroupName>,
         /// The networks of the group.
         cidrs: List<Cidr, 1, 1024>,
         /// On the group's connections to all listeners together.
@@ -84,7 +85,7 @@ section! {
     /// One bound address with its policy and its routes.
     ListenerFile {
         /// Unique; a metric label.
-        name: At<Name>,
+        name: At<ListenerName>,
         /// Where to listen. `[::]` is dual stack, and falls back to `0.0.0.0` where IPv6 is off.
         /// Port 0 lets the kernel choose.
         bind: At<Bind>,
@@ -147,7 +148,7 @@ section! {
         /// own, past mTLS and authorization.
         alpn: AlpnPolicy,
         /// The name of an upstream.
-        upstream: At<Name>,
+        upstream: At<UpstreamName>,
         /// On the route's connections.
         limits: RouteLimitsFile = {},
     }

@@ -20,11 +20,11 @@ use super::checked::{AccessLogConfig, Config, DrainConfig, Limits, LogConfig, Re
 use super::file::ConfigFile;
 use super::file::kubernetes::KubernetesFile;
 use super::file::kubernetes::words::ExportWord;
-use super::file::words::Zone;
 use super::file::{AccessLogFile, DrainFile, LimitsFile, LogFile, ResolverFile};
 use super::form::containers::{AutoOr, OrOff};
 use super::form::decode::Text as _;
 use super::form::problems::{Complaint, Place, Problems};
+use crate::names::Zone;
 
 pub(super) use self::findings::Findings;
 pub use self::machine::Machine;
@@ -150,12 +150,12 @@ fn log(file: LogFile) -> LogConfig {
     }
 }
 
-fn zone(file: Option<Zone>, machine: &Machine, problems: &mut Problems) -> Option<Arc<str>> {
+fn zone(file: Option<Zone>, machine: &Machine, problems: &mut Problems) -> Option<Zone> {
     match (file, &machine.zone) {
-        (Some(zone), _) => Some(zone.0),
+        (Some(zone), _) => Some(zone),
         (None, None) => None,
         (None, Some(zone)) => match Zone::parse(zone) {
-            Ok(zone) => Some(zone.0),
+            Ok(zone) => Some(zone),
             Err(complaint) => {
                 let place = Place::default().key(Machine::ZONE_VARIABLE);
                 problems.note(&place, complaint);

@@ -7,24 +7,25 @@ use super::sources::SourceTable;
 use super::{Limiter, SourceLimiter, Usage};
 use crate::config::{ConnectionLimits, SourceLimits};
 use crate::metrics::LimitScope;
+use crate::names::{ListenerName, RouteName, SourceGroupName};
 
 /// The usage of every scope that a config limits. A scope without limits is forgotten. Connections that
 /// were open before the scope was limited do not count.
 #[derive(Debug, Default)]
 pub struct Scopes {
     usages: Mutex<Pruned<ScopeKey, Weak<Usage>>>,
-    sources: Mutex<Pruned<Arc<str>, Weak<SourceTable>>>,
+    sources: Mutex<Pruned<ListenerName, Weak<SourceTable>>>,
 }
 
 /// The identity of a scope, the same in two configs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ScopeKey {
     /// A listener by its name.
-    Listener(Arc<str>),
+    Listener(ListenerName),
     /// A route by its listener's name and its own.
-    Route(Arc<str>, Arc<str>),
+    Route(ListenerName, RouteName),
     /// A source group by its name.
-    SourceGroup(Arc<str>),
+    SourceGroup(SourceGroupName),
 }
 
 impl ScopeKey {
@@ -51,7 +52,7 @@ impl Scopes {
     /// The limiter for each source address of a listener; `None` when nothing is limited.
     pub fn source_limiter(
         &self,
-        listener: &Arc<str>,
+        listener: &ListenerName,
         limits: &SourceLimits,
     ) -> Option<SourceLimiter> {
         if limits.each.is_off() {

@@ -8,6 +8,7 @@ use super::gauge_value;
 use super::labels::labels;
 use super::registrar::Registrar;
 use crate::clock;
+use crate::names::ListenerName;
 
 /// The buckets in seconds; 0.1 is the largest time that an event should take until traffic is routed by
 /// it.
@@ -233,11 +234,11 @@ impl KubernetesMetrics {
     }
 
     /// Connections of a listener that the export policy would refuse without the dry run.
-    pub fn dry_run(&self, listener: &str) -> IntCounter {
+    pub fn dry_run(&self, listener: &ListenerName) -> IntCounter {
         self.dry_run.with_label_values(&[listener])
     }
 
-    pub(super) fn retire_listener(&self, listener: &str) {
+    pub(super) fn retire_listener(&self, listener: &ListenerName) {
         let _ = self.dry_run.remove_label_values(&[listener]);
     }
 }

@@ -6,13 +6,14 @@ use std::sync::{Arc, OnceLock};
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
+use crate::names::{ListenerName, RouteName, SourceGroupName, UpstreamName};
 use crate::outcome::Outcome;
 
 #[derive(Debug, Default)]
 pub(super) struct SeriesMap {
     pub(super) live: HashMap<SeriesKey, Arc<ConnectionSeries>>,
     /// The number of keys of each route. A route counts once however many sources use it.
-    pub(super) routes: HashMap<(Arc<str>, Arc<str>), usize>,
+    pub(super) routes: HashMap<(ListenerName, RouteName), usize>,
     /// Live series that are removed when they are no longer used.
     pub(super) retired: HashSet<SeriesKey>,
     pub(super) keep: Keep,
@@ -37,13 +38,13 @@ impl fmt::Debug for Keep {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SeriesKey {
     /// The listener's name.
-    pub listener: Arc<str>,
+    pub listener: ListenerName,
     /// The route's name, or [`NONE`](super::NONE).
-    pub route: Arc<str>,
+    pub route: RouteName,
     /// The upstream's name, or [`NONE`](super::NONE).
-    pub upstream: Arc<str>,
+    pub upstream: UpstreamName,
     /// The source group's name.
-    pub source: Arc<str>,
+    pub source: SourceGroupName,
 }
 
 impl SeriesKey {

@@ -10,10 +10,11 @@ use prometheus::IntCounter;
 use tokio::sync::watch;
 
 use crate::config::{
-    HelloLimits, ListenerConfig, RelayTimeouts, SourceGroup, SourceGroups, SourcePolicy, contains,
+    HelloLimits, ListenerConfig, RelayTimeouts, SourceGroupId, SourceGroups, SourcePolicy, contains,
 };
 use crate::limits::{Held, Limiter, OverLimit, ScopeKey, Scopes, SourceLimiter};
 use crate::metrics::{ConnectionSeries, ListenerSeries, Metrics, NONE, SeriesKey};
+use crate::names::ListenerName;
 use crate::route::RouteTable;
 use crate::socket::StreamOptions;
 
@@ -40,7 +41,7 @@ pub struct ListenerState {
 #[derive(Debug)]
 pub struct ListenerPolicy {
     /// The listener's name.
-    pub name: Arc<str>,
+    pub name: ListenerName,
     /// The sources that may connect.
     pub source_policy: SourcePolicy,
     /// Peers that announce the source with a PROXY protocol header.
@@ -77,8 +78,8 @@ impl ListenerPolicy {
         metrics: &Metrics,
         scopes: &Scopes,
     ) -> Self {
-        let of_group = |position| SourceSeries {
-            limiter: sources.0.get(position).and_then(|group: &SourceGroup| {
+        let of_group = |id| SourceSeries {
+            limiter: sources.get(id).and_then(|group| {
                 scopes.limiter(ScopeKey::SourceGroup(group.name.clone()), &group.limits)
             }),
             ..SourceSeries::default()
@@ -94,7 +95,7 @@ impl ListenerPolicy {
             series: metrics.listener(&config.name),
             limiter: scopes.limiter(ScopeKey::Listener(config.name.clone()), &config.limits),
             source_limiter: scopes.source_limiter(&config.name, &config.limits_per_source),
-            by_source: (0..sources.positions()).map(of_group).collect(),
+            by_source: sources.ids().map(of_group).collect(),
         }
     }
 
@@ -103,16 +104,21 @@ impl ListenerPolicy {
         contains(&self.trusted_proxies, peer)
     }
 
-    /// Counts one more connection from `ip`, of the source group at `source`, into `held`.
+    /// Counts one more connection from `ip`, of the source group `source`, into `held`.
     ///
     /// # Errors
     /// The limit that stands against it: of its address, its group or the listener.
-    pub fn admit(&self, ip: IpAddr, source: usize, held: &mut Held) -> Result<(), OverLimit> {
+    pub fn admit(
+        &self,
+        ip: IpAddr,
+        source: SourceGroupId,
+        held: &mut Held,
+    ) -> Result<(), OverLimit> {
         // A source's own limits come first: a connection that it has too many of takes nothing from the others.
         if let Some(limiter) = &self.source_limiter {
             limiter.admit(ip, held)?;
         }
-        let group = self.by_source.get(source);
+        let group = self.by_source.get(source.index());
         let group = group.and_then(|group| group.limiter.as_ref());
         for limiter in group.into_iter().chain(&self.limiter) {
             limiter.admit(held)?;
@@ -120,17 +126,17 @@ impl ListenerPolicy {
         Ok(())
     }
 
-    /// Connections accepted from the source group at `source`.
-    pub fn accepted(&self, metrics: &Metrics, source: usize) -> IntCounter {
-        let resolve = || metrics.accepted(&self.name, self.sources.name(source));
-        match self.by_source.get(source) {
+    /// Connections accepted from the source group `source`.
+    pub fn accepted(&self, metrics: &Metrics, source: SourceGroupId) -> IntCounter {
+        let resolve = || metrics.accepted(&self.name, &self.sources.name(source).into());
+        match self.by_source.get(source.index()) {
             Some(series) => series.accepted.get_or_init(resolve).clone(),
             None => resolve(),
         }
     }
 
-    /// The series that connections from the source group at `source` count into until a route is known.
-    pub fn unrouted(&self, metrics: &Metrics, source: usize) -> Arc<ConnectionSeries> {
+    /// The series that connections from the source group `source` count into until a route is known.
+    pub fn unrouted(&self, metrics: &Metrics, source: SourceGroupId) -> Arc<ConnectionSeries> {
         let resolve = || {
             metrics.connections(SeriesKey {
                 listener: self.name.clone(),
@@ -139,7 +145,7 @@ impl ListenerPolicy {
                 source: self.sources.name(source).into(),
             })
         };
-        match self.by_source.get(source) {
+        match self.by_source.get(source.index()) {
             Some(series) => series.unrouted.get_or_init(resolve).clone(),
             None => resolve(),
         }

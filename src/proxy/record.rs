@@ -12,6 +12,7 @@ use super::ticket::Ticket;
 use super::worker::AlpnOffer;
 use crate::access_log::{self, Entry};
 use crate::client_hello::Offers;
+use crate::config::SourceGroupId;
 use crate::limits::{Held, OverLimit};
 use crate::metrics::ConnectionSeries;
 use crate::outcome::Outcome;
@@ -70,7 +71,7 @@ pub(super) struct ConnectionRecord {
     pub endpoint: Option<Picked>,
     /// Connect attempts.
     pub attempts: u32,
-    source_group: u32,
+    source_group: SourceGroupId,
     /// The time from accept to the end of the hello.
     hello: Option<Micros>,
     /// From the first attempt to the connection, or to giving up.
@@ -84,7 +85,7 @@ impl ConnectionRecord {
     /// Opens the record of a connection just accepted.
     pub(super) fn open(ticket: &Ticket, source: SocketAddr, accepted: Instant) -> Self {
         let (shared, policy) = (ticket.shared(), ticket.policy());
-        let source_group = policy.sources.index_of(source.ip());
+        let source_group = policy.sources.group_of(source.ip());
         policy.accepted(&shared.metrics, source_group).inc();
         let series = policy.unrouted(&shared.metrics, source_group);
         series.active.inc();
@@ -92,7 +93,7 @@ impl ConnectionRecord {
             number: shared.next_connection(),
             series,
             source,
-            source_group: group_position(source_group),
+            source_group,
             accepted,
             rare: None,
             server_name: None,
@@ -128,9 +129,9 @@ impl ConnectionRecord {
         let proxy = std::mem::replace(&mut self.source, source);
         self.rare().announced = Some(Announced { proxy, destination });
         let policy = ticket.policy();
-        let source_group = policy.sources.index_of(source.ip());
+        let source_group = policy.sources.group_of(source.ip());
         let series = policy.unrouted(&ticket.shared().metrics, source_group);
-        self.source_group = group_position(source_group);
+        self.source_group = source_group;
         self.count_in(series);
     }
 
@@ -151,7 +152,7 @@ impl ConnectionRecord {
     /// # Errors
     /// The limit that stands against it.
     pub(super) fn admit(&mut self, ticket: &Ticket) -> Result<(), OverLimit> {
-        let (ip, group) = (self.source.ip(), self.source_group as usize);
+        let (ip, group) = (self.source.ip(), self.source_group);
         self.hold(ticket, |held| ticket.policy().admit(ip, group, held))
     }
 
@@ -234,7 +235,7 @@ impl ConnectionRecord {
         target: &Arc<Target>,
     ) -> Result<(), OverLimit> {
         let (metrics, policy) = (&ticket.shared().metrics, ticket.policy());
-        let group = self.source_group as usize;
+        let group = self.source_group;
         let series = target.series(metrics, &policy.name, &policy.sources, group);
         series.opened.inc();
         self.count_in(series);
@@ -295,7 +296,7 @@ impl ConnectionRecord {
             listener: &policy.name,
             source: self.source,
             proxy: announced.map(|it| it.proxy),
-            source_group: policy.sources.name(self.source_group as usize),
+            source_group: policy.sources.name(self.source_group),
             server_name: self.server_name.as_ref().map(ServerName::as_str),
             alpn: self.alpn.as_deref().map(AlpnOffer::text),
             offers: self.offers,
@@ -332,9 +333,4 @@ impl ConnectionRecord {
             "connection closed"
         );
     }
-}
-
-/// A config has 257 groups at most.
-fn group_position(index: usize) -> u32 {
-    index.try_into().unwrap_or(u32::MAX)
 }

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::config::{SourceGroups, TargetConfig, TargetConfigs};
+use crate::config::{SourceGroupId, SourceGroups, TargetConfig, TargetConfigs};
 use crate::metrics::{ConnectionSeries, Metrics, SeriesKey};
+use crate::names::{ListenerName, RouteName, UpstreamName};
 use crate::upstream::Upstream;
 
 /// The upstreams that share a route's connections; at least one.
@@ -21,9 +22,9 @@ pub struct Target {
     /// The upstream of its connections.
     pub upstream: Arc<Upstream>,
     /// The route's name, a metric label.
-    pub route: Arc<str>,
+    pub route: RouteName,
     /// The upstream's name, a metric label.
-    pub name: Arc<str>,
+    pub name: UpstreamName,
     /// The weight, at least 1.
     weight: u64,
     /// The counters of its connections, by source group, looked up on first use.
@@ -34,11 +35,11 @@ impl Targets {
     /// # Errors
     /// The name of an upstream that does not exist.
     pub(super) fn build(
-        route: &Arc<str>,
+        route: &RouteName,
         configs: &TargetConfigs,
         sources: &SourceGroups,
         upstream: &impl Fn(&str) -> Option<Arc<Upstream>>,
-    ) -> Result<Self, Arc<str>> {
+    ) -> Result<Self, UpstreamName> {
         let target = |config: &TargetConfig| {
             let name = config.upstream.clone();
             Ok(Arc::new(Target {
@@ -46,13 +47,13 @@ impl Targets {
                 upstream: upstream(&name).ok_or_else(|| name.clone())?,
                 name,
                 weight: config.weight.get().into(),
-                series: (0..sources.positions()).map(|_| OnceLock::new()).collect(),
+                series: sources.ids().map(|_| OnceLock::new()).collect(),
             }))
         };
         let rest = configs.rest.iter().map(target);
         let mut targets = Self {
             first: target(&configs.first)?,
-            rest: rest.collect::<Result<_, Arc<str>>>()?,
+            rest: rest.collect::<Result<_, UpstreamName>>()?,
             weight: 0,
         };
         targets.weight = targets.iter().map(|target| target.weight).sum();
@@ -86,13 +87,13 @@ impl Targets {
 }
 
 impl Target {
-    /// The counters of connections to this target from the source group at index `source`.
+    /// The counters of connections to this target from the source group `source`.
     pub fn series(
         &self,
         metrics: &Metrics,
-        listener: &Arc<str>,
+        listener: &ListenerName,
         sources: &SourceGroups,
-        source: usize,
+        source: SourceGroupId,
     ) -> Arc<ConnectionSeries> {
         let resolve = || {
             metrics.connections(SeriesKey {
@@ -102,7 +103,7 @@ impl Target {
                 source: sources.name(source).into(),
             })
         };
-        match self.series.get(source) {
+        match self.series.get(source.index()) {
             Some(slot) => slot.get_or_init(resolve).clone(),
             None => resolve(),
         }
@@ -133,7 +134,7 @@ mod tests {
         for point in 0..targets.weight {
             *owned.entry(targets.at(point).name.clone()).or_insert(0) += 1;
         }
-        let owned = |name: &str| owned[&Arc::from(name)];
+        let owned = |name: &str| owned[name];
         assert_eq!((owned("a"), owned("b"), owned("c")), (3, 1, 1_000_000));
     }
 }

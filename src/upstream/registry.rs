@@ -12,13 +12,14 @@ use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::{EndpointState, Upstream};
 use crate::config::{Config, UpstreamConfig, UpstreamSource};
+use crate::names::UpstreamName;
 
 /// The upstreams of one config, by name.
 #[derive(Debug, Default)]
-pub struct Upstreams(BTreeMap<Arc<str>, Arc<Upstream>>);
+pub struct Upstreams(BTreeMap<UpstreamName, Arc<Upstream>>);
 
 impl Deref for Upstreams {
-    type Target = BTreeMap<Arc<str>, Arc<Upstream>>;
+    type Target = BTreeMap<UpstreamName, Arc<Upstream>>;
 
     fn deref(&self) -> &Self::Target {
         &self.0
@@ -34,7 +35,7 @@ impl Upstreams {
         // Usually no upstream has a new name.
         let renamed = LazyCell::new(|| renamed(current, config));
         let zone = &config.zone;
-        let one = |(name, config): (&Arc<str>, &Arc<UpstreamConfig>)| {
+        let one = |(name, config): (&UpstreamName, &Arc<UpstreamConfig>)| {
             let before = current.get(name);
             let kept = before.filter(|before| before.has_source_of(config));
             let upstream = kept.cloned().unwrap_or_else(|| {
@@ -57,7 +58,7 @@ impl Upstreams {
     }
 
     /// The names that `after` does not have.
-    pub fn gone<'a>(&'a self, after: &'a Self) -> impl Iterator<Item = &'a Arc<str>> {
+    pub fn gone<'a>(&'a self, after: &'a Self) -> impl Iterator<Item = &'a UpstreamName> {
         self.0.keys().filter(|name| !after.0.contains_key(*name))
     }
 }
@@ -73,7 +74,7 @@ fn question(config: &UpstreamConfig) -> Option<String> {
 /// The upstreams of `current` whose name `config` no longer has, by their question to DNS. An upstream
 /// with the same question and another name replaces them.
 fn renamed<'a>(
-    current: &'a BTreeMap<Arc<str>, Arc<Upstream>>,
+    current: &'a BTreeMap<UpstreamName, Arc<Upstream>>,
     config: &Config,
 ) -> HashMap<String, &'a Arc<Upstream>> {
     let gone = current.iter();

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use strait::admin::{ServeLimits, Snapshot, admin_router};
 use strait::config::{EjectionPolicy, LogFormat};
 use strait::drain::DrainPhase;
+use strait::names::UpstreamName;
 
 use crate::operator::http::{Gateway, ask, ask_with, get};
 use crate::operator::{self, Capture};
@@ -236,7 +237,7 @@ async fn a_large_page_is_cut_and_says_so() {
     let mut config = operator::config();
     let svcb = config.upstreams["svcb"].clone();
     for number in 0..1000 {
-        let name: Arc<str> = format!("u{number}").into();
+        let name = UpstreamName::from(format!("u{number}"));
         config.upstreams.insert(name, svcb.clone());
     }
     let gateway = Gateway::new(config, Duration::ZERO, None);

@@ -16,8 +16,8 @@ use crate::operator::http::{Gateway, get};
 
 /// At least one series of every metric.
 fn fill(metrics: &Metrics) {
-    metrics.accepted("east-west", "other").inc();
-    let listener = metrics.listener("east-west");
+    metrics.accepted(&"east-west".into(), &"other".into()).inc();
+    let listener = metrics.listener(&"east-west".into());
     listener.hello_duration.observe(0.001);
     listener.connect_duration.observe(0.002);
     listener.connection_duration.observe(3.0);
@@ -36,17 +36,21 @@ fn fill(metrics: &Metrics) {
     }
     metrics.config_loaded(true);
     metrics
-        .connect_attempts("svcb", ConnectResult::Connected)
+        .connect_attempts(&"svcb".into(), ConnectResult::Connected)
         .inc();
-    metrics.source_answers("spire", SourceResult::Failure).inc();
-    metrics.source_stale("spire").set(1);
-    metrics.source_last_answer("spire").set(1.7e9);
     metrics
-        .source_refused_addresses("spire", RefusedAddress::Loopback)
+        .source_answers(&"spire".into(), SourceResult::Failure)
+        .inc();
+    metrics.source_stale(&"spire".into()).set(1);
+    metrics.source_last_answer(&"spire".into()).set(1.7e9);
+    metrics
+        .source_refused_addresses(&"spire".into(), RefusedAddress::Loopback)
         .inc_by(2);
     for scope in LimitScope::ALL {
         for limit in LimitKind::ALL {
-            metrics.limit_refusals("east-west", *scope, *limit).inc();
+            metrics
+                .limit_refusals(&"east-west".into(), *scope, *limit)
+                .inc();
         }
     }
     let kind = metrics.kubernetes.kind("service");
@@ -55,7 +59,7 @@ fn fill(metrics: &Metrics) {
     metrics.kubernetes.objects("service", 3);
     metrics.kubernetes.unreadable("service", 1);
     metrics.kubernetes.left_out(LeftOutReason::Port, 1);
-    metrics.kubernetes.dry_run("east-west").inc();
+    metrics.kubernetes.dry_run(&"east-west".into()).inc();
     metrics.kubernetes.event_to_route.observe(0.02);
     metrics
         .statuses
@@ -77,7 +81,7 @@ fn fill(metrics: &Metrics) {
     metrics.kubernetes.objects("service", 3);
     metrics.kubernetes.unreadable("service", 1);
     metrics.kubernetes.left_out(LeftOutReason::Port, 1);
-    metrics.kubernetes.dry_run("east-west").inc();
+    metrics.kubernetes.dry_run(&"east-west".into()).inc();
     let writes = metrics.statuses.writes("Gateway", StatusWrite::Written);
     writes.inc();
 }

@@ -51,7 +51,7 @@ impl Source {
     }
 
     fn answers(&self, result: SourceResult) -> u64 {
-        self.metrics.source_answers("u", result).get()
+        self.metrics.source_answers(&"u".into(), result).get()
     }
 
     /// Waits until `more` further answers with `result` were counted.
@@ -62,7 +62,7 @@ impl Source {
     }
 
     fn stale(&self) -> bool {
-        self.metrics.source_stale("u").get() == 1
+        self.metrics.source_stale(&"u".into()).get() == 1
     }
 
     fn last_error(&self) -> Option<String> {
@@ -107,7 +107,7 @@ async fn both_families_make_one_set() {
         .await;
     eventually("counted", || source.answers(SourceResult::Success) > 0).await;
     assert!(!source.stale());
-    assert!(source.metrics.source_last_answer("u").get() > 1.7e9);
+    assert!(source.metrics.source_last_answer(&"u".into()).get() > 1.7e9);
     assert_eq!(source.last_error(), None);
     assert!(source.upstream.answered());
 }
@@ -183,7 +183,7 @@ async fn an_empty_answer_keeps_the_last_good_one() {
     assert_eq!(source.answers(SourceResult::Failure), 0);
     let refused = source
         .metrics
-        .source_refused_addresses("u", RefusedAddress::Metadata);
+        .source_refused_addresses(&"u".into(), RefusedAddress::Metadata);
     assert!(refused.get() >= 1);
     let error = source.last_error().unwrap();
     assert!(error.contains("169.254.169.254:8443"), "{error}");
@@ -322,7 +322,7 @@ async fn what_is_beyond_max_endpoints_is_counted() {
     source.until_answers(SourceResult::Success, 2).await;
     let too_many = source
         .metrics
-        .source_refused_addresses("u", RefusedAddress::TooMany);
+        .source_refused_addresses(&"u".into(), RefusedAddress::TooMany);
     assert_eq!(too_many.get(), source.answers(SourceResult::Success));
     assert!(Arc::ptr_eq(&set, &source.upstream.endpoints()));
 }

@@ -22,6 +22,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
                 "clock",
                 "drain",
                 "file",
+                "names",
                 "outcome",
                 "server_name",
                 "socket",

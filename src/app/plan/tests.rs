@@ -4,6 +4,7 @@ use crate::app::fixture::{
     TAKEN, World, answer, discovering, exported, file, impossible, publication, routing,
 };
 use crate::drain::DrainPhase;
+use crate::names::ListenerName;
 
 impl World {
     /// Plans a change and puts it into force.
@@ -36,7 +37,7 @@ impl World {
 
     fn bound(&self) -> Vec<String> {
         let bound = self.snapshot().bound.clone();
-        let text = |(name, address): &(Arc<str>, SocketAddr)| format!("{name} {address}");
+        let text = |(name, address): &(ListenerName, SocketAddr)| format!("{name} {address}");
         bound.iter().map(text).collect()
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use super::route_match::SniPattern;
+use crate::names::{ListenerName, RouteName};
 
 /// Which namespaces may have Gateways. Those that may have a rank each: what a Gateway of a lower rank has,
 /// no Gateway of a higher one takes from it. 0 is the lowest, and wins.
@@ -90,9 +91,9 @@ pub enum BelowFileRoutes {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileRoute {
     /// The name of its listener.
-    pub listener: Arc<str>,
+    pub listener: ListenerName,
     /// Its own name.
-    pub route: Arc<str>,
+    pub route: RouteName,
 }
 
 /// The names that routes of the file have, by the port of their listener. A listener whose port the kernel

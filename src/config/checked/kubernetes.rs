@@ -10,6 +10,7 @@ use super::gateway_policy::{BelowFileRoutes, FileNames, GatewayNamespaces, PortR
 use super::listener::ListenerConfig;
 use super::route_match::AlpnPolicy;
 use super::upstream::UpstreamConfig;
+use crate::names::ListenerName;
 use crate::server_name::ServerName;
 
 /// The namespace that istiod is in, and whose policies hold for the whole mesh, unless the mesh's settings
@@ -63,7 +64,7 @@ pub struct ExportPolicy {
     /// How the services are chosen.
     pub mode: ExportMode,
     /// Names of the listeners that route what is exported.
-    pub listeners: Vec<Arc<str>>,
+    pub listeners: Vec<ListenerName>,
     /// What the owner of a service must have done besides.
     pub opt_in: OptIn,
     /// Which ALPN offers exported ports take.

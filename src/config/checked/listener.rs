@@ -13,13 +13,14 @@ use super::route::RouteConfig;
 use super::sources::SourcePolicy;
 use super::tcp::TcpOptions;
 use crate::config::form::units;
+use crate::names::ListenerName;
 use crate::server_name::ServerName;
 
 /// One bound address with its policy and its routes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ListenerConfig {
-    /// Unique among the listeners.
-    pub name: Arc<str>,
+    /// Its name.
+    pub name: ListenerName,
     /// Unique among the listeners, unless the port is 0.
     pub bind: SocketAddr,
     /// Who may connect.

@@ -8,12 +8,13 @@ use serde::Serialize;
 use super::limits::ConnectionLimits;
 use super::origin::Origin;
 use super::route_match::{AlpnPolicy, RouteMatch};
+use crate::names::{RouteName, UpstreamName};
 
 /// What a listener does with a server name.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RouteConfig {
-    /// The metric label; unique in its listener.
-    pub name: Arc<str>,
+    /// Its name.
+    pub name: RouteName,
     /// Which server names.
     pub matches: RouteMatch,
     /// Which ALPN offers.
@@ -39,7 +40,7 @@ pub struct TargetConfigs {
 
 impl TargetConfigs {
     /// One upstream that gets every connection.
-    pub fn only(upstream: Arc<str>) -> Self {
+    pub fn only(upstream: UpstreamName) -> Self {
         let weight = NonZeroU32::MIN;
         Self {
             first: TargetConfig { upstream, weight },
@@ -63,7 +64,7 @@ impl Serialize for TargetConfigs {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TargetConfig {
     /// A key of [`Config::upstreams`].
-    pub upstream: Arc<str>,
+    pub upstream: UpstreamName,
     /// Its share against the others'.
     pub weight: NonZeroU32,
 }

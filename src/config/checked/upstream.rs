@@ -10,12 +10,13 @@ use serde::Serialize;
 use super::dns::DnsConfig;
 use super::tcp::TcpOptions;
 use crate::config::form::units;
+use crate::names::{UpstreamName, Zone};
 
 /// A named set of endpoints with its connection policy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UpstreamConfig {
     /// Its key in [`Config::upstreams`].
-    pub name: Arc<str>,
+    pub name: UpstreamName,
     /// Where its endpoints come from.
     pub source: UpstreamSource,
     /// How its endpoints are connected to.
@@ -98,7 +99,7 @@ pub struct EndpointSpec {
     /// Where to connect.
     pub address: SocketAddr,
     /// The zone it runs in, if known.
-    pub zone: Option<Arc<str>>,
+    pub zone: Option<Zone>,
     /// Its share of the connections against the others', 1..=1000.
     pub weight: u16,
 }

@@ -1,14 +1,13 @@
 //! Addresses and networks of the file.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 
 use super::hosts::HostPort;
-use super::words::SourceName;
 use crate::config::form::decode::Text;
 use crate::config::form::problems::{Complaint, quoted};
+use crate::names::SourceGroupName;
 use crate::socket::canonical;
 
 /// Any `ip:port`; port 0 lets the kernel choose one.
@@ -121,7 +120,7 @@ fn mapped_v4(net: IpNet) -> Option<Ipv4Net> {
 #[derive(Debug, Clone)]
 pub(crate) enum SourceRef {
     Cidr(IpNet),
-    Group(Arc<str>),
+    Group(SourceGroupName),
 }
 
 impl Text for SourceRef {
@@ -131,7 +130,7 @@ impl Text for SourceRef {
         if text.contains(['/', ':']) || text.parse::<IpAddr>().is_ok() {
             return Cidr::parse(text).map(|cidr| Self::Cidr(cidr.0));
         }
-        SourceName::parse(text).map(|name| Self::Group(name.0))
+        SourceGroupName::parse(text).map(Self::Group)
     }
 }
 

@@ -12,7 +12,6 @@ use super::common::{
     TimeoutsFile,
 };
 use super::hosts::HostName;
-use super::words::Name;
 use crate::config::checked::{
     AlpnPolicy, BelowFileRoutes, ISTIO_ROOT_NAMESPACE, OptIn, PortRange, PortSelector,
 };
@@ -20,6 +19,7 @@ use crate::config::form::containers::{AllOr, List, Named, OrOff};
 use crate::config::form::decode::At;
 use crate::config::form::section::section;
 use crate::config::form::units::Count;
+use crate::names::ListenerName;
 
 section! {
     /// A Kubernetes API that is watched: what it says becomes routes and endpoints.
@@ -77,7 +77,7 @@ section! {
         /// cluster, as Istio's `*.local` does.
         mode: At<ExportWord> = "none",
         /// Names of the listeners that route what is exported; without the key, every one of the file.
-        listeners: Option<List<At<Name>, 1, 64>> = null,
+        listeners: Option<List<At<ListenerName>, 1, 64>> = null,
         /// Namespaces; `[]` takes any.
         namespaces: List<At<ObjectName>, 0, 1024> = [],
         /// Labels that the namespace must have.

@@ -1,5 +1,6 @@
 //! Names and words of the file.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::config::checked::{
@@ -7,25 +8,10 @@ use crate::config::checked::{
 };
 use crate::config::form::decode::{Text, words};
 use crate::config::form::problems::{Complaint, quoted};
+use crate::names::{ListenerName, RouteName, SourceGroupName, UpstreamName, Zone};
 
 /// Words that mean something as a metric label already.
 const RESERVED: [&str; 2] = ["none", "other"];
-
-/// The name of a listener or an upstream: a metric label.
-#[derive(Debug, Clone)]
-pub(crate) struct Name(pub(crate) Arc<str>);
-
-/// The name of a route: as [`Name`], and what `HOST:PORT` or a wildcard pattern needs.
-#[derive(Debug, Clone)]
-pub(crate) struct RouteName(pub(crate) Arc<str>);
-
-/// The name of a source group.
-#[derive(Debug, Clone)]
-pub(crate) struct SourceName(pub(crate) Arc<str>);
-
-/// The name of a zone, as the label `topology.kubernetes.io/zone` holds it.
-#[derive(Debug, Clone)]
-pub(crate) struct Zone(pub(crate) Arc<str>);
 
 /// A subset of a DestinationRule, in lower case as server names are.
 #[derive(Debug, Clone)]
@@ -48,61 +34,58 @@ pub(crate) fn word(
 }
 
 /// Refuses the words that metrics use for "no route" and "no group".
-pub(crate) fn unreserved(name: Arc<str>) -> Result<Arc<str>, Complaint> {
-    if RESERVED.contains(&&*name) {
-        let complaint = format!("the name {name:?} is reserved: metrics use it as a label");
+pub(crate) fn unreserved<N: Deref<Target = str>>(name: N) -> Result<N, Complaint> {
+    let text: &str = &name;
+    if RESERVED.contains(&text) {
+        let complaint = format!("the name {text:?} is reserved: metrics use it as a label");
         return Err(Complaint::new(complaint).remedy("choose another name"));
     }
     Ok(name)
 }
 
-impl Text for Name {
-    const WORDS: &'static str = "a name, 1 to 63 of `A-Za-z0-9._-`";
-    const PATTERN: &'static str = "^[A-Za-z0-9._-]{1,63}$";
-
-    fn parse(text: &str) -> Result<Self, Complaint> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        word(text, 63, allowed, Self::WORDS)
-            .and_then(unreserved)
-            .map(Self)
+/// Whether a character is in a set such as `a-z0-9_-`: ranges, and characters that stand for themselves.
+pub(crate) fn is_in(set: &str, c: char) -> bool {
+    let mut rest = set.chars();
+    while let Some(first) = rest.next() {
+        let mut range = rest.clone();
+        match (range.next(), range.next()) {
+            (Some('-'), Some(last)) => {
+                if (first..=last).contains(&c) {
+                    return true;
+                }
+                rest = range;
+            }
+            _ if first == c => return true,
+            _ => {}
+        }
     }
+    false
 }
 
-impl Text for RouteName {
-    const WORDS: &'static str = "a name, 1 to 259 of `A-Za-z0-9._:*-`";
-    const PATTERN: &'static str = "^[A-Za-z0-9._:*-]{1,259}$";
+/// Declares how a name is written: how many characters it has at most, out of which set, and what it
+/// must pass besides. Its words and its pattern follow.
+macro_rules! name {
+    ($name:ident: up to $max:literal of $set:literal $(, $check:path)?) => {
+        impl $crate::config::form::decode::Text for $name {
+            const WORDS: &'static str = concat!("a name, 1 to ", $max, " of `", $set, "`");
+            const PATTERN: &'static str = concat!("^[", $set, "]{1,", $max, "}$");
 
-    fn parse(text: &str) -> Result<Self, Complaint> {
-        let allowed =
-            |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '*');
-        word(text, 259, allowed, Self::WORDS)
-            .and_then(unreserved)
-            .map(Self)
-    }
+            fn parse(text: &str) -> Result<Self, $crate::config::form::problems::Complaint> {
+                use $crate::config::file::words;
+                let name = words::word(text, $max, |c| words::is_in($set, c), Self::WORDS)?;
+                $(let name = $check(name)?;)?
+                Ok(name.into())
+            }
+        }
+    };
 }
+pub(crate) use name;
 
-impl Text for SourceName {
-    const WORDS: &'static str = "a name, 1 to 63 of `a-z0-9_-`";
-    const PATTERN: &'static str = "^[a-z0-9_-]{1,63}$";
-
-    fn parse(text: &str) -> Result<Self, Complaint> {
-        let allowed =
-            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
-        word(text, 63, allowed, Self::WORDS)
-            .and_then(unreserved)
-            .map(Self)
-    }
-}
-
-impl Text for Zone {
-    const WORDS: &'static str = "a name, 1 to 63 of `A-Za-z0-9._-`";
-    const PATTERN: &'static str = "^[A-Za-z0-9._-]{1,63}$";
-
-    fn parse(text: &str) -> Result<Self, Complaint> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        word(text, 63, allowed, Self::WORDS).map(Self)
-    }
-}
+name! { ListenerName: up to 63 of "A-Za-z0-9._-", unreserved }
+name! { UpstreamName: up to 63 of "A-Za-z0-9._-", unreserved }
+name! { RouteName: up to 259 of "A-Za-z0-9._:*-", unreserved }
+name! { SourceGroupName: up to 63 of "a-z0-9_-", unreserved }
+name! { Zone: up to 63 of "A-Za-z0-9._-" }
 
 impl Text for Subset {
     const WORDS: &'static str = "a name, 1 to 63 of `a-z0-9-`";
@@ -164,5 +147,29 @@ words! {
         "unspecified" => Unspecified,
         "multicast" => Multicast,
         "own_listener" => OwnListener,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_holds_its_ranges_and_its_other_characters() {
+        let set = "A-Ca-c0-9._-";
+        let held: String = (' '..='~').filter(|c| is_in(set, *c)).collect();
+        assert_eq!(held, "-.0123456789ABC_abc");
+        assert!(is_in("._:*-", '*') && is_in("._:*-", '-') && !is_in("._:*-", ';'));
+        assert!(!is_in("", '-') && !is_in("a-z", 'ä'));
+    }
+
+    #[test]
+    fn what_a_name_is_made_of_is_said_once() {
+        assert_eq!(Zone::WORDS, "a name, 1 to 63 of `A-Za-z0-9._-`");
+        assert_eq!(Zone::PATTERN, "^[A-Za-z0-9._-]{1,63}$");
+        assert!(Zone::parse("eu-1.a_B").is_ok());
+        assert!(Zone::parse(&"a".repeat(64)).is_err());
+        assert!(RouteName::parse("*.x:1").is_ok());
+        assert!(ListenerName::parse("other").is_err() && SourceGroupName::parse("A").is_err());
     }
 }

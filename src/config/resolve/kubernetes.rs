@@ -20,10 +20,10 @@ use crate::config::file::kubernetes::words::{
     ExportWord, GatewayAddress, LabelKey, LabelValue, ObjectName, ServiceName,
 };
 use crate::config::file::kubernetes::{ExportFile, GatewayApiFile, KubernetesFile};
-use crate::config::file::words::Name;
 use crate::config::form::containers::{AllOr, List, Named, OrOff};
 use crate::config::form::decode::{At, Text as _};
 use crate::config::form::problems::{Complaint, Place, Problems};
+use crate::names::ListenerName;
 
 /// The name of what only stands for the policy of others.
 const PLACEHOLDER: &str = "kubernetes";
@@ -182,30 +182,26 @@ fn labels(file: Named<LabelKey, LabelValue>) -> BTreeMap<Arc<str>, Arc<str>> {
 }
 
 fn named_listeners(
-    names: &List<At<Name>, 1, 64>,
+    names: &List<At<ListenerName>, 1, 64>,
     all: &[ListenerConfig],
     problems: &mut Problems,
-) -> Vec<Arc<str>> {
+) -> Vec<ListenerName> {
     let mut first = HashMap::new();
     for At { value, place, .. } in &names.items {
-        if !all.iter().any(|listener| listener.name == value.0) {
+        if !all.iter().any(|listener| listener.name == *value) {
             problems.note_with(place, || {
                 let names = all.iter().map(|listener| &*listener.name);
-                Complaint::new(format!("no listener is named {:?}", &*value.0)).nearest(
-                    &value.0,
+                Complaint::new(format!("no listener is named {value:?}")).nearest(
+                    value,
                     names,
                     "the listeners are",
                 )
             });
-        } else if first.insert(value.0.clone(), ()).is_some() {
+        } else if first.insert(value.clone(), ()).is_some() {
             problems.note(place, Complaint::new("this is listed twice"));
         }
     }
-    names
-        .items
-        .iter()
-        .map(|name| name.value.0.clone())
-        .collect()
+    names.items.iter().map(|name| name.value.clone()).collect()
 }
 
 fn addresses(
@@ -298,7 +294,7 @@ fn gateway_api(
     };
     let listener = ListenerFile {
         name: At {
-            value: Name(PLACEHOLDER.into()),
+            value: PLACEHOLDER.into(),
             place: place.clone(),
             given: false,
         },

@@ -19,13 +19,14 @@ use crate::config::file::{ListenerFile, RouteFile};
 use crate::config::form::containers::OrOff;
 use crate::config::form::decode::At;
 use crate::config::form::problems::{Complaint, Place, Problems};
+use crate::names::{RouteName, UpstreamName};
 
 /// What listeners may refer to.
 pub(super) struct Known<'a> {
     pub(super) groups: &'a SourceGroups,
     /// Whether `groups` holds every group of the file; it does not when one was refused.
     pub(super) all_groups: bool,
-    pub(super) upstreams: &'a BTreeMap<Arc<str>, Place>,
+    pub(super) upstreams: &'a BTreeMap<UpstreamName, Place>,
     /// Whether routes may come from elsewhere than the file.
     pub(super) discovery: bool,
 }
@@ -40,7 +41,7 @@ pub(super) fn resolve(
         note_taken(
             &mut names,
             "listener",
-            &name.value.0,
+            &name.value,
             &name.place,
             &mut findings.problems,
         );
@@ -65,7 +66,7 @@ pub(super) fn listener(
     ListenerConfig {
         source_policy,
         trusted_proxies,
-        name: file.name.value.0,
+        name: file.name.value,
         bind: file.bind.value.0,
         client_hello: HelloLimits {
             timeout: file.client_hello.timeout.0,
@@ -156,7 +157,7 @@ fn routes(
     problems: &mut Problems,
 ) -> Vec<Arc<RouteConfig>> {
     let mut claims = Claims::default();
-    let mut names: HashMap<Arc<str>, &Place> = HashMap::with_capacity(files.len());
+    let mut names: HashMap<RouteName, &Place> = HashMap::with_capacity(files.len());
     let mut routes = Vec::with_capacity(files.len());
     for file in files {
         note_unknown_upstream(&file.value, known, problems);
@@ -190,7 +191,7 @@ fn routes(
             name,
             matches,
             alpn: file.value.alpn.clone(),
-            targets: TargetConfigs::only(file.value.upstream.value.0.clone()),
+            targets: TargetConfigs::only(file.value.upstream.value.clone()),
             limits: ConnectionLimits {
                 connections: limit(&file.value.limits.connections),
                 connections_per_second: limit(&file.value.limits.connections_per_second),
@@ -205,16 +206,16 @@ fn routes(
 
 fn note_unknown_upstream(file: &RouteFile, known: &Known<'_>, problems: &mut Problems) {
     let At { value, place, .. } = &file.upstream;
-    if known.upstreams.contains_key(&value.0) {
+    if known.upstreams.contains_key(value) {
         return;
     }
     problems.note_with(place, || {
-        let complaint = Complaint::new(format!("no upstream is named {:?}", &*value.0));
+        let complaint = Complaint::new(format!("no upstream is named {value:?}"));
         if known.upstreams.is_empty() {
             return complaint.remedy("add it to `upstreams` at the top level");
         }
         let names = known.upstreams.keys().map(|name| &**name);
-        complaint.nearest(&value.0, names, "the upstreams are")
+        complaint.nearest(value, names, "the upstreams are")
     });
 }
 
@@ -285,9 +286,9 @@ fn route_name(
     file: &At<RouteFile>,
     matches: &RouteMatch,
     problems: &mut Problems,
-) -> Option<Arc<str>> {
+) -> Option<RouteName> {
     if let Some(name) = &file.value.name {
-        return Some(name.value.0.clone());
+        return Some(name.value.clone());
     }
     let name = match matches {
         RouteMatch::Service { host, port, .. } => format!("{host}:{port}"),
@@ -299,7 +300,7 @@ fn route_name(
         }
     };
     // A host may be called `other`; its route needs another name.
-    unreserved(name.into())
+    unreserved(RouteName::from(name))
         .map_err(|complaint| problems.note(match_place(file), complaint.remedy("give it a `name`")))
         .ok()
 }

@@ -17,14 +17,14 @@ pub(super) fn sources(file: &List<SourceFile, 0, 256>, findings: &mut Findings) 
         note_taken(
             &mut names,
             "group",
-            &name.value.0,
+            &name.value,
             &name.place,
             &mut findings.problems,
         );
     }
     warn_shadowed(&file.items, &mut findings.warnings);
     let group = |source: &SourceFile| SourceGroup {
-        name: source.name.value.0.clone(),
+        name: source.name.value.clone(),
         cidrs: source.cidrs.items.iter().map(|cidr| cidr.0).collect(),
         limits: connection_limits(&source.limits),
     };

@@ -11,21 +11,21 @@ use crate::config::checked::{
     UpstreamConfig, UpstreamSource,
 };
 use crate::config::file::common::{ConnectFile, EjectionFile, TcpFile};
-use crate::config::file::words::Name;
 use crate::config::file::{DnsFile, EndpointFile, UpstreamFile};
 use crate::config::form::containers::{AutoOr, List, Named, OrOff};
 use crate::config::form::decode::At;
 use crate::config::form::problems::{Complaint, Place, Problems};
 use crate::config::form::units::Bytes;
+use crate::names::UpstreamName;
 
 pub(super) struct Upstreams {
     /// Every name that the file gives, also of upstreams that were refused.
-    pub(super) names: BTreeMap<Arc<str>, Place>,
-    pub(super) resolved: BTreeMap<Arc<str>, Arc<UpstreamConfig>>,
+    pub(super) names: BTreeMap<UpstreamName, Place>,
+    pub(super) resolved: BTreeMap<UpstreamName, Arc<UpstreamConfig>>,
 }
 
 pub(super) fn resolve(
-    file: Named<Name, UpstreamFile>,
+    file: Named<UpstreamName, UpstreamFile>,
     binds: &Binds<'_>,
     own_zone: bool,
     findings: &mut Findings,
@@ -37,7 +37,7 @@ pub(super) fn resolve(
     for (name, upstream) in file.0 {
         upstreams
             .names
-            .insert(name.value.0.clone(), name.place.clone());
+            .insert(name.value.clone(), name.place.clone());
         let Some(upstream) = upstream else {
             continue;
         };
@@ -45,14 +45,14 @@ pub(super) fn resolve(
             warn_zones(upstream.endpoints.as_ref(), &mut findings.warnings);
         }
         if let Some(upstream) = one(&name, upstream, binds, &mut findings.problems) {
-            upstreams.resolved.insert(name.value.0, Arc::new(upstream));
+            upstreams.resolved.insert(name.value, Arc::new(upstream));
         }
     }
     upstreams
 }
 
 fn one(
-    name: &At<Name>,
+    name: &At<UpstreamName>,
     file: UpstreamFile,
     binds: &Binds<'_>,
     problems: &mut Problems,
@@ -76,7 +76,7 @@ fn one(
         }
     };
     Some(UpstreamConfig {
-        name: name.value.0.clone(),
+        name: name.value.clone(),
         source,
         connect: connect(&file.connect),
         proxy_protocol: file.proxy_protocol.on(),
@@ -110,7 +110,7 @@ fn static_endpoints(
         }
         endpoints.push(EndpointSpec {
             address,
-            zone: file.zone.map(|zone| zone.0),
+            zone: file.zone,
             // At most 1000, by its type.
             weight: u16::try_from(file.weight.0).unwrap_or(u16::MAX),
         });
@@ -212,7 +212,7 @@ fn warn_zones(
 }
 
 pub(super) fn warn_unused(
-    names: &BTreeMap<Arc<str>, Place>,
+    names: &BTreeMap<UpstreamName, Place>,
     listeners: &[ListenerConfig],
     warnings: &mut Problems,
 ) {

@@ -16,6 +16,7 @@ use super::schedule::Schedule;
 use crate::clock;
 use crate::config::{DnsConfig, EndpointSpec, UpstreamSource};
 use crate::metrics::{Metrics, RefusedAddress, SourceResult};
+use crate::names::UpstreamName;
 use crate::socket::OwnAddresses;
 use crate::supervise;
 use crate::upstream::Upstream;
@@ -63,7 +64,7 @@ pub fn spawn(
 }
 
 struct Source {
-    name: Arc<str>,
+    name: UpstreamName,
     upstream: Arc<Upstream>,
     resolver: Resolver,
     own: OwnAddresses,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::config::{EndpointSpec, RouteConfig, UpstreamConfig};
+use crate::names::UpstreamName;
 use crate::server_name::ServerName;
 
 /// Everything that the source has found. A newer value replaces all before it.
@@ -13,9 +14,9 @@ pub struct Discovered {
     pub routing: Arc<Routing>,
     /// The ready endpoints of each upstream of `routing`. The inner `Arc` is the same as before when
     /// they have not changed.
-    pub endpoints: HashMap<Arc<str>, Arc<[EndpointSpec]>>,
+    pub endpoints: HashMap<UpstreamName, Arc<[EndpointSpec]>>,
     /// The reasons of the upstreams that have no endpoints.
-    pub empty: HashMap<Arc<str>, Arc<str>>,
+    pub empty: HashMap<UpstreamName, Arc<str>>,
 }
 
 /// The content of route tables.
@@ -27,7 +28,7 @@ pub struct Routing {
     /// routes, and refuses every connection there.
     pub gateways: BTreeMap<u16, Vec<Arc<RouteConfig>>>,
     /// The upstreams that the routes name.
-    pub upstreams: BTreeMap<Arc<str>, Arc<UpstreamConfig>>,
+    pub upstreams: BTreeMap<UpstreamName, Arc<UpstreamConfig>>,
     /// Hosts of services that are not exported, with the reason. The reasons are shared, since
     /// thousands of services have only a few.
     pub unrouted: Arc<HashMap<ServerName, Arc<str>>>,

@@ -91,10 +91,10 @@ pub(super) fn keep_versions(
         let Some(before) = before.get(port) else {
             continue;
         };
-        let by_name: BTreeMap<&Arc<str>, &Arc<RouteConfig>> =
-            before.iter().map(|route| (&route.name, route)).collect();
+        let by_name: BTreeMap<&str, &Arc<RouteConfig>> =
+            before.iter().map(|route| (&*route.name, route)).collect();
         for route in routes {
-            let Some(old) = by_name.get(&route.name) else {
+            let Some(old) = by_name.get(&*route.name) else {
                 continue;
             };
             let same_object = match (&old.origin, &route.origin) {

@@ -27,6 +27,7 @@ use super::gateways;
 use super::records::ObjectKey;
 use super::status::Statuses;
 use crate::config::{EndpointSpec, KubernetesConfig, RouteConfig, ServicePort};
+use crate::names::{UpstreamName, Zone};
 use crate::socket::OwnListeners;
 use service::Context;
 use translation::{Backend, Routes, Translation};
@@ -45,8 +46,8 @@ pub struct Translator {
     /// Reasons and names that many Services share.
     strings: Strings,
     routing: Arc<Routing>,
-    endpoints: HashMap<Arc<str>, Arc<[EndpointSpec]>>,
-    empty: HashMap<Arc<str>, Arc<str>>,
+    endpoints: HashMap<UpstreamName, Arc<[EndpointSpec]>>,
+    empty: HashMap<UpstreamName, Arc<str>>,
     /// True if every Service must be translated again.
     stale: bool,
     /// True if a result was given out before.
@@ -140,9 +141,9 @@ impl Translator {
 
     /// The zone of the node that the gateway runs on, once known. It may change although
     /// [`Translator::apply`] returned `None`.
-    pub fn own_zone(&self) -> Option<Arc<str>> {
+    pub fn own_zone(&self) -> Option<Zone> {
         let node = ObjectKey::global(self.policy.node.as_ref()?);
-        self.cluster.nodes.get(&node)?.zone.clone()
+        self.cluster.nodes.get(&node)?.zone.clone().map(Zone::from)
     }
 
     /// The wanted status of each object of the Gateway API. It is the same `Arc` as before when nothing
@@ -252,7 +253,7 @@ impl Translator {
         new: Option<&mut Translation>,
         changed: &mut Changed,
     ) {
-        let mut gone: BTreeSet<&Arc<str>> = BTreeSet::new();
+        let mut gone: BTreeSet<&UpstreamName> = BTreeSet::new();
         if let Some(old) = old {
             gone.extend(old.endpoints.iter().map(|(name, _)| name));
         }

@@ -20,6 +20,7 @@ use strait::config::{
     UpstreamConfig, UpstreamSource,
 };
 use strait::metrics::Metrics;
+use strait::names::UpstreamName;
 use strait::outcome::{EndedBy, Outcome};
 use strait::server_name::ServerName;
 
@@ -124,7 +125,7 @@ const TCP: TcpOptions = TcpOptions {
     unsent: None,
 };
 
-fn upstream(name: &str, source: UpstreamSource) -> (Arc<str>, Arc<UpstreamConfig>) {
+fn upstream(name: &str, source: UpstreamSource) -> (UpstreamName, Arc<UpstreamConfig>) {
     let config = UpstreamConfig {
         name: name.into(),
         source,

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use crate::config::checked::{BelowFileRoutes, OptIn, PortRange, PortSelector};
 use crate::config::file::hosts::HostName;
-use crate::config::file::words::word;
+use crate::config::file::words::{is_in, name, word};
 use crate::config::form::decode::{Scalar, Text, unexpected, words};
 use crate::config::form::problems::{Complaint, quoted};
 use crate::config::form::tree::Value;
@@ -32,6 +32,14 @@ pub(crate) struct ContextName(pub(crate) Arc<str>);
 #[derive(Debug, Clone)]
 pub(crate) struct ObjectName(pub(crate) Arc<str>);
 
+impl From<Arc<str>> for ObjectName {
+    fn from(name: Arc<str>) -> Self {
+        Self(name)
+    }
+}
+
+name! { ObjectName: up to 253 of "a-z0-9.-" }
+
 /// The key of a label, with its prefix if it has one.
 #[derive(Debug, Clone)]
 pub(crate) struct LabelKey(pub(crate) Arc<str>);
@@ -39,6 +47,14 @@ pub(crate) struct LabelKey(pub(crate) Arc<str>);
 /// The name that Istio has for a cluster or a network: the value of a label, not empty.
 #[derive(Debug, Clone)]
 pub(crate) struct MeshName(pub(crate) Arc<str>);
+
+impl From<Arc<str>> for MeshName {
+    fn from(name: Arc<str>) -> Self {
+        Self(name)
+    }
+}
+
+name! { MeshName: up to 63 of "A-Za-z0-9._-" }
 
 /// The value of a label; may be empty.
 #[derive(Debug, Clone)]
@@ -166,20 +182,9 @@ impl Text for ContextName {
     }
 }
 
-impl Text for ObjectName {
-    const WORDS: &'static str = "a name, 1 to 253 of `a-z0-9.-`";
-    const PATTERN: &'static str = "^[a-z0-9.-]{1,253}$";
-
-    fn parse(text: &str) -> Result<Self, Complaint> {
-        let allowed =
-            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
-        word(text, 253, allowed, Self::WORDS).map(Self)
-    }
-}
-
 /// What labels are made of.
 fn label_character(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+    is_in("A-Za-z0-9._-", c)
 }
 
 impl Text for LabelKey {
@@ -203,15 +208,6 @@ impl Text for LabelValue {
             "" => Ok(Self("".into())),
             _ => word(text, 63, label_character, Self::WORDS).map(Self),
         }
-    }
-}
-
-impl Text for MeshName {
-    const WORDS: &'static str = "a name, 1 to 63 of `A-Za-z0-9._-`";
-    const PATTERN: &'static str = "^[A-Za-z0-9._-]{1,63}$";
-
-    fn parse(text: &str) -> Result<Self, Complaint> {
-        word(text, 63, label_character, Self::WORDS).map(Self)
     }
 }
 

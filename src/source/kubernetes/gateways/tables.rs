@@ -18,6 +18,7 @@ use crate::config::{
     AlpnPolicy, ConnectionLimits, ObjectRef, Origin, PodChoice, RouteConfig, RouteMatch,
     ServicePort, SniPattern, TargetConfig, TargetConfigs,
 };
+use crate::names::RouteName;
 
 /// The holder of a name that a route does not get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,11 +189,10 @@ fn kept_names(
             pod: None,
             pods: PodChoice::Refused,
         };
-        let name: Arc<str> = format!(
+        let name = RouteName::from(format!(
             "{}/{}/{}",
             gateway.key.namespace, gateway.key.name, listener.spec.name
-        )
-        .into();
+        ));
         let why = format!("listener {name} takes the name, and none of its routes does");
         translated.backends.insert(target.clone());
         let upstream = target.to_string().into();

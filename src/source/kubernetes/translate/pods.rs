@@ -8,6 +8,7 @@ use super::mtls::{Mtls, Outside};
 use super::topology::{Place, Selected, Topology};
 use super::why::{Missing, Tally};
 use crate::config::EndpointSpec;
+use crate::names::Zone;
 use crate::source::kubernetes::cluster::{Cluster, Kind};
 use crate::source::kubernetes::records::{
     ObjectKey, ServicePortRecord, ServiceRecord, SliceEndpoint, SliceRecord,
@@ -148,7 +149,7 @@ impl<'a> Pod<'a> {
         }
         Ok(EndpointSpec {
             address,
-            zone: self.zone.cloned(),
+            zone: self.zone.cloned().map(Zone::from),
             weight: 1,
         })
     }

@@ -98,7 +98,7 @@ fn host(key: &ObjectKey, prefix: &str, domain: &str) -> Result<ServerName, NameE
 
 fn upstream(context: &mut Context<'_>, port: &ServicePort) -> Arc<UpstreamConfig> {
     Arc::new(UpstreamConfig {
-        name: context.strings.shared(&port.to_string()),
+        name: context.strings.shared(&port.to_string()).into(),
         source: UpstreamSource::Kubernetes(port.clone()),
         ..UpstreamConfig::clone(&context.policy.upstream)
     })
@@ -358,7 +358,7 @@ impl<'c, 'a> Service<'c, 'a> {
             name: name.into(),
             matches,
             alpn: self.context.policy.export.alpn.clone(),
-            targets: TargetConfigs::only(upstream),
+            targets: TargetConfigs::only(upstream.into()),
             limits: ConnectionLimits::OFF,
             origin: Origin::Export(ObjectRef {
                 namespace: self.key.namespace.clone(),

@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use crate::config::{EndpointSpec, RouteConfig, ServicePort, UpstreamConfig};
+use crate::names::UpstreamName;
 use crate::server_name::ServerName;
 use crate::source::kubernetes::discovered::Skipped;
 
@@ -13,7 +14,7 @@ use crate::source::kubernetes::discovered::Skipped;
 pub(super) struct Translation {
     pub(super) routing: Routes,
     /// The endpoints of every upstream, sorted by its name.
-    pub(super) endpoints: Box<[(Arc<str>, Endpoints)]>,
+    pub(super) endpoints: Box<[(UpstreamName, Endpoints)]>,
 }
 
 impl Translation {
@@ -87,7 +88,7 @@ pub(super) struct Draft {
     pub(super) unrouted: Option<(ServerName, Arc<str>)>,
     pub(super) skipped: Skipped,
     upstreams: Vec<Arc<UpstreamConfig>>,
-    endpoints: BTreeMap<Arc<str>, Endpoints>,
+    endpoints: BTreeMap<UpstreamName, Endpoints>,
 }
 
 impl Draft {

@@ -17,6 +17,7 @@ use super::object::MAX_OBJECTS;
 use super::timing::FIRST_LISTS;
 use crate::config::KubernetesConfig;
 use crate::metrics::{Metrics, WatchError};
+use crate::names::Zone;
 use crate::socket::OwnListeners;
 use crate::source::kubernetes::cluster::{Change, Kind, Record, Unreadable};
 use crate::source::kubernetes::discovered::Discovered;
@@ -87,7 +88,7 @@ pub(super) struct Driver {
     /// True if a result was published.
     published: bool,
     /// The zone that was last published.
-    zone: Option<Arc<str>>,
+    zone: Option<Zone>,
     /// The unreadable objects of the last publication.
     unreadable: Vec<Arc<str>>,
     /// The arrival times of changes that are not published yet.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::names::Zone;
 use crate::source::kubernetes::discovered::Discovered;
 
 /// The number of event times that a publication keeps.
@@ -17,7 +18,7 @@ pub struct Publication {
     /// The result.
     pub discovered: Arc<Discovered>,
     /// The zone of the node that the gateway runs on, if that is known.
-    pub zone: Option<Arc<str>>,
+    pub zone: Option<Zone>,
     /// The kinds that could not be watched at the time of publication, each with the reason.
     pub missing: Vec<(&'static str, Arc<str>)>,
     /// The first objects that cannot be read: kind, name and problem.

@@ -9,6 +9,7 @@ use super::fixtures::*;
 use crate::config::{
     ExportMode, KubernetesConfig, ObjectRef, OptIn, Origin, RouteConfig, ServiceSelector,
 };
+use crate::names::UpstreamName;
 use crate::source::kubernetes::cluster::{Change, Kind, Record};
 use crate::source::kubernetes::discovered::{Discovered, Routing};
 use crate::source::kubernetes::records::{ClientTls, RuleTls, ServiceKind, ServiceRecord};
@@ -98,7 +99,7 @@ fn a_completed_list_takes_away_what_is_not_in_it() {
     let left = vec![service("apps/b", &[("http", 80)])];
     assert!(world.apply([Change::All(Kind::Service, left)]));
     let upstreams: Vec<_> = world.found.0.routing.upstreams.keys().collect();
-    assert_eq!(upstreams, [&Arc::from("apps/b:80")]);
+    assert_eq!(upstreams, [&UpstreamName::from("apps/b:80")]);
     assert_eq!(world.found.0.endpoints.len(), 1);
     assert!(world.apply([Change::All(Kind::Slice, Vec::new())]));
     assert_eq!(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::fixtures::*;
 use crate::config::AlpnPolicy;
+use crate::names::UpstreamName;
 use crate::source::kubernetes::cluster::{Change, Kind};
 use crate::source::kubernetes::records::{ClientTls, RuleTls};
 
@@ -37,7 +38,11 @@ fn a_route_follows_its_service_through_all_that_becomes_of_it() {
     assert_eq!(alpn, AlpnPolicy::Any);
     assert!(world.found.0.routing.exports.is_empty());
     let upstreams: Vec<_> = world.found.0.routing.upstreams.keys().collect();
-    assert_eq!(upstreams, [&Arc::from(&*plain)], "the missing one is gone");
+    assert_eq!(
+        upstreams,
+        [&UpstreamName::from(&*plain)],
+        "the missing one is gone"
+    );
 
     // Another address of the pod makes no new route.
     let before = world.found.0.routing.clone();

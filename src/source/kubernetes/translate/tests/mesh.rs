@@ -1,7 +1,5 @@
 //! Tests of mesh-wide settings: they narrow who is reached, and unknown ones do not count as absent.
 
-use std::sync::Arc;
-
 use serde_json::json;
 
 use super::fixtures::*;
@@ -253,8 +251,8 @@ fn a_tls_route_to_a_sidecar_waits_for_the_settings_of_the_mesh() {
         policy.export.mode = ExportMode::None;
         let world = unlisted(policy, objects, Kind::MeshConfig);
         let route = &world.found.0.routing.gateways[&443][0];
-        let target: &Arc<str> = &route.targets.first.upstream;
-        assert_eq!((&route.alpn, &**target), (&alpn, upstream));
+        let target: &str = &route.targets.first.upstream;
+        assert_eq!((&route.alpn, target), (&alpn, upstream));
         let is_mesh = !labels.is_empty();
         assert_eq!(world.found.why_empty(upstream).is_some(), is_mesh);
     }
