@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use crate::config::{AlpnPolicy, ListenerConfig, Origin, RouteMatch, SniPattern, SourceGroups};
+use crate::config::{
+    AlpnPolicy, ListenerConfig, Origin, RouteConfig, RouteMatch, SniPattern, SourceGroups,
+};
 use crate::limits::{Limiter, ScopeKey, Scopes};
 use crate::names::{RouteName, UpstreamName};
 use crate::outcome::Outcome;
@@ -65,20 +67,11 @@ impl RouteRefusal<'_> {
     }
 }
 
-/// The reason why a route table cannot be built. A checked config causes none of these.
+/// The reason why a route is left out of its table. Neither a checked config
+/// nor a source gives such routes.
 #[derive(Debug, thiserror::Error)]
-pub enum RouteError {
-    /// Two routes claim one pattern.
-    #[error("routes `{first}` and `{second}` both match `{pattern}`")]
-    Conflict {
-        /// The pattern that both claim.
-        pattern: SniPattern,
-        /// The first of the two routes.
-        first: RouteName,
-        /// The other.
-        second: RouteName,
-    },
-    /// A route names an upstream that does not exist.
+pub enum LeftOut {
+    /// The route names an upstream that does not exist.
     #[error("route `{route}` names the unknown upstream `{upstream}`")]
     UnknownUpstream {
         /// The route.
@@ -86,7 +79,7 @@ pub enum RouteError {
         /// The upstream that it names.
         upstream: UpstreamName,
     },
-    /// An `outbound_` name that would be too long.
+    /// An `outbound_` name of the route would be too long.
     #[error("route `{route}`: {error}")]
     Name {
         /// The route.
@@ -107,11 +100,12 @@ pub struct RouteTable {
     services: HashMap<ServerName, Vec<ServedPort>>,
     routes: Vec<Arc<Route>>,
     conflicts: Vec<Conflict>,
+    left_out: Vec<LeftOut>,
     /// Known hosts without a route, with the reason.
     unrouted: Arc<HashMap<ServerName, Arc<str>>>,
 }
 
-/// A name that a discovered route claims and an earlier route has.
+/// A name that a route claims and an earlier route has. Of the file's own routes no two claim a name.
 #[derive(Debug, Clone)]
 pub struct Conflict {
     /// The pattern that both claim.
@@ -146,56 +140,58 @@ struct ServedPort {
 
 impl RouteTable {
     /// Builds the table of `listener`, whose connections come from one of `sources` and count in
-    /// `scopes`.
-    ///
-    /// # Errors
-    /// [`RouteError`] for an ambiguous route, or for one without its upstream.
+    /// `scopes`. A route that cannot be made is left out, and the table says so: the other routes must
+    /// not suffer.
     pub fn build(
         listener: &ListenerConfig,
         sources: &SourceGroups,
         scopes: &Scopes,
         upstream: impl Fn(&str) -> Option<Arc<Upstream>>,
-    ) -> Result<Self, RouteError> {
-        let mut table = Self::default();
+    ) -> Self {
+        let mut table = Self {
+            unrouted: listener.unrouted.clone(),
+            ..Self::default()
+        };
         for config in &listener.routes {
-            let discovered = config.origin != Origin::File;
-            let targets = match Targets::build(&config.name, &config.targets, sources, &upstream) {
-                // Sources give no such routes. If one did, the other routes must not suffer.
-                Err(_) if discovered => continue,
-                targets => targets,
-            };
-            let route = Arc::new(Route {
-                name: config.name.clone(),
-                alpn: config.alpn.clone(),
-                targets: targets.map_err(|upstream| RouteError::UnknownUpstream {
-                    route: config.name.clone(),
-                    upstream,
-                })?,
-                limiter: scopes.limiter(
-                    ScopeKey::Route(listener.name.clone(), config.name.clone()),
-                    &config.limits,
-                ),
-                origin: config.origin.clone(),
-                dry_run: config.dry_run.clone(),
-            });
-            let patterns = match config.matches.patterns() {
-                Ok(patterns) => patterns,
-                Err(_) if discovered => continue,
-                Err(error) => {
-                    return Err(RouteError::Name {
-                        route: config.name.clone(),
-                        error,
-                    });
-                }
-            };
-            for pattern in patterns {
-                table.claim(pattern, &route)?;
+            let scope = ScopeKey::Route(listener.name.clone(), config.name.clone());
+            let limiter = || scopes.limiter(scope, &config.limits);
+            if let Err(left_out) = table.add(config, sources, limiter, &upstream) {
+                table.left_out.push(left_out);
             }
-            table.note_served(&config.matches);
-            table.routes.push(route);
         }
-        table.unrouted = listener.unrouted.clone();
-        Ok(table)
+        table
+    }
+
+    fn add(
+        &mut self,
+        config: &RouteConfig,
+        sources: &SourceGroups,
+        limiter: impl FnOnce() -> Option<Limiter>,
+        upstream: &impl Fn(&str) -> Option<Arc<Upstream>>,
+    ) -> Result<(), LeftOut> {
+        let targets = Targets::build(&config.name, &config.targets, sources, upstream);
+        let targets = targets.map_err(|upstream| LeftOut::UnknownUpstream {
+            route: config.name.clone(),
+            upstream,
+        })?;
+        let patterns = config.matches.patterns().map_err(|error| LeftOut::Name {
+            route: config.name.clone(),
+            error,
+        })?;
+        let route = Arc::new(Route {
+            name: config.name.clone(),
+            alpn: config.alpn.clone(),
+            targets,
+            limiter: limiter(),
+            origin: config.origin.clone(),
+            dry_run: config.dry_run.clone(),
+        });
+        for pattern in patterns {
+            self.claim(pattern, &route);
+        }
+        self.note_served(&config.matches);
+        self.routes.push(route);
+        Ok(())
     }
 
     /// Notes the ports and subsets under which a service's host is routed.
@@ -217,9 +213,8 @@ impl RouteTable {
         }
     }
 
-    /// Gives `pattern` to `route`, unless an earlier route has it. Two routes of the file may not claim
-    /// the same pattern; a discovered route gives way, and the table reports the conflict.
-    fn claim(&mut self, pattern: SniPattern, route: &Arc<Route>) -> Result<(), RouteError> {
+    /// Gives `pattern` to `route`, unless an earlier route has it. The table reports that conflict.
+    fn claim(&mut self, pattern: SniPattern, route: &Arc<Route>) {
         let before = match &pattern {
             SniPattern::Exact(name) => claim_in(&mut self.exact, name, route),
             SniPattern::Below(name) => claim_in(&mut self.below, name, route),
@@ -229,20 +224,14 @@ impl RouteTable {
                 before
             }
         };
-        let Some(first) = before else { return Ok(()) };
-        if route.origin == Origin::File {
-            return Err(RouteError::Conflict {
+        if let Some(kept) = before {
+            let refused = route.clone();
+            self.conflicts.push(Conflict {
                 pattern,
-                first: first.name.clone(),
-                second: route.name.clone(),
+                kept,
+                refused,
             });
         }
-        self.conflicts.push(Conflict {
-            pattern,
-            kept: first,
-            refused: route.clone(),
-        });
-        Ok(())
     }
 
     /// Finds the route of a hello that names `name` and offers the protocols of `alpn`.
@@ -292,6 +281,11 @@ impl RouteTable {
         &self.routes
     }
 
+    /// Routes that could not be made.
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
     /// Names that discovered routes did not get.
     pub fn conflicts(&self) -> &[Conflict] {
         &self.conflicts
@@ -309,191 +303,4 @@ impl RouteTable {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{
-        ConnectionLimits, ObjectRef, RouteConfig, TargetConfigs, UpstreamSource, samples,
-    };
-
-    fn name(text: &str) -> ServerName {
-        ServerName::parse(text.as_bytes()).unwrap()
-    }
-
-    fn service(host: &str, port: u16, subsets: &[&str], plain_host: bool) -> RouteMatch {
-        RouteMatch::Service {
-            host: name(host),
-            port,
-            subsets: subsets.iter().map(|subset| Arc::from(*subset)).collect(),
-            plain_host,
-        }
-    }
-
-    pub(super) fn upstream() -> Arc<Upstream> {
-        let config = samples::upstream(UpstreamSource::Static(Vec::new()));
-        Arc::new(Upstream::new(Arc::new(config), None, None))
-    }
-
-    fn table(matches: Vec<RouteMatch>) -> Result<RouteTable, RouteError> {
-        build(&listener(matches))
-    }
-
-    fn build(listener: &ListenerConfig) -> Result<RouteTable, RouteError> {
-        let known = |name: &str| (name == "u").then(upstream);
-        let (sources, scopes) = (SourceGroups::default(), Scopes::default());
-        RouteTable::build(listener, &sources, &scopes, known)
-    }
-
-    fn listener(matches: Vec<RouteMatch>) -> ListenerConfig {
-        let routes = matches.into_iter().enumerate();
-        ListenerConfig {
-            routes: routes
-                .map(|(position, matches)| RouteConfig {
-                    name: position.to_string().into(),
-                    matches,
-                    alpn: AlpnPolicy::Any,
-                    targets: TargetConfigs::only("u".into()),
-                    limits: ConnectionLimits::OFF,
-                    origin: Origin::File,
-                    dry_run: None,
-                })
-                .map(Arc::new)
-                .collect(),
-            ..samples::listener()
-        }
-    }
-
-    fn found<'a>(table: &'a RouteTable, asked: &str) -> Option<&'a str> {
-        table.find(&name(asked)).map(|route| &*route.name)
-    }
-
-    #[test]
-    fn exact_beats_wildcard_and_longer_beats_shorter() {
-        let table = table(vec![
-            RouteMatch::Sni(SniPattern::Any),
-            RouteMatch::Sni(SniPattern::Below(name("x"))),
-            RouteMatch::Sni(SniPattern::Below(name("a.x"))),
-            RouteMatch::Sni(SniPattern::Exact(name("b.a.x"))),
-        ])
-        .unwrap();
-        for (asked, route) in [
-            ("b.a.x", "3"),
-            ("c.b.a.x", "2"),
-            ("c.a.x", "2"),
-            ("a.x", "1"),
-            ("q.r.s.x", "1"),
-            ("x", "0"),
-            ("y", "0"),
-        ] {
-            assert_eq!(found(&table, asked), Some(route), "{asked}");
-        }
-    }
-
-    #[test]
-    fn a_service_answers_to_both_spellings_of_its_port_and_subsets() {
-        let table = table(vec![
-            service("svcb.apps", 80, &["v1"], true),
-            service("svcb.apps", 443, &[], false),
-        ])
-        .unwrap();
-        for (asked, route) in [
-            ("svcb.apps", Some("0")),
-            ("outbound_.80_._.svcb.apps", Some("0")),
-            ("outbound_.80_.v1_.svcb.apps", Some("0")),
-            ("outbound_.443_._.svcb.apps", Some("1")),
-            ("outbound_.443_.v1_.svcb.apps", None),
-            ("outbound_.81_._.svcb.apps", None),
-            ("inbound_.80_._.svcb.apps", None),
-            ("a.svcb.apps", None),
-        ] {
-            assert_eq!(found(&table, asked), route, "{asked}");
-        }
-    }
-
-    #[test]
-    fn a_discovered_route_gives_way_to_an_earlier_one_and_the_table_says_so() {
-        let mut listener = listener(vec![
-            RouteMatch::Sni(SniPattern::Exact(name("a"))),
-            service("a", 80, &[], true),
-            RouteMatch::Sni(SniPattern::Any),
-            RouteMatch::Sni(SniPattern::Any),
-        ]);
-        let object = ObjectRef {
-            namespace: "n".into(),
-            name: "a".into(),
-            resource_version: "7".into(),
-        };
-        for route in &mut listener.routes[1..] {
-            Arc::make_mut(route).origin = Origin::Export(object.clone());
-        }
-        let table = build(&listener).unwrap();
-        assert_eq!(found(&table, "a"), Some("0"));
-        assert_eq!(found(&table, "outbound_.80_._.a"), Some("1"));
-        assert_eq!(found(&table, "b"), Some("2"));
-        let conflict = |conflict: &Conflict| {
-            let (kept, refused) = (&conflict.kept.name, &conflict.refused.name);
-            format!("{} {kept} {refused}", conflict.pattern)
-        };
-        let conflicts: Vec<String> = table.conflicts().iter().map(conflict).collect();
-        assert_eq!(conflicts, ["a 0 1", "* 2 3"]);
-
-        Arc::make_mut(&mut listener.routes[3]).origin = Origin::File;
-        assert!(build(&listener).is_err(), "two of the file");
-    }
-
-    #[test]
-    fn a_miss_says_what_comes_close() {
-        let subset = RouteMatch::Subset {
-            host: name("svcb.apps"),
-            port: 80,
-            subset: "v2".into(),
-        };
-        let mut listener = listener(vec![
-            service("svcb.apps", 80, &["v1"], false),
-            service("svcb.apps", 443, &[], false),
-            RouteMatch::Sni(SniPattern::Below(name("x.y"))),
-            subset,
-        ]);
-        let reason: Arc<str> = "not exported".into();
-        listener.unrouted = Arc::new(HashMap::from([(name("hidden.apps"), reason)]));
-        let table = build(&listener).unwrap();
-        assert_eq!(found(&table, "outbound_.80_.v2_.svcb.apps"), Some("3"));
-        let near = |text: &str| Some(text.to_owned());
-        for (asked, near) in [
-            ("hidden.apps", near("not exported")),
-            ("outbound_.80_._.hidden.apps", near("not exported")),
-            (
-                "outbound_.81_._.svcb.apps",
-                near("the service is routed only for service port 80, 443"),
-            ),
-            (
-                "outbound_.80_.v3_.svcb.apps",
-                near("the service port is routed only for subset v1, v2"),
-            ),
-            (
-                "svcb.apps",
-                near("the host is routed only as outbound_.PORT_._.HOST, for service port 80, 443"),
-            ),
-            (
-                "inbound_.80_._.svcb.apps",
-                near("inbound_ names are never routed, outbound_ ones are"),
-            ),
-            ("x.y", near("only names below it are routed")),
-            ("svcc.apps", None),
-        ] {
-            let miss = table.near_miss(&name(asked));
-            assert_eq!(miss.map(|miss| miss.to_string()), near, "{asked}");
-        }
-        let nearest = table.nearest(&name("outbound_.80_._.svca.apps"), 1);
-        assert_eq!(nearest[0].0, "outbound_.80_._.svcb.apps");
-    }
-
-    #[test]
-    fn two_claims_on_one_name_are_an_error() {
-        let conflict = table(vec![
-            service("svcb.apps", 80, &[], true),
-            service("svcb.apps", 443, &[], true),
-        ]);
-        let conflict = conflict.map(|_| ()).unwrap_err().to_string();
-        assert_eq!(conflict, "routes `0` and `1` both match `svcb.apps`");
-    }
-}
+mod tests;

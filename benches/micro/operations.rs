@@ -128,7 +128,6 @@ fn table(patterns: impl Iterator<Item = SniPattern>) -> RouteTable {
     RouteTable::build(&listener, &config.sources, &Scopes::default(), |_| {
         Some(upstream.clone())
     })
-    .unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn exact_table(routes: usize) -> RouteTable {

@@ -3,9 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::names::ListenerName;
-use crate::route::RouteError;
-
 /// The reason why a gateway could not start, or could not apply a new config. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -22,14 +19,6 @@ pub enum AppError {
     /// A thread cannot be created.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
-    /// A route is ambiguous, or its upstream does not exist.
-    #[error("listener {listener}: {error}")]
-    Route {
-        /// The listener.
-        listener: ListenerName,
-        /// The fault of its routes.
-        error: RouteError,
-    },
     /// The resolver cannot be set up.
     #[error("cannot set up the resolver: {0}")]
     Resolver(#[from] crate::source::dns::DnsError),

@@ -140,7 +140,7 @@ pub(super) fn exported(name: &str) -> Arc<RouteConfig> {
     route(name, Origin::Export(object))
 }
 
-/// A route that no source gives, and that no table accepts beside the file's.
+/// A route that no source gives: it says that it is the file's, and claims a name that the file has.
 pub(super) fn impossible() -> Arc<RouteConfig> {
     route("a.example", Origin::File)
 }

@@ -117,7 +117,7 @@ impl ListenersChange {
         shared: &Shared,
     ) -> Result<Self, AppError> {
         let prepare = |(listener, place): (&Arc<ListenerConfig>, Place)| {
-            let state = state(listener, config, upstreams, shared)?;
+            let state = state(listener, config, upstreams, shared);
             let options = StreamOptions::from(listener.tcp);
             let (listener_now, change) = match place {
                 Place::Bound(bound) => (bound, Change::Update(options, Box::new(state))),
@@ -182,18 +182,17 @@ pub(super) fn state(
     config: &Config,
     upstreams: &Upstreams,
     shared: &Shared,
-) -> Result<ListenerState, AppError> {
+) -> ListenerState {
     let upstream = |name: &str| upstreams.get(name).cloned();
     let routes = RouteTable::build(listener, &config.sources, &shared.scopes, upstream);
-    let routes = routes.map_err(|error| AppError::Route {
-        listener: listener.name.clone(),
-        error,
-    })?;
+    for error in routes.left_out() {
+        tracing::error!(listener = %listener.name, %error, "a route is left out");
+    }
     let policy = ListenerPolicy::new(listener, &config.sources, &shared.metrics, &shared.scopes);
-    Ok(ListenerState {
+    ListenerState {
         policy: Arc::new(policy),
         routes,
-    })
+    }
 }
 
 /// Removes the metrics of routes and listeners that are in `before` and not in `after`.

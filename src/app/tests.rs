@@ -38,7 +38,7 @@ async fn a_worker_that_cannot_accept_ends_the_process_with_the_reason() {
         panic!("one listener");
     };
     let (shared, upstreams) = (&gateway.control.shared, Upstreams::default());
-    let state = listeners::state(listener, &config, &upstreams, shared).unwrap();
+    let state = listeners::state(listener, &config, &upstreams, shared);
     let options = StreamOptions::from(listener.tcp);
     let listener = Arc::new(Listener::new(listener.bind, options, state));
     // epoll_ctl(2) refuses a regular file, as it refuses a socket when memory has run out.

@@ -158,7 +158,7 @@ fn find_route<W: Write>(
     };
     page.line("ALPN", shown)?;
     let find = |name: &str| upstreams.get(name).cloned();
-    let table = RouteTable::build(listener, &config.sources, &Scopes::default(), find)?;
+    let table = RouteTable::build(listener, &config.sources, &Scopes::default(), find);
     match table.decide(&name, offers.iter().map(String::as_bytes)) {
         Ok(route) => Ok(Some(route.clone())),
         Err(refusal) => {

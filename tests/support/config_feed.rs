@@ -49,7 +49,8 @@ fn check_config(config: &Config) {
     let upstreams = Upstreams::default().prepare(config);
     for listener in &config.listeners {
         let find = |name: &str| upstreams.get(name).cloned();
-        let table = RouteTable::build(listener, &config.sources, &Scopes::default(), find).unwrap();
+        let table = RouteTable::build(listener, &config.sources, &Scopes::default(), find);
+        assert!(table.left_out().is_empty() && table.conflicts().is_empty());
         assert_eq!(table.routes().len(), listener.routes.len());
         for (pattern, route) in table.patterns() {
             if let SniPattern::Exact(name) = pattern {

@@ -1,0 +1,186 @@
+//! Tests of the table: the route that wins, and the hint that a miss gives.
+
+use super::*;
+use crate::config::{
+    ConnectionLimits, ObjectRef, RouteConfig, TargetConfigs, UpstreamSource, samples,
+};
+
+fn name(text: &str) -> ServerName {
+    ServerName::parse(text.as_bytes()).unwrap()
+}
+
+fn service(host: &str, port: u16, subsets: &[&str], plain_host: bool) -> RouteMatch {
+    RouteMatch::Service {
+        host: name(host),
+        port,
+        subsets: subsets.iter().map(|subset| Arc::from(*subset)).collect(),
+        plain_host,
+    }
+}
+
+pub(super) fn upstream() -> Arc<Upstream> {
+    let config = samples::upstream(UpstreamSource::Static(Vec::new()));
+    Arc::new(Upstream::new(Arc::new(config), None, None))
+}
+
+fn table(matches: Vec<RouteMatch>) -> RouteTable {
+    build(&listener(matches))
+}
+
+fn build(listener: &ListenerConfig) -> RouteTable {
+    let known = |name: &str| (name == "u").then(upstream);
+    let (sources, scopes) = (SourceGroups::default(), Scopes::default());
+    RouteTable::build(listener, &sources, &scopes, known)
+}
+
+fn listener(matches: Vec<RouteMatch>) -> ListenerConfig {
+    let routes = matches.into_iter().enumerate();
+    ListenerConfig {
+        routes: routes
+            .map(|(position, matches)| RouteConfig {
+                name: position.to_string().into(),
+                matches,
+                alpn: AlpnPolicy::Any,
+                targets: TargetConfigs::only("u".into()),
+                limits: ConnectionLimits::OFF,
+                origin: Origin::File,
+                dry_run: None,
+            })
+            .map(Arc::new)
+            .collect(),
+        ..samples::listener()
+    }
+}
+
+fn found<'a>(table: &'a RouteTable, asked: &str) -> Option<&'a str> {
+    table.find(&name(asked)).map(|route| &*route.name)
+}
+
+#[test]
+fn exact_beats_wildcard_and_longer_beats_shorter() {
+    let table = table(vec![
+        RouteMatch::Sni(SniPattern::Any),
+        RouteMatch::Sni(SniPattern::Below(name("x"))),
+        RouteMatch::Sni(SniPattern::Below(name("a.x"))),
+        RouteMatch::Sni(SniPattern::Exact(name("b.a.x"))),
+    ]);
+    for (asked, route) in [
+        ("b.a.x", "3"),
+        ("c.b.a.x", "2"),
+        ("c.a.x", "2"),
+        ("a.x", "1"),
+        ("q.r.s.x", "1"),
+        ("x", "0"),
+        ("y", "0"),
+    ] {
+        assert_eq!(found(&table, asked), Some(route), "{asked}");
+    }
+}
+
+#[test]
+fn a_service_answers_to_both_spellings_of_its_port_and_subsets() {
+    let table = table(vec![
+        service("svcb.apps", 80, &["v1"], true),
+        service("svcb.apps", 443, &[], false),
+    ]);
+    for (asked, route) in [
+        ("svcb.apps", Some("0")),
+        ("outbound_.80_._.svcb.apps", Some("0")),
+        ("outbound_.80_.v1_.svcb.apps", Some("0")),
+        ("outbound_.443_._.svcb.apps", Some("1")),
+        ("outbound_.443_.v1_.svcb.apps", None),
+        ("outbound_.81_._.svcb.apps", None),
+        ("inbound_.80_._.svcb.apps", None),
+        ("a.svcb.apps", None),
+    ] {
+        assert_eq!(found(&table, asked), route, "{asked}");
+    }
+}
+
+#[test]
+fn a_discovered_route_gives_way_to_an_earlier_one_and_the_table_says_so() {
+    let mut listener = listener(vec![
+        RouteMatch::Sni(SniPattern::Exact(name("a"))),
+        service("a", 80, &[], true),
+        RouteMatch::Sni(SniPattern::Any),
+        RouteMatch::Sni(SniPattern::Any),
+    ]);
+    let object = ObjectRef {
+        namespace: "n".into(),
+        name: "a".into(),
+        resource_version: "7".into(),
+    };
+    for route in &mut listener.routes[1..] {
+        Arc::make_mut(route).origin = Origin::Export(object.clone());
+    }
+    let table = build(&listener);
+    assert_eq!(found(&table, "a"), Some("0"));
+    assert_eq!(found(&table, "outbound_.80_._.a"), Some("1"));
+    assert_eq!(found(&table, "b"), Some("2"));
+    let conflict = |conflict: &Conflict| {
+        let (kept, refused) = (&conflict.kept.name, &conflict.refused.name);
+        format!("{} {kept} {refused}", conflict.pattern)
+    };
+    let conflicts: Vec<String> = table.conflicts().iter().map(conflict).collect();
+    assert_eq!(conflicts, ["a 0 1", "* 2 3"]);
+}
+
+#[test]
+fn a_miss_says_what_comes_close() {
+    let subset = RouteMatch::Subset {
+        host: name("svcb.apps"),
+        port: 80,
+        subset: "v2".into(),
+    };
+    let mut listener = listener(vec![
+        service("svcb.apps", 80, &["v1"], false),
+        service("svcb.apps", 443, &[], false),
+        RouteMatch::Sni(SniPattern::Below(name("x.y"))),
+        subset,
+    ]);
+    let reason: Arc<str> = "not exported".into();
+    listener.unrouted = Arc::new(HashMap::from([(name("hidden.apps"), reason)]));
+    let table = build(&listener);
+    assert_eq!(found(&table, "outbound_.80_.v2_.svcb.apps"), Some("3"));
+    let near = |text: &str| Some(text.to_owned());
+    for (asked, near) in [
+        ("hidden.apps", near("not exported")),
+        ("outbound_.80_._.hidden.apps", near("not exported")),
+        (
+            "outbound_.81_._.svcb.apps",
+            near("the service is routed only for service port 80, 443"),
+        ),
+        (
+            "outbound_.80_.v3_.svcb.apps",
+            near("the service port is routed only for subset v1, v2"),
+        ),
+        (
+            "svcb.apps",
+            near("the host is routed only as outbound_.PORT_._.HOST, for service port 80, 443"),
+        ),
+        (
+            "inbound_.80_._.svcb.apps",
+            near("inbound_ names are never routed, outbound_ ones are"),
+        ),
+        ("x.y", near("only names below it are routed")),
+        ("svcc.apps", None),
+    ] {
+        let miss = table.near_miss(&name(asked));
+        assert_eq!(miss.map(|miss| miss.to_string()), near, "{asked}");
+    }
+    let nearest = table.nearest(&name("outbound_.80_._.svca.apps"), 1);
+    assert_eq!(nearest[0].0, "outbound_.80_._.svcb.apps");
+}
+
+#[test]
+fn a_route_that_cannot_be_made_costs_itself_alone() {
+    let mut listener = listener(vec![
+        RouteMatch::Sni(SniPattern::Exact(name("a"))),
+        RouteMatch::Sni(SniPattern::Exact(name("b"))),
+    ]);
+    Arc::make_mut(&mut listener.routes[0]).targets = TargetConfigs::only("gone".into());
+    let table = build(&listener);
+    assert_eq!((found(&table, "a"), found(&table, "b")), (None, Some("1")));
+    let left_out: Vec<String> = table.left_out().iter().map(ToString::to_string).collect();
+    assert_eq!(left_out, ["route `0` names the unknown upstream `gone`"]);
+}
