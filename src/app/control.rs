@@ -28,7 +28,7 @@ const QUEUE: usize = 4;
 pub(super) struct Control {
     pub(super) shared: Arc<Shared>,
     pub(super) capacity: Capacity,
-    /// The state in force, for all readers. Only [`State`](super::state::State) replaces it.
+    /// The state in force, for all readers. Only a [`Plan`](super::plan::Plan) replaces it.
     pub(super) snapshots: Snapshots,
     pub(super) drain: DrainTrigger,
     pub(super) watcher: DrainWatcher,

@@ -13,16 +13,15 @@
 //! ```
 //!
 //! *Planning* ([`Plan::new`]) does everything that can fail and changes nothing that is in force.
-//! *Waiting* ([`Plan::resolve`]) is for DNS: a route that comes into force before its upstream has
-//! endpoints would refuse what the route before took. At the start nothing serves yet, and nothing
-//! waits. *Committing* ([`Plan::commit`]) cannot fail and does not wait.
+//! *Waiting* ([`Plan::resolve`]) is for DNS: a route in force whose upstream has no endpoint yet would
+//! refuse connections that the previous route took. At the start nothing serves yet, so nothing waits. *Committing* ([`Plan::commit`]) cannot fail and does not wait.
 //!
-//! While a change is planned or waits, a publication that differs in endpoints only gives them to the
-//! upstreams in force at once ([`meanwhile`]). Then, and if it differs in more, it is held as the next
-//! change; of several the newest counts.
+//! A publication may arrive while a change is planned or waits. If only its endpoints differ, the
+//! upstreams in force get them immediately ([`meanwhile`]). In any case it is held as the next change, and
+//! a newer one replaces it.
 //!
-//! There is no pause here: the Kubernetes source rests between its publications, by the time that each
-//! keeps this task busy.
+//! The owner does not pause between changes. The Kubernetes source does: its pause between two
+//! publications follows from the time that each keeps the owner busy.
 
 use std::io;
 use std::pin::pin;
