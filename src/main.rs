@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 /// The allocator with the smallest idle connection, in KiB (`benches/run --only memory`): jemalloc
-/// 1.24, mimalloc 1.54, glibc 1.68. Tests and fuzz targets of the library keep the system allocator,
-/// which sanitizers watch.
+/// 1.24, mimalloc 1.54, glibc 1.68. Only the image and the benches have it, since its C code takes
+/// minutes to build. Tests and fuzz targets of the library keep the system allocator, which sanitizers
+/// watch.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -64,7 +64,7 @@ impl StatusTask {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "kubernetes"))]
 mod tests {
     use super::*;
     use std::convert::Infallible;

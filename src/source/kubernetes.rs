@@ -11,22 +11,51 @@
 //!  app          merges it with the file and swaps
 //! ```
 //!
+//! The feature `kubernetes` has the source; a build without it has only the types that `app` knows (`absent`).
+//!
 //! A change that touches only endpoints never makes a new route table.
 
-mod api_names;
-mod cluster;
+#[cfg_attr(
+    not(feature = "kubernetes"),
+    expect(dead_code, reason = "the source fills it")
+)]
 mod discovered;
+#[cfg_attr(
+    not(feature = "kubernetes"),
+    expect(dead_code, reason = "the source fills it")
+)]
+mod mailbox;
+
+#[cfg(not(feature = "kubernetes"))]
+mod absent;
+#[cfg(feature = "kubernetes")]
+mod api_names;
+#[cfg(feature = "kubernetes")]
+mod cluster;
+#[cfg(feature = "kubernetes")]
 mod gateways;
+#[cfg(feature = "kubernetes")]
 pub mod records;
+#[cfg(feature = "kubernetes")]
 mod status;
+#[cfg(feature = "kubernetes")]
 mod translate;
+#[cfg(feature = "kubernetes")]
 mod watch;
 
-pub use cluster::{Change, Cluster, Dirty, Kind, Record, Table, Unreadable};
 pub use discovered::{Discovered, Routing, Skipped};
+pub use mailbox::{FIRST_LISTS, Mailbox, Publication};
+
+#[cfg(not(feature = "kubernetes"))]
+pub use absent::{KubernetesError, KubernetesSource, StatusWriter};
+#[cfg(feature = "kubernetes")]
+pub use cluster::{Change, Cluster, Dirty, Kind, Record, Table, Unreadable};
+#[cfg(feature = "kubernetes")]
 pub use status::{
     Condition, ConditionKind, LeaseHolder, LeaseTiming, LeftOut, ListenerStatus, Notice, Notices,
     ParentStatus, Status, StatusWriter, Statuses, Wanted,
 };
+#[cfg(feature = "kubernetes")]
 pub use translate::Translator;
-pub use watch::{ApiTiming, FIRST_LISTS, KubernetesError, KubernetesSource, Mailbox, Publication};
+#[cfg(feature = "kubernetes")]
+pub use watch::{ApiTiming, KubernetesError, KubernetesSource};

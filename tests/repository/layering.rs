@@ -149,7 +149,8 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         "source/kubernetes",
         &[
             &["discovered", "records"],
-            &["cluster"],
+            &["mailbox"],
+            &["absent", "cluster"],
             &["api_names"],
             &["status"],
             &["gateways"],
@@ -211,7 +212,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     (
         "source/kubernetes/watch",
         &[
-            &["client", "error", "mailbox", "needs"],
+            &["client", "error", "needs"],
             &["timing"],
             &["served"],
             &["object"],

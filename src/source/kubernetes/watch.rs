@@ -14,7 +14,6 @@ mod error;
 mod follow;
 mod istio;
 mod item;
-mod mailbox;
 mod mesh;
 mod needs;
 mod object;
@@ -30,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::cluster::Kind;
+use super::mailbox::Mailbox;
 use super::records::ObjectKey;
 use super::status::Statuses;
 use crate::config::{Kubeconfig, KubernetesConfig};
@@ -38,8 +38,7 @@ use crate::socket::OwnListeners;
 use crate::supervise;
 pub use client::KubernetesError;
 use driver::{Driver, Terms};
-pub use mailbox::{Mailbox, Publication};
-pub use timing::{ApiTiming, FIRST_LISTS};
+pub use timing::ApiTiming;
 
 /// The number of changes that may wait for the driver. A watcher with more waits itself, and with it
 /// the API.

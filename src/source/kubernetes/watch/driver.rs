@@ -11,16 +11,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::mailbox::{Mailbox, Publication};
 use super::needs;
 use super::object::MAX_OBJECTS;
-use super::timing::FIRST_LISTS;
 use crate::config::KubernetesConfig;
 use crate::metrics::{Metrics, WatchError};
 use crate::names::Zone;
 use crate::socket::OwnListeners;
 use crate::source::kubernetes::cluster::{Change, Kind, Record, Unreadable};
 use crate::source::kubernetes::discovered::Discovered;
+use crate::source::kubernetes::mailbox::{FIRST_LISTS, Mailbox, Publication};
 use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::status::{Announcer, Statuses};
 use crate::source::kubernetes::translate::Translator;

@@ -6,9 +6,6 @@ use tokio::time::timeout;
 
 use super::error::AskError;
 
-/// The time for which kinds that routing can do without delay the first publication.
-pub const FIRST_LISTS: Duration = Duration::from_secs(10);
-
 /// The limits for each wait on the API. With them an API server that falls silent is noticed within a
 /// minute.
 #[derive(Debug, Clone, Copy)]

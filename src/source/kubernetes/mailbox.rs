@@ -6,8 +6,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::discovered::Discovered;
 use crate::names::Zone;
-use crate::source::kubernetes::discovered::Discovered;
+
+/// The time for which kinds that routing can do without delay the first publication.
+pub const FIRST_LISTS: Duration = Duration::from_secs(10);
 
 /// The number of event times that a publication keeps.
 const MAX_ARRIVALS: usize = 10_000;

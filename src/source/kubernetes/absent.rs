@@ -1,0 +1,115 @@
+//! The Kubernetes source in a build without the feature `kubernetes`: its types, of which no value exists.
+//!
+//! A config with the section `kubernetes` is refused at the start. Such a build is for `strait demo`, fuzzing and
+//! sanitizers, which need no cluster and so need not build a client of its API.
+
+#![expect(
+    clippy::needless_pass_by_value,
+    clippy::unused_async,
+    reason = "the functions look as those of the real source"
+)]
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+
+use super::mailbox::Mailbox;
+use crate::config::{GatewayApiConfig, KubernetesConfig};
+use crate::metrics::Metrics;
+use crate::socket::OwnListeners;
+
+/// The reason why the source does not start.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "this build of strait has no Kubernetes source; build it with the cargo feature `kubernetes`, which is on by \
+     default"
+)]
+pub struct KubernetesError;
+
+/// The source, which does not exist.
+#[derive(Debug)]
+pub struct KubernetesSource(Infallible);
+
+impl KubernetesSource {
+    /// Refuses to start.
+    ///
+    /// # Errors
+    /// Always.
+    pub async fn start(
+        _config: Arc<KubernetesConfig>,
+        _metrics: &Arc<Metrics>,
+        _mailbox: Arc<Mailbox>,
+    ) -> Result<Self, KubernetesError> {
+        Err(KubernetesError)
+    }
+
+    /// Does nothing, since no kind was watched.
+    pub fn retire_metrics(_metrics: &Metrics, _watched: &[Infallible]) {}
+
+    /// Whether it can go on with another policy.
+    pub fn serves(&self, _config: &KubernetesConfig) -> bool {
+        match self.0 {}
+    }
+
+    /// Goes on with another policy.
+    pub fn adopt(&self, _config: Arc<KubernetesConfig>) {
+        match self.0 {}
+    }
+
+    /// Takes the addresses on which the gateway listens.
+    pub fn listen_on(&self, _own: OwnListeners) {
+        match self.0 {}
+    }
+
+    /// The statuses to write.
+    pub fn statuses(&self) -> Statuses {
+        match self.0 {}
+    }
+
+    /// The client of the API.
+    pub fn client(&self) -> Client {
+        match self.0 {}
+    }
+}
+
+impl Drop for KubernetesSource {
+    fn drop(&mut self) {
+        match self.0 {}
+    }
+}
+
+/// The client of the API, which does not exist.
+#[derive(Debug)]
+pub struct Client(Infallible);
+
+/// The statuses to write, which do not exist.
+#[derive(Debug)]
+pub struct Statuses(Infallible);
+
+/// The writer of statuses, which does not exist.
+#[derive(Debug, Clone)]
+pub struct StatusWriter {
+    /// The metrics that count writes.
+    pub metrics: Arc<Metrics>,
+    never: Infallible,
+}
+
+impl StatusWriter {
+    /// A writer for a source.
+    pub fn new(
+        client: Client,
+        _statuses: Statuses,
+        _config: &GatewayApiConfig,
+        _metrics: Arc<Metrics>,
+    ) -> Self {
+        match client.0 {}
+    }
+
+    /// Writes until `stop` ends.
+    ///
+    /// # Errors
+    /// Never returns.
+    pub async fn run(self, _stop: impl Future<Output = ()>) -> io::Result<()> {
+        match self.never {}
+    }
+}
