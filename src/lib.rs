@@ -49,6 +49,7 @@
 //! | attempts to connect, the next endpoint after a failure | `proxy::connect` |
 //! | an outcome: the reason why a connection ends | [`outcome`], then the stage that finds it |
 //! | the alert of a refusal | `proxy::refusal` |
+//! | the state of a connection before its relay | `proxy::states` |
 //! | the transfer of bytes | `proxy::relay` |
 //! | the origin of endpoints | [`source`] |
 //! | the meaning of a Kubernetes object | `source::kubernetes::translate`, for Gateway API `source::kubernetes::gateways` |
@@ -65,7 +66,8 @@
 //!
 //! # Rules
 //!
-//! Imports point down only (`tests/repository/layering.rs` holds the order). Everything has a limit. Nothing that
+//! Imports point down only, between modules and between the files of `config`, `proxy` and `source`
+//! (`tests/repository/layering.rs` holds the order). Everything has a limit. Nothing that
 //! a peer, a file or an API sends can make a worker panic, wait or grow. Text that a client chose is
 //! never a metric label, and is escaped in logs. A name only ever selects among configured routes: it
 //! is never resolved or dialled.
