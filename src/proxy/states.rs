@@ -5,7 +5,8 @@
 //! Arrival -> [Unannounced] -> Admitted -> Routed -> Connected -> Relaying
 //! ```
 //!
-//! A connection that cannot go on becomes [`Refused`].
+//! A connection that cannot go on becomes [`Refused`]. In each state the sockets stand before the ticket, so
+//! that a state that is dropped has closed them when its ticket comes back.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -81,29 +82,27 @@ impl Drop for Connection {
 /// A connection that was accepted. Nothing was read of it.
 #[derive(Debug)]
 pub(super) struct Arrival {
-    connection: Box<Connection>,
     socket: std::net::TcpStream,
+    connection: Box<Connection>,
 }
 
 /// A connection whose peer must announce the client before anything else.
 #[derive(Debug)]
 pub(super) struct Unannounced {
-    connection: Box<Connection>,
     downstream: TcpStream,
+    connection: Box<Connection>,
 }
 
 /// A connection whose source may connect, and that its limits count.
 #[derive(Debug)]
 pub(super) struct Admitted {
-    connection: Box<Connection>,
     downstream: TcpStream,
+    connection: Box<Connection>,
 }
 
 /// A connection whose hello has a route.
 #[derive(Debug)]
 pub(super) struct Routed {
-    /// Its record and its ticket.
-    pub connection: Box<Connection>,
     /// The socket to the client.
     pub downstream: TcpStream,
     /// The name in the hello.
@@ -112,27 +111,29 @@ pub(super) struct Routed {
     pub upstream: Arc<Upstream>,
     /// Bytes that the endpoint must get first.
     pub replay: Replay,
+    /// Its record and its ticket.
+    pub connection: Box<Connection>,
 }
 
 /// A connection that can relay.
 #[derive(Debug)]
 pub(super) struct Connected {
-    /// All that was known before.
-    pub routed: Routed,
     /// The socket to the endpoint.
     pub endpoint: TcpStream,
+    /// All that was known before.
+    pub routed: Routed,
 }
 
 /// A connection that gets no relay. Its record is written; it keeps its place until its client has the
 /// alert.
 #[derive(Debug)]
 pub(super) struct Refused {
-    /// Its ticket.
-    pub connection: Box<Connection>,
     /// The socket to the client, unless the connection was refused before anything was read.
     pub downstream: Option<TcpStream>,
     /// The alert that the client gets before the close.
     pub alert: Option<Alert>,
+    /// Its ticket.
+    pub connection: Box<Connection>,
 }
 
 impl Arrival {
