@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, Sleep};
 
-use super::standing::{self, Standing};
+use super::standing::{self, Standing, time_of};
 use super::undated;
 use crate::clock;
 use crate::drain::DrainWatcher;
@@ -33,6 +33,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The bytes that the kernel may hold for a slow reader. Without it the kernel would hold up to 4 MiB
 /// for each.
 const SEND_BUFFER: usize = 128 * 1024;
+/// The rate, in bytes per second, at which a reader is not cut before [`LONGEST_ANSWER`].
+const LEAST_RATE: u64 = 64 * 1024;
+/// The longest time of an answer, however its reader goes on.
+const LONGEST_ANSWER: Duration = Duration::from_secs(300);
 
 /// Limits of one HTTP server.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +48,8 @@ pub struct ServeLimits {
     /// The time from the start of a connection, or from the last answer, to the end of the next
     /// request's headers.
     pub header_timeout: Duration,
-    /// The time from the moment when the socket is full until all of the answer is taken.
+    /// The time that a reader has for an answer, from the moment when the socket is full. A second is added
+    /// for every 64 KiB that it takes from then on, up to five minutes in all.
     pub write_timeout: Duration,
 }
 
@@ -136,18 +141,18 @@ async fn connection(stream: TcpStream, router: Router, limits: ServeLimits, stan
     let _ = stream.set_nodelay(true);
     // A failure costs memory, but no answer.
     let _ = socket::limit_send_buffer(&stream, SEND_BUFFER);
+    let stream = TimedWrites {
+        stream,
+        timeout: limits.write_timeout,
+        stuck: None,
+        standing: standing.clone(),
+    };
     if !clock::is_writable() {
-        if let Err(error) = undated::serve(stream, router, limits).await {
+        if let Err(error) = undated::serve(stream, router, limits.header_timeout).await {
             tracing::debug!(%error, "a connection to an HTTP server of strait ended");
         }
         return;
     }
-    let stream = TimedWrites {
-        stream,
-        timeout: limits.write_timeout,
-        deadline: None,
-        standing: standing.clone(),
-    };
     let app = TowerToHyperService::new(router);
     let service = service_fn(|request: Request<Incoming>| {
         standing.asked();
@@ -207,10 +212,44 @@ impl Drop for Tracked {
 struct TimedWrites {
     stream: TcpStream,
     timeout: Duration,
-    /// Runs from the first write that did not fit until all bytes are taken. Bytes taken in between do
-    /// not prolong it.
-    deadline: Option<Pin<Box<Sleep>>>,
+    /// The state from the first write that did not fit until the answer is out.
+    stuck: Option<Stuck>,
     standing: Standing,
+}
+
+/// An answer that its reader has not taken yet.
+struct Stuck {
+    since: Instant,
+    /// Bytes that the kernel has taken since then.
+    taken: usize,
+    /// Ends when the reader is cut.
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl Stuck {
+    fn new() -> Self {
+        let since = Instant::now();
+        Self {
+            since,
+            taken: 0,
+            deadline: Box::pin(tokio::time::sleep_until(since)),
+        }
+    }
+
+    /// Ready once the reader has had its time.
+    fn poll(&mut self, cx: &mut Context<'_>, timeout: Duration) -> Poll<()> {
+        let end = self.since + time_of_reader(timeout, self.taken);
+        if self.deadline.deadline() != end {
+            self.deadline.as_mut().reset(end);
+        }
+        self.deadline.as_mut().poll(cx)
+    }
+}
+
+/// The time of a reader that has taken so many bytes.
+fn time_of_reader(timeout: Duration, taken: usize) -> Duration {
+    let time = timeout.saturating_add(time_of(taken, LEAST_RATE));
+    time.min(LONGEST_ANSWER.max(timeout))
 }
 
 impl TimedWrites {
@@ -220,14 +259,15 @@ impl TimedWrites {
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if let Poll::Ready(written) = written {
-            self.standing.took(*written.as_ref().unwrap_or(&0));
+            let bytes = *written.as_ref().unwrap_or(&0);
+            self.standing.took(bytes);
+            if let Some(stuck) = &mut self.stuck {
+                stuck.taken = stuck.taken.saturating_add(bytes);
+            }
             return Poll::Ready(written);
         }
-        let timeout = self.timeout;
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        ready!(deadline.as_mut().poll(cx));
+        let stuck = self.stuck.get_or_insert_with(Stuck::new);
+        ready!(stuck.poll(cx, self.timeout));
         Poll::Ready(Err(ErrorKind::TimedOut.into()))
     }
 }
@@ -269,12 +309,33 @@ impl AsyncWrite for TimedWrites {
     /// hyper flushes when it has nothing left to write: after an answer, and between two pieces of one.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.standing.flushed() {
-            self.deadline = None;
+            self.stuck = None;
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_has_time_for_what_it_takes_and_not_for_ever() {
+        let seconds = Duration::from_secs;
+        for (timeout, taken, time) in [
+            (seconds(10), 0, seconds(10)),
+            (seconds(10), 1000, seconds(10) + Duration::from_millis(15)),
+            (seconds(10), 1 << 20, seconds(26)),
+            (seconds(10), 100 << 20, seconds(300)),
+            (seconds(10), usize::MAX, seconds(300)),
+            (seconds(3600), 0, seconds(3600)),
+            (seconds(3600), 1 << 20, seconds(3600)),
+        ] {
+            assert_eq!(time_of_reader(timeout, taken), time, "{timeout:?} {taken}");
+        }
     }
 }

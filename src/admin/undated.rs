@@ -4,17 +4,17 @@
 //! scrapes still need answers, so this server reads one request, answers it without a date, and closes.
 
 use std::io::{self, ErrorKind};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode, header};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::server::{MAX_HEADER, ServeLimits};
+use super::server::MAX_HEADER;
 
 /// The longest answer in bytes.
 const MAX_ANSWER: usize = 256 << 20;
@@ -22,13 +22,13 @@ const MAX_ANSWER: usize = 256 << 20;
 /// Serves one request of a connection.
 ///
 /// # Errors
-/// The connection fails, or the client takes too long.
+/// The connection fails, or the client takes too long for its request.
 pub(super) async fn serve(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     router: Router,
-    limits: ServeLimits,
+    header_timeout: Duration,
 ) -> io::Result<()> {
-    let head = timeout(limits.header_timeout, read_head(&mut stream)).await??;
+    let head = timeout(header_timeout, read_head(&mut stream)).await??;
     let response = match request(&head) {
         Some(request) => TowerToHyperService::new(router)
             .call(request)
@@ -37,12 +37,12 @@ pub(super) async fn serve(
         None => refusal(),
     };
     let answer = written(response).await?;
-    timeout(limits.write_timeout, stream.write_all(&answer)).await??;
+    stream.write_all(&answer).await?;
     stream.shutdown().await
 }
 
 /// Reads up to the empty line.
-async fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
         if head.len() >= MAX_HEADER {
@@ -109,7 +109,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let serve = async {
             let (stream, _) = listener.accept().await.unwrap();
-            let _ = serve(stream, router, ServeLimits::default()).await;
+            let _ = serve(stream, router, Duration::from_secs(5)).await;
         };
         let ask = async {
             let socket = tokio::net::TcpSocket::new_v4().unwrap();

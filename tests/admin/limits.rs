@@ -294,6 +294,34 @@ async fn a_scraper_that_does_not_read_is_cut() {
     }
 }
 
+/// Takes a part of its answer, pauses for longer than the write timeout, and takes the rest.
+#[tokio::test]
+async fn a_scraper_that_is_slow_and_goes_on_gets_the_whole_answer() {
+    let gateway = with_large_metrics();
+    let limits = ServeLimits {
+        write_timeout: Duration::from_secs(2),
+        ..ServeLimits::default()
+    };
+    let address = gateway.serve(router(&gateway), limits).await;
+    let mut stream = slow_reader(1, address, "/metrics").await;
+    let mut answer = vec![0; 1 << 20];
+    let read = timeout(PATIENCE, stream.read_exact(&mut answer)).await;
+    read.expect("the first part in time").unwrap();
+    tokio::time::sleep(limits.write_timeout * 2).await;
+    let text = String::from_utf8_lossy(&answer);
+    let (head, _) = text.split_once("\r\n\r\n").unwrap();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    let length = head.len() + 4 + length.unwrap().parse::<usize>().unwrap();
+    assert!(length > 2 * answer.len(), "{length}");
+    while answer.len() < length {
+        let read = timeout(PATIENCE, stream.read_buf(&mut answer)).await;
+        let read = read.expect("the rest in time").unwrap();
+        assert_ne!(read, 0, "cut after {} of {length}", answer.len());
+    }
+}
+
 #[tokio::test]
 async fn a_probe_is_not_delayed_by_a_large_scrape() {
     let gateway = with_large_metrics();
