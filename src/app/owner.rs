@@ -14,7 +14,8 @@
 //!
 //! *Planning* ([`Plan::new`]) does everything that can fail and changes nothing that is in force.
 //! *Waiting* ([`Plan::resolve`]) is for DNS: a route in force whose upstream has no endpoint yet would
-//! refuse connections that the previous route took. At the start nothing serves yet, so nothing waits. *Committing* ([`Plan::commit`]) cannot fail and does not wait.
+//! refuse connections that the previous route took. At the start nothing serves yet, so nothing waits.
+//! *Committing* ([`Plan::commit`]) cannot fail and does not wait.
 //!
 //! A publication may arrive while a change is planned or waits. If only its endpoints differ, the
 //! upstreams in force get them immediately ([`meanwhile`]). In any case it is held as the next change, and
