@@ -173,12 +173,7 @@ impl Loading {
     /// Waits until it has ended by itself.
     #[track_caller]
     pub fn wait_end(&mut self) -> ExitStatus {
-        let mut ended = None;
-        wait_until("the process ends", || {
-            ended = self.child.try_wait().unwrap();
-            ended.is_some()
-        });
-        ended.unwrap()
+        wait_end(&mut self.child)
     }
 }
 
@@ -187,6 +182,17 @@ impl Drop for Loading {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Waits until a child has ended by itself.
+#[track_caller]
+fn wait_end(child: &mut Child) -> ExitStatus {
+    let mut ended = None;
+    wait_until("the process ends", || {
+        ended = child.try_wait().unwrap();
+        ended.is_some()
+    });
+    ended.unwrap()
 }
 
 impl Process {
@@ -329,12 +335,7 @@ impl Process {
     /// Waits until it has ended by itself.
     #[track_caller]
     pub fn wait_end(&mut self) -> ExitStatus {
-        let mut ended = None;
-        wait_until("the process ends", || {
-            ended = self.child.try_wait().unwrap();
-            ended.is_some()
-        });
-        ended.unwrap()
+        wait_end(&mut self.child)
     }
 
     /// All metrics now.
