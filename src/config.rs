@@ -16,6 +16,7 @@
 //! | `file` | the declarations: every key with its type, default and meaning |
 //! | `resolve` | the judge: checks that need more than one value, and the way from `file` to `checked` |
 
+mod bounds;
 mod checked;
 mod file;
 mod form;
@@ -25,6 +26,10 @@ mod resolve;
 #[cfg(test)]
 pub(crate) mod samples;
 
+pub use bounds::{
+    Attempts, Bytes, ConnectionRate, Connections, Count, HelloSize, Ipv6Prefix, KeepaliveInterval,
+    KeepaliveTime, Seconds, Weight,
+};
 pub(crate) use checked::contains;
 pub use checked::{
     AccessLogConfig, AddressKind, AlpnPolicy, BelowFileRoutes, Config, ConnectPolicy,

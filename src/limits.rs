@@ -20,7 +20,7 @@ pub use rate::{TokenBucket, now};
 pub use scopes::{ScopeKey, Scopes};
 pub use sources::{MAX_SOURCES, SourceLimiter};
 
-use crate::config::ConnectionLimits;
+use crate::config::{ConnectionLimits, Count};
 use crate::metrics::{LimitKind, LimitScope};
 
 /// Enforces the limits of one scope on its connections.
@@ -120,18 +120,18 @@ impl Limiter {
         };
         take(
             connections,
-            self.limits.connections,
+            self.limits.connections.map(Count::get),
             LimitKind::Connections,
             &mut held.connections,
         )?;
         take(
             hellos,
-            self.limits.hellos,
+            self.limits.hellos.map(Count::get),
             LimitKind::Hellos,
             &mut held.hellos,
         )?;
         // Last, so that a connection refused for another limit takes no token.
-        match self.limits.connections_per_second {
+        match self.limits.connections_per_second.map(Count::get) {
             Some(limit) if !new.take(limit, now()) => {
                 Err(self.over(LimitKind::ConnectionsPerSecond, limit))
             }
@@ -169,6 +169,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{ConnectionRate, Connections};
 
     const OFF: ConnectionLimits = ConnectionLimits::OFF;
 
@@ -184,7 +185,7 @@ mod tests {
     #[test]
     fn what_is_held_goes_back() {
         let limiter = limiter(ConnectionLimits {
-            connections: Some(2),
+            connections: Connections::new(2),
             ..OFF
         });
         let first = admit(&limiter).unwrap();
@@ -199,7 +200,7 @@ mod tests {
     #[test]
     fn a_hello_counts_until_it_has_ended() {
         let limiter = limiter(ConnectionLimits {
-            hellos: Some(1),
+            hellos: Connections::new(1),
             ..OFF
         });
         let mut first = admit(&limiter).unwrap();
@@ -211,8 +212,8 @@ mod tests {
     #[test]
     fn a_refused_connection_takes_no_token() {
         let limiter = limiter(ConnectionLimits {
-            connections: Some(1),
-            connections_per_second: Some(3),
+            connections: Connections::new(1),
+            connections_per_second: ConnectionRate::new(3),
             ..OFF
         });
         let first = admit(&limiter).unwrap();

@@ -431,15 +431,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{DnsConfig, DnsQuery, EjectionPolicy, PodChoice, ServicePort, samples};
+    use crate::config::{
+        DnsConfig, DnsQuery, EjectionPolicy, PodChoice, ServicePort, Weight, samples,
+    };
     use crate::server_name::ServerName;
     use std::time::Duration;
 
-    pub(super) fn spec(last: u8, zone: Option<&str>, weight: u16) -> EndpointSpec {
+    pub(super) fn spec(last: u8, zone: Option<&str>, weight: u32) -> EndpointSpec {
         EndpointSpec {
             address: SocketAddr::from(([10, 0, 0, last], 80)),
             zone: zone.map(Zone::from),
-            weight,
+            weight: Weight::saturating(weight),
         }
     }
 

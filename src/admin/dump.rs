@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::AdminContext;
 use crate::clock;
-use crate::config::{Config, UpstreamSource};
+use crate::config::{Config, UpstreamSource, Weight};
 use crate::names::Zone;
 use crate::upstream::{EndpointState, Upstream, Upstreams};
 
@@ -114,7 +114,7 @@ struct SourceDump {
 struct EndpointDump {
     address: SocketAddr,
     zone: Option<String>,
-    weight: u16,
+    weight: Weight,
     active: u32,
     state: &'static str,
     ejection_left_ms: Option<u64>,

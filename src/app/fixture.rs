@@ -12,7 +12,7 @@ use crate::access_log::AccessLog;
 use crate::admin::Snapshot;
 use crate::config::{
     AlpnPolicy, Config, ConnectionLimits, EndpointSpec, ObjectRef, Origin, RouteConfig, RouteMatch,
-    SniPattern, TargetConfigs,
+    SniPattern, TargetConfigs, Weight,
 };
 use crate::metrics::Metrics;
 use crate::server_name::ServerName;
@@ -162,7 +162,7 @@ pub(super) fn publication(routing: &Arc<Routing>, port: u16) -> Publication {
     let endpoint = EndpointSpec {
         address: SocketAddr::from(([127, 0, 0, 1], port)),
         zone: None,
-        weight: 1,
+        weight: Weight::MIN,
     };
     Publication {
         discovered: Arc::new(Discovered {

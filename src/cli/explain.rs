@@ -248,7 +248,7 @@ fn show_upstream<W: Write>(
             .unwrap_or_default();
         page.line(
             title,
-            format_args!("{}, weight {}{zone}", spec.address, spec.weight),
+            format_args!("{}, weight {}{zone}", spec.address, spec.weight.get()),
         )?;
         title = "";
     }

@@ -19,11 +19,12 @@ use self::common::{
 use self::hosts::{HostPort, ServiceRef, Sni, SrvName};
 use self::kubernetes::KubernetesFile;
 use self::words::Subset;
+use super::bounds::{Bytes, ConnectionRate, Connections, Count, Ipv6Prefix, Weight};
 use super::checked::{AddressKind, AlpnPolicy, Fingerprint, LogFilter, LogFormat, ProxyVersion};
 use super::form::containers::{AutoOr, List, Named, OrOff};
 use super::form::decode::At;
 use super::form::section::section;
-use super::form::units::{Bytes, Count, DAY, GIB, KIB, MINUTE, Micros, Millis, SECOND};
+use super::form::units::{DAY, GIB, KIB, MINUTE, Micros, Millis, SECOND};
 use crate::names::{ListenerName, RouteName, SourceGroupName, UpstreamName, Zone};
 
 section! {
@@ -107,7 +108,7 @@ section! {
         /// time; connections of further ones are refused.
         limits_per_source: ConnectionLimitsFile = {},
         /// IPv6 addresses with this many bits in common count as one in `limits_per_source`.
-        ipv6_source_prefix: Count<32, 128> = 64,
+        ipv6_source_prefix: Ipv6Prefix = 64,
         /// What is reachable through this listener; nothing is that no route names.
         routes: List<At<RouteFile>, 0, { usize::MAX }> = [],
     }
@@ -118,9 +119,9 @@ section! {
     /// `over_limit`.
     RouteLimitsFile {
         /// Open at a time.
-        connections: OrOff<Count<1, 10_000_000>> = "off",
+        connections: OrOff<Connections> = "off",
         /// New ones a second; a second's worth may come at once.
-        connections_per_second: OrOff<Count<1, 1_000_000>> = "off",
+        connections_per_second: OrOff<ConnectionRate> = "off",
     }
 }
 
@@ -181,7 +182,7 @@ section! {
         /// The zone it runs in.
         zone: Option<Zone> = null,
         /// Its share of the connections against that of the others.
-        weight: Count<1, 1000> = 100,
+        weight: Weight = 100,
     }
 }
 
@@ -223,7 +224,7 @@ section! {
         /// else the host's memory; 24 MiB, 2 MiB for each worker, `hello_memory`, `carry_memory`, pipes
         /// and the log's queue are taken off, down to a quarter, and each connection counts as 16 KiB, which is its two
         /// sockets in the kernel and little of their buffers. The log says at start what was chosen.
-        connections: AutoOr<Count<1, 10_000_000>> = "auto",
+        connections: AutoOr<Connections> = "auto",
         /// From this much of a cgroup's memory limit on, in percent, new connections are refused as
         /// `overloaded`, until use is 5 percent lower: before the kernel kills the process. Page cache
         /// that the kernel drops first does not count. `off` never refuses any for it.

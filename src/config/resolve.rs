@@ -14,8 +14,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use self::binds::Binds;
-use self::limits::limit;
 use self::sources::sources;
+use super::bounds::Count;
 use super::checked::{AccessLogConfig, Config, DrainConfig, Limits, LogConfig, ResolverConfig};
 use super::file::ConfigFile;
 use super::file::kubernetes::KubernetesFile;
@@ -60,7 +60,9 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
     Config {
         workers: match file.workers {
             AutoOr::Auto => machine.cpus,
-            AutoOr::Exactly(count) => NonZeroUsize::new(count.0 as usize).unwrap_or(machine.cpus),
+            AutoOr::Exactly(count) => {
+                NonZeroUsize::new(count.get() as usize).unwrap_or(machine.cpus)
+            }
         },
         busy_poll: file.busy_poll.on().map(|time| time.0),
         zone,
@@ -71,7 +73,7 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
         resolver: resolver(&file.resolver),
         limits: limits(&file.limits),
         drain: drain(&file.drain),
-        access_log: access_log(file.access_log),
+        access_log: access_log(&file.access_log),
         log: log(file.log),
         admin,
         status,
@@ -119,11 +121,11 @@ fn limits(file: &LimitsFile) -> Limits {
     Limits {
         connections: match file.connections {
             AutoOr::Auto => None,
-            AutoOr::Exactly(count) => Some(count.0 as usize),
+            AutoOr::Exactly(count) => Some(count.get() as usize),
         },
-        memory_percent: limit(&file.memory_percent),
-        hello_memory: file.hello_memory.0,
-        carry_memory: file.carry_memory.0,
+        memory_percent: file.memory_percent.on().map(Count::get),
+        hello_memory: file.hello_memory.get(),
+        carry_memory: file.carry_memory.get(),
     }
 }
 
@@ -134,11 +136,11 @@ fn drain(file: &DrainFile) -> DrainConfig {
     }
 }
 
-fn access_log(file: AccessLogFile) -> AccessLogConfig {
+fn access_log(file: &AccessLogFile) -> AccessLogConfig {
     AccessLogConfig {
         format: file.format.on(),
-        refused_per_second: file.refused_per_second.0,
-        queue: file.queue.0 as usize,
+        refused_per_second: file.refused_per_second.get(),
+        queue: file.queue.get() as usize,
         fingerprint: file.fingerprint.on(),
     }
 }

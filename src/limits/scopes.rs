@@ -83,10 +83,11 @@ fn known_or_new<K: Eq + std::hash::Hash, V>(
 mod tests {
     use super::super::{Held, OverLimit};
     use super::*;
+    use crate::config::Connections;
 
     fn at_most(connections: u32) -> ConnectionLimits {
         ConnectionLimits {
-            connections: Some(connections),
+            connections: Connections::new(connections),
             ..ConnectionLimits::OFF
         }
     }

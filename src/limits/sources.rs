@@ -2,10 +2,8 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
-
-use ipnet::IpNet;
 
 use super::pruned::Pruned;
 use super::{Held, Limiter, OverLimit, Usage};
@@ -59,8 +57,9 @@ impl SourceLimiter {
     fn counted_as(&self, ip: IpAddr) -> IpAddr {
         match ip {
             IpAddr::V4(_) => ip,
-            IpAddr::V6(_) => {
-                IpNet::new(ip, self.limits.ipv6_prefix).map_or(ip, |net| net.trunc().addr())
+            IpAddr::V6(ip) => {
+                let mask = u128::MAX << (128 - self.limits.ipv6_prefix.get());
+                IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & mask))
             }
         }
     }
@@ -88,12 +87,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::ConnectionLimits;
+    use crate::config::{ConnectionLimits, Connections};
 
     fn limiter(each: ConnectionLimits) -> SourceLimiter {
         let limits = SourceLimits {
             each,
-            ipv6_prefix: 64,
+            ..SourceLimits::default()
         };
         SourceLimiter::new(limits, Arc::default())
     }
@@ -107,7 +106,7 @@ mod tests {
     #[test]
     fn each_address_has_its_own_and_an_ipv6_prefix_has_one() {
         let limiter = limiter(ConnectionLimits {
-            connections: Some(1),
+            connections: Connections::new(1),
             ..ConnectionLimits::OFF
         });
         let first = admit(&limiter, "192.0.2.1").unwrap();
@@ -125,7 +124,7 @@ mod tests {
     #[test]
     fn addresses_that_use_nothing_are_forgotten_and_those_that_do_are_bounded() {
         let limiter = limiter(ConnectionLimits {
-            connections: Some(10),
+            connections: Connections::new(10),
             ..ConnectionLimits::OFF
         });
         let address = |n: usize| format!("10.{}.{}.{}", n >> 16, (n >> 8) & 255, n & 255);

@@ -75,7 +75,7 @@ async fn attempt_each(
     let mut tried: Vec<SocketAddr> = Vec::new();
     let mut reason = Outcome::NoEndpoint;
     let own = (!may_lead_here(config)).then_some(&shared.own);
-    for _ in 0..config.connect.attempts {
+    for _ in 0..config.connect.attempts.get() {
         let Some(picked) = upstream.pick(&tried) else {
             break;
         };

@@ -98,7 +98,7 @@ fn examine(
     if wire.is_empty() {
         return Err(Refusal::silent(Outcome::Probe));
     }
-    match HelloParser::new(limits.max_size).parse(wire) {
+    match HelloParser::new(limits.max_size.get()).parse(wire) {
         Ok(Progress::Complete(hello)) => Ok(Some(Preread::peeked(worker, &hello, routes))),
         Ok(Progress::Incomplete) => Ok(None),
         Err(error) => Err(Refusal::bad_hello(&error)),
@@ -135,7 +135,7 @@ async fn read(
     limits: &HelloLimits,
     routes: &RouteTable,
 ) -> Result<Preread, Refusal> {
-    let mut parser = HelloParser::new(limits.max_size);
+    let mut parser = HelloParser::new(limits.max_size.get());
     let hello = worker.hellos.enter();
     loop {
         let freed = worker.hellos.freed();
@@ -167,7 +167,7 @@ async fn read(
             let replay = Replay::of(hello);
             return Ok(Preread { replay, ..preread });
         }
-        if hello.len() > limits.max_size * WIRE_PER_BYTE + READ {
+        if hello.len() > limits.max_size.get() * WIRE_PER_BYTE + READ {
             return Err(Refusal::silent(Outcome::HelloTooLarge));
         }
     }

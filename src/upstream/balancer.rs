@@ -98,7 +98,7 @@ impl Tier {
             .zip(endpoints)
             .filter(|(_, endpoint)| belongs(endpoint))
             .map(|(position, endpoint)| {
-                sum += u64::from(endpoint.spec.weight.max(1));
+                sum += u64::from(endpoint.spec.weight.get());
                 (position, sum)
             })
             .unzip();
@@ -164,7 +164,7 @@ impl Tier {
 /// Compares the connections per weight without a division.
 fn load_is_less(a: &Endpoint, b: &Endpoint) -> bool {
     let weighted = |load: &Endpoint, other: &Endpoint| {
-        u64::from(load.stats.active()) * u64::from(other.spec.weight.max(1))
+        u64::from(load.stats.active()) * u64::from(other.spec.weight.get())
     };
     weighted(a, b) < weighted(b, a)
 }

@@ -206,7 +206,7 @@ upstreams:
     assert_eq!(names, ["svcb.apps:80", "*.example.com"]);
     let tcp = config.upstreams["b"].tcp;
     assert_eq!(
-        (tcp.keepalive_time.as_secs(), tcp.keepalive_probes),
+        (tcp.keepalive_time.get().as_secs(), tcp.keepalive_probes),
         (30, 3)
     );
 }

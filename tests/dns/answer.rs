@@ -172,7 +172,7 @@ async fn services_give_ports_and_weights() {
     let weights: Vec<_> = answer
         .endpoints
         .iter()
-        .map(|spec| (spec.address.to_string(), spec.weight))
+        .map(|spec| (spec.address.to_string(), spec.weight.get()))
         .collect();
     assert_eq!(
         weights,

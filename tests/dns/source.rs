@@ -7,7 +7,8 @@ use std::time::Duration;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use strait::config::{
-    ConnectPolicy, DnsConfig, EjectionPolicy, TcpOptions, UpstreamConfig, UpstreamSource,
+    Attempts, ConnectPolicy, DnsConfig, EjectionPolicy, KeepaliveInterval, KeepaliveTime,
+    TcpOptions, UpstreamConfig, UpstreamSource,
 };
 use strait::metrics::{Metrics, RefusedAddress, SourceResult};
 use strait::source::dns::{Resolver, SourceTask, spawn};
@@ -77,7 +78,7 @@ fn upstream_config(config: DnsConfig) -> UpstreamConfig {
         source: UpstreamSource::Dns(config),
         connect: ConnectPolicy {
             timeout: second,
-            attempts: 3,
+            attempts: Attempts::saturating(3),
         },
         proxy_protocol: None,
         ejection: EjectionPolicy {
@@ -86,8 +87,8 @@ fn upstream_config(config: DnsConfig) -> UpstreamConfig {
             max: second,
         },
         tcp: TcpOptions {
-            keepalive_time: second,
-            keepalive_interval: second,
+            keepalive_time: KeepaliveTime::new(1).unwrap(),
+            keepalive_interval: KeepaliveInterval::new(1).unwrap(),
             keepalive_probes: 1,
             user_timeout: second,
             send_buffer: None,

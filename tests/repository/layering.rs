@@ -45,6 +45,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     (
         "config",
         &[
+            &["bounds"],
             &["form"],
             &["checked"],
             &["file", "samples"],

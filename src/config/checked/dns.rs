@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::form::units;
+use crate::config::bounds;
 use crate::server_name::ServerName;
 
 /// An upstream whose endpoints are the answers for a name.
@@ -15,10 +15,10 @@ pub struct DnsConfig {
     /// What is asked.
     pub query: DnsQuery,
     /// Answers are asked again no sooner than this, however small their TTL.
-    #[serde(serialize_with = "units::serialize_duration")]
+    #[serde(serialize_with = "bounds::serialize_duration")]
     pub min_ttl: Duration,
     /// And no later than this, however large.
-    #[serde(serialize_with = "units::serialize_duration")]
+    #[serde(serialize_with = "bounds::serialize_duration")]
     pub max_ttl: Duration,
     /// Endpoints kept at the most; the rest of a larger answer is left out and counted.
     pub max_endpoints: usize,
@@ -77,6 +77,6 @@ pub struct ResolverConfig {
     /// Empty: those of /etc/resolv.conf, with its search list.
     pub servers: Vec<SocketAddr>,
     /// Per query and server.
-    #[serde(serialize_with = "units::serialize_duration")]
+    #[serde(serialize_with = "bounds::serialize_duration")]
     pub timeout: Duration,
 }

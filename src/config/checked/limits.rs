@@ -2,16 +2,18 @@
 
 use serde::Serialize;
 
+use crate::config::bounds::{ConnectionRate, Connections, Ipv6Prefix};
+
 /// How many connections a listener, a route, a source group or a source address may have. `None`:
 /// as many as there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ConnectionLimits {
-    /// At a time, at least 1.
-    pub connections: Option<u32>,
-    /// New ones a second, at least 1; a second's worth may come at once.
-    pub connections_per_second: Option<u32>,
-    /// ClientHellos in progress, at least 1.
-    pub hellos: Option<u32>,
+    /// At a time.
+    pub connections: Option<Connections>,
+    /// New ones a second; a second's worth may come at once.
+    pub connections_per_second: Option<ConnectionRate>,
+    /// ClientHellos in progress.
+    pub hellos: Option<Connections>,
 }
 
 impl ConnectionLimits {
@@ -39,15 +41,15 @@ impl Default for ConnectionLimits {
 pub struct SourceLimits {
     /// Each one's limits.
     pub each: ConnectionLimits,
-    /// IPv6 addresses with this many bits in common count as one, 32..=128.
-    pub ipv6_prefix: u8,
+    /// IPv6 addresses with this many bits in common count as one.
+    pub ipv6_prefix: Ipv6Prefix,
 }
 
 impl Default for SourceLimits {
     fn default() -> Self {
         Self {
             each: ConnectionLimits::OFF,
-            ipv6_prefix: 64,
+            ipv6_prefix: Ipv6Prefix::saturating(64),
         }
     }
 }

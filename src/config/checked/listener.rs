@@ -12,7 +12,7 @@ use super::limits::{ConnectionLimits, SourceLimits};
 use super::route::RouteConfig;
 use super::sources::SourcePolicy;
 use super::tcp::TcpOptions;
-use crate::config::form::units;
+use crate::config::bounds::{self, HelloSize};
 use crate::names::ListenerName;
 use crate::server_name::ServerName;
 
@@ -49,19 +49,19 @@ pub struct ListenerConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct HelloLimits {
     /// From accept to the last byte of the hello: one absolute deadline.
-    #[serde(serialize_with = "units::serialize_duration")]
+    #[serde(serialize_with = "bounds::serialize_duration")]
     pub timeout: Duration,
-    /// Bytes of the handshake message with its 4-byte header, 512..=65536.
-    pub max_size: usize,
+    /// Bytes of the handshake message with its 4-byte header.
+    pub max_size: HelloSize,
 }
 
 /// Bounds on the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct RelayTimeouts {
     /// Without a byte either way.
-    #[serde(serialize_with = "units::serialize_duration")]
+    #[serde(serialize_with = "bounds::serialize_duration")]
     pub idle: Duration,
     /// Since the last byte, once one side has closed.
-    #[serde(serialize_with = "units::serialize_duration")]
+    #[serde(serialize_with = "bounds::serialize_duration")]
     pub half_closed: Duration,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::log_filter::LogFilter;
-use crate::config::form::units;
+use crate::config::bounds;
 
 /// Limits of the whole process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -24,10 +24,10 @@ pub struct Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct DrainConfig {
     /// Not ready, but still accepting.
-    #[serde(serialize_with = "units::serialize_duration")]
+    #[serde(serialize_with = "bounds::serialize_duration")]
     pub readiness_delay: Duration,
     /// From closing the listeners to cutting what still runs.
-    #[serde(serialize_with = "units::serialize_duration")]
+    #[serde(serialize_with = "bounds::serialize_duration")]
     pub window: Duration,
 }
 

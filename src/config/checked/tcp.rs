@@ -4,22 +4,20 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::form::units;
+use crate::config::bounds::{self, KeepaliveInterval, KeepaliveTime};
 use crate::socket::{BufferOptions, StreamOptions};
 
 /// Options of a socket that carries traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct TcpOptions {
-    /// Idle time before the first keepalive probe, at least 1 s.
-    #[serde(serialize_with = "units::serialize_duration")]
-    pub keepalive_time: Duration,
-    /// Between probes, at least 1 s.
-    #[serde(serialize_with = "units::serialize_duration")]
-    pub keepalive_interval: Duration,
+    /// Idle time before the first keepalive probe.
+    pub keepalive_time: KeepaliveTime,
+    /// Between probes.
+    pub keepalive_interval: KeepaliveInterval,
     /// Unanswered probes until the peer counts as gone.
     pub keepalive_probes: u32,
     /// The time for which a peer may acknowledge nothing of what waits for it.
-    #[serde(serialize_with = "units::serialize_duration")]
+    #[serde(serialize_with = "bounds::serialize_duration")]
     pub user_timeout: Duration,
     /// Memory for what was sent and is not acknowledged; `None`: the kernel decides.
     pub send_buffer: Option<usize>,
@@ -42,8 +40,8 @@ impl From<TcpOptions> for BufferOptions {
 impl From<TcpOptions> for StreamOptions {
     fn from(options: TcpOptions) -> Self {
         Self {
-            keepalive_time: options.keepalive_time,
-            keepalive_interval: options.keepalive_interval,
+            keepalive_time: options.keepalive_time.get(),
+            keepalive_interval: options.keepalive_interval.get(),
             keepalive_probes: options.keepalive_probes,
             user_timeout: options.user_timeout,
             buffers: options.into(),

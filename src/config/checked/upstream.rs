@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::dns::DnsConfig;
 use super::tcp::TcpOptions;
-use crate::config::form::units;
+use crate::config::bounds::{self, Attempts, Weight};
 use crate::names::{UpstreamName, Zone};
 
 /// A named set of endpoints with its connection policy.
@@ -100,18 +100,18 @@ pub struct EndpointSpec {
     pub address: SocketAddr,
     /// The zone it runs in, if known.
     pub zone: Option<Zone>,
-    /// Its share of the connections against the others', 1..=1000.
-    pub weight: u16,
+    /// Its share of the connections against the others'.
+    pub weight: Weight,
 }
 
 /// How connections to an upstream's endpoints are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ConnectPolicy {
     /// Per attempt.
-    #[serde(serialize_with = "units::serialize_duration")]
+    #[serde(serialize_with = "bounds::serialize_duration")]
     pub timeout: Duration,
-    /// Attempts, each on another endpoint, 1..=10.
-    pub attempts: u32,
+    /// Attempts, each on another endpoint.
+    pub attempts: Attempts,
 }
 
 /// Versions of the PROXY protocol that are sent.
@@ -128,9 +128,9 @@ pub struct EjectionPolicy {
     /// Failed attempts in a row that eject; 0 never does.
     pub consecutive_failures: u32,
     /// The first ejection's duration; each further one in a row doubles it.
-    #[serde(serialize_with = "units::serialize_duration")]
+    #[serde(serialize_with = "bounds::serialize_duration")]
     pub base: Duration,
     /// The longest ejection.
-    #[serde(serialize_with = "units::serialize_duration")]
+    #[serde(serialize_with = "bounds::serialize_duration")]
     pub max: Duration,
 }

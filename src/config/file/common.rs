@@ -1,21 +1,25 @@
 //! Sections that the file's own listeners and upstreams share with those of Kubernetes.
 
 use super::addresses::SourceRef;
+use crate::config::bounds::{
+    Attempts, Bytes, ConnectionRate, Connections, Count, HelloSize, KeepaliveInterval,
+    KeepaliveTime,
+};
 use crate::config::form::containers::{AutoOr, List, OrOff};
 use crate::config::form::decode::At;
 use crate::config::form::section::section;
-use crate::config::form::units::{Bytes, Count, DAY, HOUR, KIB, MIB, Millis, SECOND, Seconds};
+use crate::config::form::units::{DAY, HOUR, KIB, MIB, Millis, SECOND};
 
 section! {
     /// Limits on connections. Beyond one, a connection is refused before a byte is read, as
     /// `over_limit`.
     ConnectionLimitsFile {
         /// Open at a time.
-        connections: OrOff<Count<1, 10_000_000>> = "off",
+        connections: OrOff<Connections> = "off",
         /// New ones a second; a second's worth may come at once.
-        connections_per_second: OrOff<Count<1, 1_000_000>> = "off",
+        connections_per_second: OrOff<ConnectionRate> = "off",
         /// ClientHellos in progress.
-        hellos: OrOff<Count<1, 10_000_000>> = "off",
+        hellos: OrOff<Connections> = "off",
     }
 }
 
@@ -35,7 +39,7 @@ section! {
         /// From accept to the last byte of the hello, as one deadline.
         timeout: Millis<100, { 60 * SECOND }> = "5s",
         /// Largest handshake message, its 4-byte header included.
-        max_size: Bytes<512, { 64 * KIB }> = "64KiB",
+        max_size: HelloSize = "64KiB",
     }
 }
 
@@ -54,9 +58,9 @@ section! {
     TcpFile {
         /// Idle time before the first keepalive probe, while nothing waits for an acknowledgement. Keep
         /// it below the idle timeout of load balancers on the way (an AWS NLB has 350 s).
-        keepalive_time: Seconds<1, 7200> = "60s",
+        keepalive_time: KeepaliveTime = "60s",
         /// Between keepalive probes.
-        keepalive_interval: Seconds<1, 3600> = "10s",
+        keepalive_interval: KeepaliveInterval = "10s",
         /// Unanswered probes until the peer counts as gone, one interval after the last of them: with the
         /// defaults after 120 s of silence, whatever `user_timeout` is.
         keepalive_probes: Count<1, 100> = 6,
@@ -89,7 +93,7 @@ section! {
         /// For each attempt.
         timeout: Millis<10, { 60 * SECOND }> = "3s",
         /// Attempts for one connection, each on another endpoint.
-        attempts: Count<1, 10> = 3,
+        attempts: Attempts = 3,
     }
 }
 

@@ -12,13 +12,13 @@ use super::common::{
     TimeoutsFile,
 };
 use super::hosts::HostName;
+use crate::config::bounds::Ipv6Prefix;
 use crate::config::checked::{
     AlpnPolicy, BelowFileRoutes, ISTIO_ROOT_NAMESPACE, OptIn, PortRange, PortSelector,
 };
 use crate::config::form::containers::{AllOr, List, Named, OrOff};
 use crate::config::form::decode::At;
 use crate::config::form::section::section;
-use crate::config::form::units::Count;
 use crate::names::ListenerName;
 
 section! {
@@ -151,6 +151,6 @@ section! {
         /// As of a listener of the file; of each one.
         limits_per_source: ConnectionLimitsFile = {},
         /// As of a listener of the file.
-        ipv6_source_prefix: Count<32, 128> = 64,
+        ipv6_source_prefix: Ipv6Prefix = 64,
     }
 }

@@ -10,7 +10,7 @@ use super::shape::Shape;
 use super::tree::Value;
 
 /// `off`, or what it is when it is on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum OrOff<T> {
     Off,
     On(T),

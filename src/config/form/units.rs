@@ -3,12 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serializer;
 use serde_json::{Value as Json, json};
 
 use super::decode::{Scalar, unexpected};
 use super::problems::{Complaint, quoted};
 use super::tree::Value;
+use crate::config::bounds::{Bytes, Count, Seconds, duration_text};
 
 /// A duration of `MIN..=MAX` milliseconds, written as a number and a unit: `5s`, `1h 30m`.
 #[derive(Debug, Clone, Copy)]
@@ -17,18 +17,6 @@ pub(crate) struct Millis<const MIN: u64, const MAX: u64>(pub(crate) Duration);
 /// A duration of `MIN..=MAX` microseconds, written likewise: `50us`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Micros<const MIN: u64, const MAX: u64>(pub(crate) Duration);
-
-/// A duration of `MIN..=MAX` whole seconds, for the kernel's options that know no fractions.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Seconds<const MIN: u64, const MAX: u64>(pub(crate) Duration);
-
-/// A size of `MIN..=MAX` bytes, written as a number and a unit: `64KiB`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bytes<const MIN: usize, const MAX: usize>(pub(crate) usize);
-
-/// A number of `MIN..=MAX`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Count<const MIN: u32, const MAX: u32>(pub(crate) u32);
 
 pub(crate) const SECOND: u64 = 1_000;
 pub(crate) const MINUTE: u64 = 60 * SECOND;
@@ -65,13 +53,12 @@ fn duration_within(value: &Value, min: Duration, max: Duration) -> Result<Durati
     if (min..=max).contains(&duration) {
         Ok(duration)
     } else {
-        Err(out_of_bounds(text(duration), text(min), text(max)))
+        Err(out_of_bounds(
+            duration_text(duration),
+            duration_text(min),
+            duration_text(max),
+        ))
     }
-}
-
-/// What a duration is in the file, in messages and in the config dump: `1h 30m`.
-fn text(duration: Duration) -> humantime::FormattedDuration {
-    humantime::format_duration(duration)
 }
 
 fn duration_schema() -> Json {
@@ -90,7 +77,7 @@ impl<const MIN: u64, const MAX: u64> Scalar for Millis<MIN, MAX> {
 
     fn words() -> String {
         let (min, max) = Self::BOUNDS;
-        format!("duration, {} to {}", text(min), text(max))
+        format!("duration, {} to {}", duration_text(min), duration_text(max))
     }
 
     fn schema() -> Json {
@@ -110,7 +97,7 @@ impl<const MIN: u64, const MAX: u64> Scalar for Micros<MIN, MAX> {
 
     fn words() -> String {
         let (min, max) = Self::BOUNDS;
-        format!("duration, {} to {}", text(min), text(max))
+        format!("duration, {} to {}", duration_text(min), duration_text(max))
     }
 
     fn schema() -> Json {
@@ -118,25 +105,24 @@ impl<const MIN: u64, const MAX: u64> Scalar for Micros<MIN, MAX> {
     }
 }
 
-impl<const MIN: u64, const MAX: u64> Seconds<MIN, MAX> {
-    const BOUNDS: (Duration, Duration) = (Duration::from_secs(MIN), Duration::from_secs(MAX));
-}
-
 impl<const MIN: u64, const MAX: u64> Scalar for Seconds<MIN, MAX> {
     fn from_value(value: &Value) -> Result<Self, Complaint> {
-        let (min, max) = Self::BOUNDS;
+        let (min, max) = (Duration::from_secs(MIN), Duration::from_secs(MAX));
         let duration = duration_within(value, min, max)?;
-        if duration.subsec_nanos() == 0 {
-            Ok(Self(duration))
-        } else {
-            let complaint = format!("{} is not whole seconds", text(duration));
-            Err(Complaint::new(complaint).remedy("the kernel counts this in seconds"))
-        }
+        let whole = (duration.subsec_nanos() == 0).then_some(duration.as_secs());
+        whole.and_then(Self::new).ok_or_else(|| {
+            let complaint = format!("{} is not whole seconds", duration_text(duration));
+            Complaint::new(complaint).remedy("the kernel counts this in seconds")
+        })
     }
 
     fn words() -> String {
-        let (min, max) = Self::BOUNDS;
-        format!("duration in whole seconds, {} to {}", text(min), text(max))
+        let (min, max) = (Duration::from_secs(MIN), Duration::from_secs(MAX));
+        format!(
+            "duration in whole seconds, {} to {}",
+            duration_text(min),
+            duration_text(max)
+        )
     }
 
     fn schema() -> Json {
@@ -195,15 +181,8 @@ impl<const MIN: usize, const MAX: usize> Scalar for Bytes<MIN, MAX> {
             }
             _ => return Err(unexpected("a size such as 64KiB", value)),
         };
-        if (MIN..=MAX).contains(&bytes) {
-            Ok(Self(bytes))
-        } else {
-            Err(out_of_bounds(
-                size_text(bytes),
-                size_text(MIN),
-                size_text(MAX),
-            ))
-        }
+        Self::new(bytes)
+            .ok_or_else(|| out_of_bounds(size_text(bytes), size_text(MIN), size_text(MAX)))
     }
 
     fn words() -> String {
@@ -227,10 +206,8 @@ impl<const MIN: u32, const MAX: u32> Scalar for Count<MIN, MAX> {
             Value::Float(number) if number.fract() == 0.0 => *number as i64,
             _ => return Err(unexpected("a whole number", value)),
         };
-        match u32::try_from(number) {
-            Ok(number) if (MIN..=MAX).contains(&number) => Ok(Self(number)),
-            _ => Err(out_of_bounds(value, MIN, MAX)),
-        }
+        let number = u32::try_from(number).ok().and_then(Self::new);
+        number.ok_or_else(|| out_of_bounds(value, MIN, MAX))
     }
 
     fn words() -> String {
@@ -240,17 +217,6 @@ impl<const MIN: u32, const MAX: u32> Scalar for Count<MIN, MAX> {
     fn schema() -> Json {
         json!({ "type": "integer", "minimum": MIN, "maximum": MAX })
     }
-}
-
-/// Serialises a duration as the file would say it.
-///
-/// # Errors
-/// Those of the serializer.
-pub(crate) fn serialize_duration<S: Serializer>(
-    duration: &Duration,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&text(*duration))
 }
 
 #[cfg(test)]
@@ -290,7 +256,7 @@ mod tests {
     #[test]
     fn sizes_are_strict() {
         type Size = Bytes<512, { 64 * KIB }>;
-        let parse = |text: &str| Size::from_value(&Value::from(text)).map(|size| size.0);
+        let parse = |text: &str| Size::from_value(&Value::from(text)).map(Size::get);
         assert_eq!(parse("64KiB"), Ok(65536));
         assert_eq!(parse("512B"), Ok(512));
         assert_eq!(parse("2 KiB"), Ok(2048));

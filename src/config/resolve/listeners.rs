@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::findings::{Findings, note_taken};
-use super::limits::{connection_limits, limit};
+use super::limits::connection_limits;
 use super::upstreams;
 use crate::config::checked::{
     ConnectionLimits, HelloLimits, ListenerConfig, Origin, RelayTimeouts, RouteConfig, RouteMatch,
@@ -70,7 +70,7 @@ pub(super) fn listener(
         bind: file.bind.value.0,
         client_hello: HelloLimits {
             timeout: file.client_hello.timeout.0,
-            max_size: file.client_hello.max_size.0,
+            max_size: file.client_hello.max_size,
         },
         timeouts: RelayTimeouts {
             idle: file.timeouts.idle.0,
@@ -80,8 +80,7 @@ pub(super) fn listener(
         limits: connection_limits(&file.limits),
         limits_per_source: SourceLimits {
             each: connection_limits(&file.limits_per_source),
-            // Checked to be 128 at most.
-            ipv6_prefix: u8::try_from(file.ipv6_source_prefix.0).unwrap_or(128),
+            ipv6_prefix: file.ipv6_source_prefix,
         },
         routes: routes(&file.routes.items, known, &mut findings.problems),
         unrouted: Arc::default(),
@@ -193,8 +192,8 @@ fn routes(
             alpn: file.value.alpn.clone(),
             targets: TargetConfigs::only(file.value.upstream.value.clone()),
             limits: ConnectionLimits {
-                connections: limit(&file.value.limits.connections),
-                connections_per_second: limit(&file.value.limits.connections_per_second),
+                connections: file.value.limits.connections.on(),
+                connections_per_second: file.value.limits.connections_per_second.on(),
                 hellos: None,
             },
             origin: Origin::File,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::binds::Binds;
 use super::findings::Findings;
+use crate::config::bounds::Bytes;
 use crate::config::checked::{
     ConnectPolicy, DnsConfig, DnsQuery, EjectionPolicy, EndpointSpec, ListenerConfig, TcpOptions,
     UpstreamConfig, UpstreamSource,
@@ -15,7 +16,6 @@ use crate::config::file::{DnsFile, EndpointFile, UpstreamFile};
 use crate::config::form::containers::{AutoOr, List, Named, OrOff};
 use crate::config::form::decode::At;
 use crate::config::form::problems::{Complaint, Place, Problems};
-use crate::config::form::units::Bytes;
 use crate::names::UpstreamName;
 
 pub(super) struct Upstreams {
@@ -111,8 +111,7 @@ fn static_endpoints(
         endpoints.push(EndpointSpec {
             address,
             zone: file.zone,
-            // At most 1000, by its type.
-            weight: u16::try_from(file.weight.0).unwrap_or(u16::MAX),
+            weight: file.weight,
         });
     }
     endpoints
@@ -150,7 +149,7 @@ fn dns_config(file: At<DnsFile>, problems: &mut Problems) -> Option<DnsConfig> {
         query,
         min_ttl: file.min_ttl.value.0,
         max_ttl: file.max_ttl.value.0,
-        max_endpoints: file.max_endpoints.0 as usize,
+        max_endpoints: file.max_endpoints.get() as usize,
         allow: file.allow.items,
     })
 }
@@ -158,7 +157,7 @@ fn dns_config(file: At<DnsFile>, problems: &mut Problems) -> Option<DnsConfig> {
 pub(super) fn connect(file: &ConnectFile) -> ConnectPolicy {
     ConnectPolicy {
         timeout: file.timeout.0,
-        attempts: file.attempts.0,
+        attempts: file.attempts,
     }
 }
 
@@ -171,7 +170,7 @@ pub(super) fn ejection(file: &At<EjectionFile>, problems: &mut Problems) -> Ejec
         problems.note(place, complaint);
     }
     EjectionPolicy {
-        consecutive_failures: file.consecutive_failures.0,
+        consecutive_failures: file.consecutive_failures.get(),
         base: file.base.0,
         max: file.max.0,
     }
@@ -179,15 +178,15 @@ pub(super) fn ejection(file: &At<EjectionFile>, problems: &mut Problems) -> Ejec
 
 pub(super) fn tcp(file: &TcpFile) -> TcpOptions {
     TcpOptions {
-        keepalive_time: file.keepalive_time.0,
-        keepalive_interval: file.keepalive_interval.0,
-        keepalive_probes: file.keepalive_probes.0,
+        keepalive_time: file.keepalive_time,
+        keepalive_interval: file.keepalive_interval,
+        keepalive_probes: file.keepalive_probes.get(),
         user_timeout: file.user_timeout.0,
         send_buffer: exactly(&file.send_buffer),
         receive_buffer: exactly(&file.receive_buffer),
         unsent: match &file.unsent {
             OrOff::Off => None,
-            OrOff::On(bytes) => Some(bytes.0),
+            OrOff::On(bytes) => Some(bytes.get()),
         },
     }
 }
@@ -195,7 +194,7 @@ pub(super) fn tcp(file: &TcpFile) -> TcpOptions {
 fn exactly<const MIN: usize, const MAX: usize>(file: &AutoOr<Bytes<MIN, MAX>>) -> Option<usize> {
     match file {
         AutoOr::Auto => None,
-        AutoOr::Exactly(bytes) => Some(bytes.0),
+        AutoOr::Exactly(bytes) => Some(bytes.get()),
     }
 }
 

@@ -4,7 +4,7 @@ use super::answer::{Answer, DnsError};
 use super::resolver::Resolver;
 use super::round::{Found, Memory, Round};
 use super::service;
-use crate::config::{DnsConfig, DnsQuery, EndpointSpec};
+use crate::config::{DnsConfig, DnsQuery, EndpointSpec, Weight};
 use crate::server_name::ServerName;
 use crate::socket::OwnAddresses;
 
@@ -49,7 +49,7 @@ async fn ask(
     match (query, round.search(query, name).await?) {
         (DnsQuery::Address { port, .. }, Some(Found::Addresses(mut host))) => {
             round.take_in(&mut host);
-            Ok(round.endpoints(&host, *port, 1))
+            Ok(round.endpoints(&host, *port, Weight::MIN))
         }
         (DnsQuery::Service { .. }, Some(Found::Services(records))) => {
             round.ttl = round.ttl.min(records.ttl);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::address_policy::AddressPolicy;
 use super::answer::{Answer, DnsError};
 use super::resolver::{Records, Resolver};
-use crate::config::{AddressKind, DnsConfig, DnsQuery, EndpointSpec};
+use crate::config::{AddressKind, DnsConfig, DnsQuery, EndpointSpec, Weight};
 use crate::server_name::ServerName;
 use crate::socket::OwnListeners;
 
@@ -152,7 +152,12 @@ impl<'a> Round<'a> {
     }
 
     /// The endpoints for the addresses of `host`.
-    pub(super) fn endpoints(&mut self, host: &Host, port: u16, weight: u16) -> Vec<EndpointSpec> {
+    pub(super) fn endpoints(
+        &mut self,
+        host: &Host,
+        port: u16,
+        weight: Weight,
+    ) -> Vec<EndpointSpec> {
         let mut endpoints = Vec::new();
         for ip in host.addresses() {
             match self.policy.check(SocketAddr::new(ip, port)) {
@@ -317,12 +322,12 @@ fn address(data: &RData) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn endpoint(last: u16, weight: u16) -> EndpointSpec {
+    fn endpoint(last: u16, weight: u32) -> EndpointSpec {
         let [high, low] = last.to_be_bytes();
         EndpointSpec {
             address: SocketAddr::from(([10, 0, high, low], 80)),
             zone: None,
-            weight,
+            weight: Weight::saturating(weight),
         }
     }
 

@@ -8,13 +8,13 @@ use tokio::task::JoinSet;
 
 use super::answer::DnsError;
 use super::round::{Host, Round, keep};
-use crate::config::EndpointSpec;
+use crate::config::{EndpointSpec, Weight};
 use crate::server_name::ServerName;
 
 /// The number of targets that are resolved at the same time.
 const TARGETS_AT_ONCE: usize = 16;
 /// The largest weight an endpoint may have.
-const MAX_WEIGHT: u16 = 1000;
+const MAX_WEIGHT: u32 = Weight::MAX.get();
 
 /// The endpoints of the records with the lowest priority number. The next number is used only if those
 /// give no usable endpoint, and so on. Endpoints that fail later do not bring the next number in.
@@ -108,23 +108,19 @@ async fn hosts(round: &mut Round<'_>, targets: impl Iterator<Item = Name>) -> Ha
 /// The endpoint's weight for the weight of an SRV record. A weight of 0, for which RFC 2782 wants "a
 /// very small chance of being selected in the presence of records containing weights greater than 0",
 /// becomes 1. Every address of a target gets the target's weight.
-fn weight(weight: u16, heaviest: u16) -> u16 {
-    let scaled = if heaviest > MAX_WEIGHT {
-        u32::from(weight) * u32::from(MAX_WEIGHT) / u32::from(heaviest)
-    } else {
-        weight.into()
-    };
-    u16::try_from(scaled)
-        .unwrap_or(MAX_WEIGHT)
-        .clamp(1, MAX_WEIGHT)
+fn weight(weight: u16, heaviest: u16) -> Weight {
+    let (weight, heaviest) = (u32::from(weight), u32::from(heaviest));
+    Weight::saturating(match heaviest {
+        ..=MAX_WEIGHT => weight,
+        _ => weight * MAX_WEIGHT / heaviest,
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn weights_keep_their_proportions() {
+        let weight = |weight, heaviest| super::weight(weight, heaviest).get();
         assert_eq!([0, 1, 1000].map(|w| weight(w, 1000)), [1, 1, 1000]);
         assert_eq!(
             [0, 1, 32768, 65535].map(|w| weight(w, 65535)),

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant, SystemTime};
 use strait::access_log::Entry;
 use strait::client_hello::Offers;
 use strait::config::{
-    AccessLogConfig, AddressKind, AlpnPolicy, Config, ConnectPolicy, ConnectionLimits, DnsConfig,
-    DnsQuery, DrainConfig, EjectionPolicy, EndpointSpec, HelloLimits, Limits, ListenerConfig,
-    LogConfig, LogFilter, LogFormat, Origin, RelayTimeouts, ResolverConfig, RouteConfig,
-    RouteMatch, SniPattern, SourceGroups, SourceLimits, SourcePolicy, TargetConfigs, TcpOptions,
-    UpstreamConfig, UpstreamSource,
+    AccessLogConfig, AddressKind, AlpnPolicy, Attempts, Config, ConnectPolicy, ConnectionLimits,
+    DnsConfig, DnsQuery, DrainConfig, EjectionPolicy, EndpointSpec, HelloLimits, HelloSize,
+    KeepaliveInterval, KeepaliveTime, Limits, ListenerConfig, LogConfig, LogFilter, LogFormat,
+    Origin, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch, SniPattern, SourceGroups,
+    SourceLimits, SourcePolicy, TargetConfigs, TcpOptions, UpstreamConfig, UpstreamSource, Weight,
 };
 use strait::metrics::Metrics;
 use strait::names::UpstreamName;
@@ -116,8 +116,8 @@ pub fn name(text: &str) -> ServerName {
 }
 
 const TCP: TcpOptions = TcpOptions {
-    keepalive_time: Duration::from_secs(60),
-    keepalive_interval: Duration::from_secs(10),
+    keepalive_time: KeepaliveTime::new(60).unwrap(),
+    keepalive_interval: KeepaliveInterval::new(10).unwrap(),
     keepalive_probes: 6,
     user_timeout: Duration::from_secs(120),
     send_buffer: None,
@@ -131,7 +131,7 @@ fn upstream(name: &str, source: UpstreamSource) -> (UpstreamName, Arc<UpstreamCo
         source,
         connect: ConnectPolicy {
             timeout: Duration::from_secs(3),
-            attempts: 3,
+            attempts: Attempts::saturating(3),
         },
         proxy_protocol: None,
         ejection: EjectionPolicy {
@@ -149,7 +149,7 @@ pub fn endpoint(last: u8) -> EndpointSpec {
     EndpointSpec {
         address: SocketAddr::from(([10, 1, 0, last], 8443)),
         zone: (last == 7).then(|| "eu-1a".into()),
-        weight: u16::from(last),
+        weight: Weight::saturating(last.into()),
     }
 }
 
@@ -205,7 +205,7 @@ pub fn config() -> Config {
             limits_per_source: SourceLimits::default(),
             client_hello: HelloLimits {
                 timeout: Duration::from_secs(5),
-                max_size: 65536,
+                max_size: HelloSize::new(65536).unwrap(),
             },
             timeouts: RelayTimeouts {
                 idle: Duration::from_secs(3600),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::mtls::{Mtls, Outside};
 use super::topology::{Place, Selected, Topology};
 use super::why::{Missing, Tally};
-use crate::config::EndpointSpec;
+use crate::config::{EndpointSpec, Weight};
 use crate::names::Zone;
 use crate::source::kubernetes::cluster::{Cluster, Kind};
 use crate::source::kubernetes::records::{
@@ -150,7 +150,7 @@ impl<'a> Pod<'a> {
         Ok(EndpointSpec {
             address,
             zone: self.zone.cloned().map(Zone::from),
-            weight: 1,
+            weight: Weight::MIN,
         })
     }
 
