@@ -11,7 +11,8 @@ use strait::source::dns::{DnsError, OwnAddresses, resolve};
 
 use crate::dns_server::{DnsServer, Reply, absolute, alias};
 use crate::dns_upstream::{
-    LONG, NAME, SERVICE, SHORT, addresses_of, ask, name, no_listener, resolver, service_of, texts,
+    LONG, NAME, SERVICE, SHORT, addresses_of, ask, name, no_listener, resolver, searching,
+    service_of, texts,
 };
 
 #[tokio::test]
@@ -34,7 +35,7 @@ async fn a_silent_server_is_given_up_in_time() {
     let server = DnsServer::start().await;
     server.fail(Reply::Silence);
     let search = [name("a.example"), name("b.example"), name("c.example")];
-    let resolver = resolver(&[&server], SHORT).with_search_list(&search, 5);
+    let resolver = searching(&[&server], SHORT, &search);
     let start = Instant::now();
     let error = resolve(&resolver, &addresses_of(NAME), &no_listener())
         .await
@@ -225,7 +226,7 @@ async fn a_search_domain_that_fails_does_not_hide_the_name() {
         let failure = Reply::Code(ResponseCode::ServFail);
         server.set(&format!("{NAME}.corp.example"), family, failure);
     }
-    let resolver = resolver(&[&server], LONG).with_search_list(&[name("corp.example")], 5);
+    let resolver = searching(&[&server], LONG, &[name("corp.example")]);
     let config = addresses_of(NAME);
     let answer = resolve(&resolver, &config, &no_listener()).await.unwrap();
     assert_eq!(texts(&answer), ["10.0.0.1:8443"]);

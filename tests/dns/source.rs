@@ -17,7 +17,7 @@ use strait::upstream::Upstream;
 use crate::dns_server::{DnsServer, Reply, eventually};
 use crate::dns_upstream::{
     LONG, MAX_TTL, MIN_TTL, NAME, SERVICE, SHORT, addresses_of, name, no_listener, resolver,
-    service_of,
+    searching, service_of,
 };
 
 /// An upstream with its source at work.
@@ -273,7 +273,7 @@ async fn the_search_list_is_followed_and_what_answered_stays() {
     let server = DnsServer::start().await;
     server.set_addresses("svcb.apps.svc.example", 60, &["10.0.0.1"]);
     let search = [name("apps.svc.example"), name("svc.example")];
-    let resolver = resolver(&[&server], LONG).with_search_list(&search, 5);
+    let resolver = searching(&[&server], LONG, &search);
     let source = Source::start(resolver, addresses_of("svcb.apps"));
     source.until(&["10.0.0.1:8443"]).await;
     source.until_answers(SourceResult::Success, 3).await;

@@ -49,6 +49,12 @@ pub fn resolver(servers: &[&DnsServer], timeout: Duration) -> Resolver {
     .unwrap()
 }
 
+/// As [`resolver`], with a search list; names with fewer than 5 dots are searched for first.
+pub fn searching(servers: &[&DnsServer], timeout: Duration, domains: &[ServerName]) -> Resolver {
+    let servers: Vec<_> = servers.iter().map(|server| server.address).collect();
+    Resolver::of(&servers, domains, 5, timeout).unwrap()
+}
+
 pub fn no_listener() -> OwnAddresses {
     OwnAddresses::new(Vec::new())
 }

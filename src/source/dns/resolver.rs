@@ -91,7 +91,20 @@ impl Resolver {
             };
             return Self::with_resolv_conf(&text, config);
         }
-        let servers = config.servers.iter().map(|address| {
+        Self::of(&config.servers, &[], 1, config.timeout)
+    }
+
+    /// Creates a resolver of these servers, which follows this search list as resolv.conf(5) says.
+    ///
+    /// # Errors
+    /// There is no server, or a domain of the list cannot be asked for.
+    pub fn of(
+        servers: &[SocketAddr],
+        search: &[ServerName],
+        ndots: usize,
+        timeout: Duration,
+    ) -> Result<Self, DnsError> {
+        let servers = servers.iter().map(|address| {
             let transports = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
             let transports = transports.map(|mut transport| {
                 transport.port = address.port();
@@ -99,7 +112,8 @@ impl Resolver {
             });
             NameServerConfig::new(address.ip(), true, transports.to_vec())
         });
-        Self::build(servers.collect(), Vec::new(), 1, config.timeout)
+        let search = search.iter().map(askable).collect::<Result<_, _>>()?;
+        Self::build(servers.collect(), search, ndots, timeout)
     }
 
     /// Creates a resolver from the `text` of a resolv.conf. Only the timeout is taken from `config`.
@@ -117,25 +131,6 @@ impl Resolver {
         };
         let servers = parsed.name_servers().to_vec();
         Self::build(servers, search, options.ndots, config.timeout)
-    }
-
-    /// The same servers with another search list, as if resolv.conf had it. Domains that are not valid
-    /// names are left out.
-    pub fn with_search_list(&self, domains: &[ServerName], ndots: usize) -> Self {
-        let inner = &self.0;
-        let server = |server: &Server| Server {
-            address: server.address,
-            pool: server.pool.clone(),
-        };
-        let domains = domains.iter().flat_map(|domain| absolute(domain.as_str()));
-        Self(Arc::new(Inner {
-            servers: inner.servers.iter().map(server).collect(),
-            first: AtomicUsize::new(0),
-            search: domains.take(MAX_SEARCH_DOMAINS).collect(),
-            ndots,
-            timeout: inner.timeout,
-            questions: Semaphore::new(MAX_QUESTIONS),
-        }))
     }
 
     fn build(
@@ -185,10 +180,7 @@ impl Resolver {
     /// # Errors
     /// `name` does not fit into a question.
     pub(super) fn candidates(&self, name: &ServerName) -> Result<Vec<Name>, DnsError> {
-        let absolute = absolute(name.as_str()).map_err(|error| DnsError::Unaskable {
-            name: name.to_string(),
-            reason: error.to_string(),
-        })?;
+        let absolute = askable(name)?;
         let mut relative = absolute.clone();
         relative.set_fqdn(false);
         // A domain that would make the name too long cannot hold it.
@@ -316,6 +308,13 @@ impl fmt::Debug for Resolver {
             .field("timeout", &self.0.timeout)
             .finish()
     }
+}
+
+fn askable(name: &ServerName) -> Result<Name, DnsError> {
+    absolute(name.as_str()).map_err(|error| DnsError::Unaskable {
+        name: name.to_string(),
+        reason: error.to_string(),
+    })
 }
 
 fn absolute(name: &str) -> Result<Name, hickory_resolver::proto::ProtoError> {

@@ -112,8 +112,6 @@ pub struct SliceEndpoint {
     pub address: IpAddr,
     /// `conditions.ready`; unknown counts as ready.
     pub ready: bool,
-    /// `conditions.serving`; unknown counts as `ready` does.
-    pub serving: bool,
     /// `conditions.terminating`; unknown counts as no.
     pub terminating: bool,
     /// `zone`.

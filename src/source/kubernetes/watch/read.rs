@@ -160,7 +160,6 @@ pub(super) struct Endpoint {
 #[serde(default)]
 struct Conditions {
     ready: Option<bool>,
-    serving: Option<bool>,
     terminating: Option<bool>,
 }
 
@@ -176,15 +175,13 @@ impl Endpoint {
     fn record(self) -> Option<SliceEndpoint> {
         let address: IpAddr = self.addresses?.first()?.parse().ok()?;
         let conditions = self.conditions.unwrap_or_default();
-        let ready = conditions.ready.unwrap_or(true);
         let pod = |target: TargetRef| {
             let is_pod = target.kind.as_deref() == Some("Pod");
             target.name.filter(|_| is_pod)
         };
         Some(SliceEndpoint {
             address: address.to_canonical(),
-            ready,
-            serving: conditions.serving.unwrap_or(ready),
+            ready: conditions.ready.unwrap_or(true),
             terminating: conditions.terminating.unwrap_or(false),
             zone: self.zone,
             node: self.node_name,

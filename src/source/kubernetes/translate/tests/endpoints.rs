@@ -26,23 +26,22 @@ fn with(edit: impl FnOnce(&mut SliceEndpoint), mut endpoint: SliceEndpoint) -> S
 
 #[test]
 fn a_pod_gets_connections_when_it_is_ready_and_never_when_it_terminates() {
-    for (ready, serving, terminating, publish_not_ready, reason) in [
-        (true, true, false, false, None),
-        (false, false, false, false, Some("1 pod not ready")),
-        (false, true, true, false, Some("1 pod terminating")),
-        (false, false, true, false, Some("1 pod terminating")),
-        (false, false, false, true, None),
+    for (ready, terminating, publish_not_ready, reason) in [
+        (true, false, false, None),
+        (false, false, false, Some("1 pod not ready")),
+        (false, true, false, Some("1 pod terminating")),
+        (false, false, true, None),
         // The API says this of every pod of such a Service.
-        (true, false, false, true, None),
-        (true, true, true, true, Some("1 pod terminating")),
+        (true, false, true, None),
+        (true, true, true, Some("1 pod terminating")),
     ] {
         let conditions = |it: &mut SliceEndpoint| {
-            (it.ready, it.serving, it.terminating) = (ready, serving, terminating);
+            (it.ready, it.terminating) = (ready, terminating);
         };
         let endpoints = vec![with(conditions, endpoint("10.0.0.1", "a"))];
         let publish = |record: &mut ServiceRecord| record.publish_not_ready = publish_not_ready;
         let found = behind(publish, vec![slice_of("x", endpoints)]);
-        let case = (ready, serving, terminating, publish_not_ready);
+        let case = (ready, terminating, publish_not_ready);
         assert_eq!(found.why_empty("apps/svcb:80"), reason, "{case:?}");
         let count = found.endpoints("apps/svcb:80").len();
         assert_eq!(count, usize::from(reason.is_none()), "{case:?}");

@@ -146,7 +146,6 @@ pub(super) fn endpoint(address: &str, pod: &str) -> SliceEndpoint {
     SliceEndpoint {
         address: address.parse().unwrap(),
         ready: true,
-        serving: true,
         terminating: false,
         zone: None,
         node: None,

@@ -123,16 +123,9 @@ fn conditions_of_an_endpoint_that_are_not_said_count_as_the_api_has_it() {
     let conditions: Vec<_> = slice
         .endpoints
         .iter()
-        .map(|endpoint| (endpoint.ready, endpoint.serving, endpoint.terminating))
+        .map(|endpoint| (endpoint.ready, endpoint.terminating))
         .collect();
-    assert_eq!(
-        conditions,
-        [
-            (true, true, false),
-            (false, false, false),
-            (false, true, true)
-        ]
-    );
+    assert_eq!(conditions, [(true, false), (false, false), (false, true)]);
     assert_eq!(slice.endpoints[1].pod.as_deref(), Some("web-0"));
     assert_eq!(slice.endpoints[2].pod, None, "not a pod");
     let nobodys = read::<SliceObject>(json!({ "metadata": {}, "endpoints": null, "ports": null }));
