@@ -75,6 +75,6 @@ names! {
     UpstreamName;
     /// The name of a source group, unique among them: a metric label.
     SourceGroupName;
-    /// The name of a zone, as the label `topology.kubernetes.io/zone` holds it.
+    /// The name of a zone, as in the label `topology.kubernetes.io/zone`.
     Zone;
 }

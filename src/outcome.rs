@@ -109,7 +109,7 @@ outcomes! {
     DownstreamTimeout "downstream_timeout" "DC" Downstream Always "The downstream side stopped answering: keepalive probes, or sent data for `tcp.user_timeout`.";
     UpstreamTimeout "upstream_timeout" "UC" Upstream Always "The upstream side stopped answering: keepalive probes, or sent data for `tcp.user_timeout`.";
     UpstreamClosedBeforeReply "upstream_closed_before_reply" "UC" Upstream Always "The endpoint accepted, then closed without sending a byte.";
-    HandshakeRefused "handshake_refused" "-" Either Always "One side refused the other in the TLS handshake, most often its certificate; `ended_by` is who.";
+    HandshakeRefused "handshake_refused" "-" Either Always "One side refused the other in the TLS handshake, most often its certificate; `ended_by` is that side.";
     IdleTimeout "idle_timeout" "-" Gateway Always "No byte flowed either way for `timeouts.idle`.";
     HalfClosedTimeout "half_closed_timeout" "-" Gateway Always "One side had closed and no byte flowed for `timeouts.half_closed`.";
     Drained "drained" "-" Gateway Always "The gateway closed the connection because it was draining.";

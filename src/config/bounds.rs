@@ -14,7 +14,7 @@ pub struct Count<const MIN: u32, const MAX: u32>(u32);
 #[serde(transparent)]
 pub struct Bytes<const MIN: usize, const MAX: usize>(usize);
 
-/// A duration of `MIN..=MAX` whole seconds, for the kernel's options that know no fractions.
+/// A duration of `MIN..=MAX` whole seconds, for kernel options without fractions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seconds<const MIN: u64, const MAX: u64>(u64);
 
@@ -77,7 +77,7 @@ impl<const MIN: usize, const MAX: usize> Bytes<MIN, MAX> {
         }
     }
 
-    /// How many bytes it is.
+    /// Number of bytes.
     pub const fn get(self) -> usize {
         self.0
     }
@@ -110,10 +110,10 @@ pub(crate) fn duration_text(duration: Duration) -> humantime::FormattedDuration 
     humantime::format_duration(duration)
 }
 
-/// Serialises a duration as the file would say it.
+/// Serialises a duration in the spelling of the file.
 ///
 /// # Errors
-/// Those of the serializer.
+/// Errors of the serializer.
 pub(crate) fn serialize_duration<S: Serializer>(
     duration: &Duration,
     serializer: S,

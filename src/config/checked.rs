@@ -48,37 +48,37 @@ pub use upstream::{
     UpstreamConfig, UpstreamSource,
 };
 
-/// Everything that one config file decides.
+/// The content of one config file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Config {
-    /// Worker threads, `auto` already resolved to the CPUs this process may use.
+    /// Worker threads, with `auto` resolved to the CPUs that this process may use.
     pub workers: NonZeroUsize,
-    /// How long a worker looks for news before it sleeps.
+    /// The time for which an idle worker polls before it sleeps.
     pub busy_poll: Option<Duration>,
-    /// The zone this gateway runs in; endpoints of the same zone are preferred.
+    /// The zone of this gateway. Endpoints of the same zone are preferred.
     pub zone: Option<Zone>,
-    /// Named groups of source addresses, in the file's order: the first match names the source.
+    /// Named groups of source addresses, in the file's order. The first match names the source.
     pub sources: Arc<SourceGroups>,
-    /// Those of the file. May be empty if Gateways of the Gateway API open some.
+    /// The listeners of the file. May be empty if Gateways of the Gateway API open some.
     pub listeners: Vec<Arc<ListenerConfig>>,
-    /// Every upstream that a route names, and those none names yet.
+    /// All upstreams, whether or not a route names them yet.
     pub upstreams: BTreeMap<UpstreamName, Arc<UpstreamConfig>>,
-    /// What is taken from a Kubernetes API; `None`: nothing is.
+    /// The Kubernetes source; `None` without one.
     pub kubernetes: Option<Arc<KubernetesConfig>>,
-    /// How names of `dns` upstreams are resolved.
+    /// The resolver of `dns` upstreams.
     pub resolver: ResolverConfig,
     /// Limits of the whole process.
     pub limits: Limits,
-    /// How the process ends.
+    /// The end of the process.
     pub drain: DrainConfig,
-    /// One line a connection.
+    /// The access log: one line for each connection.
     pub access_log: AccessLogConfig,
-    /// What strait says of itself.
+    /// strait's own log.
     pub log: LogConfig,
-    /// Admin server: status page, config dump, drain, log level. `None` when switched off.
+    /// The admin server: status page, config dump, drain, log level. `None` when it is off.
     pub admin: Option<SocketAddr>,
-    /// Health endpoints for the kubelet and load balancers.
+    /// The health server, for the kubelet and load balancers.
     pub status: Option<SocketAddr>,
-    /// Prometheus metrics.
+    /// The server of Prometheus metrics.
     pub metrics: Option<SocketAddr>,
 }

@@ -1,8 +1,8 @@
-//! What the YAML file says: every key with its type, default and meaning.
+//! The content of the YAML file: every key with its type, default and meaning.
 //!
 //! This is the one place that declares them; the JSON Schema (`config/strait.schema.json`) and the
-//! reference in `docs/src/` are generated from it. [`super::resolve`] turns this form into
-//! the one that the program runs on.
+//! reference in `docs/src/` are generated from it. [`super::resolve`] turns this form into the one that
+//! the program runs on.
 
 pub(super) mod addresses;
 mod alpn;
@@ -28,44 +28,47 @@ use super::form::units::{DAY, GIB, KIB, MINUTE, Micros, Millis, SECOND};
 use crate::names::{ListenerName, RouteName, SourceGroupName, UpstreamName, Zone};
 
 section! {
-    /// The whole file. Every key has a default except those that say where traffic may go.
+    /// The whole file. Every key has a default except those that decide where traffic may go.
     ConfigFile {
-        /// Worker threads; `auto` is the number of CPUs that the process may use, cgroup quota
-        /// included.
+        /// The number of worker threads. `auto` is the number of CPUs that the process may use,
+        /// including the cgroup's quota. A change needs a restart.
         workers: AutoOr<Count<1, 1024>> = "auto",
-        /// How long a worker that has nothing to do looks for news before it sleeps: small messages
-        /// on an idle gateway arrive sooner, at the price of CPU spent looking.
+        /// The time for which an idle worker polls the kernel before it sleeps. Small messages on an
+        /// idle gateway arrive sooner, at the cost of CPU time. A change needs a restart.
         busy_poll: OrOff<Micros<1, 1000>> = "off",
-        /// The zone that this gateway runs in: endpoints of the same zone are preferred, unless they
-        /// are few: connections that would load them more than a quarter above their fair share go to
-        /// other zones. When the key is absent, the environment variable `STRAIT_ZONE` says it;
-        /// without either there is no preference.
+        /// The zone of this gateway. Endpoints of the same zone are preferred, unless they are few:
+        /// connections that would load them more than a quarter above their fair share go to other
+        /// zones. Without the key, the environment variable `STRAIT_ZONE` names the zone, then (with
+        /// `kubernetes`) the node's label; without any of these there is no preference.
         zone: Option<Zone> = null,
-        /// Named groups of source addresses, for metrics and for `allow_sources`. The first group
-        /// that holds an address names it; an address in no group counts as `other`.
+        /// Named groups of source addresses, for metrics and for `allow_sources`. An address belongs to
+        /// the first group that contains it, and to `other` if no group does.
         sources: List<SourceFile, 0, 256> = [],
-        /// The addresses that accept traffic. May be `[]` when `kubernetes.gateway_api` is on: Gateways
-        /// bring their own then.
+        /// The addresses that accept traffic. May be `[]` if `kubernetes.gateway_api` is on: Gateways
+        /// then open listeners.
         listeners: At<List<ListenerFile, 0, 64>>,
-        /// Where routes may send traffic, by name.
+        /// The upstreams that routes may name: sets of endpoints, by name.
         upstreams: Named<UpstreamName, UpstreamFile> = {},
-        /// What is taken from a Kubernetes API; with `off`, nothing is.
+        /// The Kubernetes API to watch for routes and endpoints. `off` watches none.
         kubernetes: OrOff<KubernetesFile> = "off",
-        /// How names of `dns` upstreams are resolved.
+        /// The DNS resolver for `dns` upstreams. A change needs a restart.
         resolver: ResolverFile = {},
         /// Limits of the whole process.
         limits: LimitsFile = {},
-        /// How the process ends.
+        /// The end of the process after SIGTERM or `POST /drain`.
         drain: DrainFile = {},
-        /// One line for each connection, on stdout.
+        /// The access log: one line for each connection, on stdout.
         access_log: AccessLogFile = {},
-        /// What strait says of itself, on stderr.
+        /// strait's own log, on stderr.
         log: LogFile = {},
-        /// Status page, config dump, drain, log level; `off` switches it off.
+        /// The admin server: status page, config dump, drain, log level. `off` starts none. A change
+        /// needs a restart.
         admin: OrOff<AdminFile> = {},
-        /// `/healthz/ready` and `/healthz/live`; `off` switches it off.
+        /// The health server: `/healthz/ready` and `/healthz/live`. `off` starts none. A change needs a
+        /// restart.
         status: OrOff<StatusFile> = {},
-        /// `/metrics` and `/stats/prometheus`; `off` switches it off.
+        /// The metrics server: `/metrics` and `/stats/prometheus`. `off` starts none. A change needs a
+        /// restart.
         metrics: OrOff<MetricsFile> = {},
     }
 }
@@ -73,28 +76,31 @@ section! {
 section! {
     /// A named group of source addresses.
     SourceFile {
-        /// Unique; not `other` or `none`.
+        /// The name, unique among the groups; not `other` or `none`. It is a metric label.
         name: At<SourceGroupName>,
         /// The networks of the group.
         cidrs: List<Cidr, 1, 1024>,
-        /// On the group's connections to all listeners together.
+        /// Limits on the group's connections to all listeners together.
         limits: ConnectionLimitsFile = {},
     }
 }
 
 section! {
-    /// One bound address with its policy and its routes.
+    /// One address that accepts traffic, with its policy and its routes.
     ListenerFile {
-        /// Unique; a metric label.
+        /// The name, unique among the listeners. It is a metric label.
         name: At<ListenerName>,
-        /// Where to listen. `[::]` is dual stack, and falls back to `0.0.0.0` where IPv6 is off.
-        /// Port 0 lets the kernel choose.
+        /// The address to listen on, unique among the listeners. `[::]` accepts IPv4 too, and becomes
+        /// `0.0.0.0` where IPv6 is off. With port 0 the kernel chooses a port.
         bind: At<Bind>,
-        /// Sources that may connect: CIDRs or names of source groups. Without the key, any source.
+        /// The sources that may connect: CIDRs or names of source groups. Without the key, any source
+        /// may.
         allow_sources: Option<List<At<SourceRef>, 1, 1024>> = null,
-        /// Sources that may not connect, even if `allow_sources` names them.
+        /// The sources that may not connect, even if `allow_sources` contains them: CIDRs or names of
+        /// source groups.
         deny_sources: List<At<SourceRef>, 0, 1024> = [],
-        /// For a load balancer in front that announces its clients with a PROXY protocol header.
+        /// The PROXY protocol from a load balancer in front, which announces its clients' addresses.
+        /// `off` accepts no such header.
         proxy_protocol: OrOff<ProxyProtocolFile> = "off",
         /// Bounds on the ClientHello.
         client_hello: ClientHelloFile = {},
@@ -102,72 +108,73 @@ section! {
         timeouts: TimeoutsFile = {},
         /// Options of the downstream sockets.
         tcp: TcpFile = {},
-        /// On all connections of this listener together.
+        /// Limits on all connections of this listener together.
         limits: ConnectionLimitsFile = {},
-        /// On the connections of each source address. At most 65,536 addresses are kept count of at a
-        /// time; connections of further ones are refused.
+        /// Limits on the connections of each source address. strait counts at most 65,536 addresses at
+        /// a time; it refuses connections from further ones as `over_limit`.
         limits_per_source: ConnectionLimitsFile = {},
-        /// IPv6 addresses with this many bits in common count as one in `limits_per_source`.
+        /// The number of leading bits by which IPv6 addresses count as one source in
+        /// `limits_per_source`.
         ipv6_source_prefix: Ipv6Prefix = 64,
-        /// What is reachable through this listener; nothing is that no route names.
+        /// Routes of this listener. A server name that no route matches is refused.
         routes: List<At<RouteFile>, 0, { usize::MAX }> = [],
     }
 }
 
 section! {
-    /// Limits on a route's connections. Beyond one, a connection is refused with a TLS alert, as
+    /// Limits on a route's connections. A connection over a limit gets a TLS alert, with the outcome
     /// `over_limit`.
     RouteLimitsFile {
-        /// Open at a time.
+        /// Connections open at the same time.
         connections: OrOff<Connections> = "off",
-        /// New ones a second; a second's worth may come at once.
+        /// New connections a second. Those of one second may come at once.
         connections_per_second: OrOff<ConnectionRate> = "off",
     }
 }
 
 section! {
-    /// Which server names go to which upstream. Exactly one of `service` and `sni` is given. An
-    /// exact name beats a wildcard, and a longer wildcard beats a shorter one.
+    /// A rule that sends server names to an upstream. Give exactly one of `service` and `sni`. An exact
+    /// name wins over a wildcard, and a longer wildcard over a shorter one.
     RouteFile {
-        /// Unique in the listener; a metric label. Without the key: `HOST:PORT` of the service, or
-        /// the `sni` pattern.
+        /// The name, unique in the listener. It is a metric label. Without the key: `HOST:PORT` of the
+        /// service, or the `sni` pattern.
         name: Option<At<RouteName>> = null,
-        /// A Kubernetes service in both spellings of Istio's clients: its host alone, and
+        /// A Kubernetes Service in both spellings of Istio's clients: its host alone, and
         /// `outbound_.PORT_._.HOST`.
         service: Option<At<ServiceRef>> = null,
-        /// Subsets of the service whose `outbound_.PORT_.SUBSET_.HOST` names match too; only with
+        /// Subsets of the service whose names `outbound_.PORT_.SUBSET_.HOST` match too. Only with
         /// `service`.
         subsets: List<At<Subset>, 0, 64> = [],
-        /// Whether the host alone matches; of several ports of one host, one route at most may
-        /// take it. Only with `service`.
+        /// `true` if the host alone matches too. If several routes have ports of one host, only one of
+        /// them may be `true`. Only with `service`.
         plain_host: At<bool> = true,
-        /// One server name, or `*.NAME` for any number of labels below NAME, or `*` for any name.
+        /// One server name, `*.NAME` for any number of labels before NAME, or `*` for any name.
         sni: Option<At<Sni>> = null,
-        /// Which clients may pass, by the ALPN protocols that they offer: `istio` is those of
-        /// Istio's mutual TLS, `any` is every client. It has no default, since it is a security
-        /// boundary: to a pod in PERMISSIVE mode, TLS without an Istio ALPN is the application's
-        /// own, past mTLS and authorization.
+        /// The clients that may pass, by the ALPN protocols that they offer: `istio` for clients with
+        /// Istio's mutual TLS, `any` for every client, or a list of which the client must offer one. It
+        /// has no default, since it is a security boundary: a pod in PERMISSIVE mode takes TLS without
+        /// an Istio ALPN as the application's own, past mTLS and authorization.
         alpn: AlpnPolicy,
-        /// The name of an upstream.
+        /// The name of the upstream that gets the connections: a key of `upstreams`.
         upstream: At<UpstreamName>,
-        /// On the route's connections.
+        /// Limits on the route's connections.
         limits: RouteLimitsFile = {},
     }
 }
 
 section! {
-    /// A named set of endpoints. Exactly one of `endpoints` and `dns` is given.
+    /// A named set of endpoints. Give exactly one of `endpoints` and `dns`.
     UpstreamFile {
-        /// Fixed endpoints.
+        /// Fixed endpoints: addresses, or sections with zone and weight.
         endpoints: Option<List<At<EndpointFile>, 1, { usize::MAX }>> = null,
-        /// A name whose addresses are the endpoints.
+        /// A DNS name whose addresses are the endpoints.
         dns: Option<At<DnsFile>> = null,
-        /// How endpoints are connected to.
+        /// The policy for connecting to endpoints.
         connect: ConnectFile = {},
-        /// `v2` sends each endpoint a PROXY protocol header first, with the source's address and the
+        /// `v2` sends each endpoint a PROXY protocol header first, with the client's address and the
         /// server name (PP2_TYPE_AUTHORITY). The endpoint must expect it.
         proxy_protocol: OrOff<ProxyVersion> = "off",
-        /// When an endpoint that fails is left alone.
+        /// The policy for ejecting an endpoint that fails.
         ejection: At<EjectionFile> = {},
         /// Options of the upstream sockets.
         tcp: TcpFile = {},
@@ -177,40 +184,41 @@ section! {
 section! {
     /// One endpoint.
     EndpointFile short address {
-        /// Where to connect.
+        /// The address to connect to.
         address: At<Endpoint>,
-        /// The zone it runs in.
+        /// The zone that the endpoint runs in.
         zone: Option<Zone> = null,
-        /// Its share of the connections against that of the others.
+        /// The weight of the endpoint: its share of the connections relative to the others.
         weight: Weight = 100,
     }
 }
 
 section! {
-    /// Endpoints from DNS. Exactly one of `name` and `srv` is given.
+    /// Endpoints from DNS. Give exactly one of `name` and `srv`.
     DnsFile short name {
-        /// A host, all A and AAAA addresses of which are endpoints, and their port.
+        /// A host and a port. All of the host's A and AAAA addresses are endpoints at this port.
         name: Option<At<HostPort>> = null,
-        /// A name with SRV records; ports and weights come from them.
+        /// A name with SRV records. Ports and weights come from the records.
         srv: Option<At<SrvName>> = null,
-        /// Ask again no sooner than this, however small the answer's TTL.
+        /// The shortest time until the name is asked again, even if the answer's TTL is smaller.
         min_ttl: At<Millis<SECOND, DAY>> = "5s",
-        /// Ask again no later than this, however large the answer's TTL.
+        /// The longest time until the name is asked again, even if the answer's TTL is larger. At least
+        /// `min_ttl`.
         max_ttl: At<Millis<SECOND, DAY>> = "5m",
-        /// Endpoints kept at the most; the rest of a larger answer is left out and counted.
+        /// The largest number of endpoints. The rest of a larger answer is left out and counted.
         max_endpoints: Count<1, 10_000> = 256,
-        /// Kinds of address to take although they are refused by default: a name that others
-        /// control must not lead into the pod, the node or the cloud's metadata.
+        /// Kinds of address to accept although they are refused by default. A name that others control
+        /// must not lead into the pod, the node or the cloud's metadata service.
         allow: List<AddressKind, 0, 6> = [],
     }
 }
 
 section! {
-    /// How names of `dns` upstreams are resolved.
+    /// The DNS resolver for `dns` upstreams. A change needs a restart.
     ResolverFile {
-        /// DNS servers; with none, those of `/etc/resolv.conf` and its search list.
+        /// The DNS servers. With `[]`, those of `/etc/resolv.conf` with its search list.
         servers: List<Endpoint, 0, 8> = [],
-        /// For each query to each server.
+        /// The time limit of each query to each server.
         timeout: Millis<100, { 30 * SECOND }> = "2s",
     }
 }
@@ -218,62 +226,68 @@ section! {
 section! {
     /// Limits of the whole process.
     LimitsFile {
-        /// Connections at a time; more are refused as `overloaded`. `auto` is what the limit of open
-        /// files (two for a connection) and the memory limit allow. The memory limit is the tightest
-        /// one of the process's cgroup and of those above it (a container's `resources.limits.memory`),
-        /// else the host's memory; 24 MiB, 2 MiB for each worker, `hello_memory`, `carry_memory`, pipes
-        /// and the log's queue are taken off, down to a quarter, and each connection counts as 16 KiB, which is its two
-        /// sockets in the kernel and little of their buffers. The log says at start what was chosen.
+        /// The largest number of open connections; further ones are refused as `overloaded`. `auto` is
+        /// the number that the limit of open files (two for a connection) and the memory limit allow.
+        /// The memory limit is the tightest one of the process's cgroup and of those above it (a
+        /// container's `resources.limits.memory`), otherwise the host's memory. From it strait
+        /// subtracts 24 MiB, 2 MiB for each worker, `hello_memory`, `carry_memory`, pipes and the log's
+        /// queue, and keeps at least a quarter; each connection counts as 16 KiB, which covers its two
+        /// sockets in the kernel and a little of their buffers. The log gives the chosen number at
+        /// start.
         connections: AutoOr<Connections> = "auto",
-        /// From this much of a cgroup's memory limit on, in percent, new connections are refused as
-        /// `overloaded`, until use is 5 percent lower: before the kernel kills the process. Page cache
-        /// that the kernel drops first does not count. `off` never refuses any for it.
+        /// The percentage of a cgroup's memory limit above which new connections are refused as
+        /// `overloaded`, until use is 5 percent lower. So strait refuses connections before the kernel
+        /// kills the process. Page cache that the kernel drops first does not count. `off` never
+        /// refuses because of memory.
         memory_percent: OrOff<Count<50, 99>> = 90,
-        /// Memory that all hellos that come in pieces may hold together until they are sent to an
-        /// endpoint; an eighth of the memory limit at most. When it is used up, hellos that have waited
-        /// long for their upstream give way first, then the largest: they end as `overloaded`.
+        /// Total memory for hellos that come in pieces, until they are sent to an endpoint. At most an
+        /// eighth of the memory limit. When it is used up, hellos that have waited long for their
+        /// upstream are dropped first, then the largest: they end as `overloaded`.
         hello_memory: Bytes<{ 64 * KIB }, { 64 * GIB }> = "64MiB",
-        /// Memory for the bytes of all connections that strait has read and the other side has not accepted
-        /// yet; never exceeded, and an eighth of the memory limit at most. When it is used up, such bytes
-        /// stay in the kernel's buffers until the other side reads.
+        /// Total memory for bytes that strait has read from connections and that the other side has not
+        /// accepted yet. At most an eighth of the memory limit. It is never exceeded: when it is used
+        /// up, such bytes stay in the kernel's buffers until the other side reads.
         carry_memory: Bytes<{ 64 * KIB }, { 64 * GIB }> = "64MiB",
     }
 }
 
 section! {
-    /// How the process ends. Both together must fit into the pod's
+    /// The end of the process. The sum of both times must fit into the pod's
     /// `terminationGracePeriodSeconds` (30 s by default).
     DrainFile {
-        /// Not ready but still accepting, so that load balancers move away first.
+        /// The time during which the gateway is not ready but still accepts, so that load balancers
+        /// move away first.
         readiness_delay: Millis<0, { 10 * MINUTE }> = "5s",
-        /// From closing the listeners to cutting the connections that still run.
+        /// The time from closing the listeners to cutting the connections that are still open.
         window: Millis<0, DAY> = "20s",
     }
 }
 
 section! {
-    /// One line for each connection, on stdout.
+    /// The access log: one line for each connection, on stdout.
     AccessLogFile {
-        /// How lines are written.
+        /// The format of the lines. `off` writes none.
         format: OrOff<LogFormat> = "json",
         /// Lines a second for connections that reached no upstream, for each outcome of each source
-        /// group; of more, one line a second says how many there were.
+        /// group. One line a second gives the number of further ones.
         refused_per_second: Count<0, 1_000_000> = 100,
-        /// Lines that may wait for stdout; more are counted, not written.
+        /// The number of lines that may wait for stdout. Further ones are counted, not written. A
+        /// change needs a restart.
         queue: Count<1, 1_048_576> = 16_384,
-        /// How the software of a client is told from its hello: `ja4` is FoxIO's JA4 for TLS over
-        /// TCP. Costs some microseconds a connection. A hello that lists more than 1,024 cipher suites,
-        /// extensions or signature algorithms gets none.
+        /// The fingerprint of a client's software in each line: `ja4` is FoxIO's JA4 for TLS over TCP.
+        /// It costs some microseconds for each connection. A hello that lists more than 1,024 cipher
+        /// suites, extensions or signature algorithms gets none.
         fingerprint: OrOff<Fingerprint> = "off",
     }
 }
 
 section! {
-    /// What strait says of itself, on stderr.
+    /// strait's own log, on stderr.
     LogFile {
-        /// What is logged: `info`, or `info,strait::proxy=debug`.
+        /// The filter: a level such as `info`, or levels for parts of the program such as
+        /// `info,strait::proxy=debug`.
         level: LogFilter = "info",
-        /// How lines are written.
+        /// The format of the lines. A change needs a restart.
         format: LogFormat = "text",
     }
 }
@@ -281,7 +295,7 @@ section! {
 section! {
     /// The admin server. It has no authentication: leave it on loopback.
     AdminFile {
-        /// Where to listen.
+        /// The address to listen on.
         bind: At<Bind> = "127.0.0.1:15000",
     }
 }
@@ -289,7 +303,7 @@ section! {
 section! {
     /// The health server.
     StatusFile {
-        /// Where to listen.
+        /// The address to listen on.
         bind: At<Bind> = "[::]:15021",
     }
 }
@@ -297,7 +311,7 @@ section! {
 section! {
     /// The metrics server.
     MetricsFile {
-        /// Where to listen.
+        /// The address to listen on.
         bind: At<Bind> = "[::]:15090",
     }
 }

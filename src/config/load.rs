@@ -1,4 +1,4 @@
-//! Reading a config file: bytes, tree, file form, working form.
+//! The loading of a config file: bytes, tree, file form, config in force.
 
 use std::io;
 use std::path::Path;
@@ -15,30 +15,30 @@ use crate::file;
 
 /// The largest config file, in bytes.
 pub const MAX_FILE: usize = 16 << 20;
-/// How long a pipe may take to end where a config is read from one.
+/// The time limit for a pipe to end when a config is read from one.
 const PIPE: Duration = Duration::from_secs(30);
 
-/// A config, and what its author may want to look at again.
+/// A config with warnings for its author.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
-    /// What the program runs on.
+    /// The config.
     pub config: Arc<Config>,
-    /// Shown as errors are, by [`Problem::display`], in the file's order.
+    /// The warnings in the file's order, shown by [`Problem::display`] like errors.
     pub warnings: Vec<Problem>,
 }
 
 impl Loaded {
-    /// Reads, parses and checks the file at `path`, for this machine. It may be a pipe, such as the shell
-    /// makes of `<(command)`, which ends within 30 seconds.
+    /// Reads, parses and checks the file at `path`, for this machine. It may be a pipe, such as the
+    /// shell makes of `<(command)`, which ends within 30 seconds.
     ///
     /// # Errors
-    /// The file cannot be read, is larger than [`MAX_FILE`], or is no valid config.
+    /// The file cannot be read, is larger than [`MAX_FILE`], or is not a valid config.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let bytes = file::read_or_receive(path, MAX_FILE + 1, PIPE);
         Self::of_read(path, bytes.as_deref())
     }
 
-    /// Parses and checks what reading [`MAX_FILE`] bytes and one more of the file at `path` has given.
+    /// Parses and checks the result of reading at most [`MAX_FILE`] + 1 bytes of the file at `path`.
     ///
     /// # Errors
     /// As [`Loaded::load`].

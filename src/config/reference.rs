@@ -1,5 +1,5 @@
-//! What the file may say, generated from the declarations in `config::file`: JSON Schema for
-//! editors, and the reference in `docs/src/`.
+//! The generator of the reference from the declarations in `config::file`: JSON Schema for editors, and
+//! the page in `docs/src/`.
 
 use std::collections::HashMap;
 
@@ -10,8 +10,8 @@ use super::form::section::Section as _;
 use super::form::shape::{Field, SectionInfo};
 use super::form::tree::Value;
 
-/// JSON Schema (draft 2020-12) of the config file. It accepts every valid file; what only the
-/// loader can judge, such as whether a route's upstream exists, is left to `strait check`.
+/// JSON Schema (draft 2020-12) of the config file. It accepts every valid file. Checks that need the
+/// loader, such as the existence of a route's upstream, are left to `strait check`.
 pub fn schema() -> Json {
     let mut sections = Map::new();
     define(ConfigFile::INFO, &mut sections);
@@ -61,7 +61,7 @@ fn define(info: &'static SectionInfo, sections: &mut Map<String, Json>) {
     }
 }
 
-/// A default as JSON; defaults hold neither items nor entries.
+/// A default as JSON. Defaults contain neither items nor entries.
 fn plain_json(value: &Value) -> Json {
     match value {
         Value::Null => Json::Null,
@@ -91,6 +91,8 @@ Generated from `src/config/file.rs` and `src/config/file/kubernetes.rs`. A test 
 - Unknown keys are errors; `strait check FILE` names the line, the key and the nearest valid key.
 - Put wildcards (`\"*.x\"`) and addresses that start with `[` in quotes: YAML gives both another meaning.
 - Names are lower-cased and lose a trailing dot. YAML anchors, aliases and merge keys work.
+- A reload (SIGHUP, or a change of the file) puts new values into force. Open connections keep the values that they started with. Keys whose
+  change needs a restart say so; until then the old value stays, and the log names the key.
 - `[]` in a heading stands for each item of a list, `NAME` for a name of your choice.
 ";
 
@@ -148,7 +150,7 @@ fn row(field: &Field) -> String {
     )
 }
 
-/// Whether the keys below are names that the operator chooses.
+/// Whether the keys below are names of the operator's choice.
 fn named(field: &Field) -> bool {
     (field.shape)()
         .section

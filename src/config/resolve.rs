@@ -1,4 +1,5 @@
-//! From what the file says to what the program runs on: the checks that need more than one value.
+//! The resolver from the file's content to the config in force: the checks that need more than one
+//! value.
 
 mod binds;
 mod findings;
@@ -29,7 +30,7 @@ use crate::names::Zone;
 pub(super) use self::findings::Findings;
 pub use self::machine::Machine;
 
-/// The working form; it is good only if no problem was noted, now or while decoding.
+/// Resolves the file. The result is valid only if no problem was noted, now or while decoding.
 pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findings) -> Config {
     let sources = sources(&file.sources, findings);
     let binds = Binds::collect(&file, machine, &mut findings.problems);
@@ -81,7 +82,7 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
     }
 }
 
-/// Whether the section makes routes.
+/// Whether the section can make routes.
 fn discovers(file: &KubernetesFile) -> bool {
     let exports = file.export.value.mode.value != ExportWord::None;
     exports || matches!(file.gateway_api, OrOff::On(_))

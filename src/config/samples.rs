@@ -1,4 +1,4 @@
-//! Configs for the unit tests of other rooms: what a small file comes to, defaults included.
+//! Configs for unit tests of other modules: the result of a small file, with defaults.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(crate) fn upstream(source: UpstreamSource) -> UpstreamConfig {
     }
 }
 
-/// A Kubernetes source that exports nothing and looks at no Gateways.
+/// A Kubernetes source that exports nothing and ignores Gateways.
 pub(crate) fn kubernetes() -> KubernetesConfig {
     (*config().kubernetes.unwrap()).clone()
 }

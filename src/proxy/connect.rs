@@ -107,12 +107,12 @@ fn failed(config: &UpstreamConfig, picked: &crate::upstream::Picked, outcome: Ou
     let (upstream, endpoint) = (&config.name, picked.address());
     // Our own shortage of ports or descriptors says nothing about the endpoint.
     if matches!(outcome, Outcome::NoLocalPort | Outcome::Overloaded) {
-        tracing::warn!(%upstream, %endpoint, outcome = outcome.label(), "cannot connect from here");
+        tracing::warn!(%upstream, %endpoint, outcome = outcome.label(), "strait cannot connect: this host lacks local ports or descriptors");
         return;
     }
     let ejected = picked.health().failed(&config.ejection, Instant::now());
     if let Some(duration) = ejected {
-        tracing::warn!(%upstream, %endpoint, ?duration, outcome = outcome.label(), "endpoint ejected");
+        tracing::warn!(%upstream, %endpoint, ?duration, outcome = outcome.label(), "strait ejects an endpoint after failed attempts to connect");
     }
 }
 

@@ -318,7 +318,7 @@ impl ConnectionRecord {
         if outcome == Outcome::InternalError {
             tracing::error!(
                 connection = self.number,
-                "connection ended by a defect of strait"
+                "a defect of strait ended a connection; please report it"
             );
         }
         tracing::debug!(

@@ -140,7 +140,7 @@ impl Seat {
         {
             let options = StreamOptions::from(ends.upstream.config().tcp);
             if let Err(error) = socket::set_liveness_options(&ends.sockets.upstream, &options) {
-                tracing::debug!(%error, "no keepalive towards the upstream");
+                tracing::debug!(%error, "strait cannot set keepalive on the socket to the upstream");
             }
         }
     }

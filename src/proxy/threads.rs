@@ -60,7 +60,9 @@ impl WorkerInbox {
     /// Makes the worker accept on `socket`.
     pub fn listen(&self, listener: Arc<Listener>, socket: OwnedFd) {
         if self.0.try_send((listener, socket)).is_err() {
-            tracing::error!("a worker that has ended, or is stuck, cannot take a listening socket");
+            tracing::error!(
+                "a worker that has ended or hangs cannot accept on a new listening socket"
+            );
         }
     }
 

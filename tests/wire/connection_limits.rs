@@ -84,7 +84,7 @@ fn out_of_descriptors_accepting_pauses_without_spinning_and_goes_on() {
 
     // More than what can still be opened.
     let waiting: Vec<_> = (0..6).map(|_| connect(gateway.address)).collect();
-    let pauses = || gateway.said("accepting pauses");
+    let pauses = || gateway.said("strait pauses accepting");
     wait_until("accepting pauses", || pauses() > 0);
     let (start, before, first) = (Instant::now(), gateway.cpu_time(), pauses());
     wait_until("it has paused for a while", || pauses() >= first + PAUSES);

@@ -1,4 +1,4 @@
-//! Upstreams from DNS: what is asked, and of whom.
+//! Upstreams from DNS: the query and its limits.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,25 +12,25 @@ use crate::server_name::ServerName;
 /// An upstream whose endpoints are the answers for a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DnsConfig {
-    /// What is asked.
+    /// The question.
     pub query: DnsQuery,
-    /// Answers are asked again no sooner than this, however small their TTL.
+    /// The shortest time between two questions, even if an answer's TTL is smaller.
     #[serde(serialize_with = "bounds::serialize_duration")]
     pub min_ttl: Duration,
-    /// And no later than this, however large.
+    /// The longest time between two questions, even if an answer's TTL is larger.
     #[serde(serialize_with = "bounds::serialize_duration")]
     pub max_ttl: Duration,
-    /// Endpoints kept at the most; the rest of a larger answer is left out and counted.
+    /// The number of endpoints that are kept. The rest of a larger answer is left out and counted.
     pub max_endpoints: usize,
-    /// Kinds of address that are taken although they are refused by default.
+    /// Kinds of address that are accepted although they are refused by default.
     pub allow: Vec<AddressKind>,
 }
 
-/// What is asked of DNS.
+/// The question to DNS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DnsQuery {
-    /// A and AAAA of `name`; every answer is an endpoint at `port`.
+    /// A and AAAA of `name`. Every address of the answer is an endpoint at `port`.
     Address {
         /// The host.
         name: ServerName,
@@ -53,7 +53,7 @@ impl fmt::Display for DnsQuery {
     }
 }
 
-/// Kinds of address that a DNS answer may not hold unless the upstream allows them by name.
+/// Kinds of address that are refused in a DNS answer unless the upstream allows them by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AddressKind {
@@ -71,10 +71,10 @@ pub enum AddressKind {
     OwnListener,
 }
 
-/// How names of `dns` upstreams are resolved.
+/// The resolver of `dns` upstreams.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ResolverConfig {
-    /// Empty: those of /etc/resolv.conf, with its search list.
+    /// The DNS servers. Empty for those of /etc/resolv.conf, with its search list.
     pub servers: Vec<SocketAddr>,
     /// Per query and server.
     #[serde(serialize_with = "bounds::serialize_duration")]

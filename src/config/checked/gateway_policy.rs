@@ -1,4 +1,4 @@
-//! What one namespace may take by Gateways: the operator's word.
+//! The operator's policy for names and ports that one namespace may take by Gateways.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -9,22 +9,22 @@ use serde::{Serialize, Serializer};
 use super::route_match::SniPattern;
 use crate::names::{ListenerName, RouteName};
 
-/// Which namespaces may have Gateways. Those that may have a rank each: what a Gateway of a lower rank has,
-/// no Gateway of a higher one takes from it. 0 is the lowest, and wins.
+/// The namespaces that may have Gateways. Each of them has a rank; 0 is the lowest, and wins: a Gateway
+/// of a higher rank cannot take a name from one of a lower rank.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GatewayNamespaces {
-    /// The one that strait runs in.
+    /// The namespace that strait runs in.
     #[default]
     Own,
-    /// Every one; the one that strait runs in comes before all others.
+    /// Every namespace. The one that strait runs in comes before all others.
     All,
-    /// These, each before those after it.
+    /// These namespaces, each before those after it.
     Listed(Vec<Arc<str>>),
 }
 
 impl GatewayNamespaces {
-    /// The rank of Gateways of `namespace`, when strait runs in `home`. `None`: it may have none.
+    /// The rank of Gateways of `namespace`, when strait runs in `home`; `None` if it may not have any.
     pub fn rank(&self, namespace: &str, home: Option<&str>) -> Option<usize> {
         let is_home = home == Some(namespace);
         match self {
@@ -35,7 +35,7 @@ impl GatewayNamespaces {
     }
 }
 
-/// Ports, the last one included.
+/// A range of ports, including the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PortRange {
     /// The first one.
@@ -45,7 +45,7 @@ pub struct PortRange {
 }
 
 impl PortRange {
-    /// Whether `port` is one of them.
+    /// Whether `port` is in the range.
     pub fn contains(&self, port: u16) -> bool {
         (self.first..=self.last).contains(&port)
     }
@@ -75,15 +75,15 @@ impl Serialize for PortRange {
     }
 }
 
-/// What becomes of a name that a TLSRoute or a Gateway's listener asks for and that lies below a name of
-/// the file's routes on the same port.
+/// The treatment of a name that a TLSRoute or a Gateway's listener asks for and that lies below a name
+/// of the file's routes on the same port.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BelowFileRoutes {
-    /// It stays with the file's route.
+    /// The file's route keeps it.
     #[default]
     Refuse,
-    /// It goes to who asks for it, unless the file has the very same name.
+    /// The TLSRoute gets it, unless the file has exactly the same name.
     Allow,
 }
 
@@ -96,18 +96,18 @@ pub struct FileRoute {
     pub route: RouteName,
 }
 
-/// The names that routes of the file have, by the port of their listener. A listener whose port the kernel
-/// chooses is left out: no Gateway can name that port.
+/// The names of the file's routes, by the port of their listener. A listener whose port the kernel
+/// chooses is left out, since no Gateway can name that port.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FileNames(BTreeMap<u16, HashMap<SniPattern, FileRoute>>);
 
 impl FileNames {
-    /// The route of the file that has exactly this name, or wildcard, on the port.
+    /// The file's route that has exactly this name, or wildcard, on the port.
     pub fn get(&self, port: u16, pattern: &SniPattern) -> Option<&FileRoute> {
         self.0.get(&port)?.get(pattern)
     }
 
-    /// The first route that claims a name has it.
+    /// Adds a name. The first route that claims a name keeps it.
     pub fn add(&mut self, port: u16, pattern: SniPattern, route: &FileRoute) {
         let names = self.0.entry(port).or_default();
         names.entry(pattern).or_insert_with(|| route.clone());
@@ -124,7 +124,7 @@ mod tests {
         for (namespaces, namespace, home, rank) in [
             (&GatewayNamespaces::Own, "strait", Some("strait"), Some(0)),
             (&GatewayNamespaces::Own, "apps", Some("strait"), None),
-            // Not known is nobody's.
+            // If the namespace is not known, no Gateway is admitted.
             (&GatewayNamespaces::Own, "strait", None, None),
             (&GatewayNamespaces::All, "strait", Some("strait"), Some(0)),
             (&GatewayNamespaces::All, "apps", Some("strait"), Some(1)),

@@ -1,4 +1,4 @@
-//! What the Kubernetes source watches, and what it may route to.
+//! The config of the Kubernetes source: the objects that it watches, and the routes that it may make.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -20,21 +20,21 @@ pub const ISTIO_ROOT_NAMESPACE: &str = "istio-system";
 /// The Kubernetes source.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct KubernetesConfig {
-    /// How the API is reached; `None`: as a pod does, by its service account.
+    /// Access to the API; `None` for the service account of the pod.
     pub kubeconfig: Option<Kubeconfig>,
     /// The domain of the cluster's services, usually `cluster.local`.
     pub cluster_domain: ServerName,
-    /// The name that istiod has for this cluster, if it is known.
+    /// istiod's name for this cluster, if it is known.
     pub cluster: Option<Arc<str>>,
-    /// The network of this gateway; `None`: what the label of Istio's namespace says.
+    /// The network of this gateway; `None` for that of the label of Istio's namespace.
     pub network: Option<Arc<str>>,
     /// Istio's control plane in this cluster.
     pub istio: IstioConfig,
-    /// The node that this gateway runs on: its zone counts when the config names none.
+    /// The node that this gateway runs on. Its zone counts when the config names none.
     pub node: Option<Arc<str>>,
-    /// What of this cluster other clusters may reach without a route in the file.
+    /// The policy for Services that other clusters may reach without a route in the file.
     pub export: ExportPolicy,
-    /// Gateways and TLSRoutes; `None`: they are not looked at.
+    /// The policy for Gateways and TLSRoutes; `None` if strait ignores them.
     pub gateway_api: Option<GatewayApiConfig>,
     /// The policy of every upstream that the source makes; its name and source are placeholders.
     pub upstream: Arc<UpstreamConfig>,
@@ -43,9 +43,9 @@ pub struct KubernetesConfig {
 /// Istio's control plane in a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct IstioConfig {
-    /// The namespace of istiod, in which its gateways stand too.
+    /// The namespace of istiod and of Istio's gateways.
     pub namespace: Arc<str>,
-    /// The ConfigMap of that namespace with the settings of the mesh; `None`: Istio's defaults hold.
+    /// The ConfigMap in that namespace with the mesh's settings; `None`: Istio's defaults hold.
     pub config_map: Option<Arc<str>>,
 }
 
@@ -58,34 +58,35 @@ pub struct Kubeconfig {
     pub context: Option<String>,
 }
 
-/// What is exported, and how.
+/// The export policy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ExportPolicy {
-    /// How the services are chosen.
+    /// The choice of services.
     pub mode: ExportMode,
-    /// Names of the listeners that route what is exported.
+    /// The names of the listeners that route exports.
     pub listeners: Vec<ListenerName>,
-    /// What the owner of a service must have done besides.
+    /// The owner's consent that is also needed.
     pub opt_in: OptIn,
-    /// Which ALPN offers exported ports take.
+    /// The ALPN offers that exported ports accept.
     pub alpn: AlpnPolicy,
-    /// Route everything as [`ExportMode::All`] would, but log and count what the policy would refuse.
+    /// Routes everything as [`ExportMode::All`] does, and logs and counts the connections that the
+    /// policy would refuse.
     pub dry_run: bool,
 }
 
-/// How exported services are chosen.
+/// The choice of exported services.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExportMode {
     /// Nothing is exported.
     None,
-    /// What every one of the selectors takes.
+    /// The services that match all of the selectors.
     Selected(ServiceSelector),
-    /// Every service, as Istio's `*.local` does.
+    /// Every service, as with Istio's `*.local`.
     All,
 }
 
-/// Which ports of which services; an empty list or map takes anything.
+/// A selection of services and ports. An empty list or map matches everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ServiceSelector {
     /// Names of namespaces.
@@ -110,31 +111,31 @@ pub enum PortSelector {
     Name(Arc<str>),
 }
 
-/// What the owner of a service must have done before it is exported.
+/// The owner's consent that is needed before a Service is exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OptIn {
-    /// Nothing.
+    /// None is needed.
     None,
-    /// Annotated the Service with `strait.dev/export: "true"`.
+    /// The Service has the annotation `strait.dev/export: "true"`.
     Annotation,
-    /// Made a `ServiceExport` of the Multi-Cluster Services API with the service's name.
+    /// A `ServiceExport` of the Multi-Cluster Services API with the Service's name exists.
     ServiceExport,
 }
 
-/// Gateways and TLSRoutes.
+/// The policy for Gateways and TLSRoutes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GatewayApiConfig {
     /// The GatewayClass whose Gateways are served.
     pub class: Arc<str>,
     /// The `controllerName` that its GatewayClass must have.
     pub controller: Arc<str>,
-    /// What a listener is made of when no listener of the file has its port; name, address and routes
-    /// are placeholders.
+    /// The template for a listener when no listener of the file has its port. Its name, address and
+    /// routes are placeholders.
     pub listener: Arc<ListenerConfig>,
     /// The addresses that Gateways show in their status.
     pub addresses: GatewayAddresses,
-    /// Ports that no Gateway may have: those of the admin, status and metrics servers.
+    /// Ports that no Gateway may have, since the admin, status and metrics servers use them.
     pub reserved_ports: BTreeSet<u16>,
     /// Namespaces that may have Gateways.
     pub namespaces: GatewayNamespaces,
@@ -145,23 +146,24 @@ pub struct GatewayApiConfig {
     pub home: Option<Arc<str>>,
     /// Ports that Gateways may have.
     pub ports: Vec<PortRange>,
-    /// What becomes of names below those of the file.
+    /// The treatment of names below those of the file.
     pub below_file_routes: BelowFileRoutes,
-    /// What the file's own routes take.
+    /// The names of the file's own routes.
     #[serde(skip)]
     pub file_names: FileNames,
 }
 
-/// What clients reach this gateway by, as Gateways show it.
+/// The addresses of this gateway that Gateways show.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GatewayAddresses {
-    /// Nobody said.
+    /// They are not known.
     #[default]
     Unknown,
     /// These IP addresses and host names.
     Fixed(Vec<Arc<str>>),
-    /// Those of the Service in front of this gateway: its load balancer's, or its `externalIPs`.
+    /// The addresses of the Service in front of this gateway: those of its load balancer, or its
+    /// `externalIPs`.
     Service {
         /// Its namespace.
         namespace: Arc<str>,

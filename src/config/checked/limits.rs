@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use crate::config::bounds::{ConnectionRate, Connections, Ipv6Prefix};
 
-/// How many connections a listener, a route, a source group or a source address may have. `None`:
-/// as many as there are.
+/// The limits on connections of a listener, a route, a source group or a source address. `None`: no
+/// limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ConnectionLimits {
     /// At a time.
@@ -24,7 +24,7 @@ impl ConnectionLimits {
         hellos: None,
     };
 
-    /// Whether nothing is limited.
+    /// Whether no limit is set.
     pub fn is_off(&self) -> bool {
         *self == Self::OFF
     }
@@ -36,10 +36,10 @@ impl Default for ConnectionLimits {
     }
 }
 
-/// How many connections each source address may have.
+/// The limits on the connections of each source address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct SourceLimits {
-    /// Each one's limits.
+    /// The limits of each.
     pub each: ConnectionLimits,
     /// IPv6 addresses with this many bits in common count as one.
     pub ipv6_prefix: Ipv6Prefix,

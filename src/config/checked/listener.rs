@@ -21,11 +21,11 @@ use crate::server_name::ServerName;
 pub struct ListenerConfig {
     /// Its name.
     pub name: ListenerName,
-    /// Unique among the listeners, unless the port is 0.
+    /// The address, unique among the listeners unless the port is 0.
     pub bind: SocketAddr,
-    /// Who may connect.
+    /// The sources that may connect.
     pub source_policy: SourcePolicy,
-    /// Peers that announce the source with a PROXY protocol header; empty when nobody does.
+    /// Peers that announce the source with a PROXY protocol header. Empty without such peers.
     pub trusted_proxies: Vec<IpNet>,
     /// Bounds on the ClientHello.
     pub client_hello: HelloLimits,
@@ -33,14 +33,13 @@ pub struct ListenerConfig {
     pub timeouts: RelayTimeouts,
     /// Options of the downstream sockets.
     pub tcp: TcpOptions,
-    /// On all of its connections together.
+    /// The limits on all of its connections together.
     pub limits: ConnectionLimits,
-    /// On the connections of each source address.
+    /// The limits on the connections of each source address.
     pub limits_per_source: SourceLimits,
-    /// What is reachable, by precedence. Empty means that nothing is.
+    /// The routes in order of precedence. Without any, every connection is refused.
     pub routes: Vec<Arc<RouteConfig>>,
-    /// Hosts that are known and not routed, with the reason: what a client that asks for one is told
-    /// in the log.
+    /// Known hosts without a route, with the reason for the log line of a client that asks for one.
     #[serde(skip)]
     pub unrouted: Arc<HashMap<ServerName, Arc<str>>>,
 }
@@ -48,7 +47,7 @@ pub struct ListenerConfig {
 /// Bounds on the ClientHello.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct HelloLimits {
-    /// From accept to the last byte of the hello: one absolute deadline.
+    /// The time from accept to the last byte of the hello: one absolute deadline.
     #[serde(serialize_with = "bounds::serialize_duration")]
     pub timeout: Duration,
     /// Bytes of the handshake message with its 4-byte header.
@@ -58,10 +57,10 @@ pub struct HelloLimits {
 /// Bounds on the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct RelayTimeouts {
-    /// Without a byte either way.
+    /// The longest time without a byte in either direction.
     #[serde(serialize_with = "bounds::serialize_duration")]
     pub idle: Duration,
-    /// Since the last byte, once one side has closed.
+    /// The longest time since the last byte, once one side has closed.
     #[serde(serialize_with = "bounds::serialize_duration")]
     pub half_closed: Duration,
 }

@@ -15,7 +15,7 @@ const MAX_LEN: usize = 1024;
 #[serde(transparent)]
 pub struct LogFilter(Arc<str>);
 
-/// Why a text is not a [`LogFilter`].
+/// The reason why a text is not a [`LogFilter`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogFilterError {
     /// It is too long.
@@ -38,11 +38,11 @@ impl LogFilter {
 
     /// Reads a filter.
     ///
-    /// To `tracing` a word alone that is no level is a target, so a mistyped level would silence
+    /// For `tracing`, a single word that is not a level is a target, so a mistyped level would silence
     /// everything but a module of that name. Here a target always takes `=level`.
     ///
     /// # Errors
-    /// Why it is none.
+    /// The reason why the text is not a filter.
     pub fn parse(text: &str) -> Result<Self, LogFilterError> {
         if text.len() > MAX_LEN {
             return Err(LogFilterError::TooLong);

@@ -1,27 +1,27 @@
-//! Where a route comes from: the file, or an object of the Kubernetes API.
+//! The origin of a route: the file, or an object of the Kubernetes API.
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-/// Where a route comes from. Also the order of precedence: an earlier one keeps a name that a later
-/// one claims too.
+/// The origin of a route. It is also the order of precedence: an earlier origin keeps a name that a
+/// later one claims too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// The config file.
     #[default]
     File,
-    /// A Service that the export policy lets out.
+    /// A Service that the export policy exports.
     Export(ObjectRef),
     /// A TLSRoute of the Gateway API.
     TlsRoute(ObjectRef),
-    /// A Gateway, one of whose listeners keeps its names from the routes of less specific listeners.
+    /// A Gateway with a listener that keeps its names from the routes of less specific listeners.
     Gateway(ObjectRef),
 }
 
-/// An object of the Kubernetes API at one of its versions.
+/// An object of the Kubernetes API in one of its versions.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ObjectRef {
     /// Its namespace.

@@ -10,51 +10,51 @@ use crate::config::bounds;
 /// Limits of the whole process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Limits {
-    /// `None`: from the limits of open files and of memory.
+    /// The number of open connections; `None` derives it from the limits of open files and of memory.
     pub connections: Option<usize>,
-    /// Percent of the memory limit from which on new connections are refused; `None`: never.
+    /// The percentage of the memory limit above which new connections are refused; `None` for never.
     pub memory_percent: Option<u32>,
-    /// Bytes that all hellos in progress may hold together.
+    /// The bytes that all hellos in progress may use together.
     pub hello_memory: usize,
-    /// Bytes that all short writes may leave waiting together.
+    /// The bytes that all short writes may leave waiting together.
     pub carry_memory: usize,
 }
 
-/// How the process ends.
+/// The end of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct DrainConfig {
-    /// Not ready, but still accepting.
+    /// The time during which the gateway is not ready but still accepts.
     #[serde(serialize_with = "bounds::serialize_duration")]
     pub readiness_delay: Duration,
-    /// From closing the listeners to cutting what still runs.
+    /// The time from closing the listeners to cutting open connections.
     #[serde(serialize_with = "bounds::serialize_duration")]
     pub window: Duration,
 }
 
-/// One line a connection.
+/// The access log: one line for each connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct AccessLogConfig {
-    /// `None`: no access log.
+    /// The format; `None` for no access log.
     pub format: Option<LogFormat>,
-    /// Lines a second for connections that reached no upstream, for each outcome of each source group;
-    /// of more, one line a second says how many there were.
+    /// Lines a second for connections that reached no upstream, for each outcome of each source group.
+    /// One line a second gives the number of further ones.
     pub refused_per_second: u32,
-    /// Lines that may wait for stdout; more are counted, not written.
+    /// The number of lines that may wait for stdout. Further ones are counted, not written.
     pub queue: usize,
-    /// How clients are fingerprinted; `None`: not at all.
+    /// The fingerprint of clients; `None` for none.
     pub fingerprint: Option<Fingerprint>,
 }
 
-/// What strait says of itself, on stderr.
+/// strait's own log, on stderr.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LogConfig {
-    /// What is logged.
+    /// The filter of the log.
     pub level: LogFilter,
-    /// How it is written.
+    /// The format of its lines.
     pub format: LogFormat,
 }
 
-/// How the software of a client is told from its hello.
+/// The kinds of fingerprint of a client's software.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fingerprint {
@@ -62,11 +62,11 @@ pub enum Fingerprint {
     Ja4,
 }
 
-/// How log lines are written.
+/// The formats of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object in each line.
     Json,
     /// key=value pairs.
     Text,

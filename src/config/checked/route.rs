@@ -10,36 +10,37 @@ use super::origin::Origin;
 use super::route_match::{AlpnPolicy, RouteMatch};
 use crate::names::{RouteName, UpstreamName};
 
-/// What a listener does with a server name.
+/// A rule of a listener: server names and ALPN offers that match, and the upstreams for them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RouteConfig {
     /// Its name.
     pub name: RouteName,
-    /// Which server names.
+    /// The server names that match.
     pub matches: RouteMatch,
-    /// Which ALPN offers.
+    /// The ALPN offers that match.
     pub alpn: AlpnPolicy,
-    /// Where its connections go.
+    /// The upstreams of its connections.
     pub targets: TargetConfigs,
-    /// On its connections. It limits no hellos: those have ended when the route is known.
+    /// The limits on its connections. They bound no hellos, since the hello has ended when the route is
+    /// known.
     pub limits: ConnectionLimits,
-    /// Where it comes from.
+    /// The origin of the route.
     pub origin: Origin,
-    /// Why the export policy would refuse its connections, were it no dry run.
+    /// The reason why the export policy would refuse its connections if it were not a dry run.
     pub dry_run: Option<Arc<str>>,
 }
 
 /// The upstreams that share a route's connections; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetConfigs {
-    /// The only one, usually.
+    /// The first target, usually the only one.
     pub first: TargetConfig,
-    /// The others.
+    /// The other targets.
     pub rest: Vec<TargetConfig>,
 }
 
 impl TargetConfigs {
-    /// One upstream that gets every connection.
+    /// A single upstream that gets every connection.
     pub fn only(upstream: UpstreamName) -> Self {
         let weight = NonZeroU32::MIN;
         Self {
@@ -65,6 +66,6 @@ impl Serialize for TargetConfigs {
 pub struct TargetConfig {
     /// A key of [`Config::upstreams`].
     pub upstream: UpstreamName,
-    /// Its share against the others'.
+    /// Its weight relative to the others.
     pub weight: NonZeroU32,
 }

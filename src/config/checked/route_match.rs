@@ -1,4 +1,4 @@
-//! What a route matches: server names and ALPN offers.
+//! The match of a route: server names and ALPN offers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::server_name::{NameError, ServerName};
 
-/// Which server names a route takes.
+/// The server names that a route matches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RouteMatch {
@@ -19,10 +19,10 @@ pub enum RouteMatch {
         port: u16,
         /// Subsets whose `outbound_` names match too.
         subsets: Vec<Arc<str>>,
-        /// Whether plain `host` matches too; a host with several ports gives it to one at most.
+        /// True if plain `host` matches too. Of several ports of a host, only one may have it.
         plain_host: bool,
     },
-    /// One subset of a service's port, whose pods are others than those of the port.
+    /// One subset of a service's port, with other pods than the port.
     Subset {
         /// The service's host name.
         host: ServerName,
@@ -33,12 +33,12 @@ pub enum RouteMatch {
     },
     /// A literal name or a wildcard.
     Sni(SniPattern),
-    /// Several of them.
+    /// Several patterns.
     AnyOf(Vec<SniPattern>),
 }
 
 impl RouteMatch {
-    /// Every pattern that this match stands for.
+    /// Every pattern of this match.
     ///
     /// # Errors
     /// An `outbound_` name that would be longer than a server name may be.
@@ -81,9 +81,9 @@ pub enum SniPattern {
     Any,
 }
 
-/// The ALPN protocols that Istio's sidecars offer, and only they
-/// (`docs/src/internals/istio.md#alpn-of-the-mesh`): the boundary
-/// that keeps a plain TLS client from reaching a PERMISSIVE pod as if it were the mesh.
+/// The ALPN protocols that Istio's sidecars offer and no other client does
+/// (`docs/src/internals/istio.md#alpn-of-the-mesh`). They are the boundary that keeps a plain TLS
+/// client from reaching a PERMISSIVE pod like a client in the mesh.
 pub const ISTIO_ALPNS: [&str; 5] = [
     "istio",
     "istio-peer-exchange",
@@ -118,12 +118,12 @@ impl Serialize for SniPattern {
     }
 }
 
-/// Which ALPN offers a route takes.
+/// The ALPN offers that a route accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AlpnPolicy {
-    /// Any offer, and none.
+    /// Any offer, or none.
     Any,
-    /// At least one of these must be offered. Thousands of discovered routes share the list.
+    /// Clients must offer at least one of these. Thousands of discovered routes share the list.
     OneOf(Arc<[Arc<str>]>),
 }
 
@@ -146,7 +146,8 @@ impl AlpnPolicy {
         match self {
             Self::Any => true,
             Self::OneOf(wanted) => {
-                // A client may offer 30,000, a route may name 32: nearly all are told apart by length.
+                // A client may offer 30,000 protocols, a route may name 32: comparing lengths first
+                // excludes nearly all.
                 let mut lengths = [false; 256];
                 for want in &**wanted {
                     if let Some(length) = lengths.get_mut(want.len()) {
@@ -162,7 +163,7 @@ impl AlpnPolicy {
     }
 }
 
-/// As the file says it: `istio`, `any` or the list.
+/// The spelling of the file: `istio`, `any` or the list.
 impl Serialize for AlpnPolicy {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

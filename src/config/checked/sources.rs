@@ -1,4 +1,4 @@
-//! Who may connect: groups of source addresses, and the policy of a listener.
+//! The sources that may connect: groups of addresses, and the policy of a listener.
 
 use std::net::IpAddr;
 
@@ -12,22 +12,22 @@ use crate::names::SourceGroupName;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct SourceGroups(pub Vec<SourceGroup>);
 
-/// A name for a set of source addresses: a closed metric label.
+/// A named set of source addresses: a closed metric label.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SourceGroup {
     /// Never `other`.
     pub name: SourceGroupName,
-    /// At least one.
+    /// The networks, at least one.
     pub cidrs: Vec<IpNet>,
-    /// On its connections to all listeners together.
+    /// The limits on its connections to all listeners together.
     pub limits: ConnectionLimits,
 }
 
-/// The source group of addresses that no group names.
+/// The source group of addresses that are in no other group.
 pub const OTHER_SOURCES: &str = "other";
 
-/// Which source group an address belongs to: its position among [`SourceGroups`], or the one past the
-/// last for addresses of no group. It means nothing to other [`SourceGroups`].
+/// The source group of an address: its position among [`SourceGroups`], or the position after the last
+/// for addresses of no group. It has no meaning for other [`SourceGroups`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceGroupId(u32);
 
@@ -68,17 +68,17 @@ impl SourceGroups {
     }
 }
 
-/// Whether one of the networks holds `ip` (canonical: no v4-mapped form).
+/// Whether one of the networks contains `ip` (canonical: no v4-mapped form).
 pub(crate) fn contains(cidrs: &[IpNet], ip: IpAddr) -> bool {
     cidrs.iter().any(|cidr| cidr.contains(&ip))
 }
 
-/// Who may connect: not denied, and allowed when `allow` says anything.
+/// The sources that may connect: those not denied, and only the allowed ones if `allow` is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct SourcePolicy {
-    /// `None`: any source.
+    /// The allowed sources; `None` for any.
     pub allow: Option<Vec<IpNet>>,
-    /// Beats `allow`.
+    /// The denied sources. They win over `allow`.
     pub deny: Vec<IpNet>,
 }
 

@@ -14,16 +14,16 @@ pub struct TcpOptions {
     pub keepalive_time: KeepaliveTime,
     /// Between probes.
     pub keepalive_interval: KeepaliveInterval,
-    /// Unanswered probes until the peer counts as gone.
+    /// The number of unanswered probes after which the peer counts as gone.
     pub keepalive_probes: u32,
-    /// The time for which a peer may acknowledge nothing of what waits for it.
+    /// The time for which a peer may leave sent data unacknowledged.
     #[serde(serialize_with = "bounds::serialize_duration")]
     pub user_timeout: Duration,
-    /// Memory for what was sent and is not acknowledged; `None`: the kernel decides.
+    /// The memory for sent bytes that are not acknowledged; `None` leaves it to the kernel.
     pub send_buffer: Option<usize>,
-    /// Memory for what has arrived and is not read; `None`: the kernel decides.
+    /// The memory for received bytes that are not read; `None` leaves it to the kernel.
     pub receive_buffer: Option<usize>,
-    /// What waits beyond that which the network takes now; `None`: as much as there is memory for.
+    /// The bytes that may wait beyond those that the network takes now; `None` for no bound but memory.
     pub unsent: Option<usize>,
 }
 

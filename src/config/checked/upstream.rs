@@ -17,27 +17,27 @@ use crate::names::{UpstreamName, Zone};
 pub struct UpstreamConfig {
     /// Its key in [`Config::upstreams`].
     pub name: UpstreamName,
-    /// Where its endpoints come from.
+    /// The source of its endpoints.
     pub source: UpstreamSource,
-    /// How its endpoints are connected to.
+    /// The policy for connecting to its endpoints.
     pub connect: ConnectPolicy,
-    /// Which PROXY protocol header its endpoints get first, if any.
+    /// The PROXY protocol header that its endpoints get first, if any.
     pub proxy_protocol: Option<ProxyVersion>,
-    /// When an endpoint that fails is left alone.
+    /// The policy for ejecting endpoints.
     pub ejection: EjectionPolicy,
     /// Options of the upstream sockets.
     pub tcp: TcpOptions,
 }
 
-/// Where an upstream's endpoints come from.
+/// The source of an upstream's endpoints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UpstreamSource {
-    /// Listed in the file; at least one.
+    /// Endpoints listed in the file, at least one.
     Static(Vec<EndpointSpec>),
-    /// Resolved from a name.
+    /// Endpoints resolved from a name.
     Dns(DnsConfig),
-    /// Told by the Kubernetes source.
+    /// Endpoints from the Kubernetes source.
     Kubernetes(ServicePort),
 }
 
@@ -50,32 +50,33 @@ pub struct ServicePort {
     pub service: Arc<str>,
     /// The port of the Service, never the targetPort.
     pub port: u16,
-    /// Only the pods of this subset of the host's DestinationRules.
+    /// The subset of the host's DestinationRules that the pods must belong to.
     pub subset: Option<Arc<str>>,
-    /// Only the pod of this hostname, of a headless Service.
+    /// The hostname of the only pod, in a headless Service.
     pub pod: Option<Arc<str>>,
-    /// Whether pods outside Istio's mesh count too.
+    /// The choice of pods outside Istio's mesh.
     pub pods: PodChoice,
 }
 
-/// Whether pods outside Istio's mesh are endpoints.
+/// The choice whether pods outside Istio's mesh are endpoints.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PodChoice {
-    /// As the export policy's `alpn` has it: they are left out when clients must offer an Istio ALPN.
+    /// As the export policy's `alpn` demands: pods outside the mesh are left out when clients must
+    /// offer an Istio ALPN.
     #[default]
     AsExported,
-    /// They are left out.
+    /// Pods outside the mesh are left out.
     Mesh,
-    /// They count.
+    /// All pods are endpoints.
     All,
-    /// No pod is an endpoint: a backend of a TLSRoute that may not be used, or that is not there.
+    /// No pod is an endpoint: the backend of a TLSRoute may not be used, or does not exist.
     Refused,
 }
 
 impl fmt::Display for ServicePort {
-    /// As the upstream is called: `NAMESPACE/SERVICE:PORT`, then `/SUBSET`, `@POD`, and `+mesh`, `+all`
-    /// or `+refused` if any.
+    /// The upstream's name: `NAMESPACE/SERVICE:PORT`, then `/SUBSET`, `@POD`, and `+mesh`, `+all` or
+    /// `+refused` if any.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}:{}", self.namespace, self.service, self.port)?;
         if let Some(subset) = &self.subset {
@@ -93,18 +94,18 @@ impl fmt::Display for ServicePort {
     }
 }
 
-/// One endpoint as a source tells it.
+/// An endpoint as a source gives it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct EndpointSpec {
-    /// Where to connect.
+    /// The address to connect to.
     pub address: SocketAddr,
-    /// The zone it runs in, if known.
+    /// The zone that it runs in, if known.
     pub zone: Option<Zone>,
     /// Its share of the connections against the others'.
     pub weight: Weight,
 }
 
-/// How connections to an upstream's endpoints are made.
+/// The policy for connecting to an upstream's endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ConnectPolicy {
     /// Per attempt.
@@ -114,7 +115,7 @@ pub struct ConnectPolicy {
     pub attempts: Attempts,
 }
 
-/// Versions of the PROXY protocol that are sent.
+/// The versions of the PROXY protocol that strait can send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProxyVersion {
@@ -122,12 +123,12 @@ pub enum ProxyVersion {
     V2,
 }
 
-/// When an endpoint to which connecting fails is left alone for a while.
+/// The policy for ejecting an endpoint after failed attempts to connect to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct EjectionPolicy {
-    /// Failed attempts in a row that eject; 0 never does.
+    /// The number of failed attempts in a row after which an endpoint is ejected; 0 for never.
     pub consecutive_failures: u32,
-    /// The first ejection's duration; each further one in a row doubles it.
+    /// The duration of the first ejection. Each further one in a row lasts twice as long.
     #[serde(serialize_with = "bounds::serialize_duration")]
     pub base: Duration,
     /// The longest ejection.

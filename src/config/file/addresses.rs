@@ -70,7 +70,7 @@ impl Text for Endpoint {
     }
 }
 
-/// A network; the address part holds no bit outside its prefix.
+/// A network. Its address has no bit outside of the prefix.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cidr(pub(crate) IpNet);
 
@@ -116,7 +116,7 @@ fn mapped_v4(net: IpNet) -> Option<Ipv4Net> {
     Ipv4Net::new(v4, prefix).ok().map(|net| net.trunc())
 }
 
-/// What `allow_sources` and `deny_sources` hold: a network, or the name of a source group.
+/// An item of `allow_sources` or `deny_sources`: a network, or the name of a source group.
 #[derive(Debug, Clone)]
 pub(crate) enum SourceRef {
     Cidr(IpNet),
@@ -134,8 +134,8 @@ impl Text for SourceRef {
     }
 }
 
-/// The one spelling under which two binds that would collide are equal: `[::]` is dual stack, so it
-/// is `0.0.0.0` too.
+/// The key under which two binds that would collide are equal. `[::]` is dual stack, so it equals
+/// `0.0.0.0`.
 pub(crate) fn collision_key(bind: SocketAddr) -> SocketAddr {
     if bind.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), bind.port())

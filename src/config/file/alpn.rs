@@ -1,4 +1,4 @@
-//! The `alpn` of a route.
+//! The value of `alpn` of a route.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ impl Text for Protocol {
     }
 }
 
-/// At most as many protocols as a route may name.
+/// The largest number of protocols that a route may name.
 const MAX_PROTOCOLS: usize = 32;
 
 impl Decode for AlpnPolicy {

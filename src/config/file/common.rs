@@ -11,8 +11,8 @@ use crate::config::form::section::section;
 use crate::config::form::units::{DAY, HOUR, KIB, MIB, Millis, SECOND};
 
 section! {
-    /// Limits on connections. Beyond one, a connection is refused before a byte is read, as
-    /// `over_limit`.
+    /// Limits on connections. A connection over a limit is closed before a byte is read, with the
+    /// outcome `over_limit`.
     ConnectionLimitsFile {
         /// Open at a time.
         connections: OrOff<Connections> = "off",
@@ -24,11 +24,11 @@ section! {
 }
 
 section! {
-    /// The PROXY protocol, versions 1 and 2, towards a load balancer in front.
+    /// The PROXY protocol, versions 1 and 2, from a load balancer in front.
     ProxyProtocolFile {
         /// Peers whose connections must begin with a header: CIDRs or names of source groups. The
-        /// address in it is the source from then on, for policy, limits, metrics and logs. A header
-        /// from anyone else is not TLS, and is refused as such.
+        /// address in the header is then the source, for policy, limits, metrics and logs. A header
+        /// from any other peer is not TLS, and ends as `not_tls`.
         trusted: List<At<SourceRef>, 1, 1024>,
     }
 }
@@ -36,9 +36,11 @@ section! {
 section! {
     /// Bounds on the ClientHello.
     ClientHelloFile {
-        /// From accept to the last byte of the hello, as one deadline.
+        /// The time from accept to the last byte of the hello. It is one deadline for the whole hello,
+        /// not for each byte.
         timeout: Millis<100, { 60 * SECOND }> = "5s",
-        /// Largest handshake message, its 4-byte header included.
+        /// The largest handshake message, including its 4-byte header. A larger hello ends as
+        /// `hello_too_large`.
         max_size: HelloSize = "64KiB",
     }
 }
@@ -46,65 +48,72 @@ section! {
 section! {
     /// Bounds on silence once the connection is relayed.
     TimeoutsFile {
-        /// Without a byte either way.
+        /// The longest time without a byte in either direction. Then the connection ends as
+        /// `idle_timeout`.
         idle: Millis<SECOND, { 7 * DAY }> = "1h",
-        /// Since the last byte, once one side has closed.
+        /// The longest time since the last byte, once one side has closed. Then the connection ends as
+        /// `half_closed_timeout`.
         half_closed: Millis<SECOND, { 7 * DAY }> = "5m",
     }
 }
 
 section! {
-    /// Options of the sockets that carry traffic.
+    /// Options of the sockets that carry traffic. Open connections keep the options that they started
+    /// with.
     TcpFile {
-        /// Idle time before the first keepalive probe, while nothing waits for an acknowledgement. Keep
-        /// it below the idle timeout of load balancers on the way (an AWS NLB has 350 s).
+        /// The idle time before the first keepalive probe, while no data waits for an acknowledgement.
+        /// Keep it below the idle timeout of load balancers on the way (an AWS NLB has 350 s).
         keepalive_time: KeepaliveTime = "60s",
         /// Between keepalive probes.
         keepalive_interval: KeepaliveInterval = "10s",
-        /// Unanswered probes until the peer counts as gone, one interval after the last of them: with the
-        /// defaults after 120 s of silence, whatever `user_timeout` is.
+        /// The number of unanswered probes after which the peer counts as gone, one interval after the
+        /// last of them: with the defaults after 120 s of silence, whatever `user_timeout` is.
         keepalive_probes: Count<1, 100> = 6,
-        /// The time after which a peer that acknowledges nothing of what was sent to it counts as gone;
-        /// found up to 5 s later. A peer that acknowledges is never cut by this, however long it does
-        /// not read: only `timeouts` bound that. One that vanishes after it has stopped reading (its
-        /// window is shut) is found within this time and one probe interval of the kernel: at most
-        /// this time, and at most 120 s. Linux before 6.15 waits for two probes up to 120 s apart, even
+        /// The time after which a peer that does not acknowledge sent data counts as gone (noticed up
+        /// to 5 s later). A peer that acknowledges is never cut by this, however long it does not read:
+        /// only `timeouts` bound that. A peer that vanishes after it has stopped reading (its window is
+        /// shut) counts as gone after this time and one probe interval of the kernel, which is at most
+        /// this time and at most 120 s. Linux before 6.15 waits for two probes up to 120 s apart, even
         /// if this time is shorter.
         user_timeout: Millis<SECOND, HOUR> = "120s",
-        /// Kernel memory for what was sent on a socket and is not acknowledged (SO_SNDBUF). `auto` leaves
-        /// it to the kernel, which grows it with the link, to 4 MiB on most hosts (net.ipv4.tcp_wmem). A
-        /// size bounds it for every socket, and what one connection carries on a long link: half of it a
-        /// round trip. The host's net.core.wmem_max bounds it, too.
+        /// Kernel memory for bytes that were sent on a socket and are not acknowledged (SO_SNDBUF).
+        /// `auto` leaves it to the kernel, which grows it with the link, up to 4 MiB on most hosts
+        /// (net.ipv4.tcp_wmem). A size bounds it for every socket, and so the rate of a connection on a
+        /// long link: about half the size in each round trip. The host's net.core.wmem_max bounds it
+        /// too. For a listener, going back to `auto` needs a restart.
         send_buffer: AutoOr<Bytes<{ 4 * KIB }, { 64 * MIB }>> = "auto",
-        /// Kernel memory for what has arrived on a socket and was not read, because the other side takes
-        /// nothing (SO_RCVBUF). `auto` leaves it to the kernel, which grows it with the link, to 6 MiB on
-        /// most hosts (net.ipv4.tcp_rmem). A size bounds it as `send_buffer` does (net.core.rmem_max).
+        /// Kernel memory for bytes that have arrived on a socket and are not read, because the other
+        /// side accepts no more (SO_RCVBUF). `auto` leaves it to the kernel, which grows it with the
+        /// link, up to 6 MiB on most hosts (net.ipv4.tcp_rmem). A size bounds it as `send_buffer` does
+        /// (net.core.rmem_max). For a listener, going back to `auto` needs a restart.
         receive_buffer: AutoOr<Bytes<{ 4 * KIB }, { 64 * MIB }>> = "auto",
-        /// The most that waits in the kernel beyond what the network takes now (TCP_NOTSENT_LOWAT): what a
-        /// reader that stands still can hold there. It slows no link down, since what is under way does
-        /// not count. Going back to `auto` or `off` takes a restart for a listener.
+        /// The bytes that may wait in the kernel beyond those that the network takes now
+        /// (TCP_NOTSENT_LOWAT). It bounds what a peer that does not read can hold there, and slows no
+        /// link down, since bytes under way do not count. For a listener, going back to `off` needs a
+        /// restart.
         unsent: OrOff<Bytes<{ 16 * KIB }, { 64 * MIB }>> = "512KiB",
     }
 }
 
 section! {
-    /// How endpoints are connected to.
+    /// The policy for connecting to endpoints.
     ConnectFile {
-        /// For each attempt.
+        /// The time limit of each attempt.
         timeout: Millis<10, { 60 * SECOND }> = "3s",
-        /// Attempts for one connection, each on another endpoint.
+        /// The largest number of attempts for one connection, each on another endpoint.
         attempts: Attempts = 3,
     }
 }
 
 section! {
-    /// When an endpoint to which connecting fails is left alone for a while.
+    /// The policy for ejecting an endpoint: after failed attempts to connect, strait does not pick it
+    /// for a while, unless all endpoints are ejected.
     EjectionFile {
-        /// Failed attempts in a row that eject; 0 never does.
+        /// The number of failed attempts in a row after which an endpoint is ejected. 0 never ejects.
         consecutive_failures: Count<0, 1000> = 3,
-        /// The first ejection; each further one in a row lasts twice as long.
+        /// The duration of the first ejection. Each further one in a row lasts twice as long.
         base: Millis<100, HOUR> = "10s",
-        /// The longest ejection; at least `base`.
+        /// The longest ejection. At least `base`.
         max: Millis<100, DAY> = "5m",
     }
 }

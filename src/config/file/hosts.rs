@@ -1,4 +1,4 @@
-//! Host names of the file: what routes match, and what is resolved.
+//! Host names of the file: names that routes match, and names to resolve.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ fn server_name(text: &str) -> Result<ServerName, Complaint> {
         .map_err(|error| Complaint::new(format!("{} is not a host name: {error}", quoted(text))))
 }
 
-/// Cuts at the last `:`; the port is 1..=65535.
+/// Splits at the last `:`. The port is 1..=65535.
 fn host_port(text: &str, whose_port: &str) -> Result<(ServerName, u16), Complaint> {
     let (host, port) = text.rsplit_once(':').ok_or_else(|| {
         Complaint::new(format!("{} has no port", quoted(text)))
@@ -28,7 +28,7 @@ fn host_port(text: &str, whose_port: &str) -> Result<(ServerName, u16), Complain
     Ok((server_name(host)?, port))
 }
 
-/// A host name alone.
+/// A host name without a port.
 #[derive(Debug, Clone)]
 pub(crate) struct HostName(pub(crate) ServerName);
 

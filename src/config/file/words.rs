@@ -10,14 +10,14 @@ use crate::config::form::decode::{Text, words};
 use crate::config::form::problems::{Complaint, quoted};
 use crate::names::{ListenerName, RouteName, SourceGroupName, UpstreamName, Zone};
 
-/// Words that mean something as a metric label already.
+/// Words that already have a meaning as a metric label.
 const RESERVED: [&str; 2] = ["none", "other"];
 
-/// A subset of a DestinationRule, in lower case as server names are.
+/// A subset of a DestinationRule, in lower case like server names.
 #[derive(Debug, Clone)]
 pub(crate) struct Subset(pub(crate) Arc<str>);
 
-/// 1 to `max` of the `allowed` characters; `words` says so in the complaint.
+/// A word of 1 to `max` of the `allowed` characters; the complaint describes them with `words`.
 pub(crate) fn word(
     text: &str,
     max: usize,

@@ -1,5 +1,5 @@
-//! What values of the file are made of besides scalars and sections: lists, named sections, and
-//! the choices `off` and `auto`.
+//! Values of the file besides scalars and sections: lists, named sections, and the choices `off` and
+//! `auto`.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use super::section::unique_keys;
 use super::shape::Shape;
 use super::tree::Value;
 
-/// `off`, or what it is when it is on.
+/// `off`, or the value when it is on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum OrOff<T> {
     Off,
@@ -26,7 +26,7 @@ impl<T> OrOff<T> {
 }
 
 impl<T: Decode> Decode for OrOff<T> {
-    /// `false` is taken too: it is what tools that speak YAML 1.1 (Helm is one) make of `off`.
+    /// Also accepts `false`, which tools with YAML 1.1 (such as Helm) make of `off`.
     fn decode(given: &Given<'_>, problems: &mut Problems) -> Option<Self> {
         match given.value {
             Value::Bool(false) => Some(Self::Off),
@@ -95,11 +95,11 @@ impl<T: Decode> Decode for AllOr<T> {
     }
 }
 
-/// `MIN..=MAX` values in the file's order.
+/// A list of `MIN..=MAX` values in the file's order.
 #[derive(Debug)]
 pub(crate) struct List<T, const MIN: usize, const MAX: usize> {
     pub(crate) items: Vec<T>,
-    /// Whether no item was left out because it does not fit.
+    /// True if no item was left out as invalid.
     pub(crate) complete: bool,
 }
 
@@ -136,7 +136,7 @@ impl<T: Decode, const MIN: usize, const MAX: usize> Decode for List<T, MIN, MAX>
             let remedy = format!("give it {} items", Self::length_words());
             problems.note(&given.place, complaint.remedy(remedy));
         }
-        // What follows may take time that grows with the square of the length.
+        // The next steps may take time that grows with the square of the length.
         if count > MAX {
             return None;
         }
@@ -165,8 +165,8 @@ impl<T: Decode, const MIN: usize, const MAX: usize> Decode for List<T, MIN, MAX>
     }
 }
 
-/// A section whose keys are names that the operator chooses. Of a name whose value does not fit,
-/// the name is kept, so that what refers to it is not said to be wrong.
+/// A section whose keys are names that the operator chooses. A name with an invalid value is kept, so
+/// that references to the name are not reported as wrong.
 #[derive(Debug)]
 pub(crate) struct Named<K, T>(pub(crate) Vec<(At<K>, Option<T>)>);
 

@@ -11,7 +11,7 @@ use super::tree::{Node, Value};
 pub(crate) struct Given<'a> {
     pub(crate) value: &'a Value,
     pub(crate) place: Place,
-    /// Whether the value is a default.
+    /// True if the value is a default.
     pub(crate) default: bool,
 }
 
@@ -27,24 +27,24 @@ impl<'a> Given<'a> {
 
 /// A type that a value of the file may have.
 pub(crate) trait Decode: Sized {
-    /// `None` when it does not fit; then at least one problem was noted.
+    /// Decodes the value. `None` when it does not fit; then at least one problem was noted.
     fn decode(given: &Given<'_>, problems: &mut Problems) -> Option<Self>;
 
-    /// What fits, for the schema and the reference.
+    /// The accepted values, for the schema and the reference.
     fn shape() -> Shape;
 
-    /// Why the key has to be there, said when it is missing.
+    /// The complaint when the key is missing.
     fn when_missing() -> Complaint {
         Complaint::new("this key is required")
     }
 }
 
-/// A type that one scalar of the file says.
+/// A type that is written as one scalar.
 pub(crate) trait Scalar: Sized {
     /// # Errors
-    /// What is wrong with the value, in words for the operator.
+    /// The problem of the value, in words for the operator.
     fn from_value(value: &Value) -> Result<Self, Complaint>;
-    /// For [`Shape::words`] and for "expected ..., found ...".
+    /// The words for [`Shape::words`] and for "expected ..., found ...".
     fn words() -> String;
     /// JSON Schema.
     fn schema() -> Json;
@@ -111,7 +111,7 @@ pub(crate) fn unexpected(expected: impl std::fmt::Display, found: &Value) -> Com
     Complaint::new(format!("expected {expected}, found {found}"))
 }
 
-/// One of a few words, the nearest of which an error names.
+/// The value of one of a few words. An error names the nearest of them.
 pub(crate) fn one_of<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, Complaint> {
     let known = || words.iter().map(|(word, _)| *word);
     match words.iter().find(|(word, _)| *word == text) {
@@ -163,12 +163,12 @@ macro_rules! words {
 }
 pub(crate) use words;
 
-/// A value that remembers where it stands.
+/// A value with its place in the file.
 #[derive(Debug, Clone)]
 pub(crate) struct At<T> {
     pub(crate) value: T,
     pub(crate) place: Place,
-    /// Whether the file says it; else it is a default.
+    /// True if the file gives it; otherwise it is a default.
     pub(crate) given: bool,
 }
 
@@ -190,7 +190,7 @@ impl<T: Decode> Decode for At<T> {
     }
 }
 
-/// A truth value.
+/// A boolean.
 impl Scalar for bool {
     fn from_value(value: &Value) -> Result<Self, Complaint> {
         match value {

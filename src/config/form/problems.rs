@@ -1,28 +1,28 @@
-//! What is wrong with a config file, where, and what to do about it.
+//! The problems of a config file: the fault, the place and the remedy of each.
 
 use std::fmt::{self, Write as _};
 use std::rc::Rc;
 
-/// Problems kept; of a file that has more, the rest is counted.
+/// The number of problems kept. Further ones are counted.
 const MAX_PROBLEMS: usize = 100;
-/// Names compared in search of the nearest one, so that a huge file with many wrong names is
-/// refused quickly too.
+/// The number of names compared in the search for the nearest one, so that a huge file with many wrong
+/// names is also refused quickly.
 const MAX_COMPARED: usize = 10_000;
-/// Characters of a value that a message repeats.
+/// The number of characters of a value that a message repeats.
 const MAX_QUOTED: usize = 80;
 
-/// One thing that is wrong with a config file, or that deserves a warning.
+/// One fault of a config file, or one warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Counted from 1; 0 when no line is to blame, such as for a file that cannot be read.
+    /// The line, from 1. 0 for a problem without a line, such as a file that cannot be read.
     pub line: u64,
-    /// Counted from 1, in characters; 0 when `line` is.
+    /// The column in characters, from 1; 0 when `line` is 0.
     pub column: u64,
     /// The path of the key, such as `listeners[0].routes[2].alpn`; empty for the whole file.
     pub key: String,
-    /// What is wrong.
+    /// The fault.
     pub message: String,
-    /// What to write instead, if that is known.
+    /// The text to write instead, if that is known.
     pub remedy: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl Problem {
         }
     }
 
-    /// The line that a person reads: `strait.yaml:12:7: KEY: what is wrong; what to do`.
+    /// The line for a person: `strait.yaml:12:7: KEY: the fault; the remedy`.
     pub fn display<'a>(&'a self, origin: &'a str) -> impl fmt::Display + 'a {
         fmt::from_fn(move |f| {
             f.write_str(origin)?;
@@ -66,12 +66,12 @@ impl Problem {
 pub struct ConfigError {
     /// The file's name as the operator gave it.
     pub origin: String,
-    /// At least one.
+    /// The problems, at least one.
     pub problems: Vec<Problem>,
 }
 
 impl fmt::Display for ConfigError {
-    /// One line a problem, without a newline after the last.
+    /// One line for each problem, without a newline after the last.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.problems.iter().enumerate() {
             if index > 0 {
@@ -85,7 +85,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// What is wrong with a value, said by code that does not know where the value stands.
+/// The fault of a value, from code that does not know the place of the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Complaint {
     message: String,
@@ -105,7 +105,7 @@ impl Complaint {
         self
     }
 
-    /// Adds the valid word nearest to `wrong`, or all of them when none is near and they are few.
+    /// Adds the valid word nearest to `wrong`, or all of them if none is near and they are few.
     pub(crate) fn nearest<'a>(
         self,
         wrong: &str,
@@ -123,8 +123,8 @@ impl Complaint {
     }
 }
 
-/// The word of `valid` that `wrong` was probably meant to be. Case and separators do not count, so
-/// `maxSize` and `max-size` are both `max_size`.
+/// The word of `valid` that `wrong` was probably meant to be. Case and separators are ignored, so
+/// `maxSize` and `max-size` both mean `max_size`.
 pub(crate) fn nearest<'a>(wrong: &str, valid: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |word: &str| -> String {
         word.chars()
@@ -143,7 +143,7 @@ pub(crate) fn nearest<'a>(wrong: &str, valid: impl Iterator<Item = &'a str>) -> 
         .map(|(_, word)| word)
 }
 
-/// `text` in quotes, escaped for terminals and logs, and cut where it is long.
+/// `text` in quotes, escaped for terminals and logs, and cut if it is long.
 pub(crate) fn quoted(text: &str) -> String {
     match text.char_indices().nth(MAX_QUOTED) {
         Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
@@ -151,7 +151,7 @@ pub(crate) fn quoted(text: &str) -> String {
     }
 }
 
-/// Where in the file a value stands.
+/// The place of a value in the file.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Place {
     pub(crate) line: u32,
@@ -168,7 +168,7 @@ impl Place {
         }
     }
 
-    /// The place of `key` below this one when the file does not say it: this one's line.
+    /// The place of `key` below this one when the file does not have the key: this place's line.
     pub(crate) fn key(&self, key: &str) -> Self {
         self.below(Segment::Key(key.into()))
     }
@@ -178,7 +178,7 @@ impl Place {
         self.below(Segment::Item(index))
     }
 
-    /// The same key, at the line and column where the file says it.
+    /// The same key at the line and column where the file has it.
     pub(crate) fn at(mut self, line: u32, column: u32) -> Self {
         (self.line, self.column) = (line, column);
         self
@@ -196,15 +196,15 @@ impl Place {
     }
 }
 
-/// For messages that point at a second place: `listeners[0].bind (line 3)`.
+/// The text for messages that point to a second place: `listeners[0].bind (line 3)`.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (line {})", self.key, self.line)
     }
 }
 
-/// A list linked towards the root: files have many places and few problems, so a path is only
-/// written out when a problem needs it.
+/// A list linked towards the root. Files have many places and few problems, so a path is written out
+/// only for a problem.
 #[derive(Debug, Clone, Default)]
 struct KeyPath(Option<Rc<Step>>);
 
@@ -251,7 +251,7 @@ impl Problems {
         self.note_with(place, || complaint);
     }
 
-    /// For complaints that take a search to word.
+    /// Notes a complaint whose text takes a search.
     pub(crate) fn note_with(&mut self, place: &Place, complaint: impl FnOnce() -> Complaint) {
         if self.kept.len() < MAX_PROBLEMS {
             self.kept.push(Problem::new(place, complaint()));
@@ -264,7 +264,7 @@ impl Problems {
         self.kept.is_empty()
     }
 
-    /// In the file's order, and a last one that says how many were left out.
+    /// The problems in the file's order, and a last one with the number of those left out.
     pub(crate) fn into_sorted(mut self) -> Vec<Problem> {
         self.kept
             .sort_by_key(|problem| (problem.line, problem.column));

@@ -35,10 +35,10 @@ pub(crate) trait Section {
     const INFO: &'static SectionInfo;
 }
 
-/// Declares a section of the file: a struct, how it is decoded, and its [`SectionInfo`].
+/// Declares a section of the file: a struct, its decoder, and its [`SectionInfo`].
 ///
-/// `key: Type = default` may be left out of the file, `key: Type` may not. The default is written
-/// as YAML would have it. `Name short key {` lets a bare scalar stand for `{key: scalar}`.
+/// A key `key: Type = default` may be missing in the file, `key: Type` may not. The default is written
+/// as in YAML. `Name short key {` accepts a bare scalar as `{key: scalar}`.
 macro_rules! section {
     (
         $(#[doc = $about:literal])+
@@ -124,7 +124,8 @@ enum Content<'a> {
 }
 
 impl<'a> SectionReader<'a> {
-    /// Notes keys that are unknown or given twice; `None` when the value is no section at all.
+    /// Opens the section. Notes unknown keys and keys given twice. `None` when the value is not a
+    /// section.
     pub(crate) fn open(
         info: &'static SectionInfo,
         given: &Given<'a>,
@@ -166,7 +167,7 @@ impl<'a> SectionReader<'a> {
         }
     }
 
-    /// What the file gives for a key.
+    /// The value that the file gives for a key.
     fn given(&self, field: &Field) -> Option<Given<'a>> {
         match &self.content {
             Content::Keys(keys) => keys.get(field.key).map(|given| Given {
@@ -190,8 +191,8 @@ impl<'a> SectionReader<'a> {
         self.decode_default(field, &default, problems)
     }
 
-    /// A scalar default in place of a value that was refused, so that the rest of the section is still
-    /// checked against the others; the file is refused all the same.
+    /// A scalar default in place of a refused value, so that the rest of the section is still checked
+    /// against the other sections. The file is refused in any case.
     fn stand_in<T: Decode>(&self, field: &Field, problems: &mut Problems) -> Option<T> {
         match (field.default)() {
             None | Some(Value::Null | Value::List(_) | Value::Map(_)) => None,
@@ -216,7 +217,7 @@ impl<'a> SectionReader<'a> {
 
 pub(crate) type Keys<'a> = Vec<(&'a str, (Place, Given<'a>))>;
 
-/// The entries whose key is text, each with the place of the key; of a key given twice, the first.
+/// The entries whose key is text, each with the place of the key. Of a key given twice, the first.
 pub(crate) fn unique_keys<'a>(
     entries: &'a [(Node, Node)],
     section: &Place,

@@ -4,21 +4,21 @@ use serde_json::Value as Json;
 
 use super::tree::Value;
 
-/// What fits a key, for people and for editors.
+/// The accepted values of a key, for people and for editors.
 pub(crate) struct Shape {
-    /// For the reference: `duration, 100ms to 60s`.
+    /// The words in the reference: `duration, 100ms to 60s`.
     pub(crate) words: String,
     /// JSON Schema; sections are referred to as `#/$defs/NAME`.
     pub(crate) schema: Json,
-    /// The section inside, and how its path continues: ``, `[]` or `.NAME`.
+    /// The section inside, and the continuation of its path: ``, `[]` or `.NAME`.
     pub(crate) section: Option<(&'static str, &'static SectionInfo)>,
 }
 
-/// What is known of a section without a file.
+/// The description of a section, without a file.
 pub(crate) struct SectionInfo {
     pub(crate) name: &'static str,
     pub(crate) about: &'static [&'static str],
-    /// The key that a bare scalar in place of the section stands for.
+    /// The key that a bare scalar in place of the section sets.
     pub(crate) short: Option<&'static str>,
     pub(crate) fields: &'static [Field],
 }
@@ -28,7 +28,7 @@ pub(crate) struct Field {
     pub(crate) key: &'static str,
     /// The lines of its doc comment.
     pub(crate) doc: &'static [&'static str],
-    /// `None`: the key is required.
+    /// The default; `None` if the key is required.
     pub(crate) default: fn() -> Option<Value>,
     pub(crate) shape: fn() -> Shape,
 }

@@ -1,7 +1,7 @@
-//! YAML text as a tree of values that know where they stand.
+//! The tree of YAML values, each with its place in the text.
 //!
-//! The only file that knows the YAML crate. Keys are not judged here: duplicates stay in the tree,
-//! so that [`super::decode`] reports them together with everything else.
+//! Only this file uses the YAML crate. It does not check keys: duplicates stay in the tree, so that
+//! [`super::decode`] reports them together with all other problems.
 
 use std::fmt;
 
@@ -11,15 +11,16 @@ use serde_saphyr::{Error, MessageFormatter as _, Spanned, UserMessageFormatter};
 
 use super::problems::{Complaint, Place, Problem, quoted};
 
-/// Values that a file may hold once its aliases are expanded: enough for 100,000 routes with their
-/// upstreams, while a file made of nothing but brackets costs no more than some 100 MB to refuse.
+/// The largest number of values in a file, after its aliases are expanded. It is enough for 100,000
+/// routes with their upstreams, and bounds the memory for refusing a file of nothing but brackets to
+/// some 100 MB.
 const MAX_VALUES: usize = 2_000_000;
-/// Values that aliases may add.
+/// The largest number of values that aliases may add.
 const MAX_REPLAYED: usize = 250_000;
-/// The shape of the file is six deep.
+/// The largest depth. A valid file is six deep.
 const MAX_DEPTH: usize = 32;
 
-/// A value and where it stands; through an alias, where the text of the value stands.
+/// A value and its place. For an alias it is the place of the value's text.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) line: u32,
@@ -27,17 +28,17 @@ pub(crate) struct Node {
     pub(crate) value: Value,
 }
 
-/// What YAML says, before anyone asks whether it fits.
+/// A YAML value, not checked yet.
 #[derive(Debug)]
 pub(crate) enum Value {
     Null,
     Bool(bool),
     Int(i64),
-    /// Also integers beyond `i64`.
+    /// A float, or an integer beyond `i64`.
     Float(f64),
     Text(String),
     List(Vec<Node>),
-    /// In the file's order, duplicates included.
+    /// The entries in the file's order, with duplicates.
     Map(Vec<(Node, Node)>),
 }
 
@@ -149,8 +150,8 @@ fn options() -> serde_saphyr::Options {
             flow_nesting_limit: MAX_DEPTH,
             max_nodes: MAX_VALUES,
             max_events: 2 * MAX_VALUES,
-            // One anchor for the `tcp` of a thousand upstreams is good style, not an attack: what
-            // counts is how much the aliases add, and `alias_limits` bounds that.
+            // One anchor for the `tcp` of a thousand upstreams is good style, not an attack. The amount
+            // that aliases add matters, and `alias_limits` bounds that.
             enforce_alias_anchor_ratio: false,
         },
         alias_limits: serde_saphyr::alias_limits! {
@@ -158,9 +159,9 @@ fn options() -> serde_saphyr::Options {
             max_replay_stack_depth: MAX_DEPTH,
         },
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
-        // YAML 1.2: `off` and `no` are words.
+        // In YAML 1.2 `off` and `no` are words.
         strict_booleans: true,
-        // A name such as `0755` or `1_000` stays what was written.
+        // A name such as `0755` or `1_000` keeps its spelling.
         leading_zero_numbers_as_strings: true,
         underscored_numbers_as_strings: true,
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
@@ -172,12 +173,12 @@ fn options() -> serde_saphyr::Options {
 /// Parses one YAML document.
 ///
 /// # Errors
-/// The first place where the text is no YAML, or more of it than the limits of this file allow.
+/// The first place where the text is not YAML or exceeds the limits of this file.
 pub(crate) fn parse(yaml: &str) -> Result<Node, Problem> {
     serde_saphyr::from_str_with_options(yaml, options()).map_err(|error| explain(yaml, &error))
 }
 
-/// The crate's error in the words of this one, with the remedy for what people trip over.
+/// The crate's error in the words of this file, with remedies for frequent mistakes.
 fn explain(yaml: &str, error: &Error) -> Problem {
     let (line, column) = error
         .location()
@@ -233,8 +234,8 @@ fn innermost(error: &Error) -> &Error {
     }
 }
 
-/// The line at `line` or the next one, when a tab indents it: the scanner may stop at the end of
-/// the line before.
+/// The line at `line` or the next one, if a tab indents it: the scanner may stop at the end of the
+/// previous line.
 fn tab_indented(yaml: &str, line: u32) -> Option<u32> {
     [line, line.saturating_add(1)].into_iter().find(|line| {
         let text = line_of(yaml, *line);

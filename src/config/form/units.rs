@@ -1,4 +1,4 @@
-//! Durations, sizes and counts, each type with the bounds that it holds.
+//! Durations, sizes and counts. Each type has its bounds.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::config::bounds::{Bytes, Count, Seconds, duration_text};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Millis<const MIN: u64, const MAX: u64>(pub(crate) Duration);
 
-/// A duration of `MIN..=MAX` microseconds, written likewise: `50us`.
+/// A duration of `MIN..=MAX` microseconds, written as a number and a unit: `50us`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Micros<const MIN: u64, const MAX: u64>(pub(crate) Duration);
 
@@ -155,7 +155,7 @@ fn size(text: &str) -> Result<usize, Complaint> {
     }
 }
 
-/// Whether `given` is what people write for `unit`: `KB`, `kb`, `K` for `KiB`.
+/// Whether `given` is a common spelling of `unit`: `KB`, `kb` or `K` for `KiB`.
 fn same_unit(unit: &str, given: &str) -> bool {
     let first = |text: &str| text.chars().next().map(|c| c.to_ascii_lowercase());
     !given.is_empty() && given.len() <= 3 && first(unit) == first(given)
@@ -201,7 +201,8 @@ impl<const MIN: u32, const MAX: u32> Scalar for Count<MIN, MAX> {
             Value::Text(text) if text.parse::<u32>().is_ok() => {
                 return Err(unexpected("a number", value).remedy("write it without quotes"));
             }
-            // Helm writes large whole numbers as 1e+06. The cast saturates, which is out of bounds.
+            // Helm writes large whole numbers as 1e+06. The cast saturates, which is then out of
+            // bounds.
             #[expect(clippy::cast_possible_truncation, reason = "whole, and saturating")]
             Value::Float(number) if number.fract() == 0.0 => *number as i64,
             _ => return Err(unexpected("a whole number", value)),

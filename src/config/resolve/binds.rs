@@ -10,14 +10,14 @@ use crate::config::form::decode::At;
 use crate::config::form::problems::{Complaint, Place, Problems};
 use crate::socket::{canonical, leads_to};
 
-/// The addresses that this process is to listen on.
+/// The addresses that this process will listen on.
 pub(super) struct Binds<'a> {
     bound: Vec<(SocketAddr, Place)>,
     interfaces: &'a [IpAddr],
 }
 
 impl<'a> Binds<'a> {
-    /// Notes addresses that are to be bound twice.
+    /// Collects the addresses, and notes those that would be bound twice.
     pub(super) fn collect(
         file: &ConfigFile,
         machine: &'a Machine,
@@ -44,7 +44,7 @@ impl<'a> Binds<'a> {
 
     fn add(&mut self, bind: &At<Bind>, problems: &mut Problems) {
         let address = bind.value.0;
-        // Port 0 is another port each time.
+        // Port 0 is a different port each time.
         if address.port() == 0 {
             return;
         }
@@ -58,8 +58,8 @@ impl<'a> Binds<'a> {
         self.bound.push((address, bind.place.clone()));
     }
 
-    /// The bind that a connection to `endpoint` from this process would reach, as this machine's
-    /// addresses are now.
+    /// The bind that a connection to `endpoint` from this process would reach, with this machine's
+    /// present addresses.
     pub(super) fn reached_by(&self, endpoint: SocketAddr) -> Option<&Place> {
         let endpoint = canonical(endpoint);
         let reached = |bind: SocketAddr| leads_to(canonical(bind), self.interfaces, endpoint);

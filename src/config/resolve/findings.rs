@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use crate::config::form::problems::{Complaint, Place, Problems};
 
-/// What resolving finds out besides the config.
+/// The results of resolving besides the config.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) problems: Problems,
     pub(crate) warnings: Problems,
 }
 
-/// Notes a name that was taken before, and remembers it otherwise.
+/// Notes a problem if the name was taken before; otherwise remembers it.
 pub(super) fn note_taken<'a>(
     taken: &mut HashMap<&'a str, &'a Place>,
     what: &str,

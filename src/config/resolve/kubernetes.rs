@@ -1,4 +1,5 @@
-//! The Kubernetes source: which listeners export, and what its listeners and upstreams are like.
+//! The resolver of the Kubernetes section: the listeners that export, and the templates of its
+//! listeners and upstreams.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -25,7 +26,7 @@ use crate::config::form::decode::{At, Text as _};
 use crate::config::form::problems::{Complaint, Place, Problems};
 use crate::names::ListenerName;
 
-/// The name of what only stands for the policy of others.
+/// The name of listeners and upstreams that are only templates.
 const PLACEHOLDER: &str = "kubernetes";
 
 pub(super) fn resolve(
@@ -99,7 +100,7 @@ fn export(
     };
     let (opt_in, alpn, dry_run) = (file.opt_in.value, file.alpn.clone(), file.dry_run);
     let mode = file.mode.value;
-    // Without Gateways either, the missing listener is a problem of its own.
+    // Without Gateways too, the missing listener is a problem of its own.
     if mode != ExportWord::None && all_listeners.is_empty() && gateways {
         let complaint = Complaint::new("no listener routes what is exported");
         findings
@@ -135,7 +136,7 @@ fn export(
     }
 }
 
-/// Where the file names a selector.
+/// The place of the first selector in the file.
 fn given(file: &ExportFile) -> Option<Place> {
     fn first<T, const MIN: usize, const MAX: usize>(list: &List<At<T>, MIN, MAX>) -> Option<Place> {
         list.items.first().map(|item| item.place.clone())
@@ -240,7 +241,7 @@ fn gateway_namespaces(
     }
 }
 
-/// Ports that Gateways may have. No listener at all is a problem of its own.
+/// The ports that Gateways may have. A missing listener is a problem of its own.
 fn gateway_ports(
     file: Option<List<At<PortRange>, 1, 64>>,
     all_listeners: &[ListenerConfig],
@@ -270,7 +271,7 @@ fn file_names(all_listeners: &[ListenerConfig]) -> FileNames {
                 listener: listener.name.clone(),
                 route: route.name.clone(),
             };
-            // A name that is too long was noted where the route was resolved.
+            // A name that is too long was noted when the route was resolved.
             for pattern in route.matches.patterns().unwrap_or_default() {
                 names.add(listener.bind.port(), pattern, &of);
             }

@@ -1,4 +1,4 @@
-//! Listeners and their routes: who may connect, and which route a server name belongs to.
+//! The resolver of listeners and their routes: sources that may connect, and routes of server names.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -21,13 +21,13 @@ use crate::config::form::decode::At;
 use crate::config::form::problems::{Complaint, Place, Problems};
 use crate::names::{RouteName, UpstreamName};
 
-/// What listeners may refer to.
+/// The items that listeners may refer to.
 pub(super) struct Known<'a> {
     pub(super) groups: &'a SourceGroups,
-    /// Whether `groups` holds every group of the file; it does not when one was refused.
+    /// True if `groups` has every group of the file; false if one was refused.
     pub(super) all_groups: bool,
     pub(super) upstreams: &'a BTreeMap<UpstreamName, Place>,
-    /// Whether routes may come from elsewhere than the file.
+    /// True if routes may come from somewhere else than the file.
     pub(super) discovery: bool,
 }
 
@@ -168,7 +168,7 @@ fn routes(
         };
         let claimed = claims.claim(&matches, match_place(file), problems);
         match names.get(&name) {
-            // Routes that are named after the same match claim the same names, which was said.
+            // Routes named after the same match claim the same names, which was noted already.
             Some(first) if claimed => {
                 let complaint =
                     Complaint::new(format!("{name:?} is the name of another route, {first}"))
@@ -218,7 +218,7 @@ fn note_unknown_upstream(file: &RouteFile, known: &Known<'_>, problems: &mut Pro
     });
 }
 
-/// Where the file says what the route matches.
+/// The place of the route's match in the file.
 fn match_place(file: &At<RouteFile>) -> &Place {
     let service = file.value.service.as_ref().map(|service| &service.place);
     let sni = file.value.sni.as_ref().map(|sni| &sni.place);
@@ -280,7 +280,7 @@ fn note_service_only(route: &RouteFile, problems: &mut Problems) {
     }
 }
 
-/// The name that the file gives, or one made of what the route matches.
+/// The name from the file, or one made from the route's match.
 fn route_name(
     file: &At<RouteFile>,
     matches: &RouteMatch,
@@ -298,22 +298,22 @@ fn route_name(
             names.join(",")
         }
     };
-    // A host may be called `other`; its route needs another name.
+    // A host may have the name `other`; its route then needs another name.
     unreserved(RouteName::from(name))
         .map_err(|complaint| problems.note(match_place(file), complaint.remedy("give it a `name`")))
         .ok()
 }
 
-/// Which route of a listener claims which server names.
+/// The routes of a listener by the server names that they claim.
 #[derive(Default)]
 struct Claims<'a> {
     routes: Vec<(RouteMatch, &'a Place)>,
-    /// Positions in `routes`.
+    /// Indexes of `routes`.
     by_pattern: HashMap<SniPattern, usize>,
 }
 
 impl<'a> Claims<'a> {
-    /// Claims the names of `matches`; `false` when that was refused, which is noted then.
+    /// Claims the names of `matches`. Returns false if that is refused; then a problem was noted.
     fn claim(&mut self, matches: &RouteMatch, place: &'a Place, problems: &mut Problems) -> bool {
         let patterns = match matches.patterns() {
             Ok(patterns) => patterns,

@@ -5,26 +5,27 @@ use std::num::NonZeroUsize;
 
 use crate::socket;
 
-/// What the program runs on besides its file.
+/// The facts about this machine that the config depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     /// CPUs that the process may use.
     pub cpus: NonZeroUsize,
-    /// The zone that the environment names.
+    /// The zone from the environment.
     pub zone: Option<String>,
-    /// The Kubernetes node that the environment names.
+    /// The Kubernetes node from the environment.
     pub node: Option<String>,
-    /// The addresses of its interfaces: an endpoint that is one of them may be the gateway itself.
+    /// The addresses of its interfaces. An endpoint with one of them may be the gateway itself.
     pub interfaces: Vec<IpAddr>,
 }
 
 impl Machine {
     /// The environment variable that names the zone when the file does not.
     pub const ZONE_VARIABLE: &'static str = "STRAIT_ZONE";
-    /// The environment variable that names the Kubernetes node, whose zone counts when nobody names one.
+    /// The environment variable that names the Kubernetes node. Its zone counts when neither the file
+    /// nor the environment names a zone.
     pub const NODE_VARIABLE: &'static str = "STRAIT_NODE_NAME";
 
-    /// This process's CPUs, cgroup quota and affinity included, and its environment.
+    /// The CPUs of this process, including cgroup quota and affinity, and its environment.
     pub fn current() -> Self {
         let named = |variable| std::env::var(variable).ok().filter(|name| !name.is_empty());
         Self {

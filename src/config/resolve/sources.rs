@@ -31,10 +31,11 @@ pub(super) fn sources(file: &List<SourceFile, 0, 256>, findings: &mut Findings) 
     SourceGroups(file.items.iter().map(group).collect())
 }
 
-/// Networks up to which groups are compared with one another, in quadratic time.
+/// The number of networks up to which groups are compared with each other, in quadratic time.
 const MAX_COMPARED_NETWORKS: usize = 4096;
 
-/// Warns of groups that no address can belong to, since earlier groups hold all of their networks.
+/// Warns about groups to which no address can belong, since earlier groups contain all of their
+/// networks.
 fn warn_shadowed(sources: &[SourceFile], warnings: &mut Problems) {
     let networks: usize = sources.iter().map(|source| source.cidrs.items.len()).sum();
     if networks > MAX_COMPARED_NETWORKS {

@@ -1,4 +1,4 @@
-//! Upstreams: where their endpoints come from, and whether anything uses them.
+//! The resolver of upstreams: the sources of their endpoints, and a check that something uses them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use crate::config::form::problems::{Complaint, Place, Problems};
 use crate::names::UpstreamName;
 
 pub(super) struct Upstreams {
-    /// Every name that the file gives, also of upstreams that were refused.
+    /// Every name in the file, also those of refused upstreams.
     pub(super) names: BTreeMap<UpstreamName, Place>,
     pub(super) resolved: BTreeMap<UpstreamName, Arc<UpstreamConfig>>,
 }

@@ -61,7 +61,7 @@ pub(super) async fn run(
             Ok(()) = options.changed() => {
                 let changed = *options.borrow_and_update();
                 if let Err(error) = socket::set_stream_options(&socket, &changed) {
-                    tracing::warn!(%error, "cannot change the options of a listening socket");
+                    tracing::warn!(%error, "strait cannot change the options of a listening socket; it keeps the old ones");
                 }
                 continue;
             }
@@ -87,7 +87,7 @@ fn pause(worker: &Worker, listener: &Listener, reason: AcceptPause) {
     shared.metrics.accept_paused(reason).inc();
     shared.accept_gate.pause();
     let (name, reason) = (&listener.state().policy.name, reason.label());
-    tracing::warn!(listener = %name, reason, "accepting pauses");
+    tracing::warn!(listener = %name, reason, "strait pauses accepting for 100 ms, because it lacks this resource");
 }
 
 fn accept_batch(

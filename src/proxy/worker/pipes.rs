@@ -64,7 +64,7 @@ impl Pipes {
     }
 
     pub(in crate::proxy) fn pause(&self, error: &io::Error) {
-        tracing::debug!(%error, "no pipe to splice with: copying for a while");
+        tracing::debug!(%error, "strait has no pipe to splice with, and copies for a while");
         self.none_until.set(Some(Instant::now() + PAUSE));
     }
 }

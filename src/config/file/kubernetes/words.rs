@@ -12,7 +12,7 @@ use crate::config::form::decode::{Scalar, Text, unexpected, words};
 use crate::config::form::problems::{Complaint, quoted};
 use crate::config::form::tree::Value;
 
-/// How exported services are chosen.
+/// The choice of exported services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExportWord {
     None,
@@ -44,7 +44,7 @@ name! { ObjectName: up to 253 of "a-z0-9.-" }
 #[derive(Debug, Clone)]
 pub(crate) struct LabelKey(pub(crate) Arc<str>);
 
-/// The name that Istio has for a cluster or a network: the value of a label, not empty.
+/// Istio's name for a cluster or a network: the value of a label, not empty.
 #[derive(Debug, Clone)]
 pub(crate) struct MeshName(pub(crate) Arc<str>);
 
@@ -75,7 +75,7 @@ pub(crate) struct ServiceName {
     pub(crate) name: Arc<str>,
 }
 
-/// An IP address of this host, or the one that stands for all.
+/// An IP address of this host, or the wildcard address.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ListenAddress(pub(crate) IpAddr);
 
@@ -182,7 +182,7 @@ impl Text for ContextName {
     }
 }
 
-/// What labels are made of.
+/// Whether a label may contain the character.
 fn label_character(c: char) -> bool {
     is_in("A-Za-z0-9._-", c)
 }
