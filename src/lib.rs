@@ -43,6 +43,7 @@
 //! | the accepted form of a hello | [`client_hello`]; of its names: [`server_name`] |
 //! | the accepted form of a PROXY header | [`proxy_header`] |
 //! | a key of the config file | `config::file` declares it, `config::resolve` checks it, `config::checked` is the result |
+//! | the type of a name that is a metric label | [`names`] |
 //! | the route of a name | [`route`] |
 //! | a limit, and its count | [`limits`] |
 //! | the choice of an endpoint, its ejection | [`upstream`] |
