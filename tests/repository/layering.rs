@@ -213,7 +213,8 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     (
         "source/kubernetes/watch",
         &[
-            &["client", "error", "needs"],
+            &["copies", "error", "needs"],
+            &["client"],
             &["timing"],
             &["served"],
             &["object"],

@@ -9,6 +9,7 @@
 
 mod ask;
 mod client;
+mod copies;
 mod driver;
 mod error;
 mod follow;

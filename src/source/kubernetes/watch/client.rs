@@ -1,20 +1,23 @@
 //! The client of the API, and the ways to set it up.
 
 use std::io;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use hyper::Request;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use kube::client::{Body, ConfigExt as _};
+use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::config::{
     InClusterError, KubeConfigOptions, Kubeconfig as KubeconfigFile, KubeconfigError,
 };
 use kube::{Client, Config};
 use tokio::runtime::Handle;
+use tower::util::MapRequestLayer;
 use tower::{BoxError, ServiceBuilder};
 
+use super::copies::Copies;
 use crate::config::Kubeconfig;
 use crate::file::{self, Patience};
 
@@ -82,13 +85,19 @@ async fn connect_here(kubeconfig: Option<&Kubeconfig>) -> Result<Client, Kuberne
     config.connect_timeout = Some(CONNECT);
     // Waits are decided in one place, which also counts them.
     config.default_retry = false;
-    client(config).map_err(|error| Box::new(error).into())
+    let copies = Copies::of(&mut config)?;
+    client(config, copies).map_err(|error| Box::new(error).into())
 }
 
-/// The library's client for a config, over connections whose death is noticed.
-fn client(config: Config) -> Result<Client, kube::Error> {
+/// The library's client for a config, over connections whose death is noticed. It keeps the copies of files
+/// that the config names.
+fn client(config: Config, copies: Arc<Copies>) -> Result<Client, kube::Error> {
+    let copied = MapRequestLayer::new(move |request: Request<Body>| {
+        copies.look();
+        request
+    });
     if config.proxy_url.is_some() {
-        return Client::try_from(config);
+        return Ok(ClientBuilder::try_from(config)?.with_layer(&copied).build());
     }
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
@@ -103,6 +112,7 @@ fn client(config: Config) -> Result<Client, kube::Error> {
         .pool_idle_timeout(IDLE)
         .build(connector);
     let service = ServiceBuilder::new()
+        .layer(copied)
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
