@@ -70,6 +70,28 @@ async fn a_worker_that_works_counts_its_rounds() {
 }
 
 #[tokio::test]
+async fn a_worker_that_stands_still_is_found() {
+    let gateway = started("").await;
+    let live = || gateway.control.readiness.live();
+    // Half a minute passes here before a worker has counted its next round.
+    tokio::time::pause();
+    let start = std::time::Instant::now();
+    while live().is_ok() {
+        assert!(start.elapsed() < Duration::from_secs(20), "never found");
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    tokio::time::resume();
+    within_reason(async {
+        while live().is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    gateway.stop();
+    within_reason(gateway.finished()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_kubernetes_source_that_breaks_down_is_started_anew() {
     let folder = std::env::temp_dir().join(format!("strait-app-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
