@@ -32,26 +32,35 @@ async fn within_reason<T>(future: impl Future<Output = T>) -> T {
 
 #[tokio::test]
 async fn a_worker_that_cannot_accept_ends_the_process_with_the_reason() {
-    let gateway = started("").await;
-    let config = gateway.config();
-    let [listener] = config.listeners.as_slice() else {
-        panic!("one listener");
-    };
-    let (shared, upstreams) = (&gateway.control.shared, Upstreams::default());
-    let state = listeners::state(listener, &config, &upstreams, shared);
-    let options = StreamOptions::from(listener.tcp);
-    let listener = Arc::new(Listener::new(listener.bind, options, state));
     // epoll_ctl(2) refuses a regular file, as it refuses a socket when memory has run out.
     let file = File::open("/proc/self/exe").unwrap();
-    gateway.workers[1].inbox().listen(listener, file.into());
-    let mut watcher = gateway.watcher();
-    within_reason(watcher.stopped()).await;
-    let error = within_reason(gateway.finished()).await.unwrap_err();
-    let error = error.to_string();
-    assert!(
-        error.contains("worker 1: cannot wait for a listening socket"),
-        "{error}"
-    );
+    // accept(2) refuses a socket that does not listen, and epoll says that it is ready.
+    let mute = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let mute = mute.unwrap();
+    mute.set_nonblocking(true).unwrap();
+    for (socket, reason) in [
+        (file.into(), "cannot wait for a listening socket: "),
+        (
+            mute.into(),
+            "a task that it cannot do without has ended: listener l accepts nothing any more: ",
+        ),
+    ] {
+        let gateway = started("").await;
+        let config = gateway.config();
+        let [listener] = config.listeners.as_slice() else {
+            panic!("one listener");
+        };
+        let (shared, upstreams) = (&gateway.control.shared, Upstreams::default());
+        let state = listeners::state(listener, &config, &upstreams, shared);
+        let options = StreamOptions::from(listener.tcp);
+        let listener = Arc::new(Listener::new(listener.bind, options, state));
+        gateway.workers[1].inbox().listen(listener, socket);
+        let mut watcher = gateway.watcher();
+        within_reason(watcher.stopped()).await;
+        let error = within_reason(gateway.finished()).await.unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(&format!("worker 1: {reason}")), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,8 @@ enum Accept {
     More,
     /// The process or the host ran out of something.
     Exhausted(AcceptPause),
+    /// The socket is none that accepts.
+    Broken(io::Error),
 }
 
 /// Accepts on this worker's member of `listener` until it closes or the process drains. Before the
@@ -33,7 +35,7 @@ enum Accept {
 /// them (`docs/src/internals/kernel.md#closing-a-listening-socket-resets-its-queue`).
 ///
 /// # Errors
-/// The socket cannot be waited for.
+/// The socket cannot be waited for, or accepts nothing any more.
 pub(super) async fn run(
     worker: Rc<Worker>,
     listener: Arc<Listener>,
@@ -74,6 +76,11 @@ pub(super) async fn run(
             Accept::Drained => ready.clear_ready(),
             Accept::More => tokio::task::yield_now().await,
             Accept::Exhausted(reason) => pause(&worker, &listener, reason),
+            Accept::Broken(error) => {
+                let name = &listener.state().policy.name;
+                let text = format!("listener {name} accepts nothing any more: {error}");
+                return Err(io::Error::other(text));
+            }
         }
     }
     while let Accept::More = accept_batch(&worker, &listener, &socket) {
@@ -107,6 +114,7 @@ fn accept_batch(
                 place(worker, accepted);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Accept::Drained,
+            Err(error) if is_broken(&error) => return Accept::Broken(error),
             Err(error) => match exhausted(&error) {
                 Some(reason) => return Accept::Exhausted(reason),
                 // accept(2): an error of the connection that waited (it is gone), as on RST in the
@@ -126,4 +134,10 @@ fn exhausted(error: &io::Error) -> Option<AcceptPause> {
         Some(libc::ENOBUFS | libc::ENOMEM) => Some(AcceptPause::Memory),
         _ => None,
     }
+}
+
+/// Whether accept(2) will say the same of this socket for ever: it is closed, none, or does not listen.
+fn is_broken(error: &io::Error) -> bool {
+    let broken = [libc::EBADF, libc::EINVAL, libc::ENOTSOCK].map(Some);
+    broken.contains(&error.raw_os_error())
 }
