@@ -15,7 +15,8 @@ use crate::kubernetes;
 use crate::kubernetes::api_server::{ApiServer, Cut, Fault};
 use crate::kubernetes::objects::{pod, service, slice};
 use crate::support::DEADLINE;
-use crate::support::gateway::TestGateway;
+use crate::support::gateway::{TestGateway, get};
+use crate::support::process::Process;
 
 const EXPORT: &str = "export: { mode: all, alpn: istio }";
 
@@ -110,6 +111,49 @@ fn pods_that_come_late_keep_the_gateway_from_being_ready() {
     api.mend("pods");
     soon("pods are listed", || is_missing(&gateway, ""));
     assert!(has_endpoints(&gateway));
+}
+
+/// By a list, by a watch, and by another list.
+#[test]
+fn an_object_that_cannot_be_read_is_named_once_in_the_log_and_shown() {
+    let api = api();
+    let odd = |service: &str, port: i64| {
+        let mut object = slice("shop", service, "1", 80, &[]);
+        object["ports"][0]["port"] = json!(port);
+        object
+    };
+    api.put(odd("listed", -1));
+    let gateway = Process::start(&kubernetes::config(&api, EXPORT));
+    let named = |name: &str| {
+        let text = format!("kind=\"endpoint_slice\" namespace=shop name={name}-1 problem=");
+        gateway.said(&text)
+    };
+    let unreadable = || {
+        let labels = [("kind", "endpoint_slice")];
+        gateway.metric("strait_kubernetes_unreadable_objects", &labels)
+    };
+    let shown = || get(gateway.server("admin"), "/config_dump").unwrap().1;
+    soon("the listed one is named", || named("listed") == 1);
+    api.put(odd("watched", 70_000));
+    soon("the watched one is named", || named("watched") == 1);
+    soon("both are counted", || (unreadable() - 2.0).abs() < 0.1);
+    soon("both are shown", || {
+        let text = shown();
+        let is_shown = |name| text.contains(&format!("endpoint_slice shop/{name}-1: "));
+        is_shown("listed") && is_shown("watched")
+    });
+    let lists = api.requests("list", "endpointslices");
+    api.forget();
+    api.cut(Cut::Clean);
+    soon("it is listed again", || {
+        api.requests("list", "endpointslices") > lists
+    });
+    api.put(slice("shop", "listed", "1", 80, &[]));
+    soon("one of them can be read", || {
+        (unreadable() - 1.0).abs() < 0.1
+    });
+    assert_eq!((named("listed"), named("watched")), (1, 1));
+    soon("it is shown no more", || !shown().contains("shop/listed-1"));
 }
 
 /// A source that gives an answer a second, and a watch two and a half.
