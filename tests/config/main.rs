@@ -4,5 +4,6 @@
 mod config_feed;
 
 mod any_bytes;
+mod cases;
 mod errors;
 mod example;
