@@ -233,6 +233,32 @@ async fn the_page_tells_the_state_and_escapes_what_it_shows() {
 }
 
 #[tokio::test]
+async fn a_hostile_name_is_text_on_the_page() {
+    let hostile = "</td><img src=x onerror=\"a('&')\">";
+    let shown = "&lt;/td&gt;&lt;img src=x onerror=&quot;a('&amp;')&quot;&gt;";
+    let mut config = operator::config();
+    let spire = config.upstreams["spire"].clone();
+    config.upstreams.insert(hostile.into(), spire);
+    Arc::make_mut(&mut config.listeners[0]).name = hostile.into();
+    config.zone = Some(hostile.into());
+    let gateway = Gateway::new(config, operator::PATIENCE, None);
+    gateway.upstreams["spire"].source_failed(hostile.to_owned());
+    let address = serve(&gateway).await;
+
+    let page = get(address, "/").await.body;
+    for place in [
+        format!("Zone: {shown}."),
+        format!("<tr><td>{shown}</td><td><code>0.0.0.0:15443</code>"),
+        format!("<tr><td>{shown}</td><td>dns "),
+        format!("<span class=\"trouble\">{shown}</span>"),
+        format!("<p class=\"trouble\">upstream {shown}: no answer yet</p>"),
+    ] {
+        assert!(page.contains(&place), "{place:?} is not in {page:?}");
+    }
+    assert!(!page.contains("<img"), "{page:?}");
+}
+
+#[tokio::test]
 async fn a_large_page_is_cut_and_says_so() {
     let mut config = operator::config();
     let svcb = config.upstreams["svcb"].clone();
