@@ -29,7 +29,8 @@ code { font: .9em ui-monospace, monospace; background: var(--soft); padding: .1e
 .trouble { color: var(--bad) } footer { margin: 2rem 0; opacity: .8 }
 ";
 
-/// The page as HTML. The template escapes everything that is not its own text.
+/// The page as HTML. The template escapes everything that is not its own text, and [`visible`] the
+/// characters that HTML has no escape for.
 pub(super) fn render(context: &AdminContext) -> String {
     let snapshot = context.snapshots.now();
     let page = html! {
@@ -51,7 +52,34 @@ pub(super) fn render(context: &AdminContext) -> String {
             }
         }
     };
-    page.into_string()
+    visible(page.into_string())
+}
+
+/// `page` with an escape, such as `\u{1b}`, for every character that is not seen itself and changes
+/// what is seen after it.
+fn visible(page: String) -> String {
+    if !page.contains(is_unseen) {
+        return page;
+    }
+    let mut shown = String::with_capacity(page.len());
+    for c in page.chars() {
+        if is_unseen(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Whether `c` is a control character, which a terminal obeys, or sets the direction of text. Line
+/// breaks are the page's own.
+fn is_unseen(c: char) -> bool {
+    let direction = matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    direction || c.is_control() && c != '\n'
 }
 
 fn title(context: &AdminContext, snapshot: &Snapshot) -> Markup {
@@ -208,6 +236,25 @@ fn footer(snapshot: &Snapshot) -> Markup {
                     p { code { "curl -X POST 'http://" (address) "/" (request) "'" } }
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::visible;
+
+    #[test]
+    fn a_character_that_is_not_seen_is_named() {
+        for (text, shown) in [
+            ("<p>\n\u{4e2d} e\u{301}</p>", "<p>\n\u{4e2d} e\u{301}</p>"),
+            ("a\tb\r\u{0}\u{7f}", "a\\tb\\r\\u{0}\\u{7f}"),
+            ("\u{1b}[31m\u{9b}31m", "\\u{1b}[31m\\u{9b}31m"),
+            ("a\u{200f}b\u{61c}", "a\\u{200f}b\\u{61c}"),
+            ("\u{202a}\u{202e}", "\\u{202a}\\u{202e}"),
+            ("\u{2066}\u{2069}", "\\u{2066}\\u{2069}"),
+        ] {
+            assert_eq!(visible(text.to_owned()), shown);
         }
     }
 }
