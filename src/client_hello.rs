@@ -54,8 +54,8 @@ pub struct HelloParser {
     fragment_left: usize,
     /// The first bytes of the message; `seen` says how many are there.
     header: [u8; MESSAGE_HEADER],
-    /// The length of the message with its header, once the header has come. Invariant once known: `seen
-    /// + fragment_left <= message_len <= max_size`.
+    /// The length of the message with its header, once the header has come. Invariant once known:
+    /// `seen + fragment_left <= message_len <= max_size`.
     message_len: Option<usize>,
     /// The number of bytes of the message that were checked.
     seen: usize,

@@ -1,37 +1,40 @@
 //! strait: an SNI-passthrough east-west gateway for Kubernetes clusters.
 //!
-//! It listens on port 15443, reads the server name of each TLS ClientHello, and splices the
-//! still-encrypted connection to a pod of the service that the name stands for. It never terminates
-//! TLS and holds no key for the traffic.
+//! It reads the server name of each TLS ClientHello, and splices the still-encrypted connection to a pod of
+//! the service that the name stands for. It never terminates TLS and holds no key for the traffic.
 //!
 //! # Path of a connection
 //!
 //! ```text
-//!  proxy::threads    accept4 on this worker's SO_REUSEPORT member; hand over when loads differ
+//!  proxy::threads    each worker accepts on a socket of its own (SO_REUSEPORT), and passes the
+//!        |           connection to a worker with fewer ones if the counts differ
 //!        |
-//!  proxy::corridor   the one function that calls the stages below in turn
-//!        |-- config::SourcePolicy    may this address connect? and limits: has it too many?
+//!  proxy::corridor   the one function from accept to relay; proxy::states is what is known at each step
 //!        |-- proxy::proxy_protocol   the client's address, if a trusted load balancer announces it
+//!        |-- proxy::states           config::SourcePolicy: may this address connect? limits: has it too many?
 //!        |-- proxy::preread          the hello, peeked at; read and replayed when in pieces
-//!        |      `-- client_hello     the meaning of the bytes (pure)
-//!        |-- route                   RouteTable::decide: name and ALPN -> route
-//!        |-- upstream                pick: two random choices, least connections
-//!        |-- proxy::connect          one endpoint after another; ends before a byte goes upstream
-//!        |-- proxy::relay            bytes both ways until both have closed or one has failed
+//!        |      |-- client_hello     the meaning of the bytes (pure)
+//!        |      `-- route            RouteTable::decide: name and ALPN -> route
+//!        |-- proxy::connect          one endpoint after another, before a byte of the client is sent on
+//!        |      `-- upstream         pick: two random choices, least connections
+//!        |-- proxy::relay            bytes both ways, until both sides have closed or one has failed;
+//!        |                           proxy::seat: or until a timeout or the end of a drain
 //!        `-- proxy::record           metrics and the access log's line, exactly once
 //! ```
 //!
-//! `proxy::refuse` closes a refused connection so that its alert arrives.
+//! A connection that cannot go on is refused: `proxy::refusal` is the reason with its alert, and
+//! `proxy::refuse` sends the alert and closes so that it arrives.
 //!
 //! # Threads
 //!
 //! N worker threads carry traffic. Each has a runtime, a buffer and listening sockets of its own; they share
 //! [`proxy::Shared`] and read immutable snapshots. One control thread does the rest: [`app`] wires it,
-//! [`source`] sets the endpoints of upstreams, [`admin`] answers operators. The control thread may wait without
-//! delaying a byte, and has a lower priority than the workers.
+//! [`source`] finds endpoints, [`admin`] answers operators. The control thread may wait without delaying a byte;
+//! under `strait run` it has a lower priority than the workers. Writing a log, reading a file that may not
+//! answer, and waiting for signals have threads of their own.
 //!
-//! [`source::kubernetes`] finds routes as well as endpoints and hands them over as values. [`app`] merges them
-//! with the file's routes into one config, and puts that into force.
+//! [`source::kubernetes`] finds routes as well as endpoints, and publishes both as one value. [`app`] merges the
+//! routes with those of the file into one config, and puts that config and the endpoints into force.
 //!
 //! # Where a change belongs
 //!
@@ -40,37 +43,40 @@
 //!
 //! | to change | go to |
 //! |---|---|
-//! | the accepted form of a hello | [`client_hello`]; of its names: [`server_name`] |
+//! | the accepted form of a hello | [`client_hello`]; the accepted form of a name in it: [`server_name`] |
 //! | the accepted form of a PROXY header | [`proxy_header`] |
-//! | a key of the config file | `config::file` declares it, `config::resolve` checks it, `config::checked` is the result |
+//! | a key of the config file | `config::file` declares it, `config::resolve` checks it, `config::checked` is the result; `config/strait.yaml` shows it |
+//! | how any key is read; bounds of numbers | `config::form`; `config::bounds` |
 //! | the type of a name that is a metric label | [`names`] |
 //! | the route of a name | [`route`] |
 //! | a limit, and its count | [`limits`] |
 //! | the choice of an endpoint, its ejection | [`upstream`] |
-//! | attempts to connect, the next endpoint after a failure | `proxy::connect` |
-//! | an outcome: the reason why a connection ends | [`outcome`], then the stage that finds it |
-//! | the alert of a refusal | `proxy::refusal` |
+//! | attempts to connect (`connect.attempts`), the next endpoint after a failure | `proxy::connect` |
+//! | an outcome: the reason why a connection ends | [`outcome`], then the place that finds it; `tests/wire/outcomes_all.rs` provokes each |
+//! | the alert of a refusal | `proxy::refusal` for a route, `client_hello::error` for a hello, `proxy::connect` for an endpoint |
 //! | the state of a connection before its relay | `proxy::states` |
+//! | timeouts of a relay, the end of a drain | `proxy::seat` |
 //! | the transfer of bytes | `proxy::relay` |
 //! | the origin of endpoints | [`source`] |
+//! | a kind of Kubernetes object | `source::kubernetes::cluster::kinds`, then where the compiler points |
 //! | the meaning of a Kubernetes object | `source::kubernetes::translate`, for Gateway API `source::kubernetes::gateways` |
 //! | the watch of a cluster, statuses | `source::kubernetes::watch`, `source::kubernetes::status` |
 //! | the fingerprint of a client's software | `client_hello::fingerprint`, [`tls_version`] |
 //! | a metric, a log line | [`metrics`], [`access_log`], [`log`] |
 //! | start and stop | [`app`], [`drain`] |
-//! | the effect of a reload or a discovery | `app::plan` |
+//! | the effect of a reload or a discovery | `app::plan`; keys that need a restart: `app::warn_of_restart` |
 //! | a read of a file that may misbehave | [`mod@file`] |
 //! | the restart of a task that fails | [`supervise`] |
 //! | a command | [`cli`] |
-//! | the demo, the load tool, the self-test | `tools`, which is not part of the image |
+//! | the demo, the load tool, the self-test | `tools`, which the default image does not have |
 //! | a system call | [`socket`], the only module with `unsafe` |
 //!
 //! # Rules
 //!
-//! Imports point down only, between modules and between the files of `config`, `proxy` and `source`
-//! (`tests/repository/layering.rs` holds the order). Everything has a limit. Nothing that
-//! a peer, a file or an API sends can make a worker panic, wait or grow. Text that a client chose is
-//! never a metric label, and is escaped in logs. A name only ever selects among configured routes: it
+//! A module imports only modules below it, and so does each file of `config`, `proxy` and `source`.
+//! `tests/repository/layering.rs` lists them from the bottom up; a new file is entered there. Everything has a
+//! limit. Nothing that a peer, a file or an API sends can make a worker panic, wait or grow. Text that a client
+//! chose is never a metric label, and is escaped in logs. A server name selects one of the configured routes; it
 //! is never resolved or dialled.
 
 // More lints than those of Cargo.toml, which hold for tests too.

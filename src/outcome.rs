@@ -30,7 +30,7 @@ impl EndedBy {
 pub enum LogRate {
     /// No line: they are counted only.
     Never,
-    /// At most `access_log.refused_per_second` for each source group: these connections were refused, or
+    /// At most `access_log.refused_per_second` for each outcome of each source group: these connections were refused, or
     /// reached no endpoint.
     Refusal,
     /// A line for each.

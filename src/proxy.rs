@@ -3,7 +3,7 @@
 //! ```text
 //! threads::accept -> threads::placing -> task -> corridor
 //!
-//! corridor:  source policy -> [PROXY header] -> preread -> connect -> relay
+//! corridor:  [PROXY header] -> source policy -> preread -> connect -> relay
 //!                                                 |           |
 //!                       client_hello, RouteTable::decide    Upstream::pick
 //! ```

@@ -64,7 +64,7 @@ impl Serialize for TargetConfigs {
 /// One of the upstreams that share a route's connections.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TargetConfig {
-    /// A key of [`Config::upstreams`].
+    /// A key of [`Config::upstreams`](super::Config::upstreams).
     pub upstream: UpstreamName,
     /// Its weight relative to the others.
     pub weight: NonZeroU32,

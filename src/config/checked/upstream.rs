@@ -15,7 +15,7 @@ use crate::names::{UpstreamName, Zone};
 /// A named set of endpoints with its connection policy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UpstreamConfig {
-    /// Its key in [`Config::upstreams`].
+    /// Its key in [`Config::upstreams`](super::Config::upstreams).
     pub name: UpstreamName,
     /// The source of its endpoints.
     pub source: UpstreamSource,
