@@ -245,3 +245,40 @@ impl Source {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    /// On a runtime without I/O every attempt to ask DNS panics, which stands here for a defect of strait.
+    #[test]
+    fn a_task_that_panics_is_started_again() {
+        let text = "
+listeners: [{ name: l, bind: '127.0.0.1:0' }]
+upstreams: { u: { dns: 'svcb.example:8080' } }
+";
+        let config = Config::parse(text, "a test").unwrap();
+        let upstream = Arc::new(Upstream::new(config.upstreams["u"].clone(), None, None));
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let servers = ["127.0.0.1:9".parse().unwrap()];
+            let resolver = Resolver::of(&servers, &[], 1, Duration::from_secs(1)).unwrap();
+            let own = OwnAddresses::default();
+            let _task = spawn(upstream, resolver, own, metrics.clone());
+            // In virtual time: the pauses between the starts grow to 30 seconds.
+            let restarted = async {
+                while metrics.task_restarts("dns").get() < 3 {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            };
+            let deadline = Duration::from_secs(600);
+            tokio::time::timeout(deadline, restarted).await.unwrap();
+        });
+    }
+}
