@@ -116,7 +116,8 @@ pub(super) fn answer() -> oneshot::Sender<Result<(), super::AppError>> {
     oneshot::channel().0
 }
 
-fn route(name: &str, origin: Origin) -> Arc<RouteConfig> {
+/// A route of the name to the upstream `apps/b:80`.
+pub(super) fn route(name: &str, origin: Origin) -> Arc<RouteConfig> {
     Arc::new(RouteConfig {
         name: name.into(),
         matches: RouteMatch::Sni(SniPattern::Exact(
@@ -130,14 +131,18 @@ fn route(name: &str, origin: Origin) -> Arc<RouteConfig> {
     })
 }
 
-/// An exported route.
-pub(super) fn exported(name: &str) -> Arc<RouteConfig> {
-    let object = ObjectRef {
+/// The object that a route is found in.
+pub(super) fn object() -> ObjectRef {
+    ObjectRef {
         namespace: "apps".into(),
         name: "b".into(),
         resource_version: "7".into(),
-    };
-    route(name, Origin::Export(object))
+    }
+}
+
+/// An exported route.
+pub(super) fn exported(name: &str) -> Arc<RouteConfig> {
+    route(name, Origin::Export(object()))
 }
 
 /// A route that no source gives: it says that it is the file's, and claims a name that the file has.

@@ -140,10 +140,8 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    use crate::config::{
-        AlpnPolicy, ConnectionLimits, ObjectRef, Origin, RouteMatch, SniPattern, TargetConfigs,
-    };
-    use crate::server_name::ServerName;
+    use super::super::fixture::{object, route};
+    use crate::config::Origin;
 
     fn file(kubernetes: &str) -> Arc<Config> {
         let text = format!(
@@ -158,28 +156,6 @@ upstreams: {{ a: {{ endpoints: ['127.0.0.1:1'] }} }}
 "
         );
         Config::parse(&text, "test").unwrap().into()
-    }
-
-    fn route(name: &str, origin: Origin) -> Arc<RouteConfig> {
-        Arc::new(RouteConfig {
-            name: name.into(),
-            matches: RouteMatch::Sni(SniPattern::Exact(
-                ServerName::parse(name.as_bytes()).unwrap(),
-            )),
-            alpn: AlpnPolicy::Any,
-            targets: TargetConfigs::only("apps/b:80".into()),
-            limits: ConnectionLimits::OFF,
-            origin,
-            dry_run: None,
-        })
-    }
-
-    fn object() -> ObjectRef {
-        ObjectRef {
-            namespace: "apps".into(),
-            name: "b".into(),
-            resource_version: "7".into(),
-        }
     }
 
     fn found(file: &Config) -> Publication {

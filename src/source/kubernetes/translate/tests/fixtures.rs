@@ -128,6 +128,18 @@ pub(super) fn service_with(
     (key(at), Record::Service(record))
 }
 
+/// The Service `apps/svcb` with its port 80, its endpoint 10.0.0.1:8080, which is the pod `apps/a`, and `more`
+/// objects.
+pub(super) fn svcb(more: impl IntoIterator<Item = Object>) -> Vec<Object> {
+    let endpoints = vec![endpoint("10.0.0.1", "a")];
+    let mut objects = vec![
+        service("apps/svcb", &[("http", 80)]),
+        slice("apps/svcb.x", &[("http", 8080)], endpoints),
+    ];
+    objects.extend(more);
+    objects
+}
+
 /// A slice of the Service of the same name, up to the first `.`.
 pub(super) fn slice(at: &str, ports: &[(&str, u16)], endpoints: Vec<SliceEndpoint>) -> Object {
     let key = key(at);

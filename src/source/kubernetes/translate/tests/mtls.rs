@@ -15,16 +15,8 @@ pub(super) fn left_out(
     pod_labels: &[(&str, &str)],
     policies: Vec<Object>,
 ) -> Option<String> {
-    let mut objects = vec![
-        service("apps/svcb", &[("http", 80)]),
-        slice(
-            "apps/svcb.x",
-            &[("http", 8080)],
-            vec![endpoint("10.0.0.1", "a")],
-        ),
-        pod("apps/a", pod_labels),
-    ];
-    objects.extend(policies);
+    let pod = pod("apps/a", pod_labels);
+    let objects = svcb(std::iter::once(pod).chain(policies));
     let found = find(mesh_policy(), objects);
     let empty = found.endpoints(upstream).is_empty();
     assert_eq!(empty, found.why_empty(upstream).is_some());
@@ -43,15 +35,7 @@ fn pods_without_a_sidecar_are_left_out_only_where_clients_must_be_sidecars() {
         let reason = left_out("apps/svcb:80", labels, Vec::new());
         assert_eq!(reason.as_deref(), Some(NO_SIDECAR));
     }
-    let objects = vec![
-        service("apps/svcb", &[("http", 80)]),
-        slice(
-            "apps/svcb.x",
-            &[("http", 8080)],
-            vec![endpoint("10.0.0.1", "a")],
-        ),
-        pod("apps/a", &[]),
-    ];
+    let objects = svcb([pod("apps/a", &[])]);
     let found = find(policy(), objects);
     assert_eq!(found.endpoints("apps/svcb:80"), ["10.0.0.1:8080"]);
 }

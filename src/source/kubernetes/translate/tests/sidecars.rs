@@ -62,15 +62,7 @@ fn of_a_half_injected_deployment_only_pods_with_a_sidecar_are_reached() {
 
 #[test]
 fn pods_of_which_nothing_can_be_known_are_not_reached_by_a_rule() {
-    let objects = vec![
-        service("apps/svcb", &[("http", 80)]),
-        slice(
-            "apps/svcb.x",
-            &[("http", 8080)],
-            vec![endpoint("10.0.0.1", "a")],
-        ),
-        mutual_for_all(),
-    ];
+    let objects = svcb([mutual_for_all()]);
     let mut world = world(mesh_policy(), objects);
     world.apply([Change::Absent(Kind::Pod, "forbidden".into())]);
     assert!(world.found.endpoints("apps/svcb:80").is_empty());

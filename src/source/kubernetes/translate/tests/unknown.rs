@@ -51,15 +51,7 @@ fn a_policy_that_cannot_be_read_closes_what_it_could_cover() {
 
 #[test]
 fn what_an_unreadable_policy_closed_opens_once_it_can_be_read_or_is_gone() {
-    let objects = vec![
-        service("apps/svcb", &[("http", 80)]),
-        slice(
-            "apps/svcb.x",
-            &[("http", 8080)],
-            vec![endpoint("10.0.0.1", "a")],
-        ),
-        pod("apps/a", &[SIDECAR]),
-    ];
+    let objects = svcb([pod("apps/a", &[SIDECAR])]);
     let odd = || unreadable("apps/x", Kind::PeerAuthentication, None);
     let strict = || peer_authentication("apps/x", 5, &[], Some(false), &[]);
     let mut world = world(mesh_policy(), objects);
@@ -90,17 +82,7 @@ fn what_an_unreadable_policy_closed_opens_once_it_can_be_read_or_is_gone() {
 
 #[test]
 fn policies_of_which_nothing_is_known_are_not_taken_for_none() {
-    let objects = || {
-        vec![
-            service("apps/svcb", &[("http", 80)]),
-            slice(
-                "apps/svcb.x",
-                &[("http", 8080)],
-                vec![endpoint("10.0.0.1", "a")],
-            ),
-            pod("apps/a", &[SIDECAR]),
-        ]
-    };
+    let objects = || svcb([pod("apps/a", &[SIDECAR])]);
     for (kind, unknown) in [
         (Kind::PeerAuthentication, PEERS_UNKNOWN),
         (Kind::DestinationRule, RULES_UNKNOWN),
@@ -161,14 +143,7 @@ fn two_pods() -> Vec<Object> {
 
 #[test]
 fn a_pod_that_is_first_seen_as_one_that_cannot_be_read_is_a_change() {
-    let objects = vec![
-        service("apps/svcb", &[("http", 80)]),
-        slice(
-            "apps/svcb.x",
-            &[("http", 8080)],
-            vec![endpoint("10.0.0.1", "a")],
-        ),
-    ];
+    let objects = svcb([]);
     let mut world = world(policy(), objects);
     assert!(world.found.endpoints("apps/svcb:80").is_empty());
     assert!(world.apply([set(unreadable("apps/a", Kind::Pod, None))]));
