@@ -54,7 +54,7 @@ pub fn connect(gateway: SocketAddr) -> TcpStream {
 }
 
 /// A connection with small buffers, so that little is in flight.
-pub fn connect_narrow(gateway: SocketAddr, receive_buffer: usize) -> TcpStream {
+fn connect_narrow(gateway: SocketAddr, receive_buffer: usize) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(receive_buffer).unwrap();
     socket.connect_timeout(&gateway.into(), DEADLINE).unwrap();
@@ -66,7 +66,15 @@ pub fn connect_narrow(gateway: SocketAddr, receive_buffer: usize) -> TcpStream {
 /// A connection whose hello for [`SERVICE`] is sent. Returns the hello's length too: a server behind
 /// the gateway gets those bytes first.
 pub fn open(gateway: SocketAddr) -> (TcpStream, usize) {
-    let mut stream = connect(gateway);
+    greet(connect(gateway))
+}
+
+/// Same as [`open`], over a connection with small buffers.
+pub fn open_narrow(gateway: SocketAddr, receive_buffer: usize) -> (TcpStream, usize) {
+    greet(connect_narrow(gateway, receive_buffer))
+}
+
+fn greet(mut stream: TcpStream) -> (TcpStream, usize) {
     let hello = hello(SERVICE, &[]);
     stream.write_all(&hello).unwrap();
     (stream, hello.len())

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use strait::tools::scrape::total;
 
-use crate::support::client::{connect_narrow, hello, open};
+use crate::support::client::{open, open_narrow};
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
 use crate::support::server::{Server, read_exactly, read_to_eof, write_beside};
-use crate::support::{DEADLINE, SERVICE, assert_same_bytes, noise, wait_until};
+use crate::support::{DEADLINE, assert_same_bytes, noise, wait_until};
 
 const MEGABYTES: usize = 10 << 20;
 
@@ -66,11 +66,9 @@ fn a_server_that_closes_first_still_gets_ten_megabytes() {
 fn fin_waits_for_the_bytes_that_a_slow_reader_has_not_taken() {
     let (server, accepted) = Server::handing_over();
     let gateway = TestGateway::start(&ConfigText::to(&[server.address]));
-    let mut client = connect_narrow(gateway.address(), 4096);
-    let hello = hello(SERVICE, &[]);
-    client.write_all(&hello).unwrap();
+    let (mut client, hello) = open_narrow(gateway.address(), 4096);
     let mut upstream = accepted.recv_timeout(DEADLINE).unwrap();
-    read_exactly(&mut upstream, hello.len());
+    read_exactly(&mut upstream, hello);
     let sent = noise(MEGABYTES, 3);
     let bytes = sent.clone();
     // The FIN follows the last byte at once, while most of the bytes still wait for the client.

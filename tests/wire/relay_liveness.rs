@@ -4,14 +4,14 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::support::client::{connect_narrow, hello, open};
+use crate::support::client::{open, open_narrow};
 use crate::support::config_text::ConfigText;
 use crate::support::faults::{answer_again, stop_answering};
 use crate::support::gateway::TestGateway;
 use crate::support::server::{
     Server, read_exactly, read_to_eof, read_to_error, write_beside, write_until_stuck,
 };
-use crate::support::{DEADLINE, SERVICE, assert_same_bytes, noise};
+use crate::support::{DEADLINE, assert_same_bytes, noise};
 
 /// More than all socket buffers on the way hold.
 const STUCK: usize = 32 << 20;
@@ -158,8 +158,7 @@ fn a_narrow_reader_that_takes_a_byte_now_and_then_is_alive() {
     let (server, accepted) = Server::handing_over();
     let config = ConfigText::to(&[server.address]).listener(SHORT_USER_TIMEOUT);
     let gateway = TestGateway::start(&config);
-    let mut client = connect_narrow(gateway.address(), 4096);
-    client.write_all(&hello(SERVICE, &[])).unwrap();
+    let (mut client, _) = open_narrow(gateway.address(), 4096);
     let mut upstream = accepted.recv_timeout(DEADLINE).unwrap();
     let bytes = noise(STUCK, 10);
     let sent = write_until_stuck(&mut upstream, &bytes);

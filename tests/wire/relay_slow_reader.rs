@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use crate::support::client::{connect, connect_narrow, hello, open};
+use crate::support::client::{connect, hello, open, open_narrow};
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
 use crate::support::server::{Server, read_exactly, read_to_eof, write_beside, write_until_stuck};
@@ -71,8 +71,7 @@ fn clients_that_do_not_read_never_overdraw_the_budget_and_lose_no_byte() {
     );
     let mut clients: Vec<TcpStream> = (0..CLIENTS)
         .map(|_| {
-            let mut client = connect_narrow(gateway.address(), 4096);
-            client.write_all(&hello(SERVICE, &[])).unwrap();
+            let (mut client, _) = open_narrow(gateway.address(), 4096);
             assert_eq!(read_exactly(&mut client, 1), bytes[..1]);
             client
         })

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use socket2::SockRef;
 use strait::tools::scrape::total;
 
-use crate::support::client::{connect_narrow, hello, open};
+use crate::support::client::{hello, open, open_narrow};
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
 use crate::support::process::Process;
@@ -80,11 +80,9 @@ fn fragments_of_every_size_pass_a_slow_reader() {
     for fragment in [1, 1447, 4096] {
         let (server, accepted) = Server::handing_over();
         let gateway = TestGateway::start(&ConfigText::to(&[server.address]));
-        let mut client = connect_narrow(gateway.address(), 4096);
-        let hello = hello(SERVICE, &[]);
-        client.write_all(&hello).unwrap();
+        let (mut client, hello) = open_narrow(gateway.address(), 4096);
         let mut upstream = accepted.recv_timeout(DEADLINE).unwrap();
-        read_exactly(&mut upstream, hello.len());
+        read_exactly(&mut upstream, hello);
         let warm = noise(BULK, 21);
         passes(&upstream, &mut client, &warm);
         let bytes = noise(20_000 * fragment.min(100), 22);
