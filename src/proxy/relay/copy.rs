@@ -11,8 +11,8 @@ use super::pace::Pace;
 use super::peer::Peer;
 use crate::socket;
 
-/// Bytes that a plain read needs in the reserve, at least. With less, most reads would be short, and peeking
-/// costs less than they do.
+/// The least number of bytes in the reserve for a plain read. With fewer, most reads would be short, and
+/// would cost more than peeking.
 const LEAST_READ: usize = 4 * 1024;
 
 /// Writes what is left of the carry.
@@ -66,15 +66,15 @@ pub(super) fn transfer(
     FlowStep::Moved(written)
 }
 
-/// Writes what can be peeked at, and takes from the source what was written. Nothing is left to carry, for one
-/// system call more.
+/// Peeks at the bytes of the source, writes them, and takes the written ones from the source. This leaves
+/// nothing to carry, and costs one more system call than a plain read.
 fn transfer_peeked(
     cx: &mut Context<'_>,
     source: &mut Peer,
     destination: &mut Peer,
     buffer: &mut [u8],
 ) -> FlowStep {
-    // Nothing is peeked at again and again for a destination that is stuck.
+    // Without this check, each poll of a stuck destination would copy the same bytes again.
     let ready = destination.socket().poll_write_ready(cx);
     if let Err(step) = destination_step(ready, destination) {
         return step;
@@ -92,7 +92,7 @@ fn transfer_peeked(
     };
     match take_peeked(source.socket(), &mut buffer[..written]) {
         Ok(()) => FlowStep::Moved(written),
-        // Bytes that were sent on are still there, and the next read would send them again.
+        // The source still has bytes that were sent on. The next read would send them again.
         Err(error) => {
             source.failed(&error);
             FlowStep::SourceFailed
@@ -100,7 +100,7 @@ fn transfer_peeked(
     }
 }
 
-/// Takes bytes from a socket that were peeked at, so that they are there.
+/// Takes bytes from a socket that were peeked at. The socket has them all, so this never waits.
 fn take_peeked(stream: &TcpStream, mut peeked: &mut [u8]) -> io::Result<()> {
     while !peeked.is_empty() {
         match socket::read(stream, peeked) {

@@ -26,7 +26,7 @@ enum Accept {
     More,
     /// The process or the host ran out of something.
     Exhausted(AcceptPause),
-    /// The socket is none that accepts.
+    /// The socket can accept nothing any more.
     Broken(io::Error),
 }
 
@@ -136,7 +136,7 @@ fn exhausted(error: &io::Error) -> Option<AcceptPause> {
     }
 }
 
-/// Whether accept(2) will say the same of this socket for ever: it is closed, none, or does not listen.
+/// Whether accept(2) will fail on this descriptor for ever: it is closed, is not a socket, or does not listen.
 fn is_broken(error: &io::Error) -> bool {
     let broken = [libc::EBADF, libc::EINVAL, libc::ENOTSOCK].map(Some);
     broken.contains(&error.raw_os_error())

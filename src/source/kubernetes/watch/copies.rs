@@ -2,8 +2,8 @@
 //! certificates of the authority that vouches for the API.
 //!
 //! The library reads such a file about once a minute, on the thread that uses the client, and a mount
-//! that hangs would stop that thread. A copy always answers. The file itself is read here, on another
-//! thread and within a time limit, and what was read last counts until the file can be read again.
+//! that hangs would stop that thread. A copy always answers. This module reads the file itself, on another
+//! thread and within a time limit. Until the file can be read again, its last content stays in use.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -43,10 +43,11 @@ struct Copy {
 }
 
 impl Copies {
-    /// Reads the files that `config` names, and makes it name their copies. For a thread that may wait.
+    /// Reads the files that `config` names, and makes it name their copies. The caller's thread waits for the
+    /// files.
     ///
     /// # Errors
-    /// A file that cannot be read.
+    /// A file cannot be read.
     pub(super) fn of(config: &mut Config) -> io::Result<Arc<Self>> {
         let mut copies = Vec::new();
         if let Some(path) = &mut config.auth_info.token_file {
@@ -84,7 +85,7 @@ impl Copies {
                 let path = copy.file.display();
                 tracing::warn!(
                     %path, %error,
-                    "a file by which the Kubernetes API is reached cannot be read: what it said before counts"
+                    "strait cannot read a file that it needs for the Kubernetes API, and uses its previous content"
                 );
             }
         }
@@ -112,7 +113,8 @@ impl Copy {
         format!("/proc/self/fd/{}", self.memory.as_raw_fd())
     }
 
-    /// Makes the copy say this. The client reads it on the thread that calls this.
+    /// Replaces the content of the copy. The client reads it on this same thread, so it never sees half of a
+    /// write.
     fn set(&self, bytes: &[u8]) -> io::Result<()> {
         if bytes.is_empty() {
             return Err(io::Error::new(ErrorKind::InvalidData, "the file is empty"));
@@ -122,7 +124,7 @@ impl Copy {
     }
 }
 
-/// A file without a name that lies in memory.
+/// A file in memory, without a name.
 fn memory() -> io::Result<File> {
     // Some hosts demand the second flag (`vm.memfd_noexec`), which Linux before 6.3 does not know.
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL;
