@@ -1,0 +1,241 @@
+package rig
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+)
+
+// APIHost and APIPort are the address of the API.
+const (
+	APIHost = "10.98.0.1"
+	APIPort = 6443
+)
+
+// Options are what a test program wants of the control plane.
+type Options struct {
+	// CRDs are the names of the CRDs that are installed; see AllCRDs.
+	CRDs []string
+	// Controllers of kube-controller-manager beyond those that Services, slices, namespaces and accounts need.
+	Controllers []string
+	// Flags that are added to those of a program.
+	Etcd, APIServer, ControllerManager []string
+	// Nodes is their number, 3 by default. Node N is "node-N" in zone "r1-a", "r1-b" or "r1-c".
+	Nodes int
+}
+
+// Cluster is the control plane that the tests of a program share.
+type Cluster struct {
+	Etcd, APIServer, ControllerManager *Process
+	// Config has the rights of an administrator.
+	Config  *rest.Config
+	Client  kubernetes.Interface
+	Dynamic dynamic.Interface
+	// KubeconfigPath is a file with the same rights.
+	KubeconfigPath string
+
+	mapper  *restmapper.DeferredDiscoveryRESTMapper
+	straits atomic.Int64
+	pods    atomic.Int64
+	names   atomic.Int64
+	echo    *Echo
+	// user is that of strait, 65432 unless the namespace has only one.
+	user int
+}
+
+const adminToken = "rig-admin"
+
+// The controllers that every test needs. The others of kube-controller-manager cost memory and a slower start.
+var controllers = []string{
+	"endpointslice-controller", "endpointslice-mirroring-controller", "namespace-controller",
+	"serviceaccount-controller", "serviceaccount-token-controller", "root-ca-certificate-publisher-controller",
+}
+
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - level: Metadata
+    userGroups: ["system:serviceaccounts"]
+  - level: None
+`
+
+func start(options Options) (*Cluster, error) {
+	kube, kubectl := os.Getenv("STRAIT_CONTROL_PLANE"), os.Getenv("STRAIT_KUBERNETES")+"/kubectl"
+	for name, path := range map[string]string{"STRAIT_CONTROL_PLANE": kube, "STRAIT_KUBERNETES": kubectl, "STRAIT_BIN": os.Getenv("STRAIT_BIN")} {
+		if _, err := os.Stat(path); err != nil {
+			return nil, fmt.Errorf("%s: %w; run tests/run, which builds what these tests start", name, err)
+		}
+	}
+	if err := prepare(); err != nil {
+		return nil, err
+	}
+	c := &Cluster{KubeconfigPath: dir + "/admin.kubeconfig", user: 65432}
+	if text, err := os.ReadFile("/proc/self/uid_map"); err == nil && strings.Fields(string(text))[2] == "1" {
+		c.user = 0
+	}
+	keys, err := certificates(dir)
+	if err != nil {
+		return nil, err
+	}
+	for name, text := range map[string]string{
+		"audit.yaml": auditPolicy,
+		"tokens.csv": adminToken + `,admin,admin,"system:masters"` + "\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.clients(keys.authority); err != nil {
+		return nil, err
+	}
+	if err := bind(os.Getenv("STRAIT_BIN"), dir+"/strait"); err != nil {
+		return nil, err
+	}
+	c.processes(kube, options)
+	c.straits.Store(1)
+	if c.echo, err = newEcho(fmt.Sprintf("[::]:%d", EchoPort)); err != nil {
+		return nil, err
+	}
+	for _, process := range []*Process{c.Etcd, c.APIServer, c.ControllerManager} {
+		if err := process.start(3 * time.Minute); err != nil {
+			return c, fmt.Errorf("%s: %w\n%s", process.Name, err, Tail(process.Log(), 20))
+		}
+	}
+	if err := c.nodes(max(options.Nodes, 3)); err != nil {
+		return c, err
+	}
+	if err := c.installCRDs(options.CRDs); err != nil {
+		return c, err
+	}
+	return c, c.accountOf("default")
+}
+
+// bind makes a file visible at another path, whatever the rights of the folders on the way to it.
+func bind(from, to string) error {
+	if err := os.WriteFile(to, nil, 0o755); err != nil {
+		return err
+	}
+	return mountBind(from, to)
+}
+
+func (c *Cluster) clients(authority []byte) error {
+	c.Config = &rest.Config{
+		Host:            fmt.Sprintf("https://%s:%d", APIHost, APIPort),
+		BearerToken:     adminToken,
+		TLSClientConfig: rest.TLSClientConfig{CAData: authority},
+		QPS:             -1,
+		Timeout:         30 * time.Second,
+	}
+	if err := os.WriteFile(c.KubeconfigPath, kubeconfig(c.Config), 0o600); err != nil {
+		return err
+	}
+	var err error
+	binary := rest.CopyConfig(c.Config)
+	binary.ContentType = "application/vnd.kubernetes.protobuf"
+	binary.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+	clientset, err := kubernetes.NewForConfig(binary)
+	if err != nil {
+		return err
+	}
+	c.Client = clientset
+	if c.Dynamic, err = dynamic.NewForConfig(c.Config); err != nil {
+		return err
+	}
+	c.mapper = restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(clientset.Discovery()))
+	return nil
+}
+
+func (c *Cluster) processes(kube string, options Options) {
+	program := func(name string, extra []string, flags ...string) *Process {
+		arguments := append(append([]string{name}, flags...), extra...)
+		return &Process{Name: name, command: func() *exec.Cmd { return exec.Command(kube, arguments...) }}
+	}
+	c.Etcd = program("etcd", options.Etcd,
+		"--data-dir", dir+"/etcd", "--listen-client-urls", "http://127.0.0.1:2379", "--advertise-client-urls", "http://127.0.0.1:2379",
+		"--listen-peer-urls", "http://127.0.0.1:2380", "--initial-advertise-peer-urls", "http://127.0.0.1:2380",
+		"--initial-cluster", "default=http://127.0.0.1:2380", "--unsafe-no-fsync", "--log-level", "warn",
+		"--quota-backend-bytes", fmt.Sprint(4<<30))
+	c.APIServer = program("apiserver", options.APIServer,
+		"--etcd-servers", "http://127.0.0.1:2379", "--bind-address", "0.0.0.0", "--secure-port", fmt.Sprint(APIPort),
+		"--advertise-address", APIHost, "--service-cluster-ip-range", "10.97.0.0/16,fd00:97::/108",
+		"--authorization-mode", "RBAC", "--token-auth-file", dir+"/tokens.csv",
+		"--tls-cert-file", dir+"/api.crt", "--tls-private-key-file", dir+"/api.key", "--client-ca-file", dir+"/ca.crt",
+		"--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", dir+"/sa.pub",
+		"--service-account-signing-key-file", dir+"/sa.key",
+		"--audit-policy-file", dir+"/audit.yaml", "--audit-log-path", auditPath, "--v", "1")
+	c.APIServer.ready = c.waitAPI
+	c.ControllerManager = program("controller-manager", options.ControllerManager,
+		"--kubeconfig", c.KubeconfigPath, "--leader-elect=false", "--root-ca-file", dir+"/ca.crt",
+		"--service-account-private-key-file", dir+"/sa.key", "--kube-api-qps", "500", "--kube-api-burst", "1000",
+		"--concurrent-service-endpoint-syncs", "20",
+		"--controllers", strings.Join(slices.Concat(controllers, options.Controllers), ","), "--v", "1")
+}
+
+// waitAPI waits until the API serves and has its own rights and priorities.
+func (c *Cluster) waitAPI(most time.Duration) error {
+	var last error
+	if Within(most, func() bool {
+		_, last = c.Client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(context.Background())
+		return last == nil || !c.APIServer.Running()
+	}) && last == nil {
+		return nil
+	}
+	return fmt.Errorf("the API is not ready: %w", last)
+}
+
+// accountOf waits until a namespace has its default ServiceAccount, without which no pod can be made in it.
+func (c *Cluster) accountOf(namespace string) error {
+	var last error
+	if !Within(time.Minute, func() bool {
+		_, last = c.Client.CoreV1().ServiceAccounts(namespace).Get(context.Background(), "default", meta.GetOptions{})
+		return last == nil
+	}) {
+		return fmt.Errorf("namespace %s has no default ServiceAccount: %w", namespace, last)
+	}
+	return nil
+}
+
+func (c *Cluster) nodes(count int) error {
+	for n := range count {
+		node := &core.Node{ObjectMeta: meta.ObjectMeta{Name: fmt.Sprintf("node-%d", n), Labels: map[string]string{
+			"kubernetes.io/hostname":        fmt.Sprintf("node-%d", n),
+			"topology.kubernetes.io/region": "r1",
+			"topology.kubernetes.io/zone":   "r1-" + string("abc"[n%3]),
+		}}}
+		_, err := c.Client.CoreV1().Nodes().Create(context.Background(), node, meta.CreateOptions{})
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepLogs copies the logs to the folder that STRAIT_RIG_LOGS names.
+func (c *Cluster) keepLogs() {
+	to := os.Getenv("STRAIT_RIG_LOGS")
+	if to == "" {
+		return
+	}
+	logs, _ := filepath.Glob(dir + "/*.log")
+	for _, log := range logs {
+		if text, err := os.ReadFile(log); err == nil {
+			_ = os.WriteFile(filepath.Join(to, filepath.Base(log)), text, 0o644)
+		}
+	}
+}
