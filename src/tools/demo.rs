@@ -15,7 +15,7 @@ mod world;
 use std::io::{self, Write};
 
 use narrator::Narrator;
-use world::World;
+use world::DemoClusters;
 
 /// Options of the demo.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,7 +31,7 @@ pub struct DemoOptions {
 /// # Errors
 /// The output is gone, or this machine has no free loopback ports.
 pub async fn run(options: DemoOptions, out: &mut dyn Write) -> io::Result<bool> {
-    let mut world = World::create().await?;
+    let mut world = DemoClusters::create().await?;
     let mut narrator = Narrator::new(out, options.colour);
     // Boxed: otherwise the TLS sessions of every part would make one large future.
     if let Err(error) = Box::pin(tell(&mut narrator, &mut world)).await {
@@ -45,7 +45,7 @@ pub async fn run(options: DemoOptions, out: &mut dyn Write) -> io::Result<bool> 
     Ok(kept)
 }
 
-async fn tell(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
+async fn tell(narrator: &mut Narrator<'_>, world: &mut DemoClusters) -> io::Result<()> {
     story::introduce(narrator, world)?;
     Box::pin(story::one_call(narrator, world)).await?;
     Box::pin(story::calls_at_once(narrator, world)).await?;

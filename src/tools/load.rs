@@ -19,8 +19,8 @@ use rustls::pki_types::ServerName;
 
 use super::spiffe::SpiffeId;
 use attempt::{Attempt, Exchange};
-use pace::Pace;
-use tally::Tally;
+use pace::LoadPace;
+use tally::LoadTally;
 
 /// The highest number of connections a second. The interval between two of them must stay above zero.
 const MAX_RATE: f64 = 1e6;
@@ -116,7 +116,7 @@ pub async fn run(
 async fn load(
     arguments: &LoadArguments,
     out: &mut dyn Write,
-) -> Result<Tally, Box<dyn std::error::Error>> {
+) -> Result<LoadTally, Box<dyn std::error::Error>> {
     let tls = Arc::new(tls::config(arguments)?);
     let targets = resolve(&arguments.target).await?;
     describe(arguments, &targets, out)?;
@@ -133,7 +133,7 @@ async fn load(
         exchange,
         timeout: arguments.timeout,
     };
-    let pace = Pace {
+    let pace = LoadPace {
         rate: arguments.rate,
         at_once: arguments.connections,
         duration: arguments.duration,

@@ -17,7 +17,7 @@ const QUEUE: usize = 1024;
 
 /// One line of the access log in JSON: one connection.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Record {
+pub struct LogLine {
     /// The outcome's label, as in [`Outcome::label`](crate::outcome::Outcome::label).
     pub outcome: String,
     /// The listener's name.
@@ -75,19 +75,19 @@ pub struct RecordWriter {
 
 /// The lines that the gateway has recorded.
 #[derive(Debug)]
-pub struct Records {
+pub struct LogLines {
     lines: Receiver<Vec<u8>>,
-    by_source: HashMap<SocketAddr, Record>,
+    by_source: HashMap<SocketAddr, LogLine>,
 }
 
 /// Creates a writer for the gateway, and the reader of its lines.
-pub fn channel() -> (RecordWriter, Records) {
+pub fn channel() -> (RecordWriter, LogLines) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let writer = RecordWriter {
         unfinished: Vec::new(),
         lines: sender,
     };
-    let records = Records {
+    let records = LogLines {
         lines: receiver,
         by_source: HashMap::new(),
     };
@@ -111,12 +111,12 @@ impl Write for RecordWriter {
     }
 }
 
-impl Records {
+impl LogLines {
     /// The next record of any connection.
     ///
     /// # Errors
     /// No record came in time, or the line is not a record.
-    pub async fn next(&mut self) -> io::Result<Record> {
+    pub async fn next(&mut self) -> io::Result<LogLine> {
         let line = timeout(DEADLINE, self.lines.recv()).await?;
         let line = line.ok_or(io::ErrorKind::BrokenPipe)?;
         serde_json::from_slice(&line).map_err(|error| {
@@ -130,7 +130,7 @@ impl Records {
     ///
     /// # Errors
     /// No record came in time, or a line is not a record.
-    pub async fn of(&mut self, source: SocketAddr) -> io::Result<Record> {
+    pub async fn of(&mut self, source: SocketAddr) -> io::Result<LogLine> {
         loop {
             if let Some(record) = self.by_source.remove(&source) {
                 return Ok(record);

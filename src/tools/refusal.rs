@@ -9,7 +9,7 @@ use super::spiffe::tls::peer_error;
 
 /// A call that was not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum CallRefusal {
     /// A fatal TLS alert from the other side (the gateway or the pod).
     Alert(AlertDescription),
     /// This side refused the server's certificate.
@@ -20,7 +20,7 @@ pub enum Refusal {
     Failed(String),
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for CallRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Alert(alert) => write!(f, "TLS alert {alert:?}"),
@@ -31,7 +31,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl From<io::Error> for Refusal {
+impl From<io::Error> for CallRefusal {
     fn from(error: io::Error) -> Self {
         if let Some(refused) = peer_error(&error) {
             return Self::Server(refused.to_string());

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use delivery::deliveries;
-use endpoint::Endpoint;
+use endpoint::EchoEndpoint;
 use exchange::{connect, judge};
 use report::Report;
 
@@ -87,7 +87,7 @@ pub async fn run(arguments: &SelftestArguments, out: &mut dyn Write) -> io::Resu
 async fn replay(arguments: &SelftestArguments) -> io::Result<Report> {
     let (gateway, timeout) = (arguments.gateway, arguments.timeout);
     let endpoint = match arguments.endpoint {
-        Some(address) => Some(Arc::new(Endpoint::bind(address).await?)),
+        Some(address) => Some(Arc::new(EchoEndpoint::bind(address).await?)),
         None => None,
     };
     let reached = tokio::time::timeout(timeout, connect(gateway)).await;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use strait::tools::records::Record;
+use strait::tools::records::LogLine;
 use strait::tools::spiffe::{SpiffeId, Svid, TrustBundle};
 
 use crate::federation::app::{App, Seen};
@@ -18,7 +18,7 @@ use crate::support::mtls::Pki;
 const DENIED: &str = "RBAC: access denied";
 
 /// A call through a gateway of its own: what svca got, and what the gateway recorded of it.
-fn call(b: &Sidecar, a: &Outbound, svid: &Svid, trusted: &[TrustBundle]) -> (u16, String, Record) {
+fn call(b: &Sidecar, a: &Outbound, svid: &Svid, trusted: &[TrustBundle]) -> (u16, String, LogLine) {
     let gateway = gateway(&[b.address]);
     let outbound = Outbound {
         gateway: gateway.address(),
@@ -38,7 +38,7 @@ fn svca() -> Outbound {
 
 /// Asserts that the handshake failed, and that the record says who ended it.
 #[track_caller]
-fn assert_refused(called: &(u16, String, Record), by: &str) {
+fn assert_refused(called: &(u16, String, LogLine), by: &str) {
     let (status, body, record) = called;
     assert_eq!(*status, 503, "{body}");
     assert_eq!(record.outcome, "handshake_refused", "{record:?}");

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use strait::app::{AccessLogSink, Gateway, Options};
 use strait::config::{Config, Loaded, Machine};
-use strait::tools::records::Record;
+use strait::tools::records::LogLine;
 use strait::tools::scrape::{self, Samples};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -27,7 +27,7 @@ pub struct TestGateway {
     addresses: Addresses,
     lines: Receiver<Vec<u8>>,
     /// Records that came while another one was looked for.
-    set_aside: RefCell<VecDeque<Record>>,
+    set_aside: RefCell<VecDeque<LogLine>>,
 }
 
 #[derive(Debug, Clone)]
@@ -220,7 +220,7 @@ impl TestGateway {
     }
 
     /// Waits until the gateway has ended by itself.
-    pub fn wait_finished(mut self) -> Vec<Record> {
+    pub fn wait_finished(mut self) -> Vec<LogLine> {
         let thread = self.thread.take().unwrap();
         super::wait_until("the gateway has ended", || thread.is_finished());
         thread.join().unwrap();
@@ -236,13 +236,13 @@ impl TestGateway {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    fn rest(&self) -> Vec<Record> {
+    fn rest(&self) -> Vec<LogLine> {
         self.lines.try_iter().map(|line| record(&line)).collect()
     }
 
     /// The next record.
     #[track_caller]
-    pub fn record(&self) -> Record {
+    pub fn record(&self) -> LogLine {
         if let Some(record) = self.set_aside.borrow_mut().pop_front() {
             return record;
         }
@@ -254,7 +254,7 @@ impl TestGateway {
 
     /// The record of the connection that came from `source`.
     #[track_caller]
-    pub fn record_of(&self, source: SocketAddr) -> Record {
+    pub fn record_of(&self, source: SocketAddr) -> LogLine {
         let mut others = VecDeque::new();
         loop {
             let record = self.record();
@@ -337,7 +337,7 @@ impl TestGateway {
     }
 }
 
-fn record(line: &[u8]) -> Record {
+fn record(line: &[u8]) -> LogLine {
     match serde_json::from_slice(line) {
         Ok(record) => record,
         Err(error) => panic!("{error}: {}", String::from_utf8_lossy(line)),

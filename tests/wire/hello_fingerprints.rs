@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use strait::client_hello::vectors::{HelloBuilder, vector_u16};
-use strait::tools::records::Record;
+use strait::tools::records::LogLine;
 
 use crate::support::SERVICE;
 use crate::support::client::connect;
@@ -12,7 +12,7 @@ use crate::support::gateway::TestGateway;
 use crate::support::server::{Server, read_exactly};
 
 /// The record of a connection with this hello.
-fn record(gateway: &TestGateway, hello: &HelloBuilder, record_len: usize) -> Record {
+fn record(gateway: &TestGateway, hello: &HelloBuilder, record_len: usize) -> LogLine {
     let wire = hello.wire_in_records_of(record_len);
     let mut client = connect(gateway.address());
     client.write_all(&wire[..1]).unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use strait::proxy_header::{Proxied, ProxyHeader};
 use strait::server_name::ServerName;
-use strait::tools::records::Record;
+use strait::tools::records::LogLine;
 
 use crate::support::client::{connect, hello};
 use crate::support::config_text::ConfigText;
@@ -47,7 +47,7 @@ fn echoes(
     wire: &[u8],
     header: usize,
     cuts: &[usize],
-) -> (Record, SocketAddr) {
+) -> (LogLine, SocketAddr) {
     let mut client = connect(gateway.address());
     let peer = client.local_addr().unwrap();
     let mut sent = 0;

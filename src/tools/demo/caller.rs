@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::tools::refusal::Refusal;
+use crate::tools::refusal::CallRefusal;
 use crate::tools::spiffe::SpiffeId;
 use crate::tools::spiffe::tls::verified_peer;
 use crate::tools::wire::{Counted, WireBytes, connect};
@@ -30,7 +30,7 @@ pub struct Call {
     /// Bytes on the caller's connection so far.
     pub bytes: Arc<WireBytes>,
     /// The result of the call.
-    pub result: Result<Conversation, Refusal>,
+    pub result: Result<Conversation, CallRefusal>,
 }
 
 /// A call that was answered. Its connection stays open until [`Conversation::close`].
@@ -65,8 +65,8 @@ pub async fn call(
     // Boxed: a TLS session is kilobytes, and would make every future that calls this one larger.
     let conversation = Box::pin(converse(TlsConnector::from(tls.clone()), name, stream));
     let result = match timeout(DEADLINE, conversation).await {
-        Ok(result) => result.map_err(Refusal::from),
-        Err(late) => Err(Refusal::Failed(late.to_string())),
+        Ok(result) => result.map_err(CallRefusal::from),
+        Err(late) => Err(CallRefusal::Failed(late.to_string())),
     };
     Ok(Call {
         source,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::caller::call;
 use super::narrator::Narrator;
-use super::world::{Caller, OUTBOUND, World};
+use super::world::{Caller, DemoClusters, OUTBOUND};
 use crate::tools::spiffe::SVID_LIFETIME;
 use crate::tools::spiffe::tls::ISTIO_HTTP;
 
@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The output or the gateway is gone.
 pub(super) async fn until_interrupted(
     narrator: &mut Narrator<'_>,
-    world: &mut World,
+    world: &mut DemoClusters,
 ) -> io::Result<()> {
     narrator.heading("Still running, with a call every second. Ctrl-C ends it.")?;
     for (path, address) in [
@@ -37,7 +37,7 @@ pub(super) async fn until_interrupted(
     }
 }
 
-async fn call_every_second(world: &mut World) -> io::Result<()> {
+async fn call_every_second(world: &mut DemoClusters) -> io::Result<()> {
     let mut issued = Instant::now();
     loop {
         // SPIRE renews an SVID at half of its lifetime, too.

@@ -54,7 +54,7 @@ pub struct Visit {
 
 /// The state that a pod serves connections with.
 #[derive(Debug)]
-struct Service {
+struct DemoService {
     name: Arc<str>,
     allowed: SpiffeId,
     tls: ArcSwap<ServerConfig>,
@@ -63,14 +63,14 @@ struct Service {
 
 /// A running pod. It stops when dropped.
 #[derive(Debug)]
-pub struct Pod {
+pub struct DemoPod {
     /// The address that it listens on.
     pub address: SocketAddr,
-    service: Arc<Service>,
+    service: Arc<DemoService>,
     task: JoinHandle<()>,
 }
 
-impl Pod {
+impl DemoPod {
     /// Starts a pod on a free loopback port. It reports every visit to `visits`.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl Pod {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let service = Arc::new(Service {
+        let service = Arc::new(DemoService {
             name: name.into(),
             allowed,
             tls: ArcSwap::from_pointee(tls),
@@ -108,13 +108,13 @@ impl Pod {
     }
 }
 
-impl Drop for Pod {
+impl Drop for DemoPod {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-async fn accept(listener: TcpListener, service: Arc<Service>) {
+async fn accept(listener: TcpListener, service: Arc<DemoService>) {
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
@@ -126,7 +126,7 @@ async fn accept(listener: TcpListener, service: Arc<Service>) {
     }
 }
 
-async fn serve(service: Arc<Service>, stream: TcpStream, from: SocketAddr) {
+async fn serve(service: Arc<DemoService>, stream: TcpStream, from: SocketAddr) {
     // A failure here costs time at most.
     let _ = stream.set_nodelay(true);
     let acceptor = TlsAcceptor::from(service.tls.load_full());
@@ -154,7 +154,7 @@ async fn serve(service: Arc<Service>, stream: TcpStream, from: SocketAddr) {
     }
 }
 
-impl Service {
+impl DemoService {
     fn verdict(&self, stream: &TlsStream<TcpStream>) -> Verdict {
         match verified_peer(stream.get_ref().1) {
             Some(caller) if caller == self.allowed => Verdict::Allowed(caller),

@@ -6,11 +6,11 @@ use std::io;
 use super::caller::{Call, call, call_without_tls};
 use super::narrator::Narrator;
 use super::pod::Verdict;
-use super::world::{Caller, NOT_EXPORTED, OUTBOUND, SERVICE, WRONG_PORT, World};
+use super::world::{Caller, DemoClusters, NOT_EXPORTED, OUTBOUND, SERVICE, WRONG_PORT};
 use crate::tools::spiffe::tls::ISTIO_HTTP;
 
 /// Makes all of them, one after another.
-pub(super) async fn tell(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
+pub(super) async fn tell(narrator: &mut Narrator<'_>, world: &mut DemoClusters) -> io::Result<()> {
     unknown_name(narrator, world).await?;
     wrong_alpn(narrator, world).await?;
     plain_text(narrator, world).await?;
@@ -28,7 +28,7 @@ fn answer_of(call: Call) -> String {
 
 async fn recorded(
     narrator: &mut Narrator<'_>,
-    world: &mut World,
+    world: &mut DemoClusters,
     source: std::net::SocketAddr,
     outcome: impl Display,
 ) -> io::Result<()> {
@@ -44,7 +44,7 @@ async fn recorded(
     Ok(())
 }
 
-async fn unknown_name(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
+async fn unknown_name(narrator: &mut Narrator<'_>, world: &mut DemoClusters) -> io::Result<()> {
     let tls = world.caller_tls(Caller::Alpha, ISTIO_HTTP)?;
     for (why, name) in [
         ("a service that cluster B does not export", NOT_EXPORTED),
@@ -63,7 +63,7 @@ async fn unknown_name(narrator: &mut Narrator<'_>, world: &mut World) -> io::Res
     Ok(())
 }
 
-async fn wrong_alpn(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
+async fn wrong_alpn(narrator: &mut Narrator<'_>, world: &mut DemoClusters) -> io::Result<()> {
     narrator
         .heading("Refused: TLS that is not the mesh's (a PERMISSIVE pod would let it past mTLS)")?;
     let tls = world.caller_tls(Caller::Alpha, &["h2", "http/1.1"])?;
@@ -78,7 +78,7 @@ async fn wrong_alpn(narrator: &mut Narrator<'_>, world: &mut World) -> io::Resul
     recorded(narrator, world, source, "alpn_refused").await
 }
 
-async fn plain_text(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
+async fn plain_text(narrator: &mut Narrator<'_>, world: &mut DemoClusters) -> io::Result<()> {
     narrator
         .heading("Refused: plain HTTP (what a ServiceEntry without a DestinationRule sends)")?;
     let (source, reply) = call_without_tls(world.address, SERVICE).await?;
@@ -95,7 +95,7 @@ async fn plain_text(narrator: &mut Narrator<'_>, world: &mut World) -> io::Resul
 /// The gateway carries this call, as it must: only the pod checks identities.
 async fn namesake_without_permission(
     narrator: &mut Narrator<'_>,
-    world: &mut World,
+    world: &mut DemoClusters,
 ) -> io::Result<()> {
     narrator
         .heading("Refused by the pod: the same namespace and account, in another trust domain")?;
@@ -124,7 +124,7 @@ async fn namesake_without_permission(
 
 async fn namesake_without_federation(
     narrator: &mut Narrator<'_>,
-    world: &mut World,
+    world: &mut DemoClusters,
 ) -> io::Result<()> {
     narrator
         .heading("Refused by the pod: the same again, in a trust domain that is not federated")?;

@@ -6,8 +6,8 @@ use std::io;
 use super::caller::{Call, call};
 use super::narrator::Narrator;
 use super::pod::Verdict;
-use super::world::{Caller, OUTBOUND, SERVICE, World};
-use crate::tools::records::Record;
+use super::world::{Caller, DemoClusters, OUTBOUND, SERVICE};
+use crate::tools::records::LogLine;
 use crate::tools::scrape;
 use crate::tools::spiffe::tls::{ISTIO_HTTP, TLS12, TLS13, TlsEnd};
 
@@ -15,7 +15,7 @@ use crate::tools::spiffe::tls::{ISTIO_HTTP, TLS12, TLS13, TlsEnd};
 const CALLS_AT_ONCE: usize = 6;
 
 /// Introduces the two clusters, the addresses and the gateway's config.
-pub(super) fn introduce(narrator: &mut Narrator<'_>, world: &World) -> io::Result<()> {
+pub(super) fn introduce(narrator: &mut Narrator<'_>, world: &DemoClusters) -> io::Result<()> {
     narrator.say(
         "strait demo: a call between two clusters whose trust domains are federated. Everything runs\n\
          in this process on loopback: no cluster, no network, no file.",
@@ -53,7 +53,10 @@ pub(super) fn introduce(narrator: &mut Narrator<'_>, world: &World) -> io::Resul
 }
 
 /// The steps of one call, in the order of the documentation.
-pub(super) async fn one_call(narrator: &mut Narrator<'_>, world: &mut World) -> io::Result<()> {
+pub(super) async fn one_call(
+    narrator: &mut Narrator<'_>,
+    world: &mut DemoClusters,
+) -> io::Result<()> {
     narrator.heading("One call, step by step")?;
     let tls = world.caller_tls(Caller::Alpha, ISTIO_HTTP)?;
     let made = call(&tls, world.address, OUTBOUND).await?;
@@ -106,7 +109,7 @@ pub(super) async fn one_call(narrator: &mut Narrator<'_>, world: &mut World) -> 
     narrator.fact("", format_args!("\"{body}\""))
 }
 
-fn times(record: &Record) -> String {
+fn times(record: &LogLine) -> String {
     let ms = |time: Option<f64>| time.map_or("?".to_owned(), |ms| format!("{ms:.2} ms"));
     let (hello, connect) = (ms(record.hello_ms), ms(record.connect_ms));
     format!(
@@ -118,7 +121,7 @@ fn times(record: &Record) -> String {
 /// Several calls that are open together: both spellings of the name, both versions of TLS, both pods.
 pub(super) async fn calls_at_once(
     narrator: &mut Narrator<'_>,
-    world: &mut World,
+    world: &mut DemoClusters,
 ) -> io::Result<()> {
     narrator.heading(format_args!(
         "{CALLS_AT_ONCE} more calls, held open together: each goes to the pod with the fewest"
@@ -176,7 +179,7 @@ pub(super) async fn calls_at_once(
 }
 
 /// The metrics that Prometheus would see after these calls.
-pub(super) async fn metrics(narrator: &mut Narrator<'_>, world: &World) -> io::Result<()> {
+pub(super) async fn metrics(narrator: &mut Narrator<'_>, world: &DemoClusters) -> io::Result<()> {
     let Some(address) = world.metrics() else {
         return Ok(());
     };

@@ -1,4 +1,4 @@
-//! The demo's world: two clusters with their identities and pods, and the gateway between them.
+//! The two clusters of the demo with their identities and pods, and the gateway between them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,10 +8,10 @@ use rustls::ClientConfig;
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::{Duration, timeout};
 
-use super::pod::{Pod, Visit};
+use super::pod::{DemoPod, Visit};
 use crate::app::{AccessLogSink, Gateway, Options};
 use crate::config::Config;
-use crate::tools::records::{self, Records};
+use crate::tools::records::{self, LogLines};
 use crate::tools::spiffe::tls::{ISTIO_HTTP, TlsEnd};
 use crate::tools::spiffe::{IdentityError, Svid, TrustDomain};
 
@@ -31,7 +31,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const VISITS: usize = 64;
 
 /// Both clusters, and a third trust domain that is not federated.
-pub(super) struct World {
+pub(super) struct DemoClusters {
     alpha: TrustDomain,
     beta: TrustDomain,
     gamma: TrustDomain,
@@ -40,10 +40,10 @@ pub(super) struct World {
     /// The pods' identity.
     pub(super) svcb: Svid,
     /// The pods of cluster B.
-    pub(super) pods: Vec<Pod>,
+    pub(super) pods: Vec<DemoPod>,
     visits: Receiver<Visit>,
     /// The records of the gateway.
-    pub(super) records: Records,
+    pub(super) records: LogLines,
     gateway: Gateway,
     /// The config that the gateway runs with.
     pub(super) config: String,
@@ -62,7 +62,7 @@ pub(super) enum Caller {
     Gamma,
 }
 
-impl World {
+impl DemoClusters {
     /// Creates and starts everything on free loopback ports.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl World {
         let mut pods = Vec::new();
         for name in ["svcb-1", "svcb-2"] {
             let tls = pod_tls(&svcb, &alpha, &beta).map_err(io::Error::other)?;
-            pods.push(Pod::start(name, tls, svca.id.clone(), report.clone()).await?);
+            pods.push(DemoPod::start(name, tls, svca.id.clone(), report.clone()).await?);
         }
         let config = config(&pods);
         let (writer, records) = records::channel();
@@ -204,7 +204,7 @@ fn pod_tls(
     TlsEnd::new(svcb, ISTIO_HTTP).server(&[beta.bundle(), alpha.bundle()])
 }
 
-fn config(pods: &[Pod]) -> String {
+fn config(pods: &[DemoPod]) -> String {
     let endpoints: Vec<String> = pods
         .iter()
         .map(|pod| format!("\"{}\"", pod.address))

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::tools::refusal::Refusal;
+use crate::tools::refusal::CallRefusal;
 use crate::tools::wire::connect;
 
 /// The time that a server may take to close after the client. Some servers never close; that is not a
@@ -55,7 +55,7 @@ impl Exchange {
 
 /// A part of a connection's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum AttemptStep {
     /// The TCP connection to the gateway.
     Connect,
     /// The TLS handshake with the endpoint.
@@ -66,7 +66,7 @@ pub(super) enum Step {
     Close,
 }
 
-impl Step {
+impl AttemptStep {
     pub(super) const ALL: [Self; 4] = [Self::Connect, Self::Handshake, Self::Answer, Self::Close];
 
     pub(super) const fn label(self) -> &'static str {
@@ -81,64 +81,64 @@ impl Step {
 
 /// The duration of every step that succeeded, and the reason why the next one failed.
 #[derive(Debug)]
-pub(super) struct Outcome {
-    pub steps: Vec<(Step, Duration)>,
-    pub failure: Option<(Step, String)>,
+pub(super) struct AttemptResult {
+    pub steps: Vec<(AttemptStep, Duration)>,
+    pub failure: Option<(AttemptStep, String)>,
 }
 
 impl Attempt {
     /// Makes the connection with this number.
-    pub(super) async fn make(&self, number: usize) -> Outcome {
+    pub(super) async fn make(&self, number: usize) -> AttemptResult {
         let mut steps = Vec::new();
         let failure = Box::pin(self.go(number, &mut steps)).await.err();
-        Outcome { steps, failure }
+        AttemptResult { steps, failure }
     }
 
     async fn go(
         &self,
         number: usize,
-        steps: &mut Vec<(Step, Duration)>,
-    ) -> Result<(), (Step, String)> {
+        steps: &mut Vec<(AttemptStep, Duration)>,
+    ) -> Result<(), (AttemptStep, String)> {
         let target = self.targets[number % self.targets.len()];
-        let socket = self.step(Step::Connect, steps, open(target)).await?;
+        let socket = self.step(AttemptStep::Connect, steps, open(target)).await?;
         let connector = TlsConnector::from(self.tls.clone());
         let handshake = Box::pin(connector.connect(self.name.clone(), socket));
-        let mut stream = self.step(Step::Handshake, steps, handshake).await?;
+        let mut stream = self.step(AttemptStep::Handshake, steps, handshake).await?;
         match &self.exchange {
             Exchange::None => {}
             Exchange::Line(line) => {
                 let answer = first_bytes(&mut stream, line);
-                self.step(Step::Answer, steps, answer).await?;
+                self.step(AttemptStep::Answer, steps, answer).await?;
             }
             Exchange::Http(request) => {
                 let answer = status(&mut stream, request);
-                let status = self.step(Step::Answer, steps, answer).await?;
+                let status = self.step(AttemptStep::Answer, steps, answer).await?;
                 if !(200..400).contains(&status) {
-                    return Err((Step::Answer, format!("HTTP status {status}")));
+                    return Err((AttemptStep::Answer, format!("HTTP status {status}")));
                 }
             }
         }
         // In TLS 1.3 the client's handshake ends before the server has checked the client's
         // certificate. A refusal arrives as an alert in place of the server's close.
         let answered = !matches!(self.exchange, Exchange::None);
-        self.step(Step::Close, steps, close(&mut stream, answered))
+        self.step(AttemptStep::Close, steps, close(&mut stream, answered))
             .await
     }
 
     /// Makes one step within the timeout, and notes its duration if it succeeds.
     async fn step<T>(
         &self,
-        step: Step,
-        steps: &mut Vec<(Step, Duration)>,
+        step: AttemptStep,
+        steps: &mut Vec<(AttemptStep, Duration)>,
         work: impl Future<Output = io::Result<T>>,
-    ) -> Result<T, (Step, String)> {
+    ) -> Result<T, (AttemptStep, String)> {
         let start = Instant::now();
         match tokio::time::timeout(self.timeout, work).await {
             Ok(Ok(done)) => {
                 steps.push((step, start.elapsed()));
                 Ok(done)
             }
-            Ok(Err(error)) => Err((step, Refusal::from(error).to_string())),
+            Ok(Err(error)) => Err((step, CallRefusal::from(error).to_string())),
             Err(_) => Err((step, "timed out".to_owned())),
         }
     }

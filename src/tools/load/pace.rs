@@ -8,8 +8,8 @@ use indicatif::ProgressBar;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::attempt::{Attempt, Outcome};
-use super::tally::Tally;
+use super::attempt::{Attempt, AttemptResult};
+use super::tally::LoadTally;
 
 /// The delay above which a connection counts as late. A caller would have seen this wait, and no other
 /// number shows it.
@@ -19,7 +19,7 @@ const DRAW: Duration = Duration::from_millis(100);
 
 /// The pace of connections.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct LoadPace {
     /// Connections a second. 0: each place begins a new one as soon as the last one ends.
     pub rate: f64,
     /// The largest number of open connections.
@@ -28,12 +28,12 @@ pub(super) struct Pace {
     pub duration: Duration,
 }
 
-impl Pace {
+impl LoadPace {
     /// Makes connections until the time is over or somebody presses Ctrl-C. Then waits for those that
     /// are open.
-    pub(super) async fn run(&self, attempt: Attempt, bar: &ProgressBar) -> io::Result<Tally> {
+    pub(super) async fn run(&self, attempt: Attempt, bar: &ProgressBar) -> io::Result<LoadTally> {
         let attempt = Rc::new(attempt);
-        let mut tally = Tally::new(self.rate, self.at_once)?;
+        let mut tally = LoadTally::new(self.rate, self.at_once)?;
         let mut open = JoinSet::new();
         let start = Instant::now();
         let end = start + self.duration;
@@ -75,12 +75,15 @@ impl Pace {
     }
 }
 
-fn finished(tally: &mut Tally, done: Result<Outcome, tokio::task::JoinError>) -> io::Result<()> {
+fn finished(
+    tally: &mut LoadTally,
+    done: Result<AttemptResult, tokio::task::JoinError>,
+) -> io::Result<()> {
     tally.add(&done.map_err(io::Error::other)?);
     Ok(())
 }
 
-fn show(bar: &ProgressBar, start: Instant, tally: &Tally) {
+fn show(bar: &ProgressBar, start: Instant, tally: &LoadTally) {
     bar.set_position(start.elapsed().as_millis().try_into().unwrap_or(u64::MAX));
     bar.set_message(format!(
         "{} done, {} failed",
@@ -95,7 +98,7 @@ mod tests {
 
     #[test]
     fn connections_are_due_evenly_and_at_once_without_a_rate() {
-        let pace = |rate| Pace {
+        let pace = |rate| LoadPace {
             rate,
             at_once: 1,
             duration: Duration::ZERO,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::attempt::{Outcome, Step};
+use super::attempt::{AttemptResult, AttemptStep};
 
 /// The most kinds of failure that are listed one by one. All others are counted together.
 const MAX_KINDS: usize = 50;
@@ -17,7 +17,7 @@ const FIRST_BUCKET: u64 = 125;
 
 /// Counts and times of connections.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct LoadTally {
     /// Connections begun.
     pub begun: usize,
     /// Connections of which every step succeeded.
@@ -28,7 +28,7 @@ pub(super) struct Tally {
     pub time: Duration,
     asked: String,
     failures: BTreeMap<String, u64>,
-    steps: Vec<(Step, Histogram<u64>)>,
+    steps: Vec<(AttemptStep, Histogram<u64>)>,
     /// Connect and handshake together: the time that a caller waits before it can send.
     ready: Histogram<u64>,
 }
@@ -42,14 +42,16 @@ fn record(into: &mut Histogram<u64>, time: Duration) {
     into.saturating_record(time.as_micros().try_into().unwrap_or(u64::MAX));
 }
 
-impl Tally {
+impl LoadTally {
     /// An empty tally.
     pub(super) fn new(rate: f64, at_once: usize) -> io::Result<Self> {
         let asked = match rate {
             0.0 => format!("as many as go with {at_once} at once"),
             _ => format!("{rate}/s asked for, at most {at_once} at once"),
         };
-        let steps = Step::ALL.into_iter().map(|step| Ok((step, histogram()?)));
+        let steps = AttemptStep::ALL
+            .into_iter()
+            .map(|step| Ok((step, histogram()?)));
         Ok(Self {
             begun: 0,
             succeeded: 0,
@@ -63,17 +65,17 @@ impl Tally {
     }
 
     /// Adds one connection.
-    pub(super) fn add(&mut self, outcome: &Outcome) {
+    pub(super) fn add(&mut self, outcome: &AttemptResult) {
         let mut ready = Duration::ZERO;
         for (step, time) in &outcome.steps {
             let all = self.steps.iter_mut();
             for (_, times) in all.filter(|(one, _)| one == step) {
                 record(times, *time);
             }
-            if matches!(step, Step::Connect | Step::Handshake) {
+            if matches!(step, AttemptStep::Connect | AttemptStep::Handshake) {
                 ready += *time;
             }
-            if *step == Step::Handshake {
+            if *step == AttemptStep::Handshake {
                 record(&mut self.ready, ready);
             }
         }
@@ -185,25 +187,25 @@ fn milliseconds(microseconds: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn tell(tally: &Tally) -> String {
+    fn tell(tally: &LoadTally) -> String {
         let mut text = Vec::new();
         tally.write(&mut text).unwrap();
         String::from_utf8(text).unwrap()
     }
 
-    fn outcome(failure: Option<&str>) -> Outcome {
-        Outcome {
+    fn outcome(failure: Option<&str>) -> AttemptResult {
+        AttemptResult {
             steps: vec![
-                (Step::Connect, Duration::from_millis(1)),
-                (Step::Handshake, Duration::from_millis(2)),
+                (AttemptStep::Connect, Duration::from_millis(1)),
+                (AttemptStep::Handshake, Duration::from_millis(2)),
             ],
-            failure: failure.map(|why| (Step::Close, why.to_owned())),
+            failure: failure.map(|why| (AttemptStep::Close, why.to_owned())),
         }
     }
 
     #[test]
     fn tells_counts_times_and_each_kind_of_failure() {
-        let mut tally = Tally::new(10.0, 5).unwrap();
+        let mut tally = LoadTally::new(10.0, 5).unwrap();
         (tally.begun, tally.time) = (3, Duration::from_secs(1));
         tally.add(&outcome(None));
         assert!(tally.all_succeeded());
@@ -226,14 +228,14 @@ mod tests {
 
     #[test]
     fn nothing_begun_is_no_success_and_can_be_written() {
-        let tally = Tally::new(0.0, 5).unwrap();
+        let tally = LoadTally::new(0.0, 5).unwrap();
         assert!(!tally.all_succeeded());
         assert!(tell(&tally).contains("as many as go with 5 at once"));
     }
 
     #[test]
     fn kinds_of_failure_are_bounded() {
-        let mut tally = Tally::new(0.0, 5).unwrap();
+        let mut tally = LoadTally::new(0.0, 5).unwrap();
         for number in 0..2 * MAX_KINDS {
             tally.add(&outcome(Some(&number.to_string())));
         }

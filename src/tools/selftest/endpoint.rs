@@ -23,20 +23,20 @@ const MOST_CONNECTIONS: usize = 10_000;
 
 /// The endpoint. It listens until dropped.
 #[derive(Debug)]
-pub(super) struct Endpoint {
-    connections: Arc<Connections>,
+pub(super) struct EchoEndpoint {
+    connections: Arc<EchoConnections>,
     accepting: AbortHandle,
 }
 
-type Connections = Mutex<HashMap<u64, Arc<Connection>>>;
+type EchoConnections = Mutex<HashMap<u64, Arc<EchoConnection>>>;
 
 #[derive(Debug, Default)]
-struct Connection {
+struct EchoConnection {
     received: Mutex<Vec<u8>>,
     more: Notify,
 }
 
-impl Endpoint {
+impl EchoEndpoint {
     /// Listens at `address`.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl Endpoint {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|error| io::Error::other(format!("cannot listen at {address}: {error}")))?;
-        let connections = Arc::new(Connections::default());
+        let connections = Arc::new(EchoConnections::default());
         let accepting = tokio::spawn(accept(listener, connections.clone()));
         Ok(Self {
             connections,
@@ -80,12 +80,12 @@ impl Endpoint {
     /// Number of connections that brought bytes and that no client has seen.
     pub(super) fn unclaimed(&self) -> usize {
         let connections = lock(&self.connections);
-        let brought = |one: &&Arc<Connection>| !lock(&one.received).is_empty();
+        let brought = |one: &&Arc<EchoConnection>| !lock(&one.received).is_empty();
         connections.values().filter(brought).count()
     }
 }
 
-impl Drop for Endpoint {
+impl Drop for EchoEndpoint {
     fn drop(&mut self) {
         self.accepting.abort();
     }
@@ -95,7 +95,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn accept(listener: TcpListener, connections: Arc<Connections>) {
+async fn accept(listener: TcpListener, connections: Arc<EchoConnections>) {
     let mut number = 0;
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -104,7 +104,7 @@ async fn accept(listener: TcpListener, connections: Arc<Connections>) {
             continue;
         };
         number += 1;
-        let connection = Arc::<Connection>::default();
+        let connection = Arc::<EchoConnection>::default();
         let mut known = lock(&connections);
         if known.len() < MOST_CONNECTIONS {
             known.insert(number, connection.clone());
@@ -114,7 +114,7 @@ async fn accept(listener: TcpListener, connections: Arc<Connections>) {
     }
 }
 
-async fn serve(mut stream: TcpStream, number: u64, connection: Arc<Connection>) {
+async fn serve(mut stream: TcpStream, number: u64, connection: Arc<EchoConnection>) {
     let answer = [BANNER, &number.to_be_bytes()].concat();
     if stream.write_all(&answer).await.is_err() {
         return;

@@ -9,7 +9,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::delivery::Delivery;
-use super::endpoint::{ANSWER, BANNER, Endpoint};
+use super::endpoint::{ANSWER, BANNER, EchoEndpoint};
 
 /// The pause between the first and the second segment: long enough for the gateway to read them
 /// separately.
@@ -57,7 +57,7 @@ pub(super) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 pub(super) async fn judge(
     gateway: SocketAddr,
     delivery: &Delivery,
-    endpoint: Option<&Endpoint>,
+    endpoint: Option<&EchoEndpoint>,
     timeout: Duration,
 ) -> Judgement {
     let wire = delivery.wire();

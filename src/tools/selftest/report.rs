@@ -12,7 +12,7 @@ const MOST_LINES: usize = 10;
 
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    classes: BTreeMap<VectorClass, Counts>,
+    classes: BTreeMap<VectorClass, ClassCounts>,
     /// The faults: class, vector and reason, with the ways in which each occurred.
     wrong: BTreeMap<(VectorClass, &'static str, &'static str), Vec<Way>>,
     /// Connections that brought bytes to the endpoint without an answer that a client saw.
@@ -20,7 +20,7 @@ pub(super) struct Report {
 }
 
 #[derive(Debug, Default, Clone, Copy)]
-struct Counts {
+struct ClassCounts {
     right: usize,
     wrong: usize,
     not_judged: usize,
@@ -41,10 +41,10 @@ impl Report {
         }
     }
 
-    fn total(&self) -> Counts {
+    fn total(&self) -> ClassCounts {
         self.classes
             .values()
-            .fold(Counts::default(), |sum, one| Counts {
+            .fold(ClassCounts::default(), |sum, one| ClassCounts {
                 right: sum.right + one.right,
                 wrong: sum.wrong + one.wrong,
                 not_judged: sum.not_judged + one.not_judged,
@@ -83,7 +83,7 @@ impl Report {
             .map(|(class, counts)| (class.label(), *counts));
         for (
             label,
-            Counts {
+            ClassCounts {
                 right,
                 wrong,
                 not_judged,
