@@ -52,8 +52,8 @@ pub use absent::{KubernetesError, KubernetesSource, StatusWriter};
 pub use cluster::{Change, Cluster, Dirty, Kind, Record, Table, Unreadable};
 #[cfg(feature = "kubernetes")]
 pub use status::{
-    Condition, ConditionKind, LeaseHolder, LeaseTiming, LeftOut, ListenerStatus, Notice, Notices,
-    ParentStatus, Status, StatusWriter, Statuses, Wanted,
+    Condition, ConditionKind, LeaseHolder, LeaseTiming, LeftOutGateways, ListenerStatus, Notice,
+    Notices, ParentStatus, Status, StatusWriter, Statuses, Wanted,
 };
 #[cfg(feature = "kubernetes")]
 pub use translate::Translator;

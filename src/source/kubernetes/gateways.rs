@@ -63,7 +63,7 @@ pub(super) fn translate(
     let mut translated = Translated::default();
     let lost = tables::build(&gateways, &owners, &routes, &backends, &mut translated);
     left_out::notify(&routes, &lost, &mut notices);
-    let findings = report::Findings {
+    let findings = report::GatewayFindings {
         cluster,
         config,
         gateways: &gateways,

@@ -17,7 +17,7 @@ pub(super) use left_out::Announcer;
 
 pub use condition::{Condition, ConditionKind};
 pub use lease::{LeaseHolder, LeaseTiming};
-pub use left_out::LeftOut;
+pub use left_out::LeftOutGateways;
 pub use notice::{Notice, Notices};
 pub use statuses::{ListenerStatus, ParentStatus, Status, Statuses, Wanted};
 pub use write::StatusWriter;

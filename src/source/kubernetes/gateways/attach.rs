@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::file_routes;
-use super::listeners::{CONFLICT, OwnGateway, OwnListener, Refusal};
+use super::listeners::{CONFLICT, GatewayRefusal, OwnGateway, OwnListener};
 use super::names::{self, Domains, Foreign};
-use super::owners::{Owners, Place};
+use super::owners::{ListenerPlace, Owners};
 use crate::config::{GatewayApiConfig, SniPattern};
 use crate::server_name::NameError;
 use crate::source::kubernetes::cluster::Cluster;
@@ -30,7 +30,7 @@ pub(super) struct Attached<'a> {
     pub(super) parent: &'a ParentRef,
     /// The listeners and names that it is served at, at least one of each, or the reason why it is
     /// served nowhere.
-    pub(super) outcome: Result<Vec<Attachment>, Refusal>,
+    pub(super) outcome: Result<Vec<Attachment>, GatewayRefusal>,
     /// Hostnames that the route may not have, in the order found, each with its reason. They are kept
     /// whatever the outcome is.
     pub(super) refused_names: Vec<RefusedName>,
@@ -49,7 +49,7 @@ pub(super) struct RefusedName {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Attachment {
     /// The listener's position: the Gateway's index, and the listener's index in it.
-    pub(super) listener: Place,
+    pub(super) listener: ListenerPlace,
     /// The names that route and listener have in common. Empty when the listener is not served; it
     /// counts the route anyway.
     pub(super) names: Vec<SniPattern>,
@@ -180,7 +180,7 @@ impl<'a> Attaching<'_, 'a, '_> {
         index: usize,
         gateway: &OwnGateway<'_>,
         refused_names: &mut Vec<RefusedName>,
-    ) -> Result<Vec<Attachment>, Refusal> {
+    ) -> Result<Vec<Attachment>, GatewayRefusal> {
         let section = parent
             .section_name
             .as_deref()
@@ -194,7 +194,7 @@ impl<'a> Attaching<'_, 'a, '_> {
         left.retain(|(_, listener)| named(listener));
         if left.is_empty() {
             let message = "the Gateway has no listener of this sectionName and port";
-            return Err(Refusal::new("NoMatchingParent", message));
+            return Err(GatewayRefusal::new("NoMatchingParent", message));
         }
         left.retain(|(_, listener)| {
             let namespaces = &listener.spec.allowed_routes.namespaces;
@@ -202,12 +202,12 @@ impl<'a> Attaching<'_, 'a, '_> {
         });
         if left.is_empty() {
             let message = "no listener takes TLSRoutes of this namespace: see its protocol, tls.mode and allowedRoutes";
-            return Err(Refusal::new("NotAllowedByListeners", message));
+            return Err(GatewayRefusal::new("NotAllowedByListeners", message));
         }
         left.retain(|(_, listener)| self.common(listener).next().is_some());
         if left.is_empty() {
             let message = "no hostname of this route is one that a listener takes";
-            return Err(Refusal::new("NoMatchingListenerHostname", message));
+            return Err(GatewayRefusal::new("NoMatchingListenerHostname", message));
         }
         if !left.iter().any(|(_, listener)| gateway.serves(listener)) {
             let refusal = left
@@ -219,7 +219,7 @@ impl<'a> Attaching<'_, 'a, '_> {
                 .or(refusal)
                 .map_or("", |refusal| &refusal.message);
             let message = format!("no listener that takes this route is accepted: {why}");
-            return Err(Refusal::new("NotAllowedByListeners", message));
+            return Err(GatewayRefusal::new("NotAllowedByListeners", message));
         }
         let attachments = left.into_iter().map(|(at, listener)| Attachment {
             listener: (index, at),
@@ -237,10 +237,10 @@ impl<'a> Attaching<'_, 'a, '_> {
             if refused_names.iter().all(|name| name.conflicts) {
                 let message = "every hostname stays with a route of strait's config or with a Gateway that \
                                comes before";
-                return Err(Refusal::new(CONFLICT, message));
+                return Err(GatewayRefusal::new(CONFLICT, message));
             }
             let message = "every hostname belongs to another namespace, or takes in names that do";
-            return Err(Refusal::new("HostnameNotPermitted", message));
+            return Err(GatewayRefusal::new("HostnameNotPermitted", message));
         }
         Ok(attachments)
     }
@@ -279,7 +279,7 @@ impl<'a> Attaching<'_, 'a, '_> {
     /// The common names that the route may have.
     fn permitted(
         &self,
-        place: Place,
+        place: ListenerPlace,
         listener: &OwnListener<'_>,
         refused: &mut Vec<RefusedName>,
     ) -> Vec<SniPattern> {
@@ -317,7 +317,7 @@ impl<'a> Attaching<'_, 'a, '_> {
     /// The owner of `pattern`, if it is the file or a Gateway of a lower rank.
     fn conflict(
         &self,
-        place: Place,
+        place: ListenerPlace,
         listener: &OwnListener<'_>,
         pattern: &SniPattern,
     ) -> Option<String> {

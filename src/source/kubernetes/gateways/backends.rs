@@ -4,7 +4,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::listeners::Refusal;
+use super::listeners::GatewayRefusal;
 use crate::config::{AlpnPolicy, PodChoice, ServicePort, TargetConfig, TargetConfigs};
 use crate::source::kubernetes::cluster::Cluster;
 use crate::source::kubernetes::records::gateway::{
@@ -32,7 +32,7 @@ pub(super) struct Backends {
     /// The first backend whose pods are the reason why clients must offer an Istio ALPN.
     pub(super) in_mesh: Option<Arc<str>>,
     /// The problem of the references: the reason of the first, and a message about all.
-    pub(super) unresolved: Option<Refusal>,
+    pub(super) unresolved: Option<GatewayRefusal>,
     /// The number of rules left out: `v1` allows one.
     pub(super) dropped_rules: usize,
 }
@@ -59,7 +59,7 @@ pub(super) fn read(
         .map_or(&[][..], |rule| &rule.backend_refs);
     let mut shares: Vec<(ServicePort, NonZeroU32)> = Vec::new();
     let mut refused: Vec<(ServicePort, Arc<str>)> = Vec::new();
-    let mut wrong: Vec<Refusal> = Vec::new();
+    let mut wrong: Vec<GatewayRefusal> = Vec::new();
     let mut mesh = None;
     for backend in backends {
         let port = match usable(cluster, key, route, backend, in_mesh) {
@@ -106,7 +106,7 @@ pub(super) fn read(
         in_mesh: mesh,
         unresolved: wrong
             .first()
-            .map(|first| Refusal::new(first.reason, message)),
+            .map(|first| GatewayRefusal::new(first.reason, message)),
         dropped_rules: route.spec.rules.len().saturating_sub(1),
     }
 }
@@ -174,7 +174,7 @@ fn usable(
     route: &TlsRouteRecord,
     backend: &BackendRef,
     in_mesh: &dyn Fn(&ServicePort) -> bool,
-) -> Result<Usable, Refusal> {
+) -> Result<Usable, GatewayRefusal> {
     let (group, kind) = (
         backend.group.as_deref().unwrap_or(""),
         backend.kind.as_deref().unwrap_or("Service"),
@@ -183,7 +183,7 @@ fn usable(
     if !group.is_empty() || kind != "Service" {
         let message =
             format!("backend {name}: only a Service can be one, not {kind} of group {group:?}");
-        return Err(Refusal::new("InvalidKind", message));
+        return Err(GatewayRefusal::new("InvalidKind", message));
     }
     let mut port = target(key, backend, PodChoice::All);
     let namespace = port.namespace.clone();
@@ -194,7 +194,7 @@ fn usable(
              namespace {} refer to it",
             key.namespace
         );
-        return Err(Refusal::new("RefNotPermitted", message));
+        return Err(GatewayRefusal::new("RefNotPermitted", message));
     }
     let service_key = ObjectKey {
         namespace,
@@ -205,7 +205,7 @@ fn usable(
             "backend {}/{name}: there is no such Service",
             port.namespace
         );
-        return Err(Refusal::new("BackendNotFound", message));
+        return Err(GatewayRefusal::new("BackendNotFound", message));
     };
     let complaint = if service.kind == ServiceKind::ExternalName {
         Some("a Service of type ExternalName has no pods".to_owned())
@@ -218,7 +218,7 @@ fn usable(
     };
     if let Some(complaint) = complaint {
         let message = format!("backend {}/{name}: {complaint}", port.namespace);
-        return Err(Refusal::new("BackendNotFound", message));
+        return Err(GatewayRefusal::new("BackendNotFound", message));
     }
     // The owner of the pods decides: a route to another namespace's pods cannot remove their demand.
     let is_own = port.namespace == key.namespace;

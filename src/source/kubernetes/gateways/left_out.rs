@@ -4,7 +4,7 @@ use super::attach::OwnRoute;
 use super::listeners::{CONFLICT, NOT_ALLOWED, OwnGateway};
 use super::tables::{Lost, Winner};
 use crate::source::kubernetes::cluster::Kind;
-use crate::source::kubernetes::status::{LeftOut, Notices};
+use crate::source::kubernetes::status::{LeftOutGateways, Notices};
 
 /// Notifies TLSRoutes that keep a name which a younger TLSRoute of another namespace claims.
 pub(super) fn notify(routes: &[OwnRoute<'_>], lost: &Lost, notices: &mut Notices) {
@@ -24,8 +24,8 @@ pub(super) fn notify(routes: &[OwnRoute<'_>], lost: &Lost, notices: &mut Notices
 }
 
 /// Collects the objects that the operator does not allow, and the names that others have.
-pub(super) fn left_out(gateways: &[OwnGateway<'_>]) -> LeftOut {
-    let mut left_out = LeftOut::default();
+pub(super) fn left_out(gateways: &[OwnGateway<'_>]) -> LeftOutGateways {
+    let mut left_out = LeftOutGateways::default();
     for gateway in gateways {
         let refusal = gateway.refused.as_ref();
         if refusal.is_some_and(|refusal| refusal.reason == NOT_ALLOWED) {

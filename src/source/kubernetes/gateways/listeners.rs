@@ -8,7 +8,7 @@ use crate::config::{GatewayApiConfig, SniPattern};
 use crate::source::kubernetes::cluster::{Cluster, Kind};
 use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::records::gateway::{
-    GROUP, GatewayClassRecord, GatewayRecord, Listener, RouteKind,
+    GROUP, GatewayClassRecord, GatewayListener, GatewayRecord, RouteKind,
 };
 use crate::source::kubernetes::status::Notices;
 
@@ -26,14 +26,14 @@ const TAKEN: &str = "HostnameTaken";
 
 /// The reason why something is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct GatewayRefusal {
     /// The `reason` of its condition.
     pub(super) reason: &'static str,
     /// The message for people.
     pub(super) message: String,
 }
 
-impl Refusal {
+impl GatewayRefusal {
     pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { reason, message }
@@ -48,7 +48,7 @@ pub(super) struct OwnGateway<'a> {
     /// Its rank: a name that a Gateway has is never given to one of a higher rank.
     pub(super) rank: usize,
     /// The reason why none of it is served, if its listeners alone do not decide that.
-    pub(super) refused: Option<Refusal>,
+    pub(super) refused: Option<GatewayRefusal>,
     pub(super) listeners: Vec<OwnListener<'a>>,
 }
 
@@ -62,11 +62,11 @@ impl OwnGateway<'_> {
 /// A listener of one of our Gateways.
 #[derive(Debug)]
 pub(super) struct OwnListener<'a> {
-    pub(super) spec: &'a Listener,
+    pub(super) spec: &'a GatewayListener,
     /// The server names that it takes.
     pub(super) hostname: SniPattern,
     /// The reason why it is not accepted.
-    pub(super) refused: Option<Refusal>,
+    pub(super) refused: Option<GatewayRefusal>,
     /// True if `refused` is because of another listener or of the file.
     pub(super) conflicted: bool,
     /// True if `refused` is because the operator does not list its port.
@@ -79,7 +79,7 @@ pub(super) struct OwnListener<'a> {
 
 impl OwnListener<'_> {
     fn conflicts(&mut self, message: String) {
-        self.refused = Some(Refusal::new(CONFLICT, message));
+        self.refused = Some(GatewayRefusal::new(CONFLICT, message));
         self.conflicted = true;
     }
 }
@@ -143,18 +143,18 @@ fn rank(cluster: &Cluster, config: &GatewayApiConfig, namespace: &Arc<str>) -> O
     (config.namespace_labels.is_empty() || has_labels()).then_some(rank)
 }
 
-fn not_allowed(namespace: &str) -> Refusal {
+fn not_allowed(namespace: &str) -> GatewayRefusal {
     let message = format!(
         "Gateways of namespace {namespace} are not served: kubernetes.gateway_api.namespaces (or \
          namespace_labels) of strait's config does not allow it"
     );
-    Refusal::new(NOT_ALLOWED, message)
+    GatewayRefusal::new(NOT_ALLOWED, message)
 }
 
-fn refusal(gateway: &GatewayRecord) -> Option<Refusal> {
+fn refusal(gateway: &GatewayRecord) -> Option<GatewayRefusal> {
     if gateway.spec.infrastructure.has_parameters {
         let message = "spec.infrastructure.parametersRef: strait takes no parameters; remove it";
-        return Some(Refusal::new("InvalidParameters", message));
+        return Some(GatewayRefusal::new("InvalidParameters", message));
     }
     let kinds = gateway
         .spec
@@ -167,10 +167,10 @@ fn refusal(gateway: &GatewayRecord) -> Option<Refusal> {
     let message = format!(
         "spec.addresses: addresses of type {strange} are not supported; use IPAddress or Hostname"
     );
-    Some(Refusal::new("UnsupportedAddress", message))
+    Some(GatewayRefusal::new("UnsupportedAddress", message))
 }
 
-fn listener(spec: &Listener) -> OwnListener<'_> {
+fn listener(spec: &GatewayListener) -> OwnListener<'_> {
     let mode = spec.tls.mode.as_deref();
     let hostname = match spec.hostname.as_deref() {
         None | Some("") => Ok(SniPattern::Any),
@@ -178,12 +178,12 @@ fn listener(spec: &Listener) -> OwnListener<'_> {
     };
     let refused = if &*spec.protocol != "TLS" {
         let message = format!("protocol {} is not served; use TLS", spec.protocol);
-        Some(Refusal::new("UnsupportedProtocol", message))
+        Some(GatewayRefusal::new("UnsupportedProtocol", message))
     } else if mode != Some("Passthrough") {
         let message = "tls.mode Terminate is not served: strait holds no keys; use Passthrough";
-        Some(Refusal::new("UnsupportedValue", message))
+        Some(GatewayRefusal::new("UnsupportedValue", message))
     } else if let Err(error) = &hostname {
-        Some(Refusal::new(
+        Some(GatewayRefusal::new(
             "UnsupportedValue",
             format!("hostname: {error}"),
         ))
@@ -247,7 +247,7 @@ fn refuse_ports(gateways: &mut [OwnGateway<'_>], config: &GatewayApiConfig) {
                 *own += 1;
                 continue;
             };
-            listener.refused = Some(Refusal::new("PortUnavailable", message));
+            listener.refused = Some(GatewayRefusal::new("PortUnavailable", message));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::attach::{Attached, OwnRoute, gateway_key};
 use super::backends::Backends;
 use super::left_out::left_out;
-use super::listeners::{self, OwnGateway, OwnListener, Refusal};
+use super::listeners::{self, GatewayRefusal, OwnGateway, OwnListener};
 use super::tables::{Lost, Winner};
 use crate::config::{GatewayAddresses, GatewayApiConfig};
 use crate::source::kubernetes::cluster::{Cluster, Kind};
@@ -26,7 +26,7 @@ const MAX_ADDRESSES: usize = 16;
 const SHOWN: usize = 5;
 
 /// The input of all statuses.
-pub(super) struct Findings<'a> {
+pub(super) struct GatewayFindings<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) config: &'a GatewayApiConfig,
     pub(super) gateways: &'a [OwnGateway<'a>],
@@ -35,7 +35,7 @@ pub(super) struct Findings<'a> {
     pub(super) lost: &'a Lost,
 }
 
-impl Findings<'_> {
+impl GatewayFindings<'_> {
     pub(super) fn statuses(&self, notices: Notices) -> Statuses {
         let mut statuses = Statuses {
             notices,
@@ -344,12 +344,12 @@ fn gateway_conditions(
 fn listener_conditions(gateway: &OwnGateway<'_>, listener: &OwnListener<'_>) -> Vec<Condition> {
     let accepted = match &listener.refused {
         None => Condition::new(ConditionKind::Accepted, true, "Accepted", ""),
-        Some(Refusal { reason, message }) => {
+        Some(GatewayRefusal { reason, message }) => {
             Condition::new(ConditionKind::Accepted, false, reason, message.clone())
         }
     };
     let conflicted = match &listener.refused {
-        Some(Refusal { reason, message }) if listener.conflicted => {
+        Some(GatewayRefusal { reason, message }) if listener.conflicted => {
             Condition::new(ConditionKind::Conflicted, true, reason, message.clone())
         }
         _ => Condition::new(ConditionKind::Conflicted, false, "NoConflicts", ""),

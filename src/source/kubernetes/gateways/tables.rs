@@ -12,7 +12,7 @@ use super::attach::OwnRoute;
 use super::backends::Backends;
 use super::listeners::OwnGateway;
 use super::names;
-use super::owners::{Owners, Place};
+use super::owners::{ListenerPlace, Owners};
 use super::translated::Translated;
 use crate::config::{
     AlpnPolicy, ConnectionLimits, ObjectRef, Origin, PodChoice, RouteConfig, RouteMatch,
@@ -26,7 +26,7 @@ pub(super) enum Winner {
     /// The older route at this index.
     Route(usize),
     /// The more specific listener at this position, which the route has not attached to.
-    Listener(Place),
+    Listener(ListenerPlace),
 }
 
 /// Names that a route does not get because another one has them, by the route's index.
@@ -34,14 +34,14 @@ pub(super) type Lost = BTreeMap<usize, Vec<(SniPattern, Winner)>>;
 
 /// The names of one port and their routes.
 #[derive(Default)]
-struct Port {
+struct PortNames {
     /// The names of each route, by the route's index.
     routes: BTreeMap<usize, Vec<SniPattern>>,
     /// The index of the oldest route that claims a name.
     claimed: HashMap<SniPattern, usize>,
 }
 
-impl Port {
+impl PortNames {
     /// Whether a route has names that include `pattern` and more.
     fn is_overshadowed(&self, pattern: &SniPattern) -> bool {
         let mut above = names::at_or_above(pattern).filter(|above| above != pattern);
@@ -58,7 +58,7 @@ pub(super) fn build(
     backends: &[Backends],
     translated: &mut Translated,
 ) -> Lost {
-    let mut ports: BTreeMap<u16, Port> = BTreeMap::new();
+    let mut ports: BTreeMap<u16, PortNames> = BTreeMap::new();
     let mut lost = Lost::new();
     for (at, route) in routes.iter().enumerate() {
         let mut missed = Vec::new();
@@ -115,7 +115,7 @@ fn names_by_port(
     missed: &mut Vec<(SniPattern, Winner)>,
 ) -> BTreeMap<u16, Vec<SniPattern>> {
     let mut by_port: BTreeMap<u16, Vec<SniPattern>> = BTreeMap::new();
-    let mut elsewhere: Vec<(u16, &SniPattern, Place)> = Vec::new();
+    let mut elsewhere: Vec<(u16, &SniPattern, ListenerPlace)> = Vec::new();
     let attached = route
         .parents
         .iter()
@@ -168,11 +168,11 @@ fn route_config(route: &OwnRoute<'_>, backends: &Backends, names: Vec<SniPattern
 /// take these names.
 fn kept_names(
     gateways: &[OwnGateway<'_>],
-    listeners: &HashMap<SniPattern, Place>,
-    port: &Port,
+    listeners: &HashMap<SniPattern, ListenerPlace>,
+    port: &PortNames,
     translated: &mut Translated,
 ) -> Vec<RouteConfig> {
-    let mut kept: BTreeMap<Place, &SniPattern> = BTreeMap::new();
+    let mut kept: BTreeMap<ListenerPlace, &SniPattern> = BTreeMap::new();
     for (hostname, place) in listeners {
         if !port.claimed.contains_key(hostname) && port.is_overshadowed(hostname) {
             kept.insert(*place, hostname);

@@ -85,7 +85,7 @@ pub struct GatewaySpec {
     pub gateway_class_name: Arc<str>,
     /// Up to 64.
     #[serde(default)]
-    pub listeners: Box<[Listener]>,
+    pub listeners: Box<[GatewayListener]>,
     /// The addresses that it asks for.
     #[serde(default)]
     pub addresses: Box<[AddressRequest]>,
@@ -116,7 +116,7 @@ pub struct AddressRequest {
 /// A listener of a Gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Listener {
+pub struct GatewayListener {
     /// Its name, unique in its Gateway.
     pub name: Arc<str>,
     /// The server names that it takes; `None` or empty for all.

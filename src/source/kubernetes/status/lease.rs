@@ -58,7 +58,7 @@ pub(super) type Leadership = Option<Instant>;
 
 /// The next action on the Lease.
 #[derive(Debug, Clone, PartialEq)]
-enum Step {
+enum LeaseStep {
     Create(Lease),
     Replace(Lease),
     Wait,
@@ -78,14 +78,14 @@ impl Election {
     }
 
     /// The next action for `lease`, which was read a moment ago.
-    fn step(&mut self, lease: Option<Lease>, now: Instant, time: Timestamp) -> Step {
+    fn step(&mut self, lease: Option<Lease>, now: Instant, time: Timestamp) -> LeaseStep {
         let Some(mut lease) = lease else {
             let metadata = ObjectMeta {
                 name: Some(self.holder.name.clone()),
                 ..ObjectMeta::default()
             };
             let spec = Some(self.held(None, time));
-            return Step::Create(Lease { metadata, spec });
+            return LeaseStep::Create(Lease { metadata, spec });
         };
         let version = &lease.metadata.resource_version;
         let since = match &self.seen {
@@ -104,10 +104,10 @@ impl Election {
         let good_for = good_for.map_or(self.holder.timing.duration, Duration::from_secs);
         let is_free = holder.is_empty() || holder == self.holder.identity;
         if !is_free && now.duration_since(since) < good_for {
-            return Step::Wait;
+            return LeaseStep::Wait;
         }
         lease.spec = Some(self.held(lease.spec.take(), time));
-        Step::Replace(lease)
+        LeaseStep::Replace(lease)
     }
 
     /// The Lease with this replica as its holder.
@@ -162,9 +162,9 @@ pub(super) async fn contend(
 async fn attempt(api: &Api<Lease>, election: &mut Election) -> Result<bool, kube::Error> {
     let lease = api.get_opt(&election.holder.name).await?;
     let written = match election.step(lease, Instant::now(), Timestamp::now()) {
-        Step::Wait => return Ok(false),
-        Step::Create(lease) => api.create(&PostParams::default(), &lease).await,
-        Step::Replace(lease) => {
+        LeaseStep::Wait => return Ok(false),
+        LeaseStep::Create(lease) => api.create(&PostParams::default(), &lease).await,
+        LeaseStep::Replace(lease) => {
             api.replace(&election.holder.name, &PostParams::default(), &lease)
                 .await
         }
@@ -213,13 +213,13 @@ mod tests {
     }
 
     /// The Lease as the server would return it.
-    fn stored(step: Step, version: &str) -> Lease {
+    fn stored(step: LeaseStep, version: &str) -> Lease {
         match step {
-            Step::Create(mut lease) | Step::Replace(mut lease) => {
+            LeaseStep::Create(mut lease) | LeaseStep::Replace(mut lease) => {
                 lease.metadata.resource_version = Some(version.to_owned());
                 lease
             }
-            Step::Wait => panic!("nothing was written"),
+            LeaseStep::Wait => panic!("nothing was written"),
         }
     }
 
@@ -259,7 +259,7 @@ mod tests {
         let mut other = election("b");
         for seconds in [0, 5, 14] {
             let step = other.step(Some(held.clone()), after(start, seconds), Timestamp::now());
-            assert_eq!(step, Step::Wait, "after {seconds} s");
+            assert_eq!(step, LeaseStep::Wait, "after {seconds} s");
         }
         let mut renewed = held.clone();
         renewed.metadata.resource_version = Some("2".into());
@@ -269,7 +269,7 @@ mod tests {
                 after(start, seconds),
                 Timestamp::now(),
             );
-            assert_eq!(step, Step::Wait, "after {seconds} s, renewed at 14 s");
+            assert_eq!(step, LeaseStep::Wait, "after {seconds} s, renewed at 14 s");
         }
         let taken = stored(
             other.step(Some(renewed), after(start, 29), Timestamp::now()),
@@ -286,9 +286,9 @@ mod tests {
         let mut other = election("b");
         let mut at =
             |seconds| other.step(Some(held.clone()), after(start, seconds), Timestamp::now());
-        assert_eq!(at(0), Step::Wait);
-        assert_eq!(at(59), Step::Wait);
-        assert!(matches!(at(60), Step::Replace(_)));
+        assert_eq!(at(0), LeaseStep::Wait);
+        assert_eq!(at(59), LeaseStep::Wait);
+        assert!(matches!(at(60), LeaseStep::Replace(_)));
     }
 
     #[test]

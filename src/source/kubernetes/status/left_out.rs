@@ -12,7 +12,7 @@ const MAX_SHOWN: usize = 20;
 
 /// The valid Gateways of the class, or parts of them, that are not served.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct LeftOutGateways {
     /// Namespaces that may not have Gateways but do, with the number of their listeners.
     pub namespaces: BTreeMap<Arc<str>, usize>,
     /// Ports that no Gateway may have, with the number of listeners that ask for them.
@@ -43,7 +43,7 @@ impl Announcer {
     }
 
     /// Counts everything that is left out, and logs the parts that were not logged before.
-    pub(crate) fn announce(&mut self, left_out: &LeftOut, metrics: &Metrics) {
+    pub(crate) fn announce(&mut self, left_out: &LeftOutGateways, metrics: &Metrics) {
         if !self.active {
             return;
         }
@@ -55,7 +55,7 @@ impl Announcer {
                  and kubernetes.gateway_api.ports change that"
             );
         }
-        let LeftOut {
+        let LeftOutGateways {
             namespaces,
             ports,
             conflicts,

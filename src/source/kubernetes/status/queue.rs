@@ -28,12 +28,12 @@ pub(super) fn wait_after(failures: u32) -> Duration {
 /// Objects whose status must be looked at.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    objects: BTreeMap<Key, Entry>,
+    objects: BTreeMap<Key, QueueEntry>,
 }
 
 /// The place of an object in the queue.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct QueueEntry {
     /// The earliest time to look at it.
     due: Instant,
     /// The number of failures in a row.
@@ -47,7 +47,7 @@ impl Queue {
     /// Adds an object that must be looked at now. One that has failed keeps its place behind the
     /// others.
     pub(super) fn add(&mut self, key: Key, now: Instant) {
-        let turn = self.objects.entry(key).or_insert_with(|| Entry {
+        let turn = self.objects.entry(key).or_insert_with(|| QueueEntry {
             due: now,
             failures: 0,
             lot: fastrand::u32(..),

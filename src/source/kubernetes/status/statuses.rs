@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::condition::Condition;
-use super::left_out::LeftOut;
+use super::left_out::LeftOutGateways;
 use super::notice::Notices;
 use crate::source::kubernetes::cluster::Kind;
 use crate::source::kubernetes::records::ObjectKey;
@@ -21,7 +21,7 @@ pub struct Statuses {
     /// Notices to objects, in addition to their status.
     pub notices: Notices,
     /// Namespaces and ports that the operator does not allow.
-    pub left_out: LeftOut,
+    pub left_out: LeftOutGateways,
 }
 
 /// The wanted status of one object.
