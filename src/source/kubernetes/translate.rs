@@ -61,14 +61,14 @@ struct Gateways {
     /// By the Service that each is a port of.
     backends: BTreeMap<ObjectKey, Vec<Backend>>,
     /// The data that they were made from.
-    services: BTreeMap<ObjectKey, Basis>,
+    services: BTreeMap<ObjectKey, Dependencies>,
     statuses: Arc<Statuses>,
 }
 
 /// One Service as the last translation of the Gateway API read it. While none of it changes, the
 /// translation still holds; pods come and go far more often.
 #[derive(Debug, Default)]
-struct Basis {
+struct Dependencies {
     /// The version of the Service; `None` if it did not exist.
     version: Option<Arc<str>>,
     /// Its ports, and whether a pod of each was in the mesh.
@@ -77,7 +77,7 @@ struct Basis {
 
 /// The changes since the last publication.
 #[derive(Debug, Default)]
-struct Changed {
+struct StaleParts {
     routes: bool,
     unrouted: bool,
     endpoints: bool,
@@ -131,7 +131,7 @@ impl Translator {
             dirty.services.extend(known.chain(there));
         }
         self.strings.sweep();
-        let mut changed = Changed::default();
+        let mut changed = StaleParts::default();
         self.translate_gateways(&mut dirty, &mut changed);
         for key in &dirty.services {
             self.translate_service(key, &mut changed);
@@ -159,7 +159,7 @@ impl Translator {
 
     /// Translates the Gateway API's objects again if the result may differ. Adds the Services whose
     /// wanted ports have changed.
-    fn translate_gateways(&mut self, dirty: &mut Dirty, changed: &mut Changed) {
+    fn translate_gateways(&mut self, dirty: &mut Dirty, changed: &mut StaleParts) {
         let Some(config) = &self.policy.gateway_api else {
             return;
         };
@@ -189,11 +189,11 @@ impl Translator {
         };
         let mut translated = gateways::translate(cluster, policy, config, &remembering);
         let services = translated.services.iter();
-        let basis = |key: &ObjectKey| Basis {
+        let basis = |key: &ObjectKey| Dependencies {
             version: version(key),
             mesh: Vec::new(),
         };
-        let mut services: BTreeMap<ObjectKey, Basis> =
+        let mut services: BTreeMap<ObjectKey, Dependencies> =
             services.map(|key| (key.clone(), basis(key))).collect();
         for (port, was) in mesh.into_inner() {
             let basis = services.entry(service_of(&port)).or_default();
@@ -218,7 +218,7 @@ impl Translator {
         }
     }
 
-    fn translate_service(&mut self, key: &ObjectKey, changed: &mut Changed) {
+    fn translate_service(&mut self, key: &ObjectKey, changed: &mut StaleParts) {
         let backends = self.gateways.backends.get(key);
         let there = backends.is_some()
             || self.cluster.services.get(key).is_some()
@@ -251,7 +251,7 @@ impl Translator {
         &mut self,
         old: Option<&Translation>,
         new: Option<&mut Translation>,
-        changed: &mut Changed,
+        changed: &mut StaleParts,
     ) {
         let mut gone: BTreeSet<&UpstreamName> = BTreeSet::new();
         if let Some(old) = old {
@@ -282,7 +282,7 @@ impl Translator {
         }
     }
 
-    fn publish(&mut self, changed: &Changed) -> Option<Arc<Discovered>> {
+    fn publish(&mut self, changed: &StaleParts) -> Option<Arc<Discovered>> {
         if changed.routes || changed.unrouted {
             self.routing = Arc::new(self.route(changed));
         } else if !changed.endpoints && self.published {
@@ -296,7 +296,7 @@ impl Translator {
         }))
     }
 
-    fn route(&self, changed: &Changed) -> Routing {
+    fn route(&self, changed: &StaleParts) -> Routing {
         let mut routing = Routing {
             gateways: self.gateways.routes.clone(),
             unrouted: self.routing.unrouted.clone(),

@@ -26,7 +26,7 @@ const MAX_CONFLICTS: usize = 5;
 /// The result for one object.
 pub(super) enum Done {
     /// The status is as wanted, at this version of the object.
-    Says(Arc<str>),
+    UpToDate(Arc<str>),
     /// The object does not exist, or is not the one that was translated. The watch will report that.
     Gone,
     /// RBAC does not let us read objects of this kind, or write their status, in this namespace.
@@ -86,7 +86,7 @@ impl ObjectWriter {
                 return Done::Gone;
             }
             let Some(changes) = merging.changes(before, &wanted.status) else {
-                return Done::Says(version);
+                return Done::UpToDate(version);
             };
             if !is_leading() {
                 return Done::Failed("this replica leads no longer".to_owned());
@@ -99,7 +99,9 @@ impl ObjectWriter {
             match request(api.patch_status(&key.name, &params, &Patch::Merge(patch))).await {
                 Ok(object) => {
                     self.count(*kind, StatusWrite::Written);
-                    return Done::Says(object.metadata.resource_version.unwrap_or_default().into());
+                    return Done::UpToDate(
+                        object.metadata.resource_version.unwrap_or_default().into(),
+                    );
                 }
                 Err(Done::Conflict) => self.count(*kind, StatusWrite::Conflict),
                 Err(done) => return done,
@@ -230,7 +232,7 @@ mod tests {
                 ..Status::default()
             };
             let done = match verdict(status.boxed()) {
-                Done::Says(_) => "says",
+                Done::UpToDate(_) => "up to date",
                 Done::Gone => "gone",
                 Done::Denied(_) => "denied",
                 Done::Refused(_) => "refused",

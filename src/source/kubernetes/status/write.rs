@@ -292,7 +292,7 @@ impl Writing {
                 .write(&key, &wanted, || is_leading(&self.leads));
             let done = Box::pin(write).await;
             match done {
-                Done::Says(_) => written = true,
+                Done::UpToDate(_) => written = true,
                 Done::Denied(_) => denied.add(&key),
                 _ => {}
             }
@@ -325,7 +325,7 @@ impl Writing {
     fn note(&mut self, key: Key, done: Done) {
         let (kind, now) = (key.0, Instant::now());
         match done {
-            Done::Says(version) => {
+            Done::UpToDate(version) => {
                 self.complaints.settle(&key);
                 self.denials.remove(&kind);
                 self.queue.remove(&key);

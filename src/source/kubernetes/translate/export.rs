@@ -20,7 +20,7 @@ const EXPORT_ANNOTATION: &str = "export";
 
 /// The reason why a Service, or a port of it, has no route.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refusal<'a> {
+pub(super) enum ExportRefusal<'a> {
     /// It has no endpoints to route to.
     ExternalName,
     NoPort,
@@ -50,7 +50,7 @@ pub(super) enum Refusal<'a> {
     Ports,
 }
 
-impl fmt::Display for Refusal<'_> {
+impl fmt::Display for ExportRefusal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ExternalName => f.write_str("an ExternalName Service has no pods"),
@@ -119,17 +119,17 @@ pub(super) fn unroutable<'a>(
     mesh: &Mesh<'a>,
     key: &'a ObjectKey,
     service: &ServiceRecord,
-) -> Option<Refusal<'a>> {
+) -> Option<ExportRefusal<'a>> {
     if service.kind == ServiceKind::ExternalName {
-        Some(Refusal::ExternalName)
+        Some(ExportRefusal::ExternalName)
     } else if !service.export_to.is_empty() && !mesh.is_shown(&service.export_to, &key.namespace) {
-        Some(Refusal::Hidden)
+        Some(ExportRefusal::Hidden)
     } else if let Some(hidden) = mesh.hides(cluster, policy, key, service) {
-        Some(Refusal::HiddenByMesh(hidden, &key.namespace))
+        Some(ExportRefusal::HiddenByMesh(hidden, &key.namespace))
     } else if service.annotations.get(EXPORT_ANNOTATION) == Some("false") {
-        Some(Refusal::OptedOut)
+        Some(ExportRefusal::OptedOut)
     } else if service.ports.is_empty() {
-        Some(Refusal::NoPort)
+        Some(ExportRefusal::NoPort)
     } else {
         None
     }
@@ -141,9 +141,9 @@ pub(super) fn refuse_service<'a>(
     cluster: &Cluster,
     key: &'a ObjectKey,
     service: &ServiceRecord,
-) -> Option<Refusal<'a>> {
+) -> Option<ExportRefusal<'a>> {
     let by_selector = match &policy.mode {
-        ExportMode::None => Some(Refusal::NothingIsExported),
+        ExportMode::None => Some(ExportRefusal::NothingIsExported),
         ExportMode::Selected(selector) => not_selected(selector, cluster, key, service),
         ExportMode::All => None,
     };
@@ -151,11 +151,11 @@ pub(super) fn refuse_service<'a>(
         OptIn::None => None,
         OptIn::Annotation => {
             let annotated = service.annotations.get(EXPORT_ANNOTATION) == Some("true");
-            (!annotated).then_some(Refusal::NotAnnotated)
+            (!annotated).then_some(ExportRefusal::NotAnnotated)
         }
         OptIn::ServiceExport => {
             let exported = cluster.service_exports.get(key).is_some();
-            (!exported).then_some(Refusal::NoServiceExport)
+            (!exported).then_some(ExportRefusal::NoServiceExport)
         }
     })
 }
@@ -165,17 +165,17 @@ fn not_selected<'a>(
     cluster: &Cluster,
     key: &'a ObjectKey,
     service: &ServiceRecord,
-) -> Option<Refusal<'a>> {
+) -> Option<ExportRefusal<'a>> {
     let namespace = &*key.namespace;
     if !takes(&selector.namespaces, &key.namespace) {
-        return Some(Refusal::Namespace(namespace));
+        return Some(ExportRefusal::Namespace(namespace));
     }
     if !selector.namespace_labels.is_empty() {
         let Some(record) = cluster.namespaces.get(&ObjectKey::global(&key.namespace)) else {
-            return Some(Refusal::NamespaceUnknown(namespace));
+            return Some(ExportRefusal::NamespaceUnknown(namespace));
         };
         if let Some((key, value)) = missing(&record.labels, &selector.namespace_labels) {
-            return Some(Refusal::NamespaceLabel {
+            return Some(ExportRefusal::NamespaceLabel {
                 namespace,
                 key,
                 value,
@@ -183,16 +183,17 @@ fn not_selected<'a>(
         }
     }
     if !takes(&selector.names, &key.name) {
-        return Some(Refusal::Name);
+        return Some(ExportRefusal::Name);
     }
-    missing(&service.labels, &selector.labels).map(|(key, value)| Refusal::Label { key, value })
+    missing(&service.labels, &selector.labels)
+        .map(|(key, value)| ExportRefusal::Label { key, value })
 }
 
 /// The reason why the policy does not export one port of an exported service, if so.
 pub(super) fn refuse_port(
     policy: &ExportPolicy,
     port: &ServicePortRecord,
-) -> Option<Refusal<'static>> {
+) -> Option<ExportRefusal<'static>> {
     let ExportMode::Selected(selector) = &policy.mode else {
         return None;
     };
@@ -201,14 +202,14 @@ pub(super) fn refuse_port(
         PortSelector::Name(name) => *name == port.name,
     };
     let taken = selector.ports.is_empty() || selector.ports.iter().any(selected);
-    (!taken).then_some(Refusal::Port(port.port))
+    (!taken).then_some(ExportRefusal::Port(port.port))
 }
 
 /// The reason of a service none of whose ports is exported.
-pub(super) fn refuse_ports(service: &ServiceRecord) -> Refusal<'static> {
+pub(super) fn refuse_ports(service: &ServiceRecord) -> ExportRefusal<'static> {
     match &*service.ports {
-        [only] => Refusal::Port(only.port),
-        _ => Refusal::Ports,
+        [only] => ExportRefusal::Port(only.port),
+        _ => ExportRefusal::Ports,
     }
 }
 

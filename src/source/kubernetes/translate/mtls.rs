@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::mesh::Mesh;
 use super::rules::{self, Rule};
-use super::topology::{NotKnown, Place, Selected};
+use super::topology::{Locality, NotKnown, Selected};
 use crate::source::kubernetes::cluster::{Cluster, Kind, Unreadable};
 use crate::source::kubernetes::records::{ClientTls, ObjectKey, PeerAuthenticationRecord, TlsMode};
 
@@ -73,7 +73,7 @@ impl<'a> Peers<'a> {
     }
 
     /// The reason why mutual TLS is off for a pod at its port, if it is or may be.
-    fn disable(&self, place: &Place<'_>, port: u16) -> Option<Outside> {
+    fn disable(&self, place: &Locality<'_>, port: u16) -> Option<Outside> {
         let is_off = |policy: &PeerAuthenticationRecord| {
             let at_port = policy.disabled_ports.get(&port).copied().flatten();
             at_port.or(policy.disabled).unwrap_or(self.disabled)
@@ -177,7 +177,7 @@ impl<'a> Mtls<'a> {
     /// pod's.
     pub(super) fn outside(
         &self,
-        place: &Place<'_>,
+        place: &Locality<'_>,
         pod_port: u16,
         port: u16,
         subset: Option<&Arc<str>>,

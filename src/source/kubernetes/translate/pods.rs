@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::mtls::{Mtls, Outside};
-use super::topology::{Place, Selected, Topology};
-use super::why::{Missing, Tally};
+use super::topology::{Locality, Selected, Topology};
+use super::why::{ExclusionCounts, PodExclusion};
 use crate::config::{EndpointSpec, Weight};
 use crate::names::Zone;
 use crate::source::kubernetes::cluster::{Cluster, Kind};
@@ -20,8 +20,8 @@ pub(super) struct Pod<'a> {
     /// Its addresses: one for each family, each perhaps in several slices. Never empty.
     at: Vec<(&'a SliceRecord, &'a SliceEndpoint)>,
     /// The reason why it gets no connection on any port, if so.
-    missing: Option<Missing>,
-    place: Place<'a>,
+    missing: Option<PodExclusion>,
+    place: Locality<'a>,
     /// True if it is a pod, and pods cannot be watched or this one cannot be read.
     unreadable: bool,
     zone: Option<&'a Arc<str>>,
@@ -40,10 +40,10 @@ pub(super) struct Choice<'a> {
 
 /// An upstream's endpoints, in order of their address.
 #[derive(Debug)]
-pub(super) struct Chosen {
+pub(super) struct ChosenPods {
     pub(super) endpoints: Vec<EndpointSpec>,
     /// The counts of pods left out.
-    pub(super) tally: Tally,
+    pub(super) tally: ExclusionCounts,
 }
 
 /// Every pod behind a Service.
@@ -93,17 +93,17 @@ impl<'a> Pod<'a> {
         };
         let node_name = first(|it| it.node.as_ref());
         let node = node_name.and_then(|name| cluster.nodes.get(&ObjectKey::global(name)));
-        let place = Place::new(topology, record.map(|pod| &pod.labels), node_name, node);
+        let place = Locality::new(topology, record.map(|pod| &pod.labels), node_name, node);
         let missing = if terminating {
-            Some(Missing::Terminating)
+            Some(PodExclusion::Terminating)
         } else if !ready {
-            Some(Missing::NotReady)
+            Some(PodExclusion::NotReady)
         } else if blank.is_some() && !unreadable {
-            Some(Missing::Unknown)
+            Some(PodExclusion::Unknown)
         } else if place.is_elsewhere() {
-            Some(Missing::Elsewhere)
+            Some(PodExclusion::Elsewhere)
         } else if place.is_draining() {
-            Some(Missing::Draining)
+            Some(PodExclusion::Draining)
         } else {
             None
         };
@@ -127,24 +127,24 @@ impl<'a> Pod<'a> {
     }
 
     /// Its endpoint, or the reason why it has none.
-    fn endpoint(&self, choice: &Choice<'_>, mtls: &Mtls<'_>) -> Result<EndpointSpec, Missing> {
+    fn endpoint(&self, choice: &Choice<'_>, mtls: &Mtls<'_>) -> Result<EndpointSpec, PodExclusion> {
         let Choice { port, subset, mesh } = *choice;
         if let Some(name) = subset {
-            let subset = mtls.rule.subset(name).ok_or(Missing::OtherSubset)?;
+            let subset = mtls.rule.subset(name).ok_or(PodExclusion::OtherSubset)?;
             match self.place.is_selected(&subset.labels) {
                 Selected::Yes => {}
-                Selected::No => return Err(Missing::OtherSubset),
-                Selected::NotKnown(label) => return Err(Missing::SubsetNotKnown(label)),
+                Selected::No => return Err(PodExclusion::OtherSubset),
+                Selected::NotKnown(label) => return Err(PodExclusion::SubsetNotKnown(label)),
             }
         }
         if let Some(missing) = self.missing {
             return Err(missing);
         }
-        let address = self.address(port).ok_or(Missing::NoPort)?;
+        let address = self.address(port).ok_or(PodExclusion::NoPort)?;
         if mesh && let Some(outside) = self.outside(choice, address, mtls) {
             return Err(match outside {
-                Outside::NoSidecar if self.unreadable => Missing::Unreadable,
-                outside => Missing::Outside(outside),
+                Outside::NoSidecar if self.unreadable => PodExclusion::Unreadable,
+                outside => PodExclusion::Outside(outside),
             });
         }
         Ok(EndpointSpec {
@@ -181,8 +181,8 @@ pub(super) fn choose<'p, 'a: 'p>(
     pods: impl IntoIterator<Item = &'p Pod<'a>>,
     choice: &Choice<'_>,
     mtls: &Mtls<'_>,
-) -> Chosen {
-    let mut tally = Tally::default();
+) -> ChosenPods {
+    let mut tally = ExclusionCounts::default();
     let mut endpoints = Vec::new();
     for pod in pods {
         match pod.endpoint(choice, mtls) {
@@ -193,5 +193,5 @@ pub(super) fn choose<'p, 'a: 'p>(
     endpoints.sort();
     // If two pods have one address, one of them is gone and its slice is outdated.
     endpoints.dedup_by_key(|endpoint| endpoint.address);
-    Chosen { endpoints, tally }
+    ChosenPods { endpoints, tally }
 }

@@ -34,7 +34,7 @@ impl<'a> Rule<'a> {
         if cluster.destination_rules.is_empty() {
             return Self::default();
         }
-        let host = Host { service, domain };
+        let host = ServiceHost { service, domain };
         let (root, gateways) = (&*mesh.settings.root_namespace, mesh.gateways);
         let pool = |namespace, belongs: &dyn Fn(&DestinationRuleRecord) -> bool| {
             pool(cluster, mesh, namespace, belongs, &host)
@@ -77,11 +77,15 @@ pub(super) fn may_be_for(
     namespace: &str,
     host: Option<&str>,
 ) -> bool {
-    host.is_none_or(|pattern| Host { service, domain }.fit(namespace, pattern).is_some())
+    host.is_none_or(|pattern| {
+        ServiceHost { service, domain }
+            .fit(namespace, pattern)
+            .is_some()
+    })
 }
 
 /// A Service's host name, in the parts that a rule's host is compared with.
-struct Host<'a> {
+struct ServiceHost<'a> {
     service: &'a ObjectKey,
     domain: &'a str,
 }
@@ -93,7 +97,7 @@ enum Fit {
     Exact,
 }
 
-impl Host<'_> {
+impl ServiceHost<'_> {
     /// The fit of `pattern`, written in `namespace`.
     fn fit(&self, namespace: &str, pattern: &str) -> Option<Fit> {
         let ObjectKey {
@@ -155,7 +159,7 @@ fn pool<'a>(
     mesh: &Mesh<'_>,
     namespace: &str,
     belongs: &dyn Fn(&DestinationRuleRecord) -> bool,
-    host: &Host<'_>,
+    host: &ServiceHost<'_>,
 ) -> Option<Rule<'a>> {
     let in_namespace = cluster.destination_rules.in_namespace(namespace);
     let mut rules: Vec<(Fit, &DestinationRuleRecord)> = in_namespace

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::export::{self, Refusal};
+use super::export::{self, ExportRefusal};
 use super::mesh::Mesh;
 use super::mtls::Mtls;
-use super::pods::{self, Choice, Chosen, Pod};
+use super::pods::{self, Choice, ChosenPods, Pod};
 use super::topology::Topology;
 use super::translation::{Backend, Draft, Endpoints, Translation};
 use crate::config::{
@@ -396,7 +396,7 @@ impl<'c, 'a> Service<'c, 'a> {
         let record = ports.find(|record| record.port == port.port);
         let text = match record {
             _ if port.pods == PodChoice::Refused => "the TLSRoute may not use it".to_owned(),
-            _ if external => Refusal::ExternalName.to_string(),
+            _ if external => ExportRefusal::ExternalName.to_string(),
             Some(record) => return self.add_upstream(port, record),
             None => format!("the Service has no TCP port {}", port.port),
         };
@@ -423,7 +423,7 @@ impl<'c, 'a> Service<'c, 'a> {
         pods: impl IntoIterator<Item = &'p Pod<'a>>,
         target: &ServicePort,
         port: &ServicePortRecord,
-    ) -> Chosen
+    ) -> ChosenPods
     where
         'a: 'p,
     {
@@ -443,8 +443,8 @@ impl<'c, 'a> Service<'c, 'a> {
         own.count()
     }
 
-    fn add_chosen(&mut self, target: &ServicePort, chosen: Chosen) {
-        let Chosen {
+    fn add_chosen(&mut self, target: &ServicePort, chosen: ChosenPods) {
+        let ChosenPods {
             mut endpoints,
             tally,
         } = chosen;

@@ -72,7 +72,7 @@ pub(super) enum Selected {
 
 /// The topology of one pod.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct Locality<'a> {
     topology: Topology<'a>,
     /// The pod's own labels; `None` if it is no pod or nothing is known of it.
     own: Option<&'a Labels>,
@@ -81,7 +81,7 @@ pub(super) struct Place<'a> {
     node: Option<&'a NodeRecord>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Locality<'a> {
     pub(super) fn new(
         topology: Topology<'a>,
         own: Option<&'a Labels>,

@@ -8,7 +8,7 @@ use super::topology::NotKnown;
 
 /// The reason why a pod gets no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Missing {
+pub(super) enum PodExclusion {
     NotReady,
     Terminating,
     /// The pod's label asks for no more connections.
@@ -27,7 +27,7 @@ pub(super) enum Missing {
     Outside(Outside),
 }
 
-impl fmt::Display for Missing {
+impl fmt::Display for PodExclusion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotReady => "not ready",
@@ -89,16 +89,16 @@ impl fmt::Display for Missing {
 
 /// The number of pods for each reason.
 #[derive(Debug, Default)]
-pub(super) struct Tally(BTreeMap<Missing, usize>);
+pub(super) struct ExclusionCounts(BTreeMap<PodExclusion, usize>);
 
-impl Tally {
-    pub(super) fn count(&mut self, missing: Missing) {
+impl ExclusionCounts {
+    pub(super) fn count(&mut self, missing: PodExclusion) {
         *self.0.entry(missing).or_default() += 1;
     }
 }
 
 /// The text after "no endpoint: ".
-impl fmt::Display for Tally {
+impl fmt::Display for ExclusionCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return f.write_str("no pod is behind the Service");
