@@ -49,7 +49,7 @@ pub use mailbox::{FIRST_LISTS, Mailbox, Publication};
 #[cfg(not(feature = "kubernetes"))]
 pub use absent::{KubernetesError, KubernetesSource, StatusWriter};
 #[cfg(feature = "kubernetes")]
-pub use cluster::{Change, Cluster, Dirty, Kind, Record, Table, Unreadable};
+pub use cluster::{Cluster, ClusterChange, Dirty, Kind, Record, Table, Unreadable};
 #[cfg(feature = "kubernetes")]
 pub use status::{
     Condition, ConditionKind, LeaseHolder, LeaseTiming, LeftOutGateways, ListenerStatus, Notice,

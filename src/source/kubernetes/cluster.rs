@@ -21,13 +21,13 @@ use super::records::{
     PodRecord, ServiceExportRecord, ServiceRecord, SliceRecord,
 };
 pub use concern::Dirty;
-use concern::{Changed, Concern};
+use concern::{Concern, RecordChange};
 pub use kind::Kind;
 use kinds::kinds;
-pub use record::{Change, Record};
+pub use record::{ClusterChange, Record};
 pub use store::Cluster;
 use store::Stored;
-use strings::Share;
+use strings::Intern;
 pub(super) use strings::Strings;
 pub use table::Table;
 pub use unreadable::Unreadable;
@@ -37,12 +37,12 @@ const NOT_INSTALLED: &str = "not installed";
 
 impl Cluster {
     /// Applies `change`, and adds what it concerns to `dirty`.
-    pub fn apply(&mut self, change: Change, dirty: &mut Dirty) {
+    pub fn apply(&mut self, change: ClusterChange, dirty: &mut Dirty) {
         self.strings.sweep();
         match change {
-            Change::Set(key, record) => self.set_any(key, record, dirty),
-            Change::Removed(kind, key) => self.remove(kind, &key, dirty),
-            Change::All(kind, records) => {
+            ClusterChange::Set(key, record) => self.set_any(key, record, dirty),
+            ClusterChange::Removed(kind, key) => self.remove(kind, &key, dirty),
+            ClusterChange::All(kind, records) => {
                 dirty.everything |= self.absent.remove(&kind).is_some() | self.known.insert(kind);
                 let listed: BTreeSet<&ObjectKey> = records.iter().map(|(key, _)| key).collect();
                 let mut gone = self.keys(kind);
@@ -54,10 +54,10 @@ impl Cluster {
                     self.set_any(key, record, dirty);
                 }
             }
-            Change::Absent(kind, reason) => {
+            ClusterChange::Absent(kind, reason) => {
                 dirty.everything |= self.absent.insert(kind, reason).is_none();
             }
-            Change::NotInstalled(kind) => {
+            ClusterChange::NotInstalled(kind) => {
                 let before = self.absent.insert(kind, NOT_INSTALLED.into());
                 dirty.everything |= before.is_none() | self.known.insert(kind);
             }
@@ -67,7 +67,7 @@ impl Cluster {
     /// Keeps `record`, and adds what that concerns to `dirty`.
     fn set<R>(&mut self, mut key: ObjectKey, mut record: R, dirty: &mut Dirty)
     where
-        R: Stored + Share + Concern + PartialEq,
+        R: Stored + Intern + Concern + PartialEq,
     {
         self.readable(R::KIND, &key, dirty);
         if R::table(self).get(&key) == Some(&record) {
@@ -78,7 +78,7 @@ impl Cluster {
         let old = R::table_mut(self).remove(&key);
         let (old, new) = (old.as_ref(), Some(&record));
         R::note(
-            &Changed {
+            &RecordChange {
                 key: &key,
                 old,
                 new,
@@ -106,7 +106,7 @@ impl Cluster {
     fn take<R: Stored + Concern>(&mut self, key: &ObjectKey, dirty: &mut Dirty) {
         if let Some(old) = R::table_mut(self).remove(key) {
             let (old, new) = (Some(&old), None);
-            R::note(&Changed { key, old, new }, self, dirty);
+            R::note(&RecordChange { key, old, new }, self, dirty);
         }
     }
 

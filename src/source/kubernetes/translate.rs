@@ -21,7 +21,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::cluster::{Change, Cluster, Dirty, Kind, Strings};
+use super::cluster::{Cluster, ClusterChange, Dirty, Kind, Strings};
 use super::discovered::{Discovered, Routing};
 use super::gateways;
 use super::records::ObjectKey;
@@ -117,7 +117,10 @@ impl Translator {
 
     /// Applies the changes. Returns `None` if no route and no endpoint has changed; the first call
     /// always returns a value, even an empty one.
-    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Option<Arc<Discovered>> {
+    pub fn apply(
+        &mut self,
+        changes: impl IntoIterator<Item = ClusterChange>,
+    ) -> Option<Arc<Discovered>> {
         let mut dirty = Dirty {
             everything: std::mem::take(&mut self.stale),
             ..Dirty::default()
@@ -171,10 +174,11 @@ impl Translator {
             service.map(|service| service.resource_version.clone())
         };
         let concerns = |key: &ObjectKey| {
-            let basis = self.gateways.services.get(key);
-            basis.is_some_and(|basis| {
-                let mut mesh = basis.mesh.iter();
-                basis.version != version(key) || mesh.any(|(port, was)| in_mesh(port) != *was)
+            let dependencies = self.gateways.services.get(key);
+            dependencies.is_some_and(|dependencies| {
+                let mut mesh = dependencies.mesh.iter();
+                dependencies.version != version(key)
+                    || mesh.any(|(port, was)| in_mesh(port) != *was)
             })
         };
         if !(dirty.gateways || dirty.everything || dirty.services.iter().any(concerns)) {
@@ -189,15 +193,16 @@ impl Translator {
         };
         let mut translated = gateways::translate(cluster, policy, config, &remembering);
         let services = translated.services.iter();
-        let basis = |key: &ObjectKey| Dependencies {
+        let dependencies = |key: &ObjectKey| Dependencies {
             version: version(key),
             mesh: Vec::new(),
         };
-        let mut services: BTreeMap<ObjectKey, Dependencies> =
-            services.map(|key| (key.clone(), basis(key))).collect();
+        let mut services: BTreeMap<ObjectKey, Dependencies> = services
+            .map(|key| (key.clone(), dependencies(key)))
+            .collect();
         for (port, was) in mesh.into_inner() {
-            let basis = services.entry(service_of(&port)).or_default();
-            basis.mesh.push((port, was));
+            let dependencies = services.entry(service_of(&port)).or_default();
+            dependencies.mesh.push((port, was));
         }
         gateways::keep_versions(&self.gateways.routes, &mut translated.routes);
         let mut backends: BTreeMap<ObjectKey, Vec<Backend>> = BTreeMap::new();

@@ -30,7 +30,7 @@ pub struct Dirty {
 
 /// The change of one object. While it is handled, the object's record is not in its table.
 #[derive(Debug)]
-pub(super) struct Changed<'a, R> {
+pub(super) struct RecordChange<'a, R> {
     pub(super) key: &'a ObjectKey,
     pub(super) old: Option<&'a R>,
     pub(super) new: Option<&'a R>,
@@ -39,24 +39,24 @@ pub(super) struct Changed<'a, R> {
 /// A kind of record whose changes concern something.
 pub(super) trait Concern: Sized {
     /// Adds the concern to `dirty`.
-    fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty);
+    fn note(changed: &RecordChange<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty);
 }
 
 impl Concern for ServiceRecord {
-    fn note(changed: &Changed<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
+    fn note(changed: &RecordChange<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
         dirty.services.insert(changed.key.clone());
     }
 }
 
 impl Concern for ServiceExportRecord {
-    fn note(changed: &Changed<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
+    fn note(changed: &RecordChange<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
         dirty.services.insert(changed.key.clone());
     }
 }
 
 impl Concern for SliceRecord {
-    fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
-        let Changed { key, old, new } = changed;
+    fn note(changed: &RecordChange<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
+        let RecordChange { key, old, new } = changed;
         cluster.index.replace(key, *old, *new);
         let both = old.iter().chain(new);
         dirty
@@ -66,14 +66,14 @@ impl Concern for SliceRecord {
 }
 
 impl Concern for PodRecord {
-    fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
+    fn note(changed: &RecordChange<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
         let key = changed.key;
         dirty.services.extend(cluster.index.services_of(key));
     }
 }
 
 impl Concern for NamespaceRecord {
-    fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
+    fn note(changed: &RecordChange<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
         let key = changed.key;
         let network = |namespace: Option<&Self>| {
             let network = namespace?.labels.get(NETWORK)?;
@@ -89,7 +89,7 @@ impl Concern for NamespaceRecord {
 impl Concern for NodeRecord {
     /// A node concerns the Services with pods on it: a subset may select by the node's labels, and a
     /// slice that names no zone uses the node's.
-    fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
+    fn note(changed: &RecordChange<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
         let key = changed.key;
         for (slice_key, slice) in cluster.slices.iter() {
             let mut endpoints = slice.endpoints.iter();
@@ -101,45 +101,45 @@ impl Concern for NodeRecord {
 }
 
 impl Concern for PeerAuthenticationRecord {
-    fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
+    fn note(changed: &RecordChange<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
         let key = changed.key;
         dirty.add_istio_namespace(&key.namespace, cluster);
     }
 }
 
 impl Concern for DestinationRuleRecord {
-    fn note(changed: &Changed<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
+    fn note(changed: &RecordChange<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
         let key = changed.key;
         dirty.add_istio_namespace(&key.namespace, cluster);
     }
 }
 
 impl Concern for MeshConfigRecord {
-    fn note(_: &Changed<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
+    fn note(_: &RecordChange<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
         dirty.everything = true;
     }
 }
 
 impl Concern for GatewayClassRecord {
-    fn note(_: &Changed<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
+    fn note(_: &RecordChange<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
         dirty.gateways = true;
     }
 }
 
 impl Concern for GatewayRecord {
-    fn note(_: &Changed<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
+    fn note(_: &RecordChange<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
         dirty.gateways = true;
     }
 }
 
 impl Concern for TlsRouteRecord {
-    fn note(_: &Changed<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
+    fn note(_: &RecordChange<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
         dirty.gateways = true;
     }
 }
 
 impl Concern for ReferenceGrantRecord {
-    fn note(_: &Changed<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
+    fn note(_: &RecordChange<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
         dirty.gateways = true;
     }
 }

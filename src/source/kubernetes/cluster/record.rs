@@ -45,7 +45,7 @@ kinds!(record);
 
 /// A change that a watch reports.
 #[derive(Debug, Clone)]
-pub enum Change {
+pub enum ClusterChange {
     /// The object exists and has this content now.
     Set(ObjectKey, Record),
     /// The object no longer exists.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::index::Index;
 use super::kind::Kind;
 use super::kinds::kinds;
-use super::record::{Change, Record};
+use super::record::{ClusterChange, Record};
 use super::strings::Strings;
 use super::table::Table;
 use super::unreadable::{Unreadable, UnreadableObjects};
@@ -127,7 +127,7 @@ impl Cluster {
     }
 
     /// The whole content as changes to an empty cluster.
-    pub fn changes(&self) -> Vec<Change> {
+    pub fn changes(&self) -> Vec<ClusterChange> {
         // A kind that was never listed has no records.
         let known = Kind::ALL.iter().filter(|kind| self.is_known(**kind));
         let lists = known.map(|kind| {
@@ -136,11 +136,11 @@ impl Cluster {
             records.extend(
                 unreadable.map(|(key, object)| (key.clone(), Record::Unreadable(object.clone()))),
             );
-            Change::All(*kind, records)
+            ClusterChange::All(*kind, records)
         });
         // A list ends an absence, so absences come last.
         let absent = self.absent.iter();
-        let absent = absent.map(|(kind, reason)| Change::Absent(*kind, reason.clone()));
+        let absent = absent.map(|(kind, reason)| ClusterChange::Absent(*kind, reason.clone()));
         lists.chain(absent).collect()
     }
 

@@ -91,12 +91,12 @@ impl Strings {
 }
 
 /// A record whose texts can be replaced by equal ones.
-pub(super) trait Share {
+pub(super) trait Intern {
     /// Replaces the texts by the stored copies.
     fn share(&mut self, _strings: &mut Strings) {}
 }
 
-impl Share for ServiceRecord {
+impl Intern for ServiceRecord {
     fn share(&mut self, strings: &mut Strings) {
         strings.labels(&mut self.labels);
         strings.labels(&mut self.annotations);
@@ -105,7 +105,7 @@ impl Share for ServiceRecord {
     }
 }
 
-impl Share for SliceRecord {
+impl Intern for SliceRecord {
     fn share(&mut self, strings: &mut Strings) {
         strings.text(&mut self.service);
         strings.texts(self.ports.iter_mut().map(|(name, _)| name));
@@ -118,13 +118,13 @@ impl Share for SliceRecord {
     }
 }
 
-impl Share for PodRecord {
+impl Intern for PodRecord {
     fn share(&mut self, strings: &mut Strings) {
         strings.labels(&mut self.labels);
     }
 }
 
-impl Share for NodeRecord {
+impl Intern for NodeRecord {
     fn share(&mut self, strings: &mut Strings) {
         strings.texts(&mut self.region);
         strings.texts(&mut self.zone);
@@ -132,15 +132,15 @@ impl Share for NodeRecord {
     }
 }
 
-impl Share for NamespaceRecord {}
-impl Share for ServiceExportRecord {}
-impl Share for PeerAuthenticationRecord {}
-impl Share for DestinationRuleRecord {}
-impl Share for MeshConfigRecord {}
-impl Share for GatewayClassRecord {}
-impl Share for GatewayRecord {}
-impl Share for TlsRouteRecord {}
-impl Share for ReferenceGrantRecord {}
+impl Intern for NamespaceRecord {}
+impl Intern for ServiceExportRecord {}
+impl Intern for PeerAuthenticationRecord {}
+impl Intern for DestinationRuleRecord {}
+impl Intern for MeshConfigRecord {}
+impl Intern for GatewayClassRecord {}
+impl Intern for GatewayRecord {}
+impl Intern for TlsRouteRecord {}
+impl Intern for ReferenceGrantRecord {}
 
 #[cfg(test)]
 mod tests {

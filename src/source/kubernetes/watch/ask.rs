@@ -27,11 +27,11 @@ const MAX_EVENT: u64 = 16 * 1024 * 1024;
 const MAX_TEXT: usize = 300;
 
 /// An object, or its JSON with the error if it cannot be read.
-pub(super) type Object<O> = Result<O, (Value, serde_json::Error)>;
+pub(super) type Decoded<O> = Result<O, (Value, serde_json::Error)>;
 
 /// A page of a list.
-pub(super) struct Page<O> {
-    pub(super) objects: Vec<Object<O>>,
+pub(super) struct ListPage<O> {
+    pub(super) objects: Vec<Decoded<O>>,
     /// The token to ask for the next page, if there is one.
     pub(super) next: Option<String>,
     /// The version from which a watch continues, if the API gives one.
@@ -39,7 +39,7 @@ pub(super) struct Page<O> {
 }
 
 #[derive(Deserialize)]
-struct List<T> {
+struct ListBody<T> {
     #[serde(default)]
     metadata: ListMeta,
     items: Option<Vec<T>>,
@@ -50,7 +50,7 @@ pub(super) async fn page<O: Watched>(
     client: &Client,
     served: &Served,
     token: Option<String>,
-) -> Result<Page<O>, AskError> {
+) -> Result<ListPage<O>, AskError> {
     let params = ListParams {
         limit: Some(PAGE),
         field_selector: served.field_selector(),
@@ -68,38 +68,38 @@ pub(super) async fn page<O: Watched>(
     parse_page(&text)
 }
 
-fn parse_page<O: Watched>(text: &str) -> Result<Page<O>, AskError> {
+fn parse_page<O: Watched>(text: &str) -> Result<ListPage<O>, AskError> {
     // Usually all of it can be read, and then no object is parsed twice.
-    let (metadata, objects) = match serde_json::from_str::<List<O>>(text) {
+    let (metadata, objects) = match serde_json::from_str::<ListBody<O>>(text) {
         Ok(list) => {
             let objects = list.items.unwrap_or_default().into_iter();
             (list.metadata, objects.map(Ok).collect())
         }
         Err(_) => {
-            let list = serde_json::from_str::<List<Value>>(text);
+            let list = serde_json::from_str::<ListBody<Value>>(text);
             let list = list.map_err(|error| AskError::Answer(error.to_string()))?;
             let objects = list.items.unwrap_or_default().into_iter();
             (list.metadata, objects.map(object).collect())
         }
     };
     let said = |text: Option<String>| text.filter(|text| !text.is_empty());
-    Ok(Page {
+    Ok(ListPage {
         objects,
         next: said(metadata.continue_),
         version: said(metadata.resource_version),
     })
 }
 
-fn object<O: Watched>(value: Value) -> Object<O> {
+fn object<O: Watched>(value: Value) -> Decoded<O> {
     O::deserialize(&value).map_err(|error| (value, error))
 }
 
 /// An event of a watch.
 pub(super) enum Event<O> {
     /// An object exists with this content.
-    Set(Object<O>),
+    Set(Decoded<O>),
     /// An object no longer exists.
-    Removed(Object<O>),
+    Removed(Decoded<O>),
     /// Nothing else has changed up to this version, if the API gives one.
     Bookmark(Option<String>),
     /// The API ends the watch for a reason.

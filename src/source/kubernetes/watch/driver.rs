@@ -17,7 +17,7 @@ use crate::config::KubernetesConfig;
 use crate::metrics::{Metrics, WatchError};
 use crate::names::Zone;
 use crate::socket::OwnListeners;
-use crate::source::kubernetes::cluster::{Change, Kind, Record, Unreadable};
+use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record, Unreadable};
 use crate::source::kubernetes::discovered::Discovered;
 use crate::source::kubernetes::mailbox::{FIRST_LISTS, Mailbox, Publication};
 use crate::source::kubernetes::records::ObjectKey;
@@ -39,7 +39,7 @@ const MAX_SHOWN: usize = 32;
 pub(super) enum DriverInput {
     /// A change from a watcher. `arrived` is the time of the event; it is not known for a list.
     Change {
-        change: Change,
+        change: ClusterChange,
         arrived: Option<Instant>,
     },
     /// From a watcher: a kind that was never listed cannot be listed, for this reason.
@@ -185,7 +185,7 @@ impl Driver {
             .iter()
             .filter(|kind| !self.essential.contains(kind));
         let absent = |kind: &Kind| DriverInput::Change {
-            change: Change::Absent(*kind, NOT_LISTED.into()),
+            change: ClusterChange::Absent(*kind, NOT_LISTED.into()),
             arrived: None,
         };
         held.extend(late.map(absent));
@@ -216,17 +216,17 @@ impl Driver {
     fn note(&mut self, input: &DriverInput) {
         match input {
             DriverInput::Change { change, .. } => match change {
-                Change::All(kind, _) | Change::NotInstalled(kind) => {
+                ClusterChange::All(kind, _) | ClusterChange::NotInstalled(kind) => {
                     self.awaited.remove(kind);
                     self.unknown.remove(kind);
                 }
-                Change::Absent(kind, reason) => {
+                ClusterChange::Absent(kind, reason) => {
                     if !self.essential.contains(kind) {
                         self.awaited.remove(kind);
                     }
                     self.note_trouble(*kind, reason);
                 }
-                Change::Set(..) | Change::Removed(..) => return,
+                ClusterChange::Set(..) | ClusterChange::Removed(..) => return,
             },
             DriverInput::Trouble { kind, problem } => self.note_trouble(*kind, problem),
         }
@@ -316,8 +316,8 @@ impl Driver {
     }
 
     /// The change itself, or one that represents all objects beyond the limit.
-    fn admit(&self, change: Change) -> Change {
-        let Change::Set(key, record) = &change else {
+    fn admit(&self, change: ClusterChange) -> ClusterChange {
+        let ClusterChange::Set(key, record) = &change else {
             return change;
         };
         let (kind, cluster) = (Record::kind(record), self.translator.cluster());
@@ -327,11 +327,11 @@ impl Driver {
         let metrics = &self.metrics.kubernetes;
         metrics.kind(kind.label()).failed(WatchError::TooMany);
         let (key, record) = Record::too_many(kind);
-        Change::Set(key, record)
+        ClusterChange::Set(key, record)
     }
 
     /// Translates the changes. Returns whether the result has changed.
-    fn translate(&mut self, changes: Vec<Change>) -> bool {
+    fn translate(&mut self, changes: Vec<ClusterChange>) -> bool {
         let found = self.translator.apply(changes);
         let news = found.is_some();
         self.newest = found.or(self.newest.take());

@@ -27,7 +27,7 @@ use super::read::{
 use super::served::Served;
 use super::timing::{ApiTiming, within};
 use crate::metrics::{KindMetrics, WatchError};
-use crate::source::kubernetes::cluster::{Change, Kind, Record};
+use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record};
 use crate::source::kubernetes::records::ObjectKey;
 
 /// The time a watch must be open after a failure to count as one that works.
@@ -197,7 +197,8 @@ impl Follower {
         self.listed = true;
         self.unreadable = unreadable;
         mesh::announce(self.kind, served, records.first().map(|(_, record)| record));
-        self.report(Change::All(self.kind, records), None).await?;
+        self.report(ClusterChange::All(self.kind, records), None)
+            .await?;
         Ok(Some(version))
     }
 
@@ -264,7 +265,8 @@ impl Follower {
                     *version = item.version.unwrap_or_else(|| std::mem::take(version));
                     self.unreadable.remove(&item.key);
                     mesh::announce(self.kind, served, None);
-                    self.changed(Change::Removed(self.kind, item.key)).await?;
+                    self.changed(ClusterChange::Removed(self.kind, item.key))
+                        .await?;
                 }
             }
         }
@@ -278,8 +280,8 @@ impl Follower {
         }
         mesh::announce(self.kind, served, item.record.as_ref());
         let change = match item.record {
-            Some(record) => Change::Set(item.key, record),
-            None => Change::Removed(self.kind, item.key),
+            Some(record) => ClusterChange::Set(item.key, record),
+            None => ClusterChange::Removed(self.kind, item.key),
         };
         self.changed(change).await
     }
@@ -300,13 +302,13 @@ impl Follower {
         }
     }
 
-    async fn changed(&mut self, change: Change) -> Result<(), Closed> {
+    async fn changed(&mut self, change: ClusterChange) -> Result<(), Closed> {
         self.works();
         self.metrics.event();
         self.report(change, Some(Instant::now())).await
     }
 
-    async fn report(&self, change: Change, arrived: Option<Instant>) -> Result<(), Closed> {
+    async fn report(&self, change: ClusterChange, arrived: Option<Instant>) -> Result<(), Closed> {
         let input = DriverInput::Change { change, arrived };
         self.inputs.send(input).await.map_err(|_| Closed)
     }
@@ -370,7 +372,8 @@ impl Follower {
     async fn absent(&mut self, why: Arc<str>, reason: WatchError) -> Result<(), Closed> {
         self.say(why.to_string());
         self.metrics.down(reason, self.listed);
-        self.report(Change::Absent(self.kind, why), None).await?;
+        self.report(ClusterChange::Absent(self.kind, why), None)
+            .await?;
         sleep(ABSENT.mul_f64(1.0 + fastrand::f64())).await;
         Ok(())
     }
@@ -382,7 +385,8 @@ impl Follower {
             "the cluster does not have this kind of object; strait continues without it"
         );
         self.metrics.down(WatchError::NotFound, self.listed);
-        self.report(Change::NotInstalled(self.kind), None).await?;
+        self.report(ClusterChange::NotInstalled(self.kind), None)
+            .await?;
         sleep(ABSENT.mul_f64(1.0 + fastrand::f64())).await;
         Ok(())
     }

@@ -23,8 +23,8 @@ type Texts = BTreeMap<String, String>;
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct PeerAuthenticationSpec {
     selector: Option<Selector>,
-    mtls: Option<Mtls>,
-    port_level_mtls: Option<BTreeMap<String, Mtls>>,
+    mtls: Option<PeerMtls>,
+    port_level_mtls: Option<BTreeMap<String, PeerMtls>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -35,7 +35,7 @@ struct Selector {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-struct Mtls {
+struct PeerMtls {
     mode: Option<PeerMode>,
 }
 
@@ -50,7 +50,7 @@ enum PeerMode {
     Strict,
 }
 
-impl Mtls {
+impl PeerMtls {
     /// True for DISABLE; `None` leaves it to the policy above.
     fn disabled(&self) -> Option<bool> {
         match self.mode? {
@@ -74,7 +74,7 @@ impl Watched for PeerAuthenticationObject {
         Ok(Some(Record::PeerAuthentication(PeerAuthenticationRecord {
             created: created(&self.metadata),
             selector: labels(spec.selector.unwrap_or_default().match_labels),
-            disabled: spec.mtls.as_ref().and_then(Mtls::disabled),
+            disabled: spec.mtls.as_ref().and_then(PeerMtls::disabled),
             disabled_ports: ports.collect(),
         })))
     }
@@ -92,7 +92,7 @@ pub(super) struct DestinationRuleSpec {
     export_to: Option<Vec<Arc<str>>>,
     workload_selector: Option<serde::de::IgnoredAny>,
     traffic_policy: Option<TrafficPolicy>,
-    subsets: Option<Vec<Subset>>,
+    subsets: Option<Vec<RuleSubset>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -135,7 +135,7 @@ enum RuleMode {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Subset {
+struct RuleSubset {
     name: String,
     labels: Option<Texts>,
     traffic_policy: Option<TrafficPolicy>,
@@ -169,7 +169,7 @@ impl From<TrafficPolicy> for RuleTls {
 impl Watched for DestinationRuleObject {
     fn record(self, _served: &Served) -> Result<Option<Record>, String> {
         let spec = self.spec;
-        let subset = |subset: Subset| SubsetRecord {
+        let subset = |subset: RuleSubset| SubsetRecord {
             name: subset.name.into(),
             labels: labels(subset.labels),
             tls: subset.traffic_policy.map(RuleTls::from).unwrap_or_default(),

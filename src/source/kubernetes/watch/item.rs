@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::ask::{Object, clip};
+use super::ask::{Decoded, clip};
 use super::object::{Watched, key, version_of};
 use super::served::Served;
 use crate::source::kubernetes::cluster::{Kind, Record, Unreadable};
@@ -30,7 +30,7 @@ impl Item {
 }
 
 /// Reads an object of `kind`.
-pub(super) fn read<O: Watched>(object: Object<O>, kind: Kind, served: &Served) -> Item {
+pub(super) fn read<O: Watched>(object: Decoded<O>, kind: Kind, served: &Served) -> Item {
     match object {
         Ok(object) => {
             let (key, version) = (key(object.meta()), object.meta().resource_version.clone());

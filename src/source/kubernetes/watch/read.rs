@@ -54,7 +54,7 @@ pub(super) struct ServiceSpec {
     kind: Option<String>,
     #[serde(rename = "clusterIP")]
     cluster_ip: Option<String>,
-    ports: Option<Vec<Port>>,
+    ports: Option<Vec<ObjectPort>>,
     publish_not_ready_addresses: bool,
     ip_families: Option<Vec<String>>,
     #[serde(rename = "externalIPs")]
@@ -82,13 +82,13 @@ struct Ingress {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Port {
+pub(super) struct ObjectPort {
     name: Option<Arc<str>>,
     protocol: Option<String>,
     port: Option<u16>,
 }
 
-impl Port {
+impl ObjectPort {
     fn is_tcp(&self) -> bool {
         self.protocol
             .as_deref()
@@ -96,8 +96,8 @@ impl Port {
     }
 }
 
-fn tcp_ports(ports: Option<Vec<Port>>) -> impl Iterator<Item = (Arc<str>, u16)> {
-    let ports = ports.into_iter().flatten().filter(Port::is_tcp);
+fn tcp_ports(ports: Option<Vec<ObjectPort>>) -> impl Iterator<Item = (Arc<str>, u16)> {
+    let ports = ports.into_iter().flatten().filter(ObjectPort::is_tcp);
     // A slice's port without a number means all ports, which no Service asks for.
     let ports = ports.filter_map(|port| Some((port.name.unwrap_or_default(), port.port?)));
     ports.take(MAX_PORTS)
@@ -142,12 +142,12 @@ impl Watched for ServiceObject {
 
 object! {
     /// An EndpointSlice.
-    SliceObject { endpoints: Option<Vec<Endpoint>>, ports: Option<Vec<Port>>, }
+    SliceObject { endpoints: Option<Vec<SliceObjectEndpoint>>, ports: Option<Vec<ObjectPort>>, }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Endpoint {
+pub(super) struct SliceObjectEndpoint {
     addresses: Option<Vec<String>>,
     conditions: Option<Conditions>,
     hostname: Option<Arc<str>>,
@@ -170,7 +170,7 @@ struct TargetRef {
     name: Option<Arc<str>>,
 }
 
-impl Endpoint {
+impl SliceObjectEndpoint {
     /// `None` if the endpoint has no IP address: its type is FQDN.
     fn record(self) -> Option<SliceEndpoint> {
         let address: IpAddr = self.addresses?.first()?.parse().ok()?;
@@ -205,7 +205,7 @@ impl Watched for SliceObject {
         Ok(Some(Record::Slice(SliceRecord {
             service: service.into(),
             ports: tcp_ports(self.ports).collect(),
-            endpoints: endpoints.filter_map(Endpoint::record).collect(),
+            endpoints: endpoints.filter_map(SliceObjectEndpoint::record).collect(),
         })))
     }
 }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::config::{GatewayAddresses, GatewayApiConfig, RouteConfig, RouteMatch, samples};
-use crate::source::kubernetes::cluster::{Change, Cluster, Dirty, Kind, Record};
+use crate::source::kubernetes::cluster::{Cluster, ClusterChange, Dirty, Kind, Record};
 use crate::source::kubernetes::gateways::{self, Translated, names};
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, Revision, TlsRouteRecord,
@@ -72,12 +72,12 @@ impl Fixture {
         for object in objects {
             let (key, record) = read(&object);
             self.cluster
-                .apply(Change::Set(key, record), &mut Dirty::default());
+                .apply(ClusterChange::Set(key, record), &mut Dirty::default());
         }
     }
 
     pub(super) fn remove(&mut self, kind: Kind, namespace: &str, name: &str) {
-        let change = Change::Removed(kind, key(namespace, name));
+        let change = ClusterChange::Removed(kind, key(namespace, name));
         self.cluster.apply(change, &mut Dirty::default());
     }
 

@@ -10,7 +10,7 @@ use crate::config::{
     ExportMode, KubernetesConfig, ObjectRef, OptIn, Origin, RouteConfig, ServiceSelector,
 };
 use crate::names::UpstreamName;
-use crate::source::kubernetes::cluster::{Change, Kind, Record};
+use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record};
 use crate::source::kubernetes::discovered::{Discovered, Routing};
 use crate::source::kubernetes::records::{ClientTls, RuleTls, ServiceKind, ServiceRecord};
 
@@ -40,7 +40,7 @@ fn an_empty_cluster_is_published_once() {
     let mut world = world(policy(), Vec::new());
     assert!(world.found.routes().is_empty());
     assert!(!world.apply([]));
-    assert!(!world.apply([Change::All(Kind::Service, Vec::new())]));
+    assert!(!world.apply([ClusterChange::All(Kind::Service, Vec::new())]));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn what_routing_does_not_need_is_no_change() {
     ] {
         assert!(!world.apply([set(object)]), "{what}");
     }
-    let gone = Change::Removed(Kind::Pod, key("apps/three"));
+    let gone = ClusterChange::Removed(Kind::Pod, key("apps/three"));
     assert!(!world.apply([gone]));
 }
 
@@ -97,16 +97,16 @@ fn what_routing_does_not_need_is_no_change() {
 fn a_completed_list_takes_away_what_is_not_in_it() {
     let mut world = two_services();
     let left = vec![service("apps/b", &[("http", 80)])];
-    assert!(world.apply([Change::All(Kind::Service, left)]));
+    assert!(world.apply([ClusterChange::All(Kind::Service, left)]));
     let upstreams: Vec<_> = world.found.0.routing.upstreams.keys().collect();
     assert_eq!(upstreams, [&UpstreamName::from("apps/b:80")]);
     assert_eq!(world.found.0.endpoints.len(), 1);
-    assert!(world.apply([Change::All(Kind::Slice, Vec::new())]));
+    assert!(world.apply([ClusterChange::All(Kind::Slice, Vec::new())]));
     assert_eq!(
         world.found.why_empty("apps/b:80"),
         Some("no pod is behind the Service")
     );
-    assert!(world.apply([Change::Removed(Kind::Service, key("apps/b"))]));
+    assert!(world.apply([ClusterChange::Removed(Kind::Service, key("apps/b"))]));
     assert!(world.found.routes().is_empty());
     let Discovered {
         endpoints, empty, ..
@@ -118,7 +118,7 @@ fn a_completed_list_takes_away_what_is_not_in_it() {
 fn a_kind_that_cannot_be_watched_any_more_takes_nothing_away() {
     let mut world = two_services();
     for kind in Kind::ALL {
-        world.apply([Change::Absent(*kind, "not allowed".into())]);
+        world.apply([ClusterChange::Absent(*kind, "not allowed".into())]);
         assert_eq!(world.found.endpoints("apps/a:80").len(), 1, "{kind:?}");
     }
 }
@@ -255,18 +255,18 @@ fn any_object() -> impl Strategy<Value = Object> {
     ]
 }
 
-fn any_change() -> impl Strategy<Value = Change> {
+fn any_change() -> impl Strategy<Value = ClusterChange> {
     prop_oneof![
         8 => any_object().prop_map(set),
         2 => any_object().prop_map(|(key, record)| {
             let name = format!("{}/{}", key.namespace, key.name);
             set(unreadable(name.trim_start_matches('/'), record.kind(), None))
         }),
-        3 => any_object().prop_map(|(key, record)| Change::Removed(record.kind(), key)),
+        3 => any_object().prop_map(|(key, record)| ClusterChange::Removed(record.kind(), key)),
         1 => any_object().prop_map(|(key, record)| {
-            Change::All(record.kind(), vec![(key, record)])
+            ClusterChange::All(record.kind(), vec![(key, record)])
         }),
-        1 => proptest::sample::select(Kind::ALL).prop_map(|kind| Change::Absent(kind, "x".into())),
+        1 => proptest::sample::select(Kind::ALL).prop_map(|kind| ClusterChange::Absent(kind, "x".into())),
     ]
 }
 

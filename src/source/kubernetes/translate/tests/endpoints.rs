@@ -2,7 +2,7 @@
 
 use super::fixtures::*;
 use crate::socket::OwnListeners;
-use crate::source::kubernetes::cluster::{Change, Kind};
+use crate::source::kubernetes::cluster::{ClusterChange, Kind};
 use crate::source::kubernetes::records::{ServiceRecord, SliceEndpoint};
 
 /// The endpoints of a Service with one port, whose pods are behind these slices.
@@ -184,14 +184,14 @@ fn when_pods_cannot_be_watched_plain_endpoints_stay_and_those_of_the_mesh_are_no
         service("apps/svcb", &[("http", 80)]),
         slice_of("x", vec![endpoint("10.0.0.1", "a")]),
     ];
-    let denied = || Change::Absent(Kind::Pod, "not allowed".into());
+    let denied = || ClusterChange::Absent(Kind::Pod, "not allowed".into());
     let mut plain = world(policy(), objects.clone());
     assert!(plain.found.endpoints("apps/svcb:80").is_empty());
     assert!(plain.apply([denied()]));
     assert_eq!(plain.found.endpoints("apps/svcb:80"), ["10.0.0.1:8080"]);
     // A change of one pod is not a list: the other pods are no better known than before.
     assert!(!plain.apply([set(pod("apps/b", &[]))]));
-    assert!(plain.apply([Change::All(Kind::Pod, vec![pod("apps/b", &[])])]));
+    assert!(plain.apply([ClusterChange::All(Kind::Pod, vec![pod("apps/b", &[])])]));
     let reason = "1 pod not known yet";
     assert_eq!(plain.found.why_empty("apps/svcb:80"), Some(reason));
 
@@ -240,7 +240,7 @@ fn an_object_that_cannot_be_read_costs_itself_and_says_so() {
     assert!(world.apply([set(unreadable("apps/svcb.x", Kind::Slice, Some("svcb")))]));
     let reason = "no pod is behind the Service; EndpointSlices that cannot be read: 2";
     assert_eq!(world.found.why_empty("apps/svcb:80"), Some(reason));
-    assert!(world.apply([Change::Removed(Kind::Service, key("apps/svcc"))]));
+    assert!(world.apply([ClusterChange::Removed(Kind::Service, key("apps/svcc"))]));
     assert_eq!(world.found.why_unrouted(host), None);
     assert!(world.apply([set(unreadable("apps/svcb", Kind::Service, None))]));
     assert!(world.found.routes().is_empty());

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::config::{AlpnPolicy, ExportMode, KubernetesConfig, samples};
-use crate::source::kubernetes::cluster::{Change, Kind, Record, Unreadable};
+use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record, Unreadable};
 use crate::source::kubernetes::discovered::Discovered;
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, Revision, TlsRouteRecord,
@@ -244,8 +244,8 @@ pub(super) fn unreadable(at: &str, kind: Kind, about: Option<&str>) -> Object {
     (key(at), Record::Unreadable(record))
 }
 
-pub(super) fn set((key, record): Object) -> Change {
-    Change::Set(key, record)
+pub(super) fn set((key, record): Object) -> ClusterChange {
+    ClusterChange::Set(key, record)
 }
 
 /// A translator that knows the objects, and its last result.
@@ -264,9 +264,9 @@ pub(super) fn find(policy: KubernetesConfig, objects: Vec<Object>) -> Found {
 }
 
 /// Empty lists of every kind.
-pub(super) fn listed() -> impl Iterator<Item = Change> {
+pub(super) fn listed() -> impl Iterator<Item = ClusterChange> {
     let kinds = Kind::ALL.iter();
-    kinds.map(|kind| Change::All(*kind, Vec::new()))
+    kinds.map(|kind| ClusterChange::All(*kind, Vec::new()))
 }
 
 pub(super) fn world(policy: KubernetesConfig, objects: Vec<Object>) -> World {
@@ -280,7 +280,8 @@ pub(super) fn world(policy: KubernetesConfig, objects: Vec<Object>) -> World {
 /// As [`world`], but one kind was never listed.
 pub(super) fn unlisted(policy: KubernetesConfig, objects: Vec<Object>, kind: Kind) -> World {
     let mut translator = Translator::new(Arc::new(policy));
-    let others = listed().filter(|change| !matches!(change, Change::All(of, _) if *of == kind));
+    let others =
+        listed().filter(|change| !matches!(change, ClusterChange::All(of, _) if *of == kind));
     let changes = others.chain(objects.into_iter().map(set));
     let found = Found(translator.apply(changes).expect("the first one"));
     World { translator, found }
@@ -288,7 +289,7 @@ pub(super) fn unlisted(policy: KubernetesConfig, objects: Vec<Object>, kind: Kin
 
 impl World {
     /// Whether the changes give a new result, which then replaces the last one.
-    pub(super) fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> bool {
+    pub(super) fn apply(&mut self, changes: impl IntoIterator<Item = ClusterChange>) -> bool {
         let found = self.translator.apply(changes);
         if let Some(found) = &found {
             self.found = Found(found.clone());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::fixtures::*;
 use crate::config::AlpnPolicy;
 use crate::names::UpstreamName;
-use crate::source::kubernetes::cluster::{Change, Kind};
+use crate::source::kubernetes::cluster::{ClusterChange, Kind};
 use crate::source::kubernetes::records::{ClientTls, RuleTls};
 
 /// The upstream of the only route on port 443, and the offers that clients must make.
@@ -56,10 +56,10 @@ fn a_route_follows_its_service_through_all_that_becomes_of_it() {
     assert_eq!(alpn, AlpnPolicy::istio());
     assert_eq!(world.found.endpoints(&mesh), ["10.0.0.2:8443"]);
 
-    assert!(world.apply([Change::Removed(Kind::Service, key("apps/svcb"))]));
+    assert!(world.apply([ClusterChange::Removed(Kind::Service, key("apps/svcb"))]));
     let (missing_again, _) = route(&world.found);
     assert_eq!(missing_again, missing);
-    assert!(world.apply([Change::Removed(Kind::TlsRoute, key("apps/route"))]));
+    assert!(world.apply([ClusterChange::Removed(Kind::TlsRoute, key("apps/route"))]));
     let routing = &world.found.0.routing;
     assert!(routing.gateways[&443].is_empty() && routing.upstreams.is_empty());
     assert!(world.found.0.endpoints.is_empty());

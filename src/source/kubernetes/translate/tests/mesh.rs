@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::fixtures::*;
 use crate::config::{AlpnPolicy, ExportMode, KubernetesConfig};
-use crate::source::kubernetes::cluster::{Change, Kind};
+use crate::source::kubernetes::cluster::{ClusterChange, Kind};
 use crate::source::kubernetes::records::gateway::LabelSelector;
 use crate::source::kubernetes::records::mesh::MeshConfigRecord;
 use crate::source::kubernetes::records::{ClientTls, DestinationRuleRecord, RuleTls};
@@ -78,7 +78,7 @@ fn a_namespace_that_the_mesh_does_not_discover_is_not_exported() {
     assert_eq!(world.found.why_unrouted(HOST), Some(reason));
     assert!(world.apply([set(namespace("apps", &[("other", "")]))]));
     assert_eq!(world.found.why_unrouted(HOST), None);
-    assert!(world.apply([Change::Removed(Kind::Namespace, key("apps"))]));
+    assert!(world.apply([ClusterChange::Removed(Kind::Namespace, key("apps"))]));
     let reason = "the labels of namespace apps, by which the mesh's discoverySelectors select it, \
                   are not known";
     assert_eq!(world.found.why_unrouted(HOST), Some(reason));
@@ -97,7 +97,7 @@ fn policies_of_the_root_namespace_hold_wherever_that_is_and_when_it_moves() {
     assert!(world.apply([set(root("istio-config"))]));
     assert_eq!(world.found.why_empty("apps/svcb:80"), Some(PLAIN));
     // A policy in the old root namespace no longer applies to the mesh.
-    assert!(world.apply([Change::Removed(
+    assert!(world.apply([ClusterChange::Removed(
         Kind::PeerAuthentication,
         key("istio-config/off")
     )]));
@@ -107,7 +107,10 @@ fn policies_of_the_root_namespace_hold_wherever_that_is_and_when_it_moves() {
     assert!(world.apply([set(off("istio-config/off"))]));
     assert!(world.apply([set(root("elsewhere"))]));
     assert_eq!(world.found.why_empty("apps/svcb:80"), None);
-    assert!(world.apply([Change::Removed(Kind::MeshConfig, key("istio-system/istio"))]));
+    assert!(world.apply([ClusterChange::Removed(
+        Kind::MeshConfig,
+        key("istio-system/istio")
+    )]));
     assert_eq!(world.found.why_empty("apps/svcb:80"), Some(PLAIN));
 }
 
@@ -194,7 +197,7 @@ fn rules_are_private_by_default_where_the_mesh_says_so() {
 
 #[test]
 fn settings_that_are_not_known_hide_what_only_the_mesh_may_reach() {
-    let forbidden = || Change::Absent(Kind::MeshConfig, "forbidden".into());
+    let forbidden = || ClusterChange::Absent(Kind::MeshConfig, "forbidden".into());
     let mut mesh = unlisted(mesh_policy(), cluster(&["*"], Vec::new()), Kind::MeshConfig);
     let unknown = |reason| {
         let text = "Istio's ConfigMap, whose settings may hide the Service, cannot be read";
@@ -208,7 +211,7 @@ fn settings_that_are_not_known_hide_what_only_the_mesh_may_reach() {
     assert_eq!(mesh.found.why_unrouted(HOST), Some(&*unknown("forbidden")));
     // The list shows that there is no ConfigMap, so Istio's defaults hold. They stay when the watch
     // fails later.
-    assert!(mesh.apply([Change::All(Kind::MeshConfig, Vec::new())]));
+    assert!(mesh.apply([ClusterChange::All(Kind::MeshConfig, Vec::new())]));
     assert_eq!(mesh.found.why_unrouted(HOST), None);
     mesh.apply([forbidden()]);
     assert_eq!(mesh.found.why_unrouted(HOST), None);

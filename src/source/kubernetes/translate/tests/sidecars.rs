@@ -1,7 +1,7 @@
 //! Tests of sidecars: only the pod's own label says that it has one, whatever a DestinationRule says.
 
 use super::fixtures::*;
-use crate::source::kubernetes::cluster::{Change, Kind};
+use crate::source::kubernetes::cluster::{ClusterChange, Kind};
 use crate::source::kubernetes::records::{ClientTls, RuleTls};
 
 const NO_SIDECAR: &str = "1 pod outside the mesh (no label security.istio.io/tlsMode: istio)";
@@ -64,7 +64,7 @@ fn of_a_half_injected_deployment_only_pods_with_a_sidecar_are_reached() {
 fn pods_of_which_nothing_can_be_known_are_not_reached_by_a_rule() {
     let objects = svcb([mutual_for_all()]);
     let mut world = world(mesh_policy(), objects);
-    world.apply([Change::Absent(Kind::Pod, "forbidden".into())]);
+    world.apply([ClusterChange::Absent(Kind::Pod, "forbidden".into())]);
     assert!(world.found.endpoints("apps/svcb:80").is_empty());
     assert_eq!(
         world.found.why_empty("apps/svcb:80"),

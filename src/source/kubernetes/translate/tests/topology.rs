@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::fixtures::*;
 use crate::config::{AlpnPolicy, KubernetesConfig};
-use crate::source::kubernetes::cluster::{Change, Kind, Record};
+use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record};
 use crate::source::kubernetes::records::{NodeRecord, SliceEndpoint};
 
 const CLUSTER: &str = "topology.istio.io/cluster";
@@ -140,12 +140,12 @@ fn a_subset_by_a_label_of_unknown_value_has_no_pod_and_names_the_key_to_set() {
     let mut objects = cluster(&[], vec![subset_of(&[(REGION, "r1")])]);
     objects.retain(|(_, record)| record.kind() != Kind::Node);
     let mut world = world(mesh_policy(), objects);
-    assert!(world.apply([Change::Absent(Kind::Node, "forbidden".into())]));
+    assert!(world.apply([ClusterChange::Absent(Kind::Node, "forbidden".into())]));
     let reason = world.found.why_empty("apps/svcb:80/v").unwrap();
     assert!(reason.contains("nodes cannot be watched"), "{reason}");
     // The node's labels arrive.
     let nodes = vec![node_at("n1", ["r1", "", ""])];
-    assert!(world.apply([Change::All(Kind::Node, nodes)]));
+    assert!(world.apply([ClusterChange::All(Kind::Node, nodes)]));
     assert_eq!(world.found.why_empty("apps/svcb:80/v"), None);
     assert!(world.apply([set(node_at("n1", ["r2", "", ""]))]));
     assert!(world.found.why_empty("apps/svcb:80/v").is_some());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::fixtures::*;
 use super::mtls::{NO_SIDECAR, left_out, tls, with_sidecar};
-use crate::source::kubernetes::cluster::{Change, Kind};
+use crate::source::kubernetes::cluster::{ClusterChange, Kind};
 use crate::source::kubernetes::records::ClientTls;
 use crate::source::kubernetes::translate::Translator;
 
@@ -58,11 +58,17 @@ fn what_an_unreadable_policy_closed_opens_once_it_can_be_read_or_is_gone() {
     for (change, open) in [
         (set(odd()), false),
         (set(strict()), true),
-        (Change::All(Kind::PeerAuthentication, vec![odd()]), false),
-        (Change::All(Kind::PeerAuthentication, Vec::new()), true),
+        (
+            ClusterChange::All(Kind::PeerAuthentication, vec![odd()]),
+            false,
+        ),
+        (
+            ClusterChange::All(Kind::PeerAuthentication, Vec::new()),
+            true,
+        ),
         (set(odd()), false),
         (
-            Change::Removed(Kind::PeerAuthentication, key("apps/x")),
+            ClusterChange::Removed(Kind::PeerAuthentication, key("apps/x")),
             true,
         ),
     ] {
@@ -76,7 +82,7 @@ fn what_an_unreadable_policy_closed_opens_once_it_can_be_read_or_is_gone() {
         .map(|number| unreadable(&format!("other/{number}"), Kind::PeerAuthentication, None));
     assert!(world.apply(many.map(set)));
     assert!(world.found.endpoints("apps/svcb:80").is_empty());
-    assert!(world.apply([Change::All(Kind::PeerAuthentication, Vec::new())]));
+    assert!(world.apply([ClusterChange::All(Kind::PeerAuthentication, Vec::new())]));
     assert!(!world.found.endpoints("apps/svcb:80").is_empty());
 }
 
@@ -88,12 +94,15 @@ fn policies_of_which_nothing_is_known_are_not_taken_for_none() {
         (Kind::DestinationRule, RULES_UNKNOWN),
     ] {
         // The kind is neither listed nor known not to be installed: it is late, or forbidden.
-        let forbidden = || Change::Absent(kind, "forbidden".into());
+        let forbidden = || ClusterChange::Absent(kind, "forbidden".into());
         for change in [None, Some(forbidden())] {
             let mut world = unlisted(mesh_policy(), objects(), kind);
             world.apply(change);
             assert_eq!(world.found.why_empty("apps/svcb:80"), Some(unknown));
-            for known in [Change::NotInstalled(kind), Change::All(kind, Vec::new())] {
+            for known in [
+                ClusterChange::NotInstalled(kind),
+                ClusterChange::All(kind, Vec::new()),
+            ] {
                 let mut world = unlisted(mesh_policy(), objects(), kind);
                 world.apply([known]);
                 assert_eq!(world.found.endpoints("apps/svcb:80"), ["10.0.0.1:8080"]);
@@ -124,8 +133,8 @@ fn another_policy_knows_as_much_as_the_one_before() {
         again(&world).why_empty("apps/svcb:80"),
         Some("2 pods whose mutual TLS is not known (PeerAuthentications cannot be read)")
     );
-    world.apply([Change::All(kind, Vec::new())]);
-    world.apply([Change::Absent(kind, "forbidden".into())]);
+    world.apply([ClusterChange::All(kind, Vec::new())]);
+    world.apply([ClusterChange::Absent(kind, "forbidden".into())]);
     assert_eq!(again(&world).endpoints("apps/svcb:80").len(), 2);
     world.apply([set(unreadable("apps/x", kind, None))]);
     assert!(again(&world).endpoints("apps/svcb:80").is_empty());

@@ -39,13 +39,13 @@ impl Running {
             task: tokio::spawn(driver.run(inbox)),
         };
         for kind in KINDS {
-            running.tell(Change::All(kind, Vec::new())).await;
+            running.tell(ClusterChange::All(kind, Vec::new())).await;
         }
         running.mailbox.take().await;
         running
     }
 
-    async fn tell(&self, change: Change) {
+    async fn tell(&self, change: ClusterChange) {
         let arrived = Some(Instant::now());
         let input = DriverInput::Change { change, arrived };
         self.inputs.send(input).await.unwrap();
@@ -73,7 +73,7 @@ impl Running {
             ipv6_first: false,
         };
         let record = Record::Service(record);
-        self.tell(Change::Set(key, record)).await;
+        self.tell(ClusterChange::Set(key, record)).await;
     }
 }
 
