@@ -29,7 +29,7 @@ use crate::limits;
 use crate::log::queue::{Dropped, LineQueue, QueueGuard, share_of};
 use crate::metrics::{DroppedLine, LogName, Metrics};
 use crate::outcome::{EndedBy, LogRate, Outcome};
-use budgets::{Budgets, LeftOut};
+use budgets::{Budgets, LeftOutEntries};
 use line::LineWriter;
 
 /// The value of the label `log` of `strait_log_lines_dropped_total`.
@@ -39,7 +39,7 @@ const KEPT_BUFFER: usize = 4096;
 
 /// Writes the access log. Cloning is cheap; all clones share queue and rate.
 #[derive(Debug, Clone)]
-pub struct AccessLog(Option<Arc<Shared>>);
+pub struct AccessLog(Option<Arc<SharedLog>>);
 
 /// The end of the access log. Dropping it writes the queued lines, for at most a second.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub struct AccessLogGuard {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct SharedLog {
     policy: Arc<Policy>,
     ja4: AtomicBool,
     rate_limited: IntCounter,
@@ -151,7 +151,7 @@ impl AccessLog {
             move |lines: &mut Vec<u8>| policy.sum_up(lines)
         };
         let (queue, guard) = LineQueue::start("access-log", config.queue, dropped, writer, remarks);
-        let shared = Shared {
+        let shared = SharedLog {
             policy,
             ja4: AtomicBool::new(wants_ja4(config)),
             share: share_of(config.queue),
@@ -254,7 +254,7 @@ fn time(line: &mut LineWriter<'_>, time: SystemTime) {
     line.plain("time", humantime::format_rfc3339_millis(time));
 }
 
-impl LeftOut {
+impl LeftOutEntries {
     fn format(&self, format: LogFormat, now: SystemTime, line: &mut String) {
         let mut line = LineWriter::start(line, format);
         time(&mut line, now);

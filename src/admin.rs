@@ -71,12 +71,12 @@ impl fmt::Debug for AdminContext {
 }
 
 #[derive(Clone)]
-struct Shared {
+struct AdminState {
     context: Arc<AdminContext>,
     renderer: Renderer,
 }
 
-impl Shared {
+impl AdminState {
     fn new(context: Arc<AdminContext>) -> Self {
         Self {
             context,
@@ -102,7 +102,7 @@ pub fn admin_router(context: Arc<AdminContext>) -> Router {
             Hosts::of_this_machine(),
             origin::check,
         ))
-        .with_state(Shared::new(context))
+        .with_state(AdminState::new(context))
 }
 
 /// The routes of the status server.
@@ -118,14 +118,14 @@ pub fn metrics_router(context: Arc<AdminContext>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/stats/prometheus", get(metrics))
-        .with_state(Shared::new(context))
+        .with_state(AdminState::new(context))
 }
 
 fn text(body: impl Into<String>) -> Response {
     ([(header::CONTENT_TYPE, TEXT)], body.into()).into_response()
 }
 
-async fn status_page(State(shared): State<Shared>) -> Response {
+async fn status_page(State(shared): State<AdminState>) -> Response {
     let context = shared.context;
     let page = move || Ok(page::render(&context).into_bytes());
     let mut response = shared
@@ -139,19 +139,19 @@ async fn status_page(State(shared): State<Shared>) -> Response {
     response
 }
 
-async fn config_dump(State(shared): State<Shared>) -> Response {
+async fn config_dump(State(shared): State<AdminState>) -> Response {
     let context = shared.context;
     let dump = move || dump::config(&context);
     shared.renderer.render("config", JSON, dump).await
 }
 
-async fn upstreams(State(shared): State<Shared>) -> Response {
+async fn upstreams(State(shared): State<AdminState>) -> Response {
     let context = shared.context;
     let dump = move || dump::upstreams(&context.snapshots.now().upstreams);
     shared.renderer.render("upstreams", JSON, dump).await
 }
 
-async fn metrics(State(shared): State<Shared>) -> Response {
+async fn metrics(State(shared): State<AdminState>) -> Response {
     let context = shared.context;
     let encode = move || {
         // The gauges `strait_ready` and `strait_draining` change only in `check`, so it runs before
@@ -179,7 +179,7 @@ async fn ready(State(context): State<Arc<AdminContext>>) -> Response {
 }
 
 /// The answer on the admin address: as [`ready`], with the names of what is missing below each reason.
-async fn ready_with_names(State(shared): State<Shared>) -> Response {
+async fn ready_with_names(State(shared): State<AdminState>) -> Response {
     readiness(&shared.context, |reason| reason.names)
 }
 
@@ -198,7 +198,7 @@ fn readiness(context: &AdminContext, names: impl Fn(Missing) -> Vec<String>) -> 
 }
 
 /// `POST /drain`: answers 202, whether or not draining has begun already.
-async fn drain(State(shared): State<Shared>) -> Response {
+async fn drain(State(shared): State<AdminState>) -> Response {
     tracing::info!("an operator asked for a drain on the admin server");
     (shared.context.drain)();
     (StatusCode::ACCEPTED, text("draining\n")).into_response()
@@ -209,7 +209,7 @@ const NO_LOG: (StatusCode, &str) = (
     "strait did not set up the log of this process\n",
 );
 
-async fn log_level(State(shared): State<Shared>) -> Response {
+async fn log_level(State(shared): State<AdminState>) -> Response {
     match &shared.context.log {
         Some(log) => Json(json!({ "level": log.current() })).into_response(),
         None => NO_LOG.into_response(),
@@ -222,7 +222,10 @@ struct LevelQuery {
 }
 
 /// `POST /logging?level=FILTER`.
-async fn set_log_level(State(shared): State<Shared>, Query(query): Query<LevelQuery>) -> Response {
+async fn set_log_level(
+    State(shared): State<AdminState>,
+    Query(query): Query<LevelQuery>,
+) -> Response {
     let Some(log) = &shared.context.log else {
         return NO_LOG.into_response();
     };

@@ -26,7 +26,7 @@ use crate::clock;
 use crate::config::{LogConfig, LogFilter, LogFilterError, LogFormat};
 use crate::metrics::{LogName, Metrics};
 use budget::{LineBudget, Placed};
-use callsites::{Callsites, LeftOut};
+use callsites::{Callsites, LeftOutEvents};
 use queue::{Dropped, LineQueue, QueueGuard, share_of};
 
 /// The value of the label `log` of `strait_log_lines_dropped_total`.
@@ -258,9 +258,9 @@ fn sum_up(callsites: &Callsites, format: LogFormat, lines: &mut Vec<u8>) {
     }
 }
 
-fn summary(left_out: &LeftOut, format: LogFormat, now: SystemTime) -> String {
+fn summary(left_out: &LeftOutEvents, format: LogFormat, now: SystemTime) -> String {
     const MESSAGE: &str = "more lines like this one were left out";
-    let LeftOut {
+    let LeftOutEvents {
         metadata,
         count,
         sample,

@@ -26,7 +26,7 @@ struct Group(Box<[Arc<LineBudget<SocketAddr>>]>);
 
 /// The lines of one outcome of one group that were left out.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct LeftOut {
+pub(super) struct LeftOutEntries {
     pub(super) group: Box<str>,
     pub(super) outcome: Outcome,
     pub(super) count: u64,
@@ -65,13 +65,13 @@ impl Budgets {
 
     /// The lines left out since the last call. If there are many groups, it forgets those that are
     /// idle.
-    pub(super) fn left_out(&self) -> Vec<LeftOut> {
+    pub(super) fn left_out(&self) -> Vec<LeftOutEntries> {
         let mut left_out = Vec::new();
         let known = self.0.load();
         for (name, group) in &**known {
             for (outcome, budget) in Outcome::ALL.iter().zip(&group.0) {
                 if let Some((count, sample)) = budget.summary() {
-                    left_out.push(LeftOut {
+                    left_out.push(LeftOutEntries {
                         group: name.clone(),
                         outcome: *outcome,
                         count,

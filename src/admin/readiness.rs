@@ -82,7 +82,7 @@ impl Missing {
 /// start) has listed every kind of object that routing needs, and every other source has answered once
 /// or [`SOURCE_GRACE`] has passed. As soon as draining begins it is not ready any more.
 #[derive(Debug, Clone)]
-pub struct Readiness(Arc<State>);
+pub struct Readiness(Arc<ReadinessState>);
 
 /// Kinds of objects, each with the reason why it is not listed.
 type Awaited = Vec<(&'static str, Arc<str>)>;
@@ -97,7 +97,7 @@ impl fmt::Debug for Discovery {
 }
 
 #[derive(Debug)]
-struct State {
+struct ReadinessState {
     snapshots: Snapshots,
     drain: DrainWatcher,
     metrics: Arc<Metrics>,
@@ -122,7 +122,7 @@ impl Readiness {
         metrics: Arc<Metrics>,
         grace: Duration,
     ) -> Self {
-        let readiness = Self(Arc::new(State {
+        let readiness = Self(Arc::new(ReadinessState {
             snapshots,
             drain,
             metrics,
@@ -215,7 +215,7 @@ impl Readiness {
     }
 }
 
-impl State {
+impl ReadinessState {
     fn missing(&self) -> Vec<Missing> {
         let mut reasons = Vec::new();
         if !self.listeners_bound.load(Ordering::Acquire) {

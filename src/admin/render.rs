@@ -10,7 +10,7 @@
 //! - Readers that ask for the same thing before it is being written share one answer. So an answer is
 //!   never older than its question, and many readers cost the memory of one.
 //! - At most [`MAX_ANSWERS`] answers exist at once. One more waits until one of those has been sent or
-//!   has had its time ([`Answer::end`]), and then replaces it. A reader that reads at [`LEAST_RATE`] or
+//!   has had its time ([`LongAnswer::end`]), and then replaces it. A reader that reads at [`LEAST_RATE`] or
 //!   faster is never cut off.
 //! - A connection holds no more than [`CHUNK`] of an answer, so the memory of an answer that is taken
 //!   away is free at once, even if its connections last longer.
@@ -51,12 +51,12 @@ struct Inner {
     /// Held while an answer waits for a free place and is written.
     turn: tokio::sync::Mutex<()>,
     /// Answers that are not sent completely.
-    unsent: Mutex<Vec<Weak<Answer>>>,
+    unsent: Mutex<Vec<Weak<LongAnswer>>>,
     one_is_sent: Arc<Notify>,
 }
 
 /// An answer once it is written, or an error if it could not be written.
-type Written = watch::Receiver<Option<Result<Arc<Answer>, NotWritten>>>;
+type Written = watch::Receiver<Option<Result<Arc<LongAnswer>, NotWritten>>>;
 
 #[derive(Debug, Clone, Copy)]
 struct NotWritten;
@@ -122,7 +122,7 @@ impl Inner {
     async fn write(
         &self,
         write: impl FnOnce() -> Result<Vec<u8>, String> + Send + 'static,
-    ) -> Result<Arc<Answer>, NotWritten> {
+    ) -> Result<Arc<LongAnswer>, NotWritten> {
         let written = tokio::task::spawn_blocking(write).await;
         let body = match written.map_err(|error| error.to_string()) {
             Ok(Ok(body)) => body,
@@ -134,7 +134,7 @@ impl Inner {
                 return Err(NotWritten);
             }
         };
-        let answer = Arc::new(Answer {
+        let answer = Arc::new(LongAnswer {
             length: body.len(),
             end: Instant::now() + time_to_read(body.len()),
             body: Mutex::new(Some(body)),
@@ -181,7 +181,7 @@ fn time_to_read(length: usize) -> Duration {
 }
 
 /// An answer that is being sent to one or more readers.
-struct Answer {
+struct LongAnswer {
     length: usize,
     /// The time from which it may be taken away.
     end: Instant,
@@ -190,16 +190,16 @@ struct Answer {
     one_is_sent: Arc<Notify>,
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for LongAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer")
+        f.debug_struct("LongAnswer")
             .field("length", &self.length)
             .field("end", &self.end)
             .finish_non_exhaustive()
     }
 }
 
-impl Drop for Answer {
+impl Drop for LongAnswer {
     fn drop(&mut self) {
         self.one_is_sent.notify_one();
     }
@@ -207,7 +207,7 @@ impl Drop for Answer {
 
 /// The progress of one reader through an answer.
 struct Sending {
-    answer: Arc<Answer>,
+    answer: Arc<LongAnswer>,
     sent: usize,
 }
 

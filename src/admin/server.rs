@@ -76,7 +76,7 @@ pub async fn serve_with(
     mut stop: DrainWatcher,
     limits: ServeLimits,
 ) {
-    let mut connections = Connections::default();
+    let mut connections = OpenConnections::default();
     let mut accepting = true;
     loop {
         tokio::select! {
@@ -102,7 +102,7 @@ pub async fn serve_with(
 
 /// The connections of one server, in the order in which they came.
 #[derive(Default)]
-struct Connections {
+struct OpenConnections {
     tasks: JoinSet<()>,
     open: Vec<Open>,
 }
@@ -113,7 +113,7 @@ struct Open {
     standing: Standing,
 }
 
-impl Connections {
+impl OpenConnections {
     fn free_a_place(&mut self, limit: usize) {
         self.open.retain(|one| !one.task.is_finished());
         while self.open.len() >= limit.max(1) {

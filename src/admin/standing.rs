@@ -29,10 +29,10 @@ pub(super) fn source(address: IpAddr) -> IpAddr {
 
 /// The use that a connection makes of its place. Clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct Standing(Arc<Mutex<State>>);
+pub(super) struct Standing(Arc<Mutex<StandingState>>);
 
 #[derive(Debug, Clone, Copy)]
-enum State {
+enum StandingState {
     /// Waits for a request, or for the rest of one.
     Waiting { since: Instant },
     /// The server prepares the answer; nothing depends on the client.
@@ -49,21 +49,21 @@ enum State {
 impl Standing {
     pub(super) fn new() -> Self {
         let since = Instant::now();
-        Self(Arc::new(Mutex::new(State::Waiting { since })))
+        Self(Arc::new(Mutex::new(StandingState::Waiting { since })))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, StandingState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that a request has come.
     pub(super) fn asked(&self) {
-        *self.state() = State::Answering;
+        *self.state() = StandingState::Answering;
     }
 
     /// Notes that the answer begins.
     pub(super) fn answered(&self) {
-        *self.state() = State::Sending {
+        *self.state() = StandingState::Sending {
             since: Instant::now(),
             taken: 0,
             whole: false,
@@ -72,14 +72,14 @@ impl Standing {
 
     /// Notes that the connection has all of the answer.
     pub(super) fn has_whole_answer(&self) {
-        if let State::Sending { whole, .. } = &mut *self.state() {
+        if let StandingState::Sending { whole, .. } = &mut *self.state() {
             *whole = true;
         }
     }
 
     /// Notes that the kernel has taken `bytes`.
     pub(super) fn took(&self, bytes: usize) {
-        if let State::Sending { taken, .. } = &mut *self.state() {
+        if let StandingState::Sending { taken, .. } = &mut *self.state() {
             *taken = taken.saturating_add(bytes);
         }
     }
@@ -88,11 +88,11 @@ impl Standing {
     pub(super) fn flushed(&self) -> bool {
         let mut state = self.state();
         match *state {
-            State::Waiting { .. } | State::Answering => true,
-            State::Sending { whole, .. } => {
+            StandingState::Waiting { .. } | StandingState::Answering => true,
+            StandingState::Sending { whole, .. } => {
                 if whole {
                     let since = Instant::now();
-                    *state = State::Waiting { since };
+                    *state = StandingState::Waiting { since };
                 }
                 whole
             }
@@ -102,9 +102,9 @@ impl Standing {
     /// The last moment at which the connection made use of its place. The earlier, the worse.
     fn good_until(&self, now: Instant) -> Instant {
         match *self.state() {
-            State::Waiting { since } => since,
-            State::Answering => now,
-            State::Sending { since, taken, .. } => since + time_of(taken, GOOD_RATE),
+            StandingState::Waiting { since } => since,
+            StandingState::Answering => now,
+            StandingState::Sending { since, taken, .. } => since + time_of(taken, GOOD_RATE),
         }
     }
 }

@@ -22,17 +22,17 @@ pub(super) const PER_SECOND: u32 = 100;
 
 /// Lets at most [`PER_SECOND`] events of a statement through.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Callsites(Arc<RwLock<HashMap<Identifier, Arc<Place>>>>);
+pub(super) struct Callsites(Arc<RwLock<HashMap<Identifier, Arc<CallsiteBudget>>>>);
 
 #[derive(Debug)]
-struct Place {
+struct CallsiteBudget {
     metadata: &'static Metadata<'static>,
     budget: LineBudget<String>,
 }
 
 /// The lines of one statement that were left out.
 #[derive(Debug)]
-pub(super) struct LeftOut {
+pub(super) struct LeftOutEvents {
     pub(super) metadata: &'static Metadata<'static>,
     pub(super) count: u64,
     /// The text of the first event left out.
@@ -59,7 +59,7 @@ impl<S: Subscriber> Layer<S> for Callsites {
 }
 
 impl Callsites {
-    fn place(&self, metadata: &'static Metadata<'static>) -> Arc<Place> {
+    fn place(&self, metadata: &'static Metadata<'static>) -> Arc<CallsiteBudget> {
         let id = metadata.callsite();
         // The map is valid after every statement.
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -70,17 +70,17 @@ impl Callsites {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let place = || {
             let budget = LineBudget::default();
-            Arc::new(Place { metadata, budget })
+            Arc::new(CallsiteBudget { metadata, budget })
         };
         known.entry(id).or_insert_with(place).clone()
     }
 
     /// The lines left out since the last call.
-    pub(super) fn left_out(&self) -> Vec<LeftOut> {
+    pub(super) fn left_out(&self) -> Vec<LeftOutEvents> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let left_out = |place: &Arc<Place>| {
+        let left_out = |place: &Arc<CallsiteBudget>| {
             let (count, sample) = place.budget.summary()?;
-            Some(LeftOut {
+            Some(LeftOutEvents {
                 metadata: place.metadata,
                 count,
                 sample: sample.unwrap_or_default(),
