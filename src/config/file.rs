@@ -11,7 +11,7 @@ mod hosts;
 pub(super) mod kubernetes;
 pub(super) mod words;
 
-use self::addresses::{Bind, Cidr, Endpoint, SourceRef};
+use self::addresses::{Bind, Cidr, EndpointAddress, SourceRef};
 use self::common::{
     ClientHelloFile, ConnectFile, ConnectionLimitsFile, EjectionFile, ProxyProtocolFile, TcpFile,
     TimeoutsFile,
@@ -185,7 +185,7 @@ section! {
     /// One endpoint.
     EndpointFile short address {
         /// The address to connect to.
-        address: At<Endpoint>,
+        address: At<EndpointAddress>,
         /// The zone that the endpoint runs in.
         zone: Option<Zone> = null,
         /// The weight of the endpoint: its share of the connections relative to the others.
@@ -217,7 +217,7 @@ section! {
     /// The DNS resolver for `dns` upstreams. A change needs a restart.
     ResolverFile {
         /// The DNS servers. With `[]`, those of `/etc/resolv.conf` with its search list.
-        servers: List<Endpoint, 0, 8> = [],
+        servers: List<EndpointAddress, 0, 8> = [],
         /// The time limit of each query to each server.
         timeout: Millis<100, { 30 * SECOND }> = "2s",
     }

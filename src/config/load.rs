@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::checked::Config;
 use super::file::ConfigFile;
 use super::form::decode::{Decode as _, Given};
-use super::form::problems::{Complaint, ConfigError, Place, Problem};
+use super::form::problems::{Complaint, ConfigError, KeyPlace, Problem};
 use super::form::tree::{self, Value};
 use super::resolve::{self, Findings, Machine};
 use crate::file;
@@ -69,7 +69,7 @@ impl Loaded {
             return Err(refuse(origin, vec![Problem::of_file(complaint)]));
         }
         let mut findings = Findings::default();
-        let given = Given::new(&root, &Place::start());
+        let given = Given::new(&root, &KeyPlace::start());
         let file = ConfigFile::decode(&given, &mut findings.problems);
         let config = file.map(|file| resolve::resolve(file, machine, &mut findings));
         let Findings { problems, warnings } = findings;
@@ -126,7 +126,7 @@ fn text(bytes: &[u8]) -> Result<&str, Problem> {
             .chars()
             .count()
             + 1;
-        let place = Place::start().at(
+        let place = KeyPlace::start().at(
             u32::try_from(line).unwrap_or(u32::MAX),
             u32::try_from(column).unwrap_or(u32::MAX),
         );

@@ -24,7 +24,7 @@ use super::file::kubernetes::words::ExportWord;
 use super::file::{AccessLogFile, DrainFile, LimitsFile, LogFile, ResolverFile};
 use super::form::containers::{AutoOr, OrOff};
 use super::form::decode::Text as _;
-use super::form::problems::{Complaint, Place, Problems};
+use super::form::problems::{Complaint, KeyPlace, Problems};
 use crate::names::Zone;
 
 pub(super) use self::findings::Findings;
@@ -160,7 +160,7 @@ fn zone(file: Option<Zone>, machine: &Machine, problems: &mut Problems) -> Optio
         (None, Some(zone)) => match Zone::parse(zone) {
             Ok(zone) => Some(zone),
             Err(complaint) => {
-                let place = Place::default().key(Machine::ZONE_VARIABLE);
+                let place = KeyPlace::default().key(Machine::ZONE_VARIABLE);
                 problems.note(&place, complaint);
                 None
             }

@@ -16,7 +16,7 @@ pub(crate) struct Bind(pub(crate) SocketAddr);
 
 /// An `ip:port` that can be connected to.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Endpoint(pub(crate) SocketAddr);
+pub(crate) struct EndpointAddress(pub(crate) SocketAddr);
 
 fn socket_address(text: &str, example: &str) -> Result<SocketAddr, Complaint> {
     text.parse::<SocketAddr>().map_err(|_| {
@@ -42,7 +42,7 @@ impl Text for Bind {
     }
 }
 
-impl Text for Endpoint {
+impl Text for EndpointAddress {
     const WORDS: &'static str = "ip:port";
 
     fn parse(text: &str) -> Result<Self, Complaint> {

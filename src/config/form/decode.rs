@@ -3,20 +3,20 @@
 
 use serde_json::{Value as Json, json};
 
-use super::problems::{Complaint, Place, Problems, quoted};
+use super::problems::{Complaint, KeyPlace, Problems, quoted};
 use super::shape::Shape;
 use super::tree::{Node, Value};
 
 /// A value that the file, or a default, gives for a key.
 pub(crate) struct Given<'a> {
     pub(crate) value: &'a Value,
-    pub(crate) place: Place,
+    pub(crate) place: KeyPlace,
     /// True if the value is a default.
     pub(crate) default: bool,
 }
 
 impl<'a> Given<'a> {
-    pub(crate) fn new(node: &'a Node, place: &Place) -> Self {
+    pub(crate) fn new(node: &'a Node, place: &KeyPlace) -> Self {
         Self {
             value: &node.value,
             place: place.clone().at(node.line, node.column),
@@ -167,7 +167,7 @@ pub(crate) use words;
 #[derive(Debug, Clone)]
 pub(crate) struct At<T> {
     pub(crate) value: T,
-    pub(crate) place: Place,
+    pub(crate) place: KeyPlace,
     /// True if the file gives it; otherwise it is a default.
     pub(crate) given: bool,
 }

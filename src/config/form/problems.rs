@@ -29,10 +29,10 @@ pub struct Problem {
 impl Problem {
     /// A problem of the file as a whole.
     pub(crate) fn of_file(complaint: Complaint) -> Self {
-        Self::new(&Place::default(), complaint)
+        Self::new(&KeyPlace::default(), complaint)
     }
 
-    pub(crate) fn new(place: &Place, complaint: Complaint) -> Self {
+    pub(crate) fn new(place: &KeyPlace, complaint: Complaint) -> Self {
         Self {
             line: place.line.into(),
             column: place.column.into(),
@@ -153,13 +153,13 @@ pub(crate) fn quoted(text: &str) -> String {
 
 /// The place of a value in the file.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Place {
+pub(crate) struct KeyPlace {
     pub(crate) line: u32,
     pub(crate) column: u32,
     key: KeyPath,
 }
 
-impl Place {
+impl KeyPlace {
     pub(crate) fn start() -> Self {
         Self {
             line: 1,
@@ -185,7 +185,7 @@ impl Place {
     }
 
     fn below(&self, segment: Segment) -> Self {
-        let step = Step {
+        let step = KeyStep {
             parent: self.key.clone(),
             segment,
         };
@@ -197,7 +197,7 @@ impl Place {
 }
 
 /// The text for messages that point to a second place: `listeners[0].bind (line 3)`.
-impl fmt::Display for Place {
+impl fmt::Display for KeyPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (line {})", self.key, self.line)
     }
@@ -206,10 +206,10 @@ impl fmt::Display for Place {
 /// A list linked towards the root. Files have many places and few problems, so a path is written out
 /// only for a problem.
 #[derive(Debug, Clone, Default)]
-struct KeyPath(Option<Rc<Step>>);
+struct KeyPath(Option<Rc<KeyStep>>);
 
 #[derive(Debug)]
-struct Step {
+struct KeyStep {
     parent: KeyPath,
     segment: Segment,
 }
@@ -247,12 +247,12 @@ pub(crate) struct Problems {
 }
 
 impl Problems {
-    pub(crate) fn note(&mut self, place: &Place, complaint: Complaint) {
+    pub(crate) fn note(&mut self, place: &KeyPlace, complaint: Complaint) {
         self.note_with(place, || complaint);
     }
 
     /// Notes a complaint whose text takes a search.
-    pub(crate) fn note_with(&mut self, place: &Place, complaint: impl FnOnce() -> Complaint) {
+    pub(crate) fn note_with(&mut self, place: &KeyPlace, complaint: impl FnOnce() -> Complaint) {
         if self.kept.len() < MAX_PROBLEMS {
             self.kept.push(Problem::new(place, complaint()));
         } else {
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_path_reads_like_the_file() {
-        let place = Place::start()
+        let place = KeyPlace::start()
             .key("listeners")
             .item(0)
             .key("routes")
@@ -291,7 +291,7 @@ mod tests {
             place.key("alpn").key.to_string(),
             "listeners[0].routes[2].alpn"
         );
-        let upstream = Place::start().key("upstreams").key("a.b\n");
+        let upstream = KeyPlace::start().key("upstreams").key("a.b\n");
         assert_eq!(upstream.key.to_string(), r#"upstreams["a.b\n"]"#);
     }
 
@@ -321,7 +321,7 @@ mod tests {
     fn problems_beyond_the_limit_are_counted() {
         let mut problems = Problems::default();
         for line in 0..150 {
-            let place = Place::start().at(150 - line, 1);
+            let place = KeyPlace::start().at(150 - line, 1);
             problems.note(&place, Complaint::new("wrong"));
         }
         let shown = problems.into_sorted();

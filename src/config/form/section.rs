@@ -26,7 +26,7 @@ use std::collections::HashMap;
 use serde_json::json;
 
 use super::decode::{Decode, Given};
-use super::problems::{Complaint, Place, Problems};
+use super::problems::{Complaint, KeyPlace, Problems};
 use super::shape::{Field, SectionInfo, Shape};
 use super::tree::{Node, Value};
 
@@ -113,7 +113,7 @@ pub(crate) fn section_shape(info: &'static SectionInfo) -> Shape {
 /// Reads the keys of one section.
 pub(crate) struct SectionReader<'a> {
     info: &'static SectionInfo,
-    place: Place,
+    place: KeyPlace,
     content: Content<'a>,
 }
 
@@ -215,12 +215,12 @@ impl<'a> SectionReader<'a> {
     }
 }
 
-pub(crate) type Keys<'a> = Vec<(&'a str, (Place, Given<'a>))>;
+pub(crate) type Keys<'a> = Vec<(&'a str, (KeyPlace, Given<'a>))>;
 
 /// The entries whose key is text, each with the place of the key. Of a key given twice, the first.
 pub(crate) fn unique_keys<'a>(
     entries: &'a [(Node, Node)],
-    section: &Place,
+    section: &KeyPlace,
     problems: &mut Problems,
 ) -> Keys<'a> {
     let mut first_lines = HashMap::with_capacity(entries.len());

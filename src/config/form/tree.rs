@@ -9,7 +9,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Error, MessageFormatter as _, Spanned, UserMessageFormatter};
 
-use super::problems::{Complaint, Place, Problem, quoted};
+use super::problems::{Complaint, KeyPlace, Problem, quoted};
 
 /// The largest number of values in a file, after its aliases are expanded. It is enough for 100,000
 /// routes with their upstreams, and bounds the memory for refusing a file of nothing but brackets to
@@ -186,7 +186,7 @@ fn explain(yaml: &str, error: &Error) -> Problem {
     let (line, column) = (saturating(line), saturating(column));
     if let Some(tabbed) = tab_indented(yaml, line) {
         let complaint = Complaint::new("a tab indents this line").remedy("indent with spaces");
-        return Problem::new(&Place::start().at(tabbed, 1), complaint);
+        return Problem::new(&KeyPlace::start().at(tabbed, 1), complaint);
     }
     let complaint = match innermost(error) {
         Error::MultipleDocuments { .. } => {
@@ -205,7 +205,7 @@ fn explain(yaml: &str, error: &Error) -> Problem {
         )),
         error => syntax_complaint(line_of(yaml, line), column, error),
     };
-    Problem::new(&Place::start().at(line, column), complaint)
+    Problem::new(&KeyPlace::start().at(line, column), complaint)
 }
 
 fn syntax_complaint(line: &str, column: u32, error: &Error) -> Complaint {

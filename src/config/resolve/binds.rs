@@ -7,12 +7,12 @@ use crate::config::file::ConfigFile;
 use crate::config::file::addresses::{Bind, collision_key};
 use crate::config::form::containers::OrOff;
 use crate::config::form::decode::At;
-use crate::config::form::problems::{Complaint, Place, Problems};
+use crate::config::form::problems::{Complaint, KeyPlace, Problems};
 use crate::socket::{canonical, leads_to};
 
 /// The addresses that this process will listen on.
 pub(super) struct Binds<'a> {
-    bound: Vec<(SocketAddr, Place)>,
+    bound: Vec<(SocketAddr, KeyPlace)>,
     interfaces: &'a [IpAddr],
 }
 
@@ -49,7 +49,7 @@ impl<'a> Binds<'a> {
             return;
         }
         let collides =
-            |other: &&(SocketAddr, Place)| collision_key(other.0) == collision_key(address);
+            |other: &&(SocketAddr, KeyPlace)| collision_key(other.0) == collision_key(address);
         if let Some((other, place)) = self.bound.iter().find(collides) {
             let complaint = Complaint::new(format!("{address} is taken: {place} binds {other}"))
                 .remedy("give each its own port");
@@ -60,7 +60,7 @@ impl<'a> Binds<'a> {
 
     /// The bind that a connection to `endpoint` from this process would reach, with this machine's
     /// present addresses.
-    pub(super) fn reached_by(&self, endpoint: SocketAddr) -> Option<&Place> {
+    pub(super) fn reached_by(&self, endpoint: SocketAddr) -> Option<&KeyPlace> {
         let endpoint = canonical(endpoint);
         let reached = |bind: SocketAddr| leads_to(canonical(bind), self.interfaces, endpoint);
         let bind = self.bound.iter().find(|(bind, _)| reached(*bind));

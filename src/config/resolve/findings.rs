@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::config::form::problems::{Complaint, Place, Problems};
+use crate::config::form::problems::{Complaint, KeyPlace, Problems};
 
 /// The results of resolving besides the config.
 #[derive(Debug, Default)]
@@ -13,10 +13,10 @@ pub(crate) struct Findings {
 
 /// Notes a problem if the name was taken before; otherwise remembers it.
 pub(super) fn note_taken<'a>(
-    taken: &mut HashMap<&'a str, &'a Place>,
+    taken: &mut HashMap<&'a str, &'a KeyPlace>,
     what: &str,
     name: &'a str,
-    place: &'a Place,
+    place: &'a KeyPlace,
     problems: &mut Problems,
 ) {
     if let Some(first) = taken.get(name) {

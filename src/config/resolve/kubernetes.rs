@@ -23,7 +23,7 @@ use crate::config::file::kubernetes::words::{
 use crate::config::file::kubernetes::{ExportFile, GatewayApiFile, KubernetesFile};
 use crate::config::form::containers::{AllOr, List, Named, OrOff};
 use crate::config::form::decode::{At, Text as _};
-use crate::config::form::problems::{Complaint, Place, Problems};
+use crate::config::form::problems::{Complaint, KeyPlace, Problems};
 use crate::names::ListenerName;
 
 /// The name of listeners and upstreams that are only templates.
@@ -79,7 +79,7 @@ pub(super) fn resolve(
 
 fn node(machine: &Machine, problems: &mut Problems) -> Option<Arc<str>> {
     let node = ObjectName::parse(machine.node.as_ref()?);
-    let place = Place::default().key(Machine::NODE_VARIABLE);
+    let place = KeyPlace::default().key(Machine::NODE_VARIABLE);
     node.map_err(|complaint| problems.note(&place, complaint))
         .map(|name| name.0)
         .ok()
@@ -137,8 +137,10 @@ fn export(
 }
 
 /// The place of the first selector in the file.
-fn given(file: &ExportFile) -> Option<Place> {
-    fn first<T, const MIN: usize, const MAX: usize>(list: &List<At<T>, MIN, MAX>) -> Option<Place> {
+fn given(file: &ExportFile) -> Option<KeyPlace> {
+    fn first<T, const MIN: usize, const MAX: usize>(
+        list: &List<At<T>, MIN, MAX>,
+    ) -> Option<KeyPlace> {
         list.items.first().map(|item| item.place.clone())
     }
     let labels = |labels: &At<_>| labels.given.then(|| labels.place.clone());
@@ -287,7 +289,7 @@ fn gateway_api(
     known: &listeners::Known<'_>,
     findings: &mut Findings,
 ) -> GatewayApiConfig {
-    let place = Place::default();
+    let place = KeyPlace::default();
     let at = |value| At {
         value,
         place: place.clone(),

@@ -18,7 +18,7 @@ use crate::config::file::words::unreserved;
 use crate::config::file::{ListenerFile, RouteFile};
 use crate::config::form::containers::OrOff;
 use crate::config::form::decode::At;
-use crate::config::form::problems::{Complaint, Place, Problems};
+use crate::config::form::problems::{Complaint, KeyPlace, Problems};
 use crate::names::{RouteName, UpstreamName};
 
 /// The items that listeners may refer to.
@@ -26,7 +26,7 @@ pub(super) struct Known<'a> {
     pub(super) groups: &'a SourceGroups,
     /// True if `groups` has every group of the file; false if one was refused.
     pub(super) all_groups: bool,
-    pub(super) upstreams: &'a BTreeMap<UpstreamName, Place>,
+    pub(super) upstreams: &'a BTreeMap<UpstreamName, KeyPlace>,
     /// True if routes may come from somewhere else than the file.
     pub(super) discovery: bool,
 }
@@ -156,7 +156,7 @@ fn routes(
     problems: &mut Problems,
 ) -> Vec<Arc<RouteConfig>> {
     let mut claims = Claims::default();
-    let mut names: HashMap<RouteName, &Place> = HashMap::with_capacity(files.len());
+    let mut names: HashMap<RouteName, &KeyPlace> = HashMap::with_capacity(files.len());
     let mut routes = Vec::with_capacity(files.len());
     for file in files {
         note_unknown_upstream(&file.value, known, problems);
@@ -219,7 +219,7 @@ fn note_unknown_upstream(file: &RouteFile, known: &Known<'_>, problems: &mut Pro
 }
 
 /// The place of the route's match in the file.
-fn match_place(file: &At<RouteFile>) -> &Place {
+fn match_place(file: &At<RouteFile>) -> &KeyPlace {
     let service = file.value.service.as_ref().map(|service| &service.place);
     let sni = file.value.sni.as_ref().map(|sni| &sni.place);
     service.or(sni).unwrap_or(&file.place)
@@ -307,14 +307,19 @@ fn route_name(
 /// The routes of a listener by the server names that they claim.
 #[derive(Default)]
 struct Claims<'a> {
-    routes: Vec<(RouteMatch, &'a Place)>,
+    routes: Vec<(RouteMatch, &'a KeyPlace)>,
     /// Indexes of `routes`.
     by_pattern: HashMap<SniPattern, usize>,
 }
 
 impl<'a> Claims<'a> {
     /// Claims the names of `matches`. Returns false if that is refused; then a problem was noted.
-    fn claim(&mut self, matches: &RouteMatch, place: &'a Place, problems: &mut Problems) -> bool {
+    fn claim(
+        &mut self,
+        matches: &RouteMatch,
+        place: &'a KeyPlace,
+        problems: &mut Problems,
+    ) -> bool {
         let patterns = match matches.patterns() {
             Ok(patterns) => patterns,
             Err(error) => {

@@ -15,12 +15,12 @@ use crate::config::file::common::{ConnectFile, EjectionFile, TcpFile};
 use crate::config::file::{DnsFile, EndpointFile, UpstreamFile};
 use crate::config::form::containers::{AutoOr, List, Named, OrOff};
 use crate::config::form::decode::At;
-use crate::config::form::problems::{Complaint, Place, Problems};
+use crate::config::form::problems::{Complaint, KeyPlace, Problems};
 use crate::names::UpstreamName;
 
-pub(super) struct Upstreams {
+pub(super) struct ResolvedUpstreams {
     /// Every name in the file, also those of refused upstreams.
-    pub(super) names: BTreeMap<UpstreamName, Place>,
+    pub(super) names: BTreeMap<UpstreamName, KeyPlace>,
     pub(super) resolved: BTreeMap<UpstreamName, Arc<UpstreamConfig>>,
 }
 
@@ -29,8 +29,8 @@ pub(super) fn resolve(
     binds: &Binds<'_>,
     own_zone: bool,
     findings: &mut Findings,
-) -> Upstreams {
-    let mut upstreams = Upstreams {
+) -> ResolvedUpstreams {
+    let mut upstreams = ResolvedUpstreams {
         names: BTreeMap::new(),
         resolved: BTreeMap::new(),
     };
@@ -211,7 +211,7 @@ fn warn_zones(
 }
 
 pub(super) fn warn_unused(
-    names: &BTreeMap<UpstreamName, Place>,
+    names: &BTreeMap<UpstreamName, KeyPlace>,
     listeners: &[ListenerConfig],
     warnings: &mut Problems,
 ) {
