@@ -70,7 +70,7 @@ impl RouteRefusal<'_> {
 /// The reason why a route is left out of its table. Neither a checked config
 /// nor a source gives such routes.
 #[derive(Debug, thiserror::Error)]
-pub enum LeftOut {
+pub enum LeftOutRoute {
     /// The route names an upstream that does not exist.
     #[error("route `{route}` names the unknown upstream `{upstream}`")]
     UnknownUpstream {
@@ -100,7 +100,7 @@ pub struct RouteTable {
     services: HashMap<ServerName, Vec<ServedPort>>,
     routes: Vec<Arc<Route>>,
     conflicts: Vec<Conflict>,
-    left_out: Vec<LeftOut>,
+    left_out: Vec<LeftOutRoute>,
     /// Known hosts without a route, with the reason.
     unrouted: Arc<HashMap<ServerName, Arc<str>>>,
 }
@@ -168,16 +168,19 @@ impl RouteTable {
         sources: &SourceGroups,
         limiter: impl FnOnce() -> Option<Limiter>,
         upstream: &impl Fn(&str) -> Option<Arc<Upstream>>,
-    ) -> Result<(), LeftOut> {
+    ) -> Result<(), LeftOutRoute> {
         let targets = Targets::build(&config.name, &config.targets, sources, upstream);
-        let targets = targets.map_err(|upstream| LeftOut::UnknownUpstream {
+        let targets = targets.map_err(|upstream| LeftOutRoute::UnknownUpstream {
             route: config.name.clone(),
             upstream,
         })?;
-        let patterns = config.matches.patterns().map_err(|error| LeftOut::Name {
-            route: config.name.clone(),
-            error,
-        })?;
+        let patterns = config
+            .matches
+            .patterns()
+            .map_err(|error| LeftOutRoute::Name {
+                route: config.name.clone(),
+                error,
+            })?;
         let route = Arc::new(Route {
             name: config.name.clone(),
             alpn: config.alpn.clone(),
@@ -282,7 +285,7 @@ impl RouteTable {
     }
 
     /// Routes that could not be made.
-    pub fn left_out(&self) -> &[LeftOut] {
+    pub fn left_out(&self) -> &[LeftOutRoute] {
         &self.left_out
     }
 

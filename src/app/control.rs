@@ -86,7 +86,7 @@ impl Control {
     /// Asks for a change, and waits until it is in force or refused.
     pub(super) async fn change(
         &self,
-        change: impl FnOnce(Answer) -> Change,
+        change: impl FnOnce(ResultSender) -> Change,
     ) -> Result<(), AppError> {
         let (answer, made) = oneshot::channel();
         let sent = self.changes.send(change(answer)).await;
@@ -141,4 +141,4 @@ impl Control {
 }
 
 /// The channel on which the caller gets the result of a change.
-pub(super) type Answer = oneshot::Sender<Result<(), AppError>>;
+pub(super) type ResultSender = oneshot::Sender<Result<(), AppError>>;

@@ -26,7 +26,7 @@ fn slot(config: &ListenerConfig) -> Slot {
 
 /// A function that binds an address once for each of so many workers. It is a parameter so that a test
 /// needs no socket.
-pub(super) type Bind = fn(SocketAddr, usize, &StreamOptions) -> io::Result<Vec<OwnedFd>>;
+pub(super) type BindSockets = fn(SocketAddr, usize, &StreamOptions) -> io::Result<Vec<OwnedFd>>;
 
 /// The listeners.
 #[derive(Debug, Default)]
@@ -50,10 +50,10 @@ impl Listeners {
         &self,
         config: &ListenerConfig,
         workers: usize,
-        bind: Bind,
-    ) -> Result<Place, AppError> {
+        bind: BindSockets,
+    ) -> Result<ListenerSockets, AppError> {
         if let Some(bound) = self.0.get(&slot(config)) {
-            return Ok(Place::Bound(bound.clone()));
+            return Ok(ListenerSockets::Bound(bound.clone()));
         }
         let failed = |error| AppError::Bind {
             what: config.name.to_string(),
@@ -65,7 +65,7 @@ impl Listeners {
         let address = sockets
             .first()
             .map_or(Ok(config.bind), socket::local_address);
-        Ok(Place::New(address.map_err(failed)?, sockets))
+        Ok(ListenerSockets::New(address.map_err(failed)?, sockets))
     }
 
     /// Names that discovered routes do not get, each with its listener.
@@ -87,7 +87,7 @@ pub(super) struct ListenersChange {
 }
 
 /// The place where a listener is bound.
-pub(super) enum Place {
+pub(super) enum ListenerSockets {
     /// It is bound already.
     Bound(Arc<Listener>),
     /// It was bound a moment ago: the address, and a socket for each worker.
@@ -98,10 +98,10 @@ struct Prepared {
     slot: Slot,
     name: ListenerName,
     listener: Arc<Listener>,
-    change: Change,
+    change: PreparedChange,
 }
 
-enum Change {
+enum PreparedChange {
     /// A listener that is bound for the first time.
     Open(Vec<OwnedFd>),
     /// A listener that is bound already.
@@ -111,19 +111,21 @@ enum Change {
 impl ListenersChange {
     /// Builds the tables of all listeners of `config`, which are bound at `places`, in the same order.
     pub(super) fn prepare(
-        places: Vec<Place>,
+        places: Vec<ListenerSockets>,
         config: &Config,
         upstreams: &Upstreams,
         shared: &Shared,
     ) -> Result<Self, AppError> {
-        let prepare = |(listener, place): (&Arc<ListenerConfig>, Place)| {
+        let prepare = |(listener, place): (&Arc<ListenerConfig>, ListenerSockets)| {
             let state = state(listener, config, upstreams, shared);
             let options = StreamOptions::from(listener.tcp);
             let (listener_now, change) = match place {
-                Place::Bound(bound) => (bound, Change::Update(options, Box::new(state))),
-                Place::New(address, sockets) => {
+                ListenerSockets::Bound(bound) => {
+                    (bound, PreparedChange::Update(options, Box::new(state)))
+                }
+                ListenerSockets::New(address, sockets) => {
                     let opened = Arc::new(Listener::new(address, options, state));
-                    (opened, Change::Open(sockets))
+                    (opened, PreparedChange::Open(sockets))
                 }
             };
             Ok(Prepared {
@@ -154,8 +156,8 @@ impl ListenersChange {
         let mut bound = Vec::new();
         for prepared in self.listeners {
             match prepared.change {
-                Change::Update(options, state) => prepared.listener.update(options, *state),
-                Change::Open(sockets) => {
+                PreparedChange::Update(options, state) => prepared.listener.update(options, *state),
+                PreparedChange::Open(sockets) => {
                     let address = prepared.listener.address;
                     tracing::info!(listener = %prepared.name, %address, "strait listens on this address");
                     for (worker, socket) in workers.iter().zip(sockets) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::AppError;
 use super::discovery;
-use super::listeners::{ListenersChange, Place, retire_metrics};
+use super::listeners::{ListenerSockets, ListenersChange, retire_metrics};
 use super::merge::{Merged, fill_new, merge};
 use super::sources::{SourceTasks, first_answers};
 use super::state::{Change, State};
@@ -312,7 +312,7 @@ fn places(
     state: &State,
     config: &Config,
     opened: &HashSet<ListenerName>,
-) -> Result<(Vec<Place>, NotOpened), AppError> {
+) -> Result<(Vec<ListenerSockets>, NotOpened), AppError> {
     let mut places = Vec::with_capacity(config.listeners.len());
     let mut not_opened = Vec::new();
     for listener in &config.listeners {

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::AppError;
-use super::control::{Answer, Control};
+use super::control::{Control, ResultSender};
 use super::discovery::{self, Reporter};
-use super::listeners::{Bind, Listeners};
+use super::listeners::{BindSockets, Listeners};
 use super::sources::Sources;
 use super::statuses::StatusTask;
 use crate::config::Config;
@@ -17,11 +17,11 @@ use crate::source::kubernetes::{KubernetesSource, Publication};
 #[derive(Debug)]
 pub(super) enum Change {
     /// Another config file.
-    File(Arc<Config>, Answer),
+    File(Arc<Config>, ResultSender),
     /// A discovery of the Kubernetes source.
     Found(Arc<Publication>),
     /// The Kubernetes source has broken down. It must start again.
-    Broken(Answer),
+    Broken(ResultSender),
 }
 
 /// The state in force. One task owns it, and a [`Plan`](super::plan::Plan) changes it.
@@ -30,7 +30,7 @@ pub(super) struct State {
     /// The addresses of the admin servers, which are bound once.
     pub(super) servers: Vec<SocketAddr>,
     pub(super) workers: Vec<WorkerInbox>,
-    pub(super) bind: Bind,
+    pub(super) bind: BindSockets,
     /// The config as the file has it.
     pub(super) file: Arc<Config>,
     /// The last discovery that was put into force.
@@ -49,7 +49,7 @@ impl State {
         file: Arc<Config>,
         servers: Vec<SocketAddr>,
         workers: Vec<WorkerInbox>,
-        bind: Bind,
+        bind: BindSockets,
     ) -> Result<Self, AppError> {
         Ok(Self {
             servers,

@@ -42,9 +42,9 @@ struct RareFields {
 
 /// A duration of a quarter of the size: from 1 us up to 71 minutes, which a longer one counts as.
 #[derive(Debug, Clone, Copy)]
-struct Micros(NonZeroU32);
+struct StageTime(NonZeroU32);
 
-impl Micros {
+impl StageTime {
     fn of(duration: Duration) -> Self {
         let micros = duration.as_micros().try_into().unwrap_or(u32::MAX);
         Self(NonZeroU32::new(micros).unwrap_or(NonZeroU32::MIN))
@@ -73,9 +73,9 @@ pub(super) struct ConnectionRecord {
     pub attempts: u32,
     source_group: SourceGroupId,
     /// The time from accept to the end of the hello.
-    hello: Option<Micros>,
+    hello: Option<StageTime>,
     /// From the first attempt to the connection, or to giving up.
-    connect: Option<Micros>,
+    connect: Option<StageTime>,
     offers: Offers,
     counts: Counts,
     written: bool,
@@ -192,7 +192,7 @@ impl ConnectionRecord {
             rare.held.hello_ended();
         }
         let duration = self.accepted.elapsed();
-        self.hello = Some(Micros::of(duration));
+        self.hello = Some(StageTime::of(duration));
         let series = &ticket.policy().series;
         series.hello_duration.observe(duration.as_secs_f64());
     }
@@ -219,7 +219,7 @@ impl ConnectionRecord {
     /// Notes that connecting ended now, well or badly.
     pub(super) fn connect_ended(&mut self, ticket: &Ticket, started: Instant) {
         let duration = started.elapsed();
-        self.connect = Some(Micros::of(duration));
+        self.connect = Some(StageTime::of(duration));
         let series = &ticket.policy().series;
         series.connect_duration.observe(duration.as_secs_f64());
     }
@@ -310,8 +310,8 @@ impl ConnectionRecord {
             ended_by,
             to_upstream: self.counts.to_upstream,
             to_downstream: self.counts.to_downstream,
-            hello: self.hello.map(Micros::duration),
-            connect: self.connect.map(Micros::duration),
+            hello: self.hello.map(StageTime::duration),
+            connect: self.connect.map(StageTime::duration),
             duration,
         };
         ticket.shared().access_log.write(&entry);

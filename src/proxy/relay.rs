@@ -47,11 +47,11 @@ const DELIVERY: Duration = Duration::from_secs(5);
 pub(super) struct Relaying {
     relay: Relay,
     connection: Connection,
-    delivery: Option<Delivery>,
+    delivery: Option<PendingDelivery>,
 }
 
 /// Ready when the bytes that one side sent before it failed have reached the other; gives the ending.
-type Delivery = Pin<Box<dyn Future<Output = Ending>>>;
+type PendingDelivery = Pin<Box<dyn Future<Output = Ending>>>;
 
 impl Relaying {
     /// Relays between the client and the endpoint.
@@ -186,7 +186,7 @@ impl Relay {
 
     /// Waits until what a failed side had sent is delivered. The failure is passed on as RST after that, by
     /// the drop of [`Peer`].
-    fn deliver(&mut self, ending: Ending, seat: &Seat) -> Option<Delivery> {
+    fn deliver(&mut self, ending: Ending, seat: &Seat) -> Option<PendingDelivery> {
         let survivor = match (self.downstream.failure(), self.upstream.failure()) {
             (Some(_), None) => &mut self.upstream,
             (None, Some(_)) => &mut self.downstream,

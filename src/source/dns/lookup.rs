@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, DnsError};
 use super::resolver::Resolver;
-use super::round::{Found, Memory, Round};
+use super::round::{Found, RememberedAnswer, Round};
 use super::service;
 use crate::config::{DnsConfig, DnsQuery, EndpointSpec, Weight};
 use crate::server_name::ServerName;
@@ -18,7 +18,7 @@ pub async fn resolve(
     config: &DnsConfig,
     own: &OwnAddresses,
 ) -> Result<Answer, DnsError> {
-    resolve_again(resolver, config, own, &mut Memory::default()).await
+    resolve_again(resolver, config, own, &mut RememberedAnswer::default()).await
 }
 
 /// Like [`resolve`], with the knowledge of earlier rounds. `memory` changes with every answer that has
@@ -27,7 +27,7 @@ pub(super) async fn resolve_again(
     resolver: &Resolver,
     config: &DnsConfig,
     own: &OwnAddresses,
-    memory: &mut Memory,
+    memory: &mut RememberedAnswer,
 ) -> Result<Answer, DnsError> {
     let (DnsQuery::Address { name, .. } | DnsQuery::Service { name }) = &config.query;
     let own = own.now();

@@ -18,7 +18,7 @@ use crate::socket::OwnListeners;
 /// The content of the last good answer. It shows which addresses a question that now fails would have
 /// given.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct RememberedAnswer {
     /// The spelling, search list applied, that had records.
     name: Option<Name>,
     addresses: HashMap<(Name, RecordType), Vec<IpAddr>>,
@@ -27,8 +27,8 @@ pub(super) struct Memory {
 /// The questions of one round and their results.
 pub(super) struct Round<'a> {
     pub(super) resolver: &'a Resolver,
-    memory: &'a Memory,
-    learnt: Memory,
+    memory: &'a RememberedAnswer,
+    learnt: RememberedAnswer,
     policy: AddressPolicy<'a>,
     pub(super) max_endpoints: usize,
     /// The time at which unanswered questions count as failed.
@@ -50,12 +50,12 @@ impl<'a> Round<'a> {
         resolver: &'a Resolver,
         config: &'a DnsConfig,
         own: &'a OwnListeners,
-        memory: &'a Memory,
+        memory: &'a RememberedAnswer,
     ) -> Self {
         Self {
             resolver,
             memory,
-            learnt: Memory::default(),
+            learnt: RememberedAnswer::default(),
             policy: AddressPolicy {
                 allow: &config.allow,
                 own,
@@ -177,7 +177,7 @@ impl<'a> Round<'a> {
         mut endpoints: Vec<EndpointSpec>,
         config: &DnsConfig,
         name: &ServerName,
-    ) -> (Answer, Memory) {
+    ) -> (Answer, RememberedAnswer) {
         self.too_many += bound(&mut endpoints, self.max_endpoints);
         self.refused.sort_by_key(|(address, _)| *address);
         self.refused.dedup();
@@ -293,7 +293,7 @@ impl Host {
         }
     }
 
-    fn recall(&mut self, memory: &Memory) {
+    fn recall(&mut self, memory: &RememberedAnswer) {
         for family in std::mem::take(&mut self.failed) {
             let question = (self.name.clone(), family);
             if let Some(addresses) = memory.addresses.get(&question) {

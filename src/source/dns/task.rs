@@ -11,7 +11,7 @@ use super::address_policy::{AddressPolicy, kind_label, refused_address};
 use super::answer::{Answer, DnsError};
 use super::lookup::resolve_again;
 use super::resolver::Resolver;
-use super::round::Memory;
+use super::round::RememberedAnswer;
 use super::schedule::Schedule;
 use crate::clock;
 use crate::config::{DnsConfig, EndpointSpec, UpstreamSource};
@@ -52,7 +52,7 @@ pub fn spawn(
             resolver: resolver.clone(),
             own: own.clone(),
             metrics: metrics.clone(),
-            memory: Memory::default(),
+            memory: RememberedAnswer::default(),
             schedule: Schedule::default(),
         };
         async move {
@@ -69,7 +69,7 @@ struct Source {
     resolver: Resolver,
     own: OwnAddresses,
     metrics: Arc<Metrics>,
-    memory: Memory,
+    memory: RememberedAnswer,
     schedule: Schedule,
 }
 
