@@ -18,12 +18,12 @@ pub(crate) struct LineBudget<S> {
 }
 
 /// A place in the queue. Dropping it frees the place.
-pub(crate) struct QueuePlace<S>(Arc<LineBudget<S>>);
+pub(crate) struct LinePlace<S>(Arc<LineBudget<S>>);
 
 /// Frees a place when dropped, whatever kind of line had it.
 pub(crate) trait Placed: Send + Sync {}
 
-impl<S: Send> Placed for QueuePlace<S> {}
+impl<S: Send> Placed for LinePlace<S> {}
 
 impl<S> Default for LineBudget<S> {
     fn default() -> Self {
@@ -43,10 +43,10 @@ impl<S> LineBudget<S> {
     }
 
     /// Takes a place in the queue, if this kind has taken fewer than `most`.
-    pub(crate) fn place(self: &Arc<Self>, most: usize) -> Option<QueuePlace<S>> {
+    pub(crate) fn place(self: &Arc<Self>, most: usize) -> Option<LinePlace<S>> {
         // Relaxed: the count stands alone, and publishes nothing else.
         if self.waiting.fetch_add(1, Ordering::Relaxed) < most {
-            return Some(QueuePlace(self.clone()));
+            return Some(LinePlace(self.clone()));
         }
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         None
@@ -82,7 +82,7 @@ impl<S> LineBudget<S> {
     }
 }
 
-impl<S> Drop for QueuePlace<S> {
+impl<S> Drop for LinePlace<S> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }

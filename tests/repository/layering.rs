@@ -404,7 +404,8 @@ impl Tree {
     }
 }
 
-fn collect(dir: &Path, into: &mut Vec<PathBuf>) {
+/// Adds the Rust files below `dir` to `into`.
+pub(super) fn collect(dir: &Path, into: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

@@ -11,3 +11,4 @@ mod kubernetes_manifests;
 mod layering;
 mod manifests;
 mod programs;
+mod type_names;
