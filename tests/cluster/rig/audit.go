@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-const auditPath = dir + "/audit.log"
+// auditPath is the audit log of APIServer.
+const auditPath = dir + "/apiserver-audit.log"
 
 // Request is a request to the API in the audit log. Only those of service accounts are there.
 type Request struct {

@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	core "k8s.io/api/core/v1"
@@ -25,6 +27,8 @@ import (
 const (
 	APIHost = "10.98.0.1"
 	APIPort = 6443
+
+	secondAPIHost = "10.98.0.2"
 )
 
 // Options are what a test program wants of the control plane.
@@ -53,6 +57,10 @@ type Cluster struct {
 	straits atomic.Int64
 	pods    atomic.Int64
 	names   atomic.Int64
+	// kube is the path of the control plane's program.
+	kube    string
+	options Options
+	applied sync.Once
 	echo    *Echo
 	// user is that of strait, 65432 unless the namespace has only one.
 	user int
@@ -85,7 +93,7 @@ func start(options Options) (*Cluster, error) {
 	if err := prepare(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{KubeconfigPath: dir + "/admin.kubeconfig", user: 65432}
+	c := &Cluster{KubeconfigPath: dir + "/admin.kubeconfig", user: 65432, kube: kube, options: options}
 	if text, err := os.ReadFile("/proc/self/uid_map"); err == nil && strings.Fields(string(text))[2] == "1" {
 		c.user = 0
 	}
@@ -107,7 +115,7 @@ func start(options Options) (*Cluster, error) {
 	if err := bind(os.Getenv("STRAIT_BIN"), dir+"/strait"); err != nil {
 		return nil, err
 	}
-	c.processes(kube, options)
+	c.processes()
 	c.straits.Store(1)
 	if c.echo, err = newEcho(fmt.Sprintf("[::]:%d", EchoPort)); err != nil {
 		return nil, err
@@ -161,38 +169,61 @@ func (c *Cluster) clients(authority []byte) error {
 	return nil
 }
 
-func (c *Cluster) processes(kube string, options Options) {
-	program := func(name string, extra []string, flags ...string) *Process {
-		arguments := append(append([]string{name}, flags...), extra...)
-		return &Process{Name: name, command: func() *exec.Cmd { return exec.Command(kube, arguments...) }}
-	}
-	c.Etcd = program("etcd", options.Etcd,
+func (c *Cluster) process(name, of string, extra []string, flags ...string) *Process {
+	arguments := append(append([]string{of}, flags...), extra...)
+	return &Process{Name: name, command: func() *exec.Cmd { return exec.Command(c.kube, arguments...) }}
+}
+
+func (c *Cluster) processes() {
+	c.Etcd = c.process("etcd", "etcd", c.options.Etcd,
 		"--data-dir", dir+"/etcd", "--listen-client-urls", "http://127.0.0.1:2379", "--advertise-client-urls", "http://127.0.0.1:2379",
 		"--listen-peer-urls", "http://127.0.0.1:2380", "--initial-advertise-peer-urls", "http://127.0.0.1:2380",
 		"--initial-cluster", "default=http://127.0.0.1:2380", "--unsafe-no-fsync", "--log-level", "warn",
 		"--quota-backend-bytes", fmt.Sprint(4<<30))
-	c.APIServer = program("apiserver", options.APIServer,
-		"--etcd-servers", "http://127.0.0.1:2379", "--bind-address", "0.0.0.0", "--secure-port", fmt.Sprint(APIPort),
-		"--advertise-address", APIHost, "--service-cluster-ip-range", "10.97.0.0/16,fd00:97::/108",
+	c.APIServer = c.apiServer("apiserver", APIHost)
+	c.ControllerManager = c.process("controller-manager", "controller-manager", c.options.ControllerManager,
+		"--kubeconfig", c.KubeconfigPath, "--leader-elect=false", "--root-ca-file", dir+"/ca.crt",
+		"--service-account-private-key-file", dir+"/sa.key", "--kube-api-qps", "500", "--kube-api-burst", "1000",
+		"--concurrent-service-endpoint-syncs", "20",
+		"--controllers", strings.Join(slices.Concat(controllers, c.options.Controllers), ","), "--v", "1")
+}
+
+func (c *Cluster) apiServer(name, host string) *Process {
+	process := c.process(name, "apiserver", c.options.APIServer,
+		"--etcd-servers", "http://127.0.0.1:2379", "--bind-address", host, "--secure-port", fmt.Sprint(APIPort),
+		"--advertise-address", host, "--service-cluster-ip-range", "10.97.0.0/16,fd00:97::/108",
 		"--authorization-mode", "RBAC", "--token-auth-file", dir+"/tokens.csv",
 		"--tls-cert-file", dir+"/api.crt", "--tls-private-key-file", dir+"/api.key", "--client-ca-file", dir+"/ca.crt",
 		"--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", dir+"/sa.pub",
 		"--service-account-signing-key-file", dir+"/sa.key",
-		"--audit-policy-file", dir+"/audit.yaml", "--audit-log-path", auditPath, "--v", "1")
-	c.APIServer.ready = c.waitAPI
-	c.ControllerManager = program("controller-manager", options.ControllerManager,
-		"--kubeconfig", c.KubeconfigPath, "--leader-elect=false", "--root-ca-file", dir+"/ca.crt",
-		"--service-account-private-key-file", dir+"/sa.key", "--kube-api-qps", "500", "--kube-api-burst", "1000",
-		"--concurrent-service-endpoint-syncs", "20",
-		"--controllers", strings.Join(slices.Concat(controllers, options.Controllers), ","), "--v", "1")
+		"--audit-policy-file", dir+"/audit.yaml", "--audit-log-path", fmt.Sprintf("%s/%s-audit.log", dir, name), "--v", "1")
+	process.ready = func(most time.Duration) error { return c.waitAPI(process, host, most) }
+	return process
 }
 
-// waitAPI waits until the API serves and has its own rights and priorities.
-func (c *Cluster) waitAPI(most time.Duration) error {
+// SecondAPIServer starts another API server on the same etcd for this test, which may stop or kill it while other tests
+// run. Host is its address for Strait.APIHost.
+func (c *Cluster) SecondAPIServer(t testing.TB) (process *Process, host string) {
+	t.Helper()
+	host = secondAPIHost
+	process = c.apiServer("apiserver-2", host)
+	process.Start(t)
+	t.Cleanup(func() { process.Kill(t) })
+	return process, host
+}
+
+// waitAPI waits until an API server answers that it is ready.
+func (c *Cluster) waitAPI(process *Process, host string, most time.Duration) error {
+	config := rest.CopyConfig(c.Config)
+	config.Host = fmt.Sprintf("https://%s:%d", host, APIPort)
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
 	var last error
 	if Within(most, func() bool {
-		_, last = c.Client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(context.Background())
-		return last == nil || !c.APIServer.Running()
+		_, last = client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(context.Background())
+		return last == nil || !process.Running()
 	}) && last == nil {
 		return nil
 	}

@@ -48,6 +48,7 @@
 //
 //   - [Cluster]: clients, Apply and Delete for YAML, Kubectl, namespaces, pods, tokens, the audit log.
 //   - [Process]: Start, Stop, Kill, Pause (SIGSTOP), Resume, RSS, CPU and Log of Etcd, APIServer and ControllerManager.
+//   - [Account]: the service account, rights and GatewayClass that a gateway runs with, apart from those of other tests.
 //   - [Gateway]: a process of strait with its calls, metrics, readiness, logs.
 //   - [Uplink]: another way to the API whose cable can be pulled, or that falls silent after some bytes.
 //   - [Eventually]: waits with a deadline.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 
 	authentication "k8s.io/api/authentication/v1"
@@ -161,10 +160,10 @@ func (c *Cluster) Kubectl(t testing.TB, arguments ...string) string {
 	return out.String()
 }
 
-// Token makes a token of a ServiceAccount that is valid for an hour.
+// Token makes a token of a ServiceAccount that is valid for a day.
 func (c *Cluster) Token(t testing.TB, namespace, account string) string {
 	t.Helper()
-	seconds := int64(3600)
+	seconds := int64(24 * 3600)
 	made, err := c.Client.CoreV1().ServiceAccounts(namespace).CreateToken(context.Background(), account,
 		&authentication.TokenRequest{Spec: authentication.TokenRequestSpec{ExpirationSeconds: &seconds}}, meta.CreateOptions{})
 	if err != nil {
@@ -181,30 +180,6 @@ func (c *Cluster) As(t testing.TB, namespace, account string) *rest.Config {
 	return config
 }
 
-// AccountDir makes a folder like that of the service account in a pod: token, ca.crt, namespace. As the kubelet does, it
-// replaces all files at once. Called again with the folder it writes a new token.
-func (c *Cluster) AccountDir(t testing.TB, folder, namespace, account string) {
-	t.Helper()
-	version := c.Unique("..data")
-	if err := os.MkdirAll(filepath.Join(folder, version), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{
-		"token": c.Token(t, namespace, account), "namespace": namespace, "ca.crt": string(c.Config.CAData),
-	} {
-		if err := os.WriteFile(filepath.Join(folder, version, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		_ = os.Symlink("..data/"+name, filepath.Join(folder, name))
-	}
-	if err := os.Symlink(version, filepath.Join(folder, version+".new")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(filepath.Join(folder, version+".new"), filepath.Join(folder, "..data")); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // InstallCRDs creates CRDs by name, and waits until the API serves them.
 func (c *Cluster) InstallCRDs(t testing.TB, names ...string) {
 	t.Helper()
@@ -218,4 +193,12 @@ func (c *Cluster) DeleteCRDs(t testing.TB, names ...string) {
 	t.Helper()
 	c.Kubectl(t, append([]string{"delete", "--wait", "crd"}, names...)...)
 	c.mapper.Reset()
+}
+
+// Conditions reads the conditions of a Gateway API object; see the function of this name.
+func (c *Cluster) Conditions(t testing.TB, kind, namespace, name string) map[string]string {
+	t.Helper()
+	found := c.Object(t, "gateway.networking.k8s.io/v1", kind, namespace, name)
+	status, _ := found.Object["status"].(map[string]any)
+	return Conditions(status)
 }

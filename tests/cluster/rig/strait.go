@@ -1,7 +1,6 @@
 package rig
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -15,8 +14,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Strait is how a process of strait is started. The zero value is what the manifests say, at an address of its own.
@@ -29,9 +26,9 @@ type Strait struct {
 	AsIs bool
 	// APIHost is the address of the API in the environment; see Uplink.
 	APIHost string
-	// AccountDir is a folder of the service account; see Cluster.AccountDir. Without it one is made for the account
-	// strait of namespace strait.
-	AccountDir string
+	// Account is the service account that it runs as, and with it the namespace and the class of its Gateways. Without
+	// it, those of the manifests.
+	Account *Account
 	// Env is added to the environment, each KEY=VALUE.
 	Env []string
 	// Node and zone are those of the pod: "node-0" and "r1-a" by default.
@@ -48,8 +45,8 @@ type Gateway struct {
 	Host string
 	// Number is unique in the program.
 	Number int
-	// AccountDir is the folder with its token.
-	AccountDir string
+	// Account is what it runs as.
+	Account *Account
 	// ConfigPath is the config that it runs with; it can be written to.
 	ConfigPath string
 
@@ -81,15 +78,6 @@ func BaseConfig() string {
 	return string(text)
 }
 
-// Manifests applies config/kubernetes/base, and does not wait for anything.
-func (c *Cluster) Manifests(t testing.TB) {
-	t.Helper()
-	c.Kubectl(t, "apply", "-k", filepath.Join(Root(), "config/kubernetes/base"))
-	if err := c.accountOf("strait"); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // Strait starts a process of strait, and kills it at the end of the test. It applies the manifests first if they are
 // not there.
 func (c *Cluster) Strait(t testing.TB, as Strait) *Gateway {
@@ -102,16 +90,13 @@ func (c *Cluster) Strait(t testing.TB, as Strait) *Gateway {
 // NewStrait is Strait without the start.
 func (c *Cluster) NewStrait(t testing.TB, as Strait) *Gateway {
 	t.Helper()
-	if _, err := c.Client.CoreV1().ServiceAccounts("strait").Get(context.Background(), "strait", meta.GetOptions{}); err != nil {
-		c.Manifests(t)
-	}
 	n := 1
 	if !as.AsIs {
 		n = int(c.straits.Add(1))
 	}
 	host := fmt.Sprintf("10.98.1.%d", n)
 	g := &Gateway{
-		Number: n, Host: host, AccountDir: as.AccountDir, ConfigPath: fmt.Sprintf("%s/strait-%d.yaml", dir, n),
+		Number: n, Host: host, Account: as.Account, ConfigPath: fmt.Sprintf("%s/strait-%d.yaml", dir, n),
 		admin: host + ":15000", status: host + ":15021", metrics: host + ":15090", access: fmt.Sprintf("%s/access-%d.log", dir, n),
 	}
 	text := as.Config
@@ -125,15 +110,15 @@ func (c *Cluster) NewStrait(t testing.TB, as Strait) *Gateway {
 		text = strings.Replace(text, "gateway_api: { ", "gateway_api: { address: "+host+", ", 1)
 		text += fmt.Sprintf("\nadmin: { bind: %q }\nstatus: { bind: %q }\nmetrics: { bind: %q }\n", g.admin, g.status, g.metrics)
 	}
+	if g.Account == nil {
+		g.Account = c.ManifestsAccount(t)
+	}
+	text = strings.Replace(text, "gateway_api: { ", "gateway_api: { "+g.Account.settings(), 1)
 	if as.Edit != nil {
 		text = as.Edit(text)
 	}
 	if err := os.WriteFile(g.ConfigPath, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
-	}
-	if g.AccountDir == "" {
-		g.AccountDir = fmt.Sprintf("%s/account-%d", dir, n)
-		c.AccountDir(t, g.AccountDir, "strait", "strait")
 	}
 	g.Process = &Process{Name: fmt.Sprintf("strait-%d", n), command: func() *exec.Cmd {
 		return c.inPod(g, as, append([]string{"run", "--config", g.ConfigPath}, as.Args...)...)
@@ -159,7 +144,7 @@ func (c *Cluster) inPod(g *Gateway, as Strait, arguments ...string) *exec.Cmd {
 	if c.user != 0 {
 		user = append(user, fmt.Sprintf("--reuid=%d", c.user), fmt.Sprintf("--regid=%d", c.user), "--clear-groups")
 	}
-	words := append([]string{"--mount", "sh", "-euc", `mount --bind "$1" "$2"; shift 2; exec "$@"`, "strait", g.AccountDir, accountDir}, user...)
+	words := append([]string{"--mount", "sh", "-euc", `mount --bind "$1" "$2"; shift 2; exec "$@"`, "strait", g.Account.Dir, accountDir}, user...)
 	words = append(words, dir+"/strait")
 	command := exec.Command("unshare", append(words, arguments...)...)
 	command.Env = append([]string{
