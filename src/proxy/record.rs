@@ -251,6 +251,11 @@ impl ConnectionRecord {
         }
     }
 
+    /// Whether the client offered HTTP/2.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.alpn.as_deref().is_some_and(AlpnOffer::is_multiplexed)
+    }
+
     /// The bytes written so far.
     pub(super) fn counts(&self) -> Counts {
         self.counts

@@ -64,6 +64,9 @@ impl Relaying {
         });
         let seat = connection.ticket.seat();
         seat.enter(Stage::Relaying);
+        if connection.record.is_multiplexed() {
+            seat.note_multiplexed();
+        }
         seat.look_after(sockets.clone(), routed.upstream);
         Self {
             relay: Relay::new(sockets, routed.replay, connection.ticket.shared()),
@@ -110,7 +113,7 @@ impl Relaying {
         }
         if up.moved + down.moved > 0 {
             let now = Instant::now();
-            seat.active(now);
+            seat.moved(now, up.moved > 0);
             if let Some(busy_poll) = &worker.busy_poll {
                 busy_poll.wake(now);
             }

@@ -5,6 +5,7 @@
 //! that no connection carries a timer through its life.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::cmp::Reverse;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
@@ -70,10 +71,25 @@ enum Attention {
     Urgent,
 }
 
+/// The order in which a drain ends connections over which no byte flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Patience {
+    /// The upstream had the last word: nobody is known to wait.
+    Quiet,
+    /// The same, but the client offered HTTP/2: a call may be open without a byte flowing.
+    Multiplexed,
+    /// The client had the last word: it waits for an answer, and only the end of the drain cuts it.
+    AwaitsAnswer,
+}
+
 /// One connection as its worker sees it.
 pub(super) struct Seat {
     policy: Arc<ListenerPolicy>,
     last_activity: Cell<Moment>,
+    /// The last bytes went to the upstream.
+    awaits_answer: Cell<bool>,
+    /// The client offered HTTP/2.
+    multiplexed: Cell<bool>,
     stage: Cell<Stage>,
     cut: Cell<Option<Outcome>>,
     attention: Cell<Attention>,
@@ -93,6 +109,8 @@ impl Seat {
         Self {
             policy,
             last_activity: Cell::new(Moment::of(Instant::now())),
+            awaits_answer: Cell::new(false),
+            multiplexed: Cell::new(false),
             stage: Cell::new(Stage::Opening),
             cut: Cell::new(None),
             attention: Cell::new(Attention::Needed),
@@ -115,6 +133,26 @@ impl Seat {
         self.last_activity.set(Moment::of(now));
         if self.attention.get() == Attention::Needless {
             self.attention.set(Attention::Needed);
+        }
+    }
+
+    /// Bytes flowed. `to_upstream` if some of them went there: what comes back in the same poll was sent
+    /// before it could answer them.
+    pub(super) fn moved(&self, now: Instant, to_upstream: bool) {
+        self.awaits_answer.set(to_upstream);
+        self.active(now);
+    }
+
+    /// The client offered HTTP/2, so that a silent connection may still have calls open.
+    pub(super) fn note_multiplexed(&self) {
+        self.multiplexed.set(true);
+    }
+
+    fn patience(&self) -> Patience {
+        match (self.awaits_answer.get(), self.multiplexed.get()) {
+            (true, _) => Patience::AwaitsAnswer,
+            (false, true) => Patience::Multiplexed,
+            (false, false) => Patience::Quiet,
         }
     }
 
@@ -263,6 +301,28 @@ impl fmt::Debug for Seat {
 pub(super) struct Seats {
     seats: RefCell<Slab<Rc<Seat>>>,
     sweeps: Cell<u32>,
+    drain_pace: DrainPace,
+}
+
+/// The pace of a drain: the part of a connection that is due from ticks before, in millionths.
+#[derive(Debug, Default)]
+struct DrainPace(Cell<u64>);
+
+impl DrainPace {
+    /// A connection, in the parts that are counted.
+    const WHOLE: u64 = 1_000_000;
+
+    /// The connections of `quiet` that are due now, when a tick comes every `tick` and the drain has `left`
+    /// to go. Parts of one add up, so that few connections end spread over the drain and not in its first
+    /// ticks.
+    fn due(&self, quiet: usize, tick: Duration, left: Duration) -> usize {
+        let ticks_left = left.as_millis().div_ceil(tick.as_millis().max(1)).max(1);
+        let ticks_left = u64::try_from(ticks_left).unwrap_or(u64::MAX);
+        let quiet = u64::try_from(quiet).unwrap_or(u64::MAX);
+        let parts = self.0.get() + quiet.saturating_mul(Self::WHOLE) / ticks_left;
+        self.0.set(parts % Self::WHOLE);
+        usize::try_from(parts / Self::WHOLE).unwrap_or(usize::MAX)
+    }
 }
 
 impl Seats {
@@ -294,25 +354,26 @@ impl Seats {
         }
     }
 
-    /// While draining: cuts as many of the quiet connections as keeps the pace of closing all of
-    /// them over `left`, those that have been quiet longest first.
+    /// While draining: cuts as many of the quiet connections as keeps the pace of closing all of them over
+    /// `left`, those without HTTP/2 first, then those that have been quiet longest. A connection whose client
+    /// waits for an answer is not quiet, however long it takes.
     pub(super) fn cut_quiet(&self, now: Instant, tick: Duration, left: Duration) {
         let now = Moment::of(now);
         let seats = self.seats.borrow();
-        let mut quiet: Vec<(Duration, &Rc<Seat>)> = seats
+        let mut quiet: Vec<(Patience, Duration, &Rc<Seat>)> = seats
             .iter()
             .map(|(_, seat)| seat)
             .filter(|seat| matches!(seat.stage.get(), Stage::Relaying | Stage::HalfClosed))
-            .map(|seat| (seat.last_activity.get().until(now), seat))
-            .filter(|(duration, seat)| *duration >= QUIET && seat.cut.get().is_none())
+            .map(|seat| (seat.patience(), seat.last_activity.get().until(now), seat))
+            .filter(|(patience, duration, seat)| {
+                *patience != Patience::AwaitsAnswer
+                    && *duration >= QUIET
+                    && seat.cut.get().is_none()
+            })
             .collect();
-        let ticks_left = left.as_millis().div_ceil(tick.as_millis().max(1)).max(1);
-        // Rounded up: with few connections the first ones go at once.
-        let due = quiet
-            .len()
-            .div_ceil(usize::try_from(ticks_left).unwrap_or(usize::MAX));
-        quiet.sort_unstable_by_key(|(duration, _)| std::cmp::Reverse(*duration));
-        for (_, seat) in quiet.into_iter().take(due) {
+        let due = self.drain_pace.due(quiet.len(), tick, left);
+        quiet.sort_unstable_by_key(|(patience, duration, _)| (*patience, Reverse(*duration)));
+        for (_, _, seat) in quiet.into_iter().take(due) {
             seat.cut(Outcome::Drained);
         }
     }
@@ -432,8 +493,24 @@ mod tests {
             seats.cut_quiet(start + QUIET + TICK * tick, TICK, TICK * (4 - tick));
             closed.push(cut(&taken));
         }
-        assert_eq!(closed, [3, 6, 8, 10]);
+        assert_eq!(closed, [2, 5, 7, 10]);
         assert_eq!(taken[0].cut_reason(), Some(Outcome::Drained));
+    }
+
+    #[test]
+    fn the_pace_of_a_drain_spreads_few_connections_over_it() {
+        for (count, expected) in [(1, &[2][..]), (2, &[1, 3]), (3, &[1, 2, 3]), (0, &[])] {
+            let pace = DrainPace::default();
+            let mut quiet = count;
+            let mut ended = Vec::new();
+            for tick in 0..4 {
+                for _ in 0..pace.due(quiet, TICK, TICK * (4 - tick)) {
+                    quiet -= 1;
+                    ended.push(tick);
+                }
+            }
+            assert_eq!(ended, expected, "{count} connections");
+        }
     }
 
     #[test]
@@ -449,6 +526,29 @@ mod tests {
         seats.cut_quiet(now, TICK, Duration::ZERO);
         assert_eq!(taken[0].cut_reason(), None, "bytes have just flowed");
         assert_eq!(taken[1].cut_reason(), Some(Outcome::Drained));
+    }
+
+    #[test]
+    fn a_drain_waits_for_answers_and_closes_what_may_hold_calls_late() {
+        let start = Instant::now() + Duration::from_secs(1);
+        let (seats, taken) = seats(4, Stage::Relaying, start);
+        taken[0].moved(start, true);
+        taken[1].note_multiplexed();
+        taken[2].moved(start, true);
+        taken[2].moved(start, false);
+        let reasons = || taken.iter().map(|seat| seat.cut_reason().is_some());
+        let now = start + IDLE;
+        seats.cut_quiet(now, TICK, TICK * 2);
+        assert!(
+            reasons().eq([false, false, false, true]) || reasons().eq([false, false, true, false])
+        );
+        seats.cut_quiet(now, TICK, TICK * 2);
+        assert!(reasons().eq([false, false, true, true]), "HTTP/2 last");
+        seats.cut_quiet(now, TICK, TICK);
+        assert!(reasons().eq([false, true, true, true]), "who waits is left");
+        taken[0].moved(now, false);
+        seats.cut_quiet(now + QUIET, TICK, TICK);
+        assert!(reasons().eq([true; 4]), "its answer has come");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Draining: not ready at once, still accepting for a while, then closed; quiet connections go
-//! first, busy ones may finish, and what is left at the deadline is cut and says so.
+//! first, who waits for an answer gets it, busy ones may finish, and what is left at the deadline is cut and
+//! says so.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -141,6 +142,38 @@ fn quiet_ones_are_spread_over_the_window() {
     assert!(spread >= Duration::from_secs(1), "{closed_at:?}");
     let records = gateway.wait_finished();
     assert!(records.iter().all(|record| record.outcome == "drained"));
+}
+
+#[test]
+fn who_waits_for_an_answer_gets_it() {
+    const ANSWERS_AFTER: Duration = Duration::from_secs(3);
+    let length = hello(SERVICE, &[]).len();
+    let slow = Server::start(move |mut stream| {
+        let greeting = read_exactly(&mut stream, length);
+        stream.write_all(&greeting).unwrap();
+        read_exactly(&mut stream, 3);
+        std::thread::sleep(ANSWERS_AFTER);
+        stream.write_all(b"answer").unwrap();
+        read_to_eof(&mut stream);
+    });
+    let drain = "drain: { readiness_delay: 0s, window: 20s }";
+    let gateway = TestGateway::start(&ConfigText::to(&[slow.address]).top(drain));
+    let mut clients: Vec<TcpStream> = (0..20).map(|_| opened(gateway.address())).collect();
+    for client in &mut clients {
+        client.write_all(b"ask").unwrap();
+    }
+    let asked = Instant::now();
+    gateway.drain();
+    for client in &mut clients {
+        assert_eq!(read_exactly(client, 6), b"answer");
+    }
+    assert!(asked.elapsed() >= ANSWERS_AFTER);
+    for mut client in clients {
+        client.shutdown(Shutdown::Write).unwrap();
+        let (rest, error) = read_to_error(&mut client);
+        assert_eq!((rest.len(), error), (0, None));
+    }
+    assert_eq!(gateway.wait_finished().len(), 20);
 }
 
 #[test]

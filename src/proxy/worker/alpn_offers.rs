@@ -14,12 +14,20 @@ const REMEMBERED: usize = 16;
 
 /// The protocols that a client offers, in its order.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::proxy) struct AlpnOffer(Box<str>);
+pub(in crate::proxy) struct AlpnOffer {
+    text: Box<str>,
+    multiplexed: bool,
+}
 
 impl AlpnOffer {
     /// Joined by commas, as much of them as the log shows; a byte that is no UTF-8 reads as U+FFFD.
     pub(in crate::proxy) fn text(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Whether it holds HTTP/2, plain or as Istio's sidecars name it: many calls may share the connection.
+    pub(in crate::proxy) fn is_multiplexed(&self) -> bool {
+        self.multiplexed
     }
 }
 
@@ -46,13 +54,18 @@ impl AlpnOfferCache {
         if shown.is_empty() {
             return None;
         }
-        if let Some(position) = offers.iter().position(|offer| &*offer.0 == shown) {
+        if let Some(position) = offers.iter().position(|offer| &*offer.text == shown) {
             let before = position.saturating_sub(1);
             // A step forward each time keeps what is used in front of what came once.
             offers.swap(position, before);
             return offers.get(before).cloned();
         }
-        let offer = Rc::new(AlpnOffer(shown.into()));
+        let offer = Rc::new(AlpnOffer {
+            text: shown.into(),
+            multiplexed: shown
+                .split(',')
+                .any(|name| matches!(name, "h2" | "istio-h2")),
+        });
         offers.truncate(REMEMBERED - 1);
         offers.push(offer.clone());
         Some(offer)
@@ -94,6 +107,20 @@ mod tests {
         let second = intern(&offers, &["istio", "h2"]).unwrap();
         assert!(Rc::ptr_eq(&first, &second));
         assert_eq!(first.text(), "istio,h2");
+    }
+
+    #[test]
+    fn an_offer_with_http2_is_multiplexed() {
+        let offers = AlpnOfferCache::default();
+        for (protocols, expected) in [
+            (&["h2", "http/1.1"][..], true),
+            (&["istio-http/1.1", "istio-h2", "istio"], true),
+            (&["istio-peer-exchange", "istio"], false),
+            (&["h2c", "http/1.1"], false),
+        ] {
+            let offer = intern(&offers, protocols).unwrap();
+            assert_eq!(offer.is_multiplexed(), expected, "{protocols:?}");
+        }
     }
 
     #[test]
