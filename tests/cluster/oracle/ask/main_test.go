@@ -1,0 +1,83 @@
+//go:build istiod
+
+// Package ask asks istiod itself. ../run builds istiod and starts these tests; they are in no other run.
+package ask
+
+import (
+	"os"
+	"slices"
+	"testing"
+
+	"strait.dev/tests/cluster/oracle"
+	"strait.dev/tests/cluster/oracle/istiod"
+	"strait.dev/tests/cluster/rig"
+)
+
+// Beside the kinds that strait reads, those that istiod reads.
+var crds = slices.Concat(rig.AllCRDs, []string{
+	"serviceentries.networking.istio.io", "workloadentries.networking.istio.io", "gateways.networking.istio.io",
+	"virtualservices.networking.istio.io", "sidecars.networking.istio.io", "envoyfilters.networking.istio.io",
+	"proxyconfigs.networking.istio.io", "workloadgroups.networking.istio.io", "authorizationpolicies.security.istio.io",
+	"requestauthentications.security.istio.io", "telemetries.telemetry.istio.io", "wasmplugins.extensions.istio.io",
+})
+
+func TestMain(m *testing.M) { rig.Main(m, rig.Options{CRDs: crds}) }
+
+// sides are the two gateways at one API.
+type sides struct {
+	*oracle.Rig
+	cluster *rig.Cluster
+	process *istiod.Process
+	gateway *istiod.Gateway
+	folder  string
+}
+
+// start starts both.
+func start(t *testing.T) *sides {
+	t.Helper()
+	cluster := rig.Get()
+	api, err := oracle.Open(cluster.KubeconfigPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := api.ApplyAll(oracle.Base(), nil); err != nil {
+		t.Fatal(err)
+	}
+	it := &sides{cluster: cluster, folder: t.TempDir()}
+	it.Rig = &oracle.Rig{API: api, Istiod: func() (oracle.Names, error) { return it.gateway.Names() }}
+	strait := cluster.Strait(t, rig.Strait{Config: oracle.StraitConfig, Node: oracle.GatewayNode})
+	strait.WaitReady(t)
+	it.Strait = oracle.Strait{URL: "http://" + strait.Address(15000)}.Names
+	it.startIstiod(t)
+	t.Cleanup(it.stopIstiod)
+	return it
+}
+
+func (s *sides) startIstiod(t *testing.T) {
+	t.Helper()
+	var err error
+	if s.process, err = istiod.Start(os.Getenv("STRAIT_ISTIOD"), s.cluster.KubeconfigPath, s.folder); err != nil {
+		t.Fatal(err)
+	}
+	if s.gateway, err = s.process.Connect(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *sides) stopIstiod() {
+	if s.gateway != nil {
+		s.gateway.Close()
+	}
+	if s.process != nil {
+		s.process.Stop()
+	}
+}
+
+// seedsFrom gives some seeds in a row.
+func seedsFrom(first, count int) []uint64 {
+	var out []uint64
+	for n := range count {
+		out = append(out, uint64(first+n))
+	}
+	return out
+}

@@ -1,0 +1,150 @@
+//go:build istiod
+
+package ask
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"strait.dev/tests/cluster/oracle"
+	"strait.dev/tests/cluster/rig"
+)
+
+const (
+	// The seeds whose answers are stored, and the number of those in one file.
+	storedSeeds = 40
+	seedsOfFile = 5
+	// The time without news after which both sides count as settled. An unnoticed change would be stored.
+	quiet = 3 * time.Second
+)
+
+// TestRecord asks istiod about every case and about the stored seeds, and writes answers/ anew.
+func TestRecord(t *testing.T) {
+	it := start(t)
+	recorder := recorder{sides: it, folder: filepath.Join(rig.Root(), "tests/cluster/oracle/answers")}
+	cases, err := oracle.Cases()
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorder.cases(t, cases)
+	for first := 1; first <= storedSeeds; first += seedsOfFile {
+		recorder.seeds(t, first)
+	}
+	for _, one := range cases {
+		if one.Mesh != "" {
+			recorder.mesh(t, one)
+		}
+	}
+	if err := recorder.differing.Save(recorder.folder); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type recorder struct {
+	*sides
+	folder    string
+	differing oracle.Differing
+}
+
+// take adds what both sides say now as a state of the answers.
+func (r *recorder) take(t *testing.T, answers *oracle.Answers, before []oracle.Object) []oracle.Object {
+	t.Helper()
+	istiod, strait, err := r.Settle(quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := r.API.Read(answers.Namespaces)
+	if err != nil {
+		t.Fatal(err)
+	}
+	istiod, strait = istiod.Of(answers.Namespaces), strait.Of(answers.Namespaces)
+	changed, gone := oracle.Changes(before, objects)
+	number := len(answers.States)
+	answers.States = append(answers.States, oracle.State{Objects: changed, Gone: gone, Names: istiod})
+	differences := oracle.Compare(istiod, strait, objects)
+	for _, one := range differences {
+		r.differing = append(r.differing, oracle.Differs{
+			Answers: answers.Name, State: number, Name: one.Name, Strait: one.Strait, Classes: one.Classes,
+		})
+		if slices.Contains(one.Classes, oracle.Unknown) {
+			t.Errorf("%s, state %d: %s: istiod %v, strait %v: of no known class", answers.Name, number, one.Name, one.Istiod, one.Strait)
+		}
+	}
+	t.Logf("%s, state %d: %d objects, %d names, %d differ", answers.Name, number, len(objects), len(istiod), len(differences))
+	return objects
+}
+
+func (r *recorder) answers(name string, namespaces []string) *oracle.Answers {
+	return &oracle.Answers{
+		Name: name, Istio: os.Getenv("STRAIT_ISTIOD_VERSION"), Kubernetes: r.kubernetes(), Namespaces: namespaces,
+	}
+}
+
+func (r *recorder) kubernetes() string {
+	version, err := r.cluster.Client.Discovery().ServerVersion()
+	if err != nil {
+		return err.Error()
+	}
+	return version.GitVersion
+}
+
+func (r *recorder) save(t *testing.T, answers *oracle.Answers) {
+	t.Helper()
+	if err := answers.Save(r.folder); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.API.Clean(answers.Namespaces); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// cases asks about the cases that have the usual settings of the mesh, all at once.
+func (r *recorder) cases(t *testing.T, cases []oracle.Case) {
+	t.Helper()
+	objects, doomed, namespaces := oracle.Usual(cases)
+	if err := r.API.ApplyAll(objects, doomed); err != nil {
+		t.Fatal(err)
+	}
+	answers := r.answers("cases", namespaces)
+	r.take(t, answers, nil)
+	r.save(t, answers)
+}
+
+// mesh asks about one case with settings of its own.
+func (r *recorder) mesh(t *testing.T, one oracle.Case) {
+	t.Helper()
+	r.stopIstiod()
+	if err := r.API.Apply(oracle.Settings(one.Mesh)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.API.ApplyAll(one.Objects, one.Doomed()); err != nil {
+		t.Fatal(err)
+	}
+	r.startIstiod(t)
+	answers := r.answers(one.Name, one.Namespaces())
+	r.take(t, answers, nil)
+	r.save(t, answers)
+}
+
+// seeds asks about the objects of some seeds, and about their changes.
+func (r *recorder) seeds(t *testing.T, first int) {
+	t.Helper()
+	round := oracle.NewRound(seedsFrom(first, seedsOfFile))
+	answers := r.answers(fmt.Sprintf("seeds-%02d", first), round.Namespaces)
+	if err := r.API.ApplyValid(round.First); err != nil {
+		t.Fatal(err)
+	}
+	before := r.take(t, answers, nil)
+	if err := r.API.RemoveAll(round.Removed); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.API.ApplyValid(round.Second); err != nil {
+		t.Fatal(err)
+	}
+	r.take(t, answers, before)
+	r.save(t, answers)
+}

@@ -1,0 +1,309 @@
+package oracle
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Class is a kind of difference between istiod and strait that is known.
+type Class struct {
+	Name string `json:"name"`
+	// The decision: policy, if strait is meant to differ; missing, if strait is to do as istiod does one day.
+	Decision string `json:"decision"`
+	// The reason why strait differs.
+	Reason string `json:"reason"`
+}
+
+//go:embed differences.yaml
+var differencesFile []byte
+
+// Classes reads differences.yaml.
+func Classes() ([]Class, error) {
+	var out []Class
+	if err := yaml.UnmarshalStrict(differencesFile, &out); err != nil {
+		return nil, fmt.Errorf("differences.yaml: %w", err)
+	}
+	for _, class := range out {
+		if class.Reason == "" || (class.Decision != "policy" && class.Decision != "missing") {
+			return nil, fmt.Errorf("differences.yaml: %s needs a reason, and the decision policy or missing", class.Name)
+		}
+	}
+	return out, nil
+}
+
+// Unknown is the class of a difference that nothing explains.
+const Unknown = "unknown"
+
+// Difference is a name for which the two sides have other endpoints, or that only one of them has.
+type Difference struct {
+	Name string
+	// Nil if the side does not have the name.
+	Istiod, Strait []string
+	// The classes that explain it together; `Unknown` if one of its endpoints is not explained.
+	Classes []string
+}
+
+// Compare gives the names that differ, in their order.
+func Compare(istiod, strait Names, objects []Object) []Difference {
+	all := map[string]bool{}
+	for name := range istiod {
+		all[name] = true
+	}
+	for name := range strait {
+		all[name] = true
+	}
+	it := newContext(objects)
+	var out []Difference
+	for _, name := range sortedNames(all) {
+		theirs, known := istiod[name]
+		ours, knownToo := strait[name]
+		if known && knownToo && slices.Equal(theirs, ours) {
+			continue
+		}
+		differs := Difference{Name: name, Istiod: theirs, Strait: ours}
+		differs.Classes = it.classify(differs)
+		out = append(out, differs)
+	}
+	return out
+}
+
+// context is a cluster's objects, by what the classes ask for.
+type context struct {
+	objects []Object
+	byKey   map[Key]Object
+}
+
+func newContext(objects []Object) context {
+	it := context{objects: objects, byKey: map[Key]Object{}}
+	for _, o := range objects {
+		it.byKey[o.Key()] = o
+	}
+	return it
+}
+
+func (c context) in(kind, namespace string) []Object {
+	return slices.DeleteFunc(stage(c.objects, []string{kind}), func(o Object) bool { return o.Namespace() != namespace })
+}
+
+// classify explains a difference.
+func (c context) classify(differs Difference) []string {
+	port, subset, host := parts(differs.Name)
+	of, isService := strings.CutSuffix(host, ".svc.cluster.local")
+	labels := strings.Split(of, ".")
+	if !isService {
+		return []string{"service-entry"}
+	}
+	if differs.Istiod == nil && len(labels) == 3 {
+		return []string{"headless-pod-names"}
+	}
+	if len(labels) != 2 {
+		return []string{Unknown}
+	}
+	service := c.byKey[Key{"Service", labels[1], labels[0]}]
+	for _, entry := range c.in("ServiceEntry", labels[1]) {
+		if slices.Contains(list(entry, "spec", "hosts"), any(host)) {
+			return []string{"service-entry"}
+		}
+	}
+	number, err := strconv.Atoi(port)
+	if service == nil || err != nil {
+		return []string{Unknown}
+	}
+	var names, protocols []string
+	for _, it := range list(service, "spec", "ports") {
+		if at(it, "port") == float64(number) {
+			names, protocols = append(names, text(it, "name")), append(protocols, text(it, "protocol"))
+		}
+	}
+	switch {
+	case slices.Contains(protocols, "SCTP"):
+		return []string{"sctp-port"}
+	case differs.Istiod == nil && slices.ContainsFunc(names, func(name string) bool { return name == "udp" || strings.HasPrefix(name, "udp-") }):
+		return []string{"tcp-port-named-udp"}
+	case differs.Istiod == nil && subset != "" && c.rootLeftOut():
+		return []string{"root-namespace-left-out"}
+	case differs.Istiod == nil || differs.Strait == nil:
+		return []string{Unknown}
+	}
+	classes := map[string]bool{}
+	for side, addresses := range map[string][]string{"istiod": less(differs.Istiod, differs.Strait), "strait": less(differs.Strait, differs.Istiod)} {
+		for _, address := range addresses {
+			classes[c.explain(service, names, side, address)] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(classes))
+}
+
+// less gives the elements of a that b does not have as often.
+func less(a, b []string) []string {
+	left := slices.Clone(b)
+	var out []string
+	for _, it := range a {
+		if n := slices.Index(left, it); n >= 0 {
+			left = slices.Delete(left, n, n+1)
+		} else {
+			out = append(out, it)
+		}
+	}
+	return out
+}
+
+// place is an endpoint of a slice of the Service.
+type place struct {
+	slice    Object
+	endpoint any
+}
+
+func (p place) ready() bool {
+	ready, known := truth(p.endpoint, "conditions", "ready")
+	return ready || !known
+}
+
+func (p place) terminating() bool {
+	terminating, _ := truth(p.endpoint, "conditions", "terminating")
+	return terminating
+}
+
+// pod is the name of the pod that the endpoint names.
+func (p place) pod() string { return text(p.endpoint, "targetRef", "name") }
+
+// explain gives the class of one address that only one side has.
+func (c context) explain(service Object, portNames []string, side, address string) string {
+	if strings.HasPrefix(address, "pipe:") {
+		return "slice-port-without-number"
+	}
+	if strings.Contains(address, ",") {
+		return "second-family"
+	}
+	parsed, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return Unknown
+	}
+	ip := parsed.Addr().String()
+	pods, entries := c.at(service.Namespace(), ip)
+	places, others := c.places(service, ip, pods)
+	is := func(check func(place) bool) bool { return slices.ContainsFunc(places, check) }
+	all := func(check func(place) bool) bool {
+		return len(places) > 0 && !is(func(p place) bool { return !check(p) })
+	}
+	ofIstiod := side == "istiod"
+	switch {
+	case ofIstiod && entries:
+		return "workload-entry"
+	case ofIstiod && is(func(p place) bool { return list(p.endpoint, "addresses")[0] != ip }):
+		return "second-address-of-endpoint"
+	case ofIstiod && c.portProtocol(places, portNames, int(parsed.Port())) == "UDP":
+		return "slice-port-protocol"
+	case ofIstiod && is(func(p place) bool {
+		of := text(p.endpoint, "targetRef", "namespace")
+		return p.pod() != "" && of != "" && of != service.Namespace()
+	}):
+		return "pod-of-another-namespace"
+	case is(func(p place) bool { return p.slice.Label("multicluster.kubernetes.io/service-name") != "" }):
+		return "imported-slice"
+	case len(pods) > 1:
+		return "one-address-twice"
+	case all(func(p place) bool { return p.pod() == "" }) && len(pods) > 0:
+		return "slice-without-pod"
+	case c.twoFamilies(service, pods):
+		return "second-family"
+	case ofIstiod && is(func(p place) bool { return p.ready() && p.terminating() }):
+		return "ready-and-terminating"
+	case !ofIstiod && is(place.ready) && !all(place.ready), is(place.terminating) && !all(place.terminating), others:
+		return "slices-disagree"
+	case !ofIstiod && at(service, "spec", "publishNotReadyAddresses") == true && !is(place.ready):
+		return "published-but-not-ready"
+	case !ofIstiod && text(service, "spec", "internalTrafficPolicy") == "Local":
+		return "internal-traffic-policy"
+	case ofIstiod && c.rootLeftOut():
+		return "root-namespace-left-out"
+	}
+	return Unknown
+}
+
+// at gives the pods of the namespace that have an address, and whether a WorkloadEntry has it.
+func (c context) at(namespace, ip string) (pods []Object, entry bool) {
+	for _, pod := range c.in("Pod", namespace) {
+		for _, one := range list(pod, "status", "podIPs") {
+			if text(one, "ip") == ip {
+				pods = append(pods, pod)
+			}
+		}
+	}
+	for _, o := range c.in("WorkloadEntry", namespace) {
+		entry = entry || text(o, "spec", "address") == ip
+	}
+	return pods, entry
+}
+
+// places gives the endpoints of the Service that have an address, and whether the pod of one of them is also in
+// another slice under another address.
+func (c context) places(service Object, ip string, pods []Object) (found []place, others bool) {
+	for _, slice := range c.in("EndpointSlice", service.Namespace()) {
+		if slice.Label("kubernetes.io/service-name") != service.Name() {
+			continue
+		}
+		for _, endpoint := range list(slice, "endpoints") {
+			here := place{slice, endpoint}
+			if slices.Contains(list(endpoint, "addresses"), any(ip)) {
+				found = append(found, here)
+			} else if len(pods) == 1 && here.pod() == pods[0].Name() {
+				others = true
+			}
+		}
+	}
+	return found, others
+}
+
+// portProtocol is the protocol of the slices' port that has a name and a number.
+func (c context) portProtocol(places []place, names []string, number int) string {
+	for _, place := range places {
+		for _, port := range list(place.slice, "ports") {
+			if at(port, "port") == float64(number) && slices.Contains(names, text(port, "name")) {
+				return text(port, "protocol")
+			}
+		}
+	}
+	return ""
+}
+
+// twoFamilies says whether a pod has addresses of both families, and the Service slices of both.
+func (c context) twoFamilies(service Object, pods []Object) bool {
+	families := map[any]bool{}
+	for _, slice := range c.in("EndpointSlice", service.Namespace()) {
+		if slice.Label("kubernetes.io/service-name") == service.Name() {
+			families[slice["addressType"]] = true
+		}
+	}
+	return len(families) == 2 && len(pods) == 1 && len(list(pods[0], "status", "podIPs")) == 2
+}
+
+// rootLeftOut says whether the mesh's discoverySelectors do not select its root namespace.
+func (c context) rootLeftOut() bool {
+	settings := c.byKey[Key{"ConfigMap", "istio-system", "istio"}]
+	mesh := text(settings, "data", "mesh")
+	return strings.Contains(mesh, "discoverySelectors") && strings.Contains(mesh, "rootNamespace")
+}
+
+// About gives the objects that a name may depend on: those of its namespace, and those of Istio's.
+func About(objects []Object, name string) []string {
+	_, _, host := parts(name)
+	labels := strings.Split(strings.TrimSuffix(host, ".svc.cluster.local"), ".")
+	namespace := labels[len(labels)-1]
+	var out []string
+	for _, o := range objects {
+		if o.Namespace() == namespace || o.Namespace() == "istio-system" {
+			content, _ := json.Marshal(o)
+			out = append(out, string(content))
+		}
+	}
+	return out
+}
