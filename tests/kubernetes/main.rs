@@ -14,6 +14,7 @@ mod api;
 mod explain;
 mod gateway_api;
 mod kmock;
+mod oracle;
 mod reload_dns_outage;
 mod scenarios;
 mod status;

@@ -209,7 +209,7 @@ func (c context) explain(service Object, portNames []string, side, address strin
 		return "pod-of-another-namespace"
 	case is(func(p place) bool { return p.slice.Label("multicluster.kubernetes.io/service-name") != "" }):
 		return "imported-slice"
-	case len(pods) > 1:
+	case len(pods) > 1 || len(c.withPort(places, portNames)) > 1:
 		return "one-address-twice"
 	case all(func(p place) bool { return p.pod() == "" }) && len(pods) > 0:
 		return "slice-without-pod"
@@ -261,6 +261,13 @@ func (c context) places(service Object, ip string, pods []Object) (found []place
 		}
 	}
 	return found, others
+}
+
+// withPort gives the places whose slice has a port with one of the names.
+func (c context) withPort(places []place, names []string) []place {
+	return slices.DeleteFunc(slices.Clone(places), func(p place) bool {
+		return !slices.ContainsFunc(list(p.slice, "ports"), func(port any) bool { return slices.Contains(names, text(port, "name")) })
+	})
 }
 
 // portProtocol is the protocol of the slices' port that has a name and a number.

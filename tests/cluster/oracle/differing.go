@@ -29,6 +29,11 @@ type Differs struct {
 // Differing holds what strait says otherwise.
 type Differing []Differs
 
+// Without gives what is held of the other files of answers.
+func (d Differing) Without(answers string) Differing {
+	return slices.DeleteFunc(d, func(one Differs) bool { return one.Answers == answers })
+}
+
 // Names gives what strait must say: what istiod says, but for what differs.
 func (d Differing) Names(answers string, state int, istiod Names) Names {
 	out := maps.Clone(istiod)

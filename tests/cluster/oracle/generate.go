@@ -153,7 +153,7 @@ func (g *generator) addPod(n int) {
 		spec["hostname"], spec["subdomain"] = fmt.Sprintf("host%d", n), g.services[0]
 	}
 	var ips []any
-	for _, v6 := range weighted(g, [][]bool{{false}, {false, true}, {true}, {}}, 8, 2, 1, 1) {
+	for _, v6 := range weighted(g, [][]bool{{false}, {false, true}, {true}, {}}, 8, 4, 1, 1) {
 		ips = append(ips, map[string]any{"ip": g.ip(v6)})
 	}
 	ready := "False"
@@ -225,7 +225,7 @@ func (g *generator) addService(n int) {
 	if g.chance(5) {
 		spec["internalTrafficPolicy"] = "Local"
 	}
-	if g.chance(8) {
+	if g.chance(15) {
 		spec["ipFamilyPolicy"] = "RequireDualStack"
 		spec["ipFamilies"] = one(g, []any{"IPv4", "IPv6"}, []any{"IPv6", "IPv4"})
 	}

@@ -22,7 +22,8 @@ const (
 	quiet = 3 * time.Second
 )
 
-// TestRecord asks istiod about every case and about the stored seeds, and writes answers/ anew.
+// TestRecord asks istiod about every case and about the stored seeds, and writes answers/. Each file is a test of its
+// own, so that -run can choose one.
 func TestRecord(t *testing.T) {
 	it := start(t)
 	recorder := recorder{sides: it, folder: filepath.Join(rig.Root(), "tests/cluster/oracle/answers")}
@@ -30,23 +31,21 @@ func TestRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	recorder.cases(t, cases)
+	t.Run("cases", func(t *testing.T) { recorder.cases(t, cases) })
 	for first := 1; first <= storedSeeds; first += seedsOfFile {
-		recorder.seeds(t, first)
+		t.Run(fmt.Sprintf("seeds-%02d", first), func(t *testing.T) { recorder.seeds(t, first) })
 	}
 	for _, one := range cases {
 		if one.Mesh != "" {
-			recorder.mesh(t, one)
+			t.Run(one.Name, func(t *testing.T) { recorder.mesh(t, one) })
 		}
-	}
-	if err := recorder.differing.Save(recorder.folder); err != nil {
-		t.Fatal(err)
 	}
 }
 
 type recorder struct {
 	*sides
-	folder    string
+	folder string
+	// The differences of the file of answers that is being made.
 	differing oracle.Differing
 }
 
@@ -97,6 +96,14 @@ func (r *recorder) save(t *testing.T, answers *oracle.Answers) {
 	if err := answers.Save(r.folder); err != nil {
 		t.Fatal(err)
 	}
+	differing, err := oracle.LoadDiffering(r.folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := append(differing.Without(answers.Name), r.differing...).Save(r.folder); err != nil {
+		t.Fatal(err)
+	}
+	r.differing = nil
 	if err := r.API.Clean(answers.Namespaces); err != nil {
 		t.Fatal(err)
 	}
