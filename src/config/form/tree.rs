@@ -220,11 +220,14 @@ fn syntax_complaint(line: &str, column: u32, error: &Error) -> Complaint {
     }
 }
 
+/// The crate's text. It may quote the file, whose control characters must not reach a terminal.
 fn message(error: &Error) -> String {
-    UserMessageFormatter
-        .format_message(innermost(error))
-        .escape_debug()
-        .to_string()
+    let text = UserMessageFormatter.format_message(innermost(error));
+    let escaped = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(escaped).collect()
 }
 
 fn innermost(error: &Error) -> &Error {
@@ -307,6 +310,16 @@ mod tests {
             assert_eq!(problem.line, line, "{yaml}: {problem:?}");
             assert!(problem.remedy.unwrap().contains(remedy), "{yaml}");
         }
+    }
+
+    #[test]
+    fn a_message_keeps_its_quotes_and_loses_its_control_characters() {
+        let error: Error = serde::de::Error::custom("unknown '\u{1b}[31mé' in \"a\"\n");
+        let shown = message(&error);
+        assert!(
+            shown.contains(r#"unknown '\u{1b}[31mé' in "a"\n"#),
+            "{shown}"
+        );
     }
 
     #[test]
