@@ -50,7 +50,9 @@ impl Loaded {
         };
         let complaint = Complaint::new(format!("cannot read this file: {error}"));
         let complaint = match error.kind() {
-            io::ErrorKind::NotFound => complaint.remedy("name the file with --config"),
+            io::ErrorKind::NotFound => complaint.remedy(
+                "check the path: `strait check FILE`, or `--config FILE` of another command",
+            ),
             _ => complaint,
         };
         Err(refuse(&origin, vec![Problem::of_file(complaint)]))

@@ -50,7 +50,10 @@ fn files_that_cannot_be_read() {
         error.starts_with("/nowhere/strait.yaml: cannot read this file: "),
         "{error}"
     );
-    assert!(error.ends_with("; name the file with --config"), "{error}");
+    assert!(
+        error.contains("; check the path: `strait check FILE`, or `--config FILE`"),
+        "{error}"
+    );
     let directory = Loaded::load(std::path::Path::new("/"))
         .unwrap_err()
         .to_string();
