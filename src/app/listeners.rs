@@ -115,7 +115,7 @@ impl ListenersChange {
         config: &Config,
         upstreams: &Upstreams,
         shared: &Shared,
-    ) -> Result<Self, AppError> {
+    ) -> Self {
         let prepare = |(listener, place): (&Arc<ListenerConfig>, ListenerSockets)| {
             let state = state(listener, config, upstreams, shared);
             let options = StreamOptions::from(listener.tcp);
@@ -128,17 +128,17 @@ impl ListenersChange {
                     (opened, PreparedChange::Open(sockets))
                 }
             };
-            Ok(Prepared {
+            Prepared {
                 slot: slot(listener),
                 name: listener.name.clone(),
                 listener: listener_now,
                 change,
-            })
+            }
         };
         let listeners = config.listeners.iter().zip(places).map(prepare);
-        Ok(Self {
-            listeners: listeners.collect::<Result<_, AppError>>()?,
-        })
+        Self {
+            listeners: listeners.collect(),
+        }
     }
 
     /// The addresses that this change will bind.

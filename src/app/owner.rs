@@ -107,9 +107,10 @@ impl Owner {
             }
             Change::Found(_) => {
                 control.mailbox.spend(busy);
-                metrics.kubernetes.refused.set(made.is_err().into());
+                // Only a defect leads here: the listeners of the file are bound, and one that a Gateway
+                // asks for is left out if it cannot be.
                 if let Err(error) = made {
-                    tracing::error!(%error, "strait cannot apply the newest discovery; the previous routes stay in force");
+                    tracing::error!(%error, "strait cannot apply the newest discovery; the previous routes stay in force; this is a defect, please report it");
                 }
             }
             Change::Broken(answer) => {

@@ -207,7 +207,7 @@ impl Tables {
             listeners.retain(|listener| is_bound(&listener.name));
         }
         let upstreams = in_force.upstreams.prepare(&config);
-        let listeners = ListenersChange::prepare(places, &config, &upstreams, &control.shared)?;
+        let listeners = ListenersChange::prepare(places, &config, &upstreams, &control.shared);
         if let Some(found) = found {
             fill_new(&upstreams, &found.discovered);
         }

@@ -72,8 +72,6 @@ pub struct KubernetesMetrics {
     pub skipped: IntGauge,
     /// Hosts that are known and not routed.
     pub unrouted: IntGauge,
-    /// 1 while the newest discovery could not be applied.
-    pub refused: IntGauge,
     dry_run: IntCounterVec,
     left_out: IntGaugeVec,
 }
@@ -163,10 +161,6 @@ impl KubernetesMetrics {
             unrouted: r.gauge(
                 "strait_kubernetes_unrouted_hosts",
                 "Hosts of services that are known and not exported.",
-            )?,
-            refused: r.gauge(
-                "strait_kubernetes_discovery_refused",
-                "1 while the newest discovery could not be applied and the previous one still serves. The log says why.",
             )?,
             dry_run: r.counters(
                 "strait_export_dry_run_total",
