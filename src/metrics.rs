@@ -28,7 +28,9 @@ use crate::names::{ListenerName, SourceGroupName, UpstreamName};
 use crate::outcome::Outcome;
 pub use hellos::HelloSeries;
 pub use kubernetes::{KindMetrics, KubernetesMetrics, LeftOutReason, WatchError};
-pub use labels::{AcceptPause, ConnectResult, DroppedLine, LogName, RefusedAddress, SourceResult};
+pub use labels::{
+    AcceptPause, ConnectResult, DroppedLine, LogName, RefusedAddress, SourceResult, TaskName,
+};
 pub use limits::{LimitKind, LimitScope};
 pub use registrar::Description;
 use registrar::Registrar;

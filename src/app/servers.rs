@@ -11,6 +11,7 @@ use super::control::Control;
 use super::tasks::Tasks;
 use crate::admin::{self, AdminContext};
 use crate::config::Config;
+use crate::metrics::TaskName;
 use crate::socket;
 
 /// The bound addresses of the admin servers.
@@ -40,13 +41,21 @@ impl Servers {
             None => Ok(None),
         };
         Ok(Self {
-            admin: serve("admin", config.admin, admin::admin_router(context.clone()))?,
+            admin: serve(
+                TaskName::Admin,
+                config.admin,
+                admin::admin_router(context.clone()),
+            )?,
             status: serve(
-                "status",
+                TaskName::Status,
                 config.status,
                 admin::status_router(context.clone()),
             )?,
-            metrics: serve("metrics", config.metrics, admin::metrics_router(context))?,
+            metrics: serve(
+                TaskName::Metrics,
+                config.metrics,
+                admin::metrics_router(context),
+            )?,
         })
     }
 }
@@ -65,13 +74,13 @@ fn context(control: &Arc<Control>) -> AdminContext {
 
 /// Serves on an address. Returns the address that is bound.
 fn serve(
-    what: &'static str,
+    what: TaskName,
     address: SocketAddr,
     router: Router,
     tasks: &mut Tasks,
 ) -> Result<SocketAddr, AppError> {
     let failed = |error| AppError::Bind {
-        what: what.into(),
+        what: what.label().into(),
         address,
         error,
     };

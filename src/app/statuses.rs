@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::config::{GatewayApiConfig, KubernetesConfig};
 use crate::drain::DrainWatcher;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, TaskName};
 use crate::source::kubernetes::{KubernetesSource, StatusWriter};
 use crate::supervise;
 
@@ -35,7 +35,7 @@ impl StatusTask {
 
     fn keep(writer: StatusWriter, config: &GatewayApiConfig, watcher: &DrainWatcher) -> Self {
         let (stop, stopped) = watch::channel(());
-        let restarts = writer.metrics.task_restarts("statuses");
+        let restarts = writer.metrics.task_restarts(TaskName::Statuses);
         let watcher = watcher.clone();
         let make = move || {
             let (mut stopped, mut watcher) = (stopped.clone(), watcher.clone());
@@ -48,7 +48,11 @@ impl StatusTask {
             };
             writer.clone().run(stop)
         };
-        tokio::spawn(Box::pin(supervise::keep("statuses", restarts, make)));
+        tokio::spawn(Box::pin(supervise::keep(
+            TaskName::Statuses.label(),
+            restarts,
+            make,
+        )));
         Self {
             controller: config.controller.clone(),
             class: config.class.clone(),
@@ -106,6 +110,6 @@ mod tests {
             }
         };
         timeout(Duration::from_secs(20), again).await.unwrap();
-        assert_eq!(metrics.task_restarts("statuses").get(), 1);
+        assert_eq!(metrics.task_restarts(TaskName::Statuses).get(), 1);
     }
 }

@@ -13,6 +13,7 @@ use super::owner::Owner;
 use super::state::Change;
 use crate::admin::Judge;
 use crate::drain::DrainPhase;
+use crate::metrics::TaskName;
 use crate::proxy::{WorkerInbox, WorkerLoad};
 use crate::supervise::{self, Restarts};
 
@@ -36,7 +37,7 @@ impl Tasks {
     /// Runs a task without end, and starts it again when it fails.
     pub(super) fn keep<F>(
         &mut self,
-        task: &'static str,
+        task: TaskName,
         make: impl Fn(&Arc<Control>) -> F + Send + 'static,
     ) where
         F: Future<Output = io::Result<()>> + Send + 'static,
@@ -44,7 +45,8 @@ impl Tasks {
         let control = self.control.clone();
         let restarts = control.shared.metrics.task_restarts(task);
         let make = move || make(&control);
-        self.tasks.spawn(supervise::keep(task, restarts, make));
+        self.tasks
+            .spawn(supervise::keep(task.label(), restarts, make));
     }
 
     /// Runs the tasks that every gateway has, once it serves.
@@ -59,23 +61,23 @@ impl Tasks {
             });
         }
         self.own(owner);
-        self.keep("liveness", |control| judge(control.clone()));
-        self.keep("memory", |control| {
+        self.keep(TaskName::Liveness, |control| judge(control.clone()));
+        self.keep(TaskName::Memory, |control| {
             let watched = watch_memory(control.clone());
             async move {
                 watched.await;
                 Ok(())
             }
         });
-        self.keep("kubernetes", |control| revive(control.clone()));
+        self.keep(TaskName::Kubernetes, |control| revive(control.clone()));
     }
 
     /// Lets the owner of the state make changes. A change that fails leaves the state in force.
     fn own(&mut self, mut owner: Owner) {
-        let task = "changes";
+        let task = TaskName::Changes;
         let restarts = self.control.shared.metrics.task_restarts(task);
         self.tasks.spawn(async move {
-            let mut restarts = Restarts::new(task, restarts);
+            let mut restarts = Restarts::new(task.label(), restarts);
             while !restarts.attempt(owner.run()).await {}
         });
     }

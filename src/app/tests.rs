@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::metrics::TaskName;
 use crate::proxy::Listener;
 use crate::socket::StreamOptions;
 use crate::upstream::Upstreams;
@@ -117,7 +118,11 @@ users: [{ name: u, user: {} }]
     std::fs::write(&path, kubeconfig).unwrap();
     let kubernetes = format!("kubernetes: {{ kubeconfig: '{}' }}", path.display());
     let gateway = started(&kubernetes).await;
-    let restarts = gateway.control.shared.metrics.task_restarts("kubernetes");
+    let restarts = gateway
+        .control
+        .shared
+        .metrics
+        .task_restarts(TaskName::Kubernetes);
     // The task waits for the source by the time it breaks down.
     sleep(Duration::from_millis(10)).await;
     gateway.control.mailbox.set_broken("on purpose");
@@ -137,14 +142,14 @@ async fn a_task_that_panics_is_started_again() {
     let mut gateway = started("").await;
     let runs = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let made = runs.clone();
-    gateway.tasks.keep("test", move |_| {
+    gateway.tasks.keep(TaskName::Dns, move |_| {
         let number = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         async move {
             assert!(number > 0, "on purpose");
             std::future::pending().await
         }
     });
-    let restarts = gateway.control.shared.metrics.task_restarts("test");
+    let restarts = gateway.control.shared.metrics.task_restarts(TaskName::Dns);
     within_reason(async {
         while runs.load(std::sync::atomic::Ordering::Relaxed) < 2 {
             sleep(Duration::from_millis(10)).await;

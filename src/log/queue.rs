@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 
 use super::budget::Placed;
-use crate::metrics::{DroppedLine, LogName, Metrics};
+use crate::metrics::{DroppedLine, LogName, Metrics, TaskName};
 use crate::supervise::{Restarts, panic_text};
 
 /// The size of one write in bytes, exceeded by one line at most.
@@ -49,7 +49,10 @@ impl Dropped {
         Self {
             queue_full: metrics.log_lines_dropped(log, DroppedLine::QueueFull),
             write_failed: metrics.log_lines_dropped(log, DroppedLine::WriteFailed),
-            restarts: metrics.task_restarts(&format!("{}_log", log.label())),
+            restarts: metrics.task_restarts(match log {
+                LogName::Access => TaskName::AccessLog,
+                LogName::Own => TaskName::OwnLog,
+            }),
         }
     }
 

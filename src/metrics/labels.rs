@@ -79,6 +79,34 @@ labels! {
 }
 
 labels! {
+    /// The tasks and threads that are started again when they fail.
+    TaskName {
+        /// Asks DNS for the endpoints of an upstream.
+        Dns "dns",
+        /// Starts the Kubernetes source again.
+        Kubernetes "kubernetes",
+        /// Writes the statuses of Gateways and TLSRoutes.
+        Statuses "statuses",
+        /// Makes changes of config and discovery.
+        Changes "changes",
+        /// Checks the workers.
+        Liveness "liveness",
+        /// Checks the memory.
+        Memory "memory",
+        /// Serves the admin address.
+        Admin "admin",
+        /// Serves the status port.
+        Status "status",
+        /// Serves the metrics.
+        Metrics "metrics",
+        /// Writes the access log.
+        AccessLog "access_log",
+        /// Writes strait's own log.
+        OwnLog "own_log",
+    }
+}
+
+labels! {
     /// The reasons why a line of a log was not written.
     DroppedLine {
         /// The queue was full.

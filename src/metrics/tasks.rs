@@ -3,6 +3,7 @@
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::Metrics;
+use super::labels::TaskName;
 use super::registrar::Registrar;
 
 /// Metrics of threads and tasks.
@@ -50,8 +51,8 @@ impl Metrics {
             .with_label_values(&[worker.to_string().as_str()])
     }
 
-    /// The number of times that `task`, a word of a closed set, was started again.
-    pub fn task_restarts(&self, task: &str) -> IntCounter {
-        self.tasks.task_restarts.with_label_values(&[task])
+    /// The number of times that `task` was started again.
+    pub fn task_restarts(&self, task: TaskName) -> IntCounter {
+        self.tasks.task_restarts.with_label_values(&[task.label()])
     }
 }

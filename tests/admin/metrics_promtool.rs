@@ -7,7 +7,7 @@ use strait::access_log::AccessLog;
 use strait::admin::{ServeLimits, metrics_router};
 use strait::metrics::{
     AcceptPause, ConnectResult, LeftOutReason, LimitKind, LimitScope, Metrics, RefusedAddress,
-    SeriesKey, SourceResult, StatusWrite, WatchError,
+    SeriesKey, SourceResult, StatusWrite, TaskName, WatchError,
 };
 use strait::outcome::Outcome;
 
@@ -71,7 +71,7 @@ fn fill(metrics: &Metrics) {
     metrics.config_current.set(1);
     metrics.connections_limit.set(10_000);
     metrics.worker_rounds(0).inc();
-    metrics.task_restarts("dns");
+    metrics.task_restarts(TaskName::Dns);
     let kind = metrics.kubernetes.kind("service");
     kind.up();
     kind.event();

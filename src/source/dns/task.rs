@@ -15,7 +15,7 @@ use super::round::RememberedAnswer;
 use super::schedule::Schedule;
 use crate::clock;
 use crate::config::{DnsConfig, EndpointSpec, UpstreamSource};
-use crate::metrics::{Metrics, RefusedAddress, SourceResult};
+use crate::metrics::{Metrics, RefusedAddress, SourceResult, TaskName};
 use crate::names::UpstreamName;
 use crate::socket::OwnAddresses;
 use crate::supervise;
@@ -44,7 +44,7 @@ pub fn spawn(
     own: OwnAddresses,
     metrics: Arc<Metrics>,
 ) -> SourceTask {
-    let restarts = metrics.task_restarts("dns");
+    let restarts = metrics.task_restarts(TaskName::Dns);
     let start = move || {
         let source = Source {
             name: upstream.config().name.clone(),
@@ -60,7 +60,11 @@ pub fn spawn(
             Ok(())
         }
     };
-    SourceTask(tokio::task::spawn(supervise::keep("dns", restarts, start)))
+    SourceTask(tokio::task::spawn(supervise::keep(
+        TaskName::Dns.label(),
+        restarts,
+        start,
+    )))
 }
 
 struct Source {
@@ -273,7 +277,7 @@ upstreams: { u: { dns: 'svcb.example:8080' } }
             let _task = spawn(upstream, resolver, own, metrics.clone());
             // In virtual time: the pauses between the starts grow to 30 seconds.
             let restarted = async {
-                while metrics.task_restarts("dns").get() < 3 {
+                while metrics.task_restarts(TaskName::Dns).get() < 3 {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
             };
