@@ -58,7 +58,7 @@
 //! | timeouts of a relay, the end of a drain | `proxy::seat` |
 //! | the transfer of bytes | `proxy::relay` |
 //! | the origin of endpoints | [`source`] |
-//! | a kind of Kubernetes object | `source::kubernetes::cluster::kinds`, then where the compiler points |
+//! | a kind of Kubernetes object | `metrics::Kind` and `source::kubernetes::cluster::kinds`, then where the compiler points |
 //! | the meaning of a Kubernetes object | `source::kubernetes::translate`, for Gateway API `source::kubernetes::gateways` |
 //! | the watch of a cluster, statuses | `source::kubernetes::watch`, `source::kubernetes::status` |
 //! | the fingerprint of a client's software | `client_hello::fingerprint`, [`tls_version`] |

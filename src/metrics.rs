@@ -27,7 +27,7 @@ use prometheus::{
 use crate::names::{ListenerName, SourceGroupName, UpstreamName};
 use crate::outcome::Outcome;
 pub use hellos::HelloSeries;
-pub use kubernetes::{KindMetrics, KubernetesMetrics, LeftOutReason, WatchError};
+pub use kubernetes::{Kind, KindMetrics, KubernetesMetrics, LeftOutReason, WatchError};
 pub use labels::{
     AcceptPause, ConnectResult, DroppedLine, LogName, RefusedAddress, SourceResult, TaskName,
 };
@@ -36,7 +36,7 @@ pub use registrar::Description;
 use registrar::Registrar;
 pub use series::{ConnectionSeries, SeriesKey};
 use series::{Keep, SeriesMap};
-pub use statuses::{StatusSeries, StatusWrite};
+pub use statuses::{StatusSeries, StatusWrite, WrittenObject};
 use tasks::TaskSeries;
 
 /// The number of routes with series of their own. Connections of further routes count as [`OTHER`].

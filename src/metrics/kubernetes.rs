@@ -17,6 +17,38 @@ const BUCKETS: [f64; 10] = [
 ];
 
 labels! {
+    /// The kinds of object of the Kubernetes API that are watched.
+    Kind {
+        /// A Service.
+        Service "service",
+        /// An EndpointSlice.
+        Slice "endpoint_slice",
+        /// A Pod.
+        Pod "pod",
+        /// A Namespace.
+        Namespace "namespace",
+        /// A Node.
+        Node "node",
+        /// A ServiceExport of the multi-cluster API.
+        ServiceExport "service_export",
+        /// A PeerAuthentication of Istio.
+        PeerAuthentication "peer_authentication",
+        /// A DestinationRule of Istio.
+        DestinationRule "destination_rule",
+        /// Istio's ConfigMap with the settings of the mesh.
+        MeshConfig "mesh_config",
+        /// A GatewayClass.
+        GatewayClass "gateway_class",
+        /// A Gateway.
+        Gateway "gateway",
+        /// A TLSRoute.
+        TlsRoute "tls_route",
+        /// A ReferenceGrant.
+        ReferenceGrant "reference_grant",
+    }
+}
+
+labels! {
     /// The reason why objects of a kind could not be watched or read.
     WatchError {
         /// 401 or 403.
@@ -79,7 +111,7 @@ pub struct KubernetesMetrics {
 /// Metrics of one kind of object.
 #[derive(Debug, Clone)]
 pub struct KindMetrics {
-    kind: &'static str,
+    kind: Kind,
     up: IntGauge,
     stale: IntGauge,
     events: IntCounter,
@@ -177,22 +209,23 @@ impl KubernetesMetrics {
         })
     }
 
-    /// The metrics of a kind, by its label.
-    pub fn kind(&self, kind: &'static str) -> KindMetrics {
+    /// The metrics of a kind.
+    pub fn kind(&self, kind: Kind) -> KindMetrics {
+        let label = &[kind.label()];
         KindMetrics {
             kind,
-            up: self.up.with_label_values(&[kind]),
-            stale: self.stale.with_label_values(&[kind]),
-            events: self.events.with_label_values(&[kind]),
+            up: self.up.with_label_values(label),
+            stale: self.stale.with_label_values(label),
+            events: self.events.with_label_values(label),
             errors: self.errors.clone(),
-            last_event: self.last_event.with_label_values(&[kind]),
+            last_event: self.last_event.with_label_values(label),
         }
     }
 
     /// Sets the number of known objects of a kind.
-    pub fn objects(&self, kind: &str, count: usize) {
+    pub fn objects(&self, kind: Kind, count: usize) {
         let count = gauge_value(count);
-        self.objects.with_label_values(&[kind]).set(count);
+        self.objects.with_label_values(&[kind.label()]).set(count);
     }
 
     /// Sets the number of listeners of Gateways that are left out for a reason.
@@ -204,13 +237,16 @@ impl KubernetesMetrics {
     }
 
     /// Sets the number of objects of a kind that cannot be read.
-    pub fn unreadable(&self, kind: &str, count: usize) {
+    pub fn unreadable(&self, kind: Kind, count: usize) {
         let count = gauge_value(count);
-        self.unreadable.with_label_values(&[kind]).set(count);
+        self.unreadable
+            .with_label_values(&[kind.label()])
+            .set(count);
     }
 
     /// Removes the series of a kind that is no longer watched.
-    pub fn retire_kind(&self, kind: &str) {
+    pub fn retire_kind(&self, kind: Kind) {
+        let kind = kind.label();
         for gauges in [&self.up, &self.stale, &self.objects, &self.unreadable] {
             let _ = gauges.remove_label_values(&[kind]);
         }
@@ -254,7 +290,7 @@ impl KindMetrics {
     /// Counts a failure after which the kind is still watched.
     pub fn failed(&self, reason: WatchError) {
         self.errors
-            .with_label_values(&[self.kind, reason.label()])
+            .with_label_values(&[self.kind.label(), reason.label()])
             .inc();
     }
 

@@ -2,6 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
+use super::kubernetes::Kind;
 use super::registrar::Registrar;
 
 /// The metrics of statuses written to the Kubernetes API.
@@ -40,6 +41,25 @@ impl StatusWrite {
     }
 }
 
+/// The objects that are written to the Kubernetes API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WrittenObject {
+    /// An object that gets a status.
+    Status(Kind),
+    /// An Event about a conflict.
+    Event,
+}
+
+impl WrittenObject {
+    /// The value of the metric label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Status(kind) => kind.label(),
+            Self::Event => "event",
+        }
+    }
+}
+
 impl StatusSeries {
     pub(super) fn new(r: &mut Registrar) -> prometheus::Result<Self> {
         Ok(Self {
@@ -59,7 +79,8 @@ impl StatusSeries {
     }
 
     /// Writes of one kind of object with this result.
-    pub fn writes(&self, kind: &str, result: StatusWrite) -> IntCounter {
-        self.writes.with_label_values(&[kind, result.label()])
+    pub fn writes(&self, written: WrittenObject, result: StatusWrite) -> IntCounter {
+        self.writes
+            .with_label_values(&[written.label(), result.label()])
     }
 }

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use strait::access_log::AccessLog;
 use strait::admin::{ServeLimits, metrics_router};
 use strait::metrics::{
-    AcceptPause, ConnectResult, LeftOutReason, LimitKind, LimitScope, Metrics, RefusedAddress,
-    SeriesKey, SourceResult, StatusWrite, TaskName, WatchError,
+    AcceptPause, ConnectResult, Kind, LeftOutReason, LimitKind, LimitScope, Metrics,
+    RefusedAddress, SeriesKey, SourceResult, StatusWrite, TaskName, WatchError, WrittenObject,
 };
 use strait::outcome::Outcome;
 
@@ -53,17 +53,17 @@ fn fill(metrics: &Metrics) {
                 .inc();
         }
     }
-    let kind = metrics.kubernetes.kind("service");
+    let kind = metrics.kubernetes.kind(Kind::Service);
     kind.event();
     kind.down(WatchError::Forbidden, true);
-    metrics.kubernetes.objects("service", 3);
-    metrics.kubernetes.unreadable("service", 1);
+    metrics.kubernetes.objects(Kind::Service, 3);
+    metrics.kubernetes.unreadable(Kind::Service, 1);
     metrics.kubernetes.left_out(LeftOutReason::Port, 1);
     metrics.kubernetes.dry_run(&"east-west".into()).inc();
     metrics.kubernetes.event_to_route.observe(0.02);
     metrics
         .statuses
-        .writes("gateway", StatusWrite::Written)
+        .writes(WrittenObject::Status(Kind::Gateway), StatusWrite::Written)
         .inc();
     metrics.accept_paused(AcceptPause::ProcessFiles).inc();
     metrics.worker_connections(0).set(3);
@@ -72,17 +72,19 @@ fn fill(metrics: &Metrics) {
     metrics.connections_limit.set(10_000);
     metrics.worker_rounds(0).inc();
     metrics.task_restarts(TaskName::Dns);
-    let kind = metrics.kubernetes.kind("service");
+    let kind = metrics.kubernetes.kind(Kind::Service);
     kind.up();
     kind.event();
     for reason in WatchError::ALL {
         kind.failed(*reason);
     }
-    metrics.kubernetes.objects("service", 3);
-    metrics.kubernetes.unreadable("service", 1);
+    metrics.kubernetes.objects(Kind::Service, 3);
+    metrics.kubernetes.unreadable(Kind::Service, 1);
     metrics.kubernetes.left_out(LeftOutReason::Port, 1);
     metrics.kubernetes.dry_run(&"east-west".into()).inc();
-    let writes = metrics.statuses.writes("Gateway", StatusWrite::Written);
+    let writes = metrics
+        .statuses
+        .writes(WrittenObject::Status(Kind::Gateway), StatusWrite::Written);
     writes.inc();
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
-use strait::metrics::Metrics;
+use strait::metrics::{Metrics, WrittenObject};
 use strait::source::kubernetes::records::ObjectKey;
 use strait::source::kubernetes::records::gateway::{ParentRef, Revision};
 use strait::source::kubernetes::{
@@ -270,7 +270,7 @@ fn what_others_write_at_the_same_time_is_kept() {
             replica
                 .metrics
                 .statuses
-                .writes("tls_route", conflicts)
+                .writes(WrittenObject::Status(Kind::TlsRoute), conflicts)
                 .get()
                 > 0
         );
@@ -411,7 +411,10 @@ fn what_is_not_allowed_is_counted_and_the_rest_is_written() {
         let replica = Replica::start(&server, "a", &Arc::new(statuses)).await;
         until("the route is written", || says(&server, "r") == ["one"]).await;
         let denied = strait::metrics::StatusWrite::Denied;
-        let denied = replica.metrics.statuses.writes("gateway", denied);
+        let denied = replica
+            .metrics
+            .statuses
+            .writes(WrittenObject::Status(Kind::Gateway), denied);
         until("it is counted", || denied.get() > 0).await;
         // Not asked again and again.
         assert!(denied.get() <= 2, "{}", denied.get());
@@ -480,7 +483,13 @@ fn objects_that_the_api_refuses_keep_no_other_without_a_status() {
             assert!(says(&server, name).is_empty(), "{name}");
         }
         use strait::metrics::StatusWrite::{Denied, Failed, Refused, Written};
-        let count = |result| replica.metrics.statuses.writes("tls_route", result).get();
+        let count = |result| {
+            replica
+                .metrics
+                .statuses
+                .writes(WrittenObject::Status(Kind::TlsRoute), result)
+                .get()
+        };
         until("each kind of refusal is counted", || {
             count(Refused) >= 3 && count(Failed) >= 1 && count(Written) == 46
         })

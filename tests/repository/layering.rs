@@ -163,7 +163,6 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         "source/kubernetes/cluster",
         &[
             &["index", "kinds", "strings", "table"],
-            &["kind"],
             &["unreadable"],
             &["record"],
             &["store"],

@@ -2,7 +2,6 @@
 
 mod concern;
 mod index;
-mod kind;
 mod kinds;
 mod record;
 mod store;
@@ -20,9 +19,9 @@ use super::records::{
     DestinationRuleRecord, NamespaceRecord, NodeRecord, ObjectKey, PeerAuthenticationRecord,
     PodRecord, ServiceExportRecord, ServiceRecord, SliceRecord,
 };
+pub use crate::metrics::Kind;
 pub use concern::Dirty;
 use concern::{Concern, RecordChange};
-pub use kind::Kind;
 use kinds::kinds;
 pub use record::{ClusterChange, Record};
 pub use store::Cluster;
@@ -120,7 +119,7 @@ impl Cluster {
 
 /// From a kind that is a value to the type of its records.
 macro_rules! dispatch {
-    ($($kind:ident($record:ty), $table:ident, $label:literal;)*) => {
+    ($($kind:ident($record:ty), $table:ident;)*) => {
         impl Cluster {
             fn set_any(&mut self, key: ObjectKey, record: Record, dirty: &mut Dirty) {
                 match record {

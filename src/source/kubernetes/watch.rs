@@ -92,7 +92,7 @@ impl KubernetesSource {
         for kind in &kinds {
             let (kind, inputs) = (*kind, inputs.clone());
             let only = mesh_config.clone().filter(|_| kind == Kind::MeshConfig);
-            let (client, metrics) = (client.clone(), metrics.kubernetes.kind(kind.label()));
+            let (client, metrics) = (client.clone(), metrics.kubernetes.kind(kind));
             follow::spawn(&mut tasks, (kind, only), client, inputs, metrics, timing);
         }
         let (terms, agreed) = watch::channel(Terms {
@@ -123,7 +123,7 @@ impl KubernetesSource {
     /// Removes the metrics of kinds that are no longer watched.
     pub fn retire_metrics(metrics: &Metrics, watched: &[Kind]) {
         for kind in Kind::ALL.iter().filter(|kind| !watched.contains(kind)) {
-            metrics.kubernetes.retire_kind(kind.label());
+            metrics.kubernetes.retire_kind(*kind);
         }
     }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::index;
-use super::kind::Kind;
 use super::store::Cluster;
+use crate::metrics::Kind;
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
 };

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::kind::Kind;
 use super::kinds::kinds;
 use super::unreadable::Unreadable;
+use crate::metrics::Kind;
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
 };
@@ -15,7 +15,7 @@ use crate::source::kubernetes::records::{
 };
 
 macro_rules! record {
-    ($($kind:ident($record:ty), $table:ident, $label:literal;)*) => {
+    ($($kind:ident($record:ty), $table:ident;)*) => {
         /// The part of an object that strait keeps.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum Record {

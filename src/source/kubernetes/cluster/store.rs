@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::index::Index;
-use super::kind::Kind;
 use super::kinds::kinds;
 use super::record::{ClusterChange, Record};
 use super::strings::Strings;
 use super::table::Table;
 use super::unreadable::{Unreadable, UnreadableObjects};
 use crate::config::ISTIO_ROOT_NAMESPACE;
+use crate::metrics::Kind;
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
 };
@@ -62,7 +62,7 @@ impl<R: Stored> AnyTable for Table<R> {
 }
 
 macro_rules! store {
-    ($($kind:ident($record:ty), $table:ident, $label:literal;)*) => {
+    ($($kind:ident($record:ty), $table:ident;)*) => {
         /// All records, in one table for each kind.
         #[derive(Debug, Clone, Default)]
         pub struct Cluster {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::kind::Kind;
+use crate::metrics::Kind;
 use crate::source::kubernetes::records::ObjectKey;
 
 /// The number of objects kept by name, of all kinds together. The objects beyond it are represented by

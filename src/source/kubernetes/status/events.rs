@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use super::notice::{Notice, Notices};
 use super::object::{ObjectWriter, REQUEST};
 use super::statuses::Statuses;
-use crate::metrics::StatusWrite;
+use crate::metrics::{StatusWrite, WrittenObject};
 use crate::source::kubernetes::api_names::ApiNames;
 use crate::source::kubernetes::records::gateway::GROUP;
 
@@ -147,11 +147,11 @@ impl Events {
         };
         match result {
             Ok(()) => {
-                objects.count_of("event", StatusWrite::Written);
+                objects.count_of(WrittenObject::Event, StatusWrite::Written);
                 AGAIN
             }
             Err((what, error)) => {
-                objects.count_of("event", what);
+                objects.count_of(WrittenObject::Event, what);
                 if !std::mem::replace(&mut self.complained, true) {
                     tracing::warn!(
                         error,

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::merge::Merging;
 use super::statuses::{Key, Wanted};
 use crate::clock;
-use crate::metrics::{Metrics, StatusWrite};
+use crate::metrics::{Metrics, StatusWrite, WrittenObject};
 use crate::source::kubernetes::api_names::ApiNames;
 use crate::source::kubernetes::cluster::Kind;
 use crate::source::kubernetes::records::ObjectKey;
@@ -49,11 +49,11 @@ pub(super) struct ObjectWriter {
 
 impl ObjectWriter {
     pub(super) fn count(&self, kind: Kind, write: StatusWrite) {
-        self.count_of(kind.label(), write);
+        self.count_of(WrittenObject::Status(kind), write);
     }
 
-    pub(super) fn count_of(&self, label: &str, write: StatusWrite) {
-        self.metrics.statuses.writes(label, write).inc();
+    pub(super) fn count_of(&self, written: WrittenObject, write: StatusWrite) {
+        self.metrics.statuses.writes(written, write).inc();
     }
 
     /// Reads an object and writes its status if it differs, and again after a conflict. Asks

@@ -325,7 +325,7 @@ impl Driver {
             return change;
         }
         let metrics = &self.metrics.kubernetes;
-        metrics.kind(kind.label()).failed(WatchError::TooMany);
+        metrics.kind(kind).failed(WatchError::TooMany);
         let (key, record) = Record::too_many(kind);
         ClusterChange::Set(key, record)
     }
@@ -374,8 +374,8 @@ impl Driver {
     fn count_objects(&self) {
         let (cluster, metrics) = (self.translator.cluster(), &self.metrics.kubernetes);
         for kind in &self.kinds {
-            metrics.objects(kind.label(), cluster.len(*kind));
-            metrics.unreadable(kind.label(), cluster.count_unreadable(*kind));
+            metrics.objects(*kind, cluster.len(*kind));
+            metrics.unreadable(*kind, cluster.count_unreadable(*kind));
         }
     }
 }
