@@ -1,0 +1,63 @@
+use super::*;
+
+fn key(route: &str) -> SeriesKey {
+    SeriesKey {
+        listener: "l".into(),
+        route: route.into(),
+        upstream: "u".into(),
+        source: "other".into(),
+    }
+}
+
+fn text(metrics: &Metrics) -> String {
+    let mut into = Vec::new();
+    metrics.encode(&mut into).unwrap();
+    String::from_utf8(into).unwrap()
+}
+
+#[test]
+fn a_retired_route_goes_when_its_last_connection_does() {
+    let metrics = Metrics::new().unwrap();
+    let held = metrics.connections(key("r"));
+    held.closed(Outcome::Ok);
+    metrics.retire_routes(|_| false);
+    assert!(text(&metrics).contains("route=\"r\""));
+    drop(held);
+    assert!(!text(&metrics).contains("route=\"r\""));
+}
+
+#[test]
+fn a_late_connection_does_not_bring_a_retired_route_back() {
+    let metrics = Metrics::new().unwrap();
+    metrics.retire_routes(|key| &*key.route != "r");
+    drop(metrics.connections(key("r")));
+    assert!(!text(&metrics).contains("route=\"r\""));
+    drop(metrics.connections(key("kept")));
+    assert!(text(&metrics).contains("route=\"kept\""));
+}
+
+#[test]
+fn a_route_that_comes_back_keeps_its_counters() {
+    let metrics = Metrics::new().unwrap();
+    let held = metrics.connections(key("r"));
+    held.opened.inc();
+    metrics.retire_routes(|_| false);
+    let again = metrics.connections(key("r"));
+    metrics.retire_routes(|_| true);
+    drop(held);
+    assert_eq!(again.opened.get(), 1);
+    drop(again);
+    assert!(text(&metrics).contains("route=\"r\""));
+}
+
+#[test]
+fn routes_beyond_the_limit_count_as_other() {
+    let metrics = Metrics::new().unwrap();
+    for route in 0..MAX_ROUTES {
+        metrics.connections(key(&route.to_string()));
+    }
+    let beyond = metrics.connections(key("beyond"));
+    assert_eq!(&*beyond.key.route, OTHER);
+    let known = metrics.connections(key("7"));
+    assert_eq!(&*known.key.route, "7");
+}
