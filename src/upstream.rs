@@ -7,12 +7,13 @@
 //! outage of the source and a zone that becomes known leave them as they are.
 
 mod balancer;
+mod endpoints;
 mod health;
 mod registry;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
 
@@ -22,7 +23,7 @@ use tokio::sync::Notify;
 
 use crate::config::{EndpointSpec, UpstreamConfig, UpstreamSource};
 use crate::names::Zone;
-use balancer::Tiers;
+pub use endpoints::{Endpoint, EndpointSet, EndpointStats, Picked};
 pub use health::{EndpointState, Health};
 pub use registry::{EndpointCollector, Upstreams};
 
@@ -100,141 +101,6 @@ pub struct SourceReport {
     pub last_error: Option<String>,
     /// The reason why the answer has no endpoint, if the source gives one.
     pub empty_because: Option<Arc<str>>,
-}
-
-/// One endpoint of an upstream.
-#[derive(Debug, Clone)]
-pub struct Endpoint {
-    /// Address, zone and weight from the source.
-    pub spec: EndpointSpec,
-    /// The counts of all sets that the endpoint was part of.
-    pub stats: Arc<EndpointStats>,
-}
-
-/// The counts that traffic keeps of an endpoint.
-#[derive(Debug)]
-pub struct EndpointStats {
-    address: SocketAddr,
-    /// Connections that are open or being opened.
-    active: AtomicU32,
-    /// The state of ejection.
-    pub health: Health,
-}
-
-impl EndpointStats {
-    fn new(address: SocketAddr) -> Self {
-        Self {
-            address,
-            active: AtomicU32::new(0),
-            health: Health::default(),
-        }
-    }
-
-    /// Connections that are open or being opened.
-    pub fn active(&self) -> u32 {
-        self.active.load(Ordering::Relaxed)
-    }
-
-    fn is_ejected(&self, now: Instant) -> bool {
-        matches!(self.health.state(now), EndpointState::Ejected(_))
-    }
-}
-
-/// The endpoints of an upstream at one moment.
-#[derive(Debug)]
-pub struct EndpointSet {
-    endpoints: Box<[Endpoint]>,
-    tiers: Tiers,
-}
-
-/// An endpoint picked for one connection. It counts the connection while it lives.
-#[derive(Debug)]
-pub struct Picked(Arc<EndpointStats>);
-
-impl Picked {
-    fn new(endpoint: &Endpoint) -> Self {
-        endpoint.stats.active.fetch_add(1, Ordering::Relaxed);
-        Self(endpoint.stats.clone())
-    }
-
-    /// The address to connect to.
-    pub fn address(&self) -> SocketAddr {
-        self.0.address
-    }
-
-    /// Its health, for reporting the result of connecting.
-    pub fn health(&self) -> &Health {
-        &self.0.health
-    }
-}
-
-impl Drop for Picked {
-    fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl EndpointSet {
-    /// Creates a set. Endpoints that are among `known` keep their counts.
-    fn new(
-        specs: impl IntoIterator<Item = EndpointSpec>,
-        zone: Option<&str>,
-        known: &[Arc<EndpointStats>],
-    ) -> Self {
-        let known: HashMap<SocketAddr, &Arc<EndpointStats>> =
-            known.iter().map(|stats| (stats.address, stats)).collect();
-        // The same address twice would be one server with two counts.
-        let mut addresses = HashSet::new();
-        let mut endpoints: Vec<Endpoint> = Vec::new();
-        for spec in specs {
-            if addresses.insert(spec.address) {
-                let stats = match known.get(&spec.address) {
-                    Some(stats) => Arc::clone(stats),
-                    None => Arc::new(EndpointStats::new(spec.address)),
-                };
-                endpoints.push(Endpoint { spec, stats });
-            }
-        }
-        Self::of(endpoints.into(), zone)
-    }
-
-    fn of(endpoints: Box<[Endpoint]>, zone: Option<&str>) -> Self {
-        Self {
-            tiers: Tiers::new(&endpoints, zone),
-            endpoints,
-        }
-    }
-
-    /// The same endpoints for a gateway in another zone.
-    fn seen_from(&self, zone: Option<&str>) -> Self {
-        Self::of(self.endpoints.clone(), zone)
-    }
-
-    fn specs(&self) -> impl Iterator<Item = EndpointSpec> {
-        self.iter().map(|endpoint| endpoint.spec.clone())
-    }
-
-    fn empty() -> Self {
-        Self {
-            endpoints: Box::default(),
-            tiers: Tiers::default(),
-        }
-    }
-
-    /// Every endpoint, in the source's order.
-    pub fn iter(&self) -> impl Iterator<Item = &Endpoint> {
-        self.endpoints.iter()
-    }
-
-    /// The number of endpoints.
-    pub fn len(&self) -> usize {
-        self.endpoints.len()
-    }
-
-    /// Whether the set is empty.
-    pub fn is_empty(&self) -> bool {
-        self.endpoints.is_empty()
-    }
 }
 
 /// Whether two sources give an upstream the same endpoints. The lifetime of an answer of DNS and the

@@ -1,0 +1,146 @@
+//! The endpoints of an upstream: an immutable set, and the counts of each that survive the set.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use super::balancer::Tiers;
+use super::health::{EndpointState, Health};
+use crate::config::EndpointSpec;
+
+/// One endpoint of an upstream.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// Address, zone and weight from the source.
+    pub spec: EndpointSpec,
+    /// The counts of all sets that the endpoint was part of.
+    pub stats: Arc<EndpointStats>,
+}
+
+/// The counts that traffic keeps of an endpoint.
+#[derive(Debug)]
+pub struct EndpointStats {
+    pub(super) address: SocketAddr,
+    /// Connections that are open or being opened.
+    active: AtomicU32,
+    /// The state of ejection.
+    pub health: Health,
+}
+
+impl EndpointStats {
+    fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            active: AtomicU32::new(0),
+            health: Health::default(),
+        }
+    }
+
+    /// Connections that are open or being opened.
+    pub fn active(&self) -> u32 {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_ejected(&self, now: Instant) -> bool {
+        matches!(self.health.state(now), EndpointState::Ejected(_))
+    }
+}
+
+/// The endpoints of an upstream at one moment.
+#[derive(Debug)]
+pub struct EndpointSet {
+    pub(super) endpoints: Box<[Endpoint]>,
+    pub(super) tiers: Tiers,
+}
+
+/// An endpoint picked for one connection. It counts the connection while it lives.
+#[derive(Debug)]
+pub struct Picked(Arc<EndpointStats>);
+
+impl Picked {
+    pub(super) fn new(endpoint: &Endpoint) -> Self {
+        endpoint.stats.active.fetch_add(1, Ordering::Relaxed);
+        Self(endpoint.stats.clone())
+    }
+
+    /// The address to connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// Its health, for reporting the result of connecting.
+    pub fn health(&self) -> &Health {
+        &self.0.health
+    }
+}
+
+impl Drop for Picked {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl EndpointSet {
+    /// Creates a set. Endpoints that are among `known` keep their counts.
+    pub(super) fn new(
+        specs: impl IntoIterator<Item = EndpointSpec>,
+        zone: Option<&str>,
+        known: &[Arc<EndpointStats>],
+    ) -> Self {
+        let known: HashMap<SocketAddr, &Arc<EndpointStats>> =
+            known.iter().map(|stats| (stats.address, stats)).collect();
+        // The same address twice would be one server with two counts.
+        let mut addresses = HashSet::new();
+        let mut endpoints: Vec<Endpoint> = Vec::new();
+        for spec in specs {
+            if addresses.insert(spec.address) {
+                let stats = match known.get(&spec.address) {
+                    Some(stats) => Arc::clone(stats),
+                    None => Arc::new(EndpointStats::new(spec.address)),
+                };
+                endpoints.push(Endpoint { spec, stats });
+            }
+        }
+        Self::of(endpoints.into(), zone)
+    }
+
+    fn of(endpoints: Box<[Endpoint]>, zone: Option<&str>) -> Self {
+        Self {
+            tiers: Tiers::new(&endpoints, zone),
+            endpoints,
+        }
+    }
+
+    /// The same endpoints for a gateway in another zone.
+    pub(super) fn seen_from(&self, zone: Option<&str>) -> Self {
+        Self::of(self.endpoints.clone(), zone)
+    }
+
+    pub(super) fn specs(&self) -> impl Iterator<Item = EndpointSpec> {
+        self.iter().map(|endpoint| endpoint.spec.clone())
+    }
+
+    pub(super) fn empty() -> Self {
+        Self {
+            endpoints: Box::default(),
+            tiers: Tiers::default(),
+        }
+    }
+
+    /// Every endpoint, in the source's order.
+    pub fn iter(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter()
+    }
+
+    /// The number of endpoints.
+    pub fn len(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    /// Whether the set is empty.
+    pub fn is_empty(&self) -> bool {
+        self.endpoints.is_empty()
+    }
+}
