@@ -1,4 +1,5 @@
 use super::*;
+use crate::outcome::Outcome;
 
 fn key(route: &str) -> SeriesKey {
     SeriesKey {
