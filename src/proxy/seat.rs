@@ -73,7 +73,7 @@ enum Attention {
 
 /// The order in which a drain ends connections over which no byte flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Patience {
+enum DrainOrder {
     /// The upstream had the last word: nobody is known to wait.
     Quiet,
     /// The same, but the client offered HTTP/2: a call may be open without a byte flowing.
@@ -148,11 +148,11 @@ impl Seat {
         self.multiplexed.set(true);
     }
 
-    fn patience(&self) -> Patience {
+    fn order(&self) -> DrainOrder {
         match (self.awaits_answer.get(), self.multiplexed.get()) {
-            (true, _) => Patience::AwaitsAnswer,
-            (false, true) => Patience::Multiplexed,
-            (false, false) => Patience::Quiet,
+            (true, _) => DrainOrder::AwaitsAnswer,
+            (false, true) => DrainOrder::Multiplexed,
+            (false, false) => DrainOrder::Quiet,
         }
     }
 
@@ -360,19 +360,17 @@ impl Seats {
     pub(super) fn cut_quiet(&self, now: Instant, tick: Duration, left: Duration) {
         let now = Moment::of(now);
         let seats = self.seats.borrow();
-        let mut quiet: Vec<(Patience, Duration, &Rc<Seat>)> = seats
+        let mut quiet: Vec<(DrainOrder, Duration, &Rc<Seat>)> = seats
             .iter()
             .map(|(_, seat)| seat)
             .filter(|seat| matches!(seat.stage.get(), Stage::Relaying | Stage::HalfClosed))
-            .map(|seat| (seat.patience(), seat.last_activity.get().until(now), seat))
-            .filter(|(patience, duration, seat)| {
-                *patience != Patience::AwaitsAnswer
-                    && *duration >= QUIET
-                    && seat.cut.get().is_none()
+            .map(|seat| (seat.order(), seat.last_activity.get().until(now), seat))
+            .filter(|(order, duration, seat)| {
+                *order != DrainOrder::AwaitsAnswer && *duration >= QUIET && seat.cut.get().is_none()
             })
             .collect();
         let due = self.drain_pace.due(quiet.len(), tick, left);
-        quiet.sort_unstable_by_key(|(patience, duration, _)| (*patience, Reverse(*duration)));
+        quiet.sort_unstable_by_key(|(order, duration, _)| (*order, Reverse(*duration)));
         for (_, _, seat) in quiet.into_iter().take(due) {
             seat.cut(Outcome::Drained);
         }
