@@ -38,7 +38,7 @@ pub use checked::{
     GatewayNamespaces, HelloLimits, ISTIO_ALPNS, ISTIO_ROOT_NAMESPACE, IstioConfig, Kubeconfig,
     KubernetesConfig, Limits, ListenerConfig, LogConfig, LogFilter, LogFilterError, LogFormat,
     OTHER_SOURCES, ObjectRef, OptIn, Origin, PodChoice, PortRange, PortSelector, ProxyVersion,
-    RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch, ServicePort, ServiceSelector,
+    Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch, ServicePort, ServiceSelector,
     SniPattern, SourceGroup, SourceGroupId, SourceGroups, SourceLimits, SourcePolicy, TargetConfig,
     TargetConfigs, TcpOptions, UpstreamConfig, UpstreamSource,
 };

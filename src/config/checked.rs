@@ -34,7 +34,7 @@ pub use kubernetes::{
     IstioConfig, Kubeconfig, KubernetesConfig, OptIn, PortSelector, ServiceSelector,
 };
 pub use limits::{ConnectionLimits, SourceLimits};
-pub use listener::{HelloLimits, ListenerConfig, RelayTimeouts};
+pub use listener::{HelloLimits, ListenerConfig, Refuse, RelayTimeouts};
 pub use log_filter::{LogFilter, LogFilterError};
 pub use origin::{ObjectRef, Origin};
 pub use process::{AccessLogConfig, DrainConfig, Fingerprint, Limits, LogConfig, LogFormat};

@@ -20,7 +20,9 @@ use self::hosts::{HostPort, ServiceRef, Sni, SrvName};
 use self::kubernetes::KubernetesFile;
 use self::words::Subset;
 use super::bounds::{Bytes, ConnectionRate, Connections, Count, Ipv6Prefix, Weight};
-use super::checked::{AddressKind, AlpnPolicy, Fingerprint, LogFilter, LogFormat, ProxyVersion};
+use super::checked::{
+    AddressKind, AlpnPolicy, Fingerprint, LogFilter, LogFormat, ProxyVersion, Refuse,
+};
 use super::form::containers::{AutoOr, List, Named, OrOff};
 use super::form::decode::At;
 use super::form::section::section;
@@ -106,6 +108,10 @@ section! {
         client_hello: ClientHelloFile = {},
         /// Bounds on silence once the connection is relayed.
         timeouts: TimeoutsFile = {},
+        /// The answer to a TLS client that is refused. `alert`: a fatal TLS alert with the reason, then
+        /// a close. `close`: a close alone (FIN, or RST). What is not TLS gets a close alone in both
+        /// cases.
+        refuse: Refuse = "alert",
         /// Options of the downstream sockets.
         tcp: TcpFile = {},
         /// Limits on all connections of this listener together.
@@ -122,7 +128,7 @@ section! {
 }
 
 section! {
-    /// Limits on a route's connections. A connection over a limit gets a TLS alert, with the outcome
+    /// Limits on a route's connections. A connection over a limit is refused with the outcome
     /// `over_limit`.
     RouteLimitsFile {
         /// Connections open at the same time.

@@ -10,7 +10,8 @@ use prometheus::IntCounter;
 use tokio::sync::watch;
 
 use crate::config::{
-    HelloLimits, ListenerConfig, RelayTimeouts, SourceGroupId, SourceGroups, SourcePolicy, contains,
+    HelloLimits, ListenerConfig, Refuse, RelayTimeouts, SourceGroupId, SourceGroups, SourcePolicy,
+    contains,
 };
 use crate::limits::{Held, Limiter, OverLimit, ScopeKey, Scopes, SourceLimiter};
 use crate::metrics::{ConnectionSeries, ListenerSeries, Metrics, NONE, SeriesKey};
@@ -50,6 +51,8 @@ pub struct ListenerPolicy {
     pub client_hello: HelloLimits,
     /// Bounds on the relay.
     pub timeouts: RelayTimeouts,
+    /// The answer to a client that is refused.
+    pub refuse: Refuse,
     /// The time for which a downstream may acknowledge nothing of what waits for it.
     pub user_timeout: Duration,
     /// Names for source addresses.
@@ -90,6 +93,7 @@ impl ListenerPolicy {
             trusted_proxies: config.trusted_proxies.clone(),
             client_hello: config.client_hello,
             timeouts: config.timeouts,
+            refuse: config.refuse,
             user_timeout: config.tcp.user_timeout,
             sources: sources.clone(),
             series: metrics.listener(&config.name),

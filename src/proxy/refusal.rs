@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::client_hello::{Alert, HelloError};
+use crate::config::Refuse;
 use crate::outcome::Outcome;
 use crate::route::RouteRefusal;
 
@@ -11,13 +12,22 @@ use crate::route::RouteRefusal;
 pub(super) struct Refusal {
     /// The reason.
     pub outcome: Outcome,
-    /// The alert that the client gets before the close.
+    /// The alert that says the reason; [`Refusal::answer`] is what the client gets.
     pub alert: Option<Alert>,
     /// More for the log.
     pub detail: Option<Box<str>>,
 }
 
 impl Refusal {
+    /// The alert that the client gets before the close; `None` if it gets the close alone. This is the
+    /// one place that chooses between the two.
+    pub(super) fn answer(&self, refuse: Refuse) -> Option<Alert> {
+        match refuse {
+            Refuse::Alert => self.alert,
+            Refuse::Close => None,
+        }
+    }
+
     /// Closes without an alert.
     pub(super) fn silent(outcome: Outcome) -> Self {
         Self {

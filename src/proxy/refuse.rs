@@ -1,6 +1,7 @@
 //! Refusing: the alert and the close that a client gets in place of a relay.
 //!
-//! A TLS client gets a fatal alert and a clean close, so that it logs something useful. Closing a
+//! A TLS client gets a fatal alert and a clean close, so that it logs something useful, unless the listener's
+//! policy is a close alone. Closing a
 //! socket with unread bytes sends RST, which can overtake the alert: bytes that were peeked at are consumed,
 //! and those that still come are discarded for a moment
 //! (`docs/src/internals/kernel.md#refusing-with-an-alert`).

@@ -306,11 +306,12 @@ fn refuse(
     downstream: Option<TcpStream>,
     refusal: Refusal,
 ) -> Refused {
+    let alert = refusal.answer(connection.ticket.policy().refuse);
     connection.record.note(refusal.detail);
     connection.close(Ending::of(refusal.outcome));
     Refused {
         connection,
         downstream,
-        alert: refusal.alert,
+        alert,
     }
 }

@@ -237,6 +237,47 @@ fn a_refused_client_reads_its_alert_and_a_clean_end() {
 }
 
 #[test]
+fn a_listener_that_refuses_by_a_close_sends_no_byte_and_logs_the_same() {
+    let routes = format!(
+        "[{{ service: '{SERVICE}:80', alpn: istio, upstream: svcb }}, \
+          {{ sni: full.example, alpn: any, upstream: svcb, limits: {{ connections_per_second: 1 }} }}]"
+    );
+    let config = ConfigText::to(&[refusing_address()]).routes(&routes);
+    let gateway = TestGateway::start(&config.listener("refuse: close"));
+    let malformed = HelloBuilder::tls13().raw_extensions([0, 9]).wire();
+    for (wire, outcome) in [
+        (hello("elsewhere.example.com", &[]), "no_route"),
+        (hello(SERVICE, &["h2"]), "alpn_refused"),
+        (malformed, "hello_malformed"),
+        (hello(SERVICE, &["istio"]), "connect_refused"),
+    ] {
+        for cut in [0, 7] {
+            let mut client = connect(gateway.address());
+            client.write_all(&wire[..cut]).unwrap();
+            if cut > 0 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            client.write_all(&wire[cut..]).unwrap();
+            assert_eq!(read_to_eof(&mut client), b"", "{outcome} {cut}");
+            drop(client);
+            assert_eq!(gateway.record().outcome, outcome);
+        }
+    }
+    // Far more than one a second.
+    let mut outcomes = Vec::new();
+    for _ in 0..5 {
+        let mut client = connect(gateway.address());
+        client.write_all(&hello("full.example", &[])).unwrap();
+        assert_eq!(read_to_eof(&mut client), b"");
+        outcomes.push(gateway.record().outcome);
+    }
+    assert!(
+        outcomes.iter().any(|outcome| outcome == "over_limit"),
+        "{outcomes:?}"
+    );
+}
+
+#[test]
 fn what_is_no_tls_is_closed_without_a_word() {
     let gateway = TestGateway::start(&ConfigText::to(&[refusing_address()]));
     for bytes in [

@@ -31,6 +31,8 @@ pub struct ListenerConfig {
     pub client_hello: HelloLimits,
     /// Bounds on the relay.
     pub timeouts: RelayTimeouts,
+    /// The answer to a client that is refused after its hello was read.
+    pub refuse: Refuse,
     /// Options of the downstream sockets.
     pub tcp: TcpOptions,
     /// The limits on all of its connections together.
@@ -52,6 +54,17 @@ pub struct HelloLimits {
     pub timeout: Duration,
     /// Bytes of the handshake message with its 4-byte header.
     pub max_size: HelloSize,
+}
+
+/// The answer of a listener to a TLS client that gets no relay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refuse {
+    /// A fatal TLS alert with the reason, then a close.
+    #[default]
+    Alert,
+    /// A close alone: FIN, or RST.
+    Close,
 }
 
 /// Bounds on the relay.

@@ -14,7 +14,7 @@ use super::common::{
 use super::hosts::HostName;
 use crate::config::bounds::Ipv6Prefix;
 use crate::config::checked::{
-    AlpnPolicy, BelowFileRoutes, ISTIO_ROOT_NAMESPACE, OptIn, PortRange, PortSelector,
+    AlpnPolicy, BelowFileRoutes, ISTIO_ROOT_NAMESPACE, OptIn, PortRange, PortSelector, Refuse,
 };
 use crate::config::form::containers::{AllOr, List, Named, OrOff};
 use crate::config::form::decode::At;
@@ -149,6 +149,10 @@ section! {
         client_hello: ClientHelloFile = {},
         /// Same as `listeners[].timeouts`, for each listener that a Gateway opens.
         timeouts: TimeoutsFile = {},
+        /// Same as `listeners[].refuse`, for each listener that a Gateway opens, with another default:
+        /// the Gateway API's conformance tests take a close for a refusal, and an alert for none. A
+        /// Gateway whose port is that of a listener of the file has that listener's answer.
+        refuse: Refuse = "close",
         /// Same as `listeners[].tcp`, for each listener that a Gateway opens.
         tcp: TcpFile = {},
         /// Same as `listeners[].limits`, for each listener that a Gateway opens.

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::config::checked::{
-    AddressKind, Fingerprint, LogFilter, LogFilterError, LogFormat, ProxyVersion,
+    AddressKind, Fingerprint, LogFilter, LogFilterError, LogFormat, ProxyVersion, Refuse,
 };
 use crate::config::form::decode::{Text, words};
 use crate::config::form::problems::{Complaint, quoted};
@@ -130,6 +130,13 @@ words! {
 words! {
     Fingerprint {
         "ja4" => Ja4,
+    }
+}
+
+words! {
+    Refuse {
+        "alert" => Alert,
+        "close" => Close,
     }
 }
 

@@ -307,6 +307,7 @@ fn gateway_api(
         proxy_protocol: file.proxy_protocol,
         client_hello: file.client_hello,
         timeouts: file.timeouts,
+        refuse: file.refuse,
         tcp: file.tcp,
         limits: file.limits,
         limits_per_source: file.limits_per_source,

@@ -76,6 +76,7 @@ pub(super) fn listener(
             idle: file.timeouts.idle.0,
             half_closed: file.timeouts.half_closed.0,
         },
+        refuse: file.refuse,
         tcp: upstreams::tcp(&file.tcp),
         limits: connection_limits(&file.limits),
         limits_per_source: SourceLimits {

@@ -16,8 +16,9 @@ use strait::config::{
     AccessLogConfig, AddressKind, AlpnPolicy, Attempts, Config, ConnectPolicy, ConnectionLimits,
     DnsConfig, DnsQuery, DrainConfig, EjectionPolicy, EndpointSpec, HelloLimits, HelloSize,
     KeepaliveInterval, KeepaliveTime, Limits, ListenerConfig, LogConfig, LogFilter, LogFormat,
-    Origin, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch, SniPattern, SourceGroups,
-    SourceLimits, SourcePolicy, TargetConfigs, TcpOptions, UpstreamConfig, UpstreamSource, Weight,
+    Origin, Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch, SniPattern,
+    SourceGroups, SourceLimits, SourcePolicy, TargetConfigs, TcpOptions, UpstreamConfig,
+    UpstreamSource, Weight,
 };
 use strait::metrics::Metrics;
 use strait::names::UpstreamName;
@@ -211,6 +212,7 @@ pub fn config() -> Config {
                 idle: Duration::from_secs(3600),
                 half_closed: Duration::from_secs(300),
             },
+            refuse: Refuse::Alert,
             tcp: TCP,
             routes,
             unrouted: Arc::default(),
