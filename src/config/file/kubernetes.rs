@@ -108,7 +108,9 @@ section! {
     /// TLS` and mode Passthrough becomes a listener of strait. If a listener of the file has its port,
     /// that listener takes its routes; otherwise strait opens a listener with the settings below.
     GatewayApiFile {
-        /// The name of the GatewayClass whose Gateways strait serves.
+        /// The name of the GatewayClass whose Gateways strait serves. Any other GatewayClass with the same
+        /// `controllerName` gets the condition Accepted=False with the reason Unsupported, unless
+        /// another install of strait serves it.
         class: ObjectName = "strait",
         /// The `controllerName` that the GatewayClass must have.
         controller: ControllerName = "strait.dev/gateway-controller",

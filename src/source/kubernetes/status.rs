@@ -19,5 +19,6 @@ pub use condition::{Condition, ConditionKind};
 pub use lease::{LeaseHolder, LeaseTiming};
 pub use left_out::LeftOutGateways;
 pub use notice::{Notice, Notices};
+pub(super) use statuses::UNSUPPORTED_CLASS;
 pub use statuses::{ListenerStatus, ParentStatus, Status, Statuses, Wanted};
 pub use write::StatusWriter;

@@ -84,15 +84,13 @@ impl OwnListener<'_> {
     }
 }
 
-/// The GatewayClass that the config names, if it names this controller.
-pub(super) fn own_class<'a>(
+/// The GatewayClasses of this controller. The one that the config names is served.
+pub(super) fn classes_of_controller<'a>(
     cluster: &'a Cluster,
     config: &GatewayApiConfig,
-) -> Option<(&'a ObjectKey, &'a GatewayClassRecord)> {
-    let mut classes = cluster.gateway_classes.iter();
-    classes.find(|(key, class)| {
-        key.name == config.class && class.spec.controller_name == config.controller
-    })
+) -> impl Iterator<Item = (&'a ObjectKey, &'a GatewayClassRecord)> {
+    let classes = cluster.gateway_classes.iter();
+    classes.filter(|(_, class)| class.spec.controller_name == config.controller)
 }
 
 /// The Gateways of the class, by rank, the oldest first.
@@ -101,9 +99,10 @@ pub(super) fn own_gateways<'a>(
     config: &GatewayApiConfig,
     notices: &mut Notices,
 ) -> Vec<OwnGateway<'a>> {
-    let class_served =
-        own_class(cluster, config).is_some_and(|(_, class)| !class.spec.has_parameters);
-    if !class_served {
+    let mut classes = classes_of_controller(cluster, config);
+    let is_served =
+        classes.any(|(key, class)| key.name == config.class && !class.spec.has_parameters);
+    if !is_served {
         return Vec::new();
     }
     let own = cluster.gateways.iter();

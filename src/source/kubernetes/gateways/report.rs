@@ -13,11 +13,13 @@ use crate::source::kubernetes::cluster::{Cluster, Kind};
 use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::records::gateway::{ParentRef, TlsRouteRecord};
 use crate::source::kubernetes::status::{
-    Condition, ConditionKind, ListenerStatus, Notices, ParentStatus, Status, Statuses, Wanted,
+    Condition, ConditionKind, ListenerStatus, Notices, ParentStatus, Status, Statuses,
+    UNSUPPORTED_CLASS, Wanted,
 };
 
-/// The supported features by the names of the conformance suite, in ascending order.
-const FEATURES: &[&str] = &["Gateway", "ReferenceGrant", "TLSRoute"];
+/// The supported features by the names of the conformance suite, in ascending order. The suite's feature
+/// `Gateway` is not among them: its tests need HTTP and HTTPS listeners.
+const FEATURES: &[&str] = &["ReferenceGrant", "TLSRoute"];
 
 /// The largest number of addresses that the API accepts in a Gateway's status.
 const MAX_ADDRESSES: usize = 16;
@@ -43,11 +45,15 @@ impl GatewayFindings<'_> {
             ..Statuses::default()
         };
         let v1: Arc<str> = "v1".into();
-        if let Some((key, class)) = listeners::own_class(self.cluster, self.config) {
+        for (key, class) in listeners::classes_of_controller(self.cluster, self.config) {
             let wanted = Wanted {
                 revision: class.revision.clone(),
                 api_version: v1.clone(),
-                status: class_status(class.spec.has_parameters),
+                status: if key.name == self.config.class {
+                    class_status(class.spec.has_parameters)
+                } else {
+                    unserved_class_status(&self.config.class)
+                },
             };
             statuses
                 .objects
@@ -304,6 +310,17 @@ fn class_status(has_parameters: bool) -> Status {
     Status::Class {
         conditions: vec![accepted],
         features: FEATURES,
+    }
+}
+
+/// The status of a class with our `controllerName` that the config does not name.
+fn unserved_class_status(served: &str) -> Status {
+    let message = format!(
+        "this strait serves GatewayClass {served} only: kubernetes.gateway_api.class of its config names it"
+    );
+    let kind = ConditionKind::Accepted;
+    Status::UnservedClass {
+        accepted: Condition::new(kind, false, UNSUPPORTED_CLASS, message),
     }
 }
 

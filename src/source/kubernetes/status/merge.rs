@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::condition::{Condition, ConditionKind};
-use super::statuses::{ListenerStatus, ParentStatus, Status};
+use super::statuses::{ListenerStatus, ParentStatus, Status, UNSUPPORTED_CLASS};
 use crate::source::kubernetes::records::gateway::{GROUP, ParentRef};
 
 /// The data that every merge needs.
@@ -42,6 +42,11 @@ impl Merging<'_> {
                     ("conditions", self.conditions(before, conditions)),
                     ("supportedFeatures", features.into()),
                 ]
+            }
+            Status::UnservedClass { .. } if is_answered(before) => Vec::new(),
+            Status::UnservedClass { accepted } => {
+                let accepted = std::slice::from_ref(accepted);
+                vec![("conditions", self.conditions(before, accepted))]
             }
             Status::Gateway {
                 conditions,
@@ -215,6 +220,16 @@ fn list<'a>(object: &'a Value, field: &str) -> &'a [Value] {
         .get(field)
         .and_then(Value::as_array)
         .map_or(&[], Vec::as_slice)
+}
+
+/// Whether an install that serves the class of this status has answered. The API itself gives a new class
+/// the status `Unknown`.
+fn is_answered(status: &Value) -> bool {
+    let mut conditions = list(status, "conditions").iter();
+    let accepted = conditions.find(|condition| condition["type"] == ConditionKind::Accepted.text());
+    accepted.is_some_and(|accepted| {
+        accepted["status"] != "Unknown" && accepted["reason"] != UNSUPPORTED_CLASS
+    })
 }
 
 fn is_managed(condition: &Value) -> bool {

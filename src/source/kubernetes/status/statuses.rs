@@ -10,6 +10,10 @@ use crate::source::kubernetes::cluster::Kind;
 use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::records::gateway::{ParentRef, Revision};
 
+/// The `reason` of a GatewayClass that no install with its `controllerName` serves. No other status of a
+/// GatewayClass has it.
+pub(crate) const UNSUPPORTED_CLASS: &str = "Unsupported";
+
 /// An object that has a status.
 pub(super) type Key = (Kind, ObjectKey);
 
@@ -44,6 +48,12 @@ pub enum Status {
         conditions: Vec<Condition>,
         /// Names of the features that it supports, in ascending order.
         features: &'static [&'static str],
+    },
+    /// The status of a GatewayClass that has our `controllerName` and that this install does not serve. If
+    /// another install of the same controller serves it, that one's answer stays.
+    UnservedClass {
+        /// Says that it is not accepted, with the reason `Unsupported`.
+        accepted: Condition,
     },
     /// The status of a Gateway.
     Gateway {

@@ -161,8 +161,13 @@ impl Outcome {
     }
 
     pub(super) fn class(&self) -> String {
-        match self.status(Kind::GatewayClass, "", "strait") {
-            Some(Status::Class { conditions, .. }) => summary(conditions),
+        self.class_named("strait").unwrap()
+    }
+
+    pub(super) fn class_named(&self, name: &str) -> Option<String> {
+        match self.status(Kind::GatewayClass, "", name)? {
+            Status::Class { conditions, .. } => Some(summary(conditions)),
+            Status::UnservedClass { accepted } => Some(summary(std::slice::from_ref(accepted))),
             other => panic!("{other:?}"),
         }
     }

@@ -48,6 +48,51 @@ spec: {controllerName: example.com/theirs}
 }
 
 #[test]
+fn every_class_with_our_controller_gets_an_answer_and_the_config_names_the_one_that_is_served() {
+    let mut fixture =
+        Fixture::new(&GATEWAY.replace("gatewayClassName: strait", "gatewayClassName: second"));
+    fixture.set(
+        "
+kind: GatewayClass
+metadata: {name: second, generation: 4}
+spec: {controllerName: strait.dev/gateway-controller}
+---
+kind: GatewayClass
+metadata: {name: theirs}
+spec: {controllerName: example.com/theirs}
+",
+    );
+    let outcome = fixture.translate();
+    assert_eq!(outcome.class_named("strait").as_deref(), Some("Accepted"));
+    let second = outcome.class_named("second");
+    assert_eq!(second.as_deref(), Some("!Accepted=Unsupported"));
+    assert_eq!(outcome.class_named("theirs"), None);
+    let key = ObjectKey::global(&"second".into());
+    let wanted = &outcome.0.statuses.objects[&(Kind::GatewayClass, key)];
+    assert_eq!(wanted.revision.generation, 4);
+    // A Gateway of it is not ours.
+    assert!(!outcome.has_gateway("apps", "gw"));
+
+    fixture.config.class = "second".into();
+    let outcome = fixture.translate();
+    let strait = outcome.class_named("strait");
+    assert_eq!(strait.as_deref(), Some("!Accepted=Unsupported"));
+    assert_eq!(outcome.class_named("second").as_deref(), Some("Accepted"));
+    assert!(outcome.has_gateway("apps", "gw"));
+}
+
+#[test]
+fn the_features_leave_out_what_needs_http_listeners() {
+    let outcome = Fixture::new("").translate();
+    let key = ObjectKey::global(&"strait".into());
+    let wanted = &outcome.0.statuses.objects[&(Kind::GatewayClass, key)];
+    match wanted.status {
+        Status::Class { features, .. } => assert_eq!(features, ["ReferenceGrant", "TLSRoute"]),
+        ref other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn parameters_are_refused_of_the_class_and_of_a_gateway() {
     let class = "
 kind: GatewayClass

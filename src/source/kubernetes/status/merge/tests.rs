@@ -65,6 +65,43 @@ fn settle(before: &Value, wanted: &Status, generation: i64) -> Value {
 }
 
 #[test]
+fn a_class_that_is_not_served_is_refused_unless_another_install_serves_it() {
+    let unserved = Status::UnservedClass {
+        accepted: condition(ConditionKind::Accepted, false, UNSUPPORTED_CLASS),
+    };
+    let class = |status: &str, reason: &str| {
+        json!({ "conditions": [{
+            "type": "Accepted", "status": status, "reason": reason, "message": "",
+            "observedGeneration": 1, "lastTransitionTime": THEN,
+        }]})
+    };
+    for before in [
+        json!({}),
+        class("Unknown", "Pending"),
+        class("False", "Unsupported"),
+    ] {
+        let after = settle(&before, &unserved, 2);
+        let accepted = &after["conditions"][0];
+        assert_eq!(accepted["status"], "False", "{before}");
+        assert_eq!(accepted["reason"], "Unsupported");
+        assert_eq!(accepted["observedGeneration"], 2);
+    }
+    for before in [
+        class("True", "Accepted"),
+        class("False", "InvalidParameters"),
+    ] {
+        assert_eq!(merging(2).changes(&before, &unserved), None, "{before}");
+    }
+    // The install that serves the class answers whatever another one has written.
+    let served = Status::Class {
+        conditions: vec![accepted()],
+        features: &["A"],
+    };
+    let after = settle(&class("False", "Unsupported"), &served, 2);
+    assert_eq!(after["conditions"][0]["status"], "True");
+}
+
+#[test]
 fn a_transition_has_the_time_at_which_the_status_changed() {
     let class = |condition| Status::Class {
         conditions: vec![condition],
