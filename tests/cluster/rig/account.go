@@ -10,6 +10,7 @@ import (
 
 	rbac "k8s.io/api/rbac/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Account is a service account "strait" that a gateway runs as, in a namespace of its own, and with it a GatewayClass.
@@ -21,8 +22,15 @@ type Account struct {
 	// Dir is the folder as the kubelet mounts it in a pod: token, ca.crt, namespace.
 	Dir string
 
+	// Pod is the pod of this namespace that the token is bound to, as the kubelet's are. Without it the token is bound to
+	// nothing.
+	Pod string
+
 	cluster *Cluster
 }
+
+// LoadBalancer is the address in the status of the Service strait/strait.
+const LoadBalancer = "10.98.2.1"
 
 // Manifests applies config/kubernetes/base, once in a program.
 func (c *Cluster) Manifests(t testing.TB) {
@@ -30,6 +38,12 @@ func (c *Cluster) Manifests(t testing.TB) {
 	c.applied.Do(func() {
 		c.Kubectl(t, "apply", "-k", filepath.Join(Root(), "config/kubernetes/base"))
 		if err := c.accountOf("strait"); err != nil {
+			t.Fatal(err)
+		}
+		// What a cloud's load balancer controller does.
+		_, err := c.Client.CoreV1().Services("strait").Patch(context.Background(), "strait", types.MergePatchType,
+			[]byte(`{"status":{"loadBalancer":{"ingress":[{"ip":"`+LoadBalancer+`"}]}}}`), meta.PatchOptions{}, "status")
+		if err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -51,7 +65,7 @@ func (c *Cluster) Account(t testing.TB, without ...string) *Account {
 	c.Manifests(t)
 	name := c.Namespace(t, "account", nil)
 	a := &Account{Namespace: name, Class: name, Dir: dir + "/" + name, cluster: c}
-	c.Apply(t, fmt.Sprintf("apiVersion: v1\nkind: ServiceAccount\nmetadata: { name: strait, namespace: %s }\n", name))
+	c.Apply(t, a.YAML())
 	api, subject := c.Client.RbacV1(), []rbac.Subject{{Kind: "ServiceAccount", Name: "strait", Namespace: name}}
 	role, err := api.Roles("strait").Get(context.Background(), "strait", meta.GetOptions{})
 	if err != nil {
@@ -118,6 +132,11 @@ func (a *Account) Permit(t testing.TB, without ...string) {
 	}
 }
 
+// YAML is the ServiceAccount.
+func (a *Account) YAML() string {
+	return fmt.Sprintf("apiVersion: v1\nkind: ServiceAccount\nmetadata: { name: strait, namespace: %s }\n", a.Namespace)
+}
+
 // GatewayClass is the YAML of the account's class.
 func (a *Account) GatewayClass() string {
 	return fmt.Sprintf("apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: { name: %s }\nspec: { controllerName: %s }\n", a.Class, a.Controller())
@@ -147,7 +166,7 @@ func (a *Account) Renew(t testing.TB) {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"token": a.cluster.Token(t, a.Namespace, "strait"), "namespace": a.Namespace, "ca.crt": string(a.cluster.Config.CAData),
+		"token": a.cluster.token(t, a.Namespace, "strait", a.Pod), "namespace": a.Namespace, "ca.crt": string(a.cluster.Config.CAData),
 	} {
 		if err := os.WriteFile(filepath.Join(a.Dir, version, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)

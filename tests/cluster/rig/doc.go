@@ -22,8 +22,8 @@
 //
 // # Needs
 //
-// Root, or user namespaces (then strait runs as the only user that the namespace has). ip (iproute2), unshare and
-// setpriv (util-linux). Three environment variables, which tests/run sets:
+// Root, or user namespaces (then strait runs as the only user that the namespace has). ip (iproute2), unshare, nsenter
+// and setpriv (util-linux). Three environment variables, which tests/run sets:
 //
 //	STRAIT_BIN            the program under test
 //	STRAIT_CONTROL_PLANE  the program of ../kube

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -87,6 +88,11 @@ func run(m *testing.M, options Options) int {
 		return 1
 	}
 	shared = cluster
+	// Most tests wait most of the time, so more run beside each other than there are processors. The command line wins,
+	// since it is read later.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	defer cluster.keepLogs()
 	return m.Run()
 }

@@ -163,9 +163,18 @@ func (c *Cluster) Kubectl(t testing.TB, arguments ...string) string {
 // Token makes a token of a ServiceAccount that is valid for a day.
 func (c *Cluster) Token(t testing.TB, namespace, account string) string {
 	t.Helper()
+	return c.token(t, namespace, account, "")
+}
+
+// token is Token, bound to a pod if one is named.
+func (c *Cluster) token(t testing.TB, namespace, account, pod string) string {
+	t.Helper()
 	seconds := int64(24 * 3600)
-	made, err := c.Client.CoreV1().ServiceAccounts(namespace).CreateToken(context.Background(), account,
-		&authentication.TokenRequest{Spec: authentication.TokenRequestSpec{ExpirationSeconds: &seconds}}, meta.CreateOptions{})
+	request := &authentication.TokenRequest{Spec: authentication.TokenRequestSpec{ExpirationSeconds: &seconds}}
+	if pod != "" {
+		request.Spec.BoundObjectRef = &authentication.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod}
+	}
+	made, err := c.Client.CoreV1().ServiceAccounts(namespace).CreateToken(context.Background(), account, request, meta.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,4 +210,17 @@ func (c *Cluster) Conditions(t testing.TB, kind, namespace, name string) map[str
 	found := c.Object(t, "gateway.networking.k8s.io/v1", kind, namespace, name)
 	status, _ := found.Object["status"].(map[string]any)
 	return Conditions(status)
+}
+
+// TryStatus writes an empty status to a Gateway API object and returns what the API says about it.
+func (c *Cluster) TryStatus(kind, namespace, name string) error {
+	object := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "gateway.networking.k8s.io/v1", "kind": kind}}
+	object.SetNamespace(namespace)
+	resource, err := c.resource(c.Dynamic, object)
+	if err != nil {
+		return err
+	}
+	_, err = resource.Patch(context.Background(), name, types.MergePatchType, []byte(`{"status":{"parents":[]}}`),
+		meta.PatchOptions{DryRun: []string{meta.DryRunAll}}, "status")
+	return err
 }

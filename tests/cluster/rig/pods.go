@@ -23,6 +23,8 @@ type Pod struct {
 	IP6 string
 	// NotReady makes it without the condition Ready.
 	NotReady bool
+	// ServiceAccount is "default" if it is empty.
+	ServiceAccount string
 	// Grace is the time that a deletion leaves it as terminating; 0 deletes it at once.
 	Grace time.Duration
 }
@@ -72,7 +74,7 @@ func (c *Cluster) MakePod(pod Pod) (Pod, error) {
 	_, err := c.Client.CoreV1().Pods(pod.Namespace).Create(context.Background(), &core.Pod{
 		ObjectMeta: meta.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, Labels: pod.Labels},
 		Spec: core.PodSpec{
-			NodeName: pod.Node, AutomountServiceAccountToken: &off, TerminationGracePeriodSeconds: &grace,
+			NodeName: pod.Node, ServiceAccountName: pod.ServiceAccount, AutomountServiceAccountToken: &off, TerminationGracePeriodSeconds: &grace,
 			Containers: []core.Container{{Name: "main", Image: "rig-echo", Ports: []core.ContainerPort{{ContainerPort: EchoPort}}}},
 		},
 	}, meta.CreateOptions{})

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -20,7 +21,7 @@ import (
 type Strait struct {
 	// Config is a whole config; without it that of config/kubernetes/base.
 	Config string
-	// Edit changes the text of the config.
+	// Edit changes the text of the config, before its addresses are replaced: "[::]" becomes the gateway's own.
 	Edit func(string) string
 	// AsIs leaves the addresses of the config alone. Only one process at a time can be like this.
 	AsIs bool
@@ -103,6 +104,9 @@ func (c *Cluster) NewStrait(t testing.TB, as Strait) *Gateway {
 	if text == "" {
 		text = BaseConfig()
 	}
+	if as.Edit != nil {
+		text = as.Edit(text)
+	}
 	if as.AsIs {
 		g.admin = "127.0.0.1:15000"
 	} else {
@@ -114,9 +118,6 @@ func (c *Cluster) NewStrait(t testing.TB, as Strait) *Gateway {
 		g.Account = c.ManifestsAccount(t)
 	}
 	text = strings.Replace(text, "gateway_api: { ", "gateway_api: { "+g.Account.settings(), 1)
-	if as.Edit != nil {
-		text = as.Edit(text)
-	}
 	if err := os.WriteFile(g.ConfigPath, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +208,7 @@ func (g *Gateway) Ready() (bool, string) {
 // WaitReady waits until the gateway is ready.
 func (g *Gateway) WaitReady(t testing.TB) {
 	t.Helper()
-	if !Within(time.Minute, func() bool { ready, _ := g.Ready(); return ready || !g.Running() }) || !g.Running() {
+	if !Within(2*time.Minute, func() bool { ready, _ := g.Ready(); return ready || !g.Running() }) || !g.Running() {
 		_, body := g.Ready()
 		t.Fatalf("%s is not ready: %s", g.Name, body)
 	}
@@ -264,7 +265,7 @@ func (g *Gateway) Background(call Call, pause time.Duration) *Caller {
 func (g *Gateway) Reaches(t testing.TB, call Call, addresses ...string) {
 	t.Helper()
 	var last string
-	if !Within(30*time.Second, func() bool {
+	if !Within(time.Minute, func() bool {
 		answer, err := g.Call(call)
 		last = fmt.Sprint(answer, err)
 		return err == nil && slices.Contains(addresses, answer.IP)
@@ -273,15 +274,18 @@ func (g *Gateway) Reaches(t testing.TB, call Call, addresses ...string) {
 	}
 }
 
-// Refuses waits until a call is refused with an error that contains the text: "unrecognized name" is the alert for a
-// name that has no route, "EOF" a close without an alert.
+// Refuses waits until a call is refused with an error that contains the text, such as "unrecognized name", the alert
+// for a name that has no route.
 func (g *Gateway) Refuses(t testing.TB, call Call, text string) {
 	t.Helper()
 	var last string
-	if !Within(30*time.Second, func() bool {
+	if !Within(time.Minute, func() bool {
 		answer, err := g.Call(call)
 		last = fmt.Sprint(answer, err)
-		return err != nil && strings.Contains(err.Error(), text)
+		// A gateway that cannot be reached refuses nothing.
+		var network *net.OpError
+		reached := !errors.As(err, &network) || network.Op != "dial"
+		return err != nil && reached && strings.Contains(err.Error(), text)
 	}) {
 		t.Fatalf("%+v is not refused with %q; the last answer: %s", call, text, last)
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"os/exec"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -24,7 +26,9 @@ type Uplink struct {
 	// Host is the address for Strait.APIHost; the port is APIPort.
 	Host string
 
-	near     string
+	near string
+	// far is the path of the namespace beyond the cable.
+	far      string
 	limit    atomic.Int64
 	stalled  atomic.Int64
 	accepted atomic.Int64
@@ -68,6 +72,7 @@ func (u *Uplink) connect(n int) (net.Listener, error) {
 			}
 			thread := make(chan error)
 			far := syscall.Gettid()
+			u.far = fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), far)
 			go func() {
 				thread <- ip(
 					fmt.Sprintf("link add %s type veth peer name far netns %d", u.near, far),
@@ -96,16 +101,19 @@ func (u *Uplink) connect(n int) (net.Listener, error) {
 func (u *Uplink) Pull(t testing.TB) {
 	t.Helper()
 	// The near end keeps its route; without a carrier it drops what is sent.
-	if err := ip(fmt.Sprintf("link set %s carrier off", u.near)); err != nil {
-		t.Fatal(err)
-	}
+	u.setFar(t, "down")
 }
 
 // Plug puts the cable in again.
 func (u *Uplink) Plug(t testing.TB) {
 	t.Helper()
-	if err := ip(fmt.Sprintf("link set %s carrier on", u.near)); err != nil {
-		t.Fatal(err)
+	u.setFar(t, "up")
+}
+
+func (u *Uplink) setFar(t testing.TB, to string) {
+	t.Helper()
+	if out, err := exec.Command("nsenter", "--net="+u.far, "ip", "link", "set", "far", to).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 }
 

@@ -16,11 +16,12 @@ func Eventually(t testing.TB, what string, most time.Duration, condition func() 
 // Within waits until condition is true, and returns whether it was before the time was over.
 func Within(most time.Duration, condition func() bool) bool {
 	deadline := time.Now().Add(most)
-	for !condition() {
+	// Looks cost CPU, which the program that is waited for needs too.
+	for pause := 10 * time.Millisecond; !condition(); pause = min(2*pause, 250*time.Millisecond) {
 		if time.Now().After(deadline) {
 			return false
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(pause)
 	}
 	return true
 }
