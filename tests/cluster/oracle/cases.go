@@ -21,6 +21,8 @@ type Case struct {
 	Objects []Object `json:"objects"`
 	// Pods that begin to terminate.
 	Terminating []string `json:"terminating,omitempty"`
+	// Pods that are deleted when both sides know all objects.
+	Gone []string `json:"gone,omitempty"`
 }
 
 //go:embed cases
@@ -67,27 +69,32 @@ func (c Case) Namespaces() []string {
 	return out
 }
 
+// pods gives the pods of the case that have one of the names.
+func (c Case) pods(names []string) []Object {
+	return slices.DeleteFunc(stage(c.Objects, []string{"Pod"}), func(o Object) bool { return !slices.Contains(names, o.Name()) })
+}
+
 // Doomed gives the pods that begin to terminate.
-func (c Case) Doomed() []Object {
-	var out []Object
-	for _, o := range stage(c.Objects, []string{"Pod"}) {
-		if slices.Contains(c.Terminating, o.Name()) {
-			out = append(out, o)
+func (c Case) Doomed() []Object { return c.pods(c.Terminating) }
+
+// Together is the content of several cases.
+type Together struct {
+	Objects    []Object
+	Namespaces []string
+	// Pods that begin to terminate, and pods that are deleted in the end.
+	Doomed, Gone []Object
+}
+
+// Usual puts the cases together that have the usual settings of the mesh.
+func Usual(cases []Case) Together {
+	var out Together
+	for _, one := range cases {
+		if one.Mesh == "" {
+			out.Objects, out.Namespaces = append(out.Objects, one.Objects...), append(out.Namespaces, one.Namespaces()...)
+			out.Doomed, out.Gone = append(out.Doomed, one.Doomed()...), append(out.Gone, one.pods(one.Gone)...)
 		}
 	}
 	return out
-}
-
-// Usual gives the objects of the cases that have the usual settings of the mesh, the pods of them that begin to
-// terminate, and their namespaces.
-func Usual(cases []Case) (objects, doomed []Object, namespaces []string) {
-	for _, one := range cases {
-		if one.Mesh == "" {
-			objects, doomed = append(objects, one.Objects...), append(doomed, one.Doomed()...)
-			namespaces = append(namespaces, one.Namespaces()...)
-		}
-	}
-	return objects, doomed, namespaces
 }
 
 const (

@@ -196,7 +196,8 @@ func (c context) explain(service Object, portNames []string, side, address strin
 	}
 	ofIstiod := side == "istiod"
 	switch {
-	case ofIstiod && entries:
+	case ofIstiod && (entries || len(pods)+len(places) == 0 && len(c.in("WorkloadEntry", service.Namespace())) > 0):
+		// istiod may keep the address that a WorkloadEntry had before.
 		return "workload-entry"
 	case ofIstiod && is(func(p place) bool { return list(p.endpoint, "addresses")[0] != ip }):
 		return "second-address-of-endpoint"
@@ -211,8 +212,10 @@ func (c context) explain(service Object, portNames []string, side, address strin
 		return "imported-slice"
 	case len(pods) > 1 || len(c.withPort(places, portNames)) > 1:
 		return "one-address-twice"
-	case all(func(p place) bool { return p.pod() == "" }) && len(pods) > 0:
+	case len(pods) > 0 && !slices.ContainsFunc(c.withPort(places, portNames), func(p place) bool { return p.pod() != "" }):
 		return "slice-without-pod"
+	case ofIstiod && all(c.isStale):
+		return "pod-is-gone"
 	case c.twoFamilies(service, pods):
 		return "second-family"
 	case ofIstiod && is(func(p place) bool { return p.ready() && p.terminating() }):
@@ -225,8 +228,24 @@ func (c context) explain(service Object, portNames []string, side, address strin
 		return "internal-traffic-policy"
 	case ofIstiod && c.rootLeftOut():
 		return "root-namespace-left-out"
+	case c.namesOtherNode(places):
+		return "slice-names-other-node"
 	}
 	return Unknown
+}
+
+// isStale says whether no pod has the address of an endpoint, or not the pod that it names.
+func (c context) isStale(p place) bool {
+	pods, _ := c.at(p.slice.Namespace(), list(p.endpoint, "addresses")[0].(string))
+	return !slices.ContainsFunc(pods, func(pod Object) bool { return p.pod() == "" || p.pod() == pod.Name() })
+}
+
+// namesOtherNode says whether an endpoint has another node than its pod.
+func (c context) namesOtherNode(places []place) bool {
+	return slices.ContainsFunc(places, func(p place) bool {
+		pod := c.byKey[Key{"Pod", p.slice.Namespace(), p.pod()}]
+		return pod != nil && text(p.endpoint, "nodeName") != text(pod, "spec", "nodeName")
+	})
 }
 
 // at gives the pods of the namespace that have an address, and whether a WorkloadEntry has it.

@@ -26,17 +26,20 @@ func TestCasesAreRoutedAsIstiodAnswered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects, doomed, namespaces := oracle.Usual(cases)
+	usual := oracle.Usual(cases)
 	expected, err := oracle.Expected("../oracle/answers", "cases")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := api.Leave(namespaces); err != nil {
+		if err := api.Leave(usual.Namespaces); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := api.ApplyAll(append(oracle.Base(), objects...), doomed); err != nil {
+	if err := api.ApplyAll(append(oracle.Base(), usual.Objects...), usual.Doomed); err != nil {
+		t.Fatal(err)
+	}
+	if err := api.RemoveAll(usual.Gone); err != nil {
 		t.Fatal(err)
 	}
 	strait := c.Strait(t, rig.Strait{Config: oracle.StraitConfig, Node: oracle.GatewayNode})
@@ -48,7 +51,7 @@ func TestCasesAreRoutedAsIstiodAnswered(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		surprises = oracle.Compare(expected, now.Of(namespaces), nil)
+		surprises = oracle.Compare(expected, now.Of(usual.Namespaces), nil)
 		return len(surprises) == 0
 	}) {
 		for _, one := range surprises {

@@ -112,11 +112,17 @@ func (r *recorder) save(t *testing.T, answers *oracle.Answers) {
 // cases asks about the cases that have the usual settings of the mesh, all at once.
 func (r *recorder) cases(t *testing.T, cases []oracle.Case) {
 	t.Helper()
-	objects, doomed, namespaces := oracle.Usual(cases)
-	if err := r.API.ApplyAll(objects, doomed); err != nil {
+	usual := oracle.Usual(cases)
+	if err := r.API.ApplyAll(usual.Objects, usual.Doomed); err != nil {
 		t.Fatal(err)
 	}
-	answers := r.answers("cases", namespaces)
+	if _, _, err := r.Settle(quiet); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.API.RemoveAll(usual.Gone); err != nil {
+		t.Fatal(err)
+	}
+	answers := r.answers("cases", usual.Namespaces)
 	r.take(t, answers, nil)
 	r.save(t, answers)
 }
