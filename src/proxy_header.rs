@@ -173,12 +173,12 @@ fn parse_v2(wire: &[u8]) -> Result<Option<ProxyHeader>, ProxyHeaderError> {
     };
     let addresses_len = match family_transport {
         // Section 2.2: with LOCAL the receiver "must ignore the address information", and family
-        // and transport may be any.
+        // and transport may be any; the block is passed over by its length.
+        _ if local => 0,
         0x00 => 0,
         0x11 => 12,
         0x21 => 36,
         0x31 => 216,
-        0x12 | 0x22 | 0x32 if local => 0,
         0x12 | 0x22 | 0x32 => return Err(ProxyHeaderError::V2Datagram),
         _ => return Err(unknown),
     };

@@ -141,7 +141,12 @@ fn headers_that_speak_for_nobody() {
     for family in [0x00, 0x11, 0x21, 0x31, 0x12] {
         gives(&v2(0x20, family, &[7; 216]), None);
     }
-    gives(&v2(0x20, 0x00, &[]), None);
+    // A load balancer's own check, whatever its family and length say.
+    for family in [0x00, 0x11, 0x21, 0x31, 0x12, 0x41, 0xff] {
+        for length in [0, 12] {
+            gives(&v2(0x20, family, &vec![0; length]), None);
+        }
+    }
     gives(&v2(0x21, 0x00, &[]), None);
     gives(&v2(0x21, 0x00, b"no TLV at all"), None);
     gives(&v2(0x21, 0x31, &[b'/'; 216]), None);
