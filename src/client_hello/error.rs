@@ -77,6 +77,13 @@ impl HelloError {
             Self::NotTls(NotTls::ProxyHeader) => {
                 Some("is the peer missing in the listener's `proxy_protocol.trusted`?")
             }
+            Self::NoSni => Some(
+                "a client that was given an IP address names none: SPIRE's bundleEndpointURL needs a name",
+            ),
+            Self::NotTls(NotTls::Postgres) => {
+                Some("the client must begin with TLS: sslnegotiation=direct, libpq 17 and later")
+            }
+            Self::NotTls(NotTls::Ssh) => Some("SSH names no server, so it cannot be routed"),
             _ => None,
         }
     }
@@ -98,6 +105,12 @@ pub enum NotTls {
     /// A PROXY protocol header, version 1 or 2.
     #[error("a PROXY protocol header")]
     ProxyHeader,
+    /// PostgreSQL's SSLRequest, which asks whether TLS may begin.
+    #[error("PostgreSQL's SSLRequest")]
+    Postgres,
+    /// The first line of SSH.
+    #[error("an SSH client")]
+    Ssh,
     /// A ClientHello in SSLv2's framing, forbidden since RFC 6176.
     #[error("an SSLv2 ClientHello")]
     Sslv2,
@@ -117,6 +130,8 @@ impl NotTls {
         match *wire {
             _ if starts(HTTP_PREFIXES) => Self::Http,
             _ if starts(PROXY_PREFIXES) => Self::ProxyHeader,
+            _ if starts(&[SSL_REQUEST]) => Self::Postgres,
+            _ if starts(&[b"SSH-"]) => Self::Ssh,
             // RFC 5246 appendix E.2: the length's high bit is set and the message type is 1.
             [0x80..=0xff, _, 1, ..] => Self::Sslv2,
             [super::RECORD_TYPE_HANDSHAKE, major, ..] => Self::MajorVersion(major),
@@ -139,6 +154,9 @@ const HTTP_PREFIXES: &[&[u8]] = &[
     b"PATCH ",
     b"PRI * HTTP/2.0",
 ];
+
+/// PostgreSQL's SSLRequest: its length, and 80877103 ("Message Formats" in PostgreSQL's manual).
+const SSL_REQUEST: &[u8] = &[0, 0, 0, 8, 4, 210, 22, 47];
 
 /// The signatures of HAProxy's proxy-protocol.txt, sections 2.1 and 2.2.
 const PROXY_PREFIXES: &[&[u8]] = &[b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
