@@ -29,6 +29,7 @@ use crate::limits;
 use crate::log::queue::{Dropped, LineQueue, QueueGuard, share_of};
 use crate::metrics::{DroppedLine, LogName, Metrics};
 use crate::outcome::{EndedBy, LogRate, Outcome};
+use crate::verdict::{Confidence, Flights, Resumption, alert_name, cipher_name, group_name};
 use budgets::{Budgets, LeftOutEntries};
 use line::LineWriter;
 
@@ -88,6 +89,8 @@ pub struct Entry<'a> {
     pub alpn: Option<&'a str>,
     /// The versions and post-quantum groups that the client offered.
     pub offers: Offers,
+    /// What was seen of the TLS handshake, if the connection relayed.
+    pub flights: Option<Flights>,
     /// The client's JA4, if the config asks for it.
     pub ja4: Option<&'a str>,
     /// The route that took it.
@@ -104,6 +107,8 @@ pub struct Entry<'a> {
     pub detail: Option<&'a str>,
     /// The party that ended it.
     pub ended_by: EndedBy,
+    /// The certainty of the outcome. Written only if it is inferred.
+    pub confidence: Confidence,
     /// Bytes that went from downstream to upstream.
     pub to_upstream: u64,
     /// Bytes that went from upstream to downstream.
@@ -254,6 +259,49 @@ fn time(line: &mut LineWriter<'_>, time: SystemTime) {
     line.plain("time", humantime::format_rfc3339_millis(time));
 }
 
+/// What the two sides have agreed on.
+fn session(line: &mut LineWriter<'_>, flights: &Flights, asks_to_resume: bool) {
+    if let Some(version) = flights.version() {
+        line.plain("tls_version", version.label());
+    }
+    for (key, number, name) in [
+        (
+            "tls_cipher",
+            flights.cipher(),
+            cipher_name as fn(u16) -> Option<&'static str>,
+        ),
+        ("tls_group", flights.group(), group_name),
+    ] {
+        if let Some(number) = number {
+            named(line, key, number, name(number));
+        }
+    }
+    if flights.retried() {
+        line.text("hello_retry", "yes");
+    }
+    let resumes = match flights.resumption() {
+        Some(Resumption::Accepted) => Some("yes"),
+        Some(Resumption::Declined) if asks_to_resume => Some("no"),
+        None if asks_to_resume => Some("asked"),
+        _ => None,
+    };
+    if let Some(resumes) = resumes {
+        line.text("resumes", resumes);
+    }
+    if let Some((by, code)) = flights.plain_alert() {
+        named(line, "alert", code.into(), alert_name(code));
+        line.plain("alert_by", by);
+    }
+}
+
+/// A number of TLS by its name, or in hex.
+fn named(line: &mut LineWriter<'_>, key: &'static str, number: u16, name: Option<&'static str>) {
+    match name {
+        Some(name) => line.text(key, name),
+        None => line.plain(key, format_args!("{number:#06x}")),
+    }
+}
+
 impl LeftOutEntries {
     fn format(&self, format: LogFormat, now: SystemTime, line: &mut String) {
         let mut line = LineWriter::start(line, format);
@@ -290,6 +338,9 @@ impl Entry<'_> {
         if let Some(groups) = self.offers.groups() {
             line.plain("pq_groups", groups);
         }
+        if let Some(flights) = &self.flights {
+            session(&mut line, flights, self.offers.resumes());
+        }
         for (key, value) in [
             ("ja4", self.ja4),
             ("route", self.route),
@@ -309,6 +360,9 @@ impl Entry<'_> {
             line.text("detail", detail);
         }
         line.text("ended_by", self.ended_by.label());
+        if self.confidence == Confidence::Inferred {
+            line.text("confidence", self.confidence.label());
+        }
         line.number("to_upstream_bytes", self.to_upstream);
         line.number("to_downstream_bytes", self.to_downstream);
         for (key, value) in [

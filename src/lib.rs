@@ -57,6 +57,7 @@
 //! | the state of a connection before its relay | `proxy::states` |
 //! | timeouts of a relay, the end of a drain | `proxy::seat` |
 //! | the transfer of bytes | `proxy::relay` |
+//! | the reason that a relay's end is given | [`verdict`]; `tests/flights/` has the cases of real programs |
 //! | the origin of endpoints | [`source`] |
 //! | a kind of Kubernetes object | `metrics::Kind` and `source::kubernetes::cluster::kinds`, then where the compiler points |
 //! | the meaning of a Kubernetes object | `source::kubernetes::translate`, for Gateway API `source::kubernetes::gateways` |
@@ -130,3 +131,4 @@ pub mod tls_version;
 #[cfg(feature = "tools")]
 pub mod tools;
 pub mod upstream;
+pub mod verdict;

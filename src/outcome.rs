@@ -37,13 +37,32 @@ pub enum LogRate {
     Always,
 }
 
+/// The certainty of an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certainty {
+    /// Seen: it follows from what is in the clear, or strait decided it.
+    Seen,
+    /// Seen, or inferred from the lengths of encrypted records; the log line says which.
+    Mixed,
+}
+
+impl Certainty {
+    /// The words in the reference.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Seen => "seen",
+            Self::Mixed => "seen or inferred",
+        }
+    }
+}
+
 /// Declares [`Outcome`] with all that is said about one: label, Envoy's response flag, the party that ends
-/// the connection (`Either` if it may be either side), log rate, and meaning. A new outcome cannot be added
-/// without them.
+/// the connection (`Either` if it may be either side), log rate, certainty, meaning, and what to look at. A
+/// new outcome cannot be added without them.
 macro_rules! outcomes {
     (@ended_by Either) => { None };
     (@ended_by $party:ident) => { Some(EndedBy::$party) };
-    ($($variant:ident $label:literal $flag:literal $ended_by:ident $log_rate:ident $meaning:literal;)*) => {
+    ($($variant:ident $label:literal $flag:literal $ended_by:ident $log_rate:ident $certainty:ident $meaning:literal $look_at:literal;)*) => {
         /// The reason why a connection ended.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[repr(u8)]
@@ -75,6 +94,16 @@ macro_rules! outcomes {
                 match self { $(Outcome::$variant => LogRate::$log_rate,)* }
             }
 
+            /// The certainty of it.
+            pub const fn certainty(self) -> Certainty {
+                match self { $(Outcome::$variant => Certainty::$certainty,)* }
+            }
+
+            /// What to look at first, and on which side; `-` for nothing.
+            pub const fn look_at(self) -> &'static str {
+                match self { $(Outcome::$variant => $look_at,)* }
+            }
+
             /// One sentence for the reference in `docs/src/` and for `strait explain`.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Outcome::$variant => $meaning,)* }
@@ -84,36 +113,70 @@ macro_rules! outcomes {
 }
 
 outcomes! {
-    Ok "ok" "-" Either Always "Both sides ended the stream cleanly.";
-    SourceDenied "source_denied" "UAEX" Gateway Refusal "The source address is not allowed on this listener; nothing was read.";
-    Probe "probe" "-" Downstream Never "Closed with zero bytes, as a load balancer's TCP check does; counted, not logged.";
-    Overloaded "overloaded" "UO" Gateway Refusal "A limit of the whole process was reached (connections, hello memory, file descriptors); refused early.";
-    OverLimit "over_limit" "UO" Gateway Refusal "A limit that the config sets for the listener, the route or the source was reached; refused early.";
-    HelloTimeout "hello_timeout" "DT" Gateway Refusal "The ClientHello was not complete by its deadline.";
-    ClientGoneBeforeHello "client_gone_before_hello" "DC" Downstream Refusal "The client went away in the middle of its ClientHello.";
-    NotTls "not_tls" "NR" Gateway Refusal "The first bytes are not a TLS handshake record.";
-    HelloMalformed "hello_malformed" "NR" Gateway Refusal "The ClientHello breaks RFC 8446 or RFC 6066.";
-    HelloTooLarge "hello_too_large" "NR" Gateway Refusal "The ClientHello is larger than `client_hello.max_size`.";
-    NoSni "no_sni" "NR" Gateway Refusal "The ClientHello names no server.";
-    BadServerName "bad_server_name" "NR" Gateway Refusal "The server name is not a valid host name (an IP address, a wrong character, a wrong length).";
-    NoRoute "no_route" "NR" Gateway Refusal "No route of the listener matches the server name.";
-    AlpnRefused "alpn_refused" "NR" Gateway Refusal "The route demands an ALPN protocol that the client did not offer.";
-    NoEndpoint "no_endpoint" "UH" Gateway Refusal "The upstream has no endpoint to connect to.";
-    ConnectRefused "connect_refused" "UF,URX" Gateway Refusal "The last endpoint tried refused the connection.";
-    ConnectTimeout "connect_timeout" "UF,URX" Gateway Refusal "The last endpoint tried did not answer in time.";
-    ConnectUnreachable "connect_unreachable" "UF,URX" Gateway Refusal "The last endpoint tried is not reachable from here.";
-    NoLocalPort "no_local_port" "UF,URX" Gateway Refusal "No local port was left towards the endpoint (see ip_local_port_range and tcp_tw_reuse).";
-    ProxyHeaderInvalid "proxy_header_invalid" "NR" Gateway Refusal "The PROXY protocol header is missing or invalid.";
-    DownstreamReset "downstream_reset" "DC" Downstream Always "The downstream side reset the connection.";
-    UpstreamReset "upstream_reset" "UC" Upstream Always "The upstream side reset the connection.";
-    DownstreamTimeout "downstream_timeout" "DC" Downstream Always "The downstream side stopped answering: keepalive probes, or sent data for `tcp.user_timeout`.";
-    UpstreamTimeout "upstream_timeout" "UC" Upstream Always "The upstream side stopped answering: keepalive probes, or sent data for `tcp.user_timeout`.";
-    UpstreamClosedBeforeReply "upstream_closed_before_reply" "UC" Upstream Always "The endpoint accepted, then closed without sending a byte.";
-    HandshakeRefused "handshake_refused" "-" Either Always "One side refused the other in the TLS handshake, most often its certificate; `ended_by` is that side.";
-    IdleTimeout "idle_timeout" "-" Gateway Always "No byte flowed either way for `timeouts.idle`.";
-    HalfClosedTimeout "half_closed_timeout" "-" Gateway Always "One side had closed and no byte flowed for `timeouts.half_closed`.";
-    Drained "drained" "-" Gateway Always "The gateway closed the connection because it was draining.";
-    InternalError "internal_error" "-" Gateway Always "A defect of strait itself; please report it.";
+    Ok "ok" "-" Either Always Mixed "The stream ended as streams do: both sides closed, or one reset what came after its close or goodbye."
+        "-";
+    SourceDenied "source_denied" "UAEX" Gateway Refusal Seen "The source address is not allowed on this listener; nothing was read."
+        "The listener: `allow_sources`, `deny_sources`. Behind NAT the source is another address than the client knows.";
+    Probe "probe" "-" Downstream Never Seen "Closed with zero bytes, as a load balancer's TCP check does; counted, not logged."
+        "-";
+    Overloaded "overloaded" "UO" Gateway Refusal Seen "A limit of the whole process was reached (connections, hello memory, file descriptors); refused early."
+        "The gateway: `limits`, its memory and its open files; `detail` has the limit.";
+    OverLimit "over_limit" "UO" Gateway Refusal Seen "A limit that the config sets for the listener, the route or the source was reached; refused early."
+        "The config: the limit in `detail`; the caller, if it opens more than it should.";
+    HelloTimeout "hello_timeout" "DT" Gateway Refusal Seen "The ClientHello was not complete by its deadline."
+        "The caller: it sent nothing (a protocol in which the server speaks first) or part of a hello (packets lost on the way, such as by a small MTU).";
+    ClientGoneBeforeHello "client_gone_before_hello" "DC" Downstream Refusal Seen "The client went away in the middle of its ClientHello."
+        "The caller and the way to it: its own timeout, or a middlebox.";
+    NotTls "not_tls" "NR" Gateway Refusal Seen "The first bytes are not a TLS handshake record."
+        "The caller: its TLS settings (in Istio the DestinationRule); `detail` names the protocol if it is known.";
+    HelloMalformed "hello_malformed" "NR" Gateway Refusal Seen "The ClientHello breaks RFC 8446 or RFC 6066."
+        "The caller: its TLS library, or what changed its bytes on the way; `detail` has the rule.";
+    HelloTooLarge "hello_too_large" "NR" Gateway Refusal Seen "The ClientHello is larger than `client_hello.max_size`."
+        "The caller: what fills its hello; or `client_hello.max_size`.";
+    NoSni "no_sni" "NR" Gateway Refusal Seen "The ClientHello names no server."
+        "The caller: it was given an IP address in place of a name, or sends no server name.";
+    BadServerName "bad_server_name" "NR" Gateway Refusal Seen "The server name is not a valid host name (an IP address, a wrong character, a wrong length)."
+        "The caller: the name that it was given.";
+    NoRoute "no_route" "NR" Gateway Refusal Seen "No route of the listener matches the server name."
+        "The listener's routes or the cluster's exports; `detail` has a near miss, `strait explain` more. Or the caller's name or port.";
+    AlpnRefused "alpn_refused" "NR" Gateway Refusal Seen "The route demands an ALPN protocol that the client did not offer."
+        "The caller: it is no sidecar of the mesh, or its DestinationRule lacks ISTIO_MUTUAL. Or the route's `alpn`.";
+    NoEndpoint "no_endpoint" "UH" Gateway Refusal Seen "The upstream has no endpoint to connect to."
+        "The upstream's source: ready pods, the DNS name; `detail` and `/upstreams` have the reason.";
+    ConnectRefused "connect_refused" "UF,URX" Gateway Refusal Seen "The last endpoint tried refused the connection."
+        "The pod: nothing listens at the address. It starts, or its sidecar has no SVID yet (no registration entry), or the port is wrong.";
+    ConnectTimeout "connect_timeout" "UF,URX" Gateway Refusal Seen "The last endpoint tried did not answer in time."
+        "The way to the pod: a NetworkPolicy, a node that is gone, a wrong address.";
+    ConnectUnreachable "connect_unreachable" "UF,URX" Gateway Refusal Seen "The last endpoint tried is not reachable from here."
+        "The gateway's routes to the pod's network; its address family.";
+    NoLocalPort "no_local_port" "UF,URX" Gateway Refusal Seen "No local port was left towards the endpoint (see ip_local_port_range and tcp_tw_reuse)."
+        "The gateway's host: ip_local_port_range, tcp_tw_reuse; more endpoints.";
+    ProxyHeaderInvalid "proxy_header_invalid" "NR" Gateway Refusal Seen "The PROXY protocol header is missing or invalid."
+        "The load balancer in front: its PROXY protocol; `proxy_protocol.trusted`.";
+    DownstreamReset "downstream_reset" "DC" Downstream Always Seen "The downstream side reset the connection."
+        "The caller: a crash, a timeout of its own, a cancelled call.";
+    UpstreamReset "upstream_reset" "UC" Upstream Always Seen "The upstream side reset the connection."
+        "The pod: a crash, an OOM kill, a timeout of its own.";
+    DownstreamTimeout "downstream_timeout" "DC" Downstream Always Seen "The downstream side stopped answering: keepalive probes, or sent data for `tcp.user_timeout`."
+        "The caller's host, or the way to it.";
+    UpstreamTimeout "upstream_timeout" "UC" Upstream Always Seen "The upstream side stopped answering: keepalive probes, or sent data for `tcp.user_timeout`."
+        "The pod's node, or the way to it.";
+    UpstreamClosedBeforeReply "upstream_closed_before_reply" "UC" Upstream Always Mixed "The endpoint closed before it answered: without a byte, or in TLS without an answer to what the client sent."
+        "The pod: its log. A policy (RBAC) or the application closes; behind a sidecar the application may be down.";
+    UpstreamNotTls "upstream_not_tls" "UC" Either Always Seen "The first bytes of the endpoint are no TLS: its sidecar is missing, or the port is the application's; `detail` has the bytes."
+        "The pod: is its sidecar there? The route: is its port the sidecar's?";
+    UpstreamSilent "upstream_silent" "DC" Downstream Always Seen "The endpoint accepted and sent nothing, then the client gave up."
+        "The pod: its process is stuck or overloaded, or its port is of another protocol. `duration_ms` is how long the caller waited.";
+    HandshakeRefused "handshake_refused" "-" Either Always Mixed "One side ended the TLS handshake: it refused the other, most often its certificate, or left; `ended_by` is that side."
+        "The side in `ended_by` says why in its own log: bundles, SPIFFE IDs, expiry, TLS versions. If both ways between two clusters fail with `downstream`, neither has the other's bundle; if one way fails with `downstream` and the other with `upstream`, it is the certificate of one side.";
+    IdleTimeout "idle_timeout" "-" Gateway Always Seen "No byte flowed either way for `timeouts.idle`."
+        "-";
+    HalfClosedTimeout "half_closed_timeout" "-" Gateway Always Seen "One side had closed and no byte flowed for `timeouts.half_closed`."
+        "The side that did not close: its log.";
+    Drained "drained" "-" Gateway Always Seen "The gateway closed the connection because it was draining."
+        "-";
+    InternalError "internal_error" "-" Gateway Always Seen "strait itself failed: a defect, or the kernel refused what it needs."
+        "The gateway's log; please report it.";
 }
 
 impl Outcome {

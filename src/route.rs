@@ -44,7 +44,7 @@ pub enum RouteRefusal<'a> {
     /// No route takes the name.
     NoRoute(Option<NearMiss>),
     /// This route takes the name, but not the ALPN offers.
-    AlpnRefused(&'a Route),
+    AlpnRefused(&'a Arc<Route>),
 }
 
 impl RouteRefusal<'_> {

@@ -15,6 +15,7 @@ use strait::outcome::{EndedBy, Outcome};
 use strait::route::RouteTable;
 use strait::server_name::ServerName;
 use strait::upstream::{Upstream, Upstreams};
+use strait::verdict::{Confidence, End, FlightWatch, Side, judge};
 
 /// An operation to measure, which can be repeated any number of times.
 pub type Operation = Box<dyn FnMut()>;
@@ -40,6 +41,9 @@ pub const OPERATIONS: &[(&str, Prepare)] = &[
     ("pick/of_1000", || pick(1_000)),
     ("record/counters", counters),
     ("record/access_log_line", access_log_line),
+    ("watch/handshake", watch_handshake),
+    ("watch/message_of_64", || watch_message(64)),
+    ("watch/message_of_16384", || watch_message(16_384)),
 ];
 
 /// The number of names that lookups use in turn. A single name would stay in the cache whatever the
@@ -214,6 +218,7 @@ fn access_log_line() -> Operation {
             source,
             proxy: None,
             offers: Offers::default(),
+            flights: None,
             ja4: None,
             source_group: "alpha",
             server_name: Some(&server_name),
@@ -225,6 +230,7 @@ fn access_log_line() -> Operation {
             outcome: Outcome::Ok,
             detail: None,
             ended_by: EndedBy::Downstream,
+            confidence: Confidence::Seen,
             to_upstream: 517,
             to_downstream: 1200,
             hello: Some(Duration::from_micros(217)),
@@ -232,4 +238,64 @@ fn access_log_line() -> Operation {
             duration: Duration::from_micros(900),
         }));
     })
+}
+
+/// A record of TLS with `length` bytes.
+fn record(kind: u8, length: u16) -> Vec<u8> {
+    let [high, low] = length.to_be_bytes();
+    let mut record = vec![kind, 3, 3, high, low];
+    record.resize(5 + usize::from(length), 0);
+    record
+}
+
+/// What a server of TLS 1.3 sends first: its ServerHello, and a certificate of 1,200 bytes.
+fn server_flight() -> Vec<u8> {
+    let mut hello = record(22, 122);
+    let random = [7; 32];
+    let extensions = [0, 51, 0, 36, 0, 29, 0, 32];
+    let body = [
+        &[2, 0, 0, 118, 3, 3][..],
+        &random,
+        &[32],
+        &random,
+        &[0x13, 1, 0, 0, 46],
+    ]
+    .concat();
+    let version = [0, 43, 0, 2, 3, 4];
+    let body = [&body[..], &extensions, &random, &version].concat();
+    hello[5..].copy_from_slice(&body);
+    [hello, record(20, 1), record(23, 1200)].concat()
+}
+
+/// Both sides of a handshake of TLS 1.3, and a verdict on its end.
+fn watch_handshake() -> Operation {
+    let (hello, server) = (record(22, 512), server_flight());
+    let finished = [record(20, 1), record(23, 53)].concat();
+    let tickets = record(23, 250);
+    Box::new(move || {
+        let mut watch = FlightWatch::new();
+        watch.passed(Side::Downstream, black_box(&hello));
+        watch.passed(Side::Upstream, black_box(&server));
+        watch.passed(Side::Downstream, black_box(&finished));
+        watch.passed(Side::Upstream, black_box(&tickets));
+        watch.closed(Side::Downstream);
+        watch.closed(Side::Upstream);
+        black_box(judge(&watch.flights(Some("istio-h2,istio")), End::Closed));
+    })
+}
+
+/// One message in a session that stands.
+fn watch_message(length: u16) -> Operation {
+    let mut watch = FlightWatch::new();
+    for (side, bytes) in [
+        (Side::Downstream, record(22, 512)),
+        (Side::Upstream, server_flight()),
+        (Side::Downstream, [record(20, 1), record(23, 53)].concat()),
+        (Side::Upstream, record(23, 250)),
+    ] {
+        watch.passed(side, &bytes);
+    }
+    assert!(!watch.is_early());
+    let message = record(23, length - 5);
+    Box::new(move || watch.passed(Side::Downstream, black_box(&message)))
 }

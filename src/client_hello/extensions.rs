@@ -7,6 +7,8 @@ pub(super) const SERVER_NAME: u16 = 0;
 const SUPPORTED_GROUPS: u16 = 10;
 const SIGNATURE_ALGORITHMS: u16 = 13;
 pub(super) const ALPN: u16 = 16;
+const SESSION_TICKET: u16 = 35;
+const PRE_SHARED_KEY: u16 = 41;
 const SUPPORTED_VERSIONS: u16 = 43;
 
 /// The contents of the extensions that strait reads, not parsed yet.
@@ -19,6 +21,9 @@ pub(super) struct Extensions<'a> {
     pub(super) supported_versions: Option<&'a [u8]>,
     pub(super) supported_groups: Option<&'a [u8]>,
     pub(super) signature_algorithms: Option<&'a [u8]>,
+    /// The client asks to resume a session: by a pre-shared key (RFC 8446 section 4.2.11) or a ticket (RFC
+    /// 5077 section 3.2).
+    pub(super) resumes: bool,
     /// The number of extensions.
     pub(super) count: usize,
 }
@@ -45,6 +50,8 @@ impl<'a> Extensions<'a> {
                 SUPPORTED_VERSIONS => extensions.supported_versions = Some(content),
                 SUPPORTED_GROUPS => extensions.supported_groups = Some(content),
                 SIGNATURE_ALGORITHMS => extensions.signature_algorithms = Some(content),
+                PRE_SHARED_KEY => extensions.resumes = true,
+                SESSION_TICKET => extensions.resumes |= !content.is_empty(),
                 _ => {}
             }
         }

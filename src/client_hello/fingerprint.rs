@@ -43,13 +43,14 @@ const fn post_quantum(number: u16) -> Option<usize> {
 /// sorting and hashing them would be most of the work for such a hello.
 const MOST_LISTED: usize = 1024;
 
-/// The versions and post-quantum groups that a client offers, in two bytes whatever it sends.
+/// The versions and post-quantum groups that a client offers, in three bytes whatever it sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Offers {
     /// One bit for each of [`TlsVersion::ALL`].
     versions: u8,
     /// One bit for each of [`POST_QUANTUM`].
     groups: u8,
+    resumes: bool,
 }
 
 impl Offers {
@@ -59,6 +60,7 @@ impl Offers {
         Self {
             versions: bits(numbers.map(|number| TlsVersion::of(number).index())),
             groups: bits(hello.groups().filter_map(post_quantum)),
+            resumes: hello.extensions.resumes,
         }
     }
 
@@ -66,6 +68,11 @@ impl Offers {
     pub fn newest(self) -> TlsVersion {
         let mut offered = names(self.versions, &TlsVersion::ALL);
         offered.next().copied().unwrap_or(TlsVersion::Other)
+    }
+
+    /// Whether the client asks to resume a session, by a pre-shared key or a ticket.
+    pub fn resumes(self) -> bool {
+        self.resumes
     }
 
     /// Whether any offered group is post-quantum.

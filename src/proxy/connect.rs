@@ -56,8 +56,11 @@ fn refusal(outcome: Outcome, upstream: &Upstream) -> Refusal {
     match outcome {
         Outcome::DownstreamReset | Outcome::Overloaded => Refusal::silent(outcome),
         Outcome::NoEndpoint => {
-            let why = upstream.source_report().empty_because;
-            let detail = why.map(|why| why.to_string());
+            let report = upstream.source_report();
+            let empty = || report.empty_because.map(|why| why.to_string());
+            let unanswered =
+                || (!upstream.answered()).then(|| "its source has not answered yet".to_owned());
+            let detail = report.last_error.or_else(empty).or_else(unanswered);
             Refusal::alerted(outcome, Alert::InternalError, detail)
         }
         _ => Refusal::alerted(outcome, Alert::InternalError, None),
@@ -135,7 +138,10 @@ async fn attempt(
 ) -> Result<TcpStream, NotConnected> {
     match timeout(config.connect.timeout, open(address, config, first, own)).await {
         Ok(result) => result,
-        Err(_) => Err((Outcome::ConnectTimeout, None)),
+        Err(_) => {
+            let after = config.connect.timeout;
+            Err((Outcome::ConnectTimeout, Some(format!("{address} did not answer within {after:?}: a NetworkPolicy, or its node is gone?").into())))
+        }
     }
 }
 
@@ -146,7 +152,10 @@ async fn open(
     first: &[u8],
     own: Option<&OwnAddresses>,
 ) -> Result<TcpStream, NotConnected> {
-    let failed = |error: io::Error| (outcome_of(&error), None);
+    let failed = |error: io::Error| {
+        let outcome = outcome_of(&error);
+        (outcome, Some(detail_of(outcome, address, &error).into()))
+    };
     let mut stream = dial(address, config).await.map_err(failed)?;
     // Without this one hello would become connections up to the limit.
     let local = || stream.local_addr().ok().map(|local| local.ip());
@@ -178,6 +187,19 @@ fn outcome_of(error: &io::Error) -> Outcome {
         Some(libc::EADDRNOTAVAIL) => Outcome::NoLocalPort,
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Outcome::Overloaded,
         _ => Outcome::ConnectUnreachable,
+    }
+}
+
+/// What to look at after a failed attempt.
+fn detail_of(outcome: Outcome, address: SocketAddr, error: &io::Error) -> String {
+    match outcome {
+        Outcome::ConnectRefused => format!(
+            "nothing listens at {address}: the pod starts, its sidecar has no SVID yet (no registration entry), \
+             or the port is wrong"
+        ),
+        Outcome::ConnectTimeout => format!("{address} did not answer: {error}"),
+        Outcome::NoLocalPort => format!("no local port is left towards {address}"),
+        _ => format!("{address}: {error}"),
     }
 }
 

@@ -7,8 +7,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::sockets::{Side, Sockets};
+use super::sockets::Sockets;
 use crate::socket::{self, Answers};
+use crate::verdict::Side;
 
 /// Questions without an answer that a peer may be taken for gone after. One may be lost on the way.
 const ENOUGH: u32 = 2;

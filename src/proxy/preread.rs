@@ -8,6 +8,7 @@
 //! The route is decided while the hello still lies in a buffer of the worker's, so that little is kept of a
 //! hello, however long it is.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use super::worker::{AlpnOffer, Worker};
 use crate::client_hello::{ClientHello, HelloParser, Offers, Progress};
 use crate::config::HelloLimits;
 use crate::outcome::Outcome;
-use crate::route::{Route, RouteTable};
+use crate::route::{Route, RouteRefusal, RouteTable};
 use crate::server_name::ServerName;
 use crate::socket;
 
@@ -38,7 +39,7 @@ pub(super) struct Preread {
     /// The name that selects the route: the route table's copy, if it has one.
     pub server_name: ServerName,
     /// The route of the name and of all ALPN protocols offered, or the refusal.
-    pub route: Result<Arc<Route>, Refusal>,
+    pub route: Result<Arc<Route>, Unrouted>,
     /// The ALPN protocols offered, if any, as the log shows them.
     pub alpn: Option<Rc<AlpnOffer>>,
     /// The versions and post-quantum groups offered.
@@ -47,6 +48,26 @@ pub(super) struct Preread {
     pub ja4: Option<Box<str>>,
     /// Bytes taken from the socket, which the upstream must get first.
     pub replay: Replay,
+}
+
+/// The refusal of a valid hello.
+#[derive(Debug)]
+pub(super) struct Unrouted {
+    pub refusal: Refusal,
+    /// The route that takes the name, and not the ALPN protocols.
+    pub route: Option<Arc<Route>>,
+}
+
+impl Unrouted {
+    fn new(refused: &RouteRefusal<'_>) -> Self {
+        Self {
+            refusal: Refusal::unrouted(refused),
+            route: match refused {
+                RouteRefusal::AlpnRefused(route) => Some(Arc::clone(route)),
+                RouteRefusal::NoRoute(_) => None,
+            },
+        }
+    }
 }
 
 /// Reads the hello of a connection that was accepted before `deadline` minus the hello timeout, and
@@ -61,16 +82,27 @@ pub(super) async fn preread(
     deadline: Instant,
     routes: &RouteTable,
 ) -> Result<Preread, Refusal> {
+    let received = Cell::new(0);
     let work = async {
         match peek(worker, downstream, limits, routes).await? {
             Some(preread) => Ok(preread),
-            None => read(worker, downstream, limits, routes).await,
+            None => read(worker, downstream, limits, routes, &received).await,
         }
     };
     match tokio::time::timeout_at(deadline, work).await {
         Ok(result) => result,
-        Err(_) => Err(Refusal::silent(Outcome::HelloTimeout)),
+        Err(_) => Err(late(received.get())),
     }
+}
+
+/// The refusal of a client that had sent `received` bytes by the deadline.
+fn late(received: usize) -> Refusal {
+    let detail = match received {
+        0 => "nothing received: does the server speak first in this protocol (SMTP, MySQL)?"
+            .to_owned(),
+        _ => format!("{received} bytes of a ClientHello received"),
+    };
+    Refusal::noted(Outcome::HelloTimeout, detail)
 }
 
 /// The hello, if all of it is in the socket by the time anything is.
@@ -114,9 +146,7 @@ impl Preread {
         Self {
             // Thousands of connections ask for one name.
             server_name: routes.own_copy(name).unwrap_or(name).clone(),
-            route: route
-                .cloned()
-                .map_err(|refusal| Refusal::unrouted(&refusal)),
+            route: route.cloned().map_err(|refused| Unrouted::new(&refused)),
             alpn: worker.alpn_offers.intern(hello.alpn()),
             offers: Offers::of(hello),
             ja4: ja4
@@ -134,6 +164,7 @@ async fn read(
     downstream: &TcpStream,
     limits: &HelloLimits,
     routes: &RouteTable,
+    received: &Cell<usize>,
 ) -> Result<Preread, Refusal> {
     let mut parser = HelloParser::new(limits.max_size.get());
     let hello = worker.hellos.enter();
@@ -146,7 +177,7 @@ async fn read(
             read = read => read.map_err(|error| gone(&error, hello.len()))?,
         };
         match taken {
-            Taken::Bytes => {}
+            Taken::Bytes => received.set(hello.len()),
             Taken::End => return Err(Refusal::silent(Outcome::ClientGoneBeforeHello)),
             Taken::NoMemory => return Err(Refusal::silent(Outcome::Overloaded)),
             Taken::Later => {

@@ -20,6 +20,7 @@ use crate::proxy_header::Proxied;
 use crate::route::{Route, Target};
 use crate::server_name::ServerName;
 use crate::upstream::Picked;
+use crate::verdict::Flights;
 
 /// The addresses that a PROXY header has replaced.
 #[derive(Debug)]
@@ -234,12 +235,8 @@ impl ConnectionRecord {
         route: &Route,
         target: &Arc<Target>,
     ) -> Result<(), OverLimit> {
+        self.count_on(ticket, target);
         let (metrics, policy) = (&ticket.shared().metrics, ticket.policy());
-        let group = self.source_group;
-        let series = target.series(metrics, &policy.name, &policy.sources, group);
-        series.opened.inc();
-        self.count_in(series);
-        self.target = Some(target.clone());
         if let Some(reason) = &route.dry_run {
             metrics.kubernetes.dry_run(&policy.name).inc();
             let detail = format!("the export policy would refuse this: {reason}");
@@ -256,9 +253,19 @@ impl ConnectionRecord {
         self.alpn.as_deref().is_some_and(AlpnOffer::is_multiplexed)
     }
 
-    /// The bytes written so far.
-    pub(super) fn counts(&self) -> Counts {
-        self.counts
+    /// Counts the connection with those of `target`.
+    pub(super) fn count_on(&mut self, ticket: &Ticket, target: &Arc<Target>) {
+        let (metrics, policy) = (&ticket.shared().metrics, ticket.policy());
+        let group = self.source_group;
+        let series = target.series(metrics, &policy.name, &policy.sources, group);
+        series.opened.inc();
+        self.count_in(series);
+        self.target = Some(target.clone());
+    }
+
+    /// The protocols that the client offers, joined by commas.
+    pub(super) fn alpn(&self) -> Option<&str> {
+        self.alpn.as_deref().map(AlpnOffer::text)
     }
 
     /// Counts bytes written to the upstream.
@@ -274,7 +281,7 @@ impl ConnectionRecord {
     }
 
     /// Writes the record, unless it is written.
-    pub(super) fn close(&mut self, ticket: &Ticket, ending: Ending) {
+    pub(super) fn close(&mut self, ticket: &Ticket, ending: Ending, flights: Option<Flights>) {
         if std::mem::replace(&mut self.written, true) {
             return;
         }
@@ -286,11 +293,15 @@ impl ConnectionRecord {
         self.series.closed(ending.outcome);
         let series = &ticket.policy().series;
         series.connection_duration.observe(duration.as_secs_f64());
-        self.log(ticket, ending, duration);
+        self.log(ticket, ending, flights, duration);
     }
 
-    fn log(&self, ticket: &Ticket, ending: Ending, duration: Duration) {
-        let Ending { outcome, ended_by } = ending;
+    fn log(&self, ticket: &Ticket, ending: Ending, flights: Option<Flights>, duration: Duration) {
+        let Ending {
+            outcome,
+            ended_by,
+            confidence,
+        } = ending;
         let endpoint = self.endpoint.as_ref().map(Picked::address);
         let rare = self.rare.as_deref();
         let announced = rare.and_then(|rare| rare.announced.as_ref());
@@ -303,8 +314,9 @@ impl ConnectionRecord {
             proxy: announced.map(|it| it.proxy),
             source_group: policy.sources.name(self.source_group),
             server_name: self.server_name.as_ref().map(ServerName::as_str),
-            alpn: self.alpn.as_deref().map(AlpnOffer::text),
+            alpn: self.alpn(),
             offers: self.offers,
+            flights,
             ja4: rare.and_then(|rare| rare.ja4.as_deref()),
             route: self.target.as_ref().map(|target| &*target.route),
             upstream: self.target.as_ref().map(|target| &*target.name),
@@ -313,6 +325,7 @@ impl ConnectionRecord {
             outcome,
             detail: rare.and_then(|rare| rare.detail.as_deref()),
             ended_by,
+            confidence,
             to_upstream: self.counts.to_upstream,
             to_downstream: self.counts.to_downstream,
             hello: self.hello.map(StageTime::duration),

@@ -7,7 +7,6 @@
 
 mod copy;
 mod flow;
-mod handshake;
 mod held;
 mod pace;
 mod peer;
@@ -19,19 +18,19 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use super::counts::Counts;
 use super::ending::Ending;
 use super::replay::Replay;
 use super::seat::{Seat, Stage};
 use super::shared::Shared;
-use super::sockets::{Side, Sockets};
+use super::sockets::Sockets;
 use super::states::{Connected, Connection};
 use super::worker::{QueuePlace, Worker, wake_after_driver};
 use crate::outcome::Outcome;
+use crate::socket;
+use crate::verdict::{End, FlightWatch, Side, judge};
 use flow::{Flow, FlowProgress, FlowState};
-use handshake::{FirstClose, HandshakeWatch};
 use held::Resources;
-use peer::Peer;
+use peer::{Failure, FailureKind, Peer};
 
 /// Bytes that one turn moves in each direction. Until a turn is over no other connection of the worker
 /// moves anything. With 16 bulk streams on one worker of the machine this was tuned on (loopback, one or
@@ -83,18 +82,23 @@ impl Relaying {
                 return Poll::Ready(());
             }
             let ending = ready!(self.poll_relay(cx));
-            let ending = self.classify_handshake(ending);
             self.delivery = self.relay.deliver(ending, self.connection.ticket.seat());
             if self.delivery.is_none() {
-                self.connection.close(ending);
+                self.close(ending);
                 return Poll::Ready(());
             }
         }
         if let Some(delivery) = &mut self.delivery {
             let ending = ready!(delivery.as_mut().poll(cx));
-            self.connection.close(ending);
+            self.close(ending);
         }
         Poll::Ready(())
+    }
+
+    /// Writes the record, unless it is written.
+    fn close(&mut self, ending: Ending) {
+        let flights = self.relay.watch.flights(self.connection.record.alpn());
+        self.connection.close_relayed(ending, flights);
     }
 
     fn poll_relay(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
@@ -104,13 +108,7 @@ impl Relaying {
         record.note(relay.note_gone(seat));
         let (up, down) = relay.move_bytes(cx, worker, Rc::as_ptr(seat).addr());
         record.sent_upstream(up.moved);
-        if up.moved > 0 {
-            relay.handshake.downstream_spoke(record.counts());
-        }
         record.sent_downstream(down.moved);
-        if down.moved > 0 {
-            relay.handshake.upstream_spoke(record.counts());
-        }
         if up.moved + down.moved > 0 {
             let now = Instant::now();
             seat.moved(now, up.moved > 0);
@@ -118,12 +116,12 @@ impl Relaying {
                 busy_poll.wake(now);
             }
         }
-        if relay.note_first_close(record.counts()) {
+        if relay.note_closes() {
             seat.enter(Stage::HalfClosed);
         }
         relay.watch_errors(cx, up, down);
-        if let Some(ending) = relay.ended(record.counts()) {
-            return Poll::Ready(ending);
+        if relay.has_ended() {
+            return Poll::Ready(self.judge());
         }
         if up.more || down.more {
             wake_after_driver(cx);
@@ -131,34 +129,42 @@ impl Relaying {
         Poll::Pending
     }
 
-    /// `ending`, unless the byte counts show that one side refused the other in the handshake.
-    fn classify_handshake(&mut self, ending: Ending) -> Ending {
+    /// The ending of a relay in which nothing is left to do. Its evidence goes to the record.
+    fn judge(&mut self) -> Ending {
         let record = &mut self.connection.record;
-        let Relay {
-            handshake,
-            first_close,
-            ..
-        } = &self.relay;
-        match handshake.refusal(ending.outcome, record.counts(), *first_close) {
-            Some((side, detail)) => {
-                record.note(Some(detail.into()));
-                Ending {
-                    outcome: Outcome::HandshakeRefused,
-                    ended_by: side.into(),
-                }
-            }
-            None => ending,
-        }
+        let flights = self.relay.watch.flights(record.alpn());
+        let end = match self.relay.failure() {
+            Some((side, failure)) => match failure.kind {
+                FailureKind::Ours => return Ending::of(Outcome::InternalError),
+                FailureKind::TimedOut => return Ending::of(gone(side)),
+                FailureKind::Reset => self.relay.reset_by(side),
+            },
+            None => End::Closed,
+        };
+        let verdict = judge(&flights, end);
+        record.note(verdict.evidence.map(|evidence| evidence.to_string().into()));
+        verdict.into()
+    }
+}
+
+/// The outcome of a connection whose peer on that side is gone.
+const fn gone(side: Side) -> Outcome {
+    match side {
+        Side::Downstream => Outcome::DownstreamTimeout,
+        Side::Upstream => Outcome::UpstreamTimeout,
     }
 }
 
 impl Drop for Relaying {
-    /// A connection that is cut while the last bytes of a failed peer are delivered ended by that failure.
+    /// Writes the record of a connection that was cut. If that was while the last bytes of a failed peer were
+    /// delivered, it ended by that failure.
     fn drop(&mut self) {
-        let failure = self.relay.failed(self.connection.record.counts());
-        if let (Some(_), Some(failure)) = (self.connection.ticket.seat().cut_reason(), failure) {
-            self.connection.close(failure);
-        }
+        let is_cut = self.connection.ticket.seat().cut_reason().is_some();
+        let ending = match self.relay.failure() {
+            Some(_) if is_cut => self.judge(),
+            _ => self.connection.cut_ending(),
+        };
+        self.close(ending);
     }
 }
 
@@ -169,21 +175,25 @@ struct Relay {
     upstream: Peer,
     to_upstream: Flow,
     to_downstream: Flow,
-    first_close: Option<FirstClose>,
     place: QueuePlace,
-    handshake: HandshakeWatch,
+    watch: FlightWatch,
+    /// A direction is over.
+    half_closed: bool,
 }
 
 impl Relay {
     fn new(sockets: Rc<Sockets>, replay: Replay, shared: &Shared) -> Self {
+        let to_upstream = Flow::replaying(replay, &shared.carry_memory);
+        let mut watch = FlightWatch::new();
+        watch.passed(Side::Downstream, to_upstream.replayed());
         Self {
-            to_upstream: Flow::replaying(replay, &shared.carry_memory),
+            to_upstream,
             to_downstream: Flow::default(),
             downstream: Peer::new(sockets.clone(), Side::Downstream),
             upstream: Peer::new(sockets, Side::Upstream),
-            first_close: None,
             place: QueuePlace::default(),
-            handshake: HandshakeWatch::default(),
+            watch,
+            half_closed: false,
         }
     }
 
@@ -248,6 +258,7 @@ impl Relay {
             pipes: &worker.pipes,
             held_pipes: &mut held_pipes,
             shared: &worker.shared,
+            watch: &mut self.watch,
         };
         let mut turn =
             |flow: &mut Flow, is_bulk: bool, source: &mut Peer, destination: &mut Peer| {
@@ -261,70 +272,54 @@ impl Relay {
         (up, down)
     }
 
-    /// Notes the first FIN. Returns whether it came just now.
-    fn note_first_close(&mut self, counts: Counts) -> bool {
-        if self.first_close.is_some() {
+    /// Notes who has sent FIN. Returns whether a direction is over just now, and is the first.
+    fn note_closes(&mut self) -> bool {
+        let states = [self.to_upstream.state(), self.to_downstream.state()];
+        if states == [FlowState::Open; 2] {
             return false;
         }
-        let (by, delivered) = match (self.to_upstream.state(), self.to_downstream.state()) {
-            (FlowState::Open, FlowState::Open) => return false,
-            (FlowState::Open, _) => (Side::Upstream, counts.to_upstream),
-            _ => (Side::Downstream, counts.to_downstream),
-        };
-        self.first_close = Some(FirstClose { by, delivered });
-        true
+        for (side, state) in [Side::Downstream, Side::Upstream].into_iter().zip(states) {
+            if state == FlowState::Finished && !self.watch.has_closed(side) {
+                self.watch.closed(side);
+            }
+        }
+        !std::mem::replace(&mut self.half_closed, true)
     }
 
-    /// The ending, if nothing is left to do: both directions are finished, or one peer has failed
-    /// and all that it sent before is delivered.
-    fn ended(&self, counts: Counts) -> Option<Ending> {
+    /// Whether nothing is left to do: both directions are finished, or one peer has failed and all that it
+    /// sent before is delivered, or the downstream has closed before the upstream answered its hello.
+    fn has_ended(&self) -> bool {
         let up_done = self.to_upstream.state() != FlowState::Open;
         let down_done = self.to_downstream.state() != FlowState::Open;
         match (self.downstream.failure(), self.upstream.failure()) {
-            (Some(_), Some(_)) => self.failed(counts),
-            (Some(_), None) if up_done => self.failed(counts),
-            (None, Some(_)) if down_done => self.failed(counts),
-            (None, None) if up_done && down_done => Some(self.closed(counts)),
-            _ => None,
+            (Some(_), Some(_)) => true,
+            (Some(_), None) => up_done,
+            (None, Some(_)) => down_done,
+            (None, None) => up_done && (down_done || self.watch.is_over()),
         }
     }
 
-    /// The ending that the first failure of either peer gives.
-    fn failed(&self, counts: Counts) -> Option<Ending> {
-        let (failure, side) = match (self.downstream.failure(), self.upstream.failure()) {
-            (Some(first), Some(second)) if second.at < first.at => (second, Side::Upstream),
-            (Some(failure), _) => (failure, Side::Downstream),
-            (None, Some(failure)) => (failure, Side::Upstream),
-            (None, None) => return None,
-        };
-        // That side had closed both ways and reset the other's goodbye: this is no failure, but it says who
-        // ended the connection.
-        let is_close = self.first_close.is_some()
-            && !failure.timed_out
-            && self.handshake.only_a_goodbye_since(side, counts);
-        let outcome = match (side, failure.timed_out) {
-            _ if is_close => Outcome::Ok,
-            (Side::Upstream, false) => Outcome::UpstreamReset,
-            (Side::Upstream, true) => Outcome::UpstreamTimeout,
-            (Side::Downstream, false) => Outcome::DownstreamReset,
-            (Side::Downstream, true) => Outcome::DownstreamTimeout,
-        };
-        Some(Ending {
-            outcome,
-            ended_by: side.into(),
-        })
+    /// The first failure of either peer.
+    fn failure(&self) -> Option<(Side, Failure)> {
+        match (self.downstream.failure(), self.upstream.failure()) {
+            (Some(first), Some(second)) if second.at < first.at => Some((Side::Upstream, second)),
+            (Some(failure), _) => Some((Side::Downstream, failure)),
+            (None, Some(failure)) => Some((Side::Upstream, failure)),
+            (None, None) => None,
+        }
     }
 
-    /// The ending of a connection that both sides have closed.
-    fn closed(&self, counts: Counts) -> Ending {
-        let first = self.first_close.map_or(Side::Downstream, |close| close.by);
-        let outcome = match first {
-            Side::Upstream if counts.to_downstream == 0 => Outcome::UpstreamClosedBeforeReply,
-            Side::Upstream | Side::Downstream => Outcome::Ok,
+    /// The end that a reset by `side` is.
+    fn reset_by(&self, side: Side) -> End {
+        let peer = match side {
+            Side::Downstream => &self.downstream,
+            Side::Upstream => &self.upstream,
         };
-        Ending {
-            outcome,
-            ended_by: first.into(),
+        // A socket that was reset still says how much it had on its way.
+        let unacknowledged = socket::unsent_bytes(peer.socket()).unwrap_or_default();
+        End::Reset {
+            by: side,
+            unacknowledged: unacknowledged.try_into().unwrap_or(u32::MAX),
         }
     }
 }

@@ -16,10 +16,11 @@ use slab::Slab;
 
 use super::listener::ListenerPolicy;
 use super::liveness::{Finding, SilenceWatch};
-use super::sockets::{Side, Sockets};
+use super::sockets::Sockets;
 use crate::outcome::Outcome;
 use crate::socket::{self, StreamOptions};
 use crate::upstream::Upstream;
+use crate::verdict::Side;
 
 /// Without a byte for this long, a connection counts as quiet while draining.
 const QUIET: Duration = Duration::from_millis(500);

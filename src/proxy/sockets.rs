@@ -2,7 +2,7 @@
 
 use tokio::net::TcpStream;
 
-use crate::outcome::EndedBy;
+use crate::verdict::Side;
 
 /// Both sockets.
 #[derive(Debug)]
@@ -11,22 +11,6 @@ pub(super) struct Sockets {
     pub downstream: TcpStream,
     /// To the side that we connected to.
     pub upstream: TcpStream,
-}
-
-/// One of the two sides of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
-    Downstream,
-    Upstream,
-}
-
-impl From<Side> for EndedBy {
-    fn from(side: Side) -> Self {
-        match side {
-            Side::Downstream => Self::Downstream,
-            Side::Upstream => Self::Upstream,
-        }
-    }
 }
 
 impl Sockets {

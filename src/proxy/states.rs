@@ -26,6 +26,7 @@ use crate::outcome::Outcome;
 use crate::proxy_header::{Proxied, ProxyHeader};
 use crate::server_name::ServerName;
 use crate::upstream::Upstream;
+use crate::verdict::Flights;
 
 /// The part that all states have. The record is written when a connection is closed, or when it is dropped:
 /// one that a drain, a timeout or a panic cuts leaves its line too.
@@ -58,7 +59,8 @@ impl Connection {
     fn admit(&mut self) -> Result<(), Refusal> {
         let source_policy = &self.ticket.policy().source_policy;
         if !source_policy.admits(self.record.source().ip()) {
-            return Err(Refusal::silent(Outcome::SourceDenied));
+            let detail = source_policy.denial(self.record.source().ip());
+            return Err(Refusal::noted(Outcome::SourceDenied, detail));
         }
         let admitted = self.record.admit(&self.ticket);
         admitted.map_err(|over| Refusal::noted(Outcome::OverLimit, over.to_string()))
@@ -66,16 +68,26 @@ impl Connection {
 
     /// Writes the record, unless it is written.
     pub(super) fn close(&mut self, ending: Ending) {
-        self.record.close(&self.ticket, ending);
+        self.record.close(&self.ticket, ending, None);
+    }
+
+    /// Writes the record of a connection that relayed, unless it is written.
+    pub(super) fn close_relayed(&mut self, ending: Ending, flights: Flights) {
+        self.record.close(&self.ticket, ending, Some(flights));
+    }
+
+    /// The end of a connection that was cut. The reason is on its seat; a connection that nobody cut has
+    /// panicked.
+    pub(super) fn cut_ending(&self) -> Ending {
+        let reason = self.ticket.seat().cut_reason();
+        Ending::of(reason.unwrap_or(Outcome::InternalError))
     }
 }
 
 impl Drop for Connection {
-    /// Writes the record of a connection that was cut. The reason is on its seat; a connection that nobody
-    /// cut has panicked.
+    /// Writes the record of a connection that was cut.
     fn drop(&mut self) {
-        let reason = self.ticket.seat().cut_reason();
-        self.close(Ending::of(reason.unwrap_or(Outcome::InternalError)));
+        self.close(self.cut_ending());
     }
 }
 
@@ -272,7 +284,12 @@ fn route(
         replay,
     } = hello?;
     record.offered(ticket, server_name.clone(), alpn, offers, ja4);
-    let route = route?;
+    let route = route.map_err(|unrouted| {
+        if let Some(route) = unrouted.route {
+            record.count_on(ticket, route.targets.choose());
+        }
+        unrouted.refusal
+    })?;
     let target = route.targets.choose();
     record.routed(ticket, &route, target).map_err(|over| {
         let detail = Some(over.to_string());

@@ -62,4 +62,12 @@ impl Pipe {
             flags,
         )?)
     }
+
+    /// Reads bytes that are in the pipe.
+    ///
+    /// # Errors
+    /// Errors of read(2); `WouldBlock` when the pipe is empty.
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(&self.output, buffer)?)
+    }
 }

@@ -36,6 +36,20 @@ pub struct LogLine {
     pub tls_versions: Option<String>,
     /// The post-quantum groups in the hello.
     pub pq_groups: Option<String>,
+    /// The TLS version agreed on.
+    pub tls_version: Option<String>,
+    /// The cipher suite agreed on.
+    pub tls_cipher: Option<String>,
+    /// The group agreed on.
+    pub tls_group: Option<String>,
+    /// `yes` after a HelloRetryRequest.
+    pub hello_retry: Option<String>,
+    /// `yes`, `no` or `asked`: whether the session resumes an earlier one.
+    pub resumes: Option<String>,
+    /// The alert in the clear that ended the handshake.
+    pub alert: Option<String>,
+    /// The side that sent it.
+    pub alert_by: Option<String>,
     /// The hello's JA4, if the config asks for it.
     pub ja4: Option<String>,
     /// The route taken.
@@ -52,6 +66,8 @@ pub struct LogLine {
     pub detail: Option<String>,
     /// `downstream`, `upstream` or `gateway`.
     pub ended_by: Option<String>,
+    /// `inferred` when the outcome follows from lengths of encrypted records.
+    pub confidence: Option<String>,
     /// Bytes carried to the pod.
     #[serde(rename = "to_upstream_bytes")]
     pub to_upstream: u64,

@@ -7,6 +7,7 @@ use strait::access_log::{AccessLog, Entry};
 use strait::config::LogFormat;
 use strait::metrics::Metrics;
 use strait::outcome::{EndedBy, Outcome};
+use strait::verdict::{Confidence, FlightWatch, Flights, Side};
 
 use crate::operator::{Capture, access_log_config, entry};
 
@@ -20,11 +21,28 @@ fn written(format: LogFormat, entries: &[Entry<'_>]) -> String {
     capture.text()
 }
 
+/// A handshake in which the server asks for a second hello, and then resumes a session.
+fn flights() -> Flights {
+    let mut watch = FlightWatch::new();
+    // RFC 8446 sections 4.1.3 and 5.1: a ServerHello whose extensions are the version, the group of an empty
+    // key share, and the pre-shared key.
+    let extensions = [
+        0, 43, 0, 2, 3, 4, 0, 51, 0, 2, 0x11, 0xec, 0, 41, 0, 2, 0, 0,
+    ];
+    let body = [&[3, 3][..], &[7; 32], &[0, 0x13, 2, 0, 0, 18], &extensions].concat();
+    let message = [&[2, 0, 0, 58][..], &body].concat();
+    watch.passed(Side::Downstream, &[22, 3, 1, 0, 1, 1]);
+    watch.passed(Side::Upstream, &[&[22, 3, 3, 0, 62][..], &message].concat());
+    watch.flights(None)
+}
+
 fn full() -> Entry<'static> {
     Entry {
         ended: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_007),
         server_name: Some("outbound_.80_._.svcb.apps.svc.cluster.local"),
         alpn: Some("istio-http/1.1,istio"),
+        flights: Some(flights()),
+        confidence: Confidence::Inferred,
         route: Some("svcb"),
         upstream: Some("svcb"),
         endpoint: Some(([10, 1, 0, 7], 8443).into()),
@@ -48,9 +66,11 @@ fn json_has_every_key_in_order() {
             r#"{"time":"2023-11-14T22:13:20.007Z","connection":7,"listener":"east-west","#,
             r#""source":"10.2.3.4:5678","source_group":"alpha","#,
             r#""server_name":"outbound_.80_._.svcb.apps.svc.cluster.local","#,
-            r#""alpn":"istio-http/1.1,istio","route":"svcb","upstream":"svcb","#,
+            r#""alpn":"istio-http/1.1,istio","tls_version":"1.3","#,
+            r#""tls_cipher":"TLS_AES_256_GCM_SHA384","tls_group":"X25519MLKEM768","resumes":"yes","#,
+            r#""route":"svcb","upstream":"svcb","#,
             r#""endpoint":"10.1.0.7:8443","attempts":2,"outcome":"ok","flags":"-","#,
-            r#""detail":"first endpoint refused","ended_by":"upstream","#,
+            r#""detail":"first endpoint refused","ended_by":"upstream","confidence":"inferred","#,
             r#""to_upstream_bytes":517,"to_downstream_bytes":1099511627776,"#,
             r#""hello_ms":1.234,"connect_ms":0.000,"duration_ms":3600000.000}"#,
             "\n"
@@ -66,8 +86,10 @@ fn text_has_every_key_in_order() {
             "time=2023-11-14T22:13:20.007Z connection=7 listener=east-west ",
             "source=10.2.3.4:5678 source_group=alpha ",
             "server_name=outbound_.80_._.svcb.apps.svc.cluster.local ",
-            "alpn=istio-http/1.1,istio route=svcb upstream=svcb endpoint=10.1.0.7:8443 ",
+            "alpn=istio-http/1.1,istio tls_version=1.3 tls_cipher=TLS_AES_256_GCM_SHA384 ",
+            "tls_group=X25519MLKEM768 resumes=yes route=svcb upstream=svcb endpoint=10.1.0.7:8443 ",
             "attempts=2 outcome=ok flags=- detail=\"first endpoint refused\" ended_by=upstream ",
+            "confidence=inferred ",
             "to_upstream_bytes=517 to_downstream_bytes=1099511627776 ",
             "hello_ms=1.234 connect_ms=0.000 duration_ms=3600000.000\n"
         )

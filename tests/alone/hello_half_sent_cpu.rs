@@ -8,7 +8,7 @@ use crate::alone;
 use crate::support::client::{connect, hello};
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
-use crate::support::server::{Server, read_exactly, reset};
+use crate::support::server::{Server, answer_hello, reset};
 use crate::support::{SERVICE, cpu_time};
 
 /// Asserts that next to no CPU time is used for a while.
@@ -36,7 +36,7 @@ fn waiting_costs_no_cpu() {
         let mut client = connect(gateway.address());
         client.write_all(&wire).unwrap();
         let mut upstream = accepted.recv().unwrap();
-        read_exactly(&mut upstream, wire.len());
+        answer_hello(&mut upstream, &mut client, wire.len());
         (client, upstream)
     };
 

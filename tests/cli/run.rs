@@ -15,15 +15,15 @@ use crate::support::client::{connect, hello, open};
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::{ask, get};
 use crate::support::process::{Folder, Loading, Process, command};
-use crate::support::server::{Server, read_exactly, read_to_eof};
+use crate::support::server::{ANSWER, Server, read_exactly, read_to_eof};
 use crate::support::{self, DEADLINE, SERVICE, wait_until};
 
-/// A server that says `name` and closes.
+/// A server that answers as TLS does, says `name` and closes.
 fn server(name: &'static str) -> Server {
     Server::start(move |mut stream| {
         let mut first = [0; 1];
         let _ = stream.read_exact(&mut first);
-        let _ = stream.write_all(name.as_bytes());
+        let _ = stream.write_all(&[&ANSWER[..], name.as_bytes()].concat());
         // Only then the end: closing with unread bytes would reset.
         let _ = stream.shutdown(std::net::Shutdown::Write);
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
@@ -34,7 +34,7 @@ fn server(name: &'static str) -> Server {
 fn answer(address: SocketAddr) -> String {
     let mut client = connect(address);
     client.write_all(&hello(SERVICE, &[])).unwrap();
-    String::from_utf8(read_to_eof(&mut client)).unwrap()
+    String::from_utf8(read_to_eof(&mut client).split_off(ANSWER.len())).unwrap()
 }
 
 /// A connection with a round trip behind it.

@@ -18,7 +18,7 @@ use crate::samples::{self, Expect, Sample};
 use crate::support::client::connect;
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
-use crate::support::server::{Server, read_to_eof, read_to_error};
+use crate::support::server::{ANSWER, Server, read_exactly, read_to_eof, read_to_error};
 use crate::support::wait_until;
 
 /// Longer hellos go in fewer segments: their bytes are a system call each.
@@ -82,9 +82,12 @@ fn carry(samples: &[Sample]) {
     assert_eq!(hashing.connections(), routed, "nothing else was routed");
 }
 
-/// Answers with the SHA-256 of all that came, once FIN has come.
+/// Answers the first bytes as a server does, and FIN with the SHA-256 of all that came.
 fn hash_until_fin(mut stream: TcpStream) {
-    let mut received = Vec::new();
+    let mut received = vec![0];
+    if stream.read_exact(&mut received).is_err() || stream.write_all(&ANSWER).is_err() {
+        return;
+    }
     if stream.read_to_end(&mut received).is_ok() {
         let _ = stream.write_all(&Sha256::digest(&received));
     }
@@ -152,6 +155,8 @@ fn deliver(mut client: TcpStream, delivery: &Delivery<'_>) {
     match &delivery.sample.expect {
         Expect::Route(_) => {
             sent.unwrap_or_else(|error| panic!("{what}: {error}"));
+            // A client that closes before it is answered gets nothing any more.
+            assert_eq!(read_exactly(&mut client, ANSWER.len()), ANSWER, "{what}");
             client.shutdown(Shutdown::Write).unwrap();
             let digest = Sha256::digest(delivery.segments.concat());
             assert_eq!(read_to_eof(&mut client), digest.as_slice(), "{what}");

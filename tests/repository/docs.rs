@@ -67,10 +67,20 @@ fn outcomes() -> String {
             flag,
             ended_by.to_owned(),
             logged.to_owned(),
+            outcome.certainty().words().to_owned(),
             cell(outcome.meaning()),
+            cell(outcome.look_at()),
         ]
     });
-    let columns = ["Outcome", "Envoy's flag", "Ended by", "Logged", "Meaning"];
+    let columns = [
+        "Outcome",
+        "Envoy's flag",
+        "Ended by",
+        "Logged",
+        "Known",
+        "Meaning",
+        "Look at",
+    ];
     table(columns, rows)
 }
 

@@ -29,7 +29,13 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
                 "tls_version",
             ],
             &["metrics"],
-            &["client_hello", "config", "proxy_header", "supervise"],
+            &[
+                "client_hello",
+                "config",
+                "proxy_header",
+                "supervise",
+                "verdict",
+            ],
             &["limits"],
             &["log"],
             &["access_log"],
@@ -121,7 +127,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     (
         "proxy/relay",
         &[
-            &["handshake", "pace", "peer"],
+            &["pace", "peer"],
             &["held"],
             &["copy"],
             &["splice"],
@@ -129,6 +135,16 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     ("proxy/threads", &[&["placing"], &["accept"]]),
+    (
+        "verdict",
+        &[
+            &["names", "records", "server_hello", "side"],
+            &["evidence", "flights"],
+            &["judge", "lengths"],
+            &["watch"],
+            &["table"],
+        ],
+    ),
     (
         "proxy/worker",
         &[&["alpn_offers", "bulk_queue", "busy_poll", "pipes"]],

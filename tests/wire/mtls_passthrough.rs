@@ -82,9 +82,19 @@ fn both_spellings_and_both_versions_carry_both_identities() {
                 Some(versions[0].version),
                 "{name}"
             );
+            let cipher = stream.conn.negotiated_cipher_suite().unwrap().suite();
+            let cipher = format!("{cipher:?}").replace("TLS13_", "TLS_");
+            let group = stream.conn.negotiated_key_exchange_group().unwrap().name();
             close(stream);
             let record = gateway.record_of(source);
             assert_eq!(record.outcome, "ok");
+            // What the two have agreed on, as far as it is in the clear.
+            let is_tls13 = versions == TLS13;
+            let version = if is_tls13 { "1.3" } else { "1.2" };
+            assert_eq!(record.tls_version.as_deref(), Some(version));
+            assert_eq!(record.tls_cipher, Some(cipher));
+            let group = is_tls13.then(|| format!("{group:?}").to_lowercase());
+            assert_eq!(record.tls_group, group);
             assert_eq!(record.server_name.as_deref(), Some(name));
             assert_eq!(record.alpn.as_deref(), Some(&*ISTIO_HTTP.join(",")));
             assert_eq!(record.route.as_deref(), Some(&*format!("{SERVICE}:80")));
@@ -212,7 +222,9 @@ fn a_pod_without_a_tls_version_in_common_refuses_the_hello() {
     assert_eq!(record.outcome, "handshake_refused", "{record:?}");
     assert_eq!(record.ended_by.as_deref(), Some("upstream"));
     let detail = record.detail.unwrap();
-    assert!(detail.contains("refused the ClientHello"), "{detail}");
+    assert!(detail.contains("share no TLS version"), "{detail}");
+    assert_eq!(record.alert.as_deref(), Some("protocol_version"));
+    assert_eq!(record.alert_by.as_deref(), Some("upstream"));
 }
 
 #[test]

@@ -38,7 +38,7 @@ use crate::support::faults::stop_answering;
 use crate::support::gateway::TestGateway;
 use crate::support::mtls::{Pki, dial, pod};
 use crate::support::server::{
-    BlackHole, Server, read_exactly, read_to_eof, refusing_address, reset,
+    BlackHole, Server, answer_hello, read_exactly, read_to_eof, refusing_address, reset,
 };
 use crate::support::{self, SERVICE, wait_until};
 
@@ -197,10 +197,25 @@ fn relayed(config: impl Fn(SocketAddr) -> ConfigText) -> Relayed {
 }
 
 fn relayed_through(gateway: &TestGateway, pods: &Receiver<TcpStream>) -> (TcpStream, TcpStream) {
+    let (mut client, hello) = open(gateway.address());
+    let mut pod = pods.recv_timeout(support::DEADLINE).unwrap();
+    answer_hello(&mut pod, &mut client, hello);
+    (client, pod)
+}
+
+/// The same, before the pod has answered.
+fn asked() -> Relayed {
+    let (server, pods) = Server::handing_over();
+    let gateway = TestGateway::start(&config(&[server.address]));
     let (client, hello) = open(gateway.address());
     let mut pod = pods.recv_timeout(support::DEADLINE).unwrap();
     read_exactly(&mut pod, hello);
-    (client, pod)
+    Relayed {
+        gateway,
+        client,
+        pod,
+        server,
+    }
 }
 
 impl Relayed {
@@ -252,10 +267,17 @@ provoked! {
     DownstreamTimeout by a_client_that_acknowledges_nothing;
     UpstreamTimeout by a_pod_that_acknowledges_nothing;
     UpstreamClosedBeforeReply by a_pod_that_only_closes;
+    UpstreamNotTls by a_pod_that_speaks_plain_http;
+    UpstreamSilent by a_pod_that_says_nothing;
     HandshakeRefused by a_pod_that_does_not_trust_the_caller;
     IdleTimeout by silence;
     HalfClosedTimeout by a_pod_that_does_not_close_after_the_client;
     Drained by a_quiet_connection_while_draining;
+}
+
+#[test]
+fn silence_is_named_where_nothing_came_before_the_deadline() {
+    provoke::nothing_and_silence().assert_ended_with(Outcome::HelloTimeout);
 }
 
 // The same two outcomes where nothing waits to be acknowledged.
@@ -293,7 +315,8 @@ mod provoke {
     pub(super) fn both_sides_closing() -> Provoked {
         let server = Server::echo();
         let gateway = TestGateway::start(&config(&[server.address]));
-        let (mut client, _) = open(gateway.address());
+        let (mut client, hello) = open(gateway.address());
+        read_exactly(&mut client, hello);
         client.shutdown(Shutdown::Write).unwrap();
         read_to_eof(&mut client);
         Provoked::new(gateway, &client, expect(Routed, "downstream"))
@@ -303,7 +326,8 @@ mod provoke {
         let config = config(&[refusing_address()]).listener("deny_sources: [here]");
         let gateway = TestGateway::start(&config);
         let client = connect(gateway.address());
-        Provoked::new(gateway, &client, expect(Unrouted, "gateway")).keeping(client)
+        let expected = expect(Unrouted, "gateway").detail("`deny_sources` has 127.0.0.0/8");
+        Provoked::new(gateway, &client, expected).keeping(client)
     }
 
     pub(super) fn closing_at_once() -> Provoked {
@@ -347,7 +371,16 @@ mod provoke {
         let gateway = TestGateway::start(&config);
         let mut client = connect(gateway.address());
         client.write_all(&hello(SERVICE, &[])[..50]).unwrap();
-        Provoked::new(gateway, &client, expect(Unrouted, "gateway")).keeping(client)
+        let expected = expect(Unrouted, "gateway").detail("50 bytes of a ClientHello");
+        Provoked::new(gateway, &client, expected).keeping(client)
+    }
+
+    pub(super) fn nothing_and_silence() -> Provoked {
+        let config = config(&[refusing_address()]).listener("client_hello: { timeout: 200ms }");
+        let gateway = TestGateway::start(&config);
+        let client = connect(gateway.address());
+        let expected = expect(Unrouted, "gateway").detail("does the server speak first");
+        Provoked::new(gateway, &client, expected).keeping(client)
     }
 
     pub(super) fn half_a_hello_and_fin() -> Provoked {
@@ -395,15 +428,20 @@ mod provoke {
 
     pub(super) fn an_alpn_that_is_not_istios() -> Provoked {
         let gateway = TestGateway::start(&config_for("istio", &[refusing_address()]));
+        let mut client = connect(gateway.address());
         let wire = hello(SERVICE, &["h2", "http/1.1"]);
-        refused_for(gateway, &wire, "route calls demands")
+        client.write_all(&wire).unwrap();
+        let expected = expect(Routed, "gateway").attempts(0);
+        let expected = expected.detail("route calls demands");
+        Provoked::new(gateway, &client, expected).keeping(client)
     }
 
     /// A client that gets as far as its route.
-    fn routed(config: &ConfigText, attempts: u32) -> Provoked {
+    fn routed(config: &ConfigText, attempts: u32, detail: &'static str) -> Provoked {
         let gateway = TestGateway::start(config);
         let (client, _) = open(gateway.address());
         let expected = expect(Routed, "gateway").attempts(attempts);
+        let expected = expected.detail(detail);
         Provoked::new(gateway, &client, expected).keeping(client)
     }
 
@@ -412,22 +450,30 @@ mod provoke {
         let config = config(&[])
             .top("upstreams: { svcb: { dns: 'nobody.invalid:1' } }")
             .top(&format!("resolver: {resolver}"));
-        routed(&config, 0)
+        routed(&config, 0, "")
     }
 
     pub(super) fn an_endpoint_that_refuses() -> Provoked {
-        routed(&config(&[refusing_address()]), 1)
+        routed(
+            &config(&[refusing_address()]),
+            1,
+            "nothing listens at 127.0.0.1",
+        )
     }
 
     pub(super) fn an_endpoint_that_does_not_answer() -> Provoked {
         let hole = BlackHole::dig();
         let config = config(&[hole.address]).upstream("connect: { timeout: 200ms }");
-        routed(&config, 1).keeping(hole)
+        routed(&config, 1, "did not answer within 200ms").keeping(hole)
     }
 
     pub(super) fn an_endpoint_without_a_way_to_it() -> Provoked {
         // Loopback's broadcast address: connect(2) says ENETUNREACH, and no packet leaves.
-        routed(&config(&["127.255.255.255:9".parse().unwrap()]), 1)
+        routed(
+            &config(&["127.255.255.255:9".parse().unwrap()]),
+            1,
+            "127.255.255.255:9: ",
+        )
     }
 
     pub(super) fn a_pod_that_does_not_trust_the_caller() -> Provoked {
@@ -498,12 +544,32 @@ mod provoke {
     }
 
     pub(super) fn a_pod_that_only_closes() -> Provoked {
-        let relayed = relayed(|server| config(&[server]));
+        let relayed = asked();
         relayed.pod.shutdown(Shutdown::Write).unwrap();
         let mut client = relayed.client.try_clone().unwrap();
         assert!(read_to_eof(&mut client).is_empty());
         client.shutdown(Shutdown::Write).unwrap();
         relayed.provoked(expect(Routed, "upstream"))
+    }
+
+    pub(super) fn a_pod_that_speaks_plain_http() -> Provoked {
+        let mut relayed = asked();
+        relayed
+            .pod
+            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            .unwrap();
+        relayed.pod.shutdown(Shutdown::Write).unwrap();
+        let mut client = relayed.client.try_clone().unwrap();
+        read_to_eof(&mut client);
+        client.shutdown(Shutdown::Write).unwrap();
+        relayed.provoked(expect(Routed, "upstream").detail("HTTP/1.1 400 Bad"))
+    }
+
+    pub(super) fn a_pod_that_says_nothing() -> Provoked {
+        let relayed = asked();
+        // The client gets nothing any more, so the connection does not wait for the pod.
+        relayed.client.shutdown(Shutdown::Write).unwrap();
+        relayed.provoked(expect(Routed, "downstream").detail("sent no byte"))
     }
 
     pub(super) fn silence() -> Provoked {

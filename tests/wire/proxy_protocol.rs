@@ -58,9 +58,10 @@ fn echoes(
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-    client.shutdown(Shutdown::Write).unwrap();
-    let echoed = read_to_eof(&mut client);
+    let echoed = read_exactly(&mut client, wire.len() - header);
     assert_same_bytes(&echoed, &wire[header..]);
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_eof(&mut client), b"");
     let record = gateway.record();
     assert_eq!(record.outcome, "ok");
     assert_eq!(record.to_upstream, (wire.len() - header) as u64);

@@ -105,10 +105,9 @@ fn in_front_its_health_checks_are_probes() {
     support::wait_until("checks are probes", || {
         gateway.metric_or_zero("strait_connections_closed_total") >= 3.0
     });
-    assert_eq!(
-        gateway.closed("probe"),
-        gateway.metric_or_zero("strait_connections_closed_total")
-    );
+    // Read in this order, since checks go on.
+    let all = gateway.metric_or_zero("strait_connections_closed_total");
+    assert!(gateway.closed("probe") >= all, "{all} in all");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::support::config_text::ConfigText;
 use crate::support::faults::{answer_again, stop_answering};
 use crate::support::gateway::TestGateway;
 use crate::support::server::{
-    Server, read_exactly, read_to_eof, read_to_error, write_beside, write_until_stuck,
+    Server, answer_hello, read_exactly, read_to_eof, read_to_error, write_beside, write_until_stuck,
 };
 use crate::support::{DEADLINE, assert_same_bytes, noise};
 
@@ -25,9 +25,9 @@ fn connected(tcp: &str) -> (TestGateway, TcpStream, TcpStream) {
         .listener(tcp)
         .upstream(tcp);
     let gateway = TestGateway::start(&config);
-    let (client, hello) = open(gateway.address());
+    let (mut client, hello) = open(gateway.address());
     let mut upstream = accepted.recv_timeout(DEADLINE).unwrap();
-    read_exactly(&mut upstream, hello);
+    answer_hello(&mut upstream, &mut client, hello);
     (gateway, client, upstream)
 }
 
@@ -44,9 +44,9 @@ fn a_reader_that_pauses_for_longer_than_the_user_timeout_loses_nothing() {
     let mut streams: Vec<_> = [true, false, true, false]
         .into_iter()
         .map(|server_sends| {
-            let (client, hello) = open(gateway.address());
+            let (mut client, hello) = open(gateway.address());
             let mut upstream = accepted.recv_timeout(DEADLINE).unwrap();
-            read_exactly(&mut upstream, hello);
+            answer_hello(&mut upstream, &mut client, hello);
             let (mut sender, receiver) = match server_sends {
                 true => (upstream, client),
                 false => (client, upstream),

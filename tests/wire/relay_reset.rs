@@ -11,8 +11,8 @@ use crate::support::client::{connect, hello, open};
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
 use crate::support::server::{
-    BlackHole, Server, read_exactly, read_to_eof, read_to_error, reset, unacknowledged,
-    write_until_stuck,
+    BlackHole, Server, answer_hello, read_exactly, read_to_eof, read_to_error, reset,
+    unacknowledged, write_until_stuck,
 };
 use crate::support::{self, DEADLINE, SERVICE, assert_same_bytes, noise, wait_until};
 
@@ -30,9 +30,9 @@ struct Carried {
 fn carried(config: impl Fn(ConfigText) -> ConfigText) -> Carried {
     let (server, accepted) = Server::handing_over();
     let gateway = TestGateway::start(&config(ConfigText::to(&[server.address])));
-    let (client, hello) = open(gateway.address());
+    let (mut client, hello) = open(gateway.address());
     let mut upstream = accepted.recv_timeout(DEADLINE).unwrap();
-    read_exactly(&mut upstream, hello);
+    answer_hello(&mut upstream, &mut client, hello);
     Carried {
         gateway,
         client,
@@ -136,7 +136,10 @@ fn a_reset_after_fin_is_noticed_though_nothing_is_read_any_more() {
     reset(client);
     // Linux's name for a reset of a connection whose other side has closed.
     assert_eq!(wait_for_error(&upstream), io::ErrorKind::BrokenPipe);
-    assert_eq!(gateway.record().outcome, "downstream_reset");
+    // It had closed, and nothing was sent to it since: it did not fail.
+    let record = gateway.record();
+    assert_eq!(record.outcome, "ok");
+    assert_eq!(record.ended_by.as_deref(), Some("downstream"));
 }
 
 /// After EOF only writing, or SO_ERROR, tells of a reset.
@@ -211,12 +214,30 @@ fn resets_in_the_accept_queue_leave_the_listener_alive() {
         reset(client);
     }
     let (mut client, hello) = open(gateway.address());
+    read_exactly(&mut client, hello);
     client.shutdown(Shutdown::Write).unwrap();
-    let mut echoed = Vec::new();
-    client.read_to_end(&mut echoed).unwrap();
-    assert_eq!(echoed.len(), hello);
+    assert_eq!(read_to_eof(&mut client), b"");
     drop(client);
     wait_until("every connection is over", || {
         gateway.metric("strait_connections_active", &[]) == 0.0
     });
+}
+
+#[test]
+fn a_reset_after_a_short_last_word_is_a_reset() {
+    let Carried {
+        gateway,
+        mut client,
+        mut upstream,
+        ..
+    } = carried(|config| config);
+    upstream.write_all(&[23; 100]).unwrap();
+    read_exactly(&mut client, 100);
+    // As long as a close_notify with some ciphers, and none.
+    client.write_all(&[23; 28]).unwrap();
+    read_exactly(&mut upstream, 28);
+    reset(upstream);
+    let record = gateway.record();
+    assert_eq!(record.outcome, "upstream_reset");
+    assert_eq!(record.ended_by.as_deref(), Some("upstream"));
 }

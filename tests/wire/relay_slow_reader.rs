@@ -10,7 +10,9 @@ use socket2::SockRef;
 use crate::support::client::{connect, hello, open, open_narrow};
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
-use crate::support::server::{Server, read_exactly, read_to_eof, write_beside, write_until_stuck};
+use crate::support::server::{
+    Server, answer_hello, read_exactly, read_to_eof, write_beside, write_until_stuck,
+};
 use crate::support::{self, DEADLINE, SERVICE, assert_same_bytes, noise};
 
 /// More than all socket buffers on the way hold.
@@ -19,9 +21,9 @@ const STUCK: usize = 32 << 20;
 fn connected() -> (TestGateway, TcpStream, TcpStream) {
     let (server, accepted) = Server::handing_over();
     let gateway = TestGateway::start(&ConfigText::to(&[server.address]));
-    let (client, hello) = open(gateway.address());
+    let (mut client, hello) = open(gateway.address());
     let mut upstream = accepted.recv_timeout(DEADLINE).unwrap();
-    read_exactly(&mut upstream, hello);
+    answer_hello(&mut upstream, &mut client, hello);
     (gateway, client, upstream)
 }
 

@@ -14,7 +14,7 @@ use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
 use crate::support::process::Process;
 use crate::support::server::{
-    Server, read_exactly, read_to_eof, read_to_error, write_beside, write_until_stuck,
+    Server, answer_hello, read_exactly, read_to_eof, read_to_error, write_beside, write_until_stuck,
 };
 use crate::support::{self, DEADLINE, SERVICE, assert_same_bytes, noise, wait_until};
 
@@ -28,9 +28,9 @@ fn carried(
     gateway: std::net::SocketAddr,
     accepted: &std::sync::mpsc::Receiver<TcpStream>,
 ) -> (TcpStream, TcpStream) {
-    let (client, hello) = open(gateway);
+    let (mut client, hello) = open(gateway);
     let mut upstream = accepted.recv_timeout(DEADLINE).unwrap();
-    read_exactly(&mut upstream, hello);
+    answer_hello(&mut upstream, &mut client, hello);
     (client, upstream)
 }
 
@@ -82,7 +82,7 @@ fn fragments_of_every_size_pass_a_slow_reader() {
         let gateway = TestGateway::start(&ConfigText::to(&[server.address]));
         let (mut client, hello) = open_narrow(gateway.address(), 4096);
         let mut upstream = accepted.recv_timeout(DEADLINE).unwrap();
-        read_exactly(&mut upstream, hello);
+        answer_hello(&mut upstream, &mut client, hello);
         let warm = noise(BULK, 21);
         passes(&upstream, &mut client, &warm);
         let bytes = noise(20_000 * fragment.min(100), 22);
@@ -277,4 +277,42 @@ fn an_endpoint_that_is_killed_takes_only_its_own_streams() {
     wait_until("the others are gone", || {
         gateway.metric("strait_connections_active", &[]) == STREAMS as f64
     });
+}
+
+/// The gateway's socket to that client. The gateway runs in this process.
+fn socket_of_the_gateway(client: &TcpStream) -> std::os::fd::OwnedFd {
+    let process = rustix::process::pidfd_open(
+        rustix::process::getpid(),
+        rustix::process::PidfdFlags::empty(),
+    )
+    .unwrap();
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    let numbers = open.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let copies = numbers.filter_map(|number: i32| {
+        let flags = rustix::process::PidfdGetfdFlags::empty();
+        rustix::process::pidfd_getfd(&process, number, flags).ok()
+    });
+    let ours = |copy: &std::os::fd::OwnedFd| {
+        let (socket, asked) = (SockRef::from(copy), SockRef::from(client));
+        let address = |address: std::io::Result<socket2::SockAddr>| address.ok()?.as_socket();
+        address(socket.peer_addr()).is_some()
+            && address(socket.peer_addr()) == address(asked.local_addr())
+            && address(socket.local_addr()) == address(asked.peer_addr())
+    };
+    copies.into_iter().find(ours).expect("the gateway has one")
+}
+
+#[test]
+fn bytes_are_copied_where_splice_fills_a_pipe_and_does_not_empty_it() {
+    let (gateway, mut client, upstream) = connected();
+    passes(&upstream, &mut client, &noise(BULK, 93));
+    // splice(2) refuses files that are open for appending, with EINVAL.
+    let socket = socket_of_the_gateway(&client);
+    let flags = rustix::fs::fcntl_getfl(&socket).unwrap();
+    rustix::fs::fcntl_setfl(&socket, flags | rustix::fs::OFlags::APPEND).unwrap();
+    // Else the gateway's close would not be one.
+    drop(socket);
+    passes(&upstream, &mut client, &noise(BULK, 94));
+    drop((client, upstream));
+    assert_eq!(gateway.record().outcome, "ok");
 }

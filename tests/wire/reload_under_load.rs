@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::support::client::{connect, hello, open};
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
-use crate::support::server::{Server, read_exactly, read_to_eof, write_beside};
+use crate::support::server::{ANSWER, Server, read_exactly, read_to_eof, write_beside};
 use crate::support::{self, DEADLINE, SERVICE, assert_same_bytes, noise};
 
 /// A server that answers a hello with its letter and then sends back what comes.
@@ -20,7 +20,7 @@ fn lettered(letter: u8) -> Server {
         let length = u16::from_be_bytes([record[3], record[4]]);
         read_exactly(&mut stream, length.into());
         // The client may be gone already; that is its test's business.
-        let _ = stream.write_all(&[letter]);
+        let _ = stream.write_all(&[&ANSWER[..], &[letter]].concat());
         let mut reader = stream.try_clone().unwrap();
         let _ = std::io::copy(&mut reader, &mut stream);
         let _ = stream.shutdown(Shutdown::Write);
@@ -64,11 +64,17 @@ fn config(round: usize, servers: &[Vec<SocketAddr>; 2]) -> ConfigText {
     ))
 }
 
+/// The letter in the answer to a hello.
+#[track_caller]
+fn answer_of(client: &mut TcpStream) -> u8 {
+    read_exactly(client, ANSWER.len() + 1)[ANSWER.len()]
+}
+
 /// Opens, is answered by the right letter, exchanges bytes, closes.
 fn call(gateway: SocketAddr, (letter, name): (u8, &str), payload: &[u8]) {
     let mut client = connect(gateway);
     client.write_all(&hello(name, &[])).unwrap();
-    assert_eq!(read_exactly(&mut client, 1), [letter], "{name} went astray");
+    assert_eq!(answer_of(&mut client), letter, "{name} went astray");
     client.write_all(payload).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     assert_same_bytes(&read_to_eof(&mut client), payload);
@@ -104,7 +110,7 @@ fn no_connection_is_lost_or_misrouted() {
     let (letter, name) = NAMES[0];
     let mut long = connect(address);
     long.write_all(&hello(name, &[])).unwrap();
-    assert_eq!(read_exactly(&mut long, 1), [letter]);
+    assert_eq!(answer_of(&mut long), letter);
     let start = Instant::now();
     let mut reloads = 0;
     while start.elapsed() < LOAD {

@@ -87,4 +87,12 @@ impl SourcePolicy {
     pub fn admits(&self, ip: IpAddr) -> bool {
         !contains(&self.deny, ip) && self.allow.as_ref().is_none_or(|allow| contains(allow, ip))
     }
+
+    /// The reason why `ip`, which is not admitted, is not.
+    pub fn denial(&self, ip: IpAddr) -> String {
+        match self.deny.iter().find(|net| net.contains(&ip)) {
+            Some(net) => format!("`deny_sources` has {net}"),
+            None => format!("`allow_sources` does not have {ip}"),
+        }
+    }
 }

@@ -46,7 +46,7 @@ pub(super) fn transfer(
     let most = resources.buffer.len();
     let limit = resources.carry.fill(pace.read_limit(most));
     if limit < LEAST_READ {
-        return transfer_peeked(cx, source, destination, &mut resources.buffer[..LEAST_READ]);
+        return transfer_peeked(cx, source, destination, resources);
     }
     let read = read(cx, source.socket(), &mut resources.buffer[..limit]);
     let length = match source_step(read, source) {
@@ -55,6 +55,7 @@ pub(super) fn transfer(
         Err(step) => return step,
     };
     let read = &resources.buffer[..length];
+    resources.watch.passed(source.side(), read);
     let write = write(cx, destination.socket(), read);
     let written = match destination_step(write, destination) {
         Ok(written) => written,
@@ -72,8 +73,9 @@ fn transfer_peeked(
     cx: &mut Context<'_>,
     source: &mut Peer,
     destination: &mut Peer,
-    buffer: &mut [u8],
+    resources: &mut Resources<'_>,
 ) -> FlowStep {
+    let buffer = &mut resources.buffer[..LEAST_READ];
     // Without this check, each poll of a stuck destination would copy the same bytes again.
     let ready = destination.socket().poll_write_ready(cx);
     if let Err(step) = destination_step(ready, destination) {
@@ -91,7 +93,10 @@ fn transfer_peeked(
         Err(step) => return step,
     };
     match take_peeked(source.socket(), &mut buffer[..written]) {
-        Ok(()) => FlowStep::Moved(written),
+        Ok(()) => {
+            resources.watch.passed(source.side(), &buffer[..written]);
+            FlowStep::Moved(written)
+        }
         // The source still has bytes that were sent on. The next read would send them again.
         Err(error) => {
             source.failed(&error);

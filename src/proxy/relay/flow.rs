@@ -47,6 +47,14 @@ pub(super) struct FlowProgress {
 }
 
 impl Flow {
+    /// The bytes taken from the source before that are not written yet.
+    pub(super) fn replayed(&self) -> &[u8] {
+        match &self.held {
+            HeldBytes::Carry(carry) => carry.rest(),
+            HeldBytes::Nothing | HeldBytes::Pipe(_) => &[],
+        }
+    }
+
     /// A direction that begins with bytes taken from the source before.
     pub(super) fn replaying(replay: Replay, carry_memory: &Budget) -> Self {
         Self {
@@ -142,7 +150,8 @@ impl Flow {
         match held {
             HeldBytes::Carry(_) => copy::write_carry(held, cx, destination),
             HeldBytes::Pipe(_) => splice::drain_held(held, cx, destination, resources),
-            HeldBytes::Nothing if pace.is_bulk() => {
+            // What is spliced is not seen, and the handshake must be.
+            HeldBytes::Nothing if pace.is_bulk() && !resources.watch.is_early() => {
                 match splice::transfer(held, cx, source, destination, resources) {
                     Some(step) => step,
                     None => copy::transfer(held, pace, cx, source, destination, resources),

@@ -8,6 +8,7 @@ use super::super::shared::Shared;
 use super::super::worker::{Pipes, PooledPipe};
 use super::peer::Peer;
 use crate::limits::{Budget, Reserve, Share};
+use crate::verdict::FlightWatch;
 
 /// Bytes taken from the source that the destination has not taken yet.
 #[derive(Debug, Default)]
@@ -83,6 +84,17 @@ impl HeldBytes {
         }
     }
 
+    /// Takes out the pipe.
+    pub(super) fn take_pipe(&mut self) -> Option<Box<FullPipe>> {
+        match std::mem::take(self) {
+            Self::Pipe(full) => Some(full),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
     /// Takes out the pipe, if it is empty.
     pub(super) fn take_empty_pipe(&mut self) -> Option<PooledPipe> {
         match std::mem::take(self) {
@@ -114,6 +126,8 @@ pub(super) struct Resources<'a> {
     pub held_pipes: &'a mut Reserve,
     /// Budgets.
     pub shared: &'a Shared,
+    /// The watch over what both sides send.
+    pub watch: &'a mut FlightWatch,
 }
 
 /// The result of one step of a poll.

@@ -11,17 +11,29 @@ use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::super::sockets::{Side, Sockets};
+use super::super::sockets::Sockets;
 use crate::socket;
+use crate::verdict::Side;
 
 /// The time between two looks whether everything is delivered.
 const DELIVERY_POLL: Duration = Duration::from_millis(5);
 
+/// The kind of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FailureKind {
+    /// The peer reset.
+    Reset,
+    /// The peer stopped answering.
+    TimedOut,
+    /// Nothing is known against the peer: the gateway could not go on.
+    Ours,
+}
+
 /// The first error of a socket.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Failure {
-    /// The peer stopped answering, rather than reset.
-    pub timed_out: bool,
+    /// Its kind.
+    pub kind: FailureKind,
     /// When it was noticed.
     pub at: Instant,
 }
@@ -94,9 +106,21 @@ impl Peer {
                 | io::ErrorKind::HostUnreachable
                 | io::ErrorKind::NetworkUnreachable
         );
+        self.note(match timed_out {
+            true => FailureKind::TimedOut,
+            false => FailureKind::Reset,
+        });
+    }
+
+    /// Notes that the gateway itself cannot go on with this socket.
+    pub(super) fn given_up(&mut self) {
+        self.note(FailureKind::Ours);
+    }
+
+    fn note(&mut self, kind: FailureKind) {
         let at = Instant::now();
         self.failure
-            .get_or_insert_with(|| Box::new(Failure { timed_out, at }));
+            .get_or_insert_with(|| Box::new(Failure { kind, at }));
     }
 
     /// Makes an error wake this task even while the socket is not read: its bytes have nowhere to go, or it
@@ -129,7 +153,9 @@ impl Drop for Peer {
     /// Also of a connection that a timeout or a drain cuts.
     fn drop(&mut self) {
         // The kernel would go on for minutes to send what is left to a peer that is gone.
-        let gone = self.failure().is_some_and(|failure| failure.timed_out);
+        let gone = self
+            .failure()
+            .is_some_and(|failure| failure.kind == FailureKind::TimedOut);
         if self.torn || gone {
             // Failing leaves a plain close, which is no worse than what a crash would leave.
             let _ = socket::reset_on_close(self.socket());

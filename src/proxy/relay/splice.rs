@@ -6,7 +6,7 @@
 //! there, and skips nothing), with data behind it. A read(2) decides, and clears the readiness if it must.
 
 use std::io;
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use super::super::worker::PooledPipe;
 use super::copy::write_with;
@@ -48,7 +48,7 @@ pub(super) fn transfer(
         }
         // Here and below an error closes the pipe: what it holds is not known.
         Err(error) if is_refusal(&error) => {
-            resources.pipes.pause(&error);
+            resources.pipes.refuse(&error);
             return None;
         }
         Err(error) => {
@@ -56,9 +56,14 @@ pub(super) fn transfer(
             return Some(FlowStep::SourceFailed);
         }
     };
+    resources.watch.passed_unseen(source.side(), left);
     let step = match drain(cx, destination, &pipe, &mut left) {
-        Err(FlowStep::Blocked) => FlowStep::Moved(0),
-        Err(step) => return Some(step),
+        Err(Stopped::At(FlowStep::Blocked)) => FlowStep::Moved(0),
+        Err(Stopped::At(step)) => return Some(step),
+        Err(Stopped::Refused(error)) => {
+            resources.pipes.refuse(&error);
+            return Some(take_back(held, &pipe, left, destination, resources));
+        }
         Ok(written) => FlowStep::Moved(written),
     };
     if left == 0 {
@@ -69,24 +74,72 @@ pub(super) fn transfer(
     Some(step)
 }
 
+/// Takes the `left` bytes out of a pipe that splice(2) does not empty, so that they are copied. The pipe is
+/// closed.
+fn take_back(
+    held: &mut HeldBytes,
+    pipe: &PooledPipe,
+    left: usize,
+    destination: &mut Peer,
+    resources: &mut Resources<'_>,
+) -> FlowStep {
+    // Bytes that nothing may carry are lost, and with them the stream.
+    if resources.carry.fill(left) < left {
+        destination.given_up();
+        return FlowStep::DestinationFailed;
+    }
+    let mut taken = 0;
+    while let Some(rest) = resources
+        .buffer
+        .get_mut(taken..left)
+        .filter(|rest| !rest.is_empty())
+    {
+        match pipe.pipe.read(rest) {
+            Ok(read @ 1..) => taken += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(_) | Err(_) => break,
+        }
+    }
+    if taken < left {
+        destination.given_up();
+        return FlowStep::DestinationFailed;
+    }
+    *held = HeldBytes::carry(&resources.buffer[..left], resources.carry);
+    FlowStep::Moved(0)
+}
+
 /// Writes what a pipe holds since an earlier poll.
 pub(super) fn drain_held(
     held: &mut HeldBytes,
     cx: &mut Context<'_>,
     destination: &mut Peer,
-    resources: &Resources<'_>,
+    resources: &mut Resources<'_>,
 ) -> FlowStep {
     let HeldBytes::Pipe(full) = held else {
         return FlowStep::Moved(0);
     };
     let written = match drain(cx, destination, &full.pipe, &mut full.bytes) {
         Ok(written) => written,
-        Err(step) => return step,
+        Err(Stopped::At(step)) => return step,
+        Err(Stopped::Refused(error)) => {
+            resources.pipes.refuse(&error);
+            let Some(full) = held.take_pipe() else {
+                return FlowStep::Moved(0);
+            };
+            return take_back(held, &full.pipe, full.bytes, destination, resources);
+        }
     };
     if let Some(pipe) = held.take_empty_pipe() {
         resources.pipes.put_back(pipe);
     }
     FlowStep::Moved(written)
+}
+
+/// The reason why a pipe was not emptied.
+enum Stopped {
+    At(FlowStep),
+    /// splice(2) itself was refused.
+    Refused(io::Error),
 }
 
 /// Writes the `left` bytes of `pipe` as far as the destination takes them; at least one, or says why
@@ -96,7 +149,7 @@ fn drain(
     destination: &mut Peer,
     pipe: &PooledPipe,
     left: &mut usize,
-) -> Result<usize, FlowStep> {
+) -> Result<usize, Stopped> {
     let before = *left;
     while *left > 0 {
         let stream = destination.socket();
@@ -105,10 +158,14 @@ fn drain(
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             result => result,
         });
+        let write = match write {
+            Poll::Ready(Err(error)) if is_refusal(&error) => return Err(Stopped::Refused(error)),
+            write => write,
+        };
         match destination_step(write, destination) {
             Ok(written) => *left = left.saturating_sub(written),
             Err(FlowStep::Blocked) if *left < before => break,
-            Err(step) => return Err(step),
+            Err(step) => return Err(Stopped::At(step)),
         }
     }
     Ok(before - *left)

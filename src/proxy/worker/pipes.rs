@@ -63,7 +63,13 @@ impl Pipes {
         }
     }
 
-    pub(in crate::proxy) fn pause(&self, error: &io::Error) {
+    /// Gives up splicing for a while: the kernel refuses it.
+    pub(in crate::proxy) fn refuse(&self, error: &io::Error) {
+        self.spare.borrow_mut().clear();
+        self.pause(error);
+    }
+
+    fn pause(&self, error: &io::Error) {
         tracing::debug!(%error, "strait has no pipe to splice with, and copies for a while");
         self.none_until.set(Some(Instant::now() + PAUSE));
     }

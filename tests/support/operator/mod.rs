@@ -24,6 +24,7 @@ use strait::metrics::Metrics;
 use strait::names::UpstreamName;
 use strait::outcome::{EndedBy, Outcome};
 use strait::server_name::ServerName;
+use strait::verdict::Confidence;
 
 /// The time that a test waits for an event that must come.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -81,6 +82,7 @@ pub fn entry(outcome: Outcome) -> Entry<'static> {
         server_name: None,
         alpn: None,
         offers: Offers::default(),
+        flights: None,
         ja4: None,
         route: None,
         upstream: None,
@@ -89,6 +91,7 @@ pub fn entry(outcome: Outcome) -> Entry<'static> {
         outcome,
         detail: None,
         ended_by: EndedBy::Gateway,
+        confidence: Confidence::Seen,
         to_upstream: 0,
         to_downstream: 0,
         hello: None,

@@ -1,0 +1,409 @@
+//! The watch: what passes between two sides, folded into what is kept of it.
+
+use super::flights::{ClientCertificate, Facts, Flights, HandshakeStage, Kept, PlainAlert};
+use super::lengths::{
+    ALERTS_13, EMPTY_CERTIFICATE, JAVA, SEALED, answers_are_long, finished_length, goodbye,
+};
+use super::records::{
+    ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, HeaderStep, RecordPosition,
+    SERVER_HELLO, TLS13, WARNING,
+};
+use super::server_hello::ServerHello;
+use super::side::{FirstBytes, Side};
+
+/// Follows a connection. It takes 32 bytes, and some 150 more until the handshake is over.
+#[derive(Debug, Default)]
+pub struct FlightWatch {
+    kept: Kept,
+    early: Option<Box<Early>>,
+}
+
+/// What is known only while the handshake goes on.
+#[derive(Debug, Default)]
+struct Early {
+    records: [RecordPosition; 2],
+    /// The upstream's handshake message that comes in records in the clear.
+    message: MessagePosition,
+    server_hello: ServerHello,
+    first: FirstBytes,
+    alert: Option<PlainAlert>,
+    alert_level: u8,
+    alert_is_warning: bool,
+    /// RecordPosition of the upstream since the downstream's Finished.
+    answers: u8,
+}
+
+/// The position in a handshake message.
+#[derive(Debug, Default)]
+struct MessagePosition {
+    header: [u8; 4],
+    came: u8,
+    left: u32,
+}
+
+impl FlightWatch {
+    /// Follows a connection from its first byte.
+    pub fn new() -> Self {
+        Self {
+            kept: Kept::default(),
+            early: Some(Box::default()),
+        }
+    }
+
+    /// Whether the handshake goes on, so that bytes must be shown.
+    pub fn is_early(&self) -> bool {
+        self.early.is_some() && self.kept.stage != HandshakeStage::NotTls
+    }
+
+    /// The size of what is kept until the handshake is over.
+    #[cfg(test)]
+    pub(super) fn early_size() -> usize {
+        size_of::<Early>()
+    }
+
+    /// Notes `bytes` that `side` has sent.
+    pub fn passed(&mut self, side: Side, bytes: &[u8]) {
+        let goodbye = goodbye(&self.kept, bytes);
+        self.spoke(side, bytes.len(), goodbye);
+        if self.early.is_some() {
+            self.follow(side, bytes);
+        } else {
+            self.note_application_data(side, usize::from(goodbye) == bytes.len());
+        }
+    }
+
+    /// Notes `count` bytes that `side` has sent and that nobody has looked at.
+    pub fn passed_unseen(&mut self, side: Side, count: usize) {
+        self.spoke(side, count, 0);
+        if self.is_early() {
+            self.lose();
+        }
+        self.note_application_data(side, false);
+    }
+
+    /// Notes that `side` has sent FIN.
+    pub fn closed(&mut self, side: Side) {
+        let facts = &mut self.kept.facts;
+        facts.add(Facts::closed(side));
+        if side == Side::Downstream && !facts.has(Facts::UPSTREAM_ALERT) {
+            facts.add(Facts::CLOSED_BEFORE_ALERT);
+        }
+        if side == Side::Upstream && !facts.has(Facts::DOWNSTREAM_CLOSED) {
+            facts.add(Facts::UPSTREAM_CLOSED_FIRST);
+        }
+        self.kept.since[side.index()] = 0;
+    }
+
+    /// Whether the downstream has closed before the upstream sent a byte: a TLS client that does so gets
+    /// nothing any more.
+    pub fn is_over(&self) -> bool {
+        let facts = self.kept.facts;
+        facts.has(Facts::DOWNSTREAM_CLOSED) && !facts.has(Facts::UPSTREAM_SPOKE)
+    }
+
+    /// Whether a side has sent FIN.
+    pub fn has_closed(&self, side: Side) -> bool {
+        self.kept.facts.has(Facts::closed(side))
+    }
+
+    /// What was seen so far. `alpn` is what the downstream offers, joined by commas.
+    pub fn flights(&self, alpn: Option<&str>) -> Flights {
+        let early = self.early.as_deref();
+        Flights {
+            kept: self.kept,
+            first: early.map(|early| early.first).unwrap_or_default(),
+            alert: early.and_then(|early| early.alert),
+            answers_are_long: alpn.is_some_and(answers_are_long),
+        }
+    }
+
+    fn spoke(&mut self, side: Side, count: usize, goodbye: u8) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let [mine, other] = match side {
+            Side::Downstream => [0, 1],
+            Side::Upstream => [1, 0],
+        };
+        self.kept.since[mine] = 0;
+        self.kept.since[other] = self.kept.since[other].saturating_add(count);
+        self.kept.goodbye[mine] = goodbye;
+        if side == Side::Upstream {
+            self.kept.facts.add(Facts::UPSTREAM_SPOKE);
+        }
+    }
+
+    /// Notes a word in a session that stands.
+    fn note_application_data(&mut self, side: Side, is_goodbye: bool) {
+        let facts = &mut self.kept.facts;
+        match side {
+            Side::Downstream if !is_goodbye => facts.add(Facts::ASKED),
+            Side::Upstream if facts.has(Facts::ASKED) => facts.add(match is_goodbye {
+                true => Facts::REPLIED_SHORTLY,
+                false => Facts::REPLIED,
+            }),
+            _ => {}
+        }
+    }
+
+    /// Follows the records of the handshake.
+    fn follow(&mut self, side: Side, mut bytes: &[u8]) {
+        if side == Side::Upstream
+            && let Some(early) = &mut self.early
+        {
+            early.first.push(bytes);
+        }
+        while let Some((byte, rest)) = bytes.split_first() {
+            let Some(early) = &mut self.early else { return };
+            if self.kept.stage == HandshakeStage::NotTls {
+                return;
+            }
+            let is_first = side == Side::Upstream && self.kept.stage == HandshakeStage::Asked;
+            let records = &mut early.records[side.index()];
+            if records.left == 0 {
+                let header = match bytes.split_first_chunk() {
+                    Some((header, after)) if records.came == 0 => {
+                        bytes = after;
+                        records.header(*header)
+                    }
+                    _ => {
+                        bytes = rest;
+                        records.header_byte(*byte)
+                    }
+                };
+                match header {
+                    HeaderStep::Partial => {}
+                    HeaderStep::Whole => self.record(side),
+                    HeaderStep::Bad if is_first => self.kept.stage = HandshakeStage::NotTls,
+                    HeaderStep::Bad => self.lose(),
+                }
+                continue;
+            }
+            let (now, rest) = bytes.split_at(usize::from(records.left).min(bytes.len()));
+            bytes = rest;
+            let left = usize::from(records.left) - now.len();
+            records.left = u16::try_from(left).unwrap_or_default();
+            match (records.kind(), side) {
+                (HANDSHAKE, Side::Upstream) if !self.is_ciphered(side) => self.message(now),
+                (ALERT, _) if !self.is_ciphered(side) => self.alert(side, now),
+                _ => {}
+            }
+        }
+    }
+
+    /// The bytes are not understood any more.
+    fn lose(&mut self) {
+        self.kept.stage = HandshakeStage::Unknown;
+        self.kept.facts.add(Facts::ASKED | Facts::REPLIED);
+        self.early = None;
+    }
+
+    fn establish(&mut self) {
+        self.kept.stage = HandshakeStage::Established;
+        self.early = None;
+    }
+
+    /// TLS 1.2: whether the side encrypts what it sends. In TLS 1.3 the type of a record says it.
+    fn is_ciphered(&self, side: Side) -> bool {
+        !self.kept.is_tls13() && self.kept.facts.has(Facts::ciphered(side))
+    }
+
+    /// A record of `side` begins.
+    fn record(&mut self, side: Side) {
+        let Some(early) = &mut self.early else { return };
+        let (kind, length) = early.records[side.index()].kind_and_length();
+        let facts = self.kept.facts;
+        if kind != ALERT && early.alert_is_warning {
+            // The handshake went on.
+            (early.alert, early.alert_is_warning) = (None, false);
+        }
+        match (self.kept.stage, side, kind) {
+            (HandshakeStage::Asked, Side::Upstream, HANDSHAKE | ALERT) => {
+                self.kept.stage = HandshakeStage::Answered;
+            }
+            (HandshakeStage::Asked, Side::Downstream, APPLICATION_DATA) => {
+                self.kept.facts.add(Facts::EARLY_DATA | Facts::MAYBE_BEYOND);
+            }
+            (HandshakeStage::Asked, Side::Downstream, _) => {}
+            (HandshakeStage::Answered, _, CHANGE_CIPHER_SPEC) if facts.has(Facts::AGREED) => {
+                self.ciphered(side);
+            }
+            (HandshakeStage::Answered, _, CHANGE_CIPHER_SPEC | ALERT | HANDSHAKE) => {}
+            (HandshakeStage::Answered, Side::Upstream, APPLICATION_DATA)
+                if self.kept.is_tls13() => {}
+            (
+                HandshakeStage::Answered | HandshakeStage::Finished,
+                Side::Downstream,
+                APPLICATION_DATA,
+            ) if self.kept.is_tls13() => {
+                self.downstream_sealed(length);
+            }
+            (HandshakeStage::Finished, Side::Upstream, APPLICATION_DATA) => {
+                self.upstream_sealed(length);
+            }
+            (HandshakeStage::Finished, Side::Downstream, CHANGE_CIPHER_SPEC) => {}
+            (HandshakeStage::Established, _, CHANGE_CIPHER_SPEC | HANDSHAKE) => {}
+            (HandshakeStage::Established, _, _) => {
+                self.early = None;
+                self.note_application_data(side, kind == ALERT);
+            }
+            _ => self.lose(),
+        }
+    }
+
+    /// A change_cipher_spec after the ServerHello. In TLS 1.3 it says nothing.
+    fn ciphered(&mut self, side: Side) {
+        let facts = &mut self.kept.facts;
+        if self.kept.version == TLS13 {
+            return;
+        }
+        if side == Side::Upstream && !facts.has(Facts::DOWNSTREAM_CIPHERED) {
+            facts.add(Facts::RESUMED);
+        }
+        facts.add(Facts::ciphered(side));
+        if facts.has(Facts::ciphered(side.other())) {
+            self.kept.stage = HandshakeStage::Established;
+        }
+    }
+
+    /// An encrypted record of the downstream's, until the session stands.
+    fn downstream_sealed(&mut self, length: u16) {
+        let Some(finished) = finished_length(self.kept.cipher) else {
+            return self.lose();
+        };
+        let answered = self.early.as_ref().is_some_and(|early| early.answers > 0);
+        let is_alert = ALERTS_13.contains(&length);
+        let facts = self.kept.facts;
+        let kept = &mut self.kept;
+        let is = |expected: u16| length == expected || length == expected + JAVA;
+        if kept.stage == HandshakeStage::Finished {
+            if answered {
+                // It crossed the upstream's alert, if that is what it was.
+                if !is_alert {
+                    kept.facts.add(Facts::ASKED);
+                }
+            } else if is_alert {
+                // A goodbye, which the end of the word shows.
+            } else if facts.has(Facts::FINISHED_ALONE) {
+                kept.facts.add(Facts::ASKED);
+            } else if is(finished) {
+                kept.facts.add(Facts::FINISHED_ALONE);
+                kept.facts.remove(Facts::MAYBE_BEYOND);
+            } else {
+                kept.facts.add(Facts::MAYBE_BEYOND);
+            }
+            return;
+        }
+        if facts.has(Facts::DOWNSTREAM_ALERT) && !is_alert {
+            return self.lose();
+        }
+        let end_of_early_data = SEALED + 4;
+        if facts.has(Facts::EARLY_DATA) && is(end_of_early_data) {
+            return;
+        }
+        if is_alert {
+            kept.facts.add(Facts::DOWNSTREAM_ALERT);
+        } else if is(finished) {
+            kept.facts.add(Facts::FINISHED_ALONE);
+            kept.stage = HandshakeStage::Finished;
+        } else if is(EMPTY_CERTIFICATE + SEALED) {
+            kept.certificate = ClientCertificate::Empty;
+        } else if is(EMPTY_CERTIFICATE + finished) {
+            kept.certificate = ClientCertificate::Empty;
+            kept.facts.add(Facts::FINISHED_ALONE);
+            kept.stage = HandshakeStage::Finished;
+        } else if length > EMPTY_CERTIFICATE + finished {
+            kept.certificate = ClientCertificate::Sent;
+            kept.stage = HandshakeStage::Finished;
+        } else {
+            self.lose();
+        }
+    }
+
+    /// An encrypted record of the upstream's after the downstream's Finished.
+    fn upstream_sealed(&mut self, length: u16) {
+        let Some(early) = &mut self.early else { return };
+        early.answers += 1;
+        let facts = &mut self.kept.facts;
+        let [alert, padded] = ALERTS_13;
+        // Java sends two: the alert, and close_notify.
+        let is_alert = match early.answers {
+            1 => length == alert || length == padded,
+            2 => length == padded && facts.has(Facts::UPSTREAM_ALERT_PADDED),
+            _ => false,
+        };
+        if is_alert {
+            facts.add(Facts::UPSTREAM_ALERT);
+            if length == padded {
+                facts.add(Facts::UPSTREAM_ALERT_PADDED);
+            }
+            if facts.has(Facts::ASKED) {
+                facts.add(Facts::REPLIED_SHORTLY);
+            }
+            return;
+        }
+        facts.remove(Facts::UPSTREAM_ALERT);
+        // Tickets, or the answer: they look alike.
+        if facts.has(Facts::ASKED | Facts::MAYBE_BEYOND) {
+            facts.add(Facts::REPLIED);
+        }
+        self.establish();
+    }
+
+    /// Bytes of the upstream's handshake messages in the clear.
+    fn message(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let Some(early) = &mut self.early else { return };
+            let message = &mut early.message;
+            if message.came < 4 {
+                message.header[usize::from(message.came)] = bytes[0];
+                message.came += 1;
+                bytes = &bytes[1..];
+                if message.came < 4 {
+                    continue;
+                }
+                let [kind, length @ ..] = message.header;
+                message.left = length.iter().fold(0, |n, byte| n << 8 | u32::from(*byte));
+                if kind != SERVER_HELLO && !self.kept.facts.has(Facts::AGREED) {
+                    return self.lose();
+                }
+            } else {
+                let most = usize::try_from(message.left).unwrap_or(usize::MAX);
+                let (now, rest) = bytes.split_at(most.min(bytes.len()));
+                bytes = rest;
+                message.left -= u32::try_from(now.len()).unwrap_or(message.left);
+                if message.header[0] == SERVER_HELLO {
+                    early.server_hello.read(now);
+                }
+            }
+            if message.left == 0 {
+                message.came = 0;
+                if message.header[0] == SERVER_HELLO {
+                    let server_hello = std::mem::take(&mut early.server_hello);
+                    self.kept.agreed(server_hello.agreed());
+                }
+            }
+        }
+    }
+
+    /// Bytes of an alert in the clear.
+    fn alert(&mut self, side: Side, bytes: &[u8]) {
+        let tls13 = self.kept.is_tls13();
+        let Some(early) = &mut self.early else { return };
+        let records = &mut early.records[side.index()];
+        let (_, length) = records.kind_and_length();
+        if length != 2 || early.alert.is_some() {
+            return;
+        }
+        let left = usize::from(records.left) + bytes.len();
+        for (position, byte) in (2 - left.min(2)..).zip(bytes) {
+            if position == 0 {
+                early.alert_level = *byte;
+                continue;
+            }
+            early.alert = Some(PlainAlert {
+                by: side,
+                code: *byte,
+            });
+            early.alert_is_warning = early.alert_level == WARNING && !tls13;
+        }
+    }
+}
