@@ -6,5 +6,6 @@ mod hello_feed;
 #[path = "../support/name_oracle.rs"]
 mod name_oracle;
 
+mod differential;
 mod name_matching;
 mod properties;

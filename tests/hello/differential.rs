@@ -1,0 +1,232 @@
+//! No name is read two ways: the name that strait routes by is the name that the servers behind it read, or
+//! strait refuses the hello.
+//!
+//! rustls reads in this process; OpenSSL (Python's `ssl`) and Go's crypto/tls in programs of `readers/`.
+//! `STRAIT_HELLOS` is the number of hellos, `STRAIT_READERS=openssl,go` the programs. The long run, whose count
+//! the docs have, is
+//! `STRAIT_HELLOS=2000000 STRAIT_READERS=openssl,go cargo test --test hello -- --nocapture read_two_ways`.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use fastrand::Rng;
+use strait::client_hello::vectors::{self, HelloBuilder, MAX_SIZE, X25519, fragments, records};
+
+use crate::hello_feed::{Verdict, rustls_reading, whole};
+
+/// The hellos of a run in the test command.
+const FEW: usize = 3000;
+
+#[test]
+fn no_name_is_read_two_ways() {
+    let count = std::env::var("STRAIT_HELLOS").map_or(FEW, |count| count.parse().unwrap());
+    let wanted = std::env::var("STRAIT_READERS").unwrap_or_else(|_| "openssl".to_owned());
+    let folder = std::env::temp_dir().join(format!("strait-readers-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut readers: Vec<Reader> = wanted
+        .split(',')
+        .map(|name| Reader::start(name, &folder))
+        .collect();
+    let seeds = seeds();
+    let seed = std::env::var("STRAIT_SEED").map_or(15, |seed| seed.parse().unwrap());
+    let mut random = Rng::with_seed(seed);
+    let (mut routed, mut taken) = (0, vec![0; readers.len() + 1]);
+    for number in 0..count {
+        let wire = mutated(&seeds, &mut random);
+        let Verdict::Routed { name, wire_len, .. } = whole(&wire, MAX_SIZE) else {
+            continue;
+        };
+        routed += 1;
+        let hello = &wire[..wire_len];
+        let in_process = (
+            "rustls",
+            rustls_reading(hello).map(|(name, _)| name.unwrap_or_default()),
+        );
+        let others = readers
+            .iter_mut()
+            .map(|reader| (reader.name, reader.read(hello)));
+        for (position, (reader, read)) in std::iter::once(in_process).chain(others).enumerate() {
+            let Some(read) = read else { continue };
+            taken[position] += 1;
+            let read = read.trim_end_matches('.').to_ascii_lowercase();
+            assert_eq!(
+                read,
+                name,
+                "{reader} reads hello {number} so: {}",
+                hello.escape_ascii()
+            );
+        }
+    }
+    println!("{count} hellos, {routed} of them routed; taken by each reader: {taken:?}");
+    // A run in which nobody takes anything shows nothing.
+    assert!(routed * 5 > count, "{routed} of {count} routed");
+    assert!(
+        taken.iter().all(|taken| taken * 4 > routed),
+        "{taken:?} of {routed} taken"
+    );
+    drop(readers);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// A program that reads hellos.
+struct Reader {
+    name: &'static str,
+    program: Child,
+}
+
+impl Reader {
+    fn start(name: &str, folder: &Path) -> Self {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hello/readers");
+        let (name, mut command) = match name {
+            "openssl" => {
+                let (certificate, key) = certificate(folder);
+                let mut python = Command::new("python3");
+                python
+                    .arg(sources.join("openssl.py"))
+                    .args([certificate, key]);
+                ("OpenSSL", python)
+            }
+            "go" => {
+                let binary = folder.join("reader");
+                let mut go = Command::new("go");
+                go.arg("build")
+                    .arg("-o")
+                    .arg(&binary)
+                    .arg(sources.join("main.go"));
+                assert!(go.status().unwrap().success(), "go build");
+                ("Go", Command::new(binary))
+            }
+            _ => panic!("no reader is called {name}"),
+        };
+        let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        Self {
+            name,
+            program: pipes.spawn().unwrap(),
+        }
+    }
+
+    /// The name that it reads; `None` when it refuses the hello.
+    fn read(&mut self, hello: &[u8]) -> Option<String> {
+        let input = self.program.stdin.as_mut().unwrap();
+        let length = u32::try_from(hello.len()).unwrap().to_be_bytes();
+        input.write_all(&[&length, hello].concat()).unwrap();
+        let output = self.program.stdout.as_mut().unwrap();
+        let mut length = [0; 4];
+        output.read_exact(&mut length).unwrap();
+        let length = u32::from_be_bytes(length);
+        if length == u32::MAX {
+            return None;
+        }
+        let mut name = vec![0; usize::try_from(length).unwrap()];
+        output.read_exact(&mut name).unwrap();
+        Some(String::from_utf8_lossy(&name).into_owned())
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
+
+/// A certificate of its own, and the key, as files.
+fn certificate(folder: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let made = rcgen::CertificateParams::new(vec!["svcb.apps".to_owned()]).unwrap();
+    let made = made.self_signed(&key).unwrap();
+    let (certificate, key_file) = (folder.join("cert.pem"), folder.join("key.pem"));
+    std::fs::write(&certificate, made.pem()).unwrap();
+    std::fs::write(&key_file, key.serialize_pem()).unwrap();
+    (certificate, key_file)
+}
+
+/// The messages that hellos are made of: the project's own vectors, those of the corpus if it is there, and
+/// builders that put the name in several places.
+fn seeds() -> Vec<Vec<u8>> {
+    let mut wires: Vec<Vec<u8>> = vectors::all()
+        .into_iter()
+        .map(|vector| vector.bytes)
+        .collect();
+    if let Some(corpus) = std::env::var_os("STRAIT_HELLO_CORPUS") {
+        let files = std::fs::read_dir(corpus)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let binary = files.filter(|path| path.extension().is_some_and(|ending| ending == "bin"));
+        wires.extend(binary.map(|path| std::fs::read(path).unwrap()));
+    }
+    let valid = |wire: &Vec<u8>| matches!(whole(wire, MAX_SIZE), Verdict::Routed { .. });
+    let short = wires.into_iter().filter(|wire| wire.len() < 4096);
+    let mut messages: Vec<_> = short
+        .filter(valid)
+        .map(|wire| match whole(&wire, MAX_SIZE) {
+            Verdict::Routed { wire_len, .. } => fragments(&wire[..wire_len]),
+            _ => Vec::new(),
+        })
+        .collect();
+    for builder in [HelloBuilder::tls12(), HelloBuilder::tls13()] {
+        let key_shares = |builder: HelloBuilder| builder.key_shares(&[(X25519, 32)]);
+        let first = key_shares(builder.clone().server_name("svcb.apps.example"));
+        let last = key_shares(builder.clone()).server_name("Outbound_.80_._.svcb.apps");
+        let many = builder
+            .extension(30_000, [0, 5, 0, 0, 2, b'a', b'b'])
+            .server_name("a.b")
+            .alpn(&[&b"h2"[..], b"http/1.1"]);
+        messages.extend([first, last, key_shares(many)].map(|builder| builder.message()));
+    }
+    messages
+}
+
+/// A message with changes at random places or near its server name, in records of any size.
+fn mutated(seeds: &[Vec<u8>], random: &mut Rng) -> Vec<u8> {
+    let mut message = random.choice(seeds).unwrap().clone();
+    for _ in 0..random.usize(0..4) {
+        let near = server_name_at(&message).filter(|_| random.bool());
+        let at = match near {
+            Some(at) => (at + random.usize(0..24)).min(message.len() - 1),
+            None => random.usize(..message.len()),
+        };
+        match random.u8(0..6) {
+            0 => message[at] = random.u8(..),
+            1 => message[at] = message[at].wrapping_add(*random.choice(&[1, 2, 255]).unwrap()),
+            2 => message[at] = *random.choice(b"aZ.-_09\0 ").unwrap(),
+            3 => {
+                message.remove(at);
+            }
+            4 => message.insert(at, random.u8(..)),
+            _ => {
+                // A piece of another hello, such as its server name.
+                let other = random.choice(seeds).unwrap();
+                let from = random.usize(..other.len());
+                let to = (from + random.usize(0..40)).min(other.len());
+                message.splice(at..at, other[from..to].iter().copied());
+            }
+        }
+        if random.bool() {
+            mend(&mut message);
+        }
+    }
+    let size = *random.choice(&[1, 7, 100, 1 << 14]).unwrap();
+    records([3, random.u8(0..5)], &message, size)
+}
+
+/// The place of the server_name extension: its type, its length, and a list that fills it.
+fn server_name_at(message: &[u8]) -> Option<usize> {
+    message.windows(6).position(|window| match *window {
+        [0, 0, high, low, list_high, list_low] => {
+            let list = u16::from_be_bytes([list_high, list_low]);
+            u16::from_be_bytes([high, low]).checked_sub(2) == Some(list)
+        }
+        _ => false,
+    })
+}
+
+/// Makes the message's length fit, so that not every change of it ends there.
+fn mend(message: &mut [u8]) {
+    let length = message.len().saturating_sub(4);
+    if let [_, high, middle, low, ..] = message {
+        let [_, a, b, c] = u32::try_from(length).unwrap_or_default().to_be_bytes();
+        (*high, *middle, *low) = (a, b, c);
+    }
+}
