@@ -38,6 +38,7 @@ mod sources;
 mod state;
 mod statuses;
 mod tasks;
+mod unbound;
 
 use std::fmt;
 use std::io;

@@ -81,7 +81,6 @@ pub(super) fn observe(arrivals: &[Instant], metrics: &Metrics) {
 #[derive(Debug, Default)]
 pub(super) struct Reporter {
     conflicts: HashSet<String>,
-    not_opened: HashSet<String>,
 }
 
 impl Reporter {
@@ -106,13 +105,5 @@ impl Reporter {
         self.conflicts = now;
         let count = gauge_value(conflicts.len());
         metrics.kubernetes.conflicts.set(count);
-    }
-
-    /// Logs a listener that a Gateway asks for and that cannot be bound.
-    pub(super) fn not_opened(&mut self, listener: &str, error: &std::io::Error) {
-        let text = format!("{listener}: {error}");
-        if self.not_opened.len() < MAX_LOGGED && self.not_opened.insert(text) {
-            tracing::warn!(listener, %error, "strait cannot listen on the port that a Gateway asks for; the other listeners serve");
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! A state for unit tests of changes. It binds no socket and runs no worker.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -23,11 +24,21 @@ use tokio::sync::{mpsc, oneshot};
 /// A port that another process has.
 pub(super) const TAKEN: u16 = 666;
 
+thread_local! {
+    /// The number of times that a test's thread has tried to bind [`TAKEN`].
+    pub(super) static ATTEMPTS: Cell<usize> = const { Cell::new(0) };
+    /// True once the other process has gone.
+    pub(super) static FREE: Cell<bool> = const { Cell::new(false) };
+}
+
 fn bind(address: SocketAddr, _: usize, _: &StreamOptions) -> io::Result<Vec<OwnedFd>> {
-    match address.port() {
-        TAKEN => Err(io::ErrorKind::AddrInUse.into()),
-        _ => Ok(Vec::new()),
+    if address.port() == TAKEN {
+        ATTEMPTS.set(ATTEMPTS.get() + 1);
+        if !FREE.get() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
     }
+    Ok(Vec::new())
 }
 
 /// A file with two listeners (the first with one route) and with `more`.

@@ -68,6 +68,11 @@ impl Listeners {
         Ok(ListenerSockets::New(address.map_err(failed)?, sockets))
     }
 
+    /// The ports of all listeners.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.0.values().map(|listener| listener.address.port())
+    }
+
     /// Names that discovered routes do not get, each with its listener.
     pub(super) fn conflicts(&self) -> Vec<(ListenerName, Conflict)> {
         let states = self.0.values().map(|listener| listener.state());
@@ -87,6 +92,7 @@ pub(super) struct ListenersChange {
 }
 
 /// The place where a listener is bound.
+#[derive(Debug)]
 pub(super) enum ListenerSockets {
     /// It is bound already.
     Bound(Arc<Listener>),

@@ -1,7 +1,7 @@
 //! The task that owns the state in force, and makes one change after the other.
 //!
 //! ```text
-//!            a config file, a publication, a source that broke down
+//!      a config file, a publication, a source that broke down, a port that is tried again
 //!                                  |
 //!                                  v
 //!   +--------> settled ------> planning ------> waiting ------> committing ---+
@@ -70,6 +70,7 @@ impl Owner {
         tokio::select! {
             Some(change) = self.inbox.recv() => change,
             found = self.state.control.mailbox.take() => Change::Found(Arc::new(found)),
+            () = self.state.retry_due() => Change::Retry,
         }
     }
 
@@ -115,6 +116,11 @@ impl Owner {
             }
             Change::Broken(answer) => {
                 let _ = answer.send(made);
+            }
+            Change::Retry => {
+                if let Err(error) = made {
+                    tracing::error!(%error, "strait cannot open a port that was not free before; everything else stays in force");
+                }
             }
         }
     }

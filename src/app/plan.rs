@@ -1,6 +1,6 @@
 //! A change of the state in force: its preparation, which can fail, and its commit, which cannot.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use super::merge::{Merged, fill_new, merge};
 use super::sources::{SourceTasks, first_answers};
 use super::state::{Change, State};
 use super::statuses::StatusTask;
+use super::unbound::NotBound;
 use crate::admin::{DiscoveryReport, Snapshot};
-use crate::config::{Config, KubernetesConfig};
-use crate::drain::DrainPhase;
+use crate::config::{Config, KubernetesConfig, ListenerConfig};
 use crate::names::ListenerName;
 use crate::source::dns::OwnListeners;
 use crate::source::kubernetes::{KubernetesSource, Publication};
@@ -28,6 +28,8 @@ pub(super) struct Plan {
     /// `None`: the tables that are in force stay.
     tables: Option<Tables>,
     source: NextSource,
+    /// Addresses that still cannot be bound.
+    failed_again: Vec<(SocketAddr, io::Error)>,
 }
 
 /// The parts that follow from a config with a discovery.
@@ -37,8 +39,8 @@ struct Tables {
     listeners: ListenersChange,
     /// Sources of upstreams that are new, once they are asked.
     sources: SourceTasks,
-    /// Listeners that Gateways ask for and that cannot be bound.
-    not_opened: Vec<(ListenerName, io::Error)>,
+    /// Listeners that Gateways ask for and that are not bound.
+    not_bound: Vec<NotBound>,
 }
 
 /// The next state of the Kubernetes source.
@@ -69,11 +71,12 @@ impl Plan {
             }
             Change::Found(found) => Self::for_found(state, found),
             Change::Broken(_) => Self::for_broken(state).await,
+            Change::Retry => Self::for_retry(state),
         }
     }
 
     async fn for_file(state: &State, file: &Arc<Config>) -> Result<Self, AppError> {
-        if !is_running(state) {
+        if !state.is_running() {
             return Err(AppError::Draining);
         }
         let source = match &file.kubernetes {
@@ -85,7 +88,7 @@ impl Plan {
         };
         let found = state.found.clone();
         let found = found.filter(|_| file.kubernetes.is_some());
-        let tables = Tables::new(state, file, found.as_deref())?;
+        let tables = Tables::new(state, file, found.as_deref(), Ready::new())?;
         if let NextSource::New(source) = &source {
             source.listen_on(OwnListeners::of(&tables.addresses(state)));
         }
@@ -96,6 +99,7 @@ impl Plan {
             found,
             tables: Some(tables),
             source,
+            failed_again: Vec::new(),
         })
     }
 
@@ -106,8 +110,9 @@ impl Plan {
             return Ok(plan);
         }
         // While draining no listener is opened any more, and none needs another table.
-        if !state.is_routed(found) && is_running(state) {
-            plan.tables = Some(Tables::new(state, &state.file, Some(found))?);
+        if !state.is_routed(found) && state.is_running() {
+            let tables = Tables::new(state, &state.file, Some(found), Ready::new())?;
+            plan.tables = Some(tables);
         }
         plan.report = Some(Arc::new(discovery::report(found)));
         plan.found = Some(found.clone());
@@ -127,6 +132,27 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Tries to bind what is due. Only success makes new tables.
+    fn for_retry(state: &State) -> Result<Self, AppError> {
+        let mut plan = Self::nothing(state);
+        if !state.is_running() {
+            return Ok(plan);
+        }
+        let (mut ready, mut failed) = (Ready::new(), Vec::new());
+        for listener in state.unbound.due() {
+            match place(state, listener, state.file.workers.get()) {
+                Ok(place) => drop(ready.insert(listener.bind, place)),
+                Err(error) => failed.push((listener.bind, error)),
+            }
+        }
+        if !ready.is_empty() {
+            let found = state.found.as_deref();
+            plan.tables = Some(Tables::new(state, &state.file, found, ready)?);
+        }
+        plan.failed_again = failed;
+        Ok(plan)
+    }
+
     /// A plan that changes nothing.
     fn nothing(state: &State) -> Self {
         Self {
@@ -135,6 +161,7 @@ impl Plan {
             report: state.control.snapshots.now().report.clone(),
             tables: None,
             source: NextSource::Keep,
+            failed_again: Vec::new(),
         }
     }
 
@@ -174,6 +201,7 @@ impl Plan {
         if let Some(tables) = self.tables {
             tables.commit(state, &mut snapshot);
         }
+        state.unbound.failed_again(self.failed_again);
         state.file = self.file;
         state.found = self.found;
         control.snapshots.replace(snapshot);
@@ -195,14 +223,15 @@ impl Tables {
         state: &State,
         file: &Arc<Config>,
         found: Option<&Publication>,
+        ready: Ready,
     ) -> Result<Self, AppError> {
         let control = &state.control;
         let in_force = control.snapshots.now();
         let Merged { mut config, opened } = merge(file, found);
-        let (places, not_opened) = places(state, &config, &opened)?;
-        if !not_opened.is_empty() {
+        let (places, not_bound) = places(state, &config, &opened, ready)?;
+        if !not_bound.is_empty() {
             let is_bound =
-                |name: &ListenerName| not_opened.iter().all(|(without, _)| without != name);
+                |name: &ListenerName| not_bound.iter().all(|one| one.listener.name != *name);
             let listeners = &mut Arc::make_mut(&mut config).listeners;
             listeners.retain(|listener| is_bound(&listener.name));
         }
@@ -216,7 +245,7 @@ impl Tables {
             upstreams: Arc::new(upstreams),
             listeners,
             sources: SourceTasks::new(),
-            not_opened,
+            not_bound,
         })
     }
 
@@ -230,9 +259,7 @@ impl Tables {
         let control = &state.control;
         state.sources.take_over(self.sources, &self.upstreams);
         let bound = self.listeners.commit(&mut state.listeners, &state.workers);
-        for (listener, error) in &self.not_opened {
-            state.reporter.not_opened(listener, error);
-        }
+        state.unbound.replace(self.not_bound);
         let conflicts = state.listeners.conflicts();
         state
             .reporter
@@ -287,6 +314,7 @@ impl NextSource {
             return;
         };
         source.listen_on(state.sources.own_listeners());
+        source.set_ports(state.ports());
         let statuses = state.statuses.as_ref();
         if statuses.is_none_or(|task| !task.serves(policy)) {
             let metrics = &control.shared.metrics;
@@ -295,16 +323,25 @@ impl NextSource {
     }
 }
 
-fn is_running(state: &State) -> bool {
-    state.control.watcher.phase() == DrainPhase::Running
-}
-
 fn is_same(before: Option<&Arc<Publication>>, now: &Arc<Publication>) -> bool {
     before.is_some_and(|before| Arc::ptr_eq(before, now))
 }
 
-/// Listeners that cannot be bound, each with the reason.
-type NotOpened = Vec<(ListenerName, io::Error)>;
+/// Places that were bound in advance, by address.
+type Ready = HashMap<SocketAddr, ListenerSockets>;
+
+/// The place of a listener for which a Gateway asks.
+fn place(
+    state: &State,
+    listener: &ListenerConfig,
+    workers: usize,
+) -> Result<ListenerSockets, io::Error> {
+    let place = state.listeners.place(listener, workers, state.bind);
+    place.map_err(|error| match error {
+        AppError::Bind { error, .. } => error,
+        other => io::Error::other(other),
+    })
+}
 
 /// The place of each listener of `config`. A listener in `opened`, for which a Gateway asks, may be
 /// left out: a port that cannot be bound must not affect the others.
@@ -312,22 +349,37 @@ fn places(
     state: &State,
     config: &Config,
     opened: &HashSet<ListenerName>,
-) -> Result<(Vec<ListenerSockets>, NotOpened), AppError> {
+    mut ready: Ready,
+) -> Result<(Vec<ListenerSockets>, Vec<NotBound>), AppError> {
     let mut places = Vec::with_capacity(config.listeners.len());
-    let mut not_opened = Vec::new();
+    let mut not_bound = Vec::new();
+    let workers = config.workers.get();
     for listener in &config.listeners {
-        let place = state
-            .listeners
-            .place(listener, config.workers.get(), state.bind);
-        match place {
-            Ok(place) => places.push(place),
-            Err(AppError::Bind { error, .. }) if opened.contains(&listener.name) => {
-                not_opened.push((listener.name.clone(), error));
-            }
-            Err(error) => return Err(error),
+        if let Some(place) = ready.remove(&listener.bind) {
+            places.push(place);
+            continue;
         }
+        if !opened.contains(&listener.name) {
+            places.push(state.listeners.place(listener, workers, state.bind)?);
+            continue;
+        }
+        let error = if state.unbound.rests(&listener.bind) {
+            None
+        } else {
+            match place(state, listener, workers) {
+                Ok(place) => {
+                    places.push(place);
+                    continue;
+                }
+                Err(error) => Some(error),
+            }
+        };
+        not_bound.push(NotBound {
+            listener: listener.clone(),
+            error,
+        });
     }
-    Ok((places, not_opened))
+    Ok((places, not_bound))
 }
 
 /// Removes the metrics of objects that were in force before and no longer are.

@@ -1,7 +1,10 @@
 //! The state in force, and the changes that it can get.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+use tokio::time::sleep_until;
 
 use super::AppError;
 use super::control::{Control, ResultSender};
@@ -9,9 +12,11 @@ use super::discovery::{self, Reporter};
 use super::listeners::{BindSockets, Listeners};
 use super::sources::Sources;
 use super::statuses::StatusTask;
+use super::unbound::Unbound;
 use crate::config::Config;
+use crate::drain::DrainPhase;
 use crate::proxy::WorkerInbox;
-use crate::source::kubernetes::{KubernetesSource, Publication};
+use crate::source::kubernetes::{KubernetesSource, Ports, Publication};
 
 /// A change that is asked for.
 #[derive(Debug)]
@@ -22,6 +27,8 @@ pub(super) enum Change {
     Found(Arc<Publication>),
     /// The Kubernetes source has broken down. It must start again.
     Broken(ResultSender),
+    /// Ports that could not be bound are due for another attempt.
+    Retry,
 }
 
 /// The state in force. One task owns it, and a [`Plan`](super::plan::Plan) changes it.
@@ -36,6 +43,8 @@ pub(super) struct State {
     /// The last discovery that was put into force.
     pub(super) found: Option<Arc<Publication>>,
     pub(super) listeners: Listeners,
+    /// Listeners that Gateways ask for and that are not bound.
+    pub(super) unbound: Unbound,
     pub(super) sources: Sources,
     pub(super) kubernetes: Option<KubernetesSource>,
     pub(super) statuses: Option<StatusTask>,
@@ -57,6 +66,7 @@ impl State {
             bind,
             found: None,
             listeners: Listeners::default(),
+            unbound: Unbound::default(),
             sources: Sources::new(&file, &control.shared)?,
             kubernetes: None,
             statuses: None,
@@ -72,6 +82,27 @@ impl State {
             let routing = &found.discovered.routing;
             Arc::ptr_eq(routing, &publication.discovered.routing) && found.zone == publication.zone
         })
+    }
+
+    /// Whether the gateway opens listeners. One that drains does not.
+    pub(super) fn is_running(&self) -> bool {
+        self.control.watcher.phase() == DrainPhase::Running
+    }
+
+    /// Waits until ports that could not be bound are due for another attempt.
+    pub(super) async fn retry_due(&self) {
+        match self.unbound.next_due() {
+            Some(due) if self.is_running() => sleep_until(due).await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// The result of opening the ports of all listeners.
+    pub(super) fn ports(&self) -> Ports {
+        let mut failed: BTreeMap<u16, Arc<str>> = self.unbound.ports().collect();
+        let open = self.listeners.ports().collect::<BTreeSet<u16>>();
+        failed.retain(|port, _| !open.contains(port));
+        Ports { open, failed }
     }
 
     /// Gives the upstreams in force the endpoints of a publication. This does not put the publication

@@ -25,6 +25,11 @@ mod discovered;
     expect(dead_code, reason = "the source fills it")
 )]
 mod mailbox;
+#[cfg_attr(
+    not(feature = "kubernetes"),
+    expect(dead_code, reason = "the source reads it")
+)]
+mod ports;
 
 #[cfg(not(feature = "kubernetes"))]
 mod absent;
@@ -45,6 +50,7 @@ mod watch;
 
 pub use discovered::{Discovered, Routing, Skipped};
 pub use mailbox::{FIRST_LISTS, Mailbox, Publication};
+pub use ports::Ports;
 
 #[cfg(not(feature = "kubernetes"))]
 pub use absent::{KubernetesError, KubernetesSource, StatusWriter};

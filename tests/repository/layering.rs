@@ -165,7 +165,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     (
         "source/kubernetes",
         &[
-            &["discovered", "records"],
+            &["discovered", "ports", "records"],
             &["mailbox"],
             &["absent", "cluster"],
             &["api_names"],
@@ -191,7 +191,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["names", "translated"],
             &["file_routes"],
             &["listeners"],
-            &["backends", "owners"],
+            &["backends", "owners", "reach"],
             &["attach"],
             &["tables"],
             &["left_out"],

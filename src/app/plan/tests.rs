@@ -1,7 +1,9 @@
 use super::*;
+use std::time::Duration;
 
 use crate::app::fixture::{
-    TAKEN, World, answer, discovering, exported, file, impossible, publication, routing,
+    ATTEMPTS, FREE, TAKEN, World, answer, discovering, exported, file, impossible, publication,
+    routing,
 };
 use crate::drain::DrainPhase;
 use crate::names::ListenerName;
@@ -217,6 +219,68 @@ async fn a_port_of_a_gateway_that_cannot_be_bound_takes_nothing_from_the_others(
         .collect();
     assert_eq!(names, ["first", "second"]);
     assert_eq!(world.routes("first"), ["a.example", "b.example"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_that_cannot_be_bound_is_tried_at_intervals_and_not_with_each_change() {
+    let mut world = World::with(&discovering()).await;
+    let routes = |name| routing(vec![exported(name)], TAKEN);
+    for name in ["b.example", "c.example", "d.example"] {
+        let change = found(publication(&routes(name), 80));
+        world.change(change).await.unwrap();
+    }
+    assert_eq!(ATTEMPTS.get(), 1);
+    assert_eq!(world.routes("first"), ["a.example", "d.example"]);
+    let ports = world.state.ports();
+    assert_eq!(ports.open, [15443, 15444].into());
+    let failed: Vec<&u16> = ports.failed.keys().collect();
+    assert_eq!(failed, [&TAKEN]);
+
+    let mut waits = Vec::new();
+    let config = world.snapshot().config.clone();
+    for attempt in 2..=9 {
+        let start = tokio::time::Instant::now();
+        world.state.retry_due().await;
+        waits.push(start.elapsed().as_secs());
+        world.change(Change::Retry).await.unwrap();
+        assert_eq!(ATTEMPTS.get(), attempt);
+    }
+    assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300]);
+    assert!(
+        Arc::ptr_eq(&config, &world.snapshot().config),
+        "a failure makes no table"
+    );
+
+    FREE.set(true);
+    world.state.retry_due().await;
+    world.change(Change::Retry).await.unwrap();
+    assert_eq!(ATTEMPTS.get(), 10);
+    assert!(
+        world
+            .bound()
+            .contains(&format!("gateway-{TAKEN} 127.0.0.1:{TAKEN}"))
+    );
+    let ports = world.state.ports();
+    assert!(ports.open.contains(&TAKEN) && ports.failed.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_that_no_gateway_asks_for_is_tried_no_more_nor_is_any_while_draining() {
+    let mut world = World::with(&discovering()).await;
+    let taken = routing(Vec::new(), TAKEN);
+    world.change(found(publication(&taken, 80))).await.unwrap();
+    let other = routing(Vec::new(), 443);
+    world.change(found(publication(&other, 80))).await.unwrap();
+    assert_eq!(world.state.unbound.next_due(), None);
+    assert!(world.state.ports().failed.is_empty());
+
+    world.change(found(publication(&taken, 80))).await.unwrap();
+    assert_eq!(ATTEMPTS.get(), 2, "the Gateway is a new one");
+    world.state.control.drain.advance(DrainPhase::Announced);
+    let retry = tokio::time::timeout(Duration::from_secs(3600), world.state.retry_due());
+    assert!(retry.await.is_err());
+    world.change(Change::Retry).await.unwrap();
+    assert_eq!(ATTEMPTS.get(), 2);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::mailbox::Mailbox;
+use super::ports::Ports;
 use crate::config::{GatewayApiConfig, KubernetesConfig};
 use crate::metrics::Metrics;
 use crate::socket::OwnListeners;
@@ -58,6 +59,11 @@ impl KubernetesSource {
 
     /// Takes the addresses on which the gateway listens.
     pub fn listen_on(&self, _own: OwnListeners) {
+        match self.0 {}
+    }
+
+    /// Takes the result of opening ports.
+    pub fn set_ports(&self, _ports: Ports) {
         match self.0 {}
     }
 

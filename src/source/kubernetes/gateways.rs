@@ -7,6 +7,7 @@
 //!  attach      finds the listeners that a TLSRoute attaches to, and its names there
 //!  backends    finds the upstreams of its connections, and the ALPN offers that they must make
 //!  tables      makes the routes of each port
+//!  reach       says whether a port is open, and whether clients come to it
 //!  report      makes the status of each object
 //! ```
 //!
@@ -22,6 +23,7 @@ mod left_out;
 mod listeners;
 mod names;
 mod owners;
+mod reach;
 mod report;
 mod tables;
 mod translated;
@@ -30,19 +32,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::cluster::Cluster;
-use super::records::ObjectKey;
+use super::ports::Ports;
 use super::status::Notices;
-use crate::config::{
-    GatewayAddresses, GatewayApiConfig, KubernetesConfig, Origin, RouteConfig, ServicePort,
-};
+use crate::config::{GatewayApiConfig, KubernetesConfig, Origin, RouteConfig, ServicePort};
+pub(super) use reach::pod_ports;
 pub(super) use translated::Translated;
 
-/// Translates the Gateway API's objects. `in_mesh` says whether a service port has a pod that speaks
+/// Translates the Gateway API's objects. `ports` are those that are open. `in_mesh` says whether a service port has a pod that speaks
 /// Istio's mutual TLS.
 pub(super) fn translate(
     cluster: &Cluster,
     policy: &KubernetesConfig,
     config: &GatewayApiConfig,
+    ports: &Ports,
     in_mesh: &dyn Fn(&ServicePort) -> bool,
 ) -> Translated {
     let mut notices = Notices::default();
@@ -66,16 +68,19 @@ pub(super) fn translate(
     let findings = report::GatewayFindings {
         cluster,
         config,
+        reach: reach::Reach::of(cluster, config, ports),
         gateways: &gateways,
         routes: &routes,
         backends: &backends,
         lost: &lost,
     };
     translated.statuses = Arc::new(findings.statuses(notices));
-    if let GatewayAddresses::Service { namespace, name } = &config.addresses {
-        let (namespace, name) = (namespace.clone(), name.clone());
-        translated.services.insert(ObjectKey { namespace, name });
-    }
+    translated.front = reach::front(config).map(|key| {
+        let ports = pod_ports(cluster, &key);
+        (key, ports)
+    });
+    let front = translated.front.iter().map(|(key, _)| key.clone());
+    translated.services.extend(front);
     let mentioned = backends.into_iter().flat_map(|backends| backends.services);
     translated.services.extend(mentioned);
     translated

@@ -7,6 +7,7 @@ pub mod mesh;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 pub use labels::Labels;
@@ -91,6 +92,8 @@ pub struct ServicePortRecord {
     pub name: Arc<str>,
     /// `port`.
     pub port: u16,
+    /// `targetPort`, if it is a number.
+    pub target: Option<NonZeroU16>,
 }
 
 /// An EndpointSlice. It belongs to the Service that its label `kubernetes.io/service-name` names.

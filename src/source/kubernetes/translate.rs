@@ -24,6 +24,7 @@ use std::sync::Arc;
 use super::cluster::{Cluster, ClusterChange, Dirty, Kind, Strings};
 use super::discovered::{Discovered, Routing};
 use super::gateways;
+use super::ports::Ports;
 use super::records::ObjectKey;
 use super::status::Statuses;
 use crate::config::{EndpointSpec, KubernetesConfig, RouteConfig, ServicePort};
@@ -40,6 +41,7 @@ const MAX_ROUTES: usize = 500_000;
 pub struct Translator {
     policy: Arc<KubernetesConfig>,
     own: OwnListeners,
+    ports: Ports,
     cluster: Cluster,
     services: BTreeMap<ObjectKey, Translation>,
     gateways: Gateways,
@@ -50,6 +52,8 @@ pub struct Translator {
     empty: HashMap<UpstreamName, Arc<str>>,
     /// True if every Service must be translated again.
     stale: bool,
+    /// True if the Gateway API's objects must be translated again.
+    stale_gateways: bool,
     /// True if a result was given out before.
     published: bool,
 }
@@ -73,6 +77,8 @@ struct Dependencies {
     version: Option<Arc<str>>,
     /// Its ports, and whether a pod of each was in the mesh.
     mesh: Vec<(ServicePort, bool)>,
+    /// The ports of its pods, if it stands in front of this gateway.
+    front: Option<BTreeSet<u16>>,
 }
 
 /// The changes since the last publication.
@@ -97,6 +103,7 @@ impl Translator {
             cluster: Cluster::new(policy.istio.namespace.clone()),
             policy,
             own: OwnListeners::default(),
+            ports: Ports::default(),
             services: BTreeMap::new(),
             gateways: Gateways::default(),
             strings: Strings::default(),
@@ -104,6 +111,7 @@ impl Translator {
             endpoints: HashMap::new(),
             empty: HashMap::new(),
             stale: false,
+            stale_gateways: false,
             published: false,
         }
     }
@@ -115,6 +123,19 @@ impl Translator {
         self.own = own;
     }
 
+    /// Sets the result of opening ports. It takes effect with the next [`Translator::apply`], and
+    /// concerns statuses only.
+    pub fn set_ports(&mut self, ports: Ports) {
+        self.stale_gateways |= self.ports != ports;
+        self.ports = ports;
+    }
+
+    /// Whether a Gateway asks for a port that was not tried yet.
+    pub fn is_opening(&self) -> bool {
+        let mut ports = self.gateways.routes.keys();
+        ports.any(|port| !self.ports.is_known(*port))
+    }
+
     /// Applies the changes. Returns `None` if no route and no endpoint has changed; the first call
     /// always returns a value, even an empty one.
     pub fn apply(
@@ -123,6 +144,7 @@ impl Translator {
     ) -> Option<Arc<Discovered>> {
         let mut dirty = Dirty {
             everything: std::mem::take(&mut self.stale),
+            gateways: std::mem::take(&mut self.stale_gateways),
             ..Dirty::default()
         };
         for change in changes {
@@ -177,8 +199,10 @@ impl Translator {
             let dependencies = self.gateways.services.get(key);
             dependencies.is_some_and(|dependencies| {
                 let mut mesh = dependencies.mesh.iter();
+                let mut front = dependencies.front.iter();
                 dependencies.version != version(key)
                     || mesh.any(|(port, was)| in_mesh(port) != *was)
+                    || front.any(|was| *was != gateways::pod_ports(cluster, key))
             })
         };
         if !(dirty.gateways || dirty.everything || dirty.services.iter().any(concerns)) {
@@ -191,11 +215,12 @@ impl Translator {
                 .entry(port.clone())
                 .or_insert_with(|| in_mesh(port))
         };
-        let mut translated = gateways::translate(cluster, policy, config, &remembering);
+        let mut translated =
+            gateways::translate(cluster, policy, config, &self.ports, &remembering);
         let services = translated.services.iter();
         let dependencies = |key: &ObjectKey| Dependencies {
             version: version(key),
-            mesh: Vec::new(),
+            ..Dependencies::default()
         };
         let mut services: BTreeMap<ObjectKey, Dependencies> = services
             .map(|key| (key.clone(), dependencies(key)))
@@ -203,6 +228,9 @@ impl Translator {
         for (port, was) in mesh.into_inner() {
             let dependencies = services.entry(service_of(&port)).or_default();
             dependencies.mesh.push((port, was));
+        }
+        if let Some((key, ports)) = translated.front {
+            services.entry(key).or_default().front = Some(ports);
         }
         gateways::keep_versions(&self.gateways.routes, &mut translated.routes);
         let mut backends: BTreeMap<ObjectKey, Vec<Backend>> = BTreeMap::new();

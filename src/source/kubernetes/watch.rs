@@ -31,6 +31,7 @@ use tokio::task::JoinSet;
 
 use super::cluster::Kind;
 use super::mailbox::Mailbox;
+use super::ports::Ports;
 use super::records::ObjectKey;
 use super::status::Statuses;
 use crate::config::{Kubeconfig, KubernetesConfig};
@@ -98,6 +99,7 @@ impl KubernetesSource {
         let (terms, agreed) = watch::channel(Terms {
             policy: config,
             own: OwnListeners::default(),
+            ports: Ports::default(),
         });
         let publisher = mailbox.clone();
         let driver = Driver::new(agreed, &kinds, metrics.clone(), publisher, statuses_sender);
@@ -155,6 +157,17 @@ impl KubernetesSource {
             let other = terms.own != own;
             if other {
                 terms.own = own;
+            }
+            other
+        });
+    }
+
+    /// Sets the result of opening ports. The statuses of Gateways show it.
+    pub fn set_ports(&self, ports: Ports) {
+        self.terms.send_if_modified(|terms| {
+            let other = terms.ports != ports;
+            if other {
+                terms.ports = ports;
             }
             other
         });

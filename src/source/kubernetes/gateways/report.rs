@@ -7,6 +7,7 @@ use super::attach::{Attached, OwnRoute, gateway_key};
 use super::backends::Backends;
 use super::left_out::left_out;
 use super::listeners::{self, GatewayRefusal, OwnGateway, OwnListener};
+use super::reach::Reach;
 use super::tables::{Lost, Winner};
 use crate::config::{GatewayAddresses, GatewayApiConfig};
 use crate::source::kubernetes::cluster::{Cluster, Kind};
@@ -31,6 +32,7 @@ const SHOWN: usize = 5;
 pub(super) struct GatewayFindings<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) config: &'a GatewayApiConfig,
+    pub(super) reach: Reach<'a>,
     pub(super) gateways: &'a [OwnGateway<'a>],
     pub(super) routes: &'a [OwnRoute<'a>],
     pub(super) backends: &'a [Backends],
@@ -152,10 +154,10 @@ impl GatewayFindings<'_> {
             name: listener.spec.name.clone(),
             takes_tls_routes: listener.takes_tls_routes,
             attached_routes: attached.get(&(index, at)).copied().unwrap_or(0),
-            conditions: listener_conditions(gateway, listener),
+            conditions: listener_conditions(gateway, listener, &self.reach),
         });
         Status::Gateway {
-            conditions: gateway_conditions(gateway, address_trouble),
+            conditions: gateway_conditions(gateway, address_trouble, &self.reach),
             addresses,
             listeners: listeners.collect(),
         }
@@ -324,9 +326,21 @@ fn unserved_class_status(served: &str) -> Status {
     }
 }
 
+/// The reason why a listener is not accepted: one of its own, or its port cannot be opened.
+fn not_accepted(
+    gateway: &OwnGateway<'_>,
+    listener: &OwnListener<'_>,
+    reach: &Reach<'_>,
+) -> Option<GatewayRefusal> {
+    let port = || gateway.serves(listener).then_some(listener.spec.port);
+    let own = listener.refused.clone();
+    own.or_else(|| reach.refusal(port()?))
+}
+
 fn gateway_conditions(
     gateway: &OwnGateway<'_>,
     address_trouble: Option<(&'static str, String)>,
+    reach: &Reach<'_>,
 ) -> Vec<Condition> {
     let (accepted, programmed) = (ConditionKind::Accepted, ConditionKind::Programmed);
     if let Some(refusal) = &gateway.refused {
@@ -336,12 +350,19 @@ fn gateway_conditions(
             Condition::new(programmed, false, "Invalid", message),
         ];
     }
-    let bad = gateway.listeners.iter().filter_map(|listener| {
-        let refusal = listener.refused.as_ref()?;
-        Some(format!("{}: {}", listener.spec.name, refusal.message))
-    });
-    let bad: Vec<String> = bad.collect();
+    let (mut bad, mut pending) = (Vec::new(), Vec::new());
+    for listener in &gateway.listeners {
+        let name = &listener.spec.name;
+        if let Some(refusal) = not_accepted(gateway, listener, reach) {
+            bad.push(format!("{name}: {}", refusal.message));
+        } else if gateway.serves(listener)
+            && let Some(message) = reach.pending(listener.spec.port)
+        {
+            pending.push(format!("{name}: {message}"));
+        }
+    }
     let good = gateway.listeners.len() > bad.len();
+    let waits = good && gateway.listeners.len() == bad.len() + pending.len();
     let (reason, message) = if bad.is_empty() {
         ("Accepted", String::new())
     } else {
@@ -350,7 +371,8 @@ fn gateway_conditions(
     let (is_programmed, why, what) = match address_trouble {
         _ if !good => (false, "Invalid", "no listener is accepted".to_owned()),
         Some((why, what)) => (false, why, what),
-        None => (true, "Programmed", String::new()),
+        None if waits => (false, "Pending", listed(pending.into_iter())),
+        None => (true, "Programmed", listed(pending.into_iter())),
     };
     vec![
         Condition::new(accepted, good, reason, message),
@@ -358,8 +380,13 @@ fn gateway_conditions(
     ]
 }
 
-fn listener_conditions(gateway: &OwnGateway<'_>, listener: &OwnListener<'_>) -> Vec<Condition> {
-    let accepted = match &listener.refused {
+fn listener_conditions(
+    gateway: &OwnGateway<'_>,
+    listener: &OwnListener<'_>,
+    reach: &Reach<'_>,
+) -> Vec<Condition> {
+    let refused = not_accepted(gateway, listener, reach);
+    let accepted = match &refused {
         None => Condition::new(ConditionKind::Accepted, true, "Accepted", ""),
         Some(GatewayRefusal { reason, message }) => {
             Condition::new(ConditionKind::Accepted, false, reason, message.clone())
@@ -386,10 +413,13 @@ fn listener_conditions(gateway: &OwnGateway<'_>, listener: &OwnListener<'_>) -> 
             )
         }
     };
-    let programmed = if gateway.serves(listener) {
-        Condition::new(ConditionKind::Programmed, true, "Programmed", "")
+    let programmed = if refused.is_none() && gateway.serves(listener) {
+        match reach.pending(listener.spec.port) {
+            None => Condition::new(ConditionKind::Programmed, true, "Programmed", ""),
+            Some(why) => Condition::new(ConditionKind::Programmed, false, "Pending", why),
+        }
     } else {
-        let why = gateway.refused.as_ref().or(listener.refused.as_ref());
+        let why = gateway.refused.as_ref().or(refused.as_ref());
         let message = why.map_or("no kind of route can attach", |refusal| &refusal.message);
         Condition::new(ConditionKind::Programmed, false, "Invalid", message)
     };

@@ -8,6 +8,7 @@ mod mesh;
 mod objects;
 mod ownership;
 mod precedence;
+mod reach;
 mod statuses;
 
 use fixture::Fixture;

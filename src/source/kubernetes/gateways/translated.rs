@@ -19,6 +19,8 @@ pub(crate) struct Translated {
     pub(crate) refused: BTreeMap<ServicePort, Arc<str>>,
     /// Every Service that a route or a status depends on, existing or not.
     pub(crate) services: BTreeSet<ObjectKey>,
+    /// The Service in front of the gateway, and the ports of its pods, which statuses depend on.
+    pub(crate) front: Option<(ObjectKey, BTreeSet<u16>)>,
     /// The status of every object, to be written back.
     pub(crate) statuses: Arc<Statuses>,
 }

@@ -20,6 +20,7 @@ use crate::socket::OwnListeners;
 use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record, Unreadable};
 use crate::source::kubernetes::discovered::Discovered;
 use crate::source::kubernetes::mailbox::{FIRST_LISTS, Mailbox, Publication};
+use crate::source::kubernetes::ports::Ports;
 use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::status::{Announcer, Statuses};
 use crate::source::kubernetes::translate::Translator;
@@ -30,6 +31,10 @@ const BURST: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// Most changes handled in one pass.
 const BATCH: usize = 10_000;
+
+/// The time for which new statuses wait for the result of opening a port. The app opens ports right
+/// after a publication.
+const OPENING: Duration = Duration::from_secs(10);
 
 /// The number of unreadable objects that are shown one by one.
 const MAX_SHOWN: usize = 32;
@@ -53,6 +58,8 @@ pub(super) struct Terms {
     pub(super) policy: Arc<KubernetesConfig>,
     /// The gateway's own listening sockets.
     pub(super) own: OwnListeners,
+    /// The ports that it could open, and those that it could not.
+    pub(super) ports: Ports,
 }
 
 /// The reason of a kind about which nothing is known.
@@ -92,6 +99,8 @@ pub(super) struct Driver {
     unreadable: Vec<Arc<str>>,
     /// The arrival times of changes that are not published yet.
     arrivals: Vec<Instant>,
+    /// The time until which statuses wait for the result of opening a port.
+    opening: Option<Instant>,
 }
 
 impl Driver {
@@ -124,6 +133,7 @@ impl Driver {
             zone: None,
             unreadable: Vec::new(),
             arrivals: Vec::new(),
+            opening: None,
         };
         driver.show_missing();
         driver
@@ -136,6 +146,7 @@ impl Driver {
             let started = Instant::now();
             self.take(std::mem::take(&mut held));
             self.rest(started).await;
+            let opening = self.opening;
             tokio::select! {
                 count = inbox.recv_many(&mut held, BATCH) => {
                     if count == 0 {
@@ -143,8 +154,20 @@ impl Driver {
                     }
                 }
                 Ok(()) = self.terms.changed() => {}
+                () = past(opening) => {}
             }
         }
+    }
+
+    /// Whether statuses wait for the result of opening a port. Without the wait each new Gateway would
+    /// be reported as pending for a moment.
+    fn is_opening(&mut self) -> bool {
+        if !self.translator.is_opening() {
+            self.opening = None;
+            return false;
+        }
+        let now = Instant::now();
+        now < *self.opening.get_or_insert(now + OPENING)
     }
 
     /// Waits until the next pass may start after one that started at `started`. Meanwhile the app puts
@@ -278,11 +301,13 @@ impl Driver {
         if self.missing().next().is_none() {
             let statuses = self.translator.statuses();
             self.announcer.announce(&statuses.left_out, &self.metrics);
-            self.statuses.send_if_modified(|now| {
-                let differs = !Arc::ptr_eq(now, &statuses);
-                *now = statuses;
-                differs
-            });
+            if !self.is_opening() {
+                self.statuses.send_if_modified(|now| {
+                    let differs = !Arc::ptr_eq(now, &statuses);
+                    *now = statuses;
+                    differs
+                });
+            }
         }
         // Half-filled tables would refuse connections that the other half takes. Later results are
         // published in any case: another policy may need another kind, and may be narrower.
@@ -301,9 +326,10 @@ impl Driver {
     /// Takes over another policy, or other listeners. Returns whether the policy has changed something
     /// that matters; listeners count in the translation that follows.
     fn take_terms(&mut self) -> bool {
-        let Terms { policy, own } = self.terms.borrow_and_update().clone();
+        let Terms { policy, own, ports } = self.terms.borrow_and_update().clone();
         if Arc::ptr_eq(&policy, &self.policy) {
             self.translator.listen_on(own);
+            self.translator.set_ports(ports);
             return false;
         }
         self.note_policy(&policy);
@@ -311,6 +337,7 @@ impl Driver {
         let known = self.translator.cluster().changes();
         self.translator = Translator::new(policy.clone());
         self.translator.listen_on(own);
+        self.translator.set_ports(ports);
         self.policy = policy;
         self.translate(known)
     }
@@ -377,6 +404,14 @@ impl Driver {
             metrics.objects(*kind, cluster.len(*kind));
             metrics.unreadable(*kind, cluster.count_unreadable(*kind));
         }
+    }
+}
+
+/// Waits until a time in the future has come.
+async fn past(time: Option<Instant>) {
+    match time {
+        Some(time) if Instant::now() < time => sleep_until(time).await,
+        _ => std::future::pending().await,
     }
 }
 

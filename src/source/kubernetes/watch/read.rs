@@ -2,9 +2,11 @@
 //! objects into records.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::object::{Lenient, Watched, annotation, annotations, created, labels, object, version};
 use super::served::Served;
@@ -86,6 +88,9 @@ pub(super) struct ObjectPort {
     name: Option<Arc<str>>,
     protocol: Option<String>,
     port: Option<u16>,
+    /// A number or a name. Only Services have it.
+    #[serde(rename = "targetPort")]
+    target: Option<Value>,
 }
 
 impl ObjectPort {
@@ -96,10 +101,18 @@ impl ObjectPort {
     }
 }
 
-fn tcp_ports(ports: Option<Vec<ObjectPort>>) -> impl Iterator<Item = (Arc<str>, u16)> {
+fn tcp_ports(ports: Option<Vec<ObjectPort>>) -> impl Iterator<Item = ServicePortRecord> {
     let ports = ports.into_iter().flatten().filter(ObjectPort::is_tcp);
-    // A slice's port without a number means all ports, which no Service asks for.
-    let ports = ports.filter_map(|port| Some((port.name.unwrap_or_default(), port.port?)));
+    let ports = ports.filter_map(|port| {
+        let target = port.target.and_then(|target| target.as_u64());
+        let target = target.and_then(|target| u16::try_from(target).ok());
+        Some(ServicePortRecord {
+            name: port.name.unwrap_or_default(),
+            // A slice's port without a number means all ports, which no Service asks for.
+            port: port.port?,
+            target: target.and_then(NonZeroU16::new),
+        })
+    });
     ports.take(MAX_PORTS)
 }
 
@@ -125,14 +138,13 @@ impl Watched for ServiceObject {
         let export_to = export_to.into_iter().flat_map(|text| text.split(','));
         let export_to = export_to.take(MAX_EXPORTS).map(|name| name.trim().into());
         let families = spec.ip_families.unwrap_or_default();
-        let port = |(name, port)| ServicePortRecord { name, port };
         Ok(Some(Record::Service(ServiceRecord {
             resource_version: version(&metadata),
             export_to: export_to.collect(),
             annotations: annotations(&metadata),
             labels: labels(&mut metadata),
             kind,
-            ports: tcp_ports(spec.ports).map(port).collect(),
+            ports: tcp_ports(spec.ports).collect(),
             publish_not_ready: spec.publish_not_ready_addresses,
             addresses: addresses.into(),
             ipv6_first: families.first().is_some_and(|family| family == "IPv6"),
@@ -202,9 +214,10 @@ impl Watched for SliceObject {
             return Ok(None);
         };
         let endpoints = self.endpoints.into_iter().flatten().take(MAX_ENDPOINTS);
+        let ports = tcp_ports(self.ports);
         Ok(Some(Record::Slice(SliceRecord {
             service: service.into(),
-            ports: tcp_ports(self.ports).collect(),
+            ports: ports.map(|port| (port.name, port.port)).collect(),
             endpoints: endpoints.filter_map(SliceObjectEndpoint::record).collect(),
         })))
     }

@@ -1,6 +1,7 @@
 //! A cluster built from objects in YAML, and the results of its translation.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -9,11 +10,12 @@ use serde_json::Value;
 use crate::config::{GatewayAddresses, GatewayApiConfig, RouteConfig, RouteMatch, samples};
 use crate::source::kubernetes::cluster::{Cluster, ClusterChange, Dirty, Kind, Record};
 use crate::source::kubernetes::gateways::{self, Translated, names};
+use crate::source::kubernetes::ports::Ports;
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, Revision, TlsRouteRecord,
 };
 use crate::source::kubernetes::records::{
-    Labels, NamespaceRecord, ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord,
+    Labels, NamespaceRecord, ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord, SliceRecord,
 };
 use crate::source::kubernetes::status::{Condition, ConditionKind, Status};
 
@@ -48,6 +50,8 @@ pub(super) struct Fixture {
     pub(super) config: GatewayApiConfig,
     /// Upstream names of service ports with pods in the mesh.
     pub(super) mesh: BTreeSet<&'static str>,
+    /// Every port is open, unless a test says otherwise.
+    pub(super) ports: Ports,
 }
 
 impl Fixture {
@@ -61,6 +65,10 @@ impl Fixture {
                 ..samples::gateway_api()
             },
             mesh: BTreeSet::new(),
+            ports: Ports {
+                open: (1..=u16::MAX).collect(),
+                ..Ports::default()
+            },
         };
         fixture.set(BASE);
         fixture.set(yaml);
@@ -74,6 +82,17 @@ impl Fixture {
             self.cluster
                 .apply(ClusterChange::Set(key, record), &mut Dirty::default());
         }
+    }
+
+    /// A slice of a Service of `apps`, with a port of that name.
+    pub(super) fn slice(&mut self, service: &str, port: &str, number: u16) {
+        let record = Record::Slice(SliceRecord {
+            service: service.into(),
+            ports: [(port.into(), number)].into(),
+            endpoints: Box::default(),
+        });
+        let change = ClusterChange::Set(key("apps", "slice"), record);
+        self.cluster.apply(change, &mut Dirty::default());
     }
 
     pub(super) fn remove(&mut self, kind: Kind, namespace: &str, name: &str) {
@@ -94,6 +113,7 @@ impl Fixture {
             &self.cluster,
             &policy,
             &self.config,
+            &self.ports,
             &in_mesh,
         ))
     }
@@ -191,6 +211,18 @@ impl Outcome {
                 summary(conditions),
                 addresses.iter().map(|address| &**address).collect(),
             ),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The message of a condition of a Gateway of `apps`.
+    pub(super) fn gateway_message(&self, name: &str, kind: &str) -> String {
+        match self.status(Kind::Gateway, "apps", name) {
+            Some(Status::Gateway { conditions, .. }) => {
+                let mut conditions = conditions.iter();
+                let found = conditions.find(|condition| condition.kind.text() == kind);
+                found.unwrap().message.clone()
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -336,6 +368,19 @@ fn read(object: &Value) -> (ObjectKey, Record) {
     (key, record)
 }
 
+/// The ports of a Service; without any, port 443.
+fn service_ports(ports: &Value) -> Box<[ServicePortRecord]> {
+    let default = vec![serde_json::json!({ "port": 443 })];
+    let ports = ports.as_array().unwrap_or(&default).iter();
+    let number = |value: &Value| u16::try_from(value.as_u64()?).ok();
+    let port = |port: &Value| ServicePortRecord {
+        name: port["name"].as_str().unwrap_or_default().into(),
+        port: number(&port["port"]).unwrap(),
+        target: number(&port["targetPort"]).and_then(NonZeroU16::new),
+    };
+    ports.map(port).collect()
+}
+
 fn service(object: &Value) -> ServiceRecord {
     let metadata = &object["metadata"];
     let addresses = object["addresses"].as_array().into_iter().flatten();
@@ -347,11 +392,7 @@ fn service(object: &Value) -> ServiceRecord {
             Some("ExternalName") => ServiceKind::ExternalName,
             _ => ServiceKind::Balanced,
         },
-        ports: [ServicePortRecord {
-            name: "".into(),
-            port: 443,
-        }]
-        .into(),
+        ports: service_ports(&object["spec"]["ports"]),
         publish_not_ready: false,
         export_to: Box::default(),
         addresses: addresses

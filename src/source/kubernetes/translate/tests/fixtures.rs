@@ -112,6 +112,7 @@ pub(super) fn service_with(
     let port = |(name, port): &(&str, u16)| ServicePortRecord {
         name: (*name).into(),
         port: *port,
+        target: None,
     };
     let mut record = ServiceRecord {
         resource_version: "1".into(),

@@ -2,6 +2,7 @@ use super::*;
 use tokio::task::JoinHandle;
 
 use crate::config::{AlpnPolicy, ExportMode, samples};
+use crate::source::kubernetes::records::gateway::{GatewayClassRecord, GatewayRecord, Revision};
 use crate::source::kubernetes::records::{Labels, ServiceKind, ServicePortRecord, ServiceRecord};
 
 const KINDS: [Kind; 2] = [Kind::Service, Kind::Slice];
@@ -27,6 +28,7 @@ impl Running {
         let (terms, agreed) = watch::channel(Terms {
             policy: Arc::new(policy()),
             own: OwnListeners::default(),
+            ports: Ports::default(),
         });
         let mailbox = Arc::<Mailbox>::default();
         let metrics = Arc::new(Metrics::new().unwrap());
@@ -65,6 +67,7 @@ impl Running {
             ports: [ServicePortRecord {
                 name: "tls".into(),
                 port,
+                target: None,
             }]
             .into(),
             publish_not_ready: false,
@@ -144,6 +147,85 @@ async fn another_policy_and_other_listeners_count_without_a_change_of_the_cluste
     assert_eq!(after.discovered.routing.exports.len(), 0);
     drop(running.inputs);
     running.task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_waits_for_the_result_of_opening_a_port_but_not_for_ever() {
+    for result in [None, Some(Ports::default())] {
+        let (inputs, inbox) = mpsc::channel(16);
+        let (terms, agreed) = watch::channel(Terms {
+            policy: Arc::new(KubernetesConfig {
+                gateway_api: Some(samples::gateway_api()),
+                ..policy()
+            }),
+            own: OwnListeners::default(),
+            ports: Ports::default(),
+        });
+        let mailbox = Arc::<Mailbox>::default();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let (statuses, mut seen) = watch::channel(Arc::default());
+        let kinds = [Kind::GatewayClass, Kind::Gateway];
+        let driver = Driver::new(agreed, &kinds, metrics, mailbox.clone(), statuses);
+        let task = tokio::spawn(driver.run(inbox));
+        for change in gateway() {
+            let arrived = None;
+            let input = DriverInput::Change { change, arrived };
+            inputs.send(input).await.unwrap();
+        }
+        let publication = mailbox.take().await;
+        let port = *publication
+            .discovered
+            .routing
+            .gateways
+            .keys()
+            .next()
+            .unwrap();
+        let start = Instant::now();
+        if let Some(mut result) = result.clone() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(!seen.has_changed().unwrap());
+            result.open.insert(port);
+            terms.send_modify(|terms| terms.ports = result);
+        }
+        seen.changed().await.unwrap();
+        let waited = start.elapsed();
+        let expected = if result.is_some() { 1 } else { 10 };
+        assert_eq!(waited.as_secs(), expected);
+        assert_eq!(seen.borrow().objects.len(), 2);
+        task.abort();
+    }
+}
+
+/// A class and a Gateway with one port.
+fn gateway() -> [ClusterChange; 2] {
+    let revision = Revision {
+        resource_version: "1".into(),
+        generation: 1,
+        created: 0,
+    };
+    let config = samples::gateway_api();
+    let spec = serde_json::json!({ "controllerName": &*config.controller });
+    let class = Record::GatewayClass(GatewayClassRecord {
+        revision: revision.clone(),
+        spec: serde_json::from_value(spec).unwrap(),
+    });
+    let spec = serde_json::json!({
+        "gatewayClassName": &*config.class,
+        "listeners": [{ "name": "l", "port": 443, "protocol": "TLS", "tls": { "mode": "Passthrough" } }],
+    });
+    let gateway = Record::Gateway(GatewayRecord {
+        revision,
+        spec: serde_json::from_value(spec).unwrap(),
+    });
+    let key = |namespace: &str, name: &str| ObjectKey {
+        namespace: namespace.into(),
+        name: name.into(),
+    };
+    let class_key = key("", &config.class);
+    [
+        ClusterChange::All(Kind::GatewayClass, vec![(class_key, class)]),
+        ClusterChange::All(Kind::Gateway, vec![(key("apps", "gw"), gateway)]),
+    ]
 }
 
 #[test]
