@@ -276,6 +276,11 @@ impl Upstream {
         balancer::pick(&self.endpoints.load(), tried, Instant::now()).map(Picked::new)
     }
 
+    /// The same endpoint at its address of the other family, if it has one and is still there.
+    pub fn other_address(&self, picked: &Picked) -> Option<Picked> {
+        self.endpoints.load().other_address(picked)
+    }
+
     /// The counter of connections made to this upstream, looked up on first use.
     pub fn connected(&self, counter: impl FnOnce() -> IntCounter) -> &IntCounter {
         self.connected.get_or_init(counter)

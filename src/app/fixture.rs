@@ -77,6 +77,8 @@ pub(super) struct World {
 impl World {
     /// A world before the first config.
     pub(super) fn before(file: &Arc<Config>) -> Self {
+        ATTEMPTS.set(0);
+        FREE.set(false);
         let metrics = Arc::new(Metrics::new().unwrap());
         let (control, inbox) = Control::new(file, metrics, AccessLog::off(), None, None).unwrap();
         let state = State::new(control, file.clone(), Vec::new(), Vec::new(), bind).unwrap();
@@ -177,6 +179,7 @@ pub(super) fn routing(exports: Vec<Arc<RouteConfig>>, gateway_port: u16) -> Arc<
 pub(super) fn publication(routing: &Arc<Routing>, port: u16) -> Publication {
     let endpoint = EndpointSpec {
         address: SocketAddr::from(([127, 0, 0, 1], port)),
+        other: None,
         zone: None,
         weight: Weight::MIN,
     };

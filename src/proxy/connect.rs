@@ -79,15 +79,30 @@ async fn attempt_each(
     let mut reason = Outcome::NoEndpoint;
     let own = (!may_lead_here(config)).then_some(&shared.own);
     for _ in 0..config.connect.attempts.get() {
-        let Some(picked) = upstream.pick(&tried) else {
+        let Some(mut picked) = upstream.pick(&tried) else {
             break;
         };
-        let address = picked.address();
-        record.attempts += 1;
-        let attempt = attempt(address, config, first, own).await;
         let count = |result| shared.metrics.connect_attempts(&config.name, result);
+        let mut turned = false;
+        let attempt = loop {
+            record.attempts += 1;
+            let attempt = attempt(picked.address(), config, first, own).await;
+            // A pod of both address families is one endpoint with two addresses.
+            if let Err((outcome, _)) = &attempt
+                && !turned
+                && let Some(other) = upstream.other_address(&picked)
+            {
+                count(ConnectResult::Failed(*outcome)).inc();
+                (picked, turned) = (other, true);
+            } else {
+                break attempt;
+            }
+        };
         match attempt {
             Ok(stream) => {
+                if turned {
+                    picked.prefer();
+                }
                 upstream.connected(|| count(ConnectResult::Connected)).inc();
                 picked.health().connected();
                 record.endpoint = Some(picked);
@@ -97,8 +112,8 @@ async fn attempt_each(
                 count(ConnectResult::Failed(outcome)).inc();
                 failed(config, &picked, outcome);
                 record.note(detail);
+                tried.push(picked.endpoint());
                 record.endpoint = Some(picked);
-                tried.push(address);
                 reason = outcome;
             }
         }

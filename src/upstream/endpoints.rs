@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use super::balancer::Tiers;
@@ -17,6 +17,8 @@ pub struct Endpoint {
     pub spec: EndpointSpec,
     /// The counts of all sets that the endpoint was part of.
     pub stats: Arc<EndpointStats>,
+    /// Its address of the other family, if it has one. `stats` has the counts.
+    other: Option<Arc<EndpointStats>>,
 }
 
 /// The counts that traffic keeps of an endpoint.
@@ -27,6 +29,10 @@ pub struct EndpointStats {
     active: AtomicU32,
     /// The state of ejection.
     pub health: Health,
+    /// True if the address of the other family worked last, and this one did not.
+    turned: AtomicBool,
+    /// The endpoint that this is another address of. It has the counts and the health.
+    of: Option<Arc<EndpointStats>>,
 }
 
 impl EndpointStats {
@@ -35,7 +41,22 @@ impl EndpointStats {
             address,
             active: AtomicU32::new(0),
             health: Health::default(),
+            turned: AtomicBool::new(false),
+            of: None,
         }
+    }
+
+    /// Another address of `stats`.
+    fn other(address: SocketAddr, stats: &Arc<Self>) -> Arc<Self> {
+        Arc::new(Self {
+            of: Some(stats.clone()),
+            ..Self::new(address)
+        })
+    }
+
+    /// The endpoint with the counts.
+    fn endpoint(&self) -> &Self {
+        self.of.as_deref().unwrap_or(self)
     }
 
     /// Connections that are open or being opened.
@@ -61,8 +82,14 @@ pub struct Picked(Arc<EndpointStats>);
 
 impl Picked {
     pub(super) fn new(endpoint: &Endpoint) -> Self {
-        endpoint.stats.active.fetch_add(1, Ordering::Relaxed);
-        Self(endpoint.stats.clone())
+        let turned = endpoint.stats.turned.load(Ordering::Relaxed);
+        let other = endpoint.other.as_ref().filter(|_| turned);
+        Self::at(other.unwrap_or(&endpoint.stats))
+    }
+
+    fn at(address: &Arc<EndpointStats>) -> Self {
+        address.endpoint().active.fetch_add(1, Ordering::Relaxed);
+        Self(address.clone())
     }
 
     /// The address to connect to.
@@ -70,15 +97,28 @@ impl Picked {
         self.0.address
     }
 
+    /// The address that the endpoint goes by, whichever one it is connected at.
+    pub fn endpoint(&self) -> SocketAddr {
+        self.0.endpoint().address
+    }
+
     /// Its health, for reporting the result of connecting.
     pub fn health(&self) -> &Health {
-        &self.0.health
+        &self.0.endpoint().health
+    }
+
+    /// From now on, connections try this address of the endpoint first.
+    pub fn prefer(&self) {
+        let endpoint = self.0.endpoint();
+        endpoint
+            .turned
+            .store(self.0.of.is_some(), Ordering::Relaxed);
     }
 }
 
 impl Drop for Picked {
     fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Ordering::Relaxed);
+        self.0.endpoint().active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -100,7 +140,8 @@ impl EndpointSet {
                     Some(stats) => Arc::clone(stats),
                     None => Arc::new(EndpointStats::new(spec.address)),
                 };
-                endpoints.push(Endpoint { spec, stats });
+                let other = spec.other.map(|other| EndpointStats::other(other, &stats));
+                endpoints.push(Endpoint { spec, stats, other });
             }
         }
         Self::of(endpoints.into(), zone)
@@ -127,6 +168,17 @@ impl EndpointSet {
             endpoints: Box::default(),
             tiers: Tiers::default(),
         }
+    }
+
+    /// The endpoint of `picked` at its address of the other family, if it has one and is in the set.
+    pub(super) fn other_address(&self, picked: &Picked) -> Option<Picked> {
+        let mut endpoints = self.iter();
+        let same = endpoints.find(|one| std::ptr::eq(&*one.stats, picked.0.endpoint()))?;
+        let other = same.other.as_ref()?;
+        Some(Picked::at(match picked.0.of {
+            None => other,
+            Some(_) => &same.stats,
+        }))
     }
 
     /// Every endpoint, in the source's order.

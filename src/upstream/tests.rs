@@ -6,6 +6,7 @@ use std::time::Duration;
 pub(super) fn spec(last: u8, zone: Option<&str>, weight: u32) -> EndpointSpec {
     EndpointSpec {
         address: SocketAddr::from(([10, 0, 0, last], 80)),
+        other: None,
         zone: zone.map(Zone::from),
         weight: Weight::saturating(weight),
     }
@@ -85,6 +86,50 @@ fn policy_and_zone_change_over_the_same_endpoints_counts_and_health() {
         }
     }
     assert_eq!(*upstream.config(), *changed);
+}
+
+#[test]
+fn an_endpoint_of_both_families_counts_once_and_is_tried_first_where_it_worked_last() {
+    let other = SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 1], 80));
+    let both = EndpointSpec {
+        other: Some(other),
+        ..spec(1, None, 1)
+    };
+    let first = both.address;
+    let upstream = upstream(vec![both.clone(), spec(2, None, 1)], None);
+    let pick = |not: u8| upstream.pick(&[spec(not, None, 1).address]);
+    assert!(upstream.other_address(&pick(1).unwrap()).is_none());
+    let picked = pick(2).unwrap();
+    let elsewhere = upstream.other_address(&picked).unwrap();
+    assert_eq!((picked.address(), elsewhere.address()), (first, other));
+    assert_eq!((picked.endpoint(), elsewhere.endpoint()), (first, first));
+    assert_eq!(counts(&upstream), [(1, 2), (2, 0)]);
+    drop(picked);
+    elsewhere.prefer();
+    assert_eq!(counts(&upstream), [(1, 1), (2, 0)]);
+    let policy = upstream.config().ejection;
+    elsewhere.health().failed(&policy, Instant::now());
+    let state = upstream
+        .endpoints()
+        .iter()
+        .next()
+        .unwrap()
+        .stats
+        .health
+        .state(Instant::now());
+    assert_ne!(state, EndpointState::Ready);
+    drop(elsewhere);
+
+    // Another answer of the source changes none of that.
+    upstream.replace_endpoints([both, spec(2, None, 1)]);
+    let turned = pick(2).unwrap();
+    assert_eq!(turned.address(), other);
+    let back = upstream.other_address(&turned).unwrap();
+    assert_eq!(back.address(), first);
+    back.prefer();
+    assert_eq!(pick(2).unwrap().address(), first);
+    upstream.replace_endpoints([spec(2, None, 1)]);
+    assert!(upstream.other_address(&back).is_none(), "it is gone");
 }
 
 #[test]

@@ -179,6 +179,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         "source/kubernetes/cluster",
         &[
             &["index", "kinds", "strings", "table"],
+            &["nameless"],
             &["unreadable"],
             &["record"],
             &["store"],

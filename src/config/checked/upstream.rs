@@ -99,6 +99,9 @@ impl fmt::Display for ServicePort {
 pub struct EndpointSpec {
     /// The address to connect to.
     pub address: SocketAddr,
+    /// The same server's address of the other family, if it has one: tried when the first fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other: Option<SocketAddr>,
     /// The zone that it runs in, if known.
     pub zone: Option<Zone>,
     /// Its share of the connections against the others'.

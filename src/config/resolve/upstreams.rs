@@ -110,6 +110,7 @@ fn static_endpoints(
         }
         endpoints.push(EndpointSpec {
             address,
+            other: None,
             zone: file.zone,
             weight: file.weight,
         });

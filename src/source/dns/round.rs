@@ -163,6 +163,7 @@ impl<'a> Round<'a> {
             match self.policy.check(SocketAddr::new(ip, port)) {
                 Ok(address) => endpoints.push(EndpointSpec {
                     address,
+                    other: None,
                     zone: None,
                     weight,
                 }),
@@ -326,6 +327,7 @@ mod tests {
         let [high, low] = last.to_be_bytes();
         EndpointSpec {
             address: SocketAddr::from(([10, 0, high, low], 80)),
+            other: None,
             zone: None,
             weight: Weight::saturating(weight),
         }

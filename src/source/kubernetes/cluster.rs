@@ -3,6 +3,7 @@
 mod concern;
 mod index;
 mod kinds;
+mod nameless;
 mod record;
 mod store;
 mod strings;

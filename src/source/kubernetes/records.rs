@@ -62,15 +62,13 @@ pub struct ServiceRecord {
     pub kind: ServiceKind,
     /// TCP ports.
     pub ports: Box<[ServicePortRecord]>,
-    /// `publishNotReadyAddresses`.
-    pub publish_not_ready: bool,
     /// The namespaces that its annotation `networking.istio.io/exportTo` shows it to. Empty without the
     /// annotation.
     pub export_to: Box<[Arc<str>]>,
     /// `status.loadBalancer.ingress`, each by IP address or host name, otherwise `externalIPs`. Few
     /// Services have any.
     pub addresses: Box<[Arc<str>]>,
-    /// True if `ipFamilies` starts with IPv6: pods that have both families are reached over IPv6.
+    /// True if `ipFamilies` starts with IPv6: pods that have both families are reached over IPv6 first.
     pub ipv6_first: bool,
 }
 
@@ -113,7 +111,8 @@ pub struct SliceEndpoint {
     /// The first of `addresses`. All addresses belong to the same pod (`kubectl explain
     /// endpointslice.endpoints.addresses`).
     pub address: IpAddr,
-    /// `conditions.ready`; unknown counts as ready.
+    /// `conditions.ready`; unknown counts as ready. With `publishNotReadyAddresses` of the Service it is
+    /// true in any case.
     pub ready: bool,
     /// `conditions.terminating`; unknown counts as no.
     pub terminating: bool,
@@ -123,7 +122,8 @@ pub struct SliceEndpoint {
     pub node: Option<Arc<str>>,
     /// `hostname`, of StatefulSet pods.
     pub hostname: Option<Arc<str>>,
-    /// The name of the Pod that `targetRef` names, in the slice's namespace.
+    /// The name of the Pod that `targetRef` names, in the slice's namespace. Slices that people write
+    /// often lack it.
     pub pod: Option<Arc<str>>,
 }
 

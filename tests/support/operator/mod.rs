@@ -152,6 +152,7 @@ fn upstream(name: &str, source: UpstreamSource) -> (UpstreamName, Arc<UpstreamCo
 pub fn endpoint(last: u8) -> EndpointSpec {
     EndpointSpec {
         address: SocketAddr::from(([10, 1, 0, last], 8443)),
+        other: None,
         zone: (last == 7).then(|| "eu-1a".into()),
         weight: Weight::saturating(last.into()),
     }

@@ -62,6 +62,13 @@ impl Concern for SliceRecord {
         dirty
             .services
             .extend(both.map(|slice| index::service(key, slice)));
+        // The slice may say which pod has an address that others list without a pod.
+        let Cluster {
+            nameless, slices, ..
+        } = cluster;
+        let concerned = nameless.replace(slices, key, *old, *new);
+        let concerned = concerned.iter().map(|service| key.beside(service));
+        dirty.services.extend(concerned);
     }
 }
 
@@ -69,6 +76,7 @@ impl Concern for PodRecord {
     fn note(changed: &RecordChange<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
         let key = changed.key;
         dirty.services.extend(cluster.index.services_of(key));
+        dirty.services.extend(cluster.nameless.services_of(key));
     }
 }
 
@@ -154,7 +162,10 @@ impl Dirty {
             }
             // A pod that was never read counted as not known until now; it counts as unreadable from
             // now on.
-            Kind::Pod => self.services.extend(cluster.index.services_of(key)),
+            Kind::Pod => {
+                self.services.extend(cluster.index.services_of(key));
+                self.services.extend(cluster.nameless.services_of(key));
+            }
             // A node that cannot be read counts as absent.
             Kind::Node => {}
             Kind::Slice => self.add_namespace(&key.namespace, cluster),

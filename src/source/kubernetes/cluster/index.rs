@@ -35,9 +35,8 @@ impl Pairs {
     }
 
     /// The partners of `key`, each once, by name.
-    fn of(&self, key: &ObjectKey) -> impl Iterator<Item = &Arc<str>> {
+    fn of(&self, key: ObjectKey) -> impl Iterator<Item = &Arc<str>> {
         let from = self.0.range((key.clone(), Arc::default())..);
-        let key = key.clone();
         from.take_while(move |((of, _), _)| *of == key)
             .map(|((_, name), _)| name)
     }
@@ -46,12 +45,14 @@ impl Pairs {
 impl Index {
     /// The slices of a Service.
     pub(super) fn slices_of(&self, service: &ObjectKey) -> impl Iterator<Item = ObjectKey> {
-        self.slices.of(service).map(|name| service.beside(name))
+        self.slices
+            .of(service.clone())
+            .map(|name| service.beside(name))
     }
 
     /// The Services that a pod belongs to.
     pub(super) fn services_of(&self, pod: &ObjectKey) -> impl Iterator<Item = ObjectKey> {
-        self.services.of(pod).map(|name| pod.beside(name))
+        self.services.of(pod.clone()).map(|name| pod.beside(name))
     }
 
     /// Updates the index when the slice at `key` changes from `old` to `new`.

@@ -1,10 +1,12 @@
 //! Every record there is, a table a kind.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::index::Index;
 use super::kinds::kinds;
+use super::nameless::NamelessAddresses;
 use super::record::{ClusterChange, Record};
 use super::strings::Strings;
 use super::table::Table;
@@ -74,6 +76,7 @@ macro_rules! store {
             pub(super) absent: BTreeMap<Kind, Arc<str>>,
             pub(super) known: BTreeSet<Kind>,
             pub(super) index: Index,
+            pub(super) nameless: NamelessAddresses,
             pub(super) strings: Strings,
             /// The namespace of Istio's control plane and gateways.
             istio_namespace: Arc<str>,
@@ -217,6 +220,19 @@ impl Cluster {
     pub fn slices_of(&self, service: &ObjectKey) -> impl Iterator<Item = &SliceRecord> {
         let keys = self.index.slices_of(service);
         keys.filter_map(|key| self.slices.get(&key))
+    }
+
+    /// The pod at an address that a slice of the namespace lists without a pod. Other slices say which
+    /// one; `None` if they name several that exist.
+    pub fn pod_at(&self, namespace: &Arc<str>, address: IpAddr) -> Option<&Arc<str>> {
+        let exists = |name: &&Arc<str>| {
+            let (namespace, name) = (namespace.clone(), (*name).clone());
+            self.pods.get(&ObjectKey { namespace, name }).is_some()
+        };
+        // A slice may name a pod that is gone.
+        let mut pods = self.nameless.pods_at(namespace, address).filter(exists);
+        let first = pods.next()?;
+        pods.next().is_none().then_some(first)
     }
 
     /// Whether all objects of `kind` are known, or were before its watch failed. While they are not, an

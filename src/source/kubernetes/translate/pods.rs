@@ -17,9 +17,10 @@ use crate::source::kubernetes::records::{
 /// A pod behind a Service, or an address that belongs to no pod.
 #[derive(Debug)]
 pub(super) struct Pod<'a> {
-    /// Its addresses: one for each family, each perhaps in several slices. Never empty.
+    /// Its addresses: one for each family, each perhaps in several slices; those of the Service's first
+    /// family first. Never empty.
     at: Vec<(&'a SliceRecord, &'a SliceEndpoint)>,
-    /// The reason why it gets no connection on any port, if so.
+    /// The reason why it gets no connection on any port, if no slice says one.
     missing: Option<PodExclusion>,
     place: Locality<'a>,
     /// True if it is a pod, and pods cannot be watched or this one cannot be read.
@@ -56,8 +57,10 @@ pub(super) fn behind<'a>(
     let mut by_pod: BTreeMap<(Option<&Arc<str>>, Option<IpAddr>), Vec<_>> = BTreeMap::new();
     for slice in cluster.slices_of(key) {
         for endpoint in &slice.endpoints {
-            let address = endpoint.pod.is_none().then_some(endpoint.address);
-            let at = by_pod.entry((endpoint.pod.as_ref(), address)).or_default();
+            let found = || cluster.pod_at(&key.namespace, endpoint.address);
+            let pod = endpoint.pod.as_ref().or_else(found);
+            let address = pod.is_none().then_some(endpoint.address);
+            let at = by_pod.entry((pod, address)).or_default();
             at.push((slice, endpoint));
         }
     }
@@ -75,10 +78,6 @@ impl<'a> Pod<'a> {
         name: Option<&Arc<str>>,
         mut at: Vec<(&'a SliceRecord, &'a SliceEndpoint)>,
     ) -> Self {
-        // A pod that moves from one slice to another is in both for a while, and one of them is
-        // outdated.
-        let ready = at.iter().any(|(_, it)| it.ready) || service.publish_not_ready;
-        let terminating = at.iter().any(|(_, it)| it.terminating);
         let pod = name.map(|name| key.beside(name));
         let record = pod.as_ref().and_then(|pod| cluster.pods.get(pod));
         let blank = pod.filter(|_| record.is_none());
@@ -94,11 +93,7 @@ impl<'a> Pod<'a> {
         let node_name = first(|it| it.node.as_ref());
         let node = node_name.and_then(|name| cluster.nodes.get(&ObjectKey::global(name)));
         let place = Locality::new(topology, record.map(|pod| &pod.labels), node_name, node);
-        let missing = if terminating {
-            Some(PodExclusion::Terminating)
-        } else if !ready {
-            Some(PodExclusion::NotReady)
-        } else if blank.is_some() && !unreadable {
+        let missing = if blank.is_some() && !unreadable {
             Some(PodExclusion::Unknown)
         } else if place.is_elsewhere() {
             Some(PodExclusion::Elsewhere)
@@ -117,13 +112,48 @@ impl<'a> Pod<'a> {
         }
     }
 
-    /// Its address at a port of the Service.
-    fn address(&self, port: &ServicePortRecord) -> Option<SocketAddr> {
-        self.at.iter().find_map(|(slice, endpoint)| {
+    /// Its conditions and its address in each slice that has a port of the Service.
+    fn at_port(
+        &self,
+        port: &ServicePortRecord,
+    ) -> impl Iterator<Item = (&'a SliceEndpoint, SocketAddr)> {
+        self.at.iter().filter_map(|(slice, endpoint)| {
             let mut ports = slice.ports.iter();
             let (_, number) = ports.find(|(name, _)| *name == port.name)?;
-            Some(SocketAddr::new(endpoint.address, *number))
+            Some((*endpoint, SocketAddr::new(endpoint.address, *number)))
         })
+    }
+
+    /// Its addresses at a port of the Service that get connections: one, and perhaps one of the other
+    /// family.
+    fn addresses(
+        &self,
+        port: &ServicePortRecord,
+    ) -> Result<(SocketAddr, Option<SocketAddr>), PodExclusion> {
+        let (mut there, mut terminating) = (false, false);
+        let (mut first, mut other) = (None, None);
+        for (endpoint, address) in self.at_port(port) {
+            there = true;
+            // Of a Service with publishNotReadyAddresses the API says ready to the end.
+            terminating |= endpoint.terminating && !endpoint.ready;
+            match first {
+                _ if !endpoint.ready => {}
+                None => first = Some(address),
+                Some(first) if first.is_ipv4() != address.is_ipv4() => {
+                    other.get_or_insert(address);
+                }
+                Some(_) => {}
+            }
+        }
+        // A pod that moves from one slice to another is in both for a while, and one of them is
+        // outdated.
+        match (first, self.missing) {
+            _ if terminating => Err(PodExclusion::Terminating),
+            (None, _) if there => Err(PodExclusion::NotReady),
+            (_, Some(missing)) => Err(missing),
+            (None, None) => Err(PodExclusion::NoPort),
+            (Some(first), None) => Ok((first, other)),
+        }
     }
 
     /// Its endpoint, or the reason why it has none.
@@ -137,10 +167,7 @@ impl<'a> Pod<'a> {
                 Selected::NotKnown(label) => return Err(PodExclusion::SubsetNotKnown(label)),
             }
         }
-        if let Some(missing) = self.missing {
-            return Err(missing);
-        }
-        let address = self.address(port).ok_or(PodExclusion::NoPort)?;
+        let (address, other) = self.addresses(port)?;
         if mesh && let Some(outside) = self.outside(choice, address, mtls) {
             return Err(match outside {
                 Outside::NoSidecar if self.unreadable => PodExclusion::Unreadable,
@@ -149,6 +176,7 @@ impl<'a> Pod<'a> {
         }
         Ok(EndpointSpec {
             address,
+            other,
             zone: self.zone.cloned().map(Zone::from),
             weight: Weight::MIN,
         })
@@ -166,8 +194,8 @@ impl<'a> Pod<'a> {
     /// Whether it speaks Istio's mutual TLS at a port of the Service, ready or not. If that is not
     /// known, the answer is yes: a client without mutual TLS must not reach a pod that has it.
     pub(super) fn is_in_mesh(&self, choice: &Choice<'_>, mtls: &Mtls<'_>) -> bool {
-        let address = self.address(choice.port);
-        address.is_some_and(|address| {
+        let mut all = self.at_port(choice.port);
+        all.next().is_some_and(|(_, address)| {
             let outside = self.outside(choice, address, mtls);
             outside.is_none_or(|outside| {
                 outside.is_guess() || (self.unreadable && outside == Outside::NoSidecar)

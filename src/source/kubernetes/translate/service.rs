@@ -11,8 +11,8 @@ use super::pods::{self, Choice, ChosenPods, Pod};
 use super::topology::Topology;
 use super::translation::{Backend, Draft, Endpoints, Translation};
 use crate::config::{
-    ConnectionLimits, KubernetesConfig, ObjectRef, OptIn, Origin, PodChoice, RouteConfig,
-    RouteMatch, ServicePort, TargetConfigs, UpstreamConfig, UpstreamSource,
+    ConnectionLimits, EndpointSpec, KubernetesConfig, ObjectRef, OptIn, Origin, PodChoice,
+    RouteConfig, RouteMatch, ServicePort, TargetConfigs, UpstreamConfig, UpstreamSource,
 };
 use crate::server_name::{NameError, ServerName};
 use crate::socket::OwnListeners;
@@ -455,10 +455,11 @@ impl<'c, 'a> Service<'c, 'a> {
         // Other replicas are behind the same Service. If only this one were left out, connections would
         // go round all of them.
         let own = self.context.own;
-        if endpoints
-            .iter()
-            .any(|endpoint| own.contain(endpoint.address))
-        {
+        let is_own = |endpoint: &EndpointSpec| {
+            let mut all = std::iter::once(endpoint.address).chain(endpoint.other);
+            all.any(|address| own.contain(address))
+        };
+        if endpoints.iter().any(is_own) {
             endpoints.clear();
             empty =
                 Some("this gateway is a pod of the Service: a connection would come back".into());

@@ -22,6 +22,8 @@ use crate::source::kubernetes::records::{
 
 /// The label that names the Service of a slice.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// The label that names the ServiceImport of a slice whose endpoints are in other clusters.
+const IMPORTED_SERVICE_NAME: &str = "multicluster.kubernetes.io/service-name";
 /// The label with a node's region, and the older label that it replaces.
 const REGION: [&str; 2] = [
     "topology.kubernetes.io/region",
@@ -57,7 +59,6 @@ pub(super) struct ServiceSpec {
     #[serde(rename = "clusterIP")]
     cluster_ip: Option<String>,
     ports: Option<Vec<ObjectPort>>,
-    publish_not_ready_addresses: bool,
     ip_families: Option<Vec<String>>,
     #[serde(rename = "externalIPs")]
     external_ips: Option<Vec<String>>,
@@ -145,7 +146,6 @@ impl Watched for ServiceObject {
             labels: labels(&mut metadata),
             kind,
             ports: tcp_ports(spec.ports).collect(),
-            publish_not_ready: spec.publish_not_ready_addresses,
             addresses: addresses.into(),
             ipv6_first: families.first().is_some_and(|family| family == "IPv6"),
         })))
@@ -205,12 +205,9 @@ impl SliceObjectEndpoint {
 
 impl Watched for SliceObject {
     fn record(mut self, _served: &Served) -> Result<Option<Record>, String> {
-        let Some(service) = self
-            .metadata
-            .labels
-            .take()
-            .and_then(|mut all| all.remove(SERVICE_NAME))
-        else {
+        let mut labels = self.metadata.labels.take().unwrap_or_default();
+        let imported = labels.contains_key(IMPORTED_SERVICE_NAME);
+        let Some(service) = labels.remove(SERVICE_NAME).filter(|_| !imported) else {
             return Ok(None);
         };
         let endpoints = self.endpoints.into_iter().flatten().take(MAX_ENDPOINTS);

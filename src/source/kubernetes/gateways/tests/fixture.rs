@@ -393,7 +393,6 @@ fn service(object: &Value) -> ServiceRecord {
             _ => ServiceKind::Balanced,
         },
         ports: service_ports(&object["spec"]["ports"]),
-        publish_not_ready: false,
         export_to: Box::default(),
         addresses: addresses
             .map(|address| address.as_str().unwrap().into())

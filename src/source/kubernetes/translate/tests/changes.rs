@@ -161,7 +161,7 @@ const PODS: &[&str] = &["p1", "p2", "p3", "p4"];
 fn any_service() -> impl Strategy<Value = Object> {
     let ports: [&[(&str, u16)]; 3] = [&[("http", 80)], &[("http", 80), ("x", 90)], &[]];
     let ports = proptest::sample::select(ports.to_vec());
-    let bits = (any::<bool>(), any::<bool>(), 0..4u8);
+    let bits = (any::<bool>(), 0..4u8);
     (
         at(SERVICES),
         ports,
@@ -171,12 +171,11 @@ fn any_service() -> impl Strategy<Value = Object> {
         bits,
     )
         .prop_map(
-            |(at, ports, with, annotations, version, (unready, ipv6_first, kind))| {
+            |(at, ports, with, annotations, version, (ipv6_first, kind))| {
                 service_with(&at, ports, |record: &mut ServiceRecord| {
                     record.resource_version = version.to_string().into();
                     record.labels = labels(&with);
                     record.annotations = labels(&annotations);
-                    record.publish_not_ready = unready;
                     record.ipv6_first = ipv6_first;
                     record.kind = match kind {
                         0 => ServiceKind::Headless,
@@ -195,7 +194,7 @@ fn any_slice() -> impl Strategy<Value = Object> {
     let endpoint = (address, pod, bits).prop_map(|(address, pod, (ready, dying, named, zoned))| {
         let mut endpoint = endpoint(address, pod);
         endpoint.ready = ready;
-        endpoint.terminating = dying && !ready;
+        endpoint.terminating = dying;
         endpoint.hostname = (named && !pod.is_empty()).then(|| pod.into());
         endpoint.node = Some("n1".into());
         endpoint.zone = zoned.then(|| "z1".into());

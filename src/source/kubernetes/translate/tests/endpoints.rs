@@ -25,23 +25,20 @@ fn with(edit: impl FnOnce(&mut SliceEndpoint), mut endpoint: SliceEndpoint) -> S
 }
 
 #[test]
-fn a_pod_gets_connections_when_it_is_ready_and_never_when_it_terminates() {
-    for (ready, terminating, publish_not_ready, reason) in [
-        (true, false, false, None),
-        (false, false, false, Some("1 pod not ready")),
-        (false, true, false, Some("1 pod terminating")),
-        (false, false, true, None),
-        // The API says this of every pod of such a Service.
-        (true, false, true, None),
-        (true, true, true, Some("1 pod terminating")),
+fn a_pod_gets_connections_when_its_slice_says_that_it_is_ready() {
+    for (ready, terminating, reason) in [
+        (true, false, None),
+        (false, false, Some("1 pod not ready")),
+        (false, true, Some("1 pod terminating")),
+        // The API says this of every pod of a Service with publishNotReadyAddresses.
+        (true, true, None),
     ] {
         let conditions = |it: &mut SliceEndpoint| {
             (it.ready, it.terminating) = (ready, terminating);
         };
         let endpoints = vec![with(conditions, endpoint("10.0.0.1", "a"))];
-        let publish = |record: &mut ServiceRecord| record.publish_not_ready = publish_not_ready;
-        let found = behind(publish, vec![slice_of("x", endpoints)]);
-        let case = (ready, terminating, publish_not_ready);
+        let found = behind(|_| {}, vec![slice_of("x", endpoints)]);
+        let case = (ready, terminating);
         assert_eq!(found.why_empty("apps/svcb:80"), reason, "{case:?}");
         let count = found.endpoints("apps/svcb:80").len();
         assert_eq!(count, usize::from(reason.is_none()), "{case:?}");
@@ -57,7 +54,10 @@ fn an_upstream_without_endpoints_says_why_for_every_pod() {
     let endpoints = vec![
         with(|it| it.ready = false, endpoint("10.0.0.1", "a")),
         with(|it| it.ready = false, endpoint("10.0.0.2", "b")),
-        with(|it| it.terminating = true, endpoint("10.0.0.3", "c")),
+        with(
+            |it| (it.ready, it.terminating) = (false, true),
+            endpoint("10.0.0.3", "c"),
+        ),
         endpoint("10.0.0.4", "unheard-of"),
     ];
     let other_port = slice(
@@ -76,8 +76,22 @@ fn a_pod_of_both_families_is_one_endpoint_by_the_services_first_family() {
     let v4 = vec![endpoint("10.0.0.1", "a"), endpoint("10.0.0.2", "b")];
     let v6 = vec![endpoint("fd00::1", "a"), endpoint("fd00::3", "c")];
     for (ipv6_first, expected) in [
-        (false, ["10.0.0.1:8080", "10.0.0.2:8080", "[fd00::3]:8080"]),
-        (true, ["10.0.0.2:8080", "[fd00::1]:8080", "[fd00::3]:8080"]),
+        (
+            false,
+            [
+                "10.0.0.1:8080 or [fd00::1]:8080",
+                "10.0.0.2:8080",
+                "[fd00::3]:8080",
+            ],
+        ),
+        (
+            true,
+            [
+                "10.0.0.2:8080",
+                "[fd00::1]:8080 or 10.0.0.1:8080",
+                "[fd00::3]:8080",
+            ],
+        ),
     ] {
         let slices = vec![slice_of("v4", v4.clone()), slice_of("v6", v6.clone())];
         let found = behind(|record| record.ipv6_first = ipv6_first, slices);
@@ -88,7 +102,10 @@ fn a_pod_of_both_families_is_one_endpoint_by_the_services_first_family() {
 #[test]
 fn a_pod_in_two_slices_is_one_endpoint_and_does_not_come_back_from_an_old_one() {
     let moved = endpoint("10.0.0.1", "a");
-    let dying = with(|it| it.terminating = true, endpoint("10.0.0.2", "b"));
+    let dying = with(
+        |it| (it.ready, it.terminating) = (false, true),
+        endpoint("10.0.0.2", "b"),
+    );
     let heir = endpoint("10.0.0.2", "c");
     let slices = vec![
         slice_of("old", vec![moved.clone(), endpoint("10.0.0.2", "b")]),
@@ -140,6 +157,63 @@ fn each_slice_says_which_port_of_its_pods_a_service_port_is() {
     assert_eq!(found.endpoints("apps/svcb:80"), http);
     assert_eq!(found.endpoints("apps/svcb:90"), ["10.0.0.1:9090"]);
     assert_eq!(found.endpoints("apps/unnamed:443"), ["10.0.0.3:8443"]);
+}
+
+#[test]
+fn conditions_are_those_of_the_slices_that_have_the_port() {
+    let not_ready = || vec![with(|it| it.ready = false, endpoint("10.0.0.1", "a"))];
+    let objects = vec![
+        service("apps/svcb", &[("http", 80), ("grpc", 90)]),
+        slice(
+            "apps/svcb.x",
+            &[("http", 8080)],
+            vec![endpoint("10.0.0.1", "a")],
+        ),
+        slice("apps/svcb.y", &[("grpc", 9090)], not_ready()),
+        pod("apps/a", &[]),
+    ];
+    let found = find(policy(), objects);
+    assert_eq!(found.endpoints("apps/svcb:80"), ["10.0.0.1:8080"]);
+    assert_eq!(found.why_empty("apps/svcb:90"), Some("1 pod not ready"));
+}
+
+#[test]
+fn an_address_without_a_pod_is_the_pod_that_other_slices_have_there() {
+    let by_hand = || {
+        slice(
+            "apps/byhand.x",
+            &[("http", 8080)],
+            vec![endpoint("10.0.0.1", "")],
+        )
+    };
+    let objects = vec![
+        service("apps/byhand", &[("http", 80)]),
+        service("apps/svcb", &[("http", 80)]),
+        by_hand(),
+    ];
+    let mut world = world(mesh_policy(), objects);
+    let outside = "1 pod outside the mesh (no label security.istio.io/tlsMode: istio)";
+    assert_eq!(world.found.why_empty("apps/byhand:80"), Some(outside));
+    // Each object alone says too little.
+    let named =
+        |name: &str, pod: &str| slice(name, &[("http", 8080)], vec![endpoint("10.0.0.1", pod)]);
+    world.apply([set(named("apps/svcb.x", "a"))]);
+    assert_eq!(world.found.why_empty("apps/byhand:80"), Some(outside));
+    assert!(world.apply([set(pod("apps/a", &[SIDECAR]))]));
+    assert_eq!(world.found.endpoints("apps/byhand:80"), ["10.0.0.1:8080"]);
+    // The same address in another namespace is no hint, nor is a pod that does not exist.
+    world.apply([
+        set(named("other/svcb.x", "b")),
+        set(named("apps/svcb.y", "gone")),
+    ]);
+    assert_eq!(world.found.endpoints("apps/byhand:80"), ["10.0.0.1:8080"]);
+    // Two pods at one address: one of them is outdated, and nothing says which.
+    world.apply([set(pod("apps/gone", &[SIDECAR]))]);
+    assert_eq!(world.found.why_empty("apps/byhand:80"), Some(outside));
+    world.apply([ClusterChange::Removed(Kind::Pod, key("apps/gone"))]);
+    assert_eq!(world.found.endpoints("apps/byhand:80"), ["10.0.0.1:8080"]);
+    world.apply([ClusterChange::Removed(Kind::Slice, key("apps/svcb.x"))]);
+    assert_eq!(world.found.why_empty("apps/byhand:80"), Some(outside));
 }
 
 #[test]

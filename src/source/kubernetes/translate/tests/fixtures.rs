@@ -2,13 +2,12 @@
 //! to compare.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::config::{AlpnPolicy, ExportMode, KubernetesConfig, samples};
+use crate::config::{AlpnPolicy, EndpointSpec, ExportMode, KubernetesConfig, samples};
 use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record, Unreadable};
 use crate::source::kubernetes::discovered::Discovered;
 use crate::source::kubernetes::records::gateway::{
@@ -120,7 +119,6 @@ pub(super) fn service_with(
         annotations: Labels::default(),
         kind: ServiceKind::Balanced,
         ports: ports.iter().map(port).collect(),
-        publish_not_ready: false,
         export_to: Box::default(),
         addresses: Box::default(),
         ipv6_first: false,
@@ -320,20 +318,19 @@ impl Found {
             .collect()
     }
 
-    /// `ADDRESS` or `ADDRESS in ZONE`, by address.
+    /// `ADDRESS`, `ADDRESS or ADDRESS`, or `ADDRESS in ZONE`, by address.
     pub(super) fn endpoints(&self, upstream: &str) -> Vec<String> {
         assert!(
             self.0.routing.upstreams.contains_key(upstream),
             "{upstream}"
         );
         let endpoints = self.0.endpoints[upstream].iter();
-        let text = |address: SocketAddr, zone: Option<&str>| match zone {
-            Some(zone) => format!("{address} in {zone}"),
-            None => address.to_string(),
+        let text = |it: &EndpointSpec| match (it.other, it.zone.as_deref()) {
+            (Some(other), _) => format!("{} or {other}", it.address),
+            (None, Some(zone)) => format!("{} in {zone}", it.address),
+            (None, None) => it.address.to_string(),
         };
-        endpoints
-            .map(|it| text(it.address, it.zone.as_deref()))
-            .collect()
+        endpoints.map(text).collect()
     }
 
     pub(super) fn why_empty(&self, upstream: &str) -> Option<&str> {

@@ -70,7 +70,6 @@ impl Running {
                 target: None,
             }]
             .into(),
-            publish_not_ready: false,
             export_to: Box::default(),
             addresses: Box::default(),
             ipv6_first: false,

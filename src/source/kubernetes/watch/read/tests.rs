@@ -43,11 +43,11 @@ fn a_service_is_cut_down_to_its_tcp_ports_and_what_the_policy_asks_for() {
         },
         "spec": {
             "type": "LoadBalancer", "clusterIP": "fd00::1", "ipFamilies": ["IPv6", "IPv4"],
-            "publishNotReadyAddresses": true, "externalIPs": ["192.0.2.9"],
+            "externalIPs": ["192.0.2.9"],
             "ports": [
                 { "name": "web", "port": 80, "targetPort": "http" },
                 { "name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53 },
-                { "port": 443, "protocol": "TCP", "nodePort": 31000 },
+                { "port": 443, "protocol": "TCP", "nodePort": 31000, "targetPort": 8443 },
             ],
         },
         "status": { "loadBalancer": { "ingress": [{ "hostname": "lb.example" }, { "ip": "192.0.2.1" }] } },
@@ -55,16 +55,16 @@ fn a_service_is_cut_down_to_its_tcp_ports_and_what_the_policy_asks_for() {
     let ports: Vec<_> = service
         .ports
         .iter()
-        .map(|port| (&*port.name, port.port))
+        .map(|port| (&*port.name, port.port, port.target.map(NonZeroU16::get)))
         .collect();
-    assert_eq!(ports, [("web", 80), ("", 443)]);
+    assert_eq!(ports, [("web", 80, None), ("", 443, Some(8443))]);
     assert_eq!(
         (&*service.resource_version, service.kind),
         ("7", ServiceKind::Balanced)
     );
     assert_eq!(service.labels, Labels::from_iter([("team", "a")]));
     assert_eq!(service.annotations, Labels::from_iter([("export", "true")]));
-    assert!(service.publish_not_ready && service.ipv6_first);
+    assert!(service.ipv6_first);
     assert_eq!(*service.export_to, [".".into(), "*".into()]);
     assert_eq!(
         *service.addresses,
@@ -130,6 +130,11 @@ fn conditions_of_an_endpoint_that_are_not_said_count_as_the_api_has_it() {
     assert_eq!(slice.endpoints[2].pod, None, "not a pod");
     let nobodys = read::<SliceObject>(json!({ "metadata": {}, "endpoints": null, "ports": null }));
     assert_eq!(nobodys, Ok(None));
+    let labels = json!({
+        "kubernetes.io/service-name": "web", "multicluster.kubernetes.io/service-name": "web",
+    });
+    let imported = read::<SliceObject>(json!({ "metadata": { "labels": labels } }));
+    assert_eq!(imported, Ok(None), "its endpoints are in other clusters");
 }
 
 #[test]
