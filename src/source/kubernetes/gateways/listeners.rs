@@ -189,11 +189,13 @@ fn listener(spec: &GatewayListener) -> OwnListener<'_> {
     } else {
         None
     };
-    // Every TLS listener that is served takes TLSRoutes and no other kind.
-    let passes_tls = &*spec.protocol == "TLS" && mode == Some("Passthrough");
+    // Every TLS listener that is served takes TLSRoutes and no other kind. In another mode the kind is
+    // right and the mode is not.
+    let is_tls = &*spec.protocol == "TLS";
+    let passes_tls = is_tls && mode == Some("Passthrough");
     let kinds = &spec.allowed_routes.kinds;
     let known = |kind: &RouteKind| {
-        passes_tls && kind.group.as_deref().unwrap_or(GROUP) == GROUP && &*kind.kind == "TLSRoute"
+        is_tls && kind.group.as_deref().unwrap_or(GROUP) == GROUP && &*kind.kind == "TLSRoute"
     };
     OwnListener {
         spec,

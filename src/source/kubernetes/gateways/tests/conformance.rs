@@ -327,7 +327,7 @@ spec:
   gatewayClassName: strait
   listeners:
   - {name: terminate, port: 8443, protocol: TLS, hostname: terminate.example.com,
-     tls: {mode: Terminate, certificateRefs: [{name: c}]}}
+     tls: {mode: Terminate, certificateRefs: [{name: c}]}, allowedRoutes: {kinds: [{kind: TLSRoute}]}}
   - {name: passthrough, port: 8443, protocol: TLS, hostname: passthrough.example.com,
      tls: {mode: Passthrough, certificateRefs: [{name: ignored}]}}
 ";
