@@ -240,6 +240,9 @@ base/rbac | resources: [services, pods, | resources: [pods/exec, services, pods,
 base/rbac | resources: [services, pods, | resources: [services, | no right to pods
 base/rbac | gateways/status,  |  | no right to gateways/status
 base/rbac | verbs: [get, list, watch] | verbs: [get, list, watch, delete] | verbs in the cluster
+base/rbac | resources: [services, pods, namespaces, nodes]\n    verbs: [list, watch] | resources: [services, pods, namespaces, nodes]\n    verbs: [get, list, watch] | verbs in the cluster
+base/rbac | resources: [referencegrants]\n    verbs: [list, watch] | resources: [referencegrants]\n    verbs: [get, list, watch] | verbs in the cluster
+base/rbac | verbs: [get, list, watch] | verbs: [list, watch] | verbs in the cluster
 base/rbac | verbs: [patch] | verbs: ['*'] | verbs in the cluster
 base/rbac | resources: [events]\n    verbs: [create] | resources: [events]\n    verbs: [create, patch] | verbs in the cluster
 base/rbac | resources: [events] | resources: [eventz] | no right to events

@@ -5,15 +5,20 @@ use serde_json::{Value, json};
 use super::{Check, Gateway, items};
 
 pub fn check(check: &mut Check<'_>, gateway: &Gateway) {
-    let read = json!(["get", "list", "watch"]);
+    let read = json!(["list", "watch"]);
+    // The writer of a status reads the object first.
+    let reported = ["gatewayclasses", "gateways", "tlsroutes"];
+    let read_one = json!(["get", "list", "watch"]);
     let write = json!(["patch"]);
     for rule in items(&check.rendered.only("ClusterRole")["rules"]) {
         let resources = || items(&rule["resources"]).filter_map(Value::as_str);
         let status = resources().all(|resource| resource.ends_with("/status"));
         let events = rule["resources"] == json!(["events"]);
+        let has_status = resources().all(|resource| reported.contains(&resource));
         let expected = match (status, events) {
             (true, _) => &write,
             (_, true) => &json!(["create"]),
+            _ if has_status => &read_one,
             _ => &read,
         };
         check.same("verbs in the cluster", &rule["verbs"], expected);
