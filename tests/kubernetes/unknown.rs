@@ -168,15 +168,19 @@ const TIMING: ApiTiming = ApiTiming {
     page: Duration::from_secs(1),
     watch: Duration::from_secs(1),
     margin: Duration::from_millis(1500),
+    absent: Duration::from_millis(200),
 };
 
 impl Source {
     async fn start(api: &ApiServer) -> Self {
-        let text = kubernetes::config(api, EXPORT).text();
-        let config = Config::parse(&text, "test").unwrap().kubernetes.unwrap();
+        Self::with(&kubernetes::config(api, EXPORT).text(), TIMING).await
+    }
+
+    async fn with(text: &str, timing: ApiTiming) -> Self {
+        let config = Config::parse(text, "test").unwrap().kubernetes.unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
         let mailbox: Arc<Mailbox> = Arc::default();
-        let source = KubernetesSource::start_with(config, &metrics, mailbox.clone(), TIMING);
+        let source = KubernetesSource::start_with(config, &metrics, mailbox.clone(), timing);
         Self {
             _source: source.await.unwrap(),
             metrics,
@@ -197,7 +201,11 @@ impl Source {
     }
 
     fn timeouts(&self, kind: &str) -> f64 {
-        let labels = [("kind", kind), ("reason", "timeout")];
+        self.errors(kind, "timeout")
+    }
+
+    fn errors(&self, kind: &str, reason: &str) -> f64 {
+        let labels = [("kind", kind), ("reason", reason)];
         self.metric("strait_kubernetes_errors_total", &labels)
     }
 
@@ -277,6 +285,88 @@ async fn a_watch_that_falls_silent_is_doubted_and_what_was_missed_is_learnt_afte
             it.state("endpoint_slice") == [true, false]
         })
         .await;
+}
+
+#[tokio::test]
+async fn a_kind_that_is_uninstalled_on_purpose_is_not_stale_for_ever() {
+    let api = api();
+    let source = Source::start(&api).await;
+    source.publication().await;
+    let kind = "peer_authentication";
+    let watched = |it: &Source| it.state(kind) == [true, false];
+    source.until("it is watched", watched).await;
+    api.uninstall("peerauthentications");
+    api.cut(Cut::Clean);
+    source
+        .until("nothing of it is stale", |it| {
+            it.state(kind) == [false, false]
+        })
+        .await;
+    api.install("peerauthentications");
+    source.until("it is found again", watched).await;
+}
+
+#[tokio::test]
+async fn a_kind_that_was_listed_and_is_refused_for_a_moment_is_asked_for_again_soon() {
+    let api = api();
+    let timing = ApiTiming {
+        absent: Duration::from_secs(3600),
+        ..TIMING
+    };
+    let text = kubernetes::config(&api, EXPORT).text();
+    let source = Source::with(&text, timing).await;
+    source.publication().await;
+    let watched = |it: &Source| it.state("service") == [true, false];
+    source.until("it is watched", watched).await;
+    api.fail("services", Fault::Forbidden);
+    api.cut(Cut::Clean);
+    source
+        .until("it is refused again and again", |it| {
+            it.errors("service", "forbidden") > 3.5
+        })
+        .await;
+    api.mend("services");
+    source.until("it is watched", watched).await;
+}
+
+#[tokio::test]
+async fn another_token_in_the_file_is_used_at_once() {
+    let api = api();
+    api.demand_token("two");
+    let token = api.folder().join("token");
+    std::fs::write(&token, "one\n").unwrap();
+    let timing = ApiTiming {
+        absent: Duration::from_secs(3600),
+        ..TIMING
+    };
+    let text = kubernetes::config(&api, EXPORT).text();
+    let [plain, with_token] = [api.kubeconfig(), api.kubeconfig_with_token(&token)];
+    let [plain, with_token] = [&plain, &with_token].map(|path| path.display().to_string());
+    assert!(text.contains(&format!("'{plain}'")));
+    let text = text.replace(&format!("'{plain}'"), &format!("'{with_token}'"));
+    let source = Source::with(&text, timing).await;
+    source
+        .until("it is refused", |it| {
+            it.errors("service", "forbidden") > 2.5
+        })
+        .await;
+    std::fs::write(&token, "two\n").unwrap();
+    assert_eq!(endpoints(&source.publication().await), 1);
+}
+
+#[tokio::test]
+async fn what_the_api_serves_is_asked_once_for_all_kinds_of_a_group() {
+    let api = api();
+    let keys = format!("{EXPORT}, gateway_api: {{}}");
+    let source = Source::with(&kubernetes::config(&api, &keys).text(), TIMING).await;
+    let kinds = ["gateway_class", "gateway", "tls_route", "reference_grant"];
+    for kind in kinds {
+        source
+            .until("it is watched", |it| it.state(kind) == [true, false])
+            .await;
+    }
+    let asked = api.requests("discover", "gateway.networking.k8s.io/v1");
+    assert_eq!(asked, 1);
 }
 
 #[tokio::test]

@@ -40,6 +40,7 @@ use crate::socket::OwnListeners;
 use crate::supervise;
 pub use client::KubernetesError;
 use driver::{Driver, Terms};
+use served::ApiDiscovery;
 pub use timing::ApiTiming;
 
 /// The number of changes that may wait for the driver. A watcher with more waits itself, and with it
@@ -49,6 +50,7 @@ const QUEUE: usize = 1024;
 /// The running Kubernetes source. It stops when dropped.
 pub struct KubernetesSource {
     client: Client,
+    pod: Option<Arc<str>>,
     kubeconfig: Option<Kubeconfig>,
     kinds: Vec<Kind>,
     mesh_config: Option<ObjectKey>,
@@ -81,7 +83,8 @@ impl KubernetesSource {
         mailbox: Arc<Mailbox>,
         timing: ApiTiming,
     ) -> Result<Self, KubernetesError> {
-        let client = client::connect(config.kubeconfig.as_ref()).await?;
+        let access = client::connect(config.kubeconfig.as_ref()).await?;
+        let client = access.client.clone();
         let kinds = needs::watched(&config);
         let config = at_home(config, client.default_namespace());
         let kubeconfig = config.kubeconfig.clone();
@@ -90,11 +93,16 @@ impl KubernetesSource {
         let (statuses_sender, statuses) = watch::channel(Arc::default());
         Self::retire_metrics(metrics, &kinds);
         let mut tasks = JoinSet::new();
+        let api = follow::Api {
+            discovery: Arc::new(ApiDiscovery::new(client.clone(), timing)),
+            renewals: access.renewals,
+            timing,
+        };
         for kind in &kinds {
             let (kind, inputs) = (*kind, inputs.clone());
             let only = mesh_config.clone().filter(|_| kind == Kind::MeshConfig);
-            let (client, metrics) = (client.clone(), metrics.kubernetes.kind(kind));
-            follow::spawn(&mut tasks, (kind, only), client, inputs, metrics, timing);
+            let metrics = metrics.kubernetes.kind(kind);
+            follow::spawn(&mut tasks, (kind, only), api.clone(), inputs, metrics);
         }
         let (terms, agreed) = watch::channel(Terms {
             policy: config,
@@ -113,6 +121,7 @@ impl KubernetesSource {
         });
         Ok(Self {
             client,
+            pod: access.pod,
             kubeconfig,
             kinds,
             mesh_config,
@@ -181,6 +190,11 @@ impl KubernetesSource {
     /// The client of the API.
     pub fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// The pod that strait runs in, by name and UID, if the service account's token says so.
+    pub fn pod(&self) -> Option<Arc<str>> {
+        self.pod.clone()
     }
 }
 

@@ -75,6 +75,8 @@ struct State {
     refusals: Vec<(String, String, u16, &'static str)>,
     /// Plurals of custom resources whose definition is not installed.
     uninstalled: Vec<String>,
+    /// The token that requests need, if they need one.
+    token: Option<String>,
     /// Number of requests of each verb for each plural: `list pods`.
     requests: BTreeMap<String, usize>,
     /// Counts up with each cut of all watches.
@@ -141,6 +143,21 @@ users: [{{ name: test, user: {{ token: none }} }}]
         );
         std::fs::write(&path, text).unwrap();
         path
+    }
+
+    /// A kubeconfig that leads here and takes the token from a file.
+    pub fn kubeconfig_with_token(&self, file: &Path) -> PathBuf {
+        let text = std::fs::read_to_string(self.kubeconfig()).unwrap();
+        let user = format!("{{ tokenFile: '{}' }}", file.display());
+        let path = self.folder.join("kubeconfig-with-token");
+        std::fs::write(&path, text.replace("{ token: none }", &user)).unwrap();
+        path
+    }
+
+    /// From now on requests need this token; others get 401.
+    pub fn demand_token(&self, token: &str) {
+        self.shared
+            .change(|state| state.token = Some(token.to_owned()));
     }
 
     /// A folder for a test's files. It is gone with the server.
@@ -273,8 +290,8 @@ users: [{{ name: test, user: {{ token: none }} }}]
         self.shared.change(|state| state.page = Some(size));
     }
 
-    /// Number of requests of a verb (`list`, `watch`, `get`, `create`, `update`, `patch`, `discover`)
-    /// for a resource.
+    /// Number of requests of a verb (`list`, `watch`, `get`, `create`, `update`, `patch`) for a
+    /// resource, or of `discover` for `GROUP/VERSION`.
     pub fn requests(&self, verb: &str, plural: &str) -> usize {
         let asked = format!("{verb} {plural}");
         self.shared

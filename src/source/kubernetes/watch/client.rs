@@ -4,7 +4,8 @@ use std::io;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use hyper::Request;
+use hyper::header::AUTHORIZATION;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -14,7 +15,8 @@ use kube::config::{
 };
 use kube::{Client, Config};
 use tokio::runtime::Handle;
-use tower::util::MapRequestLayer;
+use tokio::sync::watch;
+use tower::util::{MapRequestLayer, MapResponseLayer};
 use tower::{BoxError, ServiceBuilder};
 
 use super::copies::Copies;
@@ -59,15 +61,25 @@ pub enum KubernetesError {
     Client(#[from] Box<kube::Error>),
 }
 
+/// The client of the API, and what its files say.
+#[derive(Clone)]
+pub(super) struct Access {
+    pub(super) client: Client,
+    /// The pod that the service account's token is bound to, by name and UID.
+    pub(super) pod: Option<Arc<str>>,
+    /// Changes when another token has replaced the one that the client sends.
+    pub(super) renewals: watch::Receiver<()>,
+}
+
 /// Creates a client without sending anything. Its files are read on another thread, since reading may
 /// never end.
-pub(super) async fn connect(kubeconfig: Option<&Kubeconfig>) -> Result<Client, KubernetesError> {
+pub(super) async fn connect(kubeconfig: Option<&Kubeconfig>) -> Result<Access, KubernetesError> {
     let (kubeconfig, runtime) = (kubeconfig.cloned(), Handle::current());
     let read = move || Ok(runtime.block_on(connect_here(kubeconfig.as_ref())));
     PATIENCE.ask(read).await?
 }
 
-async fn connect_here(kubeconfig: Option<&Kubeconfig>) -> Result<Client, KubernetesError> {
+async fn connect_here(kubeconfig: Option<&Kubeconfig>) -> Result<Access, KubernetesError> {
     let mut config = match kubeconfig {
         // By address: the name of the API may not resolve while the cluster starts.
         None => Config::incluster_env()?,
@@ -86,18 +98,38 @@ async fn connect_here(kubeconfig: Option<&Kubeconfig>) -> Result<Client, Kuberne
     // Waits are decided in one place, which also counts them.
     config.default_retry = false;
     let copies = Copies::of(&mut config)?;
-    client(config, copies).map_err(|error| Box::new(error).into())
+    Ok(Access {
+        pod: copies.pod().map(Arc::from),
+        renewals: copies.renewals(),
+        client: client(config, copies).map_err(Box::new)?,
+    })
 }
 
-/// The library's client for a config, over connections whose death is noticed. It keeps the copies of files
-/// that the config names.
+/// Looks at each answer: with another token a request that was refused may succeed.
+fn judge<B>(copies: Arc<Copies>) -> impl Fn(Response<B>) -> Response<B> + Clone {
+    move |response| {
+        if response.status() == StatusCode::UNAUTHORIZED {
+            copies.refused();
+        }
+        response
+    }
+}
+
+/// The library's client for a config, over connections whose death is noticed. It sends the token of
+/// `copies`.
 fn client(config: Config, copies: Arc<Copies>) -> Result<Client, kube::Error> {
-    let copied = MapRequestLayer::new(move |request: Request<Body>| {
+    let judged = copies.clone();
+    let copied = MapRequestLayer::new(move |mut request: Request<Body>| {
         copies.look();
+        if let Some(token) = copies.authorization() {
+            request.headers_mut().insert(AUTHORIZATION, token);
+        }
         request
     });
     if config.proxy_url.is_some() {
-        return Ok(ClientBuilder::try_from(config)?.with_layer(&copied).build());
+        let judged = MapResponseLayer::new(judge(judged));
+        let builder = ClientBuilder::try_from(config)?.with_layer(&judged);
+        return Ok(builder.with_layer(&copied).build());
     }
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
@@ -113,6 +145,7 @@ fn client(config: Config, copies: Arc<Copies>) -> Result<Client, kube::Error> {
         .build(connector);
     let service = ServiceBuilder::new()
         .layer(copied)
+        .layer(MapResponseLayer::new(judge(judged)))
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)

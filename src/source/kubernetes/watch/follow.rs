@@ -9,6 +9,7 @@ use std::time::Duration;
 use kube::Client;
 use kube::runtime::watcher::DefaultBackoff;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -24,7 +25,7 @@ use super::read::{
     GatewayClassObject, GatewayObject, NamespaceObject, NodeObject, PodObject,
     ReferenceGrantObject, ServiceExportObject, ServiceObject, SliceObject, TlsRouteObject,
 };
-use super::served::Served;
+use super::served::{ApiDiscovery, Served};
 use super::timing::{ApiTiming, within};
 use crate::metrics::{KindMetrics, WatchError};
 use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record};
@@ -32,12 +33,14 @@ use crate::source::kubernetes::records::ObjectKey;
 
 /// The time a watch must be open after a failure to count as one that works.
 const SETTLED: Duration = Duration::from_secs(10);
-/// The interval at which an absent kind is looked for, and a forbidden one asked for. It is up to twice
-/// as long, at random.
-const ABSENT: Duration = Duration::from_secs(10);
 /// The number of refusals in a row until a kind counts as forbidden: a starting API server refuses for
 /// a moment.
 const REFUSALS: u32 = 3;
+/// The time of refusals until a kind that was listed before counts as forbidden.
+const REFUSED: Duration = Duration::from_secs(30);
+/// The number of times in a row that the API must not have a kind until its objects count as gone: a
+/// starting API server does not have all kinds at once.
+const NOT_FOUND: u32 = 3;
 /// The number of failures in a row after which a list replaces the watch.
 const WATCH_FAILURES: u32 = 5;
 /// The number of unreadable objects that the log names. Further ones are counted.
@@ -47,25 +50,37 @@ const LONGEST_OWN: Duration = Duration::from_secs(15);
 /// Upper bound for a server's Retry-After.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// The API, as the tasks of all kinds share it.
+#[derive(Clone)]
+pub(super) struct Api {
+    pub(super) discovery: Arc<ApiDiscovery>,
+    /// Changes when another token has replaced the one that is sent.
+    pub(super) renewals: watch::Receiver<()>,
+    pub(super) timing: ApiTiming,
+}
+
 /// Adds a task that follows a kind, or one object of it, without end.
 pub(super) fn spawn(
     tasks: &mut JoinSet<()>,
     (kind, only): (Kind, Option<ObjectKey>),
-    client: Client,
+    api: Api,
     inputs: Sender<DriverInput>,
     metrics: KindMetrics,
-    timing: ApiTiming,
 ) {
     let follower = Follower {
         kind,
         only,
-        client,
-        timing,
+        client: api.discovery.client().clone(),
+        discovery: api.discovery,
+        renewals: api.renewals,
+        timing: api.timing,
         inputs,
         metrics,
         backoff: DefaultBackoff::default(),
         failures: 0,
         refusals: 0,
+        refused_since: None,
+        not_found: 0,
         listed: false,
         last_wait: None,
         said: None,
@@ -96,15 +111,20 @@ struct Follower {
     /// The only object to follow, if it is only one.
     only: Option<ObjectKey>,
     client: Client,
+    discovery: Arc<ApiDiscovery>,
+    renewals: watch::Receiver<()>,
     timing: ApiTiming,
     inputs: Sender<DriverInput>,
     metrics: KindMetrics,
     backoff: DefaultBackoff,
     /// The number of failures in a row.
     failures: u32,
-    /// The number of 403 answers in a row.
+    /// The number of 401 and 403 answers in a row, and the time of the first.
     refusals: u32,
-    /// True if the kind was listed before.
+    refused_since: Option<Instant>,
+    /// The number of times in a row that the API did not have the kind.
+    not_found: u32,
+    /// True if the kind was listed before and is not gone.
     listed: bool,
     last_wait: Option<Instant>,
     /// The problem that was last logged.
@@ -116,7 +136,11 @@ struct Follower {
 impl Follower {
     async fn run<O: Watched>(mut self) {
         loop {
-            let found = Served::find(self.kind, &self.client, &self.timing).await;
+            let found = self.discovery.find(self.kind).await;
+            self.not_found = match found {
+                Ok(None) => self.not_found.saturating_add(1),
+                _ => 0,
+            };
             let ended = match found {
                 Ok(Some(mut served)) => {
                     served.only = self.only.clone();
@@ -320,7 +344,7 @@ impl Follower {
                 "strait watches this kind of the Kubernetes API again"
             );
         }
-        (self.failures, self.refusals) = (0, 0);
+        (self.failures, self.refusals, self.refused_since) = (0, 0, None);
         self.metrics.up();
     }
 
@@ -342,13 +366,15 @@ impl Follower {
         let reason = reason(error);
         self.failures += 1;
         if reason == WatchError::Forbidden {
-            self.refusals += 1;
-            if self.refusals >= REFUSALS {
+            self.refusals = self.refusals.saturating_add(1);
+            let since = *self.refused_since.get_or_insert_with(Instant::now);
+            let for_long = !self.listed || since.elapsed() >= REFUSED;
+            if self.refusals >= REFUSALS && for_long {
                 let text = error.status().map_or("forbidden", |status| &status.message);
                 return self.absent(text.into(), reason).await;
             }
         } else {
-            self.refusals = 0;
+            (self.refusals, self.refused_since) = (0, None);
         }
         // 410 is the API's way to ask for a new list: nothing is wrong.
         if reason == WatchError::Gone && self.failures == 1 {
@@ -374,12 +400,24 @@ impl Follower {
         self.metrics.down(reason, self.listed);
         self.report(ClusterChange::Absent(self.kind, why), None)
             .await?;
-        sleep(ABSENT.mul_f64(1.0 + fastrand::f64())).await;
+        self.rest(self.timing.absent.mul_f64(1.0 + fastrand::f64()))
+            .await;
         Ok(())
     }
 
     /// Reports that the kind is not installed. Many clusters do without it; the config dump shows that.
+    /// If it stays so, objects that were there before are gone, and nothing about the kind is stale.
     async fn not_installed(&mut self) -> Result<(), Closed> {
+        if self.listed && self.not_found >= NOT_FOUND {
+            tracing::info!(
+                kind = self.kind.label(),
+                "the cluster does not have this kind of object any more; strait continues without it"
+            );
+            (self.listed, self.said) = (false, None);
+            self.unreadable.clear();
+            let none = ClusterChange::All(self.kind, Vec::new());
+            self.report(none, None).await?;
+        }
         tracing::debug!(
             kind = self.kind.label(),
             "the cluster does not have this kind of object; strait continues without it"
@@ -387,8 +425,17 @@ impl Follower {
         self.metrics.down(WatchError::NotFound, self.listed);
         self.report(ClusterChange::NotInstalled(self.kind), None)
             .await?;
-        sleep(ABSENT.mul_f64(1.0 + fastrand::f64())).await;
+        self.rest(self.timing.absent.mul_f64(1.0 + fastrand::f64()))
+            .await;
         Ok(())
+    }
+
+    /// Waits, but not if another token comes: what was refused may be allowed now.
+    async fn rest(&mut self, time: Duration) {
+        tokio::select! {
+            () = sleep(time) => {}
+            Ok(()) = self.renewals.changed() => {}
+        }
     }
 
     /// Waits as long as recent failures demand, and at least as long as the server asked.
@@ -403,7 +450,8 @@ impl Follower {
             self.backoff.next()
         };
         let own = own.unwrap_or(LONGEST_OWN).min(LONGEST_OWN);
-        sleep(own.max(asked.unwrap_or_default()).min(LONGEST_WAIT)).await;
+        let time = own.max(asked.unwrap_or_default()).min(LONGEST_WAIT);
+        self.rest(time).await;
         self.last_wait = Some(Instant::now());
     }
 }

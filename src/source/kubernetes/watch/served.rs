@@ -1,10 +1,16 @@
 //! The versions in which the API serves each kind.
 
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, APIResourceList};
 use kube::Client;
 use kube::api::ListParams;
 use kube::core::Request;
 use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::error::AskError;
 use super::timing::{ApiTiming, within};
@@ -47,24 +53,52 @@ impl Served {
         let only = self.only.as_ref()?;
         Some(format!("metadata.name={}", only.name))
     }
+}
+
+/// The time for which an answer serves for all kinds of a group. They ask at the same moments: at a
+/// start, and after an outage.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// The names of a group's resources or versions; `None` if the API does not serve the group or version.
+type Names = Option<Arc<[String]>>;
+
+/// The last answer at a path, and its time.
+type LastAnswer = Arc<Mutex<Option<(Instant, Names)>>>;
+
+/// The questions to the API about what it serves. Kinds of one group share the answers.
+pub(super) struct ApiDiscovery {
+    client: Client,
+    timing: ApiTiming,
+    answers: std::sync::Mutex<HashMap<String, LastAnswer>>,
+}
+
+impl ApiDiscovery {
+    pub(super) fn new(client: Client, timing: ApiTiming) -> Self {
+        Self {
+            client,
+            timing,
+            answers: std::sync::Mutex::default(),
+        }
+    }
+
+    /// The client of the API.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
 
     /// The newest version of `kind` that the API serves and strait knows. `None` if the kind is not
     /// installed.
     ///
     /// # Errors
     /// The API gives no answer, or serves only versions that strait does not know.
-    pub(super) async fn find(
-        kind: Kind,
-        client: &Client,
-        timing: &ApiTiming,
-    ) -> Result<Option<Self>, AskError> {
+    pub(super) async fn find(&self, kind: Kind) -> Result<Option<Served>, AskError> {
         let ApiNames {
             group,
             versions,
             plural,
             ..
         } = ApiNames::of(kind);
-        let served = |version| Self {
+        let served = |version| Served {
             group,
             version,
             plural,
@@ -73,15 +107,15 @@ impl Served {
         if let ([version], true) = (versions, group.is_empty() || kind == Kind::Slice) {
             return Ok(Some(served(version)));
         }
-        let asks = Asks { client, timing };
         for version in versions {
-            if asks.serves(group, version, plural).await? {
+            if self.serves(group, version, plural).await? {
                 return Ok(Some(served(version)));
             }
         }
         // Objects of a version that strait cannot read exist nevertheless.
-        for version in asks.versions(group).await? {
-            if !versions.contains(&&*version) && asks.serves(group, &version, plural).await? {
+        let known = self.versions(group).await?;
+        for version in known.iter().flat_map(|known| known.iter()) {
+            if !versions.contains(&&**version) && self.serves(group, version, plural).await? {
                 let text =
                     format!("{plural} are served in version {version}, which is not known here");
                 return Err(AskError::Answer(text));
@@ -89,14 +123,46 @@ impl Served {
         }
         Ok(None)
     }
-}
 
-struct Asks<'a> {
-    client: &'a Client,
-    timing: &'a ApiTiming,
-}
+    async fn serves(&self, group: &str, version: &str, plural: &str) -> Result<bool, AskError> {
+        let path = format!("/apis/{group}/{version}");
+        let names = |list: APIResourceList| {
+            let resources = list.resources.into_iter();
+            resources.map(|one| one.name).collect()
+        };
+        let known = self.names(path, names).await?;
+        Ok(known.is_some_and(|known| known.iter().any(|name| name == plural)))
+    }
 
-impl Asks<'_> {
+    /// The versions in which a group is served.
+    async fn versions(&self, group: &str) -> Result<Names, AskError> {
+        let names = |group: APIGroup| group.versions.into_iter().map(|one| one.version).collect();
+        self.names(format!("/apis/{group}"), names).await
+    }
+
+    /// The names in the answer at a path, from a moment ago or from now.
+    async fn names<T: DeserializeOwned>(
+        &self,
+        path: String,
+        names: impl FnOnce(T) -> Arc<[String]>,
+    ) -> Result<Names, AskError> {
+        let answer = {
+            let answers = self.answers.lock();
+            let mut answers = answers.unwrap_or_else(PoisonError::into_inner);
+            answers.entry(path.clone()).or_default().clone()
+        };
+        // While one kind asks, the others of its group wait for the same answer.
+        let mut answer = answer.lock().await;
+        if let Some((at, names)) = &*answer
+            && at.elapsed() < FRESH
+        {
+            return Ok(names.clone());
+        }
+        let found = self.get(path).await?.map(names);
+        *answer = Some((Instant::now(), found.clone()));
+        Ok(found)
+    }
+
     /// The object at a path, if there is one.
     async fn get<T: DeserializeOwned>(&self, path: String) -> Result<Option<T>, AskError> {
         let request = Request::new(path).list(&ListParams::default());
@@ -107,19 +173,5 @@ impl Asks<'_> {
             Err(error) if error.status().is_some_and(|status| status.code == 404) => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    async fn serves(&self, group: &str, version: &str, plural: &str) -> Result<bool, AskError> {
-        let path = format!("/apis/{group}/{version}");
-        let list: Option<APIResourceList> = self.get(path).await?;
-        let resources = list.into_iter().flat_map(|list| list.resources);
-        Ok(resources.into_iter().any(|one| one.name == plural))
-    }
-
-    /// The versions in which a group is served.
-    async fn versions(&self, group: &str) -> Result<Vec<String>, AskError> {
-        let found: Option<APIGroup> = self.get(format!("/apis/{group}")).await?;
-        let versions = found.into_iter().flat_map(|group| group.versions);
-        Ok(versions.map(|one| one.version).collect())
     }
 }

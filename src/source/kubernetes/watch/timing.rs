@@ -20,6 +20,9 @@ pub struct ApiTiming {
     pub watch: Duration,
     /// The additional time without an event after which a watch counts as silent.
     pub margin: Duration,
+    /// The interval at which an absent kind is looked for, and a forbidden one asked for. It is up to
+    /// twice as long, at random.
+    pub absent: Duration,
 }
 
 impl ApiTiming {
@@ -29,6 +32,7 @@ impl ApiTiming {
         page: Duration::from_secs(45),
         watch: Duration::from_secs(30),
         margin: Duration::from_secs(10),
+        absent: Duration::from_secs(10),
     };
 
     /// The number of seconds to ask for in the next watch.
@@ -59,8 +63,9 @@ mod tests {
             page,
             watch,
             margin,
+            absent,
         } = ApiTiming::DEFAULT;
-        assert!(answer < minute && page < minute);
+        assert!(answer < minute && page < minute && 2 * absent < minute);
         for _ in 0..1000 {
             let seconds = ApiTiming::DEFAULT.watch_seconds();
             let asked = Duration::from_secs(seconds.into());

@@ -85,6 +85,11 @@ fn target<'a>(path: &[&'a str]) -> Option<Target<'a>> {
 
 fn answer(request: &Request, stream: &mut TcpStream, shared: &Shared) -> io::Result<()> {
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
+    let needed = shared.lock().token.clone();
+    let sent = request.headers.get("authorization");
+    if needed.is_some_and(|token| sent != Some(&format!("Bearer {token}"))) {
+        return http::json(stream, 401, &failure(401, "Unauthorized", "Unauthorized"));
+    }
     match path.as_slice() {
         ["version"] => {
             return http::json(
@@ -150,6 +155,8 @@ fn not_found(stream: &mut TcpStream) -> io::Result<()> {
 }
 
 fn discover(group: &str, version: &str, stream: &mut TcpStream, shared: &Shared) -> io::Result<()> {
+    let asked = format!("discover {group}/{version}");
+    *shared.lock().requests.entry(asked).or_default() += 1;
     for resource in ALL.iter().filter(|resource| resource.group == group) {
         until_it_speaks(resource.plural, shared);
     }
