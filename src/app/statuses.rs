@@ -29,7 +29,8 @@ impl StatusTask {
     ) -> Option<Self> {
         let config = policy.gateway_api.as_ref()?;
         let (client, statuses) = (source.client(), source.statuses());
-        let writer = StatusWriter::new(client, statuses, config, metrics.clone());
+        let pod = source.pod();
+        let writer = StatusWriter::new(client, statuses, config, pod.as_deref(), metrics.clone());
         Some(Self::keep(writer, config, watcher))
     }
 
@@ -101,7 +102,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new().unwrap());
         let config = samples::gateway_api();
         let client = Client::new(api, "strait");
-        let writer = StatusWriter::new(client, statuses, &config, metrics.clone());
+        let writer = StatusWriter::new(client, statuses, &config, None, metrics.clone());
         let (_trigger, watcher) = drain::channel();
         let _task = StatusTask::keep(writer, &config, &watcher);
         let again = async {

@@ -72,6 +72,11 @@ impl KubernetesSource {
         match self.0 {}
     }
 
+    /// The pod that strait runs in.
+    pub fn pod(&self) -> Option<Arc<str>> {
+        match self.0 {}
+    }
+
     /// The client of the API.
     pub fn client(&self) -> Client {
         match self.0 {}
@@ -106,6 +111,7 @@ impl StatusWriter {
         client: Client,
         _statuses: Statuses,
         _config: &GatewayApiConfig,
+        _pod: Option<&str>,
         _metrics: Arc<Metrics>,
     ) -> Self {
         match client.0 {}

@@ -47,7 +47,8 @@ pub struct LeaseHolder {
     pub namespace: String,
     /// The Lease's name.
     pub name: String,
-    /// A name that no other replica has, not even this one after a restart.
+    /// A name that no other replica has. A container that restarts in its pod keeps the name if the pod
+    /// is known, and so has the Lease at once.
     pub identity: String,
     /// The times of the Lease.
     pub timing: LeaseTiming,
@@ -289,6 +290,20 @@ mod tests {
         assert_eq!(at(0), LeaseStep::Wait);
         assert_eq!(at(59), LeaseStep::Wait);
         assert!(matches!(at(60), LeaseStep::Replace(_)));
+    }
+
+    #[test]
+    fn the_lease_of_the_same_pod_is_taken_at_once_and_that_of_another_pod_is_not() {
+        let start = Instant::now();
+        // The container was killed while it held the Lease.
+        let held = stored(
+            election("pod-a_uid").step(None, start, Timestamp::now()),
+            "1",
+        );
+        let again = election("pod-a_uid").step(Some(held.clone()), start, Timestamp::now());
+        assert_eq!(spec(&stored(again, "2")), ("pod-a_uid", 15, 0));
+        let other = election("pod-b_uid").step(Some(held), start, Timestamp::now());
+        assert_eq!(other, LeaseStep::Wait);
     }
 
     #[test]

@@ -65,27 +65,24 @@ impl StatusWriter {
     ///
     /// The Lease is `strait-status`, in the namespace of the service account (or of the kubeconfig's
     /// context). Gateways of another class than `strait` have a Lease of their own,
-    /// `strait-status-CLASS`, whose holder writes for its class only.
+    /// `strait-status-CLASS`, whose holder writes for its class only. `pod` is the pod that strait runs
+    /// in, by name and UID, if that is known: after a restart of its container the Lease is its own.
     pub fn new(
         client: Client,
         statuses: watch::Receiver<Arc<Statuses>>,
         config: &GatewayApiConfig,
+        pod: Option<&str>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let name = match &*config.class {
             "strait" => "strait-status".to_owned(),
             class => format!("strait-status-{class}"),
         };
-        // A pod's host name is unique. The random part tells a container from the one before its
-        // restart.
-        let host = rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned();
+        let identity = pod.map_or_else(any_identity, str::to_owned);
         let lease = LeaseHolder {
             namespace: client.default_namespace().to_owned(),
             name,
-            identity: format!("{host}_{:016x}", fastrand::u64(..)),
+            identity,
             timing: LeaseTiming::DEFAULT,
         };
         Self {
@@ -145,6 +142,14 @@ impl StatusWriter {
         }
         ended
     }
+}
+
+/// A name for a process that may share its host with others: host names of pods in the host's network
+/// are not unique.
+fn any_identity() -> String {
+    let name = rustix::system::uname();
+    let host = name.nodename().to_string_lossy();
+    format!("{host}_{:016x}", fastrand::u64(..))
 }
 
 struct Writing {
