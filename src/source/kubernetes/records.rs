@@ -153,8 +153,11 @@ pub struct NodeRecord {
 }
 
 /// A `ServiceExport` of the Multi-Cluster Services API. It exports the Service of the same name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ServiceExportRecord;
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceExportRecord {
+    /// The reason why it exports nothing, if its condition `Valid` is false.
+    pub invalid: Option<Arc<str>>,
+}
 
 /// The mTLS mode that a PeerAuthentication or DestinationRule asks for; `None` leaves it to the policy
 /// above it.

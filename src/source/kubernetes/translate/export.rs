@@ -46,6 +46,7 @@ pub(super) enum ExportRefusal<'a> {
     },
     NotAnnotated,
     NoServiceExport,
+    ServiceExportInvalid(&'a str),
     Port(u16),
     Ports,
 }
@@ -106,6 +107,12 @@ impl fmt::Display for ExportRefusal<'_> {
                 f.write_str("the Service has no annotation strait.dev/export: \"true\"")
             }
             Self::NoServiceExport => f.write_str("the Service has no ServiceExport"),
+            Self::ServiceExportInvalid(why) => {
+                write!(
+                    f,
+                    "the condition Valid of the Service's ServiceExport is false: {why}"
+                )
+            }
             Self::Port(port) => write!(f, "port {port} is not selected for export"),
             Self::Ports => f.write_str("no port of the Service is selected for export"),
         }
@@ -138,7 +145,7 @@ pub(super) fn unroutable<'a>(
 /// The reason why the policy exports no port of a service, if so.
 pub(super) fn refuse_service<'a>(
     policy: &'a ExportPolicy,
-    cluster: &Cluster,
+    cluster: &'a Cluster,
     key: &'a ObjectKey,
     service: &ServiceRecord,
 ) -> Option<ExportRefusal<'a>> {
@@ -154,8 +161,11 @@ pub(super) fn refuse_service<'a>(
             (!annotated).then_some(ExportRefusal::NotAnnotated)
         }
         OptIn::ServiceExport => {
-            let exported = cluster.service_exports.get(key).is_some();
-            (!exported).then_some(ExportRefusal::NoServiceExport)
+            let Some(export) = cluster.service_exports.get(key) else {
+                return Some(ExportRefusal::NoServiceExport);
+            };
+            let invalid = export.invalid.as_deref();
+            invalid.map(ExportRefusal::ServiceExportInvalid)
         }
     })
 }

@@ -170,13 +170,28 @@ impl<'c, 'a> Service<'c, 'a> {
             self.add_subsets(&host, exported);
         }
         if self.record.kind == ServiceKind::Headless {
-            self.add_pods(domain, &exported);
+            self.add_pods("", domain.as_str(), &exported);
         }
         if self.has_clusterset_name(domain.as_str()) {
-            match self.host("", CLUSTERSET) {
-                Ok(host) => exported.iter().for_each(|port| self.add_port(&host, port)),
-                Err(error) => self.skip("its host in the cluster set", &error.to_string(), 1),
-            }
+            self.add_clusterset_names(&exported);
+        }
+    }
+
+    /// Adds the names of the Multi-Cluster Services API. It names the pods of a headless Service by
+    /// their cluster too.
+    fn add_clusterset_names(&mut self, exported: &[Exported<'a>]) {
+        let host = match self.host("", CLUSTERSET) {
+            Ok(host) => host,
+            Err(error) => return self.skip("its host in the cluster set", &error.to_string(), 1),
+        };
+        exported.iter().for_each(|port| self.add_port(&host, port));
+        for exported in exported {
+            self.add_subsets(&host, exported);
+        }
+        if self.record.kind == ServiceKind::Headless
+            && let Some(cluster) = self.context.policy.cluster.clone()
+        {
+            self.add_pods(&format!("{cluster}."), CLUSTERSET, exported);
         }
     }
 
@@ -300,9 +315,10 @@ impl<'c, 'a> Service<'c, 'a> {
         }
     }
 
-    /// Adds the names that a headless Service gives its pods. A pod that is not ready has a name too,
+    /// Adds the names that a headless Service gives its pods; `of_cluster` is the part between the pod's
+    /// and the Service's. A pod that is not ready has a name too,
     /// so that route tables stay as they are when it becomes ready.
-    fn add_pods(&mut self, domain: &ServerName, exported: &[Exported<'a>]) {
+    fn add_pods(&mut self, of_cluster: &str, domain: &str, exported: &[Exported<'a>]) {
         let mut by_hostname: BTreeMap<&Arc<str>, Vec<usize>> = BTreeMap::new();
         for (position, pod) in self.pods.iter().enumerate() {
             if let Some(hostname) = pod.hostname {
@@ -315,7 +331,7 @@ impl<'c, 'a> Service<'c, 'a> {
                 return;
             }
             left -= exported.len();
-            let host = match self.host(&format!("{hostname}."), domain.as_str()) {
+            let host = match self.host(&format!("{hostname}.{of_cluster}"), domain) {
                 Ok(host) => host,
                 Err(error) => {
                     self.skip(&format!("pod {hostname}"), &error.to_string(), 1);

@@ -45,6 +45,8 @@ const MAX_PORTS: usize = 1000;
 /// The largest number of namespaces in an annotation: far more than any is known to name. A Service
 /// stays hidden from further ones.
 const MAX_EXPORTS: usize = 1000;
+/// The longest reason of a condition, in bytes.
+const MAX_REASON: usize = 300;
 
 object! {
     /// A Service.
@@ -266,13 +268,38 @@ impl Watched for NodeObject {
 }
 
 object! {
-    /// A ServiceExport's metadata.
-    ServiceExportObject(metadata_only) {}
+    /// A ServiceExport.
+    ServiceExportObject { status: Lenient<ExportStatus>, }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ExportStatus {
+    conditions: Option<Vec<ExportCondition>>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct ExportCondition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+    reason: String,
+    message: String,
 }
 
 impl Watched for ServiceExportObject {
     fn record(self, _served: &Served) -> Result<Option<Record>, String> {
-        Ok(Some(Record::ServiceExport(ServiceExportRecord)))
+        // A conflict between clusters takes no export back: the older one decides what they agree on.
+        let conditions = self.status.0?.conditions.unwrap_or_default();
+        let mut conditions = conditions.into_iter();
+        let invalid = conditions.find(|one| one.kind == "Valid" && one.status == "False");
+        let invalid = invalid.map(|one| {
+            let mut text = format!("{}: {}", one.reason, one.message);
+            text.truncate(text.floor_char_boundary(MAX_REASON));
+            Arc::from(text)
+        });
+        Ok(Some(Record::ServiceExport(ServiceExportRecord { invalid })))
     }
 }
 

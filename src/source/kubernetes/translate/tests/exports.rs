@@ -2,7 +2,8 @@
 
 use super::fixtures::*;
 use crate::config::{ExportMode, KubernetesConfig, OptIn, PortSelector, ServiceSelector};
-use crate::source::kubernetes::records::ServiceKind;
+use crate::source::kubernetes::cluster::Record;
+use crate::source::kubernetes::records::{ServiceExportRecord, ServiceKind, SliceEndpoint};
 
 const HOST: &str = "svcb.apps.svc.cluster.local";
 
@@ -138,6 +139,75 @@ fn a_service_export_gives_the_name_in_the_cluster_set_too() {
             "svcb.apps.svc.clusterset.local -> apps/svcb:80",
         ]
     );
+}
+
+#[test]
+fn subsets_and_pods_have_names_in_the_cluster_set_too() {
+    let mut policy = policy();
+    policy.export.opt_in = OptIn::ServiceExport;
+    policy.cluster = Some("alpha".into());
+    let pod_0 = SliceEndpoint {
+        hostname: Some("db-0".into()),
+        ..endpoint("10.0.0.1", "db-0")
+    };
+    let objects = || {
+        vec![
+            service_with("apps/db", &[("tls", 5432)], |record| {
+                record.kind = ServiceKind::Headless;
+            }),
+            slice("apps/db.a", &[("tls", 15432)], vec![pod_0.clone()]),
+            pod("apps/db-0", &[]),
+            rule("apps/db", "db", |rule| {
+                rule.subsets = [subset("v1", &[])].into();
+            }),
+            service_export("apps/db"),
+        ]
+    };
+    let names = |policy: &KubernetesConfig| {
+        let found = find(policy.clone(), objects());
+        let of_set = |route: &String| route.contains("clusterset.local");
+        found
+            .routes()
+            .into_iter()
+            .filter(of_set)
+            .collect::<Vec<_>>()
+    };
+    let host = "db.apps.svc.clusterset.local";
+    let of_pod = [
+        format!("db-0.alpha.{host} -> apps/db:5432@db-0"),
+        format!("outbound_.5432_._.db-0.alpha.{host} -> apps/db:5432@db-0"),
+    ];
+    let mut expected = vec![
+        format!("{host} -> apps/db:5432"),
+        format!("outbound_.5432_._.{host} -> apps/db:5432"),
+        format!("outbound_.5432_.v1_.{host} -> apps/db:5432/v1"),
+    ];
+    policy.cluster = None;
+    assert_eq!(names(&policy), expected, "the cluster has no name");
+    policy.cluster = Some("alpha".into());
+    expected.extend(of_pod);
+    expected.sort();
+    assert_eq!(names(&policy), expected);
+}
+
+#[test]
+fn a_service_export_that_its_controller_calls_invalid_exports_nothing() {
+    let mut policy = policy();
+    policy.export.opt_in = OptIn::ServiceExport;
+    let mut world = world(policy, vec![service("apps/svcb", &[("http", 80)])]);
+    let export = |invalid: Option<&str>| {
+        let invalid = invalid.map(Into::into);
+        let record = ServiceExportRecord { invalid };
+        set((key("apps/svcb"), Record::ServiceExport(record)))
+    };
+    assert!(world.apply([export(None)]));
+    assert_eq!(world.found.routes().len(), 4);
+    assert!(world.apply([export(Some("InvalidServiceType: no"))]));
+    assert!(world.found.routes().is_empty());
+    let why = world.found.why_unrouted("svcb.apps.svc.cluster.local");
+    let text =
+        "the condition Valid of the Service's ServiceExport is false: InvalidServiceType: no";
+    assert_eq!(why, Some(text));
 }
 
 #[test]

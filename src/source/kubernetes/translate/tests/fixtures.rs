@@ -186,7 +186,10 @@ pub(super) fn node(name: &str, zone: Option<&str>) -> Object {
 }
 
 pub(super) fn service_export(at: &str) -> Object {
-    (key(at), Record::ServiceExport(ServiceExportRecord))
+    (
+        key(at),
+        Record::ServiceExport(ServiceExportRecord::default()),
+    )
 }
 
 pub(super) fn peer_authentication(

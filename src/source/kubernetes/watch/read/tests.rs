@@ -138,6 +138,27 @@ fn conditions_of_an_endpoint_that_are_not_said_count_as_the_api_has_it() {
 }
 
 #[test]
+fn a_service_export_counts_unless_its_controller_says_that_it_is_invalid() {
+    let read = |status: Value| {
+        let object = json!({ "metadata": {}, "status": status });
+        record!(ServiceExport of ServiceExportObject: object).invalid
+    };
+    let condition = |kind: &str, status: &str| json!({ "conditions": [{ "type": kind, "status": status, "reason": "R", "message": "no" }] });
+    for status in [
+        json!({}),
+        json!({ "conditions": null }),
+        condition("Valid", "True"),
+        condition("Valid", "Unknown"),
+        condition("Conflict", "True"),
+    ] {
+        assert_eq!(read(status.clone()), None, "{status}");
+    }
+    assert_eq!(read(condition("Valid", "False")).as_deref(), Some("R: no"));
+    let odd = json!({ "metadata": {}, "status": { "conditions": 1 } });
+    assert!(self::read::<ServiceExportObject>(odd).is_err());
+}
+
+#[test]
 fn of_pods_and_nodes_metadata_is_enough() {
     let pod = record!(Pod of PodObject: json!({ "metadata": { "labels": { "app": "web" } } }));
     assert_eq!(pod.labels.get("app"), Some("web"));
