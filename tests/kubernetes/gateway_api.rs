@@ -322,6 +322,34 @@ fn tls_route_simple_same_namespace() {
     });
 }
 
+#[test]
+fn a_port_that_another_program_has_is_not_programmed_until_it_is_free() {
+    let mut world = World::start();
+    let taken = std::net::TcpListener::bind(world.address()).unwrap();
+    world.backend("apps", "tls-backend");
+    world.gateway("gw", "*.example.com");
+    world.route("r", "gw", "abc.example.com", &to("tls-backend"));
+    let says = |accepted: &str, programmed: &str| {
+        let status = world.status("gateways", "apps", "gw");
+        let expected = [
+            accepted,
+            "Conflicted=False/NoConflicts",
+            RESOLVED,
+            programmed,
+        ];
+        conditions(&status["listeners"][0]["conditions"]) == expected
+    };
+    let refused = "Accepted=False/PortUnavailable";
+    wait_until("the status says that the port is taken", || {
+        says(refused, "Programmed=False/Invalid")
+    });
+    drop(taken);
+    world.soon_answers("abc.example.com", "apps/tls-backend");
+    wait_until("the status says that the port is open", || {
+        says(ACCEPTED, "Programmed=True/Programmed")
+    });
+}
+
 /// The suite's four Gateways at once: they share this gateway's address.
 #[test]
 fn tls_route_hostname_intersection() {
