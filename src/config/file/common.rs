@@ -100,7 +100,8 @@ section! {
     ConnectFile {
         /// The time limit of each attempt.
         timeout: Millis<10, { 60 * SECOND }> = "3s",
-        /// The largest number of attempts for one connection, each on another endpoint.
+        /// The largest number of attempts for one connection, each on another endpoint. The two address
+        /// families of a pod count as one attempt.
         attempts: Attempts = 3,
     }
 }
