@@ -1,7 +1,31 @@
-//! The names and versions under which the API may serve each kind.
+//! The names and versions under which the API may serve each kind, and the keys of labels, annotations and
+//! ConfigMaps that strait reads.
 
 use super::cluster::Kind;
 use super::records::gateway;
+
+/// The prefix of strait's annotations.
+pub(super) const OURS: &str = "strait.dev/";
+/// The annotation with the namespaces that Istio shows a Service to.
+pub(super) const EXPORT_TO: &str = "networking.istio.io/exportTo";
+/// The label that names the Service of a slice.
+pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// The label with a node's region, and the older label that it replaces.
+pub(super) const REGION: [&str; 2] = [
+    "topology.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/region",
+];
+/// The label with a node's zone, and the older label that it replaces.
+pub(super) const ZONE: [&str; 2] = [
+    "topology.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/zone",
+];
+/// The label with a node's subzone.
+pub(super) const SUBZONE: [&str; 1] = ["topology.istio.io/subzone"];
+/// The key of the mesh's settings in Istio's ConfigMap.
+pub(super) const MESH_SETTINGS: &str = "mesh";
+/// The key in Istio's ConfigMap that puts addresses and registries into networks.
+pub(super) const MESH_NETWORKS: &str = "meshNetworks";
 
 type ApiName = &'static str;
 

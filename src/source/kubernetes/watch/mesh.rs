@@ -8,15 +8,12 @@ use serde::de::IgnoredAny;
 
 use super::object::{Watched, object};
 use super::served::Served;
+use crate::source::kubernetes::api_names::{MESH_NETWORKS, MESH_SETTINGS};
 use crate::source::kubernetes::cluster::{Kind, Record};
 use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::records::gateway::{LabelDemand, LabelSelector};
 use crate::source::kubernetes::records::mesh::MeshConfigRecord;
 
-/// The key of the mesh's settings.
-const SETTINGS: &str = "mesh";
-/// The key that puts addresses and registries into networks.
-const NETWORKS: &str = "meshNetworks";
 /// The largest number of items in each list: far more than any mesh is known to have.
 const MAX_ITEMS: usize = 1000;
 
@@ -103,7 +100,7 @@ pub(super) fn announce(kind: Kind, served: &Served, record: Option<&Record>) {
 impl Watched for MeshConfigObject {
     fn record(self, _served: &Served) -> Result<Option<Record>, String> {
         let data = self.data.unwrap_or_default();
-        let settings: Settings = parse(&data, SETTINGS)?;
+        let settings: Settings = parse(&data, MESH_SETTINGS)?;
         let lists = [
             &settings.default_service_export_to,
             &settings.default_destination_rule_export_to,
@@ -116,13 +113,13 @@ impl Watched for MeshConfigObject {
             || selectors.len() > MAX_ITEMS
         {
             return Err(format!(
-                "key {SETTINGS}: a list of more than {MAX_ITEMS} items"
+                "key {MESH_SETTINGS}: a list of more than {MAX_ITEMS} items"
             ));
         }
         // An empty list counts as no setting.
         let list = |list: Option<Vec<Arc<str>>>| list.filter(|list| !list.is_empty());
         let of_rules = list(settings.default_destination_rule_export_to).unwrap_or_default();
-        let networks = parse::<Networks>(&data, NETWORKS).map(|found| found.networks);
+        let networks = parse::<Networks>(&data, MESH_NETWORKS).map(|found| found.networks);
         let nothing = MeshConfigRecord::default();
         Ok(Some(Record::MeshConfig(MeshConfigRecord {
             root_namespace: settings

@@ -8,14 +8,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use super::served::Served;
+use crate::source::kubernetes::api_names::OURS;
 use crate::source::kubernetes::cluster::Record;
 use crate::source::kubernetes::records::{Labels, ObjectKey};
 
 /// The number of objects kept of one kind. Further ones are left out and counted.
 pub(super) const MAX_OBJECTS: usize = 200_000;
-
-/// The prefix of strait's annotations.
-const OURS: &str = "strait.dev/";
 
 /// An object of the API, with the fields that strait reads.
 pub(super) trait Object: DeserializeOwned + Send + 'static {

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::object::{Lenient, Watched, annotation, annotations, created, labels, object, version};
 use super::served::Served;
+use crate::source::kubernetes::api_names::{EXPORT_TO, REGION, SERVICE_NAME, SUBZONE, ZONE};
 use crate::source::kubernetes::cluster::Record;
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayClassSpec, GatewayRecord, GatewaySpec, ReferenceGrantRecord,
@@ -20,24 +21,8 @@ use crate::source::kubernetes::records::{
     ServiceRecord, SliceEndpoint, SliceRecord,
 };
 
-/// The label that names the Service of a slice.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// The label that names the ServiceImport of a slice whose endpoints are in other clusters.
 const IMPORTED_SERVICE_NAME: &str = "multicluster.kubernetes.io/service-name";
-/// The label with a node's region, and the older label that it replaces.
-const REGION: [&str; 2] = [
-    "topology.kubernetes.io/region",
-    "failure-domain.beta.kubernetes.io/region",
-];
-/// The label with a node's zone, and the older label that it replaces.
-const ZONE: [&str; 2] = [
-    "topology.kubernetes.io/zone",
-    "failure-domain.beta.kubernetes.io/zone",
-];
-/// The label with a node's subzone.
-const SUBZONE: [&str; 1] = ["topology.istio.io/subzone"];
-/// The annotation with the namespaces that Istio shows a Service to.
-const EXPORT_TO: &str = "networking.istio.io/exportTo";
 /// The largest number of endpoints that the API allows in a slice.
 const MAX_ENDPOINTS: usize = 1000;
 /// The largest number of ports: far more than any Service is known to have.
