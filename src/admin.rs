@@ -37,7 +37,7 @@ use serde_json::json;
 
 use crate::log::{LogControl, LogError};
 use crate::metrics::Metrics;
-pub use dump::DiscoveryReport;
+pub use dump::{DiscoveryReport, SavedStateReport};
 pub use liveness::{Judge, STALLED};
 use origin::Hosts;
 pub use readiness::{Missing, Readiness, SOURCE_GRACE};
@@ -147,7 +147,7 @@ async fn config_dump(State(shared): State<AdminState>) -> Response {
 
 async fn upstreams(State(shared): State<AdminState>) -> Response {
     let context = shared.context;
-    let dump = move || dump::upstreams(&context.snapshots.now().upstreams);
+    let dump = move || dump::upstreams(&context.snapshots.now());
     shared.renderer.render("upstreams", JSON, dump).await
 }
 

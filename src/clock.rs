@@ -27,9 +27,14 @@ pub fn is_writable() -> bool {
     writable(now) == now
 }
 
-/// Seconds since 1970, 0 before.
+/// The present time in seconds since 1970, 0 before.
 pub fn seconds() -> f64 {
-    let since = now().duration_since(SystemTime::UNIX_EPOCH);
+    since_epoch(now())
+}
+
+/// A time in seconds since 1970, 0 before.
+pub fn since_epoch(at: SystemTime) -> f64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH);
     since.unwrap_or_default().as_secs_f64()
 }
 

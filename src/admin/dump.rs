@@ -6,11 +6,11 @@ use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::AdminContext;
+use super::{AdminContext, Snapshot};
 use crate::clock;
 use crate::config::{Config, UpstreamSource, Weight};
 use crate::names::Zone;
-use crate::upstream::{EndpointState, Upstream, Upstreams};
+use crate::upstream::{EndpointState, Upstream};
 
 type Dump = Result<Vec<u8>, String>;
 
@@ -54,6 +54,18 @@ pub struct DiscoveryReport {
     pub missing: Vec<(&'static str, Arc<str>)>,
     /// The first objects that exist and cannot be read: kind, name and problem.
     pub unreadable_objects: Vec<Arc<str>>,
+    /// The part that comes from a saved state, if one is in force.
+    pub saved_state: Option<SavedStateReport>,
+}
+
+/// The part of a discovery that comes from a saved state, and may be out of date.
+#[derive(Debug, Clone, Serialize)]
+pub struct SavedStateReport {
+    /// The time when the API last confirmed it.
+    #[serde(serialize_with = "serialize_timestamp")]
+    pub confirmed: SystemTime,
+    /// The kinds of object that the API has not listed since.
+    pub kinds: Vec<&'static str>,
 }
 
 fn serialize_timestamp<S: serde::Serializer>(
@@ -99,7 +111,7 @@ struct UpstreamDump<'a> {
     last_error: Option<String>,
     /// The reason why there is no endpoint, if the source gives one.
     empty_because: Option<Arc<str>>,
-    /// As in the metric `strait_source_stale`.
+    /// As in the metric `strait_source_stale`. Also true if the endpoints come from a saved state.
     stale: bool,
     endpoints: Vec<EndpointDump>,
 }
@@ -121,10 +133,11 @@ struct EndpointDump {
 }
 
 /// Every upstream with its source and its endpoints.
-pub(super) fn upstreams(upstreams: &Upstreams) -> Dump {
+pub(super) fn upstreams(snapshot: &Snapshot) -> Dump {
     let now = Instant::now();
-    let dump = |(name, upstream)| upstream_dump(name, upstream, now);
-    let upstreams: Vec<UpstreamDump<'_>> = upstreams
+    let dump = |(name, upstream)| upstream_dump(name, upstream, snapshot, now);
+    let upstreams: Vec<UpstreamDump<'_>> = snapshot
+        .upstreams
         .iter()
         .map(|(name, upstream)| (&**name, &**upstream))
         .map(dump)
@@ -146,7 +159,19 @@ pub(super) fn timestamp(at: SystemTime) -> String {
     humantime::format_rfc3339_millis(clock::writable(at)).to_string()
 }
 
-fn upstream_dump<'a>(name: &'a str, upstream: &Upstream, now: Instant) -> UpstreamDump<'a> {
+/// Whether the endpoints of the upstream come from a saved state.
+pub(super) fn is_saved(upstream: &Upstream, snapshot: &Snapshot) -> bool {
+    let report = snapshot.report.as_ref();
+    matches!(upstream.config().source, UpstreamSource::Kubernetes(_))
+        && report.is_some_and(|report| report.saved_state.is_some())
+}
+
+fn upstream_dump<'a>(
+    name: &'a str,
+    upstream: &Upstream,
+    snapshot: &Snapshot,
+    now: Instant,
+) -> UpstreamDump<'a> {
     let report = upstream.source_report();
     let (kind, query) = source(&upstream.config().source);
     let endpoints = upstream.endpoints();
@@ -169,7 +194,7 @@ fn upstream_dump<'a>(name: &'a str, upstream: &Upstream, now: Instant) -> Upstre
         name,
         source: SourceDump { kind, query },
         answered: upstream.answered(),
-        stale: upstream.is_stale(),
+        stale: upstream.is_stale() || is_saved(upstream, snapshot),
         last_answer: report.last_answer.map(timestamp),
         last_error: report.last_error,
         empty_because: report.empty_because,

@@ -149,6 +149,12 @@ fn discovery(snapshot: &Snapshot) -> Markup {
                 (report.unrouted_hosts) " hosts are known and not exported, "
                 (report.skipped_names) " names are left out."
             }
+            @if let Some(saved) = &report.saved_state {
+                p.trouble {
+                    "stale: the Kubernetes API has not listed these kinds since the start, so they are as they were at "
+                    (dump::timestamp(saved.confirmed)) ": " (saved.kinds.join(", "))
+                }
+            }
             @for (kind, reason) in &report.missing {
                 p.trouble { (kind) ": not watched: " (reason) }
             }
@@ -168,14 +174,14 @@ fn upstreams(snapshot: &Snapshot) -> Markup {
                 th { "source says" }
             }
             @for (name, upstream) in upstreams.iter().take(MAX_ROWS) {
-                (upstream_row(name, upstream))
+                (upstream_row(name, upstream, snapshot))
             }
             (further(upstreams.len()))
         }
     }
 }
 
-fn upstream_row(name: &str, upstream: &Upstream) -> Markup {
+fn upstream_row(name: &str, upstream: &Upstream, snapshot: &Snapshot) -> Markup {
     let now = Instant::now();
     let endpoints = upstream.endpoints();
     let ready = |state| matches!(state, EndpointState::Ready);
@@ -190,7 +196,10 @@ fn upstream_row(name: &str, upstream: &Upstream) -> Markup {
             td.n { (ready) }
             td.n { (endpoints.len().saturating_sub(ready)) }
             td.n { (active) }
-            td { (last_answer(upstream)) }
+            td {
+                @if dump::is_saved(upstream, snapshot) { span.trouble { "stale " } }
+                (last_answer(upstream))
+            }
         }
     }
 }

@@ -151,7 +151,9 @@ impl Readiness {
     /// Stays not ready until [`Readiness::discovered`] is called. During a rollout the old pod already
     /// knows the routes; it must not be stopped before this one knows them too.
     pub fn await_discovery(&self) {
-        self.0.discovery_awaited.store(true, Ordering::Release);
+        if !self.0.discovery_awaited.swap(true, Ordering::AcqRel) {
+            let _ = self.check();
+        }
     }
 
     /// Notes that the Kubernetes source has found its routes.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use crate::admin::DiscoveryReport;
+use crate::admin::{DiscoveryReport, SavedStateReport};
 use crate::metrics::{Metrics, gauge_value};
 use crate::names::ListenerName;
 use crate::route::Conflict;
@@ -43,8 +43,13 @@ pub(super) fn report(publication: &Publication) -> DiscoveryReport {
         missing,
         unreadable,
         zone,
+        from_file,
         ..
     } = publication;
+    let saved_state = from_file.as_ref().map(|from_file| SavedStateReport {
+        confirmed: from_file.confirmed,
+        kinds: from_file.kinds.clone(),
+    });
     let routing = &discovered.routing;
     let gateways = routing.gateways.values().map(Vec::len);
     DiscoveryReport {
@@ -59,6 +64,7 @@ pub(super) fn report(publication: &Publication) -> DiscoveryReport {
         skipped_examples: routing.skipped.examples.clone(),
         missing: missing.clone(),
         unreadable_objects: unreadable.clone(),
+        saved_state,
     }
 }
 

@@ -193,5 +193,7 @@ pub(super) fn publication(routing: &Arc<Routing>, port: u16) -> Publication {
         missing: Vec::new(),
         unreadable: Vec::new(),
         arrivals: Vec::new(),
+        from_file: None,
+        complete: true,
     }
 }

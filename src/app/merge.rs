@@ -189,6 +189,8 @@ upstreams: {{ a: {{ endpoints: ['127.0.0.1:1'] }} }}
             missing: Vec::new(),
             unreadable: Vec::new(),
             arrivals: Vec::new(),
+            from_file: None,
+            complete: true,
         }
     }
 

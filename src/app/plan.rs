@@ -208,7 +208,11 @@ impl Plan {
         forget(state, &before);
         self.source.commit(state);
         if let Some(found) = news {
-            control.readiness.discovered();
+            if found.complete {
+                control.readiness.discovered();
+            } else {
+                control.readiness.await_discovery();
+            }
             let metrics = &control.shared.metrics;
             if let Some(report) = &control.snapshots.now().report {
                 discovery::count(report, metrics);
@@ -286,7 +290,9 @@ impl NextSource {
     async fn start(state: &State, policy: &Arc<KubernetesConfig>) -> Result<Self, AppError> {
         let control = &state.control;
         let (metrics, mailbox) = (&control.shared.metrics, control.mailbox.clone());
-        let source = KubernetesSource::start(policy.clone(), metrics, mailbox);
+        // A saved state is older than what a source has found before.
+        let restore = state.kubernetes.is_none() && state.found.is_none();
+        let source = KubernetesSource::start(policy.clone(), metrics, mailbox, restore);
         Ok(Self::New(Box::new(Box::pin(source).await?)))
     }
 

@@ -70,13 +70,15 @@ type Explained = (Arc<Config>, Option<Arc<Discovered>>);
 /// The config with everything that its Kubernetes source finds now, if it has one. `strait run` watches
 /// with the same code.
 fn discover<W: Write>(file: Arc<Config>, page: &mut Page<W>) -> Result<Explained, Box<dyn Error>> {
-    let Some(policy) = file.kubernetes.clone() else {
+    let Some(mut policy) = file.kubernetes.clone() else {
         return Ok((file, None));
     };
+    // The file belongs to the gateway.
+    Arc::make_mut(&mut policy).saved_state = None;
     let found = runtime()?.block_on(async {
         let mailbox = Arc::new(Mailbox::default());
         let metrics = Arc::new(Metrics::new()?);
-        let source = KubernetesSource::start(policy, &metrics, mailbox.clone()).await?;
+        let source = KubernetesSource::start(policy, &metrics, mailbox.clone(), false).await?;
         let found = timeout(FIRST_LISTS + DISCOVERY, mailbox.take()).await;
         drop(source);
         found.map_err(|_| {

@@ -31,7 +31,8 @@ pub use dns::{AddressKind, DnsConfig, DnsQuery, ResolverConfig};
 pub use gateway_policy::{BelowFileRoutes, FileNames, FileRoute, GatewayNamespaces, PortRange};
 pub use kubernetes::{
     ExportMode, ExportPolicy, GatewayAddresses, GatewayApiConfig, ISTIO_ROOT_NAMESPACE,
-    IstioConfig, Kubeconfig, KubernetesConfig, OptIn, PortSelector, ServiceSelector,
+    IstioConfig, Kubeconfig, KubernetesConfig, OptIn, PortSelector, SavedStateConfig,
+    ServiceSelector,
 };
 pub use limits::{ConnectionLimits, SourceLimits};
 pub use listener::{HelloLimits, ListenerConfig, Refuse, RelayTimeouts};

@@ -106,6 +106,12 @@ pub struct KubernetesMetrics {
     pub unrouted: IntGauge,
     dry_run: IntCounterVec,
     left_out: IntGaugeVec,
+    from_file: IntGaugeVec,
+    /// The time when the API last confirmed the saved state that is in force, 0 without one.
+    pub saved_confirmed: Gauge,
+    /// The size of the saved state that was written last, in bytes.
+    pub saved_bytes: IntGauge,
+    saved_writes: IntCounterVec,
 }
 
 /// Metrics of one kind of object.
@@ -114,6 +120,7 @@ pub struct KindMetrics {
     kind: Kind,
     up: IntGauge,
     stale: IntGauge,
+    from_file: IntGauge,
     events: IntCounter,
     errors: IntCounterVec,
     last_event: Gauge,
@@ -206,6 +213,27 @@ impl KubernetesMetrics {
                  not have Gateways), port (no Gateway may have it) or conflict (the file or another Gateway has \
                  the names).",
             )?,
+            from_file: r.gauges(
+                "strait_kubernetes_saved_state_in_force",
+                KIND,
+                "1 while strait knows the objects of a kind only from the file kubernetes.saved_state.",
+            )?,
+            saved_confirmed: r.add(
+                "strait_kubernetes_saved_state_confirmed_timestamp_seconds",
+                "Time when the API last confirmed the saved state that is in force, in seconds since the epoch. 0 \
+                 while none is in force.",
+                &[],
+                |opts, _| Gauge::with_opts(opts),
+            )?,
+            saved_bytes: r.gauge(
+                "strait_kubernetes_saved_state_bytes",
+                "Size of the file kubernetes.saved_state as last written, in bytes.",
+            )?,
+            saved_writes: r.counters(
+                "strait_kubernetes_saved_state_writes_total",
+                &["result"],
+                "Writes of the file kubernetes.saved_state. result is written or failed.",
+            )?,
         })
     }
 
@@ -216,6 +244,7 @@ impl KubernetesMetrics {
             kind,
             up: self.up.with_label_values(label),
             stale: self.stale.with_label_values(label),
+            from_file: self.from_file.with_label_values(label),
             events: self.events.with_label_values(label),
             errors: self.errors.clone(),
             last_event: self.last_event.with_label_values(label),
@@ -247,7 +276,13 @@ impl KubernetesMetrics {
     /// Removes the series of a kind that is no longer watched.
     pub fn retire_kind(&self, kind: Kind) {
         let kind = kind.label();
-        for gauges in [&self.up, &self.stale, &self.objects, &self.unreadable] {
+        for gauges in [
+            &self.up,
+            &self.stale,
+            &self.objects,
+            &self.unreadable,
+            &self.from_file,
+        ] {
             let _ = gauges.remove_label_values(&[kind]);
         }
         let _ = self.events.remove_label_values(&[kind]);
@@ -261,6 +296,15 @@ impl KubernetesMetrics {
     pub fn published(&self) {
         self.publications.inc();
         self.last_publication.set(clock::seconds());
+    }
+
+    /// Counts a write of the saved state. `bytes` is its size, or `None` if the write has failed.
+    pub fn saved(&self, bytes: Option<usize>) {
+        let result = if bytes.is_some() { "written" } else { "failed" };
+        self.saved_writes.with_label_values(&[result]).inc();
+        if let Some(bytes) = bytes {
+            self.saved_bytes.set(gauge_value(bytes));
+        }
     }
 
     /// Connections of a listener that the export policy would refuse without the dry run.
@@ -284,7 +328,25 @@ impl KindMetrics {
     pub fn down(&self, reason: WatchError, known: bool) {
         self.failed(reason);
         self.up.set(0);
-        self.stale.set(known.into());
+        let from_file = self.from_file.get() == 1;
+        self.stale.set((known || from_file).into());
+    }
+
+    /// Notes that the kind is known from the saved state only. Such a kind is stale.
+    pub fn restored(&self) {
+        self.from_file.set(1);
+        self.stale.set(1);
+    }
+
+    /// Notes that the API has listed a kind that was known from the saved state only.
+    pub fn replaced(&self) {
+        self.from_file.set(0);
+    }
+
+    /// Notes that nothing is known any more of a kind that was known from the saved state only.
+    pub fn forgotten(&self) {
+        self.from_file.set(0);
+        self.stale.set(0);
     }
 
     /// Counts a failure after which the kind is still watched.

@@ -13,6 +13,8 @@
 //!
 //! The feature `kubernetes` has the source; a build without it has only the types that `app` knows (`absent`).
 //!
+//! A container that starts again while the API does not answer takes the records from a file (`saved`).
+//!
 //! A change that touches only endpoints never makes a new route table.
 
 #[cfg_attr(
@@ -42,6 +44,8 @@ mod gateways;
 #[cfg(feature = "kubernetes")]
 pub mod records;
 #[cfg(feature = "kubernetes")]
+mod saved;
+#[cfg(feature = "kubernetes")]
 mod status;
 #[cfg(feature = "kubernetes")]
 mod translate;
@@ -49,7 +53,7 @@ mod translate;
 mod watch;
 
 pub use discovered::{Discovered, Routing, Skipped};
-pub use mailbox::{FIRST_LISTS, Mailbox, Publication};
+pub use mailbox::{FIRST_LISTS, FromFile, Mailbox, Publication};
 pub use ports::Ports;
 
 #[cfg(not(feature = "kubernetes"))]

@@ -16,6 +16,7 @@ mod gateway_api;
 mod kmock;
 mod oracle;
 mod reload_dns_outage;
+mod saved;
 mod scenarios;
 mod status;
 mod tls;

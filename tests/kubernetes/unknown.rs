@@ -180,7 +180,7 @@ impl Source {
         let config = Config::parse(text, "test").unwrap().kubernetes.unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
         let mailbox: Arc<Mailbox> = Arc::default();
-        let source = KubernetesSource::start_with(config, &metrics, mailbox.clone(), timing);
+        let source = KubernetesSource::start_with(config, &metrics, mailbox.clone(), false, timing);
         Self {
             _source: source.await.unwrap(),
             metrics,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -10,6 +11,7 @@ use super::gateway_policy::{BelowFileRoutes, FileNames, GatewayNamespaces, PortR
 use super::listener::ListenerConfig;
 use super::route_match::AlpnPolicy;
 use super::upstream::UpstreamConfig;
+use crate::config::bounds;
 use crate::names::ListenerName;
 use crate::server_name::ServerName;
 
@@ -36,8 +38,22 @@ pub struct KubernetesConfig {
     pub export: ExportPolicy,
     /// The policy for Gateways and TLSRoutes; `None` if strait ignores them.
     pub gateway_api: Option<GatewayApiConfig>,
+    /// The file with the state of the cluster; `None` if there is none.
+    pub saved_state: Option<SavedStateConfig>,
     /// The policy of every upstream that the source makes; its name and source are placeholders.
     pub upstream: Arc<UpstreamConfig>,
+}
+
+/// The file with the state of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SavedStateConfig {
+    /// The file.
+    pub path: PathBuf,
+    /// The largest age at which it is used.
+    #[serde(serialize_with = "bounds::serialize_duration")]
+    pub max_age: Duration,
+    /// The largest size in bytes.
+    pub max_size: usize,
 }
 
 /// Istio's control plane in a cluster.

@@ -12,13 +12,14 @@ use super::common::{
     TimeoutsFile,
 };
 use super::hosts::HostName;
-use crate::config::bounds::Ipv6Prefix;
+use crate::config::bounds::{Bytes, Ipv6Prefix};
 use crate::config::checked::{
     AlpnPolicy, BelowFileRoutes, ISTIO_ROOT_NAMESPACE, OptIn, PortRange, PortSelector, Refuse,
 };
 use crate::config::form::containers::{AllOr, List, Named, OrOff};
 use crate::config::form::decode::At;
 use crate::config::form::section::section;
+use crate::config::form::units::{DAY, GIB, KIB, MINUTE, Millis};
 use crate::names::ListenerName;
 
 section! {
@@ -47,12 +48,33 @@ section! {
         export: At<ExportFile> = {},
         /// The policy for Gateways and TLSRoutes of the Gateway API. `off` ignores them.
         gateway_api: OrOff<GatewayApiFile> = "off",
+        /// The file with the state of the cluster, for a container that starts again in its pod while the
+        /// API does not answer. `off` neither writes nor reads one.
+        saved_state: OrOff<SavedStateFile> = "off",
         /// The policy for connecting to pods.
         connect: ConnectFile = {},
         /// The policy for ejecting a pod that fails.
         ejection: At<EjectionFile> = {},
         /// Options of the sockets towards pods.
         tcp: TcpFile = {},
+    }
+}
+
+section! {
+    /// The file with the state of the cluster: what the API last said. strait writes it while the API
+    /// answers, at most every 30 s. At its start strait reads it if the API does not answer within 5 s,
+    /// and serves by it until the API has listed each kind of object. A file that is damaged, too old,
+    /// of another version of strait or written under another section `kubernetes` is ignored.
+    SavedStateFile {
+        /// The path of the file. Only strait may be able to write to its folder, and the folder must last
+        /// as long as the pod: an `emptyDir`.
+        path: FilePath,
+        /// The largest age of the file at the start, from the time when the API last confirmed its
+        /// content. The age that strait may serve by a state without a restart has no limit.
+        max_age: Millis<MINUTE, { 7 * DAY }> = "1h",
+        /// The largest size of the file. A larger state is not written. The folder needs twice this size,
+        /// since a new file is complete before it replaces the old one.
+        max_size: Bytes<{ 64 * KIB }, GIB> = "64MiB",
     }
 }
 

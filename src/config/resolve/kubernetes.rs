@@ -13,7 +13,7 @@ use super::upstreams::{connect, ejection, tcp};
 use crate::config::checked::{
     ExportMode, ExportPolicy, FileNames, FileRoute, GatewayAddresses, GatewayApiConfig,
     GatewayNamespaces, IstioConfig, Kubeconfig, KubernetesConfig, ListenerConfig, OptIn, PortRange,
-    ServiceSelector, UpstreamConfig, UpstreamSource,
+    SavedStateConfig, ServiceSelector, UpstreamConfig, UpstreamSource,
 };
 use crate::config::file::ListenerFile;
 use crate::config::file::addresses::Bind;
@@ -73,6 +73,11 @@ pub(super) fn resolve(
             .gateway_api
             .on()
             .map(|file| gateway_api(file, all_listeners, reserved_ports, known, findings)),
+        saved_state: file.saved_state.on().map(|file| SavedStateConfig {
+            path: Path::new(&*file.path.0).to_owned(),
+            max_age: file.max_age.0,
+            max_size: file.max_size.get(),
+        }),
         upstream: Arc::new(upstream),
     }
 }

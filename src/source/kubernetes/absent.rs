@@ -40,6 +40,7 @@ impl KubernetesSource {
         _config: Arc<KubernetesConfig>,
         _metrics: &Arc<Metrics>,
         _mailbox: Arc<Mailbox>,
+        _restore: bool,
     ) -> Result<Self, KubernetesError> {
         Err(KubernetesError)
     }

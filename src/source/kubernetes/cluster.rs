@@ -26,14 +26,11 @@ use concern::{Concern, RecordChange};
 use kinds::kinds;
 pub use record::{ClusterChange, Record};
 pub use store::Cluster;
-use store::Stored;
+use store::{NOT_INSTALLED, Stored};
 use strings::Intern;
 pub(super) use strings::Strings;
 pub use table::Table;
 pub use unreadable::Unreadable;
-
-/// The reason of a kind's absence when the API does not serve the kind.
-const NOT_INSTALLED: &str = "not installed";
 
 impl Cluster {
     /// Applies `change`, and adds what it concerns to `dirty`.
@@ -60,6 +57,14 @@ impl Cluster {
             ClusterChange::NotInstalled(kind) => {
                 let before = self.absent.insert(kind, NOT_INSTALLED.into());
                 dirty.everything |= before.is_none() | self.known.insert(kind);
+            }
+            ClusterChange::Forgotten(kind, reason) => {
+                for key in &self.keys(kind) {
+                    self.remove(kind, key, dirty);
+                }
+                self.known.remove(&kind);
+                self.absent.insert(kind, reason);
+                dirty.everything = true;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The mailbox between the source and `app`: it holds one publication, and a newer one replaces it.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -28,6 +28,19 @@ pub struct Publication {
     pub unreadable: Vec<Arc<str>>,
     /// The arrival times of the watch events that led to it.
     pub arrivals: Vec<Instant>,
+    /// The part that comes from a saved state, if one is in force.
+    pub from_file: Option<FromFile>,
+    /// False if nothing is known any more of a kind that routing needs.
+    pub complete: bool,
+}
+
+/// The part of a result that comes from a saved state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FromFile {
+    /// The time when the API last confirmed the state.
+    pub confirmed: SystemTime,
+    /// The kinds that the API has not listed since.
+    pub kinds: Vec<&'static str>,
 }
 
 impl Publication {
@@ -142,6 +155,8 @@ mod tests {
             missing: Vec::new(),
             unreadable: Vec::new(),
             arrivals: vec![Instant::now()],
+            from_file: None,
+            complete: true,
         };
         mailbox.post(publication("a"));
         mailbox.post(publication("b"));

@@ -19,6 +19,9 @@ mod mesh;
 mod needs;
 mod object;
 mod read;
+mod reread;
+mod restore;
+mod save;
 mod served;
 mod timing;
 
@@ -40,6 +43,7 @@ use crate::socket::OwnListeners;
 use crate::supervise;
 pub use client::KubernetesError;
 use driver::{Driver, Terms};
+use restore::Restored;
 use served::ApiDiscovery;
 pub use timing::ApiTiming;
 
@@ -61,7 +65,8 @@ pub struct KubernetesSource {
 
 impl KubernetesSource {
     /// Starts watching. It publishes into `mailbox` as soon as every kind that routing needs has been
-    /// listed; until then `mailbox` says what is missing.
+    /// listed; until then `mailbox` says what is missing. With `restore` the saved state that the config
+    /// names fills in for an API that does not answer.
     ///
     /// # Errors
     /// Access to the API cannot be set up. An API that cannot be reached is no error.
@@ -69,8 +74,9 @@ impl KubernetesSource {
         config: Arc<KubernetesConfig>,
         metrics: &Arc<Metrics>,
         mailbox: Arc<Mailbox>,
+        restore: bool,
     ) -> Result<Self, KubernetesError> {
-        Self::start_with(config, metrics, mailbox, ApiTiming::DEFAULT).await
+        Self::start_with(config, metrics, mailbox, restore, ApiTiming::DEFAULT).await
     }
 
     /// As [`KubernetesSource::start`], with other time limits.
@@ -81,6 +87,7 @@ impl KubernetesSource {
         config: Arc<KubernetesConfig>,
         metrics: &Arc<Metrics>,
         mailbox: Arc<Mailbox>,
+        restore: bool,
         timing: ApiTiming,
     ) -> Result<Self, KubernetesError> {
         let access = client::connect(config.kubeconfig.as_ref()).await?;
@@ -104,13 +111,24 @@ impl KubernetesSource {
             let metrics = metrics.kubernetes.kind(kind);
             follow::spawn(&mut tasks, (kind, only), api.clone(), inputs, metrics);
         }
+        let restored = match restore {
+            true => Restored::begin(&config),
+            false => Restored::never(),
+        };
         let (terms, agreed) = watch::channel(Terms {
             policy: config,
             own: OwnListeners::default(),
             ports: Ports::default(),
         });
         let publisher = mailbox.clone();
-        let driver = Driver::new(agreed, &kinds, metrics.clone(), publisher, statuses_sender);
+        let driver = Driver::new(
+            agreed,
+            &kinds,
+            metrics.clone(),
+            publisher,
+            statuses_sender,
+            restored,
+        );
         tasks.spawn(driver.run(inbox));
         let mut overseer = JoinSet::new();
         overseer.spawn(async move {

@@ -57,4 +57,21 @@ pub enum ClusterChange {
     Absent(Kind, Arc<str>),
     /// The API says that it does not serve the kind (404): there is no object of it.
     NotInstalled(Kind),
+    /// Nothing is known of the kind any more, for this reason: what was known came from a saved state, and
+    /// the API refuses the kind.
+    Forgotten(Kind, Arc<str>),
+}
+
+impl ClusterChange {
+    /// The kind that it is about.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Set(_, record) => record.kind(),
+            Self::Removed(kind, _)
+            | Self::All(kind, _)
+            | Self::Absent(kind, _)
+            | Self::NotInstalled(kind)
+            | Self::Forgotten(kind, _) => *kind,
+        }
+    }
 }

@@ -22,6 +22,9 @@ use crate::source::kubernetes::records::{
     PodRecord, ServiceExportRecord, ServiceRecord, SliceRecord,
 };
 
+/// The reason of a kind's absence when the API does not serve the kind.
+pub(super) const NOT_INSTALLED: &str = "not installed";
+
 /// A type of record, and where it is kept.
 pub(super) trait Stored: Clone {
     const KIND: Kind;
@@ -133,21 +136,30 @@ impl Cluster {
     pub fn changes(&self) -> Vec<ClusterChange> {
         // A kind that was never listed has no records.
         let known = Kind::ALL.iter().filter(|kind| self.is_known(**kind));
-        let lists = known.map(|kind| {
-            let mut records = self.table(*kind).records();
-            let unreadable = self.unreadable.of(*kind);
-            records.extend(
-                unreadable.map(|(key, object)| (key.clone(), Record::Unreadable(object.clone()))),
-            );
-            ClusterChange::All(*kind, records)
-        });
+        let lists = known.map(|kind| ClusterChange::All(*kind, self.list(*kind)));
         // A list ends an absence, so absences come last.
         let absent = self.absent.iter();
         let absent = absent.map(|(kind, reason)| ClusterChange::Absent(*kind, reason.clone()));
         lists.chain(absent).collect()
     }
 
-    /// Every object of a kind, those that cannot be read included.
+    /// The records of a kind, those of objects that cannot be read included.
+    pub fn list(&self, kind: Kind) -> Vec<(ObjectKey, Record)> {
+        let mut records = self.table(kind).records();
+        let unreadable = self.unreadable.of(kind);
+        records.extend(
+            unreadable.map(|(key, object)| (key.clone(), Record::Unreadable(object.clone()))),
+        );
+        records
+    }
+
+    /// Whether the API serves the kind, as far as it has said.
+    pub fn is_installed(&self, kind: Kind) -> bool {
+        let reason = self.absent(kind).map(|reason| &**reason);
+        reason != Some(NOT_INSTALLED)
+    }
+
+    /// The keys of the objects of a kind, those that cannot be read included.
     pub(super) fn keys(&self, kind: Kind) -> Vec<ObjectKey> {
         let mut keys = self.table(kind).keys();
         keys.extend(self.unreadable.of(kind).map(|(key, _)| key.clone()));

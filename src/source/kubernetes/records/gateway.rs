@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::labels::Labels;
 
@@ -67,18 +67,24 @@ pub struct ReferenceGrantRecord {
 }
 
 /// `spec` of a GatewayClass.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayClassSpec {
     /// The controller that serves its Gateways.
     pub controller_name: Arc<str>,
     /// True if it refers to an object with parameters.
-    #[serde(default, deserialize_with = "is_there", rename = "parametersRef")]
+    #[serde(
+        default,
+        rename = "parametersRef",
+        deserialize_with = "is_there",
+        serialize_with = "there",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub has_parameters: bool,
 }
 
 /// `spec` of a Gateway.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewaySpec {
     /// The name of its GatewayClass.
@@ -95,15 +101,21 @@ pub struct GatewaySpec {
 }
 
 /// `infrastructure` of a Gateway.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Infrastructure {
     /// True if it refers to an object with parameters.
-    #[serde(default, deserialize_with = "is_there", rename = "parametersRef")]
+    #[serde(
+        default,
+        rename = "parametersRef",
+        deserialize_with = "is_there",
+        serialize_with = "there",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub has_parameters: bool,
 }
 
 /// An address that a Gateway asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressRequest {
     /// `IPAddress` (the default), `Hostname`, or an address type of some implementation.
     #[serde(default, rename = "type")]
@@ -114,7 +126,7 @@ pub struct AddressRequest {
 }
 
 /// A listener of a Gateway.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayListener {
     /// Its name, unique in its Gateway.
@@ -135,7 +147,7 @@ pub struct GatewayListener {
 }
 
 /// `tls` of a listener.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerTls {
     /// `Passthrough`, or `Terminate` (the default).
     #[serde(default)]
@@ -143,7 +155,7 @@ pub struct ListenerTls {
 }
 
 /// `allowedRoutes` of a listener.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AllowedRoutes {
     /// The namespaces of the routes.
     #[serde(default)]
@@ -154,7 +166,7 @@ pub struct AllowedRoutes {
 }
 
 /// A kind of route.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteKind {
     /// [`GROUP`] by default.
     #[serde(default)]
@@ -164,7 +176,7 @@ pub struct RouteKind {
 }
 
 /// The namespaces whose routes may attach.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteNamespaces {
     /// `Same` (the default), `All` or `Selector`; any other value admits no namespace.
     #[serde(default)]
@@ -175,7 +187,7 @@ pub struct RouteNamespaces {
 }
 
 /// A `LabelSelector`. All demands must hold; an empty selector matches everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LabelSelector {
     /// Labels that the object must have with these values.
@@ -187,7 +199,7 @@ pub struct LabelSelector {
 }
 
 /// A demand of a [`LabelSelector`].
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabelDemand {
     /// The label.
     pub key: Arc<str>,
@@ -218,7 +230,7 @@ impl LabelSelector {
 }
 
 /// `spec` of a TLSRoute.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TlsRouteSpec {
     /// The Gateways that it attaches to; up to 32.
@@ -233,7 +245,7 @@ pub struct TlsRouteSpec {
 }
 
 /// A reference to a Gateway that a route attaches to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ParentRef {
     /// [`GROUP`] by default.
@@ -256,7 +268,7 @@ pub struct ParentRef {
 }
 
 /// A rule of a TLSRoute.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TlsRouteRule {
     /// Up to 16.
@@ -265,7 +277,7 @@ pub struct TlsRouteRule {
 }
 
 /// A reference to a Service that a route sends its connections to.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackendRef {
     /// The core group (empty) by default.
     #[serde(default)]
@@ -287,7 +299,7 @@ pub struct BackendRef {
 }
 
 /// `spec` of a ReferenceGrant: the objects of its namespace that others may refer to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReferenceGrantSpec {
     /// The objects that may refer.
     #[serde(default)]
@@ -298,7 +310,7 @@ pub struct ReferenceGrantSpec {
 }
 
 /// The kind and namespace of objects that may refer.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantFrom {
     /// The API group.
     pub group: Arc<str>,
@@ -309,7 +321,7 @@ pub struct GrantFrom {
 }
 
 /// Objects that may be referred to.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantTo {
     /// The API group; empty for the core group.
     pub group: Arc<str>,
@@ -323,6 +335,15 @@ pub struct GrantTo {
 /// Reads any value, and returns whether the field exists.
 fn is_there<'de, D: serde::Deserializer<'de>>(field: D) -> Result<bool, D::Error> {
     Ok(Option::<serde::de::IgnoredAny>::deserialize(field)?.is_some())
+}
+
+/// Writes an empty object: the field exists.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn there<S: serde::Serializer>(_: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map::<(), (), _>([])
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ fn parse_page<O: Watched>(text: &str) -> Result<ListPage<O>, AskError> {
     })
 }
 
-fn object<O: Watched>(value: Value) -> Decoded<O> {
+pub(super) fn object<O: Watched>(value: Value) -> Decoded<O> {
     O::deserialize(&value).map_err(|error| (value, error))
 }
 

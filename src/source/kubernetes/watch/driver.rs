@@ -13,13 +13,16 @@ use tokio::time::{Instant, sleep_until};
 
 use super::needs;
 use super::object::MAX_OBJECTS;
+use super::restore::{ListAnswer, Restored};
+use super::save::Saving;
+use crate::clock;
 use crate::config::KubernetesConfig;
 use crate::metrics::{Metrics, WatchError};
 use crate::names::Zone;
 use crate::socket::OwnListeners;
 use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record, Unreadable};
 use crate::source::kubernetes::discovered::Discovered;
-use crate::source::kubernetes::mailbox::{FIRST_LISTS, Mailbox, Publication};
+use crate::source::kubernetes::mailbox::{FIRST_LISTS, FromFile, Mailbox, Publication};
 use crate::source::kubernetes::ports::Ports;
 use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::status::{Announcer, Statuses};
@@ -47,8 +50,17 @@ pub(super) enum DriverInput {
         change: ClusterChange,
         arrived: Option<Instant>,
     },
-    /// From a watcher: a kind that was never listed cannot be listed, for this reason.
-    Trouble { kind: Kind, problem: Arc<str> },
+    /// From a watcher: a kind that was never listed cannot be listed, for this reason. `away`: the API is
+    /// away, or cannot answer now.
+    Trouble {
+        kind: Kind,
+        problem: Arc<str>,
+        away: bool,
+    },
+    /// From a watcher: the API has told every change of the kind so far.
+    Confirmed(Kind),
+    /// From the saved state, of a kind that the API has not listed.
+    Restored(ClusterChange),
 }
 
 /// The settings that the app may change while the source runs.
@@ -89,6 +101,8 @@ pub(super) struct Driver {
     awaited: BTreeSet<Kind>,
     /// Kinds that routing needs.
     essential: BTreeSet<Kind>,
+    restored: Restored,
+    saving: Saving,
     /// The newest result, once there is one.
     newest: Option<Arc<Discovered>>,
     /// True if a result was published.
@@ -97,6 +111,10 @@ pub(super) struct Driver {
     zone: Option<Zone>,
     /// The unreadable objects of the last publication.
     unreadable: Vec<Arc<str>>,
+    /// The part of the last publication from a saved state.
+    from_file: Option<FromFile>,
+    /// False if the last publication knew nothing any more of a kind that routing needs.
+    complete: bool,
     /// The arrival times of changes that are not published yet.
     arrivals: Vec<Instant>,
     /// The time until which statuses wait for the result of opening a port.
@@ -110,6 +128,7 @@ impl Driver {
         metrics: Arc<Metrics>,
         mailbox: Arc<Mailbox>,
         statuses: watch::Sender<Arc<Statuses>>,
+        restored: Restored,
     ) -> Self {
         let not_listed: Arc<str> = NOT_LISTED.into();
         let policy = terms.borrow().policy.clone();
@@ -119,6 +138,8 @@ impl Driver {
             translator: Translator::new(policy.clone()),
             terms,
             policy,
+            restored,
+            saving: Saving::new(metrics.clone()),
             metrics,
             mailbox,
             statuses,
@@ -132,6 +153,8 @@ impl Driver {
             published: false,
             zone: None,
             unreadable: Vec::new(),
+            from_file: None,
+            complete: true,
             arrivals: Vec::new(),
             opening: None,
         };
@@ -145,8 +168,15 @@ impl Driver {
         loop {
             let started = Instant::now();
             self.take(std::mem::take(&mut held));
+            // After what the API says: its lists are newer.
+            let filled = self.restore();
+            if !filled.is_empty() {
+                self.take(filled);
+            }
+            self.save();
             self.rest(started).await;
             let opening = self.opening;
+            let due = self.save_due();
             tokio::select! {
                 count = inbox.recv_many(&mut held, BATCH) => {
                     if count == 0 {
@@ -155,6 +185,8 @@ impl Driver {
                 }
                 Ok(()) = self.terms.changed() => {}
                 () = past(opening) => {}
+                () = self.restored.next() => {}
+                () = self.saving.next(due) => {}
             }
         }
     }
@@ -168,6 +200,36 @@ impl Driver {
         }
         let now = Instant::now();
         now < *self.opening.get_or_insert(now + OPENING)
+    }
+
+    /// What the saved state says of kinds that the API does not list, once the API had its time.
+    fn restore(&mut self) -> Vec<DriverInput> {
+        if self.published {
+            self.restored.dispense();
+        }
+        let filled = self.restored.fill(self.unknown.keys());
+        filled.into_iter().map(DriverInput::Restored).collect()
+    }
+
+    /// The kinds whose state is saved: those that the API has listed. None as long as routing needs another
+    /// one.
+    fn to_save(&self) -> Vec<Kind> {
+        let listed = |kind: &&Kind| !self.unknown.contains_key(kind) && !self.restored.has(**kind);
+        if !self.essential.iter().all(|kind| listed(&kind)) {
+            return Vec::new();
+        }
+        self.kinds.iter().filter(listed).copied().collect()
+    }
+
+    fn save_due(&self) -> Option<Instant> {
+        self.saving.due(&self.policy, &self.to_save())
+    }
+
+    fn save(&mut self) {
+        if self.save_due().is_some_and(|due| due <= Instant::now()) {
+            let (kinds, cluster) = (self.to_save(), self.translator.cluster());
+            self.saving.begin(&self.policy, cluster, &kinds);
+        }
     }
 
     /// Waits until the next pass may start after one that started at `started`. Meanwhile the app puts
@@ -198,7 +260,14 @@ impl Driver {
                     let policy = self.terms.borrow().policy.clone();
                     self.note_policy(&policy);
                 }
+                () = self.restored.next() => {}
                 () = sleep_until(deadline) => break,
+            }
+            let filled = self.restore();
+            if !filled.is_empty() {
+                filled.iter().for_each(|input| self.note(input));
+                held.extend(filled);
+                break;
             }
         }
         self.complain();
@@ -238,7 +307,7 @@ impl Driver {
     /// Updates the knowledge of which kinds are known.
     fn note(&mut self, input: &DriverInput) {
         match input {
-            DriverInput::Change { change, .. } => match change {
+            DriverInput::Change { change, .. } | DriverInput::Restored(change) => match change {
                 ClusterChange::All(kind, _) | ClusterChange::NotInstalled(kind) => {
                     self.awaited.remove(kind);
                     self.unknown.remove(kind);
@@ -247,11 +316,23 @@ impl Driver {
                     if !self.essential.contains(kind) {
                         self.awaited.remove(kind);
                     }
+                    self.restored.note_answer(*kind, ListAnswer::Refused);
                     self.note_trouble(*kind, reason);
                 }
-                ClusterChange::Set(..) | ClusterChange::Removed(..) => return,
+                ClusterChange::Forgotten(..)
+                | ClusterChange::Set(..)
+                | ClusterChange::Removed(..) => return,
             },
-            DriverInput::Trouble { kind, problem } => self.note_trouble(*kind, problem),
+            DriverInput::Trouble {
+                kind,
+                problem,
+                away,
+            } => {
+                self.restored
+                    .note_answer(*kind, ListAnswer::None { away: *away });
+                self.note_trouble(*kind, problem);
+            }
+            DriverInput::Confirmed(_) => return,
         }
         self.show_missing();
     }
@@ -287,18 +368,26 @@ impl Driver {
             self.note(&input);
             match input {
                 DriverInput::Trouble { .. } => {}
+                DriverInput::Confirmed(kind) => self.saving.confirm(kind),
+                DriverInput::Restored(change) => {
+                    let kind = change.kind();
+                    self.metrics.kubernetes.kind(kind).restored();
+                    changes.push(change);
+                }
                 DriverInput::Change { change, arrived } => {
                     self.arrivals
                         .extend(arrived.filter(|_| self.arrivals.len() < BATCH));
+                    let change = self.answered(change);
                     changes.push(self.admit(change));
                 }
             }
         }
         news |= self.translate(changes);
         self.count_objects();
-        // No status is written until these kinds have been listed: until then it could report as
+        // No status is written until the API has listed these kinds: until then it could report as
         // missing what we merely have not seen yet.
-        if self.missing().next().is_none() {
+        let mut needed = self.essential.iter();
+        if self.missing().next().is_none() && !needed.any(|kind| self.restored.has(*kind)) {
             let statuses = self.translator.statuses();
             self.announcer.announce(&statuses.left_out, &self.metrics);
             if !self.is_opening() {
@@ -317,6 +406,8 @@ impl Driver {
         news |= !self.published;
         news |= self.zone != self.translator.own_zone();
         news |= self.unreadable != self.unreadable();
+        news |= self.from_file != self.restored.in_force();
+        news |= self.complete != self.restored.is_complete(&self.essential);
         match &self.newest {
             Some(newest) if news => self.publish(newest.clone()),
             _ => self.arrivals.clear(),
@@ -340,6 +431,17 @@ impl Driver {
         self.translator.set_ports(ports);
         self.policy = policy;
         self.translate(known)
+    }
+
+    /// Notes an answer of the API. Returns the change that follows from it.
+    fn answered(&mut self, change: ClusterChange) -> ClusterChange {
+        self.saving.changed(change.kind());
+        let change = self.restored.answered(change, &self.metrics.kubernetes);
+        if let ClusterChange::Forgotten(kind, reason) = &change {
+            self.unknown.insert(*kind, reason.clone());
+            self.show_missing();
+        }
+        change
     }
 
     /// The change itself, or one that represents all objects beyond the limit.
@@ -376,12 +478,19 @@ impl Driver {
         let missing = missing.collect();
         self.zone = self.translator.own_zone();
         self.unreadable = self.unreadable();
+        self.from_file = self.restored.in_force();
+        self.complete = self.restored.is_complete(&self.essential);
+        let confirmed = self.from_file.as_ref().map(|from_file| from_file.confirmed);
+        let gauge = &self.metrics.kubernetes.saved_confirmed;
+        gauge.set(confirmed.map_or(0.0, clock::since_epoch));
         self.mailbox.post(Publication {
             discovered,
             zone: self.zone.clone(),
             missing,
             unreadable: self.unreadable.clone(),
             arrivals: std::mem::take(&mut self.arrivals),
+            from_file: self.from_file.clone(),
+            complete: self.complete,
         });
         self.published = true;
         self.metrics.kubernetes.published();

@@ -49,6 +49,21 @@ pub(super) fn reason(error: &AskError) -> WatchError {
     }
 }
 
+/// Whether the API is away, or cannot answer now.
+pub(super) fn is_away(reason: WatchError) -> bool {
+    match reason {
+        WatchError::TooManyRequests
+        | WatchError::Server
+        | WatchError::Connection
+        | WatchError::Timeout => true,
+        WatchError::Forbidden
+        | WatchError::NotFound
+        | WatchError::Gone
+        | WatchError::Malformed
+        | WatchError::TooMany => false,
+    }
+}
+
 /// The error with its causes, which say more.
 pub(super) fn describe(error: &AskError) -> String {
     if let Some(status) = error.status() {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::ask::{self, Event};
 use super::driver::DriverInput;
-use super::error::{AskError, asked_wait, describe, reason};
+use super::error::{AskError, asked_wait, describe, is_away, reason};
 use super::istio::{DestinationRuleObject, PeerAuthenticationObject};
 use super::item::{self, Item};
 use super::mesh;
@@ -262,6 +262,7 @@ impl Follower {
             };
             match next {
                 None => {
+                    self.confirm().await?;
                     // A watch that keeps ending early must not be reopened without a pause.
                     if opened.elapsed() < asked.min(SETTLED) {
                         self.wait(None).await;
@@ -274,6 +275,7 @@ impl Follower {
                 }
                 Some(Ok(Event::Bookmark(at))) => {
                     self.works();
+                    self.confirm().await?;
                     *version = at.unwrap_or_else(|| std::mem::take(version));
                 }
                 Some(Ok(Event::Set(object))) => {
@@ -332,6 +334,12 @@ impl Follower {
         self.report(change, Some(Instant::now())).await
     }
 
+    /// Reports that the API has told every change so far.
+    async fn confirm(&self) -> Result<(), Closed> {
+        let input = DriverInput::Confirmed(self.kind);
+        self.inputs.send(input).await.map_err(|_| Closed)
+    }
+
     async fn report(&self, change: ClusterChange, arrived: Option<Instant>) -> Result<(), Closed> {
         let input = DriverInput::Change { change, arrived };
         self.inputs.send(input).await.map_err(|_| Closed)
@@ -385,7 +393,12 @@ impl Follower {
         let problem = describe(error);
         if !self.listed {
             let (kind, problem) = (self.kind, problem.as_str().into());
-            let input = DriverInput::Trouble { kind, problem };
+            let away = is_away(reason);
+            let input = DriverInput::Trouble {
+                kind,
+                problem,
+                away,
+            };
             self.inputs.send(input).await.map_err(|_| Closed)?;
         }
         self.say(problem);

@@ -29,6 +29,17 @@ pub(super) struct Served {
 }
 
 impl Served {
+    /// The names of a kind that is served in this version.
+    pub(super) fn as_of(kind: Kind, version: &'static str) -> Self {
+        let ApiNames { group, plural, .. } = ApiNames::of(kind);
+        Self {
+            group,
+            version,
+            plural,
+            only: None,
+        }
+    }
+
     /// The path of all its objects, or of those in the namespace of the only one.
     pub(super) fn path(&self) -> String {
         let Self {
@@ -98,12 +109,7 @@ impl ApiDiscovery {
             plural,
             ..
         } = ApiNames::of(kind);
-        let served = |version| Served {
-            group,
-            version,
-            plural,
-            only: None,
-        };
+        let served = |version| Served::as_of(kind, version);
         if let ([version], true) = (versions, group.is_empty() || kind == Kind::Slice) {
             return Ok(Some(served(version)));
         }

@@ -121,6 +121,24 @@ fn policies_of_which_nothing_is_known_are_not_taken_for_none() {
 }
 
 #[test]
+fn a_kind_that_is_forgotten_closes_what_it_could_until_it_is_listed() {
+    for (kind, unknown) in [
+        (Kind::PeerAuthentication, PEERS_UNKNOWN),
+        (Kind::DestinationRule, RULES_UNKNOWN),
+    ] {
+        let mut world = world(mesh_policy(), svcb([pod("apps/a", &[SIDECAR])]));
+        assert!(!world.found.endpoints("apps/svcb:80").is_empty());
+        assert!(world.apply([ClusterChange::Forgotten(kind, "forbidden".into())]));
+        assert_eq!(world.found.why_empty("apps/svcb:80"), Some(unknown));
+        assert!(world.apply([ClusterChange::All(kind, Vec::new())]));
+        assert!(!world.found.endpoints("apps/svcb:80").is_empty());
+    }
+    let mut world = world(mesh_policy(), svcb([pod("apps/a", &[SIDECAR])]));
+    assert!(world.apply([ClusterChange::Forgotten(Kind::Service, "forbidden".into())]));
+    assert_eq!(world.translator.cluster().len(Kind::Service), 0);
+}
+
+#[test]
 fn another_policy_knows_as_much_as_the_one_before() {
     let kind = Kind::PeerAuthentication;
     let mut world = unlisted(mesh_policy(), two_pods(), kind);

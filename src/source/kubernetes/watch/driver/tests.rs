@@ -33,7 +33,14 @@ impl Running {
         let mailbox = Arc::<Mailbox>::default();
         let metrics = Arc::new(Metrics::new().unwrap());
         let (statuses, _) = watch::channel(Arc::default());
-        let driver = Driver::new(agreed, &KINDS, metrics, mailbox.clone(), statuses);
+        let driver = Driver::new(
+            agreed,
+            &KINDS,
+            metrics,
+            mailbox.clone(),
+            statuses,
+            Restored::never(),
+        );
         let running = Self {
             inputs,
             terms,
@@ -164,7 +171,14 @@ async fn a_status_waits_for_the_result_of_opening_a_port_but_not_for_ever() {
         let metrics = Arc::new(Metrics::new().unwrap());
         let (statuses, mut seen) = watch::channel(Arc::default());
         let kinds = [Kind::GatewayClass, Kind::Gateway];
-        let driver = Driver::new(agreed, &kinds, metrics, mailbox.clone(), statuses);
+        let driver = Driver::new(
+            agreed,
+            &kinds,
+            metrics,
+            mailbox.clone(),
+            statuses,
+            Restored::never(),
+        );
         let task = tokio::spawn(driver.run(inbox));
         for change in gateway() {
             let arrived = None;
