@@ -169,6 +169,9 @@ base/deployment | 16384 65535 | 1024 65535 | local ports
 base/deployment | /etc/strait/strait.yaml | /etc/strait.yaml | arguments
 base/deployment | readOnly: true } | subPath: strait.yaml } | subPath
 base/kustomization | disableNameSuffixHash: true | immutable: true | ConfigMap
+base/deployment | mountPath: /var/lib/strait } | mountPath: /var/lib/strait, readOnly: true } | not mounted to be written
+base/deployment | sizeLimit: 160Mi | sizeLimit: 128Mi | too small for two files
+base/deployment | emptyDir: { sizeLimit: 160Mi } | hostPath: { path: /tmp } | too small for two files
 base/deployment | containerPort: 15021 | containerPort: 15020 | startupProbe
 base/deployment | port: status | port: metrics | readinessProbe
 base/deployment | /healthz/ready | /ready | readinessProbe

@@ -31,6 +31,7 @@ pub fn check(check: &mut Check<'_>, gateway: &Gateway) {
     image(check, gateway);
     rights(check, gateway);
     config(check, gateway);
+    saved_state(check, gateway);
     ports(check, gateway);
     probes(check, gateway);
     drain(check, gateway);
@@ -109,6 +110,27 @@ fn config(check: &mut Check<'_>, gateway: &Gateway) {
     let name = &gateway.deployment["metadata"]["name"];
     let map = &volume["configMap"]["name"];
     check.same("the ConfigMap's name", map, name);
+}
+
+/// The saved state lies in a folder that lasts as long as the pod, that strait may write, and that a new
+/// file fits beside the old one.
+fn saved_state(check: &mut Check<'_>, gateway: &Gateway) {
+    let kubernetes = gateway.config.kubernetes.as_ref();
+    let Some(config) = kubernetes.and_then(|kubernetes| kubernetes.saved_state.as_ref()) else {
+        return check.problem("no state of the cluster is saved");
+    };
+    let folder = config.path.parent().and_then(Path::to_str);
+    let mut mounts = items(&gateway.container["volumeMounts"]);
+    let mount = mounts.find(|mount| mount["mountPath"].as_str() == folder);
+    let Some(mount) = mount.filter(|mount| mount["readOnly"] != true) else {
+        return check.problem("the saved state's folder is not mounted to be written");
+    };
+    let mut volumes = items(&gateway.pod()["volumes"]);
+    let volume = volumes.find(|volume| volume["name"] == mount["name"]);
+    let limit = volume.and_then(|volume| volume["emptyDir"]["sizeLimit"].as_str());
+    let limit = limit.and_then(|limit| limit.strip_suffix("Mi")?.parse::<usize>().ok());
+    let fits = limit.is_some_and(|limit| limit << 20 > 2 * config.max_size);
+    check.holds("the saved state's folder is too small for two files", fits);
 }
 
 /// The ports on which strait listens for others.
