@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	rbac "k8s.io/api/rbac/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"strait.dev/tests/cluster/rig"
 )
 
@@ -48,7 +50,7 @@ func TestTheGatewayIsNotReadyWithoutAKindThatItMayNotList(t *testing.T) {
 	}
 }
 
-func TestTheManifestsGrantWhatIsUsed(t *testing.T) {
+func TestTheManifestsGrantWhatIsUsedAndNoMore(t *testing.T) {
 	c := rig.Get()
 	begin := time.Now().Add(-time.Second)
 	account := c.ManifestsAccount(t)
@@ -73,9 +75,60 @@ func TestTheManifestsGrantWhatIsUsed(t *testing.T) {
 		rig.TLSGateway(account, "same", 15443, "*.rights.example")))
 	second.WaitReady(t)
 	waitConditions(t, "Gateway", team, "same", map[string]string{"tls Conflicted": "True/HostnameConflict"})
+	var left []string
+	if !rig.Within(wait, func() bool { left = unused(t, begin); return len(left) == 0 }) {
+		t.Errorf("the manifests grant what was not used: %v", left)
+	}
 	for _, request := range c.Audit(t, "strait", "strait", begin) {
 		if request.Code == 403 {
 			t.Errorf("the API refused %s of %s %s %s", request.Verb, request.Group, request.Resource, request.URI)
 		}
 	}
+}
+
+// unused are the rights of the manifests that no request since then has needed.
+func unused(t *testing.T, since time.Time) []string {
+	t.Helper()
+	c := rig.Get()
+	used := map[string]bool{}
+	for _, request := range c.Audit(t, "strait", "strait", since) {
+		used[right(request.Group, join(request.Resource, request.Subresource), request.Verb)] = true
+	}
+	cluster, err := c.Client.RbacV1().ClusterRoles().Get(t.Context(), "strait", meta.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := c.Client.RbacV1().Roles("strait").Get(t.Context(), "strait", meta.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, rule := range slices.Concat(cluster.Rules, own.Rules) {
+		found = append(found, unusedOf(rule, used)...)
+	}
+	return found
+}
+
+func unusedOf(rule rbac.PolicyRule, used map[string]bool) (found []string) {
+	for _, group := range rule.APIGroups {
+		for _, resource := range rule.Resources {
+			for _, verb := range rule.Verbs {
+				if granted := right(group, resource, verb); !used[granted] {
+					found = append(found, granted)
+				}
+			}
+		}
+	}
+	return found
+}
+
+func right(group, resource, verb string) string {
+	return fmt.Sprintf("%s of %s/%s", verb, group, resource)
+}
+
+func join(resource, subresource string) string {
+	if subresource == "" {
+		return resource
+	}
+	return resource + "/" + subresource
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"strait.dev/tests/cluster/rig"
 )
 
@@ -69,4 +70,34 @@ spec:
 func refused(t *testing.T, g *rig.Gateway, name string) {
 	t.Helper()
 	g.Refuses(t, rig.Call{SNI: name, ALPN: "h2"}, "")
+}
+
+func TestASingleReplicaThatIsKilledWritesStatusAtOnceAgain(t *testing.T) {
+	t.Parallel()
+	c := rig.Get()
+	account := c.Account(t)
+	c.Pod(t, rig.Pod{Namespace: account.Namespace, Name: "strait-pod", ServiceAccount: "strait"})
+	account.Pod = "strait-pod"
+	account.Renew(t)
+	c.Apply(t, account.GatewayClass(), rig.TLSGateway(account, "first", 15443, "a.beta.example"))
+	g := c.Strait(t, rig.Strait{Account: account})
+	waitConditions(t, "Gateway", account.Namespace, "first", map[string]string{"Accepted": "True/Accepted"})
+	before := lease(t, account)
+	g.Kill(t)
+	c.Apply(t, rig.TLSGateway(account, "second", 15443, "b.beta.example"))
+	g.Start(t)
+	waitConditions(t, "Gateway", account.Namespace, "second", map[string]string{"Accepted": "True/Accepted"})
+	// A new holder, who waits until the Lease has run out, counts as a transition.
+	if after := lease(t, account); after != before {
+		t.Errorf("the Lease was %s, and is %s after the restart", before, after)
+	}
+}
+
+func lease(t *testing.T, account *rig.Account) string {
+	t.Helper()
+	found, err := rig.Get().Client.CoordinationV1().Leases(account.Namespace).Get(t.Context(), "strait-status-"+account.Class, meta.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("held by %v after %v transitions", *found.Spec.HolderIdentity, *found.Spec.LeaseTransitions)
 }
