@@ -2,8 +2,8 @@
 //! strait refuses the hello.
 //!
 //! rustls reads in this process; OpenSSL (Python's `ssl`) and Go's crypto/tls in programs of `readers/`.
-//! `STRAIT_HELLOS` is the number of hellos, `STRAIT_READERS=openssl,go` the programs. The long run, whose count
-//! the docs have, is
+//! `STRAIT_HELLOS` is the number of hellos, `STRAIT_READERS=openssl,go` the programs. The long run, of which
+//! `docs/src/internals/hello-policy.md` has the last count, is
 //! `STRAIT_HELLOS=2000000 STRAIT_READERS=openssl,go cargo test --test hello -- --nocapture read_two_ways`.
 
 use std::io::{Read, Write};
