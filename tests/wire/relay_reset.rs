@@ -1,7 +1,7 @@
 //! A side that resets: the other one gets every byte received before, then a reset of its own, and
 //! the record says who did it.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
