@@ -14,7 +14,8 @@ pub fn in_namespace(test: &str, what: impl FnOnce()) {
         return what();
     }
     let output = Command::new("unshare")
-        .args(["--map-root-user", "--net", "sh", "-c", WITH_LOOPBACK])
+        .args(["--map-root-user", "--net", "--mount"])
+        .args(["sh", "-c", WITH_LOOPBACK])
         .env(WITHIN, "1")
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test])
@@ -33,5 +34,12 @@ pub fn in_namespace(test: &str, what: impl FnOnce()) {
 pub fn add_address(address: &str) {
     let mut ip = Command::new("ip");
     let status = ip.args(["address", "add", address, "dev", "lo"]).status();
+    assert!(status.unwrap().success());
+}
+
+/// Has another file stand in the namespace in a file's place.
+pub fn replace_file(place: &str, with: &std::path::Path) {
+    let mut mount = Command::new("mount");
+    let status = mount.arg("--bind").arg(with).arg(place).status();
     assert!(status.unwrap().success());
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -27,6 +27,11 @@ static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
     cache.join("strait-tools/envoy-1.40.0/envoy")
 });
 
+/// The path of the binary, which need not exist.
+pub fn binary() -> &'static Path {
+    &BINARY
+}
+
 /// A running Envoy; killed when dropped.
 pub struct Envoy {
     child: Child,
@@ -50,6 +55,8 @@ impl Envoy {
             .args(["--disable-hot-restart", "--concurrency", "1"])
             // As Istio's agent starts it: Envoy announces a drain at once.
             .args(["--drain-strategy", "immediate", "--drain-time-s", "45"])
+            // Tests wait for the lines of access logs.
+            .args(["--file-flush-interval-msec", "20"])
             // The config's faults go there too.
             .args(["--log-level", "warning", "--log-path"])
             .arg(folder.path("envoy.log"))

@@ -1,0 +1,3 @@
+module strait.test/peer
+
+go 1.21

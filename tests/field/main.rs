@@ -1,0 +1,13 @@
+//! Tests with the programs that people have: their TLS stacks and servers, called through the gateway.
+
+#[expect(dead_code, reason = "this program uses a part of what the tests share")]
+#[path = "../support/mod.rs"]
+mod support;
+
+#[expect(dead_code, reason = "other programs use the rest")]
+#[path = "../support/federation/mod.rs"]
+mod federation;
+
+mod data;
+mod faults;
+mod programs;
