@@ -32,6 +32,7 @@ import (
 	upstream "sigs.k8s.io/gateway-api/conformance"
 	confv1 "sigs.k8s.io/gateway-api/conformance/apis/v1"
 	"sigs.k8s.io/gateway-api/conformance/tests"
+	suiteconfig "sigs.k8s.io/gateway-api/conformance/utils/config"
 	"sigs.k8s.io/gateway-api/conformance/utils/kubernetes"
 	"sigs.k8s.io/gateway-api/conformance/utils/suite"
 	"sigs.k8s.io/gateway-api/pkg/features"
@@ -268,18 +269,8 @@ func runSuite(t *testing.T, folder, run string) {
 		options.SupportedFeatures = []features.FeatureName{features.SupportGatewayInfrastructure}
 	}
 	options.SkipTests = toSkip(readExpected(t), run)
-	waits := &options.TimeoutConfig
-	for _, wait := range []*time.Duration{
-		&waits.GatewayMustHaveAddress, &waits.GatewayMustHaveCondition, &waits.GatewayStatusMustHaveListeners,
-		&waits.GatewayListenersMustHaveConditions, &waits.GWCMustBeAccepted, &waits.TLSRouteMustHaveCondition,
-		&waits.RouteMustHaveParents, &waits.LatestObservedGenerationSet, &waits.MaxTimeToConsistency, &waits.DefaultTestTimeout,
-	} {
-		// The suite's own are up to 5 minutes. On the rig nothing comes that has not come by then.
-		*wait = 30 * time.Second
-	}
-	if run != shortRun {
-		// Tests that cannot pass wait for it. In a short run only pods need it, and then only on a machine that is very busy.
-		waits.NamespacesMustBeReady = time.Minute
+	if run == longRun {
+		cutWaits(&options.TimeoutConfig)
 	}
 
 	var lock sync.Mutex
@@ -313,6 +304,19 @@ func runSuite(t *testing.T, folder, run string) {
 		}
 	})
 	upstream.RunConformanceWithOptions(t, options)
+}
+
+// cutWaits is for the tests that cannot pass: the suite's own waits are up to 5 minutes, and on the rig nothing comes that has
+// not come by then. MaxTimeToConsistency is 30 s already.
+func cutWaits(waits *suiteconfig.TimeoutConfig) {
+	for _, wait := range []*time.Duration{
+		&waits.GatewayMustHaveAddress, &waits.GatewayMustHaveCondition, &waits.GatewayStatusMustHaveListeners,
+		&waits.GatewayListenersMustHaveConditions, &waits.GWCMustBeAccepted, &waits.TLSRouteMustHaveCondition,
+		&waits.RouteMustHaveParents, &waits.LatestObservedGenerationSet, &waits.DefaultTestTimeout,
+	} {
+		*wait = 30 * time.Second
+	}
+	waits.NamespacesMustBeReady = time.Minute
 }
 
 // toSkip are the tests that a run leaves out.
