@@ -190,7 +190,7 @@ impl Translator {
         };
         let wanted = &self.gateways.backends;
         let (cluster, policy) = (&self.cluster, &*self.policy);
-        let in_mesh = |port: &ServicePort| service::is_in_mesh(cluster, policy, port);
+        let in_mesh = |port: &ServicePort| pods::is_in_mesh(cluster, policy, port);
         let version = |key: &ObjectKey| {
             let service = cluster.services.get(key);
             service.map(|service| service.resource_version.clone())

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::mesh::Mesh;
 use super::mtls::{Mtls, Outside};
 use super::topology::{Locality, Selected, Topology};
 use super::why::{ExclusionCounts, PodExclusion};
-use crate::config::{EndpointSpec, Weight};
+use crate::config::{EndpointSpec, KubernetesConfig, ServicePort, Weight};
 use crate::names::Zone;
 use crate::source::kubernetes::cluster::{Cluster, Kind};
 use crate::source::kubernetes::records::{
@@ -222,4 +223,28 @@ pub(super) fn choose<'p, 'a: 'p>(
     // If two pods have one address, one of them is gone and its slice is outdated.
     endpoints.dedup_by_key(|endpoint| endpoint.address);
     ChosenPods { endpoints, tally }
+}
+
+/// Whether a port of a Service has a pod that speaks Istio's mutual TLS, ready or not.
+pub(super) fn is_in_mesh(cluster: &Cluster, policy: &KubernetesConfig, port: &ServicePort) -> bool {
+    let key = ObjectKey {
+        namespace: port.namespace.clone(),
+        name: port.service.clone(),
+    };
+    let Some(service) = cluster.services.get(&key) else {
+        return false;
+    };
+    let Some(record) = service.ports.iter().find(|record| record.port == port.port) else {
+        return false;
+    };
+    let mesh = Mesh::of(cluster, policy);
+    let mtls = Mtls::of(cluster, &mesh, policy.cluster_domain.as_str(), &key);
+    let choice = Choice {
+        port: record,
+        subset: port.subset.as_ref(),
+        mesh: true,
+    };
+    let topology = Topology::of(cluster, policy);
+    let pods = behind(cluster, topology, &key, service);
+    pods.iter().any(|pod| pod.is_in_mesh(&choice, &mtls))
 }

@@ -494,27 +494,3 @@ fn demands_mesh(policy: &KubernetesConfig, target: &ServicePort) -> bool {
         PodChoice::All | PodChoice::Refused => false,
     }
 }
-
-/// Whether a port of a Service has a pod that speaks Istio's mutual TLS, ready or not.
-pub(super) fn is_in_mesh(cluster: &Cluster, policy: &KubernetesConfig, port: &ServicePort) -> bool {
-    let key = ObjectKey {
-        namespace: port.namespace.clone(),
-        name: port.service.clone(),
-    };
-    let Some(service) = cluster.services.get(&key) else {
-        return false;
-    };
-    let Some(record) = service.ports.iter().find(|record| record.port == port.port) else {
-        return false;
-    };
-    let mesh = Mesh::of(cluster, policy);
-    let mtls = Mtls::of(cluster, &mesh, policy.cluster_domain.as_str(), &key);
-    let choice = Choice {
-        port: record,
-        subset: port.subset.as_ref(),
-        mesh: true,
-    };
-    let topology = Topology::of(cluster, policy);
-    let pods = pods::behind(cluster, topology, &key, service);
-    pods.iter().any(|pod| pod.is_in_mesh(&choice, &mtls))
-}
