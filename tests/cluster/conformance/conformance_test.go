@@ -104,15 +104,12 @@ func crds() []string {
 
 var classes = schema.GroupVersionResource{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "gatewayclasses"}
 
-// config allows the suite's Gateways, which are in a namespace of their own, on port 443. The rig adds the address of the
-// gateway, which is also HOST.
+// config allows the suite's Gateways, which are in a namespace of their own, on port 443. HOST is the address of the gateway.
 const config = `
 listeners: []
 kubernetes:
   gateway_api: { addresses: [HOST], namespaces: [gateway-conformance-infra], ports: [443] }
 `
-
-var addressOfRig = regexp.MustCompile(`address: ([0-9.]+), addresses: \[HOST\]`)
 
 func TestConformance(t *testing.T) {
 	if folder := os.Getenv(folderEnvironment); folder != "" {
@@ -129,9 +126,9 @@ spec: { controllerName: strait.dev/gateway-controller }
 `)
 	backends := &pods{client: c.Client, started: map[types.UID]bool{}}
 	backends.run(t)
-	s := c.Strait(t, rig.Strait{Config: config, Edit: func(text string) string {
-		return addressOfRig.ReplaceAllString(text, "address: $1, addresses: [$1]")
-	}})
+	s := c.NewStrait(t, rig.Strait{Config: config})
+	write(t, s.ConfigPath, []byte(strings.ReplaceAll(string(read(t, s.ConfigPath)), "HOST", s.Host)))
+	s.Start(t)
 	s.WaitReady(t)
 	rig.Eventually(t, "the GatewayClass has its features", time.Minute, func() bool {
 		class, err := c.Dynamic.Resource(classes).Get(t.Context(), "strait", meta.GetOptions{})
