@@ -36,6 +36,10 @@ pub struct EndVerdict {
 /// close_notify, alerts, tickets, the last words of a protocol.
 const FAREWELL: u32 = 256;
 
+/// The most that a host may leave unacknowledged of what its program has read, in bytes: less than two full
+/// segments (RFC 1122, 4.2.3.2).
+const UNACKNOWLEDGED: u32 = 2 * 1460;
+
 /// The verdict on a relay that ended with `end`.
 pub fn judge(flights: &Flights, end: End) -> EndVerdict {
     let by = match end {
@@ -168,12 +172,12 @@ fn ordinary_reset(flights: &Flights, by: Side, unacknowledged: u32) -> Option<Co
     }
     // The other had said all, and its host has it.
     if flights.closed(other) {
-        return (unacknowledged <= FAREWELL).then_some(Confidence::Seen);
+        return (unacknowledged <= UNACKNOWLEDGED).then_some(Confidence::Seen);
     }
     // Its last word was a close_notify, or the other's was one: alone, or behind an answer that has arrived.
     let said_goodbye = flights.said_goodbye(by) && flights.sent_since_it_spoke(by) <= FAREWELL;
     let only_goodbye = flights.sent_since_it_spoke(by) <= flights.goodbye(other);
-    let has_it_all = by == Side::Downstream && unacknowledged <= FAREWELL;
+    let has_it_all = by == Side::Downstream && unacknowledged <= UNACKNOWLEDGED;
     let was_told_goodbye = flights.said_goodbye(other) && (only_goodbye || has_it_all);
     // A check: the handshake, and nothing else.
     let checked = by == Side::Downstream && flights.downstream_only_shook_hands();
