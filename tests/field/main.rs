@@ -10,4 +10,8 @@ mod federation;
 
 mod data;
 mod faults;
+mod pair_list;
+mod pairs;
 mod programs;
+mod rustls_peer;
+mod world;
