@@ -162,16 +162,6 @@ type place struct {
 	endpoint any
 }
 
-func (p place) ready() bool {
-	ready, known := truth(p.endpoint, "conditions", "ready")
-	return ready || !known
-}
-
-func (p place) terminating() bool {
-	terminating, _ := truth(p.endpoint, "conditions", "terminating")
-	return terminating
-}
-
 // pod is the name of the pod that the endpoint names.
 func (p place) pod() string { return text(p.endpoint, "targetRef", "name") }
 
@@ -189,7 +179,7 @@ func (c context) explain(service Object, portNames []string, side, address strin
 	}
 	ip := parsed.Addr().String()
 	pods, entries := c.at(service.Namespace(), ip)
-	places, others := c.places(service, ip, pods)
+	places := c.places(service, ip)
 	is := func(check func(place) bool) bool { return slices.ContainsFunc(places, check) }
 	all := func(check func(place) bool) bool {
 		return len(places) > 0 && !is(func(p place) bool { return !check(p) })
@@ -208,8 +198,6 @@ func (c context) explain(service Object, portNames []string, side, address strin
 		return p.pod() != "" && of != "" && of != service.Namespace()
 	}):
 		return "pod-of-another-namespace"
-	case is(func(p place) bool { return p.slice.Label("multicluster.kubernetes.io/service-name") != "" }):
-		return "imported-slice"
 	case len(pods) > 1 || len(c.withPort(places, portNames)) > 1:
 		return "one-address-twice"
 	case len(pods) > 0 && !slices.ContainsFunc(c.withPort(places, portNames), func(p place) bool { return p.pod() != "" }):
@@ -218,12 +206,6 @@ func (c context) explain(service Object, portNames []string, side, address strin
 		return "pod-is-gone"
 	case c.twoFamilies(service, pods):
 		return "second-family"
-	case ofIstiod && is(func(p place) bool { return p.ready() && p.terminating() }):
-		return "ready-and-terminating"
-	case !ofIstiod && is(place.ready) && !all(place.ready), is(place.terminating) && !all(place.terminating), others:
-		return "slices-disagree"
-	case !ofIstiod && at(service, "spec", "publishNotReadyAddresses") == true && !is(place.ready):
-		return "published-but-not-ready"
 	case !ofIstiod && text(service, "spec", "internalTrafficPolicy") == "Local":
 		return "internal-traffic-policy"
 	case ofIstiod && c.rootLeftOut():
@@ -263,23 +245,19 @@ func (c context) at(namespace, ip string) (pods []Object, entry bool) {
 	return pods, entry
 }
 
-// places gives the endpoints of the Service that have an address, and whether the pod of one of them is also in
-// another slice under another address.
-func (c context) places(service Object, ip string, pods []Object) (found []place, others bool) {
+// places gives the endpoints of the Service that have an address.
+func (c context) places(service Object, ip string) (found []place) {
 	for _, slice := range c.in("EndpointSlice", service.Namespace()) {
 		if slice.Label("kubernetes.io/service-name") != service.Name() {
 			continue
 		}
 		for _, endpoint := range list(slice, "endpoints") {
-			here := place{slice, endpoint}
 			if slices.Contains(list(endpoint, "addresses"), any(ip)) {
-				found = append(found, here)
-			} else if len(pods) == 1 && here.pod() == pods[0].Name() {
-				others = true
+				found = append(found, place{slice, endpoint})
 			}
 		}
 	}
-	return found, others
+	return found
 }
 
 // withPort gives the places whose slice has a port with one of the names.

@@ -84,11 +84,6 @@ func table(value any, path ...string) map[string]any {
 	return found
 }
 
-func truth(value any, path ...string) (is, known bool) {
-	is, known = at(value, path...).(bool)
-	return is, known
-}
-
 // number reads a number however it was made: in Go, or from JSON.
 func number(value any, path ...string) int {
 	switch found := at(value, path...).(type) {
