@@ -61,6 +61,7 @@ fn fill(metrics: &Metrics) {
     metrics.kubernetes.left_out(LeftOutReason::Port, 1);
     metrics.kubernetes.dry_run(&"east-west".into()).inc();
     metrics.kubernetes.event_to_route.observe(0.02);
+    metrics.kubernetes.saved(Some(28_000_000));
     metrics
         .statuses
         .writes(WrittenObject::Status(Kind::Gateway), StatusWrite::Written)
