@@ -120,7 +120,7 @@ struct UnreadableLine {
 /// The last line.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct End<'a> {
+struct EndLine<'a> {
     crc32c: &'a str,
 }
 
@@ -182,7 +182,7 @@ pub(in crate::source::kubernetes) fn encode(
         encode_kind(&mut to, *kind, state)?;
     }
     let crc = format!("{:08x}", to.crc);
-    to.line(&End { crc32c: &crc })?;
+    to.line(&EndLine { crc32c: &crc })?;
     to.to.flush()?;
     Ok(max_size.saturating_sub(to.left))
 }
@@ -288,7 +288,7 @@ fn checked(bytes: &[u8]) -> Result<&[u8], Unusable> {
     let whole = whole.ok_or_else(|| damaged("its last line is not complete"))?;
     let last = whole.iter().rposition(|byte| *byte == b'\n');
     let (lines, last) = bytes.split_at(last.map_or(0, |at| at + 1));
-    let end: End<'_> = serde_json::from_slice(last).map_err(damaged)?;
+    let end: EndLine<'_> = serde_json::from_slice(last).map_err(damaged)?;
     let crc = format!("{:08x}", crc32c::crc32c(lines));
     if crc != end.crc32c {
         return Err(damaged("its checksum is wrong"));
