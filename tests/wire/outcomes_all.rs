@@ -585,7 +585,9 @@ mod provoke {
 
     pub(super) fn a_quiet_connection_while_draining() -> Provoked {
         let (server, pods) = Server::handing_over();
-        let drain = "drain: { readiness_delay: 0s, window: 15s }";
+        // A lone quiet connection ends after two thirds of the window: within the deadline of this test, and
+        // long enough before the gateway ends.
+        let drain = "drain: { readiness_delay: 0s, window: 19s }";
         let gateway = TestGateway::start(&config(&[server.address]).top(drain));
         let (mut quiet, quiet_pod) = relayed_through(&gateway, &pods);
         let (mut busy, mut busy_pod) = relayed_through(&gateway, &pods);
