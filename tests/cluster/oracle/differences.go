@@ -191,7 +191,7 @@ func (c context) explain(service Object, portNames []string, side, address strin
 		return "workload-entry"
 	case ofIstiod && is(func(p place) bool { return list(p.endpoint, "addresses")[0] != ip }):
 		return "second-address-of-endpoint"
-	case ofIstiod && c.portProtocol(places, portNames, int(parsed.Port())) == "UDP":
+	case ofIstiod && slices.Contains([]string{"UDP", "SCTP"}, c.portProtocol(places, portNames, int(parsed.Port()))):
 		return "slice-port-protocol"
 	case ofIstiod && is(func(p place) bool {
 		of := text(p.endpoint, "targetRef", "namespace")
