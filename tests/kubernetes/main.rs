@@ -21,3 +21,8 @@ mod scenarios;
 mod status;
 mod tls;
 mod unknown;
+
+/// Waits until `done`, for longer than others: a kind that the API refuses is asked for again only after a while.
+fn soon(what: &str, done: impl FnMut() -> bool) {
+    support::wait_within(3 * support::DEADLINE, what, done);
+}

@@ -14,6 +14,7 @@ use strait::source::kubernetes::{ApiTiming, KubernetesSource, Mailbox, Publicati
 use crate::kubernetes;
 use crate::kubernetes::api_server::{ApiServer, Cut, Fault};
 use crate::kubernetes::objects::{self, served, service, slice};
+use crate::soon;
 use crate::support::DEADLINE;
 use crate::support::client::open;
 use crate::support::config_text::ConfigText;
@@ -59,17 +60,6 @@ impl Pod {
 
     fn start(&self, keys: &str) -> TestGateway {
         TestGateway::start(&self.config(keys))
-    }
-}
-
-fn soon(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(
-            start.elapsed() < 3 * DEADLINE,
-            "waited in vain until {what}"
-        );
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -14,6 +14,7 @@ use strait::tools::scrape;
 use crate::kubernetes;
 use crate::kubernetes::api_server::{ApiServer, Cut, Fault};
 use crate::kubernetes::objects::{pod, service, slice};
+use crate::soon;
 use crate::support::DEADLINE;
 use crate::support::gateway::{TestGateway, get};
 use crate::support::process::Process;
@@ -29,18 +30,6 @@ fn api() -> ApiServer {
     let sidecar = json!({ "security.istio.io/tlsMode": "istio" });
     api.put(pod("apps", "web", &sidecar));
     api
-}
-
-/// A kind that is forbidden is asked for again only after a while.
-fn soon(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(
-            start.elapsed() < 3 * DEADLINE,
-            "waited in vain until {what}"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// Whether it is not ready for this reason, or ready if that is empty.

@@ -24,10 +24,15 @@ pub const SERVICE: &str = "svcb.apps.svc.cluster.local";
 pub const OUTBOUND: &str = "outbound_.80_._.svcb.apps.svc.cluster.local";
 
 /// Waits until `done` says so, looking every few milliseconds.
-pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, done: impl FnMut() -> bool) {
+    wait_within(DEADLINE, what, done);
+}
+
+/// The same with another deadline than [`DEADLINE`].
+pub fn wait_within(deadline: Duration, what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < DEADLINE, "waited in vain until {what}");
+        assert!(start.elapsed() < deadline, "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
