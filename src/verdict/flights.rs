@@ -1,5 +1,6 @@
 //! What is kept of the flights of a connection: who spoke, in which order, and how it closed.
 
+use super::records::TLS13;
 use super::server_hello::Agreed;
 use super::side::{FirstBytes, Side};
 use crate::tls_version::TlsVersion;
@@ -167,7 +168,7 @@ impl Kept {
     }
 
     pub(super) fn is_tls13(&self) -> bool {
-        self.version == 0x0304
+        self.version == TLS13
     }
 }
 

@@ -5,7 +5,7 @@ use super::flights::{Facts, Kept};
 use super::records::{ALERT, APPLICATION_DATA, HEADER};
 
 /// An encrypted alert in TLS 1.3: 2 bytes, the type, the tag. Java pads it by 16 bytes.
-pub(super) const ALERTS_13: [u16; 2] = [19, 35];
+pub(super) const ALERTS_13: [u8; 2] = [19, 35];
 /// The same in TLS 1.2, by cipher: AES-GCM and CCM, ChaCha20 and CCM_8, in the clear, CBC with its MACs.
 pub(super) const ALERTS_12: [u8; 7] = [26, 18, 2, 48, 52, 64, 80];
 /// Java's padding of what is no application data, in TLS 1.3.
@@ -43,7 +43,7 @@ pub(super) fn goodbye(kept: &Kept, bytes: &[u8]) -> u8 {
     let tls12 = kept.facts.has(Facts::AGREED) && !kept.is_tls13();
     let length = match tls12 {
         true => found(ALERT, &ALERTS_12),
-        false => found(APPLICATION_DATA, &[19, 35]).or_else(|| found(ALERT, &[2])),
+        false => found(APPLICATION_DATA, &ALERTS_13).or_else(|| found(ALERT, &[2])),
     };
     length.unwrap_or(0)
 }

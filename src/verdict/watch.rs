@@ -6,7 +6,7 @@ use super::lengths::{
 };
 use super::records::{
     ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, HeaderStep, RecordPosition,
-    SERVER_HELLO, TLS13, WARNING,
+    SERVER_HELLO, WARNING,
 };
 use super::server_hello::ServerHello;
 use super::side::{FirstBytes, Side};
@@ -251,10 +251,10 @@ impl FlightWatch {
 
     /// A change_cipher_spec after the ServerHello. In TLS 1.3 it says nothing.
     fn ciphered(&mut self, side: Side) {
-        let facts = &mut self.kept.facts;
-        if self.kept.version == TLS13 {
+        if self.kept.is_tls13() {
             return;
         }
+        let facts = &mut self.kept.facts;
         if side == Side::Upstream && !facts.has(Facts::DOWNSTREAM_CIPHERED) {
             facts.add(Facts::RESUMED);
         }
@@ -270,7 +270,7 @@ impl FlightWatch {
             return self.lose();
         };
         let answered = self.early.as_ref().is_some_and(|early| early.answers > 0);
-        let is_alert = ALERTS_13.contains(&length);
+        let is_alert = ALERTS_13.map(u16::from).contains(&length);
         let facts = self.kept.facts;
         let kept = &mut self.kept;
         let is = |expected: u16| length == expected || length == expected + JAVA;
@@ -323,7 +323,7 @@ impl FlightWatch {
         let Some(early) = &mut self.early else { return };
         early.answers += 1;
         let facts = &mut self.kept.facts;
-        let [alert, padded] = ALERTS_13;
+        let [alert, padded] = ALERTS_13.map(u16::from);
         // Java sends two: the alert, and close_notify.
         let is_alert = match early.answers {
             1 => length == alert || length == padded,
