@@ -89,7 +89,7 @@ pub struct Entry<'a> {
     pub alpn: Option<&'a str>,
     /// The versions and post-quantum groups that the client offered.
     pub offers: Offers,
-    /// What was seen of the TLS handshake, if the connection relayed.
+    /// The flights of the TLS handshake, if the connection relayed.
     pub flights: Option<Flights>,
     /// The client's JA4, if the config asks for it.
     pub ja4: Option<&'a str>,
@@ -259,7 +259,7 @@ fn time(line: &mut LineWriter<'_>, time: SystemTime) {
     line.plain("time", humantime::format_rfc3339_millis(time));
 }
 
-/// What the two sides have agreed on.
+/// Writes the TLS parameters that the two sides have agreed on.
 fn session(line: &mut LineWriter<'_>, flights: &Flights, asks_to_resume: bool) {
     if let Some(version) = flights.version() {
         line.plain("tls_version", version.label());

@@ -19,6 +19,7 @@
 //!        |      `-- upstream         pick: two random choices, least connections
 //!        |-- proxy::relay            bytes both ways, until both sides have closed or one has failed;
 //!        |                           proxy::seat: or until a timeout or the end of a drain
+//!        |      `-- verdict          the reason of its end, from the records and the closes of both sides (pure)
 //!        `-- proxy::record           metrics and the access log's line, exactly once
 //! ```
 //!

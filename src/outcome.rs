@@ -99,7 +99,7 @@ macro_rules! outcomes {
                 match self { $(Outcome::$variant => Certainty::$certainty,)* }
             }
 
-            /// What to look at first, and on which side; `-` for nothing.
+            /// The place to look at first, and its side; `-` for none.
             pub const fn look_at(self) -> &'static str {
                 match self { $(Outcome::$variant => $look_at,)* }
             }

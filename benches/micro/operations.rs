@@ -248,7 +248,7 @@ fn record(kind: u8, length: u16) -> Vec<u8> {
     record
 }
 
-/// What a server of TLS 1.3 sends first: its ServerHello, and a certificate of 1,200 bytes.
+/// The first flight of a server of TLS 1.3: its ServerHello, and a certificate of 1,200 bytes.
 fn server_flight() -> Vec<u8> {
     let mut hello = record(22, 122);
     let random = [7; 32];

@@ -205,7 +205,7 @@ fn outcome_of(error: &io::Error) -> Outcome {
     }
 }
 
-/// What to look at after a failed attempt.
+/// The reason for a failed attempt, and the place to look at.
 fn detail_of(outcome: Outcome, address: SocketAddr, error: &io::Error) -> String {
     match outcome {
         Outcome::ConnectRefused => format!(

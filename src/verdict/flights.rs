@@ -1,4 +1,4 @@
-//! What is kept of the flights of a connection: who spoke, in which order, and how it closed.
+//! The flights of a connection, as far as they are kept: who spoke, in which order, and how it closed.
 
 use super::records::TLS13;
 use super::server_hello::Agreed;
@@ -24,7 +24,7 @@ impl Confidence {
     }
 }
 
-/// How far the two sides have come.
+/// The stage that the two sides have reached in the handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HandshakeStage {
     /// The downstream has sent its hello; the upstream has sent nothing.
@@ -137,7 +137,7 @@ impl Facts {
     }
 }
 
-/// What a connection keeps for all its life, in 24 bytes.
+/// The facts that a connection keeps for all its life, in 24 bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Kept {
     /// Bytes sent to each side since it spoke last, or since its FIN.
@@ -183,7 +183,7 @@ pub struct Flights {
 }
 
 impl Flights {
-    /// How far the two sides have come.
+    /// The stage that the two sides have reached in the handshake.
     pub fn stage(&self) -> HandshakeStage {
         self.kept.stage
     }
@@ -221,7 +221,7 @@ impl Flights {
         self.kept.facts.has(Facts::RETRY)
     }
 
-    /// Whether the session resumes an earlier one. `None` if that is not known.
+    /// The answer to the question to resume an earlier session. `None` if it is not known.
     pub fn resumption(&self) -> Option<Resumption> {
         let facts = self.kept.facts;
         if facts.has(Facts::RESUMED) {

@@ -131,7 +131,7 @@ fn refusal_of_certificate(flights: &Flights, end: End) -> Option<Evidence> {
     (!may_be_an_answer).then_some(Evidence::RefusedDownstream { none_sent })
 }
 
-/// The verdict on a session that stood, as far as can be told.
+/// The verdict on a session that stood, as far as it can be known.
 fn established(flights: &Flights, end: End, by: Side) -> EndVerdict {
     let verdict = |outcome, confidence, evidence| EndVerdict {
         outcome,
@@ -162,8 +162,8 @@ fn established(flights: &Flights, end: End, by: Side) -> EndVerdict {
     }
 }
 
-/// Whether a reset by `by` is the end of an ordinary call, and how sure that is. A program that closes a
-/// socket with unread bytes, or that has closed it when more comes, resets; it did not fail.
+/// The certainty that a reset by `by` is the end of an ordinary call. `None` if it is a failure. A program that
+/// closes a socket with unread bytes, or that has closed it when more comes, resets; it did not fail.
 fn ordinary_reset(flights: &Flights, by: Side, unacknowledged: u32) -> Option<Confidence> {
     let other = by.other();
     // It had closed; what came since is the other's goodbye.

@@ -90,7 +90,7 @@ fn what_was_agreed_on_is_seen() {
     assert_eq!(flights.resumption(), Some(super::Resumption::Accepted));
 }
 
-/// What a side says in one go: flights that decide anything, and any records.
+/// The records that a side sends in one go: flights that decide anything, and any others.
 fn records() -> impl Strategy<Value = Vec<(u8, usize)>> {
     let kind = prop_oneof![Just(20u8), Just(21), Just(22), Just(23), Just(23)];
     let length = prop::sample::select(vec![1, 2, 19, 21, 25, 35, 41, 53, 61, 69, 85, 255, 900]);

@@ -1,4 +1,4 @@
-//! The watch: what passes between two sides, folded into what is kept of it.
+//! The watch: it follows the bytes between two sides, and keeps the facts that decide a verdict.
 
 use super::flights::{ClientCertificate, Facts, Flights, HandshakeStage, Kept, PlainAlert};
 use super::lengths::{
@@ -18,7 +18,7 @@ pub struct FlightWatch {
     early: Option<Box<Early>>,
 }
 
-/// What is known only while the handshake goes on.
+/// The state that is needed only while the handshake goes on.
 #[derive(Debug, Default)]
 struct Early {
     records: [RecordPosition; 2],
@@ -29,7 +29,7 @@ struct Early {
     alert: Option<PlainAlert>,
     alert_level: u8,
     alert_is_warning: bool,
-    /// RecordPosition of the upstream since the downstream's Finished.
+    /// Encrypted records of the upstream since the downstream's Finished.
     answers: u8,
 }
 
@@ -106,7 +106,7 @@ impl FlightWatch {
         self.kept.facts.has(Facts::closed(side))
     }
 
-    /// What was seen so far. `alpn` is what the downstream offers, joined by commas.
+    /// The flights seen so far. `alpn` is the offer of the downstream, joined by commas.
     pub fn flights(&self, alpn: Option<&str>) -> Flights {
         let early = self.early.as_deref();
         Flights {

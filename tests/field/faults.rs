@@ -32,7 +32,7 @@ const DRAIN: &str = "drain";
 const STRAIT: u16 = 7300;
 const ENVOY: u16 = 7350;
 
-/// What the packet filter of the namespace drops: all packets to a server, and large ones to another.
+/// The rules of the namespace's packet filter: it drops all packets to a server, and large ones to another.
 const LOST_PACKETS: &str = "ip route add unreachable 10.9.8.0/24;
     nft add table ip faults;
     nft add chain ip faults lost '{ type filter hook input priority 0; }';
@@ -219,7 +219,7 @@ fn drained(workshop: &Workshop, fault: &Fault, gateway: &TestGateway) -> LogLine
     })
 }
 
-/// What strait's line says, without what differs from run to run.
+/// The words of strait's line, without those that differ from run to run.
 fn words_of(record: &LogLine) -> String {
     let by = record.ended_by.as_deref().unwrap_or("-");
     let detail = record.detail.as_deref().unwrap_or_default();

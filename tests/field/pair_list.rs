@@ -44,7 +44,7 @@ impl Variant {
     }
 }
 
-/// How a program is started.
+/// A program, and the command that starts it.
 #[derive(Debug, Clone)]
 pub struct Program {
     /// Its name in a server name.
@@ -77,7 +77,7 @@ pub struct Pairs {
     pub servers: Vec<Program>,
     /// The clients.
     pub clients: Vec<Program>,
-    /// Who calls whom.
+    /// The pairs of a client and the server that it calls.
     pub pairs: Vec<Pair>,
 }
 

@@ -1,4 +1,4 @@
-//! What istiod gives to its own east-west gateway, replayed: strait must route the same names to the same
+//! The answers of istiod for its own east-west gateway, replayed: strait must route the same names to the same
 //! endpoints, but for differences that are listed with their reason.
 //!
 //! `tests/cluster/oracle/run record` asked istiod, and stored its answers with the objects that the API
@@ -27,7 +27,7 @@ struct Answers {
     states: Vec<State>,
 }
 
-/// What istiod said when the API held some objects.
+/// The answer of istiod when the API held some objects.
 #[derive(Deserialize)]
 struct State {
     /// All objects of the first state; of a later one those that are new or have changed.
@@ -206,7 +206,7 @@ fn play(answers: &Answers, expected: &[Names]) -> Vec<(usize, Names)> {
     others
 }
 
-/// What strait must say: what istiod says, but for the stored differences.
+/// The names that strait must have: those of istiod, but for the stored differences.
 fn expected(name: &str, answers: &Answers, differing: &BTreeMap<Place, Differs>) -> Vec<Names> {
     let states = answers.states.iter().enumerate();
     let of_state = |(number, state): (usize, &State)| {

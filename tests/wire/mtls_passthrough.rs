@@ -88,7 +88,7 @@ fn both_spellings_and_both_versions_carry_both_identities() {
             close(stream);
             let record = gateway.record_of(source);
             assert_eq!(record.outcome, "ok");
-            // What the two have agreed on, as far as it is in the clear.
+            // The parameters that the two have agreed on, as far as they are in the clear.
             let is_tls13 = versions == TLS13;
             let version = if is_tls13 { "1.3" } else { "1.2" };
             assert_eq!(record.tls_version.as_deref(), Some(version));

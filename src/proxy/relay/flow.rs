@@ -150,7 +150,7 @@ impl Flow {
         match held {
             HeldBytes::Carry(_) => copy::write_carry(held, cx, destination),
             HeldBytes::Pipe(_) => splice::drain_held(held, cx, destination, resources),
-            // What is spliced is not seen, and the handshake must be.
+            // The watch must see the bytes of the handshake, and it sees none that are spliced.
             HeldBytes::Nothing if pace.is_bulk() && !resources.watch.is_early() => {
                 match splice::transfer(held, cx, source, destination, resources) {
                     Some(step) => step,

@@ -40,7 +40,7 @@ func (c *Cluster) Manifests(t testing.TB) {
 		if err := c.accountOf("strait"); err != nil {
 			t.Fatal(err)
 		}
-		// What a cloud's load balancer controller does.
+		// A cloud's load balancer controller writes this status.
 		_, err := c.Client.CoreV1().Services("strait").Patch(context.Background(), "strait", types.MergePatchType,
 			[]byte(`{"status":{"loadBalancer":{"ingress":[{"ip":"`+LoadBalancer+`"}]}}}`), meta.PatchOptions{}, "status")
 		if err != nil {

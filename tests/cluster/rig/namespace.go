@@ -132,7 +132,7 @@ func prepare() error {
 }
 
 func network() error {
-	// What a pod has, by the manifests and by the container runtime.
+	// The settings of a pod, by the manifests and by the container runtime.
 	for name, value := range map[string]string{
 		"ipv4/ip_local_port_range":        "16384 65535",
 		"ipv4/ip_unprivileged_port_start": "0",

@@ -13,7 +13,7 @@ var oracleCRDs = []string{
 	"serviceentries.networking.istio.io", "workloadentries.networking.istio.io", "gateways.networking.istio.io",
 }
 
-// What istiod answered about the hand-made cases must be what strait makes of them at a real API, but for the listed
+// strait must make of the hand-made cases, at a real API, the same as istiod answered, but for the listed
 // differences. Cases with other settings of the mesh are left to the Rust tests: they would concern every test here.
 func TestCasesAreRoutedAsIstiodAnswered(t *testing.T) {
 	c := rig.Get()

@@ -101,7 +101,7 @@ pub(super) fn start(upstreams: &[Upstream], log: &Path) -> Envoy {
     Envoy::start("gateway", &listeners, &clusters, Folder::create())
 }
 
-/// What Envoy's new lines say.
+/// The words of Envoy's new lines.
 pub(super) fn words(log: &Path, seen: usize) -> String {
     let deadline = Instant::now() + Duration::from_secs(3);
     loop {

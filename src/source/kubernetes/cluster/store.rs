@@ -204,7 +204,7 @@ impl Cluster {
     /// The settings of the mesh; `None` when there are none.
     ///
     /// # Errors
-    /// Why they are not known.
+    /// The reason why they are not known.
     pub fn mesh_config(&self) -> Result<Option<&MeshConfigRecord>, &str> {
         if let Some((_, record)) = self.mesh_configs.iter().next() {
             return Ok(Some(record));

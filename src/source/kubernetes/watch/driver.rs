@@ -57,7 +57,7 @@ pub(super) enum DriverInput {
         problem: Arc<str>,
         away: bool,
     },
-    /// From a watcher: the API has told every change of the kind so far.
+    /// From a watcher: the API has reported every change of the kind so far.
     Confirmed(Kind),
     /// From the saved state, of a kind that the API has not listed.
     Restored(ClusterChange),
@@ -202,7 +202,7 @@ impl Driver {
         now < *self.opening.get_or_insert(now + OPENING)
     }
 
-    /// What the saved state says of kinds that the API does not list, once the API had its time.
+    /// Takes kinds from the saved state that the API does not list, once the API had its time.
     fn restore(&mut self) -> Vec<DriverInput> {
         if self.published {
             self.restored.dispense();

@@ -334,7 +334,7 @@ impl Follower {
         self.report(change, Some(Instant::now())).await
     }
 
-    /// Reports that the API has told every change so far.
+    /// Reports that the API has reported every change so far.
     async fn confirm(&self) -> Result<(), Closed> {
         let input = DriverInput::Confirmed(self.kind);
         self.inputs.send(input).await.map_err(|_| Closed)

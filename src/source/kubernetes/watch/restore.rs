@@ -157,8 +157,8 @@ impl Restored {
         }
     }
 
-    /// What the file says of kinds that the API has not listed, once the API had its time, or at once if it
-    /// is away. A kind that the API refuses is left out.
+    /// The kinds of the file that the API has not listed, once the API had its time, or at once if it is
+    /// away. A kind that the API refuses is left out.
     pub(super) fn fill<'a>(
         &mut self,
         unknown: impl Iterator<Item = &'a Kind> + Clone,

@@ -34,7 +34,7 @@ fn states(cluster: &Cluster, kinds: &[Kind]) -> Vec<(Kind, KindState)> {
         let records = cluster.list(*kind);
         let state = match (cluster.is_installed(*kind), cluster.absent(*kind)) {
             (true, None) => KindState::Listed(records),
-            // What was known of a kind before it was uninstalled stays known.
+            // The records of a kind stay known after it was uninstalled.
             (false, _) if !records.is_empty() => KindState::Listed(records),
             (false, _) => KindState::NotInstalled,
             (true, Some(_)) => return None,
@@ -62,7 +62,7 @@ impl Saving {
         self.confirm(kind);
     }
 
-    /// Notes that the API has told everything about a kind.
+    /// Notes that the API has reported everything about a kind.
     pub(super) fn confirm(&mut self, kind: Kind) {
         self.confirmed.insert(kind, Instant::now());
     }
