@@ -109,6 +109,9 @@ impl Facts {
     pub(super) const UPSTREAM_CLOSED_FIRST: u32 = 1 << 17;
     /// That alert is padded as Java pads it.
     pub(super) const UPSTREAM_ALERT_PADDED: u32 = 1 << 18;
+    /// The last word of the downstream is a goodbye, and it did not answer a goodbye or an alert of the
+    /// upstream's: the downstream left of its own will.
+    pub(super) const DOWNSTREAM_TOOK_LEAVE: u32 = 1 << 19;
 
     pub(super) const fn has(self, fact: u32) -> bool {
         self.0 & fact != 0
@@ -275,7 +278,7 @@ impl Flights {
     }
 
     pub(super) fn upstream_answered_with_an_alert(&self) -> bool {
-        self.kept.facts.has(Facts::UPSTREAM_ALERT) && !self.said_goodbye(Side::Downstream)
+        self.kept.facts.has(Facts::UPSTREAM_ALERT) && !self.downstream_took_leave()
     }
 
     pub(super) fn alert_came_before_the_close(&self) -> bool {
@@ -298,7 +301,16 @@ impl Flights {
         facts.has(Facts::ASKED)
             && !facts.has(Facts::REPLIED)
             && (!facts.has(Facts::REPLIED_SHORTLY) || short_is_none)
-            && !self.said_goodbye(Side::Downstream)
+            && !self.downstream_took_leave()
+    }
+
+    /// Whether the downstream's last word is a goodbye of its own will. Where answers may be short, an answer
+    /// to a goodbye or an alert counts too: both may be data.
+    fn downstream_took_leave(&self) -> bool {
+        match self.answers_are_long {
+            true => self.kept.facts.has(Facts::DOWNSTREAM_TOOK_LEAVE),
+            false => self.said_goodbye(Side::Downstream),
+        }
     }
 
     /// Whether a record as short as an alert is all of the upstream's answer, in a protocol that has such

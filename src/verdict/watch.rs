@@ -126,8 +126,13 @@ impl FlightWatch {
         self.kept.since[mine] = 0;
         self.kept.since[other] = self.kept.since[other].saturating_add(count);
         self.kept.goodbye[mine] = goodbye;
+        let facts = &mut self.kept.facts;
         if side == Side::Upstream {
-            self.kept.facts.add(Facts::UPSTREAM_SPOKE);
+            facts.add(Facts::UPSTREAM_SPOKE);
+        } else if goodbye == 0 {
+            facts.remove(Facts::DOWNSTREAM_TOOK_LEAVE);
+        } else if self.kept.goodbye[other] == 0 {
+            facts.add(Facts::DOWNSTREAM_TOOK_LEAVE);
         }
     }
 
