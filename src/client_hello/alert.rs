@@ -16,8 +16,6 @@ pub enum Alert {
     IllegalParameter = 47,
     /// A length or a field is out of range.
     DecodeError = 50,
-    /// This gateway cannot continue, through no fault of the client (RFC 8446 section 6.2).
-    InternalError = 80,
     /// There is no server of that name (RFC 6066 section 3).
     UnrecognizedName = 112,
     /// None of the protocols offered is served under that name (RFC 7301 section 3.2).
@@ -44,7 +42,6 @@ impl Alert {
             Self::HandshakeFailure => "handshake_failure",
             Self::IllegalParameter => "illegal_parameter",
             Self::DecodeError => "decode_error",
-            Self::InternalError => "internal_error",
             Self::UnrecognizedName => "unrecognized_name",
             Self::NoApplicationProtocol => "no_application_protocol",
         }

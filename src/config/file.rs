@@ -109,8 +109,8 @@ section! {
         /// Bounds on silence once the connection is relayed.
         timeouts: TimeoutsFile = {},
         /// The answer to a TLS client that is refused. `alert`: a fatal TLS alert with the reason, then
-        /// a close. `close`: a close alone (FIN, or RST). What is not TLS gets a close alone in both
-        /// cases.
+        /// a close. `close`: a close alone (FIN, or RST). What is not TLS, and who meets a state that
+        /// may pass (no endpoint, a failed connect, a limit), gets a close alone in both cases.
         refuse: Refuse = "alert",
         /// Options of the downstream sockets.
         tcp: TcpFile = {},

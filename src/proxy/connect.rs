@@ -13,7 +13,6 @@ use super::record::ConnectionRecord;
 use super::refusal::Refusal;
 use super::shared::Shared;
 use super::states::{Connection, Routed};
-use crate::client_hello::Alert;
 use crate::config::{AddressKind, ProxyVersion, UpstreamConfig, UpstreamSource};
 use crate::metrics::ConnectResult;
 use crate::outcome::Outcome;
@@ -54,16 +53,18 @@ pub(super) async fn connect(shared: &Shared, routed: &mut Routed) -> Result<TcpS
 /// The refusal of a connection whose upstream cannot be reached.
 fn refusal(outcome: Outcome, upstream: &Upstream) -> Refusal {
     match outcome {
-        Outcome::DownstreamReset | Outcome::Overloaded => Refusal::silent(outcome),
         Outcome::NoEndpoint => {
             let report = upstream.source_report();
             let empty = || report.empty_because.map(|why| why.to_string());
             let unanswered =
                 || (!upstream.answered()).then(|| "its source has not answered yet".to_owned());
             let detail = report.last_error.or_else(empty).or_else(unanswered);
-            Refusal::alerted(outcome, Alert::InternalError, detail)
+            Refusal {
+                detail: detail.map(String::into_boxed_str),
+                ..Refusal::silent(outcome)
+            }
         }
-        _ => Refusal::alerted(outcome, Alert::InternalError, None),
+        _ => Refusal::silent(outcome),
     }
 }
 

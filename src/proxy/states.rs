@@ -291,10 +291,9 @@ fn route(
         unrouted.refusal
     })?;
     let target = route.targets.choose();
-    record.routed(ticket, &route, target).map_err(|over| {
-        let detail = Some(over.to_string());
-        Refusal::alerted(Outcome::OverLimit, Alert::InternalError, detail)
-    })?;
+    record
+        .routed(ticket, &route, target)
+        .map_err(|over| Refusal::noted(Outcome::OverLimit, over.to_string()))?;
     Ok((server_name, target.upstream.clone(), replay))
 }
 
