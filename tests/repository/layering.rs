@@ -189,10 +189,10 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     (
         "source/kubernetes/gateways",
         &[
-            &["names", "translated"],
+            &["names", "references", "translated"],
             &["file_routes"],
             &["listeners"],
-            &["backends", "owners", "reach"],
+            &["backends", "certificates", "owners", "reach"],
             &["attach"],
             &["tables"],
             &["left_out"],

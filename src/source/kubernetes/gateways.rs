@@ -7,6 +7,8 @@
 //!  attach      finds the listeners that a TLSRoute attaches to, and its names there
 //!  backends    finds the upstreams of its connections, and the ALPN offers that they must make
 //!  tables      makes the routes of each port
+//!  references  say whether an object may refer to one of another namespace
+//!  certificates  say what a listener's references to certificates resolve to: nothing
 //!  reach       says whether a port is open, and whether clients come to it
 //!  report      makes the status of each object
 //! ```
@@ -18,12 +20,14 @@
 
 mod attach;
 mod backends;
+mod certificates;
 mod file_routes;
 mod left_out;
 mod listeners;
 mod names;
 mod owners;
 mod reach;
+mod references;
 mod report;
 mod tables;
 mod translated;

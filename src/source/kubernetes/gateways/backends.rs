@@ -5,11 +5,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::listeners::GatewayRefusal;
+use super::references::{self, Reference};
 use crate::config::{AlpnPolicy, PodChoice, ServicePort, TargetConfig, TargetConfigs};
 use crate::source::kubernetes::cluster::Cluster;
-use crate::source::kubernetes::records::gateway::{
-    BackendRef, GROUP, GrantFrom, ReferenceGrantSpec, TlsRouteRecord,
-};
+use crate::source::kubernetes::records::gateway::{BackendRef, TlsRouteRecord};
 use crate::source::kubernetes::records::{ObjectKey, ServiceKind};
 
 /// The annotation on a TLSRoute or a Service that, with the value `any`, removes the demand for an
@@ -188,7 +187,13 @@ fn usable(
     let mut port = target(key, backend, PodChoice::All);
     let namespace = port.namespace.clone();
     // This check comes first, so that nothing is revealed about the other namespace's services.
-    if namespace != key.namespace && !is_granted(cluster, key, &port) {
+    let reference = Reference {
+        from: ("TLSRoute", &key.namespace),
+        to: ("", "Service"),
+        namespace: &namespace,
+        name,
+    };
+    if !references::is_allowed(cluster, &reference) {
         let message = format!(
             "backend {namespace}/{name}: no ReferenceGrant in namespace {namespace} lets TLSRoutes of \
              namespace {} refer to it",
@@ -232,22 +237,4 @@ fn usable(
         port,
         demands_istio,
     })
-}
-
-fn is_granted(cluster: &Cluster, key: &ObjectKey, port: &ServicePort) -> bool {
-    let from = |from: &GrantFrom| {
-        &*from.group == GROUP && &*from.kind == "TLSRoute" && from.namespace == key.namespace
-    };
-    let grants = |grant: &ReferenceGrantSpec| {
-        let mut to = grant.to.iter();
-        grant.from.iter().any(from)
-            && to.any(|to| {
-                let name = to.name.as_deref().filter(|name| !name.is_empty());
-                to.group.is_empty()
-                    && &*to.kind == "Service"
-                    && name.is_none_or(|name| name == &*port.service)
-            })
-    };
-    let mut there = cluster.reference_grants.in_namespace(&port.namespace);
-    there.any(|(_, grant)| grants(&grant.spec))
 }

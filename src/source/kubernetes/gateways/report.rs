@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::attach::{Attached, OwnRoute, gateway_key};
 use super::backends::Backends;
+use super::certificates;
 use super::left_out::left_out;
 use super::listeners::{self, GatewayRefusal, OwnGateway, OwnListener};
 use super::reach::Reach;
@@ -154,7 +155,7 @@ impl GatewayFindings<'_> {
             name: listener.spec.name.clone(),
             takes_tls_routes: listener.takes_tls_routes,
             attached_routes: attached.get(&(index, at)).copied().unwrap_or(0),
-            conditions: listener_conditions(gateway, listener, &self.reach),
+            conditions: self.listener_conditions(gateway, listener),
         });
         Status::Gateway {
             conditions: gateway_conditions(gateway, address_trouble, &self.reach),
@@ -291,6 +292,58 @@ impl GatewayFindings<'_> {
         }));
         Some(Condition::new(kind, true, "Conflict", message))
     }
+
+    fn listener_conditions(
+        &self,
+        gateway: &OwnGateway<'_>,
+        listener: &OwnListener<'_>,
+    ) -> Vec<Condition> {
+        let reach = &self.reach;
+        let refused = not_accepted(gateway, listener, reach);
+        let accepted = match &refused {
+            None => Condition::new(ConditionKind::Accepted, true, "Accepted", ""),
+            Some(GatewayRefusal { reason, message }) => {
+                Condition::new(ConditionKind::Accepted, false, reason, message.clone())
+            }
+        };
+        let conflicted = match &listener.refused {
+            Some(GatewayRefusal { reason, message }) if listener.conflicted => {
+                Condition::new(ConditionKind::Conflicted, true, reason, message.clone())
+            }
+            _ => Condition::new(ConditionKind::Conflicted, false, "NoConflicts", ""),
+        };
+        let unresolved = unknown_kind(listener)
+            .or_else(|| certificates::unresolved(self.cluster, gateway.key, listener));
+        let resolved = match unresolved {
+            None => Condition::new(ConditionKind::ResolvedRefs, true, "ResolvedRefs", ""),
+            Some(GatewayRefusal { reason, message }) => {
+                Condition::new(ConditionKind::ResolvedRefs, false, reason, message)
+            }
+        };
+        let programmed = if refused.is_none() && gateway.serves(listener) {
+            match reach.pending(listener.spec.port) {
+                None => Condition::new(ConditionKind::Programmed, true, "Programmed", ""),
+                Some(why) => Condition::new(ConditionKind::Programmed, false, "Pending", why),
+            }
+        } else {
+            let why = gateway.refused.as_ref().or(refused.as_ref());
+            let message = why.map_or("no kind of route can attach", |refusal| &refusal.message);
+            Condition::new(ConditionKind::Programmed, false, "Invalid", message)
+        };
+        vec![accepted, conflicted, resolved, programmed]
+    }
+}
+
+/// The refusal of a kind of route that cannot attach to the listener.
+fn unknown_kind(listener: &OwnListener<'_>) -> Option<GatewayRefusal> {
+    let kind = &listener.unknown_kind?.kind;
+    let instead = if &*listener.spec.protocol == "TLS" {
+        "a TLSRoute does"
+    } else {
+        "no route attaches to a listener that is not served"
+    };
+    let message = format!("allowedRoutes.kinds: {kind} does not attach here; {instead}");
+    Some(GatewayRefusal::new("InvalidRouteKinds", message))
 }
 
 fn listed(items: impl ExactSizeIterator<Item = String>) -> String {
@@ -378,50 +431,4 @@ fn gateway_conditions(
         Condition::new(accepted, good, reason, message),
         Condition::new(programmed, is_programmed, why, what),
     ]
-}
-
-fn listener_conditions(
-    gateway: &OwnGateway<'_>,
-    listener: &OwnListener<'_>,
-    reach: &Reach<'_>,
-) -> Vec<Condition> {
-    let refused = not_accepted(gateway, listener, reach);
-    let accepted = match &refused {
-        None => Condition::new(ConditionKind::Accepted, true, "Accepted", ""),
-        Some(GatewayRefusal { reason, message }) => {
-            Condition::new(ConditionKind::Accepted, false, reason, message.clone())
-        }
-    };
-    let conflicted = match &listener.refused {
-        Some(GatewayRefusal { reason, message }) if listener.conflicted => {
-            Condition::new(ConditionKind::Conflicted, true, reason, message.clone())
-        }
-        _ => Condition::new(ConditionKind::Conflicted, false, "NoConflicts", ""),
-    };
-    let resolved = match listener.unknown_kind {
-        None => Condition::new(ConditionKind::ResolvedRefs, true, "ResolvedRefs", ""),
-        Some(kind) => {
-            let message = format!(
-                "allowedRoutes.kinds: {} does not attach here; a TLSRoute does",
-                kind.kind
-            );
-            Condition::new(
-                ConditionKind::ResolvedRefs,
-                false,
-                "InvalidRouteKinds",
-                message,
-            )
-        }
-    };
-    let programmed = if refused.is_none() && gateway.serves(listener) {
-        match reach.pending(listener.spec.port) {
-            None => Condition::new(ConditionKind::Programmed, true, "Programmed", ""),
-            Some(why) => Condition::new(ConditionKind::Programmed, false, "Pending", why),
-        }
-    } else {
-        let why = gateway.refused.as_ref().or(refused.as_ref());
-        let message = why.map_or("no kind of route can attach", |refusal| &refusal.message);
-        Condition::new(ConditionKind::Programmed, false, "Invalid", message)
-    };
-    vec![accepted, conflicted, resolved, programmed]
 }

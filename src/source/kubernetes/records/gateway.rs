@@ -152,6 +152,25 @@ pub struct ListenerTls {
     /// `Passthrough`, or `Terminate` (the default).
     #[serde(default)]
     pub mode: Option<Arc<str>>,
+    /// The certificates of a listener that ends TLS; up to 64. strait reads none of them.
+    #[serde(default, rename = "certificateRefs")]
+    pub certificate_refs: Box<[CertificateRef]>,
+}
+
+/// A reference to a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateRef {
+    /// The core group (empty) by default.
+    #[serde(default)]
+    pub group: Option<Arc<str>>,
+    /// `Secret` by default.
+    #[serde(default)]
+    pub kind: Option<Arc<str>>,
+    /// The Gateway's namespace by default.
+    #[serde(default)]
+    pub namespace: Option<Arc<str>>,
+    /// Its name.
+    pub name: Arc<str>,
 }
 
 /// `allowedRoutes` of a listener.

@@ -319,6 +319,77 @@ fn tls_route_listener_passthrough_supported_kinds() {
     );
 }
 
+/// Listeners with protocols that are not served, each with what `ResolvedRefs` says: strait reads no
+/// certificate, and knows no kind of route for them. The suite's GatewayInvalidTLSConfiguration and
+/// GatewaySecret... ask for the same reasons, and for HTTPRoute among the supported kinds.
+#[test]
+fn listeners_that_are_not_served_resolve_no_certificates() {
+    let grant = "
+---
+kind: ReferenceGrant
+metadata: {name: grant, namespace: secrets}
+spec:
+  from: [{group: gateway.networking.k8s.io, kind: Gateway, namespace: apps}]
+  to: [{group: '', kind: Secret, name: granted}]
+";
+    let certificates = "!ResolvedRefs=InvalidCertificateRef";
+    for (listener, resolved) in [
+        ("protocol: HTTP", "ResolvedRefs"),
+        ("protocol: TCP", "ResolvedRefs"),
+        ("protocol: HTTPS", "ResolvedRefs"),
+        (
+            "protocol: HTTP, allowedRoutes: {kinds: [{kind: HTTPRoute}]}",
+            "!ResolvedRefs=InvalidRouteKinds",
+        ),
+        (
+            "protocol: HTTPS, tls: {certificateRefs: [{name: c}]}",
+            certificates,
+        ),
+        (
+            "protocol: HTTPS, tls: {mode: Terminate, certificateRefs: [{name: c, kind: Secret, group: ''}]}",
+            certificates,
+        ),
+        (
+            "protocol: HTTPS, tls: {certificateRefs: [{name: c, kind: Other, group: example.org}]}",
+            certificates,
+        ),
+        (
+            "protocol: HTTPS, tls: {certificateRefs: [{name: c, namespace: apps}]}",
+            certificates,
+        ),
+        (
+            "protocol: HTTPS, tls: {certificateRefs: [{name: granted, namespace: secrets}]}",
+            certificates,
+        ),
+        (
+            "protocol: HTTPS, tls: {certificateRefs: [{name: c}, {name: other, namespace: secrets}]}",
+            "!ResolvedRefs=RefNotPermitted",
+        ),
+        (
+            "protocol: HTTPS, tls: {certificateRefs: [{name: granted, namespace: elsewhere}]}",
+            "!ResolvedRefs=RefNotPermitted",
+        ),
+    ] {
+        let objects = format!(
+            "
+---
+kind: Gateway
+metadata: {{name: gw, namespace: apps}}
+spec:
+  gatewayClassName: strait
+  listeners: [{{name: l, port: 443, {listener}}}]
+{grant}"
+        );
+        let outcome = Fixture::new(&objects).translate();
+        let conditions = format!("!Accepted=UnsupportedProtocol {resolved} !Programmed=Invalid");
+        assert_eq!(
+            outcome.listener("gw", "l"),
+            (conditions, 0, false),
+            "{listener}"
+        );
+    }
+}
+
 const TERMINATE: &str = "
 ---
 kind: Gateway
@@ -340,7 +411,8 @@ fn tls_route_listener_terminate_not_supported() {
         + &route("r", "mixed", "terminate.example.com", "tls-backend")
         + &route("s", "mixed", "*.example.com", "tls-backend");
     let outcome = Fixture::new(&objects).translate();
-    let conditions = "!Accepted=UnsupportedValue ResolvedRefs !Programmed=Invalid";
+    let conditions =
+        "!Accepted=UnsupportedValue !ResolvedRefs=InvalidCertificateRef !Programmed=Invalid";
     assert_eq!(
         outcome.listener("mixed", "terminate"),
         (conditions.to_owned(), 0, false)

@@ -222,6 +222,7 @@ listeners:
       namespaces: { from: Selector, selector: { matchLabels: { a: b }, matchExpressions: [{ key: k, operator: Exists }] } }
       kinds: [{ group: g, kind: TLSRoute }, { kind: TCPRoute }]
   - { name: m, port: 80, protocol: HTTP }
+  - { name: s, port: 443, protocol: HTTPS, tls: { certificateRefs: [{ group: g, kind: K, namespace: n, name: c }, { name: d }] } }
 ";
     let gateway = |text| {
         Record::Gateway(GatewayRecord {
