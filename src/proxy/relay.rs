@@ -6,6 +6,7 @@
 //! (`docs/src/internals/kernel.md#errors-are-sticky`).
 
 mod copy;
+mod delivery;
 mod flow;
 mod held;
 mod pace;
@@ -16,7 +17,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::ending::Ending;
 use super::replay::Replay;
@@ -38,9 +39,6 @@ use peer::{Failure, FailureKind, Peer};
 /// 0.31 ms, 512 KiB 21.3 and 0.58 ms, 1 MiB 21.3 and 1.7 ms. Several turns of 64 KiB between two polls
 /// of the driver gain little (18.9 for 16 of them): it is the same stream's next bytes that are cheap.
 const QUANTUM: usize = 256 * 1024;
-
-/// The time that a peer gets to acknowledge what was sent, before it is reset because the other failed.
-const DELIVERY: Duration = Duration::from_secs(5);
 
 /// A connection that relays.
 pub(super) struct Relaying {
@@ -207,7 +205,7 @@ impl Relay {
         };
         survivor.set_torn(true);
         seat.enter(Stage::Closing);
-        let delivery = survivor.delivery(DELIVERY);
+        let delivery = survivor.delivery();
         Some(Box::pin(async move {
             delivery.await;
             ending

@@ -127,7 +127,8 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     (
         "proxy/relay",
         &[
-            &["pace", "peer"],
+            &["delivery", "pace"],
+            &["peer"],
             &["held"],
             &["copy"],
             &["splice"],

@@ -1,7 +1,7 @@
 //! A side that resets: the other one gets every byte received before, then a reset of its own, and
 //! the record says who did it.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -174,6 +174,59 @@ fn a_server_that_resets_while_the_client_never_reads_is_let_go_in_time() {
     assert!(got.len() < acknowledged);
     let error = error.expect("what is cut short does not end like a whole stream");
     assert_eq!(error, io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn a_client_that_reads_slowly_gets_all_that_its_server_sent_before_it_reset() {
+    let Carried {
+        gateway,
+        mut client,
+        mut upstream,
+        ..
+    } = carried(|config| config.listener("tcp: { send_buffer: 1MiB }"));
+    let bytes = noise(256 << 10, 7);
+    // All of it waits in the kernel, for a client that takes 7 s for what a socket holds.
+    assert_eq!(write_until_stuck(&mut upstream, &bytes), bytes.len());
+    wait_until("the gateway has it all", || unacknowledged(&upstream) == 0);
+    reset(upstream);
+    let (mut got, mut piece) = (Vec::new(), vec![0; 4096]);
+    let error = loop {
+        match client.read(&mut piece) {
+            Ok(0) => panic!("{} bytes and a FIN", got.len()),
+            Ok(read) => got.extend_from_slice(&piece[..read]),
+            Err(error) => break error,
+        }
+        std::thread::sleep(Duration::from_millis(120));
+    };
+    assert_same_bytes(&got, &bytes);
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    assert_eq!(gateway.record().outcome, "upstream_reset");
+}
+
+#[test]
+fn a_client_that_dies_while_it_is_waited_for_ends_the_wait() {
+    let Carried {
+        gateway,
+        client,
+        mut upstream,
+        ..
+    } = carried(|config| config.listener("tcp: { send_buffer: 4MiB }"));
+    assert_eq!(
+        write_until_stuck(&mut upstream, &noise(192 << 10, 8)),
+        192 << 10
+    );
+    wait_until("the gateway has it all", || unacknowledged(&upstream) == 0);
+    reset(upstream);
+    // Longer than the pause at which the wait looks, shorter than the time that it gives a silent peer.
+    std::thread::sleep(Duration::from_millis(200));
+    let start = Instant::now();
+    reset(client);
+    assert_eq!(gateway.record().outcome, "upstream_reset");
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[test]

@@ -6,17 +6,15 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Context;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::super::sockets::Sockets;
+use super::delivery::delivered;
 use crate::socket;
 use crate::verdict::Side;
-
-/// The time between two looks whether everything is delivered.
-const DELIVERY_POLL: Duration = Duration::from_millis(5);
 
 /// The kind of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,16 +74,9 @@ impl Peer {
         self.sockets.to(self.side)
     }
 
-    /// Waits until the peer has acknowledged everything, or for `most`; may outlive this.
-    pub(super) fn delivery(&self, most: Duration) -> impl Future<Output = ()> + use<> {
-        let (sockets, side) = (self.sockets.clone(), self.side);
-        async move {
-            let give_up = Instant::now() + most;
-            let waits = || matches!(socket::unsent_bytes(sockets.to(side)), Ok(1..));
-            while waits() && Instant::now() < give_up {
-                tokio::time::sleep(DELIVERY_POLL).await;
-            }
-        }
+    /// Waits until the peer has acknowledged everything, as far as it reads; may outlive this.
+    pub(super) fn delivery(&self) -> impl Future<Output = ()> + use<> {
+        delivered(self.sockets.clone(), self.side)
     }
 
     pub(super) fn failure(&self) -> Option<Failure> {
