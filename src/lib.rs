@@ -52,6 +52,7 @@
 //! | the route of a name | [`route`] |
 //! | a limit, and its count | [`limits`] |
 //! | the choice of an endpoint, its ejection | [`upstream`] |
+//! | the conduct that counts as an endpoint's failure | `upstream::conduct`; `proxy::conduct` reports it |
 //! | attempts to connect (`connect.attempts`), the next endpoint after a failure | `proxy::connect` |
 //! | an outcome: the reason why a connection ends | [`outcome`], then the place that finds it; `tests/wire/outcomes_all.rs` provokes each |
 //! | the alert of a refusal | `proxy::refusal` for a route, `client_hello::error` for a hello, `proxy::connect` for an endpoint |

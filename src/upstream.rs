@@ -7,15 +7,17 @@
 //! outage of the source and a zone that becomes known leave them as they are.
 
 mod balancer;
+mod conduct;
 mod endpoints;
 mod health;
+mod recent;
 mod registry;
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use prometheus::IntCounter;
@@ -23,6 +25,7 @@ use tokio::sync::Notify;
 
 use crate::config::{EndpointSpec, UpstreamConfig, UpstreamSource};
 use crate::names::Zone;
+pub use conduct::Conduct;
 pub use endpoints::{Endpoint, EndpointSet, EndpointStats, Picked};
 pub use health::{EndpointState, Health};
 pub use registry::{EndpointCollector, Upstreams};
@@ -51,6 +54,18 @@ struct Surroundings {
     /// The departed endpoints whose ejection is not over yet.
     ejected: Vec<Arc<EndpointStats>>,
 }
+
+/// A change of an endpoint's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthChange {
+    /// It is ejected for so long.
+    Ejected(Duration),
+    /// It was ejected, and works again.
+    Readmitted,
+}
+
+/// Picks that another connection may be faster with, before one is taken as it is.
+const TRIAL_RACES: usize = 3;
 
 /// The most endpoints of an upstream that are remembered only because they are ejected.
 const MAX_EJECTED: usize = 256;
@@ -270,10 +285,45 @@ impl Upstream {
 
     /// Picks an endpoint that is not among `tried`: the one with fewer connections of two random
     /// choices among the ready endpoints. The gateway's zone comes first unless it has too few
-    /// endpoints. An ejected endpoint is picked only when no other is left. Returns `None` when every
+    /// endpoints. An endpoint whose ejection is over gets one connection at a time, until one shows that
+    /// it works. An ejected endpoint is picked only when no other is left. Returns `None` when every
     /// endpoint was tried.
     pub fn pick(&self, tried: &[SocketAddr]) -> Option<Picked> {
-        balancer::pick(&self.endpoints.load(), tried, Instant::now()).map(Picked::new)
+        let (set, config, now) = (self.endpoints.load(), self.config.load(), Instant::now());
+        let trial = config.connect.timeout + config.ejection.first_byte;
+        let mut picked = balancer::pick(&set, tried, now)?;
+        for _ in 0..TRIAL_RACES {
+            if picked.stats.health.try_it(now, trial) {
+                break;
+            }
+            picked = balancer::pick(&set, tried, now)?;
+        }
+        Some(Picked::new(picked))
+    }
+
+    /// Notes the conduct of an endpoint towards a connection from `source`. Returns the change of its
+    /// state, if that causes one.
+    pub fn note_conduct(
+        &self,
+        picked: &Picked,
+        conduct: Conduct,
+        source: IpAddr,
+    ) -> Option<HealthChange> {
+        let health = picked.health();
+        let readmitted = |ends: bool| ends.then_some(HealthChange::Readmitted);
+        let now = match conduct {
+            Conduct::Answered => return readmitted(health.answered()),
+            Conduct::Passed | Conduct::Failed | Conduct::Refused => Instant::now(),
+        };
+        let policy = self.config.load().ejection;
+        let ejected = match conduct {
+            Conduct::Answered | Conduct::Passed => return readmitted(health.passed(now)),
+            Conduct::Failed => health.failed(&policy, now),
+            Conduct::Refused => health.refused(source, &policy, now, || {
+                self.endpoints.load().handshakes_elsewhere(picked, now)
+            }),
+        };
+        ejected.map(HealthChange::Ejected)
     }
 
     /// The same endpoint at its address of the other family, if it has one and is still there.

@@ -8,6 +8,7 @@ use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use super::conduct;
 use super::proxy_protocol;
 use super::record::ConnectionRecord;
 use super::refusal::Refusal;
@@ -17,7 +18,7 @@ use crate::config::{AddressKind, ProxyVersion, UpstreamConfig, UpstreamSource};
 use crate::metrics::ConnectResult;
 use crate::outcome::Outcome;
 use crate::socket::{self, OwnAddresses};
-use crate::upstream::Upstream;
+use crate::upstream::{Conduct, Picked, Upstream};
 
 /// Connects to an endpoint of the upstream that the connection is routed to.
 ///
@@ -105,13 +106,12 @@ async fn attempt_each(
                     picked.prefer();
                 }
                 upstream.connected(|| count(ConnectResult::Connected)).inc();
-                picked.health().connected();
                 record.endpoint = Some(picked);
                 return Ok(stream);
             }
             Err((outcome, detail)) => {
                 count(ConnectResult::Failed(outcome)).inc();
-                failed(config, &picked, outcome);
+                failed(upstream, &picked, outcome, record);
                 record.note(detail);
                 tried.push(picked.endpoint());
                 record.endpoint = Some(picked);
@@ -122,17 +122,15 @@ async fn attempt_each(
     Err(reason)
 }
 
-fn failed(config: &UpstreamConfig, picked: &crate::upstream::Picked, outcome: Outcome) {
-    let (upstream, endpoint) = (&config.name, picked.address());
+fn failed(upstream: &Upstream, picked: &Picked, outcome: Outcome, record: &ConnectionRecord) {
     // Our own shortage of ports or descriptors says nothing about the endpoint.
     if matches!(outcome, Outcome::NoLocalPort | Outcome::Overloaded) {
-        tracing::warn!(%upstream, %endpoint, outcome = outcome.label(), "strait cannot connect: this host lacks local ports or descriptors");
+        let (name, endpoint) = (&upstream.config().name, picked.address());
+        tracing::warn!(upstream = %name, %endpoint, outcome = outcome.label(), "strait cannot connect: this host lacks local ports or descriptors");
         return;
     }
-    let ejected = picked.health().failed(&config.ejection, Instant::now());
-    if let Some(duration) = ejected {
-        tracing::warn!(%upstream, %endpoint, ?duration, outcome = outcome.label(), "strait ejects an endpoint after failed attempts to connect");
-    }
+    let source = record.source().ip();
+    conduct::report(upstream, picked, Conduct::Failed, source, outcome);
 }
 
 /// Whether the config asks by name for endpoints that are the gateway's own.

@@ -225,6 +225,13 @@ impl ConnectionRecord {
         series.connect_duration.observe(duration.as_secs_f64());
     }
 
+    /// The time since the endpoint was connected.
+    pub(super) fn since_connected(&self) -> Duration {
+        let opening = [self.hello, self.connect].into_iter().flatten();
+        let opening: Duration = opening.map(StageTime::duration).sum();
+        self.accepted.elapsed().saturating_sub(opening)
+    }
+
     /// Notes the route and one of its targets: from now on the connection counts there.
     ///
     /// # Errors

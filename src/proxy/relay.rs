@@ -19,6 +19,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use super::conduct::{self, Reported};
 use super::ending::Ending;
 use super::replay::Replay;
 use super::seat::{Seat, Stage};
@@ -28,7 +29,8 @@ use super::states::{Connected, Connection};
 use super::worker::{QueuePlace, Worker, wake_after_driver};
 use crate::outcome::Outcome;
 use crate::socket;
-use crate::verdict::{End, FlightWatch, Side, judge};
+use crate::upstream::Conduct;
+use crate::verdict::{End, FlightWatch, HandshakeStage, Side, judge};
 use flow::{Flow, FlowProgress, FlowState};
 use held::Resources;
 use peer::{Failure, FailureKind, Peer};
@@ -60,7 +62,7 @@ impl Relaying {
             upstream: endpoint,
         });
         let seat = connection.ticket.seat();
-        seat.enter(Stage::Relaying);
+        seat.enter(Stage::Unanswered);
         if connection.record.is_multiplexed() {
             seat.note_multiplexed();
         }
@@ -96,7 +98,60 @@ impl Relaying {
     /// Writes the record, unless it is written.
     fn close(&mut self, ending: Ending) {
         let flights = self.relay.watch.flights(self.connection.record.alpn());
+        self.report_end(ending, flights.stage());
         self.connection.close_relayed(ending, flights);
+    }
+
+    /// Reports what the endpoint has just done or not done, if it counts for its health.
+    fn report_conduct(&mut self) {
+        let seat = self.connection.ticket.seat();
+        let watch = &self.relay.watch;
+        let stage = watch.flights(None).stage();
+        let left = stage == HandshakeStage::Asked && watch.has_closed(Side::Upstream);
+        let (conduct, outcome) = if left {
+            (Conduct::Failed, Outcome::UpstreamClosedBeforeReply)
+        } else if seat.is_silent() {
+            (Conduct::Failed, Outcome::UpstreamSilent)
+        } else if let Some(conduct) = Conduct::at(stage) {
+            (conduct, Outcome::UpstreamNotTls)
+        } else {
+            return;
+        };
+        let reported = match conduct {
+            Conduct::Answered => Reported::Answer,
+            Conduct::Passed | Conduct::Failed | Conduct::Refused => Reported::All,
+        };
+        if std::mem::replace(&mut self.relay.reported, reported) != reported {
+            self.report(conduct, outcome);
+        }
+    }
+
+    /// Reports what the end of the connection says of the endpoint, unless all is reported.
+    fn report_end(&mut self, ending: Ending, stage: HandshakeStage) {
+        if std::mem::replace(&mut self.relay.reported, Reported::All) == Reported::All {
+            return;
+        }
+        let Some(upstream) = self.connection.ticket.seat().upstream() else {
+            return;
+        };
+        let (waited, first_byte) = (
+            self.connection.record.since_connected(),
+            upstream.config().ejection.first_byte,
+        );
+        let Ending {
+            outcome, ended_by, ..
+        } = ending;
+        if let Some(conduct) = Conduct::of_end(stage, outcome, ended_by, waited, first_byte) {
+            self.report(conduct, outcome);
+        }
+    }
+
+    fn report(&self, conduct: Conduct, outcome: Outcome) {
+        let Connection { record, ticket } = &self.connection;
+        if let (Some(upstream), Some(endpoint)) = (ticket.seat().upstream(), &record.endpoint) {
+            let source = record.source().ip();
+            conduct::report(upstream, endpoint, conduct, source, outcome);
+        }
     }
 
     fn poll_relay(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
@@ -114,6 +169,9 @@ impl Relaying {
                 busy_poll.wake(now);
             }
         }
+        if down.moved > 0 {
+            seat.answered();
+        }
         if relay.note_closes() {
             seat.enter(Stage::HalfClosed);
         }
@@ -123,6 +181,9 @@ impl Relaying {
         }
         if up.more || down.more {
             wake_after_driver(cx);
+        }
+        if relay.reported != Reported::All {
+            self.report_conduct();
         }
         Poll::Pending
     }
@@ -177,6 +238,8 @@ struct Relay {
     watch: FlightWatch,
     /// A direction is over.
     half_closed: bool,
+    /// The conduct of the endpoint that its upstream knows.
+    reported: Reported,
 }
 
 impl Relay {
@@ -192,6 +255,7 @@ impl Relay {
             place: QueuePlace::default(),
             watch,
             half_closed: false,
+            reported: Reported::default(),
         }
     }
 

@@ -37,12 +37,26 @@ const BUSY: Duration = Duration::from_secs(1);
 pub(super) enum Stage {
     /// Before the relay: hello and connect have deadlines of their own.
     Opening,
+    /// The upstream has not answered the hello.
+    Unanswered,
+    /// The same for longer than its policy allows.
+    Silent,
     /// Bytes may flow both ways.
     Relaying,
     /// One side has closed.
     HalfClosed,
     /// The last bytes are being delivered before the close; bounded by its own deadline.
     Closing,
+}
+
+impl Stage {
+    /// Whether bytes may flow.
+    const fn is_open(self) -> bool {
+        match self {
+            Self::Opening | Self::Closing => false,
+            Self::Unanswered | Self::Silent | Self::Relaying | Self::HalfClosed => true,
+        }
+    }
 }
 
 /// Microseconds since this process first asked: half the size of an [`Instant`], in every seat.
@@ -170,6 +184,35 @@ impl Seat {
         let _ = self.ends.set(Ends { sockets, upstream });
     }
 
+    /// The upstream that the connection is to. `None` before its relay.
+    pub(super) fn upstream(&self) -> Option<&Upstream> {
+        self.ends.get().map(|ends| &*ends.upstream)
+    }
+
+    /// The first bytes of the upstream have come.
+    pub(super) fn answered(&self) {
+        if matches!(self.stage.get(), Stage::Unanswered | Stage::Silent) {
+            self.stage.set(Stage::Relaying);
+        }
+    }
+
+    /// Whether the upstream has not answered the hello in the time that its policy gives it.
+    pub(super) fn is_silent(&self) -> bool {
+        self.stage.get() == Stage::Silent
+    }
+
+    /// Wakes the relay of a connection that the upstream has not answered in time.
+    fn note_silence(&self, now: Moment) {
+        if self.stage.get() != Stage::Unanswered {
+            return;
+        }
+        let most = self.upstream().map(|it| it.config().ejection.first_byte);
+        if most.is_some_and(|most| self.last_activity.get().until(now) >= most) {
+            self.stage.set(Stage::Silent);
+            self.wake();
+        }
+    }
+
     /// Sets the options that find out that the upstream's peer is gone, unless it has them. They ask for
     /// minutes of silence, and are several system calls: most connections of a crowd of short ones end
     /// before they need any.
@@ -186,9 +229,7 @@ impl Seat {
 
     /// Whether the peers are to be looked at in this sweep, the `turn`-th one for this seat.
     fn wants_look(&self, turn: u32, now: Moment) -> bool {
-        if !turn.is_multiple_of(LOOK)
-            || !matches!(self.stage.get(), Stage::Relaying | Stage::HalfClosed)
-        {
+        if !turn.is_multiple_of(LOOK) || !self.stage.get().is_open() {
             return false;
         }
         match self.attention.get() {
@@ -274,7 +315,9 @@ impl Seat {
         let timeouts = &self.policy.timeouts;
         let (limit, outcome) = match self.stage.get() {
             Stage::Opening | Stage::Closing => return None,
-            Stage::Relaying => (timeouts.idle, Outcome::IdleTimeout),
+            Stage::Unanswered | Stage::Silent | Stage::Relaying => {
+                (timeouts.idle, Outcome::IdleTimeout)
+            }
             Stage::HalfClosed => (timeouts.half_closed, Outcome::HalfClosedTimeout),
         };
         let quiet = self.last_activity.get().until(now);
@@ -345,6 +388,7 @@ impl Seats {
         let now = Moment::of(instant);
         for (key, seat) in self.seats.borrow().iter() {
             seat.settle();
+            seat.note_silence(now);
             let key = u32::try_from(key).unwrap_or_default();
             if seat.wants_look(sweep.wrapping_add(key), now) {
                 seat.look(instant);
@@ -364,7 +408,7 @@ impl Seats {
         let mut quiet: Vec<(DrainOrder, Duration, &Rc<Seat>)> = seats
             .iter()
             .map(|(_, seat)| seat)
-            .filter(|seat| matches!(seat.stage.get(), Stage::Relaying | Stage::HalfClosed))
+            .filter(|seat| seat.stage.get().is_open())
             .map(|seat| (seat.order(), seat.last_activity.get().until(now), seat))
             .filter(|(order, duration, seat)| {
                 *order != DrainOrder::AwaitsAnswer && *duration >= QUIET && seat.cut.get().is_none()

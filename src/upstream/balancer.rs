@@ -20,7 +20,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Endpoint, EndpointSet, EndpointState};
 
@@ -71,7 +71,7 @@ impl Tiers {
         let on_ejected = || {
             near_tier
                 .draw(set)
-                .is_some_and(|drawn| !is_ready(drawn, now))
+                .is_some_and(|drawn| !drawn.stats.health.is_eligible(now))
         };
         if within_part && !on_ejected() {
             [near, far]
@@ -147,6 +147,7 @@ impl Tier {
     fn pick<'a>(
         &self,
         set: &'a EndpointSet,
+        now: Instant,
         eligible: impl Fn(&Endpoint) -> bool,
     ) -> Option<&'a Endpoint> {
         let first = self.choose(set, &eligible)?;
@@ -155,46 +156,51 @@ impl Tier {
         }
         let other = |endpoint: &Endpoint| !std::ptr::eq(endpoint, first) && eligible(endpoint);
         match self.choose(set, other) {
-            Some(second) if load_is_less(second, first) => Some(second),
+            Some(second) if load_is_less(second, first, now) => Some(second),
             _ => Some(first),
         }
     }
 }
 
-/// Compares the connections per weight without a division.
-fn load_is_less(a: &Endpoint, b: &Endpoint) -> bool {
-    let weighted = |load: &Endpoint, other: &Endpoint| {
-        u64::from(load.stats.active()) * u64::from(other.spec.weight.get())
-    };
+/// The connections of an endpoint. A failure counts for some seconds as a connection that is still open: an endpoint
+/// that fails fast has few of those. One that a connection may try after its ejection has no load, so that it is tried.
+fn load(endpoint: &Endpoint, now: Instant) -> u64 {
+    let health = &endpoint.stats.health;
+    if health.state(now) == EndpointState::Ejected(Duration::ZERO) {
+        return 0;
+    }
+    u64::from(endpoint.stats.active()) + u64::from(health.recent_failures(now))
+}
+
+/// Compares the load per weight without a division.
+fn load_is_less(a: &Endpoint, b: &Endpoint, now: Instant) -> bool {
+    let weighted =
+        |one: &Endpoint, other: &Endpoint| load(one, now) * u64::from(other.spec.weight.get());
     weighted(a, b) < weighted(b, a)
 }
 
-fn is_ready(endpoint: &Endpoint, now: Instant) -> bool {
-    endpoint.stats.health.state(now) == EndpointState::Ready
-}
-
-/// Picks among the endpoints that are not `tried`: first ready ones, from the nearest tier that has
-/// any; then the others, ejected or not, the nearest first.
+/// Picks among the endpoints that are not `tried`: first ready ones and those that nobody tries after their ejection,
+/// from the nearest tier that has any; then the others, ejected or not, the nearest first.
 pub(super) fn pick<'a>(
     set: &'a EndpointSet,
     tried: &[SocketAddr],
     now: Instant,
 ) -> Option<&'a Endpoint> {
     let untried = |endpoint: &Endpoint| !tried.contains(&endpoint.spec.address);
-    let ready = |endpoint: &Endpoint| untried(endpoint) && is_ready(endpoint, now);
+    let ready = |endpoint: &Endpoint| untried(endpoint) && endpoint.stats.health.is_eligible(now);
     let mut in_order = set.tiers.in_order(set, now).into_iter().flatten();
-    let picked = in_order.find_map(|tier| tier.pick(set, ready));
+    let picked = in_order.find_map(|tier| tier.pick(set, now, ready));
     picked.or_else(|| {
         let Tiers { near, far, .. } = &set.tiers;
         let mut nearest = near.iter().chain(far);
-        nearest.find_map(|tier| tier.pick(set, untried))
+        nearest.find_map(|tier| tier.pick(set, now, untried))
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Upstream;
-    use super::super::tests::{spec, upstream};
+    use super::super::tests::{ejecting_at_once, spec, upstream};
     use crate::config::EjectionPolicy;
     use std::collections::HashMap;
     use std::net::SocketAddr;
@@ -293,11 +299,7 @@ mod tests {
     #[test]
     fn what_an_ejected_neighbour_would_have_had_goes_to_other_zones() {
         let (a, b) = (Some("a"), Some("b"));
-        let policy = EjectionPolicy {
-            consecutive_failures: 1,
-            base: Duration::from_secs(60),
-            max: Duration::from_secs(60),
-        };
+        let policy = ejecting_at_once(Duration::from_secs(60));
         let upstream = zoned(&[a, a, a, a, b]);
         let endpoints = upstream.endpoints();
         let eject = |position: usize| {
@@ -314,11 +316,7 @@ mod tests {
     #[test]
     fn an_ejected_endpoint_is_the_last_resort() {
         let upstream = upstream((1..=3).map(|n| spec(n, None, 1)).collect(), None);
-        let policy = EjectionPolicy {
-            consecutive_failures: 1,
-            base: Duration::from_secs(60),
-            max: Duration::from_secs(60),
-        };
+        let policy = ejecting_at_once(Duration::from_secs(60));
         for endpoint in upstream.endpoints().iter().take(2) {
             endpoint.stats.health.failed(&policy, Instant::now());
         }
@@ -329,5 +327,21 @@ mod tests {
         }
         assert_eq!(seen, HashMap::from([(address(3), 50)]));
         assert!(upstream.pick(&[address(3)]).is_some());
+    }
+
+    #[test]
+    fn failures_count_as_load_for_a_while() {
+        let upstream = upstream(vec![spec(1, None, 1), spec(2, None, 1)], None);
+        let endpoints = upstream.endpoints();
+        let fails_fast = &endpoints.iter().next().unwrap().stats.health;
+        let policy = EjectionPolicy {
+            consecutive_failures: 0,
+            ..ejecting_at_once(Duration::from_secs(60))
+        };
+        for _ in 0..10 {
+            fails_fast.failed(&policy, Instant::now());
+        }
+        let held: Vec<_> = (0..10).filter_map(|_| upstream.pick(&[])).collect();
+        assert!(held.iter().all(|picked| picked.address() == address(2)));
     }
 }

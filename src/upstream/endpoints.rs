@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use super::balancer::Tiers;
-use super::health::{EndpointState, Health};
+use super::health::{EndpointState, Handshakes, Health};
 use crate::config::EndpointSpec;
 
 /// One endpoint of an upstream.
@@ -65,7 +65,7 @@ impl EndpointStats {
     }
 
     pub(super) fn is_ejected(&self, now: Instant) -> bool {
-        matches!(self.health.state(now), EndpointState::Ejected(_))
+        matches!(self.health.state(now), EndpointState::Ejected(left) if !left.is_zero())
     }
 }
 
@@ -102,7 +102,7 @@ impl Picked {
         self.0.endpoint().address
     }
 
-    /// Its health, for reporting the result of connecting.
+    /// Its health.
     pub fn health(&self) -> &Health {
         &self.0.endpoint().health
     }
@@ -179,6 +179,13 @@ impl EndpointSet {
             None => other,
             Some(_) => &same.stats,
         }))
+    }
+
+    /// The recent handshakes at the endpoints other than that of `picked`.
+    pub(super) fn handshakes_elsewhere(&self, picked: &Picked, now: Instant) -> Handshakes {
+        let own = picked.0.endpoint();
+        let others = self.iter().filter(|one| !std::ptr::eq(&*one.stats, own));
+        others.map(|one| one.stats.health.handshakes(now)).sum()
     }
 
     /// Every endpoint, in the source's order.

@@ -85,7 +85,7 @@ fn renamed<'a>(
 
 const NAME: &str = "strait_upstream_endpoints";
 const HELP: &str =
-    "Endpoints of an upstream by state: ready, or ejected because connecting to them failed.";
+    "Endpoints of an upstream by state: ready, or ejected because their connections failed.";
 
 /// A gauge as it is written; `labels` are sorted by name.
 fn gauge(labels: [(&str, &str); 2], value: u32) -> Metric {

@@ -12,15 +12,20 @@ pub(super) fn spec(last: u8, zone: Option<&str>, weight: u32) -> EndpointSpec {
     }
 }
 
-pub(super) fn upstream(specs: Vec<EndpointSpec>, zone: Option<&str>) -> Upstream {
-    let second = Duration::from_secs(1);
-    let ejection = EjectionPolicy {
+/// A policy that ejects after one failure.
+pub(super) fn ejecting_at_once(lasting: Duration) -> EjectionPolicy {
+    EjectionPolicy {
         consecutive_failures: 1,
-        base: second,
-        max: second,
-    };
+        first_byte: Duration::from_secs(1),
+        refused_sources: 1,
+        base: lasting,
+        max: lasting,
+    }
+}
+
+pub(super) fn upstream(specs: Vec<EndpointSpec>, zone: Option<&str>) -> Upstream {
     let config = UpstreamConfig {
-        ejection,
+        ejection: ejecting_at_once(Duration::from_secs(1)),
         ..samples::upstream(UpstreamSource::Static(specs))
     };
     Upstream::new(Arc::new(config), zone.map(Zone::from), None)
@@ -67,11 +72,7 @@ fn policy_and_zone_change_over_the_same_endpoints_counts_and_health() {
     let upstream = of(dns("a.example", 5), None);
     upstream.replace_endpoints([spec(1, Some("a"), 1), spec(2, Some("b"), 1)]);
     let held = upstream.pick(&[]).unwrap();
-    let policy = EjectionPolicy {
-        consecutive_failures: 1,
-        base: Duration::from_secs(60),
-        max: Duration::from_secs(60),
-    };
+    let policy = ejecting_at_once(Duration::from_secs(60));
     held.health().failed(&policy, Instant::now());
     let before = counts(&upstream);
     let changed = Arc::new(samples::upstream(dns("a.example", 6)));
@@ -229,11 +230,7 @@ fn an_endpoint_that_comes_back_has_the_connections_that_it_kept() {
 
 /// Ejects the endpoint at this address, to which no connection is left.
 fn eject(upstream: &Upstream, last: u8, lasting: Duration) {
-    let policy = EjectionPolicy {
-        consecutive_failures: 1,
-        base: lasting,
-        max: lasting,
-    };
+    let policy = ejecting_at_once(lasting);
     let set = upstream.endpoints();
     let wanted = spec(last, None, 1).address;
     let endpoint = set.iter().find(|one| one.spec.address == wanted).unwrap();
@@ -334,4 +331,35 @@ fn an_update_keeps_what_an_endpoint_has_counted() {
     upstream.replace_endpoints([]);
     assert!(upstream.pick(&[]).is_none());
     drop(picked);
+}
+
+#[test]
+fn one_connection_tries_an_endpoint_whose_ejection_is_over() {
+    let upstream = upstream(vec![spec(1, None, 1), spec(2, None, 1)], None);
+    eject(&upstream, 1, Duration::ZERO);
+    let broken = spec(1, None, 1).address;
+    let held: Vec<_> = (0..20).filter_map(|_| upstream.pick(&[])).collect();
+    let trials = || held.iter().filter(|picked| picked.address() == broken);
+    assert_eq!(trials().count(), 1);
+    let source = [10, 9, 9, 9].into();
+    let trial = trials().next().unwrap();
+    let change = upstream.note_conduct(trial, Conduct::Answered, source);
+    assert_eq!(change, Some(HealthChange::Readmitted));
+    let more: Vec<_> = (0..20).filter_map(|_| upstream.pick(&[])).collect();
+    assert!(more.iter().any(|picked| picked.address() == broken));
+}
+
+#[test]
+fn refused_handshakes_eject_only_where_others_pass() {
+    let upstream = upstream(vec![spec(1, None, 1), spec(2, None, 1)], None);
+    let at = |last: u8| upstream.pick(&[spec(3 - last, None, 1).address]).unwrap();
+    let source = [10, 9, 9, 9].into();
+    let (one, two) = (at(1), at(2));
+    assert_eq!(upstream.note_conduct(&one, Conduct::Refused, source), None);
+    assert_eq!(upstream.note_conduct(&two, Conduct::Passed, source), None);
+    let change = upstream.note_conduct(&one, Conduct::Refused, source);
+    assert!(
+        matches!(change, Some(HealthChange::Ejected(_))),
+        "{change:?}"
+    );
 }

@@ -90,6 +90,8 @@ async fn upstreams_shows_sources_and_endpoints() {
 
     let policy = EjectionPolicy {
         consecutive_failures: 1,
+        first_byte: Duration::from_secs(2),
+        refused_sources: 5,
         base: Duration::from_secs(30),
         max: Duration::from_secs(30),
     };

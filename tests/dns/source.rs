@@ -83,6 +83,8 @@ fn upstream_config(config: DnsConfig) -> UpstreamConfig {
         proxy_protocol: None,
         ejection: EjectionPolicy {
             consecutive_failures: 0,
+            first_byte: Duration::from_secs(2),
+            refused_sources: 5,
             base: second,
             max: second,
         },

@@ -110,7 +110,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         "proxy",
         &[
             &[
-                "counts", "ending", "hellos", "listener", "refusal", "sockets",
+                "conduct", "counts", "ending", "hellos", "listener", "refusal", "sockets",
             ],
             &["liveness", "replay", "shared"],
             &["seat"],

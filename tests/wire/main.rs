@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod broken_endpoints;
 mod connect_retry;
 mod connection_limits;
 mod connection_quotas;

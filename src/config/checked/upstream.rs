@@ -126,11 +126,17 @@ pub enum ProxyVersion {
     V2,
 }
 
-/// The policy for ejecting an endpoint after failed attempts to connect to it.
+/// The policy for ejecting an endpoint whose connections fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct EjectionPolicy {
-    /// The number of failed attempts in a row after which an endpoint is ejected; 0 for never.
+    /// The number of failures in a row after which an endpoint is ejected; 0 for never.
     pub consecutive_failures: u32,
+    /// The time for an endpoint's first byte. Longer silence is a failure.
+    #[serde(serialize_with = "bounds::serialize_duration")]
+    pub first_byte: Duration,
+    /// The number of sources whose handshakes must be refused at an endpoint before it is ejected for that; 0 for
+    /// never.
+    pub refused_sources: u32,
     /// The duration of the first ejection. Each further one in a row lasts twice as long.
     #[serde(serialize_with = "bounds::serialize_duration")]
     pub base: Duration,

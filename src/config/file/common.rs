@@ -107,14 +107,28 @@ section! {
 }
 
 section! {
-    /// The policy for ejecting an endpoint: after failed attempts to connect, strait does not pick it
-    /// for a while, unless all endpoints are ejected.
+    /// The policy for ejecting an endpoint: after failures, strait does not pick it for a while, unless
+    /// all endpoints are ejected. After that one connection at a time tries it, until one shows that it
+    /// works.
     EjectionFile {
-        /// The number of failed attempts in a row after which an endpoint is ejected. 0 never ejects.
+        /// The number of failures in a row after which an endpoint is ejected. A failure is an attempt to
+        /// connect that fails, and a connection that the endpoint closes or resets before its first bytes
+        /// of TLS, that it answers with something else, or over which it is silent for `first_byte`. Its
+        /// first bytes of TLS are a success. 0 never ejects for failures.
         consecutive_failures: Count<0, 1000> = 3,
+        /// The time in which the first byte of the endpoint must come, once it has the hello. Longer
+        /// silence is a failure; the connection goes on. A client that gives up before the first byte
+        /// speaks against the endpoint after a quarter of this time.
+        first_byte: Millis<100, { 60 * SECOND }> = "2s",
+        /// The number of source addresses whose handshakes must be refused at the endpoint within a
+        /// minute or two, by either side, before it is ejected for that. At least half of its handshakes
+        /// must be refused, and twice the share of the other endpoints' handshakes, so that the fault of
+        /// a client ejects nothing. 0 never ejects for refused handshakes.
+        refused_sources: Count<0, 16> = 5,
         /// The duration of the first ejection. Each further one in a row lasts twice as long.
-        base: Millis<100, HOUR> = "10s",
-        /// The longest ejection. At least `base`.
-        max: Millis<100, DAY> = "5m",
+        base: Millis<100, HOUR> = "5s",
+        /// The longest ejection, and so about the longest time until an endpoint that works again is
+        /// used. At least `base`.
+        max: Millis<100, DAY> = "10s",
     }
 }

@@ -172,6 +172,8 @@ pub(super) fn ejection(file: &At<EjectionFile>, problems: &mut Problems) -> Ejec
     }
     EjectionPolicy {
         consecutive_failures: file.consecutive_failures.get(),
+        first_byte: file.first_byte.0,
+        refused_sources: file.refused_sources.get(),
         base: file.base.0,
         max: file.max.0,
     }

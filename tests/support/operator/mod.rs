@@ -140,6 +140,8 @@ fn upstream(name: &str, source: UpstreamSource) -> (UpstreamName, Arc<UpstreamCo
         proxy_protocol: None,
         ejection: EjectionPolicy {
             consecutive_failures: 1,
+            first_byte: Duration::from_secs(2),
+            refused_sources: 5,
             base: Duration::from_secs(30),
             max: Duration::from_secs(300),
         },
