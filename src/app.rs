@@ -7,6 +7,7 @@
 //!     |
 //!  tasks        tasks that last as long as the gateway, each started again when it fails
 //!     |-- servers     the admin servers
+//!     |-- takeover    the listening sockets, from one process to the next
 //!     |-- capacity    the memory of the process, and the limits that follow from it
 //!     `-- owner       one change after the other: a config file, a discovery
 //!            |
@@ -37,13 +38,14 @@ mod servers;
 mod sources;
 mod state;
 mod statuses;
+mod takeover;
 mod tasks;
 mod unbound;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -55,13 +57,14 @@ use crate::drain::{DrainPhase, DrainWatcher};
 use crate::log::LogControl;
 use crate::metrics::Metrics;
 use crate::proxy::{self, WorkerHandle};
-use crate::socket;
+use crate::socket::{Inherited, StreamOptions};
 use control::Control;
 pub use ender::Ender;
 pub use error::AppError;
 use owner::Owner;
 use servers::Servers;
 use state::{Change, State};
+use takeover::{Predecessor, TakeoverSocket};
 use tasks::Tasks;
 
 /// The destination of access-log lines.
@@ -95,6 +98,8 @@ pub struct Options {
     pub host_root: Option<PathBuf>,
     /// The control of strait's own log, for changes by the config or an operator.
     pub log: Option<LogControl>,
+    /// Listening sockets that another process has opened for this one.
+    pub inherited: Inherited,
 }
 
 /// A running gateway.
@@ -124,7 +129,15 @@ impl Gateway {
             }
         };
         let (host_root, log) = (options.host_root, options.log);
+        let inherited = Arc::new(options.inherited);
         let (control, inbox) = Control::new(&config, metrics, access_log, host_root, log)?;
+        let (socket, predecessor) = match config.takeover.as_deref() {
+            Some(path) => find_predecessor(path, &inherited).await?,
+            None => (None, None),
+        };
+        if predecessor.is_some() {
+            control.shared.accept_gate.hold();
+        }
         let workers = proxy::start(&control.shared, &control.watcher, config.busy_poll);
         let mut gateway = Self {
             servers: Servers::default(),
@@ -134,7 +147,14 @@ impl Gateway {
             control,
         };
         // From here on, dropping the gateway stops the workers.
-        gateway.serve(config, inbox).await?;
+        gateway.serve(config, inbox, &inherited).await?;
+        takeover::take_over(&gateway.control, &inherited, predecessor).await;
+        if let Some(mut socket) = socket {
+            socket
+                .publish()
+                .map_err(|error| failed_at(&socket.path, error))?;
+            gateway.tasks.pass_on(socket);
+        }
         Ok(gateway)
     }
 
@@ -143,19 +163,24 @@ impl Gateway {
         &mut self,
         config: Arc<Config>,
         inbox: mpsc::Receiver<Change>,
+        inherited: &Arc<Inherited>,
     ) -> Result<(), AppError> {
         let control = &self.control;
-        self.servers = Servers::start(&config, control, &mut self.tasks)?;
+        self.servers = Servers::start(&config, control, inherited, &mut self.tasks)?;
         if config.kubernetes.is_some() {
             control.readiness.await_discovery();
         }
         let inboxes = self.workers.iter().map(WorkerHandle::inbox);
+        let inherited = inherited.clone();
+        let bind = move |address, count, options: &StreamOptions, beside_own| {
+            inherited.take_or_bind(address, count, options, beside_own)
+        };
         let state = State::new(
             control.clone(),
             config.clone(),
             self.servers.addresses().collect(),
             inboxes.clone().collect(),
-            socket::bind_shared,
+            Box::new(bind),
         )?;
         let mut owner = Owner::new(state, inbox);
         let (answer, made) = oneshot::channel();
@@ -194,6 +219,7 @@ impl Gateway {
             ("status", running.status != config.status),
             ("metrics", running.metrics != config.metrics),
             ("resolver", running.resolver != config.resolver),
+            ("takeover", running.takeover != config.takeover),
             (
                 "access_log.queue",
                 running.access_log.queue != config.access_log.queue,
@@ -270,6 +296,24 @@ impl Gateway {
         joined
             .await
             .unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+}
+
+/// Binds the Unix socket of this process, and asks its predecessor, if there is one, for its sockets.
+async fn find_predecessor(
+    path: &Path,
+    inherited: &Inherited,
+) -> Result<(Option<TakeoverSocket>, Option<Predecessor>), AppError> {
+    let socket = TakeoverSocket::bind(path).map_err(|error| failed_at(path, error))?;
+    let predecessor = Predecessor::find(path, inherited).await;
+    let predecessor = predecessor.map_err(|error| failed_at(path, error))?;
+    Ok((Some(socket), predecessor))
+}
+
+fn failed_at(path: &Path, error: io::Error) -> AppError {
+    AppError::Takeover {
+        path: path.display().to_string(),
+        error,
     }
 }
 

@@ -6,8 +6,10 @@
 
 mod answers;
 mod buffers;
+mod inherited;
 mod kernel;
 mod own_addresses;
+mod passing;
 mod pipe;
 mod sys;
 
@@ -21,8 +23,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 pub use answers::{Answers, answers};
 pub use buffers::{BufferOptions, set_buffers};
+pub use inherited::{Inherited, overlap};
 pub use kernel::{KernelReport, raise_file_limit};
 pub use own_addresses::{OwnAddresses, OwnListeners, interface_addresses, leads_to};
+pub use passing::{PASSED_AT_ONCE, pass, receive_passed};
 pub use pipe::Pipe;
 pub use sys::{register_listener, unsent_bytes};
 
@@ -130,6 +134,19 @@ pub fn bind_shared(
         None => address,
     };
     drop(probe);
+    bind_beside(address, count, options)
+}
+
+/// As [`bind_shared`], beside sockets of this process, or of its predecessor, that share the port and go in a
+/// moment. Port 0 gives each socket a port of its own.
+///
+/// # Errors
+/// Errors of socket(2), bind(2) and listen(2).
+pub fn bind_beside(
+    address: SocketAddr,
+    count: usize,
+    options: &StreamOptions,
+) -> io::Result<Vec<OwnedFd>> {
     let sockets: Vec<Socket> = (0..count)
         .map(|_| bound(address, true))
         .collect::<io::Result<_>>()?;

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::AppError;
 use super::capacity::Capacity;
 use super::state::Change;
+use super::takeover::Passable;
 use crate::access_log::AccessLog;
 use crate::admin::{Readiness, Snapshots};
 use crate::config::Config;
@@ -36,6 +37,8 @@ pub(super) struct Control {
     pub(super) log: Option<LogControl>,
     /// The mailbox in which the running Kubernetes source leaves its results.
     pub(super) mailbox: Arc<Mailbox>,
+    /// The sockets that a successor gets.
+    pub(super) passable: Passable,
     changes: mpsc::Sender<Change>,
 }
 
@@ -78,6 +81,7 @@ impl Control {
             readiness,
             log,
             mailbox,
+            passable: Passable::default(),
             changes,
         };
         Ok((Arc::new(control), inbox))
@@ -105,13 +109,25 @@ impl Control {
         gauge.set(gauge_value(chosen.connections));
     }
 
+    /// Begins to drain, unless it has begun.
     pub(super) fn begin_drain(self: Arc<Self>) {
+        let delay = self.snapshots.now().config.drain.readiness_delay;
+        self.drain_after(delay);
+    }
+
+    /// As [`Control::begin_drain`], for a process whose sockets have a new owner: no load balancer has to
+    /// move away first.
+    pub(super) fn begin_drain_at_once(self: Arc<Self>) {
+        self.drain_after(Duration::ZERO);
+    }
+
+    fn drain_after(self: Arc<Self>, readiness_delay: Duration) {
         if !self.drain.advance(DrainPhase::Announced) {
             return;
         }
         let drain = self.snapshots.now().config.drain;
         tracing::info!(
-            readiness_delay = ?drain.readiness_delay,
+            ?readiness_delay,
             window = ?drain.window,
             connections = self.shared.connections.used(),
             "draining"
@@ -119,7 +135,7 @@ impl Control {
         self.shared.metrics.draining.set(1);
         tokio::spawn(async move {
             tokio::join!(
-                self.drain.run(drain.readiness_delay, drain.window),
+                self.drain.run(readiness_delay, drain.window),
                 self.stop_when_empty(),
             );
         });

@@ -16,6 +16,14 @@ pub enum AppError {
         /// The reason.
         error: io::Error,
     },
+    /// The sockets of the process that serves now cannot be taken over, or this process could not pass them on.
+    #[error("cannot take over at {path} (takeover.path): {error}")]
+    Takeover {
+        /// The Unix socket.
+        path: String,
+        /// The reason.
+        error: io::Error,
+    },
     /// A thread cannot be created.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),

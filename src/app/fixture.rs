@@ -31,7 +31,7 @@ thread_local! {
     pub(super) static FREE: Cell<bool> = const { Cell::new(false) };
 }
 
-fn bind(address: SocketAddr, _: usize, _: &StreamOptions) -> io::Result<Vec<OwnedFd>> {
+fn bind(address: SocketAddr, _: usize, _: &StreamOptions, _: bool) -> io::Result<Vec<OwnedFd>> {
     if address.port() == TAKEN {
         ATTEMPTS.set(ATTEMPTS.get() + 1);
         if !FREE.get() {
@@ -81,7 +81,14 @@ impl World {
         FREE.set(false);
         let metrics = Arc::new(Metrics::new().unwrap());
         let (control, inbox) = Control::new(file, metrics, AccessLog::off(), None, None).unwrap();
-        let state = State::new(control, file.clone(), Vec::new(), Vec::new(), bind).unwrap();
+        let state = State::new(
+            control,
+            file.clone(),
+            Vec::new(),
+            Vec::new(),
+            Box::new(bind),
+        )
+        .unwrap();
         Self { state, inbox }
     }
 

@@ -24,9 +24,10 @@ fn slot(config: &ListenerConfig) -> Slot {
     (config.bind, (!unnamed).then(|| config.name.clone()))
 }
 
-/// A function that binds an address once for each of so many workers. It is a parameter so that a test
-/// needs no socket.
-pub(super) type BindSockets = fn(SocketAddr, usize, &StreamOptions) -> io::Result<Vec<OwnedFd>>;
+/// A function that gives the sockets of an address, for so many workers. The last argument is true if sockets
+/// of this process share the port, and go in a moment. It is a parameter so that a test needs no socket.
+pub(super) type BindSockets =
+    Box<dyn Fn(SocketAddr, usize, &StreamOptions, bool) -> io::Result<Vec<OwnedFd>> + Send + Sync>;
 
 /// The listeners.
 #[derive(Debug, Default)]
@@ -50,7 +51,7 @@ impl Listeners {
         &self,
         config: &ListenerConfig,
         workers: usize,
-        bind: BindSockets,
+        bind: &BindSockets,
     ) -> Result<ListenerSockets, AppError> {
         if let Some(bound) = self.0.get(&slot(config)) {
             return Ok(ListenerSockets::Bound(bound.clone()));
@@ -61,11 +62,16 @@ impl Listeners {
             error,
         };
         let options = StreamOptions::from(config.tcp);
-        let sockets = bind(config.bind, workers, &options).map_err(failed)?;
+        let sockets = bind(config.bind, workers, &options, false).map_err(failed)?;
         let address = sockets
             .first()
             .map_or(Ok(config.bind), socket::local_address);
         Ok(ListenerSockets::New(address.map_err(failed)?, sockets))
+    }
+
+    /// All listeners.
+    pub(super) fn all(&self) -> Vec<Arc<Listener>> {
+        self.0.values().cloned().collect()
     }
 
     /// The ports of all listeners.
@@ -96,7 +102,7 @@ pub(super) struct ListenersChange {
 pub(super) enum ListenerSockets {
     /// It is bound already.
     Bound(Arc<Listener>),
-    /// It was bound a moment ago: the address, and a socket for each worker.
+    /// It was bound a moment ago: the address and its sockets.
     New(SocketAddr, Vec<OwnedFd>),
 }
 
@@ -109,7 +115,7 @@ struct Prepared {
 
 enum PreparedChange {
     /// A listener that is bound for the first time.
-    Open(Vec<OwnedFd>),
+    Open(Vec<Arc<OwnedFd>>),
     /// A listener that is bound already.
     Update(StreamOptions, Box<ListenerState>),
 }
@@ -130,8 +136,9 @@ impl ListenersChange {
                     (bound, PreparedChange::Update(options, Box::new(state)))
                 }
                 ListenerSockets::New(address, sockets) => {
-                    let opened = Arc::new(Listener::new(address, options, state));
-                    (opened, PreparedChange::Open(sockets))
+                    let sockets: Vec<_> = sockets.into_iter().map(Arc::new).collect();
+                    let opened = Listener::new(address, options, state, &sockets);
+                    (Arc::new(opened), PreparedChange::Open(sockets))
                 }
             };
             Prepared {
@@ -166,7 +173,9 @@ impl ListenersChange {
                 PreparedChange::Open(sockets) => {
                     let address = prepared.listener.address;
                     tracing::info!(listener = %prepared.name, %address, "strait listens on this address");
-                    for (worker, socket) in workers.iter().zip(sockets) {
+                    // Sockets of another process may be more or fewer than the workers. A worker without one gets
+                    // connections from the others.
+                    for (worker, socket) in workers.iter().cycle().zip(sockets) {
                         worker.listen(prepared.listener.clone(), socket);
                     }
                 }

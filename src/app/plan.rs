@@ -263,6 +263,7 @@ impl Tables {
         let control = &state.control;
         state.sources.take_over(self.sources, &self.upstreams);
         let bound = self.listeners.commit(&mut state.listeners, &state.workers);
+        control.passable.set_listeners(state.listeners.all());
         state.unbound.replace(self.not_bound);
         let conflicts = state.listeners.conflicts();
         state
@@ -342,7 +343,7 @@ fn place(
     listener: &ListenerConfig,
     workers: usize,
 ) -> Result<ListenerSockets, io::Error> {
-    let place = state.listeners.place(listener, workers, state.bind);
+    let place = state.listeners.place(listener, workers, &state.bind);
     place.map_err(|error| match error {
         AppError::Bind { error, .. } => error,
         other => io::Error::other(other),
@@ -366,7 +367,7 @@ fn places(
             continue;
         }
         if !opened.contains(&listener.name) {
-            places.push(state.listeners.place(listener, workers, state.bind)?);
+            places.push(state.listeners.place(listener, workers, &state.bind)?);
             continue;
         }
         let error = if state.unbound.rests(&listener.bind) {

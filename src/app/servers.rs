@@ -1,6 +1,6 @@
 //! The admin servers. They listen from the start of the gateway to its end.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,7 +12,7 @@ use super::tasks::Tasks;
 use crate::admin::{self, AdminContext};
 use crate::config::Config;
 use crate::metrics::TaskName;
-use crate::socket;
+use crate::socket::{self, Inherited};
 
 /// The bound addresses of the admin servers.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,12 +33,27 @@ impl Servers {
     pub(super) fn start(
         config: &Config,
         control: &Arc<Control>,
+        inherited: &Inherited,
         tasks: &mut Tasks,
     ) -> Result<Self, AppError> {
         let context = Arc::new(context(control));
-        let mut serve = |what, address: Option<SocketAddr>, router| match address {
-            Some(address) => serve(what, address, router, tasks).map(Some),
-            None => Ok(None),
+        let mut serve = |what, address: Option<SocketAddr>, router| {
+            let Some(address) = address else {
+                return Ok::<_, AppError>(None);
+            };
+            let failed = |error| AppError::Bind {
+                what: TaskName::label(what).into(),
+                address,
+                error,
+            };
+            let taken = inherited.take(address).pop().map(TcpListener::from);
+            let is_taken = taken.is_some();
+            let socket = taken.map_or_else(|| socket::bind(address), Ok);
+            let socket = Arc::new(socket.map_err(failed)?);
+            let bound = socket.local_addr().map_err(failed)?;
+            control.passable.add_server(&socket);
+            serve(what, socket, is_taken, router, tasks);
+            Ok(Some(bound))
         };
         Ok(Self {
             admin: serve(
@@ -72,29 +87,30 @@ fn context(control: &Arc<Control>) -> AdminContext {
     }
 }
 
-/// Serves on an address. Returns the address that is bound.
+/// Serves on a socket until a successor has it. A socket from a predecessor (`is_taken`) is served once that
+/// process has stopped to.
 fn serve(
     what: TaskName,
-    address: SocketAddr,
+    socket: Arc<TcpListener>,
+    is_taken: bool,
     router: Router,
     tasks: &mut Tasks,
-) -> Result<SocketAddr, AppError> {
-    let failed = |error| AppError::Bind {
-        what: what.label().into(),
-        address,
-        error,
-    };
-    let listener = socket::bind(address).map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
+) {
     tasks.keep(what, move |control| {
         // The server gets a copy of the descriptor, which is closed when the server fails.
-        let listener = listener.try_clone();
+        let listener = socket.try_clone();
         let listener = listener.and_then(tokio::net::TcpListener::from_std);
-        let (router, watcher) = (router.clone(), control.watcher.clone());
+        let (router, control) = (router.clone(), control.clone());
         async move {
-            admin::serve(listener?, router, watcher).await;
+            let listener = listener?;
+            if is_taken {
+                control.shared.accept_gate.open().await;
+            }
+            tokio::select! {
+                () = admin::serve(listener, router, control.watcher.clone()) => {}
+                () = control.passable.passed() => {}
+            }
             Ok(())
         }
     });
-    Ok(bound)
 }

@@ -11,6 +11,7 @@ use super::capacity::watch_memory;
 use super::control::Control;
 use super::owner::Owner;
 use super::state::Change;
+use super::takeover::TakeoverSocket;
 use crate::admin::Judge;
 use crate::drain::DrainPhase;
 use crate::metrics::TaskName;
@@ -70,6 +71,15 @@ impl Tasks {
             }
         });
         self.keep(TaskName::Kubernetes, |control| revive(control.clone()));
+    }
+
+    /// Serves successors on `socket`, until one has taken over.
+    pub(super) fn pass_on(&mut self, socket: TakeoverSocket) {
+        let socket = Arc::new(socket);
+        self.keep(TaskName::Takeover, move |control| {
+            let (socket, control) = (socket.clone(), control.clone());
+            async move { socket.serve(&control).await }
+        });
     }
 
     /// Lets the owner of the state make changes. A change that fails leaves the state in force.

@@ -1,5 +1,6 @@
 use super::*;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -54,7 +55,9 @@ async fn a_worker_that_cannot_accept_ends_the_process_with_the_reason() {
         let (shared, upstreams) = (&gateway.control.shared, Upstreams::default());
         let state = listeners::state(listener, &config, &upstreams, shared);
         let options = StreamOptions::from(listener.tcp);
-        let listener = Arc::new(Listener::new(listener.bind, options, state));
+        let socket = Arc::<OwnedFd>::new(socket);
+        let members = [socket.clone()];
+        let listener = Arc::new(Listener::new(listener.bind, options, state, &members));
         gateway.workers[1].inbox().listen(listener, socket);
         let mut watcher = gateway.watcher();
         within_reason(watcher.stopped()).await;

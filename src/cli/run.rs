@@ -24,7 +24,7 @@ use crate::config::{Config, Loaded, Problem};
 use crate::drain::DrainPhase;
 use crate::log::{self, LogGuard};
 use crate::metrics::Metrics;
-use crate::socket::{KernelReport, raise_file_limit};
+use crate::socket::{Inherited, KernelReport, raise_file_limit};
 use signals::{Asked, Signals};
 use watched::WatchedFile;
 
@@ -47,11 +47,18 @@ enum News {
 }
 
 pub(super) fn run(path: &Path) -> ExitCode {
+    // Before this process opens a descriptor of its own.
+    let inherited = match Inherited::from_systemd() {
+        Ok(inherited) => inherited,
+        Err(error) => {
+            return failed(&format!("cannot use the sockets of LISTEN_FDS: {error}"));
+        }
+    };
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    // This comes first. While the process starts, a signal would otherwise end the process, or be lost
+    // This comes next. While the process starts, a signal would otherwise end the process, or be lost
     // if the process is the first one of its container.
     let signals = {
         let _entered = runtime.enter();
@@ -69,7 +76,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
     let control = thread::Builder::new()
         .name("control".to_owned())
         .stack_size(STACK)
-        .spawn(move || control(&path, files, &sender));
+        .spawn(move || control(&path, files, inherited, &sender));
     let code = match control {
         Ok(_) => {
             runtime.spawn(file);
@@ -137,10 +144,10 @@ fn end(gateway: &Ender) {
 }
 
 /// The control thread: it runs from the config file to the end of the gateway.
-fn control(path: &Path, files: Files, news: &mpsc::Sender<News>) {
+fn control(path: &Path, files: Files, inherited: Inherited, news: &mpsc::Sender<News>) {
     let code = match runtime() {
         Ok(runtime) => {
-            let code = runtime.block_on(start(path, files, news));
+            let code = runtime.block_on(start(path, files, inherited, news));
             // Files that a kubeconfig names may not answer.
             runtime.shutdown_background();
             code
@@ -151,7 +158,12 @@ fn control(path: &Path, files: Files, news: &mpsc::Sender<News>) {
     let _ = news.blocking_send(News::Ended(code));
 }
 
-async fn start(path: &Path, mut files: Files, news: &mpsc::Sender<News>) -> ExitCode {
+async fn start(
+    path: &Path,
+    mut files: Files,
+    inherited: Inherited,
+    news: &mpsc::Sender<News>,
+) -> ExitCode {
     let Some(bytes) = files.recv().await else {
         return failed(&"the process ends");
     };
@@ -176,6 +188,7 @@ async fn start(path: &Path, mut files: Files, news: &mpsc::Sender<News>) -> Exit
     let options = Options {
         log: Some(log),
         metrics: Some(metrics),
+        inherited,
         ..Options::default()
     };
     match Box::pin(serve(path, files, config, options, news)).await {

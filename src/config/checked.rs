@@ -20,6 +20,7 @@ mod upstream;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +73,8 @@ pub struct Config {
     pub limits: Limits,
     /// The end of the process.
     pub drain: DrainConfig,
+    /// The Unix socket of the takeover; `None` without one.
+    pub takeover: Option<PathBuf>,
     /// The access log: one line for each connection.
     pub access_log: AccessLogConfig,
     /// strait's own log.

@@ -18,7 +18,7 @@ use self::common::{
 };
 use self::hosts::{HostPort, ServiceRef, Sni, SrvName};
 use self::kubernetes::KubernetesFile;
-use self::words::Subset;
+use self::words::{SocketPath, Subset};
 use super::bounds::{Bytes, ConnectionRate, Connections, Count, Ipv6Prefix, Weight};
 use super::checked::{
     AddressKind, AlpnPolicy, Fingerprint, LogFilter, LogFormat, ProxyVersion, Refuse,
@@ -59,6 +59,10 @@ section! {
         limits: LimitsFile = {},
         /// The end of the process after SIGTERM or `POST /drain`.
         drain: DrainFile = {},
+        /// The takeover: a new process on this host gets the listening sockets of the one that serves,
+        /// which then drains. No connection is lost between them. `off` passes none on. A change needs a
+        /// restart.
+        takeover: OrOff<TakeoverFile> = "off",
         /// The access log: one line for each connection, on stdout.
         access_log: AccessLogFile = {},
         /// strait's own log, on stderr.
@@ -266,6 +270,16 @@ section! {
         readiness_delay: Millis<0, { 10 * MINUTE }> = "5s",
         /// The time from closing the listeners to cutting the connections that are still open.
         window: Millis<0, DAY> = "20s",
+    }
+}
+
+section! {
+    /// The takeover of the listening sockets by a new process.
+    TakeoverFile {
+        /// The Unix socket over which the sockets are passed. A process that starts asks there first, and
+        /// once it serves, the Unix socket is its own, with the mode 0600. Both processes must run as the
+        /// same user. Only that user may be able to write to the folder.
+        path: SocketPath,
     }
 }
 

@@ -12,6 +12,7 @@ mod upstreams;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::binds::Binds;
@@ -74,6 +75,7 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
         resolver: resolver(&file.resolver),
         limits: limits(&file.limits),
         drain: drain(&file.drain),
+        takeover: file.takeover.on().map(|file| PathBuf::from(&*file.path.0)),
         access_log: access_log(&file.access_log),
         log: log(file.log),
         admin,

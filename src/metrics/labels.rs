@@ -99,6 +99,8 @@ labels! {
         Status "status",
         /// Serves the metrics.
         Metrics "metrics",
+        /// Gives the listening sockets to a new process of strait.
+        Takeover "takeover",
         /// Writes the access log.
         AccessLog "access_log",
         /// Writes strait's own log.

@@ -1,7 +1,8 @@
 //! Listeners: a bound address, and its policy and routes.
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::sync::{Arc, OnceLock};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -27,6 +28,8 @@ pub struct Listener {
     state: ArcSwap<ListenerState>,
     options: watch::Sender<StreamOptions>,
     closing: watch::Sender<bool>,
+    /// Its sockets. The workers that accept on them keep them open.
+    sockets: Box<[Weak<OwnedFd>]>,
 }
 
 /// The policy and the routes of a listener at one moment.
@@ -157,14 +160,25 @@ impl ListenerPolicy {
 }
 
 impl Listener {
-    /// A listener on sockets bound to `address` with `options`.
-    pub fn new(address: SocketAddr, options: StreamOptions, state: ListenerState) -> Self {
+    /// A listener on `sockets`, which are bound to `address` with `options`.
+    pub fn new(
+        address: SocketAddr,
+        options: StreamOptions,
+        state: ListenerState,
+        sockets: &[Arc<OwnedFd>],
+    ) -> Self {
         Self {
             address,
+            sockets: sockets.iter().map(Arc::downgrade).collect(),
             state: ArcSwap::from_pointee(state),
             options: watch::Sender::new(options),
             closing: watch::Sender::new(false),
         }
+    }
+
+    /// The sockets that are still open.
+    pub fn sockets(&self) -> impl Iterator<Item = Arc<OwnedFd>> {
+        self.sockets.iter().filter_map(Weak::upgrade)
     }
 
     /// Its policy and routes now.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use prometheus::{IntCounter, IntGauge};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::hellos::HelloMemory;
@@ -168,6 +169,9 @@ pub struct AcceptGate {
     epoch: Instant,
     /// Milliseconds since `epoch`.
     closed_until: AtomicU64,
+    /// Set while the predecessor of this process still accepts on the same sockets.
+    held: AtomicBool,
+    released: Notify,
 }
 
 impl AcceptGate {
@@ -175,7 +179,20 @@ impl AcceptGate {
         Self {
             epoch: Instant::now(),
             closed_until: AtomicU64::new(0),
+            held: AtomicBool::new(false),
+            released: Notify::new(),
         }
+    }
+
+    /// Stops accepting until [`AcceptGate::release`].
+    pub fn hold(&self) {
+        self.held.store(true, Ordering::Release);
+    }
+
+    /// Ends a [`AcceptGate::hold`].
+    pub fn release(&self) {
+        self.held.store(false, Ordering::Release);
+        self.released.notify_waiters();
     }
 
     /// Stops accepting for a moment.
@@ -188,6 +205,13 @@ impl AcceptGate {
     /// Waits until accepting goes on.
     pub async fn open(&self) {
         loop {
+            if self.held.load(Ordering::Acquire) {
+                let released = self.released.notified();
+                // A release since the first look has notified nobody.
+                if self.held.load(Ordering::Acquire) {
+                    released.await;
+                }
+            }
             let until = self.closed_until.load(Ordering::Relaxed);
             let until = self.epoch + Duration::from_millis(until);
             if until <= Instant::now() {
@@ -210,5 +234,18 @@ mod tests {
         gate.pause();
         gate.open().await;
         assert!(start.elapsed() >= ACCEPT_PAUSE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gate_that_is_held_stays_shut_until_it_is_released() {
+        let gate = AcceptGate::new();
+        gate.hold();
+        let hour = Duration::from_secs(3600);
+        assert!(tokio::time::timeout(hour, gate.open()).await.is_err());
+        let release = async {
+            tokio::time::sleep(hour).await;
+            gate.release();
+        };
+        tokio::join!(gate.open(), gate.open(), release);
     }
 }

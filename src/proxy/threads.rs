@@ -35,7 +35,7 @@ const HANDED_OVER: usize = 16 * 1024;
 const SOCKETS: usize = 1024;
 
 /// A socket to accept on, a member of the listener's group.
-type Membership = (Arc<Listener>, OwnedFd);
+type Membership = (Arc<Listener>, Arc<OwnedFd>);
 
 /// The queues of one worker, which others fill. Listening sockets have a queue of their own: a flood of
 /// connections must not push one out.
@@ -58,7 +58,7 @@ pub struct WorkerInbox(Sender<Membership>);
 
 impl WorkerInbox {
     /// Makes the worker accept on `socket`.
-    pub fn listen(&self, listener: Arc<Listener>, socket: OwnedFd) {
+    pub fn listen(&self, listener: Arc<Listener>, socket: Arc<OwnedFd>) {
         if self.0.try_send((listener, socket)).is_err() {
             tracing::error!(
                 "a worker that has ended or hangs cannot accept on a new listening socket"

@@ -1,12 +1,14 @@
 //! System calls that no safe crate offers. This is the only module with `unsafe`.
 #![expect(
     unsafe_code,
-    reason = "SIOCOUTQ, TCP_INFO, TCP_RTO_MAX_MS and tokio's registration of a descriptor have no safe wrapper"
+    reason = "SIOCOUTQ, TCP_INFO, TCP_RTO_MAX_MS, tokio's registration of a descriptor and descriptors from the parent have no safe wrapper"
 )]
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::Interest;
@@ -16,11 +18,30 @@ use tokio::io::unix::AsyncFd;
 ///
 /// # Errors
 /// Errors of epoll_ctl(2).
-pub fn register_listener(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub fn register_listener(socket: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
     // SAFETY: an `OwnedFd` names one descriptor and keeps it open as long as it lives, as the
-    // registration demands.
+    // registration demands, and the `Arc` keeps it alive.
     let registered = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
     Ok(registered?)
+}
+
+/// Descriptors that the parent has left open for this process, by number. They close when this process starts
+/// another program.
+///
+/// # Errors
+/// Errors of fcntl(2): no descriptor has that number.
+pub(super) fn passed_by_parent(numbers: Range<RawFd>) -> io::Result<Vec<OwnedFd>> {
+    let take = |number: RawFd| {
+        // SAFETY: fcntl(2) with F_SETFD reads and writes no memory, and fails for a number that is not open.
+        let result = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+        if result == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the number is open, as the call above shows. The protocol of the parent (sd_listen_fds(3))
+        // gives it to this process, which asks once and before it opens anything else.
+        Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    };
+    numbers.map(take).collect()
 }
 
 /// Bytes written to a TCP socket that its peer has not acknowledged yet (SIOCOUTQ, tcp(7)).

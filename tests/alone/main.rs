@@ -18,6 +18,7 @@ mod hello_allocations;
 mod hello_half_sent_cpu;
 mod hello_kept;
 mod kubernetes_churn;
+mod takeover;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

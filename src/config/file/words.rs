@@ -17,6 +17,30 @@ const RESERVED: [&str; 2] = ["none", "other"];
 #[derive(Debug, Clone)]
 pub(crate) struct Subset(pub(crate) Arc<str>);
 
+/// The path of a Unix socket.
+#[derive(Debug, Clone)]
+pub(crate) struct SocketPath(pub(crate) Box<str>);
+
+/// The longest path. The kernel allows 107 bytes (unix(7)), of which strait uses some for the name of a draft.
+const LONGEST_SOCKET_PATH: usize = 96;
+
+impl Text for SocketPath {
+    const WORDS: &'static str = "absolute path of a Unix socket";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let complaint = match text {
+            _ if !text.starts_with('/') => format!("{} is not an absolute path", quoted(text)),
+            _ if text.len() > LONGEST_SOCKET_PATH => format!("{} is too long", quoted(text)),
+            _ if text.ends_with('/') => format!("{} is a folder", quoted(text)),
+            _ => return Ok(Self(text.into())),
+        };
+        let remedy = format!(
+            "give a path such as /run/strait/takeover, of at most {LONGEST_SOCKET_PATH} bytes"
+        );
+        Err(Complaint::new(complaint).remedy(remedy))
+    }
+}
+
 /// A word of 1 to `max` of the `allowed` characters; the complaint describes them with `words`.
 pub(crate) fn word(
     text: &str,

@@ -39,7 +39,7 @@ enum Accept {
 pub(super) async fn run(
     worker: Rc<Worker>,
     listener: Arc<Listener>,
-    socket: AsyncFd<OwnedFd>,
+    socket: AsyncFd<Arc<OwnedFd>>,
     mut drain: DrainWatcher,
 ) -> io::Result<()> {
     let mut closing = listener.closing();
@@ -100,7 +100,7 @@ fn pause(worker: &Worker, listener: &Listener, reason: AcceptPause) {
 fn accept_batch(
     worker: &Rc<Worker>,
     listener: &Arc<Listener>,
-    socket: &AsyncFd<OwnedFd>,
+    socket: &AsyncFd<Arc<OwnedFd>>,
 ) -> Accept {
     for _ in 0..ACCEPT_BATCH {
         match socket::accept(socket.get_ref()) {

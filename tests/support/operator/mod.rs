@@ -241,6 +241,7 @@ pub fn config() -> Config {
             hello_memory: 64 << 20,
             carry_memory: 64 << 20,
         },
+        takeover: None,
         drain: DrainConfig {
             readiness_delay: Duration::from_secs(5),
             window: Duration::from_secs(20),
