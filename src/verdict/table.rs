@@ -1,6 +1,7 @@
 //! The text form of the flights of a connection, which `tests/flights/README.md` describes.
 
 use super::judge::{End, EndVerdict, judge};
+use super::records::HEADER;
 use super::server_hello::{Agreed, written};
 use super::side::Side;
 use super::watch::FlightWatch;
@@ -15,8 +16,8 @@ pub(super) struct Line {
     pub reset: Option<u32>,
 }
 
-/// A file.
-#[derive(Debug)]
+/// The flights of one connection.
+#[derive(Debug, Default)]
 pub(super) struct FlightTable {
     pub expected: String,
     pub alpn: Option<String>,
@@ -24,26 +25,35 @@ pub(super) struct FlightTable {
 }
 
 impl FlightTable {
+    /// The only table of a text.
     pub(super) fn parse(text: &str) -> Self {
-        let mut table = Self {
-            expected: String::new(),
-            alpn: None,
-            lines: Vec::new(),
-        };
+        let mut tables = Self::parse_all(text);
+        assert_eq!(tables.len(), 1, "{text}");
+        tables.remove(0)
+    }
+
+    /// The tables of a text, each of which begins with `expect:`.
+    pub(super) fn parse_all(text: &str) -> Vec<Self> {
+        let mut tables: Vec<Self> = Vec::new();
         let text = text
             .lines()
             .map(|line| line.split('#').next().unwrap_or_default().trim());
         for line in text.filter(|line| !line.is_empty()) {
             if let Some(expected) = line.strip_prefix("expect:") {
-                expected.trim().clone_into(&mut table.expected);
-            } else if let Some(alpn) = line.strip_prefix("alpn:") {
+                tables.push(Self {
+                    expected: expected.trim().to_owned(),
+                    ..Self::default()
+                });
+                continue;
+            }
+            let table = tables.last_mut().expect("a table begins with `expect:`");
+            if let Some(alpn) = line.strip_prefix("alpn:") {
                 table.alpn = Some(alpn.trim().to_owned());
             } else {
                 table.lines.push(parse_line(line));
             }
         }
-        assert!(!table.expected.is_empty(), "no line `expect:`");
-        table
+        tables
     }
 
     /// The verdict on what the lines say, and its text in the form of `expect:`.
@@ -113,6 +123,11 @@ fn parse_line(line: &str) -> Line {
 /// A record of type `kind`: its length, and what of its content counts.
 fn record(kind: u8, text: &str) -> Vec<u8> {
     let (length, content) = text.split_once('=').unwrap_or((text, ""));
+    if let Some((length, came)) = length.split_once('/') {
+        let mut bytes = record(kind, length);
+        bytes.truncate(HEADER + came.parse::<usize>().unwrap());
+        return bytes;
+    }
     let length: usize = length.parse().unwrap_or_else(|_| panic!("{text}"));
     let numbers: Vec<&str> = content.split(',').filter(|part| !part.is_empty()).collect();
     let payload = match (kind, numbers.as_slice()) {

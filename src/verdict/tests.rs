@@ -9,26 +9,35 @@ use super::table::{FlightTable, Line, played, sealed};
 use super::{Evidence, FlightWatch, Side};
 use crate::outcome::Outcome;
 
-/// The files of `tests/flights/`.
-fn tables() -> Vec<(String, FlightTable)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/flights");
+/// The tables of a folder, each with its file's name and its place there.
+fn tables_in(folder: &str) -> Vec<(String, FlightTable)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|ending| ending == "flights"))
         .collect();
     files.sort();
-    let read = files.into_iter().map(|path| {
+    let read = files.into_iter().flat_map(|path| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        (name, FlightTable::parse(&fs::read_to_string(path).unwrap()))
+        let tables = FlightTable::parse_all(&fs::read_to_string(path).unwrap());
+        let numbered = tables.into_iter().enumerate();
+        numbered.map(move |(place, table)| (format!("{name} {}", place + 1), table))
     });
     read.collect()
+}
+
+/// The tables that were written by hand, and those of real connections.
+fn tables() -> Vec<(String, FlightTable)> {
+    let mut tables = tables_in("tests/flights");
+    tables.extend(tables_in("tests/flights/captured"));
+    tables
 }
 
 #[test]
 fn each_recorded_connection_gets_its_verdict() {
     let tables = tables();
-    assert!(tables.len() >= 30, "{} files", tables.len());
+    assert!(tables.len() >= 300, "{} tables", tables.len());
     let wrong: Vec<_> = tables
         .iter()
         .map(|(name, table)| (name, &table.expected, table.judged().1))

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use strait::tools::records::LogLine;
 
+use super::capture::Capture;
 use super::data::{fields, lines_of};
 use super::programs::{Authority, Running, Workshop};
 use crate::support::config_text::ConfigText;
@@ -279,6 +280,7 @@ fn run() {
     );
     let _servers = serve(&workshop, &upstreams);
     let gateway = strait(&upstreams);
+    let mut capture = Capture::start((STRAIT..).take(LISTENERS.len()));
     let bless = std::env::var_os("STRAIT_BLESS").is_some();
     let log = workshop.path("envoy-access.log");
     let envoy = bless.then(|| envoy::start(&upstreams, &log));
@@ -299,7 +301,11 @@ fn run() {
                 gateway.metric("strait_connections_active", &[]) == 0.0
             });
             gateway.discard_records();
-            words_of(&record)
+            let words = words_of(&record);
+            if let Some(capture) = &mut capture {
+                capture.note("faults", fault.cause.clone(), record);
+            }
+            words
         };
         let envoy = envoy.as_ref().map(|_| {
             let seen = envoy::lines_in(&log);
@@ -338,4 +344,7 @@ fn run() {
         rows.len() + 2,
         "{PAGE}: STRAIT_BLESS=1"
     );
+    if let Some(capture) = capture {
+        capture.write();
+    }
 }

@@ -8,6 +8,7 @@ mod support;
 #[path = "../support/federation/mod.rs"]
 mod federation;
 
+mod capture;
 mod data;
 mod faults;
 mod pair_list;

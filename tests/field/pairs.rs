@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Stdio;
 use std::sync::Mutex;
 
+use super::capture::Capture;
 use super::data::BODY;
 use super::pair_list::{Pair, Pairs, Program, Variant};
 use super::programs::Running;
@@ -152,14 +153,18 @@ fn call_proxy(client: &Program, name: &str, variant: &Variant) -> Result<(), Str
 /// The lines that a gateway wrote: for each server name the endings, with their number.
 type Endings = BTreeMap<String, BTreeMap<String, usize>>;
 
-fn endings(gateway: TestGateway, results: &Results) -> Endings {
+fn endings(gateway: TestGateway, results: &Results, capture: &mut Option<Capture>) -> Endings {
     let mut endings = Endings::new();
     let mut awaited: usize = results.values().map(|(done, _)| done).sum();
     let mut note = |record: strait::tools::records::LogLine| {
-        let detail = record.detail.unwrap_or_default();
-        let by = record.ended_by.unwrap_or_default();
+        let detail = record.detail.as_deref().unwrap_or_default();
+        let by = record.ended_by.as_deref().unwrap_or_default();
         let ending = format!("{} ({by}) {detail}", record.outcome);
-        let name = record.server_name.unwrap_or_default();
+        let name = record.server_name.clone().unwrap_or_default();
+        if let Some(capture) = capture {
+            let (file, about) = about(&name);
+            capture.note(file, about, record);
+        }
         let seen = endings.entry(name.clone()).or_default();
         let before: usize = seen.values().sum();
         *seen.entry(ending).or_default() += 1;
@@ -175,6 +180,17 @@ fn endings(gateway: TestGateway, results: &Results) -> Endings {
     endings
 }
 
+/// The client in a server name, and who calls whom and how.
+fn about(name: &str) -> (&str, String) {
+    let (call, domain) = name.split_once('.').unwrap_or((name, ""));
+    let mut words = call.splitn(4, '-');
+    let mut word = || words.next().unwrap_or_default();
+    let (session, end, first, client) = (word(), word(), word(), word());
+    let server = domain.split('.').next().unwrap_or_default();
+    let about = format!("{client} calls {server}: {session}, {end}, {first} first");
+    (client, about)
+}
+
 #[test]
 fn a_call_that_succeeds_is_told_as_ok() {
     in_namespace("pairs::a_call_that_succeeds_is_told_as_ok", || {
@@ -186,6 +202,7 @@ fn run(tier: &str) {
     let start = std::time::Instant::now();
     let pairs = Pairs::read();
     let (world, gateway) = World::start(&pairs);
+    let mut capture = Capture::start([GATEWAY.port()]);
     let ready = start.elapsed();
     let (waiting, results) = (Mutex::new(pairs.clients.iter()), Mutex::new(Results::new()));
     std::thread::scope(|scope| {
@@ -210,7 +227,7 @@ fn run(tier: &str) {
     });
     let called = start.elapsed();
     let results = results.into_inner().unwrap();
-    let endings = endings(gateway, &results);
+    let endings = endings(gateway, &results, &mut capture);
     let mut wrong = Vec::new();
     for (name, (done, problem)) in &results {
         if *done != CALLS {
@@ -236,4 +253,7 @@ fn run(tier: &str) {
         wrong.len(),
         wrong.join("\n")
     );
+    if let Some(capture) = capture {
+        capture.write();
+    }
 }
