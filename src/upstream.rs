@@ -286,17 +286,19 @@ impl Upstream {
     /// Picks an endpoint that is not among `tried`: the one with fewer connections of two random
     /// choices among the ready endpoints. The gateway's zone comes first unless it has too few
     /// endpoints. An endpoint whose ejection is over gets one connection at a time, until one shows that
-    /// it works. An ejected endpoint is picked only when no other is left. Returns `None` when every
+    /// it works. An ejected endpoint is picked only when no other is left, or too few are ready. Returns `None` when every
     /// endpoint was tried.
     pub fn pick(&self, tried: &[SocketAddr]) -> Option<Picked> {
         let (set, config, now) = (self.endpoints.load(), self.config.load(), Instant::now());
         let trial = config.connect.timeout + config.ejection.first_byte;
-        let mut picked = balancer::pick(&set, tried, now)?;
+        let panic_percent = config.ejection.panic_percent;
+        let pick = || balancer::pick(&set, tried, now, panic_percent);
+        let mut picked = pick()?;
         for _ in 0..TRIAL_RACES {
             if picked.stats.health.try_it(now, trial) {
                 break;
             }
-            picked = balancer::pick(&set, tried, now)?;
+            picked = pick()?;
         }
         Some(Picked::new(picked))
     }
@@ -316,12 +318,14 @@ impl Upstream {
             Conduct::Passed | Conduct::Failed | Conduct::Refused => Instant::now(),
         };
         let policy = self.config.load().ejection;
+        let may_be = || self.endpoints.load().may_eject(policy.max_percent, now);
         let ejected = match conduct {
             Conduct::Answered | Conduct::Passed => return readmitted(health.passed(now)),
-            Conduct::Failed => health.failed(&policy, now),
-            Conduct::Refused => health.refused(source, &policy, now, || {
-                self.endpoints.load().handshakes_elsewhere(picked, now)
-            }),
+            Conduct::Failed => health.failed(&policy, now, may_be),
+            Conduct::Refused => {
+                let others = || self.endpoints.load().handshakes_elsewhere(picked, now);
+                health.refused(source, &policy, now, others, may_be)
+            }
         };
         ejected.map(HealthChange::Ejected)
     }

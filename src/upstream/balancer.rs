@@ -18,6 +18,7 @@
 //! - Endpoints without a zone count as one zone more. Without a zone of its own a gateway has no
 //!   preference.
 
+use std::cell::LazyCell;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -62,16 +63,19 @@ impl Tiers {
     }
 
     /// The tiers in the order in which the next connection tries them.
-    fn in_order<'a>(&'a self, set: &'a EndpointSet, now: Instant) -> [Option<&'a Tier>; 2] {
+    fn in_order<'a>(
+        &'a self,
+        set: &'a EndpointSet,
+        eligible: impl Fn(&Endpoint) -> bool,
+    ) -> [Option<&'a Tier>; 2] {
         let (near, far) = (self.near.as_ref(), self.far.as_ref());
         let (Some(near_tier), Some(_)) = (near, far) else {
             return [near, far];
         };
         let within_part = u64::from(fastrand::u32(..)) < self.near_part;
         let on_ejected = || {
-            near_tier
-                .draw(set)
-                .is_some_and(|drawn| !drawn.stats.health.is_eligible(now))
+            let drawn = near_tier.draw(set);
+            drawn.is_some_and(|drawn| !eligible(drawn))
         };
         if within_part && !on_ejected() {
             [near, far]
@@ -180,15 +184,20 @@ fn load_is_less(a: &Endpoint, b: &Endpoint, now: Instant) -> bool {
 }
 
 /// Picks among the endpoints that are not `tried`: first ready ones and those that nobody tries after their ejection,
-/// from the nearest tier that has any; then the others, ejected or not, the nearest first.
+/// from the nearest tier that has any; then the others, ejected or not, the nearest first. Ejections do not count while
+/// less than `panic_percent` of the endpoints are ready.
 pub(super) fn pick<'a>(
     set: &'a EndpointSet,
     tried: &[SocketAddr],
     now: Instant,
+    panic_percent: u32,
 ) -> Option<&'a Endpoint> {
+    // Counted only when an ejected endpoint comes up.
+    let panics = LazyCell::new(|| set.is_in_panic(panic_percent, now));
+    let eligible = |endpoint: &Endpoint| endpoint.stats.health.is_eligible(now) || *panics;
     let untried = |endpoint: &Endpoint| !tried.contains(&endpoint.spec.address);
-    let ready = |endpoint: &Endpoint| untried(endpoint) && endpoint.stats.health.is_eligible(now);
-    let mut in_order = set.tiers.in_order(set, now).into_iter().flatten();
+    let ready = |endpoint: &Endpoint| untried(endpoint) && eligible(endpoint);
+    let mut in_order = set.tiers.in_order(set, eligible).into_iter().flatten();
     let picked = in_order.find_map(|tier| tier.pick(set, now, ready));
     picked.or_else(|| {
         let Tiers { near, far, .. } = &set.tiers;
@@ -304,7 +313,10 @@ mod tests {
         let endpoints = upstream.endpoints();
         let eject = |position: usize| {
             let endpoint = endpoints.iter().nth(position).unwrap();
-            endpoint.stats.health.failed(&policy, Instant::now());
+            endpoint
+                .stats
+                .health
+                .failed(&policy, Instant::now(), || true);
         };
         (0..3).for_each(eject);
         let near = stay_near(&upstream);
@@ -318,7 +330,10 @@ mod tests {
         let upstream = upstream((1..=3).map(|n| spec(n, None, 1)).collect(), None);
         let policy = ejecting_at_once(Duration::from_secs(60));
         for endpoint in upstream.endpoints().iter().take(2) {
-            endpoint.stats.health.failed(&policy, Instant::now());
+            endpoint
+                .stats
+                .health
+                .failed(&policy, Instant::now(), || true);
         }
         let mut seen = HashMap::new();
         for _ in 0..50 {
@@ -339,7 +354,7 @@ mod tests {
             ..ejecting_at_once(Duration::from_secs(60))
         };
         for _ in 0..10 {
-            fails_fast.failed(&policy, Instant::now());
+            fails_fast.failed(&policy, Instant::now(), || true);
         }
         let held: Vec<_> = (0..10).filter_map(|_| upstream.pick(&[])).collect();
         assert!(held.iter().all(|picked| picked.address() == address(2)));

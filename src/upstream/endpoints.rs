@@ -181,6 +181,22 @@ impl EndpointSet {
         }))
     }
 
+    /// Whether one more endpoint may be ejected when `percent` of them may be.
+    pub(super) fn may_eject(&self, percent: u32, now: Instant) -> bool {
+        let ejected = self.len() - self.count_ready(now);
+        ejected == 0 || (ejected + 1) * 100 <= self.len() * percent as usize
+    }
+
+    /// Whether less than `percent` of the endpoints are ready.
+    pub(super) fn is_in_panic(&self, percent: u32, now: Instant) -> bool {
+        self.count_ready(now) * 100 < self.len() * percent as usize
+    }
+
+    fn count_ready(&self, now: Instant) -> usize {
+        let ready = |one: &&Endpoint| one.stats.health.state(now) == EndpointState::Ready;
+        self.iter().filter(ready).count()
+    }
+
     /// The recent handshakes at the endpoints other than that of `picked`.
     pub(super) fn handshakes_elsewhere(&self, picked: &Picked, now: Instant) -> Handshakes {
         let own = picked.0.endpoint();

@@ -214,14 +214,22 @@ impl Health {
 
     /// Notes a connection that failed: none was made, or no byte of TLS came from the endpoint. Returns the time of
     /// the ejection, if it causes one.
-    pub fn failed(&self, policy: &EjectionPolicy, now: Instant) -> Option<Duration> {
+    ///
+    /// An endpoint that is ready is ejected only if it `may_be`.
+    pub(super) fn failed(
+        &self,
+        policy: &EjectionPolicy,
+        now: Instant,
+        may_be: impl FnOnce() -> bool,
+    ) -> Option<Duration> {
         self.recent_failures.add(millis(now));
         if policy.consecutive_failures == 0 {
             return None;
         }
         let failures = self.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
         let due = match Pause::unpack(self.pause.load(Ordering::Relaxed)) {
-            None => failures >= policy.consecutive_failures,
+            // To ask costs a look at every endpoint, so it is not done at each failure.
+            None => failures.is_multiple_of(policy.consecutive_failures) && may_be(),
             Some(pause) => pause.trial || pause.until <= millis(now),
         };
         due.then(|| self.eject(policy, now, false))
@@ -229,12 +237,15 @@ impl Health {
 
     /// Notes a handshake of `source` that was refused, by either side. `others` are the handshakes at the other
     /// endpoints of the upstream. Returns the time of the ejection, if it causes one.
+    ///
+    /// An endpoint that is ready is ejected only if it `may_be`.
     pub(super) fn refused(
         &self,
         source: IpAddr,
         policy: &EjectionPolicy,
         now: Instant,
         others: impl FnOnce() -> Handshakes,
+        may_be: impl FnOnce() -> bool,
     ) -> Option<Duration> {
         let at = millis(now);
         let refusals = self.refusals.get_or_init(Box::default);
@@ -249,6 +260,7 @@ impl Health {
                 let sources = refusals.sources.count(at);
                 u32::try_from(sources).is_ok_and(|sources| sources >= policy.refused_sources)
                     && self.handshakes(now).blame_it(others())
+                    && may_be()
             }
             Some(pause) => pause.trial && pause.for_refusals,
         };
@@ -277,36 +289,42 @@ mod tests {
         consecutive_failures: 3,
         first_byte: Duration::from_secs(1),
         refused_sources: 2,
+        max_percent: 50,
+        panic_percent: 50,
         base: Duration::from_secs(10),
         max: Duration::from_secs(30),
     };
     const TRIAL: Duration = Duration::from_secs(4);
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn failed(health: &Health, now: Instant) -> Option<Duration> {
+        health.failed(&POLICY, now, || true)
+    }
+
     #[test]
     fn ejects_after_failures_in_a_row_and_longer_each_time() {
         let health = Health::default();
         let start = Instant::now();
-        assert_eq!(health.failed(&POLICY, start), None);
+        assert_eq!(failed(&health, start), None);
         assert!(!health.answered());
-        assert_eq!(health.failed(&POLICY, start), None);
-        assert_eq!(health.failed(&POLICY, start), None);
+        assert_eq!(failed(&health, start), None);
+        assert_eq!(failed(&health, start), None);
         assert_eq!(health.state(start), EndpointState::Ready);
-        assert_eq!(health.failed(&POLICY, start), Some(POLICY.base));
+        assert_eq!(failed(&health, start), Some(POLICY.base));
         assert!(matches!(health.state(start), EndpointState::Ejected(_)));
-        assert_eq!(health.failed(&POLICY, start), None, "is ejected already");
+        assert_eq!(failed(&health, start), None, "is ejected already");
 
         let mut now = start + SECOND * 11;
         for expected in [20, 30, 30] {
             let expected = SECOND * expected;
             assert!(health.try_it(now, TRIAL));
-            assert_eq!(health.failed(&POLICY, now), Some(expected), "one is enough");
+            assert_eq!(failed(&health, now), Some(expected), "one is enough");
             now += expected + SECOND;
         }
 
         assert!(health.try_it(now, TRIAL) && health.answered());
         assert_eq!(health.state(now), EndpointState::Ready);
-        assert_eq!(health.failed(&POLICY, now), None, "starts anew");
+        assert_eq!(failed(&health, now), None, "starts anew");
     }
 
     #[test]
@@ -316,7 +334,7 @@ mod tests {
         assert!(health.is_eligible(start) && health.try_it(start, TRIAL));
         assert!(health.try_it(start, TRIAL), "a ready one is for all");
         (0..3).for_each(|_| {
-            health.failed(&POLICY, start);
+            failed(&health, start);
         });
         assert!(!health.is_eligible(start + POLICY.base - SECOND));
         let over = start + POLICY.base + SECOND;
@@ -348,9 +366,9 @@ mod tests {
             refused: 0,
         };
         for last in 0..100 {
-            assert_eq!(health.failed(&policy, now), None);
+            assert_eq!(health.failed(&policy, now, || true), None);
             let source = IpAddr::from([10, 0, 0, last]);
-            assert_eq!(health.refused(source, &policy, now, others), None);
+            assert_eq!(health.refused(source, &policy, now, others, || true), None);
         }
         assert_eq!(health.recent_failures(now), 200, "they count as load");
     }
@@ -381,7 +399,7 @@ mod tests {
             });
             let refused = |number: u8| {
                 let source = IpAddr::from([10, 0, 0, number % sources]);
-                health.refused(source, &POLICY, now, || others)
+                health.refused(source, &POLICY, now, || others, || true)
             };
             let ejected = [refused(0), refused(1)];
             let case = format!("{passed} {sources} {others:?}");
@@ -397,7 +415,8 @@ mod tests {
             passed: 9,
             refused: 0,
         };
-        let refused = |last, now| health.refused([10, 0, 0, last].into(), &POLICY, now, others);
+        let refused =
+            |last, now| health.refused([10, 0, 0, last].into(), &POLICY, now, others, || true);
         assert_eq!(refused(1, start), None);
         assert_eq!(refused(2, start), Some(POLICY.base));
         assert_eq!(refused(3, start), None, "is ejected already");

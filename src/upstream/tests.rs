@@ -18,6 +18,8 @@ pub(super) fn ejecting_at_once(lasting: Duration) -> EjectionPolicy {
         consecutive_failures: 1,
         first_byte: Duration::from_secs(1),
         refused_sources: 1,
+        max_percent: 100,
+        panic_percent: 0,
         base: lasting,
         max: lasting,
     }
@@ -73,7 +75,7 @@ fn policy_and_zone_change_over_the_same_endpoints_counts_and_health() {
     upstream.replace_endpoints([spec(1, Some("a"), 1), spec(2, Some("b"), 1)]);
     let held = upstream.pick(&[]).unwrap();
     let policy = ejecting_at_once(Duration::from_secs(60));
-    held.health().failed(&policy, Instant::now());
+    held.health().failed(&policy, Instant::now(), || true);
     let before = counts(&upstream);
     let changed = Arc::new(samples::upstream(dns("a.example", 6)));
     assert!(upstream.has_source_of(&changed));
@@ -109,7 +111,7 @@ fn an_endpoint_of_both_families_counts_once_and_is_tried_first_where_it_worked_l
     elsewhere.prefer();
     assert_eq!(counts(&upstream), [(1, 1), (2, 0)]);
     let policy = upstream.config().ejection;
-    elsewhere.health().failed(&policy, Instant::now());
+    elsewhere.health().failed(&policy, Instant::now(), || true);
     let state = upstream
         .endpoints()
         .iter()
@@ -234,7 +236,10 @@ fn eject(upstream: &Upstream, last: u8, lasting: Duration) {
     let set = upstream.endpoints();
     let wanted = spec(last, None, 1).address;
     let endpoint = set.iter().find(|one| one.spec.address == wanted).unwrap();
-    let ejected = endpoint.stats.health.failed(&policy, Instant::now());
+    let ejected = endpoint
+        .stats
+        .health
+        .failed(&policy, Instant::now(), || true);
     assert!(ejected.is_some());
 }
 
@@ -288,7 +293,7 @@ fn an_ejection_that_is_over_is_forgotten_and_so_are_more_than_a_few() {
         while endpoint
             .stats
             .health
-            .failed(&policy, Instant::now())
+            .failed(&policy, Instant::now(), || true)
             .is_none()
         {}
     }
@@ -362,4 +367,58 @@ fn refused_handshakes_eject_only_where_others_pass() {
         matches!(change, Some(HealthChange::Ejected(_))),
         "{change:?}"
     );
+}
+
+#[test]
+fn a_part_of_the_endpoints_may_be_ejected_and_below_a_part_ejections_do_not_count() {
+    for (count, max_percent, expected) in [
+        (1, 1, 1),
+        (2, 50, 1),
+        (3, 50, 1),
+        (4, 50, 2),
+        (10, 10, 1),
+        (4, 100, 4),
+    ] {
+        let specs = (1..=count).map(|last| spec(last, None, 1)).collect();
+        let ejection = EjectionPolicy {
+            max_percent,
+            ..ejecting_at_once(Duration::from_secs(60))
+        };
+        let config = UpstreamConfig {
+            ejection,
+            ..samples::upstream(UpstreamSource::Static(specs))
+        };
+        let upstream = Upstream::new(Arc::new(config), None, None);
+        let mut held = Vec::new();
+        for _ in 0..count {
+            let tried: Vec<_> = held.iter().map(Picked::address).collect();
+            held.extend(upstream.pick(&tried));
+        }
+        for picked in &held {
+            upstream.note_conduct(picked, Conduct::Failed, [10, 9, 9, 9].into());
+        }
+        let set = upstream.endpoints();
+        let now = Instant::now();
+        let ejected = set.iter().filter(|one| one.stats.is_ejected(now)).count();
+        assert_eq!(ejected, expected, "{max_percent} percent of {count}");
+
+        let ready = usize::from(count) - ejected;
+        for (percent, panics) in [(0, false), (50, ready * 2 < usize::from(count))] {
+            assert_eq!(set.is_in_panic(percent, now), panics, "{ready} of {count}");
+        }
+    }
+}
+
+#[test]
+fn in_panic_ejected_endpoints_are_picked_as_others_are() {
+    let specs = (1..=4).map(|last| spec(last, None, 1)).collect();
+    let upstream = upstream(specs, None);
+    (1..=3).for_each(|last| eject(&upstream, last, Duration::from_secs(60)));
+    let picks = |percent| {
+        let set = upstream.endpoints();
+        let pick = || balancer::pick(&set, &[], Instant::now(), percent);
+        let picked = (0..100).filter_map(|_| pick()).map(|one| one.spec.address);
+        picked.collect::<HashSet<_>>().len()
+    };
+    assert_eq!([0, 25, 26].map(picks), [1, 1, 4]);
 }

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use strait::admin::{ServeLimits, Snapshot, admin_router};
-use strait::config::{EjectionPolicy, LogFormat};
+use strait::config::LogFormat;
 use strait::drain::DrainPhase;
 use strait::names::UpstreamName;
+use strait::upstream::Conduct;
 
 use crate::operator::http::{Gateway, ask, ask_with, get};
 use crate::operator::{self, Capture};
@@ -88,15 +89,8 @@ async fn upstreams_shows_sources_and_endpoints() {
     let last_answer = humantime::parse_rfc3339(last_answer).unwrap();
     assert!(last_answer.elapsed().unwrap() < operator::PATIENCE);
 
-    let policy = EjectionPolicy {
-        consecutive_failures: 1,
-        first_byte: Duration::from_secs(2),
-        refused_sources: 5,
-        base: Duration::from_secs(30),
-        max: Duration::from_secs(30),
-    };
     let picked = upstreams["svcb"].pick(&[]).unwrap();
-    picked.health().failed(&policy, Instant::now());
+    upstreams["svcb"].note_conduct(&picked, Conduct::Failed, [10, 9, 9, 9].into());
     let svcb = upstream("svcb").await;
     let endpoints = svcb["endpoints"].as_array().unwrap();
     assert_eq!(endpoints.len(), 2);

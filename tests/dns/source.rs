@@ -85,6 +85,8 @@ fn upstream_config(config: DnsConfig) -> UpstreamConfig {
             consecutive_failures: 0,
             first_byte: Duration::from_secs(2),
             refused_sources: 5,
+            max_percent: 50,
+            panic_percent: 50,
             base: second,
             max: second,
         },

@@ -140,6 +140,10 @@ pub struct EjectionPolicy {
     /// The duration of the first ejection. Each further one in a row lasts twice as long.
     #[serde(serialize_with = "bounds::serialize_duration")]
     pub base: Duration,
+    /// The most endpoints that may be ejected, in percent; one may always be.
+    pub max_percent: u32,
+    /// When fewer endpoints than this are ready, in percent, all are picked, ejected or not.
+    pub panic_percent: u32,
     /// The longest ejection.
     #[serde(serialize_with = "bounds::serialize_duration")]
     pub max: Duration,

@@ -125,6 +125,13 @@ section! {
         /// must be refused, and twice the share of the other endpoints' handshakes, so that the fault of
         /// a client ejects nothing. 0 never ejects for refused handshakes.
         refused_sources: Count<0, 16> = 5,
+        /// The largest part of the upstream's endpoints that may be ejected at a time, in percent, as Envoy's
+        /// `max_ejection_percent`: one endpoint may be ejected whatever this is.
+        max_percent: Count<1, 100> = 50,
+        /// The panic threshold, as Envoy's: when less than this part of the endpoints is ready, in percent,
+        /// strait disregards ejections and picks among all endpoints. It cannot happen while `max_percent`
+        /// leaves as many. 0: only when no endpoint is left.
+        panic_percent: Count<0, 100> = 50,
         /// The duration of the first ejection. Each further one in a row lasts twice as long.
         base: Millis<100, HOUR> = "5s",
         /// The longest ejection, and so about the longest time until an endpoint that works again is

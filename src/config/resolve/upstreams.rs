@@ -174,6 +174,8 @@ pub(super) fn ejection(file: &At<EjectionFile>, problems: &mut Problems) -> Ejec
         consecutive_failures: file.consecutive_failures.get(),
         first_byte: file.first_byte.0,
         refused_sources: file.refused_sources.get(),
+        max_percent: file.max_percent.get(),
+        panic_percent: file.panic_percent.get(),
         base: file.base.0,
         max: file.max.0,
     }

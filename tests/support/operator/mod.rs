@@ -142,6 +142,8 @@ fn upstream(name: &str, source: UpstreamSource) -> (UpstreamName, Arc<UpstreamCo
             consecutive_failures: 1,
             first_byte: Duration::from_secs(2),
             refused_sources: 5,
+            max_percent: 50,
+            panic_percent: 50,
             base: Duration::from_secs(30),
             max: Duration::from_secs(300),
         },
