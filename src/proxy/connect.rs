@@ -2,11 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::conduct;
 use super::proxy_protocol;
@@ -20,15 +25,23 @@ use crate::outcome::Outcome;
 use crate::socket::{self, OwnAddresses};
 use crate::upstream::{Conduct, Picked, Upstream};
 
+/// The first pause before the endpoints are tried again, all of which have failed. Each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+/// Failures of this host that do not count as attempts, since they take no time: its routes lead nowhere, or its
+/// address family is missing.
+const MOST_LOCAL_FAILURES: u32 = 16;
+
 /// Connects to an endpoint of the upstream that the connection is routed to.
 ///
 /// # Errors
 /// `no_endpoint`, the reason of the last attempt, `downstream_reset` when the client gave up, or
 /// `overloaded` when the bytes to replay had to give way to other hellos meanwhile.
-pub(super) async fn connect(shared: &Shared, routed: &mut Routed) -> Result<TcpStream, Refusal> {
+pub(super) async fn connect(routed: &mut Routed) -> Result<TcpStream, Refusal> {
     let started = Instant::now();
     let Connection { record, ticket } = &mut *routed.connection;
-    let (downstream, upstream) = (&routed.downstream, &*routed.upstream);
+    let (downstream, upstream) = (&routed.downstream, &routed.upstream);
     let config = upstream.config();
     let first = match config.proxy_protocol {
         Some(ProxyVersion::V2) => {
@@ -37,8 +50,14 @@ pub(super) async fn connect(shared: &Shared, routed: &mut Routed) -> Result<TcpS
         }
         None => Ok(Vec::new()),
     };
-    let first = first.map_err(Refusal::silent)?;
-    let work = attempt_each(shared, upstream, &config, &first, record);
+    let common = Common {
+        shared: ticket.worker().shared.clone(),
+        upstream: upstream.clone(),
+        config,
+        first: first.map_err(Refusal::silent)?,
+        source: record.source(),
+    };
+    let work = Connecting::new(common).run(record);
     // A client that resets is not worth an endpoint's connection. One that only closed its sending
     // side still wants its answer.
     let result = tokio::select! {
@@ -69,68 +88,199 @@ fn refusal(outcome: Outcome, upstream: &Upstream) -> Refusal {
     }
 }
 
-/// Tries one endpoint after another. This is the only loop of the corridor.
-async fn attempt_each(
-    shared: &Shared,
-    upstream: &Upstream,
-    config: &UpstreamConfig,
-    first: &[u8],
-    record: &mut ConnectionRecord,
-) -> Result<TcpStream, Outcome> {
-    let mut tried: Vec<SocketAddr> = Vec::new();
-    let mut reason = Outcome::NoEndpoint;
-    let own = (!may_lead_here(config)).then_some(&shared.own);
-    for _ in 0..config.connect.attempts.get() {
-        let Some(mut picked) = upstream.pick(&tried) else {
-            break;
-        };
-        let count = |result| shared.metrics.connect_attempts(&config.name, result);
-        let mut turned = false;
-        let attempt = loop {
-            record.attempts += 1;
-            let attempt = attempt(picked.address(), config, first, own).await;
-            // A pod of both address families is one endpoint with two addresses.
-            if let Err((outcome, _)) = &attempt
-                && !turned
-                && let Some(other) = upstream.other_address(&picked)
-            {
-                count(ConnectResult::Failed(*outcome)).inc();
-                (picked, turned) = (other, true);
-            } else {
-                break attempt;
-            }
-        };
-        match attempt {
-            Ok(stream) => {
-                if turned {
-                    picked.prefer();
+/// The inputs of all attempts for one connection.
+#[derive(Debug)]
+struct Common {
+    shared: Arc<Shared>,
+    upstream: Arc<Upstream>,
+    config: Arc<UpstreamConfig>,
+    /// Bytes of the gateway's own that an endpoint gets first.
+    first: Vec<u8>,
+    /// The client.
+    source: SocketAddr,
+}
+
+/// The attempts for one connection. This is the only loop of the corridor.
+///
+/// An attempt that takes longer than `connect.hedge` goes on while the next one begins. When every endpoint has failed
+/// and the last one refuses connections, all are tried again after a pause, until `connect.timeout` has passed since the
+/// first attempt.
+struct Connecting {
+    common: Rc<Common>,
+    started: Instant,
+    /// The endpoints that need not be tried again.
+    tried: Vec<SocketAddr>,
+    left: u32,
+    local_failures: u32,
+    running: FuturesUnordered<Pin<Box<dyn Future<Output = Tried>>>>,
+}
+
+/// The end of an attempt.
+struct Tried {
+    picked: Picked,
+    /// The number of addresses tried.
+    addresses: u32,
+    result: Result<TcpStream, NotConnected>,
+}
+
+/// The reason why no attempt began.
+enum NoneLeft {
+    Attempts,
+    Endpoints,
+}
+
+impl Connecting {
+    fn new(common: Common) -> Self {
+        Self {
+            left: common.config.connect.attempts.get(),
+            common: Rc::new(common),
+            started: Instant::now(),
+            tried: Vec::new(),
+            local_failures: 0,
+            running: FuturesUnordered::new(),
+        }
+    }
+
+    async fn run(mut self, record: &mut ConnectionRecord) -> Result<TcpStream, Outcome> {
+        let policy = self.common.config.connect;
+        let mut pause = FIRST_PAUSE;
+        let mut reason = Outcome::NoEndpoint;
+        loop {
+            let begun = self.begin(record);
+            if self.running.is_empty() {
+                // A program that restarts refuses for a moment; what else can fail stays as it is.
+                let again = reason == Outcome::ConnectRefused
+                    && matches!(begun, Err(NoneLeft::Endpoints))
+                    && policy.attempts.get() > 1;
+                let rest = policy.timeout.saturating_sub(self.started.elapsed());
+                if !again || rest < pause {
+                    return Err(reason);
                 }
-                upstream.connected(|| count(ConnectResult::Connected)).inc();
-                record.endpoint = Some(picked);
-                return Ok(stream);
+                sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                self.tried.clear();
+                self.left = policy.attempts.get();
+                continue;
             }
-            Err((outcome, detail)) => {
-                count(ConnectResult::Failed(outcome)).inc();
-                failed(upstream, &picked, outcome, record);
-                record.note(detail);
-                tried.push(picked.endpoint());
-                record.endpoint = Some(picked);
-                reason = outcome;
+            let hedge = policy.hedge.filter(|_| begun.is_ok());
+            let Some(tried) = self.first_end(hedge).await else {
+                continue;
+            };
+            record.attempts += tried.addresses - 1;
+            record.endpoint = Some(tried.picked);
+            match tried.result {
+                Ok(stream) => {
+                    self.leave_the_others();
+                    return Ok(stream);
+                }
+                Err(failed) => {
+                    if failed.local && self.local_failures < MOST_LOCAL_FAILURES {
+                        self.local_failures += 1;
+                        self.left += 1;
+                    }
+                    reason = failed.outcome;
+                    record.note(failed.detail);
+                }
             }
         }
     }
-    Err(reason)
+
+    /// Begins an attempt at an endpoint that was not tried.
+    fn begin(&mut self, record: &mut ConnectionRecord) -> Result<(), NoneLeft> {
+        if self.left == 0 {
+            let all_tried = self.common.upstream.endpoints().len() <= self.tried.len();
+            return Err(match all_tried {
+                true => NoneLeft::Endpoints,
+                false => NoneLeft::Attempts,
+            });
+        }
+        let picked = self.common.upstream.pick(&self.tried);
+        let picked = picked.ok_or(NoneLeft::Endpoints)?;
+        self.left -= 1;
+        record.attempts += 1;
+        self.tried.push(picked.endpoint());
+        let attempt = try_endpoint(self.common.clone(), picked);
+        self.running.push(Box::pin(attempt));
+        Ok(())
+    }
+
+    /// The end of the attempt that ends first. `None` if none has ended in time.
+    async fn first_end(&mut self, time: Option<Duration>) -> Option<Tried> {
+        match time {
+            Some(time) => timeout(time, self.running.next()).await.ok().flatten(),
+            None => self.running.next().await,
+        }
+    }
+
+    /// Lets the attempts end that were slower, so that a failure counts against its endpoint.
+    fn leave_the_others(mut self) {
+        let attempts = self.running.len();
+        if attempts == 0 {
+            return;
+        }
+        if let Some(share) = self.common.shared.late_attempts.take(attempts) {
+            tokio::task::spawn_local(async move {
+                while self.running.next().await.is_some() {}
+                drop(share);
+            });
+        }
+    }
 }
 
-fn failed(upstream: &Upstream, picked: &Picked, outcome: Outcome, record: &ConnectionRecord) {
+/// Tries an endpoint, and counts the result. A pod of both address families is one endpoint with two addresses.
+async fn try_endpoint(common: Rc<Common>, mut picked: Picked) -> Tried {
+    let Common {
+        shared,
+        upstream,
+        config,
+        first,
+        ..
+    } = &*common;
+    let own = (!may_lead_here(config)).then_some(&shared.own);
+    let count = |result| shared.metrics.connect_attempts(&config.name, result);
+    let mut addresses = 1;
+    let result = loop {
+        let result = attempt(picked.address(), config, first, own).await;
+        if let Err(failed) = &result
+            && addresses == 1
+            && let Some(other) = upstream.other_address(&picked)
+        {
+            count(ConnectResult::Failed(failed.outcome)).inc();
+            (picked, addresses) = (other, 2);
+        } else {
+            break result;
+        }
+    };
+    match &result {
+        Ok(_) => {
+            if addresses == 2 {
+                picked.prefer();
+            }
+            upstream.connected(|| count(ConnectResult::Connected)).inc();
+        }
+        Err(failed) => {
+            count(ConnectResult::Failed(failed.outcome)).inc();
+            report_failure(&common, &picked, failed.outcome);
+        }
+    }
+    Tried {
+        picked,
+        addresses,
+        result,
+    }
+}
+
+fn report_failure(common: &Common, picked: &Picked, outcome: Outcome) {
+    let Common {
+        upstream, source, ..
+    } = common;
     // Our own shortage of ports or descriptors says nothing about the endpoint.
     if matches!(outcome, Outcome::NoLocalPort | Outcome::Overloaded) {
         let (name, endpoint) = (&upstream.config().name, picked.address());
         tracing::warn!(upstream = %name, %endpoint, outcome = outcome.label(), "strait cannot connect: this host lacks local ports or descriptors");
         return;
     }
-    let source = record.source().ip();
-    conduct::report(upstream, picked, Conduct::Failed, source, outcome);
+    conduct::report(upstream, picked, Conduct::Failed, source.ip(), outcome);
 }
 
 /// Whether the config asks by name for endpoints that are the gateway's own.
@@ -141,8 +291,32 @@ fn may_lead_here(config: &UpstreamConfig) -> bool {
     }
 }
 
-/// The outcome of an attempt that failed, and a detail for the log.
-type NotConnected = (Outcome, Option<Box<str>>);
+/// A failed attempt.
+#[derive(Debug)]
+struct NotConnected {
+    outcome: Outcome,
+    detail: Option<Box<str>>,
+    /// This host has refused it, at once.
+    local: bool,
+}
+
+impl NotConnected {
+    fn remote(outcome: Outcome, detail: String) -> Self {
+        Self {
+            outcome,
+            detail: Some(detail.into()),
+            local: false,
+        }
+    }
+
+    fn of(error: &io::Error, address: SocketAddr) -> Self {
+        let outcome = outcome_of(error);
+        Self {
+            local: is_local(error),
+            ..Self::remote(outcome, detail_of(outcome, address, error))
+        }
+    }
+}
 
 async fn attempt(
     address: SocketAddr,
@@ -154,7 +328,10 @@ async fn attempt(
         Ok(result) => result,
         Err(_) => {
             let after = config.connect.timeout;
-            Err((Outcome::ConnectTimeout, Some(format!("{address} did not answer within {after:?}: a NetworkPolicy, or its node is gone?").into())))
+            let detail = format!(
+                "{address} did not answer within {after:?}: a NetworkPolicy, or its node is gone?"
+            );
+            Err(NotConnected::remote(Outcome::ConnectTimeout, detail))
         }
     }
 }
@@ -166,16 +343,13 @@ async fn open(
     first: &[u8],
     own: Option<&OwnAddresses>,
 ) -> Result<TcpStream, NotConnected> {
-    let failed = |error: io::Error| {
-        let outcome = outcome_of(&error);
-        (outcome, Some(detail_of(outcome, address, &error).into()))
-    };
+    let failed = |error: io::Error| NotConnected::of(&error, address);
     let mut stream = dial(address, config).await.map_err(failed)?;
     // Without this one hello would become connections up to the limit.
     let local = || stream.local_addr().ok().map(|local| local.ip());
     if own.is_some_and(|own| own.led_to(address, local)) {
         let detail = format!("{address} is this gateway itself: a loop");
-        return Err((Outcome::ConnectUnreachable, Some(detail.into())));
+        return Err(NotConnected::remote(Outcome::ConnectUnreachable, detail));
     }
     stream.write_all(first).await.map_err(failed)?;
     Ok(stream)
@@ -202,6 +376,21 @@ fn outcome_of(error: &io::Error) -> Outcome {
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Outcome::Overloaded,
         _ => Outcome::ConnectUnreachable,
     }
+}
+
+/// Whether this host refuses to connect to an address, without asking the network.
+fn is_local(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ENETUNREACH
+                | libc::EAFNOSUPPORT
+                | libc::EADDRNOTAVAIL
+                | libc::EACCES
+                | libc::EPERM
+                | libc::EINVAL
+        )
+    )
 }
 
 /// The reason for a failed attempt, and the place to look at.

@@ -39,7 +39,7 @@ pub(super) async fn corridor(
     drop(state);
 
     // One endpoint after another.
-    let endpoint = connect(&worker.shared, &mut routed).await;
+    let endpoint = connect(&mut routed).await;
     let connected = routed.connected(endpoint)?;
 
     // Bytes both ways.

@@ -22,6 +22,8 @@ const MAX_LINGERING: usize = 1024;
 pub const MAX_PIPES: usize = 512;
 /// The number of connections for each pipe.
 pub const CONNECTIONS_PER_PIPE: usize = 16;
+/// Attempts to connect that may go on after another one has won.
+const MAX_LATE_ATTEMPTS: usize = 1024;
 /// The time that accepting rests when the process or the host ran out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -47,6 +49,8 @@ pub struct Shared {
     pub scopes: Scopes,
     /// Refused sockets that wait for their alert to arrive.
     pub lingering: Budget,
+    /// Attempts to connect that go on after another one has won.
+    pub late_attempts: Budget,
     /// Set while new connections are refused because memory is nearly used up.
     memory_full: AtomicBool,
     /// The gateway's own listening sockets: a connection that leads there is a loop.
@@ -129,6 +133,7 @@ impl Shared {
             held_pipes: Budget::new(pipes / 2, Some(metrics.held_pipes.clone())),
             scopes: Scopes::default(),
             lingering: Budget::new(MAX_LINGERING, None),
+            late_attempts: Budget::new(MAX_LATE_ATTEMPTS, None),
             memory_full: AtomicBool::new(false),
             own: OwnAddresses::default(),
             accept_gate: AcceptGate::new(),

@@ -184,7 +184,7 @@ fn load_is_less(a: &Endpoint, b: &Endpoint, now: Instant) -> bool {
 }
 
 /// Picks among the endpoints that are not `tried`: first ready ones and those that nobody tries after their ejection,
-/// from the nearest tier that has any; then the others, ejected or not, the nearest first. Ejections do not count while
+/// from the nearest tier that has any, and after a failure from another zone and address family; then the others, ejected or not, the nearest first. Ejections do not count while
 /// less than `panic_percent` of the endpoints are ready.
 pub(super) fn pick<'a>(
     set: &'a EndpointSet,
@@ -197,8 +197,25 @@ pub(super) fn pick<'a>(
     let eligible = |endpoint: &Endpoint| endpoint.stats.health.is_eligible(now) || *panics;
     let untried = |endpoint: &Endpoint| !tried.contains(&endpoint.spec.address);
     let ready = |endpoint: &Endpoint| untried(endpoint) && eligible(endpoint);
-    let mut in_order = set.tiers.in_order(set, eligible).into_iter().flatten();
-    let picked = in_order.find_map(|tier| tier.pick(set, now, ready));
+    let in_order = set.tiers.in_order(set, eligible);
+    let pick_from = |wanted: &dyn Fn(&Endpoint) -> bool| {
+        let mut in_order = in_order.iter().copied().flatten();
+        in_order
+            .find_map(|tier| tier.pick(set, now, |endpoint| ready(endpoint) && wanted(endpoint)))
+    };
+    let picked = match tried {
+        [] => pick_from(&|_| true),
+        _ => {
+            let failed = Failed::among(set, tried);
+            let apart = |endpoint: &Endpoint| {
+                failed.in_other_zone(endpoint) && failed.in_other_family(endpoint)
+            };
+            pick_from(&apart)
+                .or_else(|| pick_from(&|endpoint| failed.in_other_zone(endpoint)))
+                .or_else(|| pick_from(&|endpoint| failed.in_other_family(endpoint)))
+                .or_else(|| pick_from(&|_| true))
+        }
+    };
     picked.or_else(|| {
         let Tiers { near, far, .. } = &set.tiers;
         let mut nearest = near.iter().chain(far);
@@ -206,11 +223,35 @@ pub(super) fn pick<'a>(
     })
 }
 
+/// The zones and address families in which a connection has failed: the cause may be there.
+struct Failed<'a> {
+    zones: HashSet<Option<&'a str>>,
+    families: HashSet<bool>,
+}
+
+impl<'a> Failed<'a> {
+    fn among(set: &'a EndpointSet, tried: &[SocketAddr]) -> Self {
+        let failed = set.iter().filter(|one| tried.contains(&one.spec.address));
+        Self {
+            zones: failed.map(|one| one.spec.zone.as_deref()).collect(),
+            families: tried.iter().map(SocketAddr::is_ipv4).collect(),
+        }
+    }
+
+    fn in_other_zone(&self, endpoint: &Endpoint) -> bool {
+        !self.zones.contains(&endpoint.spec.zone.as_deref())
+    }
+
+    fn in_other_family(&self, endpoint: &Endpoint) -> bool {
+        !self.families.contains(&endpoint.spec.address.is_ipv4())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Upstream;
     use super::super::tests::{ejecting_at_once, spec, upstream};
-    use crate::config::EjectionPolicy;
+    use crate::config::{EjectionPolicy, EndpointSpec};
     use std::collections::HashMap;
     use std::net::SocketAddr;
     use std::time::{Duration, Instant};
@@ -358,5 +399,59 @@ mod tests {
         }
         let held: Vec<_> = (0..10).filter_map(|_| upstream.pick(&[])).collect();
         assert!(held.iter().all(|picked| picked.address() == address(2)));
+    }
+
+    #[test]
+    fn after_a_failure_another_zone_comes_first_then_another_family() {
+        let v6 = |last: u16, zone: Option<&str>| EndpointSpec {
+            address: SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, last], 80)),
+            ..spec(0, zone, 1)
+        };
+        let (a, b) = (Some("a"), Some("b"));
+        for (zone, specs, tried, expected) in [
+            (
+                a,
+                vec![spec(1, a, 1), spec(2, a, 1), spec(3, a, 1), spec(4, b, 1)],
+                vec![0],
+                3,
+            ),
+            (
+                a,
+                vec![spec(1, a, 1), spec(2, a, 1), spec(3, b, 1)],
+                vec![0, 2],
+                1,
+            ),
+            (
+                None,
+                vec![spec(1, None, 1), spec(2, None, 1), v6(3, None)],
+                vec![0],
+                2,
+            ),
+            (
+                None,
+                vec![v6(1, None), v6(2, None), spec(3, None, 1)],
+                vec![1],
+                2,
+            ),
+            (
+                a,
+                vec![spec(1, a, 1), v6(2, a), spec(3, b, 1), v6(4, b)],
+                vec![0],
+                3,
+            ),
+            (a, vec![spec(1, a, 1), v6(2, a), spec(3, b, 1)], vec![0], 2),
+        ] {
+            let addresses: Vec<SocketAddr> = specs.iter().map(|one| one.address).collect();
+            let upstream = upstream(specs, zone);
+            let tried: Vec<SocketAddr> = tried.into_iter().map(|n: usize| addresses[n]).collect();
+            for _ in 0..20 {
+                let picked = upstream.pick(&tried).unwrap();
+                assert_eq!(
+                    picked.address(),
+                    addresses[expected],
+                    "{tried:?} of {addresses:?}"
+                );
+            }
+        }
     }
 }

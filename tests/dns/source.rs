@@ -79,6 +79,7 @@ fn upstream_config(config: DnsConfig) -> UpstreamConfig {
         connect: ConnectPolicy {
             timeout: second,
             attempts: Attempts::saturating(3),
+            hedge: None,
         },
         proxy_protocol: None,
         ejection: EjectionPolicy {

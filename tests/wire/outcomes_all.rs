@@ -455,7 +455,7 @@ mod provoke {
 
     pub(super) fn an_endpoint_that_refuses() -> Provoked {
         routed(
-            &config(&[refusing_address()]),
+            &config(&[refusing_address()]).upstream("connect: { attempts: 1 }"),
             1,
             "nothing listens at 127.0.0.1",
         )

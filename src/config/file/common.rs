@@ -98,11 +98,19 @@ section! {
 section! {
     /// The policy for connecting to endpoints.
     ConnectFile {
-        /// The time limit of each attempt.
+        /// The time limit of each attempt. If every endpoint has failed sooner and the last one refuses
+        /// connections, all are tried again after pauses of 25 to 400 ms, as long as this time lasts since
+        /// the first attempt: the restart of the only endpoint costs no call. `attempts: 1` tries nothing
+        /// again.
         timeout: Millis<10, { 60 * SECOND }> = "3s",
-        /// The largest number of attempts for one connection, each on another endpoint. The two address
-        /// families of a pod count as one attempt.
+        /// The largest number of attempts for one connection, each on another endpoint, in another zone
+        /// and address family if there is one. The two address families of a pod count as one attempt. An
+        /// attempt that this host refuses at once, for the lack of a route or an address family, does not
+        /// count.
         attempts: Attempts = 3,
+        /// The time after which the next attempt begins while an attempt is under way. The first that
+        /// connects is used; no byte of the client is sent before. `off` waits for the end of each attempt.
+        hedge: OrOff<Millis<10, { 60 * SECOND }>> = "250ms",
     }
 }
 

@@ -159,6 +159,10 @@ pub(super) fn connect(file: &ConnectFile) -> ConnectPolicy {
     ConnectPolicy {
         timeout: file.timeout.0,
         attempts: file.attempts,
+        hedge: match &file.hedge {
+            OrOff::Off => None,
+            OrOff::On(after) => Some(after.0),
+        },
     }
 }
 

@@ -136,6 +136,7 @@ fn upstream(name: &str, source: UpstreamSource) -> (UpstreamName, Arc<UpstreamCo
         connect: ConnectPolicy {
             timeout: Duration::from_secs(3),
             attempts: Attempts::saturating(3),
+            hedge: None,
         },
         proxy_protocol: None,
         ejection: EjectionPolicy {
