@@ -234,7 +234,7 @@ impl Metrics {
             accept_paused: r.counters(
                 "strait_accept_paused_total",
                 &["reason"],
-                "Times that strait paused accepting because the process or the host lacked a resource (files, memory). reason names it.",
+                "Times that strait paused accepting because the process or the host lacked a resource (files, memory), or did not let it accept (other). reason names it.",
             )?,
             tasks: TaskSeries::new(&mut r)?,
             config_last_success: r.add(

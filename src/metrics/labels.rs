@@ -65,6 +65,8 @@ labels! {
         HostFiles "host_files",
         /// The memory for sockets.
         Memory "memory",
+        /// Something else: accept(2) fails each time, as a security module of the host may have it.
+        Other "other",
     }
 }
 

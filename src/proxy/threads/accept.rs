@@ -19,6 +19,7 @@ use crate::socket;
 const ACCEPT_BATCH: usize = 32;
 
 /// The result of a batch of accepts.
+#[derive(Debug)]
 enum Accept {
     /// Nothing waits any more.
     Drained,
@@ -94,7 +95,7 @@ fn pause(worker: &Worker, listener: &Listener, reason: AcceptPause) {
     shared.metrics.accept_paused(reason).inc();
     shared.accept_gate.pause();
     let (name, reason) = (&listener.state().policy.name, reason.label());
-    tracing::warn!(listener = %name, reason, "strait pauses accepting for 100 ms, because it lacks this resource");
+    tracing::warn!(listener = %name, reason, "strait pauses accepting for 100 ms, because it lacks this resource; with `other`, the host does not let it accept");
 }
 
 fn accept_batch(
@@ -102,16 +103,26 @@ fn accept_batch(
     listener: &Arc<Listener>,
     socket: &AsyncFd<Arc<OwnedFd>>,
 ) -> Accept {
+    let accept = || socket::accept(socket.get_ref());
+    batch(accept, |(socket, source)| {
+        let accepted = Accepted {
+            socket,
+            source,
+            at: Instant::now(),
+            listener: listener.clone(),
+        };
+        place(worker, accepted);
+    })
+}
+
+/// Takes connections with `accept`, and gives each to `place`.
+fn batch<T>(mut accept: impl FnMut() -> io::Result<T>, mut place: impl FnMut(T)) -> Accept {
+    let mut placed = false;
     for _ in 0..ACCEPT_BATCH {
-        match socket::accept(socket.get_ref()) {
-            Ok((socket, source)) => {
-                let accepted = Accepted {
-                    socket,
-                    source,
-                    at: Instant::now(),
-                    listener: listener.clone(),
-                };
-                place(worker, accepted);
+        match accept() {
+            Ok(accepted) => {
+                placed = true;
+                place(accepted);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Accept::Drained,
             Err(error) if is_broken(&error) => return Accept::Broken(error),
@@ -123,7 +134,12 @@ fn accept_batch(
             },
         }
     }
-    Accept::More
+    // So many in a row are no errors of connections: something forbids to accept, such as a security module.
+    if placed {
+        Accept::More
+    } else {
+        Accept::Exhausted(AcceptPause::Other)
+    }
 }
 
 /// The resource that is used up by an error of accept(2), if it says so.
@@ -140,4 +156,45 @@ fn exhausted(error: &io::Error) -> Option<AcceptPause> {
 fn is_broken(error: &io::Error) -> bool {
     let broken = [libc::EBADF, libc::EINVAL, libc::ENOTSOCK].map(Some);
     broken.contains(&error.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(results: impl Fn(usize) -> Result<(), i32>) -> (Accept, usize) {
+        let (mut calls, mut placed) = (0, 0);
+        let accept = || {
+            calls += 1;
+            results(calls).map_err(io::Error::from_raw_os_error)
+        };
+        let end = batch(accept, |()| placed += 1);
+        (end, placed)
+    }
+
+    #[test]
+    fn an_error_that_stays_pauses_and_one_of_a_connection_does_not() {
+        use AcceptPause::{Other, ProcessFiles};
+        let (end, _) = after(|_| Err(libc::EACCES));
+        assert!(matches!(end, Accept::Exhausted(Other)), "{end:?}");
+        let (end, placed) = after(|call| match call {
+            1..=31 => Err(libc::ECONNABORTED),
+            _ => Ok(()),
+        });
+        assert!(matches!(end, Accept::More), "{end:?}");
+        assert_eq!(placed, 1);
+        let (end, placed) = after(|call| match call {
+            1 => Ok(()),
+            _ => Err(libc::EMFILE),
+        });
+        assert!(matches!(end, Accept::Exhausted(ProcessFiles)), "{end:?}");
+        assert_eq!(placed, 1);
+        let (end, _) = after(|call| match call {
+            1 => Err(libc::EPERM),
+            _ => Err(libc::EAGAIN),
+        });
+        assert!(matches!(end, Accept::Drained), "{end:?}");
+        let (end, _) = after(|_| Err(libc::EBADF));
+        assert!(matches!(end, Accept::Broken(_)), "{end:?}");
+    }
 }
