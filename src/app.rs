@@ -181,7 +181,7 @@ impl Gateway {
             self.servers.addresses().collect(),
             inboxes.clone().collect(),
             Box::new(bind),
-        )?;
+        );
         let mut owner = Owner::new(state, inbox);
         let (answer, made) = oneshot::channel();
         Box::pin(owner.make(Change::File(config, answer))).await;

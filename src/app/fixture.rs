@@ -87,8 +87,7 @@ impl World {
             Vec::new(),
             Vec::new(),
             Box::new(bind),
-        )
-        .unwrap();
+        );
         Self { state, inbox }
     }
 

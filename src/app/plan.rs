@@ -232,6 +232,7 @@ impl Tables {
         let control = &state.control;
         let in_force = control.snapshots.now();
         let Merged { mut config, opened } = merge(file, found);
+        state.sources.prepare(&config)?;
         let (places, not_bound) = places(state, &config, &opened, ready)?;
         if !not_bound.is_empty() {
             let is_bound =

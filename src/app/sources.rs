@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Config, UpstreamSource};
+use crate::config::{Config, ResolverConfig, UpstreamSource};
 use crate::metrics::Metrics;
 use crate::names::UpstreamName;
 use crate::proxy::Shared;
@@ -23,25 +23,43 @@ pub(super) type SourceTasks = HashMap<UpstreamName, (Arc<Upstream>, SourceTask)>
 
 /// The running sources.
 pub(super) struct Sources {
-    resolver: Resolver,
+    /// Made when the first upstream needs it.
+    resolver: OnceLock<Resolver>,
+    resolver_config: ResolverConfig,
     own: OwnAddresses,
     metrics: Arc<Metrics>,
     tasks: SourceTasks,
 }
 
 impl Sources {
-    pub(super) fn new(config: &Config, shared: &Shared) -> Result<Self, DnsError> {
-        Ok(Self {
-            resolver: Resolver::new(&config.resolver)?,
+    pub(super) fn new(config: &Config, shared: &Shared) -> Self {
+        Self {
+            resolver: OnceLock::new(),
+            resolver_config: config.resolver.clone(),
             own: shared.own.clone(),
             metrics: shared.metrics.clone(),
             tasks: HashMap::new(),
-        })
+        }
+    }
+
+    /// Makes the resolver, if an upstream of `config` needs one.
+    pub(super) fn prepare(&self, config: &Config) -> Result<(), DnsError> {
+        let asks = |source: &UpstreamSource| matches!(source, UpstreamSource::Dns(_));
+        let mut upstreams = config.upstreams.values();
+        if self.resolver.get().is_none() && upstreams.any(|upstream| asks(&upstream.source)) {
+            let resolver = Resolver::new(&self.resolver_config)?;
+            // Nobody else sets it.
+            let _ = self.resolver.set(resolver);
+        }
+        Ok(())
     }
 
     /// Starts a source for each of `upstreams` that needs one and has none.
     pub(super) fn start_new(&self, upstreams: &Upstreams) -> SourceTasks {
         let mut started = SourceTasks::new();
+        let Some(resolver) = self.resolver.get() else {
+            return started;
+        };
         for (name, upstream) in upstreams.iter() {
             let runs = |(running, _): &(Arc<Upstream>, _)| Arc::ptr_eq(running, upstream);
             if self.tasks.get(name).is_some_and(runs) {
@@ -50,7 +68,7 @@ impl Sources {
             if let UpstreamSource::Dns(_) = &upstream.config().source {
                 let task = dns::spawn(
                     upstream.clone(),
-                    self.resolver.clone(),
+                    resolver.clone(),
                     self.own.clone(),
                     self.metrics.clone(),
                 );

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use tokio::time::sleep_until;
 
-use super::AppError;
 use super::control::{Control, ResultSender};
 use super::discovery::{self, Reporter};
 use super::listeners::{BindSockets, Listeners};
@@ -59,21 +58,21 @@ impl State {
         servers: Vec<SocketAddr>,
         workers: Vec<WorkerInbox>,
         bind: BindSockets,
-    ) -> Result<Self, AppError> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             servers,
             workers,
             bind,
             found: None,
             listeners: Listeners::default(),
             unbound: Unbound::default(),
-            sources: Sources::new(&file, &control.shared)?,
+            sources: Sources::new(&file, &control.shared),
             kubernetes: None,
             statuses: None,
             reporter: Reporter::default(),
             file,
             control,
-        })
+        }
     }
 
     /// Whether a publication needs no table other than those in force: at most its endpoints differ.

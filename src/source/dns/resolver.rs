@@ -34,7 +34,9 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 const MAX_RESOLV_CONF: usize = 1 << 20;
 /// "If this file does not exist, only the name server on the local machine will be queried"
 /// (resolv.conf(5)).
-const LOCAL_SERVER: &str = "nameserver 127.0.0.1\n";
+const LOCAL_SERVER: &[u8] = b"nameserver 127.0.0.1\n";
+/// The characters of a line that the log shows.
+const MAX_SHOWN: usize = 200;
 /// Domains of the search list that are used; Kubernetes allows a pod 32.
 const MAX_SEARCH_DOMAINS: usize = 32;
 /// Aliases followed in a row.
@@ -42,6 +44,30 @@ const MAX_ALIASES: usize = 8;
 /// Questions in flight at once, each with a socket. Thousands of upstreams must not take the file
 /// descriptors that connections need.
 const MAX_QUESTIONS: usize = 64;
+
+/// The lines of a resolv.conf that can be understood, with the server of this machine if they name none.
+fn usable_lines(text: &[u8]) -> Vec<u8> {
+    let mut usable = Vec::with_capacity(text.len());
+    let mut servers = false;
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        match parse_resolv_conf(line) {
+            Ok((parsed, _)) => {
+                servers |= !parsed.name_servers().is_empty();
+                usable.extend_from_slice(line);
+            }
+            Err(error) => {
+                let line = String::from_utf8_lossy(line);
+                let line: String = line.trim_end().chars().take(MAX_SHOWN).collect();
+                tracing::warn!(?line, %error, "strait leaves out a line of {RESOLV_CONF} that it does not understand");
+            }
+        }
+    }
+    if !servers {
+        usable.push(b'\n');
+        usable.extend_from_slice(LOCAL_SERVER);
+    }
+    usable
+}
 
 /// A client of DNS servers. It is cheap to clone, and clones share their knowledge of which server
 /// answers.
@@ -76,20 +102,24 @@ pub(super) struct Records {
 
 impl Resolver {
     /// Creates a resolver that asks the servers of `config`, each at its port. If `config` lists none,
-    /// it asks those of /etc/resolv.conf as it is now, with its search list. Without that file it asks
-    /// the local machine, as resolv.conf(5) says.
+    /// it asks those of /etc/resolv.conf as it is now, with its search list. Lines that cannot be understood
+    /// are left out. Without that file, and without a server in it, it asks the local machine, as
+    /// resolv.conf(5) says.
     ///
     /// # Errors
-    /// /etc/resolv.conf exists but cannot be read, lists no server or lists an impossible search
-    /// domain.
+    /// Only a defect of the client of DNS.
     pub fn new(config: &ResolverConfig) -> Result<Self, DnsError> {
         if config.servers.is_empty() {
             let text = match file::read(Path::new(RESOLV_CONF), MAX_RESOLV_CONF) {
                 Ok((text, _)) => text,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => LOCAL_SERVER.into(),
-                Err(error) => return Err(DnsError::SystemConfig(error.to_string())),
+                Err(error) => {
+                    if error.kind() != std::io::ErrorKind::NotFound {
+                        tracing::warn!(%error, "strait cannot read {RESOLV_CONF} and asks the DNS server of this machine");
+                    }
+                    Vec::new()
+                }
             };
-            return Self::with_resolv_conf(&text, config);
+            return Self::with_resolv_conf(&usable_lines(&text), config);
         }
         Self::of(&config.servers, &[], 1, config.timeout)
     }
@@ -390,6 +420,32 @@ mod tests {
     fn a_search_domain_that_makes_the_name_too_long_is_left_out() {
         let long = vec!["a".repeat(60); 4].join(".");
         assert_eq!(candidates(POD, &long), [format!("{long}.")]);
+    }
+
+    #[tokio::test]
+    async fn odd_lines_of_a_resolv_conf_are_left_out_and_the_rest_counts() {
+        let config = ResolverConfig {
+            servers: Vec::new(),
+            timeout: Duration::from_secs(1),
+        };
+        for (text, servers) in [
+            ("nameserver 10.0.0.1\nsearch a.b\n", &["10.0.0.1"][..]),
+            (
+                "nameserver not-an-address\nnameserver 10.0.0.2\n",
+                &["10.0.0.2"],
+            ),
+            ("what is this\nnameserver 10.0.0.3", &["10.0.0.3"]),
+            ("\u{feff}\0\nnameserver 10.0.0.4\r\n", &["10.0.0.4"]),
+            ("search a.b\n", &["127.0.0.1"]),
+            ("nameserver\n", &["127.0.0.1"]),
+            ("", &["127.0.0.1"]),
+        ] {
+            let usable = usable_lines(text.as_bytes());
+            let resolver = Resolver::with_resolv_conf(&usable, &config).unwrap();
+            let asked = resolver.0.servers.iter().map(|one| one.address.ip());
+            let asked: Vec<String> = asked.map(|ip| ip.to_string()).collect();
+            assert_eq!(asked, servers, "{text:?}");
+        }
     }
 
     #[test]
