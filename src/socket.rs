@@ -134,30 +134,37 @@ pub fn bind_shared(
         None => address,
     };
     drop(probe);
-    bind_beside(address, count, options)
+    let sockets = bind_beside(address, count, options)?;
+    sockets.iter().try_for_each(listen)?;
+    Ok(sockets)
 }
 
 /// As [`bind_shared`], beside sockets of this process, or of its predecessor, that share the port and go in a
-/// moment. Port 0 gives each socket a port of its own.
+/// moment. The sockets get connections only after [`listen`]: those that go still serve the port.
 ///
 /// # Errors
-/// Errors of socket(2), bind(2) and listen(2).
+/// Errors of socket(2) and bind(2).
 pub fn bind_beside(
     address: SocketAddr,
     count: usize,
     options: &StreamOptions,
 ) -> io::Result<Vec<OwnedFd>> {
+    // All members are bound before any listens, since a listening member gets connections at once.
     let sockets: Vec<Socket> = (0..count)
         .map(|_| bound(address, true))
         .collect::<io::Result<_>>()?;
     for socket in &sockets {
         set_stream_options(socket, options)?;
     }
-    // All members are bound before any listens, since a listening member gets connections at once.
-    for socket in &sockets {
-        socket.listen(BACKLOG)?;
-    }
     Ok(sockets.into_iter().map(OwnedFd::from).collect())
+}
+
+/// Makes a socket accept connections. One that does so already goes on.
+///
+/// # Errors
+/// Errors of listen(2).
+pub fn listen(socket: &OwnedFd) -> io::Result<()> {
+    SockRef::from(socket).listen(BACKLOG)
 }
 
 fn bound(address: SocketAddr, shared: bool) -> io::Result<Socket> {

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::drain::{self, DrainPhase, DrainTrigger, DrainWatcher};
 use crate::log::LogControl;
 use crate::metrics::{Metrics, gauge_value};
-use crate::proxy::Shared;
+use crate::proxy::{Shared, pipes_beside};
 use crate::source::kubernetes::Mailbox;
 use crate::upstream::EndpointCollector;
 
@@ -105,6 +105,9 @@ impl Control {
         shared.connections.set_limit(chosen.connections);
         shared.hello_memory.set_limit(chosen.hello_memory);
         shared.carry_memory.set_limit(chosen.carry_memory);
+        let pipes = pipes_beside(chosen.connections);
+        shared.pipes.set_limit(pipes);
+        shared.held_pipes.set_limit(pipes / 2);
         let gauge = &shared.metrics.connections_limit;
         gauge.set(gauge_value(chosen.connections));
     }

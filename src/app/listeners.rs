@@ -46,11 +46,20 @@ impl Listeners {
         states.find(|state| &*state.policy.name == name)
     }
 
-    /// The place of `config`: the listener that is bound already, or new sockets.
+    /// The addresses of the listeners that `config` does not have.
+    pub(super) fn going(&self, config: &Config) -> Vec<SocketAddr> {
+        let stay: HashSet<Slot> = config.listeners.iter().map(|one| slot(one)).collect();
+        let going = self.0.iter().filter(|(slot, _)| !stay.contains(slot));
+        going.map(|(_, listener)| listener.address).collect()
+    }
+
+    /// The place of `config`: the listener that is bound already, or new sockets. The listeners at `going`
+    /// close in a moment, so a new one may share their port until then.
     pub(super) fn place(
         &self,
         config: &ListenerConfig,
         workers: usize,
+        going: &[SocketAddr],
         bind: &BindSockets,
     ) -> Result<ListenerSockets, AppError> {
         if let Some(bound) = self.0.get(&slot(config)) {
@@ -62,7 +71,10 @@ impl Listeners {
             error,
         };
         let options = StreamOptions::from(config.tcp);
-        let sockets = bind(config.bind, workers, &options, false).map_err(failed)?;
+        let beside_own = going
+            .iter()
+            .any(|going| socket::overlap(*going, config.bind));
+        let sockets = bind(config.bind, workers, &options, beside_own).map_err(failed)?;
         let address = sockets
             .first()
             .map_or(Ok(config.bind), socket::local_address);
@@ -176,6 +188,10 @@ impl ListenersChange {
                     // Sockets of another process may be more or fewer than the workers. A worker without one gets
                     // connections from the others.
                     for (worker, socket) in workers.iter().cycle().zip(sockets) {
+                        if let Err(error) = socket::listen(&socket) {
+                            tracing::error!(listener = %prepared.name, %error, "strait cannot accept on a socket that it has bound");
+                            continue;
+                        }
                         worker.listen(prepared.listener.clone(), socket);
                     }
                 }

@@ -140,7 +140,7 @@ impl Plan {
         }
         let (mut ready, mut failed) = (Ready::new(), Vec::new());
         for listener in state.unbound.due() {
-            match place(state, listener, state.file.workers.get()) {
+            match place(state, listener, &[]) {
                 Ok(place) => drop(ready.insert(listener.bind, place)),
                 Err(error) => failed.push((listener.bind, error)),
             }
@@ -342,9 +342,11 @@ type Ready = HashMap<SocketAddr, ListenerSockets>;
 fn place(
     state: &State,
     listener: &ListenerConfig,
-    workers: usize,
+    going: &[SocketAddr],
 ) -> Result<ListenerSockets, io::Error> {
-    let place = state.listeners.place(listener, workers, &state.bind);
+    // The workers that run: those of the config may be others, until a restart.
+    let workers = state.workers.len();
+    let place = state.listeners.place(listener, workers, going, &state.bind);
     place.map_err(|error| match error {
         AppError::Bind { error, .. } => error,
         other => io::Error::other(other),
@@ -361,20 +363,24 @@ fn places(
 ) -> Result<(Vec<ListenerSockets>, Vec<NotBound>), AppError> {
     let mut places = Vec::with_capacity(config.listeners.len());
     let mut not_bound = Vec::new();
-    let workers = config.workers.get();
+    let going = state.listeners.going(config);
     for listener in &config.listeners {
         if let Some(place) = ready.remove(&listener.bind) {
             places.push(place);
             continue;
         }
         if !opened.contains(&listener.name) {
-            places.push(state.listeners.place(listener, workers, &state.bind)?);
+            let workers = state.workers.len();
+            let place = state
+                .listeners
+                .place(listener, workers, &going, &state.bind);
+            places.push(place?);
             continue;
         }
         let error = if state.unbound.rests(&listener.bind) {
             None
         } else {
-            match place(state, listener, workers) {
+            match place(state, listener, &going) {
                 Ok(place) => {
                     places.push(place);
                     continue;

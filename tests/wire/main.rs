@@ -23,5 +23,6 @@ mod relay_liveness;
 mod relay_reset;
 mod relay_slow_reader;
 mod relay_splice;
+mod reload_binds;
 mod reload_under_load;
 mod worker_busy_poll;
