@@ -24,15 +24,15 @@ func TestTrafficOutlivesAnOutageOfTheAPI(t *testing.T) {
 	svcc := c.Pod(t, rig.Pod{Namespace: ns, Name: "svcc-0", Labels: map[string]string{"app": "svcc"}})
 	g := c.Strait(t, rig.Strait{Account: account})
 	g.WaitReady(t)
-	mesh := rig.Call{SNI: "svcb." + ns + ".svc.cluster.local", ALPN: "istio"}
+	meshed := mesh(ns, "svcb")
 	routed := rig.Call{SNI: "svcc.beta.example", ALPN: "h2"}
-	g.Reaches(t, mesh, svcb.IP)
+	g.Reaches(t, meshed, svcb.IP)
 	g.Reaches(t, routed, svcc.IP)
 	kinds := g.Metric("strait_kubernetes_watch_up")
 
 	cpu := g.CPU()
 	before, _ := g.RSS()
-	callers := []*rig.Caller{g.Background(mesh, *callPause), g.Background(routed, *callPause)}
+	callers := []*rig.Caller{g.Background(meshed, *callPause), g.Background(routed, *callPause)}
 	c.APIServer.Kill(t)
 	killed := time.Now()
 	rig.Eventually(t, "the watches are known to be down", time.Minute, func() bool {
@@ -64,7 +64,7 @@ func TestTrafficOutlivesAnOutageOfTheAPI(t *testing.T) {
 	})
 	t.Logf("all kinds are watched %.1f s after /readyz of the new API server, for %v of CPU", time.Since(back).Seconds(), g.CPU()-cpu)
 	rig.Eventually(t, "a Service made after the outage is routed", 2*time.Minute, func() bool {
-		answer, err := g.Call(rig.Call{SNI: "fresh." + ns + ".svc.cluster.local", ALPN: "istio"})
+		answer, err := g.Call(mesh(ns, "fresh"))
 		return err == nil && answer.IP == fresh.IP
 	})
 	t.Logf("a Service made after the outage is routed %.1f s after /readyz", time.Since(back).Seconds())

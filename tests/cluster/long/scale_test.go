@@ -1,56 +1,40 @@
 package long
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	core "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"strait.dev/tests/cluster/rig"
 )
 
 var (
-	services  = flag.Int("services", 7000, "Services with a ClusterIP; the API's allocator slows down with each")
-	headless  = flag.Int("headless", 0, "headless Services beside them, without selector")
+	services  = flag.Int("services", 7000, "Services with a ClusterIP, each with a slice made by hand")
+	headless  = flag.Int("headless", 25000, "headless Services beside them, without selector")
 	perOne    = flag.Int("pods", 5, "pods of each Service with a ClusterIP")
 	changes   = flag.Int("changes", 200, "Services that are made, moved and deleted one after another for the figures")
-	workers   = flag.Int("workers", 16, "requests at the same time")
 	startWait = flag.Duration("start-wait", 10*time.Minute, "the longest time until ready")
 )
 
 const namespaces = 20
 
-// each does something for 0 to n-1, several at the same time, and again after a failure.
-func each(t *testing.T, what string, n int, do func(int) error) {
+// store makes n objects and writes them into etcd: through the API, each would cost two requests, a Service a search for an address, and a
+// slice the controller's turn.
+func store(t *testing.T, what string, n int, of func(int) rig.Stored) {
 	t.Helper()
-	begin, next, failed := time.Now(), atomic.Int64{}, atomic.Int64{}
-	var all sync.WaitGroup
-	for range *workers {
-		all.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				var err error
-				for range 5 {
-					if err = do(i); err == nil || apierrors.IsAlreadyExists(err) {
-						err = nil
-						break
-					}
-					time.Sleep(200 * time.Millisecond)
-				}
-				if err != nil && failed.Add(1) < 4 {
-					t.Errorf("%s %d: %v", what, i, err)
-				}
-			}
-		})
+	begin := time.Now()
+	var objects []rig.Stored
+	for i := range n {
+		objects = append(objects, of(i))
 	}
-	all.Wait()
+	if err := rig.Get().Store(objects); err != nil {
+		t.Fatal(err)
+	}
 	t.Logf("%d %s in %.0f s", n, what, time.Since(begin).Seconds())
 }
 
@@ -62,26 +46,33 @@ func TestStartAmongManyServices(t *testing.T) {
 	}
 	of := func(i int) string { return names[i%namespaces] }
 	exported := map[string]string{"strait.dev/export": "true"}
-	ports := []core.ServicePort{{Name: "https", Port: 443, TargetPort: intstr.FromInt32(rig.EchoPort)}}
-	each(t, "Services with a ClusterIP", *services, func(i int) error {
+	ports := []core.ServicePort{{Name: "https", Protocol: core.ProtocolTCP, Port: 443, TargetPort: intstr.FromInt32(rig.EchoPort)}}
+	families, single := []core.IPFamily{core.IPv4Protocol}, core.IPFamilyPolicySingleStack
+	service := func(namespace, name, address string) rig.Stored {
+		return rig.StoredService(core.Service{
+			ObjectMeta: meta.ObjectMeta{Name: name, Namespace: namespace, Annotations: exported},
+			Spec: core.ServiceSpec{Type: core.ServiceTypeClusterIP, ClusterIPs: []string{address}, Ports: ports,
+				IPFamilies: families, IPFamilyPolicy: &single, SessionAffinity: core.ServiceAffinityNone},
+		})
+	}
+	ips := make([]string, *services**perOne)
+	store(t, "pods", len(ips), func(i int) rig.Stored {
+		app := fmt.Sprintf("svc-%d", i / *perOne)
+		ips[i] = c.NextPodIP()
+		return rig.StoredPod(rig.Pod{Namespace: of(i / *perOne), Name: fmt.Sprintf("%s-%d", app, i%*perOne), Labels: rig.Mesh(app),
+			Node: fmt.Sprintf("node-%d", i%3), IP: ips[i]})
+	})
+	store(t, "headless Services", *headless, func(i int) rig.Stored {
+		return service(of(i), fmt.Sprintf("headless-%d", i), "None")
+	})
+	store(t, "Services with a ClusterIP", *services, func(i int) rig.Stored {
+		return service(of(i), fmt.Sprintf("svc-%d", i), fmt.Sprintf("10.97.%d.%d", 16+i/250, 1+i%250))
+	})
+	store(t, "slices", *services, func(i int) rig.Stored {
 		name := fmt.Sprintf("svc-%d", i)
-		_, err := c.Client.CoreV1().Services(of(i)).Create(context.Background(), &core.Service{
-			ObjectMeta: meta.ObjectMeta{Name: name, Annotations: exported},
-			Spec:       core.ServiceSpec{Selector: map[string]string{"app": name}, Ports: ports}}, meta.CreateOptions{})
-		return err
+		return rig.StoredSlice(of(i), name, ips[i**perOne:(i+1)**perOne])
 	})
-	each(t, "headless Services", *headless, func(i int) error {
-		_, err := c.Client.CoreV1().Services(of(i)).Create(context.Background(), &core.Service{
-			ObjectMeta: meta.ObjectMeta{Name: fmt.Sprintf("headless-%d", i), Annotations: exported},
-			Spec:       core.ServiceSpec{ClusterIP: "None", Ports: ports}}, meta.CreateOptions{})
-		return err
-	})
-	each(t, "pods", *services**perOne, func(i int) error {
-		service := i / *perOne
-		_, err := c.MakePod(rig.Pod{Namespace: of(service), Name: fmt.Sprintf("svc-%d-%d", service, i%*perOne),
-			Labels: rig.Mesh(fmt.Sprintf("svc-%d", service)), Node: fmt.Sprintf("node-%d", i%3)})
-		return err
-	})
+	tellMemory(t, c)
 
 	g := c.Strait(t, rig.Strait{})
 	begin := time.Now()
@@ -102,6 +93,15 @@ func TestStartAmongManyServices(t *testing.T) {
 	}
 	rss, peak = g.RSS()
 	t.Logf("RSS %d MiB, peak %d MiB after the changes", rss>>20, peak>>20)
+}
+
+// tellMemory logs the memory of the control plane.
+func tellMemory(t *testing.T, c *rig.Cluster) {
+	t.Helper()
+	for _, of := range []*rig.Process{c.Etcd, c.APIServer, c.ControllerManager} {
+		now, _ := of.RSS()
+		t.Logf("%s: RSS %d MiB", of.Name, now>>20)
+	}
 }
 
 // change makes Services with a slice by hand, moves the address, deletes them, and times how long calls take to follow.

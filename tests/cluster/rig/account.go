@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	rbac "k8s.io/api/rbac/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -158,15 +159,32 @@ func (a *Account) settings() string {
 	return fmt.Sprintf("class: %s, controller: %s, ", a.Class, a.Controller())
 }
 
-// Renew writes a new token. As the kubelet does, it replaces all files at once.
+// Renew writes a new token.
 func (a *Account) Renew(t testing.TB) {
+	t.Helper()
+	a.write(t, a.cluster.token(t, a.Namespace, "strait", a.Pod))
+}
+
+// RenewFor writes a new token with a life of its own. The API itself gives none that lasts less than 10 minutes. It takes a token for a
+// minute after its end.
+func (a *Account) RenewFor(t testing.TB, life time.Duration) {
+	t.Helper()
+	token, err := withLife(a.cluster.token(t, a.Namespace, "strait", a.Pod), life)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.write(t, token)
+}
+
+// write writes a token. As the kubelet does, it replaces all files at once.
+func (a *Account) write(t testing.TB, token string) {
 	t.Helper()
 	version := a.cluster.Unique("..data")
 	if err := os.MkdirAll(filepath.Join(a.Dir, version), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"token": a.cluster.token(t, a.Namespace, "strait", a.Pod), "namespace": a.Namespace, "ca.crt": string(a.cluster.Config.CAData),
+		"token": token, "namespace": a.Namespace, "ca.crt": string(a.cluster.Config.CAData),
 	} {
 		if err := os.WriteFile(filepath.Join(a.Dir, version, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)

@@ -188,8 +188,8 @@ func (c *Cluster) processes() {
 		"--controllers", strings.Join(slices.Concat(controllers, c.options.Controllers), ","), "--v", "1")
 }
 
-func (c *Cluster) apiServer(name, host string) *Process {
-	process := c.process(name, "apiserver", c.options.APIServer,
+func (c *Cluster) apiServer(name, host string, flags ...string) *Process {
+	process := c.process(name, "apiserver", slices.Concat(c.options.APIServer, flags),
 		"--etcd-servers", "http://127.0.0.1:2379", "--bind-address", host, "--secure-port", fmt.Sprint(APIPort),
 		"--advertise-address", host, "--service-cluster-ip-range", "10.97.0.0/16,fd00:97::/108",
 		"--authorization-mode", "RBAC", "--token-auth-file", dir+"/tokens.csv",
@@ -202,11 +202,11 @@ func (c *Cluster) apiServer(name, host string) *Process {
 }
 
 // SecondAPIServer starts another API server on the same etcd for this test, which may stop or kill it while other tests
-// run. Host is its address for Strait.APIHost.
-func (c *Cluster) SecondAPIServer(t testing.TB) (process *Process, host string) {
+// run. Host is its address for Strait.APIHost. The flags are added to those of the first.
+func (c *Cluster) SecondAPIServer(t testing.TB, flags ...string) (process *Process, host string) {
 	t.Helper()
 	host = secondAPIHost
-	process = c.apiServer("apiserver-2", host)
+	process = c.apiServer("apiserver-2", host, flags...)
 	process.Start(t)
 	t.Cleanup(func() { process.Kill(t) })
 	return process, host

@@ -6,14 +6,19 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -94,6 +99,40 @@ func selfSigned() (tls.Certificate, error) {
 		NotAfter: time.Now().Add(240 * time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+}
+
+// withLife is a token of the API with another end, signed by the API's key.
+func withLife(token string, life time.Duration) (string, error) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return "", errors.New("the token is no JWT")
+	}
+	text, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return "", err
+	}
+	var claims map[string]any
+	if err := json.Unmarshal(text, &claims); err != nil {
+		return "", err
+	}
+	now := time.Now()
+	claims["iat"], claims["nbf"], claims["exp"] = now.Unix(), now.Unix(), now.Add(life).Unix()
+	if text, err = json.Marshal(claims); err != nil {
+		return "", err
+	}
+	key, err := os.ReadFile(dir + "/sa.key")
+	if err != nil {
+		return "", err
+	}
+	decoded, _ := pem.Decode(key)
+	private, err := x509.ParsePKCS8PrivateKey(decoded.Bytes)
+	if err != nil {
+		return "", err
+	}
+	signed := parts[0] + "." + base64.RawURLEncoding.EncodeToString(text)
+	sum := sha256.Sum256([]byte(signed))
+	signature, err := private.(*rsa.PrivateKey).Sign(rand.Reader, sum[:], crypto.SHA256)
+	return signed + "." + base64.RawURLEncoding.EncodeToString(signature), err
 }
 
 // kubeconfig is the text of a kubeconfig file with what the config knows.

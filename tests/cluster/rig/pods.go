@@ -3,6 +3,7 @@ package rig
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -68,21 +69,29 @@ func (c *Cluster) MakePod(pod Pod) (Pod, error) {
 		pod.Node = "node-0"
 	}
 	if pod.IP == "" {
-		pod.IP = PodIP(int(c.pods.Add(1)))
+		pod.IP = c.NextPodIP()
 	}
-	off, grace := false, int64(pod.Grace/time.Second)
-	_, err := c.Client.CoreV1().Pods(pod.Namespace).Create(context.Background(), &core.Pod{
-		ObjectMeta: meta.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, Labels: pod.Labels},
-		Spec: core.PodSpec{
-			NodeName: pod.Node, ServiceAccountName: pod.ServiceAccount, AutomountServiceAccountToken: &off, TerminationGracePeriodSeconds: &grace,
-			Containers: []core.Container{{Name: "main", Image: "rig-echo", Ports: []core.ContainerPort{{ContainerPort: EchoPort}}}},
-		},
-	}, meta.CreateOptions{})
+	_, err := c.Client.CoreV1().Pods(pod.Namespace).Create(context.Background(), podObject(pod), meta.CreateOptions{})
 	if err != nil {
 		return pod, err
 	}
 	return pod, c.podStatus(pod)
 }
+
+// podObject is a pod without its status.
+func podObject(pod Pod) *core.Pod {
+	off, grace := false, int64(pod.Grace/time.Second)
+	return &core.Pod{
+		ObjectMeta: meta.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, Labels: pod.Labels},
+		Spec: core.PodSpec{
+			NodeName: pod.Node, ServiceAccountName: pod.ServiceAccount, AutomountServiceAccountToken: &off, TerminationGracePeriodSeconds: &grace,
+			Containers: []core.Container{{Name: "main", Image: "rig-echo", Ports: []core.ContainerPort{{ContainerPort: EchoPort}}}},
+		},
+	}
+}
+
+// NextPodIP is an address that no other pod has.
+func (c *Cluster) NextPodIP() string { return PodIP(int(c.pods.Add(1))) }
 
 func (c *Cluster) podStatus(pod Pod) error {
 	ready := "True"
@@ -126,4 +135,21 @@ func (c *Cluster) EndPod(t testing.TB, pod Pod) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// HasEndpoint says whether a slice of the Service has the address.
+func (c *Cluster) HasEndpoint(t testing.TB, namespace, service, address string) bool {
+	t.Helper()
+	list, err := c.Client.DiscoveryV1().EndpointSlices(namespace).List(context.Background(), meta.ListOptions{LabelSelector: "kubernetes.io/service-name=" + service})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, slice := range list.Items {
+		for _, endpoint := range slice.Endpoints {
+			if slices.Contains(endpoint.Addresses, address) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -32,7 +32,7 @@ func (p *Process) logPath() string { return dir + "/" + p.Name + ".log" }
 // Start starts the program if it does not run, and waits until it serves.
 func (p *Process) Start(t testing.TB) {
 	t.Helper()
-	if err := p.start(time.Minute); err != nil {
+	if err := p.start(3 * time.Minute); err != nil {
 		t.Fatalf("%s: %v\n%s", p.Name, err, Tail(p.Log(), 20))
 	}
 }
