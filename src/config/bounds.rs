@@ -121,6 +121,20 @@ pub(crate) fn serialize_duration<S: Serializer>(
     serializer.collect_str(&duration_text(*duration))
 }
 
+/// Serialises a duration, or `off`, in the spelling of the file.
+///
+/// # Errors
+/// Errors of the serializer.
+pub(crate) fn serialize_duration_or_off<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => serialize_duration(duration, serializer),
+        None => serializer.serialize_str("off"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -217,6 +217,10 @@ section! {
         max_ttl: At<Millis<SECOND, DAY>> = "5m",
         /// The largest number of endpoints. The rest of a larger answer is left out and counted.
         max_endpoints: Count<1, 10_000> = 256,
+        /// The time for which DNS must have said that the name has no record (NXDOMAIN, or an empty answer)
+        /// before its last endpoints go. An outage of DNS (SERVFAIL, no answer) never removes endpoints.
+        /// With `off` they stay until there is an answer with addresses.
+        gone_after: OrOff<Millis<SECOND, { 7 * DAY }>> = "off",
         /// Kinds of address to accept although they are refused by default. A name that others control
         /// must not lead into the pod, the node or the cloud's metadata service.
         allow: List<AddressKind, 0, 6> = [],

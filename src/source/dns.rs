@@ -20,13 +20,14 @@
 //! longer allowed are removed at once. Another question keeps the endpoints of the previous one until
 //! it is answered, and counts as stale until then.
 //!
-//! **Effect of an answer.** No answer and no failure of DNS removes the last endpoints:
+//! **Effect of an answer.** No failure of DNS removes the last endpoints, and an answer without any does so only
+//! where the config bounds it (`gone_after`):
 //!
 //! | the answer | endpoints | `strait_source_answers_total` | `strait_source_stale` |
 //! |---|---|---|---|
 //! | addresses | those | `success` | 0 |
 //! | addresses, but a question (a family, an SRV target) failed | those, and for the failed question the ones it last gave | `success` | 1 |
-//! | NXDOMAIN, no record, SRV target `.` | stay | `empty` | 1 |
+//! | NXDOMAIN, no record, SRV target `.` | stay, for `gone_after` at most | `empty` | 1 |
 //! | every address refused by policy | stay | `empty` | 1 |
 //! | SERVFAIL, REFUSED, timeout, network error | stay | `failure` | 1 |
 //!

@@ -45,6 +45,7 @@ fn dns(name: &str, max_ttl: u64) -> UpstreamSource {
         min_ttl: Duration::ZERO,
         max_ttl: Duration::from_secs(max_ttl),
         max_endpoints: 10,
+        gone_after: None,
         allow: Vec::new(),
     })
 }
@@ -63,8 +64,8 @@ fn pods(service: &str) -> UpstreamSource {
 /// The last byte of each address with its number of connections.
 fn counts(upstream: &Upstream) -> Vec<(u8, u32)> {
     let count = |endpoint: &Endpoint| match endpoint.spec.address.ip() {
-        std::net::IpAddr::V4(ip) => (ip.octets()[3], endpoint.stats.active()),
-        std::net::IpAddr::V6(_) => (0, 0),
+        IpAddr::V4(ip) => (ip.octets()[3], endpoint.stats.active()),
+        IpAddr::V6(_) => (0, 0),
     };
     upstream.endpoints().iter().map(count).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
@@ -194,6 +194,34 @@ async fn an_empty_answer_keeps_the_last_good_one() {
     let error = source.last_error().unwrap();
     assert!(error.contains("169.254.169.254:8443"), "{error}");
     assert!(error.contains("`allow: [metadata]`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_name_that_is_gone_for_long_enough_has_no_endpoints() {
+    let server = DnsServer::start().await;
+    server.set_addresses(NAME, 60, &["10.0.0.1"]);
+    let config = DnsConfig {
+        gone_after: Some(Duration::from_millis(500)),
+        ..addresses_of(NAME)
+    };
+    let source = Source::start(resolver(&[&server], LONG), config);
+    source.until(&["10.0.0.1:8443"]).await;
+    // An outage says nothing of the name, nor does an address that the policy refuses.
+    let began = Instant::now();
+    server.fail(Reply::Code(ResponseCode::ServFail));
+    source.until_answers(SourceResult::Failure, 2).await;
+    server.recover();
+    server.set_addresses(NAME, 60, &["169.254.169.254"]);
+    eventually("long enough", || began.elapsed() > Duration::from_secs(1)).await;
+    source.until_answers(SourceResult::Empty, 2).await;
+    source.until(&["10.0.0.1:8443"]).await;
+
+    server.fail(Reply::Code(ResponseCode::NXDomain));
+    source.until(&[]).await;
+    assert!(source.last_error().is_some());
+    server.recover();
+    server.set_addresses(NAME, 60, &["10.0.0.2"]);
+    source.until(&["10.0.0.2:8443"]).await;
 }
 
 #[tokio::test]

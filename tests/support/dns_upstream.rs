@@ -30,6 +30,7 @@ pub fn addresses_of(text: &str) -> DnsConfig {
         min_ttl: MIN_TTL,
         max_ttl: MAX_TTL,
         max_endpoints: 2000,
+        gone_after: None,
         allow: Vec::new(),
     }
 }

@@ -22,6 +22,9 @@ pub struct DnsConfig {
     pub max_ttl: Duration,
     /// The number of endpoints that are kept. The rest of a larger answer is left out and counted.
     pub max_endpoints: usize,
+    /// The time after which a name without a record has no endpoints any more; `None` for never.
+    #[serde(serialize_with = "bounds::serialize_duration_or_off")]
+    pub gone_after: Option<Duration>,
     /// Kinds of address that are accepted although they are refused by default.
     pub allow: Vec<AddressKind>,
 }

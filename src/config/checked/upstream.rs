@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::dns::DnsConfig;
 use super::tcp::TcpOptions;
@@ -117,19 +117,8 @@ pub struct ConnectPolicy {
     /// Attempts, each on another endpoint.
     pub attempts: Attempts,
     /// The time after which the next attempt begins beside one that has not ended.
-    #[serde(serialize_with = "serialize_hedge")]
+    #[serde(serialize_with = "bounds::serialize_duration_or_off")]
     pub hedge: Option<Duration>,
-}
-
-/// As the file has it: a duration, or `off`.
-fn serialize_hedge<S: Serializer>(
-    hedge: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match hedge {
-        Some(hedge) => bounds::serialize_duration(hedge, serializer),
-        None => serializer.serialize_str("off"),
-    }
 }
 
 /// The versions of the PROXY protocol that strait can send.

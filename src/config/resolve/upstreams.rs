@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::binds::Binds;
 use super::findings::Findings;
@@ -16,6 +17,7 @@ use crate::config::file::{DnsFile, EndpointFile, UpstreamFile};
 use crate::config::form::containers::{AutoOr, List, Named, OrOff};
 use crate::config::form::decode::At;
 use crate::config::form::problems::{Complaint, KeyPlace, Problems};
+use crate::config::form::units::Millis;
 use crate::names::UpstreamName;
 
 pub(super) struct ResolvedUpstreams {
@@ -151,6 +153,7 @@ fn dns_config(file: At<DnsFile>, problems: &mut Problems) -> Option<DnsConfig> {
         min_ttl: file.min_ttl.value.0,
         max_ttl: file.max_ttl.value.0,
         max_endpoints: file.max_endpoints.get() as usize,
+        gone_after: on(&file.gone_after),
         allow: file.allow.items,
     })
 }
@@ -159,10 +162,7 @@ pub(super) fn connect(file: &ConnectFile) -> ConnectPolicy {
     ConnectPolicy {
         timeout: file.timeout.0,
         attempts: file.attempts,
-        hedge: match &file.hedge {
-            OrOff::Off => None,
-            OrOff::On(after) => Some(after.0),
-        },
+        hedge: on(&file.hedge),
     }
 }
 
@@ -197,6 +197,13 @@ pub(super) fn tcp(file: &TcpFile) -> TcpOptions {
             OrOff::Off => None,
             OrOff::On(bytes) => Some(bytes.get()),
         },
+    }
+}
+
+fn on<const MIN: u64, const MAX: u64>(file: &OrOff<Millis<MIN, MAX>>) -> Option<Duration> {
+    match file {
+        OrOff::Off => None,
+        OrOff::On(duration) => Some(duration.0),
     }
 }
 

@@ -77,6 +77,7 @@ mod tests {
             min_ttl,
             max_ttl,
             max_endpoints: 1,
+            gone_after: None,
             allow: Vec::new(),
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::address_policy::{AddressPolicy, kind_label, refused_address};
 use super::answer::{Answer, DnsError};
@@ -54,6 +55,7 @@ pub fn spawn(
             metrics: metrics.clone(),
             memory: RememberedAnswer::default(),
             schedule: Schedule::default(),
+            empty_since: None,
         };
         async move {
             source.run().await;
@@ -75,6 +77,8 @@ struct Source {
     metrics: Arc<Metrics>,
     memory: RememberedAnswer,
     schedule: Schedule,
+    /// The time of the first of the answers in a row that have no record.
+    empty_since: Option<Instant>,
 }
 
 impl Source {
@@ -127,6 +131,8 @@ impl Source {
     fn take(&mut self, answer: Result<Answer, DnsError>, config: &DnsConfig) -> Duration {
         match answer {
             Err(error) => {
+                // An outage says nothing about the name.
+                self.empty_since = None;
                 self.count(SourceResult::Failure);
                 self.bad(&error, "DNS failed", "the last endpoints stay");
                 self.schedule.failed(config)
@@ -148,10 +154,35 @@ impl Source {
         if let Some(error) = &answer.problem {
             self.bad(error, "DNS gave no endpoint", "the last ones stay");
         }
-        self.schedule.answered_with_nothing(config)
+        let wait = self.schedule.answered_with_nothing(config);
+        match (config.gone_after, answer.refused.is_empty()) {
+            (Some(after), true) => self.wait_until_gone(after, wait).max(config.min_ttl),
+            // There are records; the policy refuses their addresses.
+            _ => {
+                self.empty_since = None;
+                wait
+            }
+        }
+    }
+
+    /// Removes the endpoints of a name that has had no record for the time `after`. Returns the wait until
+    /// the next question: at most the rest of that time.
+    fn wait_until_gone(&mut self, after: Duration, wait: Duration) -> Duration {
+        let since = *self.empty_since.get_or_insert_with(Instant::now);
+        let left = after.saturating_sub(since.elapsed());
+        if !left.is_zero() {
+            return wait.min(left);
+        }
+        if !self.upstream.endpoints().is_empty() {
+            tracing::warn!(upstream = %self.name, ?after, "strait removes the endpoints of a name that DNS does not know any more");
+            self.upstream.retain_endpoints(|_| false);
+            self.report_stale();
+        }
+        wait
     }
 
     fn take_endpoints(&mut self, answer: Answer, config: &DnsConfig) -> Duration {
+        self.empty_since = None;
         self.count(SourceResult::Success);
         self.metrics
             .source_last_answer(&self.name)

@@ -172,6 +172,7 @@ fn dns(host: &str) -> UpstreamSource {
         min_ttl: SECOND,
         max_ttl: Duration::from_millis(300_500),
         max_endpoints: 100,
+        gone_after: None,
         allow: vec![AddressKind::Loopback],
     })
 }
