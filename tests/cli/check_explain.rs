@@ -249,6 +249,29 @@ async fn a_dns_upstream_is_resolved_from_here() {
     explain(1, &["no_endpoint (Envoy: UH)"]).await.unwrap();
 }
 
+#[tokio::test]
+async fn check_asks_dns_if_told_to() {
+    let dns = DnsServer::start().await;
+    let config = format!("{CONFIG}resolver: {{ servers: ['{}'] }}\n", dns.address);
+    let file = std::sync::Arc::new(File::with(&config));
+    let check = |arguments: &'static [&'static str]| {
+        let file = file.clone();
+        let check = move || strait(&[&["check"], arguments, &[file.path()]].concat());
+        async { tokio::task::spawn_blocking(check).await.unwrap() }
+    };
+    assert_eq!(check(&[]).await.status.code(), Some(0));
+    let unknown = check(&["--dns"]).await;
+    assert_eq!(unknown.status.code(), Some(1));
+    let said = err(&unknown);
+    assert!(
+        said.starts_with("upstreams.spire.dns: spire.test:8443: "),
+        "{said}"
+    );
+    dns.set_addresses("spire.test", 60, &["127.0.0.9"]);
+    let known = check(&["--dns"]).await;
+    assert_eq!(known.status.code(), Some(0), "{}", err(&known));
+}
+
 #[test]
 fn help_tells_every_command_and_option() {
     for (arguments, texts) in [
@@ -260,7 +283,10 @@ fn help_tells_every_command_and_option() {
             vec!["run", "--help"],
             vec!["--config", "/etc/strait/strait.yaml", "SIGHUP", "SIGTERM"],
         ),
-        (vec!["check", "--help"], vec!["<FILE>", "Exits with 0"]),
+        (
+            vec!["check", "--help"],
+            vec!["<FILE>", "--dns", "Exits with 0"],
+        ),
         (
             vec!["explain", "--help"],
             vec!["--sni", "--alpn", "--from", "--listener", "--config"],
