@@ -29,7 +29,7 @@ use crate::limits;
 use crate::log::queue::{Dropped, LineQueue, QueueGuard, share_of};
 use crate::metrics::{DroppedLine, LogName, Metrics};
 use crate::outcome::{EndedBy, LogRate, Outcome};
-use crate::verdict::{Confidence, Flights, Resumption, alert_name, cipher_name, group_name};
+use crate::verdict::{Confidence, Flights, Resumption, Side, alert_name, cipher_name, group_name};
 use budgets::{Budgets, LeftOutEntries};
 use line::LineWriter;
 
@@ -291,6 +291,20 @@ fn session(line: &mut LineWriter<'_>, flights: &Flights, asks_to_resume: bool) {
     if let Some((by, code)) = flights.plain_alert() {
         named(line, "alert", code.into(), alert_name(code));
         line.plain("alert_by", by);
+    }
+    certificates(line, flights);
+}
+
+/// Writes what the certificates say that came in the clear. Nobody has verified it, and the keys say so.
+fn certificates(line: &mut LineWriter<'_>, flights: &Flights) {
+    for (side, key) in [
+        (Side::Downstream, "downstream_certificate_unauthenticated"),
+        (Side::Upstream, "upstream_certificate_unauthenticated"),
+    ] {
+        let certificate = flights.certificate(side);
+        if certificate.is_known() {
+            line.text(key, &certificate.to_string());
+        }
     }
 }
 

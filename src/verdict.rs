@@ -7,8 +7,9 @@
 //! ordinary.
 //!
 //! `tests/flights/` holds what real clients and servers sent, as types and lengths of records, with the
-//! verdict that each must get; a new client's case is a new file there.
+//! verdict that each must get; a new client's case is captured into it, or a new file there.
 
+mod certificate;
 mod evidence;
 mod flights;
 mod judge;
@@ -23,6 +24,7 @@ mod table;
 mod tests;
 mod watch;
 
+pub use certificate::SeenCertificate;
 pub use evidence::Evidence;
 pub use flights::{Confidence, Flights, HandshakeStage, Resumption};
 pub use judge::{End, EndVerdict, judge};

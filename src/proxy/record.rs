@@ -20,7 +20,7 @@ use crate::proxy_header::Proxied;
 use crate::route::{Route, Target};
 use crate::server_name::ServerName;
 use crate::upstream::Picked;
-use crate::verdict::Flights;
+use crate::verdict::{Flights, SeenCertificate};
 
 /// The addresses that a PROXY header has replaced.
 #[derive(Debug)]
@@ -301,6 +301,17 @@ impl ConnectionRecord {
         let series = &ticket.policy().series;
         series.connection_duration.observe(duration.as_secs_f64());
         self.log(ticket, ending, flights, duration);
+    }
+
+    /// Writes what the certificates say that came in the clear: once the handshake is over nothing of them is kept.
+    pub(super) fn log_certificates(&self, certificates: &[SeenCertificate; 2]) {
+        let [downstream, upstream] = certificates.map(|certificate| certificate.to_string());
+        tracing::debug!(
+            connection = self.number,
+            downstream,
+            upstream,
+            "certificates in the TLS 1.2 handshake, which nobody has verified"
+        );
     }
 
     fn log(&self, ticket: &Ticket, ending: Ending, flights: Option<Flights>, duration: Duration) {

@@ -160,6 +160,9 @@ impl Relaying {
         seat.wakes(cx.waker());
         record.note(relay.note_gone(seat));
         let (up, down) = relay.move_bytes(cx, worker, Rc::as_ptr(seat).addr());
+        if let Some(certificates) = relay.watch.new_certificates() {
+            record.log_certificates(&certificates);
+        }
         record.sent_upstream(up.moved);
         record.sent_downstream(down.moved);
         if up.moved + down.moved > 0 {

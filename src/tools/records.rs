@@ -50,6 +50,10 @@ pub struct LogLine {
     pub alert: Option<String>,
     /// The side that sent it.
     pub alert_by: Option<String>,
+    /// The SPIFFE ID and the expiry in the certificate that the downstream showed in the clear.
+    pub downstream_certificate_unauthenticated: Option<String>,
+    /// The same of the upstream.
+    pub upstream_certificate_unauthenticated: Option<String>,
     /// The hello's JA4, if the config asks for it.
     pub ja4: Option<String>,
     /// The route taken.

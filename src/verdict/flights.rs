@@ -1,5 +1,6 @@
 //! The flights of a connection, as far as they are kept: who spoke, in which order, and how it closed.
 
+use super::certificate::SeenCertificate;
 use super::records::TLS13;
 use super::server_hello::Agreed;
 use super::side::{FirstBytes, Side};
@@ -112,6 +113,8 @@ impl Facts {
     /// The last word of the downstream is a goodbye, and it did not answer a goodbye or an alert of the
     /// upstream's: the downstream left of its own will.
     pub(super) const DOWNSTREAM_TOOK_LEAVE: u32 = 1 << 19;
+    /// A certificate was read, and nobody has looked at it.
+    pub(super) const NEW_CERTIFICATE: u32 = 1 << 20;
 
     pub(super) const fn has(self, fact: u32) -> bool {
         self.0 & fact != 0
@@ -181,6 +184,8 @@ pub struct Flights {
     pub(super) kept: Kept,
     pub(super) first: FirstBytes,
     pub(super) alert: Option<PlainAlert>,
+    /// The certificate of each side, in TLS 1.2.
+    pub(super) certificates: [SeenCertificate; 2],
     /// The protocols that the downstream offers have no answer as short as an alert.
     pub(super) answers_are_long: bool,
 }
@@ -239,6 +244,11 @@ impl Flights {
     /// The alert in the clear that the handshake ended with, and the side that sent it.
     pub fn plain_alert(&self) -> Option<(Side, u8)> {
         self.alert.map(|alert| (alert.by, alert.code))
+    }
+
+    /// The certificate that a side showed in the clear, while the handshake goes on. Nobody has verified it.
+    pub fn certificate(&self, side: Side) -> &SeenCertificate {
+        &self.certificates[side.index()]
     }
 
     pub(super) fn first_bytes(&self) -> FirstBytes {

@@ -6,6 +6,7 @@ pub(super) const HANDSHAKE: u8 = 22;
 pub(super) const APPLICATION_DATA: u8 = 23;
 pub(super) const MAJOR_VERSION: u8 = 3;
 pub(super) const SERVER_HELLO: u8 = 2;
+pub(super) const CERTIFICATE: u8 = 11;
 pub(super) const WARNING: u8 = 1;
 pub(super) const TLS13: u16 = 0x0304;
 

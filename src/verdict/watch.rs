@@ -1,17 +1,18 @@
 //! The watch: it follows the bytes between two sides, and keeps the facts that decide a verdict.
 
+use super::certificate::{CertificateReader, SeenCertificate};
 use super::flights::{ClientCertificate, Facts, Flights, HandshakeStage, Kept, PlainAlert};
 use super::lengths::{
     ALERTS_13, EMPTY_CERTIFICATE, JAVA, SEALED, answers_are_long, finished_length, goodbye,
 };
 use super::records::{
-    ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, HeaderStep, RecordPosition,
-    SERVER_HELLO, WARNING,
+    ALERT, APPLICATION_DATA, CERTIFICATE, CHANGE_CIPHER_SPEC, HANDSHAKE, HeaderStep,
+    RecordPosition, SERVER_HELLO, WARNING,
 };
 use super::server_hello::ServerHello;
 use super::side::{FirstBytes, Side};
 
-/// Follows a connection. It takes 32 bytes, and some 150 more until the handshake is over.
+/// Follows a connection. It takes 32 bytes, and some 170 more until the handshake is over.
 #[derive(Debug, Default)]
 pub struct FlightWatch {
     kept: Kept,
@@ -22,9 +23,11 @@ pub struct FlightWatch {
 #[derive(Debug, Default)]
 struct Early {
     records: [RecordPosition; 2],
-    /// The upstream's handshake message that comes in records in the clear.
-    message: MessagePosition,
-    server_hello: ServerHello,
+    /// The handshake message of each side that comes in records in the clear.
+    messages: [MessagePosition; 2],
+    reader: MessageReader,
+    /// The certificate of each side.
+    certificates: [SeenCertificate; 2],
     first: FirstBytes,
     alert: Option<PlainAlert>,
     alert_level: u8,
@@ -33,12 +36,32 @@ struct Early {
     answers: u8,
 }
 
+/// The bytes of a handshake message's header.
+const MESSAGE_HEADER: u8 = 4;
+
 /// The position in a handshake message.
 #[derive(Debug, Default)]
 struct MessagePosition {
-    header: [u8; 4],
-    came: u8,
+    /// The bytes of its body that are to come.
     left: u32,
+    kind: u8,
+    /// Bytes of its header that came.
+    came: u8,
+}
+
+/// The reader of the message that counts, of which one comes at a time: the ServerHello, and then in TLS 1.2 the
+/// server's Certificate and the client's.
+#[derive(Debug)]
+enum MessageReader {
+    ServerHello(ServerHello),
+    Certificate(Side, CertificateReader),
+    Nothing,
+}
+
+impl Default for MessageReader {
+    fn default() -> Self {
+        Self::ServerHello(ServerHello::default())
+    }
 }
 
 impl FlightWatch {
@@ -106,6 +129,15 @@ impl FlightWatch {
         self.kept.facts.has(Facts::closed(side))
     }
 
+    /// The certificates in the clear, if one has come since the last call.
+    pub fn new_certificates(&mut self) -> Option<[SeenCertificate; 2]> {
+        if !self.kept.facts.has(Facts::NEW_CERTIFICATE) {
+            return None;
+        }
+        self.kept.facts.remove(Facts::NEW_CERTIFICATE);
+        self.early.as_ref().map(|early| early.certificates)
+    }
+
     /// The flights seen so far. `alpn` is the offer of the downstream, joined by commas.
     pub fn flights(&self, alpn: Option<&str>) -> Flights {
         let early = self.early.as_deref();
@@ -113,6 +145,7 @@ impl FlightWatch {
             kept: self.kept,
             first: early.map(|early| early.first).unwrap_or_default(),
             alert: early.and_then(|early| early.alert),
+            certificates: early.map(|early| early.certificates).unwrap_or_default(),
             answers_are_long: alpn.is_some_and(answers_are_long),
         }
     }
@@ -187,7 +220,7 @@ impl FlightWatch {
             let left = usize::from(records.left) - now.len();
             records.left = u16::try_from(left).unwrap_or_default();
             match (records.kind(), side) {
-                (HANDSHAKE, Side::Upstream) if !self.is_ciphered(side) => self.message(now),
+                (HANDSHAKE, _) if self.shows_messages(side) => self.message(side, now),
                 (ALERT, _) if !self.is_ciphered(side) => self.alert(side, now),
                 _ => {}
             }
@@ -209,6 +242,13 @@ impl FlightWatch {
     /// TLS 1.2: whether the side encrypts what it sends. In TLS 1.3 the type of a record says it.
     fn is_ciphered(&self, side: Side) -> bool {
         !self.kept.is_tls13() && self.kept.facts.has(Facts::ciphered(side))
+    }
+
+    /// Whether the handshake messages of the side are in the clear, and count: the downstream's first one is its
+    /// hello, which others read.
+    fn shows_messages(&self, side: Side) -> bool {
+        let agreed = self.kept.facts.has(Facts::AGREED) && !self.kept.is_tls13();
+        (side == Side::Upstream || agreed) && !self.is_ciphered(side)
     }
 
     /// A record of `side` begins.
@@ -353,38 +393,73 @@ impl FlightWatch {
         self.establish();
     }
 
-    /// Bytes of the upstream's handshake messages in the clear.
-    fn message(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
+    /// Bytes of a side's handshake messages in the clear.
+    fn message(&mut self, side: Side, mut bytes: &[u8]) {
+        while let Some((byte, rest)) = bytes.split_first() {
             let Some(early) = &mut self.early else { return };
-            let message = &mut early.message;
-            if message.came < 4 {
-                message.header[usize::from(message.came)] = bytes[0];
+            let message = &mut early.messages[side.index()];
+            if message.came < MESSAGE_HEADER {
+                match message.came {
+                    0 => (message.kind, message.left) = (*byte, 0),
+                    _ => message.left = message.left << 8 | u32::from(*byte),
+                }
                 message.came += 1;
-                bytes = &bytes[1..];
-                if message.came < 4 {
+                bytes = rest;
+                if message.came < MESSAGE_HEADER {
                     continue;
                 }
-                let [kind, length @ ..] = message.header;
-                message.left = length.iter().fold(0, |n, byte| n << 8 | u32::from(*byte));
+                let kind = message.kind;
                 if kind != SERVER_HELLO && !self.kept.facts.has(Facts::AGREED) {
                     return self.lose();
                 }
+                self.message_begins(side, kind);
             } else {
                 let most = usize::try_from(message.left).unwrap_or(usize::MAX);
                 let (now, rest) = bytes.split_at(most.min(bytes.len()));
                 bytes = rest;
                 message.left -= u32::try_from(now.len()).unwrap_or(message.left);
-                if message.header[0] == SERVER_HELLO {
-                    early.server_hello.read(now);
+                let kind = message.kind;
+                match &mut early.reader {
+                    MessageReader::ServerHello(hello) if kind == SERVER_HELLO => hello.read(now),
+                    MessageReader::Certificate(of, reader)
+                        if *of == side && kind == CERTIFICATE =>
+                    {
+                        reader.read(now, &mut early.certificates[side.index()]);
+                    }
+                    _ => {}
                 }
             }
-            if message.left == 0 {
-                message.came = 0;
-                if message.header[0] == SERVER_HELLO {
-                    let server_hello = std::mem::take(&mut early.server_hello);
-                    self.kept.agreed(server_hello.agreed());
-                }
+            self.message_may_end(side);
+        }
+    }
+
+    /// The header of a message has come.
+    fn message_begins(&mut self, side: Side, kind: u8) {
+        let Some(early) = &mut self.early else { return };
+        match kind {
+            SERVER_HELLO => early.reader = MessageReader::default(),
+            CERTIFICATE if early.certificates[side.index()] == SeenCertificate::default() => {
+                early.reader = MessageReader::Certificate(side, CertificateReader::default());
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes what a message said if all of it has come.
+    fn message_may_end(&mut self, side: Side) {
+        let Some(early) = &mut self.early else { return };
+        let message = &mut early.messages[side.index()];
+        if message.came < MESSAGE_HEADER || message.left > 0 {
+            return;
+        }
+        message.came = 0;
+        if message.kind == CERTIFICATE {
+            self.kept.facts.add(Facts::NEW_CERTIFICATE);
+        }
+        if message.kind == SERVER_HELLO {
+            let reader = std::mem::replace(&mut early.reader, MessageReader::Nothing);
+            if let MessageReader::ServerHello(hello) = reader {
+                self.kept.agreed(hello.agreed());
             }
         }
     }

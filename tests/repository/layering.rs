@@ -139,7 +139,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     (
         "verdict",
         &[
-            &["names", "records", "server_hello", "side"],
+            &["certificate", "names", "records", "server_hello", "side"],
             &["evidence", "flights"],
             &["judge", "lengths"],
             &["watch"],

@@ -207,6 +207,32 @@ fn the_caller_refuses_a_pod_that_is_not_the_one_it_expects() {
     }
 }
 
+/// In TLS 1.2 both certificates are in the clear.
+#[test]
+fn the_certificates_of_a_refused_handshake_in_tls_1_2_are_told() {
+    let pki = Pki::create();
+    let stranger = pki.beta.issue("apps", "other").unwrap();
+    let server = TlsEnd::new(&pki.svcb, ISTIO_HTTP);
+    let server = server.server(&[pki.alpha.bundle()]).unwrap();
+    let pod = pod(server, |_| panic!("let in"), |_| {});
+    let gateway = gateway_to(&pod);
+    let mut stream = dial(gateway.address(), pki.caller(&stranger, TLS12), OUTBOUND);
+    ask(&mut stream).unwrap_err();
+    drop(stream);
+    let record = gateway.record();
+    assert_eq!(record.outcome, "handshake_refused", "{record:?}");
+    for (told, id) in [
+        (record.downstream_certificate_unauthenticated, &stranger.id),
+        (record.upstream_certificate_unauthenticated, &pki.svcb.id),
+    ] {
+        let (told, id) = (told.unwrap(), id.to_string());
+        let (shown, expiry) = told.split_once(" until ").unwrap();
+        assert!(id.starts_with(shown.trim_end_matches("...")), "{told}");
+        assert!(shown.len() > "spiffe://".len(), "{told}");
+        assert!(expiry.ends_with('Z'), "{told}");
+    }
+}
+
 #[test]
 fn a_pod_without_a_tls_version_in_common_refuses_the_hello() {
     let pki = Pki::create();
