@@ -82,8 +82,24 @@ pub struct Pairs {
 }
 
 impl Pairs {
+    /// The pairs of a tier, with the servers and the clients that they have.
+    pub fn of_tier(tier: &str) -> Self {
+        let mut all = Self::read();
+        let Self {
+            servers,
+            clients,
+            pairs,
+            ..
+        } = &mut all;
+        pairs.retain(|pair| pair.tier == tier);
+        assert!(!pairs.is_empty(), "pairs.txt has no tier {tier}");
+        servers.retain(|server| pairs.iter().any(|pair| pair.server == server.name));
+        clients.retain(|client| pairs.iter().any(|pair| pair.client == client.name));
+        all
+    }
+
     /// The file as it is beside this one.
-    pub fn read() -> Self {
+    fn read() -> Self {
         let mut pairs = Self::default();
         for line in lines_of("pairs.txt") {
             let (word, rest) = line.split_once(' ').unwrap();
@@ -105,9 +121,14 @@ impl Pairs {
     }
 
     /// The ways in which a client can call.
-    pub fn variants_of(&self, client: &Program) -> impl Iterator<Item = &Variant> {
-        let all = client.about == "all";
-        self.variants.iter().filter(move |one| all || one.plain)
+    pub fn variants_of<'a>(&'a self, client: &'a Program) -> impl Iterator<Item = &'a Variant> {
+        let has = |one: &&Variant| match &*client.about {
+            "all" => true,
+            "plain" => one.plain,
+            "first" => !one.server_first,
+            set => panic!("pairs.txt: client {} {set}", client.name),
+        };
+        self.variants.iter().filter(has)
     }
 
     /// The client of that name.

@@ -37,8 +37,18 @@ impl Workshop {
         for path in ["body", "keep", "close", "keep-quiet", "close-quiet"] {
             folder.file(path, BODY);
         }
-        build_go(&folder.path("gopeer"));
+        build_go("go", &folder.path("gopeer"));
         Self(folder)
+    }
+
+    /// Builds the peers of Java, gRPC and Kafka too.
+    pub fn build_long_peers(&self) {
+        build_go("long", &self.path("longpeer"));
+        let mut javac = Command::new("javac");
+        javac
+            .args(["--release", "17", "-d"])
+            .arg(self.path("classes"));
+        build(javac.arg(drivers().join("Peer.java")));
     }
 
     /// A file in it.
@@ -72,16 +82,18 @@ impl Workshop {
     }
 }
 
-fn build_go(program: &Path) {
-    let output = Command::new("go")
-        .args(["build", "-o"])
-        .arg(program)
-        .arg(".")
-        .current_dir(drivers().join("go"))
-        .output()
-        .expect("Go is installed: tests/run does it");
+fn build_go(folder: &str, program: &Path) {
+    let mut go = Command::new("go");
+    go.args(["build", "-o"]).arg(program).arg(".");
+    build(go.current_dir(drivers().join(folder)));
+}
+
+fn build(command: &mut Command) {
+    let program = command.get_program().to_owned();
+    let output = command.output();
+    let output = output.unwrap_or_else(|error| panic!("tests/run installs {program:?}: {error}"));
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "go build: {errors}");
+    assert!(output.status.success(), "{program:?}: {errors}");
 }
 
 /// A process with its children; ended when dropped.

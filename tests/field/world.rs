@@ -34,6 +34,13 @@ impl World {
     /// Starts all servers of `pairs`, and a gateway.
     pub fn start(pairs: &Pairs) -> (Self, TestGateway) {
         let workshop = Workshop::open();
+        if pairs
+            .clients
+            .iter()
+            .any(|client| client.command.contains("classes"))
+        {
+            workshop.build_long_peers();
+        }
         replace_file("/etc/hosts", &workshop.file("hosts", &hosts(pairs)));
         let authority = Authority::create("field");
         workshop.file("ca.pem", &authority.certificate().pem());
