@@ -173,6 +173,8 @@ outcomes! {
         "-";
     HalfClosedTimeout "half_closed_timeout" "-" Gateway Always Seen "One side had closed and no byte flowed for `timeouts.half_closed`."
         "The side that did not close: its log.";
+    MaxAge "max_age" "DT" Gateway Always Seen "The connection was as old as `timeouts.max_age` lets it become."
+        "-";
     Drained "drained" "-" Gateway Always Seen "The gateway closed the connection because it was draining."
         "-";
     InternalError "internal_error" "-" Gateway Always Seen "strait itself failed: a defect, or the kernel refused what it needs."

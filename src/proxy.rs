@@ -13,6 +13,7 @@
 //! before its relay is boxed and freed before the relay begins, so that thousands of idle connections stay
 //! small.
 
+mod age;
 mod conduct;
 mod connect;
 mod corridor;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use super::age::{LifeShare, LifeStage};
 use super::listener::ListenerPolicy;
 use super::liveness::{Finding, SilenceWatch};
 use super::sockets::Sockets;
@@ -73,6 +74,11 @@ impl Moment {
     fn until(self, later: Self) -> Duration {
         Duration::from_micros(later.0.saturating_sub(self.0))
     }
+
+    /// The whole seconds, which last for 136 years.
+    fn seconds(self) -> u32 {
+        u32::try_from(self.0 / 1_000_000).unwrap_or(u32::MAX)
+    }
 }
 
 /// The need to look at the peers of a connection.
@@ -97,21 +103,47 @@ enum DrainOrder {
     AwaitsAnswer,
 }
 
+/// A fact about a connection. It is a bit of [`SeatFacts`].
+#[derive(Debug, Clone, Copy)]
+enum SeatFact {
+    /// The last bytes went to the upstream.
+    AwaitsAnswer = 1,
+    /// The client offered HTTP/2.
+    Multiplexed = 2,
+    /// The socket to the upstream has the options that detect a peer that is gone.
+    Settled = 4,
+    DownstreamGone = 8,
+    UpstreamGone = 16,
+}
+
+/// Facts about a connection, in a byte: every idle connection pays for the size of its seat.
+#[derive(Debug, Default)]
+struct SeatFacts(Cell<u8>);
+
+impl SeatFacts {
+    fn has(&self, fact: SeatFact) -> bool {
+        self.0.get() & fact as u8 != 0
+    }
+
+    /// Sets `fact`. Returns whether it held before.
+    fn set(&self, fact: SeatFact, holds: bool) -> bool {
+        let before = self.0.get();
+        let others = before & !(fact as u8);
+        self.0.set(if holds { others | fact as u8 } else { others });
+        before & fact as u8 != 0
+    }
+}
+
 /// One connection as its worker sees it.
 pub(super) struct Seat {
     policy: Arc<ListenerPolicy>,
+    /// The second in which the connection was accepted.
+    began: u32,
     last_activity: Cell<Moment>,
-    /// The last bytes went to the upstream.
-    awaits_answer: Cell<bool>,
-    /// The client offered HTTP/2.
-    multiplexed: Cell<bool>,
+    facts: SeatFacts,
     stage: Cell<Stage>,
     cut: Cell<Option<Outcome>>,
     attention: Cell<Attention>,
-    /// Set once the socket to the upstream has the options that detect a peer that is gone.
-    settled: Cell<bool>,
-    downstream_gone: Cell<bool>,
-    upstream_gone: Cell<bool>,
     waker: Cell<Option<Waker>>,
     ends: OnceCell<Ends>,
     /// Present while a peer does not answer.
@@ -121,17 +153,15 @@ pub(super) struct Seat {
 impl Seat {
     /// A seat of a connection just accepted under `policy`.
     pub(super) fn new(policy: Arc<ListenerPolicy>) -> Self {
+        let now = Moment::of(Instant::now());
         Self {
             policy,
-            last_activity: Cell::new(Moment::of(Instant::now())),
-            awaits_answer: Cell::new(false),
-            multiplexed: Cell::new(false),
+            began: now.seconds(),
+            last_activity: Cell::new(now),
+            facts: SeatFacts::default(),
             stage: Cell::new(Stage::Opening),
             cut: Cell::new(None),
             attention: Cell::new(Attention::Needed),
-            settled: Cell::new(false),
-            downstream_gone: Cell::new(false),
-            upstream_gone: Cell::new(false),
             waker: Cell::new(None),
             ends: OnceCell::new(),
             watch: Cell::new(None),
@@ -154,17 +184,18 @@ impl Seat {
     /// Bytes flowed. `to_upstream` if some of them went there: what comes back in the same poll was sent
     /// before it could answer them.
     pub(super) fn moved(&self, now: Instant, to_upstream: bool) {
-        self.awaits_answer.set(to_upstream);
+        self.facts.set(SeatFact::AwaitsAnswer, to_upstream);
         self.active(now);
     }
 
     /// The client offered HTTP/2, so that a silent connection may still have calls open.
     pub(super) fn note_multiplexed(&self) {
-        self.multiplexed.set(true);
+        self.facts.set(SeatFact::Multiplexed, true);
     }
 
     fn order(&self) -> DrainOrder {
-        match (self.awaits_answer.get(), self.multiplexed.get()) {
+        let has = |fact| self.facts.has(fact);
+        match (has(SeatFact::AwaitsAnswer), has(SeatFact::Multiplexed)) {
             (true, _) => DrainOrder::AwaitsAnswer,
             (false, true) => DrainOrder::Multiplexed,
             (false, false) => DrainOrder::Quiet,
@@ -218,7 +249,7 @@ impl Seat {
     /// before they need any.
     fn settle(&self) {
         if let Some(ends) = self.ends.get()
-            && !self.settled.replace(true)
+            && !self.facts.set(SeatFact::Settled, true)
         {
             let options = StreamOptions::from(ends.upstream.config().tcp);
             if let Err(error) = socket::set_liveness_options(&ends.sockets.upstream, &options) {
@@ -252,7 +283,7 @@ impl Seat {
             Side::Upstream => ends.upstream.config().tcp.user_timeout,
         };
         let finding = watch.look(&ends.sockets, now, most, |side| {
-            if !self.gone(side).replace(true) {
+            if !self.facts.set(gone(side), true) {
                 self.wake();
             }
         });
@@ -266,16 +297,9 @@ impl Seat {
         }
     }
 
-    fn gone(&self, side: Side) -> &Cell<bool> {
-        match side {
-            Side::Downstream => &self.downstream_gone,
-            Side::Upstream => &self.upstream_gone,
-        }
-    }
-
     /// Whether the sweep has found that the peer on that side is gone.
     pub(super) fn is_gone(&self, side: Side) -> bool {
-        self.gone(side).get()
+        self.facts.has(gone(side))
     }
 
     /// The reason to take a peer for gone. `None` when it was given before.
@@ -310,8 +334,20 @@ impl Seat {
         self.wake();
     }
 
+    /// Whether the connection, whose life has `share`, is old enough to end at `now`, and nobody is known to
+    /// be cut short by that.
+    fn has_lived(&self, share: LifeShare, now: Moment, quiet: Duration) -> bool {
+        let age = Duration::from_secs(now.seconds().saturating_sub(self.began).into());
+        let stage = |longest| share.stage(age, longest);
+        match self.policy.timeouts.max_age.map(stage) {
+            None | Some(LifeStage::Young) => false,
+            Some(LifeStage::Old) => quiet >= QUIET && self.order() != DrainOrder::AwaitsAnswer,
+            Some(LifeStage::Over) => true,
+        }
+    }
+
     /// The outcome of the timeout that has run out at `now`, if one has.
-    fn overdue(&self, now: Moment) -> Option<Outcome> {
+    fn overdue(&self, share: LifeShare, now: Moment) -> Option<Outcome> {
         let timeouts = &self.policy.timeouts;
         let (limit, outcome) = match self.stage.get() {
             Stage::Opening | Stage::Closing => return None,
@@ -321,7 +357,18 @@ impl Seat {
             Stage::HalfClosed => (timeouts.half_closed, Outcome::HalfClosedTimeout),
         };
         let quiet = self.last_activity.get().until(now);
-        (quiet >= limit).then_some(outcome)
+        if quiet >= limit {
+            return Some(outcome);
+        }
+        self.has_lived(share, now, quiet).then_some(Outcome::MaxAge)
+    }
+}
+
+/// The fact that the peer on that side is gone.
+const fn gone(side: Side) -> SeatFact {
+    match side {
+        Side::Downstream => SeatFact::DownstreamGone,
+        Side::Upstream => SeatFact::UpstreamGone,
     }
 }
 
@@ -393,7 +440,7 @@ impl Seats {
             if seat.wants_look(sweep.wrapping_add(key), now) {
                 seat.look(instant);
             }
-            if let Some(outcome) = seat.overdue(now) {
+            if let Some(outcome) = seat.overdue(LifeShare::of(key), now) {
                 seat.cut(outcome);
             }
         }
@@ -444,12 +491,14 @@ mod tests {
     const TICK: Duration = Duration::from_millis(250);
     const IDLE: Duration = Duration::from_secs(60);
     const HALF_CLOSED: Duration = Duration::from_secs(10);
+    const MAX_AGE: Duration = Duration::from_secs(100_000);
 
     /// `count` seats of a listener with the timeouts above. Their last bytes flowed at `start`.
     fn seats(count: usize, stage: Stage, start: Instant) -> (Seats, Vec<Rc<Seat>>) {
         let mut config = samples::listener();
         config.timeouts.idle = IDLE;
         config.timeouts.half_closed = HALF_CLOSED;
+        config.timeouts.max_age = Some(MAX_AGE);
         let (metrics, scopes) = (Metrics::new().unwrap(), Scopes::default());
         let sources = Arc::new(SourceGroups::default());
         let policy = Arc::new(ListenerPolicy::new(&config, &sources, &metrics, &scopes));
@@ -502,6 +551,33 @@ mod tests {
                 "{stage:?} has its own deadline"
             );
         }
+    }
+
+    #[test]
+    fn an_old_connection_ends_when_nobody_waits_for_an_answer() {
+        let start = Instant::now() + Duration::from_secs(1);
+        let second = Duration::from_secs(1);
+        let (seats, taken) = seats(3, Stage::Relaying, start);
+        let [quiet, waits, flows] = &taken[..] else {
+            panic!("three seats")
+        };
+        let young = start + MAX_AGE * 79 / 100;
+        waits.moved(young, true);
+        quiet.moved(young, false);
+        flows.moved(young, false);
+        seats.sweep(young + second);
+        assert_eq!(cut(&taken), 0);
+        // Every life is over its own share at this time, and none is at its longest.
+        let old = start + MAX_AGE - second * 50;
+        waits.moved(old - second, true);
+        quiet.moved(old - second, false);
+        flows.moved(old, false);
+        seats.sweep(old);
+        let reasons = || taken.iter().map(|seat| seat.cut_reason());
+        assert!(reasons().eq([Some(Outcome::MaxAge), None, None]));
+        flows.moved(start + MAX_AGE + second, false);
+        seats.sweep(start + MAX_AGE + second);
+        assert!(reasons().eq([Some(Outcome::MaxAge); 3]));
     }
 
     #[test]

@@ -110,7 +110,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         "proxy",
         &[
             &[
-                "conduct", "counts", "ending", "hellos", "listener", "refusal", "sockets",
+                "age", "conduct", "counts", "ending", "hellos", "listener", "refusal", "sockets",
             ],
             &["liveness", "replay", "shared"],
             &["seat"],

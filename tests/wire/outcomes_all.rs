@@ -272,6 +272,7 @@ provoked! {
     HandshakeRefused by a_pod_that_does_not_trust_the_caller;
     IdleTimeout by silence;
     HalfClosedTimeout by a_pod_that_does_not_close_after_the_client;
+    MaxAge by a_connection_that_is_old;
     Drained by a_quiet_connection_while_draining;
 }
 
@@ -580,6 +581,11 @@ mod provoke {
     pub(super) fn a_pod_that_does_not_close_after_the_client() -> Provoked {
         let relayed = relayed(|server| config(&[server]).listener("timeouts: { half_closed: 1s }"));
         relayed.client.shutdown(Shutdown::Write).unwrap();
+        relayed.provoked(expect(Routed, "gateway"))
+    }
+
+    pub(super) fn a_connection_that_is_old() -> Provoked {
+        let relayed = relayed(|server| config(&[server]).listener("timeouts: { max_age: 1s }"));
         relayed.provoked(expect(Routed, "gateway"))
     }
 

@@ -76,4 +76,7 @@ pub struct RelayTimeouts {
     /// The longest time since the last byte, once one side has closed.
     #[serde(serialize_with = "bounds::serialize_duration")]
     pub half_closed: Duration,
+    /// The longest life of a connection.
+    #[serde(serialize_with = "bounds::serialize_duration_or_off")]
+    pub max_age: Option<Duration>,
 }

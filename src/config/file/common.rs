@@ -46,7 +46,7 @@ section! {
 }
 
 section! {
-    /// Bounds on silence once the connection is relayed.
+    /// Bounds on silence and on age once the connection is relayed.
     TimeoutsFile {
         /// The longest time without a byte in either direction. Then the connection ends as
         /// `idle_timeout`.
@@ -54,6 +54,11 @@ section! {
         /// The longest time since the last byte, once one side has closed. Then the connection ends as
         /// `half_closed_timeout`.
         half_closed: Millis<SECOND, { 7 * DAY }> = "5m",
+        /// The longest life of a connection since it was accepted, so that clients connect anew and load
+        /// spreads over new gateways and endpoints. Each connection gets a life of its own between 80
+        /// and 100 percent of it. From then on it ends, as `max_age`, once no byte has flowed for 500 ms
+        /// and the client waits for no answer; at the full time it ends whatever it does.
+        max_age: OrOff<Millis<SECOND, { 365 * DAY }>> = "off",
     }
 }
 

@@ -75,6 +75,7 @@ pub(super) fn listener(
         timeouts: RelayTimeouts {
             idle: file.timeouts.idle.0,
             half_closed: file.timeouts.half_closed.0,
+            max_age: file.timeouts.max_age.on().map(|time| time.0),
         },
         refuse: file.refuse,
         tcp: upstreams::tcp(&file.tcp),
