@@ -221,6 +221,7 @@ pub fn config() -> Config {
             timeouts: RelayTimeouts {
                 idle: Duration::from_secs(3600),
                 half_closed: Duration::from_secs(300),
+                max_age: None,
             },
             refuse: Refuse::Alert,
             tcp: TCP,
