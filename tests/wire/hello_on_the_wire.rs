@@ -246,7 +246,10 @@ fn a_listener_that_refuses_by_a_close_sends_no_byte_and_logs_the_same() {
         "[{{ service: '{SERVICE}:80', alpn: istio, upstream: svcb }}, \
           {{ sni: full.example, alpn: any, upstream: svcb, limits: {{ connections_per_second: 1 }} }}]"
     );
-    let config = ConfigText::to(&[refusing_address()]).routes(&routes);
+    // With more attempts the endpoint is asked for seconds, and five calls are not more than one a second.
+    let config = ConfigText::to(&[refusing_address()])
+        .routes(&routes)
+        .upstream("connect: { attempts: 1 }");
     let gateway = TestGateway::start(&config.listener("refuse: close"));
     let malformed = HelloBuilder::tls13().raw_extensions([0, 9]).wire();
     for (wire, outcome) in [

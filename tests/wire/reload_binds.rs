@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::support::client::{connect, hello, open};
 use crate::support::config_text::ConfigText;
@@ -9,11 +10,15 @@ use crate::support::gateway::TestGateway;
 use crate::support::server::{ANSWER, Server, read_exactly};
 use crate::support::{DEADLINE, SERVICE, wait_until};
 
+/// A port that is free on every address, below those that the kernel gives to sockets of other tests meanwhile
+/// (`net.ipv4.ip_local_port_range`).
 fn free_port() -> u16 {
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    let address = SocketAddr::from(([127, 98, high, low], 0));
-    let bound = TcpListener::bind(address).unwrap();
-    bound.local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    let mut candidates = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed));
+    let is_free = |ip: &str, port: u16| TcpListener::bind(format!("{ip}:{port}")).is_ok();
+    let free = candidates.find(|port| is_free("0.0.0.0", *port) && is_free("[::]", *port));
+    free.unwrap()
 }
 
 fn accepts(address: SocketAddr) -> bool {
