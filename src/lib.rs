@@ -55,9 +55,9 @@
 //! | the conduct that counts as an endpoint's failure | `upstream::conduct`; `proxy::conduct` reports it |
 //! | attempts to connect (`connect.attempts`), the next endpoint after a failure | `proxy::connect` |
 //! | an outcome: the reason why a connection ends | [`outcome`], then the place that finds it; `tests/wire/outcomes_all.rs` provokes each |
-//! | the alert of a refusal | `proxy::refusal` for a route, `client_hello::error` for a hello, `proxy::connect` for an endpoint |
+//! | the alert of a refusal | `proxy::refusal` for a route, `client_hello::error` for a hello; a state that may pass has none |
 //! | the state of a connection before its relay | `proxy::states` |
-//! | timeouts of a relay, the end of a drain | `proxy::seat` |
+//! | timeouts and age of a relay, the end of a drain | `proxy::seat` |
 //! | the transfer of bytes | `proxy::relay` |
 //! | the reason that a relay's end is given | [`verdict`]; `tests/flights/` has the cases of real programs |
 //! | the origin of endpoints | [`source`] |
@@ -68,6 +68,7 @@
 //! | the fingerprint of a client's software | `client_hello::fingerprint`, [`tls_version`] |
 //! | a metric, a log line | [`metrics`], [`access_log`], [`log`] |
 //! | start and stop | [`app`], [`drain`] |
+//! | the sockets that a new process takes over | `app::takeover`, `socket::inherited` |
 //! | the effect of a reload or a discovery | `app::plan`; keys that need a restart: `app::warn_of_restart` |
 //! | a read of a file that may misbehave | [`mod@file`] |
 //! | the restart of a task that fails | [`supervise`] |

@@ -34,6 +34,7 @@ mod replay;
 mod seat;
 mod shared;
 mod sockets;
+mod source_wait;
 mod states;
 mod task;
 mod threads;

@@ -18,6 +18,7 @@ use super::proxy_protocol;
 use super::record::ConnectionRecord;
 use super::refusal::Refusal;
 use super::shared::Shared;
+use super::source_wait;
 use super::states::{Connection, Routed};
 use crate::config::{AddressKind, ProxyVersion, UpstreamConfig, UpstreamSource};
 use crate::metrics::ConnectResult;
@@ -57,7 +58,10 @@ pub(super) async fn connect(routed: &mut Routed) -> Result<TcpStream, Refusal> {
         first: first.map_err(Refusal::silent)?,
         source: record.source(),
     };
-    let work = Connecting::new(common).run(record);
+    let work = async {
+        source_wait::first_answer(&common.shared, upstream, common.config.connect.timeout).await;
+        Connecting::new(common).run(record).await
+    };
     // A client that resets is not worth an endpoint's connection. One that only closed its sending
     // side still wants its answer.
     let result = tokio::select! {

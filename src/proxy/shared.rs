@@ -24,6 +24,8 @@ pub const MAX_PIPES: usize = 512;
 pub const CONNECTIONS_PER_PIPE: usize = 16;
 /// Attempts to connect that may go on after another one has won.
 const MAX_LATE_ATTEMPTS: usize = 1024;
+/// Connections that may wait for the first answer of their upstream's source.
+const MAX_SOURCE_WAITS: usize = 1024;
 /// The time that accepting rests when the process or the host ran out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -51,6 +53,8 @@ pub struct Shared {
     pub lingering: Budget,
     /// Attempts to connect that go on after another one has won.
     pub late_attempts: Budget,
+    /// Connections that wait for the first answer of their upstream's source.
+    pub source_waits: Budget,
     /// Set while new connections are refused because memory is nearly used up.
     memory_full: AtomicBool,
     /// The gateway's own listening sockets: a connection that leads there is a loop.
@@ -134,6 +138,7 @@ impl Shared {
             scopes: Scopes::default(),
             lingering: Budget::new(MAX_LINGERING, None),
             late_attempts: Budget::new(MAX_LATE_ATTEMPTS, None),
+            source_waits: Budget::new(MAX_SOURCE_WAITS, None),
             memory_full: AtomicBool::new(false),
             own: OwnAddresses::default(),
             accept_gate: AcceptGate::new(),

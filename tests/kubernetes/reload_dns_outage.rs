@@ -5,12 +5,12 @@ use std::sync::mpsc::channel;
 
 use serde_json::{Value, json};
 
-use crate::dns_server::DnsServer;
+use crate::dns_server::{DnsServer, Reply};
 use crate::kubernetes::api_server::ApiServer;
 use crate::support::client::open;
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
-use crate::support::server::{Server, read_exactly, refusing_address};
+use crate::support::server::{Server, read_exactly, read_to_eof, refusing_address};
 use crate::support::{SERVICE, wait_until};
 
 /// A DNS server on a thread of its own: these tests block.
@@ -41,6 +41,8 @@ struct File {
     name: String,
     /// Further keys of the upstream's section `dns`.
     policy: String,
+    /// The time that a query may take.
+    timeout: &'static str,
     /// Further keys of the file.
     top: Vec<String>,
 }
@@ -51,6 +53,7 @@ impl File {
             server: server.address.to_string(),
             name: format!("a.example:{}", echo.address.port()),
             policy: "allow: [loopback]".to_owned(),
+            timeout: "200ms",
             top: Vec::new(),
         }
     }
@@ -60,6 +63,7 @@ impl File {
             server,
             name,
             policy,
+            timeout,
             ..
         } = self;
         let file = format!(
@@ -71,7 +75,7 @@ upstreams:
   svcb:
     dns: {{ name: '{name}', {policy} }}
     ejection: {{ consecutive_failures: 1, base: 10m, max: 10m }}
-resolver: {{ servers: ['{server}'], timeout: 200ms }}"
+resolver: {{ servers: ['{server}'], timeout: {timeout} }}"
         );
         let file = ConfigText::verbatim(&file);
         self.top.iter().fold(file, |file, line| file.top(line))
@@ -212,6 +216,36 @@ fn addresses_that_are_not_allowed_any_more_go_although_dns_is_dead() {
     gateway.reload(&file.text()).unwrap();
     wait_until("no endpoint is left", || endpoints(&gateway).is_empty());
     wait_stale(&gateway, false);
+}
+
+#[test]
+fn a_call_that_comes_before_the_first_answer_waits_for_it() {
+    let (dns, echo) = (dns(), Server::echo());
+    dns.set_addresses("a.example", 60, &["127.0.0.1"]);
+    dns.fail(Reply::Silence);
+    let mut file = File::new(&dns, &echo);
+    // Each query is repeated while it has no answer.
+    file.timeout = "10s";
+    let gateway = TestGateway::start(&file.text());
+    let (mut client, length) = open(gateway.address());
+    wait_until("the call has come", || {
+        gateway.metric("strait_connections_active", &[]) == 1.0
+    });
+    dns.recover();
+    read_exactly(&mut client, length);
+    assert_eq!(gateway.closed("no_endpoint"), 0.0);
+}
+
+#[test]
+fn a_call_before_the_first_answer_is_refused_once_that_is_a_failure() {
+    let (dns, echo) = (dns(), Server::echo());
+    dns.fail(Reply::Silence);
+    let gateway = TestGateway::start(&File::new(&dns, &echo).text());
+    let (mut client, _) = open(gateway.address());
+    assert_eq!(read_to_eof(&mut client), b"");
+    let record = gateway.record();
+    assert_eq!(record.outcome, "no_endpoint", "{record:?}");
+    assert_eq!(record.attempts, 0);
 }
 
 #[test]

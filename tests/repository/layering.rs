@@ -118,6 +118,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["preread", "proxy_protocol", "refuse", "ticket"],
             &["record"],
             &["states"],
+            &["source_wait"],
             &["connect", "relay"],
             &["corridor"],
             &["task"],
