@@ -285,6 +285,7 @@ mod tests {
             send: None,
             receive: None,
             unsent: None,
+            segment: None,
         },
     };
 

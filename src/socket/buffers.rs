@@ -1,11 +1,12 @@
-//! The bounds on the memory that the kernel uses for one socket.
+//! The bounds on the memory that the kernel uses for one socket, and on its segments.
 
 use std::io;
 use std::os::fd::AsFd;
 
 use socket2::SockRef;
 
-/// The bounds on the kernel's memory for a socket, in bytes; `None` leaves the size to the kernel.
+/// The bounds on the kernel's memory for a socket and on its segments, in bytes; `None` leaves a size to the
+/// kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BufferOptions {
     /// The memory for sent bytes that are not acknowledged (SO_SNDBUF).
@@ -15,6 +16,9 @@ pub struct BufferOptions {
     pub receive: Option<usize>,
     /// The bytes that may wait beyond those that the network takes now (TCP_NOTSENT_LOWAT, tcp(7)).
     pub unsent: Option<usize>,
+    /// The largest segment, in both directions (TCP_MAXSEG, tcp(7)). It must be set before connect(2) or listen(2),
+    /// since the handshake announces it.
+    pub segment: Option<u32>,
 }
 
 /// Sets `options`. Sockets accepted from a listening socket inherit them.
@@ -33,6 +37,9 @@ pub fn set_buffers(socket: &impl AsFd, options: &BufferOptions) -> io::Result<()
     }
     if let Some(bytes) = options.unsent {
         socket.set_tcp_notsent_lowat(bytes.try_into().unwrap_or(u32::MAX))?;
+    }
+    if let Some(bytes) = options.segment {
+        socket.set_tcp_mss(bytes)?;
     }
     Ok(())
 }
@@ -53,9 +60,13 @@ mod tests {
             send: Some(64 * KIB),
             receive: Some(32 * KIB),
             unsent: Some(16 * KIB),
+            segment: Some(600),
         };
         set_buffers(&listener, &options).unwrap();
-        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        // The peer sends no larger segments either, options included.
+        let of_the_peer = SockRef::from(&client).tcp_mss().unwrap();
+        assert!((536..=600).contains(&of_the_peer), "{of_the_peer}");
         let (accepted, _) = accept(&listener).unwrap();
         let accepted = SockRef::from(&accepted);
         assert_eq!(accepted.send_buffer_size().unwrap(), 64 * KIB);

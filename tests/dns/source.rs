@@ -99,6 +99,7 @@ fn upstream_config(config: DnsConfig) -> UpstreamConfig {
             send_buffer: None,
             receive_buffer: None,
             unsent: None,
+            mss: None,
         },
     }
 }

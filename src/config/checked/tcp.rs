@@ -25,6 +25,8 @@ pub struct TcpOptions {
     pub receive_buffer: Option<usize>,
     /// The bytes that may wait beyond those that the network takes now; `None` for no bound but memory.
     pub unsent: Option<usize>,
+    /// The largest segment; `None` leaves it to the kernel.
+    pub mss: Option<u32>,
 }
 
 impl From<TcpOptions> for BufferOptions {
@@ -33,6 +35,7 @@ impl From<TcpOptions> for BufferOptions {
             send: options.send_buffer,
             receive: options.receive_buffer,
             unsent: options.unsent,
+            segment: options.mss,
         }
     }
 }

@@ -97,6 +97,12 @@ section! {
         /// link down, since bytes under way do not count. For a listener, going back to `off` needs a
         /// restart.
         unsent: OrOff<Bytes<{ 16 * KIB }, { 64 * MIB }>> = "512KiB",
+        /// The largest TCP segment in bytes, both ways (TCP_MAXSEG); `auto` leaves it to the kernel, which
+        /// takes it from the interface. Set it where the way has a smaller MTU (a tunnel, a VPN) and drops
+        /// the ICMP messages that would say so: the MTU less 40 bytes for IPv4, less 60 for IPv6. Without
+        /// it such connections end as `hello_timeout` or stand still. For a listener, going back to
+        /// `auto` needs a restart.
+        mss: AutoOr<Count<536, 32767>> = "auto",
     }
 }
 

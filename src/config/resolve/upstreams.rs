@@ -197,6 +197,10 @@ pub(super) fn tcp(file: &TcpFile) -> TcpOptions {
             OrOff::Off => None,
             OrOff::On(bytes) => Some(bytes.get()),
         },
+        mss: match &file.mss {
+            AutoOr::Auto => None,
+            AutoOr::Exactly(bytes) => Some(bytes.get()),
+        },
     }
 }
 

@@ -127,6 +127,7 @@ const TCP: TcpOptions = TcpOptions {
     send_buffer: None,
     receive_buffer: None,
     unsent: None,
+    mss: None,
 };
 
 fn upstream(name: &str, source: UpstreamSource) -> (UpstreamName, Arc<UpstreamConfig>) {
