@@ -41,6 +41,7 @@ pub struct Upstream {
     answered: AtomicBool,
     source_report: Mutex<SourceReport>,
     connected: OnceLock<IntCounter>,
+    retired: AtomicBool,
 }
 
 /// The inputs of a set of endpoints besides the source's answer.
@@ -165,6 +166,7 @@ impl Upstream {
             answered: AtomicBool::new(answered),
             source_report: Mutex::new(report),
             connected: OnceLock::new(),
+            retired: AtomicBool::new(false),
         }
     }
 
@@ -333,6 +335,16 @@ impl Upstream {
     /// The same endpoint at its address of the other family, if it has one and is still there.
     pub fn other_address(&self, picked: &Picked) -> Option<Picked> {
         self.endpoints.load().other_address(picked)
+    }
+
+    /// Notes that no config has this upstream any more. Connections may go on with it; nothing is counted for it.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    /// Whether no config has this upstream any more.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     /// The counter of connections made to this upstream, looked up on first use.

@@ -401,8 +401,9 @@ fn forget(state: &State, before: &Snapshot) {
     let now = state.control.snapshots.now();
     let metrics = &state.control.shared.metrics;
     if !Arc::ptr_eq(&before.upstreams, &now.upstreams) {
-        for name in before.upstreams.gone(&now.upstreams) {
-            metrics.retire_upstream(name);
+        for upstream in before.upstreams.gone(&now.upstreams) {
+            upstream.retire();
+            metrics.retire_upstream(&upstream.config().name);
         }
     }
     if !Arc::ptr_eq(&before.config, &now.config) {

@@ -241,7 +241,13 @@ async fn try_endpoint(common: Rc<Common>, mut picked: Picked) -> Tried {
         ..
     } = &*common;
     let own = (!may_lead_here(config)).then_some(&shared.own);
-    let count = |result| shared.metrics.connect_attempts(&config.name, result);
+    let counter = |result| shared.metrics.connect_attempts(&config.name, result);
+    // A series of an upstream that is gone would stay for ever.
+    let count_failure = |outcome| {
+        if !upstream.is_retired() {
+            counter(ConnectResult::Failed(outcome)).inc();
+        }
+    };
     let mut addresses = 1;
     let result = loop {
         let result = attempt(picked.address(), config, first, own).await;
@@ -249,7 +255,7 @@ async fn try_endpoint(common: Rc<Common>, mut picked: Picked) -> Tried {
             && addresses == 1
             && let Some(other) = upstream.other_address(&picked)
         {
-            count(ConnectResult::Failed(failed.outcome)).inc();
+            count_failure(failed.outcome);
             (picked, addresses) = (other, 2);
         } else {
             break result;
@@ -260,10 +266,13 @@ async fn try_endpoint(common: Rc<Common>, mut picked: Picked) -> Tried {
             if addresses == 2 {
                 picked.prefer();
             }
-            upstream.connected(|| count(ConnectResult::Connected)).inc();
+            if !upstream.is_retired() {
+                let counter = || counter(ConnectResult::Connected);
+                upstream.connected(counter).inc();
+            }
         }
         Err(failed) => {
-            count(ConnectResult::Failed(failed.outcome)).inc();
+            count_failure(failed.outcome);
             report_failure(&common, &picked, failed.outcome);
         }
     }

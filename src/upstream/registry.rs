@@ -57,9 +57,10 @@ impl Upstreams {
         }
     }
 
-    /// The names that `after` does not have.
-    pub fn gone<'a>(&'a self, after: &'a Self) -> impl Iterator<Item = &'a UpstreamName> {
-        self.0.keys().filter(|name| !after.0.contains_key(*name))
+    /// The upstreams whose names `after` does not have.
+    pub fn gone<'a>(&'a self, after: &'a Self) -> impl Iterator<Item = &'a Upstream> {
+        let gone = |(name, _): &(&UpstreamName, _)| !after.0.contains_key(*name);
+        self.0.iter().filter(gone).map(|(_, upstream)| &**upstream)
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::support::client::{connect, hello, open};
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
-use crate::support::server::{ANSWER, Server, read_exactly, read_to_eof, write_beside};
+use crate::support::server::{ANSWER, BlackHole, Server, read_exactly, read_to_eof, write_beside};
 use crate::support::{self, DEADLINE, SERVICE, assert_same_bytes, noise};
 
 /// A server that answers a hello with its letter and then sends back what comes.
@@ -340,6 +340,35 @@ fn opened_by(name: &str, address: SocketAddr) -> TcpStream {
     client.write_all(&wire).unwrap();
     read_exactly(&mut client, wire.len());
     client
+}
+
+#[test]
+fn an_attempt_that_ends_after_its_upstream_is_gone_brings_no_series_back() {
+    let (hole, echo) = (BlackHole::dig(), Server::echo());
+    let config = |route: &str, upstreams: &str| {
+        ConfigText::verbatim(&format!(
+            "listeners: [{{ name: east-west, bind: '127.0.0.1:0', \
+             routes: [{{ sni: {route}.example, alpn: any, upstream: {route} }}] }}]\n\
+             upstreams: {{ stays: {{ endpoints: ['{}'] }}{upstreams} }}",
+            echo.address
+        ))
+    };
+    let gone = format!(
+        ", gone: {{ endpoints: ['{}'], connect: {{ timeout: 1s }} }}",
+        hole.address
+    );
+    let before = config("gone", &gone);
+    let gateway = TestGateway::start(&before);
+    let mut client = connect(gateway.address());
+    client.write_all(&hello("gone.example", &[])).unwrap();
+    support::wait_until("the attempt is under way", || {
+        gateway.metric("strait_connections_active", &[]) == 1.0
+    });
+    gateway.reload(&config("stays", "")).unwrap();
+    assert_eq!(gateway.record().outcome, "connect_timeout");
+    support::wait_until("the series of the upstream are gone", || {
+        !counted(&gateway, "upstream=\"gone\"")
+    });
 }
 
 #[test]
