@@ -166,20 +166,22 @@ fn established(flights: &Flights, end: End, by: Side) -> EndVerdict {
 /// closes a socket with unread bytes, or that has closed it when more comes, resets; it did not fail.
 fn ordinary_reset(flights: &Flights, by: Side, unacknowledged: u32) -> Option<Confidence> {
     let other = by.other();
+    // A check: the handshake, and nothing else. Tickets may come at any time, whatever their size.
+    let checked = by == Side::Downstream && flights.downstream_only_shook_hands();
+    let was_sent_little = flights.sent_since_it_spoke(by) <= FAREWELL;
     // It had closed; what came since is the other's goodbye.
     if flights.closed(by) {
-        return (flights.sent_since_it_spoke(by) <= FAREWELL).then_some(Confidence::Seen);
+        let inferred = checked.then_some(Confidence::Inferred);
+        return was_sent_little.then_some(Confidence::Seen).or(inferred);
     }
     // The other had said all, and its host has it.
     if flights.closed(other) {
         return (unacknowledged <= UNACKNOWLEDGED).then_some(Confidence::Seen);
     }
     // Its last word was a close_notify, or the other's was one: alone, or behind an answer that has arrived.
-    let said_goodbye = flights.said_goodbye(by) && flights.sent_since_it_spoke(by) <= FAREWELL;
+    let said_goodbye = flights.said_goodbye(by) && was_sent_little;
     let only_goodbye = flights.sent_since_it_spoke(by) <= flights.goodbye(other);
     let has_it_all = by == Side::Downstream && unacknowledged <= UNACKNOWLEDGED;
     let was_told_goodbye = flights.said_goodbye(other) && (only_goodbye || has_it_all);
-    // A check: the handshake, and nothing else.
-    let checked = by == Side::Downstream && flights.downstream_only_shook_hands();
     (said_goodbye || was_told_goodbye || checked).then_some(Confidence::Inferred)
 }

@@ -6,7 +6,7 @@ use super::lengths::{
     ALERTS_13, EMPTY_CERTIFICATE, JAVA, SEALED, answers_are_long, finished_length, goodbye,
 };
 use super::records::{
-    ALERT, APPLICATION_DATA, CERTIFICATE, CHANGE_CIPHER_SPEC, HANDSHAKE, HeaderStep,
+    ALERT, APPLICATION_DATA, CERTIFICATE, CHANGE_CIPHER_SPEC, HANDSHAKE, HEADER, HeaderStep,
     RecordPosition, SERVER_HELLO, WARNING,
 };
 use super::server_hello::ServerHello;
@@ -288,7 +288,9 @@ impl FlightWatch {
             (HandshakeStage::Established, _, CHANGE_CIPHER_SPEC | HANDSHAKE) => {}
             (HandshakeStage::Established, _, _) => {
                 self.early = None;
-                self.note_application_data(side, kind == ALERT);
+                let last = usize::from(self.kept.goodbye[side.index()]);
+                let is_goodbye = kind == ALERT || last == HEADER + usize::from(length);
+                self.note_application_data(side, is_goodbye);
             }
             _ => self.lose(),
         }
