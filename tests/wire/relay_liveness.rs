@@ -109,9 +109,9 @@ fn what_a_peer_had_sent_before_it_vanished_arrives_before_the_reset() {
     let (gateway, mut client, mut upstream) = connected(SHORT_USER_TIMEOUT);
     let bytes = noise(STUCK, 9);
     let sent = write_until_stuck(&mut client, &bytes);
+    stop_answering(&client);
     // Something must wait for the client; its own bytes wait in the gateway for a server that reads late.
     upstream.write_all(b"reply").unwrap();
-    stop_answering(&client);
     gateway.no_record_within(Duration::from_secs(5));
     let (received, error) = read_to_error(&mut upstream);
     assert_eq!(error, Some(ErrorKind::ConnectionReset));
