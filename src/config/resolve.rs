@@ -122,10 +122,7 @@ fn resolver(file: &ResolverFile) -> ResolverConfig {
 
 fn limits(file: &LimitsFile) -> Limits {
     Limits {
-        connections: match file.connections {
-            AutoOr::Auto => None,
-            AutoOr::Exactly(count) => Some(count.get() as usize),
-        },
+        connections: file.connections.exactly().map(|count| count.get() as usize),
         memory_percent: file.memory_percent.on().map(Count::get),
         hello_memory: file.hello_memory.get(),
         carry_memory: file.carry_memory.get(),

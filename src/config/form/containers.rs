@@ -46,10 +46,19 @@ impl<T: Decode> Decode for OrOff<T> {
 }
 
 /// `auto`, or a value.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum AutoOr<T> {
     Auto,
     Exactly(T),
+}
+
+impl<T> AutoOr<T> {
+    pub(crate) fn exactly(self) -> Option<T> {
+        match self {
+            Self::Auto => None,
+            Self::Exactly(value) => Some(value),
+        }
+    }
 }
 
 impl<T: Decode> Decode for AutoOr<T> {

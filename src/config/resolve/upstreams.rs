@@ -3,21 +3,19 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::binds::Binds;
 use super::findings::Findings;
-use crate::config::bounds::Bytes;
+use crate::config::bounds::{Bytes, Count};
 use crate::config::checked::{
     ConnectPolicy, DnsConfig, DnsQuery, EjectionPolicy, EndpointSpec, ListenerConfig, TcpOptions,
     UpstreamConfig, UpstreamSource,
 };
 use crate::config::file::common::{ConnectFile, EjectionFile, TcpFile};
 use crate::config::file::{DnsFile, EndpointFile, UpstreamFile};
-use crate::config::form::containers::{AutoOr, List, Named, OrOff};
+use crate::config::form::containers::{List, Named};
 use crate::config::form::decode::At;
 use crate::config::form::problems::{Complaint, KeyPlace, Problems};
-use crate::config::form::units::Millis;
 use crate::names::UpstreamName;
 
 pub(super) struct ResolvedUpstreams {
@@ -153,7 +151,7 @@ fn dns_config(file: At<DnsFile>, problems: &mut Problems) -> Option<DnsConfig> {
         min_ttl: file.min_ttl.value.0,
         max_ttl: file.max_ttl.value.0,
         max_endpoints: file.max_endpoints.get() as usize,
-        gone_after: on(&file.gone_after),
+        gone_after: file.gone_after.on().map(|time| time.0),
         allow: file.allow.items,
     })
 }
@@ -162,7 +160,7 @@ pub(super) fn connect(file: &ConnectFile) -> ConnectPolicy {
     ConnectPolicy {
         timeout: file.timeout.0,
         attempts: file.attempts,
-        hedge: on(&file.hedge),
+        hedge: file.hedge.on().map(|time| time.0),
     }
 }
 
@@ -191,30 +189,10 @@ pub(super) fn tcp(file: &TcpFile) -> TcpOptions {
         keepalive_interval: file.keepalive_interval,
         keepalive_probes: file.keepalive_probes.get(),
         user_timeout: file.user_timeout.0,
-        send_buffer: exactly(&file.send_buffer),
-        receive_buffer: exactly(&file.receive_buffer),
-        unsent: match &file.unsent {
-            OrOff::Off => None,
-            OrOff::On(bytes) => Some(bytes.get()),
-        },
-        mss: match &file.mss {
-            AutoOr::Auto => None,
-            AutoOr::Exactly(bytes) => Some(bytes.get()),
-        },
-    }
-}
-
-fn on<const MIN: u64, const MAX: u64>(file: &OrOff<Millis<MIN, MAX>>) -> Option<Duration> {
-    match file {
-        OrOff::Off => None,
-        OrOff::On(duration) => Some(duration.0),
-    }
-}
-
-fn exactly<const MIN: usize, const MAX: usize>(file: &AutoOr<Bytes<MIN, MAX>>) -> Option<usize> {
-    match file {
-        AutoOr::Auto => None,
-        AutoOr::Exactly(bytes) => Some(bytes.get()),
+        send_buffer: file.send_buffer.exactly().map(Bytes::get),
+        receive_buffer: file.receive_buffer.exactly().map(Bytes::get),
+        unsent: file.unsent.on().map(Bytes::get),
+        mss: file.mss.exactly().map(Count::get),
     }
 }
 
