@@ -106,7 +106,7 @@ impl Relaying {
     fn report_conduct(&mut self) {
         let seat = self.connection.ticket.seat();
         let watch = &self.relay.watch;
-        let stage = watch.flights(None).stage();
+        let stage = watch.stage();
         let left = stage == HandshakeStage::Asked && watch.has_closed(Side::Upstream);
         let (conduct, outcome) = if left {
             (Conduct::Failed, Outcome::UpstreamClosedBeforeReply)

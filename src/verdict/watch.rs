@@ -138,6 +138,11 @@ impl FlightWatch {
         self.early.as_ref().map(|early| early.certificates)
     }
 
+    /// The stage that the two sides have reached in the handshake.
+    pub fn stage(&self) -> HandshakeStage {
+        self.kept.stage
+    }
+
     /// The flights seen so far. `alpn` is the offer of the downstream, joined by commas.
     pub fn flights(&self, alpn: Option<&str>) -> Flights {
         let early = self.early.as_deref();
