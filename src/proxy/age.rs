@@ -17,7 +17,7 @@ pub(super) enum LifeStage {
     Over,
 }
 
-/// A life's own share of the time between its least and its longest duration, in 255ths.
+/// A life's own share of the time between its least and its longest duration, in 256ths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LifeShare(u8);
 
@@ -27,17 +27,19 @@ impl LifeShare {
     /// section 6.4).
     pub(super) fn of(number: u32) -> Self {
         let [share, ..] = number.wrapping_mul(0x9E37_79B9).to_be_bytes();
-        Self(share.min(254))
+        Self(share)
     }
 
     /// The stage at `age` of a life that lasts `longest` at most.
     pub(super) fn stage(self, age: Duration, longest: Duration) -> LifeStage {
         let least = longest * LEAST / 100;
-        let old = least + (longest - least) * u32::from(self.0) / 255;
-        match () {
-            () if age >= longest => LifeStage::Over,
-            () if age >= old => LifeStage::Old,
-            () => LifeStage::Young,
+        let old = least + (longest - least) * u32::from(self.0) / 256;
+        if age >= longest {
+            LifeStage::Over
+        } else if age >= old {
+            LifeStage::Old
+        } else {
+            LifeStage::Young
         }
     }
 }
