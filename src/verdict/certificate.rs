@@ -345,20 +345,9 @@ impl CertificateReader {
         };
         let [second, minute, hour, day, month] = [two(), two(), two(), two(), two()];
         let year = rest + century;
-        if !(1970..10_000).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day)
-        {
-            return None;
-        }
-        // The day's number, of years that begin in March.
-        let (year, month) = if month > 2 {
-            (year, month - 3)
-        } else {
-            (year - 1, month + 9)
-        };
-        let days =
-            365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-        let days = days.checked_sub(719_468)?;
-        let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
+        let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z");
+        let end = humantime::parse_rfc3339(&text).ok()?;
+        let seconds = end.duration_since(UNIX_EPOCH).ok()?.as_secs();
         let [_, _, _, bytes @ ..] = seconds.to_be_bytes();
         Some(bytes)
     }
