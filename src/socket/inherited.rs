@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -51,7 +51,7 @@ impl Inherited {
     /// # Errors
     /// A descriptor is not a TCP socket that listens.
     pub fn add(&self, descriptors: Vec<OwnedFd>) -> io::Result<()> {
-        let mut sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sockets = self.sockets();
         for descriptor in descriptors {
             let address = listening_on(&descriptor)?;
             let same = |other: &(SocketAddr, OwnedFd)| {
@@ -67,7 +67,7 @@ impl Inherited {
 
     /// The addresses of the sockets that nothing has taken.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sockets = self.sockets();
         let mut addresses: Vec<SocketAddr> = sockets.iter().map(|(address, _)| *address).collect();
         addresses.dedup();
         addresses
@@ -76,7 +76,7 @@ impl Inherited {
     /// Closes the sockets that nothing has taken. Returns their addresses.
     pub fn close(&self) -> Vec<SocketAddr> {
         let addresses = self.addresses();
-        let mut sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sockets = self.sockets();
         sockets.clear();
         addresses
     }
@@ -91,8 +91,12 @@ impl Inherited {
         taken
     }
 
+    fn sockets(&self) -> MutexGuard<'_, Vec<(SocketAddr, OwnedFd)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take_exactly(&self, address: SocketAddr) -> Vec<OwnedFd> {
-        let mut sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sockets = self.sockets();
         let (taken, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut *sockets)
             .into_iter()
             .partition(|(other, _)| *other == address);
