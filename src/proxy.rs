@@ -24,6 +24,7 @@ mod footprint;
 mod hellos;
 mod listener;
 mod liveness;
+mod pauses;
 mod preread;
 mod proxy_protocol;
 mod record;

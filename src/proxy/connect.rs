@@ -14,6 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use super::conduct;
+use super::pauses::Pauses;
 use super::proxy_protocol;
 use super::record::ConnectionRecord;
 use super::refusal::Refusal;
@@ -26,9 +27,8 @@ use crate::outcome::Outcome;
 use crate::socket::{self, OwnAddresses};
 use crate::upstream::{Conduct, Picked, Upstream};
 
-/// The first pause before the endpoints are tried again, all of which have failed. Each further one is twice as long.
+/// The pauses before the endpoints are tried again, all of which have failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 /// Failures of this host that do not count as attempts, since they take no time: its routes lead nowhere, or its
 /// address family is missing.
@@ -147,7 +147,7 @@ impl Connecting {
 
     async fn run(mut self, record: &mut ConnectionRecord) -> Result<TcpStream, Outcome> {
         let policy = self.common.config.connect;
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut reason = Outcome::NoEndpoint;
         loop {
             let begun = self.begin(record);
@@ -157,11 +157,11 @@ impl Connecting {
                     && matches!(begun, Err(NoneLeft::Endpoints))
                     && policy.attempts.get() > 1;
                 let rest = policy.timeout.saturating_sub(self.started.elapsed());
+                let pause = pauses.next();
                 if !again || rest < pause {
                     return Err(reason);
                 }
                 sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
                 self.tried.clear();
                 self.left = policy.attempts.get();
                 continue;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::pauses::Pauses;
 use super::shared::Shared;
 use crate::upstream::Upstream;
 
-/// The pauses between two looks: each is twice the one before.
+/// The pauses between two looks.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -22,9 +23,8 @@ pub(super) async fn first_answer(shared: &Shared, upstream: &Upstream, most: Dur
         return;
     };
     let end = Instant::now() + most;
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE);
     while !upstream.answered() && Instant::now() < end {
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        sleep(pauses.next()).await;
     }
 }

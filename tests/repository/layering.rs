@@ -110,7 +110,8 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         "proxy",
         &[
             &[
-                "age", "conduct", "counts", "ending", "hellos", "listener", "refusal", "sockets",
+                "age", "conduct", "counts", "ending", "hellos", "listener", "pauses", "refusal",
+                "sockets",
             ],
             &["liveness", "replay", "shared"],
             &["seat"],

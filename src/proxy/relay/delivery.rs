@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::super::pauses::Pauses;
 use super::super::sockets::Sockets;
 use crate::socket;
 use crate::verdict::Side;
@@ -11,8 +12,8 @@ use crate::verdict::Side;
 const STALL: Duration = Duration::from_secs(5);
 /// The longest wait for a peer that reads slowly.
 const MOST: Duration = Duration::from_secs(300);
-/// The pauses between two looks at the socket: the kernel has no event for "all is acknowledged". Each is
-/// twice the one before, since thousands of peers may have to be waited for at the same moment.
+/// The pauses between two looks at the socket: the kernel has no event for "all is acknowledged". They grow, since
+/// thousands of peers may have to be waited for at the same moment.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -37,7 +38,7 @@ struct Wait {
     /// The time of the last progress.
     progress: Instant,
     end: Instant,
-    pause: Duration,
+    pauses: Pauses,
 }
 
 impl Wait {
@@ -46,7 +47,7 @@ impl Wait {
             least: unacknowledged,
             progress: now,
             end: now + MOST,
-            pause: FIRST_PAUSE,
+            pauses: Pauses::new(FIRST_PAUSE, LONGEST_PAUSE),
         }
     }
 
@@ -56,9 +57,7 @@ impl Wait {
             (self.least, self.progress) = (unacknowledged, now);
         }
         let is_over = unacknowledged == 0 || now >= self.end || now >= self.progress + STALL;
-        let pause = self.pause;
-        self.pause = (pause * 2).min(LONGEST_PAUSE);
-        (!is_over).then_some(pause)
+        (!is_over).then(|| self.pauses.next())
     }
 }
 
