@@ -6,7 +6,10 @@ require (
 	github.com/twmb/franz-go v1.22.3
 	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c
 	google.golang.org/grpc v1.83.1
+	strait.test/peer v0.0.0
 )
+
+replace strait.test/peer => ../go
 
 require (
 	github.com/klauspost/compress v1.20.3 // indirect

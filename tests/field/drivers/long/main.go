@@ -3,16 +3,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"io"
-	"log"
 	"net"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -22,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"strait.test/peer/driver"
 )
 
 const (
@@ -29,45 +25,19 @@ const (
 	timeout = 30 * time.Second
 )
 
-func check(err error) {
-	if err != nil {
-		log.Fatal(err)
-	}
+func serveGRPC(listener net.Listener, config *tls.Config) {
+	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)))
+	grpc_health_v1.RegisterHealthServer(server, health.NewServer())
+	go server.Serve(listener)
 }
 
-func serve(protocol, cert, key string, places []string) {
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	check(err)
-	versions := map[string]uint16{"12": tls.VersionTLS12, "13": tls.VersionTLS13}
-	for _, place := range places {
-		port, kind, _ := strings.Cut(place, ":")
-		config := &tls.Config{
-			Certificates:           []tls.Certificate{pair},
-			MinVersion:             versions[kind[:2]],
-			MaxVersion:             versions[kind[:2]],
-			SessionTicketsDisabled: kind[2] == 'n',
-		}
-		listener, err := net.Listen("tcp", "127.0.0.1:"+port)
-		check(err)
-		if protocol == "grpc" {
-			server := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)))
-			grpc_health_v1.RegisterHealthServer(server, health.NewServer())
-			go server.Serve(listener)
-			continue
-		}
-		_, err = kfake.NewCluster(
-			kfake.NumBrokers(1),
-			kfake.SeedTopics(1, topic),
-			kfake.ListenFn(func(_, _ string) (net.Listener, error) { return tls.NewListener(listener, config), nil }),
-		)
-		check(err)
-	}
-	io.Copy(io.Discard, os.Stdin)
-}
-
-type batch struct {
-	name, path, resume, notify, first string
-	calls                             int
+func serveKafka(listener net.Listener, config *tls.Config) {
+	_, err := kfake.NewCluster(
+		kfake.NumBrokers(1),
+		kfake.SeedTopics(1, topic),
+		kfake.ListenFn(func(_, _ string) (net.Listener, error) { return tls.NewListener(listener, config), nil }),
+	)
+	driver.Check(err)
 }
 
 // A connection that may close without a close_notify.
@@ -86,22 +56,22 @@ func (c conn) Close() error {
 type dialer func(context.Context, string, string) (net.Conn, error)
 
 // Every address is behind the gateway, also those that a broker names.
-func dial(config *tls.Config, port string, b batch) dialer {
+func dial(config *tls.Config, port string, b driver.Batch) dialer {
 	return func(ctx context.Context, _, _ string) (net.Conn, error) {
 		dialer := tls.Dialer{Config: config}
-		stream, err := dialer.DialContext(ctx, "tcp", b.name+":"+port)
+		stream, err := dialer.DialContext(ctx, "tcp", b.Name+":"+port)
 		if err != nil {
 			return nil, err
 		}
-		return conn{stream.(*tls.Conn), b.notify == "no"}, nil
+		return conn{stream.(*tls.Conn), b.Notify == "no"}, nil
 	}
 }
 
-func callGRPC(dial dialer, b batch) error {
+func callGRPC(dial dialer, b driver.Batch) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	client, err := grpc.NewClient(
-		"passthrough:///"+b.name,
+		"passthrough:///"+b.Name,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return dial(ctx, "tcp", address) }),
 	)
@@ -116,11 +86,11 @@ func callGRPC(dial dialer, b batch) error {
 	return err
 }
 
-func callKafka(dial dialer, b batch) error {
+func callKafka(dial dialer, b driver.Batch) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	client, err := kgo.NewClient(
-		kgo.SeedBrokers(b.name+":9092"), kgo.Dialer(dial), kgo.ConsumeTopics(topic),
+		kgo.SeedBrokers(b.Name+":9092"), kgo.Dialer(dial), kgo.ConsumeTopics(topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 	)
 	if err != nil {
@@ -142,33 +112,15 @@ func callKafka(dial dialer, b batch) error {
 
 func main() {
 	if os.Args[1] == "serve" {
-		serve(os.Args[2], os.Args[3], os.Args[4], os.Args[5:])
+		serve := map[string]func(net.Listener, *tls.Config){"grpc": serveGRPC, "kafka": serveKafka}[os.Args[2]]
+		driver.Serve(os.Args[3], os.Args[4], os.Args[5:], serve)
 		return
 	}
-	call := map[string]func(dialer, batch) error{"grpc": callGRPC, "kafka": callKafka}[os.Args[2]]
-	pem, err := os.ReadFile(os.Args[3])
-	check(err)
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(pem)
-	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		var b batch
-		_, err := fmt.Sscan(lines.Text(), &b.name, &b.path, &b.resume, &b.notify, &b.first, &b.calls)
-		check(err)
-		config := &tls.Config{RootCAs: pool, ServerName: b.name}
+	call := map[string]func(dialer, driver.Batch) error{"grpc": callGRPC, "kafka": callKafka}[os.Args[2]]
+	driver.Call(os.Args[3], func(config *tls.Config, b driver.Batch) error {
 		if os.Args[2] == "grpc" {
 			config.NextProtos = []string{"h2"}
 		}
-		if b.resume == "yes" {
-			config.ClientSessionCache = tls.NewLRUClientSessionCache(4)
-		}
-		done, problem := 0, ""
-		for n := 0; n < b.calls; n++ {
-			if err := call(dial(config, os.Args[4], b), b); err != nil {
-				problem = err.Error()
-			} else {
-				done++
-			}
-		}
-		fmt.Println(done, strings.ReplaceAll(problem, "\n", " "))
-	}
+		return call(dial(config, os.Args[4], b), b)
+	})
 }
