@@ -30,21 +30,8 @@ func TestCRDsThatGoAndComeAgainAndAgain(t *testing.T) {
 	stays, barred := served(t, ns, "svcb"), served(t, ns, "barred")
 	subset := c.Pod(t, rig.Pod{Namespace: ns, Name: "split-0", Labels: map[string]string{"app": "split", "version": "v1", "security.istio.io/tlsMode": "istio"}})
 	c.Apply(t, rig.Service(ns, "split", 443, rig.Exported))
-	consent := fmt.Sprintf(`apiVersion: gateway.networking.k8s.io/v1
-kind: ReferenceGrant
-metadata: { name: grant, namespace: %s }
-spec:
-  from: [{ group: gateway.networking.k8s.io, kind: TLSRoute, namespace: %s }]
-  to: [{ group: "", kind: Service }]
-`, ns, other)
-	across := fmt.Sprintf(`apiVersion: gateway.networking.k8s.io/v1
-kind: TLSRoute
-metadata: { name: far, namespace: %s }
-spec:
-  parentRefs: [{ namespace: %s, name: east-west }]
-  hostnames: [%q]
-  rules: [{ backendRefs: [{ name: svcb, namespace: %s, port: 443 }] }]
-`, other, account.Namespace, far, ns)
+	consent := rig.ReferenceGrant(ns, other)
+	across := rig.TLSRoute(other, "far", account.Namespace+"/east-west", far, ns+"/svcb")
 	policies := []policy{
 		{kind: "tls_route", crd: "tlsroutes.gateway.networking.k8s.io", call: rig.Call{SNI: near, ALPN: "istio"}, with: true,
 			objects: []string{rig.TLSRoute(ns, "near", gateway, near, "svcb"), across}},

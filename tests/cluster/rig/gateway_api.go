@@ -22,17 +22,33 @@ spec:
 `, name, of.Namespace, of.Class, port, host)
 }
 
-// TLSRoute is the YAML of a route from a hostname to port 443 of a Service, attached to the Gateway NAMESPACE/NAME.
+// TLSRoute is the YAML of a route from a hostname to port 443 of a Service, attached to the Gateway NAMESPACE/NAME. The
+// Service is in the route's namespace, or is named NAMESPACE/NAME too.
 func TLSRoute(namespace, name, gateway, hostname, service string) string {
 	of, at, _ := strings.Cut(gateway, "/")
+	there, service, found := strings.Cut(service, "/")
+	if !found {
+		there, service = namespace, there
+	}
 	return fmt.Sprintf(`apiVersion: gateway.networking.k8s.io/v1
 kind: TLSRoute
 metadata: { name: %s, namespace: %s }
 spec:
   parentRefs: [{ namespace: %s, name: %s }]
   hostnames: [%q]
-  rules: [{ backendRefs: [{ name: %s, port: 443 }] }]
-`, name, namespace, of, at, hostname, service)
+  rules: [{ backendRefs: [{ name: %s, namespace: %s, port: 443 }] }]
+`, name, namespace, of, at, hostname, service, there)
+}
+
+// ReferenceGrant is the YAML of a namespace's consent that TLSRoutes of another one refer to its Services.
+func ReferenceGrant(namespace, from string) string {
+	return fmt.Sprintf(`apiVersion: gateway.networking.k8s.io/v1
+kind: ReferenceGrant
+metadata: { name: grant, namespace: %s }
+spec:
+  from: [{ group: gateway.networking.k8s.io, kind: TLSRoute, namespace: %s }]
+  to: [{ group: "", kind: Service }]
+`, namespace, from)
 }
 
 // Conditions reads the conditions of a Gateway API object: "TYPE" to "STATUS/REASON", for a Gateway's listeners with

@@ -34,21 +34,8 @@ func TestATLSRouteReachesItsServiceAndSaysSo(t *testing.T) {
 
 	// A route of another namespace needs the consent of the Service's.
 	far := "far." + name
-	route := fmt.Sprintf(`apiVersion: gateway.networking.k8s.io/v1
-kind: TLSRoute
-metadata: { name: far, namespace: %s }
-spec:
-  parentRefs: [{ namespace: %s, name: east-west }]
-  hostnames: [%q]
-  rules: [{ backendRefs: [{ name: svcc, namespace: %s, port: 443 }] }]
-`, routes, account.Namespace, far, apps)
-	grant := fmt.Sprintf(`apiVersion: gateway.networking.k8s.io/v1
-kind: ReferenceGrant
-metadata: { name: grant, namespace: %s }
-spec:
-  from: [{ group: gateway.networking.k8s.io, kind: TLSRoute, namespace: %s }]
-  to: [{ group: "", kind: Service }]
-`, apps, routes)
+	route := rig.TLSRoute(routes, "far", account.Namespace+"/east-west", far, apps+"/svcc")
+	grant := rig.ReferenceGrant(apps, routes)
 	c.Apply(t, route)
 	waitConditions(t, "TLSRoute", routes, "far", map[string]string{"east-west ResolvedRefs": "False/RefNotPermitted"})
 	refused(t, g, far)
