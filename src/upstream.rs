@@ -288,8 +288,8 @@ impl Upstream {
     /// Picks an endpoint that is not among `tried`: the one with fewer connections of two random
     /// choices among the ready endpoints. The gateway's zone comes first unless it has too few
     /// endpoints. An endpoint whose ejection is over gets one connection at a time, until one shows that
-    /// it works. An ejected endpoint is picked only when no other is left, or too few are ready. Returns `None` when every
-    /// endpoint was tried.
+    /// it works. An ejected endpoint is picked only when no other is left, or too few are ready. Returns
+    /// `None` when every endpoint was tried.
     pub fn pick(&self, tried: &[SocketAddr]) -> Option<Picked> {
         let (set, config, now) = (self.endpoints.load(), self.config.load(), Instant::now());
         let trial = config.connect.timeout + config.ejection.first_byte;

@@ -110,11 +110,12 @@ section! {
         proxy_protocol: OrOff<ProxyProtocolFile> = "off",
         /// Bounds on the ClientHello.
         client_hello: ClientHelloFile = {},
-        /// Bounds on silence once the connection is relayed.
+        /// Bounds on silence and on age once the connection is relayed.
         timeouts: TimeoutsFile = {},
         /// The answer to a TLS client that is refused. `alert`: a fatal TLS alert with the reason, then
-        /// a close. `close`: a close alone (FIN, or RST). What is not TLS, and who meets a state that
-        /// may pass (no endpoint, a failed connect, a limit), gets a close alone in both cases.
+        /// a close. `close`: a close alone (FIN, or RST). A connection that is not TLS gets a close
+        /// alone in both cases, and so does one that meets a state that may pass (no endpoint, a failed
+        /// connect, a limit).
         refuse: Refuse = "alert",
         /// Options of the downstream sockets.
         tcp: TcpFile = {},

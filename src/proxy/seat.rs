@@ -40,7 +40,7 @@ pub(super) enum Stage {
     Opening,
     /// The upstream has not answered the hello.
     Unanswered,
-    /// The same for longer than its policy allows.
+    /// The upstream has not answered it in the time that its policy gives.
     Silent,
     /// Bytes may flow both ways.
     Relaying,

@@ -184,8 +184,8 @@ fn load_is_less(a: &Endpoint, b: &Endpoint, now: Instant) -> bool {
 }
 
 /// Picks among the endpoints that are not `tried`: first ready ones and those that nobody tries after their ejection,
-/// from the nearest tier that has any, and after a failure from another zone and address family; then the others, ejected or not, the nearest first. Ejections do not count while
-/// less than `panic_percent` of the endpoints are ready.
+/// from the nearest tier that has any, and after a failure from another zone and address family; then the others,
+/// ejected or not, the nearest first. Ejections do not count while less than `panic_percent` of the endpoints are ready.
 pub(super) fn pick<'a>(
     set: &'a EndpointSet,
     tried: &[SocketAddr],

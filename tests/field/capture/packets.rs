@@ -18,7 +18,7 @@ const ACK: u8 = 1 << 4;
 /// The number of a hello's first bytes by which both connections of a relay are known: they hold its random.
 const HELLO_KEY: usize = 5 + 4 + 2 + 32;
 
-/// What one end of a connection did.
+/// An act of one end of a connection.
 #[derive(Debug, Clone, Default)]
 pub struct Event {
     /// The place among all packets of the one that it came by, or of the one by which the gateway sent it on.
