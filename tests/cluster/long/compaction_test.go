@@ -26,7 +26,7 @@ func TestVersionsThatEtcdForgetsCostNoConnection(t *testing.T) {
 	g.Reaches(t, mesh(ns, "svcb"), stays.IP)
 	route := rig.Call{SNI: ns + ".beta.example", ALPN: "h2"}
 	g.Reaches(t, route, routed.IP)
-	kinds := up(g)
+	kinds := g.WaitWatched(t)
 
 	callers := []*rig.Caller{g.Background(mesh(ns, "svcb"), 50*time.Millisecond), g.Background(route, 50*time.Millisecond)}
 	looks := watchOver(g)

@@ -67,7 +67,7 @@ spec: { selector: { matchLabels: { app: barred } }, mtls: { mode: DISABLE } }
 	for _, of := range policies {
 		expect(g, of, of.with)
 	}
-	kinds := up(g)
+	kinds := g.WaitWatched(t)
 	always := g.Background(mesh(ns, "svcb"), 50*time.Millisecond)
 	looks, began := watchOver(g), time.Now()
 	for round := range *rounds {

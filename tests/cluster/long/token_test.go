@@ -22,7 +22,7 @@ func TestTokensThatRunOutCostNoConnection(t *testing.T) {
 	g := c.Strait(t, rig.Strait{Account: account})
 	g.WaitReady(t)
 	g.Reaches(t, mesh(ns, "svcb"), pod.IP)
-	kinds := up(g)
+	kinds := g.WaitWatched(t)
 	calls := g.Background(mesh(ns, "svcb"), 50*time.Millisecond)
 
 	looks, began := watchOver(g), time.Now()

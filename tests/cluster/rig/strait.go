@@ -214,6 +214,19 @@ func (g *Gateway) WaitReady(t testing.TB) {
 	}
 }
 
+// Kinds is the number of kinds that a gateway with the base config watches in the rig's cluster.
+const Kinds = 12.0
+
+// WaitWatched waits until it watches all kinds, and returns their number. A gateway that is ready may have just lost a
+// watch: the API server breaks watches off while it sets up a kind.
+func (g *Gateway) WaitWatched(t testing.TB) float64 {
+	t.Helper()
+	Eventually(t, "all kinds are watched, and none is stale", 2*time.Minute, func() bool {
+		return g.Metric("strait_kubernetes_watch_up") == Kinds && g.Metric("strait_kubernetes_stale") == 0
+	})
+	return Kinds
+}
+
 var metric = regexp.MustCompile(`(?m)^([a-z_]+)(?:\{(.*)\})? (\S+)$`)
 
 // Metric adds up the metrics of a name whose labels contain all the given ones, each KEY="VALUE".

@@ -13,7 +13,7 @@ func TestCRDsThatGoAndComeCostNoConnection(t *testing.T) {
 	ns, pod, g := world(t, rig.Strait{})
 	g.WaitReady(t)
 	g.Reaches(t, mesh(ns, "svcb"), pod.IP)
-	kinds := up(g)
+	kinds := g.WaitWatched(t)
 	calls := g.Background(mesh(ns, "svcb"), 50*time.Millisecond)
 	gone := slices.Concat(rig.IstioCRDs, []string{"tlsroutes.gateway.networking.k8s.io"})
 	t.Cleanup(func() { c.InstallCRDs(t, gone...) })

@@ -64,9 +64,7 @@ spec: { selector: { app: svcb }, ports: [{ name: dns, port: 53, protocol: UDP }]
 		}) {
 			t.Errorf("%v slices are counted as unreadable, not 2", unreadable)
 		}
-		if kinds := up(g); kinds != 12 {
-			t.Errorf("%v kinds are watched, not 12", kinds)
-		}
+		g.WaitWatched(t)
 		g.Refuses(t, mesh(ns, "names"), "")
 		g.Refuses(t, mesh(ns, "elsewhere"), "unrecognized name")
 		g.Refuses(t, mesh(ns, "udp"), "unrecognized name")

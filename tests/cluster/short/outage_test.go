@@ -42,7 +42,7 @@ func TestACableToTheAPIThatIsPulledIsNoticed(t *testing.T) {
 	ns, pod, g := world(t, rig.Strait{APIHost: link.Host})
 	g.WaitReady(t)
 	g.Reaches(t, mesh(ns, "svcb"), pod.IP)
-	kinds := up(g)
+	kinds := g.WaitWatched(t)
 	calls := g.Background(mesh(ns, "svcb"), 100*time.Millisecond)
 	link.Pull(t)
 	later := fresh(t, ns)
@@ -82,7 +82,7 @@ func TestAnAPIServerThatIsStoppedAndKilledIsNoticed(t *testing.T) {
 	ns, pod, g := world(t, rig.Strait{APIHost: host})
 	g.WaitReady(t)
 	g.Reaches(t, mesh(ns, "svcb"), pod.IP)
-	kinds := up(g)
+	kinds := g.WaitWatched(t)
 	calls := g.Background(mesh(ns, "svcb"), 100*time.Millisecond)
 
 	server.Pause(t)
@@ -108,7 +108,7 @@ func TestATokenThatReplacesARefusedOneIsUsed(t *testing.T) {
 	account := c.Account(t)
 	ns, pod, g := world(t, rig.Strait{Account: account})
 	g.WaitReady(t)
-	kinds := up(g)
+	kinds := g.WaitWatched(t)
 	calls := g.Background(mesh(ns, "svcb"), 100*time.Millisecond)
 	// The token of an account that is deleted and made again is of the old one.
 	c.Delete(t, account.YAML())

@@ -63,9 +63,7 @@ func TestTheManifestsGrantWhatIsUsedAndNoMore(t *testing.T) {
 	g.WaitReady(t)
 	g.Reaches(t, mesh(apps, "svcb"), pod.IP)
 	waitConditions(t, "TLSRoute", apps, "svcb", map[string]string{"east-west Accepted": "True/Accepted"})
-	if up, known := up(g), 12.0; up != known {
-		t.Errorf("%v kinds are watched, not %v", up, known)
-	}
+	g.WaitWatched(t)
 	g.Kill(t)
 	second := c.Strait(t, rig.Strait{Edit: func(config string) string {
 		config = edit(t, "opt_in: annotation", "opt_in: service_export")(config)
