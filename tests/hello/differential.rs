@@ -1,145 +1,76 @@
 //! No name is read two ways: the name that strait routes by is the name that the servers behind it read, or
 //! strait refuses the hello.
 //!
-//! rustls reads in this process; OpenSSL (Python's `ssl`) and Go's crypto/tls in programs of `readers/`.
-//! `STRAIT_HELLOS` is the number of hellos, `STRAIT_READERS=openssl,go` the programs. The long run, of which
-//! `docs/src/internals/hello-policy.md` has the last count, is
-//! `STRAIT_HELLOS=2000000 STRAIT_READERS=openssl,go cargo test --test hello -- --nocapture read_two_ways`.
-
-use std::io::{Read, Write};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+//! rustls reads in this process; OpenSSL (Python's `ssl`), Go's crypto/tls and BoringSSL (Envoy) in programs of their own
+//! (`readers.rs`). `STRAIT_HELLOS` is the number of hellos, `STRAIT_READERS=openssl,go,envoy` the programs. The long run
+//! is a command of `docs/src/internals/hello-policy.md`, which has the last count.
 
 use fastrand::Rng;
 use strait::client_hello::vectors::{self, HelloBuilder, MAX_SIZE, X25519, fragments, records};
 
-use crate::hello_feed::{Verdict, rustls_reading, whole};
+use crate::hello_feed::{Verdict, whole};
+use crate::readers::{BATCH, Reader};
 
 /// The hellos of a run in the test command.
 const FEW: usize = 3000;
 
+/// A hello, and the name that strait routes it by.
+type Named = (Vec<u8>, String);
+
 #[test]
 fn no_name_is_read_two_ways() {
     let count = std::env::var("STRAIT_HELLOS").map_or(FEW, |count| count.parse().unwrap());
-    let wanted = std::env::var("STRAIT_READERS").unwrap_or_else(|_| "openssl".to_owned());
-    let folder = std::env::temp_dir().join(format!("strait-readers-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let mut readers: Vec<Reader> = wanted
-        .split(',')
-        .map(|name| Reader::start(name, &folder))
-        .collect();
+    let wanted = std::env::var("STRAIT_READERS").unwrap_or_else(|_| "openssl,envoy".to_owned());
+    let mut readers: Vec<Reader> = wanted.split(',').map(Reader::start).collect();
+    readers.push(Reader::Rustls);
     let seeds = seeds();
     let seed = std::env::var("STRAIT_SEED").map_or(15, |seed| seed.parse().unwrap());
     let mut random = Rng::with_seed(seed);
-    let (mut routed, mut taken) = (0, vec![0; readers.len() + 1]);
-    for number in 0..count {
-        let wire = mutated(&seeds, &mut random);
-        let Verdict::Routed { name, wire_len, .. } = whole(&wire, MAX_SIZE) else {
-            continue;
-        };
-        routed += 1;
-        let hello = &wire[..wire_len];
-        let in_process = (
-            "rustls",
-            rustls_reading(hello).map(|(name, _)| name.unwrap_or_default()),
-        );
-        let others = readers
-            .iter_mut()
-            .map(|reader| (reader.name, reader.read(hello)));
-        for (position, (reader, read)) in std::iter::once(in_process).chain(others).enumerate() {
-            let Some(read) = read else { continue };
-            taken[position] += 1;
-            let read = read.trim_end_matches('.').to_ascii_lowercase();
-            assert_eq!(
-                read,
-                name,
-                "{reader} reads hello {number} so: {}",
-                hello.escape_ascii()
-            );
+    let (mut tried, mut routed, mut taken) = (0, 0, vec![0; readers.len()]);
+    while tried < count {
+        let mut batch: Vec<Named> = Vec::new();
+        while tried < count && batch.len() < BATCH {
+            tried += 1;
+            let mut wire = mutated(&seeds, &mut random);
+            if let Verdict::Routed { name, wire_len, .. } = whole(&wire, MAX_SIZE) {
+                wire.truncate(wire_len);
+                batch.push((wire, name));
+            }
+        }
+        routed += batch.len();
+        for (reader, taken) in readers.iter_mut().zip(&mut taken) {
+            *taken += compare(reader, &batch);
         }
     }
-    println!("{count} hellos, {routed} of them routed; taken by each reader: {taken:?}");
+    let names: Vec<&str> = readers.iter().map(Reader::name).collect();
+    println!("{count} hellos, {routed} of them routed; taken by {names:?}: {taken:?}");
     // A run in which nobody takes anything shows nothing.
     assert!(routed * 5 > count, "{routed} of {count} routed");
     assert!(
         taken.iter().all(|taken| taken * 4 > routed),
-        "{taken:?} of {routed} taken"
+        "{names:?} took {taken:?} of {routed}"
     );
-    drop(readers);
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
-/// A program that reads hellos.
-struct Reader {
-    name: &'static str,
-    program: Child,
-}
-
-impl Reader {
-    fn start(name: &str, folder: &Path) -> Self {
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hello/readers");
-        let (name, mut command) = match name {
-            "openssl" => {
-                let (certificate, key) = certificate(folder);
-                let mut python = Command::new("python3");
-                python
-                    .arg(sources.join("openssl.py"))
-                    .args([certificate, key]);
-                ("OpenSSL", python)
-            }
-            "go" => {
-                let binary = folder.join("reader");
-                let mut go = Command::new("go");
-                go.arg("build")
-                    .arg("-o")
-                    .arg(&binary)
-                    .arg(sources.join("main.go"));
-                assert!(go.status().unwrap().success(), "go build");
-                ("Go", Command::new(binary))
-            }
-            _ => panic!("no reader is called {name}"),
-        };
-        let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        Self {
-            name,
-            program: pipes.spawn().unwrap(),
-        }
+/// Has a reader read each hello, and returns the number of those that it took.
+fn compare(reader: &mut Reader, batch: &[Named]) -> usize {
+    let hellos: Vec<&[u8]> = batch.iter().map(|(hello, _)| &**hello).collect();
+    let read = reader.read(&hellos);
+    assert_eq!(read.len(), batch.len(), "{}", reader.name());
+    let mut taken = 0;
+    for ((hello, name), read) in batch.iter().zip(read) {
+        let Some(read) = read else { continue };
+        taken += 1;
+        let read = read.trim_end_matches('.').to_ascii_lowercase();
+        assert_eq!(
+            read,
+            *name,
+            "{} reads this hello so: {}",
+            reader.name(),
+            hello.escape_ascii()
+        );
     }
-
-    /// The name that it reads; `None` when it refuses the hello.
-    fn read(&mut self, hello: &[u8]) -> Option<String> {
-        let input = self.program.stdin.as_mut().unwrap();
-        let length = u32::try_from(hello.len()).unwrap().to_be_bytes();
-        input.write_all(&[&length, hello].concat()).unwrap();
-        let output = self.program.stdout.as_mut().unwrap();
-        let mut length = [0; 4];
-        output.read_exact(&mut length).unwrap();
-        let length = u32::from_be_bytes(length);
-        if length == u32::MAX {
-            return None;
-        }
-        let mut name = vec![0; usize::try_from(length).unwrap()];
-        output.read_exact(&mut name).unwrap();
-        Some(String::from_utf8_lossy(&name).into_owned())
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        let _ = self.program.kill();
-        let _ = self.program.wait();
-    }
-}
-
-/// A certificate of its own, and the key, as files.
-fn certificate(folder: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let made = rcgen::CertificateParams::new(vec!["svcb.apps".to_owned()]).unwrap();
-    let made = made.self_signed(&key).unwrap();
-    let (certificate, key_file) = (folder.join("cert.pem"), folder.join("key.pem"));
-    std::fs::write(&certificate, made.pem()).unwrap();
-    std::fs::write(&key_file, key.serialize_pem()).unwrap();
-    (certificate, key_file)
+    taken
 }
 
 /// The messages that hellos are made of: the project's own vectors, those of the corpus if it is there, and
