@@ -176,8 +176,7 @@ fn upstream_dump<'a>(
     let (kind, query) = source(&upstream.config().source);
     let endpoints = upstream.endpoints();
     let endpoints = endpoints.iter().map(|endpoint| {
-        let state = endpoint.stats.health.state(now);
-        let left = match state {
+        let left = match endpoint.stats.health.state(now) {
             EndpointState::Ready => None,
             EndpointState::Ejected(left) => Some(left.as_millis().try_into().unwrap_or(u64::MAX)),
         };
@@ -186,7 +185,7 @@ fn upstream_dump<'a>(
             zone: endpoint.spec.zone.as_deref().map(str::to_owned),
             weight: endpoint.spec.weight,
             active: endpoint.stats.active(),
-            state: state.label(),
+            state: endpoint.state(now),
             ejection_left_ms: left,
         }
     });

@@ -184,19 +184,22 @@ fn upstreams(snapshot: &Snapshot) -> Markup {
 fn upstream_row(name: &str, upstream: &Upstream, snapshot: &Snapshot) -> Markup {
     let now = Instant::now();
     let endpoints = upstream.endpoints();
-    let ready = |state| matches!(state, EndpointState::Ready);
+    let ejected = |state| matches!(state, EndpointState::Ejected(_));
     let states = endpoints.iter().map(|e| e.stats.health.state(now));
-    let ready = states.filter(|state| ready(*state)).count();
+    let ejected = states.filter(|state| ejected(*state)).count();
+    // Either all of them terminate or none does.
+    let terminating = endpoints.iter().any(|e| e.spec.terminating);
     let active: u64 = endpoints.iter().map(|e| u64::from(e.stats.active())).sum();
     let (kind, query) = dump::source(&upstream.config().source);
     html! {
         tr {
             td { (name) }
             td { (kind) " " (query.unwrap_or_default()) }
-            td.n { (ready) }
-            td.n { (endpoints.len().saturating_sub(ready)) }
+            td.n { (endpoints.len().saturating_sub(ejected)) }
+            td.n { (ejected) }
             td.n { (active) }
             td {
+                @if terminating { span.trouble { "no pod is ready: those that terminate and still serve are used; " } }
                 @if dump::is_saved(upstream, snapshot) { span.trouble { "stale " } }
                 (last_answer(upstream))
             }

@@ -188,6 +188,7 @@ pub(super) fn publication(routing: &Arc<Routing>, port: u16) -> Publication {
         other: None,
         zone: None,
         weight: Weight::MIN,
+        terminating: false,
     };
     Publication {
         discovered: Arc::new(Discovered {

@@ -248,10 +248,12 @@ fn show_upstream<W: Write>(
         let zone = zone
             .map(|zone| format!(", zone {zone}"))
             .unwrap_or_default();
-        page.line(
-            title,
-            format_args!("{}, weight {}{zone}", spec.address, spec.weight.get()),
-        )?;
+        let end = match spec.terminating {
+            true => ", terminating (used because no pod is ready)",
+            false => "",
+        };
+        let (address, weight) = (spec.address, spec.weight.get());
+        page.line(title, format_args!("{address}, weight {weight}{zone}{end}"))?;
         title = "";
     }
     if endpoints.len() > ENDPOINTS {

@@ -21,6 +21,16 @@ pub struct Endpoint {
     other: Option<Arc<EndpointStats>>,
 }
 
+impl Endpoint {
+    /// Its state at `now` in a word: `ready`, `terminating` or `ejected`.
+    pub fn state(&self, now: Instant) -> &'static str {
+        match self.stats.health.state(now) {
+            EndpointState::Ready if self.spec.terminating => "terminating",
+            state => state.label(),
+        }
+    }
+}
+
 /// The counts that traffic keeps of an endpoint.
 #[derive(Debug)]
 pub struct EndpointStats {

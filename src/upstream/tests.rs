@@ -9,6 +9,7 @@ pub(super) fn spec(last: u8, zone: Option<&str>, weight: u32) -> EndpointSpec {
         other: None,
         zone: zone.map(Zone::from),
         weight: Weight::saturating(weight),
+        terminating: false,
     }
 }
 

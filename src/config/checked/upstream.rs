@@ -106,6 +106,9 @@ pub struct EndpointSpec {
     pub zone: Option<Zone>,
     /// Its share of the connections against the others'.
     pub weight: Weight,
+    /// True if it ends soon and still serves. A source gives such endpoints only if it has no other.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub terminating: bool,
 }
 
 /// The policy for connecting to an upstream's endpoints.

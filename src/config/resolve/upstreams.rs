@@ -113,6 +113,7 @@ fn static_endpoints(
             other: None,
             zone: file.zone,
             weight: file.weight,
+            terminating: false,
         });
     }
     endpoints

@@ -166,6 +166,7 @@ impl<'a> Round<'a> {
                     other: None,
                     zone: None,
                     weight,
+                    terminating: false,
                 }),
                 Err(refused) => self.refused.push(refused),
             }
@@ -330,6 +331,7 @@ mod tests {
             other: None,
             zone: None,
             weight: Weight::saturating(weight),
+            terminating: false,
         }
     }
 

@@ -114,6 +114,8 @@ pub struct SliceEndpoint {
     /// `conditions.ready`; unknown counts as ready. With `publishNotReadyAddresses` of the Service it is
     /// true in any case.
     pub ready: bool,
+    /// `conditions.serving`: it would be ready if it did not terminate. Unknown counts as yes.
+    pub serving: bool,
     /// `conditions.terminating`; unknown counts as no.
     pub terminating: bool,
     /// `zone`.

@@ -198,6 +198,8 @@ func (c context) explain(service Object, portNames []string, side, address strin
 		return p.pod() != "" && of != "" && of != service.Namespace()
 	}):
 		return "pod-of-another-namespace"
+	case !ofIstiod && is(isLeaving):
+		return "terminating-pod-that-serves"
 	case len(pods) > 1 || len(c.withPort(places, portNames)) > 1:
 		return "one-address-twice"
 	case len(pods) > 0 && !slices.ContainsFunc(c.withPort(places, portNames), func(p place) bool { return p.pod() != "" }):
@@ -214,6 +216,12 @@ func (c context) explain(service Object, portNames []string, side, address strin
 		return "slice-names-other-node"
 	}
 	return Unknown
+}
+
+// isLeaving says whether an endpoint terminates and still serves.
+func isLeaving(p place) bool {
+	is := func(condition string) bool { return at(p.endpoint, "conditions", condition) == true }
+	return is("terminating") && is("serving") && !is("ready")
 }
 
 // isStale says whether no pod has the address of an endpoint, or not the pod that it names.

@@ -14,7 +14,7 @@ func TestConnectionsFollowWhatTheEndpointSliceControllerWrites(t *testing.T) {
 	ns := c.Namespace(t, "apps", nil)
 	c.Apply(t, rig.Service(ns, "svcb", 443, rig.Exported))
 	a := c.Pod(t, rig.Pod{Namespace: ns, Name: "a", Labels: rig.Mesh("svcb"), Grace: wait})
-	b := c.Pod(t, rig.Pod{Namespace: ns, Name: "b", Labels: rig.Mesh("svcb"), NotReady: true})
+	b := c.Pod(t, rig.Pod{Namespace: ns, Name: "b", Labels: rig.Mesh("svcb"), NotReady: true, Grace: wait})
 	g := c.Strait(t, rig.Strait{Account: c.Account(t)})
 	g.WaitReady(t)
 
@@ -33,6 +33,10 @@ func TestConnectionsFollowWhatTheEndpointSliceControllerWrites(t *testing.T) {
 	c.DeletePod(t, a)
 	only(t, g, mesh(ns, "svcb"), b.IP)
 	c.EndPod(t, a)
+	// Terminating, but nothing else is left.
+	c.DeletePod(t, b)
+	rig.Eventually(t, "the slice says that b terminates", wait, func() bool { return g.Metric("strait_upstream_endpoints", `state="terminating"`) == 1 })
+	only(t, g, mesh(ns, "svcb"), b.IP)
 	// Moved: the pod of the same name is at another address.
 	c.EndPod(t, b)
 	moved := c.Pod(t, rig.Pod{Namespace: ns, Name: "b", Labels: rig.Mesh("svcb")})

@@ -161,6 +161,7 @@ pub fn endpoint(last: u8) -> EndpointSpec {
         other: None,
         zone: (last == 7).then(|| "eu-1a".into()),
         weight: Weight::saturating(last.into()),
+        terminating: false,
     }
 }
 

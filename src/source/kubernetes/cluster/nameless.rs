@@ -131,6 +131,7 @@ mod tests {
         let endpoint = |(last, pod): &(u8, &str)| SliceEndpoint {
             address: [10, 0, 0, *last].into(),
             ready: true,
+            serving: true,
             terminating: false,
             zone: None,
             node: None,

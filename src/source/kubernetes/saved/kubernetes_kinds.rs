@@ -124,6 +124,7 @@ struct WrittenEndpoint<'a> {
 #[derive(Serialize)]
 struct WrittenConditions {
     ready: bool,
+    serving: bool,
     terminating: bool,
 }
 
@@ -155,6 +156,7 @@ fn endpoint(endpoint: &SliceEndpoint) -> WrittenEndpoint<'_> {
     let SliceEndpoint {
         address,
         ready,
+        serving,
         terminating,
         zone,
         node,
@@ -165,6 +167,7 @@ fn endpoint(endpoint: &SliceEndpoint) -> WrittenEndpoint<'_> {
         addresses: [*address],
         conditions: WrittenConditions {
             ready: *ready,
+            serving: *serving,
             terminating: *terminating,
         },
         hostname: hostname.as_deref(),

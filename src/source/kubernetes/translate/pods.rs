@@ -40,6 +40,16 @@ pub(super) struct Choice<'a> {
     pub(super) mesh: bool,
 }
 
+/// The addresses of a pod at a port.
+#[derive(Debug, Clone, Copy)]
+struct Addresses {
+    first: SocketAddr,
+    /// One of the other family.
+    other: Option<SocketAddr>,
+    /// True if the pod terminates and still serves.
+    terminating: bool,
+}
+
 /// An upstream's endpoints, in order of their address.
 #[derive(Debug)]
 pub(super) struct ChosenPods {
@@ -127,18 +137,24 @@ impl<'a> Pod<'a> {
 
     /// Its addresses at a port of the Service that get connections: one, and perhaps one of the other
     /// family.
-    fn addresses(
-        &self,
-        port: &ServicePortRecord,
-    ) -> Result<(SocketAddr, Option<SocketAddr>), PodExclusion> {
-        let (mut there, mut terminating) = (false, false);
+    fn addresses(&self, port: &ServicePortRecord) -> Result<Addresses, PodExclusion> {
+        // Of a Service with publishNotReadyAddresses the API says ready to the end.
+        let is_leaving = |it: &SliceEndpoint| it.terminating && !it.ready;
+        let terminating = self.at_port(port).any(|(it, _)| is_leaving(it));
+        // A pod that moves from one slice to another is in both for a while, and one of them is
+        // outdated.
+        let serves = |it: &SliceEndpoint| it.serving || !is_leaving(it);
+        let serves = self.at_port(port).all(|(it, _)| serves(it));
+        let gets = |it: &SliceEndpoint| match terminating {
+            true => is_leaving(it) && serves,
+            false => it.ready,
+        };
+        let mut there = false;
         let (mut first, mut other) = (None, None);
         for (endpoint, address) in self.at_port(port) {
             there = true;
-            // Of a Service with publishNotReadyAddresses the API says ready to the end.
-            terminating |= endpoint.terminating && !endpoint.ready;
             match first {
-                _ if !endpoint.ready => {}
+                _ if !gets(endpoint) => {}
                 None => first = Some(address),
                 Some(first) if first.is_ipv4() != address.is_ipv4() => {
                     other.get_or_insert(address);
@@ -146,14 +162,16 @@ impl<'a> Pod<'a> {
                 Some(_) => {}
             }
         }
-        // A pod that moves from one slice to another is in both for a while, and one of them is
-        // outdated.
         match (first, self.missing) {
-            _ if terminating => Err(PodExclusion::Terminating),
+            (None, _) if terminating => Err(PodExclusion::Terminating),
             (None, _) if there => Err(PodExclusion::NotReady),
             (_, Some(missing)) => Err(missing),
             (None, None) => Err(PodExclusion::NoPort),
-            (Some(first), None) => Ok((first, other)),
+            (Some(first), None) => Ok(Addresses {
+                first,
+                other,
+                terminating,
+            }),
         }
     }
 
@@ -168,7 +186,11 @@ impl<'a> Pod<'a> {
                 Selected::NotKnown(label) => return Err(PodExclusion::SubsetNotKnown(label)),
             }
         }
-        let (address, other) = self.addresses(port)?;
+        let Addresses {
+            first: address,
+            other,
+            terminating,
+        } = self.addresses(port)?;
         if mesh && let Some(outside) = self.outside(choice, address, mtls) {
             return Err(match outside {
                 Outside::NoSidecar if self.unreadable => PodExclusion::Unreadable,
@@ -180,6 +202,7 @@ impl<'a> Pod<'a> {
             other,
             zone: self.zone.cloned().map(Zone::from),
             weight: Weight::MIN,
+            terminating,
         })
     }
 
@@ -205,19 +228,24 @@ impl<'a> Pod<'a> {
     }
 }
 
-/// The endpoints of `pods`.
+/// The endpoints of `pods`. Pods that terminate and still serve are endpoints only if no pod is ready, as for
+/// kube-proxy: a rollout or a node's drain may take the last ready pod before the next one is ready.
 pub(super) fn choose<'p, 'a: 'p>(
     pods: impl IntoIterator<Item = &'p Pod<'a>>,
     choice: &Choice<'_>,
     mtls: &Mtls<'_>,
 ) -> ChosenPods {
     let mut tally = ExclusionCounts::default();
-    let mut endpoints = Vec::new();
+    let (mut endpoints, mut terminating) = (Vec::new(), Vec::new());
     for pod in pods {
         match pod.endpoint(choice, mtls) {
+            Ok(endpoint) if endpoint.terminating => terminating.push(endpoint),
             Ok(endpoint) => endpoints.push(endpoint),
             Err(missing) => tally.count(missing),
         }
+    }
+    if endpoints.is_empty() {
+        endpoints = terminating;
     }
     endpoints.sort();
     // If two pods have one address, one of them is gone and its slice is outdated.

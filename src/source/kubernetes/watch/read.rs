@@ -159,6 +159,7 @@ pub(super) struct SliceObjectEndpoint {
 #[serde(default)]
 struct Conditions {
     ready: Option<bool>,
+    serving: Option<bool>,
     terminating: Option<bool>,
 }
 
@@ -181,6 +182,7 @@ impl SliceObjectEndpoint {
         Some(SliceEndpoint {
             address: address.to_canonical(),
             ready: conditions.ready.unwrap_or(true),
+            serving: conditions.serving.unwrap_or(true),
             terminating: conditions.terminating.unwrap_or(false),
             zone: self.zone,
             node: self.node_name,

@@ -26,19 +26,23 @@ fn with(edit: impl FnOnce(&mut SliceEndpoint), mut endpoint: SliceEndpoint) -> S
 
 #[test]
 fn a_pod_gets_connections_when_its_slice_says_that_it_is_ready() {
-    for (ready, terminating, reason) in [
-        (true, false, None),
-        (false, false, Some("1 pod not ready")),
-        (false, true, Some("1 pod terminating")),
+    for (ready, serving, terminating, reason) in [
+        (true, true, false, None),
+        (false, false, false, Some("1 pod not ready")),
+        (false, true, false, Some("1 pod not ready")),
+        (false, false, true, Some("1 pod terminating")),
+        // It still serves, and no pod is ready.
+        (false, true, true, None),
         // The API says this of every pod of a Service with publishNotReadyAddresses.
-        (true, true, None),
+        (true, false, true, None),
+        (true, true, true, None),
     ] {
         let conditions = |it: &mut SliceEndpoint| {
-            (it.ready, it.terminating) = (ready, terminating);
+            (it.ready, it.serving, it.terminating) = (ready, serving, terminating);
         };
         let endpoints = vec![with(conditions, endpoint("10.0.0.1", "a"))];
         let found = behind(|_| {}, vec![slice_of("x", endpoints)]);
-        let case = (ready, terminating);
+        let case = (ready, serving, terminating);
         assert_eq!(found.why_empty("apps/svcb:80"), reason, "{case:?}");
         let count = found.endpoints("apps/svcb:80").len();
         assert_eq!(count, usize::from(reason.is_none()), "{case:?}");
@@ -55,7 +59,7 @@ fn an_upstream_without_endpoints_says_why_for_every_pod() {
         with(|it| it.ready = false, endpoint("10.0.0.1", "a")),
         with(|it| it.ready = false, endpoint("10.0.0.2", "b")),
         with(
-            |it| (it.ready, it.terminating) = (false, true),
+            |it| (it.ready, it.serving, it.terminating) = (false, false, true),
             endpoint("10.0.0.3", "c"),
         ),
         endpoint("10.0.0.4", "unheard-of"),
@@ -118,6 +122,44 @@ fn a_pod_in_two_slices_is_one_endpoint_and_does_not_come_back_from_an_old_one() 
     let slices = vec![slice_of("x", vec![dying, heir.clone(), heir])];
     let found = behind(|_| {}, slices);
     assert_eq!(found.endpoints("apps/svcb:80"), ["10.0.0.2:8080"]);
+}
+
+#[test]
+fn pods_that_terminate_and_serve_get_connections_only_while_no_pod_is_ready() {
+    let leaving = |it: &mut SliceEndpoint| (it.ready, it.terminating) = (false, true);
+    let a = with(leaving, endpoint("10.0.0.1", "a"));
+    let b = with(leaving, endpoint("10.0.0.2", "b"));
+    let v6 = with(leaving, endpoint("fd00::1", "a"));
+    let gone = with(|it| it.serving = false, a.clone());
+    let not_ready = with(|it| it.ready = false, endpoint("10.0.0.3", "c"));
+    let early = with(|it| it.terminating = true, endpoint("10.0.0.4", "d"));
+    for (slices, expected) in [
+        (
+            vec![vec![a.clone(), b.clone(), not_ready.clone()]],
+            &["10.0.0.1:8080, terminating", "10.0.0.2:8080, terminating"][..],
+        ),
+        (
+            vec![vec![a.clone(), b, endpoint("10.0.0.3", "c")]],
+            &["10.0.0.3:8080"],
+        ),
+        // Of a Service with publishNotReadyAddresses: it is ready.
+        (vec![vec![a.clone(), early]], &["10.0.0.4:8080"]),
+        (
+            vec![vec![a.clone()], vec![v6]],
+            &["10.0.0.1:8080 or [fd00::1]:8080, terminating"],
+        ),
+        // One of the two slices is outdated.
+        (vec![vec![a.clone()], vec![gone]], &[]),
+        (
+            vec![vec![a], vec![endpoint("10.0.0.1", "a")]],
+            &["10.0.0.1:8080, terminating"],
+        ),
+    ] {
+        let slices = slices.into_iter().enumerate();
+        let slices = slices.map(|(number, it)| slice_of(&number.to_string(), it));
+        let found = behind(|_| {}, slices.collect());
+        assert_eq!(found.endpoints("apps/svcb:80"), expected);
+    }
 }
 
 #[test]

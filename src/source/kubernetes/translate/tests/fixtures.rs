@@ -157,6 +157,7 @@ pub(super) fn endpoint(address: &str, pod: &str) -> SliceEndpoint {
     SliceEndpoint {
         address: address.parse().unwrap(),
         ready: true,
+        serving: true,
         terminating: false,
         zone: None,
         node: None,
@@ -321,17 +322,20 @@ impl Found {
             .collect()
     }
 
-    /// `ADDRESS`, `ADDRESS or ADDRESS`, or `ADDRESS in ZONE`, by address.
+    /// `ADDRESS`, `ADDRESS or ADDRESS`, or `ADDRESS in ZONE`, by address; `, terminating` after it.
     pub(super) fn endpoints(&self, upstream: &str) -> Vec<String> {
         assert!(
             self.0.routing.upstreams.contains_key(upstream),
             "{upstream}"
         );
         let endpoints = self.0.endpoints[upstream].iter();
-        let text = |it: &EndpointSpec| match (it.other, it.zone.as_deref()) {
-            (Some(other), _) => format!("{} or {other}", it.address),
-            (None, Some(zone)) => format!("{} in {zone}", it.address),
-            (None, None) => it.address.to_string(),
+        let text = |it: &EndpointSpec| {
+            let end = if it.terminating { ", terminating" } else { "" };
+            match (it.other, it.zone.as_deref()) {
+                (Some(other), _) => format!("{} or {other}{end}", it.address),
+                (None, Some(zone)) => format!("{} in {zone}{end}", it.address),
+                (None, None) => format!("{}{end}", it.address),
+            }
         };
         endpoints.map(text).collect()
     }

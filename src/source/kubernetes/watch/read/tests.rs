@@ -108,8 +108,8 @@ fn conditions_of_an_endpoint_that_are_not_said_count_as_the_api_has_it() {
         "ports": [{ "name": "web", "port": 8080, "protocol": "TCP" }, { "name": "all" }, { "name": null, "port": 9 }],
         "endpoints": [
             { "addresses": ["10.0.0.1", "10.0.0.2"] },
-            { "addresses": ["10.0.0.3"], "conditions": { "ready": false }, "zone": "z", "nodeName": "n",
-              "hostname": "web-0", "targetRef": { "kind": "Pod", "name": "web-0" } },
+            { "addresses": ["10.0.0.3"], "conditions": { "ready": false, "serving": false }, "zone": "z",
+              "nodeName": "n", "hostname": "web-0", "targetRef": { "kind": "Pod", "name": "web-0" } },
             { "addresses": ["10.0.0.4"], "conditions": { "ready": false, "serving": true, "terminating": true },
               "targetRef": { "kind": "VirtualMachine", "name": "vm" } },
             { "addresses": ["web.example"] },
@@ -123,9 +123,14 @@ fn conditions_of_an_endpoint_that_are_not_said_count_as_the_api_has_it() {
     let conditions: Vec<_> = slice
         .endpoints
         .iter()
-        .map(|endpoint| (endpoint.ready, endpoint.terminating))
+        .map(|it| (it.ready, it.serving, it.terminating))
         .collect();
-    assert_eq!(conditions, [(true, false), (false, false), (false, true)]);
+    let expected = [
+        (true, true, false),
+        (false, false, false),
+        (false, true, true),
+    ];
+    assert_eq!(conditions, expected);
     assert_eq!(slice.endpoints[1].pod.as_deref(), Some("web-0"));
     assert_eq!(slice.endpoints[2].pod, None, "not a pod");
     let nobodys = read::<SliceObject>(json!({ "metadata": {}, "endpoints": null, "ports": null }));

@@ -65,6 +65,7 @@ pub(super) fn endpoint(address: &str) -> SliceEndpoint {
     SliceEndpoint {
         address: address.parse().unwrap(),
         ready: true,
+        serving: true,
         terminating: false,
         zone: None,
         node: None,
@@ -104,6 +105,7 @@ pub(super) fn slices() -> Objects {
         endpoints: [
             SliceEndpoint {
                 ready: false,
+                serving: false,
                 terminating: true,
                 zone: Some("z".into()),
                 node: Some("n".into()),
