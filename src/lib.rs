@@ -53,11 +53,11 @@
 //! | a limit, and its count | [`limits`] |
 //! | the choice of an endpoint, its ejection | [`upstream`] |
 //! | the conduct that counts as an endpoint's failure | `upstream::conduct`; `proxy::conduct` reports it |
-//! | attempts to connect (`connect.attempts`), the next endpoint after a failure | `proxy::connect` |
+//! | attempts to connect (`connect.attempts`), the next endpoint after a failure | `proxy::connect`; one attempt: `proxy::dial` |
 //! | an outcome: the reason why a connection ends | [`outcome`], then the place that finds it; `tests/wire/outcomes_all.rs` provokes each |
 //! | the alert of a refusal | `proxy::refusal` for a route, `client_hello::error` for a hello; a state that may pass has none |
 //! | the state of a connection before its relay | `proxy::states` |
-//! | timeouts and age of a relay, the end of a drain | `proxy::seat` |
+//! | timeouts and age of a relay, the end of a drain | `proxy::seat` (one connection), `proxy::seats` (all of a worker) |
 //! | the transfer of bytes | `proxy::relay` |
 //! | the reason that a relay's end is given | [`verdict`]; `tests/flights/` has the cases of real programs |
 //! | the origin of endpoints | [`source`] |

@@ -18,6 +18,7 @@ mod conduct;
 mod connect;
 mod corridor;
 mod counts;
+mod dial;
 mod ending;
 #[cfg(test)]
 mod footprint;
@@ -33,6 +34,7 @@ mod refuse;
 mod relay;
 mod replay;
 mod seat;
+mod seats;
 mod shared;
 mod sockets;
 mod source_wait;

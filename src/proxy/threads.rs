@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::hellos::HellosInProgress;
 use super::listener::{Accepted, Listener};
-use super::seat::Seats;
+use super::seats::Seats;
 use super::shared::Shared;
 use super::worker::{AlpnOfferCache, BUFFER, BulkQueue, BusyPoll, Pipes, Worker};
 use crate::drain::{DrainPhase, DrainWatcher};

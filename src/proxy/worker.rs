@@ -13,7 +13,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::hellos::HellosInProgress;
 use super::listener::Accepted;
-use super::seat::Seats;
+use super::seats::Seats;
 use super::shared::{Shared, WorkerLoad};
 use crate::limits::Reserve;
 pub(super) use alpn_offers::{AlpnOffer, AlpnOfferCache};

@@ -1,0 +1,106 @@
+//! The seats of one worker: one sweep over all of them finds what is overdue, and a drain ends what is quiet.
+
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use super::age::LifeShare;
+use super::seat::{DrainOrder, Moment, QUIET, Seat};
+use crate::outcome::Outcome;
+
+/// The seats of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Seats {
+    seats: RefCell<Slab<Rc<Seat>>>,
+    sweeps: Cell<u32>,
+    drain_pace: DrainPace,
+}
+
+/// The pace of a drain: the part of a connection that is due from ticks before, in millionths.
+#[derive(Debug, Default)]
+struct DrainPace(Cell<u64>);
+
+impl DrainPace {
+    /// A connection, in the parts that are counted.
+    const WHOLE: u64 = 1_000_000;
+
+    /// The connections of `quiet` that are due now, when a tick comes every `tick` and the drain has `left`
+    /// to go. Parts of one add up, so that few connections end spread over the drain and not in its first
+    /// ticks.
+    fn due(&self, quiet: usize, tick: Duration, left: Duration) -> usize {
+        let ticks_left = left.as_millis().div_ceil(tick.as_millis().max(1)).max(1);
+        let ticks_left = u64::try_from(ticks_left).unwrap_or(u64::MAX);
+        let quiet = u64::try_from(quiet).unwrap_or(u64::MAX);
+        let parts = self.0.get() + quiet.saturating_mul(Self::WHOLE) / ticks_left;
+        self.0.set(parts % Self::WHOLE);
+        usize::try_from(parts / Self::WHOLE).unwrap_or(usize::MAX)
+    }
+}
+
+impl Seats {
+    /// Adds `seat`. Returns its key.
+    pub(super) fn insert(&self, seat: Rc<Seat>) -> usize {
+        self.seats.borrow_mut().insert(seat)
+    }
+
+    /// Removes the seat with `key`.
+    pub(super) fn remove(&self, key: usize) {
+        self.seats.borrow_mut().try_remove(key);
+    }
+
+    /// Cuts every connection whose timeout has run out, settles those that are new, and looks whether
+    /// peers still answer: at a part of the connections in each sweep.
+    pub(super) fn sweep(&self, instant: Instant) {
+        let sweep = self.sweeps.get();
+        self.sweeps.set(sweep.wrapping_add(1));
+        let now = Moment::of(instant);
+        for (key, seat) in self.seats.borrow().iter() {
+            seat.settle();
+            seat.note_silence(now);
+            let key = u32::try_from(key).unwrap_or_default();
+            if seat.wants_look(sweep.wrapping_add(key), now) {
+                seat.look(instant);
+            }
+            if let Some(outcome) = seat.overdue(LifeShare::of(key), now) {
+                seat.cut(outcome);
+            }
+        }
+    }
+
+    /// While draining: cuts as many of the quiet connections as keeps the pace of closing all of them over
+    /// `left`, those without HTTP/2 first, then those that have been quiet longest. A connection whose client
+    /// waits for an answer is not quiet, however long it takes.
+    pub(super) fn cut_quiet(&self, now: Instant, tick: Duration, left: Duration) {
+        let now = Moment::of(now);
+        let seats = self.seats.borrow();
+        let mut quiet: Vec<(DrainOrder, Duration, &Rc<Seat>)> = seats
+            .iter()
+            .map(|(_, seat)| seat)
+            .filter(|seat| seat.stage.get().is_open())
+            .map(|seat| (seat.order(), seat.last_activity.get().until(now), seat))
+            .filter(|(order, duration, seat)| {
+                *order != DrainOrder::AwaitsAnswer && *duration >= QUIET && seat.cut.get().is_none()
+            })
+            .collect();
+        let due = self.drain_pace.due(quiet.len(), tick, left);
+        quiet.sort_unstable_by_key(|(order, duration, _)| (*order, Reverse(*duration)));
+        for (_, _, seat) in quiet.into_iter().take(due) {
+            seat.cut(Outcome::Drained);
+        }
+    }
+
+    /// Marks every connection as cut by the drain; dropping the worker's runtime ends them.
+    pub(super) fn mark_drained(&self) {
+        for (_, seat) in self.seats.borrow().iter() {
+            if seat.cut.get().is_none() {
+                seat.cut.set(Some(Outcome::Drained));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,244 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+
+use super::super::listener::ListenerPolicy;
+use super::super::seat::{Attention, BUSY, LOOK_WHILE_BUSY, Stage};
+use super::*;
+use crate::config::{SourceGroups, samples};
+use crate::limits::Scopes;
+use crate::metrics::Metrics;
+
+const TICK: Duration = Duration::from_millis(250);
+const IDLE: Duration = Duration::from_secs(60);
+const HALF_CLOSED: Duration = Duration::from_secs(10);
+const MAX_AGE: Duration = Duration::from_secs(100_000);
+
+/// `count` seats of a listener with the timeouts above. Their last bytes flowed at `start`.
+fn seats(count: usize, stage: Stage, start: Instant) -> (Seats, Vec<Rc<Seat>>) {
+    let mut config = samples::listener();
+    config.timeouts.idle = IDLE;
+    config.timeouts.half_closed = HALF_CLOSED;
+    config.timeouts.max_age = Some(MAX_AGE);
+    let (metrics, scopes) = (Metrics::new().unwrap(), Scopes::default());
+    let sources = Arc::new(SourceGroups::default());
+    let policy = Arc::new(ListenerPolicy::new(&config, &sources, &metrics, &scopes));
+    let seats = Seats::default();
+    let taken = (0..count).map(|_| {
+        let seat = Rc::new(Seat::new(policy.clone()));
+        seat.enter(stage);
+        seat.active(start);
+        seats.insert(seat.clone());
+        seat
+    });
+    let taken = taken.collect();
+    (seats, taken)
+}
+
+fn cut(seats: &[Rc<Seat>]) -> usize {
+    let cut = |seat: &&Rc<Seat>| seat.cut_reason().is_some();
+    seats.iter().filter(cut).count()
+}
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_timeout_cuts_a_connection_when_it_has_run_out_and_not_before() {
+    let start = Instant::now() + Duration::from_secs(1);
+    let early = Duration::from_millis(1);
+    for (stage, timeout, reason) in [
+        (Stage::Relaying, IDLE, Outcome::IdleTimeout),
+        (Stage::HalfClosed, HALF_CLOSED, Outcome::HalfClosedTimeout),
+    ] {
+        let (seats, taken) = seats(1, stage, start);
+        seats.sweep(start + timeout - early);
+        assert_eq!(taken[0].cut_reason(), None, "{stage:?}");
+        seats.sweep(start + timeout);
+        assert_eq!(taken[0].cut_reason(), Some(reason), "{stage:?}");
+    }
+    for stage in [Stage::Opening, Stage::Closing] {
+        let (seats, taken) = seats(1, stage, start);
+        seats.sweep(start + IDLE * 2);
+        assert_eq!(
+            taken[0].cut_reason(),
+            None,
+            "{stage:?} has its own deadline"
+        );
+    }
+}
+
+#[test]
+fn an_old_connection_ends_when_nobody_waits_for_an_answer() {
+    let start = Instant::now() + Duration::from_secs(1);
+    let second = Duration::from_secs(1);
+    let (seats, taken) = seats(3, Stage::Relaying, start);
+    let [quiet, waits, flows] = &taken[..] else {
+        panic!("three seats")
+    };
+    let young = start + MAX_AGE * 79 / 100;
+    waits.moved(young, true);
+    quiet.moved(young, false);
+    flows.moved(young, false);
+    seats.sweep(young + second);
+    assert_eq!(cut(&taken), 0);
+    // Every life is over its own share at this time, and none is at its longest.
+    let old = start + MAX_AGE - second * 50;
+    waits.moved(old - second, true);
+    quiet.moved(old - second, false);
+    flows.moved(old, false);
+    seats.sweep(old);
+    let reasons = || taken.iter().map(|seat| seat.cut_reason());
+    assert!(reasons().eq([Some(Outcome::MaxAge), None, None]));
+    flows.moved(start + MAX_AGE + second, false);
+    seats.sweep(start + MAX_AGE + second);
+    assert!(reasons().eq([Some(Outcome::MaxAge); 3]));
+}
+
+#[test]
+fn bytes_put_the_timeout_off() {
+    let start = Instant::now() + Duration::from_secs(1);
+    let (seats, taken) = seats(1, Stage::Relaying, start);
+    taken[0].active(start + IDLE / 2);
+    seats.sweep(start + IDLE);
+    assert_eq!(cut(&taken), 0);
+    seats.sweep(start + IDLE / 2 + IDLE);
+    assert_eq!(cut(&taken), 1);
+}
+
+#[test]
+fn a_cut_wakes_the_relay() {
+    let start = Instant::now() + Duration::from_secs(1);
+    let (seats, taken) = seats(1, Stage::Relaying, start);
+    let wakes = Arc::new(Wakes::default());
+    taken[0].wakes(&wakes.clone().into());
+    seats.sweep(start);
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
+    seats.sweep(start + IDLE);
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_drain_closes_quiet_connections_spread_over_its_time() {
+    let start = Instant::now() + Duration::from_secs(1);
+    let (seats, taken) = seats(10, Stage::Relaying, start);
+    let mut closed = Vec::new();
+    for tick in 0..4 {
+        seats.cut_quiet(start + QUIET + TICK * tick, TICK, TICK * (4 - tick));
+        closed.push(cut(&taken));
+    }
+    assert_eq!(closed, [2, 5, 7, 10]);
+    assert_eq!(taken[0].cut_reason(), Some(Outcome::Drained));
+}
+
+#[test]
+fn the_pace_of_a_drain_spreads_few_connections_over_it() {
+    for (count, expected) in [(1, &[2][..]), (2, &[1, 3]), (3, &[1, 2, 3]), (0, &[])] {
+        let pace = DrainPace::default();
+        let mut quiet = count;
+        let mut ended = Vec::new();
+        for tick in 0..4 {
+            for _ in 0..pace.due(quiet, TICK, TICK * (4 - tick)) {
+                quiet -= 1;
+                ended.push(tick);
+            }
+        }
+        assert_eq!(ended, expected, "{count} connections");
+    }
+}
+
+#[test]
+fn a_drain_closes_those_first_that_have_been_quiet_longest_and_leaves_busy_ones() {
+    let start = Instant::now() + Duration::from_secs(1);
+    let (seats, taken) = seats(3, Stage::Relaying, start);
+    taken[0].active(start + QUIET);
+    taken[1].active(start + Duration::from_millis(1));
+    let now = start + QUIET + Duration::from_millis(1);
+    seats.cut_quiet(now, TICK, TICK * 2);
+    let cut: Vec<_> = taken.iter().map(|seat| seat.cut_reason()).collect();
+    assert_eq!(cut, [None, None, Some(Outcome::Drained)]);
+    seats.cut_quiet(now, TICK, Duration::ZERO);
+    assert_eq!(taken[0].cut_reason(), None, "bytes have just flowed");
+    assert_eq!(taken[1].cut_reason(), Some(Outcome::Drained));
+}
+
+#[test]
+fn a_drain_waits_for_answers_and_closes_what_may_hold_calls_late() {
+    let start = Instant::now() + Duration::from_secs(1);
+    let (seats, taken) = seats(4, Stage::Relaying, start);
+    taken[0].moved(start, true);
+    taken[1].note_multiplexed();
+    taken[2].moved(start, true);
+    taken[2].moved(start, false);
+    let reasons = || taken.iter().map(|seat| seat.cut_reason().is_some());
+    let now = start + IDLE;
+    seats.cut_quiet(now, TICK, TICK * 2);
+    assert!(reasons().eq([false, false, false, true]) || reasons().eq([false, false, true, false]));
+    seats.cut_quiet(now, TICK, TICK * 2);
+    assert!(reasons().eq([false, false, true, true]), "HTTP/2 last");
+    seats.cut_quiet(now, TICK, TICK);
+    assert!(reasons().eq([false, true, true, true]), "who waits is left");
+    taken[0].moved(now, false);
+    seats.cut_quiet(now + QUIET, TICK, TICK);
+    assert!(reasons().eq([true; 4]), "its answer has come");
+}
+
+#[test]
+fn a_connection_that_opens_or_closes_is_not_cut_as_quiet() {
+    let start = Instant::now() + Duration::from_secs(1);
+    for stage in [Stage::Opening, Stage::Closing] {
+        let (seats, taken) = seats(2, stage, start);
+        seats.cut_quiet(start + IDLE, TICK, Duration::ZERO);
+        assert_eq!(cut(&taken), 0, "{stage:?}");
+    }
+}
+
+#[test]
+fn the_end_of_a_drain_keeps_an_earlier_reason() {
+    let start = Instant::now() + Duration::from_secs(1);
+    let (seats, taken) = seats(2, Stage::Relaying, start);
+    taken[1].active(start + IDLE);
+    seats.sweep(start + IDLE);
+    seats.mark_drained();
+    let reasons = taken.iter().map(|seat| seat.cut_reason());
+    let expected = [Outcome::IdleTimeout, Outcome::Drained].map(Some);
+    assert!(reasons.eq(expected), "{taken:?}");
+}
+
+#[test]
+fn a_seat_that_was_given_back_is_left_alone() {
+    let start = Instant::now() + Duration::from_secs(1);
+    let (seats, taken) = seats(2, Stage::Relaying, start);
+    seats.remove(0);
+    seats.remove(0);
+    seats.sweep(start + IDLE);
+    assert_eq!(taken[0].cut_reason(), None);
+    assert_eq!(taken[1].cut_reason(), Some(Outcome::IdleTimeout));
+}
+
+#[test]
+fn peers_are_looked_at_seldom_while_bytes_flow_and_never_when_nothing_waits() {
+    let start = Instant::now() + Duration::from_secs(1);
+    let (_seats, taken) = seats(1, Stage::Relaying, start);
+    let [seat] = &taken[..] else { panic!() };
+    let looks = |now: Instant| {
+        let wanted = |turn: &u32| seat.wants_look(*turn, Moment::of(now));
+        (0..LOOK_WHILE_BUSY).filter(wanted).count()
+    };
+    assert_eq!(looks(start), 1);
+    assert_eq!(looks(start + BUSY), 4);
+    seat.attention.set(Attention::Urgent);
+    assert_eq!(looks(start), 4);
+    seat.attention.set(Attention::Needless);
+    assert_eq!(looks(start + BUSY), 0);
+    seat.active(start + BUSY);
+    assert_eq!(looks(start + BUSY * 2), 4, "bytes may wait again");
+    seat.enter(Stage::Closing);
+    assert_eq!(looks(start + BUSY * 3), 0);
+}
