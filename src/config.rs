@@ -38,9 +38,10 @@ pub use checked::{
     GatewayNamespaces, HelloLimits, ISTIO_ALPNS, ISTIO_ROOT_NAMESPACE, IstioConfig, Kubeconfig,
     KubernetesConfig, Limits, ListenerConfig, LogConfig, LogFilter, LogFilterError, LogFormat,
     OTHER_SOURCES, ObjectRef, OptIn, Origin, PodChoice, PortRange, PortSelector, ProxyVersion,
-    Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch, SavedStateConfig, ServicePort,
-    ServiceSelector, SniPattern, SourceGroup, SourceGroupId, SourceGroups, SourceLimits,
-    SourcePolicy, TargetConfig, TargetConfigs, TcpOptions, UpstreamConfig, UpstreamSource,
+    Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch, RouteTimeouts,
+    SavedStateConfig, ServicePort, ServiceSelector, SniPattern, SourceGroup, SourceGroupId,
+    SourceGroups, SourceLimits, SourcePolicy, TargetConfig, TargetConfigs, TcpOptions,
+    UpstreamConfig, UpstreamSource,
 };
 pub use form::problems::{ConfigError, Problem};
 pub use load::{Loaded, MAX_FILE};

@@ -169,7 +169,13 @@ impl RouteTable {
         limiter: impl FnOnce() -> Option<Limiter>,
         upstream: &impl Fn(&str) -> Option<Arc<Upstream>>,
     ) -> Result<(), LeftOutRoute> {
-        let targets = Targets::build(&config.name, &config.targets, sources, upstream);
+        let targets = Targets::build(
+            &config.name,
+            &config.targets,
+            config.timeouts,
+            sources,
+            upstream,
+        );
         let targets = targets.map_err(|upstream| LeftOutRoute::UnknownUpstream {
             route: config.name.clone(),
             upstream,

@@ -13,7 +13,7 @@ use crate::access_log::AccessLog;
 use crate::admin::Snapshot;
 use crate::config::{
     AlpnPolicy, Config, ConnectionLimits, EndpointSpec, ObjectRef, Origin, RouteConfig, RouteMatch,
-    SniPattern, TargetConfigs, Weight,
+    RouteTimeouts, SniPattern, TargetConfigs, Weight,
 };
 use crate::metrics::Metrics;
 use crate::server_name::ServerName;
@@ -145,6 +145,7 @@ pub(super) fn route(name: &str, origin: Origin) -> Arc<RouteConfig> {
         alpn: AlpnPolicy::Any,
         targets: TargetConfigs::only("apps/b:80".into()),
         limits: ConnectionLimits::OFF,
+        timeouts: RouteTimeouts::default(),
         origin,
         dry_run: None,
     })

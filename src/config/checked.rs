@@ -40,7 +40,7 @@ pub use listener::{HelloLimits, ListenerConfig, Refuse, RelayTimeouts};
 pub use log_filter::{LogFilter, LogFilterError};
 pub use origin::{ObjectRef, Origin};
 pub use process::{AccessLogConfig, DrainConfig, Fingerprint, Limits, LogConfig, LogFormat};
-pub use route::{RouteConfig, TargetConfig, TargetConfigs};
+pub use route::{RouteConfig, RouteTimeouts, TargetConfig, TargetConfigs};
 pub use route_match::{AlpnPolicy, ISTIO_ALPNS, RouteMatch, SniPattern};
 pub(crate) use sources::contains;
 pub use sources::{OTHER_SOURCES, SourceGroup, SourceGroupId, SourceGroups, SourcePolicy};

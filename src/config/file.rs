@@ -144,6 +144,19 @@ section! {
 }
 
 section! {
+    /// Times for a route's connections. A key that is set wins over that of the listener or the upstream.
+    /// A change applies to connections that are routed after it.
+    RouteTimeoutsFile {
+        /// The longest time without a byte in either direction. Then the connection ends as
+        /// `idle_timeout`. Without the key, `timeouts.idle` of the listener.
+        idle: Option<Millis<SECOND, { 7 * DAY }>> = null,
+        /// The time limit of each attempt to connect, and of all attempts that are made again. Without the
+        /// key, `connect.timeout` of the upstream.
+        connect: Option<Millis<10, { 60 * SECOND }>> = null,
+    }
+}
+
+section! {
     /// A rule that sends server names to an upstream. Give exactly one of `service` and `sni`. An exact
     /// name wins over a wildcard, and a longer wildcard over a shorter one.
     RouteFile {
@@ -170,6 +183,8 @@ section! {
         upstream: At<UpstreamName>,
         /// Limits on the route's connections.
         limits: RouteLimitsFile = {},
+        /// Times that win over those of the listener and the upstream.
+        timeouts: RouteTimeoutsFile = {},
     }
 }
 

@@ -41,7 +41,8 @@ const MOST_LOCAL_FAILURES: u32 = 16;
 pub(super) async fn connect(routed: &mut Routed) -> Result<TcpStream, Refusal> {
     let started = Instant::now();
     let Connection { record, ticket } = &mut *routed.connection;
-    let (downstream, upstream) = (&routed.downstream, &routed.upstream);
+    let (downstream, target) = (&routed.downstream, &routed.target);
+    let upstream = &target.upstream;
     let config = upstream.config();
     let first = match config.proxy_protocol {
         Some(ProxyVersion::V2) => {
@@ -53,12 +54,13 @@ pub(super) async fn connect(routed: &mut Routed) -> Result<TcpStream, Refusal> {
     let common = Common {
         shared: ticket.worker().shared.clone(),
         upstream: upstream.clone(),
+        timeout: target.timeouts.connect.unwrap_or(config.connect.timeout),
         config,
         first: first.map_err(Refusal::silent)?,
         source: record.source(),
     };
     let work = async {
-        source_wait::first_answer(&common.shared, upstream, common.config.connect.timeout).await;
+        source_wait::first_answer(&common.shared, upstream, common.timeout).await;
         Connecting::new(common).run(record).await
     };
     // A client that resets is not worth an endpoint's connection. One that only closed its sending
@@ -97,6 +99,8 @@ struct Common {
     shared: Arc<Shared>,
     upstream: Arc<Upstream>,
     config: Arc<UpstreamConfig>,
+    /// The time limit of an attempt: the route's, or the upstream's.
+    timeout: Duration,
     /// Bytes of the gateway's own that an endpoint gets first.
     first: Vec<u8>,
     /// The client.
@@ -155,7 +159,7 @@ impl Connecting {
                 let again = reason == Outcome::ConnectRefused
                     && matches!(begun, Err(NoneLeft::Endpoints))
                     && policy.attempts.get() > 1;
-                let rest = policy.timeout.saturating_sub(self.started.elapsed());
+                let rest = self.common.timeout.saturating_sub(self.started.elapsed());
                 let pause = pauses.next();
                 if !again || rest < pause {
                     return Err(reason);
@@ -236,6 +240,7 @@ async fn try_endpoint(common: Rc<Common>, mut picked: Picked) -> Tried {
         shared,
         upstream,
         config,
+        timeout: most,
         first,
         ..
     } = &*common;
@@ -249,7 +254,7 @@ async fn try_endpoint(common: Rc<Common>, mut picked: Picked) -> Tried {
     };
     let mut addresses = 1;
     let result = loop {
-        let result = attempt(picked.address(), config, first, own).await;
+        let result = attempt(picked.address(), config, *most, first, own).await;
         if let Err(failed) = &result
             && addresses == 1
             && let Some(other) = upstream.other_address(&picked)

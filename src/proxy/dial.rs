@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
@@ -40,22 +41,22 @@ impl NotConnected {
     }
 }
 
-/// Connects to `address` within the time of one attempt, and sends `first`.
+/// Connects to `address` within `most`, and sends `first`.
 ///
 /// # Errors
 /// The reason why there is no connection.
 pub(super) async fn attempt(
     address: SocketAddr,
     config: &UpstreamConfig,
+    most: Duration,
     first: &[u8],
     own: Option<&OwnAddresses>,
 ) -> Result<TcpStream, NotConnected> {
-    match timeout(config.connect.timeout, open(address, config, first, own)).await {
+    match timeout(most, open(address, config, first, own)).await {
         Ok(result) => result,
         Err(_) => {
-            let after = config.connect.timeout;
             let detail = format!(
-                "{address} did not answer within {after:?}: a NetworkPolicy, or its node is gone?"
+                "{address} did not answer within {most:?}: a NetworkPolicy, or its node is gone?"
             );
             Err(NotConnected::remote(Outcome::ConnectTimeout, detail))
         }

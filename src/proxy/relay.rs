@@ -66,7 +66,7 @@ impl Relaying {
         if connection.record.is_multiplexed() {
             seat.note_multiplexed();
         }
-        seat.look_after(sockets.clone(), routed.upstream);
+        seat.look_after(sockets.clone(), routed.target);
         Self {
             relay: Relay::new(sockets, routed.replay, connection.ticket.shared()),
             connection,

@@ -16,6 +16,7 @@ use super::listener::ListenerPolicy;
 use super::liveness::{Finding, SilenceWatch};
 use super::sockets::Sockets;
 use crate::outcome::Outcome;
+use crate::route::Target;
 use crate::socket::{self, StreamOptions};
 use crate::upstream::Upstream;
 use crate::verdict::Side;
@@ -207,14 +208,14 @@ impl Seat {
 
     /// Leaves it to the sweep to set the options of the socket to `upstream`, and to see whether both
     /// peers still answer.
-    pub(super) fn look_after(&self, sockets: Rc<Sockets>, upstream: Arc<Upstream>) {
+    pub(super) fn look_after(&self, sockets: Rc<Sockets>, target: Arc<Target>) {
         // Set once: a connection relays between the same two sockets all its life.
-        let _ = self.ends.set(Ends { sockets, upstream });
+        let _ = self.ends.set(Ends { sockets, target });
     }
 
     /// The upstream that the connection is to. `None` before its relay.
     pub(super) fn upstream(&self) -> Option<&Upstream> {
-        self.ends.get().map(|ends| &*ends.upstream)
+        self.ends.get().map(|ends| &*ends.target.upstream)
     }
 
     /// The first bytes of the upstream have come.
@@ -248,7 +249,7 @@ impl Seat {
         if let Some(ends) = self.ends.get()
             && !self.facts.set(SeatFact::Settled, true)
         {
-            let options = StreamOptions::from(ends.upstream.config().tcp);
+            let options = StreamOptions::from(ends.target.upstream.config().tcp);
             if let Err(error) = socket::set_liveness_options(&ends.sockets.upstream, &options) {
                 tracing::debug!(%error, "strait cannot set keepalive on the socket to the upstream");
             }
@@ -277,7 +278,7 @@ impl Seat {
         let mut watch = self.watch.take().map(|watch| *watch).unwrap_or_default();
         let most = |side| match side {
             Side::Downstream => self.policy.user_timeout,
-            Side::Upstream => ends.upstream.config().tcp.user_timeout,
+            Side::Upstream => ends.target.upstream.config().tcp.user_timeout,
         };
         let finding = watch.look(&ends.sockets, now, most, |side| {
             if !self.facts.set(gone(side), true) {
@@ -349,7 +350,8 @@ impl Seat {
         let (limit, outcome) = match self.stage.get() {
             Stage::Opening | Stage::Closing => return None,
             Stage::Unanswered | Stage::Silent | Stage::Relaying => {
-                (timeouts.idle, Outcome::IdleTimeout)
+                let own = self.ends.get().and_then(|ends| ends.target.timeouts.idle);
+                (own.unwrap_or(timeouts.idle), Outcome::IdleTimeout)
             }
             Stage::HalfClosed => (timeouts.half_closed, Outcome::HalfClosedTimeout),
         };
@@ -372,7 +374,7 @@ const fn gone(side: Side) -> SeatFact {
 /// The two ends of a connection that relays.
 struct Ends {
     sockets: Rc<Sockets>,
-    upstream: Arc<Upstream>,
+    target: Arc<Target>,
 }
 
 impl fmt::Debug for Seat {

@@ -24,8 +24,8 @@ use super::ticket::Ticket;
 use crate::client_hello::Alert;
 use crate::outcome::Outcome;
 use crate::proxy_header::{Proxied, ProxyHeader};
+use crate::route::Target;
 use crate::server_name::ServerName;
-use crate::upstream::Upstream;
 use crate::verdict::Flights;
 
 /// The part that all states have. The record is written when a connection is closed, or when it is dropped:
@@ -119,8 +119,8 @@ pub(super) struct Routed {
     pub downstream: TcpStream,
     /// The name in the hello.
     pub server_name: ServerName,
-    /// The upstream that the route leads to.
-    pub upstream: Arc<Upstream>,
+    /// The target that the route leads to.
+    pub target: Arc<Target>,
     /// Bytes that the endpoint must get first.
     pub replay: Replay,
     /// Its record and its ticket.
@@ -255,11 +255,11 @@ impl Admitted {
     /// There is no valid hello, no route for it, or the route has too many connections.
     pub(super) fn route(mut self, hello: Result<Preread, Refusal>) -> Result<Routed, Refused> {
         match route(&mut self.connection, hello) {
-            Ok((server_name, upstream, replay)) => Ok(Routed {
+            Ok((server_name, target, replay)) => Ok(Routed {
                 connection: self.connection,
                 downstream: self.downstream,
                 server_name,
-                upstream,
+                target,
                 replay,
             }),
             Err(refusal) => Err(refuse(self.connection, Some(self.downstream), refusal)),
@@ -270,7 +270,7 @@ impl Admitted {
 fn route(
     connection: &mut Connection,
     hello: Result<Preread, Refusal>,
-) -> Result<(ServerName, Arc<Upstream>, Replay), Refusal> {
+) -> Result<(ServerName, Arc<Target>, Replay), Refusal> {
     let Connection { record, ticket } = connection;
     if !matches!(&hello, Err(refusal) if refusal.outcome == Outcome::Probe) {
         record.hello_ended(ticket);
@@ -294,7 +294,7 @@ fn route(
     record
         .routed(ticket, &route, target)
         .map_err(|over| Refusal::noted(Outcome::OverLimit, over.to_string()))?;
-    Ok((server_name, target.upstream.clone(), replay))
+    Ok((server_name, target.clone(), replay))
 }
 
 impl Routed {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::config::{SourceGroupId, SourceGroups, TargetConfig, TargetConfigs};
+use crate::config::{RouteTimeouts, SourceGroupId, SourceGroups, TargetConfig, TargetConfigs};
 use crate::metrics::{ConnectionSeries, Metrics, SeriesKey};
 use crate::names::{ListenerName, RouteName, UpstreamName};
 use crate::upstream::Upstream;
@@ -25,6 +25,8 @@ pub struct Target {
     pub route: RouteName,
     /// The upstream's name, a metric label.
     pub name: UpstreamName,
+    /// The route's own times.
+    pub timeouts: RouteTimeouts,
     /// The weight, at least 1.
     weight: u64,
     /// The counters of its connections, by source group, looked up on first use.
@@ -37,6 +39,7 @@ impl Targets {
     pub(super) fn build(
         route: &RouteName,
         configs: &TargetConfigs,
+        timeouts: RouteTimeouts,
         sources: &SourceGroups,
         upstream: &impl Fn(&str) -> Option<Arc<Upstream>>,
     ) -> Result<Self, UpstreamName> {
@@ -46,6 +49,7 @@ impl Targets {
                 route: route.clone(),
                 upstream: upstream(&name).ok_or_else(|| name.clone())?,
                 name,
+                timeouts,
                 weight: config.weight.get().into(),
                 series: sources.ids().map(|_| OnceLock::new()).collect(),
             }))
@@ -127,8 +131,14 @@ mod tests {
             rest: vec![target("b", 1), target("c", 1_000_000)],
         };
         let find = |_: &str| Some(upstream());
-        let targets =
-            Targets::build(&"r".into(), &configs, &SourceGroups::default(), &find).unwrap();
+        let targets = Targets::build(
+            &"r".into(),
+            &configs,
+            RouteTimeouts::default(),
+            &SourceGroups::default(),
+            &find,
+        )
+        .unwrap();
         assert_eq!(targets.weight, 1_000_004);
         let mut owned = std::collections::HashMap::new();
         for point in 0..targets.weight {

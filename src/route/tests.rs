@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{
-    ConnectionLimits, ObjectRef, RouteConfig, TargetConfigs, UpstreamSource, samples,
+    ConnectionLimits, ObjectRef, RouteConfig, RouteTimeouts, TargetConfigs, UpstreamSource, samples,
 };
 
 fn name(text: &str) -> ServerName {
@@ -43,6 +43,7 @@ fn listener(matches: Vec<RouteMatch>) -> ListenerConfig {
                 alpn: AlpnPolicy::Any,
                 targets: TargetConfigs::only("u".into()),
                 limits: ConnectionLimits::OFF,
+                timeouts: RouteTimeouts::default(),
                 origin: Origin::File,
                 dry_run: None,
             })

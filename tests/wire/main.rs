@@ -25,4 +25,5 @@ mod relay_slow_reader;
 mod relay_splice;
 mod reload_binds;
 mod reload_under_load;
+mod route_timeouts;
 mod worker_busy_poll;

@@ -2,12 +2,14 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::limits::ConnectionLimits;
 use super::origin::Origin;
 use super::route_match::{AlpnPolicy, RouteMatch};
+use crate::config::bounds;
 use crate::names::{RouteName, UpstreamName};
 
 /// A rule of a listener: server names and ALPN offers that match, and the upstreams for them.
@@ -24,10 +26,29 @@ pub struct RouteConfig {
     /// The limits on its connections. They bound no hellos, since the hello has ended when the route is
     /// known.
     pub limits: ConnectionLimits,
+    /// The times that win over those of the listener and the upstream.
+    pub timeouts: RouteTimeouts,
     /// The origin of the route.
     pub origin: Origin,
     /// The reason why the export policy would refuse its connections if it were not a dry run.
     pub dry_run: Option<Arc<str>>,
+}
+
+/// Times for a route's connections. `None`: that of the listener or the upstream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct RouteTimeouts {
+    /// The longest time without a byte in either direction, in place of the listener's.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "bounds::serialize_duration_or_off"
+    )]
+    pub idle: Option<Duration>,
+    /// The time limit of an attempt to connect, in place of the upstream's.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "bounds::serialize_duration_or_off"
+    )]
+    pub connect: Option<Duration>,
 }
 
 /// The upstreams that share a route's connections; at least one.

@@ -46,7 +46,8 @@ section! {
 }
 
 section! {
-    /// Bounds on silence and on age once the connection is relayed.
+    /// Bounds on silence and on age once the connection is relayed. A change applies to connections that
+    /// are accepted after it.
     TimeoutsFile {
         /// The longest time without a byte in either direction. Then the connection ends as
         /// `idle_timeout`.

@@ -10,7 +10,7 @@ use super::limits::connection_limits;
 use super::upstreams;
 use crate::config::checked::{
     ConnectionLimits, HelloLimits, ListenerConfig, Origin, RelayTimeouts, RouteConfig, RouteMatch,
-    SniPattern, SourceGroups, SourceLimits, SourcePolicy, TargetConfigs,
+    RouteTimeouts, SniPattern, SourceGroups, SourceLimits, SourcePolicy, TargetConfigs,
 };
 use crate::config::file::addresses::SourceRef;
 use crate::config::file::common::ProxyProtocolFile;
@@ -197,6 +197,10 @@ fn routes(
                 connections: file.value.limits.connections.on(),
                 connections_per_second: file.value.limits.connections_per_second.on(),
                 hellos: None,
+            },
+            timeouts: RouteTimeouts {
+                idle: file.value.timeouts.idle.map(|time| time.0),
+                connect: file.value.timeouts.connect.map(|time| time.0),
             },
             origin: Origin::File,
             dry_run: None,

@@ -16,9 +16,9 @@ use strait::config::{
     AccessLogConfig, AddressKind, AlpnPolicy, Attempts, Config, ConnectPolicy, ConnectionLimits,
     DnsConfig, DnsQuery, DrainConfig, EjectionPolicy, EndpointSpec, HelloLimits, HelloSize,
     KeepaliveInterval, KeepaliveTime, Limits, ListenerConfig, LogConfig, LogFilter, LogFormat,
-    Origin, Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch, SniPattern,
-    SourceGroups, SourceLimits, SourcePolicy, TargetConfigs, TcpOptions, UpstreamConfig,
-    UpstreamSource, Weight,
+    Origin, Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch, RouteTimeouts,
+    SniPattern, SourceGroups, SourceLimits, SourcePolicy, TargetConfigs, TcpOptions,
+    UpstreamConfig, UpstreamSource, Weight,
 };
 use strait::metrics::Metrics;
 use strait::names::UpstreamName;
@@ -188,6 +188,7 @@ pub fn config() -> Config {
             alpn,
             targets: TargetConfigs::only(text.into()),
             limits: ConnectionLimits::OFF,
+            timeouts: RouteTimeouts::default(),
             origin: Origin::File,
             dry_run: None,
         })

@@ -16,7 +16,7 @@ use super::owners::{ListenerPlace, Owners};
 use super::translated::Translated;
 use crate::config::{
     AlpnPolicy, ConnectionLimits, ObjectRef, Origin, PodChoice, RouteConfig, RouteMatch,
-    ServicePort, SniPattern, TargetConfig, TargetConfigs,
+    RouteTimeouts, ServicePort, SniPattern, TargetConfig, TargetConfigs,
 };
 use crate::names::RouteName;
 
@@ -155,6 +155,7 @@ fn route_config(route: &OwnRoute<'_>, backends: &Backends, names: Vec<SniPattern
         alpn: backends.alpn.clone(),
         targets: backends.targets.clone(),
         limits: ConnectionLimits::OFF,
+        timeouts: RouteTimeouts::default(),
         origin: Origin::TlsRoute(ObjectRef {
             namespace: route.key.namespace.clone(),
             name: route.key.name.clone(),
@@ -209,6 +210,7 @@ fn kept_names(
                 rest: Vec::new(),
             },
             limits: ConnectionLimits::OFF,
+            timeouts: RouteTimeouts::default(),
             origin: Origin::Gateway(ObjectRef {
                 namespace: gateway.key.namespace.clone(),
                 name: gateway.key.name.clone(),

@@ -12,7 +12,8 @@ use super::topology::Topology;
 use super::translation::{Backend, Draft, Endpoints, Translation};
 use crate::config::{
     ConnectionLimits, EndpointSpec, KubernetesConfig, ObjectRef, OptIn, Origin, PodChoice,
-    RouteConfig, RouteMatch, ServicePort, TargetConfigs, UpstreamConfig, UpstreamSource,
+    RouteConfig, RouteMatch, RouteTimeouts, ServicePort, TargetConfigs, UpstreamConfig,
+    UpstreamSource,
 };
 use crate::server_name::{NameError, ServerName};
 use crate::socket::OwnListeners;
@@ -376,6 +377,7 @@ impl<'c, 'a> Service<'c, 'a> {
             alpn: self.context.policy.export.alpn.clone(),
             targets: TargetConfigs::only(upstream.into()),
             limits: ConnectionLimits::OFF,
+            timeouts: RouteTimeouts::default(),
             origin: Origin::Export(ObjectRef {
                 namespace: self.key.namespace.clone(),
                 name: self.key.name.clone(),
