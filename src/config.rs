@@ -33,15 +33,15 @@ pub use bounds::{
 pub(crate) use checked::contains;
 pub use checked::{
     AccessLogConfig, AddressKind, AlpnPolicy, BelowFileRoutes, Config, ConnectPolicy,
-    ConnectionLimits, DnsConfig, DnsQuery, DrainConfig, EjectionPolicy, EndpointSpec, ExportMode,
-    ExportPolicy, FileNames, FileRoute, Fingerprint, GatewayAddresses, GatewayApiConfig,
-    GatewayNamespaces, HelloLimits, ISTIO_ALPNS, ISTIO_ROOT_NAMESPACE, IstioConfig, Kubeconfig,
-    KubernetesConfig, Limits, ListenerConfig, LogConfig, LogFilter, LogFilterError, LogFormat,
-    OTHER_SOURCES, ObjectRef, OptIn, Origin, PodChoice, PortRange, PortSelector, ProxyVersion,
-    Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch, RouteTimeouts,
-    SavedStateConfig, ServicePort, ServiceSelector, SniPattern, SourceGroup, SourceGroupId,
-    SourceGroups, SourceLimits, SourcePolicy, TargetConfig, TargetConfigs, TcpOptions,
-    UpstreamConfig, UpstreamSource,
+    ConnectionLimits, DnsConfig, DnsQuery, DrainConfig, EjectionPolicy, EndDisallowed,
+    EndpointSpec, ExportMode, ExportPolicy, FileNames, FileRoute, Fingerprint, GatewayAddresses,
+    GatewayApiConfig, GatewayNamespaces, HelloLimits, ISTIO_ALPNS, ISTIO_ROOT_NAMESPACE,
+    IstioConfig, Kubeconfig, KubernetesConfig, Limits, ListenerConfig, LogConfig, LogFilter,
+    LogFilterError, LogFormat, OTHER_SOURCES, ObjectRef, OptIn, Origin, PodChoice, PortRange,
+    PortSelector, ProxyVersion, Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch,
+    RouteTimeouts, SavedStateConfig, ServicePort, ServiceSelector, SniPattern, SourceGroup,
+    SourceGroupId, SourceGroups, SourceLimits, SourcePolicy, TargetConfig, TargetConfigs,
+    TcpOptions, UpstreamConfig, UpstreamSource,
 };
 pub use form::problems::{ConfigError, Problem};
 pub use load::{Loaded, MAX_FILE};

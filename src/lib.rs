@@ -58,6 +58,7 @@
 //! | the alert of a refusal | `proxy::refusal` for a route, `client_hello::error` for a hello; a state that may pass has none |
 //! | the state of a connection before its relay | `proxy::states` |
 //! | timeouts and age of a relay, the end of a drain | `proxy::seat` (one connection), `proxy::seats` (all of a worker) |
+//! | the end of connections that are no longer allowed | `proxy::review`, which `proxy::seats` asks for |
 //! | the transfer of bytes | `proxy::relay` |
 //! | the reason that a relay's end is given | [`verdict`]; `tests/flights/` has the cases of real programs |
 //! | the origin of endpoints | [`source`] |

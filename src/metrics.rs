@@ -7,6 +7,7 @@
 //! A route's series appear with its first connection. [`Metrics::retire_routes`] marks the series of a
 //! route that the config no longer has; they are removed once no connection counts into them.
 
+mod ends;
 mod hellos;
 mod kubernetes;
 mod labels;
@@ -25,6 +26,7 @@ use prometheus::{
 };
 
 use crate::names::{ListenerName, SourceGroupName, UpstreamName};
+pub use ends::{DisallowedBy, EndMetrics};
 pub use hellos::HelloSeries;
 pub use kubernetes::{Kind, KindMetrics, KubernetesMetrics, LeftOutReason, WatchError};
 pub use labels::{
@@ -78,6 +80,8 @@ pub struct Metrics {
     accept_paused: IntCounterVec,
     limit_refusals: IntCounterVec,
     tasks: TaskSeries,
+    /// Open connections that strait ends of its own accord.
+    pub ends: EndMetrics,
     /// The time when the config in force was loaded, in seconds since the epoch.
     pub config_last_success: Gauge,
     /// 1 when the newest config file is in force.
@@ -237,6 +241,7 @@ impl Metrics {
                 "Times that strait paused accepting because the process or the host lacked a resource (files, memory), or did not let it accept (other). reason names it.",
             )?,
             tasks: TaskSeries::new(&mut r)?,
+            ends: EndMetrics::new(&mut r)?,
             config_last_success: r.add(
                 "strait_config_last_success_timestamp_seconds",
                 "Time when the config in force was loaded, in seconds since the epoch.",

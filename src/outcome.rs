@@ -175,6 +175,8 @@ outcomes! {
         "The side that did not close: its log.";
     MaxAge "max_age" "DT" Gateway Always Seen "The connection was as old as `timeouts.max_age` lets it become."
         "-";
+    Disallowed "disallowed" "-" Gateway Always Seen "The connection would not be let in any more, and `end_disallowed` says to end it."
+        "The config or the cluster: what has changed is in `detail`.";
     Drained "drained" "-" Gateway Always Seen "The gateway closed the connection because it was draining."
         "-";
     InternalError "internal_error" "-" Gateway Always Seen "strait itself failed: a defect, or the kernel refused what it needs."

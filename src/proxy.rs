@@ -23,6 +23,7 @@ mod ending;
 #[cfg(test)]
 mod footprint;
 mod hellos;
+mod in_force;
 mod listener;
 mod liveness;
 mod pauses;
@@ -33,6 +34,7 @@ mod refusal;
 mod refuse;
 mod relay;
 mod replay;
+mod review;
 mod seat;
 mod seats;
 mod shared;

@@ -265,6 +265,7 @@ impl Tables {
         state.sources.take_over(self.sources, &self.upstreams);
         let bound = self.listeners.commit(&mut state.listeners, &state.workers);
         control.passable.set_listeners(state.listeners.all());
+        control.shared.listeners.replace(state.listeners.all());
         state.unbound.replace(self.not_bound);
         let conflicts = state.listeners.conflicts();
         state

@@ -13,8 +13,8 @@ pub(super) mod words;
 
 use self::addresses::{Bind, Cidr, EndpointAddress, SourceRef};
 use self::common::{
-    ClientHelloFile, ConnectFile, ConnectionLimitsFile, EjectionFile, ProxyProtocolFile, TcpFile,
-    TimeoutsFile,
+    ClientHelloFile, ConnectFile, ConnectionLimitsFile, EjectionFile, EndDisallowedFile,
+    ProxyProtocolFile, TcpFile, TimeoutsFile,
 };
 use self::hosts::{HostPort, ServiceRef, Sni, SrvName};
 use self::kubernetes::KubernetesFile;
@@ -112,6 +112,9 @@ section! {
         client_hello: ClientHelloFile = {},
         /// Bounds on silence and on age once the connection is relayed.
         timeouts: TimeoutsFile = {},
+        /// The end of connections that would no longer be let in: a duration, or a section. With `off`,
+        /// connections go on under the config that let them in.
+        end_disallowed: OrOff<EndDisallowedFile> = "off",
         /// The answer to a TLS client that is refused. `alert`: a fatal TLS alert with the reason, then
         /// a close. `close`: a close alone (FIN, or RST). A connection that is not TLS gets a close
         /// alone in both cases, and so does one that meets a state that may pass (no endpoint, a failed

@@ -91,7 +91,7 @@ Generated from `src/config/file.rs` and `src/config/file/kubernetes.rs`. A test 
 - Unknown keys are errors; `strait check FILE` names the line, the key and the nearest valid key.
 - Put wildcards (`\"*.x\"`) and addresses that start with `[` in quotes: YAML gives both another meaning.
 - Names are lower-cased and lose a trailing dot. YAML anchors, aliases and merge keys work.
-- A reload (SIGHUP, or a change of the file) puts new values into force. Open connections keep the values that they started with. Keys whose
+- A reload (SIGHUP, or a change of the file) puts new values into force. Open connections keep the values that they started with, except where a key says otherwise. Keys whose
   change needs a restart say so; until then the old value stays, and the log names the key.
 - `[]` in a heading stands for each item of a list, `NAME` for a name of your choice.
 ";

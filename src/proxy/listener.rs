@@ -11,8 +11,8 @@ use prometheus::IntCounter;
 use tokio::sync::watch;
 
 use crate::config::{
-    HelloLimits, ListenerConfig, Refuse, RelayTimeouts, SourceGroupId, SourceGroups, SourcePolicy,
-    contains,
+    EndDisallowed, HelloLimits, ListenerConfig, Refuse, RelayTimeouts, SourceGroupId, SourceGroups,
+    SourcePolicy, contains,
 };
 use crate::limits::{Held, Limiter, OverLimit, ScopeKey, Scopes, SourceLimiter};
 use crate::metrics::{ConnectionSeries, ListenerSeries, Metrics, NONE, SeriesKey};
@@ -54,6 +54,8 @@ pub struct ListenerPolicy {
     pub client_hello: HelloLimits,
     /// Bounds on the relay.
     pub timeouts: RelayTimeouts,
+    /// The end of connections that would no longer be let in.
+    pub end_disallowed: Option<EndDisallowed>,
     /// The answer to a client that is refused.
     pub refuse: Refuse,
     /// The time for which a downstream may acknowledge nothing of what waits for it.
@@ -96,6 +98,7 @@ impl ListenerPolicy {
             trusted_proxies: config.trusted_proxies.clone(),
             client_hello: config.client_hello,
             timeouts: config.timeouts,
+            end_disallowed: config.end_disallowed,
             refuse: config.refuse,
             user_timeout: config.tcp.user_timeout,
             sources: sources.clone(),

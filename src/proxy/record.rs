@@ -39,6 +39,8 @@ struct RareFields {
     held: Held,
     detail: Option<Box<str>>,
     ja4: Option<Box<str>>,
+    /// The time since which the connection would not be let in.
+    disallowed: Option<Instant>,
 }
 
 /// A duration of a quarter of the size: from 1 us up to 71 minutes, which a longer one counts as.
@@ -145,6 +147,28 @@ impl ConnectionRecord {
         if let Some(detail) = detail {
             self.rare().detail = Some(access_log::shown(&detail).into());
         }
+    }
+
+    /// Notes that the connection would not be let in at `now`. Returns the time since which it would not.
+    pub(super) fn disallowed_since(&mut self, now: Instant) -> Instant {
+        *self.rare().disallowed.get_or_insert(now)
+    }
+
+    /// Notes that the connection would be let in now.
+    pub(super) fn allowed(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.disallowed = None;
+        }
+    }
+
+    /// The name in the hello, once it is known.
+    pub(super) fn server_name(&self) -> Option<&ServerName> {
+        self.server_name.as_ref()
+    }
+
+    /// The target of the route, once it is known.
+    pub(super) fn target(&self) -> Option<&Target> {
+        self.target.as_deref()
     }
 
     /// Counts the connection with its listener, source address and source group, where they have

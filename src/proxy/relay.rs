@@ -22,6 +22,7 @@ use std::time::Instant;
 use super::conduct::{self, Reported};
 use super::ending::Ending;
 use super::replay::Replay;
+use super::review::review;
 use super::seat::{Seat, Stage};
 use super::shared::Shared;
 use super::sockets::Sockets;
@@ -77,6 +78,9 @@ impl Relaying {
     /// Moves what can be moved. Ready once the connection has ended and its record is written.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.delivery.is_none() {
+            if self.connection.ticket.seat().take_review() {
+                review(&mut self.connection);
+            }
             if self.connection.ticket.seat().cut_reason().is_some() {
                 // Its record is written when it is dropped.
                 return Poll::Ready(());

@@ -112,6 +112,8 @@ enum SeatFact {
     Settled = 4,
     DownstreamGone = 8,
     UpstreamGone = 16,
+    /// The relay is asked to see whether its connection may go on.
+    Review = 32,
 }
 
 /// Facts about a connection, in a byte: every idle connection pays for the size of its seat.
@@ -306,6 +308,18 @@ impl Seat {
         let detail = watch.detail.take();
         self.watch.set(Some(watch));
         detail
+    }
+
+    /// Asks the relay to see whether its connection may go on.
+    pub(super) fn ask_review(&self) {
+        if self.stage.get().is_open() && !self.facts.set(SeatFact::Review, true) {
+            self.wake();
+        }
+    }
+
+    /// Whether the relay was asked to see whether its connection may go on. Asked once, it answers once.
+    pub(super) fn take_review(&self) -> bool {
+        self.facts.set(SeatFact::Review, false)
     }
 
     /// Notes the task to wake when the sweep has found something.

@@ -11,6 +11,9 @@ use super::age::LifeShare;
 use super::seat::{DrainOrder, Moment, QUIET, Seat};
 use crate::outcome::Outcome;
 
+/// Sweeps between two reviews of a connection: 5 s.
+const REVIEW: u32 = 20;
+
 /// The seats of one worker.
 #[derive(Debug, Default)]
 pub(super) struct Seats {
@@ -66,6 +69,18 @@ impl Seats {
             }
             if let Some(outcome) = seat.overdue(LifeShare::of(key), now) {
                 seat.cut(outcome);
+            }
+        }
+    }
+
+    /// Asks a part of the relays to see whether their connections may go on, if one listener ends those that
+    /// may not (`all`) or did when theirs were accepted. In each [`REVIEW`] sweeps every relay is asked once.
+    pub(super) fn ask_reviews(&self, all: bool) {
+        let turn = self.sweeps.get() % REVIEW;
+        for (key, seat) in self.seats.borrow().iter() {
+            let key = u32::try_from(key).unwrap_or_default();
+            if key % REVIEW == turn && (all || seat.policy().end_disallowed.is_some()) {
+                seat.ask_review();
             }
         }
     }

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::hellos::HelloMemory;
+use super::in_force::ListenersInForce;
 use crate::access_log::AccessLog;
 use crate::limits::{Budget, Scopes};
 use crate::metrics::Metrics;
@@ -59,6 +60,8 @@ pub struct Shared {
     memory_full: AtomicBool,
     /// The gateway's own listening sockets: a connection that leads there is a loop.
     pub own: OwnAddresses,
+    /// The listeners in force.
+    pub listeners: ListenersInForce,
     /// The gate that pauses accepting.
     pub accept_gate: AcceptGate,
     /// Connections of each worker, by its number.
@@ -141,6 +144,7 @@ impl Shared {
             source_waits: Budget::new(MAX_SOURCE_WAITS, None),
             memory_full: AtomicBool::new(false),
             own: OwnAddresses::default(),
+            listeners: ListenersInForce::default(),
             accept_gate: AcceptGate::new(),
             loads: (0..workers).map(load).collect(),
             next_connection: AtomicU64::new(1),

@@ -209,6 +209,7 @@ async fn serve_until_stopped(
                 let now = Instant::now();
                 worker.load().round();
                 worker.seats.sweep(now.into());
+                worker.seats.ask_reviews(worker.shared.listeners.ends_disallowed());
                 if let DrainPhase::Draining { deadline } = drain.phase() {
                     let left = deadline.saturating_duration_since(now);
                     worker.seats.cut_quiet(now.into(), SWEEP, left);

@@ -219,6 +219,12 @@ impl EndpointSet {
         self.endpoints.iter()
     }
 
+    /// Whether one of the endpoints has this address.
+    pub fn has(&self, address: SocketAddr) -> bool {
+        self.iter()
+            .any(|one| one.spec.address == address || one.spec.other == Some(address))
+    }
+
     /// The number of endpoints.
     pub fn len(&self) -> usize {
         self.endpoints.len()

@@ -9,6 +9,7 @@ mod connect_retry;
 mod connection_limits;
 mod connection_quotas;
 mod drain_under_load;
+mod end_disallowed;
 mod hello_fingerprints;
 mod hello_memory;
 mod hello_on_the_wire;

@@ -273,6 +273,7 @@ provoked! {
     IdleTimeout by silence;
     HalfClosedTimeout by a_pod_that_does_not_close_after_the_client;
     MaxAge by a_connection_that_is_old;
+    Disallowed by a_source_that_is_denied_meanwhile;
     Drained by a_quiet_connection_while_draining;
 }
 
@@ -587,6 +588,14 @@ mod provoke {
     pub(super) fn a_connection_that_is_old() -> Provoked {
         let relayed = relayed(|server| config(&[server]).listener("timeouts: { max_age: 1s }"));
         relayed.provoked(expect(Routed, "gateway"))
+    }
+
+    pub(super) fn a_source_that_is_denied_meanwhile() -> Provoked {
+        let before = |server: SocketAddr| config(&[server]).listener("end_disallowed: 0s");
+        let relayed = relayed(before);
+        let after = before(relayed.server.address).listener("deny_sources: [127.0.0.0/8]");
+        relayed.gateway.reload(&after).unwrap();
+        relayed.provoked(expect(Routed, "gateway").detail("`deny_sources` has 127.0.0.0/8"))
     }
 
     pub(super) fn a_quiet_connection_while_draining() -> Provoked {

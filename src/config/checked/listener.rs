@@ -31,6 +31,8 @@ pub struct ListenerConfig {
     pub client_hello: HelloLimits,
     /// Bounds on the relay.
     pub timeouts: RelayTimeouts,
+    /// The end of connections that would no longer be let in; `None`: they go on.
+    pub end_disallowed: Option<EndDisallowed>,
     /// The answer to a client that is refused after its hello was read.
     pub refuse: Refuse,
     /// Options of the downstream sockets.
@@ -65,6 +67,16 @@ pub enum Refuse {
     Alert,
     /// A close alone: FIN, or RST.
     Close,
+}
+
+/// The end of connections that would no longer be let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct EndDisallowed {
+    /// The time for which such a connection may go on.
+    #[serde(serialize_with = "bounds::serialize_duration")]
+    pub grace: Duration,
+    /// Whether a connection ends too when its endpoint has left the upstream.
+    pub endpoints: bool,
 }
 
 /// Bounds on the relay.

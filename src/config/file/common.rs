@@ -64,6 +64,21 @@ section! {
 }
 
 section! {
+    /// The end of connections that would no longer be let in: their source is denied, their name has no
+    /// route or one to another upstream, their ALPN offer is refused, their endpoint has left the upstream,
+    /// or their listener is gone. A change applies to open connections too. strait looks at each of them
+    /// every 5 s, so they end spread over that time, with the outcome `disallowed`.
+    EndDisallowedFile short grace {
+        /// The time for which a connection may go on after strait has seen that it is not allowed any more.
+        /// If it is allowed again in this time, it stays.
+        grace: Millis<0, DAY>,
+        /// `true` if a connection ends too when its endpoint is no longer one of the upstream's: it has left
+        /// Kubernetes, DNS or the file. A pod that is not ready, or terminates, has left as well.
+        endpoints: bool = true,
+    }
+}
+
+section! {
     /// Options of the sockets that carry traffic. Open connections keep the options that they started
     /// with.
     TcpFile {

@@ -8,8 +8,8 @@ use self::words::{
 };
 use super::addresses::SourceRef;
 use super::common::{
-    ClientHelloFile, ConnectFile, ConnectionLimitsFile, EjectionFile, ProxyProtocolFile, TcpFile,
-    TimeoutsFile,
+    ClientHelloFile, ConnectFile, ConnectionLimitsFile, EjectionFile, EndDisallowedFile,
+    ProxyProtocolFile, TcpFile, TimeoutsFile,
 };
 use super::hosts::HostName;
 use crate::config::bounds::{Bytes, Ipv6Prefix};
@@ -173,6 +173,8 @@ section! {
         client_hello: ClientHelloFile = {},
         /// Same as `listeners[].timeouts`, for each listener that a Gateway opens.
         timeouts: TimeoutsFile = {},
+        /// Same as `listeners[].end_disallowed`, for each listener that a Gateway opens.
+        end_disallowed: OrOff<EndDisallowedFile> = "off",
         /// Same as `listeners[].refuse`, for each listener that a Gateway opens, with another default:
         /// the Gateway API's conformance tests take a close for a refusal, and an alert for none. A
         /// Gateway whose port is that of a listener of the file has that listener's answer.

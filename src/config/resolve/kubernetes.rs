@@ -312,6 +312,7 @@ fn gateway_api(
         proxy_protocol: file.proxy_protocol,
         client_hello: file.client_hello,
         timeouts: file.timeouts,
+        end_disallowed: file.end_disallowed,
         refuse: file.refuse,
         tcp: file.tcp,
         limits: file.limits,

@@ -9,8 +9,9 @@ use super::findings::{Findings, note_taken};
 use super::limits::connection_limits;
 use super::upstreams;
 use crate::config::checked::{
-    ConnectionLimits, HelloLimits, ListenerConfig, Origin, RelayTimeouts, RouteConfig, RouteMatch,
-    RouteTimeouts, SniPattern, SourceGroups, SourceLimits, SourcePolicy, TargetConfigs,
+    ConnectionLimits, EndDisallowed, HelloLimits, ListenerConfig, Origin, RelayTimeouts,
+    RouteConfig, RouteMatch, RouteTimeouts, SniPattern, SourceGroups, SourceLimits, SourcePolicy,
+    TargetConfigs,
 };
 use crate::config::file::addresses::SourceRef;
 use crate::config::file::common::ProxyProtocolFile;
@@ -77,6 +78,10 @@ pub(super) fn listener(
             half_closed: file.timeouts.half_closed.0,
             max_age: file.timeouts.max_age.on().map(|time| time.0),
         },
+        end_disallowed: file.end_disallowed.on().map(|file| EndDisallowed {
+            grace: file.grace.0,
+            endpoints: file.endpoints,
+        }),
         refuse: file.refuse,
         tcp: upstreams::tcp(&file.tcp),
         limits: connection_limits(&file.limits),

@@ -223,6 +223,29 @@ fn a_seat_that_was_given_back_is_left_alone() {
 }
 
 #[test]
+fn a_review_asks_a_part_of_the_relays_at_a_time_and_all_in_the_end() {
+    let start = Instant::now() + Duration::from_secs(1);
+    let (seats, taken) = seats(100, Stage::Relaying, start);
+    taken[7].enter(Stage::Closing);
+    let asked = |all| {
+        seats.sweep(start);
+        seats.ask_reviews(all);
+        taken.iter().filter(|seat| seat.take_review()).count()
+    };
+    let counts: Vec<_> = (0..REVIEW).map(|_| asked(true)).collect();
+    assert!(
+        counts.iter().all(|count| (4..=5).contains(count)),
+        "{counts:?}"
+    );
+    assert_eq!(counts.iter().sum::<usize>(), 99, "one closes already");
+    assert_eq!(
+        (0..REVIEW).map(|_| asked(false)).sum::<usize>(),
+        0,
+        "it is off"
+    );
+}
+
+#[test]
 fn peers_are_looked_at_seldom_while_bytes_flow_and_never_when_nothing_waits() {
     let start = Instant::now() + Duration::from_secs(1);
     let (_seats, taken) = seats(1, Stage::Relaying, start);

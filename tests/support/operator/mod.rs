@@ -226,6 +226,7 @@ pub fn config() -> Config {
                 half_closed: Duration::from_secs(300),
                 max_age: None,
             },
+            end_disallowed: None,
             refuse: Refuse::Alert,
             tcp: TCP,
             routes,

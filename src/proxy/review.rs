@@ -1,0 +1,75 @@
+//! Review: whether a connection that relays would still be let in, by the listeners, routes and endpoints in
+//! force.
+
+use std::time::Instant;
+
+use super::listener::ListenerState;
+use super::record::ConnectionRecord;
+use super::states::Connection;
+use crate::metrics::DisallowedBy;
+use crate::outcome::Outcome;
+use crate::route::RouteRefusal;
+
+/// Cuts `connection` if it would not be let in any more, its listener ends such connections, and the grace has
+/// passed since this was seen first.
+pub(super) fn review(connection: &mut Connection) {
+    let Connection { record, ticket } = connection;
+    let state = ticket.shared().listeners.state(&ticket.policy().name);
+    let policy = match &state {
+        Some(state) => state.policy.end_disallowed,
+        None => ticket.policy().end_disallowed,
+    };
+    let found = policy.and_then(|policy| {
+        let objection = objection(record, state.as_deref(), policy.endpoints)?;
+        Some((policy.grace, objection))
+    });
+    let Some((grace, (reason, detail))) = found else {
+        return record.allowed();
+    };
+    let now = Instant::now();
+    if now.saturating_duration_since(record.disallowed_since(now)) >= grace {
+        record.note(Some(detail.into()));
+        ticket.shared().metrics.ends.disallowed(reason).inc();
+        ticket.seat().cut(Outcome::Disallowed);
+    }
+}
+
+/// The reason why the connection would not be let in, when `state` is that of its listener. What is not known
+/// yet is no reason.
+fn objection(
+    record: &ConnectionRecord,
+    state: Option<&ListenerState>,
+    endpoints: bool,
+) -> Option<(DisallowedBy, String)> {
+    let Some(ListenerState { policy, routes }) = state else {
+        return Some((DisallowedBy::Listener, "its listener is gone".to_owned()));
+    };
+    let source = record.source().ip();
+    if !policy.source_policy.admits(source) {
+        return Some((DisallowedBy::Source, policy.source_policy.denial(source)));
+    }
+    let (name, target) = (record.server_name()?, record.target()?);
+    let offers = record.alpn().unwrap_or_default().split(',');
+    let offers = offers.filter(|offer| !offer.is_empty()).map(str::as_bytes);
+    let route = match routes.decide(name, offers) {
+        Ok(route) => route,
+        Err(RouteRefusal::NoRoute(_)) => {
+            let reason = format!("no route takes {name} any more");
+            return Some((DisallowedBy::Route, reason));
+        }
+        Err(refused @ RouteRefusal::AlpnRefused(_)) => {
+            return Some((DisallowedBy::Alpn, refused.detail()?));
+        }
+    };
+    let mut targets = route.targets.iter();
+    let Some(same) = targets.find(|one| one.name == target.name) else {
+        let reason = format!("route {} no longer leads to {}", route.name, target.name);
+        return Some((DisallowedBy::Upstream, reason));
+    };
+    let (upstream, endpoint) = (&same.upstream, record.endpoint.as_ref()?.address());
+    let gone = endpoints && upstream.answered() && !upstream.endpoints().has(endpoint);
+    gone.then(|| {
+        let reason = format!("{endpoint} is no longer an endpoint of {}", same.name);
+        (DisallowedBy::Endpoint, reason)
+    })
+}
