@@ -1,7 +1,6 @@
 //! Reloads, and a zone that becomes known, while DNS does not answer: what worked goes on working.
 
 use std::net::TcpStream;
-use std::sync::mpsc::channel;
 
 use serde_json::{Value, json};
 
@@ -12,22 +11,6 @@ use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
 use crate::support::server::{Server, read_exactly, read_to_eof, refusing_address};
 use crate::support::{SERVICE, wait_until};
-
-/// A DNS server on a thread of its own: these tests block.
-fn dns() -> DnsServer {
-    let (started, server) = channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            started.send(DnsServer::start().await).unwrap();
-            std::future::pending::<()>().await;
-        });
-    });
-    server.recv().unwrap()
-}
 
 /// An address of this machine at which nobody listens.
 const DEAD: &str = "127.0.0.9";
@@ -129,7 +112,7 @@ fn in_use(file: &File, start: impl Fn(&ConfigText) -> TestGateway) -> (TestGatew
 
 #[test]
 fn a_reload_while_dns_is_dead_keeps_endpoints_health_and_counts() {
-    let (dns, echo) = (dns(), Server::echo());
+    let (dns, echo) = (DnsServer::on_a_thread(), Server::echo());
     dns.set_addresses("a.example", 60, &["127.0.0.1", DEAD]);
     let file = File::new(&dns, &echo);
     let (gateway, _held) = in_use(&file, TestGateway::start);
@@ -179,7 +162,7 @@ fn a_reload_while_dns_is_dead_keeps_endpoints_health_and_counts() {
 
 #[test]
 fn another_name_without_an_answer_keeps_the_endpoints_and_says_that_they_are_stale() {
-    let (dns, echo) = (dns(), Server::echo());
+    let (dns, echo) = (DnsServer::on_a_thread(), Server::echo());
     dns.set_addresses("a.example", 60, &["127.0.0.1", DEAD]);
     let mut file = File::new(&dns, &echo);
     let (gateway, _held) = in_use(&file, TestGateway::start);
@@ -207,7 +190,7 @@ fn another_name_without_an_answer_keeps_the_endpoints_and_says_that_they_are_sta
 
 #[test]
 fn addresses_that_are_not_allowed_any_more_go_although_dns_is_dead() {
-    let (dns, echo) = (dns(), Server::echo());
+    let (dns, echo) = (DnsServer::on_a_thread(), Server::echo());
     dns.set_addresses("a.example", 60, &["127.0.0.1", DEAD]);
     let mut file = File::new(&dns, &echo);
     let (gateway, _held) = in_use(&file, TestGateway::start);
@@ -220,7 +203,7 @@ fn addresses_that_are_not_allowed_any_more_go_although_dns_is_dead() {
 
 #[test]
 fn a_call_that_comes_before_the_first_answer_waits_for_it() {
-    let (dns, echo) = (dns(), Server::echo());
+    let (dns, echo) = (DnsServer::on_a_thread(), Server::echo());
     dns.set_addresses("a.example", 60, &["127.0.0.1"]);
     dns.fail(Reply::Silence);
     let mut file = File::new(&dns, &echo);
@@ -238,7 +221,7 @@ fn a_call_that_comes_before_the_first_answer_waits_for_it() {
 
 #[test]
 fn a_call_before_the_first_answer_is_refused_once_that_is_a_failure() {
-    let (dns, echo) = (dns(), Server::echo());
+    let (dns, echo) = (DnsServer::on_a_thread(), Server::echo());
     dns.fail(Reply::Silence);
     let gateway = TestGateway::start(&File::new(&dns, &echo).text());
     let (mut client, _) = open(gateway.address());
@@ -250,7 +233,7 @@ fn a_call_before_the_first_answer_is_refused_once_that_is_a_failure() {
 
 #[test]
 fn an_upstream_that_never_had_an_endpoint_is_not_stale() {
-    let (dns, echo) = (dns(), Server::echo());
+    let (dns, echo) = (DnsServer::on_a_thread(), Server::echo());
     let gateway = TestGateway::start(&File::new(&dns, &echo).text());
     wait_until("DNS has answered that there is no address", || {
         upstream(&gateway)["last_error"].is_string()
@@ -260,7 +243,7 @@ fn an_upstream_that_never_had_an_endpoint_is_not_stale() {
 
 #[test]
 fn the_zone_of_the_node_becomes_known_while_dns_is_dead() {
-    let (dns, echo) = (dns(), Server::echo());
+    let (dns, echo) = (DnsServer::on_a_thread(), Server::echo());
     dns.set_addresses("a.example", 60, &["127.0.0.1", DEAD]);
     let api = ApiServer::start();
     let mut file = File::new(&dns, &echo);

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,22 @@ impl DnsServer {
             state,
             _tasks: tasks,
         }
+    }
+
+    /// A server on a thread of its own, for tests that block.
+    pub fn on_a_thread() -> Self {
+        let (started, server) = channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                started.send(Self::start().await).unwrap();
+                std::future::pending::<()>().await;
+            });
+        });
+        server.recv().unwrap()
     }
 
     /// Sets the reply to queries for `kind` of `name` from now on.
