@@ -3,6 +3,9 @@
 //! so that they run one after another where one process runs them all.
 
 #[expect(dead_code, reason = "this program uses a part of what the tests share")]
+#[path = "../support/dns_server.rs"]
+mod dns_server;
+#[expect(dead_code, reason = "this program uses a part of what the tests share")]
 #[path = "../support/kubernetes/mod.rs"]
 mod kubernetes;
 #[expect(dead_code, reason = "this program uses a part of what the tests share")]
@@ -18,8 +21,10 @@ mod hello_allocations;
 mod hello_half_sent_cpu;
 mod hello_kept;
 mod kubernetes_churn;
+mod soak;
 mod takeover;
 
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Held by a test while it runs: no other test of this program runs meanwhile.
@@ -32,4 +37,13 @@ fn alone() -> Alone {
     Alone {
         _guard: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
     }
+}
+
+/// Addresses that do not change, since a process that takes over must have the same: of a loopback address that no
+/// other test process has.
+fn own_addresses<const N: usize>() -> [SocketAddr; N] {
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let bind = |()| TcpListener::bind(SocketAddr::from(([127, 99, high, low], 0))).unwrap();
+    let bound = [(); N].map(bind);
+    bound.map(|one| one.local_addr().unwrap())
 }

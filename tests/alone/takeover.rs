@@ -14,14 +14,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::alone;
 use crate::support::client::{connect, hello, open};
 use crate::support::process::{Folder, Process, command};
 use crate::support::server::{Server, read_exactly, with_deadlines};
 use crate::support::{SERVICE, wait_until};
+use crate::{alone, own_addresses};
 
-/// Addresses for one test: fixed, since a successor must have the same, and of a loopback address that no other
-/// test process has.
+/// Addresses for one test.
 struct Addresses {
     traffic: SocketAddr,
     servers: [SocketAddr; 3],
@@ -29,10 +28,7 @@ struct Addresses {
 
 impl Addresses {
     fn free() -> Self {
-        let [_, _, high, low] = std::process::id().to_be_bytes();
-        let bound = [(); 4]
-            .map(|()| TcpListener::bind(SocketAddr::from(([127, 99, high, low], 0))).unwrap());
-        let [traffic, admin, status, metrics] = bound.map(|one| one.local_addr().unwrap());
+        let [traffic, admin, status, metrics] = own_addresses();
         Self {
             traffic,
             servers: [admin, status, metrics],

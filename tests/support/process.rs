@@ -360,6 +360,25 @@ impl Process {
         self.descriptors().count()
     }
 
+    /// What each of its descriptors stands for, as `/proc` has it: `pipe:[1]`, `socket:[2]`, the path of a file.
+    pub fn descriptor_targets(&self) -> Vec<String> {
+        let path = format!("/proc/{}/fd", self.child.id());
+        let links = fs::read_dir(path).unwrap();
+        // One may be closed meanwhile.
+        links
+            .filter_map(|link| fs::read_link(link.unwrap().path()).ok())
+            .map(|target| target.to_string_lossy().into_owned())
+            .collect()
+    }
+
+    /// A number in `/proc/PID/status`, such as `VmRSS`, in KiB where it is memory.
+    pub fn status(&self, name: &str) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.unwrap().split_whitespace().nth(1).unwrap();
+        number.parse().unwrap()
+    }
+
     fn descriptors(&self) -> impl Iterator<Item = u64> {
         let path = format!("/proc/{}/fd", self.child.id());
         let entries = fs::read_dir(path).unwrap();
