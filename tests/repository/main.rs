@@ -6,6 +6,7 @@ mod support;
 
 mod dockerfile;
 mod docs;
+mod failures;
 mod image_build;
 mod kubernetes_manifests;
 mod layering;

@@ -1,9 +1,13 @@
 //! Tests of what a connection meets, on real sockets: a gateway, servers behind it, clients in front of it.
 
 #[expect(dead_code, reason = "this program uses a part of what the tests share")]
+#[path = "../support/dns_server.rs"]
+mod dns_server;
+#[expect(dead_code, reason = "this program uses a part of what the tests share")]
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accept_queue;
 mod broken_endpoints;
 mod connect_retry;
 mod connection_limits;
@@ -27,4 +31,5 @@ mod relay_splice;
 mod reload_binds;
 mod reload_under_load;
 mod route_timeouts;
+mod unrouted_names;
 mod worker_busy_poll;
