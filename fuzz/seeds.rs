@@ -147,7 +147,7 @@ fn proxy_headers() -> Vec<Vec<u8>> {
         destination: ([198, 51, 100, 2], 443).into(),
     };
     let authority = ServerName::parse(vectors::ROUTE.as_bytes()).ok();
-    let own = authority.and_then(|name| proxied.header(&name).ok());
+    let own = authority.and_then(|name| proxied.header(Some(&name)).ok());
     let lines = lines.iter().map(|line| line.as_bytes().to_vec());
     lines.chain(made).chain(own).collect()
 }

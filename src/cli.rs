@@ -99,8 +99,11 @@ struct ExplainArguments {
     #[arg(long, default_value = "/etc/strait/strait.yaml", value_name = "FILE")]
     config: PathBuf,
     /// The server name (SNI) of the connection
-    #[arg(long, value_name = "NAME")]
-    sni: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "no_sni")]
+    sni: Option<String>,
+    /// The connection names no server
+    #[arg(long, conflicts_with = "sni")]
+    no_sni: bool,
     /// The ALPN protocols it offers, separated by commas; `istio` stands for those of a sidecar
     #[arg(long, value_name = "PROTOCOL", value_delimiter = ',')]
     alpn: Vec<String>,

@@ -45,6 +45,8 @@ const MESSAGE_TYPE_CLIENT_HELLO: u8 = 1;
 #[derive(Debug)]
 pub struct HelloParser {
     max_size: usize,
+    /// True if a hello may have no server_name extension.
+    nameless: bool,
     /// The number of bytes of the wire that were checked. They are read once more when the message is
     /// complete.
     judged: usize,
@@ -78,6 +80,7 @@ impl HelloParser {
     pub fn new(max_size: usize) -> Self {
         Self {
             max_size,
+            nameless: false,
             judged: 0,
             fragment_start: 0,
             fragment_left: 0,
@@ -85,6 +88,15 @@ impl HelloParser {
             message_len: None,
             seen: 0,
             assembled: Vec::new(),
+        }
+    }
+
+    /// Accepts hellos without a server_name extension too, if `accepted`. They are refused otherwise. An
+    /// extension that is there must be valid in both cases.
+    pub fn nameless(self, accepted: bool) -> Self {
+        Self {
+            nameless: accepted,
+            ..self
         }
     }
 
@@ -114,7 +126,7 @@ impl HelloParser {
             self.assemble(wire);
             &self.assembled
         };
-        message::parse(message, self.judged).map(Progress::Complete)
+        message::parse(message, self.judged, self.nameless).map(Progress::Complete)
     }
 
     /// The bytes of memory that this parser holds beside the caller's `wire`. It is 0 until the hello
@@ -223,10 +235,11 @@ fn ends_with_record(message_len: usize, record_end: usize) -> Result<(), Malform
     }
 }
 
-/// A complete and valid hello that names a server.
+/// A complete and valid hello.
 pub struct ClientHello<'a> {
-    /// The server name that the client asks for, normalised. With ECH it is the outer name.
-    pub server_name: ServerName,
+    /// The server name that the client asks for, normalised. With ECH it is the outer name. `None` if the
+    /// hello has no server_name extension, and the parser accepts that.
+    pub server_name: Option<ServerName>,
     /// The length in bytes from the start of the wire to the end of the record that completes the
     /// hello. Bytes after it are between the client and the endpoint.
     pub wire_len: usize,

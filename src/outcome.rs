@@ -134,7 +134,7 @@ outcomes! {
     HelloTooLarge "hello_too_large" "NR" Gateway Refusal Seen "The ClientHello is larger than `client_hello.max_size`."
         "The caller: what fills its hello; or `client_hello.max_size`.";
     NoSni "no_sni" "NR" Gateway Refusal Seen "The ClientHello names no server."
-        "The caller: it was given an IP address in place of a name, or sends no server name.";
+        "The caller: it was given an IP address in place of a name, or sends no server name. A route with `no_sni: true` takes such clients.";
     BadServerName "bad_server_name" "NR" Gateway Refusal Seen "The server name is not a valid host name (an IP address, a wrong character, a wrong length)."
         "The caller: the name that it was given.";
     NoRoute "no_route" "NR" Gateway Refusal Seen "No route of the listener matches the server name."

@@ -235,12 +235,13 @@ fn check_checksum(header: &[u8], at: usize, claimed: u32) -> Result<(), ProxyHea
 }
 
 impl Proxied {
-    /// A version 2 header that announces this connection, with `authority` as its PP2_TYPE_AUTHORITY.
+    /// A version 2 header that announces this connection, with `authority` as its PP2_TYPE_AUTHORITY, if
+    /// the client named a server.
     /// At most 324 bytes.
     ///
     /// # Errors
     /// Never for a [`ServerName`]; otherwise the crate's error for a header that is too long.
-    pub fn header(&self, authority: &ServerName) -> Result<Vec<u8>, CodecError> {
+    pub fn header(&self, authority: Option<&ServerName>) -> Result<Vec<u8>, CodecError> {
         let (source, destination) = same_family(self.source, self.destination);
         let address = ProxiedAddress {
             protocol: Protocol::Stream,
@@ -248,8 +249,12 @@ impl Proxied {
             destination,
         };
         let mut header = Codec::with_address(address);
-        header.append_tlv(Tlv::Authority(authority.as_str().into()));
-        let mut bytes = Vec::with_capacity(V2_FIXED + 36 + 3 + authority.as_str().len());
+        let mut length = V2_FIXED + 36;
+        if let Some(authority) = authority {
+            header.append_tlv(Tlv::Authority(authority.as_str().into()));
+            length += 3 + authority.as_str().len();
+        }
+        let mut bytes = Vec::with_capacity(length);
         header.encode_v2(&mut bytes)?;
         Ok(bytes)
     }

@@ -1,7 +1,8 @@
 //! The route table: it finds the route of a server name.
 //!
 //! Exact beats wildcard, a longer wildcard beats a shorter one, `*` comes last. A lookup costs one hash
-//! per label of the name, whatever the number of routes, and allocates nothing.
+//! per label of the name, whatever the number of routes, and allocates nothing. A hello without a name
+//! gets only a route for such hellos.
 
 mod hint;
 mod target;
@@ -38,12 +39,14 @@ pub struct Route {
     pub dry_run: Option<Arc<str>>,
 }
 
-/// The reason why a hello with a valid server name gets no route.
+/// The reason why a valid hello gets no route.
 #[derive(Debug)]
 pub enum RouteRefusal<'a> {
+    /// The hello has no server name, and no route takes such hellos.
+    NoSni,
     /// No route takes the name.
     NoRoute(Option<NearMiss>),
-    /// This route takes the name, but not the ALPN offers.
+    /// This route takes the name, or its absence, but not the ALPN offers.
     AlpnRefused(&'a Arc<Route>),
 }
 
@@ -51,6 +54,7 @@ impl RouteRefusal<'_> {
     /// The outcome of the refusal.
     pub fn outcome(&self) -> Outcome {
         match self {
+            Self::NoSni => Outcome::NoSni,
             Self::NoRoute(_) => Outcome::NoRoute,
             Self::AlpnRefused(_) => Outcome::AlpnRefused,
         }
@@ -59,6 +63,7 @@ impl RouteRefusal<'_> {
     /// Details beyond the outcome, for the log or a person.
     pub fn detail(&self) -> Option<String> {
         match self {
+            Self::NoSni => Some("no route has `no_sni: true`".to_owned()),
             Self::NoRoute(near) => near.as_ref().map(ToString::to_string),
             Self::AlpnRefused(route) => {
                 Some(format!("route {} demands {}", route.name, route.alpn))
@@ -96,6 +101,8 @@ pub struct RouteTable {
     /// Routes by the name below which they match.
     below: HashMap<ServerName, Arc<Route>>,
     any: Option<Arc<Route>>,
+    /// The route of hellos without a name.
+    nameless: Option<Arc<Route>>,
     /// Service hosts of the routes, with the ports under which they are routed.
     services: HashMap<ServerName, Vec<ServedPort>>,
     routes: Vec<Arc<Route>>,
@@ -129,6 +136,13 @@ fn claim_in(
             None
         }
     }
+}
+
+/// Gives the slot to `route` if no other route has it. Returns the route that has it already.
+fn claim_slot(slot: &mut Option<Arc<Route>>, route: &Arc<Route>) -> Option<Arc<Route>> {
+    let before = slot.clone();
+    slot.get_or_insert_with(|| route.clone());
+    before
 }
 
 /// A port under which a service's host is routed.
@@ -213,7 +227,7 @@ impl RouteTable {
                 ..
             } => (host, *port, subsets.clone()),
             RouteMatch::Subset { host, port, subset } => (host, *port, vec![subset.clone()]),
-            RouteMatch::Sni(_) | RouteMatch::AnyOf(_) => return,
+            RouteMatch::Sni(_) | RouteMatch::AnyOf(_) | RouteMatch::NoSni => return,
         };
         let served = self.services.entry(host.clone()).or_default();
         match served.iter_mut().find(|served| served.port == port) {
@@ -227,11 +241,8 @@ impl RouteTable {
         let before = match &pattern {
             SniPattern::Exact(name) => claim_in(&mut self.exact, name, route),
             SniPattern::Below(name) => claim_in(&mut self.below, name, route),
-            SniPattern::Any => {
-                let before = self.any.clone();
-                self.any.get_or_insert_with(|| route.clone());
-                before
-            }
+            SniPattern::Any => claim_slot(&mut self.any, route),
+            SniPattern::Absent => claim_slot(&mut self.nameless, route),
         };
         if let Some(kept) = before {
             let refused = route.clone();
@@ -243,22 +254,34 @@ impl RouteTable {
         }
     }
 
-    /// Finds the route of a hello that names `name` and offers the protocols of `alpn`.
+    /// Finds the route of a hello that names `name`, or no server, and offers the protocols of `alpn`.
     ///
     /// # Errors
     /// The reason why there is no route.
     pub fn decide<'a>(
         &self,
-        name: &ServerName,
+        name: Option<&ServerName>,
         alpn: impl Iterator<Item = &'a [u8]>,
     ) -> Result<&Arc<Route>, RouteRefusal<'_>> {
-        let Some(route) = self.find(name) else {
-            return Err(RouteRefusal::NoRoute(self.near_miss(name)));
+        let found = match name {
+            Some(name) => self.find(name),
+            None => self.nameless.as_ref(),
+        };
+        let Some(route) = found else {
+            return Err(match name {
+                Some(name) => RouteRefusal::NoRoute(self.near_miss(name)),
+                None => RouteRefusal::NoSni,
+            });
         };
         if !route.alpn.admits(alpn) {
             return Err(RouteRefusal::AlpnRefused(route));
         }
         Ok(route)
+    }
+
+    /// Whether a route takes hellos without a name.
+    pub fn takes_nameless(&self) -> bool {
+        self.nameless.is_some()
     }
 
     /// The table's own copy of `name`, if it has one. A connection that keeps the name for long should
@@ -307,7 +330,9 @@ impl RouteTable {
         let below = self.below.iter();
         let below = below.map(|(name, route)| (SniPattern::Below(name.clone()), route));
         let any = self.any.iter().map(|route| (SniPattern::Any, route));
-        exact.chain(below).chain(any)
+        let nameless = self.nameless.iter();
+        let nameless = nameless.map(|route| (SniPattern::Absent, route));
+        exact.chain(below).chain(any).chain(nameless)
     }
 }
 

@@ -39,7 +39,8 @@ fn written_again(proxied: Proxied) {
     for end in [proxied.source, proxied.destination] {
         assert_eq!(end.ip().to_canonical(), end.ip());
     }
-    let header = proxied.header(&ServerName::parse(b"a.b").unwrap()).unwrap();
+    let name = ServerName::parse(b"a.b").unwrap();
+    let header = proxied.header(Some(&name)).unwrap();
     let parsed = ProxyHeader::parse(&header).unwrap().unwrap();
     assert_eq!((parsed.proxied, parsed.len), (Some(proxied), header.len()));
 }

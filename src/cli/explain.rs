@@ -145,14 +145,18 @@ fn find_route<W: Write>(
             return Ok(None);
         }
     }
-    let name = match ServerName::parse(arguments.sni.as_bytes()) {
+    let sni = arguments.sni.as_deref();
+    let name = match sni.map(|sni| ServerName::parse(sni.as_bytes())).transpose() {
         Ok(name) => name,
         Err(error) => {
             page.refused(Outcome::BadServerName, Some(error.to_string()))?;
             return Ok(None);
         }
     };
-    page.line("server name", &name)?;
+    page.line(
+        "server name",
+        name.as_ref().map_or("none", ServerName::as_str),
+    )?;
     let offers = offers(&arguments.alpn);
     let shown = match offers.as_slice() {
         [] => "none".into(),
@@ -161,12 +165,12 @@ fn find_route<W: Write>(
     page.line("ALPN", shown)?;
     let find = |name: &str| upstreams.get(name).cloned();
     let table = RouteTable::build(listener, &config.sources, &Scopes::default(), find);
-    match table.decide(&name, offers.iter().map(String::as_bytes)) {
+    match table.decide(name.as_ref(), offers.iter().map(String::as_bytes)) {
         Ok(route) => Ok(Some(route.clone())),
         Err(refusal) => {
             page.refused(refusal.outcome(), refusal.detail())?;
-            if refusal.outcome() == Outcome::NoRoute {
-                show_nearest(&table, &name, page)?;
+            if let (Some(name), Outcome::NoRoute) = (&name, refusal.outcome()) {
+                show_nearest(&table, name, page)?;
             }
             Ok(None)
         }

@@ -22,7 +22,7 @@ pub enum HelloError {
         /// The bound from [`super::HelloParser::new`].
         max_size: usize,
     },
-    /// A well-formed hello without a server_name extension.
+    /// A well-formed hello without a server_name extension, for a parser that demands one.
     #[error("the ClientHello has no server_name extension")]
     NoSni,
     /// A well-formed hello whose server name breaks the name policy.

@@ -150,8 +150,12 @@ impl ClientHello<'_> {
         if !described.is_empty() && !signature_algorithms.is_empty() {
             described = format!("{described}_{signature_algorithms}");
         }
+        let destination = match self.server_name {
+            Some(_) => 'd',
+            None => 'i',
+        };
         Some(format!(
-            "t{}d{:02}{counted:02}{}_{}_{}",
+            "t{}{destination}{:02}{counted:02}{}_{}_{}",
             self.ja4_version(),
             ciphers.len().min(99),
             self.ja4_alpn(),
@@ -236,7 +240,7 @@ mod tests {
 
     fn read(hello: &HelloBuilder) -> (String, Offers) {
         let wire = hello.wire();
-        let mut parser = HelloParser::new(MAX_SIZE);
+        let mut parser = HelloParser::new(MAX_SIZE).nameless(true);
         match parser.parse(&wire).unwrap() {
             Progress::Complete(hello) => (hello.ja4().unwrap(), Offers::of(&hello)),
             Progress::Incomplete => panic!("incomplete"),
@@ -283,6 +287,13 @@ mod tests {
             .extension(0x000a, vector_u16(&u16s(&[0x5a5a, 0x11ec, 0x001d])))
             .extension(0x0015, [])
             .extension(0x6a6a, [])
+    }
+
+    #[test]
+    fn ja4_says_whether_the_client_names_a_server() {
+        let without = HelloBuilder::tls12();
+        assert!(ja4(&without.clone().server_name("a")).starts_with("t12d"));
+        assert!(ja4(&without).starts_with("t12i"));
     }
 
     #[test]

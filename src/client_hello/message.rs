@@ -11,8 +11,12 @@ use crate::server_name::ServerName;
 /// Parses a whole message, 4-byte header included, whose type and length have been checked.
 ///
 /// The form comes first: a hello whose fields or extensions do not fit together is malformed, whatever
-/// its name is.
-pub(super) fn parse(message: &[u8], wire_len: usize) -> Result<ClientHello<'_>, HelloError> {
+/// its name is. A hello without the server_name extension passes if `nameless`.
+pub(super) fn parse(
+    message: &[u8],
+    wire_len: usize,
+    nameless: bool,
+) -> Result<ClientHello<'_>, HelloError> {
     let body = message.get(MESSAGE_HEADER..).unwrap_or(&[]);
     // This copies the cipher suites and the compression methods. For a usual hello in one record these
     // and the name are the only allocations.
@@ -26,15 +30,17 @@ pub(super) fn parse(message: &[u8], wire_len: usize) -> Result<ClientHello<'_>, 
     let block = match (fields.ext, rest.len()) {
         (Some(block), 0) => block,
         // A hello without extensions is a valid one of TLS 1.2 (RFC 5246 section 7.4.1.2).
-        (None, 0) => return Err(HelloError::NoSni),
+        (None, 0) => &[],
         (Some(_), surplus) => return Err(MalformedReason::BytesAfterExtensions(surplus).into()),
         (None, _) => return Err(MalformedReason::Extensions.into()),
     };
     let extensions = Extensions::parse(block)?;
-    let raw = host_name(extensions.server_name.ok_or(HelloError::NoSni)?)?;
-    let server_name =
-        ServerName::parse(raw).map_err(|error| HelloError::bad_server_name(raw, error))?;
-    // Last, since ALPN matters only for a hello that names a server.
+    let server_name = match extensions.server_name {
+        Some(extension) => Some(named(host_name(extension)?)?),
+        None if nameless => None,
+        None => return Err(HelloError::NoSni),
+    };
+    // Last, since ALPN matters only for a hello that can have a route.
     let alpn = extensions.alpn.map(protocol_names).transpose()?;
     Ok(ClientHello {
         server_name,
@@ -44,6 +50,10 @@ pub(super) fn parse(message: &[u8], wire_len: usize) -> Result<ClientHello<'_>, 
         cipher_suites: cipher_suites(body).unwrap_or(&[]),
         extensions,
     })
+}
+
+fn named(raw: &[u8]) -> Result<ServerName, HelloError> {
+    ServerName::parse(raw).map_err(|error| HelloError::bad_server_name(raw, error))
 }
 
 /// The cipher suites as they stand on the wire, without the length in front.

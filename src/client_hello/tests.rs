@@ -6,7 +6,7 @@ const TLS: [u8; 2] = [3, 1];
 fn parse_whole(wire: &[u8]) -> Result<(String, usize), HelloError> {
     match HelloParser::new(MAX_SIZE).parse(wire)? {
         Progress::Incomplete => panic!("incomplete: {}", wire.escape_ascii()),
-        Progress::Complete(hello) => Ok((hello.server_name.to_string(), hello.wire_len)),
+        Progress::Complete(hello) => Ok((hello.server_name.unwrap().to_string(), hello.wire_len)),
     }
 }
 
@@ -30,7 +30,7 @@ fn a_hello_in_one_record_is_not_copied() {
     let Progress::Complete(hello) = parser.parse(&wire).unwrap() else {
         panic!("incomplete");
     };
-    assert_eq!(hello.server_name.as_str(), "svcb.apps");
+    assert_eq!(hello.server_name.unwrap().as_str(), "svcb.apps");
     assert_eq!(hello.wire_len, hello_len);
     assert_eq!(parser.buffered(), 0);
 }
@@ -172,6 +172,62 @@ fn a_malformed_message_is_malformed_even_without_a_name() {
 fn a_hello_without_a_name_is_refused_for_that_whatever_it_offers() {
     let hello = HelloBuilder::tls13().extension(16, [0, 1, 0]);
     assert_eq!(refusal(&hello.wire()), HelloError::NoSni);
+}
+
+/// The verdict of a parser that accepts hellos without a name.
+fn nameless(wire: &[u8]) -> Result<Option<ServerName>, HelloError> {
+    match HelloParser::new(MAX_SIZE).nameless(true).parse(wire)? {
+        Progress::Incomplete => panic!("incomplete: {}", wire.escape_ascii()),
+        Progress::Complete(hello) => Ok(hello.server_name),
+    }
+}
+
+#[test]
+fn only_a_hello_without_the_extension_passes_as_one_without_a_name() {
+    for hello in [
+        HelloBuilder::tls13(),
+        HelloBuilder::tls13().alpn(&["h2"]),
+        HelloBuilder::tls12().raw_extensions([0, 0]),
+        // TLS 1.2 without a block of extensions.
+        HelloBuilder::bare(0x0303),
+    ] {
+        assert_eq!(refusal(&hello.wire()), HelloError::NoSni);
+        assert_eq!(nameless(&hello.wire()), Ok(None));
+    }
+    let name = ServerName::parse(b"svcb.apps").unwrap();
+    assert_eq!(nameless(&named().wire()), Ok(Some(name)));
+}
+
+#[test]
+fn no_fault_of_the_extension_passes_for_its_absence() {
+    let not_named = HelloBuilder::tls13;
+    for hello in [
+        not_named().raw_server_name([]),
+        not_named().raw_server_name([0]),
+        not_named().raw_server_name([0, 1, 0, 0]),
+        not_named().raw_server_name([0, 3, 0, 0, 9]),
+        not_named().server_names(&[]),
+        not_named().server_names(&[(7, b"a")]),
+        not_named().server_names(&[(0, b"a"), (0, b"b")]),
+        not_named().server_name(""),
+        not_named().server_name("127.0.0.1"),
+        not_named().server_name("*"),
+        not_named().server_name("a").server_name("a"),
+        not_named().extension(16, [0, 1, 0]),
+        not_named().padding(1).padding(1),
+        HelloBuilder::bare(0x0303).raw_extensions([0]),
+    ] {
+        let wire = hello.wire();
+        let (demanding, accepting) = (refusal(&wire), nameless(&wire));
+        match demanding {
+            // The list of ALPN protocols matters once the hello can have a route.
+            HelloError::NoSni => {
+                let alpn = HelloError::Malformed(MalformedReason::Alpn);
+                assert_eq!(accepting, Err(alpn));
+            }
+            fault => assert_eq!(accepting, Err(fault)),
+        }
+    }
 }
 
 #[test]

@@ -160,11 +160,11 @@ section! {
 }
 
 section! {
-    /// A rule that sends server names to an upstream. Give exactly one of `service` and `sni`. An exact
-    /// name wins over a wildcard, and a longer wildcard over a shorter one.
+    /// A rule that sends server names to an upstream. Give exactly one of `service`, `sni` and `no_sni`.
+    /// An exact name wins over a wildcard, and a longer wildcard over a shorter one.
     RouteFile {
         /// The name, unique in the listener. It is a metric label. Without the key: `HOST:PORT` of the
-        /// service, or the `sni` pattern.
+        /// service, the `sni` pattern, or `no_sni`.
         name: Option<At<RouteName>> = null,
         /// A Kubernetes Service in both spellings of Istio's clients: its host alone, and
         /// `outbound_.PORT_._.HOST`.
@@ -175,8 +175,13 @@ section! {
         /// `true` if the host alone matches too. If several routes have ports of one host, only one of
         /// them may be `true`. Only with `service`.
         plain_host: At<bool> = true,
-        /// One server name, `*.NAME` for any number of labels before NAME, or `*` for any name.
+        /// One server name, `*.NAME` for any number of labels before NAME, or `*` for any name. None of
+        /// them matches a hello without a server name.
         sni: Option<At<Sni>> = null,
+        /// `true` for a route of hellos without a server name, such as those of clients that were given an
+        /// IP address. Only a hello without the extension takes this route: one with an empty or invalid
+        /// name is refused. The name of the route is `no_sni` by default.
+        no_sni: Option<At<bool>> = null,
         /// The clients that may pass, by the ALPN protocols that they offer: `istio` for clients with
         /// Istio's mutual TLS, `any` for every client, or a list of which the client must offer one. It
         /// has no default, since it is a security boundary: a pod in PERMISSIVE mode takes TLS without

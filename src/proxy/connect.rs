@@ -47,7 +47,7 @@ pub(super) async fn connect(routed: &mut Routed) -> Result<TcpStream, Refusal> {
     let first = match config.proxy_protocol {
         Some(ProxyVersion::V2) => {
             let (source, destination) = (record.source(), record.announced_destination());
-            proxy_protocol::header(downstream, source, destination, &routed.server_name)
+            proxy_protocol::header(downstream, source, destination, routed.server_name.as_ref())
         }
         None => Ok(Vec::new()),
     };

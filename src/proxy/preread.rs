@@ -36,8 +36,9 @@ const READ: usize = 16 * 1024;
 /// The part of a hello that the corridor needs.
 #[derive(Debug)]
 pub(super) struct Preread {
-    /// The name that selects the route: the route table's copy, if it has one.
-    pub server_name: ServerName,
+    /// The name that selects the route: the route table's copy, if it has one. `None` if the hello names no
+    /// server, and a route takes such hellos.
+    pub server_name: Option<ServerName>,
     /// The route of the name and of all ALPN protocols offered, or the refusal.
     pub route: Result<Arc<Route>, Unrouted>,
     /// The ALPN protocols offered, if any, as the log shows them.
@@ -64,7 +65,7 @@ impl Unrouted {
             refusal: Refusal::unrouted(refused),
             route: match refused {
                 RouteRefusal::AlpnRefused(route) => Some(Arc::clone(route)),
-                RouteRefusal::NoRoute(_) => None,
+                RouteRefusal::NoRoute(_) | RouteRefusal::NoSni => None,
             },
         }
     }
@@ -130,22 +131,27 @@ fn examine(
     if wire.is_empty() {
         return Err(Refusal::silent(Outcome::Probe));
     }
-    match HelloParser::new(limits.max_size.get()).parse(wire) {
+    match parser(limits, routes).parse(wire) {
         Ok(Progress::Complete(hello)) => Ok(Some(Preread::peeked(worker, &hello, routes))),
         Ok(Progress::Incomplete) => Ok(None),
         Err(error) => Err(Refusal::bad_hello(&error)),
     }
 }
 
+/// A parser of a hello for one of `routes`.
+fn parser(limits: &HelloLimits, routes: &RouteTable) -> HelloParser {
+    HelloParser::new(limits.max_size.get()).nameless(routes.takes_nameless())
+}
+
 impl Preread {
     /// A hello that is still in the socket.
     fn peeked(worker: &Worker, hello: &ClientHello<'_>, routes: &RouteTable) -> Self {
         let ja4 = worker.shared.access_log.wants_ja4();
-        let name = &hello.server_name;
+        let name = hello.server_name.as_ref();
         let route = routes.decide(name, hello.alpn());
         Self {
             // Thousands of connections ask for one name.
-            server_name: routes.own_copy(name).unwrap_or(name).clone(),
+            server_name: name.map(|name| routes.own_copy(name).unwrap_or(name).clone()),
             route: route.cloned().map_err(|refused| Unrouted::new(&refused)),
             alpn: worker.alpn_offers.intern(hello.alpn()),
             offers: Offers::of(hello),
@@ -166,7 +172,7 @@ async fn read(
     routes: &RouteTable,
     received: &Cell<usize>,
 ) -> Result<Preread, Refusal> {
-    let mut parser = HelloParser::new(limits.max_size.get());
+    let mut parser = parser(limits, routes);
     let hello = worker.hellos.enter();
     loop {
         let freed = worker.hellos.freed();

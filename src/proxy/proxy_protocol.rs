@@ -102,7 +102,7 @@ pub(super) fn header(
     downstream: &TcpStream,
     source: SocketAddr,
     destination: Option<SocketAddr>,
-    name: &ServerName,
+    name: Option<&ServerName>,
 ) -> Result<Vec<u8>, Outcome> {
     let destination = match destination {
         Some(destination) => destination,

@@ -222,18 +222,18 @@ impl ConnectionRecord {
         series.hello_duration.observe(duration.as_secs_f64());
     }
 
-    /// Notes a valid hello: the name in it, what it offers, and the client's JA4 if it was asked for.
+    /// Notes a valid hello: the name in it, if it has one, what it offers, and the client's JA4 if it was asked for.
     pub(super) fn offered(
         &mut self,
         ticket: &Ticket,
-        server_name: ServerName,
+        server_name: Option<ServerName>,
         alpn: Option<Rc<AlpnOffer>>,
         offers: Offers,
         ja4: Option<Box<str>>,
     ) {
         let hellos = &ticket.policy().series.hellos;
         hellos.count(offers.newest(), offers.post_quantum());
-        self.server_name = Some(server_name);
+        self.server_name = server_name;
         self.alpn = alpn;
         self.offers = offers;
         if ja4.is_some() {

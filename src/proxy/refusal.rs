@@ -54,9 +54,10 @@ impl Refusal {
         }
     }
 
-    /// A hello that names a server and gets no route.
+    /// A valid hello that gets no route.
     pub(super) fn unrouted(refusal: &RouteRefusal<'_>) -> Self {
         let alert = match refusal {
+            RouteRefusal::NoSni => Alert::HandshakeFailure,
             RouteRefusal::NoRoute(_) => Alert::UnrecognizedName,
             // RFC 7301 section 3.2.
             RouteRefusal::AlpnRefused(_) => Alert::NoApplicationProtocol,

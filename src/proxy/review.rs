@@ -9,6 +9,7 @@ use super::states::Connection;
 use crate::metrics::DisallowedBy;
 use crate::outcome::Outcome;
 use crate::route::RouteRefusal;
+use crate::server_name::ServerName;
 
 /// Cuts `connection` if it would not be let in any more, its listener ends such connections, and the grace has
 /// passed since this was seen first.
@@ -48,13 +49,14 @@ fn objection(
     if !policy.source_policy.admits(source) {
         return Some((DisallowedBy::Source, policy.source_policy.denial(source)));
     }
-    let (name, target) = (record.server_name()?, record.target()?);
+    let (name, target) = (record.server_name(), record.target()?);
     let offers = record.alpn().unwrap_or_default().split(',');
     let offers = offers.filter(|offer| !offer.is_empty()).map(str::as_bytes);
     let route = match routes.decide(name, offers) {
         Ok(route) => route,
-        Err(RouteRefusal::NoRoute(_)) => {
-            let reason = format!("no route takes {name} any more");
+        Err(RouteRefusal::NoRoute(_) | RouteRefusal::NoSni) => {
+            let hellos = name.map_or("hellos without a name", ServerName::as_str);
+            let reason = format!("no route takes {hellos} any more");
             return Some((DisallowedBy::Route, reason));
         }
         Err(refused @ RouteRefusal::AlpnRefused(_)) => {

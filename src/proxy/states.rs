@@ -117,8 +117,8 @@ pub(super) struct Admitted {
 pub(super) struct Routed {
     /// The socket to the client.
     pub downstream: TcpStream,
-    /// The name in the hello.
-    pub server_name: ServerName,
+    /// The name in the hello, if it has one.
+    pub server_name: Option<ServerName>,
     /// The target that the route leads to.
     pub target: Arc<Target>,
     /// Bytes that the endpoint must get first.
@@ -270,7 +270,7 @@ impl Admitted {
 fn route(
     connection: &mut Connection,
     hello: Result<Preread, Refusal>,
-) -> Result<(ServerName, Arc<Target>, Replay), Refusal> {
+) -> Result<(Option<ServerName>, Arc<Target>, Replay), Refusal> {
     let Connection { record, ticket } = connection;
     if !matches!(&hello, Err(refusal) if refusal.outcome == Outcome::Probe) {
         record.hello_ended(ticket);

@@ -229,7 +229,8 @@ fn what_is_written_is_read_again() {
         ("[2001:db8::1]:1", "192.0.2.2:15443"),
     ] {
         let proxied = proxied(source, destination);
-        let header = proxied.header(&name).unwrap();
+        gives(&proxied.header(None).unwrap(), Some(proxied));
+        let header = proxied.header(Some(&name)).unwrap();
         gives(&header, Some(proxied));
         let authority = tlv(2, name.as_str().as_bytes());
         assert!(header.ends_with(&authority));

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Route, RouteTable, ServedPort};
+use crate::config::SniPattern;
 use crate::server_name::ServerName;
 
 /// A near match of a name without a route. It contains only text from the config and numbers.
@@ -118,6 +119,7 @@ impl RouteTable {
     pub fn nearest(&self, name: &ServerName, count: usize) -> Vec<(String, &Arc<Route>)> {
         let mut near: Vec<(usize, String, &Arc<Route>)> = self
             .patterns()
+            .filter(|(pattern, _)| *pattern != SniPattern::Absent)
             .map(|(pattern, route)| {
                 let text = pattern.to_string();
                 (strsim::osa_distance(&text, name.as_str()), text, route)

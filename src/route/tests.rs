@@ -99,6 +99,33 @@ fn a_service_answers_to_both_spellings_of_its_port_and_subsets() {
 }
 
 #[test]
+fn a_hello_without_a_name_takes_only_its_own_route() {
+    let any = || RouteMatch::Sni(SniPattern::Any);
+    let without = table(vec![any()]);
+    let refusal = without.decide(None, std::iter::empty()).unwrap_err();
+    assert_eq!(refusal.outcome(), Outcome::NoSni);
+    assert!(!without.takes_nameless());
+
+    let mut listener = listener(vec![RouteMatch::NoSni, any(), RouteMatch::NoSni]);
+    let only_h2 = AlpnPolicy::OneOf([Arc::from("h2")].into());
+    Arc::make_mut(&mut listener.routes[0]).alpn = only_h2;
+    let table = build(&listener);
+    assert!(table.takes_nameless());
+    assert_eq!(found(&table, "no_sni"), Some("1"), "a name like any other");
+    let decided = table.decide(None, [&b"h2"[..]].into_iter()).unwrap();
+    assert_eq!(&*decided.name, "0");
+    let refusal = table.decide(None, std::iter::empty()).unwrap_err();
+    assert_eq!(refusal.outcome(), Outcome::AlpnRefused);
+    let [conflict] = table.conflicts() else {
+        panic!("{:?}", table.conflicts());
+    };
+    assert_eq!((&*conflict.kept.name, &*conflict.refused.name), ("0", "2"));
+    let claimed: Vec<String> = table.patterns().map(|(it, _)| it.to_string()).collect();
+    assert_eq!(claimed, ["*", "no_sni"]);
+    assert_eq!(table.nearest(&name("no_snj"), 9).len(), 1);
+}
+
+#[test]
 fn a_discovered_route_gives_way_to_an_earlier_one_and_the_table_says_so() {
     let mut listener = listener(vec![
         RouteMatch::Sni(SniPattern::Exact(name("a"))),

@@ -214,6 +214,17 @@ fn each_refusal_says_why() {
 }
 
 #[test]
+fn a_connection_without_a_name_is_explained() {
+    let refused = &["server name  none", "no_sni (Envoy: NR)", "`no_sni: true`"];
+    explained(CONFIG, &["--no-sni"], 1, refused);
+    let route = "{ no_sni: true, alpn: any, upstream: svcb }";
+    let config = CONFIG.replace("upstreams:", &format!("      - {route}\nupstreams:"));
+    let taken = &["no_sni, which takes any ALPN", "127.0.0.1:8443, weight"];
+    explained(&config, &["--no-sni"], 0, taken);
+    explained(&config, &["--sni", "no_sni"], 1, &["no_route"]);
+}
+
+#[test]
 fn a_listener_that_is_not_there_is_an_error_of_the_caller() {
     let file = File::with(CONFIG);
     let output = strait(&[
@@ -289,7 +300,14 @@ fn help_tells_every_command_and_option() {
         ),
         (
             vec!["explain", "--help"],
-            vec!["--sni", "--alpn", "--from", "--listener", "--config"],
+            vec![
+                "--sni",
+                "--no-sni",
+                "--alpn",
+                "--from",
+                "--listener",
+                "--config",
+            ],
         ),
         (vec!["demo", "--help"], vec!["--keep"]),
         (

@@ -3,7 +3,7 @@
 
 use rustls::server::Acceptor;
 use strait::client_hello::vectors::{MAX_SIZE, fragments, records};
-use strait::client_hello::{HelloError, HelloParser, Progress};
+use strait::client_hello::{HelloError, HelloParser, MalformedReason, Progress};
 use strait::outcome::Outcome;
 use strait::server_name::ServerName;
 
@@ -50,7 +50,7 @@ fn verdict(result: Result<Progress<'_>, HelloError>) -> Verdict {
     match result {
         Ok(Progress::Incomplete) => Verdict::Incomplete,
         Ok(Progress::Complete(hello)) => Verdict::Routed {
-            name: hello.server_name.to_string(),
+            name: hello.server_name.as_ref().unwrap().to_string(),
             wire_len: hello.wire_len,
             alpn: hello.alpn().map(<[u8]>::to_vec).collect(),
             versions: hello.versions().collect(),
@@ -67,10 +67,33 @@ pub fn check(wire: &[u8], cuts: impl Iterator<Item = usize>) {
     ends.sort_unstable();
     assert_eq!(in_pieces(wire, MAX_SIZE, ends), verdict);
     assert_eq!(in_pieces(wire, MAX_SIZE, 1..wire.len()), verdict);
+    check_nameless(wire, &verdict);
     if let Verdict::Routed { name, wire_len, .. } = &verdict {
         let normalised = ServerName::parse(name.as_bytes());
         assert_eq!(normalised.as_ref().map(ServerName::as_str), Ok(&**name));
         check_hello(&wire[..*wire_len], &verdict);
+    }
+}
+
+/// Asserts that a parser that accepts hellos without a name differs for those alone.
+fn check_nameless(wire: &[u8], verdict: &Verdict) {
+    let mut parser = HelloParser::new(MAX_SIZE).nameless(true);
+    let result = parser.parse(wire);
+    let Verdict::Refused(Outcome::NoSni, _) = verdict else {
+        assert_eq!(&self::verdict(result), verdict, "with nameless hellos");
+        return;
+    };
+    match result {
+        Ok(Progress::Complete(hello)) => {
+            assert_eq!(hello.server_name, None);
+            if let Some((name, _)) = rustls_reading(&wire[..hello.wire_len]) {
+                assert_eq!(name, None, "rustls reads a name");
+            }
+        }
+        other => assert!(
+            matches!(other, Err(HelloError::Malformed(MalformedReason::Alpn))),
+            "{other:?}"
+        ),
     }
 }
 

@@ -73,7 +73,7 @@ pub fn check_table(patterns: &[SniPattern], asked: &ServerName) {
     let found = table.find(asked).map(|route| route.name.to_string());
     let expected = naive(patterns, asked).map(|position| position.to_string());
     assert_eq!(found, expected, "{asked} among {patterns:?}");
-    let decided = table.decide(asked, std::iter::empty());
+    let decided = table.decide(Some(asked), std::iter::empty());
     let decided = decided.map(|route| route.name.to_string());
     assert_eq!(decided.ok(), found, "{asked} among {patterns:?}");
 }
@@ -87,6 +87,7 @@ fn naive(patterns: &[SniPattern], asked: &ServerName) -> Option<usize> {
             .ends_with(&format!(".{name}"))
             .then(|| 1 + name.as_str().len()),
         SniPattern::Any => Some(0),
+        SniPattern::Absent => None,
     };
     let ranked = patterns.iter().enumerate();
     let ranked = ranked.filter_map(|(position, pattern)| Some((rank(pattern)?, position)));

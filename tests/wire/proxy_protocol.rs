@@ -30,7 +30,7 @@ fn v2(source: SocketAddr) -> Vec<u8> {
         source,
         destination,
     }
-    .header(&name)
+    .header(Some(&name))
     .unwrap()
 }
 

@@ -1,4 +1,4 @@
-//! The match of a route: server names and ALPN offers.
+//! The match of a route: server names, or their absence, and ALPN offers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::server_name::{NameError, ServerName};
 
-/// The server names that a route matches.
+/// The hellos that a route matches, by their server name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RouteMatch {
@@ -35,6 +35,8 @@ pub enum RouteMatch {
     Sni(SniPattern),
     /// Several patterns.
     AnyOf(Vec<SniPattern>),
+    /// Hellos without a server name.
+    NoSni,
 }
 
 impl RouteMatch {
@@ -46,6 +48,7 @@ impl RouteMatch {
         let (host, port, subsets, plain_host) = match self {
             Self::Sni(pattern) => return Ok(vec![pattern.clone()]),
             Self::AnyOf(patterns) => return Ok(patterns.clone()),
+            Self::NoSni => return Ok(vec![SniPattern::Absent]),
             Self::Subset { host, port, subset } => {
                 let name = host.istio_outbound(*port, subset)?;
                 return Ok(vec![SniPattern::Exact(name)]);
@@ -70,7 +73,7 @@ impl RouteMatch {
     }
 }
 
-/// A server name, or a set of them.
+/// A server name, a set of them, or the absence of one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SniPattern {
     /// This name.
@@ -79,6 +82,8 @@ pub enum SniPattern {
     Below(ServerName),
     /// Any valid name: `*`.
     Any,
+    /// No name at all: a hello without the server_name extension.
+    Absent,
 }
 
 /// The ALPN protocols that Istio's sidecars offer and no other client does
@@ -108,6 +113,7 @@ impl fmt::Display for SniPattern {
             Self::Exact(name) => name.fmt(f),
             Self::Below(name) => write!(f, "*.{name}"),
             Self::Any => f.write_str("*"),
+            Self::Absent => f.write_str("no_sni"),
         }
     }
 }

@@ -229,11 +229,18 @@ fn note_unknown_upstream(file: &RouteFile, known: &Known<'_>, problems: &mut Pro
     });
 }
 
+/// The place of `no_sni: true`, if the route has it.
+fn no_sni(route: &RouteFile) -> Option<&KeyPlace> {
+    let no_sni = route.no_sni.as_ref().filter(|no_sni| no_sni.value);
+    no_sni.map(|no_sni| &no_sni.place)
+}
+
 /// The place of the route's match in the file.
 fn match_place(file: &At<RouteFile>) -> &KeyPlace {
     let service = file.value.service.as_ref().map(|service| &service.place);
     let sni = file.value.sni.as_ref().map(|sni| &sni.place);
-    service.or(sni).unwrap_or(&file.place)
+    let no_sni = no_sni(&file.value);
+    service.or(sni).or(no_sni).unwrap_or(&file.place)
 }
 
 fn route_match(file: &At<RouteFile>, problems: &mut Problems) -> Option<RouteMatch> {
@@ -242,6 +249,14 @@ fn route_match(file: &At<RouteFile>, problems: &mut Problems) -> Option<RouteMat
         place,
         ..
     } = file;
+    if let Some(no_sni) = no_sni(route)
+        && (route.service.is_some() || route.sni.is_some())
+    {
+        let complaint = Complaint::new("this route matches server names too")
+            .remedy("make it a route of its own");
+        problems.note(no_sni, complaint);
+        return None;
+    }
     match (&route.service, &route.sni) {
         (Some(service), None) => Some(RouteMatch::Service {
             host: service.value.host.clone(),
@@ -259,9 +274,13 @@ fn route_match(file: &At<RouteFile>, problems: &mut Problems) -> Option<RouteMat
             problems.note(&sni.place, complaint);
             None
         }
+        (None, None) if no_sni(route).is_some() => {
+            note_service_only(route, problems);
+            Some(RouteMatch::NoSni)
+        }
         (None, None) => {
             let complaint = Complaint::new("this route matches nothing")
-                .remedy("give it `service: HOST:PORT` or `sni: NAME`");
+                .remedy("give it `service: HOST:PORT`, `sni: NAME` or `no_sni: true`");
             problems.note(place, complaint);
             None
         }
@@ -304,6 +323,7 @@ fn route_name(
         RouteMatch::Service { host, port, .. } => format!("{host}:{port}"),
         RouteMatch::Subset { host, port, subset } => format!("{host}:{port}/{subset}"),
         RouteMatch::Sni(pattern) => pattern.to_string(),
+        RouteMatch::NoSni => SniPattern::Absent.to_string(),
         RouteMatch::AnyOf(patterns) => {
             let names: Vec<String> = patterns.iter().map(ToString::to_string).collect();
             names.join(",")
@@ -345,7 +365,12 @@ impl<'a> Claims<'a> {
         for pattern in patterns {
             if let Some((other, first)) = self.by_pattern.get(&pattern).map(|at| &self.routes[*at])
             {
-                let message = format!("the server name {pattern} belongs to {first} already");
+                let message = match pattern {
+                    SniPattern::Absent => {
+                        format!("hellos without a server name belong to {first} already")
+                    }
+                    _ => format!("the server name {pattern} belongs to {first} already"),
+                };
                 let complaint = Complaint::new(message).remedy(conflict_remedy(matches, other));
                 problems.note(place, complaint);
                 return false;

@@ -20,6 +20,7 @@ fn is_below(name: &str, parent: &str) -> bool {
 /// Whether every name of `narrow` is one of `wide`.
 pub(super) fn covers(wide: &SniPattern, narrow: &SniPattern) -> bool {
     match (wide, narrow) {
+        (SniPattern::Absent, _) | (_, SniPattern::Absent) => wide == narrow,
         (SniPattern::Any, _) => true,
         (_, SniPattern::Any) | (SniPattern::Exact(_), SniPattern::Below(_)) => false,
         (SniPattern::Exact(wide), SniPattern::Exact(narrow)) => wide == narrow,
@@ -50,6 +51,8 @@ pub(super) fn at_or_above(pattern: &SniPattern) -> impl Iterator<Item = SniPatte
         SniPattern::Exact(name) => (Some(pattern.clone()), parents(name, 1)),
         SniPattern::Below(name) => (None, parents(name, 0)),
         SniPattern::Any => (None, Vec::new()),
+        // No hostname of the Gateway API means hellos without a name.
+        SniPattern::Absent => (Some(SniPattern::Absent), Vec::new()),
     };
     exact.into_iter().chain(parents).chain([SniPattern::Any])
 }
@@ -87,7 +90,7 @@ impl Domains {
     pub(super) fn foreign(&self, pattern: &SniPattern, namespace: &str) -> Option<Foreign> {
         let (name, wide) = match pattern {
             // A catch-all would also get connections for services that are not exported.
-            SniPattern::Any => return Some(Foreign::OfAll),
+            SniPattern::Any | SniPattern::Absent => return Some(Foreign::OfAll),
             SniPattern::Exact(name) => (name.as_str(), false),
             SniPattern::Below(name) => (name.as_str(), true),
         };
