@@ -149,8 +149,8 @@ outcomes! {
         "The way to the pod: a NetworkPolicy, a node that is gone, a wrong address.";
     ConnectUnreachable "connect_unreachable" "UF,URX" Gateway Refusal Seen "The last endpoint tried is not reachable from here."
         "The gateway's routes to the pod's network; its address family.";
-    NoLocalPort "no_local_port" "UF,URX" Gateway Refusal Seen "No local port was left towards the endpoint (see ip_local_port_range and tcp_tw_reuse)."
-        "The gateway's host: ip_local_port_range, tcp_tw_reuse; more endpoints.";
+    NoLocalPort "no_local_port" "UF,URX" Gateway Refusal Seen "No local port was left towards the endpoint (see ip_local_port_range and tcp_tw_reuse), or this host does not have the addresses of `connect.source_addresses`."
+        "The gateway's host: ip_local_port_range, tcp_tw_reuse, its addresses; more endpoints or `connect.source_addresses`.";
     ProxyHeaderInvalid "proxy_header_invalid" "NR" Gateway Refusal Seen "The PROXY protocol header is missing or invalid."
         "The load balancer in front: its PROXY protocol; `proxy_protocol.trusted`.";
     DownstreamReset "downstream_reset" "DC" Downstream Always Seen "The downstream side reset the connection."

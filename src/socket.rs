@@ -25,10 +25,12 @@ pub use answers::{Answers, answers};
 pub use buffers::{BufferOptions, set_buffers};
 pub use inherited::{Inherited, overlap};
 pub use kernel::{KernelReport, raise_file_limit};
-pub use own_addresses::{OwnAddresses, OwnListeners, interface_addresses, leads_to};
+pub use own_addresses::{
+    OwnAddresses, OwnListeners, interface_addresses, is_own_address, leads_to,
+};
 pub use passing::{PASSED_AT_ONCE, pass, receive_passed};
 pub use pipe::Pipe;
-pub use sys::{register_listener, unsent_bytes};
+pub use sys::{choose_port_at_connect, register_listener, unsent_bytes};
 
 /// The number of connections that may wait for accept. The kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;

@@ -15,7 +15,7 @@ mod registry;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -41,6 +41,8 @@ pub struct Upstream {
     answered: AtomicBool,
     source_report: Mutex<SourceReport>,
     connected: OnceLock<IntCounter>,
+    /// Connects so far that took a source address in turn, to IPv4 and to IPv6.
+    turns: [AtomicUsize; 2],
     retired: AtomicBool,
 }
 
@@ -166,6 +168,7 @@ impl Upstream {
             answered: AtomicBool::new(answered),
             source_report: Mutex::new(report),
             connected: OnceLock::new(),
+            turns: Default::default(),
             retired: AtomicBool::new(false),
         }
     }
@@ -345,6 +348,13 @@ impl Upstream {
     /// Whether no config has this upstream any more.
     pub fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)
+    }
+
+    /// The turn of the next connect among the source addresses of the family of `address`.
+    pub fn next_turn(&self, address: SocketAddr) -> usize {
+        let [ipv4, ipv6] = &self.turns;
+        let turns = if address.is_ipv4() { ipv4 } else { ipv6 };
+        turns.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The counter of connections made to this upstream, looked up on first use.

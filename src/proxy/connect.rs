@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::conduct;
-use super::dial::{NotConnected, attempt};
+use super::dial::{LocalAddresses, NotConnected, attempt};
 use super::pauses::Pauses;
 use super::proxy_protocol;
 use super::record::ConnectionRecord;
@@ -149,7 +149,8 @@ impl Connecting {
     }
 
     async fn run(mut self, record: &mut ConnectionRecord) -> Result<TcpStream, Outcome> {
-        let policy = self.common.config.connect;
+        let common = self.common.clone();
+        let policy = &common.config.connect;
         let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut reason = Outcome::NoEndpoint;
         loop {
@@ -254,7 +255,8 @@ async fn try_endpoint(common: Rc<Common>, mut picked: Picked) -> Tried {
     };
     let mut addresses = 1;
     let result = loop {
-        let result = attempt(picked.address(), config, *most, first, own).await;
+        let from = LocalAddresses::of(upstream, config, picked.address());
+        let result = attempt(picked.address(), config, from, *most, first, own).await;
         if let Err(failed) = &result
             && addresses == 1
             && let Some(other) = upstream.other_address(&picked)

@@ -1,7 +1,7 @@
 //! Dial: one attempt to connect to one address, and the reason if it fails.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -10,7 +10,8 @@ use tokio::time::timeout;
 
 use crate::config::UpstreamConfig;
 use crate::outcome::Outcome;
-use crate::socket::{self, OwnAddresses};
+use crate::socket::{self, OwnAddresses, is_own_address};
+use crate::upstream::Upstream;
 
 /// A failed attempt.
 #[derive(Debug)]
@@ -32,6 +33,20 @@ impl NotConnected {
         }
     }
 
+    /// An address of this host that cannot be connected from.
+    fn unbound(error: &io::Error, own: IpAddr) -> Self {
+        let detail = match error.raw_os_error() {
+            Some(libc::EADDRNOTAVAIL) => {
+                format!("this host does not have {own}, an address of connect.source_addresses")
+            }
+            _ => format!("{own}, an address of connect.source_addresses: {error}"),
+        };
+        Self {
+            local: true,
+            ..Self::remote(Outcome::NoLocalPort, detail)
+        }
+    }
+
     fn of(error: &io::Error, address: SocketAddr) -> Self {
         let outcome = outcome_of(error);
         Self {
@@ -48,11 +63,12 @@ impl NotConnected {
 pub(super) async fn attempt(
     address: SocketAddr,
     config: &UpstreamConfig,
+    from: LocalAddresses<'_>,
     most: Duration,
     first: &[u8],
     own: Option<&OwnAddresses>,
 ) -> Result<TcpStream, NotConnected> {
-    match timeout(most, open(address, config, first, own)).await {
+    match timeout(most, open(address, config, from, first, own)).await {
         Ok(result) => result,
         Err(_) => {
             let detail = format!(
@@ -67,13 +83,18 @@ pub(super) async fn attempt(
 async fn open(
     address: SocketAddr,
     config: &UpstreamConfig,
+    from: LocalAddresses<'_>,
     first: &[u8],
     own: Option<&OwnAddresses>,
 ) -> Result<TcpStream, NotConnected> {
     let failed = |error: io::Error| NotConnected::of(&error, address);
-    let mut stream = dial(address, config).await.map_err(failed)?;
-    // Without this one hello would become connections up to the limit.
-    let local = || stream.local_addr().ok().map(|local| local.ip());
+    let is_given = from.count > 0;
+    let mut stream = dial(address, config, from).await?;
+    // Without this one hello would become connections up to the limit. A given source address says nothing.
+    let local = || match is_given {
+        true => is_own_address(address.ip()).then(|| address.ip()),
+        false => stream.local_addr().ok().map(|local| local.ip()),
+    };
     if own.is_some_and(|own| own.led_to(address, local)) {
         let detail = format!("{address} is this gateway itself: a loop");
         return Err(NotConnected::remote(Outcome::ConnectUnreachable, detail));
@@ -82,7 +103,80 @@ async fn open(
     Ok(stream)
 }
 
-async fn dial(address: SocketAddr, config: &UpstreamConfig) -> io::Result<TcpStream> {
+/// The addresses of this host to connect from, for one attempt: those of the endpoint's family, from the one
+/// whose turn it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LocalAddresses<'a> {
+    all: &'a [IpAddr],
+    /// The number of those that fit.
+    count: usize,
+    turn: usize,
+}
+
+impl<'a> LocalAddresses<'a> {
+    /// Those of `upstream` for an attempt to connect to `address`.
+    pub(super) fn of(upstream: &Upstream, config: &'a UpstreamConfig, address: SocketAddr) -> Self {
+        let all = &config.connect.source_addresses;
+        let count = all.iter().filter(|ip| fits(ip, address)).count();
+        let turn = if count > 0 {
+            upstream.next_turn(address)
+        } else {
+            0
+        };
+        Self { all, count, turn }
+    }
+
+    /// The address for each try; `None` leaves it to the kernel.
+    fn tries(self, address: SocketAddr) -> impl Iterator<Item = Option<IpAddr>> {
+        let count = self.count.max(1);
+        let fitting = move || self.all.iter().filter(move |ip| fits(ip, address));
+        (0..count).map(move |step| fitting().nth(self.turn.wrapping_add(step) % count).copied())
+    }
+}
+
+/// Whether a socket with this address of its own can connect to `address`.
+fn fits(own: &IpAddr, address: SocketAddr) -> bool {
+    own.is_ipv4() == address.is_ipv4()
+}
+
+/// Connects from the first address that has a port left.
+async fn dial(
+    address: SocketAddr,
+    config: &UpstreamConfig,
+    from: LocalAddresses<'_>,
+) -> Result<TcpStream, NotConnected> {
+    let mut failed = None;
+    for own in from.tries(address) {
+        match dial_from(own, address, config).await {
+            Err(error) if error.outcome == Outcome::NoLocalPort => failed = Some(error),
+            result => return result,
+        }
+    }
+    Err(failed.unwrap_or_else(|| {
+        NotConnected::of(&io::Error::from_raw_os_error(libc::EADDRNOTAVAIL), address)
+    }))
+}
+
+async fn dial_from(
+    own: Option<IpAddr>,
+    address: SocketAddr,
+    config: &UpstreamConfig,
+) -> Result<TcpStream, NotConnected> {
+    let failed = |error: io::Error| NotConnected::of(&error, address);
+    let socket = socket(address, config).map_err(failed)?;
+    if let Some(ip) = own {
+        bind(&socket, ip).map_err(|error| NotConnected::unbound(&error, ip))?;
+    }
+    socket.connect(address).await.map_err(failed)
+}
+
+/// Binds the socket to `ip`, and leaves its port to connect(2).
+fn bind(socket: &TcpSocket, ip: IpAddr) -> io::Result<()> {
+    socket::choose_port_at_connect(socket)?;
+    socket.bind(SocketAddr::new(ip, 0))
+}
+
+fn socket(address: SocketAddr, config: &UpstreamConfig) -> io::Result<TcpSocket> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -90,7 +184,7 @@ async fn dial(address: SocketAddr, config: &UpstreamConfig) -> io::Result<TcpStr
     // The options that find out that a peer is gone come later (`Seat::look_after`).
     socket::set_nodelay(&socket)?;
     socket::set_buffers(&socket, &config.tcp.into())?;
-    socket.connect(address).await
+    Ok(socket)
 }
 
 /// The outcome of a failed attempt, if it was the last.
@@ -135,6 +229,31 @@ fn detail_of(outcome: Outcome, address: SocketAddr, error: &io::Error) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_source_of_the_endpoints_family_is_tried_once_from_the_one_whose_turn_it_is() {
+        let all = ["10.0.0.1", "fd00::1", "10.0.0.2", "10.0.0.3"].map(|ip| ip.parse().unwrap());
+        for (address, turn, expected) in [
+            ("10.9.9.9:1", 0, &["10.0.0.1", "10.0.0.2", "10.0.0.3"][..]),
+            ("10.9.9.9:1", 1, &["10.0.0.2", "10.0.0.3", "10.0.0.1"]),
+            ("10.9.9.9:1", 5, &["10.0.0.3", "10.0.0.1", "10.0.0.2"]),
+            ("[fd00::9]:1", 7, &["fd00::1"]),
+        ] {
+            let address = address.parse().unwrap();
+            let count = all.iter().filter(|ip| fits(ip, address)).count();
+            let all = &all;
+            let tries = LocalAddresses { all, count, turn }.tries(address);
+            let tries: Vec<_> = tries.map(|own| own.unwrap().to_string()).collect();
+            assert_eq!(tries, expected, "{address}, turn {turn}");
+        }
+        let none = LocalAddresses {
+            all: &all[..1],
+            count: 0,
+            turn: 0,
+        };
+        let address = "[fd00::9]:1".parse().unwrap();
+        assert!(none.tries(address).eq([None]), "the kernel chooses");
+    }
 
     #[test]
     fn every_error_of_connect_has_its_outcome() {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use socket2::{Domain, Socket, Type};
 
 use super::canonical;
 
@@ -105,6 +106,17 @@ pub fn interface_addresses() -> Vec<IpAddr> {
             Vec::new()
         }
     }
+}
+
+/// Whether this host has the address: a socket can be bound to it.
+pub fn is_own_address(ip: IpAddr) -> bool {
+    let socket = Socket::new(
+        Domain::for_address(SocketAddr::new(ip, 0)),
+        Type::STREAM,
+        None,
+    );
+    let bound = socket.and_then(|socket| socket.bind(&SocketAddr::new(ip, 0).into()));
+    bound.is_ok()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! System calls that no safe crate offers. This is the only module with `unsafe`.
 #![expect(
     unsafe_code,
-    reason = "SIOCOUTQ, TCP_INFO, TCP_RTO_MAX_MS, tokio's registration of a descriptor and descriptors from the parent have no safe wrapper"
+    reason = "SIOCOUTQ, TCP_INFO, TCP_RTO_MAX_MS, IP_BIND_ADDRESS_NO_PORT, tokio's registration of a descriptor and descriptors from the parent have no safe wrapper"
 )]
 
 use std::io;
@@ -42,6 +42,26 @@ pub(super) fn passed_by_parent(numbers: Range<RawFd>) -> io::Result<Vec<OwnedFd>
         Ok(unsafe { OwnedFd::from_raw_fd(number) })
     };
     numbers.map(take).collect()
+}
+
+/// Has bind(2) leave the choice of a port to connect(2) (IP_BIND_ADDRESS_NO_PORT, ip(7)), where a port is free as
+/// long as no other socket has it towards the same endpoint. The option holds for IPv6 too.
+///
+/// # Errors
+/// Errors of setsockopt(2).
+pub fn choose_port_at_connect(socket: &impl AsFd) -> io::Result<()> {
+    let (level, option) = (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT);
+    let yes: libc::c_int = 1;
+    let length = libc::socklen_t::try_from(size_of_val(&yes)).map_err(io::Error::other)?;
+    let descriptor = socket.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is open as long as `socket` is borrowed, and setsockopt(2) reads `length` bytes
+    // through a pointer to an int of that size.
+    let result =
+        unsafe { libc::setsockopt(descriptor, level, option, (&raw const yes).cast(), length) };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Bytes written to a TCP socket that its peer has not acknowledged yet (SIOCOUTQ, tcp(7)).

@@ -80,6 +80,7 @@ fn upstream_config(config: DnsConfig) -> UpstreamConfig {
             timeout: second,
             attempts: Attempts::saturating(3),
             hedge: None,
+            source_addresses: Vec::new(),
         },
         proxy_protocol: None,
         ejection: EjectionPolicy {

@@ -1,7 +1,7 @@
 //! An upstream: a named set of endpoints with its connection policy.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,7 +112,7 @@ pub struct EndpointSpec {
 }
 
 /// The policy for connecting to an upstream's endpoints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConnectPolicy {
     /// Per attempt.
     #[serde(serialize_with = "bounds::serialize_duration")]
@@ -122,6 +122,8 @@ pub struct ConnectPolicy {
     /// The time after which the next attempt begins beside one that has not ended.
     #[serde(serialize_with = "bounds::serialize_duration_or_off")]
     pub hedge: Option<Duration>,
+    /// The addresses of this host to connect from, in turn. Empty: the kernel chooses.
+    pub source_addresses: Vec<IpAddr>,
 }
 
 /// The versions of the PROXY protocol that strait can send.

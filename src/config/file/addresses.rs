@@ -70,6 +70,29 @@ impl Text for EndpointAddress {
     }
 }
 
+/// An address of this host to connect from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct LocalAddress(pub(crate) IpAddr);
+
+impl Text for LocalAddress {
+    const WORDS: &'static str = "IP address";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let ip = text.parse::<IpAddr>().map_err(|_| {
+            Complaint::new(format!("{} is not an IP address", quoted(text)))
+                .remedy("write one of this host's addresses, without a port")
+        })?;
+        let ip = ip.to_canonical();
+        if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+            return Err(
+                Complaint::new(format!("{ip} is not the address of one host"))
+                    .remedy("write one of this host's addresses"),
+            );
+        }
+        Ok(Self(ip))
+    }
+}
+
 /// A network. Its address has no bit outside of the prefix.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cidr(pub(crate) IpNet);

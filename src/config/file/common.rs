@@ -1,6 +1,6 @@
 //! Sections that the file's own listeners and upstreams share with those of Kubernetes.
 
-use super::addresses::SourceRef;
+use super::addresses::{LocalAddress, SourceRef};
 use crate::config::bounds::{
     Attempts, Bytes, ConnectionRate, Connections, Count, HelloSize, KeepaliveInterval,
     KeepaliveTime,
@@ -138,6 +138,11 @@ section! {
         /// The time after which the next attempt begins while an attempt is under way. The first that
         /// connects is used; no byte of the client is sent before. `off` waits for the end of each attempt.
         hedge: OrOff<Millis<10, { 60 * SECOND }>> = "250ms",
+        /// Addresses of this host to connect from, against a shortage of local ports: each has all ports of its
+        /// own towards an endpoint. Connections take them in turn, among those of the endpoint's address
+        /// family. If no port is left at one, or this host does not have it, the next is tried at once, which
+        /// is no further attempt. `[]` leaves the address to the kernel, and so does a family without one.
+        source_addresses: List<At<LocalAddress>, 0, 64> = [],
     }
 }
 

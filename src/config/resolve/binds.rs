@@ -58,6 +58,11 @@ impl<'a> Binds<'a> {
         self.bound.push((address, bind.place.clone()));
     }
 
+    /// The addresses of this machine's interfaces.
+    pub(super) fn interfaces(&self) -> &[IpAddr] {
+        self.interfaces
+    }
+
     /// The bind that a connection to `endpoint` from this process would reach, with this machine's
     /// present addresses.
     pub(super) fn reached_by(&self, endpoint: SocketAddr) -> Option<&KeyPlace> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::findings::Findings;
 use super::listeners;
 use super::machine::Machine;
-use super::upstreams::{connect, ejection, tcp};
+use super::upstreams::{connect, ejection, tcp, warn_foreign};
 use crate::config::checked::{
     ExportMode, ExportPolicy, FileNames, FileRoute, GatewayAddresses, GatewayApiConfig,
     GatewayNamespaces, IstioConfig, Kubeconfig, KubernetesConfig, ListenerConfig, OptIn, PortRange,
@@ -37,6 +37,7 @@ pub(super) fn resolve(
     known: &listeners::Known<'_>,
     findings: &mut Findings,
 ) -> KubernetesConfig {
+    warn_foreign(&file.connect, &machine.interfaces, &mut findings.warnings);
     let problems = &mut findings.problems;
     if let (Some(context), None) = (&file.context, &file.kubeconfig) {
         let complaint = Complaint::new("there is no `kubeconfig` that could have this context");
@@ -52,7 +53,7 @@ pub(super) fn resolve(
     let upstream = UpstreamConfig {
         name: PLACEHOLDER.into(),
         source: UpstreamSource::Static(Vec::new()),
-        connect: connect(&file.connect),
+        connect: connect(&file.connect, problems),
         proxy_protocol: None,
         ejection: ejection(&file.ejection, problems),
         tcp: tcp(&file.tcp),

@@ -1,7 +1,7 @@
 //! The resolver of upstreams: the sources of their endpoints, and a check that something uses them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::binds::Binds;
@@ -44,6 +44,11 @@ pub(super) fn resolve(
         if !own_zone {
             warn_zones(upstream.endpoints.as_ref(), &mut findings.warnings);
         }
+        warn_foreign(
+            &upstream.connect,
+            binds.interfaces(),
+            &mut findings.warnings,
+        );
         if let Some(upstream) = one(&name, upstream, binds, &mut findings.problems) {
             upstreams.resolved.insert(name.value, Arc::new(upstream));
         }
@@ -78,7 +83,7 @@ fn one(
     Some(UpstreamConfig {
         name: name.value.clone(),
         source,
-        connect: connect(&file.connect),
+        connect: connect(&file.connect, problems),
         proxy_protocol: file.proxy_protocol.on(),
         ejection,
         tcp: tcp(&file.tcp),
@@ -157,8 +162,17 @@ fn dns_config(file: At<DnsFile>, problems: &mut Problems) -> Option<DnsConfig> {
     })
 }
 
-pub(super) fn connect(file: &ConnectFile) -> ConnectPolicy {
+pub(super) fn connect(file: &ConnectFile, problems: &mut Problems) -> ConnectPolicy {
+    let mut source_addresses = Vec::with_capacity(file.source_addresses.items.len());
+    for At { value, place, .. } in &file.source_addresses.items {
+        if source_addresses.contains(&value.0) {
+            problems.note(place, Complaint::new("this is listed twice"));
+        } else {
+            source_addresses.push(value.0);
+        }
+    }
     ConnectPolicy {
+        source_addresses,
         timeout: file.timeout.0,
         attempts: file.attempts,
         hedge: file.hedge.on().map(|time| time.0),
@@ -194,6 +208,19 @@ pub(super) fn tcp(file: &TcpFile) -> TcpOptions {
         receive_buffer: file.receive_buffer.exactly().map(Bytes::get),
         unsent: file.unsent.on().map(Bytes::get),
         mss: file.mss.exactly().map(Count::get),
+    }
+}
+
+/// Warns of addresses to connect from that this machine does not have. Those of `interfaces` are known unless
+/// it is empty.
+pub(super) fn warn_foreign(file: &ConnectFile, interfaces: &[IpAddr], warnings: &mut Problems) {
+    for At { value, place, .. } in &file.source_addresses.items {
+        let ip = value.0;
+        if !interfaces.is_empty() && !ip.is_loopback() && !interfaces.contains(&ip) {
+            let complaint = Complaint::new(format!("this machine does not have the address {ip}"))
+                .remedy("give it to an interface, or remove it: connections try another one");
+            warnings.note(place, complaint);
+        }
     }
 }
 

@@ -138,6 +138,7 @@ fn upstream(name: &str, source: UpstreamSource) -> (UpstreamName, Arc<UpstreamCo
             timeout: Duration::from_secs(3),
             attempts: Attempts::saturating(3),
             hedge: None,
+            source_addresses: Vec::new(),
         },
         proxy_protocol: None,
         ejection: EjectionPolicy {
