@@ -35,6 +35,7 @@ use axum::{Json, Router, middleware};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::limits::Overload;
 use crate::log::{LogControl, LogError};
 use crate::metrics::Metrics;
 pub use dump::{DiscoveryReport, SavedStateReport};
@@ -57,6 +58,8 @@ pub struct AdminContext {
     pub readiness: Readiness,
     /// Asks the app to drain. Every `POST /drain` calls it, so a second call must be harmless.
     pub drain: Arc<dyn Fn() + Send + Sync>,
+    /// The steps against overload in force.
+    pub overload: Arc<Overload>,
     /// The start time of the process.
     pub started: SystemTime,
 }

@@ -32,6 +32,7 @@ mod error;
 mod fixture;
 mod listeners;
 pub mod merge;
+mod overload;
 mod owner;
 mod plan;
 mod servers;

@@ -7,6 +7,7 @@
 
 mod budget;
 pub mod memory;
+mod overload;
 mod pruned;
 mod rate;
 mod scopes;
@@ -16,6 +17,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use budget::{Budget, Reserve, Share};
+pub use overload::{LagMeter, Overload, OverloadStep, SharedStep, StepBounds, StepGate};
 pub use rate::{TokenBucket, now};
 pub use scopes::{ScopeKey, Scopes};
 pub use sources::{MAX_SOURCES, SourceLimiter};

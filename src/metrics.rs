@@ -12,6 +12,7 @@ mod hellos;
 mod kubernetes;
 mod labels;
 mod limits;
+mod overload;
 mod registrar;
 mod series;
 mod statuses;
@@ -33,6 +34,7 @@ pub use labels::{
     AcceptPause, ConnectResult, DroppedLine, LogName, RefusedAddress, SourceResult, TaskName,
 };
 pub use limits::{LimitKind, LimitScope};
+pub use overload::{OverloadAction, OverloadCause, OverloadMetrics};
 pub use registrar::Description;
 use registrar::Registrar;
 use series::SeriesMap;
@@ -82,6 +84,8 @@ pub struct Metrics {
     tasks: TaskSeries,
     /// Open connections that strait ends of its own accord.
     pub ends: EndMetrics,
+    /// The steps against overload.
+    pub overload: OverloadMetrics,
     /// The time when the config in force was loaded, in seconds since the epoch.
     pub config_last_success: Gauge,
     /// 1 when the newest config file is in force.
@@ -242,6 +246,7 @@ impl Metrics {
             )?,
             tasks: TaskSeries::new(&mut r)?,
             ends: EndMetrics::new(&mut r)?,
+            overload: OverloadMetrics::new(&mut r)?,
             config_last_success: r.add(
                 "strait_config_last_success_timestamp_seconds",
                 "Time when the config in force was loaded, in seconds since the epoch.",

@@ -119,7 +119,7 @@ outcomes! {
         "The listener: `allow_sources`, `deny_sources`. Behind NAT the source is another address than the client knows.";
     Probe "probe" "-" Downstream Never Seen "Closed with zero bytes, as a load balancer's TCP check does; counted, not logged."
         "-";
-    Overloaded "overloaded" "UO" Gateway Refusal Seen "A limit of the whole process was reached (connections, hello memory, file descriptors); refused early."
+    Overloaded "overloaded" "UO" Gateway Refusal Seen "A limit of the whole process was reached (connections, memory, file descriptors, the lag of a worker thread); refused early, or ended since it was quiet longest."
         "The gateway: `limits`, its memory and its open files; `detail` has the limit.";
     OverLimit "over_limit" "UO" Gateway Refusal Seen "A limit that the config sets for the listener, the route or the source was reached; refused early."
         "The config: the limit in `detail`; the caller, if it opens more than it should.";

@@ -6,6 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{AdminContext, Snapshot, dump};
 use crate::drain::DrainPhase;
+use crate::metrics::OverloadCause;
 use crate::upstream::{EndpointState, Upstream};
 
 /// The policy of the page: it has a style of its own, no script, and loads nothing.
@@ -102,6 +103,11 @@ fn title(context: &AdminContext, snapshot: &Snapshot) -> Markup {
             span.state.(class) { (state) }
         }
         p { "Up for " (uptime) ", since " (since) ". Workers: " (config.workers) ". Zone: " (zone) "." }
+        @for cause in OverloadCause::ALL {
+            @if let Some(words) = context.overload.step(*cause).get().words() {
+                p.trouble { "overloaded (" (cause.label()) "): " (words) }
+            }
+        }
         @for reason in check.err().iter().flatten() {
             p.trouble { (reason.summary) }
             @for name in &reason.names {

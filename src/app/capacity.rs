@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::control::Control;
+use super::overload::{LagWatch, MemoryWatch};
 use crate::config::Config;
-use crate::limits::memory::{self, Level, Memory, MemoryGate, Reserved};
+use crate::limits::memory::{self, Level, Memory, Reserved};
 use crate::metrics::gauge_value;
 use crate::proxy;
 use crate::socket;
@@ -199,18 +200,19 @@ impl Chosen {
     }
 }
 
-/// Refuses new connections while memory is nearly used up, and follows changes of the memory limit.
-/// Never returns.
+/// Takes the steps against overload, and follows changes of the memory limit. Never returns.
 pub(super) async fn watch_memory(control: Arc<Control>) {
     let metrics = &control.shared.metrics;
-    let mut gate = MemoryGate::default();
+    let mut memory_watch = MemoryWatch::default();
+    let mut lag_watch = LagWatch::default();
     let mut limit_before = None;
     loop {
+        let config = control.snapshots.now().config.clone();
+        lag_watch.judge(&config.limits, &control.shared);
         let Some(memory) = control.capacity.memory() else {
             tokio::time::sleep(LOOK).await;
             continue;
         };
-        let config = control.snapshots.now().config.clone();
         let limit = memory.limit.as_ref().map_or(0, |(bytes, _)| *bytes);
         metrics.memory_limit.set(gauge_value(limit));
         let used = memory.pressed.map_or(0, |(used, _)| used);
@@ -221,28 +223,7 @@ pub(super) async fn watch_memory(control: Arc<Control>) {
         {
             control.limit(&config);
         }
-        let percent = config.limits.memory_percent;
-        if let Some(full) = gate.judge(memory.pressed, percent) {
-            control.shared.set_memory_full(full);
-            let limit = memory.pressed.map(|(_, limit)| limit);
-            let connections = control.shared.connections.used();
-            if full {
-                tracing::warn!(
-                    used,
-                    limit,
-                    percent,
-                    connections,
-                    "memory is nearly used up: strait refuses new connections as overloaded until use falls; raise the memory limit or lower limits.connections"
-                );
-            } else {
-                tracing::info!(
-                    used,
-                    limit,
-                    connections,
-                    "memory use has fallen: strait accepts new connections again"
-                );
-            }
-        }
+        memory_watch.judge(memory.pressed, &config.limits, &control.shared);
         tokio::time::sleep(LOOK).await;
     }
 }

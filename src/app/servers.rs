@@ -83,6 +83,7 @@ fn context(control: &Arc<Control>) -> AdminContext {
         log: control.log.clone(),
         readiness: control.readiness.clone(),
         drain: Arc::new(move || draining.clone().begin_drain()),
+        overload: control.shared.overload.clone(),
         started: SystemTime::now(),
     }
 }

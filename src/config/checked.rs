@@ -39,7 +39,9 @@ pub use limits::{ConnectionLimits, SourceLimits};
 pub use listener::{EndDisallowed, HelloLimits, ListenerConfig, Refuse, RelayTimeouts};
 pub use log_filter::{LogFilter, LogFilterError};
 pub use origin::{ObjectRef, Origin};
-pub use process::{AccessLogConfig, DrainConfig, Fingerprint, Limits, LogConfig, LogFormat};
+pub use process::{
+    AccessLogConfig, DrainConfig, EndQuiet, Fingerprint, Limits, LogConfig, LogFormat,
+};
 pub use route::{RouteConfig, RouteTimeouts, TargetConfig, TargetConfigs};
 pub use route_match::{AlpnPolicy, ISTIO_ALPNS, RouteMatch, SniPattern};
 pub(crate) use sources::contains;

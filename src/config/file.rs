@@ -278,6 +278,12 @@ section! {
         /// kills the process. Page cache that the kernel drops first does not count. `off` never
         /// refuses because of memory.
         memory_percent: OrOff<Count<50, 99>> = 90,
+        /// The lag of a worker thread from which it refuses new connections as `overloaded`, until the lag is
+        /// half of that: the time by which each of its last four rounds, due every 250 ms, came late. Such
+        /// a worker has more to do than its CPU can. `off` never refuses because of lag.
+        worker_lag: OrOff<Millis<100, { 60 * SECOND }>> = "5s",
+        /// The next step, when refusing new connections is not enough: open ones end.
+        end_quiet: EndQuietFile = {},
         /// Total memory for hellos that come in pieces, until they are sent to an endpoint. At most an
         /// eighth of the memory limit. When it is used up, hellos that have waited long for their
         /// upstream are dropped first, then the largest: they end as `overloaded`.
@@ -286,6 +292,21 @@ section! {
         /// accepted yet. At most an eighth of the memory limit. It is never exceeded: when it is used
         /// up, such bytes stay in the kernel's buffers until the other side reads.
         carry_memory: Bytes<{ 64 * KIB }, { 64 * GIB }> = "64MiB",
+    }
+}
+
+section! {
+    /// The next step against overload. While it is in force, every worker ends up to a 64th of its
+    /// connections four times a second, as `overloaded`: those over which no byte has flowed for longest,
+    /// and for at least 500 ms. Connections whose client waits for an answer end after all others.
+    EndQuietFile {
+        /// The percentage of a cgroup's memory limit above which this is in force, until use is 5 percent
+        /// lower; `limits.memory_percent` if that is more. It has no effect while that is `off`.
+        memory_percent: OrOff<Count<50, 99>> = 95,
+        /// The lag of a worker thread from which this is in force for its connections; `limits.worker_lag`
+        /// if that is more. It has no effect while that is `off`. A quiet connection takes hardly any CPU
+        /// time, so that it helps only if there are very many.
+        worker_lag: OrOff<Millis<100, { 60 * SECOND }>> = "off",
     }
 }
 

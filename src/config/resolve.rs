@@ -18,7 +18,9 @@ use std::sync::Arc;
 use self::binds::Binds;
 use self::sources::sources;
 use super::bounds::Count;
-use super::checked::{AccessLogConfig, Config, DrainConfig, Limits, LogConfig, ResolverConfig};
+use super::checked::{
+    AccessLogConfig, Config, DrainConfig, EndQuiet, Limits, LogConfig, ResolverConfig,
+};
 use super::file::ConfigFile;
 use super::file::kubernetes::KubernetesFile;
 use super::file::kubernetes::words::ExportWord;
@@ -124,6 +126,11 @@ fn limits(file: &LimitsFile) -> Limits {
     Limits {
         connections: file.connections.exactly().map(|count| count.get() as usize),
         memory_percent: file.memory_percent.on().map(Count::get),
+        worker_lag: file.worker_lag.on().map(|lag| lag.0),
+        end_quiet: EndQuiet {
+            memory_percent: file.end_quiet.memory_percent.on().map(Count::get),
+            worker_lag: file.end_quiet.worker_lag.on().map(|lag| lag.0),
+        },
         hello_memory: file.hello_memory.get(),
         carry_memory: file.carry_memory.get(),
     }

@@ -8,6 +8,8 @@
 //! <https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files>, and for version 1
 //! <https://docs.kernel.org/admin-guide/cgroup-v1/memory.html>.
 
+use super::overload::StepBounds;
+
 /// The memory of one connection, in bytes: two sockets with the kernel's data for each (10 to 12 KiB
 /// when they are idle, charged to the cgroup), 1.3 KiB of its own, and a part of both sockets' buffers.
 pub const CONNECTION: u64 = 16 * 1024;
@@ -25,7 +27,7 @@ const BUDGET_PART: u64 = 8;
 /// maxima that are rarely reached together; in a small container they would leave nothing for
 /// connections.
 const CONNECTIONS_PART: u64 = 4;
-/// New connections are accepted again this many percent below the threshold.
+/// A step against overload is given up this many percent below the use from which it is taken.
 const HYSTERESIS: u64 = 5;
 /// The part that is kept free when no threshold is set, in percent.
 const RESERVE: u64 = 5;
@@ -152,7 +154,8 @@ impl Memory {
     }
 }
 
-fn per_mille(used: u64, limit: u64) -> u64 {
+/// The use of a limit in thousandths.
+pub fn per_mille(used: u64, limit: u64) -> u64 {
     used.saturating_mul(1000) / limit.max(1)
 }
 
@@ -205,28 +208,12 @@ pub fn connections_within(memory: u64, percent: Option<u32>, reserved: &Reserved
     usize::try_from(connections).unwrap_or(usize::MAX).max(1)
 }
 
-/// The state of refusing new connections because memory is nearly used up.
-#[derive(Debug, Default)]
-pub struct MemoryGate {
-    full: bool,
-}
-
-impl MemoryGate {
-    /// Compares the use of a limit with a threshold in percent; without either the gate is open. If the
-    /// state has changed, returns whether the gate is full from now on.
-    pub fn judge(&mut self, pressed: Option<(u64, u64)>, threshold: Option<u32>) -> Option<bool> {
-        let full = match (pressed, threshold) {
-            (Some((used, limit)), Some(threshold)) => {
-                let threshold = u64::from(threshold);
-                let threshold = match self.full {
-                    true => threshold.saturating_sub(HYSTERESIS),
-                    false => threshold,
-                };
-                per_mille(used, limit) >= threshold * 10
-            }
-            _ => false,
-        };
-        (std::mem::replace(&mut self.full, full) != full).then_some(full)
+/// The bounds of a step that is taken from `percent` of the memory on, in thousandths.
+pub fn step_bounds(percent: u32) -> StepBounds {
+    let percent = u64::from(percent);
+    StepBounds {
+        from: percent * 10,
+        until: percent.saturating_sub(HYSTERESIS) * 10,
     }
 }
 
@@ -398,23 +385,5 @@ mod tests {
                 "{mebibytes} MiB: {connections}"
             );
         }
-    }
-
-    #[test]
-    fn new_connections_are_refused_until_use_is_well_below_the_threshold() {
-        let mut gate = MemoryGate::default();
-        for (used, changed) in [
-            (899, None),
-            (900, Some(true)),
-            (870, None),
-            (850, None),
-            (849, Some(false)),
-            (899, None),
-            (950, Some(true)),
-        ] {
-            assert_eq!(gate.judge(Some((used, 1000)), Some(90)), changed, "{used}");
-        }
-        assert_eq!(gate.judge(None, Some(90)), Some(false), "nothing is known");
-        assert_eq!(gate.judge(Some((999, 1000)), None), None, "it is off");
     }
 }

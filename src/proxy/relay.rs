@@ -81,7 +81,8 @@ impl Relaying {
             if self.connection.ticket.seat().take_review() {
                 review(&mut self.connection);
             }
-            if self.connection.ticket.seat().cut_reason().is_some() {
+            if let Some(reason) = self.connection.ticket.seat().cut_reason() {
+                self.connection.note_cut(reason);
                 // Its record is written when it is dropped.
                 return Poll::Ready(());
             }

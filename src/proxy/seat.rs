@@ -340,6 +340,11 @@ impl Seat {
         self.cut.get()
     }
 
+    /// The time since bytes flowed.
+    pub(super) fn quiet(&self) -> Duration {
+        self.last_activity.get().until(Moment::of(Instant::now()))
+    }
+
     /// Has the relay end the connection: its task is dropped, its sockets close, its record is written.
     pub(super) fn cut(&self, reason: Outcome) {
         self.cut.set(Some(reason));

@@ -14,6 +14,9 @@ use crate::outcome::Outcome;
 /// Sweeps between two reviews of a connection: 5 s.
 const REVIEW: u32 = 20;
 
+/// Under overload, one in this many connections may end in each sweep.
+const AT_A_TIME: usize = 64;
+
 /// The seats of one worker.
 #[derive(Debug, Default)]
 pub(super) struct Seats {
@@ -91,20 +94,29 @@ impl Seats {
     pub(super) fn cut_quiet(&self, now: Instant, tick: Duration, left: Duration) {
         let now = Moment::of(now);
         let seats = self.seats.borrow();
-        let mut quiet: Vec<(DrainOrder, Duration, &Rc<Seat>)> = seats
-            .iter()
-            .map(|(_, seat)| seat)
-            .filter(|seat| seat.stage.get().is_open())
-            .map(|seat| (seat.order(), seat.last_activity.get().until(now), seat))
-            .filter(|(order, duration, seat)| {
-                *order != DrainOrder::AwaitsAnswer && *duration >= QUIET && seat.cut.get().is_none()
-            })
+        let quiet = quiet(&seats, now);
+        let mut quiet: Vec<_> = quiet
+            .filter(|one| one.0 != DrainOrder::AwaitsAnswer)
             .collect();
         let due = self.drain_pace.due(quiet.len(), tick, left);
         quiet.sort_unstable_by_key(|(order, duration, _)| (*order, Reverse(*duration)));
         for (_, _, seat) in quiet.into_iter().take(due) {
             seat.cut(Outcome::Drained);
         }
+    }
+
+    /// Under overload: cuts up to one in [`AT_A_TIME`] connections, those over which no byte has flowed for longest.
+    /// Connections whose client waits for an answer come last. Returns the number.
+    pub(super) fn end_quietest(&self, now: Instant) -> u64 {
+        let seats = self.seats.borrow();
+        let mut quiet: Vec<_> = quiet(&seats, Moment::of(now)).collect();
+        let due = seats.len().div_ceil(AT_A_TIME).min(quiet.len());
+        let waits = |order| order == DrainOrder::AwaitsAnswer;
+        quiet.sort_unstable_by_key(|(order, duration, _)| (waits(*order), Reverse(*duration)));
+        for (_, _, seat) in quiet.into_iter().take(due) {
+            seat.cut(Outcome::Overloaded);
+        }
+        u64::try_from(due).unwrap_or(u64::MAX)
     }
 
     /// Marks every connection as cut by the drain; dropping the worker's runtime ends them.
@@ -115,6 +127,17 @@ impl Seats {
             }
         }
     }
+}
+
+/// The connections over which no byte has flowed for a while, with the time since one has.
+fn quiet(
+    seats: &Slab<Rc<Seat>>,
+    now: Moment,
+) -> impl Iterator<Item = (DrainOrder, Duration, &Rc<Seat>)> {
+    let open = seats.iter().map(|(_, seat)| seat);
+    let open = open.filter(|seat| seat.stage.get().is_open() && seat.cut.get().is_none());
+    open.map(move |seat| (seat.order(), seat.last_activity.get().until(now), seat))
+        .filter(|(_, duration, _)| *duration >= QUIET)
 }
 
 #[cfg(test)]

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use prometheus::{IntCounter, IntGauge};
+use prometheus::{Gauge, IntCounter, IntGauge};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::hellos::HelloMemory;
 use super::in_force::ListenersInForce;
 use crate::access_log::AccessLog;
-use crate::limits::{Budget, Scopes};
+use crate::limits::{Budget, Overload, Scopes, SharedStep};
 use crate::metrics::Metrics;
 use crate::socket::OwnAddresses;
 
@@ -56,8 +56,8 @@ pub struct Shared {
     pub late_attempts: Budget,
     /// Connections that wait for the first answer of their upstream's source.
     pub source_waits: Budget,
-    /// Set while new connections are refused because memory is nearly used up.
-    memory_full: AtomicBool,
+    /// The steps against overload in force.
+    pub overload: Arc<Overload>,
     /// The gateway's own listening sockets: a connection that leads there is a loop.
     pub own: OwnAddresses,
     /// The listeners in force.
@@ -77,6 +77,11 @@ pub struct WorkerLoad {
     gauge: IntGauge,
     /// Stands still when the worker hangs.
     rounds: IntCounter,
+    /// The lag in microseconds.
+    lag: AtomicU64,
+    lag_gauge: Gauge,
+    /// The step in force because of the lag.
+    pub lag_step: SharedStep,
 }
 
 impl WorkerLoad {
@@ -97,9 +102,18 @@ impl WorkerLoad {
         self.gauge.dec();
     }
 
-    /// The worker has looked after its connections once more.
-    pub fn round(&self) {
+    /// The worker has looked after its connections once more, and is behind its work by `lag`.
+    pub fn round(&self, lag: Duration) {
         self.rounds.inc();
+        let micros = u64::try_from(lag.as_micros()).unwrap_or(u64::MAX);
+        if self.lag.swap(micros, Ordering::Relaxed) != micros {
+            self.lag_gauge.set(lag.as_secs_f64());
+        }
+    }
+
+    /// The time by which the worker was behind its work when it made its last round.
+    pub fn lag(&self) -> Duration {
+        Duration::from_micros(self.lag.load(Ordering::Relaxed))
     }
 
     /// The number of its rounds.
@@ -121,6 +135,9 @@ impl Shared {
             connections: AtomicUsize::new(0),
             gauge: metrics.worker_connections(worker),
             rounds: metrics.worker_rounds(worker),
+            lag: AtomicU64::new(0),
+            lag_gauge: metrics.overload.lag(worker),
+            lag_step: SharedStep::default(),
         };
         let pipes = pipes_beside(connections);
         Self {
@@ -142,7 +159,7 @@ impl Shared {
             lingering: Budget::new(MAX_LINGERING, None),
             late_attempts: Budget::new(MAX_LATE_ATTEMPTS, None),
             source_waits: Budget::new(MAX_SOURCE_WAITS, None),
-            memory_full: AtomicBool::new(false),
+            overload: Arc::default(),
             own: OwnAddresses::default(),
             listeners: ListenersInForce::default(),
             accept_gate: AcceptGate::new(),
@@ -151,17 +168,6 @@ impl Shared {
             metrics,
             access_log,
         }
-    }
-
-    /// Refuses new connections, since memory is nearly used up, or takes them again.
-    pub fn set_memory_full(&self, full: bool) {
-        self.memory_full.store(full, Ordering::Relaxed);
-        self.metrics.memory_full.set(full.into());
-    }
-
-    /// The state of refusing new connections because memory is nearly used up.
-    pub fn is_memory_full(&self) -> bool {
-        self.memory_full.load(Ordering::Relaxed)
     }
 
     /// A number for one connection's log lines, unique in this process.

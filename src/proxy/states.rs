@@ -76,6 +76,15 @@ impl Connection {
         self.record.close(&self.ticket, ending, Some(flights));
     }
 
+    /// Notes what the line should say of a cut with that reason, if no more is noted.
+    pub(super) fn note_cut(&mut self, reason: Outcome) {
+        if reason == Outcome::Overloaded {
+            let quiet = self.ticket.seat().quiet().as_secs_f64();
+            let detail = format!("strait was overloaded, and no byte had flowed for {quiet:.1} s");
+            self.record.note(Some(detail.into()));
+        }
+    }
+
     /// The end of a connection that was cut. The reason is on its seat; a connection that nobody cut has
     /// panicked.
     pub(super) fn cut_ending(&self) -> Ending {

@@ -22,6 +22,8 @@ use super::seats::Seats;
 use super::shared::Shared;
 use super::worker::{AlpnOfferCache, BUFFER, BulkQueue, BusyPoll, Pipes, Worker};
 use crate::drain::{DrainPhase, DrainWatcher};
+use crate::limits::{LagMeter, OverloadStep};
+use crate::metrics::OverloadAction;
 use crate::socket;
 use crate::supervise;
 
@@ -199,6 +201,7 @@ async fn serve_until_stopped(
     tokio::pin!(give_way);
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut lag = LagMeter::default();
     loop {
         tokio::select! {
             biased;
@@ -207,9 +210,14 @@ async fn serve_until_stopped(
             () = &mut give_way => {}
             _ = sweep.tick() => {
                 let now = Instant::now();
-                worker.load().round();
+                worker.load().round(lag.round(now.into(), SWEEP));
                 worker.seats.sweep(now.into());
                 worker.seats.ask_reviews(worker.shared.listeners.ends_disallowed());
+                if let Some(cause) = worker.overload(OverloadStep::EndQuiet) {
+                    let ended = worker.seats.end_quietest(now.into());
+                    let metrics = &worker.shared.metrics.overload;
+                    metrics.connections(cause, OverloadAction::Ended).inc_by(ended);
+                }
                 if let DrainPhase::Draining { deadline } = drain.phase() {
                     let left = deadline.saturating_duration_since(now);
                     worker.seats.cut_quiet(now.into(), SWEEP, left);

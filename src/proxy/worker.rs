@@ -15,7 +15,8 @@ use super::hellos::HellosInProgress;
 use super::listener::Accepted;
 use super::seats::Seats;
 use super::shared::{Shared, WorkerLoad};
-use crate::limits::Reserve;
+use crate::limits::{OverloadStep, Reserve};
+use crate::metrics::OverloadCause;
 pub(super) use alpn_offers::{AlpnOffer, AlpnOfferCache};
 pub(super) use bulk_queue::{BulkQueue, QueuePlace, wake_after_driver};
 pub(super) use busy_poll::BusyPoll;
@@ -54,6 +55,18 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    /// The cause for which at least `step` is in force here.
+    pub(super) fn overload(&self, step: OverloadStep) -> Option<OverloadCause> {
+        let memory = self.shared.overload.step(OverloadCause::Memory);
+        if memory.get() >= step {
+            Some(OverloadCause::Memory)
+        } else if self.load().lag_step.get() >= step {
+            Some(OverloadCause::WorkerLag)
+        } else {
+            None
+        }
+    }
+
     /// The count of its connections.
     pub(super) fn load(&self) -> &WorkerLoad {
         &self.shared.loads[self.index]

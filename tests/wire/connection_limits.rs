@@ -333,3 +333,52 @@ fn new_connections_are_refused_before_memory_is_used_up() {
     is_full(0.0);
     serves_again(gateway.address());
 }
+
+#[test]
+fn those_that_are_quiet_longest_end_before_memory_is_used_up() {
+    const MIB: usize = 1 << 20;
+    const QUIET: usize = 30;
+
+    let server = Server::echo();
+    let config = ConfigText::to(&[server.address]).top("workers: 1");
+    let host = Host::with_cgroup(100 * MIB, 50 * MIB, 900 * MIB);
+    let gateway = host.gateway(&config);
+    let quiet: Vec<_> = (0..QUIET).map(|_| relayed(gateway.address())).collect();
+    let mut active = relayed(gateway.address());
+    let active_source = active.local_addr().unwrap();
+    let step = || gateway.metric("strait_overload_step", &[("cause", "memory")]);
+    let ended = || {
+        let labels = [("cause", "memory"), ("action", "ended")];
+        gateway.metric("strait_overload_connections_total", &labels)
+    };
+    // As a kernel does: what is open takes memory, and what has ended gives it back.
+    let account = || host.own("memory.current", (90 + QUIET / 2 - ended() as usize) * MIB);
+    account();
+    wait_until("those that are quiet longest end", || {
+        active.write_all(b"active").unwrap();
+        assert_eq!(read_exactly(&mut active, 6), b"active");
+        account();
+        ended() > 0.0 && step() == 1.0
+    });
+    let ended = ended() as usize;
+    assert!(
+        (15..QUIET).contains(&ended),
+        "{ended}: until use is 5% lower"
+    );
+    let text = gateway.admin_text("/");
+    assert!(
+        text.contains("overloaded (memory): new connections are refused"),
+        "{text}"
+    );
+    let first = gateway.record();
+    assert_eq!(first.outcome, "overloaded", "{first:?}");
+    assert_eq!(first.source, quiet[0].local_addr().unwrap());
+    let detail = first.detail.unwrap();
+    assert!(detail.contains("no byte had flowed for"), "{detail}");
+    for _ in 1..ended {
+        assert_ne!(gateway.record().source, active_source, "it is active");
+    }
+    host.own("memory.current", 50 * MIB);
+    wait_until("all is well again", || step() == 0.0);
+    serves_again(gateway.address());
+}

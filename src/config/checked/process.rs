@@ -14,10 +14,25 @@ pub struct Limits {
     pub connections: Option<usize>,
     /// The percentage of the memory limit above which new connections are refused; `None` for never.
     pub memory_percent: Option<u32>,
+    /// The lag from which a worker refuses new connections; `None` for never.
+    #[serde(serialize_with = "bounds::serialize_duration_or_off")]
+    pub worker_lag: Option<Duration>,
+    /// The next step against overload.
+    pub end_quiet: EndQuiet,
     /// The bytes that all hellos in progress may use together.
     pub hello_memory: usize,
     /// The bytes that all short writes may leave waiting together.
     pub carry_memory: usize,
+}
+
+/// The step against overload in which quiet connections end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct EndQuiet {
+    /// The percentage of the memory limit above which it is in force; `None` for never.
+    pub memory_percent: Option<u32>,
+    /// The lag from which it is in force at a worker; `None` for never.
+    #[serde(serialize_with = "bounds::serialize_duration_or_off")]
+    pub worker_lag: Option<Duration>,
 }
 
 /// The end of the process.

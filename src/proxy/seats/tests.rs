@@ -223,6 +223,34 @@ fn a_seat_that_was_given_back_is_left_alone() {
 }
 
 #[test]
+fn overload_ends_a_part_of_those_that_are_quiet_longest_and_no_active_one() {
+    let start = Instant::now() + Duration::from_secs(1);
+    let (seats, taken) = seats(130, Stage::Relaying, start);
+    let now = start + IDLE / 2;
+    for seat in &taken[..120] {
+        seat.active(now);
+    }
+    for (later, seat) in (0..).zip(&taken[120..]) {
+        seat.moved(start + Duration::from_secs(later), later == 0);
+    }
+    let ended = || {
+        let count = seats.end_quietest(now);
+        let ended = (0..taken.len()).filter(|index| taken[*index].cut_reason().is_some());
+        (count, ended.collect::<Vec<_>>())
+    };
+    assert_eq!(ended(), (3, vec![121, 122, 123]), "the client of one waits");
+    assert_eq!(ended().0, 3);
+    assert_eq!(ended(), (3, (121..130).collect()));
+    assert_eq!(ended(), (1, (120..130).collect()), "and then it ends too");
+    assert_eq!(
+        ended(),
+        (0, (120..130).collect()),
+        "bytes flow over the others"
+    );
+    assert_eq!(taken[125].cut_reason(), Some(Outcome::Overloaded));
+}
+
+#[test]
 fn a_review_asks_a_part_of_the_relays_at_a_time_and_all_in_the_end() {
     let start = Instant::now() + Duration::from_secs(1);
     let (seats, taken) = seats(100, Stage::Relaying, start);

@@ -9,6 +9,8 @@ use super::super::states::Arrival;
 use super::super::task::serve;
 use super::super::ticket::Ticket;
 use super::super::worker::Worker;
+use crate::limits::OverloadStep;
+use crate::metrics::{OverloadAction, OverloadCause};
 use crate::outcome::Outcome;
 
 /// A connection moves to another worker when its own has this many more than the least loaded one
@@ -47,12 +49,9 @@ fn serve_own(worker: &Rc<Worker>, accepted: Accepted) {
 pub(super) fn serve_here(worker: &Rc<Worker>, accepted: Accepted) {
     let state = accepted.listener.state();
     let connection = worker.shared.connections.take(1);
-    let overloaded = if connection.is_none() {
-        Some("as many connections are open as may be")
-    } else if worker.shared.is_memory_full() {
-        Some("memory is nearly used up")
-    } else {
-        None
+    let overloaded = match connection {
+        None => Some("as many connections are open as may be"),
+        Some(_) => refused_by_step(worker),
     };
     let connection = connection.unwrap_or_else(|| worker.shared.connections.force(1));
     let ticket = Ticket::take(worker.clone(), state.policy.clone(), connection);
@@ -63,4 +62,15 @@ pub(super) fn serve_here(worker: &Rc<Worker>, accepted: Accepted) {
             tokio::task::spawn_local(serve(worker.clone(), arrival, state));
         }
     }
+}
+
+/// The reason to refuse a connection that a step against overload gives.
+fn refused_by_step(worker: &Worker) -> Option<&'static str> {
+    let cause = worker.overload(OverloadStep::Refuse)?;
+    let metrics = &worker.shared.metrics.overload;
+    metrics.connections(cause, OverloadAction::Refused).inc();
+    Some(match cause {
+        OverloadCause::Memory => "memory is nearly used up",
+        OverloadCause::WorkerLag => "a worker thread is behind its work",
+    })
 }

@@ -65,6 +65,7 @@ impl Gateway {
                     drains.fetch_add(1, Ordering::SeqCst);
                 })
             },
+            overload: Arc::default(),
             started: SystemTime::now(),
         };
         Self {

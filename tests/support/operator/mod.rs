@@ -14,10 +14,10 @@ use strait::access_log::Entry;
 use strait::client_hello::Offers;
 use strait::config::{
     AccessLogConfig, AddressKind, AlpnPolicy, Attempts, Config, ConnectPolicy, ConnectionLimits,
-    DnsConfig, DnsQuery, DrainConfig, EjectionPolicy, EndpointSpec, HelloLimits, HelloSize,
-    KeepaliveInterval, KeepaliveTime, Limits, ListenerConfig, LogConfig, LogFilter, LogFormat,
-    Origin, Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch, RouteTimeouts,
-    SniPattern, SourceGroups, SourceLimits, SourcePolicy, TargetConfigs, TcpOptions,
+    DnsConfig, DnsQuery, DrainConfig, EjectionPolicy, EndQuiet, EndpointSpec, HelloLimits,
+    HelloSize, KeepaliveInterval, KeepaliveTime, Limits, ListenerConfig, LogConfig, LogFilter,
+    LogFormat, Origin, Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch,
+    RouteTimeouts, SniPattern, SourceGroups, SourceLimits, SourcePolicy, TargetConfigs, TcpOptions,
     UpstreamConfig, UpstreamSource, Weight,
 };
 use strait::metrics::Metrics;
@@ -247,6 +247,11 @@ pub fn config() -> Config {
         },
         limits: Limits {
             connections: Some(1000),
+            worker_lag: None,
+            end_quiet: EndQuiet {
+                memory_percent: None,
+                worker_lag: None,
+            },
             memory_percent: None,
             hello_memory: 64 << 20,
             carry_memory: 64 << 20,
