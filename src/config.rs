@@ -41,7 +41,7 @@ pub use checked::{
     PortSelector, ProxyVersion, Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch,
     RouteTimeouts, SavedStateConfig, ServicePort, ServiceSelector, SniPattern, SourceGroup,
     SourceGroupId, SourceGroups, SourceLimits, SourcePolicy, TargetConfig, TargetConfigs,
-    TcpOptions, UpstreamConfig, UpstreamSource,
+    TcpOptions, UpstreamConfig, UpstreamLimits, UpstreamSource,
 };
 pub use form::problems::{ConfigError, Problem};
 pub use load::{Loaded, MAX_FILE};

@@ -66,12 +66,15 @@ impl fmt::Display for OverLimit {
             LimitScope::Route => "the route's",
             LimitScope::Source => "the source address's",
             LimitScope::SourceGroup => "the source group's",
+            LimitScope::Upstream => "the upstream's",
+            LimitScope::Endpoint => "every endpoint is at its",
         };
         let what = match self.kind {
             LimitKind::Connections => "connections at a time",
             LimitKind::ConnectionsPerSecond => "new connections a second",
             LimitKind::Hellos => "ClientHellos in progress",
             LimitKind::Sources => "source addresses at a time",
+            LimitKind::Connecting => "connections being opened",
         };
         write!(f, "{scope} limit of {} {what}", self.limit)
     }

@@ -121,8 +121,8 @@ outcomes! {
         "-";
     Overloaded "overloaded" "UO" Gateway Refusal Seen "A limit of the whole process was reached (connections, memory, file descriptors, the lag of a worker thread); refused early, or ended since it was quiet longest."
         "The gateway: `limits`, its memory and its open files; `detail` has the limit.";
-    OverLimit "over_limit" "UO" Gateway Refusal Seen "A limit that the config sets for the listener, the route or the source was reached; refused early."
-        "The config: the limit in `detail`; the caller, if it opens more than it should.";
+    OverLimit "over_limit" "UO" Gateway Refusal Seen "A limit that the config sets was reached: of the listener, the route, the source (refused early), or the upstream or its endpoints."
+        "The config: the limit in `detail`; the caller, if it opens more than it should; the endpoints, if they are too few or hang.";
     HelloTimeout "hello_timeout" "DT" Gateway Refusal Seen "The ClientHello was not complete by its deadline."
         "The caller: it sent nothing (a protocol in which the server speaks first) or part of a hello (packets lost on the way, such as by a small MTU).";
     ClientGoneBeforeHello "client_gone_before_hello" "DC" Downstream Refusal Seen "The client went away in the middle of its ClientHello."

@@ -10,6 +10,7 @@ mod balancer;
 mod conduct;
 mod endpoints;
 mod health;
+mod load;
 mod recent;
 mod registry;
 
@@ -24,10 +25,14 @@ use prometheus::IntCounter;
 use tokio::sync::Notify;
 
 use crate::config::{EndpointSpec, UpstreamConfig, UpstreamSource};
+use crate::metrics::LimitScope;
 use crate::names::Zone;
+use balancer::Ask;
 pub use conduct::Conduct;
 pub use endpoints::{Endpoint, EndpointSet, EndpointStats, Picked};
 pub use health::{EndpointState, Health};
+pub use load::NotPicked;
+use load::{Load, LoadStage};
 pub use registry::{EndpointCollector, Upstreams};
 
 /// A named set of endpoints with its connection policy.
@@ -36,6 +41,8 @@ pub struct Upstream {
     config: ArcSwap<UpstreamConfig>,
     source_changed: Notify,
     endpoints: ArcSwap<EndpointSet>,
+    /// Connections to all endpoints.
+    load: Arc<Load>,
     /// Locked while a set is made and stored, so that no update is lost.
     surroundings: Mutex<Surroundings>,
     answered: AtomicBool,
@@ -69,6 +76,8 @@ pub enum HealthChange {
 
 /// Picks that another connection may be faster with, before one is taken as it is.
 const TRIAL_RACES: usize = 3;
+/// Picks in all, since other connections may take the last place of an endpoint meanwhile.
+const PICK_RACES: usize = 8;
 
 /// The most endpoints of an upstream that are remembered only because they are ejected.
 const MAX_EJECTED: usize = 256;
@@ -139,11 +148,15 @@ impl Upstream {
     /// one, has no endpoints at first: which pods may be reached depends on the service port behind it.
     pub fn new(config: Arc<UpstreamConfig>, zone: Option<Zone>, before: Option<&Self>) -> Self {
         let known = before.map(Self::known).unwrap_or_default();
+        let load = before.map(|before| before.load.clone()).unwrap_or_default();
         let mut report = SourceReport::default();
         let (set, answered) = match &config.source {
             UpstreamSource::Static(specs) => {
                 let specs = specs.iter().cloned();
-                (EndpointSet::new(specs, zone.as_deref(), &known), true)
+                (
+                    EndpointSet::new(specs, zone.as_deref(), &known, &load),
+                    true,
+                )
             }
             UpstreamSource::Dns(_) => {
                 let kept = before.and_then(Self::to_be_kept);
@@ -164,6 +177,7 @@ impl Upstream {
             config: ArcSwap::new(config),
             source_changed: Notify::new(),
             endpoints: ArcSwap::from_pointee(set),
+            load,
             surroundings: Mutex::new(surroundings),
             answered: AtomicBool::new(answered),
             source_report: Mutex::new(report),
@@ -246,7 +260,7 @@ impl Upstream {
     fn store(&self, specs: impl IntoIterator<Item = EndpointSpec>) {
         let mut surroundings = self.surroundings();
         let known = surroundings.known(&self.endpoints.load(), Instant::now());
-        let set = EndpointSet::new(specs, surroundings.zone.as_deref(), &known);
+        let set = EndpointSet::new(specs, surroundings.zone.as_deref(), &known, &self.load);
         surroundings.remember(known, &set, &self.config.load().source);
         self.endpoints.store(Arc::new(set));
     }
@@ -291,21 +305,47 @@ impl Upstream {
     /// Picks an endpoint that is not among `tried`: the one with fewer connections of two random
     /// choices among the ready endpoints. The gateway's zone comes first unless it has too few
     /// endpoints. An endpoint whose ejection is over gets one connection at a time, until one shows that
-    /// it works. An ejected endpoint is picked only when no other is left, or too few are ready. Returns
-    /// `None` when every endpoint was tried.
-    pub fn pick(&self, tried: &[SocketAddr]) -> Option<Picked> {
+    /// it works. An ejected endpoint is picked only when no other is left, or too few are ready. An endpoint
+    /// at its limit is never picked.
+    ///
+    /// # Errors
+    /// Every endpoint was tried, or a limit allows no further connection.
+    pub fn pick(&self, tried: &[SocketAddr]) -> Result<Picked, NotPicked> {
         let (set, config, now) = (self.endpoints.load(), self.config.load(), Instant::now());
         let trial = config.connect.timeout + config.ejection.first_byte;
-        let panic_percent = config.ejection.panic_percent;
-        let pick = || balancer::pick(&set, tried, now, panic_percent);
-        let mut picked = pick()?;
-        for _ in 0..TRIAL_RACES {
-            if picked.stats.health.try_it(now, trial) {
+        let limits = &config.limits_per_endpoint;
+        let ask = Ask {
+            tried,
+            now,
+            panic_percent: config.ejection.panic_percent,
+            limits,
+        };
+        let mut full = None;
+        for race in 0..PICK_RACES {
+            let Some(endpoint) = balancer::pick(&set, &ask) else {
                 break;
+            };
+            let load = &endpoint.stats.load;
+            if let Err(over) = load.take(limits) {
+                full = Some(over);
+                continue;
             }
-            picked = pick()?;
+            if let Err(over) = self.load.take(&config.limits) {
+                load.change(LoadStage::Connecting, LoadStage::Failed);
+                return Err(NotPicked::over(LimitScope::Upstream, over));
+            }
+            let picked = Picked::new(endpoint);
+            if race >= TRIAL_RACES || endpoint.stats.health.try_it(now, trial) {
+                return Ok(picked);
+            }
         }
-        Some(Picked::new(picked))
+        let mut left = set.iter().filter(|one| ask.is_untried(one));
+        let full = left
+            .find_map(|one| one.stats.load.at_limit(limits))
+            .or(full);
+        Err(full.map_or(NotPicked::NoneLeft, |over| {
+            NotPicked::over(LimitScope::Endpoint, over)
+        }))
     }
 
     /// Notes the conduct of an endpoint towards a connection from `source`. Returns the change of its
@@ -335,9 +375,9 @@ impl Upstream {
         ejected.map(HealthChange::Ejected)
     }
 
-    /// The same endpoint at its address of the other family, if it has one and is still there.
-    pub fn other_address(&self, picked: &Picked) -> Option<Picked> {
-        self.endpoints.load().other_address(picked)
+    /// Turns to the same endpoint's address of the other family. Returns whether it has one and is still there.
+    pub fn turn(&self, picked: &mut Picked) -> bool {
+        self.endpoints.load().turn(picked)
     }
 
     /// Notes that no config has this upstream any more. Connections may go on with it; nothing is counted for it.

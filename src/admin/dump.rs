@@ -127,7 +127,10 @@ struct EndpointDump {
     address: SocketAddr,
     zone: Option<String>,
     weight: Weight,
+    /// Connections that are open or being opened.
     active: u32,
+    /// Those that are being opened.
+    connecting: u32,
     state: &'static str,
     ejection_left_ms: Option<u64>,
 }
@@ -185,6 +188,7 @@ fn upstream_dump<'a>(
             zone: endpoint.spec.zone.as_deref().map(str::to_owned),
             weight: endpoint.spec.weight,
             active: endpoint.stats.active(),
+            connecting: endpoint.stats.connecting(),
             state: endpoint.state(now),
             ejection_left_ms: left,
         }

@@ -49,7 +49,7 @@ pub use sources::{OTHER_SOURCES, SourceGroup, SourceGroupId, SourceGroups, Sourc
 pub use tcp::TcpOptions;
 pub use upstream::{
     ConnectPolicy, EjectionPolicy, EndpointSpec, PodChoice, ProxyVersion, ServicePort,
-    UpstreamConfig, UpstreamSource,
+    UpstreamConfig, UpstreamLimits, UpstreamSource,
 };
 
 /// The content of one config file.

@@ -14,7 +14,7 @@ pub(super) mod words;
 use self::addresses::{Bind, Cidr, EndpointAddress, SourceRef};
 use self::common::{
     ClientHelloFile, ConnectFile, ConnectionLimitsFile, EjectionFile, EndDisallowedFile,
-    ProxyProtocolFile, TcpFile, TimeoutsFile,
+    ProxyProtocolFile, TcpFile, TimeoutsFile, UpstreamLimitsFile,
 };
 use self::hosts::{HostPort, ServiceRef, Sni, SrvName};
 use self::kubernetes::KubernetesFile;
@@ -210,6 +210,10 @@ section! {
         proxy_protocol: OrOff<ProxyVersion> = "off",
         /// The policy for ejecting an endpoint that fails.
         ejection: At<EjectionFile> = {},
+        /// Limits on the connections to all endpoints together.
+        limits: UpstreamLimitsFile = {},
+        /// Limits on the connections to each endpoint. An endpoint at its limit is passed over.
+        limits_per_endpoint: UpstreamLimitsFile = {},
         /// Options of the upstream sockets.
         tcp: TcpFile = {},
     }

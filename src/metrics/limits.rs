@@ -13,6 +13,10 @@ labels! {
         Source "source",
         /// The limit of a source group.
         SourceGroup "source_group",
+        /// The limit of an upstream.
+        Upstream "upstream",
+        /// The limit of each endpoint of an upstream.
+        Endpoint "endpoint",
     }
 }
 
@@ -27,5 +31,7 @@ labels! {
         Hellos "hellos",
         /// Source addresses that are counted.
         Sources "sources",
+        /// Connections to an upstream that are being opened.
+        Connecting "connecting",
     }
 }

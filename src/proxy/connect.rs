@@ -21,10 +21,11 @@ use super::refusal::Refusal;
 use super::shared::Shared;
 use super::source_wait;
 use super::states::{Connection, Routed};
+use super::ticket::Ticket;
 use crate::config::{AddressKind, ProxyVersion, UpstreamConfig, UpstreamSource};
 use crate::metrics::ConnectResult;
 use crate::outcome::Outcome;
-use crate::upstream::{Conduct, Picked, Upstream};
+use crate::upstream::{Conduct, NotPicked, Picked, Upstream};
 
 /// The pauses before the endpoints are tried again, all of which have failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -36,7 +37,7 @@ const MOST_LOCAL_FAILURES: u32 = 16;
 /// Connects to an endpoint of the upstream that the connection is routed to.
 ///
 /// # Errors
-/// `no_endpoint`, the reason of the last attempt, `downstream_reset` when the client gave up, or
+/// `no_endpoint`, `over_limit`, the reason of the last attempt, `downstream_reset` when the client gave up, or
 /// `overloaded` when the bytes to replay had to give way to other hellos meanwhile.
 pub(super) async fn connect(routed: &mut Routed) -> Result<TcpStream, Refusal> {
     let started = Instant::now();
@@ -61,7 +62,7 @@ pub(super) async fn connect(routed: &mut Routed) -> Result<TcpStream, Refusal> {
     };
     let work = async {
         source_wait::first_answer(&common.shared, upstream, common.timeout).await;
-        Connecting::new(common).run(record).await
+        Connecting::new(common).run(record, ticket).await
     };
     // A client that resets is not worth an endpoint's connection. One that only closed its sending
     // side still wants its answer.
@@ -133,7 +134,7 @@ struct Tried {
 /// The reason why no attempt began.
 enum NoneLeft {
     Attempts,
-    Endpoints,
+    Endpoints(NotPicked),
 }
 
 impl Connecting {
@@ -148,7 +149,11 @@ impl Connecting {
         }
     }
 
-    async fn run(mut self, record: &mut ConnectionRecord) -> Result<TcpStream, Outcome> {
+    async fn run(
+        mut self,
+        record: &mut ConnectionRecord,
+        ticket: &Ticket,
+    ) -> Result<TcpStream, Outcome> {
         let common = self.common.clone();
         let policy = &common.config.connect;
         let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE);
@@ -156,9 +161,15 @@ impl Connecting {
         loop {
             let begun = self.begin(record);
             if self.running.is_empty() {
+                if let Err(NoneLeft::Endpoints(NotPicked::OverLimit(over))) = &begun
+                    && reason == Outcome::NoEndpoint
+                {
+                    record.over_limit(ticket, *over);
+                    return Err(Outcome::OverLimit);
+                }
                 // A program that restarts refuses for a moment; what else can fail stays as it is.
                 let again = reason == Outcome::ConnectRefused
-                    && matches!(begun, Err(NoneLeft::Endpoints))
+                    && matches!(begun, Err(NoneLeft::Endpoints(_)))
                     && policy.attempts.get() > 1;
                 let rest = self.common.timeout.saturating_sub(self.started.elapsed());
                 let pause = pauses.next();
@@ -198,12 +209,12 @@ impl Connecting {
         if self.left == 0 {
             let all_tried = self.common.upstream.endpoints().len() <= self.tried.len();
             return Err(match all_tried {
-                true => NoneLeft::Endpoints,
+                true => NoneLeft::Endpoints(NotPicked::NoneLeft),
                 false => NoneLeft::Attempts,
             });
         }
         let picked = self.common.upstream.pick(&self.tried);
-        let picked = picked.ok_or(NoneLeft::Endpoints)?;
+        let picked = picked.map_err(NoneLeft::Endpoints)?;
         self.left -= 1;
         record.attempts += 1;
         self.tried.push(picked.endpoint());
@@ -259,16 +270,17 @@ async fn try_endpoint(common: Rc<Common>, mut picked: Picked) -> Tried {
         let result = attempt(picked.address(), config, from, *most, first, own).await;
         if let Err(failed) = &result
             && addresses == 1
-            && let Some(other) = upstream.other_address(&picked)
+            && upstream.turn(&mut picked)
         {
             count_failure(failed.outcome);
-            (picked, addresses) = (other, 2);
+            addresses = 2;
         } else {
             break result;
         }
     };
     match &result {
         Ok(_) => {
+            picked.connected();
             if addresses == 2 {
                 picked.prefer();
             }
@@ -280,6 +292,7 @@ async fn try_endpoint(common: Rc<Common>, mut picked: Picked) -> Tried {
         Err(failed) => {
             count_failure(failed.outcome);
             report_failure(&common, &picked, failed.outcome);
+            picked.failed();
         }
     }
     Tried {

@@ -70,7 +70,7 @@ pub(super) struct ConnectionRecord {
     server_name: Option<ServerName>,
     alpn: Option<Rc<AlpnOffer>>,
     target: Option<Arc<Target>>,
-    /// The endpoint tried last; counts as its connection as long as the record lives.
+    /// The endpoint tried last; counts as its connection as long as the record lives, unless that has failed.
     pub endpoint: Option<Picked>,
     /// Connect attempts.
     pub attempts: u32,
@@ -82,6 +82,12 @@ pub(super) struct ConnectionRecord {
     offers: Offers,
     counts: Counts,
     written: bool,
+}
+
+fn count_refusal(ticket: &Ticket, over: OverLimit) {
+    let (metrics, listener) = (&ticket.shared().metrics, &ticket.policy().name);
+    let refusals = metrics.limit_refusals(listener, over.scope, over.kind);
+    refusals.inc();
 }
 
 impl ConnectionRecord {
@@ -188,9 +194,7 @@ impl ConnectionRecord {
     ) -> Result<(), OverLimit> {
         let mut more = Held::default();
         if let Err(over) = admit(&mut more) {
-            let (metrics, listener) = (&ticket.shared().metrics, &ticket.policy().name);
-            let refusals = metrics.limit_refusals(listener, over.scope, over.kind);
-            refusals.inc();
+            count_refusal(ticket, over);
             return Err(over);
         }
         if !more.is_empty() {
@@ -254,6 +258,12 @@ impl ConnectionRecord {
         let opening = [self.hello, self.connect].into_iter().flatten();
         let opening: Duration = opening.map(StageTime::duration).sum();
         self.accepted.elapsed().saturating_sub(opening)
+    }
+
+    /// Notes the limit of the upstream's that stands against the connection.
+    pub(super) fn over_limit(&mut self, ticket: &Ticket, over: OverLimit) {
+        count_refusal(ticket, over);
+        self.note(Some(over.to_string().into()));
     }
 
     /// Notes the route and one of its targets: from now on the connection counts there.

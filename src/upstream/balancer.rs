@@ -24,6 +24,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::{Endpoint, EndpointSet, EndpointState};
+use crate::config::UpstreamLimits;
 
 /// The largest load of an endpoint in the own zone relative to a fair one, as a fraction.
 const OVERLOAD: (u64, u64) = (5, 4);
@@ -31,6 +32,30 @@ const OVERLOAD: (u64, u64) = (5, 4);
 /// The number of random draws for one choice before all endpoints are searched. It is enough when most
 /// are eligible.
 const DRAWS: usize = 4;
+
+/// The demands of one connection on the endpoint that is picked for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask<'a> {
+    /// The endpoints that were tried for it.
+    pub(super) tried: &'a [SocketAddr],
+    pub(super) now: Instant,
+    /// Ejections do not count while less than this part of the endpoints is ready.
+    pub(super) panic_percent: u32,
+    /// The limits of each endpoint.
+    pub(super) limits: &'a UpstreamLimits,
+}
+
+impl Ask<'_> {
+    /// Whether the endpoint was not tried for this connection.
+    pub(super) fn is_untried(&self, endpoint: &Endpoint) -> bool {
+        !self.tried.contains(&endpoint.spec.address)
+    }
+
+    /// Whether the endpoint may have one more connection.
+    fn has_room(&self, endpoint: &Endpoint) -> bool {
+        self.limits.is_off() || endpoint.stats.load.at_limit(self.limits).is_none()
+    }
+}
 
 /// The endpoints of a set by distance. Each endpoint is in exactly one tier.
 #[derive(Debug, Default)]
@@ -185,18 +210,16 @@ fn load_is_less(a: &Endpoint, b: &Endpoint, now: Instant) -> bool {
 
 /// Picks among the endpoints that are not `tried`: first ready ones and those that nobody tries after their ejection,
 /// from the nearest tier that has any, and after a failure from another zone and address family; then the others,
-/// ejected or not, the nearest first. Ejections do not count while less than `panic_percent` of the endpoints are ready.
-pub(super) fn pick<'a>(
-    set: &'a EndpointSet,
-    tried: &[SocketAddr],
-    now: Instant,
-    panic_percent: u32,
-) -> Option<&'a Endpoint> {
+/// ejected or not, the nearest first. An endpoint at its limit is never picked.
+pub(super) fn pick<'a>(set: &'a EndpointSet, ask: &Ask<'_>) -> Option<&'a Endpoint> {
+    let Ask { tried, now, .. } = *ask;
     // Counted only when an ejected endpoint comes up.
-    let panics = LazyCell::new(|| set.is_in_panic(panic_percent, now));
-    let eligible = |endpoint: &Endpoint| endpoint.stats.health.is_eligible(now) || *panics;
-    let untried = |endpoint: &Endpoint| !tried.contains(&endpoint.spec.address);
-    let ready = |endpoint: &Endpoint| untried(endpoint) && eligible(endpoint);
+    let panics = LazyCell::new(|| set.is_in_panic(ask.panic_percent, now));
+    let eligible = |endpoint: &Endpoint| {
+        (endpoint.stats.health.is_eligible(now) || *panics) && ask.has_room(endpoint)
+    };
+    let untried = |endpoint: &Endpoint| ask.is_untried(endpoint) && ask.has_room(endpoint);
+    let ready = |endpoint: &Endpoint| ask.is_untried(endpoint) && eligible(endpoint);
     let in_order = set.tiers.in_order(set, eligible);
     let pick_from = |wanted: &dyn Fn(&Endpoint) -> bool| {
         let mut in_order = in_order.iter().copied().flatten();
@@ -263,7 +286,7 @@ mod tests {
     #[test]
     fn connections_that_stay_spread_evenly() {
         let upstream = upstream((1..=10).map(|n| spec(n, None, 1)).collect(), None);
-        let held: Vec<_> = (0..1000).filter_map(|_| upstream.pick(&[])).collect();
+        let held: Vec<_> = (0..1000).filter_map(|_| upstream.pick_any(&[])).collect();
         assert_eq!(held.len(), 1000);
         for endpoint in upstream.endpoints().iter() {
             let active = endpoint.stats.active();
@@ -274,7 +297,7 @@ mod tests {
     #[test]
     fn weight_decides_the_share() {
         let upstream = upstream(vec![spec(1, None, 1), spec(2, None, 3)], None);
-        let held: Vec<_> = (0..400).filter_map(|_| upstream.pick(&[])).collect();
+        let held: Vec<_> = (0..400).filter_map(|_| upstream.pick_any(&[])).collect();
         let light = held.iter().filter(|p| p.address() == address(1)).count();
         assert!(
             (95..=105).contains(&light),
@@ -291,12 +314,15 @@ mod tests {
         ];
         let upstream = upstream(specs, Some("a"));
         for _ in 0..50 {
-            assert_eq!(upstream.pick(&[]).unwrap().address(), address(2));
-            assert_ne!(upstream.pick(&[address(2)]).unwrap().address(), address(2));
+            assert_eq!(upstream.pick_any(&[]).unwrap().address(), address(2));
+            assert_ne!(
+                upstream.pick_any(&[address(2)]).unwrap().address(),
+                address(2)
+            );
         }
         assert!(
             upstream
-                .pick(&[address(1), address(2), address(3)])
+                .pick_any(&[address(1), address(2), address(3)])
                 .is_none()
         );
     }
@@ -316,7 +342,7 @@ mod tests {
             .filter(|endpoint| endpoint.spec.zone.as_deref() == Some("a"))
             .map(|endpoint| endpoint.spec.address)
             .collect();
-        let picked = (0..10_000).filter_map(|_| upstream.pick(&[]));
+        let picked = (0..10_000).filter_map(|_| upstream.pick_any(&[]));
         let near = picked.filter(|picked| near.contains(&picked.address()));
         near.count().try_into().unwrap()
     }
@@ -378,11 +404,11 @@ mod tests {
         }
         let mut seen = HashMap::new();
         for _ in 0..50 {
-            let picked = upstream.pick(&[]).unwrap();
+            let picked = upstream.pick_any(&[]).unwrap();
             *seen.entry(picked.address()).or_insert(0) += 1;
         }
         assert_eq!(seen, HashMap::from([(address(3), 50)]));
-        assert!(upstream.pick(&[address(3)]).is_some());
+        assert!(upstream.pick_any(&[address(3)]).is_some());
     }
 
     #[test]
@@ -397,7 +423,7 @@ mod tests {
         for _ in 0..10 {
             fails_fast.failed(&policy, Instant::now(), || true);
         }
-        let held: Vec<_> = (0..10).filter_map(|_| upstream.pick(&[])).collect();
+        let held: Vec<_> = (0..10).filter_map(|_| upstream.pick_any(&[])).collect();
         assert!(held.iter().all(|picked| picked.address() == address(2)));
     }
 
@@ -445,7 +471,7 @@ mod tests {
             let upstream = upstream(specs, zone);
             let tried: Vec<SocketAddr> = tried.into_iter().map(|n: usize| addresses[n]).collect();
             for _ in 0..20 {
-                let picked = upstream.pick(&tried).unwrap();
+                let picked = upstream.pick_any(&tried).unwrap();
                 assert_eq!(
                     picked.address(),
                     addresses[expected],

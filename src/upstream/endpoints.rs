@@ -3,11 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::balancer::Tiers;
 use super::health::{EndpointState, Handshakes, Health};
+use super::load::{Load, LoadStage};
 use crate::config::EndpointSpec;
 
 /// One endpoint of an upstream.
@@ -35,8 +36,9 @@ impl Endpoint {
 #[derive(Debug)]
 pub struct EndpointStats {
     pub(super) address: SocketAddr,
-    /// Connections that are open or being opened.
-    active: AtomicU32,
+    pub(super) load: Load,
+    /// The load of the whole upstream, whichever set the endpoint is in.
+    of_upstream: Arc<Load>,
     /// The state of ejection.
     pub health: Health,
     /// True if the address of the other family worked last, and this one did not.
@@ -46,10 +48,11 @@ pub struct EndpointStats {
 }
 
 impl EndpointStats {
-    fn new(address: SocketAddr) -> Self {
+    fn new(address: SocketAddr, of_upstream: Arc<Load>) -> Self {
         Self {
             address,
-            active: AtomicU32::new(0),
+            load: Load::default(),
+            of_upstream,
             health: Health::default(),
             turned: AtomicBool::new(false),
             of: None,
@@ -60,7 +63,7 @@ impl EndpointStats {
     fn other(address: SocketAddr, stats: &Arc<Self>) -> Arc<Self> {
         Arc::new(Self {
             of: Some(stats.clone()),
-            ..Self::new(address)
+            ..Self::new(address, stats.of_upstream.clone())
         })
     }
 
@@ -71,7 +74,12 @@ impl EndpointStats {
 
     /// Connections that are open or being opened.
     pub fn active(&self) -> u32 {
-        self.active.load(Ordering::Relaxed)
+        self.load.connections()
+    }
+
+    /// Connections that are being opened.
+    pub fn connecting(&self) -> u32 {
+        self.load.connecting()
     }
 
     pub(super) fn is_ejected(&self, now: Instant) -> bool {
@@ -86,58 +94,79 @@ pub struct EndpointSet {
     pub(super) tiers: Tiers,
 }
 
-/// An endpoint picked for one connection. It counts the connection while it lives.
+/// An endpoint picked for one connection. It counts the connection, as one that is being opened at first, until that
+/// has failed or this is dropped.
 #[derive(Debug)]
-pub struct Picked(Arc<EndpointStats>);
+pub struct Picked {
+    at: Arc<EndpointStats>,
+    stage: LoadStage,
+}
 
 impl Picked {
+    /// The `endpoint`, which has counted the connection, as its upstream has.
     pub(super) fn new(endpoint: &Endpoint) -> Self {
         let turned = endpoint.stats.turned.load(Ordering::Relaxed);
         let other = endpoint.other.as_ref().filter(|_| turned);
-        Self::at(other.unwrap_or(&endpoint.stats))
+        Self {
+            at: other.unwrap_or(&endpoint.stats).clone(),
+            stage: LoadStage::Connecting,
+        }
     }
 
-    fn at(address: &Arc<EndpointStats>) -> Self {
-        address.endpoint().active.fetch_add(1, Ordering::Relaxed);
-        Self(address.clone())
+    /// Notes that the connection is open.
+    pub fn connected(&mut self) {
+        self.change(LoadStage::Open);
+    }
+
+    /// Notes that no connection was made: it does not count any more.
+    pub fn failed(&mut self) {
+        self.change(LoadStage::Failed);
+    }
+
+    fn change(&mut self, after: LoadStage) {
+        let before = std::mem::replace(&mut self.stage, after);
+        let endpoint = self.at.endpoint();
+        endpoint.load.change(before, after);
+        endpoint.of_upstream.change(before, after);
     }
 
     /// The address to connect to.
     pub fn address(&self) -> SocketAddr {
-        self.0.address
+        self.at.address
     }
 
     /// The address that the endpoint goes by, whichever one it is connected at.
     pub fn endpoint(&self) -> SocketAddr {
-        self.0.endpoint().address
+        self.at.endpoint().address
     }
 
     /// Its health.
     pub fn health(&self) -> &Health {
-        &self.0.endpoint().health
+        &self.at.endpoint().health
     }
 
     /// From now on, connections try this address of the endpoint first.
     pub fn prefer(&self) {
-        let endpoint = self.0.endpoint();
+        let endpoint = self.at.endpoint();
         endpoint
             .turned
-            .store(self.0.of.is_some(), Ordering::Relaxed);
+            .store(self.at.of.is_some(), Ordering::Relaxed);
     }
 }
 
 impl Drop for Picked {
     fn drop(&mut self) {
-        self.0.endpoint().active.fetch_sub(1, Ordering::Relaxed);
+        self.change(LoadStage::Failed);
     }
 }
 
 impl EndpointSet {
-    /// Creates a set. Endpoints that are among `known` keep their counts.
+    /// Creates a set. Endpoints that are among `known` keep their counts. `load` is that of the upstream.
     pub(super) fn new(
         specs: impl IntoIterator<Item = EndpointSpec>,
         zone: Option<&str>,
         known: &[Arc<EndpointStats>],
+        load: &Arc<Load>,
     ) -> Self {
         let known: HashMap<SocketAddr, &Arc<EndpointStats>> =
             known.iter().map(|stats| (stats.address, stats)).collect();
@@ -148,7 +177,7 @@ impl EndpointSet {
             if addresses.insert(spec.address) {
                 let stats = match known.get(&spec.address) {
                     Some(stats) => Arc::clone(stats),
-                    None => Arc::new(EndpointStats::new(spec.address)),
+                    None => Arc::new(EndpointStats::new(spec.address, load.clone())),
                 };
                 let other = spec.other.map(|other| EndpointStats::other(other, &stats));
                 endpoints.push(Endpoint { spec, stats, other });
@@ -180,15 +209,19 @@ impl EndpointSet {
         }
     }
 
-    /// The endpoint of `picked` at its address of the other family, if it has one and is in the set.
-    pub(super) fn other_address(&self, picked: &Picked) -> Option<Picked> {
+    /// Turns `picked` to the endpoint's address of the other family, if it has one and is in the set.
+    pub(super) fn turn(&self, picked: &mut Picked) -> bool {
         let mut endpoints = self.iter();
-        let same = endpoints.find(|one| std::ptr::eq(&*one.stats, picked.0.endpoint()))?;
-        let other = same.other.as_ref()?;
-        Some(Picked::at(match picked.0.of {
-            None => other,
-            Some(_) => &same.stats,
-        }))
+        let same = endpoints.find(|one| std::ptr::eq(&*one.stats, picked.at.endpoint()));
+        let Some((stats, other)) = same.and_then(|one| Some((&one.stats, one.other.as_ref()?)))
+        else {
+            return false;
+        };
+        picked.at = match picked.at.of {
+            None => other.clone(),
+            Some(_) => stats.clone(),
+        };
+        true
     }
 
     /// Whether one more endpoint may be ejected when `percent` of them may be.
@@ -209,7 +242,7 @@ impl EndpointSet {
 
     /// The recent handshakes at the endpoints other than that of `picked`.
     pub(super) fn handshakes_elsewhere(&self, picked: &Picked, now: Instant) -> Handshakes {
-        let own = picked.0.endpoint();
+        let own = picked.at.endpoint();
         let others = self.iter().filter(|one| !std::ptr::eq(&*one.stats, own));
         others.map(|one| one.stats.health.handshakes(now)).sum()
     }

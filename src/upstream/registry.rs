@@ -202,7 +202,7 @@ upstreams: {{ {name}: {{ dns: '{host}:443' }} }}
         };
         let before = take(&config("a", "db.example"));
         before.replace_endpoints([super::super::tests::spec(1, None, 1)]);
-        let _held = before.pick(&[]);
+        let _held = before.pick_any(&[]);
         let renamed = take(&config("b", "db.example"));
         assert_eq!(renamed.endpoints().len(), 1);
         assert_eq!(renamed.endpoints().iter().next().unwrap().stats.active(), 1);

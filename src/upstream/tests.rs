@@ -1,5 +1,9 @@
+mod limits;
+
 use super::*;
-use crate::config::{DnsConfig, DnsQuery, EjectionPolicy, PodChoice, ServicePort, Weight, samples};
+use crate::config::{
+    DnsConfig, DnsQuery, EjectionPolicy, PodChoice, ServicePort, UpstreamLimits, Weight, samples,
+};
 use crate::server_name::ServerName;
 use std::time::Duration;
 
@@ -32,6 +36,12 @@ pub(super) fn upstream(specs: Vec<EndpointSpec>, zone: Option<&str>) -> Upstream
         ..samples::upstream(UpstreamSource::Static(specs))
     };
     Upstream::new(Arc::new(config), zone.map(Zone::from), None)
+}
+
+impl Upstream {
+    pub(super) fn pick_any(&self, tried: &[SocketAddr]) -> Option<Picked> {
+        self.pick(tried).ok()
+    }
 }
 
 fn of(source: UpstreamSource, before: Option<&Upstream>) -> Upstream {
@@ -75,7 +85,7 @@ fn counts(upstream: &Upstream) -> Vec<(u8, u32)> {
 fn policy_and_zone_change_over_the_same_endpoints_counts_and_health() {
     let upstream = of(dns("a.example", 5), None);
     upstream.replace_endpoints([spec(1, Some("a"), 1), spec(2, Some("b"), 1)]);
-    let held = upstream.pick(&[]).unwrap();
+    let held = upstream.pick_any(&[]).unwrap();
     let policy = ejecting_at_once(Duration::from_secs(60));
     held.health().failed(&policy, Instant::now(), || true);
     let before = counts(&upstream);
@@ -102,14 +112,12 @@ fn an_endpoint_of_both_families_counts_once_and_is_tried_first_where_it_worked_l
     };
     let first = both.address;
     let upstream = upstream(vec![both.clone(), spec(2, None, 1)], None);
-    let pick = |not: u8| upstream.pick(&[spec(not, None, 1).address]);
-    assert!(upstream.other_address(&pick(1).unwrap()).is_none());
-    let picked = pick(2).unwrap();
-    let elsewhere = upstream.other_address(&picked).unwrap();
-    assert_eq!((picked.address(), elsewhere.address()), (first, other));
-    assert_eq!((picked.endpoint(), elsewhere.endpoint()), (first, first));
-    assert_eq!(counts(&upstream), [(1, 2), (2, 0)]);
-    drop(picked);
+    let pick = |not: u8| upstream.pick_any(&[spec(not, None, 1).address]);
+    assert!(!upstream.turn(&mut pick(1).unwrap()));
+    let mut elsewhere = pick(2).unwrap();
+    assert_eq!((elsewhere.address(), elsewhere.endpoint()), (first, first));
+    assert!(upstream.turn(&mut elsewhere));
+    assert_eq!((elsewhere.address(), elsewhere.endpoint()), (other, first));
     elsewhere.prefer();
     assert_eq!(counts(&upstream), [(1, 1), (2, 0)]);
     let policy = upstream.config().ejection;
@@ -127,14 +135,14 @@ fn an_endpoint_of_both_families_counts_once_and_is_tried_first_where_it_worked_l
 
     // Another answer of the source changes none of that.
     upstream.replace_endpoints([both, spec(2, None, 1)]);
-    let turned = pick(2).unwrap();
-    assert_eq!(turned.address(), other);
-    let back = upstream.other_address(&turned).unwrap();
+    let mut back = pick(2).unwrap();
+    assert_eq!(back.address(), other);
+    assert!(upstream.turn(&mut back));
     assert_eq!(back.address(), first);
     back.prefer();
     assert_eq!(pick(2).unwrap().address(), first);
     upstream.replace_endpoints([spec(2, None, 1)]);
-    assert!(upstream.other_address(&back).is_none(), "it is gone");
+    assert!(!upstream.turn(&mut back), "it is gone");
 }
 
 #[test]
@@ -143,7 +151,7 @@ fn the_zone_that_becomes_known_comes_first() {
     for zone in ["a", "b", "a"] {
         upstream.adopt(&upstream.config(), Some(&zone.into()));
         for _ in 0..50 {
-            let picked = upstream.pick(&[]).unwrap().address();
+            let picked = upstream.pick_any(&[]).unwrap().address();
             let set = upstream.endpoints();
             let picked = set.iter().find(|one| one.spec.address == picked).unwrap();
             assert_eq!(picked.spec.zone.as_deref(), Some(zone));
@@ -182,7 +190,7 @@ fn another_question_keeps_the_endpoints_until_it_is_answered_and_says_that_they_
     before.source_failed("timed out".to_owned());
     assert!(!before.is_stale(), "there is nothing that could be stale");
     before.replace_endpoints([spec(1, None, 1), spec(2, None, 1)]);
-    let _held = before.pick(&[&spec(2, None, 1)].map(|spec| spec.address));
+    let _held = before.pick_any(&[&spec(2, None, 1)].map(|spec| spec.address));
     let after = of(dns("b.example", 5), Some(&before));
     assert_eq!(counts(&after), [(1, 1), (2, 0)]);
     assert!(!after.answered() && after.is_stale());
@@ -205,7 +213,7 @@ fn another_question_keeps_the_endpoints_until_it_is_answered_and_says_that_they_
 fn pods_are_never_taken_over_but_their_counts_are() {
     let before = of(pods("a"), None);
     before.replace_endpoints([spec(1, None, 1), spec(2, None, 1)]);
-    let _held = before.pick(&[spec(2, None, 1).address]);
+    let _held = before.pick_any(&[spec(2, None, 1).address]);
     let after = of(pods("b"), Some(&before));
     assert_eq!(counts(&after), []);
     after.replace_endpoints([spec(1, None, 1), spec(3, None, 1)]);
@@ -218,7 +226,7 @@ fn pods_are_never_taken_over_but_their_counts_are() {
 #[test]
 fn an_endpoint_that_comes_back_has_the_connections_that_it_kept() {
     let upstream = upstream(vec![spec(1, None, 1), spec(2, None, 1)], None);
-    let held = upstream.pick(&[spec(1, None, 1).address]).unwrap();
+    let held = upstream.pick_any(&[spec(1, None, 1).address]).unwrap();
     for _ in 0..3 {
         upstream.replace_endpoints([spec(1, None, 1)]);
     }
@@ -327,7 +335,7 @@ fn endpoints_that_are_no_longer_allowed_go_without_an_answer() {
 fn an_update_keeps_what_an_endpoint_has_counted() {
     let upstream = upstream(vec![spec(1, None, 1), spec(1, None, 1)], None);
     assert_eq!(upstream.endpoints().len(), 1, "one address is one endpoint");
-    let picked = upstream.pick(&[]).unwrap();
+    let picked = upstream.pick_any(&[]).unwrap();
     upstream.replace_endpoints([spec(2, None, 1), spec(1, Some("a"), 5)]);
     let active: Vec<u32> = upstream
         .endpoints()
@@ -336,7 +344,7 @@ fn an_update_keeps_what_an_endpoint_has_counted() {
         .collect();
     assert_eq!(active, [0, 1]);
     upstream.replace_endpoints([]);
-    assert!(upstream.pick(&[]).is_none());
+    assert!(upstream.pick_any(&[]).is_none());
     drop(picked);
 }
 
@@ -345,21 +353,25 @@ fn one_connection_tries_an_endpoint_whose_ejection_is_over() {
     let upstream = upstream(vec![spec(1, None, 1), spec(2, None, 1)], None);
     eject(&upstream, 1, Duration::ZERO);
     let broken = spec(1, None, 1).address;
-    let held: Vec<_> = (0..20).filter_map(|_| upstream.pick(&[])).collect();
+    let held: Vec<_> = (0..20).filter_map(|_| upstream.pick_any(&[])).collect();
     let trials = || held.iter().filter(|picked| picked.address() == broken);
     assert_eq!(trials().count(), 1);
     let source = [10, 9, 9, 9].into();
     let trial = trials().next().unwrap();
     let change = upstream.note_conduct(trial, Conduct::Answered, source);
     assert_eq!(change, Some(HealthChange::Readmitted));
-    let more: Vec<_> = (0..20).filter_map(|_| upstream.pick(&[])).collect();
+    let more: Vec<_> = (0..20).filter_map(|_| upstream.pick_any(&[])).collect();
     assert!(more.iter().any(|picked| picked.address() == broken));
 }
 
 #[test]
 fn refused_handshakes_eject_only_where_others_pass() {
     let upstream = upstream(vec![spec(1, None, 1), spec(2, None, 1)], None);
-    let at = |last: u8| upstream.pick(&[spec(3 - last, None, 1).address]).unwrap();
+    let at = |last: u8| {
+        upstream
+            .pick_any(&[spec(3 - last, None, 1).address])
+            .unwrap()
+    };
     let source = [10, 9, 9, 9].into();
     let (one, two) = (at(1), at(2));
     assert_eq!(upstream.note_conduct(&one, Conduct::Refused, source), None);
@@ -394,7 +406,7 @@ fn a_part_of_the_endpoints_may_be_ejected_and_below_a_part_ejections_do_not_coun
         let mut held = Vec::new();
         for _ in 0..count {
             let tried: Vec<_> = held.iter().map(Picked::address).collect();
-            held.extend(upstream.pick(&tried));
+            held.extend(upstream.pick_any(&tried));
         }
         for picked in &held {
             upstream.note_conduct(picked, Conduct::Failed, [10, 9, 9, 9].into());
@@ -418,7 +430,13 @@ fn in_panic_ejected_endpoints_are_picked_as_others_are() {
     (1..=3).for_each(|last| eject(&upstream, last, Duration::from_secs(60)));
     let picks = |percent| {
         let set = upstream.endpoints();
-        let pick = || balancer::pick(&set, &[], Instant::now(), percent);
+        let ask = Ask {
+            tried: &[],
+            now: Instant::now(),
+            panic_percent: percent,
+            limits: &UpstreamLimits::OFF,
+        };
+        let pick = || balancer::pick(&set, &ask);
         let picked = (0..100).filter_map(|_| pick()).map(|one| one.spec.address);
         picked.collect::<HashSet<_>>().len()
     };

@@ -8,7 +8,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use strait::config::{
     Attempts, ConnectPolicy, DnsConfig, EjectionPolicy, KeepaliveInterval, KeepaliveTime,
-    TcpOptions, UpstreamConfig, UpstreamSource,
+    TcpOptions, UpstreamConfig, UpstreamLimits, UpstreamSource,
 };
 use strait::metrics::{Metrics, RefusedAddress, SourceResult};
 use strait::source::dns::{Resolver, SourceTask, spawn};
@@ -92,6 +92,8 @@ fn upstream_config(config: DnsConfig) -> UpstreamConfig {
             base: second,
             max: second,
         },
+        limits: UpstreamLimits::OFF,
+        limits_per_endpoint: UpstreamLimits::OFF,
         tcp: TcpOptions {
             keepalive_time: KeepaliveTime::new(1).unwrap(),
             keepalive_interval: KeepaliveInterval::new(1).unwrap(),

@@ -33,4 +33,5 @@ mod reload_binds;
 mod reload_under_load;
 mod route_timeouts;
 mod unrouted_names;
+mod upstream_limits;
 mod worker_busy_poll;

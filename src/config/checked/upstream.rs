@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::dns::DnsConfig;
 use super::tcp::TcpOptions;
-use crate::config::bounds::{self, Attempts, Weight};
+use crate::config::bounds::{self, Attempts, Connections, Weight};
 use crate::names::{UpstreamName, Zone};
 
 /// A named set of endpoints with its connection policy.
@@ -25,6 +25,10 @@ pub struct UpstreamConfig {
     pub proxy_protocol: Option<ProxyVersion>,
     /// The policy for ejecting endpoints.
     pub ejection: EjectionPolicy,
+    /// Limits on connections to all endpoints together.
+    pub limits: UpstreamLimits,
+    /// Limits on connections to each endpoint.
+    pub limits_per_endpoint: UpstreamLimits,
     /// Options of the upstream sockets.
     pub tcp: TcpOptions,
 }
@@ -124,6 +128,28 @@ pub struct ConnectPolicy {
     pub hedge: Option<Duration>,
     /// The addresses of this host to connect from, in turn. Empty: the kernel chooses.
     pub source_addresses: Vec<IpAddr>,
+}
+
+/// Limits on the connections to an upstream, or to each of its endpoints. `None`: no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct UpstreamLimits {
+    /// Open or being opened.
+    pub connections: Option<Connections>,
+    /// Being opened.
+    pub connecting: Option<Connections>,
+}
+
+impl UpstreamLimits {
+    /// No limit.
+    pub const OFF: Self = Self {
+        connections: None,
+        connecting: None,
+    };
+
+    /// Whether no limit is set.
+    pub fn is_off(&self) -> bool {
+        *self == Self::OFF
+    }
 }
 
 /// The versions of the PROXY protocol that strait can send.

@@ -147,6 +147,17 @@ section! {
 }
 
 section! {
+    /// Limits on connections to an upstream. A connection that no endpoint may take is closed with the
+    /// outcome `over_limit`.
+    UpstreamLimitsFile {
+        /// Open or being opened, as Envoy's `max_connections` and HAProxy's `maxconn` of a server.
+        connections: OrOff<Connections> = "off",
+        /// Being opened: attempts to connect that have not ended, as Envoy's `max_pending_requests`.
+        connecting: OrOff<Connections> = "off",
+    }
+}
+
+section! {
     /// The policy for ejecting an endpoint: after failures, strait does not pick it for a while, unless
     /// all endpoints are ejected. After that one connection at a time tries it, until one shows that it
     /// works.

@@ -9,7 +9,7 @@ use self::words::{
 use super::addresses::SourceRef;
 use super::common::{
     ClientHelloFile, ConnectFile, ConnectionLimitsFile, EjectionFile, EndDisallowedFile,
-    ProxyProtocolFile, TcpFile, TimeoutsFile,
+    ProxyProtocolFile, TcpFile, TimeoutsFile, UpstreamLimitsFile,
 };
 use super::hosts::HostName;
 use crate::config::bounds::{Bytes, Ipv6Prefix};
@@ -55,6 +55,12 @@ section! {
         connect: ConnectFile = {},
         /// The policy for ejecting a pod that fails.
         ejection: At<EjectionFile> = {},
+        /// Limits on the connections to all pods of an upstream together: those behind one port of a
+        /// Service, of a subset of it, or of a headless Service's pod.
+        limits: UpstreamLimitsFile = {},
+        /// Limits on the connections to each pod of an upstream. A pod at its limit is passed over. A
+        /// pod behind several ports counts for each by itself.
+        limits_per_endpoint: UpstreamLimitsFile = {},
         /// Options of the sockets towards pods.
         tcp: TcpFile = {},
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::findings::Findings;
 use super::listeners;
 use super::machine::Machine;
-use super::upstreams::{connect, ejection, tcp, warn_foreign};
+use super::upstreams::{connect, ejection, limits, tcp, warn_foreign};
 use crate::config::checked::{
     ExportMode, ExportPolicy, FileNames, FileRoute, GatewayAddresses, GatewayApiConfig,
     GatewayNamespaces, IstioConfig, Kubeconfig, KubernetesConfig, ListenerConfig, OptIn, PortRange,
@@ -56,6 +56,8 @@ pub(super) fn resolve(
         connect: connect(&file.connect, problems),
         proxy_protocol: None,
         ejection: ejection(&file.ejection, problems),
+        limits: limits(&file.limits),
+        limits_per_endpoint: limits(&file.limits_per_endpoint),
         tcp: tcp(&file.tcp),
     };
     let gateways = matches!(file.gateway_api, OrOff::On(_));

@@ -9,9 +9,9 @@ use super::findings::Findings;
 use crate::config::bounds::{Bytes, Count};
 use crate::config::checked::{
     ConnectPolicy, DnsConfig, DnsQuery, EjectionPolicy, EndpointSpec, ListenerConfig, TcpOptions,
-    UpstreamConfig, UpstreamSource,
+    UpstreamConfig, UpstreamLimits, UpstreamSource,
 };
-use crate::config::file::common::{ConnectFile, EjectionFile, TcpFile};
+use crate::config::file::common::{ConnectFile, EjectionFile, TcpFile, UpstreamLimitsFile};
 use crate::config::file::{DnsFile, EndpointFile, UpstreamFile};
 use crate::config::form::containers::{List, Named};
 use crate::config::form::decode::At;
@@ -86,6 +86,8 @@ fn one(
         connect: connect(&file.connect, problems),
         proxy_protocol: file.proxy_protocol.on(),
         ejection,
+        limits: limits(&file.limits),
+        limits_per_endpoint: limits(&file.limits_per_endpoint),
         tcp: tcp(&file.tcp),
     })
 }
@@ -195,6 +197,13 @@ pub(super) fn ejection(file: &At<EjectionFile>, problems: &mut Problems) -> Ejec
         panic_percent: file.panic_percent.get(),
         base: file.base.0,
         max: file.max.0,
+    }
+}
+
+pub(super) fn limits(file: &UpstreamLimitsFile) -> UpstreamLimits {
+    UpstreamLimits {
+        connections: file.connections.on(),
+        connecting: file.connecting.on(),
     }
 }
 

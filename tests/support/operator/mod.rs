@@ -18,7 +18,7 @@ use strait::config::{
     HelloSize, KeepaliveInterval, KeepaliveTime, Limits, ListenerConfig, LogConfig, LogFilter,
     LogFormat, Origin, Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch,
     RouteTimeouts, SniPattern, SourceGroups, SourceLimits, SourcePolicy, TargetConfigs, TcpOptions,
-    UpstreamConfig, UpstreamSource, Weight,
+    UpstreamConfig, UpstreamLimits, UpstreamSource, Weight,
 };
 use strait::metrics::Metrics;
 use strait::names::UpstreamName;
@@ -150,6 +150,8 @@ fn upstream(name: &str, source: UpstreamSource) -> (UpstreamName, Arc<UpstreamCo
             base: Duration::from_secs(30),
             max: Duration::from_secs(300),
         },
+        limits: UpstreamLimits::OFF,
+        limits_per_endpoint: UpstreamLimits::OFF,
         tcp: TCP,
     };
     (name.into(), Arc::new(config))
