@@ -153,10 +153,20 @@ fn established(flights: &Flights, end: End, by: Side) -> EndVerdict {
         }
         End::Closed => verdict(Outcome::Ok, Confidence::Seen, None),
         End::Reset { by, unacknowledged } => match ordinary_reset(flights, by, unacknowledged) {
-            Some(confidence) => EndVerdict {
-                by: flights.first_close().unwrap_or(by),
-                ..verdict(Outcome::Ok, confidence, None)
-            },
+            Some(confidence) => {
+                let by = flights.first_close().unwrap_or(by);
+                // What it resets is the downstream's answer to its close.
+                let refused = by == Side::Upstream && no_answer;
+                let verdict = match refused {
+                    true => verdict(
+                        Outcome::UpstreamClosedBeforeReply,
+                        certainty,
+                        Some(Evidence::NoAnswer),
+                    ),
+                    false => verdict(Outcome::Ok, confidence, None),
+                };
+                EndVerdict { by, ..verdict }
+            }
             None => verdict(reset_by(by), Confidence::Seen, None),
         },
     }
