@@ -1,5 +1,7 @@
 //! The verdicts on what real clients and servers sent, and what holds for all verdicts.
 
+mod orders;
+
 use std::fs;
 use std::path::Path;
 
