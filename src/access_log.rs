@@ -99,6 +99,8 @@ pub struct Entry<'a> {
     pub upstream: Option<&'a str>,
     /// The endpoint that it went to, or the last one that was tried.
     pub endpoint: Option<SocketAddr>,
+    /// The time from which on the source of the route or of the endpoints may be behind, if it is.
+    pub stale_since: Option<SystemTime>,
     /// The number of endpoints tried.
     pub attempts: u32,
     /// The reason why it ended.
@@ -253,10 +255,10 @@ impl Policy {
     }
 }
 
-/// The time in RFC 3339, UTC.
-fn time(line: &mut LineWriter<'_>, time: SystemTime) {
+/// A time in RFC 3339, UTC.
+fn timestamp(line: &mut LineWriter<'_>, key: &'static str, time: SystemTime) {
     let time = clock::writable(time);
-    line.plain("time", humantime::format_rfc3339_millis(time));
+    line.plain(key, humantime::format_rfc3339_millis(time));
 }
 
 /// Writes the TLS parameters that the two sides have agreed on.
@@ -319,7 +321,7 @@ fn named(line: &mut LineWriter<'_>, key: &'static str, number: u16, name: Option
 impl LeftOutEntries {
     fn format(&self, format: LogFormat, now: SystemTime, line: &mut String) {
         let mut line = LineWriter::start(line, format);
-        time(&mut line, now);
+        timestamp(&mut line, "time", now);
         line.text("source_group", &self.group);
         line.plain("outcome", self.outcome.label());
         line.number("suppressed", self.count);
@@ -333,7 +335,7 @@ impl LeftOutEntries {
 impl Entry<'_> {
     fn format(&self, format: LogFormat, line: &mut String) {
         let mut line = LineWriter::start(line, format);
-        time(&mut line, self.ended);
+        timestamp(&mut line, "time", self.ended);
         line.number("connection", self.connection);
         line.text("listener", self.listener);
         line.plain("source", self.source);
@@ -366,6 +368,9 @@ impl Entry<'_> {
         }
         if let Some(endpoint) = self.endpoint {
             line.plain("endpoint", endpoint);
+        }
+        if let Some(since) = self.stale_since {
+            timestamp(&mut line, "stale_since", since);
         }
         line.number("attempts", self.attempts);
         line.plain("outcome", self.outcome.label());

@@ -15,6 +15,7 @@ mod limits;
 mod overload;
 mod registrar;
 mod series;
+mod staleness;
 mod statuses;
 mod tasks;
 

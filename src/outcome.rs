@@ -138,15 +138,15 @@ outcomes! {
     BadServerName "bad_server_name" "NR" Gateway Refusal Seen "The server name is not a valid host name (an IP address, a wrong character, a wrong length)."
         "The caller: the name that it was given.";
     NoRoute "no_route" "NR" Gateway Refusal Seen "No route of the listener matches the server name."
-        "The listener's routes or the cluster's exports; `detail` has a near miss, `strait explain` more. Or the caller's name or port.";
+        "The listener's routes or the cluster's exports; `detail` has a near miss, `strait explain` more. Or the caller's name or port. With `stale_since` the Service may be new: the Kubernetes API.";
     AlpnRefused "alpn_refused" "NR" Gateway Refusal Seen "The route demands an ALPN protocol that the client did not offer."
         "The caller: it is no sidecar of the mesh, or its DestinationRule lacks ISTIO_MUTUAL. Or the route's `alpn`.";
     NoEndpoint "no_endpoint" "UH" Gateway Refusal Seen "The upstream has no endpoint to connect to."
-        "The upstream's source: ready pods, the DNS name; `detail` and `/upstreams` have the reason.";
+        "The upstream's source: ready pods, the DNS name; `detail` and `/upstreams` have the reason. With `stale_since`, the Kubernetes API.";
     ConnectRefused "connect_refused" "UF,URX" Gateway Refusal Seen "The last endpoint tried refused the connection."
-        "The pod: nothing listens at the address. It starts, or its sidecar has no SVID yet (no registration entry), or the port is wrong.";
+        "The pod: nothing listens at the address. It starts, or its sidecar has no SVID yet (no registration entry), or the port is wrong. With `stale_since` it may be gone: the Kubernetes API or DNS.";
     ConnectTimeout "connect_timeout" "UF,URX" Gateway Refusal Seen "The last endpoint tried did not answer in time."
-        "The way to the pod: a NetworkPolicy, a node that is gone, a wrong address.";
+        "The way to the pod: a NetworkPolicy, a node that is gone, a wrong address. With `stale_since` the pod may be gone: the Kubernetes API or DNS.";
     ConnectUnreachable "connect_unreachable" "UF,URX" Gateway Refusal Seen "The last endpoint tried is not reachable from here."
         "The gateway's routes to the pod's network; its address family.";
     NoLocalPort "no_local_port" "UF,URX" Gateway Refusal Seen "No local port was left towards the endpoint (see ip_local_port_range and tcp_tw_reuse), or this host does not have the addresses of `connect.source_addresses`."

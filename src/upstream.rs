@@ -297,6 +297,11 @@ impl Upstream {
         self.report().last_error.is_some() && !self.endpoints.load().is_empty()
     }
 
+    /// The time of the answer that it serves, if that is stale ([`Upstream::is_stale`]).
+    pub fn stale_since(&self) -> Option<SystemTime> {
+        self.is_stale().then(|| self.report().last_answer)?
+    }
+
     /// The last report of the source.
     pub fn source_report(&self) -> SourceReport {
         self.report().clone()

@@ -226,6 +226,7 @@ fn access_log_line() -> Operation {
             route: Some("svcb"),
             upstream: Some("svcb"),
             endpoint: Some(endpoint),
+            stale_since: None,
             attempts: 1,
             outcome: Outcome::Ok,
             detail: None,

@@ -1,5 +1,8 @@
 //! The metrics of the Kubernetes source.
 
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
 };
@@ -7,6 +10,7 @@ use prometheus::{
 use super::gauge_value;
 use super::labels::labels;
 use super::registrar::Registrar;
+use super::staleness::Staleness;
 use crate::clock;
 use crate::names::ListenerName;
 
@@ -112,6 +116,7 @@ pub struct KubernetesMetrics {
     /// The size of the saved state that was written last, in bytes.
     pub saved_bytes: IntGauge,
     saved_writes: IntCounterVec,
+    staleness: Arc<Staleness>,
 }
 
 /// Metrics of one kind of object.
@@ -124,6 +129,7 @@ pub struct KindMetrics {
     events: IntCounter,
     errors: IntCounterVec,
     last_event: Gauge,
+    staleness: Arc<Staleness>,
 }
 
 const KIND: &[&str] = &["kind"];
@@ -234,6 +240,7 @@ impl KubernetesMetrics {
                 &["result"],
                 "Writes of the file kubernetes.saved_state. result is written or failed.",
             )?,
+            staleness: Arc::default(),
         })
     }
 
@@ -248,7 +255,16 @@ impl KubernetesMetrics {
             events: self.events.with_label_values(label),
             errors: self.errors.clone(),
             last_event: self.last_event.with_label_values(label),
+            staleness: self.staleness.clone(),
         }
+    }
+
+    /// The time from which on changes of the API may be unknown; `None` while it tells all that is watched.
+    pub fn stale_since(&self) -> Option<SystemTime> {
+        let confirmed = Duration::try_from_secs_f64(self.saved_confirmed.get()).ok();
+        let confirmed = confirmed.filter(|confirmed| !confirmed.is_zero());
+        let confirmed = confirmed.and_then(|at| SystemTime::UNIX_EPOCH.checked_add(at));
+        self.staleness.since().into_iter().chain(confirmed).min()
     }
 
     /// Sets the number of known objects of a kind.
@@ -275,6 +291,7 @@ impl KubernetesMetrics {
 
     /// Removes the series of a kind that is no longer watched.
     pub fn retire_kind(&self, kind: Kind) {
+        self.staleness.forget(kind);
         let kind = kind.label();
         for gauges in [
             &self.up,
@@ -322,14 +339,21 @@ impl KindMetrics {
     pub fn up(&self) {
         self.up.set(1);
         self.stale.set(0);
+        self.staleness.heard(self.kind);
     }
 
     /// Notes that the kind is not watched. `known` says whether it was before.
     pub fn down(&self, reason: WatchError, known: bool) {
         self.failed(reason);
         self.up.set(0);
-        let from_file = self.from_file.get() == 1;
-        self.stale.set((known || from_file).into());
+        let stale = known || self.from_file.get() == 1;
+        self.stale.set(stale.into());
+        if stale {
+            let silent = reason == WatchError::Timeout;
+            self.staleness.lost(self.kind, silent);
+        } else {
+            self.staleness.forget(self.kind);
+        }
     }
 
     /// Notes that the kind is known from the saved state only. Such a kind is stale.
@@ -347,6 +371,7 @@ impl KindMetrics {
     pub fn forgotten(&self) {
         self.from_file.set(0);
         self.stale.set(0);
+        self.staleness.forget(self.kind);
     }
 
     /// Counts a failure after which the kind is still watched.

@@ -12,7 +12,7 @@ use super::ticket::Ticket;
 use super::worker::AlpnOffer;
 use crate::access_log::{self, Entry};
 use crate::client_hello::Offers;
-use crate::config::SourceGroupId;
+use crate::config::{SourceGroupId, UpstreamSource};
 use crate::limits::{Held, OverLimit};
 use crate::metrics::ConnectionSeries;
 use crate::outcome::Outcome;
@@ -348,6 +348,20 @@ impl ConnectionRecord {
         );
     }
 
+    /// The time from which on the source of the route and the endpoints may be behind, if the connection failed.
+    fn stale_since(&self, ticket: &Ticket, outcome: Outcome) -> Option<SystemTime> {
+        let kubernetes = &ticket.shared().metrics.kubernetes;
+        match (&self.target, outcome) {
+            (_, Outcome::Ok) => None,
+            (Some(target), _) => match target.upstream.config().source {
+                UpstreamSource::Kubernetes(_) => kubernetes.stale_since(),
+                UpstreamSource::Dns(_) | UpstreamSource::Static(_) => target.upstream.stale_since(),
+            },
+            (None, Outcome::NoRoute | Outcome::AlpnRefused) => kubernetes.stale_since(),
+            (None, _) => None,
+        }
+    }
+
     fn log(&self, ticket: &Ticket, ending: Ending, flights: Option<Flights>, duration: Duration) {
         let Ending {
             outcome,
@@ -373,6 +387,7 @@ impl ConnectionRecord {
             route: self.target.as_ref().map(|target| &*target.route),
             upstream: self.target.as_ref().map(|target| &*target.name),
             endpoint,
+            stale_since: self.stale_since(ticket, outcome),
             attempts: self.attempts,
             outcome,
             detail: rare.and_then(|rare| rare.detail.as_deref()),

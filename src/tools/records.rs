@@ -62,6 +62,8 @@ pub struct LogLine {
     pub upstream: Option<String>,
     /// The last endpoint that strait tried.
     pub endpoint: Option<SocketAddr>,
+    /// The time from which on the source of the route or of the endpoints may be behind.
+    pub stale_since: Option<String>,
     /// Connect attempts.
     pub attempts: u32,
     /// Response flags as in Envoy's access log, `-` for none.
