@@ -4,12 +4,14 @@
 //! place. `STRAIT_BLESS=1 tests/run --test field faults` makes the table, and asks Envoy only then.
 
 mod envoy;
+mod stale;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use strait::tools::records::LogLine;
 
@@ -30,6 +32,9 @@ const END: &str = "<!-- faults: end -->\n";
 const LISTENERS: [&str; 5] = ["main", "proxied", "denied", "limited", "short"];
 /// The first of them, which is stopped.
 const DRAIN: &str = "drain";
+/// Listeners of other straits: the Kubernetes API of one has gone away, and one may have a single connection.
+const STALE: &str = "stale";
+const FULL: &str = "full";
 const STRAIT: u16 = 7300;
 const ENVOY: u16 = 7350;
 
@@ -90,17 +95,23 @@ fn upstreams() -> Vec<Upstream> {
         command: String::new(),
     };
     let web = SocketAddr::from(([127, 0, 0, 1], 7401));
+    let gone = SocketAddr::from(([127, 0, 0, 1], 7417));
     let unreachable = SocketAddr::from(([10, 9, 8, 1], 443));
     let others = [
         elsewhere("istio", Some(web)),
         elsewhere("nowhere", Some(unreachable)),
         elsewhere("nobody", None),
+        elsewhere(stale::MOVED, Some(gone)),
     ];
     servers.map(server).chain(others).collect()
 }
 
 fn host(name: &str) -> String {
-    format!("{name}.fault.test")
+    if name.contains('.') {
+        name.to_owned()
+    } else {
+        format!("{name}.fault.test")
+    }
 }
 
 /// Writes the certificates of servers and callers.
@@ -176,6 +187,14 @@ fn strait(upstreams: &[Upstream]) -> TestGateway {
     )
 }
 
+/// A strait that may have one connection.
+fn full() -> TestGateway {
+    let web = SocketAddr::from(([127, 0, 0, 1], 7401));
+    let config =
+        ConfigText::to(&[web]).routes("[{ sni: '*.fault.test', alpn: any, upstream: svcb }]");
+    TestGateway::start(&config.top("limits: { connections: 1 }"))
+}
+
 /// The ALPN rule of the route to an upstream.
 fn alpn(upstream: &Upstream) -> &'static str {
     if upstream.name == "istio" {
@@ -189,7 +208,7 @@ fn alpn(upstream: &Upstream) -> &'static str {
 fn provoke(workshop: &Workshop, fault: &Fault, first_port: u16) {
     let listener = LISTENERS.iter().position(|name| *name == fault.listener);
     assert!(
-        listener.is_some() || fault.listener == DRAIN,
+        listener.is_some() || [DRAIN, STALE, FULL].contains(&&*fault.listener),
         "faults.txt: {}",
         fault.listener
     );
@@ -251,7 +270,11 @@ fn words_of(record: &LogLine) -> String {
         rest = after;
     }
     words += rest;
+    if record.stale_since.is_some() {
+        words += "; `stale_since` N";
+    }
     let words = words.replace('|', "\\|").replace('\n', " ");
+    let words = words.trim_start_matches("; ");
     format!("`{}` ({by}) {words}", record.outcome)
         .trim()
         .to_owned()
@@ -265,8 +288,12 @@ fn each_cause_of_a_failed_call_is_named() {
 fn run() {
     let (faults, upstreams) = (faults(), upstreams());
     let workshop = Workshop::open();
-    let names = upstreams.iter().map(|upstream| host(&upstream.name));
-    let names: Vec<String> = names.chain([host("unknown")]).collect();
+    let names = upstreams.iter().map(|upstream| &upstream.name);
+    let names: BTreeSet<String> = names
+        .chain(faults.iter().map(|fault| &fault.name))
+        .map(|name| host(name))
+        .collect();
+    let names: Vec<String> = names.into_iter().collect();
     let hosts = format!("127.0.0.1 localhost {}\n", names.join(" "));
     replace_file("/etc/hosts", &workshop.file("hosts", &hosts));
     // No resolver answers.
@@ -280,6 +307,13 @@ fn run() {
     );
     let _servers = serve(&workshop, &upstreams);
     let gateway = strait(&upstreams);
+    let others = [
+        (
+            STALE,
+            stale::start(SocketAddr::from(([127, 0, 0, 1], 7417))),
+        ),
+        (FULL, full()),
+    ];
     let mut capture = Capture::start((STRAIT..).take(LISTENERS.len()));
     let bless = std::env::var_os("STRAIT_BLESS").is_some();
     let log = workshop.path("envoy-access.log");
@@ -288,6 +322,9 @@ fn run() {
     for fault in &faults {
         let strait = if fault.listener == DRAIN {
             words_of(&drained(&workshop, fault, &gateway))
+        } else if let Some((_, other)) = others.iter().find(|(name, _)| *name == fault.listener) {
+            provoke(&workshop, fault, other.address().port());
+            words_of(&other.record())
         } else {
             provoke(&workshop, fault, STRAIT);
             // The line of another connection of the last cause may come late.
@@ -308,9 +345,12 @@ fn run() {
             words
         };
         let envoy = envoy.as_ref().map(|_| {
-            let seen = envoy::lines_in(&log);
+            if fault.listener == FULL {
+                return "it has no such limit here".to_owned();
+            }
+            let begun = SystemTime::now();
             provoke(&workshop, fault, ENVOY);
-            envoy::words(&log, seen)
+            envoy::words(&log, begun)
         });
         rows.push((&fault.cause, strait, envoy));
     }

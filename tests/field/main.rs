@@ -5,6 +5,10 @@
 mod support;
 
 #[expect(dead_code, reason = "other programs use the rest")]
+#[path = "../support/kubernetes/mod.rs"]
+mod kubernetes;
+
+#[expect(dead_code, reason = "other programs use the rest")]
 #[path = "../support/federation/mod.rs"]
 mod federation;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::support::process::Folder;
 /// Envoy with the same routes, which writes its access log to a file.
 pub(super) fn start(upstreams: &[Upstream], log: &Path) -> Envoy {
     let access_log = |filter: Value| {
-        let format = "%RESPONSE_FLAGS%\t%UPSTREAM_TRANSPORT_FAILURE_REASON%\t%CONNECTION_TERMINATION_DETAILS%\t%BYTES_RECEIVED%\t%BYTES_SENT%\n";
+        let format = "%START_TIME(%s%3f)%\t%RESPONSE_FLAGS%\t%UPSTREAM_TRANSPORT_FAILURE_REASON%\t%CONNECTION_TERMINATION_DETAILS%\t%BYTES_RECEIVED%\t%BYTES_SENT%\n";
         let file = json!({ "path": log, "log_format": { "text_format_source": { "inline_string": format } } });
         let mut entry = json!({
             "name": "envoy.access_loggers.file",
@@ -101,12 +101,20 @@ pub(super) fn start(upstreams: &[Upstream], log: &Path) -> Envoy {
     Envoy::start("gateway", &listeners, &clusters, Folder::create())
 }
 
-/// The words of Envoy's new lines.
-pub(super) fn words(log: &Path, seen: usize) -> String {
+/// The words of the first line of a connection that has begun since. Lines of earlier connections may come late.
+pub(super) fn words(log: &Path, since: SystemTime) -> String {
+    let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let is_new = |line: &&str| {
+        let began = line.split('\t').next().unwrap_or_default();
+        began.parse::<u128>().unwrap() >= since.as_millis()
+    };
     let deadline = Instant::now() + Duration::from_secs(3);
     loop {
         let text = fs::read_to_string(log).unwrap_or_default();
-        let Some(line) = text.lines().nth(seen) else {
+        let whole = text
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'));
+        let Some(line) = whole.map(str::trim_end).find(is_new) else {
             if Instant::now() > deadline {
                 return "no line".to_owned();
             }
@@ -114,7 +122,7 @@ pub(super) fn words(log: &Path, seen: usize) -> String {
             continue;
         };
         let parts: Vec<&str> = line.split('\t').collect();
-        let [flags, failure, details, received, sent] = parts[..] else {
+        let [_, flags, failure, details, received, sent] = parts[..] else {
             panic!("{line}");
         };
         let reasons = [failure, details]
@@ -127,9 +135,4 @@ pub(super) fn words(log: &Path, seen: usize) -> String {
         )
         .replace("  ", " ");
     }
-}
-
-/// The number of lines so far.
-pub(super) fn lines_in(log: &Path) -> usize {
-    fs::read_to_string(log).unwrap_or_default().lines().count()
 }
