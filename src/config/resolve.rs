@@ -2,6 +2,7 @@
 //! value.
 
 mod binds;
+mod claims;
 mod findings;
 mod kubernetes;
 mod limits;

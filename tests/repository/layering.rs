@@ -99,7 +99,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     (
         "config/resolve",
         &[
-            &["findings", "limits", "machine"],
+            &["claims", "findings", "limits", "machine"],
             &["binds", "sources"],
             &["upstreams"],
             &["listeners"],
