@@ -39,9 +39,9 @@ pub use checked::{
     IstioConfig, Kubeconfig, KubernetesConfig, Limits, ListenerConfig, LogConfig, LogFilter,
     LogFilterError, LogFormat, OTHER_SOURCES, ObjectRef, OptIn, Origin, PodChoice, PortRange,
     PortSelector, ProxyVersion, Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch,
-    RouteTimeouts, SavedStateConfig, ServicePort, ServiceSelector, SniPattern, SourceGroup,
-    SourceGroupId, SourceGroups, SourceLimits, SourcePolicy, TargetConfig, TargetConfigs,
-    TcpOptions, UpstreamConfig, UpstreamLimits, UpstreamSource,
+    RouteTimeouts, SavedStateConfig, ServicePort, ServiceSelector, SharedOffers, SniPattern,
+    SourceGroup, SourceGroupId, SourceGroups, SourceLimits, SourcePolicy, TargetConfig,
+    TargetConfigs, TcpOptions, UpstreamConfig, UpstreamLimits, UpstreamSource,
 };
 pub use form::problems::{ConfigError, Problem};
 pub use load::{Loaded, MAX_FILE};

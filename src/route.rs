@@ -2,9 +2,11 @@
 //!
 //! Exact beats wildcard, a longer wildcard beats a shorter one, `*` comes last. A lookup costs one hash
 //! per label of the name, whatever the number of routes, and allocates nothing. A hello without a name
-//! gets only a route for such hellos.
+//! gets only a route for such hellos. Routes of the file may share one name by the ALPN protocols that its
+//! clients offer.
 
 mod hint;
+mod split;
 mod target;
 
 use std::collections::HashMap;
@@ -19,7 +21,9 @@ use crate::names::{RouteName, UpstreamName};
 use crate::outcome::Outcome;
 use crate::server_name::{NameError, ServerName};
 use crate::upstream::Upstream;
+use hint::Few;
 pub use hint::NearMiss;
+use split::{Match, Split};
 pub use target::{Target, Targets};
 
 /// The route of a listener for some server names.
@@ -46,8 +50,8 @@ pub enum RouteRefusal<'a> {
     NoSni,
     /// No route takes the name.
     NoRoute(Option<NearMiss>),
-    /// This route takes the name, or its absence, but not the ALPN offers.
-    AlpnRefused(&'a Arc<Route>),
+    /// These routes, at least one, take the name, or its absence, but not the ALPN offers.
+    AlpnRefused(&'a [Arc<Route>]),
 }
 
 impl RouteRefusal<'_> {
@@ -65,8 +69,10 @@ impl RouteRefusal<'_> {
         match self {
             Self::NoSni => Some("no route has `no_sni: true`".to_owned()),
             Self::NoRoute(near) => near.as_ref().map(ToString::to_string),
-            Self::AlpnRefused(route) => {
-                Some(format!("route {} demands {}", route.name, route.alpn))
+            Self::AlpnRefused(routes) => {
+                let demand =
+                    |route: &Arc<Route>| format!("route {} demands {}", route.name, route.alpn);
+                Some(Few::of(routes.iter().map(demand)).to_string())
             }
         }
     }
@@ -103,6 +109,8 @@ pub struct RouteTable {
     any: Option<Arc<Route>>,
     /// The route of hellos without a name.
     nameless: Option<Arc<Route>>,
+    /// All routes of the patterns that more than one route has. The fields above have the first of each.
+    splits: HashMap<SniPattern, Split>,
     /// Service hosts of the routes, with the ports under which they are routed.
     services: HashMap<ServerName, Vec<ServedPort>>,
     routes: Vec<Arc<Route>>,
@@ -236,7 +244,8 @@ impl RouteTable {
         }
     }
 
-    /// Gives `pattern` to `route`, unless an earlier route has it. The table reports that conflict.
+    /// Gives `pattern` to `route`, unless an earlier route has it. The table reports that conflict. Routes of
+    /// the file that accept different offers share a pattern.
     fn claim(&mut self, pattern: SniPattern, route: &Arc<Route>) {
         let before = match &pattern {
             SniPattern::Exact(name) => claim_in(&mut self.exact, name, route),
@@ -244,13 +253,40 @@ impl RouteTable {
             SniPattern::Any => claim_slot(&mut self.any, route),
             SniPattern::Absent => claim_slot(&mut self.nameless, route),
         };
-        if let Some(kept) = before {
+        let Some(first) = before else { return };
+        let of_file = first.origin == Origin::File && route.origin == Origin::File;
+        let shared = match of_file {
+            true => self.share(&pattern, &first, route),
+            false => Err(first),
+        };
+        if let Err(kept) = shared {
             let refused = route.clone();
             self.conflicts.push(Conflict {
                 pattern,
                 kept,
                 refused,
             });
+        }
+    }
+
+    /// Lets `route` share `pattern`, which `first` has.
+    ///
+    /// # Errors
+    /// The route that has some of the same offers.
+    fn share(
+        &mut self,
+        pattern: &SniPattern,
+        first: &Arc<Route>,
+        route: &Arc<Route>,
+    ) -> Result<(), Arc<Route>> {
+        match self.splits.get_mut(pattern) {
+            Some(split) => split.add(route),
+            None => {
+                let mut split = Split::new(first);
+                split.add(route)?;
+                self.splits.insert(pattern.clone(), split);
+                Ok(())
+            }
         }
     }
 
@@ -264,19 +300,31 @@ impl RouteTable {
         alpn: impl Iterator<Item = &'a [u8]>,
     ) -> Result<&Arc<Route>, RouteRefusal<'_>> {
         let found = match name {
-            Some(name) => self.find(name),
-            None => self.nameless.as_ref(),
+            Some(name) => self.find_match(name),
+            None => self.nameless.as_ref().map(|route| (Match::Absent, route)),
         };
-        let Some(route) = found else {
+        let Some((matched, route)) = found else {
             return Err(match name {
                 Some(name) => RouteRefusal::NoRoute(self.near_miss(name)),
                 None => RouteRefusal::NoSni,
             });
         };
+        if let Some(split) = self.split_of(&matched) {
+            let chosen = split.choose(alpn);
+            return chosen.ok_or(RouteRefusal::AlpnRefused(split.routes()));
+        }
         if !route.alpn.admits(alpn) {
-            return Err(RouteRefusal::AlpnRefused(route));
+            return Err(RouteRefusal::AlpnRefused(std::slice::from_ref(route)));
         }
         Ok(route)
+    }
+
+    /// The routes that share what matched, if more than one does.
+    fn split_of(&self, matched: &Match<'_>) -> Option<&Split> {
+        if self.splits.is_empty() {
+            return None;
+        }
+        self.splits.get(&matched.pattern())
     }
 
     /// Whether a route takes hellos without a name.
@@ -290,22 +338,29 @@ impl RouteTable {
         self.exact.get_key_value(name).map(|(own, _)| own)
     }
 
-    /// The route that takes `name`, if one does.
+    /// The route that takes `name`, if one does. If several routes share it by ALPN, the first of the config.
     pub fn find(&self, name: &ServerName) -> Option<&Arc<Route>> {
-        self.exact
-            .get(name.as_str())
-            .or_else(|| self.find_below(name))
-            .or(self.any.as_ref())
+        self.find_match(name).map(|(_, route)| route)
     }
 
-    fn find_below(&self, name: &ServerName) -> Option<&Arc<Route>> {
+    fn find_match(&self, name: &ServerName) -> Option<(Match<'_>, &Arc<Route>)> {
+        if let Some((own, route)) = self.exact.get_key_value(name.as_str()) {
+            return Some((Match::Exact(own), route));
+        }
+        let below = self.find_below(name);
+        below.or_else(|| self.any.as_ref().map(|route| (Match::Any, route)))
+    }
+
+    fn find_below(&self, name: &ServerName) -> Option<(Match<'_>, &Arc<Route>)> {
         if self.below.is_empty() {
             return None;
         }
         // The first suffix is the name itself, which is not below itself.
-        name.suffixes()
+        let found = name
+            .suffixes()
             .skip(1)
-            .find_map(|parent| self.below.get(parent))
+            .find_map(|parent| self.below.get_key_value(parent));
+        found.map(|(parent, route)| (Match::Below(parent), route))
     }
 
     /// Every route, in the config's order.
@@ -323,7 +378,7 @@ impl RouteTable {
         &self.conflicts
     }
 
-    /// Every pattern with the route that claims it, in no order.
+    /// Every pattern with the route that claims it, in no order. Of routes that share one by ALPN, the first.
     pub fn patterns(&self) -> impl Iterator<Item = (SniPattern, &Arc<Route>)> {
         let exact = self.exact.iter();
         let exact = exact.map(|(name, route)| (SniPattern::Exact(name.clone()), route));

@@ -43,7 +43,7 @@ pub use process::{
     AccessLogConfig, DrainConfig, EndQuiet, Fingerprint, Limits, LogConfig, LogFormat,
 };
 pub use route::{RouteConfig, RouteTimeouts, TargetConfig, TargetConfigs};
-pub use route_match::{AlpnPolicy, ISTIO_ALPNS, RouteMatch, SniPattern};
+pub use route_match::{AlpnPolicy, ISTIO_ALPNS, RouteMatch, SharedOffers, SniPattern};
 pub(crate) use sources::contains;
 pub use sources::{OTHER_SOURCES, SourceGroup, SourceGroupId, SourceGroups, SourcePolicy};
 pub use tcp::TcpOptions;

@@ -161,7 +161,10 @@ section! {
 
 section! {
     /// A rule that sends server names to an upstream. Give exactly one of `service`, `sni` and `no_sni`.
-    /// An exact name wins over a wildcard, and a longer wildcard over a shorter one.
+    /// An exact name wins over a wildcard, and a longer wildcard over a shorter one. Up to 32 routes may
+    /// share a name if their `alpn` differs: of the protocols that the client offers, the first, in its order
+    /// of preference, that one of these routes lists decides, and a route with `any` gets the other clients.
+    /// A protocol may stand in only one of them.
     RouteFile {
         /// The name, unique in the listener. It is a metric label. Without the key: `HOST:PORT` of the
         /// service, the `sni` pattern, or `no_sni`.

@@ -55,7 +55,7 @@ pub(super) struct Preread {
 #[derive(Debug)]
 pub(super) struct Unrouted {
     pub refusal: Refusal,
-    /// The route that takes the name, and not the ALPN protocols.
+    /// The first route that takes the name, and not the ALPN protocols.
     pub route: Option<Arc<Route>>,
 }
 
@@ -64,7 +64,7 @@ impl Unrouted {
         Self {
             refusal: Refusal::unrouted(refused),
             route: match refused {
-                RouteRefusal::AlpnRefused(route) => Some(Arc::clone(route)),
+                RouteRefusal::AlpnRefused(routes) => routes.first().cloned(),
                 RouteRefusal::NoRoute(_) | RouteRefusal::NoSni => None,
             },
         }

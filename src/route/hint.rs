@@ -38,7 +38,7 @@ impl<T> Few<T> {
     /// The number of items in a log line.
     const SHOWN: usize = 5;
 
-    fn of(all: impl ExactSizeIterator<Item = T>) -> Self {
+    pub(super) fn of(all: impl ExactSizeIterator<Item = T>) -> Self {
         Self {
             more: all.len().saturating_sub(Self::SHOWN),
             first: all.take(Self::SHOWN).collect(),

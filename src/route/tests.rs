@@ -98,6 +98,107 @@ fn a_service_answers_to_both_spellings_of_its_port_and_subsets() {
     }
 }
 
+/// A table of routes by their match and their ALPN list; no list is `any`.
+fn split(routes: &[(RouteMatch, &[&str])]) -> RouteTable {
+    let mut listener = listener(routes.iter().map(|(it, _)| it.clone()).collect());
+    for (route, (_, protocols)) in listener.routes.iter_mut().zip(routes) {
+        if !protocols.is_empty() {
+            let protocols = protocols.iter().map(|one| Arc::from(*one)).collect();
+            Arc::make_mut(route).alpn = AlpnPolicy::OneOf(protocols);
+        }
+    }
+    build(&listener)
+}
+
+/// The name of the route that the table decides for, or the reason why none.
+fn decided(table: &RouteTable, asked: Option<&str>, offers: &[&str]) -> Result<String, String> {
+    let asked = asked.map(name);
+    let offers = offers.iter().map(|offer| offer.as_bytes());
+    match table.decide(asked.as_ref(), offers) {
+        Ok(route) => Ok(route.name.to_string()),
+        Err(refusal) => Err(refusal.detail().unwrap_or_default()),
+    }
+}
+
+#[test]
+fn routes_of_one_name_share_its_clients_by_alpn() {
+    let exact = || RouteMatch::Sni(SniPattern::Exact(name("a.x")));
+    let below = || RouteMatch::Sni(SniPattern::Below(name("x")));
+    let any = || RouteMatch::Sni(SniPattern::Any);
+    let table = split(&[
+        (exact(), &[]),
+        (exact(), &["acme-tls/1"]),
+        (exact(), &["h2", "http/1.1"]),
+        (below(), &["h2"]),
+        (below(), &["http/1.1"]),
+        (any(), &[]),
+        (RouteMatch::NoSni, &["h2"]),
+        (RouteMatch::NoSni, &[]),
+    ]);
+    assert!(table.conflicts().is_empty(), "{:?}", table.conflicts());
+    for (asked, offers, route) in [
+        (Some("a.x"), &["acme-tls/1"][..], "1"),
+        (Some("a.x"), &[], "0"),
+        (Some("a.x"), &["spdy/3"], "0"),
+        (Some("b.x"), &["http/1.1"], "4"),
+        (Some("x"), &["h2"], "5"),
+        (None, &["h2"], "6"),
+        (None, &["istio"], "7"),
+    ] {
+        assert_eq!(decided(&table, asked, offers), Ok(route.to_owned()));
+    }
+    // The client's order of preference decides, whatever the order in the config.
+    for (offers, route) in [
+        (&["http/1.1", "acme-tls/1"][..], "2"),
+        (&["acme-tls/1", "http/1.1"], "1"),
+        (&["spdy/3", "h2", "acme-tls/1"], "2"),
+    ] {
+        let decided = decided(&table, Some("a.x"), offers);
+        assert_eq!(decided, Ok(route.to_owned()), "{offers:?}");
+    }
+    // A name whose routes refuse the offer does not fall to a wider one.
+    let refusal = "route 3 demands ALPN h2, route 4 demands ALPN http/1.1";
+    for offers in [&["istio"][..], &[]] {
+        let refused = decided(&table, Some("b.x"), offers);
+        assert_eq!(refused, Err(refusal.to_owned()));
+    }
+    assert_eq!(found(&table, "a.x"), Some("0"), "the first of the config");
+}
+
+#[test]
+fn routes_with_a_protocol_in_common_do_not_share_a_name() {
+    let exact = || RouteMatch::Sni(SniPattern::Exact(name("a")));
+    let table = split(&[
+        (exact(), &["h2", "p"]),
+        (exact(), &["q"]),
+        (exact(), &["r", "p"]),
+        (exact(), &["q"]),
+        (exact(), &[]),
+        (exact(), &[]),
+    ]);
+    let conflicts = table.conflicts().iter();
+    let conflicts = conflicts.map(|it| (&*it.kept.name, &*it.refused.name));
+    let conflicts: Vec<_> = conflicts.collect();
+    assert_eq!(conflicts, [("0", "2"), ("1", "3"), ("4", "5")]);
+    assert_eq!(decided(&table, Some("a"), &["r"]), Ok("4".to_owned()));
+}
+
+#[test]
+fn a_discovered_route_shares_no_name_of_the_file() {
+    let exact = || RouteMatch::Sni(SniPattern::Exact(name("a")));
+    let mut listener = listener(vec![exact(), exact()]);
+    Arc::make_mut(&mut listener.routes[0]).alpn = AlpnPolicy::istio();
+    Arc::make_mut(&mut listener.routes[1]).origin = Origin::Export(ObjectRef {
+        namespace: "n".into(),
+        name: "a".into(),
+        resource_version: "7".into(),
+    });
+    let table = build(&listener);
+    assert_eq!(table.conflicts().len(), 1);
+    let refusal = decided(&table, Some("a"), &[]);
+    assert_eq!(refusal, Err("route 0 demands an Istio ALPN".to_owned()));
+}
+
 #[test]
 fn a_hello_without_a_name_takes_only_its_own_route() {
     let any = || RouteMatch::Sni(SniPattern::Any);
@@ -108,7 +209,8 @@ fn a_hello_without_a_name_takes_only_its_own_route() {
 
     let mut listener = listener(vec![RouteMatch::NoSni, any(), RouteMatch::NoSni]);
     let only_h2 = AlpnPolicy::OneOf([Arc::from("h2")].into());
-    Arc::make_mut(&mut listener.routes[0]).alpn = only_h2;
+    Arc::make_mut(&mut listener.routes[0]).alpn = only_h2.clone();
+    Arc::make_mut(&mut listener.routes[2]).alpn = only_h2;
     let table = build(&listener);
     assert!(table.takes_nameless());
     assert_eq!(found(&table, "no_sni"), Some("1"), "a name like any other");

@@ -32,6 +32,7 @@ mod relay_splice;
 mod reload_binds;
 mod reload_under_load;
 mod route_timeouts;
+mod routes_by_alpn;
 mod unrouted_names;
 mod upstream_limits;
 mod worker_busy_poll;

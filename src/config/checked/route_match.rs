@@ -133,6 +133,15 @@ pub enum AlpnPolicy {
     OneOf(Arc<[Arc<str>]>),
 }
 
+/// The offers that belong to two policies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SharedOffers {
+    /// The policies are the same.
+    All,
+    /// Both list this protocol.
+    Protocol(Arc<str>),
+}
+
 impl AlpnPolicy {
     /// [`ISTIO_ALPNS`] as a policy.
     pub fn istio() -> Self {
@@ -144,6 +153,20 @@ impl AlpnPolicy {
         match self {
             Self::Any => false,
             Self::OneOf(protocols) => protocols.iter().all(|p| ISTIO_ALPNS.contains(&&**p)),
+        }
+    }
+
+    /// The offers that both accept and that none of the two has by a better right: a list has its
+    /// protocols, and [`AlpnPolicy::Any`] all others.
+    pub fn shared_with(&self, other: &Self) -> Option<SharedOffers> {
+        match (self, other) {
+            (Self::Any, Self::Any) => Some(SharedOffers::All),
+            (Self::OneOf(one), Self::OneOf(other)) if one == other => Some(SharedOffers::All),
+            (Self::OneOf(one), Self::OneOf(other)) => {
+                let shared = one.iter().find(|protocol| other.contains(protocol));
+                shared.cloned().map(SharedOffers::Protocol)
+            }
+            (Self::Any, Self::OneOf(_)) | (Self::OneOf(_), Self::Any) => None,
         }
     }
 

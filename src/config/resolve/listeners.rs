@@ -174,7 +174,8 @@ fn routes(
         let Some(name) = route_name(file, &matches, problems) else {
             continue;
         };
-        let claimed = claims.claim(&matches, match_place(file), problems);
+        let alpn = &file.value.alpn;
+        let claimed = claims.claim(&matches, alpn, match_place(file), problems);
         match names.get(&name) {
             // Routes named after the same match claim the same names, which was noted already.
             Some(first) if claimed => {
