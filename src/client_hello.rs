@@ -14,6 +14,7 @@ mod error;
 mod extensions;
 mod fingerprint;
 mod message;
+mod postgres;
 mod reader;
 pub mod vectors;
 
@@ -23,6 +24,7 @@ pub use alert::Alert;
 pub use error::{HelloError, MalformedReason, NotTls};
 use extensions::Extensions;
 pub use fingerprint::Offers;
+pub use postgres::{POSTGRES_REQUEST, PostgresRequest, SSL_REQUEST};
 use reader::Reader;
 
 use crate::server_name::ServerName;

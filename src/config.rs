@@ -40,7 +40,7 @@ pub use checked::{
     LogFilterError, LogFormat, OTHER_SOURCES, ObjectRef, OptIn, Origin, PodChoice, PortRange,
     PortSelector, ProxyVersion, Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch,
     RouteTimeouts, SavedStateConfig, ServicePort, ServiceSelector, SharedOffers, SniPattern,
-    SourceGroup, SourceGroupId, SourceGroups, SourceLimits, SourcePolicy, TargetConfig,
+    SourceGroup, SourceGroupId, SourceGroups, SourceLimits, SourcePolicy, StartTls, TargetConfig,
     TargetConfigs, TcpOptions, UpstreamConfig, UpstreamLimits, UpstreamSource,
 };
 pub use form::problems::{ConfigError, Problem};

@@ -12,6 +12,7 @@
 //!  proxy::corridor   the one function from accept to relay; proxy::states is what is known at each step
 //!        |-- proxy::proxy_protocol   the client's address, if a trusted load balancer announces it
 //!        |-- proxy::states           config::SourcePolicy: may this address connect? limits: has it too many?
+//!        |-- proxy::starttls         PostgreSQL's request for TLS, where the listener has it
 //!        |-- proxy::preread          the hello, peeked at; read and replayed when in pieces
 //!        |      |-- client_hello     the meaning of the bytes (pure)
 //!        |      `-- route            RouteTable::decide: name and ALPN -> route
@@ -45,6 +46,7 @@
 //! | to change | go to |
 //! |---|---|
 //! | the accepted form of a hello | [`client_hello`]; the accepted form of a name in it: [`server_name`] |
+//! | a request for TLS before the hello | `client_hello::postgres`; `proxy::starttls` answers it |
 //! | the accepted form of a PROXY header | [`proxy_header`] |
 //! | a key of the config file | `config::file` declares it, `config::resolve` checks it, `config::checked` is the result; `config/strait.yaml` shows it |
 //! | how any key is read; bounds of numbers | `config::form`; `config::bounds` |

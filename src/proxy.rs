@@ -40,6 +40,7 @@ mod seats;
 mod shared;
 mod sockets;
 mod source_wait;
+mod starttls;
 mod states;
 mod task;
 mod threads;

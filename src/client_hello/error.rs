@@ -1,6 +1,6 @@
 //! The errors of a hello that strait does not route, and the alerts for them.
 
-use super::{Alert, MAX_FRAGMENT};
+use super::{Alert, MAX_FRAGMENT, SSL_REQUEST};
 use crate::outcome::Outcome;
 use crate::server_name::{MAX_NAME, NameError};
 
@@ -81,7 +81,7 @@ impl HelloError {
                 "a client that was given an IP address names none: SPIRE's bundleEndpointURL needs a name",
             ),
             Self::NotTls(NotTls::Postgres) => {
-                Some("the client must begin with TLS: sslnegotiation=direct, libpq 17 and later")
+                Some("the listener needs `starttls: postgres`, or the client sslnegotiation=direct")
             }
             Self::NotTls(NotTls::Ssh) => Some("SSH names no server, so it cannot be routed"),
             _ => None,
@@ -130,7 +130,7 @@ impl NotTls {
         match *wire {
             _ if starts(HTTP_PREFIXES) => Self::Http,
             _ if starts(PROXY_PREFIXES) => Self::ProxyHeader,
-            _ if starts(&[SSL_REQUEST]) => Self::Postgres,
+            _ if starts(&[&SSL_REQUEST]) => Self::Postgres,
             _ if starts(&[b"SSH-"]) => Self::Ssh,
             // RFC 5246 appendix E.2: the length's high bit is set and the message type is 1.
             [0x80..=0xff, _, 1, ..] => Self::Sslv2,
@@ -154,9 +154,6 @@ const HTTP_PREFIXES: &[&[u8]] = &[
     b"PATCH ",
     b"PRI * HTTP/2.0",
 ];
-
-/// PostgreSQL's SSLRequest: its length, and 80877103 ("Message Formats" in PostgreSQL's manual).
-const SSL_REQUEST: &[u8] = &[0, 0, 0, 8, 4, 210, 22, 47];
 
 /// The signatures of HAProxy's proxy-protocol.txt, sections 2.1 and 2.2.
 const PROXY_PREFIXES: &[&[u8]] = &[b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];

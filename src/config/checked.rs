@@ -36,7 +36,7 @@ pub use kubernetes::{
     ServiceSelector,
 };
 pub use limits::{ConnectionLimits, SourceLimits};
-pub use listener::{EndDisallowed, HelloLimits, ListenerConfig, Refuse, RelayTimeouts};
+pub use listener::{EndDisallowed, HelloLimits, ListenerConfig, Refuse, RelayTimeouts, StartTls};
 pub use log_filter::{LogFilter, LogFilterError};
 pub use origin::{ObjectRef, Origin};
 pub use process::{

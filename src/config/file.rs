@@ -21,7 +21,7 @@ use self::kubernetes::KubernetesFile;
 use self::words::{SocketPath, Subset};
 use super::bounds::{Bytes, ConnectionRate, Connections, Count, Ipv6Prefix, Weight};
 use super::checked::{
-    AddressKind, AlpnPolicy, Fingerprint, LogFilter, LogFormat, ProxyVersion, Refuse,
+    AddressKind, AlpnPolicy, Fingerprint, LogFilter, LogFormat, ProxyVersion, Refuse, StartTls,
 };
 use super::form::containers::{AutoOr, List, Named, OrOff};
 use super::form::decode::At;
@@ -110,6 +110,12 @@ section! {
         proxy_protocol: OrOff<ProxyProtocolFile> = "off",
         /// Bounds on the ClientHello.
         client_hello: ClientHelloFile = {},
+        /// The protocol whose clients may ask for TLS before their hello. `postgres`: strait answers
+        /// PostgreSQL's SSLRequest with `S`, and sends an SSLRequest to the endpoint, whose answer must be
+        /// `S`, before it replays the hello. GSSENCRequest is answered with `N`. A client that begins with
+        /// TLS (`sslnegotiation=direct`) is relayed as without this key. A session without TLS is refused, and
+        /// so is a CancelRequest without TLS.
+        starttls: OrOff<StartTls> = "off",
         /// Bounds on silence and on age once the connection is relayed.
         timeouts: TimeoutsFile = {},
         /// The end of connections that would no longer be let in: a duration, or a section. With `off`,

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::conduct;
-use super::dial::{LocalAddresses, NotConnected, attempt};
+use super::dial::{First, LocalAddresses, NotConnected, attempt};
 use super::pauses::Pauses;
 use super::proxy_protocol;
 use super::record::ConnectionRecord;
@@ -22,7 +22,8 @@ use super::shared::Shared;
 use super::source_wait;
 use super::states::{Connection, Routed};
 use super::ticket::Ticket;
-use crate::config::{AddressKind, ProxyVersion, UpstreamConfig, UpstreamSource};
+use crate::client_hello::SSL_REQUEST;
+use crate::config::{AddressKind, ProxyVersion, StartTls, UpstreamConfig, UpstreamSource};
 use crate::metrics::ConnectResult;
 use crate::outcome::Outcome;
 use crate::upstream::{Conduct, NotPicked, Picked, Upstream};
@@ -45,19 +46,26 @@ pub(super) async fn connect(routed: &mut Routed) -> Result<TcpStream, Refusal> {
     let (downstream, target) = (&routed.downstream, &routed.target);
     let upstream = &target.upstream;
     let config = upstream.config();
-    let first = match config.proxy_protocol {
+    let header = match config.proxy_protocol {
         Some(ProxyVersion::V2) => {
             let (source, destination) = (record.source(), record.announced_destination());
             proxy_protocol::header(downstream, source, destination, routed.server_name.as_ref())
         }
         None => Ok(Vec::new()),
     };
+    let mut first = header.map_err(Refusal::silent)?;
+    if let Some(StartTls::Postgres) = routed.starttls {
+        first.extend_from_slice(&SSL_REQUEST);
+    }
     let common = Common {
         shared: ticket.worker().shared.clone(),
         upstream: upstream.clone(),
         timeout: target.timeouts.connect.unwrap_or(config.connect.timeout),
         config,
-        first: first.map_err(Refusal::silent)?,
+        first: First {
+            bytes: first,
+            starttls: routed.starttls,
+        },
         source: record.source(),
     };
     let work = async {
@@ -102,8 +110,7 @@ struct Common {
     config: Arc<UpstreamConfig>,
     /// The time limit of an attempt: the route's, or the upstream's.
     timeout: Duration,
-    /// Bytes of the gateway's own that an endpoint gets first.
-    first: Vec<u8>,
+    first: First,
     /// The client.
     source: SocketAddr,
 }

@@ -20,8 +20,7 @@ pub(super) async fn corridor(
     state: Arc<ListenerState>,
 ) -> Result<Relaying, Refused> {
     let ListenerState { policy, routes } = &*state;
-    let limits = policy.client_hello;
-    let deadline = (arrival.accepted() + limits.timeout).into();
+    let deadline = (arrival.accepted() + policy.client_hello.timeout).into();
 
     // The source policy and the limits, for the source that a trusted proxy announces if one is in front.
     let admitted = if policy.announces(arrival.source().ip()) {
@@ -33,7 +32,7 @@ pub(super) async fn corridor(
     };
 
     // The ClientHello, and the route that the table has for it.
-    let hello = preread(worker, admitted.downstream(), &limits, deadline, routes).await;
+    let hello = preread(worker, admitted.downstream(), policy, deadline, routes).await;
     let mut routed = admitted.route(hello)?;
     // The table may be an old one by the time an endpoint answers.
     drop(state);

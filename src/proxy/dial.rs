@@ -8,10 +8,20 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::config::UpstreamConfig;
+use super::starttls;
+use crate::config::{StartTls, UpstreamConfig};
 use crate::outcome::Outcome;
 use crate::socket::{self, OwnAddresses, is_own_address};
 use crate::upstream::Upstream;
+
+/// What an endpoint gets first, before a byte of the client.
+#[derive(Debug)]
+pub(super) struct First {
+    /// Bytes of the gateway's own.
+    pub bytes: Vec<u8>,
+    /// The request for TLS at their end, which the endpoint must grant.
+    pub starttls: Option<StartTls>,
+}
 
 /// A failed attempt.
 #[derive(Debug)]
@@ -56,7 +66,7 @@ impl NotConnected {
     }
 }
 
-/// Connects to `address` within `most`, and sends `first`.
+/// Connects to `address` within `most`, sends `first`, and waits until its request for TLS is granted.
 ///
 /// # Errors
 /// The reason why there is no connection.
@@ -65,7 +75,7 @@ pub(super) async fn attempt(
     config: &UpstreamConfig,
     from: LocalAddresses<'_>,
     most: Duration,
-    first: &[u8],
+    first: &First,
     own: Option<&OwnAddresses>,
 ) -> Result<TcpStream, NotConnected> {
     match timeout(most, open(address, config, from, first, own)).await {
@@ -79,12 +89,12 @@ pub(super) async fn attempt(
     }
 }
 
-/// A connection on which `first` is sent: the gateway's own bytes, none of the client's.
+/// A connection on which `first` is sent, and its request for TLS granted.
 async fn open(
     address: SocketAddr,
     config: &UpstreamConfig,
     from: LocalAddresses<'_>,
-    first: &[u8],
+    first: &First,
     own: Option<&OwnAddresses>,
 ) -> Result<TcpStream, NotConnected> {
     let failed = |error: io::Error| NotConnected::of(&error, address);
@@ -99,7 +109,11 @@ async fn open(
         let detail = format!("{address} is this gateway itself: a loop");
         return Err(NotConnected::remote(Outcome::ConnectUnreachable, detail));
     }
-    stream.write_all(first).await.map_err(failed)?;
+    stream.write_all(&first.bytes).await.map_err(failed)?;
+    if let Some(StartTls::Postgres) = first.starttls {
+        let granted = starttls::granted(&mut stream, address).await;
+        granted.map_err(|(outcome, detail)| NotConnected::remote(outcome, detail))?;
+    }
     Ok(stream)
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::config::{
     EndDisallowed, HelloLimits, ListenerConfig, Refuse, RelayTimeouts, SourceGroupId, SourceGroups,
-    SourcePolicy, contains,
+    SourcePolicy, StartTls, contains,
 };
 use crate::limits::{Held, Limiter, OverLimit, ScopeKey, Scopes, SourceLimiter};
 use crate::metrics::{ConnectionSeries, ListenerSeries, Metrics, NONE, SeriesKey};
@@ -52,6 +52,8 @@ pub struct ListenerPolicy {
     trusted_proxies: Vec<IpNet>,
     /// Bounds on the ClientHello.
     pub client_hello: HelloLimits,
+    /// The protocol whose clients ask for TLS before their hello.
+    pub starttls: Option<StartTls>,
     /// Bounds on the relay.
     pub timeouts: RelayTimeouts,
     /// The end of connections that would no longer be let in.
@@ -97,6 +99,7 @@ impl ListenerPolicy {
             source_policy: config.source_policy.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             client_hello: config.client_hello,
+            starttls: config.starttls,
             timeouts: config.timeouts,
             end_disallowed: config.end_disallowed,
             refuse: config.refuse,

@@ -18,11 +18,13 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::hellos::{Hello, Reservation};
+use super::listener::ListenerPolicy;
 use super::refusal::{Refusal, gone};
 use super::replay::Replay;
+use super::starttls;
 use super::worker::{AlpnOffer, Worker};
 use crate::client_hello::{ClientHello, HelloParser, Offers, Progress};
-use crate::config::HelloLimits;
+use crate::config::{HelloLimits, StartTls};
 use crate::outcome::Outcome;
 use crate::route::{Route, RouteRefusal, RouteTable};
 use crate::server_name::ServerName;
@@ -39,6 +41,8 @@ pub(super) struct Preread {
     /// The name that selects the route: the route table's copy, if it has one. `None` if the hello names no
     /// server, and a route takes such hellos.
     pub server_name: Option<ServerName>,
+    /// The request for TLS that came before the hello.
+    pub starttls: Option<StartTls>,
     /// The route of the name and of all ALPN protocols offered, or the refusal.
     pub route: Result<Arc<Route>, Unrouted>,
     /// The ALPN protocols offered, if any, as the log shows them.
@@ -79,26 +83,46 @@ impl Unrouted {
 pub(super) async fn preread(
     worker: &Worker,
     downstream: &TcpStream,
-    limits: &HelloLimits,
+    policy: &ListenerPolicy,
     deadline: Instant,
     routes: &RouteTable,
 ) -> Result<Preread, Refusal> {
+    let limits = &policy.client_hello;
     let received = Cell::new(0);
+    let requested = Cell::new(false);
     let work = async {
-        match peek(worker, downstream, limits, routes).await? {
-            Some(preread) => Ok(preread),
-            None => read(worker, downstream, limits, routes, &received).await,
-        }
+        let starttls = match policy.starttls {
+            // In a box, since few listeners have it.
+            Some(StartTls::Postgres) => Box::pin(starttls::answer(downstream, &requested))
+                .await?
+                .then_some(StartTls::Postgres),
+            None => None,
+        };
+        let preread = match peek(worker, downstream, limits, routes).await {
+            Ok(Some(preread)) => preread,
+            Ok(None) => read(worker, downstream, limits, routes, &received).await?,
+            // Only a client that sends no byte at all is a probe.
+            Err(refusal) if refusal.outcome == Outcome::Probe && requested.get() => {
+                return Err(Refusal::silent(Outcome::ClientGoneBeforeHello));
+            }
+            Err(refusal) => return Err(refusal),
+        };
+        Ok(Preread {
+            starttls,
+            ..preread
+        })
     };
     match tokio::time::timeout_at(deadline, work).await {
         Ok(result) => result,
-        Err(_) => Err(late(received.get())),
+        Err(_) => Err(late(received.get(), requested.get())),
     }
 }
 
-/// The refusal of a client that had sent `received` bytes by the deadline.
-fn late(received: usize) -> Refusal {
+/// The refusal of a client that had sent `received` bytes of its hello by the deadline, and before them a
+/// request for TLS if `requested`.
+fn late(received: usize, requested: bool) -> Refusal {
     let detail = match received {
+        0 if requested => "a request for TLS received, and no ClientHello after it".to_owned(),
         0 => "nothing received: does the server speak first in this protocol (SMTP, MySQL)?"
             .to_owned(),
         _ => format!("{received} bytes of a ClientHello received"),
@@ -151,6 +175,7 @@ impl Preread {
         let route = routes.decide(name, hello.alpn());
         Self {
             // Thousands of connections ask for one name.
+            starttls: None,
             server_name: name.map(|name| routes.own_copy(name).unwrap_or(name).clone()),
             route: route.cloned().map_err(|refused| Unrouted::new(&refused)),
             alpn: worker.alpn_offers.intern(hello.alpn()),

@@ -22,6 +22,7 @@ use super::refusal::Refusal;
 use super::replay::Replay;
 use super::ticket::Ticket;
 use crate::client_hello::Alert;
+use crate::config::StartTls;
 use crate::outcome::Outcome;
 use crate::proxy_header::{Proxied, ProxyHeader};
 use crate::route::Target;
@@ -128,6 +129,8 @@ pub(super) struct Routed {
     pub downstream: TcpStream,
     /// The name in the hello, if it has one.
     pub server_name: Option<ServerName>,
+    /// The request for TLS that the client sent before its hello. The endpoint gets one too.
+    pub starttls: Option<StartTls>,
     /// The target that the route leads to.
     pub target: Arc<Target>,
     /// Bytes that the endpoint must get first.
@@ -264,10 +267,16 @@ impl Admitted {
     /// There is no valid hello, no route for it, or the route has too many connections.
     pub(super) fn route(mut self, hello: Result<Preread, Refusal>) -> Result<Routed, Refused> {
         match route(&mut self.connection, hello) {
-            Ok((server_name, target, replay)) => Ok(Routed {
+            Ok(HelloRoute {
+                server_name,
+                starttls,
+                target,
+                replay,
+            }) => Ok(Routed {
                 connection: self.connection,
                 downstream: self.downstream,
                 server_name,
+                starttls,
                 target,
                 replay,
             }),
@@ -276,16 +285,25 @@ impl Admitted {
     }
 }
 
+/// The part of [`Routed`] that the hello brings.
+struct HelloRoute {
+    server_name: Option<ServerName>,
+    starttls: Option<StartTls>,
+    target: Arc<Target>,
+    replay: Replay,
+}
+
 fn route(
     connection: &mut Connection,
     hello: Result<Preread, Refusal>,
-) -> Result<(Option<ServerName>, Arc<Target>, Replay), Refusal> {
+) -> Result<HelloRoute, Refusal> {
     let Connection { record, ticket } = connection;
     if !matches!(&hello, Err(refusal) if refusal.outcome == Outcome::Probe) {
         record.hello_ended(ticket);
     }
     let Preread {
         server_name,
+        starttls,
         route,
         alpn,
         offers,
@@ -303,7 +321,12 @@ fn route(
     record
         .routed(ticket, &route, target)
         .map_err(|over| Refusal::noted(Outcome::OverLimit, over.to_string()))?;
-    Ok((server_name, target.clone(), replay))
+    Ok(HelloRoute {
+        server_name,
+        starttls,
+        target: target.clone(),
+        replay,
+    })
 }
 
 impl Routed {

@@ -113,7 +113,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
                 "age", "conduct", "counts", "ending", "hellos", "listener", "pauses", "refusal",
                 "sockets",
             ],
-            &["in_force", "liveness", "replay"],
+            &["in_force", "liveness", "replay", "starttls"],
             &["shared"],
             &["dial", "seat"],
             &["seats"],

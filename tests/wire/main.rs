@@ -33,6 +33,7 @@ mod reload_binds;
 mod reload_under_load;
 mod route_timeouts;
 mod routes_by_alpn;
+mod starttls_postgres;
 mod unrouted_names;
 mod upstream_limits;
 mod worker_busy_poll;

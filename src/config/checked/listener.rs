@@ -29,6 +29,8 @@ pub struct ListenerConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// Bounds on the ClientHello.
     pub client_hello: HelloLimits,
+    /// The protocol whose clients ask for TLS before their hello.
+    pub starttls: Option<StartTls>,
     /// Bounds on the relay.
     pub timeouts: RelayTimeouts,
     /// The end of connections that would no longer be let in; `None`: they go on.
@@ -77,6 +79,14 @@ pub struct EndDisallowed {
     pub grace: Duration,
     /// Whether a connection ends too when its endpoint has left the upstream.
     pub endpoints: bool,
+}
+
+/// A protocol in which a request for TLS may come before the ClientHello.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartTls {
+    /// PostgreSQL's, with SSLRequest.
+    Postgres,
 }
 
 /// Bounds on the relay.

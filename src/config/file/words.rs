@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::config::checked::{
-    AddressKind, Fingerprint, LogFilter, LogFilterError, LogFormat, ProxyVersion, Refuse,
+    AddressKind, Fingerprint, LogFilter, LogFilterError, LogFormat, ProxyVersion, Refuse, StartTls,
 };
 use crate::config::form::decode::{Text, words};
 use crate::config::form::problems::{Complaint, quoted};
@@ -167,6 +167,12 @@ words! {
 words! {
     ProxyVersion {
         "v2" => V2,
+    }
+}
+
+words! {
+    StartTls {
+        "postgres" => Postgres,
     }
 }
 

@@ -314,6 +314,7 @@ fn gateway_api(
         deny_sources: file.deny_sources,
         proxy_protocol: file.proxy_protocol,
         client_hello: file.client_hello,
+        starttls: OrOff::Off,
         timeouts: file.timeouts,
         end_disallowed: file.end_disallowed,
         refuse: file.refuse,

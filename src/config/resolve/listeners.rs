@@ -74,6 +74,7 @@ pub(super) fn listener(
             timeout: file.client_hello.timeout.0,
             max_size: file.client_hello.max_size,
         },
+        starttls: file.starttls.on(),
         timeouts: RelayTimeouts {
             idle: file.timeouts.idle.0,
             half_closed: file.timeouts.half_closed.0,

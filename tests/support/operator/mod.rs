@@ -231,6 +231,7 @@ pub fn config() -> Config {
                 max_age: None,
             },
             end_disallowed: None,
+            starttls: None,
             refuse: Refuse::Alert,
             tcp: TCP,
             routes,
