@@ -127,6 +127,13 @@ fn config(pairs: &Pairs) -> String {
             upstreams += &format!("  {name}: {{ endpoints: ['127.0.0.1:{port}'] }}\n");
         }
     }
-    let listener = format!("  - name: east-west\n    bind: '{GATEWAY}'\n    routes:\n{routes}");
+    let asks = |client: &Program| client.name == "libpq-asks";
+    let starttls = match pairs.clients.iter().any(asks) {
+        true => "postgres",
+        false => "off",
+    };
+    let listener = format!(
+        "  - name: east-west\n    bind: '{GATEWAY}'\n    starttls: {starttls}\n    routes:\n{routes}"
+    );
     format!("listeners:\n{listener}upstreams:\n{upstreams}")
 }

@@ -1,7 +1,8 @@
-"""PostgreSQL over TLS from the first byte on (sslnegotiation=direct). Lines are those of peer.py.
+"""PostgreSQL over TLS. Lines are those of peer.py.
 
 pg.py serve CERT KEY PORT:KIND...   PostgreSQL's server, one for each KIND; it never gives session tickets
-pg.py call LIBPQ CA PORT            libpq, as its programs use it
+pg.py call LIBPQ CA PORT HOW        libpq, as its programs use it; HOW is its sslnegotiation: direct, for TLS from the
+                                    first byte on, or postgres, for an SSLRequest first
 """
 import ctypes
 import os
@@ -62,9 +63,9 @@ def library(path):
     return pq
 
 
-def call(pq, ca, port, name, first):
+def call(pq, ca, port, how, name, first):
     settings = f"host={name} port={port} user=caller dbname=postgres sslmode=verify-full sslrootcert={ca} " \
-        "sslnegotiation=direct gssencmode=disable connect_timeout=20"
+        f"sslnegotiation={how} gssencmode=disable connect_timeout=20"
     connection = pq.PQconnectdb(settings.encode())
     try:
         if pq.PQstatus(connection) != OK:
@@ -88,7 +89,7 @@ def main():
         name, _path, _resume, _notify, first, calls = line.split()
         done, problem = 0, ""
         for _ in range(int(calls)):
-            error = call(pq, sys.argv[3], sys.argv[4], name, first)
+            error = call(pq, *sys.argv[3:6], name, first)
             done, problem = (done, error) if error else (done + 1, problem)
         print(done, problem.replace("\n", " "), flush=True)
 
