@@ -99,3 +99,26 @@ fn the_header_for_the_endpoint_has_no_authority() {
     assert_eq!(sent[..16], *b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c");
     assert_eq!(sent[28..], wire);
 }
+
+#[test]
+fn an_open_connection_ends_when_the_route_goes_and_the_listener_says_so() {
+    let echo = Server::echo();
+    let config = |routes: &str| {
+        let config = ConfigText::to(&[echo.address]).routes(routes);
+        config.listener("end_disallowed: 0s")
+    };
+    let route = "{ no_sni: true, alpn: any, upstream: svcb }";
+    let gateway = TestGateway::start(&config(&format!("[{route}]")));
+    let wire = hello("", &[]);
+    let mut client = connect(gateway.address());
+    let source = client.local_addr().unwrap();
+    client.write_all(&wire).unwrap();
+    assert_eq!(read_exactly(&mut client, wire.len()), wire);
+    gateway
+        .reload(&config("[{ sni: '*', alpn: any, upstream: svcb }]"))
+        .unwrap();
+    let record = gateway.record_of(source);
+    assert_eq!(record.outcome, "disallowed", "{record:?}");
+    let detail = record.detail.unwrap();
+    assert!(detail.contains("hellos without a name"), "{detail}");
+}
