@@ -257,6 +257,13 @@ pub fn peek(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
+/// Whether an urgent byte has come that reading has not passed yet. A read stops before it, as if nothing were behind
+/// it, and the next one skips it.
+pub fn has_urgent_byte(socket: &impl AsFd) -> bool {
+    let flags = rustix::net::RecvFlags::OOB | rustix::net::RecvFlags::PEEK;
+    rustix::net::recv(socket, &mut [0_u8; 1], flags).is_ok()
+}
+
 /// Reads.
 ///
 /// # Errors

@@ -164,6 +164,7 @@ impl Relaying {
         let (relay, worker, seat) = (&mut self.relay, ticket.worker(), ticket.seat());
         seat.wakes(cx.waker());
         record.note(relay.note_gone(seat));
+        relay.note_stopped(seat);
         let (up, down) = relay.move_bytes(cx, worker, Rc::as_ptr(seat).addr());
         if let Some(certificates) = relay.watch.new_certificates() {
             record.log_certificates(&certificates);
@@ -303,6 +304,15 @@ impl Relay {
             }
         }
         reason
+    }
+
+    /// Takes over what the sweep has found: the socket of a peer has an urgent byte next, which stopped a read.
+    fn note_stopped(&mut self, seat: &Seat) {
+        for peer in [&mut self.downstream, &mut self.upstream] {
+            if seat.take_stopped(peer.side()) {
+                peer.set_stopped(true);
+            }
+        }
     }
 
     /// Moves a turn's worth each way: at once if it is little, else when `relay` has its turn.

@@ -114,6 +114,9 @@ enum SeatFact {
     UpstreamGone = 16,
     /// The relay is asked to see whether its connection may go on.
     Review = 32,
+    /// An urgent byte has stopped a read, and what is behind it may wait.
+    DownstreamStopped = 64,
+    UpstreamStopped = 128,
 }
 
 /// Facts about a connection, in a byte: every idle connection pays for the size of its seat.
@@ -287,14 +290,27 @@ impl Seat {
                 self.wake();
             }
         });
+        let mut stopped = false;
+        for side in [Side::Downstream, Side::Upstream] {
+            if socket::has_urgent_byte(ends.sockets.to(side)) {
+                stopped = true;
+                self.facts.set(stopped_at(side), true);
+                self.wake();
+            }
+        }
         self.attention.set(match finding {
-            Finding::Quiet => Attention::Needless,
-            Finding::Waiting => Attention::Needed,
+            Finding::Quiet if !stopped => Attention::Needless,
+            Finding::Quiet | Finding::Waiting => Attention::Needed,
             Finding::Silent => Attention::Urgent,
         });
         if finding == Finding::Silent {
             self.watch.set(Some(Box::new(watch)));
         }
+    }
+
+    /// Whether the sweep has found that an urgent byte has stopped the reading of that side. It says so once.
+    pub(super) fn take_stopped(&self, side: Side) -> bool {
+        self.facts.set(stopped_at(side), false)
     }
 
     /// Whether the sweep has found that the peer on that side is gone.
@@ -387,6 +403,14 @@ const fn gone(side: Side) -> SeatFact {
     match side {
         Side::Downstream => SeatFact::DownstreamGone,
         Side::Upstream => SeatFact::UpstreamGone,
+    }
+}
+
+/// The fact that an urgent byte has stopped the reading of that side.
+const fn stopped_at(side: Side) -> SeatFact {
+    match side {
+        Side::Downstream => SeatFact::DownstreamStopped,
+        Side::Upstream => SeatFact::UpstreamStopped,
     }
 }
 

@@ -10,6 +10,7 @@ use socket2::SockRef;
 use crate::support::client::{connect, hello, open, open_narrow};
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
+use crate::support::process::Process;
 use crate::support::server::{
     Server, answer_hello, read_exactly, read_to_eof, write_beside, write_until_stuck,
 };
@@ -171,6 +172,27 @@ fn an_urgent_byte_neither_hangs_nor_shifts_the_stream() {
     assert_eq!(read_to_eof(&mut upstream), b"");
     drop(upstream);
     assert_eq!(gateway.record().outcome, "ok");
+}
+
+#[test]
+fn bytes_behind_an_urgent_one_do_not_wait_for_more() {
+    let (server, pods) = Server::handing_over();
+    let gateway = Process::start(&ConfigText::to(&[server.address]));
+    let (mut client, hello) = open(gateway.address);
+    let mut pod = pods.recv_timeout(DEADLINE).unwrap();
+    answer_hello(&mut pod, &mut client, hello);
+    let bytes = noise(2_000, 13);
+    let (before, after) = bytes.split_at(1_000);
+    for (from, to) in [(&client, &pod), (&pod, &client)] {
+        let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+        // All of it is there when the gateway reads, and nothing comes after it.
+        gateway.freeze();
+        from.write_all(before).unwrap();
+        SockRef::from(&from).send_out_of_band(b"!").unwrap();
+        from.write_all(after).unwrap();
+        gateway.thaw();
+        assert_same_bytes(&read_exactly(&mut to, bytes.len()), &bytes);
+    }
 }
 
 #[test]

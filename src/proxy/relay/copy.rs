@@ -48,7 +48,7 @@ pub(super) fn transfer(
     if limit < LEAST_READ {
         return transfer_peeked(cx, source, destination, resources);
     }
-    let read = read(cx, source.socket(), &mut resources.buffer[..limit]);
+    let read = read(cx, source, &mut resources.buffer[..limit]);
     let length = match source_step(read, source) {
         Ok(0) => return FlowStep::Eof,
         Ok(length) => length,
@@ -133,9 +133,17 @@ fn peek(cx: &mut Context<'_>, stream: &TcpStream, buffer: &mut [u8]) -> Poll<io:
 /// buffer: what comes after that wakes the task anew, so that nothing has to be read in vain to learn
 /// that the socket is empty (7% of a ping-pong). Unlike an EAGAIN that the kernel never said
 /// (`docs/src/internals/kernel.md#readiness-after-fin`), this ends after FIN too: the socket stays readable
-/// then, and the next read is real. Only after an urgent byte, which stops a read early, may the rest wait for the
-/// next segment.
-fn read(cx: &mut Context<'_>, stream: &TcpStream, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+/// then, and the next read is real. Only an urgent byte stops a read early: what is behind it waits for the next
+/// segment, or until the sweep finds it.
+fn read(cx: &mut Context<'_>, source: &mut Peer, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    if source.is_stopped() {
+        source.set_stopped(false);
+        match socket::read(source.socket(), buffer) {
+            Err(error) if is_transient(&error) => {}
+            result => return Poll::Ready(result),
+        }
+    }
+    let stream = source.socket();
     loop {
         ready!(stream.poll_read_ready(cx))?;
         match stream.try_io(Interest::READABLE, || socket::read(stream, buffer)) {

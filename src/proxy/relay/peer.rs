@@ -48,6 +48,8 @@ pub(super) struct Peer {
     /// Bytes for it are held here, or the other side has failed: closing must not look to it like
     /// the stream's proper end.
     torn: bool,
+    /// An urgent byte has stopped a read. The runtime takes the socket for empty, and is not to be asked.
+    stopped: bool,
 }
 
 /// Waiting for an error of a socket that is neither read nor written now. Made when first needed (while
@@ -63,6 +65,7 @@ impl Peer {
             watch: None,
             fired: false,
             torn: false,
+            stopped: false,
         }
     }
 
@@ -86,6 +89,16 @@ impl Peer {
     /// Says whether the stream to this peer would be cut short if it closed now.
     pub(super) fn set_torn(&mut self, torn: bool) {
         self.torn = torn;
+    }
+
+    /// Says whether an urgent byte has stopped the reading of this peer.
+    pub(super) fn set_stopped(&mut self, stopped: bool) {
+        self.stopped = stopped;
+    }
+
+    /// Whether an urgent byte has stopped the reading of this peer.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
     }
 
     /// Notes an error of a read or a write. Only the first counts.

@@ -27,6 +27,9 @@ pub(super) fn transfer(
     destination: &mut Peer,
     resources: &mut Resources<'_>,
 ) -> Option<FlowStep> {
+    if source.is_stopped() {
+        return None;
+    }
     let ready = source.socket().poll_read_ready(cx);
     if let Err(step) = source_step(ready, source) {
         return Some(step);
