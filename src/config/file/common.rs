@@ -59,7 +59,7 @@ section! {
         /// spreads over new gateways and endpoints. Each connection gets a life of its own between 80
         /// and 100 percent of it. From then on it ends, as `max_age`, once no byte has flowed for 500 ms
         /// and the client waits for no answer; at the full time it ends whatever it does.
-        max_age: OrOff<Millis<SECOND, { 365 * DAY }>> = "off",
+        max_age: OrOff<Millis<SECOND, { 30 * DAY }>> = "off",
     }
 }
 
