@@ -329,6 +329,7 @@ impl Relay {
             let turn = worker.bulk_queue.poll_turn(cx, relay, &mut self.place);
             turn.is_ready()
         };
+        let began = has_turn.then(Instant::now);
         let mut buffer = worker.buffer.borrow_mut();
         let mut carry = worker.carry.borrow_mut();
         let mut held_pipes = worker.held_pipes.borrow_mut();
@@ -349,6 +350,9 @@ impl Relay {
             };
         let up = turn(&mut self.to_upstream, up_is_bulk, downstream, upstream);
         let down = turn(&mut self.to_downstream, down_is_bulk, upstream, downstream);
+        if let Some(began) = began {
+            worker.bulk_queue.turn_took(began.elapsed());
+        }
         (up, down)
     }
 

@@ -151,7 +151,7 @@ impl Flow {
             HeldBytes::Carry(_) => copy::write_carry(held, cx, destination),
             HeldBytes::Pipe(_) => splice::drain_held(held, cx, destination, resources),
             // The watch must see the bytes of the handshake, and it sees none that are spliced.
-            HeldBytes::Nothing if pace.is_bulk() && !resources.watch.is_early() => {
+            HeldBytes::Nothing if pace.is_spliced() && !resources.watch.is_early() => {
                 match splice::transfer(held, cx, source, destination, resources) {
                     Some(step) => step,
                     None => copy::transfer(held, pace, cx, source, destination, resources),

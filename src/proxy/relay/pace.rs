@@ -5,10 +5,31 @@
 pub(super) const SMALL_READ: usize = 16 * 1024;
 /// Reads that filled their limit and were written whole before the limit doubles.
 const FREE_READS_TO_GROW: u8 = 4;
-/// Bytes a poll, on average, from which a direction counts as bulk, and below which it no longer
-/// does. Far enough apart that no steady stream goes to and fro.
-const BULK_FROM: usize = 12 * 1024;
-const BULK_UNTIL: usize = 4 * 1024;
+/// Bytes a poll, on average, from which a direction is spliced, and below which it is copied again.
+/// Far enough apart that no steady stream goes to and fro.
+const SPLICE: Threshold = Threshold {
+    from: 12 * 1024,
+    until: 4 * 1024,
+};
+/// The same for a direction that counts as bulk. Messages of up to 32 KiB are none: with turns of their
+/// own they fell far behind small messages beside them.
+const BULK: Threshold = Threshold {
+    from: 48 * 1024,
+    until: 24 * 1024,
+};
+
+/// A bound with hysteresis.
+struct Threshold {
+    from: u32,
+    until: u32,
+}
+
+impl Threshold {
+    /// Whether `value` is above, if it `was` before.
+    const fn is_above(&self, value: u32, was: bool) -> bool {
+        value >= if was { self.until } else { self.from }
+    }
+}
 
 /// The pace that a direction has shown so far.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,11 +39,17 @@ pub(super) struct Pace {
     /// Bytes of the next read; 0 until the first.
     read_limit: u32,
     free_reads: u8,
+    spliced: bool,
     bulk: bool,
 }
 
 impl Pace {
-    /// Whether the direction moves much at a time.
+    /// Whether the direction moves enough at a time for splicing to pay.
+    pub(super) fn is_spliced(self) -> bool {
+        self.spliced
+    }
+
+    /// Whether the direction moves so much at a time that others must not wait for many like it.
     pub(super) fn is_bulk(self) -> bool {
         self.bulk
     }
@@ -52,8 +79,8 @@ impl Pace {
     pub(super) fn moved(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.average = self.average - self.average / 4 + bytes / 4;
-        let threshold = if self.bulk { BULK_UNTIL } else { BULK_FROM };
-        self.bulk = self.average as usize >= threshold;
+        self.spliced = SPLICE.is_above(self.average, self.spliced);
+        self.bulk = BULK.is_above(self.average, self.bulk);
     }
 }
 
@@ -68,25 +95,36 @@ mod tests {
     }
 
     #[test]
-    fn only_large_polls_make_a_direction_bulk() {
-        assert!(!after([]).is_bulk());
-        assert!(!after([4096; 100]).is_bulk());
-        assert!(after([64 * 1024]).is_bulk());
-        assert!(after([16 * 1024; 10]).is_bulk());
+    fn larger_polls_are_spliced_and_the_largest_are_bulk() {
+        for (bytes, polls, spliced, bulk) in [
+            (0, 0, false, false),
+            (4 * 1024, 100, false, false),
+            (16 * 1024, 10, true, false),
+            (32 * 1024, 100, true, false),
+            (64 * 1024, 1, true, false),
+            (64 * 1024, 10, true, true),
+            (256 * 1024, 1, true, true),
+        ] {
+            let pace = after(std::iter::repeat_n(bytes, polls));
+            let seen = (pace.is_spliced(), pace.is_bulk());
+            assert_eq!(seen, (spliced, bulk), "{polls} of {bytes}");
+        }
     }
 
     #[test]
     fn what_lies_between_the_thresholds_changes_nothing() {
-        let mut bulk = after([64 * 1024; 4]);
+        let mut large = after([256 * 1024; 4]);
         let mut small = Pace::default();
+        let both = |pace: Pace| (pace.is_spliced(), pace.is_bulk());
         for round in 0..100 {
-            let bytes = 5 * 1024 + round % 7 * 1024;
-            bulk.moved(bytes);
-            small.moved(bytes);
-            assert!(bulk.is_bulk() && !small.is_bulk());
+            let extra = round % 7 * 1024;
+            large.moved(26 * 1024 + extra);
+            small.moved(5 * 1024 + extra);
+            assert_eq!(both(large), (true, true));
+            assert_eq!(both(small), (false, false));
         }
-        (0..20).for_each(|_| bulk.moved(64));
-        assert!(!bulk.is_bulk());
+        (0..20).for_each(|_| large.moved(64));
+        assert_eq!(both(large), (false, false));
     }
 
     #[test]
