@@ -27,7 +27,7 @@ use strait::socket;
 pub use bulk::{Bulk, Direction, Shape};
 pub use connects::Connects;
 pub use idle::Idle;
-pub use ping::Ping;
+pub use ping::{Ping, SMALL};
 
 /// The number of events taken from the kernel at once.
 const BATCH: usize = 256;
@@ -90,8 +90,12 @@ pub struct Connection {
     pub side: Side,
     /// The time when it began to connect, or a time that its work sets.
     pub since: Instant,
-    /// The number of bytes read of the current message. Its work uses it.
+    /// The number of bytes read of the current message. Its work uses it, and the two below.
     pub seen: usize,
+    /// The number of bytes of the current message that are not sent yet.
+    pub unsent: usize,
+    /// The kind of its messages.
+    pub kind: usize,
     saluted: bool,
     waits_for: Next,
 }
@@ -272,6 +276,8 @@ impl<W: Work> Load<W> {
             side,
             since,
             seen: 0,
+            unsent: 0,
+            kind: 0,
             saluted: false,
             waits_for,
         });

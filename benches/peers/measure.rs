@@ -7,7 +7,7 @@ use std::net::{IpAddr, TcpListener};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use crate::load::{Bulk, Connects, Direction, Idle, Latencies, Load, Ping, Shape, Work};
+use crate::load::{Bulk, Connects, Direction, Idle, Latencies, Load, Ping, SMALL, Shape, Work};
 use crate::machine::{Processes, run_first};
 use crate::options::Options;
 use crate::peer::{Backends, Route, Running};
@@ -31,6 +31,8 @@ pub enum Kind {
     Ping(usize),
     /// Small messages over one connection beside bulk.
     Mixed,
+    /// Messages of this many bytes beside small ones, each over half of the connections.
+    Beside(usize),
     /// Connections that stay silent.
     Memory,
     /// A config of 100,000 routes and 10,000 upstreams, and its change under load; strait only.
@@ -58,8 +60,21 @@ impl Kind {
         matches!(self, Self::Memory | Self::Scale)
     }
 
+    /// Messages of each size beside small ones.
+    pub const MATRIX: &'static [Self] = &[
+        Self::Beside(SMALL),
+        Self::Beside(1024),
+        Self::Beside(4 * 1024),
+        Self::Beside(12 * 1024),
+        Self::Beside(16 * 1024),
+        Self::Beside(32 * 1024),
+        Self::Beside(64 * 1024),
+        Self::Beside(256 * 1024),
+    ];
+
     fn all() -> impl Iterator<Item = Self> {
-        Self::USUAL.iter().copied().chain([Self::Scale])
+        let usual = Self::USUAL.iter().chain(Self::MATRIX);
+        usual.copied().chain([Self::Scale])
     }
 }
 
@@ -71,6 +86,7 @@ impl fmt::Display for Kind {
             Self::Connect => f.write_str("connect"),
             Self::Ping(connections) => write!(f, "ping-{connections}"),
             Self::Mixed => f.write_str("mixed"),
+            Self::Beside(bytes) => write!(f, "beside-{bytes}"),
             Self::Memory => f.write_str("memory"),
             Self::Scale => f.write_str("scale"),
         }
@@ -102,6 +118,7 @@ pub struct Bench {
     /// The duration of a measurement.
     pub measured: Duration,
     shape: Shape,
+    clients: usize,
     idle: usize,
 }
 
@@ -115,6 +132,7 @@ impl Bench {
             warm_up: options.warm_up(),
             measured: options.measured(),
             shape: options.shape(),
+            clients: options.clients,
             idle: options.idle(),
         })
     }
@@ -134,6 +152,7 @@ impl Bench {
             Kind::Connect => self.connect(gateway)?,
             Kind::Ping(connections) => self.ping(gateway, connections)?,
             Kind::Mixed => self.mixed(gateway)?,
+            Kind::Beside(bytes) => self.beside(gateway, bytes)?,
             Kind::Memory => self.memory(gateway)?,
             Kind::Scale => return Err(io::Error::other("scale brings its own gateway")),
         };
@@ -191,10 +210,27 @@ impl Bench {
     }
 
     fn ping(&self, gateway: &Running, connections: usize) -> io::Result<Values> {
-        let mut load = self.load(Ping::new()?, gateway, Route::Main)?;
+        let mut load = self.load(Ping::new(&[SMALL])?, gateway, Route::Main)?;
         load.open(connections, connections)?;
         let (time, cpu) = self.window(&mut load, gateway)?;
-        Ok(messages(&load.work.latencies, time, cpu))
+        Ok(messages(&load.work.latencies[0], time, cpu))
+    }
+
+    /// Measures messages of a size beside small ones. One thread serves the ends of both, so that neither
+    /// waits for the other outside of the gateway.
+    fn beside(&self, gateway: &Running, bytes: usize) -> io::Result<Values> {
+        let mut load = self.load(Ping::new(&[bytes, SMALL])?, gateway, Route::Main)?;
+        load.open(2 * self.clients, self.clients)?;
+        let (time, cpu) = self.window(&mut load, gateway)?;
+        let mut values = messages(&load.work.latencies[0], time, cpu);
+        values.remove("cpu_us");
+        let small = messages(&load.work.latencies[1], time, cpu);
+        let small = small
+            .into_iter()
+            .filter(|(name, _)| name != "cpu_us")
+            .map(|(name, value)| (format!("small_{name}"), value));
+        values.extend(small);
+        Ok(values)
     }
 
     /// Measures the bulk alone, then with small messages beside it. The ends of the messages run before
@@ -226,13 +262,15 @@ impl Bench {
     /// Also returns whether this thread could run before the bulk's.
     fn ping_until(&self, end: Instant, gateway: &Running) -> io::Result<(Latencies, bool)> {
         let first = run_first();
-        let mut ping = self.load(Ping::new()?, gateway, Route::Aside)?;
+        let mut ping = self.load(Ping::new(&[SMALL])?, gateway, Route::Aside)?;
         ping.open(1, 1)?;
         ping.run_until(end - self.measured)?;
         ping.work.reset();
         ping.run_until(end)?;
         ping.failed.check()?;
-        Ok((ping.work.latencies, first))
+        let [latencies] = <[Latencies; 1]>::try_from(ping.work.latencies)
+            .map_err(|_| io::Error::other("one size has one set of latencies"))?;
+        Ok((latencies, first))
     }
 
     fn memory(&self, gateway: &Running) -> io::Result<Values> {

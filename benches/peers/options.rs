@@ -19,9 +19,15 @@ pub const VETH: &str = "veth with MTU 1500, one worker";
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo bench --bench peers --")]
 pub struct Options {
-    /// Only this work, separated by commas. Default: all but `scale`
+    /// Only this work, separated by commas. Default: all but `scale` and `beside-*`
     #[arg(long, value_delimiter = ',', value_name = "WORK")]
     only: Vec<Kind>,
+    /// Only the matrix: messages of 64 bytes to 256 KiB, each beside small ones (`beside-*`)
+    #[arg(long)]
+    matrix: bool,
+    /// Connections with messages of the one size and of the other in `beside-*`
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub clients: usize,
     /// Only these peers, separated by commas; strait is always there. Default: all that this machine
     /// has
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
@@ -90,9 +96,10 @@ impl Invocation {
 impl Options {
     /// The work to do.
     pub fn kinds(&self) -> Vec<Kind> {
-        match self.only.is_empty() {
-            true => Kind::USUAL.to_vec(),
-            false => self.only.clone(),
+        match (self.matrix, self.only.is_empty()) {
+            (true, _) => [&self.only, Kind::MATRIX].concat(),
+            (false, true) => Kind::USUAL.to_vec(),
+            (false, false) => self.only.clone(),
         }
     }
 

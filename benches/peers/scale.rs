@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::load::{Latencies, Ping, hello};
+use crate::load::{Latencies, Ping, SMALL, Work, hello};
 use crate::measure::{Bench, Values};
 use crate::peer::{Backends, Job, Place, Route, Running, free_port, own};
 
@@ -160,15 +160,15 @@ fn swap(
     next: &str,
     values: &mut Values,
 ) -> io::Result<()> {
-    let mut load = bench.load(Ping::new()?, gateway, Route::Main)?;
+    let mut load = bench.load(Ping::new(&[SMALL])?, gateway, Route::Main)?;
     load.open(CONNECTIONS, CONNECTIONS)?;
     // Work that is left from the start is done first.
     load.run_until(Instant::now() + bench.measured)?;
-    load.work.latencies.clear();
+    load.work.reset();
     load.run_until(Instant::now() + bench.measured)?;
-    let before = p99(&load.work.latencies);
+    let before = p99(&load.work.latencies[0]);
     values.insert("before_p99_us".to_owned(), before);
-    load.work.latencies.clear();
+    load.work.reset();
     // Written beside the file and then moved: the gateway also looks at the file by itself.
     let beside = file.with_extension("next");
     fs::write(&beside, next)?;
@@ -190,7 +190,7 @@ fn swap(
         found.map_err(|_| io::Error::other("the looking thread panicked"))?
     })?;
     values.insert("swap_ms".to_owned(), milliseconds(took));
-    let during = p99(&load.work.latencies);
+    let during = p99(&load.work.latencies[0]);
     values.insert("during_p99_us".to_owned(), during);
     values.insert("p99_growth".to_owned(), during / before);
     load.failed.check()
