@@ -143,6 +143,9 @@ pub struct Machine {
     pub cpus: usize,
     /// The kernel's release.
     pub kernel: String,
+    /// The TCP congestion control of every party. Empty in results from before it was noted.
+    #[serde(default)]
+    pub congestion: String,
 }
 
 impl Machine {
@@ -157,6 +160,7 @@ impl Machine {
             processor: processor.to_owned(),
             cpus: std::thread::available_parallelism().map_or(0, usize::from),
             kernel: strait::socket::KernelReport::read().release,
+            congestion: crate::net::congestion(),
         }
     }
 }

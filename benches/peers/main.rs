@@ -49,8 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> io::Result<()> {
-    if options.veth
-        && !options.report
+    if options.wants_namespace()
         && let Some(status) = Net::isolate()?
     {
         return match status.success() {
@@ -67,13 +66,14 @@ fn run(options: &Options) -> io::Result<()> {
 /// Runs every kind of work through every gateway, in rounds.
 fn compare(options: &Options) -> io::Result<()> {
     strait::socket::raise_file_limit();
-    let machine = Machine::this();
     let cpus = Cpus::choose(options.workers, options.quick)?;
     cpus.enter_load()?;
-    let net = match options.veth {
-        true => Net::veth()?,
-        false => Net::Loopback,
+    let net = match (options.wants_namespace(), options.veth) {
+        (true, true) => Net::veth(&options.congestion)?,
+        (true, false) => Net::loopback(&options.congestion)?,
+        (false, _) => Net::Loopback,
     };
+    let machine = Machine::this();
     let bench = Bench::new(options, net.load())?;
     let folder = std::env::temp_dir().join(format!("strait-bench-run-{}", std::process::id()));
     fs::create_dir_all(&folder)?;

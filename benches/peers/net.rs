@@ -16,6 +16,8 @@ const SYSCTLS: &[(&str, &str)] = &[
     ("net/ipv4/tcp_tw_reuse", "1"),
     ("net/ipv4/ip_local_port_range", "1024 65535"),
 ];
+/// The sysctl of the congestion control that sockets of a namespace get.
+const CONGESTION: &str = "net/ipv4/tcp_congestion_control";
 /// The environment variable that tells a process that it runs in the load's namespace already.
 const INSIDE: &str = "STRAIT_BENCH_INSIDE";
 
@@ -35,8 +37,12 @@ impl Net {
         if std::env::var_os(INSIDE).is_some() {
             return Ok(None);
         }
-        let status = Command::new("unshare")
-            .arg("--net")
+        let mut command = Command::new("unshare");
+        command.arg("--net");
+        if !rustix::process::geteuid().is_root() {
+            command.arg("--map-root-user");
+        }
+        let status = command
             .arg(std::env::current_exe()?)
             .args(std::env::args_os().skip(1))
             .env(INSIDE, "1")
@@ -44,8 +50,15 @@ impl Net {
         Ok(Some(status))
     }
 
+    /// Opens the loopback of this namespace, which must be the bench's own, with that congestion control.
+    pub fn loopback(congestion: &str) -> io::Result<Self> {
+        ip("link set lo up".split(' '))?;
+        set_congestion(congestion)?;
+        Ok(Self::Loopback)
+    }
+
     /// Creates a veth pair from this namespace, which must be the load's own, to one for the gateways.
-    pub fn veth() -> io::Result<Self> {
+    pub fn veth(congestion: &str) -> io::Result<Self> {
         let name = format!("strait-bench-{}", std::process::id());
         let made = Self::Veth(name.clone());
         let (load, gateway) = (format!("{LOAD_END}/24"), format!("{GATEWAY_END}/24"));
@@ -61,7 +74,8 @@ impl Net {
         ] {
             ip(arguments.split(' '))?;
         }
-        for (path, value) in SYSCTLS {
+        set_congestion(congestion)?;
+        for (path, value) in [SYSCTLS, &[(CONGESTION, congestion)]].concat() {
             let file = format!("/proc/sys/{path}");
             fs::write(&file, value)?;
             let script = format!("echo {value} > {file}");
@@ -107,6 +121,21 @@ impl Drop for Net {
             let _ = ip(["netns", "del", name]);
         }
     }
+}
+
+/// The congestion control of new sockets in this namespace.
+pub fn congestion() -> String {
+    let name = fs::read_to_string(format!("/proc/sys/{CONGESTION}"));
+    name.unwrap_or_default().trim().to_owned()
+}
+
+/// Sets the congestion control of new sockets in this namespace.
+fn set_congestion(name: &str) -> io::Result<()> {
+    fs::write(format!("/proc/sys/{CONGESTION}"), name).map_err(|error| {
+        io::Error::other(format!(
+            "the kernel does not take {name} as congestion control ({error}); see --congestion"
+        ))
+    })
 }
 
 fn ip(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> io::Result<()> {

@@ -14,6 +14,8 @@ use crate::peer::{Gateway, KNOWN};
 pub const PLAIN: &str = "loopback, one worker";
 /// The setting of the targets about small segments.
 pub const VETH: &str = "veth with MTU 1500, one worker";
+/// The congestion control of most servers.
+const USUAL_CONGESTION: &str = "cubic";
 
 /// Compares strait with the gateways that this machine has.
 #[derive(Debug, Parser)]
@@ -53,6 +55,10 @@ pub struct Options {
     /// Use a veth pair with an MTU of 1500, in namespaces, instead of loopback; needs root
     #[arg(long)]
     pub veth: bool,
+    /// The TCP congestion control of every party, for which the bench runs in a network namespace of its
+    /// own
+    #[arg(long, default_value = USUAL_CONGESTION, value_name = "NAME")]
+    pub congestion: String,
     /// Send bulk in pieces of one TLS record
     #[arg(long)]
     records: bool,
@@ -137,6 +143,11 @@ impl Options {
         Ok(all)
     }
 
+    /// Whether the measurement needs a network namespace of its own. The quick one does without.
+    pub fn wants_namespace(&self) -> bool {
+        !self.report && (self.veth || !self.quick)
+    }
+
     /// The number of rounds.
     pub fn rounds(&self) -> usize {
         match self.quick {
@@ -186,6 +197,10 @@ impl Options {
         };
         if self.records {
             setting += ", TLS records";
+        }
+        if self.congestion != USUAL_CONGESTION {
+            setting += ", ";
+            setting += &self.congestion;
         }
         setting
     }

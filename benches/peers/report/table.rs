@@ -63,6 +63,12 @@ pub fn circumstances(slices: &[Slice]) -> String {
             "- {}, {} CPUs, Linux {}",
             machine.processor, machine.cpus, machine.kernel
         ));
+        if !machine.congestion.is_empty() {
+            add(format!(
+                "- TCP congestion control of every party: {}",
+                machine.congestion
+            ));
+        }
         let rounds = slice.samples.iter().map(|sample| sample.round + 1).max();
         add(format!(
             "- {} rounds of {} s a run",
