@@ -1,9 +1,10 @@
 //! Calls to services that nothing is wrong with: short and long ones, small and large ones. All must succeed.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
@@ -160,33 +161,51 @@ fn slow_answer(world: &World) -> io::Result<()> {
     exchange(open(world, SLOW)?, b"ping")
 }
 
-/// Keeps connections open, with a message on each now and then; each lives for a while and is replaced.
+/// A connection that is kept open.
+struct Kept {
+    stream: TcpStream,
+    /// Messages until its end.
+    left: u32,
+    last: Instant,
+}
+
+/// Keeps connections open, with a message on each in turn; each lives for a while and is replaced.
 pub(super) fn keep_open(world: &World, report: &Report, pause: Duration) {
     const KEPT: usize = 20;
     let mut random = Rng::with_seed(99);
-    let mut kept: Vec<(TcpStream, u32)> = Vec::new();
+    let mut kept: VecDeque<Kept> = VecDeque::new();
     while report.goes_on() {
         if kept.len() < KEPT {
             match open(world, random.choice([STEADY, FROM_DNS, PARTLY]).unwrap()) {
-                Ok(stream) => kept.push((stream, random.u32(5..100))),
+                Ok(stream) => kept.push_back(Kept {
+                    stream,
+                    left: random.u32(5..100),
+                    last: Instant::now(),
+                }),
                 Err(error) => report.call("long-lived", Err(error)),
             }
         }
-        let index = random.usize(..kept.len().max(1));
-        if let Some((stream, left)) = kept.get_mut(index) {
+        if let Some(mut next) = kept.pop_front() {
+            // A server of these tests gives up on a client that is silent for longer, as on a machine that stood still.
+            if next.last.elapsed() > DEADLINE / 2 {
+                continue;
+            }
             let message = random.u64(..).to_be_bytes();
-            let answer = stream
-                .write_all(&message)
-                .and_then(|()| expect(stream, &message));
-            *left = left.saturating_sub(1);
-            if answer.is_err() || *left == 0 {
-                let (stream, _) = kept.swap_remove(index);
-                report.call("long-lived", answer.and_then(|()| close(stream)));
+            let answer = next.stream.write_all(&message);
+            let answer = answer.and_then(|()| expect(&mut next.stream, &message));
+            next.left -= 1;
+            next.last = Instant::now();
+            if answer.is_err() || next.left == 0 {
+                report.call("long-lived", answer.and_then(|()| close(next.stream)));
+            } else {
+                kept.push_back(next);
             }
         }
         sleep(pause);
     }
-    for (stream, _) in kept {
-        report.call("long-lived", close(stream));
+    for last in kept {
+        if last.last.elapsed() < DEADLINE / 2 {
+            report.call("long-lived", close(last.stream));
+        }
     }
 }
