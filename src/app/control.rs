@@ -161,3 +161,23 @@ impl Control {
 
 /// The channel on which the caller gets the result of a change.
 pub(super) type ResultSender = oneshot::Sender<Result<(), AppError>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::fixture::{World, file};
+
+    #[test]
+    fn pipes_follow_the_limit_of_connections() {
+        let few = file("limits: { connections: 64 }");
+        let world = World::before(&few);
+        let control = &world.state.control;
+        for connections in [64, 800, 64] {
+            control.limit(&file(&format!("limits: {{ connections: {connections} }}")));
+            let shared = &control.shared;
+            assert_eq!(shared.connections.left(), connections);
+            assert_eq!(shared.pipes.left(), pipes_beside(connections));
+            assert_eq!(shared.held_pipes.left(), pipes_beside(connections) / 2);
+        }
+    }
+}

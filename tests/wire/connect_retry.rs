@@ -372,7 +372,7 @@ fn an_attempt_that_takes_long_has_another_one_beside_it() {
     let hole = BlackHole::dig();
     let live = Server::echo();
     let policy = [
-        "connect: { timeout: 1s, hedge: 50ms }",
+        "connect: { timeout: 5s, hedge: 50ms }",
         "ejection: { consecutive_failures: 1, base: 60s, max: 60s }",
     ];
     let hello = hello(SERVICE, &[]);
@@ -383,6 +383,8 @@ fn an_attempt_that_takes_long_has_another_one_beside_it() {
         let record = gateway.record_of(source);
         assert_eq!(record.endpoint, Some(live.address));
         if record.attempts == 2 {
+            let given_up = attempts(&gateway, "connect_timeout");
+            assert_eq!(given_up, 0.0, "the second attempt waited for the first");
             // The slow attempt goes on, and its end counts against the endpoint.
             wait_until("the hole is ejected", || ejected(&gateway, hole.address));
             assert_eq!(attempts(&gateway, "connect_timeout"), 1.0);

@@ -300,6 +300,22 @@ fn the_connection_limit_follows_from_the_memory_limit() {
 }
 
 #[test]
+fn a_reload_that_changes_the_limit_changes_its_gauge() {
+    let server = Server::echo();
+    let config = ConfigText::to(&[server.address]);
+    let limited = |number: u32| {
+        let limits = format!("limits: {{ connections: {number} }}");
+        config.clone().top(&limits)
+    };
+    let gateway = TestGateway::start(&limited(3));
+    let limit = || gateway.metric("strait_connections_limit", &[]);
+    assert_eq!(limit(), 3.0);
+    gateway.reload(&limited(70)).unwrap();
+    assert_eq!(limit(), 70.0);
+    let _held: Vec<_> = (0..4).map(|_| relayed(gateway.address())).collect();
+}
+
+#[test]
 fn new_connections_are_refused_before_memory_is_used_up() {
     const MIB: usize = 1 << 20;
 

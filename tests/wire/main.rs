@@ -20,6 +20,7 @@ mod hello_on_the_wire;
 mod mtls_passthrough;
 mod no_local_port;
 mod no_sni_route;
+mod odd_resolv_conf;
 mod outcomes_all;
 mod own_address;
 mod proxy_protocol;
