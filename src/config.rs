@@ -32,7 +32,7 @@ pub use bounds::{
 };
 pub(crate) use checked::contains;
 pub use checked::{
-    AccessLogConfig, AddressKind, AlpnPolicy, BelowFileRoutes, Config, ConnectPolicy,
+    AccessLogConfig, AddressKind, AlpnPolicy, Balance, BelowFileRoutes, Config, ConnectPolicy,
     ConnectionLimits, DnsConfig, DnsQuery, DrainConfig, EjectionPolicy, EndDisallowed, EndQuiet,
     EndpointSpec, ExportMode, ExportPolicy, FileNames, FileRoute, Fingerprint, GatewayAddresses,
     GatewayApiConfig, GatewayNamespaces, HelloLimits, ISTIO_ALPNS, ISTIO_ROOT_NAMESPACE,

@@ -9,6 +9,7 @@
 mod balancer;
 mod conduct;
 mod endpoints;
+mod hash;
 mod health;
 mod load;
 mod recent;
@@ -24,10 +25,10 @@ use arc_swap::ArcSwap;
 use prometheus::IntCounter;
 use tokio::sync::Notify;
 
-use crate::config::{EndpointSpec, UpstreamConfig, UpstreamSource};
+use crate::config::{Balance, EndpointSpec, UpstreamConfig, UpstreamSource};
 use crate::metrics::LimitScope;
 use crate::names::Zone;
-use balancer::Ask;
+use balancer::{Ask, Turns};
 pub use conduct::Conduct;
 pub use endpoints::{Endpoint, EndpointSet, EndpointStats, Picked};
 pub use health::{EndpointState, Health};
@@ -43,6 +44,8 @@ pub struct Upstream {
     endpoints: ArcSwap<EndpointSet>,
     /// Connections to all endpoints.
     load: Arc<Load>,
+    /// The endpoints' turns.
+    pick_turns: Turns,
     /// Locked while a set is made and stored, so that no update is lost.
     surroundings: Mutex<Surroundings>,
     answered: AtomicBool,
@@ -178,6 +181,7 @@ impl Upstream {
             source_changed: Notify::new(),
             endpoints: ArcSwap::from_pointee(set),
             load,
+            pick_turns: Turns::default(),
             surroundings: Mutex::new(surroundings),
             answered: AtomicBool::new(answered),
             source_report: Mutex::new(report),
@@ -307,15 +311,24 @@ impl Upstream {
         self.report().clone()
     }
 
-    /// Picks an endpoint that is not among `tried`: the one with fewer connections of two random
-    /// choices among the ready endpoints. The gateway's zone comes first unless it has too few
+    /// The hash of what `balance` ties to an endpoint, of a connection from `source` to `name`, if it has one.
+    pub fn hash_of(&self, source: IpAddr, name: Option<&str>) -> u64 {
+        match self.config.load().balance {
+            Balance::SourceHash => hash::of_ip(source),
+            Balance::NameHash => hash::of_text(name.unwrap_or_default()),
+            Balance::LeastConnections | Balance::RoundRobin | Balance::Random => 0,
+        }
+    }
+
+    /// Picks an endpoint that is not among `tried`, among the ready ones as `balance` has it; `hash` is that
+    /// of [`Upstream::hash_of`]. The gateway's zone comes first unless it has too few
     /// endpoints. An endpoint whose ejection is over gets one connection at a time, until one shows that
     /// it works. An ejected endpoint is picked only when no other is left, or too few are ready. An endpoint
     /// at its limit is never picked.
     ///
     /// # Errors
     /// Every endpoint was tried, or a limit allows no further connection.
-    pub fn pick(&self, tried: &[SocketAddr]) -> Result<Picked, NotPicked> {
+    pub fn pick(&self, tried: &[SocketAddr], hash: u64) -> Result<Picked, NotPicked> {
         let (set, config, now) = (self.endpoints.load(), self.config.load(), Instant::now());
         let trial = config.connect.timeout + config.ejection.first_byte;
         let limits = &config.limits_per_endpoint;
@@ -324,6 +337,9 @@ impl Upstream {
             now,
             panic_percent: config.ejection.panic_percent,
             limits,
+            balance: config.balance,
+            hash,
+            turns: &self.pick_turns,
         };
         let mut full = None;
         for race in 0..PICK_RACES {

@@ -170,7 +170,7 @@ fn pick(endpoints: usize) -> Operation {
     let upstream = upstream(&config(endpoints));
     assert_eq!(upstream.endpoints().len(), endpoints);
     Box::new(move || {
-        let picked = upstream.pick(black_box(&[]));
+        let picked = upstream.pick(black_box(&[]), 0);
         assert!(black_box(picked).is_ok());
     })
 }

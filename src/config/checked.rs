@@ -48,7 +48,7 @@ pub(crate) use sources::contains;
 pub use sources::{OTHER_SOURCES, SourceGroup, SourceGroupId, SourceGroups, SourcePolicy};
 pub use tcp::TcpOptions;
 pub use upstream::{
-    ConnectPolicy, EjectionPolicy, EndpointSpec, PodChoice, ProxyVersion, ServicePort,
+    Balance, ConnectPolicy, EjectionPolicy, EndpointSpec, PodChoice, ProxyVersion, ServicePort,
     UpstreamConfig, UpstreamLimits, UpstreamSource,
 };
 

@@ -21,7 +21,8 @@ use self::kubernetes::KubernetesFile;
 use self::words::{SocketPath, Subset};
 use super::bounds::{Bytes, ConnectionRate, Connections, Count, Ipv6Prefix, Weight};
 use super::checked::{
-    AddressKind, AlpnPolicy, Fingerprint, LogFilter, LogFormat, ProxyVersion, Refuse, StartTls,
+    AddressKind, AlpnPolicy, Balance, Fingerprint, LogFilter, LogFormat, ProxyVersion, Refuse,
+    StartTls,
 };
 use super::form::containers::{AutoOr, List, Named, OrOff};
 use super::form::decode::At;
@@ -217,6 +218,13 @@ section! {
         /// `v2` sends each endpoint a PROXY protocol header first, with the client's address and the
         /// server name (PP2_TYPE_AUTHORITY). The endpoint must expect it.
         proxy_protocol: OrOff<ProxyVersion> = "off",
+        /// The choice among the endpoints that are ready, below their limits and in the gateway's zone, by
+        /// weight. `least_connections`: of two at random, the one with fewer open connections.
+        /// `round_robin`: each in its turn. `random`: any one. `source_hash` and `name_hash`: the same one
+        /// for the same source address, or the same server name, in every gateway (rendezvous hashing); an
+        /// endpoint that comes or goes, is ejected or at its limit moves only its own share. A NAT makes
+        /// many clients one source address.
+        balance: Balance = "least_connections",
         /// The policy for ejecting an endpoint that fails.
         ejection: At<EjectionFile> = {},
         /// Limits on the connections to all endpoints together.

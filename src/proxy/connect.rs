@@ -26,6 +26,7 @@ use crate::client_hello::SSL_REQUEST;
 use crate::config::{AddressKind, ProxyVersion, StartTls, UpstreamConfig, UpstreamSource};
 use crate::metrics::ConnectResult;
 use crate::outcome::Outcome;
+use crate::server_name::ServerName;
 use crate::upstream::{Conduct, NotPicked, Picked, Upstream};
 
 /// The pauses before the endpoints are tried again, all of which have failed.
@@ -67,6 +68,10 @@ pub(super) async fn connect(routed: &mut Routed) -> Result<TcpStream, Refusal> {
             starttls: routed.starttls,
         },
         source: record.source(),
+        hash: {
+            let name = routed.server_name.as_ref().map(ServerName::as_str);
+            upstream.hash_of(record.source().ip(), name)
+        },
     };
     let work = async {
         source_wait::first_answer(&common.shared, upstream, common.timeout).await;
@@ -113,6 +118,8 @@ struct Common {
     first: First,
     /// The client.
     source: SocketAddr,
+    /// The part of the client or its hello that the balance ties to an endpoint.
+    hash: u64,
 }
 
 /// The attempts for one connection. This is the only loop of the corridor.
@@ -220,7 +227,8 @@ impl Connecting {
                 false => NoneLeft::Attempts,
             });
         }
-        let picked = self.common.upstream.pick(&self.tried);
+        let Common { upstream, hash, .. } = &*self.common;
+        let picked = upstream.pick(&self.tried, *hash);
         let picked = picked.map_err(NoneLeft::Endpoints)?;
         self.left -= 1;
         record.attempts += 1;

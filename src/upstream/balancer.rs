@@ -1,7 +1,13 @@
-//! The balancer: least connections over two random choices, by weight.
+//! The balancer: the choice of an endpoint, by weight. By default it takes the one with fewer connections of two random
+//! choices.
 //!
 //! Two choices keep the load within a small constant of the best (Mitzenmacher, "The Power of Two
 //! Choices in Randomized Load Balancing", 2001) without reading every endpoint's count.
+//!
+//! The choice by hash is rendezvous hashing: the endpoint with the highest hash of itself and the client, scaled by its
+//! weight, is the client's (Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998). It has no
+//! table that must be made with each set, and exactly the share of an endpoint moves when that comes or goes. It reads
+//! every endpoint: 1,000 of one weight take 5 us, of several weights 19 us, a tenth of what a connection costs.
 //!
 //! # Zones
 //!
@@ -21,10 +27,11 @@
 use std::cell::LazyCell;
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Endpoint, EndpointSet, EndpointState};
-use crate::config::UpstreamLimits;
+use super::{Endpoint, EndpointSet, EndpointState, hash};
+use crate::config::{Balance, UpstreamLimits};
 
 /// The largest load of an endpoint in the own zone relative to a fair one, as a fraction.
 const OVERLOAD: (u64, u64) = (5, 4);
@@ -32,6 +39,16 @@ const OVERLOAD: (u64, u64) = (5, 4);
 /// The number of random draws for one choice before all endpoints are searched. It is enough when most
 /// are eligible.
 const DRAWS: usize = 4;
+
+/// Turns that may fall on endpoints that are not eligible before all are searched.
+const TURNS: usize = 16;
+
+/// The turns of an upstream's endpoints that were taken, near and far.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    near: AtomicU32,
+    far: AtomicU32,
+}
 
 /// The demands of one connection on the endpoint that is picked for it.
 #[derive(Debug, Clone, Copy)]
@@ -43,9 +60,17 @@ pub(super) struct Ask<'a> {
     pub(super) panic_percent: u32,
     /// The limits of each endpoint.
     pub(super) limits: &'a UpstreamLimits,
+    pub(super) balance: Balance,
+    /// The hash of what the balance ties to an endpoint.
+    pub(super) hash: u64,
+    pub(super) turns: &'a Turns,
 }
 
 impl Ask<'_> {
+    fn is_by_hash(&self) -> bool {
+        matches!(self.balance, Balance::SourceHash | Balance::NameHash)
+    }
+
     /// Whether the endpoint was not tried for this connection.
     pub(super) fn is_untried(&self, endpoint: &Endpoint) -> bool {
         !self.tried.contains(&endpoint.spec.address)
@@ -71,8 +96,8 @@ impl Tiers {
     /// The tiers as seen from `zone`.
     pub(super) fn new(endpoints: &[Endpoint], zone: Option<&str>) -> Self {
         let is_near = |endpoint: &Endpoint| zone.is_some() && endpoint.spec.zone.as_deref() == zone;
-        let near = Tier::new(endpoints, is_near);
-        let far = Tier::new(endpoints, |endpoint| !is_near(endpoint));
+        let near = Tier::new(endpoints, true, is_near);
+        let far = Tier::new(endpoints, false, |endpoint| !is_near(endpoint));
         let zones = endpoints.iter().map(|endpoint| &endpoint.spec.zone);
         let zones = zones.collect::<HashSet<_>>().len() as u64;
         let weight = |tier: &Option<Tier>| tier.as_ref().map_or(0, Tier::weight);
@@ -91,15 +116,24 @@ impl Tiers {
     fn in_order<'a>(
         &'a self,
         set: &'a EndpointSet,
+        ask: &Ask<'_>,
         eligible: impl Fn(&Endpoint) -> bool,
     ) -> [Option<&'a Tier>; 2] {
         let (near, far) = (self.near.as_ref(), self.far.as_ref());
         let (Some(near_tier), Some(_)) = (near, far) else {
             return [near, far];
         };
-        let within_part = u64::from(fastrand::u32(..)) < self.near_part;
+        let drawn = match ask.is_by_hash() {
+            // Not the bits that choose the endpoint.
+            true => hash::mix(!ask.hash) >> 32,
+            false => u64::from(fastrand::u32(..)),
+        };
+        let within_part = drawn < self.near_part;
         let on_ejected = || {
-            let drawn = near_tier.draw(set);
+            let drawn = match ask.is_by_hash() {
+                true => near_tier.by_hash(set, ask.hash, |_| true),
+                false => near_tier.draw(set),
+            };
             drawn.is_some_and(|drawn| !eligible(drawn))
         };
         if within_part && !on_ejected() {
@@ -117,12 +151,25 @@ struct Tier {
     members: Box<[u32]>,
     /// The running sum of the members' weights.
     cumulative: Box<[u64]>,
+    /// Whether all have the same weight.
+    is_uniform: bool,
+    is_near: bool,
 }
 
 impl Tier {
     /// The endpoints for which `belongs` is true, if there are any.
-    fn new(endpoints: &[Endpoint], belongs: impl Fn(&Endpoint) -> bool) -> Option<Self> {
+    fn new(
+        endpoints: &[Endpoint],
+        is_near: bool,
+        belongs: impl Fn(&Endpoint) -> bool,
+    ) -> Option<Self> {
         let mut sum = 0;
+        let mut weights = endpoints
+            .iter()
+            .filter(|one| belongs(one))
+            .map(|one| one.spec.weight);
+        let first = weights.next();
+        let is_uniform = weights.all(|weight| Some(weight) == first);
         let (members, cumulative): (Vec<u32>, Vec<u64>) = (0u32..)
             .zip(endpoints)
             .filter(|(_, endpoint)| belongs(endpoint))
@@ -134,6 +181,8 @@ impl Tier {
         (!members.is_empty()).then(|| Self {
             members: members.into(),
             cumulative: cumulative.into(),
+            is_uniform,
+            is_near,
         })
     }
 
@@ -144,7 +193,11 @@ impl Tier {
 
     /// A random member, by weight.
     fn draw<'a>(&self, set: &'a EndpointSet) -> Option<&'a Endpoint> {
-        let ticket = fastrand::u64(..self.weight());
+        self.holder(set, fastrand::u64(..self.weight()))
+    }
+
+    /// The member that has this part of the weight.
+    fn holder<'a>(&self, set: &'a EndpointSet, ticket: u64) -> Option<&'a Endpoint> {
         let position = self.cumulative.partition_point(|sum| *sum <= ticket);
         let member = *self.members.get(position)?;
         set.endpoints.get(member as usize)
@@ -163,7 +216,16 @@ impl Tier {
             }
         }
         // Few are eligible. Searching from a random position finds one without a list of them.
-        let start = fastrand::usize(..self.members.len());
+        self.search(set, fastrand::usize(..self.members.len()), eligible)
+    }
+
+    /// The first member from a position on that is `eligible`.
+    fn search<'a>(
+        &self,
+        set: &'a EndpointSet,
+        start: usize,
+        eligible: impl Fn(&Endpoint) -> bool,
+    ) -> Option<&'a Endpoint> {
         let (before, after) = self.members.split_at_checked(start)?;
         after
             .iter()
@@ -172,8 +234,84 @@ impl Tier {
             .find(|endpoint| eligible(endpoint))
     }
 
-    /// The less loaded of two random members that are `eligible`.
+    /// A member that is `eligible`, as the balance has it.
     fn pick<'a>(
+        &self,
+        set: &'a EndpointSet,
+        ask: &Ask<'_>,
+        eligible: impl Fn(&Endpoint) -> bool,
+    ) -> Option<&'a Endpoint> {
+        match ask.balance {
+            Balance::LeastConnections => self.less_loaded(set, ask.now, eligible),
+            Balance::RoundRobin => self.in_turn(set, ask.turns, eligible),
+            Balance::Random => self.choose(set, eligible),
+            Balance::SourceHash | Balance::NameHash => self.by_hash(set, ask.hash, eligible),
+        }
+    }
+
+    /// The next member that is `eligible`. A turn that falls on another one is over, so that its neighbour does not get
+    /// two.
+    fn in_turn<'a>(
+        &self,
+        set: &'a EndpointSet,
+        turns: &Turns,
+        eligible: impl Fn(&Endpoint) -> bool,
+    ) -> Option<&'a Endpoint> {
+        let turns = match self.is_near {
+            true => &turns.near,
+            false => &turns.far,
+        };
+        for _ in 0..TURNS {
+            let turn = turns.fetch_add(1, Ordering::Relaxed);
+            let next = self.at_turn(set, turn).filter(|one| eligible(one));
+            if next.is_some() {
+                return next;
+            }
+        }
+        self.search(set, fastrand::usize(..self.members.len()), eligible)
+    }
+
+    fn at_turn<'a>(&self, set: &'a EndpointSet, turn: u32) -> Option<&'a Endpoint> {
+        if self.is_uniform {
+            let member = *self.members.get(turn as usize % self.members.len())?;
+            return set.endpoints.get(member as usize);
+        }
+        // Multiples of the golden ratio, less their whole part, fill the unit evenly at every length (Weyl), so that a
+        // heavy member gets its turns apart and not in a row.
+        let part = turn.wrapping_mul(0x9e37_79b9);
+        let ticket = (u128::from(part) * u128::from(self.weight())) >> 32;
+        self.holder(set, ticket.try_into().unwrap_or(0))
+    }
+
+    /// The member that is `eligible` and has the highest score for this hash.
+    fn by_hash<'a>(
+        &self,
+        set: &'a EndpointSet,
+        hash: u64,
+        eligible: impl Fn(&Endpoint) -> bool,
+    ) -> Option<&'a Endpoint> {
+        let score = |endpoint: &Endpoint| {
+            let part = hash::part(hash::mix(hash ^ endpoint.hash));
+            match self.is_uniform {
+                true => part,
+                false => f64::from(endpoint.spec.weight.get()) / -part.ln(),
+            }
+        };
+        let mut best: Option<(f64, &Endpoint)> = None;
+        for member in &self.members {
+            let Some(endpoint) = set.endpoints.get(*member as usize) else {
+                continue;
+            };
+            let score = score(endpoint);
+            if best.is_none_or(|(highest, _)| score > highest) && eligible(endpoint) {
+                best = Some((score, endpoint));
+            }
+        }
+        best.map(|(_, endpoint)| endpoint)
+    }
+
+    /// The less loaded of two random members that are `eligible`.
+    fn less_loaded<'a>(
         &self,
         set: &'a EndpointSet,
         now: Instant,
@@ -220,11 +358,11 @@ pub(super) fn pick<'a>(set: &'a EndpointSet, ask: &Ask<'_>) -> Option<&'a Endpoi
     };
     let untried = |endpoint: &Endpoint| ask.is_untried(endpoint) && ask.has_room(endpoint);
     let ready = |endpoint: &Endpoint| ask.is_untried(endpoint) && eligible(endpoint);
-    let in_order = set.tiers.in_order(set, eligible);
+    let in_order = set.tiers.in_order(set, ask, eligible);
     let pick_from = |wanted: &dyn Fn(&Endpoint) -> bool| {
         let mut in_order = in_order.iter().copied().flatten();
         in_order
-            .find_map(|tier| tier.pick(set, now, |endpoint| ready(endpoint) && wanted(endpoint)))
+            .find_map(|tier| tier.pick(set, ask, |endpoint| ready(endpoint) && wanted(endpoint)))
     };
     let picked = match tried {
         [] => pick_from(&|_| true),
@@ -242,7 +380,7 @@ pub(super) fn pick<'a>(set: &'a EndpointSet, ask: &Ask<'_>) -> Option<&'a Endpoi
     picked.or_else(|| {
         let Tiers { near, far, .. } = &set.tiers;
         let mut nearest = near.iter().chain(far);
-        nearest.find_map(|tier| tier.pick(set, now, untried))
+        nearest.find_map(|tier| tier.pick(set, ask, untried))
     })
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::balancer::Tiers;
+use super::hash;
 use super::health::{EndpointState, Handshakes, Health};
 use super::load::{Load, LoadStage};
 use crate::config::EndpointSpec;
@@ -18,6 +19,8 @@ pub struct Endpoint {
     pub spec: EndpointSpec,
     /// The counts of all sets that the endpoint was part of.
     pub stats: Arc<EndpointStats>,
+    /// The hash of its address.
+    pub(super) hash: u64,
     /// Its address of the other family, if it has one. `stats` has the counts.
     other: Option<Arc<EndpointStats>>,
 }
@@ -180,7 +183,12 @@ impl EndpointSet {
                     None => Arc::new(EndpointStats::new(spec.address, load.clone())),
                 };
                 let other = spec.other.map(|other| EndpointStats::other(other, &stats));
-                endpoints.push(Endpoint { spec, stats, other });
+                endpoints.push(Endpoint {
+                    hash: hash::of_address(spec.address),
+                    spec,
+                    stats,
+                    other,
+                });
             }
         }
         Self::of(endpoints.into(), zone)

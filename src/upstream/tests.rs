@@ -1,3 +1,4 @@
+mod balance;
 mod limits;
 
 use super::*;
@@ -40,7 +41,7 @@ pub(super) fn upstream(specs: Vec<EndpointSpec>, zone: Option<&str>) -> Upstream
 
 impl Upstream {
     pub(super) fn pick_any(&self, tried: &[SocketAddr]) -> Option<Picked> {
-        self.pick(tried).ok()
+        self.pick(tried, 0).ok()
     }
 }
 
@@ -435,6 +436,9 @@ fn in_panic_ejected_endpoints_are_picked_as_others_are() {
             now: Instant::now(),
             panic_percent: percent,
             limits: &UpstreamLimits::OFF,
+            balance: Balance::LeastConnections,
+            hash: 0,
+            turns: &Turns::default(),
         };
         let pick = || balancer::pick(&set, &ask);
         let picked = (0..100).filter_map(|_| pick()).map(|one| one.spec.address);

@@ -89,7 +89,7 @@ async fn upstreams_shows_sources_and_endpoints() {
     let last_answer = humantime::parse_rfc3339(last_answer).unwrap();
     assert!(last_answer.elapsed().unwrap() < operator::PATIENCE);
 
-    let picked = upstreams["svcb"].pick(&[]).unwrap();
+    let picked = upstreams["svcb"].pick(&[], 0).unwrap();
     upstreams["svcb"].note_conduct(&picked, Conduct::Failed, [10, 9, 9, 9].into());
     let svcb = upstream("svcb").await;
     let endpoints = svcb["endpoints"].as_array().unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use strait::config::{
-    Attempts, ConnectPolicy, DnsConfig, EjectionPolicy, KeepaliveInterval, KeepaliveTime,
+    Attempts, Balance, ConnectPolicy, DnsConfig, EjectionPolicy, KeepaliveInterval, KeepaliveTime,
     TcpOptions, UpstreamConfig, UpstreamLimits, UpstreamSource,
 };
 use strait::metrics::{Metrics, RefusedAddress, SourceResult};
@@ -83,6 +83,7 @@ fn upstream_config(config: DnsConfig) -> UpstreamConfig {
             source_addresses: Vec::new(),
         },
         proxy_protocol: None,
+        balance: Balance::LeastConnections,
         ejection: EjectionPolicy {
             consecutive_failures: 0,
             first_byte: Duration::from_secs(2),

@@ -36,5 +36,6 @@ mod route_timeouts;
 mod routes_by_alpn;
 mod starttls_postgres;
 mod unrouted_names;
+mod upstream_balance;
 mod upstream_limits;
 mod worker_busy_poll;

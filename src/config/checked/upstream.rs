@@ -23,6 +23,8 @@ pub struct UpstreamConfig {
     pub connect: ConnectPolicy,
     /// The PROXY protocol header that its endpoints get first, if any.
     pub proxy_protocol: Option<ProxyVersion>,
+    /// The choice of an endpoint for a connection.
+    pub balance: Balance,
     /// The policy for ejecting endpoints.
     pub ejection: EjectionPolicy,
     /// Limits on connections to all endpoints together.
@@ -128,6 +130,23 @@ pub struct ConnectPolicy {
     pub hedge: Option<Duration>,
     /// The addresses of this host to connect from, in turn. Empty: the kernel chooses.
     pub source_addresses: Vec<IpAddr>,
+}
+
+/// The ways to choose an endpoint for a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// The one with fewer connections of two at random.
+    #[default]
+    LeastConnections,
+    /// Each in its turn.
+    RoundRobin,
+    /// Any one at random.
+    Random,
+    /// The same one for the same source address.
+    SourceHash,
+    /// The same one for the same server name.
+    NameHash,
 }
 
 /// Limits on the connections to an upstream, or to each of its endpoints. `None`: no limit.

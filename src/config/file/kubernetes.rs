@@ -14,7 +14,8 @@ use super::common::{
 use super::hosts::HostName;
 use crate::config::bounds::{Bytes, Ipv6Prefix};
 use crate::config::checked::{
-    AlpnPolicy, BelowFileRoutes, ISTIO_ROOT_NAMESPACE, OptIn, PortRange, PortSelector, Refuse,
+    AlpnPolicy, Balance, BelowFileRoutes, ISTIO_ROOT_NAMESPACE, OptIn, PortRange, PortSelector,
+    Refuse,
 };
 use crate::config::form::containers::{AllOr, List, Named, OrOff};
 use crate::config::form::decode::At;
@@ -53,6 +54,8 @@ section! {
         saved_state: OrOff<SavedStateFile> = "off",
         /// The policy for connecting to pods.
         connect: ConnectFile = {},
+        /// The choice of a pod, as in `balance` of an upstream.
+        balance: Balance = "least_connections",
         /// The policy for ejecting a pod that fails.
         ejection: At<EjectionFile> = {},
         /// Limits on the connections to all pods of an upstream together: those behind one port of a

@@ -4,7 +4,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::config::checked::{
-    AddressKind, Fingerprint, LogFilter, LogFilterError, LogFormat, ProxyVersion, Refuse, StartTls,
+    AddressKind, Balance, Fingerprint, LogFilter, LogFilterError, LogFormat, ProxyVersion, Refuse,
+    StartTls,
 };
 use crate::config::form::decode::{Text, words};
 use crate::config::form::problems::{Complaint, quoted};
@@ -161,6 +162,16 @@ words! {
     Refuse {
         "alert" => Alert,
         "close" => Close,
+    }
+}
+
+words! {
+    Balance {
+        "least_connections" => LeastConnections,
+        "round_robin" => RoundRobin,
+        "random" => Random,
+        "source_hash" => SourceHash,
+        "name_hash" => NameHash,
     }
 }
 

@@ -55,6 +55,7 @@ pub(super) fn resolve(
         source: UpstreamSource::Static(Vec::new()),
         connect: connect(&file.connect, problems),
         proxy_protocol: None,
+        balance: file.balance,
         ejection: ejection(&file.ejection, problems),
         limits: limits(&file.limits),
         limits_per_endpoint: limits(&file.limits_per_endpoint),

@@ -85,6 +85,7 @@ fn one(
         source,
         connect: connect(&file.connect, problems),
         proxy_protocol: file.proxy_protocol.on(),
+        balance: file.balance,
         ejection,
         limits: limits(&file.limits),
         limits_per_endpoint: limits(&file.limits_per_endpoint),

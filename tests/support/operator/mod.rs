@@ -13,10 +13,10 @@ use std::time::{Duration, Instant, SystemTime};
 use strait::access_log::Entry;
 use strait::client_hello::Offers;
 use strait::config::{
-    AccessLogConfig, AddressKind, AlpnPolicy, Attempts, Config, ConnectPolicy, ConnectionLimits,
-    DnsConfig, DnsQuery, DrainConfig, EjectionPolicy, EndQuiet, EndpointSpec, HelloLimits,
-    HelloSize, KeepaliveInterval, KeepaliveTime, Limits, ListenerConfig, LogConfig, LogFilter,
-    LogFormat, Origin, Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch,
+    AccessLogConfig, AddressKind, AlpnPolicy, Attempts, Balance, Config, ConnectPolicy,
+    ConnectionLimits, DnsConfig, DnsQuery, DrainConfig, EjectionPolicy, EndQuiet, EndpointSpec,
+    HelloLimits, HelloSize, KeepaliveInterval, KeepaliveTime, Limits, ListenerConfig, LogConfig,
+    LogFilter, LogFormat, Origin, Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch,
     RouteTimeouts, SniPattern, SourceGroups, SourceLimits, SourcePolicy, TargetConfigs, TcpOptions,
     UpstreamConfig, UpstreamLimits, UpstreamSource, Weight,
 };
@@ -142,6 +142,7 @@ fn upstream(name: &str, source: UpstreamSource) -> (UpstreamName, Arc<UpstreamCo
             source_addresses: Vec::new(),
         },
         proxy_protocol: None,
+        balance: Balance::LeastConnections,
         ejection: EjectionPolicy {
             consecutive_failures: 1,
             first_byte: Duration::from_secs(2),
