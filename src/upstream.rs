@@ -28,7 +28,7 @@ use tokio::sync::Notify;
 use crate::config::{Balance, EndpointSpec, UpstreamConfig, UpstreamSource};
 use crate::metrics::LimitScope;
 use crate::names::Zone;
-use balancer::{Ask, Turns};
+use balancer::{Ask, SlowStart, Turns};
 pub use conduct::Conduct;
 pub use endpoints::{Endpoint, EndpointSet, EndpointStats, Picked};
 pub use health::{EndpointState, Health};
@@ -156,10 +156,11 @@ impl Upstream {
         let (set, answered) = match &config.source {
             UpstreamSource::Static(specs) => {
                 let specs = specs.iter().cloned();
-                (
-                    EndpointSet::new(specs, zone.as_deref(), &known, &load),
-                    true,
-                )
+                let set = EndpointSet::new(specs, zone.as_deref(), &known, &load);
+                if let Some(before) = before {
+                    set.begin_beside(&before.endpoints.load(), Instant::now());
+                }
+                (set, true)
             }
             UpstreamSource::Dns(_) => {
                 let kept = before.and_then(Self::to_be_kept);
@@ -263,8 +264,10 @@ impl Upstream {
 
     fn store(&self, specs: impl IntoIterator<Item = EndpointSpec>) {
         let mut surroundings = self.surroundings();
-        let known = surroundings.known(&self.endpoints.load(), Instant::now());
+        let (before, now) = (self.endpoints.load(), Instant::now());
+        let known = surroundings.known(&before, now);
         let set = EndpointSet::new(specs, surroundings.zone.as_deref(), &known, &self.load);
+        set.begin_beside(&before, now);
         surroundings.remember(known, &set, &self.config.load().source);
         self.endpoints.store(Arc::new(set));
     }
@@ -340,6 +343,9 @@ impl Upstream {
             balance: config.balance,
             hash,
             turns: &self.pick_turns,
+            slow_start: config
+                .slow_start
+                .map(|time| SlowStart::new(time, config.balance, hash)),
         };
         let mut full = None;
         for race in 0..PICK_RACES {
@@ -378,7 +384,12 @@ impl Upstream {
         source: IpAddr,
     ) -> Option<HealthChange> {
         let health = picked.health();
-        let readmitted = |ends: bool| ends.then_some(HealthChange::Readmitted);
+        let readmitted = |ends: bool| {
+            ends.then(|| {
+                picked.is_back(Instant::now());
+                HealthChange::Readmitted
+            })
+        };
         let now = match conduct {
             Conduct::Answered => return readmitted(health.answered()),
             Conduct::Passed | Conduct::Failed | Conduct::Refused => Instant::now(),

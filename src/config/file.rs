@@ -27,7 +27,7 @@ use super::checked::{
 use super::form::containers::{AutoOr, List, Named, OrOff};
 use super::form::decode::At;
 use super::form::section::section;
-use super::form::units::{DAY, GIB, KIB, MINUTE, Micros, Millis, SECOND};
+use super::form::units::{DAY, GIB, HOUR, KIB, MINUTE, Micros, Millis, SECOND};
 use crate::names::{ListenerName, RouteName, SourceGroupName, UpstreamName, Zone};
 
 section! {
@@ -225,6 +225,10 @@ section! {
         /// endpoint that comes or goes, is ejected or at its limit moves only its own share. A NAT makes
         /// many clients one source address.
         balance: Balance = "least_connections",
+        /// The time in which the share of an endpoint grows from a tenth to all of it (Envoy's
+        /// `slow_start_window`, HAProxy's `slowstart`), when it is new beside endpoints that serve, or was
+        /// ejected and works again. The endpoints of a source's first answer begin with their whole share.
+        slow_start: OrOff<Millis<SECOND, HOUR>> = "off",
         /// The policy for ejecting an endpoint that fails.
         ejection: At<EjectionFile> = {},
         /// Limits on the connections to all endpoints together.

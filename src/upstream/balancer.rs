@@ -64,6 +64,28 @@ pub(super) struct Ask<'a> {
     /// The hash of what the balance ties to an endpoint.
     pub(super) hash: u64,
     pub(super) turns: &'a Turns,
+    pub(super) slow_start: Option<SlowStart>,
+}
+
+/// The demand on endpoints that have begun to serve a short time ago.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SlowStart {
+    /// The time until an endpoint has its whole share.
+    time: Duration,
+    /// The part of its share that an endpoint must have for this connection. As this is spread evenly over connections,
+    /// an endpoint with a tenth of its share is eligible for a tenth of them.
+    needed: f64,
+}
+
+impl SlowStart {
+    /// For a connection with this hash. By hash, a client goes over to a new endpoint once and for good.
+    pub(super) fn new(time: Duration, balance: Balance, hash: u64) -> Self {
+        let needed = match balance {
+            Balance::SourceHash | Balance::NameHash => hash::part(hash::mix(hash.rotate_left(32))),
+            Balance::LeastConnections | Balance::RoundRobin | Balance::Random => fastrand::f64(),
+        };
+        Self { time, needed }
+    }
 }
 
 impl Ask<'_> {
@@ -74,6 +96,14 @@ impl Ask<'_> {
     /// Whether the endpoint was not tried for this connection.
     pub(super) fn is_untried(&self, endpoint: &Endpoint) -> bool {
         !self.tried.contains(&endpoint.spec.address)
+    }
+
+    /// Whether the endpoint has enough of its share for this connection.
+    fn has_started(&self, endpoint: &Endpoint) -> bool {
+        self.slow_start.is_none_or(|slow| {
+            let part = endpoint.stats.part(self.now, slow.time);
+            part >= slow.needed
+        })
     }
 
     /// Whether the endpoint may have one more connection.
@@ -347,7 +377,7 @@ fn load_is_less(a: &Endpoint, b: &Endpoint, now: Instant) -> bool {
 }
 
 /// Picks among the endpoints that are not `tried`: first ready ones and those that nobody tries after their ejection,
-/// from the nearest tier that has any, and after a failure from another zone and address family; then the others,
+/// from the nearest tier that has any, those that begin to serve less often, and after a failure from another zone and address family; then the others,
 /// ejected or not, the nearest first. An endpoint at its limit is never picked.
 pub(super) fn pick<'a>(set: &'a EndpointSet, ask: &Ask<'_>) -> Option<&'a Endpoint> {
     let Ask { tried, now, .. } = *ask;
@@ -358,14 +388,15 @@ pub(super) fn pick<'a>(set: &'a EndpointSet, ask: &Ask<'_>) -> Option<&'a Endpoi
     };
     let untried = |endpoint: &Endpoint| ask.is_untried(endpoint) && ask.has_room(endpoint);
     let ready = |endpoint: &Endpoint| ask.is_untried(endpoint) && eligible(endpoint);
-    let in_order = set.tiers.in_order(set, ask, eligible);
+    let started = |endpoint: &Endpoint| eligible(endpoint) && ask.has_started(endpoint);
+    let in_order = set.tiers.in_order(set, ask, started);
     let pick_from = |wanted: &dyn Fn(&Endpoint) -> bool| {
         let mut in_order = in_order.iter().copied().flatten();
         in_order
             .find_map(|tier| tier.pick(set, ask, |endpoint| ready(endpoint) && wanted(endpoint)))
     };
     let picked = match tried {
-        [] => pick_from(&|_| true),
+        [] => pick_from(&|endpoint| ask.has_started(endpoint)),
         _ => {
             let failed = Failed::among(set, tried);
             let apart = |endpoint: &Endpoint| {
@@ -374,9 +405,9 @@ pub(super) fn pick<'a>(set: &'a EndpointSet, ask: &Ask<'_>) -> Option<&'a Endpoi
             pick_from(&apart)
                 .or_else(|| pick_from(&|endpoint| failed.in_other_zone(endpoint)))
                 .or_else(|| pick_from(&|endpoint| failed.in_other_family(endpoint)))
-                .or_else(|| pick_from(&|_| true))
         }
     };
+    let picked = picked.or_else(|| pick_from(&|_| true));
     picked.or_else(|| {
         let Tiers { near, far, .. } = &set.tiers;
         let mut nearest = near.iter().chain(far);

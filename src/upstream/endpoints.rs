@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use super::balancer::Tiers;
 use super::hash;
 use super::health::{EndpointState, Handshakes, Health};
 use super::load::{Load, LoadStage};
+use super::recent::millis;
 use crate::config::EndpointSpec;
 
 /// One endpoint of an upstream.
@@ -35,6 +36,9 @@ impl Endpoint {
     }
 }
 
+/// The part of its share with which an endpoint begins: without any it would never be seen to work.
+const LEAST_PART: f64 = 0.1;
+
 /// The counts that traffic keeps of an endpoint.
 #[derive(Debug)]
 pub struct EndpointStats {
@@ -44,6 +48,8 @@ pub struct EndpointStats {
     of_upstream: Arc<Load>,
     /// The state of ejection.
     pub health: Health,
+    /// The moment since which it serves, in [`millis`]; 0 if it always has.
+    serves_since: AtomicU64,
     /// True if the address of the other family worked last, and this one did not.
     turned: AtomicBool,
     /// The endpoint that this is another address of. It has the counts and the health.
@@ -57,6 +63,7 @@ impl EndpointStats {
             load: Load::default(),
             of_upstream,
             health: Health::default(),
+            serves_since: AtomicU64::new(0),
             turned: AtomicBool::new(false),
             of: None,
         }
@@ -83,6 +90,22 @@ impl EndpointStats {
     /// Connections that are being opened.
     pub fn connecting(&self) -> u32 {
         self.load.connecting()
+    }
+
+    /// From now on it serves, beside others that have done so before.
+    pub(super) fn begin_to_serve(&self, now: Instant) {
+        self.serves_since.store(millis(now), Ordering::Relaxed);
+    }
+
+    /// The part of its share that it gets, from 0 to 1, if shares grow for the time `slow_start`.
+    pub(super) fn part(&self, now: Instant, slow_start: Duration) -> f64 {
+        let since = self.serves_since.load(Ordering::Relaxed);
+        if since == 0 {
+            return 1.0;
+        }
+        let served = Duration::from_millis(millis(now).saturating_sub(since));
+        let part = served.as_secs_f64() / slow_start.as_secs_f64();
+        part.max(LEAST_PART)
     }
 
     pub(super) fn is_ejected(&self, now: Instant) -> bool {
@@ -146,6 +169,11 @@ impl Picked {
     /// Its health.
     pub fn health(&self) -> &Health {
         &self.at.endpoint().health
+    }
+
+    /// Notes that it works again after an ejection.
+    pub(super) fn is_back(&self, now: Instant) {
+        self.at.endpoint().begin_to_serve(now);
     }
 
     /// From now on, connections try this address of the endpoint first.
@@ -215,6 +243,18 @@ impl EndpointSet {
             endpoints: Box::default(),
             tiers: Tiers::default(),
         }
+    }
+
+    /// Notes that the endpoints that are not in `before` begin to serve now. If nothing was there, nothing is new.
+    pub(super) fn begin_beside(&self, before: &Self, now: Instant) {
+        if before.is_empty() {
+            return;
+        }
+        let there: HashSet<SocketAddr> = before.iter().map(|one| one.stats.address).collect();
+        let new = self
+            .iter()
+            .filter(|one| !there.contains(&one.stats.address));
+        new.for_each(|one| one.stats.begin_to_serve(now));
     }
 
     /// Turns `picked` to the endpoint's address of the other family, if it has one and is in the set.

@@ -1,5 +1,6 @@
 mod balance;
 mod limits;
+mod slow_start;
 
 use super::*;
 use crate::config::{
@@ -439,6 +440,7 @@ fn in_panic_ejected_endpoints_are_picked_as_others_are() {
             balance: Balance::LeastConnections,
             hash: 0,
             turns: &Turns::default(),
+            slow_start: None,
         };
         let pick = || balancer::pick(&set, &ask);
         let picked = (0..100).filter_map(|_| pick()).map(|one| one.spec.address);

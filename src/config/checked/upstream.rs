@@ -25,6 +25,9 @@ pub struct UpstreamConfig {
     pub proxy_protocol: Option<ProxyVersion>,
     /// The choice of an endpoint for a connection.
     pub balance: Balance,
+    /// The time in which the share of a new endpoint grows.
+    #[serde(serialize_with = "bounds::serialize_duration_or_off")]
+    pub slow_start: Option<Duration>,
     /// The policy for ejecting endpoints.
     pub ejection: EjectionPolicy,
     /// Limits on connections to all endpoints together.

@@ -20,7 +20,7 @@ use crate::config::checked::{
 use crate::config::form::containers::{AllOr, List, Named, OrOff};
 use crate::config::form::decode::At;
 use crate::config::form::section::section;
-use crate::config::form::units::{DAY, GIB, KIB, MINUTE, Millis};
+use crate::config::form::units::{DAY, GIB, HOUR, KIB, MINUTE, Millis, SECOND};
 use crate::names::ListenerName;
 
 section! {
@@ -56,6 +56,8 @@ section! {
         connect: ConnectFile = {},
         /// The choice of a pod, as in `balance` of an upstream.
         balance: Balance = "least_connections",
+        /// The time in which the share of a pod grows, as in `slow_start` of an upstream.
+        slow_start: OrOff<Millis<SECOND, HOUR>> = "off",
         /// The policy for ejecting a pod that fails.
         ejection: At<EjectionFile> = {},
         /// Limits on the connections to all pods of an upstream together: those behind one port of a

@@ -56,6 +56,7 @@ pub(super) fn resolve(
         connect: connect(&file.connect, problems),
         proxy_protocol: None,
         balance: file.balance,
+        slow_start: file.slow_start.on().map(|time| time.0),
         ejection: ejection(&file.ejection, problems),
         limits: limits(&file.limits),
         limits_per_endpoint: limits(&file.limits_per_endpoint),

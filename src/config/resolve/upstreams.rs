@@ -86,6 +86,7 @@ fn one(
         connect: connect(&file.connect, problems),
         proxy_protocol: file.proxy_protocol.on(),
         balance: file.balance,
+        slow_start: file.slow_start.on().map(|time| time.0),
         ejection,
         limits: limits(&file.limits),
         limits_per_endpoint: limits(&file.limits_per_endpoint),

@@ -143,6 +143,7 @@ fn upstream(name: &str, source: UpstreamSource) -> (UpstreamName, Arc<UpstreamCo
         },
         proxy_protocol: None,
         balance: Balance::LeastConnections,
+        slow_start: None,
         ejection: EjectionPolicy {
             consecutive_failures: 1,
             first_byte: Duration::from_secs(2),
