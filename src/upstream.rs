@@ -7,6 +7,7 @@
 //! outage of the source and a zone that becomes known leave them as they are.
 
 mod balancer;
+pub mod check;
 mod conduct;
 mod endpoints;
 mod hash;
@@ -151,6 +152,9 @@ impl Upstream {
     /// one, has no endpoints at first: which pods may be reached depends on the service port behind it.
     pub fn new(config: Arc<UpstreamConfig>, zone: Option<Zone>, before: Option<&Self>) -> Self {
         let known = before.map(Self::known).unwrap_or_default();
+        if config.check.is_none() {
+            known.iter().for_each(|stats| stats.forget_checks());
+        }
         let load = before.map(|before| before.load.clone()).unwrap_or_default();
         let mut report = SourceReport::default();
         let (set, answered) = match &config.source {
@@ -230,6 +234,10 @@ impl Upstream {
             self.source_changed.notify_one();
         }
         let mut surroundings = self.surroundings();
+        if before.check.is_some() && config.check.is_none() {
+            let known = surroundings.known(&self.endpoints.load(), Instant::now());
+            known.iter().for_each(|stats| stats.forget_checks());
+        }
         if surroundings.zone.as_ref() != zone {
             surroundings.zone = zone.cloned();
             let set = self.endpoints.load().seen_from(zone.map(|zone| &**zone));

@@ -133,6 +133,9 @@ struct EndpointDump {
     connecting: u32,
     state: &'static str,
     ejection_left_ms: Option<u64>,
+    /// The reason why its last active check has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check_failure: Option<Box<str>>,
 }
 
 /// Every upstream with its source and its endpoints.
@@ -180,7 +183,7 @@ fn upstream_dump<'a>(
     let endpoints = upstream.endpoints();
     let endpoints = endpoints.iter().map(|endpoint| {
         let left = match endpoint.stats.health.state(now) {
-            EndpointState::Ready => None,
+            EndpointState::Ready | EndpointState::Unhealthy => None,
             EndpointState::Ejected(left) => Some(left.as_millis().try_into().unwrap_or(u64::MAX)),
         };
         EndpointDump {
@@ -191,6 +194,7 @@ fn upstream_dump<'a>(
             connecting: endpoint.stats.connecting(),
             state: endpoint.state(now),
             ejection_left_ms: left,
+            check_failure: endpoint.stats.check_failure(),
         }
     });
     UpstreamDump {

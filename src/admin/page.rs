@@ -176,7 +176,7 @@ fn upstreams(snapshot: &Snapshot) -> Markup {
         h2 { "Upstreams" }
         table {
             tr {
-                th { "name" } th { "source" } th.n { "ready" } th.n { "ejected" } th.n { "active" }
+                th { "name" } th { "source" } th.n { "ready" } th.n { "ejected or unhealthy" } th.n { "active" }
                 th { "source says" }
             }
             @for (name, upstream) in upstreams.iter().take(MAX_ROWS) {
@@ -190,7 +190,7 @@ fn upstreams(snapshot: &Snapshot) -> Markup {
 fn upstream_row(name: &str, upstream: &Upstream, snapshot: &Snapshot) -> Markup {
     let now = Instant::now();
     let endpoints = upstream.endpoints();
-    let ejected = |state| matches!(state, EndpointState::Ejected(_));
+    let ejected = |state| !matches!(state, EndpointState::Ready);
     let states = endpoints.iter().map(|e| e.stats.health.state(now));
     let ejected = states.filter(|state| ejected(*state)).count();
     // Either all of them terminate or none does.

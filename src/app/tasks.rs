@@ -17,6 +17,7 @@ use crate::drain::DrainPhase;
 use crate::metrics::TaskName;
 use crate::proxy::{WorkerInbox, WorkerLoad};
 use crate::supervise::{self, Restarts};
+use crate::upstream::check;
 
 /// The time between two looks at the workers.
 const LOOK: Duration = Duration::from_secs(1);
@@ -67,6 +68,13 @@ impl Tasks {
             let watched = watch_memory(control.clone());
             async move {
                 watched.await;
+                Ok(())
+            }
+        });
+        self.keep(TaskName::Checks, |control| {
+            let snapshots = control.snapshots.clone();
+            async move {
+                check::run(move || snapshots.now().upstreams.clone()).await;
                 Ok(())
             }
         });

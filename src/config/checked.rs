@@ -48,8 +48,8 @@ pub(crate) use sources::contains;
 pub use sources::{OTHER_SOURCES, SourceGroup, SourceGroupId, SourceGroups, SourcePolicy};
 pub use tcp::TcpOptions;
 pub use upstream::{
-    Balance, ConnectPolicy, EjectionPolicy, EndpointSpec, PodChoice, ProxyVersion, ServicePort,
-    UpstreamConfig, UpstreamLimits, UpstreamSource,
+    Balance, CheckHello, CheckPolicy, ConnectPolicy, EjectionPolicy, EndpointSpec, PodChoice,
+    ProxyVersion, ServicePort, UpstreamConfig, UpstreamLimits, UpstreamSource,
 };
 
 /// The content of one config file.

@@ -13,7 +13,7 @@ pub(super) mod words;
 
 use self::addresses::{Bind, Cidr, EndpointAddress, SourceRef};
 use self::common::{
-    ClientHelloFile, ConnectFile, ConnectionLimitsFile, EjectionFile, EndDisallowedFile,
+    CheckFile, ClientHelloFile, ConnectFile, ConnectionLimitsFile, EjectionFile, EndDisallowedFile,
     ProxyProtocolFile, TcpFile, TimeoutsFile, UpstreamLimitsFile,
 };
 use self::hosts::{HostPort, ServiceRef, Sni, SrvName};
@@ -229,6 +229,8 @@ section! {
         /// `slow_start_window`, HAProxy's `slowstart`), when it is new beside endpoints that serve, or was
         /// ejected and works again. The endpoints of a source's first answer begin with their whole share.
         slow_start: OrOff<Millis<SECOND, HOUR>> = "off",
+        /// Active checks of the endpoints. `off` makes none.
+        check: OrOff<CheckFile> = "off",
         /// The policy for ejecting an endpoint that fails.
         ejection: At<EjectionFile> = {},
         /// Limits on the connections to all endpoints together.

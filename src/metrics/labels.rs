@@ -101,6 +101,8 @@ labels! {
         Status "status",
         /// Serves the metrics.
         Metrics "metrics",
+        /// Checks endpoints.
+        Checks "checks",
         /// Gives the listening sockets to a new process of strait.
         Takeover "takeover",
         /// Writes the access log.

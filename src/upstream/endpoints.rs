@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::balancer::Tiers;
+use super::check::CheckState;
 use super::hash;
 use super::health::{EndpointState, Handshakes, Health};
 use super::load::{Load, LoadStage};
@@ -27,7 +28,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Its state at `now` in a word: `ready`, `terminating` or `ejected`.
+    /// Its state at `now` in a word: `ready`, `terminating`, `ejected` or `unhealthy`.
     pub fn state(&self, now: Instant) -> &'static str {
         match self.stats.health.state(now) {
             EndpointState::Ready if self.spec.terminating => "terminating",
@@ -48,6 +49,8 @@ pub struct EndpointStats {
     of_upstream: Arc<Load>,
     /// The state of ejection.
     pub health: Health,
+    /// The active checks, made with the first look.
+    check: OnceLock<Box<CheckState>>,
     /// The moment since which it serves, in [`millis`]; 0 if it always has.
     serves_since: AtomicU64,
     /// True if the address of the other family worked last, and this one did not.
@@ -63,6 +66,7 @@ impl EndpointStats {
             load: Load::default(),
             of_upstream,
             health: Health::default(),
+            check: OnceLock::new(),
             serves_since: AtomicU64::new(0),
             turned: AtomicBool::new(false),
             of: None,
@@ -90,6 +94,21 @@ impl EndpointStats {
     /// Connections that are being opened.
     pub fn connecting(&self) -> u32 {
         self.load.connecting()
+    }
+
+    /// Its active checks.
+    pub(super) fn check(&self) -> &CheckState {
+        self.check.get_or_init(Box::default)
+    }
+
+    /// The reason why its last active check has failed, if it has.
+    pub fn check_failure(&self) -> Option<Box<str>> {
+        self.check.get()?.failure()
+    }
+
+    /// Forgets the active checks: there are none any more.
+    pub(super) fn forget_checks(&self) {
+        self.health.set_unhealthy(false);
     }
 
     /// From now on it serves, beside others that have done so before.

@@ -10,7 +10,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ pub struct Health {
     ejections_in_a_row: AtomicU32,
     /// A [`Pause`].
     pause: AtomicU64,
+    /// Set by active checks.
+    unhealthy: AtomicBool,
     /// Failures and refused handshakes. The balancer counts them as load.
     recent_failures: RecentCount<10>,
     /// Handshakes that succeeded.
@@ -47,6 +49,8 @@ pub enum EndpointState {
     Ready,
     /// It is ejected for this much longer. Zero: one connection may try it.
     Ejected(Duration),
+    /// Its active checks fail.
+    Unhealthy,
 }
 
 impl EndpointState {
@@ -55,6 +59,7 @@ impl EndpointState {
         match self {
             Self::Ready => "ready",
             Self::Ejected(_) => "ejected",
+            Self::Unhealthy => "unhealthy",
         }
     }
 }
@@ -127,6 +132,9 @@ fn hash_of(source: IpAddr) -> u32 {
 impl Health {
     /// The state at `now`.
     pub fn state(&self, now: Instant) -> EndpointState {
+        if self.is_unhealthy() {
+            return EndpointState::Unhealthy;
+        }
         match Pause::unpack(self.pause.load(Ordering::Relaxed)) {
             None => EndpointState::Ready,
             Some(pause) => {
@@ -134,6 +142,16 @@ impl Health {
                 EndpointState::Ejected(Duration::from_millis(left))
             }
         }
+    }
+
+    /// Whether its active checks fail.
+    pub(super) fn is_unhealthy(&self) -> bool {
+        self.unhealthy.load(Ordering::Relaxed)
+    }
+
+    /// Notes the result of active checks.
+    pub(super) fn set_unhealthy(&self, unhealthy: bool) {
+        self.unhealthy.store(unhealthy, Ordering::Relaxed);
     }
 
     /// Whether the balancer may choose it at `now`: it is ready, or nobody tries it yet though its time is over.

@@ -85,6 +85,7 @@ fn upstream_config(config: DnsConfig) -> UpstreamConfig {
         proxy_protocol: None,
         balance: Balance::LeastConnections,
         slow_start: None,
+        check: None,
         ejection: EjectionPolicy {
             consecutive_failures: 0,
             first_byte: Duration::from_secs(2),

@@ -37,5 +37,6 @@ mod routes_by_alpn;
 mod starttls_postgres;
 mod unrouted_names;
 mod upstream_balance;
+mod upstream_checks;
 mod upstream_limits;
 mod worker_busy_poll;

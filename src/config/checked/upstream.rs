@@ -11,6 +11,7 @@ use super::dns::DnsConfig;
 use super::tcp::TcpOptions;
 use crate::config::bounds::{self, Attempts, Connections, Weight};
 use crate::names::{UpstreamName, Zone};
+use crate::server_name::ServerName;
 
 /// A named set of endpoints with its connection policy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -28,6 +29,8 @@ pub struct UpstreamConfig {
     /// The time in which the share of a new endpoint grows.
     #[serde(serialize_with = "bounds::serialize_duration_or_off")]
     pub slow_start: Option<Duration>,
+    /// The policy of active checks, if there are any.
+    pub check: Option<CheckPolicy>,
     /// The policy for ejecting endpoints.
     pub ejection: EjectionPolicy,
     /// Limits on connections to all endpoints together.
@@ -133,6 +136,34 @@ pub struct ConnectPolicy {
     pub hedge: Option<Duration>,
     /// The addresses of this host to connect from, in turn. Empty: the kernel chooses.
     pub source_addresses: Vec<IpAddr>,
+}
+
+/// The policy of active checks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckPolicy {
+    /// The hello that must be answered. `None`: an endpoint that accepts a connection passes.
+    pub hello: Option<CheckHello>,
+    /// The longest time between two checks of an endpoint.
+    #[serde(serialize_with = "bounds::serialize_duration")]
+    pub interval: Duration,
+    /// The time of a check.
+    #[serde(serialize_with = "bounds::serialize_duration")]
+    pub timeout: Duration,
+    /// Checks in a row that pass before an unhealthy endpoint is healthy.
+    pub rise: u32,
+    /// Checks in a row that fail before an endpoint is unhealthy.
+    pub fall: u32,
+    /// The part of the interval by which it may be shorter, in percent.
+    pub jitter_percent: u32,
+}
+
+/// The hello of a check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckHello {
+    /// The server name in it, if any.
+    pub sni: Option<ServerName>,
+    /// The ALPN protocols in it.
+    pub alpn: Vec<Arc<str>>,
 }
 
 /// The ways to choose an endpoint for a connection.

@@ -12,7 +12,8 @@ use crate::config::form::shape::Shape;
 use crate::config::form::tree::Value;
 
 /// An ALPN protocol: 1 to 255 visible ASCII characters.
-struct Protocol(Arc<str>);
+#[derive(Debug, Clone)]
+pub(crate) struct Protocol(pub(crate) Arc<str>);
 
 impl Text for Protocol {
     const WORDS: &'static str = "1 to 255 visible ASCII characters";

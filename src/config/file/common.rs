@@ -1,6 +1,8 @@
 //! Sections that the file's own listeners and upstreams share with those of Kubernetes.
 
 use super::addresses::{LocalAddress, SourceRef};
+use super::alpn::Protocol;
+use super::hosts::HostName;
 use crate::config::bounds::{
     Attempts, Bytes, ConnectionRate, Connections, Count, HelloSize, KeepaliveInterval,
     KeepaliveTime,
@@ -143,6 +145,38 @@ section! {
         /// family. If no port is left at one, or this host does not have it, the next is tried at once, which
         /// is no further attempt. `[]` leaves the address to the kernel, and so does a family without one.
         source_addresses: List<At<LocalAddress>, 0, 64> = [],
+    }
+}
+
+section! {
+    /// Active checks: strait connects to each endpoint now and then. An endpoint that fails is used as an
+    /// ejected one is. A new one is used at once, before its first check. At most 64 checks are under way
+    /// at a time, of all upstreams together; further ones come later than `interval` says.
+    CheckFile {
+        /// A TLS hello that the endpoint must answer with a ServerHello or a HelloRetryRequest. With `off`
+        /// an endpoint that accepts a connection passes.
+        hello: OrOff<CheckHelloFile> = "off",
+        /// The longest time between two checks of an endpoint.
+        interval: Millis<SECOND, HOUR> = "10s",
+        /// The time in which a check must pass.
+        timeout: Millis<100, { 60 * SECOND }> = "2s",
+        /// The number of checks in a row that must pass before an unhealthy endpoint is healthy.
+        rise: Count<1, 100> = 2,
+        /// The number of checks in a row that must fail before an endpoint is unhealthy.
+        fall: Count<1, 100> = 3,
+        /// The part of `interval`, in percent, by which the time to the next check is shortened at random,
+        /// so that replicas of the gateway do not check at the same moments.
+        jitter_percent: Count<0, 100> = 20,
+    }
+}
+
+section! {
+    /// The TLS hello of a check. It offers TLS 1.3 and 1.2.
+    CheckHelloFile {
+        /// The server name in the hello. Without the key the hello has none.
+        sni: Option<HostName> = null,
+        /// The ALPN protocols in the hello.
+        alpn: List<Protocol, 0, 32> = [],
     }
 }
 

@@ -8,7 +8,7 @@ use self::words::{
 };
 use super::addresses::SourceRef;
 use super::common::{
-    ClientHelloFile, ConnectFile, ConnectionLimitsFile, EjectionFile, EndDisallowedFile,
+    CheckFile, ClientHelloFile, ConnectFile, ConnectionLimitsFile, EjectionFile, EndDisallowedFile,
     ProxyProtocolFile, TcpFile, TimeoutsFile, UpstreamLimitsFile,
 };
 use super::hosts::HostName;
@@ -58,6 +58,9 @@ section! {
         balance: Balance = "least_connections",
         /// The time in which the share of a pod grows, as in `slow_start` of an upstream.
         slow_start: OrOff<Millis<SECOND, HOUR>> = "off",
+        /// Active checks of the pods of every upstream, as in `check` of an upstream. `off` makes none. A
+        /// check costs each pod a connection from each replica of the gateway.
+        check: OrOff<CheckFile> = "off",
         /// The policy for ejecting a pod that fails.
         ejection: At<EjectionFile> = {},
         /// Limits on the connections to all pods of an upstream together: those behind one port of a

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::findings::Findings;
 use super::listeners;
 use super::machine::Machine;
-use super::upstreams::{connect, ejection, limits, tcp, warn_foreign};
+use super::upstreams::{check, connect, ejection, limits, tcp, warn_foreign};
 use crate::config::checked::{
     ExportMode, ExportPolicy, FileNames, FileRoute, GatewayAddresses, GatewayApiConfig,
     GatewayNamespaces, IstioConfig, Kubeconfig, KubernetesConfig, ListenerConfig, OptIn, PortRange,
@@ -56,6 +56,7 @@ pub(super) fn resolve(
         connect: connect(&file.connect, problems),
         proxy_protocol: None,
         balance: file.balance,
+        check: file.check.on().map(check),
         slow_start: file.slow_start.on().map(|time| time.0),
         ejection: ejection(&file.ejection, problems),
         limits: limits(&file.limits),

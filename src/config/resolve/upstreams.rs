@@ -8,10 +8,12 @@ use super::binds::Binds;
 use super::findings::Findings;
 use crate::config::bounds::{Bytes, Count};
 use crate::config::checked::{
-    ConnectPolicy, DnsConfig, DnsQuery, EjectionPolicy, EndpointSpec, ListenerConfig, TcpOptions,
-    UpstreamConfig, UpstreamLimits, UpstreamSource,
+    CheckHello, CheckPolicy, ConnectPolicy, DnsConfig, DnsQuery, EjectionPolicy, EndpointSpec,
+    ListenerConfig, TcpOptions, UpstreamConfig, UpstreamLimits, UpstreamSource,
 };
-use crate::config::file::common::{ConnectFile, EjectionFile, TcpFile, UpstreamLimitsFile};
+use crate::config::file::common::{
+    CheckFile, CheckHelloFile, ConnectFile, EjectionFile, TcpFile, UpstreamLimitsFile,
+};
 use crate::config::file::{DnsFile, EndpointFile, UpstreamFile};
 use crate::config::form::containers::{List, Named};
 use crate::config::form::decode::At;
@@ -86,6 +88,7 @@ fn one(
         connect: connect(&file.connect, problems),
         proxy_protocol: file.proxy_protocol.on(),
         balance: file.balance,
+        check: file.check.on().map(check),
         slow_start: file.slow_start.on().map(|time| time.0),
         ejection,
         limits: limits(&file.limits),
@@ -199,6 +202,21 @@ pub(super) fn ejection(file: &At<EjectionFile>, problems: &mut Problems) -> Ejec
         panic_percent: file.panic_percent.get(),
         base: file.base.0,
         max: file.max.0,
+    }
+}
+
+pub(super) fn check(file: CheckFile) -> CheckPolicy {
+    let hello = |file: CheckHelloFile| CheckHello {
+        sni: file.sni.map(|name| name.0),
+        alpn: file.alpn.items.into_iter().map(|it| it.0).collect(),
+    };
+    CheckPolicy {
+        hello: file.hello.on().map(hello),
+        interval: file.interval.0,
+        timeout: file.timeout.0,
+        rise: file.rise.get(),
+        fall: file.fall.get(),
+        jitter_percent: file.jitter_percent.get(),
     }
 }
 

@@ -144,6 +144,7 @@ fn upstream(name: &str, source: UpstreamSource) -> (UpstreamName, Arc<UpstreamCo
         proxy_protocol: None,
         balance: Balance::LeastConnections,
         slow_start: None,
+        check: None,
         ejection: EjectionPolicy {
             consecutive_failures: 1,
             first_byte: Duration::from_secs(2),

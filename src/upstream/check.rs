@@ -1,0 +1,342 @@
+//! Active checks: strait itself connects to each endpoint now and then, off by default. An endpoint that fails is used as
+//! an ejected one is, though no call has failed there.
+//!
+//! The control thread makes them, never a worker.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::endpoints::EndpointStats;
+use super::recent::millis;
+use super::{Upstream, Upstreams, lock};
+use crate::client_hello::vectors::{HelloBuilder, X25519};
+use crate::config::{CheckHello, CheckPolicy, ProxyVersion, UpstreamConfig};
+
+/// The time between two looks at the endpoints that are due.
+const LOOK: Duration = Duration::from_millis(100);
+/// Checks that may be under way at a time, of all upstreams together.
+const MOST_UNDER_WAY: usize = 64;
+/// PROXY protocol v2 with the command LOCAL: the connection is the gateway's own.
+const LOCAL_HEADER: [u8; 16] = *b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+/// The header of a record and the type of the handshake message in it.
+const ANSWER: usize = 6;
+const SERVER_HELLO: u8 = 2;
+
+/// The checks of one endpoint. Only the control thread writes it.
+#[derive(Debug, Default)]
+pub(super) struct CheckState {
+    /// The moment of the next check, in [`millis`]; 0 before the first look.
+    due: AtomicU64,
+    under_way: AtomicBool,
+    /// Checks in a row that speak against the state that the endpoint has.
+    against: AtomicU32,
+    /// The reason for the last failure, until a check passes.
+    failure: Mutex<Option<Box<str>>>,
+}
+
+impl CheckState {
+    /// The reason for the last failure, until a check passes.
+    pub(super) fn failure(&self) -> Option<Box<str>> {
+        lock(&self.failure).clone()
+    }
+
+    /// Whether a check is to begin at `now`. The first one comes at any moment of the interval, so that a new set is
+    /// not checked all at once.
+    fn is_due(&self, now: Instant, policy: &CheckPolicy) -> bool {
+        if self.under_way.load(Ordering::Relaxed) {
+            return false;
+        }
+        let due = self.due.load(Ordering::Relaxed);
+        if due == 0 {
+            let first = now + policy.interval.mul_f64(fastrand::f64());
+            self.due.store(millis(first), Ordering::Relaxed);
+        }
+        due != 0 && due <= millis(now)
+    }
+
+    fn begin(&self) {
+        self.under_way.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes the result of a check of an endpoint that is `unhealthy` or not. Returns whether that changes.
+    fn ended(&self, failure: Option<Box<str>>, unhealthy: bool, policy: &CheckPolicy) -> bool {
+        let less = f64::from(policy.jitter_percent) / 100.0 * fastrand::f64();
+        let next = Instant::now() + policy.interval.mul_f64(1.0 - less);
+        self.due.store(millis(next), Ordering::Relaxed);
+        self.under_way.store(false, Ordering::Relaxed);
+        let failed = failure.is_some();
+        *lock(&self.failure) = failure;
+        if failed == unhealthy {
+            self.against.store(0, Ordering::Relaxed);
+            return false;
+        }
+        let needed = match failed {
+            true => policy.fall,
+            false => policy.rise,
+        };
+        let against = self.against.fetch_add(1, Ordering::Relaxed) + 1;
+        if against >= needed {
+            self.against.store(0, Ordering::Relaxed);
+        }
+        against >= needed
+    }
+}
+
+/// A check that has ended.
+struct Checked {
+    upstream: Arc<Upstream>,
+    endpoint: Arc<EndpointStats>,
+    result: Result<(), String>,
+}
+
+/// Checks the endpoints of the upstreams whose config asks for it, without end. `now` gives the upstreams in force.
+pub async fn run(now: impl Fn() -> Arc<Upstreams>) {
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut under_way = JoinSet::new();
+    let mut upstreams: Arc<Upstreams> = Arc::default();
+    let mut checked: Vec<Arc<Upstream>> = Vec::new();
+    // The upstream that is looked at first, so that none waits for ever.
+    let mut first = 0;
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {
+                let in_force = now();
+                if !Arc::ptr_eq(&in_force, &upstreams) {
+                    upstreams = in_force;
+                    let asks = |one: &&Arc<Upstream>| one.config().check.is_some();
+                    checked = upstreams.values().filter(asks).cloned().collect();
+                }
+                first = begin_due(&checked, first, &mut under_way);
+            }
+            Some(ended) = under_way.join_next() => {
+                if let Ok(ended) = ended {
+                    note(&ended);
+                }
+            }
+        }
+    }
+}
+
+/// Begins the checks that are due, as many as may be under way. Returns the upstream to look at first next time.
+fn begin_due(checked: &[Arc<Upstream>], first: usize, under_way: &mut JoinSet<Checked>) -> usize {
+    let now = Instant::now();
+    for step in 0..checked.len() {
+        let position = (first + step) % checked.len();
+        let Some(upstream) = checked.get(position) else {
+            continue;
+        };
+        let config = upstream.config();
+        let Some(policy) = &config.check else {
+            continue;
+        };
+        for endpoint in upstream.endpoints().iter() {
+            let stats = &endpoint.stats;
+            if !stats.check().is_due(now, policy) {
+                continue;
+            }
+            if under_way.len() >= MOST_UNDER_WAY {
+                return position;
+            }
+            stats.check().begin();
+            let addresses = [Some(endpoint.spec.address), endpoint.spec.other];
+            let (upstream, endpoint) = (upstream.clone(), stats.clone());
+            let config = config.clone();
+            under_way.spawn(async move {
+                let result = check(addresses, &config).await;
+                Checked {
+                    upstream,
+                    endpoint,
+                    result,
+                }
+            });
+        }
+    }
+    0
+}
+
+/// Notes the result of a check, and logs a change.
+fn note(checked: &Checked) {
+    let Checked {
+        upstream,
+        endpoint,
+        result,
+    } = checked;
+    let config = upstream.config();
+    let Some(policy) = &config.check else {
+        return;
+    };
+    let failure = result.as_ref().err();
+    let unhealthy = endpoint.health.is_unhealthy();
+    let text = failure.map(|why| why.as_str().into());
+    if !endpoint.check().ended(text, unhealthy, policy) {
+        return;
+    }
+    endpoint.health.set_unhealthy(!unhealthy);
+    let (name, address) = (&config.name, endpoint.address);
+    match failure {
+        Some(why) => {
+            tracing::warn!(upstream = %name, endpoint = %address, %why, "an endpoint is unhealthy: its checks fail");
+        }
+        None => {
+            endpoint.begin_to_serve(Instant::now());
+            tracing::info!(upstream = %name, endpoint = %address, "an endpoint is healthy: its checks pass");
+        }
+    }
+}
+
+/// Checks an endpoint, at its address of the other family if the first one fails.
+async fn check(addresses: [Option<SocketAddr>; 2], config: &UpstreamConfig) -> Result<(), String> {
+    let Some(policy) = &config.check else {
+        return Ok(());
+    };
+    let mut result = Ok(());
+    for address in addresses.into_iter().flatten() {
+        result = match timeout(policy.timeout, check_address(address, config)).await {
+            Ok(result) => result.map_err(|why| format!("{address}: {why}")),
+            Err(_) => Err(format!("{address}: no answer within {:?}", policy.timeout)),
+        };
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+async fn check_address(address: SocketAddr, config: &UpstreamConfig) -> Result<(), String> {
+    let failed = |error: std::io::Error| error.to_string();
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    };
+    let mut stream = socket
+        .map_err(failed)?
+        .connect(address)
+        .await
+        .map_err(failed)?;
+    if config.proxy_protocol == Some(ProxyVersion::V2) {
+        stream.write_all(&LOCAL_HEADER).await.map_err(failed)?;
+    }
+    let hello = config.check.as_ref().and_then(|check| check.hello.as_ref());
+    let Some(hello) = hello else {
+        return Ok(());
+    };
+    stream.write_all(&wire(hello)).await.map_err(failed)?;
+    let mut answer = [0; ANSWER];
+    match stream.read_exact(&mut answer).await {
+        Ok(_) => judge(answer),
+        Err(_) => Err("it closed before it answered the hello".to_owned()),
+    }
+}
+
+/// The hello as it is sent. Its random and its key are the same each time, since no secret depends on them.
+fn wire(hello: &CheckHello) -> Vec<u8> {
+    let mut builder = HelloBuilder::tls13().key_shares(&[(X25519, 32)]);
+    if let Some(name) = &hello.sni {
+        builder = builder.server_name(name.as_str());
+    }
+    if !hello.alpn.is_empty() {
+        builder = builder.alpn(
+            &hello
+                .alpn
+                .iter()
+                .map(|one| one.as_bytes())
+                .collect::<Vec<_>>(),
+        );
+    }
+    builder.wire()
+}
+
+/// Whether the first bytes of an answer are a ServerHello. A HelloRetryRequest is one too (RFC 8446 section 4.1.4).
+fn judge(answer: [u8; ANSWER]) -> Result<(), String> {
+    match answer {
+        [22, 3, _, _, _, SERVER_HELLO] => Ok(()),
+        [21, 3, ..] => Err("it answered the hello with an alert".to_owned()),
+        _ => Err("its answer to the hello is no ServerHello".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client_hello::{HelloParser, Progress};
+    use crate::server_name::ServerName;
+
+    fn policy(rise: u32, fall: u32) -> CheckPolicy {
+        CheckPolicy {
+            hello: None,
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(1),
+            rise,
+            fall,
+            jitter_percent: 50,
+        }
+    }
+
+    #[test]
+    fn a_state_changes_after_as_many_results_in_a_row_as_the_policy_says() {
+        let (state, policy) = (CheckState::default(), policy(2, 3));
+        let mut unhealthy = false;
+        let mut changes = Vec::new();
+        for (number, passed) in "xx.xxx.x..xx..".chars().map(|c| c == '.').enumerate() {
+            let failure = (!passed).then(|| "refused".into());
+            if state.ended(failure, unhealthy, &policy) {
+                unhealthy = !unhealthy;
+                changes.push((number, unhealthy));
+            }
+            assert_eq!(state.failure().is_some(), !passed);
+        }
+        assert_eq!(changes, [(5, true), (9, false)]);
+    }
+
+    #[test]
+    fn checks_are_spread_over_the_interval_and_one_at_a_time() {
+        let (state, policy, now) = (CheckState::default(), policy(1, 1), Instant::now());
+        assert!(!state.is_due(now, &policy), "the first one comes later");
+        assert!(state.is_due(now + policy.interval, &policy));
+        state.begin();
+        assert!(!state.is_due(now + policy.interval, &policy));
+        state.ended(None, false, &policy);
+        assert!(!state.is_due(Instant::now() + policy.interval / 4, &policy));
+        assert!(state.is_due(Instant::now() + policy.interval, &policy));
+    }
+
+    #[test]
+    fn only_a_server_hello_passes() {
+        for (answer, passes) in [
+            ([22, 3, 3, 0, 90, 2], true),
+            ([22, 3, 1, 0, 90, 2], true),
+            ([21, 3, 3, 0, 2, 2], false),
+            ([22, 3, 3, 0, 4, 1], false),
+            (*b"HTTP/1", false),
+            (*b"SSH-2.", false),
+        ] {
+            assert_eq!(judge(answer).is_ok(), passes, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn the_hello_names_what_the_config_says() {
+        let name = "outbound_.80_._.svcb.apps.svc.cluster.local";
+        let hello = CheckHello {
+            sni: ServerName::parse(name.as_bytes()).ok(),
+            alpn: vec!["istio".into(), "h2".into()],
+        };
+        let wire = wire(&hello);
+        let mut parser = HelloParser::new(1 << 16);
+        let Ok(Progress::Complete(hello)) = parser.parse(&wire) else {
+            panic!("no hello: {wire:?}");
+        };
+        let asked = hello.server_name.as_ref().map(ServerName::as_str);
+        assert_eq!(asked, Some(name));
+        let alpn: Vec<&[u8]> = hello.alpn().collect();
+        assert_eq!(alpn, [&b"istio"[..], b"h2"]);
+    }
+}
