@@ -31,13 +31,15 @@ pub struct EndMetrics {
 
 impl EndMetrics {
     pub(super) fn new(r: &mut Registrar) -> prometheus::Result<Self> {
-        Ok(Self {
-            disallowed: r.counters(
-                "strait_disallowed_connections_total",
-                &["reason"],
-                "Open connections ended because they would no longer be let in (end_disallowed). reason is what has changed.",
-            )?,
-        })
+        let disallowed = r.counters(
+            "strait_disallowed_connections_total",
+            &["reason"],
+            "Open connections ended because they would no longer be let in (end_disallowed). reason is what has changed.",
+        )?;
+        for reason in DisallowedBy::ALL {
+            disallowed.with_label_values(&[reason.label()]);
+        }
+        Ok(Self { disallowed })
     }
 
     /// Connections ended as `disallowed` for `reason`.

@@ -40,16 +40,20 @@ impl OverloadMetrics {
             &["cause"],
             "The step in force against overload: 0 for none, 1 if new connections are refused, 2 if those that are quiet longest are ended too.",
         )?;
+        let connections = r.counters(
+            "strait_overload_connections_total",
+            &["cause", "action"],
+            "Connections refused or ended because of overload.",
+        )?;
         for cause in OverloadCause::ALL {
             step.with_label_values(&[cause.label()]).set(0);
+            for action in OverloadAction::ALL {
+                connections.with_label_values(&[cause.label(), action.label()]);
+            }
         }
         Ok(Self {
             step,
-            connections: r.counters(
-                "strait_overload_connections_total",
-                &["cause", "action"],
-                "Connections refused or ended because of overload.",
-            )?,
+            connections,
             lag: r.add(
                 "strait_worker_lag_seconds",
                 "The time by which the rounds of a worker thread come late, at least, in the last four of them.",

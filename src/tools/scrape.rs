@@ -64,7 +64,8 @@ pub fn total(samples: &Samples, name: &str, labels: &[(&str, &str)]) -> f64 {
         own == name && wanted.iter().all(|label| rest.contains(label.as_str()))
     };
     let belonging = samples.iter().filter(|(series, _)| belongs(series));
-    belonging.map(|(_, value)| value).sum()
+    // A sum of nothing would be -0, which no number of connections is.
+    belonging.fold(0.0, |sum, (_, value)| sum + value)
 }
 
 #[cfg(test)]
