@@ -119,8 +119,8 @@ fn free_what_comes_unasked(steps: &mut [Vec<Step>; 2], cipher: u16, closes: bool
         return;
     };
     let line = downstream[first].at;
-    let flight = downstream.iter().filter(|step| step.at == line);
-    let Some(last) = flight.filter(|step| step.record().is_some()).next_back() else {
+    let in_flight = |step: &&Step| step.at == line && step.record().is_some();
+    let Some(last) = downstream.iter().rfind(in_flight) else {
         return;
     };
     let is_finished = |length| length == finished || length == finished + JAVA;
