@@ -143,7 +143,7 @@ pub struct Machine {
     pub cpus: usize,
     /// The kernel's release.
     pub kernel: String,
-    /// The TCP congestion control of every party. Empty in results from before it was noted.
+    /// The TCP congestion control of new sockets. Empty in results from before it was noted.
     #[serde(default)]
     pub congestion: String,
 }
@@ -160,7 +160,10 @@ impl Machine {
             processor: processor.to_owned(),
             cpus: std::thread::available_parallelism().map_or(0, usize::from),
             kernel: strait::socket::KernelReport::read().release,
-            congestion: crate::net::congestion(),
+            congestion: fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control")
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
         }
     }
 }

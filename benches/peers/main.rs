@@ -66,14 +66,15 @@ fn run(options: &Options) -> io::Result<()> {
 /// Runs every kind of work through every gateway, in rounds.
 fn compare(options: &Options) -> io::Result<()> {
     strait::socket::raise_file_limit();
-    let cpus = Cpus::choose(options.workers, options.quick)?;
-    cpus.enter_load()?;
     let net = match (options.wants_namespace(), options.veth) {
         (true, true) => Net::veth(&options.congestion)?,
         (true, false) => Net::loopback(&options.congestion)?,
         (false, _) => Net::Loopback,
     };
+    // Read before this thread is bound to one CPU.
     let machine = Machine::this();
+    let cpus = Cpus::choose(options.workers, options.quick)?;
+    cpus.enter_load()?;
     let bench = Bench::new(options, net.load())?;
     let folder = std::env::temp_dir().join(format!("strait-bench-run-{}", std::process::id()));
     fs::create_dir_all(&folder)?;

@@ -123,12 +123,6 @@ impl Drop for Net {
     }
 }
 
-/// The congestion control of new sockets in this namespace.
-pub fn congestion() -> String {
-    let name = fs::read_to_string(format!("/proc/sys/{CONGESTION}"));
-    name.unwrap_or_default().trim().to_owned()
-}
-
 /// Sets the congestion control of new sockets in this namespace.
 fn set_congestion(name: &str) -> io::Result<()> {
     fs::write(format!("/proc/sys/{CONGESTION}"), name).map_err(|error| {

@@ -234,10 +234,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         processor,
         cpus,
         kernel,
+        congestion,
     } = machine;
     writeln!(
         out,
-        "{processor}, {cpus} CPUs, Linux {kernel}; {rounds} rounds, medians\n"
+        "{processor}, {cpus} CPUs, Linux {kernel}, {congestion}; {rounds} rounds, medians\n"
     )?;
     writeln!(
         out,
