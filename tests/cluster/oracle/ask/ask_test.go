@@ -44,6 +44,13 @@ func TestAsk(t *testing.T) {
 	fmt.Println(tally.report(os.Getenv("STRAIT_ISTIOD_VERSION"), first, count))
 }
 
+// isOlder is whether a version of istiod, such as "1.30 (commit)", is before 1.31.
+func isOlder(version string) bool {
+	var major, minor int
+	_, err := fmt.Sscanf(version, "%d.%d", &major, &minor)
+	return err == nil && major == 1 && minor < 31
+}
+
 // tally counts names.
 type tally struct {
 	names, differ, onlyStrait int
@@ -90,6 +97,9 @@ func (s *sides) compare(t *testing.T, tally *tally, round oracle.Round, where st
 		}
 		istiod = theirs.Of(round.Namespaces)
 		differences = oracle.Compare(istiod, ours.Of(round.Namespaces), objects)
+		if isOlder(os.Getenv("STRAIT_ISTIOD_VERSION")) {
+			oracle.ExplainOlder(differences, objects)
+		}
 		if !slices.ContainsFunc(differences, isUnknown) {
 			break
 		}
