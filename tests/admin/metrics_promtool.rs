@@ -72,6 +72,7 @@ fn fill(metrics: &Metrics) {
     metrics.config_current.set(1);
     metrics.connections_limit.set(10_000);
     metrics.worker_rounds(0).inc();
+    metrics.overload.lag(0).set(0.25);
     metrics.task_restarts(TaskName::Dns);
     let kind = metrics.kubernetes.kind(Kind::Service);
     kind.up();
