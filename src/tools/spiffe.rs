@@ -226,7 +226,20 @@ impl TrustDomain {
     /// # Errors
     /// The key could not be generated.
     pub fn sign_until(&self, id: &SpiffeId, end: SystemTime) -> Result<Svid, IdentityError> {
-        let mut params = params_of(id, end - SVID_LIFETIME, end)?;
+        self.sign_between(id, end - SVID_LIFETIME, end)
+    }
+
+    /// As [`TrustDomain::sign`], with an SVID that is valid from `start` until `end`.
+    ///
+    /// # Errors
+    /// The key could not be generated.
+    pub fn sign_between(
+        &self,
+        id: &SpiffeId,
+        start: SystemTime,
+        end: SystemTime,
+    ) -> Result<Svid, IdentityError> {
+        let mut params = params_of(id, start, end)?;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![

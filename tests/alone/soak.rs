@@ -78,7 +78,11 @@ fn load_changes_and_faults_lose_no_call_and_leave_nothing_behind() {
     assert_nothing_odd(&process);
     take_over_and_stop(&world, process, &report);
     report.assert_no_call_lost();
-    samples.assert_no_growth(size.long);
+    samples.assert_spliced();
+    // Seconds of a process that has just started show how it warms up.
+    if size.long {
+        samples.assert_no_growth();
+    }
 }
 
 /// A second process that has taken over from the first one.

@@ -141,9 +141,9 @@ impl Samples {
         std::fs::write(file, text).unwrap();
     }
 
-    /// Asserts that nothing grows beyond its bound: with two standard errors to spare, and in a long run the error
-    /// itself must be small enough to see such a growth.
-    pub(super) fn assert_no_growth(&self, long: bool) {
+    /// Asserts that nothing grows beyond its bound, with two standard errors to spare. The error itself must be small
+    /// enough to see such a growth.
+    pub(super) fn assert_no_growth(&self) {
         for (what, of, bound) in BOUNDS {
             let (slope, time) = self.slope(of);
             let (growth, error) = (slope.per_second * time, slope.error * time);
@@ -152,10 +152,13 @@ impl Samples {
                 "{what} grew by {growth:.1} +- {error:.1} in {time:.0} s"
             );
             assert!(
-                !long || error <= bound,
+                error <= bound,
                 "{what}: {growth:.1} +- {error:.1} says nothing"
             );
         }
+    }
+
+    pub(super) fn assert_spliced(&self) {
         assert!(
             self.0.iter().any(|sample| sample.pipes > 0.0),
             "bytes were spliced"

@@ -136,9 +136,10 @@ impl World {
         let [gateway, second, admin, status, metrics] = own_addresses();
         let mut pki = Pki::create();
         // Longer than any run; an SVID's usual hour is not.
-        let end = SystemTime::now() + Duration::from_secs(7 * 24 * 3600);
-        pki.svca = pki.alpha.sign_until(&pki.svca.id, end).unwrap();
-        pki.svcb = pki.beta.sign_until(&pki.svcb.id, end).unwrap();
+        let now = SystemTime::now();
+        let end = now + Duration::from_secs(7 * 24 * 3600);
+        pki.svca = pki.alpha.sign_between(&pki.svca.id, now, end).unwrap();
+        pki.svcb = pki.beta.sign_between(&pki.svcb.id, now, end).unwrap();
         let pod = mtls::pod(
             pki.pod(),
             |mut stream| {
