@@ -53,7 +53,7 @@ pub struct Upstream {
     source_report: Mutex<SourceReport>,
     connected: OnceLock<IntCounter>,
     /// Connects so far that took a source address in turn, to IPv4 and to IPv6.
-    turns: [AtomicUsize; 2],
+    source_turns: [AtomicUsize; 2],
     retired: AtomicBool,
 }
 
@@ -191,7 +191,7 @@ impl Upstream {
             answered: AtomicBool::new(answered),
             source_report: Mutex::new(report),
             connected: OnceLock::new(),
-            turns: Default::default(),
+            source_turns: Default::default(),
             retired: AtomicBool::new(false),
         }
     }
@@ -394,7 +394,7 @@ impl Upstream {
         let health = picked.health();
         let readmitted = |ends: bool| {
             ends.then(|| {
-                picked.is_back(Instant::now());
+                picked.works_again(Instant::now());
                 HealthChange::Readmitted
             })
         };
@@ -431,8 +431,8 @@ impl Upstream {
     }
 
     /// The turn of the next connect among the source addresses of the family of `address`.
-    pub fn next_turn(&self, address: SocketAddr) -> usize {
-        let [ipv4, ipv6] = &self.turns;
+    pub fn next_source_turn(&self, address: SocketAddr) -> usize {
+        let [ipv4, ipv6] = &self.source_turns;
         let turns = if address.is_ipv4() { ipv4 } else { ipv6 };
         turns.fetch_add(1, Ordering::Relaxed)
     }

@@ -133,7 +133,7 @@ impl<'a> LocalAddresses<'a> {
         let all = &config.connect.source_addresses;
         let count = all.iter().filter(|ip| fits(ip, address)).count();
         let turn = if count > 0 {
-            upstream.next_turn(address)
+            upstream.next_source_turn(address)
         } else {
             0
         };

@@ -377,8 +377,9 @@ fn load_is_less(a: &Endpoint, b: &Endpoint, now: Instant) -> bool {
 }
 
 /// Picks among the endpoints that are not `tried`: first ready ones and those that nobody tries after their ejection,
-/// from the nearest tier that has any, those that begin to serve less often, and after a failure from another zone and address family; then the others,
-/// ejected or not, the nearest first. An endpoint at its limit is never picked.
+/// from the nearest tier that has any, and after a failure from another zone and address family; then the others,
+/// ejected or not, the nearest first. Endpoints that begin to serve are picked less often. One at its limit is never
+/// picked.
 pub(super) fn pick<'a>(set: &'a EndpointSet, ask: &Ask<'_>) -> Option<&'a Endpoint> {
     let Ask { tried, now, .. } = *ask;
     // Counted only when an ejected endpoint comes up.

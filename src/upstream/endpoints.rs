@@ -191,7 +191,7 @@ impl Picked {
     }
 
     /// Notes that it works again after an ejection.
-    pub(super) fn is_back(&self, now: Instant) {
+    pub(super) fn works_again(&self, now: Instant) {
         self.at.endpoint().begin_to_serve(now);
     }
 
