@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::TcpSocket;
 
 pub use answers::{Answers, answers};
 pub use buffers::{BufferOptions, set_buffers};
@@ -64,6 +65,17 @@ pub fn set_stream_options(socket: &impl AsFd, options: &StreamOptions) -> io::Re
     set_nodelay(socket)?;
     set_buffers(socket, &options.buffers)?;
     set_liveness_options(socket, options)
+}
+
+/// A socket to connect to `address` with.
+///
+/// # Errors
+/// Those of socket(2).
+pub fn for_connecting(address: SocketAddr) -> io::Result<TcpSocket> {
+    match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }
 }
 
 /// Sends small messages at once.

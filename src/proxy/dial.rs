@@ -191,10 +191,7 @@ fn bind(socket: &TcpSocket, ip: IpAddr) -> io::Result<()> {
 }
 
 fn socket(address: SocketAddr, config: &UpstreamConfig) -> io::Result<TcpSocket> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
+    let socket = socket::for_connecting(address)?;
     // The options that find out that a peer is gone come later (`Seat::look_after`).
     socket::set_nodelay(&socket)?;
     socket::set_buffers(&socket, &config.tcp.into())?;
@@ -240,6 +237,7 @@ fn detail_of(outcome: Outcome, address: SocketAddr, error: &io::Error) -> String
         _ => format!("{address}: {error}"),
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,18 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
+
+use crate::socket;
 
 /// Connects to an address. The demo resolves no names.
 ///
 /// # Errors
 /// Those of connect(2).
 pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    socket.connect(address).await
+    socket::for_connecting(address)?.connect(address).await
 }
 
 /// Counts of the bytes that one end has sent and received.

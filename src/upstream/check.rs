@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -18,6 +17,7 @@ use super::recent::millis;
 use super::{Upstream, Upstreams, lock};
 use crate::client_hello::vectors::{HelloBuilder, X25519};
 use crate::config::{CheckHello, CheckPolicy, ProxyVersion, UpstreamConfig};
+use crate::socket;
 
 /// The time between two looks at the endpoints that are due.
 const LOOK: Duration = Duration::from_millis(100);
@@ -212,15 +212,8 @@ async fn check(addresses: [Option<SocketAddr>; 2], config: &UpstreamConfig) -> R
 
 async fn check_address(address: SocketAddr, config: &UpstreamConfig) -> Result<(), String> {
     let failed = |error: std::io::Error| error.to_string();
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
-    };
-    let mut stream = socket
-        .map_err(failed)?
-        .connect(address)
-        .await
-        .map_err(failed)?;
+    let socket = socket::for_connecting(address).map_err(failed)?;
+    let mut stream = socket.connect(address).await.map_err(failed)?;
     if config.proxy_protocol == Some(ProxyVersion::V2) {
         stream.write_all(&LOCAL_HEADER).await.map_err(failed)?;
     }

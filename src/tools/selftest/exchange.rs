@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::net::{TcpSocket, TcpStream};
 
 use super::delivery::Delivery;
 use super::endpoint::{ANSWER, BANNER, EchoEndpoint};
+use crate::socket;
 
 /// The pause between the first and the second segment: long enough for the gateway to read them
 /// separately.
@@ -45,10 +46,7 @@ enum Seen {
 /// # Errors
 /// Those of connect(2).
 pub(super) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
+    let socket = socket::for_connecting(address)?;
     socket.set_nodelay(true)?;
     socket.connect(address).await
 }
