@@ -260,6 +260,16 @@ impl Proxied {
     }
 }
 
+/// The header of a connection of the gateway's own, in version 2 with the command LOCAL.
+///
+/// # Errors
+/// Never; the crate's error for a header that is too long.
+pub fn local_header() -> Result<Vec<u8>, CodecError> {
+    let mut bytes = Vec::with_capacity(V2_FIXED);
+    Codec::with_local().encode_v2(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The two addresses in one family, since a header has only one: an IPv4 address beside an IPv6 one
 /// becomes v4-mapped.
 fn same_family(one: SocketAddr, other: SocketAddr) -> (SocketAddr, SocketAddr) {

@@ -17,15 +17,15 @@ use super::recent::millis;
 use super::{Upstream, Upstreams, lock};
 use crate::client_hello::vectors::{HelloBuilder, X25519};
 use crate::config::{CheckHello, CheckPolicy, ProxyVersion, UpstreamConfig};
+use crate::names::UpstreamName;
+use crate::proxy_header::local_header;
 use crate::socket;
 
 /// The time between two looks at the endpoints that are due.
 const LOOK: Duration = Duration::from_millis(100);
 /// Checks that may be under way at a time, of all upstreams together.
 const MOST_UNDER_WAY: usize = 64;
-/// PROXY protocol v2 with the command LOCAL: the connection is the gateway's own.
-const LOCAL_HEADER: [u8; 16] = *b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
-/// The header of a record and the type of the handshake message in it.
+/// The bytes of an answer that are read: the header of a record, and the type of the handshake message in it.
 const ANSWER: usize = 6;
 const SERVER_HELLO: u8 = 2;
 
@@ -61,8 +61,10 @@ impl CheckState {
         due != 0 && due <= millis(now)
     }
 
-    fn begin(&self) {
-        self.under_way.store(true, Ordering::Relaxed);
+    /// Forgets what checks have shown: there are none any more.
+    pub(super) fn forget(&self) {
+        self.against.store(0, Ordering::Relaxed);
+        *lock(&self.failure) = None;
     }
 
     /// Notes the result of a check of an endpoint that is `unhealthy` or not. Returns whether that changes.
@@ -70,7 +72,6 @@ impl CheckState {
         let less = f64::from(policy.jitter_percent) / 100.0 * fastrand::f64();
         let next = Instant::now() + policy.interval.mul_f64(1.0 - less);
         self.due.store(millis(next), Ordering::Relaxed);
-        self.under_way.store(false, Ordering::Relaxed);
         let failed = failure.is_some();
         *lock(&self.failure) = failure;
         if failed == unhealthy {
@@ -89,10 +90,26 @@ impl CheckState {
     }
 }
 
+/// A check that is under way until this is dropped: an endpoint has one at a time.
+struct UnderWay(Arc<EndpointStats>);
+
+impl UnderWay {
+    fn begin(endpoint: Arc<EndpointStats>) -> Self {
+        endpoint.check().under_way.store(true, Ordering::Relaxed);
+        Self(endpoint)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.check().under_way.store(false, Ordering::Relaxed);
+    }
+}
+
 /// A check that has ended.
 struct Checked {
-    upstream: Arc<Upstream>,
-    endpoint: Arc<EndpointStats>,
+    upstream: UpstreamName,
+    check: UnderWay,
     result: Result<(), String>,
 }
 
@@ -118,7 +135,7 @@ pub async fn run(now: impl Fn() -> Arc<Upstreams>) {
             }
             Some(ended) = under_way.join_next() => {
                 if let Ok(ended) = ended {
-                    note(&ended);
+                    note(&ended, &now());
                 }
             }
         }
@@ -145,15 +162,14 @@ fn begin_due(checked: &[Arc<Upstream>], first: usize, under_way: &mut JoinSet<Ch
             if under_way.len() >= MOST_UNDER_WAY {
                 return position;
             }
-            stats.check().begin();
             let addresses = [Some(endpoint.spec.address), endpoint.spec.other];
-            let (upstream, endpoint) = (upstream.clone(), stats.clone());
             let config = config.clone();
+            let begun = UnderWay::begin(stats.clone());
             under_way.spawn(async move {
                 let result = check(addresses, &config).await;
                 Checked {
-                    upstream,
-                    endpoint,
+                    upstream: config.name.clone(),
+                    check: begun,
                     result,
                 }
             });
@@ -162,14 +178,17 @@ fn begin_due(checked: &[Arc<Upstream>], first: usize, under_way: &mut JoinSet<Ch
     0
 }
 
-/// Notes the result of a check, and logs a change.
-fn note(checked: &Checked) {
+/// Notes the result of a check, and logs a change. The result is void if the upstream in force has no checks: they were
+/// turned off meanwhile.
+fn note(checked: &Checked, in_force: &Upstreams) {
     let Checked {
-        upstream,
-        endpoint,
+        upstream: name,
+        check: UnderWay(endpoint),
         result,
     } = checked;
-    let config = upstream.config();
+    let Some(config) = in_force.get(name).map(|upstream| upstream.config()) else {
+        return;
+    };
     let Some(policy) = &config.check else {
         return;
     };
@@ -180,7 +199,7 @@ fn note(checked: &Checked) {
         return;
     }
     endpoint.health.set_unhealthy(!unhealthy);
-    let (name, address) = (&config.name, endpoint.address);
+    let address = endpoint.address;
     match failure {
         Some(why) => {
             tracing::warn!(upstream = %name, endpoint = %address, %why, "an endpoint is unhealthy: its checks fail");
@@ -215,7 +234,8 @@ async fn check_address(address: SocketAddr, config: &UpstreamConfig) -> Result<(
     let socket = socket::for_connecting(address).map_err(failed)?;
     let mut stream = socket.connect(address).await.map_err(failed)?;
     if config.proxy_protocol == Some(ProxyVersion::V2) {
-        stream.write_all(&LOCAL_HEADER).await.map_err(failed)?;
+        let header = local_header().map_err(|error| error.to_string())?;
+        stream.write_all(&header).await.map_err(failed)?;
     }
     let hello = config.check.as_ref().and_then(|check| check.hello.as_ref());
     let Some(hello) = hello else {
@@ -260,6 +280,7 @@ fn judge(answer: [u8; ANSWER]) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::client_hello::{HelloParser, Progress};
+    use crate::config::Config;
     use crate::server_name::ServerName;
 
     fn policy(rise: u32, fall: u32) -> CheckPolicy {
@@ -294,11 +315,57 @@ mod tests {
         let (state, policy, now) = (CheckState::default(), policy(1, 1), Instant::now());
         assert!(!state.is_due(now, &policy), "the first one comes later");
         assert!(state.is_due(now + policy.interval, &policy));
-        state.begin();
+        state.under_way.store(true, Ordering::Relaxed);
         assert!(!state.is_due(now + policy.interval, &policy));
         state.ended(None, false, &policy);
+        state.under_way.store(false, Ordering::Relaxed);
         assert!(!state.is_due(Instant::now() + policy.interval / 4, &policy));
         assert!(state.is_due(Instant::now() + policy.interval, &policy));
+    }
+
+    #[test]
+    fn a_check_that_ends_after_checks_were_turned_off_is_void() {
+        let config = |upstream: &str| {
+            let text = format!(
+                "listeners: [{{ name: l, bind: '127.0.0.1:0' }}]\nupstreams: {{ u: {{ {upstream} }} }}"
+            );
+            Config::parse(&text, "test").unwrap()
+        };
+        let with = config("endpoints: ['127.0.0.1:1'], check: { fall: 1 }");
+        // One keeps the upstream, and one replaces it over the same endpoint.
+        for without in [
+            config("endpoints: ['127.0.0.1:1']"),
+            config("endpoints: ['127.0.0.1:1', '127.0.0.1:2']"),
+        ] {
+            let checked = Upstreams::default().prepare(&with);
+            let endpoint = checked["u"]
+                .endpoints()
+                .iter()
+                .next()
+                .unwrap()
+                .stats
+                .clone();
+            let failed = || Checked {
+                upstream: "u".into(),
+                check: UnderWay::begin(endpoint.clone()),
+                result: Err("refused".to_owned()),
+            };
+            note(&failed(), &checked);
+            assert!(endpoint.health.is_unhealthy() && endpoint.check_failure().is_some());
+            let late = failed();
+            let in_force = checked.prepare(&without);
+            in_force.adopt(&without);
+            for noted in [false, true] {
+                if noted {
+                    note(&late, &in_force);
+                }
+                assert!(!endpoint.health.is_unhealthy());
+                assert_eq!(endpoint.check_failure(), None);
+            }
+            assert!(endpoint.check().under_way.load(Ordering::Relaxed));
+            drop(late);
+            assert!(!endpoint.check().under_way.load(Ordering::Relaxed));
+        }
     }
 
     #[test]

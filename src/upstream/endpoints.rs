@@ -109,6 +109,9 @@ impl EndpointStats {
     /// Forgets the active checks: there are none any more.
     pub(super) fn forget_checks(&self) {
         self.health.set_unhealthy(false);
+        if let Some(check) = self.check.get() {
+            check.forget();
+        }
     }
 
     /// From now on it serves, beside others that have done so before.
