@@ -6,6 +6,7 @@
 //! config.
 
 mod budget;
+mod hysteresis;
 pub mod memory;
 mod overload;
 mod pruned;
@@ -17,7 +18,8 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use budget::{Budget, Reserve, Share};
-pub use overload::{LagMeter, Overload, OverloadStep, SharedStep, StepBounds, StepGate};
+pub use hysteresis::Hysteresis;
+pub use overload::{LagMeter, Overload, OverloadStep, SharedStep, StepGate};
 pub use rate::{TokenBucket, now};
 pub use scopes::{ScopeKey, Scopes};
 pub use sources::{MAX_SOURCES, SourceLimiter};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::Limits;
 use crate::limits::memory::{self, step_bounds};
-use crate::limits::{OverloadStep, StepBounds, StepGate};
+use crate::limits::{Hysteresis, OverloadStep, StepGate};
 use crate::metrics::OverloadCause;
 use crate::proxy::{Shared, WorkerLoad};
 
@@ -18,11 +18,10 @@ impl MemoryWatch {
     pub(super) fn judge(&mut self, pressed: Option<(u64, u64)>, limits: &Limits, shared: &Shared) {
         let (used, limit) = pressed.unwrap_or((0, 0));
         let refuse = limits.memory_percent;
-        let end = limits.end_quiet.memory_percent.max(refuse);
-        let end = end.filter(|_| limits.end_quiet.memory_percent.is_some());
+        let end = not_before(refuse, limits.end_quiet.memory_percent);
         let use_of_it = memory::per_mille(used, limit);
-        let bounds = [refuse, end].map(|percent| percent.map(step_bounds));
-        let Some(step) = self.0.judge(use_of_it, bounds[0], bounds[1]) else {
+        let [refusing, ending] = [refuse, end].map(|percent| percent.map(step_bounds));
+        let Some(step) = self.0.judge(use_of_it, refusing, ending) else {
             return;
         };
         put_into_force(step, OverloadCause::Memory, shared);
@@ -70,11 +69,10 @@ impl LagWatch {
         self.gates
             .resize_with(shared.loads.len(), StepGate::default);
         let refuse = limits.worker_lag;
-        let end = limits.end_quiet.worker_lag.max(refuse);
-        let end = end.filter(|_| limits.end_quiet.worker_lag.is_some());
-        let bounds = [refuse, end].map(|lag| lag.map(lag_bounds));
+        let end = not_before(refuse, limits.end_quiet.worker_lag);
+        let [refusing, ending] = [refuse, end].map(|lag| lag.map(lag_bounds));
         for (gate, load) in self.gates.iter_mut().zip(&shared.loads) {
-            if let Some(step) = gate.judge(micros(load.lag()), bounds[0], bounds[1]) {
+            if let Some(step) = gate.judge(micros(load.lag()), refusing, ending) {
                 load.lag_step.set(step);
             }
         }
@@ -104,6 +102,14 @@ impl LagWatch {
     }
 }
 
+/// The value from which quiet connections end, if they do: at least the one from which new ones are refused.
+fn not_before<T: Ord>(refuse: Option<T>, end: Option<T>) -> Option<T> {
+    end.map(|end| match refuse {
+        Some(refuse) => end.max(refuse),
+        None => end,
+    })
+}
+
 fn put_into_force(step: OverloadStep, cause: OverloadCause, shared: &Shared) {
     shared.overload.step(cause).set(step);
     let gauge = shared.metrics.overload.step(cause);
@@ -115,8 +121,8 @@ fn micros(duration: Duration) -> u64 {
 }
 
 /// The bounds of a step that is taken from `lag` on.
-fn lag_bounds(lag: Duration) -> StepBounds {
-    StepBounds {
+fn lag_bounds(lag: Duration) -> Hysteresis<u64> {
+    Hysteresis {
         from: micros(lag),
         until: micros(lag / 2),
     }

@@ -8,7 +8,7 @@
 //! <https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files>, and for version 1
 //! <https://docs.kernel.org/admin-guide/cgroup-v1/memory.html>.
 
-use super::overload::StepBounds;
+use super::Hysteresis;
 
 /// The memory of one connection, in bytes: two sockets with the kernel's data for each (10 to 12 KiB
 /// when they are idle, charged to the cgroup), 1.3 KiB of its own, and a part of both sockets' buffers.
@@ -209,9 +209,9 @@ pub fn connections_within(memory: u64, percent: Option<u32>, reserved: &Reserved
 }
 
 /// The bounds of a step that is taken from `percent` of the memory on, in thousandths.
-pub fn step_bounds(percent: u32) -> StepBounds {
+pub fn step_bounds(percent: u32) -> Hysteresis<u64> {
     let percent = u64::from(percent);
-    StepBounds {
+    Hysteresis {
         from: percent * 10,
         until: percent.saturating_sub(HYSTERESIS) * 10,
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use super::Hysteresis;
 use crate::metrics::OverloadCause;
 
 /// The number of rounds of a worker that its lag is judged by: all of them must come late, so that a pause of the
@@ -77,15 +78,6 @@ impl Overload {
     }
 }
 
-/// The bounds of one step: it is taken from `from` on, and given up below `until`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StepBounds {
-    /// The least value at which the step is taken.
-    pub from: u64,
-    /// The least value at which it stays in force.
-    pub until: u64,
-}
-
 /// The step that a value asks for, with some distance between taking a step and giving it up.
 #[derive(Debug, Default)]
 pub struct StepGate(OverloadStep);
@@ -96,15 +88,12 @@ impl StepGate {
     pub fn judge(
         &mut self,
         value: u64,
-        refuse: Option<StepBounds>,
-        end: Option<StepBounds>,
+        refuse: Option<Hysteresis<u64>>,
+        end: Option<Hysteresis<u64>>,
     ) -> Option<OverloadStep> {
         let before = self.0;
-        let reached = |bounds: Option<StepBounds>, step: OverloadStep| {
-            bounds.is_some_and(|bounds| match before >= step {
-                true => value >= bounds.until,
-                false => value >= bounds.from,
-            })
+        let reached = |bounds: Option<Hysteresis<u64>>, step: OverloadStep| {
+            bounds.is_some_and(|bounds| bounds.holds(&value, before >= step))
         };
         let step = if !reached(refuse, OverloadStep::Refuse) {
             OverloadStep::Normal
@@ -148,7 +137,7 @@ mod tests {
     #[test]
     fn steps_are_taken_one_after_another_and_given_up_later() {
         use OverloadStep::{EndQuiet, Normal, Refuse};
-        let bounds = |from, until| Some(StepBounds { from, until });
+        let bounds = |from, until| Some(Hysteresis { from, until });
         let (refuse, end) = (bounds(90, 85), bounds(95, 90));
         let mut gate = StepGate::default();
         for (value, changed) in [

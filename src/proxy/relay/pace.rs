@@ -1,5 +1,7 @@
 //! The pace of a direction: the bytes that it moves at a time, judged by those it moved before.
 
+use crate::limits::Hysteresis;
+
 /// The first reads of a direction, and the next ones after a short write: what a peer that does not
 /// read may leave us holding.
 pub(super) const SMALL_READ: usize = 16 * 1024;
@@ -7,29 +9,16 @@ pub(super) const SMALL_READ: usize = 16 * 1024;
 const FREE_READS_TO_GROW: u8 = 4;
 /// Bytes a poll, on average, from which a direction is spliced, and below which it is copied again.
 /// Far enough apart that no steady stream goes to and fro.
-const SPLICE: Threshold = Threshold {
+const SPLICE: Hysteresis<u32> = Hysteresis {
     from: 12 * 1024,
     until: 4 * 1024,
 };
 /// The same for a direction that counts as bulk. Messages of up to 32 KiB are none: with turns of their
 /// own they fell far behind small messages beside them.
-const BULK: Threshold = Threshold {
+const BULK: Hysteresis<u32> = Hysteresis {
     from: 48 * 1024,
     until: 24 * 1024,
 };
-
-/// A bound with hysteresis.
-struct Threshold {
-    from: u32,
-    until: u32,
-}
-
-impl Threshold {
-    /// Whether `value` is above, if it `was` before.
-    const fn is_above(&self, value: u32, was: bool) -> bool {
-        value >= if was { self.until } else { self.from }
-    }
-}
 
 /// The pace that a direction has shown so far.
 #[derive(Debug, Clone, Copy, Default)]
@@ -79,8 +68,8 @@ impl Pace {
     pub(super) fn moved(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.average = self.average - self.average / 4 + bytes / 4;
-        self.spliced = SPLICE.is_above(self.average, self.spliced);
-        self.bulk = BULK.is_above(self.average, self.bulk);
+        self.spliced = SPLICE.holds(&self.average, self.spliced);
+        self.bulk = BULK.holds(&self.average, self.bulk);
     }
 }
 
