@@ -299,24 +299,38 @@ impl RouteTable {
         name: Option<&ServerName>,
         alpn: impl Iterator<Item = &'a [u8]>,
     ) -> Result<&Arc<Route>, RouteRefusal<'_>> {
-        let found = match name {
-            Some(name) => self.find_match(name),
-            None => self.nameless.as_ref().map(|route| (Match::Absent, route)),
-        };
-        let Some((matched, route)) = found else {
+        let Some((route, split)) = self.matching(name) else {
             return Err(match name {
                 Some(name) => RouteRefusal::NoRoute(self.near_miss(name)),
                 None => RouteRefusal::NoSni,
             });
         };
-        if let Some(split) = self.split_of(&matched) {
-            let chosen = split.choose(alpn);
-            return chosen.ok_or(RouteRefusal::AlpnRefused(split.routes()));
+        match split {
+            Some(split) => {
+                let chosen = split.choose(alpn);
+                chosen.ok_or(RouteRefusal::AlpnRefused(split.routes()))
+            }
+            None if route.alpn.admits(alpn) => Ok(route),
+            None => Err(RouteRefusal::AlpnRefused(std::slice::from_ref(route))),
         }
-        if !route.alpn.admits(alpn) {
-            return Err(RouteRefusal::AlpnRefused(std::slice::from_ref(route)));
+    }
+
+    /// The routes of hellos that name `name`, or no server. They are more than one if they share it by ALPN.
+    pub fn sharing(&self, name: Option<&ServerName>) -> &[Arc<Route>] {
+        match self.matching(name) {
+            None => &[],
+            Some((_, Some(split))) => split.routes(),
+            Some((route, None)) => std::slice::from_ref(route),
         }
-        Ok(route)
+    }
+
+    /// The first route of hellos that name `name`, or no server, and all of them if they are more than one.
+    fn matching(&self, name: Option<&ServerName>) -> Option<(&Arc<Route>, Option<&Split>)> {
+        let (matched, route) = match name {
+            Some(name) => self.find_match(name)?,
+            None => (Match::Absent, self.nameless.as_ref()?),
+        };
+        Some((route, self.split_of(&matched)))
     }
 
     /// The routes that share what matched, if more than one does.

@@ -309,6 +309,15 @@ impl ConnectionRecord {
         self.alpn.as_deref().map(AlpnOffer::text)
     }
 
+    /// The protocols that the client offers; `None` if the record does not have them exactly.
+    pub(super) fn alpn_protocols(&self) -> Option<impl Iterator<Item = &[u8]>> {
+        let offered = match &self.alpn {
+            Some(offer) => Some(offer.protocols()?),
+            None => None,
+        };
+        Some(offered.into_iter().flatten())
+    }
+
     /// Counts bytes written to the upstream.
     pub(super) fn sent_upstream(&mut self, bytes: usize) {
         self.counts.to_upstream += bytes as u64;

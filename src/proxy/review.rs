@@ -1,6 +1,7 @@
 //! Review: whether a connection that relays would still be let in, by the listeners, routes and endpoints in
 //! force.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::listener::ListenerState;
@@ -8,7 +9,7 @@ use super::record::ConnectionRecord;
 use super::states::Connection;
 use crate::metrics::DisallowedBy;
 use crate::outcome::Outcome;
-use crate::route::RouteRefusal;
+use crate::route::{Route, RouteRefusal};
 use crate::server_name::ServerName;
 
 /// Cuts `connection` if it would not be let in any more, its listener ends such connections, and the grace has
@@ -50,9 +51,16 @@ fn objection(
         return Some((DisallowedBy::Source, policy.source_policy.denial(source)));
     }
     let (name, target) = (record.server_name(), record.target()?);
-    let offers = record.alpn().unwrap_or_default().split(',');
-    let offers = offers.filter(|offer| !offer.is_empty()).map(str::as_bytes);
-    let route = match routes.decide(name, offers) {
+    let leads_there = |route: &&Arc<Route>| route.targets.iter().any(|one| one.name == target.name);
+    let decided = match record.alpn_protocols() {
+        Some(offers) => routes.decide(name, offers),
+        // An offer that is not known exactly says nothing against a route of the name.
+        None => match routes.sharing(name).iter().find(leads_there) {
+            Some(route) => Ok(route),
+            None => routes.decide(name, std::iter::empty()),
+        },
+    };
+    let route = match decided {
         Ok(route) => route,
         Err(RouteRefusal::NoRoute(_) | RouteRefusal::NoSni) => {
             let hellos = name.map_or("hellos without a name", ServerName::as_str);

@@ -116,6 +116,30 @@ fn ends_after(change: impl Fn(&mut Parts), by: &str, says: &str) {
 }
 
 #[test]
+fn an_alpn_offer_that_the_log_cuts_ends_no_connection() {
+    let server = Server::echo();
+    let mut parts = Parts::new("0s", server.address);
+    parts.route = format!("{{ name: goes, sni: {GOES}, alpn: [last], upstream: u }}");
+    let gateway = TestGateway::start(&parts.config(server.address));
+    let [_, (_, first)] = gateway.reload(&parts.config(server.address)).unwrap()[..] else {
+        panic!("two listeners")
+    };
+    let long = ["a".repeat(255), "b".repeat(255), "c".repeat(255)];
+    let [a, b, c] = &long;
+    let mut client = connect(first);
+    let hello = hello(GOES, &[a, b, c, "last"]);
+    client.write_all(&hello).unwrap();
+    read_exactly(&mut client, hello.len());
+    all_reviewed(&gateway);
+    carries(&mut client);
+    // It ends like any other once no route takes its name.
+    parts.route.clear();
+    gateway.reload(&parts.config(server.address)).unwrap();
+    let record = gateway.record_of(client.local_addr().unwrap());
+    assert_eq!(record.outcome, "disallowed", "{record:?}");
+}
+
+#[test]
 fn a_connection_ends_when_its_route_is_gone() {
     let change = |parts: &mut Parts| parts.route.clear();
     ends_after(change, "route", "no route takes goes.example any more");

@@ -16,6 +16,8 @@ const REMEMBERED: usize = 16;
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::proxy) struct AlpnOffer {
     text: Box<str>,
+    /// True if the text tells the protocols apart and lacks none.
+    exact: bool,
     multiplexed: bool,
 }
 
@@ -23,6 +25,11 @@ impl AlpnOffer {
     /// Joined by commas, as much of them as the log shows; a byte that is no UTF-8 reads as U+FFFD.
     pub(in crate::proxy) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The protocols; `None` if the text does not tell them exactly.
+    pub(in crate::proxy) fn protocols(&self) -> Option<impl Iterator<Item = &[u8]>> {
+        self.exact.then(|| self.text.split(',').map(str::as_bytes))
     }
 
     /// Whether it holds HTTP/2, plain or as Istio's sidecars name it: many calls may share the connection.
@@ -49,12 +56,15 @@ impl AlpnOfferCache {
         protocols: impl Iterator<Item = &'a [u8]>,
     ) -> Option<Rc<AlpnOffer>> {
         let Seen { offers, text } = &mut *self.0.borrow_mut();
-        join(protocols, text);
+        let exact = join(protocols, text);
         let shown = access_log::shown(text);
         if shown.is_empty() {
             return None;
         }
-        if let Some(position) = offers.iter().position(|offer| &*offer.text == shown) {
+        if let Some(position) = offers
+            .iter()
+            .position(|offer| &*offer.text == shown && offer.exact == exact)
+        {
             let before = position.saturating_sub(1);
             // A step forward each time keeps what is used in front of what came once.
             offers.swap(position, before);
@@ -62,6 +72,7 @@ impl AlpnOfferCache {
         }
         let offer = Rc::new(AlpnOffer {
             text: shown.into(),
+            exact,
             multiplexed: shown
                 .split(',')
                 .any(|name| matches!(name, "h2" | "istio-h2")),
@@ -72,23 +83,28 @@ impl AlpnOfferCache {
     }
 }
 
-/// Writes the protocols into `text`, until that is more than is ever shown.
-fn join<'a>(protocols: impl Iterator<Item = &'a [u8]>, text: &mut String) {
+/// Writes the protocols into `text`, until that is more than is ever shown. Returns whether it tells them exactly:
+/// nothing is cut or replaced, and no protocol has a comma in it.
+fn join<'a>(protocols: impl Iterator<Item = &'a [u8]>, text: &mut String) -> bool {
     text.clear();
+    let mut exact = true;
     for protocol in protocols {
         if !text.is_empty() {
             text.push(',');
         }
+        exact &= !protocol.contains(&b',');
         for chunk in protocol.utf8_chunks() {
             text.push_str(chunk.valid());
             if !chunk.invalid().is_empty() {
                 text.push(char::REPLACEMENT_CHARACTER);
+                exact = false;
             }
         }
         if access_log::shown(text).len() < text.len() {
-            return;
+            return false;
         }
     }
+    exact
 }
 
 #[cfg(test)]
@@ -107,6 +123,28 @@ mod tests {
         let second = intern(&offers, &["istio", "h2"]).unwrap();
         assert!(Rc::ptr_eq(&first, &second));
         assert_eq!(first.text(), "istio,h2");
+    }
+
+    #[test]
+    fn protocols_are_told_only_if_the_text_has_them_exactly() {
+        let offers = AlpnOfferCache::default();
+        let told = |protocols: &[&[u8]]| {
+            let offer = offers.intern(protocols.iter().copied()).unwrap();
+            let told = offer.protocols()?.map(<[u8]>::to_vec);
+            Some(told.collect::<Vec<_>>())
+        };
+        let exactly =
+            |protocols: &[&[u8]]| Some(protocols.iter().map(|one| one.to_vec()).collect());
+        for protocols in [
+            &[&b"istio"[..], b"h2"][..],
+            &[b"h2"],
+            &[&[b'a'; 255], b"h2"],
+        ] {
+            assert_eq!(told(protocols), exactly(protocols));
+        }
+        for protocols in [&[&b"istio,h2"[..]][..], &[b"\xff"], &[&[b'a'; 255][..]; 4]] {
+            assert_eq!(told(protocols), None, "{protocols:?}");
+        }
     }
 
     #[test]
