@@ -64,8 +64,46 @@ const fn lower(
     }
 }
 
-/// The report's rows.
-pub const NUMBERS: &[Number] = &[
+/// The numbers of messages of one size beside small ones.
+macro_rules! beside {
+    ($bytes:literal, $size:literal) => {
+        [
+            higher(
+                concat!("beside-", $bytes),
+                "rate",
+                concat!($size, " beside 64 B"),
+                "1/s",
+            ),
+            lower(
+                concat!("beside-", $bytes),
+                "p99_us",
+                concat!($size, " beside 64 B, p99"),
+                "us",
+            ),
+            lower(
+                concat!("beside-", $bytes),
+                "small_p99_us",
+                concat!("64 B beside ", $size, ", p99"),
+                "us",
+            ),
+        ]
+    };
+}
+
+/// The rows of the matrix, three for each of its sizes.
+pub const MATRIX: [[Number; 3]; 8] = [
+    beside!("64", "64 B"),
+    beside!("1024", "1 KiB"),
+    beside!("4096", "4 KiB"),
+    beside!("12288", "12 KiB"),
+    beside!("16384", "16 KiB"),
+    beside!("32768", "32 KiB"),
+    beside!("65536", "64 KiB"),
+    beside!("262144", "256 KiB"),
+];
+
+/// The report's other rows.
+const NUMBERS: &[Number] = &[
     higher("bulk-down-1", "gbps", "bulk down, 1 stream", "Gb/s"),
     higher("bulk-down-16", "gbps", "bulk down, 16 streams", "Gb/s"),
     lower(
@@ -99,65 +137,6 @@ pub const NUMBERS: &[Number] = &[
     lower("mixed", "p999_us", "ping-pong beside bulk, p999", "us"),
     higher("mixed", "gbps", "the bulk beside it, 16 streams", "Gb/s"),
     lower("mixed", "loss_percent", "what the bulk loses by it", "%"),
-    higher("beside-64", "rate", "64 B beside 64 B", "1/s"),
-    lower("beside-64", "p99_us", "64 B beside 64 B, p99", "us"),
-    lower("beside-64", "small_p99_us", "64 B beside 64 B, p99", "us"),
-    higher("beside-1024", "rate", "1 KiB beside 64 B", "1/s"),
-    lower("beside-1024", "p99_us", "1 KiB beside 64 B, p99", "us"),
-    lower(
-        "beside-1024",
-        "small_p99_us",
-        "64 B beside 1 KiB, p99",
-        "us",
-    ),
-    higher("beside-4096", "rate", "4 KiB beside 64 B", "1/s"),
-    lower("beside-4096", "p99_us", "4 KiB beside 64 B, p99", "us"),
-    lower(
-        "beside-4096",
-        "small_p99_us",
-        "64 B beside 4 KiB, p99",
-        "us",
-    ),
-    higher("beside-12288", "rate", "12 KiB beside 64 B", "1/s"),
-    lower("beside-12288", "p99_us", "12 KiB beside 64 B, p99", "us"),
-    lower(
-        "beside-12288",
-        "small_p99_us",
-        "64 B beside 12 KiB, p99",
-        "us",
-    ),
-    higher("beside-16384", "rate", "16 KiB beside 64 B", "1/s"),
-    lower("beside-16384", "p99_us", "16 KiB beside 64 B, p99", "us"),
-    lower(
-        "beside-16384",
-        "small_p99_us",
-        "64 B beside 16 KiB, p99",
-        "us",
-    ),
-    higher("beside-32768", "rate", "32 KiB beside 64 B", "1/s"),
-    lower("beside-32768", "p99_us", "32 KiB beside 64 B, p99", "us"),
-    lower(
-        "beside-32768",
-        "small_p99_us",
-        "64 B beside 32 KiB, p99",
-        "us",
-    ),
-    higher("beside-65536", "rate", "64 KiB beside 64 B", "1/s"),
-    lower("beside-65536", "p99_us", "64 KiB beside 64 B, p99", "us"),
-    lower(
-        "beside-65536",
-        "small_p99_us",
-        "64 B beside 64 KiB, p99",
-        "us",
-    ),
-    higher("beside-262144", "rate", "256 KiB beside 64 B", "1/s"),
-    lower("beside-262144", "p99_us", "256 KiB beside 64 B, p99", "us"),
-    lower(
-        "beside-262144",
-        "small_p99_us",
-        "64 B beside 256 KiB, p99",
-        "us",
-    ),
     lower("memory", "idle_kib", "memory per idle connection", "KiB"),
     lower("memory", "rest_mib", "memory at rest", "MiB"),
     lower("scale", "start_ms", "100,000 routes: start", "ms"),
@@ -196,9 +175,12 @@ pub const NUMBERS: &[Number] = &[
     lower("scale", "scrape_mib", "size of the scrape", "MiB"),
 ];
 
+/// All rows, in their order.
+pub fn numbers() -> impl Iterator<Item = &'static Number> {
+    NUMBERS.iter().chain(MATRIX.as_flattened())
+}
+
 /// The number for this work and value.
 pub fn number(work: &str, value: &str) -> Option<&'static Number> {
-    NUMBERS
-        .iter()
-        .find(|one| one.work == work && one.value == value)
+    numbers().find(|one| one.work == work && one.value == value)
 }

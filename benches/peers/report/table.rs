@@ -1,6 +1,6 @@
 //! The tables, in Markdown.
 
-use super::catalogue::NUMBERS;
+use super::catalogue::numbers;
 use super::stats::{Runs, Spread};
 use super::{NO_GATEWAY, OWN};
 use crate::results::Slice;
@@ -9,7 +9,7 @@ use crate::results::Slice;
 pub fn section(setting: &str, runs: &Runs) -> String {
     let gateways = runs.gateways();
     let columns: Vec<&str> = gateways.iter().copied().chain([NO_GATEWAY]).collect();
-    let medians = NUMBERS.iter().filter_map(|number| {
+    let medians = numbers().filter_map(|number| {
         let cell = |peer: &&str| {
             runs.spread(number, peer)
                 .map_or(String::new(), |one| round(one.median))
@@ -32,7 +32,7 @@ pub fn section(setting: &str, runs: &Runs) -> String {
         .copied()
         .filter(|peer| *peer != OWN)
         .collect();
-    let ratios = NUMBERS.iter().filter_map(|number| {
+    let ratios = numbers().filter_map(|number| {
         // A difference in percent has no ratio.
         if number.unit == "%" {
             return None;

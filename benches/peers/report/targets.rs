@@ -1,7 +1,7 @@
 //! The project's targets, and whether the results meet them.
 
 use super::OWN;
-use super::catalogue::{Better, Number, number};
+use super::catalogue::{Better, MATRIX, Number, number};
 use super::stats::{Runs, Spread};
 use super::table::{interval, markdown};
 use crate::options::{PLAIN, VETH};
@@ -66,22 +66,6 @@ const TARGETS: &[(&str, &str, &str, Wanted)] = &[
     (PLAIN, "connect", "rate", Wanted::Times(1.5, "envoy")),
     (PLAIN, "ping-64", "p50_us", Wanted::BestPeer),
     (PLAIN, "ping-64", "p99_us", Wanted::BestPeer),
-    (PLAIN, "beside-64", "rate", Wanted::BestPeer),
-    (PLAIN, "beside-64", "p99_us", Wanted::BestPeer),
-    (PLAIN, "beside-1024", "rate", Wanted::BestPeer),
-    (PLAIN, "beside-1024", "p99_us", Wanted::BestPeer),
-    (PLAIN, "beside-4096", "rate", Wanted::BestPeer),
-    (PLAIN, "beside-4096", "p99_us", Wanted::BestPeer),
-    (PLAIN, "beside-12288", "rate", Wanted::BestPeer),
-    (PLAIN, "beside-12288", "p99_us", Wanted::BestPeer),
-    (PLAIN, "beside-16384", "rate", Wanted::BestPeer),
-    (PLAIN, "beside-16384", "p99_us", Wanted::BestPeer),
-    (PLAIN, "beside-32768", "rate", Wanted::BestPeer),
-    (PLAIN, "beside-32768", "p99_us", Wanted::BestPeer),
-    (PLAIN, "beside-65536", "rate", Wanted::BestPeer),
-    (PLAIN, "beside-65536", "p99_us", Wanted::BestPeer),
-    (PLAIN, "beside-262144", "rate", Wanted::BestPeer),
-    (PLAIN, "beside-262144", "p99_us", Wanted::BestPeer),
     (PLAIN, "memory", "idle_kib", Wanted::AtMost(1.25)),
     (PLAIN, "memory", "rest_mib", Wanted::AtMost(15.0)),
     (
@@ -95,8 +79,16 @@ const TARGETS: &[(&str, &str, &str, Wanted)] = &[
 
 /// A line for each target that these results cover.
 pub fn section(slices: &[Slice]) -> String {
-    let judged = TARGETS.iter().filter_map(|(setting, work, value, wanted)| {
-        let number = number(work, value)?;
+    let others = MATRIX.as_flattened().iter();
+    let others = others.filter(|one| one.value != "small_p99_us");
+    let targets = TARGETS
+        .iter()
+        .filter_map(|(setting, work, value, wanted)| {
+            Some((*setting, number(work, value)?, *wanted))
+        })
+        .chain(others.map(|one| (PLAIN, one, Wanted::BestPeer)));
+    let targets: Vec<_> = targets.collect();
+    let judged = targets.iter().filter_map(|(setting, number, wanted)| {
         let of_setting = slices.iter().filter(|slice| slice.setting == *setting);
         let runs = Runs::new(&of_setting.collect::<Vec<_>>());
         let (asked, seen, met) = judge(*wanted, number, &runs)?;
@@ -104,7 +96,7 @@ pub fn section(slices: &[Slice]) -> String {
         Some(vec![label, asked, seen, met.to_owned()])
     });
     let judged: Vec<_> = judged.collect();
-    let missing = TARGETS.len() - judged.len();
+    let missing = targets.len() - judged.len();
     let head = ["", "wanted", "seen", "met"].map(str::to_owned);
     let table = markdown(&head, judged.into_iter());
     let note = match missing {
