@@ -17,7 +17,7 @@
 //!        |      |-- client_hello     the meaning of the bytes (pure)
 //!        |      `-- route            RouteTable::decide: name and ALPN -> route
 //!        |-- proxy::connect          one endpoint after another, before a byte of the client is sent on
-//!        |      `-- upstream         pick: two random choices, least connections
+//!        |      `-- upstream         pick: two random choices, least connections, unless `balance` says otherwise
 //!        |-- proxy::relay            bytes both ways, until both sides have closed or one has failed;
 //!        |                           proxy::seat: or until a timeout or the end of a drain
 //!        |      `-- verdict          the reason of its end, from the records and the closes of both sides (pure)
@@ -52,8 +52,9 @@
 //! | how any key is read; bounds of numbers | `config::form`; `config::bounds` |
 //! | the type of a name that is a metric label | [`names`] |
 //! | the route of a name | [`route`] |
-//! | a limit, and its count | [`limits`] |
-//! | the choice of an endpoint, its ejection | [`upstream`] |
+//! | a limit, and its count | [`limits`]; of an upstream and its endpoints: `upstream::load` |
+//! | the steps against overload | `limits::overload` judges, `app::overload` puts them into force |
+//! | the choice of an endpoint | `upstream::balancer`; its ejection: `upstream::health`; active checks: `upstream::check` |
 //! | the conduct that counts as an endpoint's failure | `upstream::conduct`; `proxy::conduct` reports it |
 //! | attempts to connect (`connect.attempts`), the next endpoint after a failure | `proxy::connect`; one attempt: `proxy::dial` |
 //! | an outcome: the reason why a connection ends | [`outcome`], then the place that finds it; `tests/wire/outcomes_all.rs` provokes each |
