@@ -110,9 +110,10 @@ impl Facts {
     pub(super) const UPSTREAM_CLOSED_FIRST: u32 = 1 << 17;
     /// That alert is padded as Java pads it.
     pub(super) const UPSTREAM_ALERT_PADDED: u32 = 1 << 18;
-    /// The last word of the downstream is a goodbye, and it did not answer a goodbye or an alert of the
-    /// upstream's: the downstream left of its own will.
+    /// The last word of a side is a goodbye, and it did not answer a goodbye, an alert or the close of the
+    /// other: the side left of its own will.
     pub(super) const DOWNSTREAM_TOOK_LEAVE: u32 = 1 << 19;
+    pub(super) const UPSTREAM_TOOK_LEAVE: u32 = 1 << 21;
     /// A certificate was read, and nobody has looked at it.
     pub(super) const NEW_CERTIFICATE: u32 = 1 << 20;
 
@@ -132,6 +133,13 @@ impl Facts {
         match side {
             Side::Downstream => Self::DOWNSTREAM_CLOSED,
             Side::Upstream => Self::UPSTREAM_CLOSED,
+        }
+    }
+
+    pub(super) const fn took_leave(side: Side) -> u32 {
+        match side {
+            Side::Downstream => Self::DOWNSTREAM_TOOK_LEAVE,
+            Side::Upstream => Self::UPSTREAM_TOOK_LEAVE,
         }
     }
 
@@ -312,6 +320,11 @@ impl Flights {
             && !facts.has(Facts::REPLIED)
             && (!facts.has(Facts::REPLIED_SHORTLY) || short_is_none)
             && !self.downstream_took_leave()
+    }
+
+    /// Whether the upstream's last word is a goodbye of its own will. Its FIN may come after the downstream's.
+    pub(super) fn upstream_took_leave(&self) -> bool {
+        self.kept.facts.has(Facts::UPSTREAM_TOOK_LEAVE)
     }
 
     /// Whether the downstream's last word is a goodbye of its own will. Where answers may be short, an answer

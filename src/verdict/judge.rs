@@ -133,41 +133,39 @@ fn refusal_of_certificate(flights: &Flights, end: End) -> Option<Evidence> {
 
 /// The verdict on a session that stood, as far as it can be known.
 fn established(flights: &Flights, end: End, by: Side) -> EndVerdict {
-    let verdict = |outcome, confidence, evidence| EndVerdict {
-        outcome,
-        by,
-        confidence,
-        evidence,
+    // The end is no failure, unless the upstream began it instead of an answer.
+    let ordinary = |by, confidence| {
+        let no_answer = flights.asked_and_not_answered();
+        if no_answer && (by == Side::Upstream || flights.upstream_took_leave()) {
+            return EndVerdict {
+                outcome: Outcome::UpstreamClosedBeforeReply,
+                by: Side::Upstream,
+                confidence: flights.certainty(),
+                evidence: Some(Evidence::NoAnswer),
+            };
+        }
+        EndVerdict {
+            outcome: Outcome::Ok,
+            by,
+            confidence,
+            evidence: None,
+        }
     };
-    let certainty = flights.certainty();
-    let no_answer = flights.asked_and_not_answered();
     match end {
-        End::Closed if by == Side::Upstream && no_answer => verdict(
-            Outcome::UpstreamClosedBeforeReply,
-            certainty,
-            Some(Evidence::NoAnswer),
-        ),
         // All of the answer is as long as an alert, and as an answer of a few bytes.
         End::Closed if flights.stage() == HandshakeStage::Finished && flights.is_short_answer() => {
-            verdict(Outcome::Ok, Confidence::Inferred, None)
+            ordinary(by, Confidence::Inferred)
         }
-        End::Closed => verdict(Outcome::Ok, Confidence::Seen, None),
+        End::Closed => ordinary(by, Confidence::Seen),
         End::Reset { by, unacknowledged } => match ordinary_reset(flights, by, unacknowledged) {
-            Some(confidence) => {
-                let by = flights.first_close().unwrap_or(by);
-                // What it resets is the downstream's answer to its close.
-                let refused = by == Side::Upstream && no_answer;
-                let verdict = match refused {
-                    true => verdict(
-                        Outcome::UpstreamClosedBeforeReply,
-                        certainty,
-                        Some(Evidence::NoAnswer),
-                    ),
-                    false => verdict(Outcome::Ok, confidence, None),
-                };
-                EndVerdict { by, ..verdict }
-            }
-            None => verdict(reset_by(by), Confidence::Seen, None),
+            // What it resets may be the downstream's answer to its close.
+            Some(confidence) => ordinary(flights.first_close().unwrap_or(by), confidence),
+            None => EndVerdict {
+                outcome: reset_by(by),
+                by,
+                confidence: Confidence::Seen,
+                evidence: None,
+            },
         },
     }
 }

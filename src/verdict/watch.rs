@@ -164,13 +164,15 @@ impl FlightWatch {
         self.kept.since[mine] = 0;
         self.kept.since[other] = self.kept.since[other].saturating_add(count);
         self.kept.goodbye[mine] = goodbye;
+        let answers_the_end = self.kept.goodbye[other] != 0 || self.has_closed(side.other());
         let facts = &mut self.kept.facts;
         if side == Side::Upstream {
             facts.add(Facts::UPSTREAM_SPOKE);
-        } else if goodbye == 0 {
-            facts.remove(Facts::DOWNSTREAM_TOOK_LEAVE);
-        } else if self.kept.goodbye[other] == 0 {
-            facts.add(Facts::DOWNSTREAM_TOOK_LEAVE);
+        }
+        if goodbye == 0 {
+            facts.remove(Facts::took_leave(side));
+        } else if !answers_the_end {
+            facts.add(Facts::took_leave(side));
         }
     }
 
