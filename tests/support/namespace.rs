@@ -24,10 +24,13 @@ pub fn in_namespace(test: &str, what: impl FnOnce()) {
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
-        output.status.success(),
-        "a network namespace, with iproute2's ip in it, is what this test needs: {errors}{text}"
+        text.contains("running 1 test"),
+        "this test needs a network namespace, with iproute2's ip in it: {errors}{text}"
     );
-    assert!(text.contains("1 passed"), "{text}");
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "the test failed within its namespace: {errors}{text}"
+    );
 }
 
 /// Gives the namespace's loopback interface another address.
