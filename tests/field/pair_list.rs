@@ -125,7 +125,6 @@ impl Pairs {
         let has = |one: &&Variant| match &*client.about {
             "all" => true,
             "plain" => one.plain,
-            "first" => !one.server_first,
             set => panic!("pairs.txt: client {} {set}", client.name),
         };
         self.variants.iter().filter(has)
