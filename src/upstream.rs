@@ -9,6 +9,7 @@
 mod balancer;
 pub mod check;
 mod conduct;
+mod connect;
 mod endpoints;
 mod hash;
 mod health;
@@ -31,6 +32,7 @@ use crate::metrics::LimitScope;
 use crate::names::Zone;
 use balancer::{Ask, SlowStart, Turns};
 pub use conduct::Conduct;
+pub use connect::{ConnectError, SourceAddresses, is_own_shortage, outcome_of_connect};
 pub use endpoints::{Endpoint, EndpointSet, EndpointStats, Picked};
 pub use health::{EndpointState, Health};
 pub use load::NotPicked;
@@ -431,7 +433,7 @@ impl Upstream {
     }
 
     /// The turn of the next connect among the source addresses of the family of `address`.
-    pub fn next_source_turn(&self, address: SocketAddr) -> usize {
+    fn next_source_turn(&self, address: SocketAddr) -> usize {
         let [ipv4, ipv6] = &self.source_turns;
         let turns = if address.is_ipv4() { ipv4 } else { ipv6 };
         turns.fetch_add(1, Ordering::Relaxed)

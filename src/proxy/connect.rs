@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::conduct;
-use super::dial::{First, LocalAddresses, NotConnected, attempt};
+use super::dial::{First, NotConnected, attempt};
 use super::pauses::Pauses;
 use super::proxy_protocol;
 use super::record::ConnectionRecord;
@@ -27,7 +27,7 @@ use crate::config::{AddressKind, ProxyVersion, StartTls, UpstreamConfig, Upstrea
 use crate::metrics::ConnectResult;
 use crate::outcome::Outcome;
 use crate::server_name::ServerName;
-use crate::upstream::{Conduct, NotPicked, Picked, Upstream};
+use crate::upstream::{Conduct, NotPicked, Picked, SourceAddresses, Upstream, is_own_shortage};
 
 /// The pauses before the endpoints are tried again, all of which have failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -281,7 +281,7 @@ async fn try_endpoint(common: Rc<Common>, mut picked: Picked) -> Tried {
     };
     let mut addresses = 1;
     let result = loop {
-        let from = LocalAddresses::of(upstream, config, picked.address());
+        let from = SourceAddresses::of(upstream, config, picked.address());
         let result = attempt(picked.address(), config, from, *most, first, own).await;
         if let Err(failed) = &result
             && addresses == 1
@@ -321,8 +321,7 @@ fn report_failure(common: &Common, picked: &Picked, outcome: Outcome) {
     let Common {
         upstream, source, ..
     } = common;
-    // Our own shortage of ports or descriptors says nothing about the endpoint.
-    if matches!(outcome, Outcome::NoLocalPort | Outcome::Overloaded) {
+    if is_own_shortage(outcome) {
         let (name, endpoint) = (&upstream.config().name, picked.address());
         tracing::warn!(upstream = %name, %endpoint, outcome = outcome.label(), "strait cannot connect: this host lacks local ports or descriptors");
         return;
