@@ -133,7 +133,7 @@ struct EndpointDump {
     connecting: u32,
     state: &'static str,
     ejection_left_ms: Option<u64>,
-    /// The reason why its last active check has failed.
+    /// The reason why its last active check has not passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     check_failure: Option<Box<str>>,
 }

@@ -14,12 +14,11 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::endpoints::EndpointStats;
 use super::recent::millis;
-use super::{Upstream, Upstreams, lock};
+use super::{SourceAddresses, Upstream, Upstreams, is_own_shortage, lock};
 use crate::client_hello::vectors::{HelloBuilder, X25519};
 use crate::config::{CheckHello, CheckPolicy, ProxyVersion, UpstreamConfig};
 use crate::names::UpstreamName;
 use crate::proxy_header::local_header;
-use crate::socket;
 
 /// The time between two looks at the endpoints that are due.
 const LOOK: Duration = Duration::from_millis(100);
@@ -37,12 +36,12 @@ pub(super) struct CheckState {
     under_way: AtomicBool,
     /// Checks in a row that speak against the state that the endpoint has.
     against: AtomicU32,
-    /// The reason for the last failure, until a check passes.
+    /// The reason why the last check has not passed, if so.
     failure: Mutex<Option<Box<str>>>,
 }
 
 impl CheckState {
-    /// The reason for the last failure, until a check passes.
+    /// The reason why the last check has not passed, if so.
     pub(super) fn failure(&self) -> Option<Box<str>> {
         lock(&self.failure).clone()
     }
@@ -68,12 +67,17 @@ impl CheckState {
     }
 
     /// Notes the result of a check of an endpoint that is `unhealthy` or not. Returns whether that changes.
-    fn ended(&self, failure: Option<Box<str>>, unhealthy: bool, policy: &CheckPolicy) -> bool {
+    fn ended(&self, result: &Result<(), NotPassed>, unhealthy: bool, policy: &CheckPolicy) -> bool {
         let less = f64::from(policy.jitter_percent) / 100.0 * fastrand::f64();
         let next = Instant::now() + policy.interval.mul_f64(1.0 - less);
         self.due.store(millis(next), Ordering::Relaxed);
-        let failed = failure.is_some();
-        *lock(&self.failure) = failure;
+        let why = result.as_ref().err().map(|why| why.text().into());
+        *lock(&self.failure) = why;
+        let failed = match result {
+            Ok(()) => false,
+            Err(NotPassed::Failed(_)) => true,
+            Err(NotPassed::NotMade(_)) => return false,
+        };
         if failed == unhealthy {
             self.against.store(0, Ordering::Relaxed);
             return false;
@@ -106,11 +110,35 @@ impl Drop for UnderWay {
     }
 }
 
+/// The reason why a check has not passed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum NotPassed {
+    /// The endpoint has failed it.
+    Failed(String),
+    /// This host cannot connect at present, which says nothing about the endpoint.
+    NotMade(String),
+}
+
+impl NotPassed {
+    fn text(&self) -> &str {
+        let (Self::Failed(why) | Self::NotMade(why)) = self;
+        why
+    }
+
+    /// The same with the address that was checked.
+    fn at(self, address: SocketAddr) -> Self {
+        match self {
+            Self::Failed(why) => Self::Failed(format!("{address}: {why}")),
+            Self::NotMade(why) => Self::NotMade(format!("{address}: {why}")),
+        }
+    }
+}
+
 /// A check that has ended.
 struct Checked {
     upstream: UpstreamName,
     check: UnderWay,
-    result: Result<(), String>,
+    result: Result<(), NotPassed>,
 }
 
 /// Checks the endpoints of the upstreams whose config asks for it, without end. `now` gives the upstreams in force.
@@ -163,10 +191,10 @@ fn begin_due(checked: &[Arc<Upstream>], first: usize, under_way: &mut JoinSet<Ch
                 return position;
             }
             let addresses = [Some(endpoint.spec.address), endpoint.spec.other];
-            let config = config.clone();
+            let (upstream, config) = (upstream.clone(), config.clone());
             let begun = UnderWay::begin(stats.clone());
             under_way.spawn(async move {
-                let result = check(addresses, &config).await;
+                let result = check(addresses, &upstream, &config).await;
                 Checked {
                     upstream: config.name.clone(),
                     check: begun,
@@ -192,15 +220,14 @@ fn note(checked: &Checked, in_force: &Upstreams) {
     let Some(policy) = &config.check else {
         return;
     };
-    let failure = result.as_ref().err();
+    let why = result.as_ref().err().map(NotPassed::text);
     let unhealthy = endpoint.health.is_unhealthy();
-    let text = failure.map(|why| why.as_str().into());
-    if !endpoint.check().ended(text, unhealthy, policy) {
+    if !endpoint.check().ended(result, unhealthy, policy) {
         return;
     }
     endpoint.health.set_unhealthy(!unhealthy);
     let address = endpoint.address;
-    match failure {
+    match why {
         Some(why) => {
             tracing::warn!(upstream = %name, endpoint = %address, %why, "an endpoint is unhealthy: its checks fail");
         }
@@ -211,17 +238,21 @@ fn note(checked: &Checked, in_force: &Upstreams) {
     }
 }
 
-/// Checks an endpoint, at its address of the other family if the first one fails.
-async fn check(addresses: [Option<SocketAddr>; 2], config: &UpstreamConfig) -> Result<(), String> {
+/// Checks an endpoint, at its address of the other family if the first one does not pass.
+async fn check(
+    addresses: [Option<SocketAddr>; 2],
+    upstream: &Upstream,
+    config: &UpstreamConfig,
+) -> Result<(), NotPassed> {
     let Some(policy) = &config.check else {
         return Ok(());
     };
     let mut result = Ok(());
     for address in addresses.into_iter().flatten() {
-        result = match timeout(policy.timeout, check_address(address, config)).await {
-            Ok(result) => result.map_err(|why| format!("{address}: {why}")),
-            Err(_) => Err(format!("{address}: no answer within {:?}", policy.timeout)),
-        };
+        let checked = timeout(policy.timeout, check_address(address, upstream, config)).await;
+        let silent = || format!("no answer within {:?}", policy.timeout);
+        let checked = checked.unwrap_or_else(|_| Err(NotPassed::Failed(silent())));
+        result = judge_both(result, checked.map_err(|why| why.at(address)));
         if result.is_ok() {
             break;
         }
@@ -229,12 +260,32 @@ async fn check(addresses: [Option<SocketAddr>; 2], config: &UpstreamConfig) -> R
     result
 }
 
-async fn check_address(address: SocketAddr, config: &UpstreamConfig) -> Result<(), String> {
-    let failed = |error: std::io::Error| error.to_string();
-    let socket = socket::for_connecting(address).map_err(failed)?;
-    let mut stream = socket.connect(address).await.map_err(failed)?;
+/// The result at an endpoint that was checked at one address after the other. A gateway of one family checks a pod of
+/// both by one address.
+fn judge_both(
+    first: Result<(), NotPassed>,
+    second: Result<(), NotPassed>,
+) -> Result<(), NotPassed> {
+    match (first, second) {
+        (Err(NotPassed::Failed(why)), Err(NotPassed::NotMade(_))) => Err(NotPassed::Failed(why)),
+        (_, second) => second,
+    }
+}
+
+async fn check_address(
+    address: SocketAddr,
+    upstream: &Upstream,
+    config: &UpstreamConfig,
+) -> Result<(), NotPassed> {
+    let failed = |error: std::io::Error| NotPassed::Failed(error.to_string());
+    let from = SourceAddresses::of(upstream, config, address);
+    let connected = from.connect(address, |_| Ok(())).await;
+    let mut stream = connected.map_err(|error| match is_own_shortage(error.outcome()) {
+        true => NotPassed::NotMade(error.to_string()),
+        false => NotPassed::Failed(error.to_string()),
+    })?;
     if config.proxy_protocol == Some(ProxyVersion::V2) {
-        let header = local_header().map_err(|error| error.to_string())?;
+        let header = local_header().map_err(|error| NotPassed::Failed(error.to_string()))?;
         stream.write_all(&header).await.map_err(failed)?;
     }
     let hello = config.check.as_ref().and_then(|check| check.hello.as_ref());
@@ -244,8 +295,11 @@ async fn check_address(address: SocketAddr, config: &UpstreamConfig) -> Result<(
     stream.write_all(&wire(hello)).await.map_err(failed)?;
     let mut answer = [0; ANSWER];
     match stream.read_exact(&mut answer).await {
-        Ok(_) => judge(answer),
-        Err(_) => Err("it closed before it answered the hello".to_owned()),
+        Ok(_) => judge(answer).map_err(NotPassed::Failed),
+        Err(_) => {
+            let closed = "it closed before it answered the hello";
+            Err(NotPassed::Failed(closed.to_owned()))
+        }
     }
 }
 
@@ -294,14 +348,45 @@ mod tests {
         }
     }
 
+    fn refused() -> NotPassed {
+        NotPassed::Failed("refused".to_owned())
+    }
+
+    #[test]
+    fn a_check_that_this_host_cannot_make_changes_nothing() {
+        let (state, policy) = (CheckState::default(), policy(1, 2));
+        let not_made = Err(NotPassed::NotMade("no local port is left".to_owned()));
+        assert!(!state.ended(&Err(refused()), false, &policy));
+        for _ in 0..5 {
+            assert!(!state.ended(&not_made, false, &policy));
+            assert!(!state.ended(&not_made, true, &policy));
+        }
+        assert_eq!(state.failure().as_deref(), Some("no local port is left"));
+        assert!(state.ended(&Err(refused()), false, &policy));
+    }
+
+    #[test]
+    fn a_failure_at_one_address_counts_if_the_other_cannot_be_tried() {
+        let not_made = || NotPassed::NotMade("no local port is left".to_owned());
+        for (first, second, expected) in [
+            (Err(refused()), Ok(()), Ok(())),
+            (Err(not_made()), Ok(()), Ok(())),
+            (Err(not_made()), Err(not_made()), Err(not_made())),
+            (Err(refused()), Err(not_made()), Err(refused())),
+            (Err(not_made()), Err(refused()), Err(refused())),
+        ] {
+            assert_eq!(judge_both(first, second), expected);
+        }
+    }
+
     #[test]
     fn a_state_changes_after_as_many_results_in_a_row_as_the_policy_says() {
         let (state, policy) = (CheckState::default(), policy(2, 3));
         let mut unhealthy = false;
         let mut changes = Vec::new();
         for (number, passed) in "xx.xxx.x..xx..".chars().map(|c| c == '.').enumerate() {
-            let failure = (!passed).then(|| "refused".into());
-            if state.ended(failure, unhealthy, &policy) {
+            let result = if passed { Ok(()) } else { Err(refused()) };
+            if state.ended(&result, unhealthy, &policy) {
                 unhealthy = !unhealthy;
                 changes.push((number, unhealthy));
             }
@@ -317,7 +402,7 @@ mod tests {
         assert!(state.is_due(now + policy.interval, &policy));
         state.under_way.store(true, Ordering::Relaxed);
         assert!(!state.is_due(now + policy.interval, &policy));
-        state.ended(None, false, &policy);
+        state.ended(&Ok(()), false, &policy);
         state.under_way.store(false, Ordering::Relaxed);
         assert!(!state.is_due(Instant::now() + policy.interval / 4, &policy));
         assert!(state.is_due(Instant::now() + policy.interval, &policy));
@@ -348,7 +433,7 @@ mod tests {
             let failed = || Checked {
                 upstream: "u".into(),
                 check: UnderWay::begin(endpoint.clone()),
-                result: Err("refused".to_owned()),
+                result: Err(refused()),
             };
             note(&failed(), &checked);
             assert!(endpoint.health.is_unhealthy() && endpoint.check_failure().is_some());

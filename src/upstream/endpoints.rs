@@ -101,7 +101,7 @@ impl EndpointStats {
         self.check.get_or_init(Box::default)
     }
 
-    /// The reason why its last active check has failed, if it has.
+    /// The reason why its last active check has not passed, if so.
     pub fn check_failure(&self) -> Option<Box<str>> {
         self.check.get()?.failure()
     }

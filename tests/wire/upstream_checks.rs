@@ -1,5 +1,6 @@
 //! Active checks: an endpoint that fails them gets no call while another is well.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use crate::support::client::open;
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
 use crate::support::server::{Server, read_exactly, refusing_address};
-use crate::support::wait_until;
+use crate::support::{DEADLINE, wait_until};
 
 fn state_of(gateway: &TestGateway, endpoint: SocketAddr) -> serde_json::Value {
     let all = gateway.endpoints();
@@ -57,6 +58,39 @@ fn an_endpoint_that_accepts_nothing_is_unhealthy_before_any_call() {
     let without = config.text().replace("check: {", "check: off #");
     gateway.reload_text(&without).unwrap();
     becomes(&gateway, dead, "ready");
+}
+
+#[test]
+fn checks_come_from_the_source_addresses_in_turn() {
+    let (server, checks) = Server::handing_over();
+    // This host does not have the first one.
+    let sources = "connect: { source_addresses: [192.0.2.1, 127.0.0.2, 127.0.0.3] }";
+    let config = ConfigText::to(&[server.address])
+        .upstream(sources)
+        .upstream(&format!("check: {{ {CHECK} }}"));
+    let gateway = TestGateway::start(&config);
+    let from: BTreeSet<String> = (0..3)
+        .map(|_| checks.recv_timeout(DEADLINE).unwrap())
+        .map(|check| check.peer_addr().unwrap().ip().to_string())
+        .collect();
+    assert_eq!(from, ["127.0.0.2", "127.0.0.3"].map(String::from).into());
+    assert_eq!(state_of(&gateway, server.address)["state"], "ready");
+}
+
+#[test]
+fn a_check_that_has_no_source_address_says_nothing_about_the_endpoint() {
+    let server = Server::echo();
+    let foreign = "connect: { source_addresses: [192.0.2.1] }";
+    let config = ConfigText::to(&[server.address])
+        .upstream(foreign)
+        .upstream(&format!("check: {{ {CHECK} }}").replace("fall: 2", "fall: 1"));
+    let gateway = TestGateway::start(&config);
+    let reason = || state_of(&gateway, server.address)["check_failure"].to_string();
+    wait_until("a check was tried", || {
+        reason().contains("does not have 192.0.2.1")
+    });
+    assert_eq!(state_of(&gateway, server.address)["state"], "ready");
+    assert_eq!(server.connections(), 0);
 }
 
 /// A server that answers hellos as TLS servers do, or closes, as long as it `works` or not.

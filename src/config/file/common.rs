@@ -141,9 +141,10 @@ section! {
         /// connects is used; no byte of the client is sent before. `off` waits for the end of each attempt.
         hedge: OrOff<Millis<10, { 60 * SECOND }>> = "250ms",
         /// Addresses of this host to connect from, against a shortage of local ports: each has all ports of its
-        /// own towards an endpoint. Connections take them in turn, among those of the endpoint's address
-        /// family. If no port is left at one, or this host does not have it, the next is tried at once, which
-        /// is no further attempt. `[]` leaves the address to the kernel, and so does a family without one.
+        /// own towards an endpoint. Connections and active checks take them in turn, among those of the
+        /// endpoint's address family. If no port is left at one, or this host does not have it, the next is
+        /// tried at once, which is no further attempt. `[]` leaves the address to the kernel, and so does a
+        /// family without one.
         source_addresses: List<At<LocalAddress>, 0, 64> = [],
     }
 }
@@ -151,7 +152,8 @@ section! {
 section! {
     /// Active checks: strait connects to each endpoint now and then. An endpoint that fails is used as an
     /// ejected one is. A new one is used at once, before its first check. At most 64 checks are under way
-    /// at a time, of all upstreams together; further ones come later than `interval` says.
+    /// at a time, of all upstreams together; further ones come later than `interval` says. A check that this
+    /// host cannot make, for the lack of a local port or a descriptor, changes nothing.
     CheckFile {
         /// A TLS hello that the endpoint must answer with a ServerHello or a HelloRetryRequest. With `off`
         /// an endpoint that accepts a connection passes.
