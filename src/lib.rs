@@ -54,7 +54,7 @@
 //! | the route of a name | [`route`] |
 //! | a limit, and its count | [`limits`]; of an upstream and its endpoints: `upstream::load` |
 //! | the steps against overload | `limits::overload` judges, `app::overload` puts them into force |
-//! | the choice of an endpoint | `upstream::balancer`; its ejection: `upstream::health`; active checks: `upstream::check` |
+//! | the choice of an endpoint | `upstream::balancer`, after a failure also `upstream::apart`; its ejection: `upstream::health`; active checks: `upstream::check` |
 //! | the conduct that counts as an endpoint's failure | `upstream::conduct`; `proxy::conduct` reports it |
 //! | attempts to connect (`connect.attempts`), the next endpoint after a failure | `proxy::connect`; one attempt: `proxy::dial`; the address to connect from: `upstream::connect` |
 //! | an outcome: the reason why a connection ends | [`outcome`], then the place that finds it; `tests/wire/outcomes_all.rs` provokes each |

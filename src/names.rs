@@ -77,4 +77,6 @@ names! {
     SourceGroupName;
     /// The name of a zone, as in the label `topology.kubernetes.io/zone`.
     Zone;
+    /// The name of a node: the machine that a pod runs on.
+    NodeName;
 }

@@ -6,6 +6,7 @@
 //! Only an answer of the source removes endpoints, or a config that no longer allows them. A reload, an
 //! outage of the source and a zone that becomes known leave them as they are.
 
+mod apart;
 mod balancer;
 pub mod check;
 mod conduct;

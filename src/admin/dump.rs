@@ -126,6 +126,7 @@ struct SourceDump {
 struct EndpointDump {
     address: SocketAddr,
     zone: Option<String>,
+    node: Option<String>,
     weight: Weight,
     /// Connections that are open or being opened.
     active: u32,
@@ -189,6 +190,7 @@ fn upstream_dump<'a>(
         EndpointDump {
             address: endpoint.spec.address,
             zone: endpoint.spec.zone.as_deref().map(str::to_owned),
+            node: endpoint.spec.node.as_deref().map(str::to_owned),
             weight: endpoint.spec.weight,
             active: endpoint.stats.active(),
             connecting: endpoint.stats.connecting(),

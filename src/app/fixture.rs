@@ -188,6 +188,7 @@ pub(super) fn publication(routing: &Arc<Routing>, port: u16) -> Publication {
         address: SocketAddr::from(([127, 0, 0, 1], port)),
         other: None,
         zone: None,
+        node: None,
         weight: Weight::MIN,
         terminating: false,
     };

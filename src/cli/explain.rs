@@ -248,16 +248,21 @@ fn show_upstream<W: Write>(
     let mut title = "endpoints";
     for endpoint in endpoints.iter().take(ENDPOINTS) {
         let spec = &endpoint.spec;
-        let zone = spec.zone.as_deref();
-        let zone = zone
-            .map(|zone| format!(", zone {zone}"))
-            .unwrap_or_default();
+        let place = |what: &str, name: Option<&str>| {
+            let place = name.map(|name| format!(", {what} {name}"));
+            place.unwrap_or_default()
+        };
+        let zone = place("zone", spec.zone.as_deref());
+        let node = place("node", spec.node.as_deref());
         let end = match spec.terminating {
             true => ", terminating (used because no pod is ready)",
             false => "",
         };
         let (address, weight) = (spec.address, spec.weight.get());
-        page.line(title, format_args!("{address}, weight {weight}{zone}{end}"))?;
+        page.line(
+            title,
+            format_args!("{address}, weight {weight}{zone}{node}{end}"),
+        )?;
         title = "";
     }
     if endpoints.len() > ENDPOINTS {

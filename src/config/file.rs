@@ -28,7 +28,7 @@ use super::form::containers::{AutoOr, List, Named, OrOff};
 use super::form::decode::At;
 use super::form::section::section;
 use super::form::units::{DAY, GIB, HOUR, KIB, MINUTE, Micros, Millis, SECOND};
-use crate::names::{ListenerName, RouteName, SourceGroupName, UpstreamName, Zone};
+use crate::names::{ListenerName, NodeName, RouteName, SourceGroupName, UpstreamName, Zone};
 
 section! {
     /// The whole file. Every key has a default except those that decide where traffic may go.
@@ -209,7 +209,7 @@ section! {
 section! {
     /// A named set of endpoints. Give exactly one of `endpoints` and `dns`.
     UpstreamFile {
-        /// Fixed endpoints: addresses, or sections with zone and weight.
+        /// Fixed endpoints: addresses, or sections with zone, node and weight.
         endpoints: Option<List<At<EndpointFile>, 1, { usize::MAX }>> = null,
         /// A DNS name whose addresses are the endpoints.
         dns: Option<At<DnsFile>> = null,
@@ -249,6 +249,8 @@ section! {
         address: At<EndpointAddress>,
         /// The zone that the endpoint runs in.
         zone: Option<Zone> = null,
+        /// The node that the endpoint runs on: after a failed attempt, the next goes to another one.
+        node: Option<NodeName> = null,
         /// The weight of the endpoint: its share of the connections relative to the others.
         weight: Weight = 100,
     }

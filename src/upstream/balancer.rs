@@ -30,6 +30,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use super::apart::Failed;
 use super::{Endpoint, EndpointSet, EndpointState, hash};
 use crate::config::{Balance, UpstreamLimits};
 
@@ -377,7 +378,7 @@ fn load_is_less(a: &Endpoint, b: &Endpoint, now: Instant) -> bool {
 }
 
 /// Picks among the endpoints that are not `tried`: first ready ones and those that nobody tries after their ejection,
-/// from the nearest tier that has any, and after a failure from another zone and address family; then the others,
+/// from the nearest tier that has any, and after a failure as far apart from it as there is one; then the others,
 /// ejected or not, the nearest first. Endpoints that begin to serve are picked less often. One at its limit is never
 /// picked.
 pub(super) fn pick<'a>(set: &'a EndpointSet, ask: &Ask<'_>) -> Option<&'a Endpoint> {
@@ -400,12 +401,9 @@ pub(super) fn pick<'a>(set: &'a EndpointSet, ask: &Ask<'_>) -> Option<&'a Endpoi
         [] => pick_from(&|endpoint| ask.has_started(endpoint)),
         _ => {
             let failed = Failed::among(set, tried);
-            let apart = |endpoint: &Endpoint| {
-                failed.in_other_zone(endpoint) && failed.in_other_family(endpoint)
-            };
-            pick_from(&apart)
-                .or_else(|| pick_from(&|endpoint| failed.in_other_zone(endpoint)))
-                .or_else(|| pick_from(&|endpoint| failed.in_other_family(endpoint)))
+            let apart = |endpoint: &Endpoint| failed.apart(&endpoint.spec);
+            let most = set.iter().filter(|one| ready(one)).map(apart).max();
+            most.and_then(|most| pick_from(&|endpoint| apart(endpoint) == most))
         }
     };
     let picked = picked.or_else(|| pick_from(&|_| true));
@@ -414,30 +412,6 @@ pub(super) fn pick<'a>(set: &'a EndpointSet, ask: &Ask<'_>) -> Option<&'a Endpoi
         let mut nearest = near.iter().chain(far);
         nearest.find_map(|tier| tier.pick(set, ask, untried))
     })
-}
-
-/// The zones and address families in which a connection has failed: the cause may be there.
-struct Failed<'a> {
-    zones: HashSet<Option<&'a str>>,
-    families: HashSet<bool>,
-}
-
-impl<'a> Failed<'a> {
-    fn among(set: &'a EndpointSet, tried: &[SocketAddr]) -> Self {
-        let failed = set.iter().filter(|one| tried.contains(&one.spec.address));
-        Self {
-            zones: failed.map(|one| one.spec.zone.as_deref()).collect(),
-            families: tried.iter().map(SocketAddr::is_ipv4).collect(),
-        }
-    }
-
-    fn in_other_zone(&self, endpoint: &Endpoint) -> bool {
-        !self.zones.contains(&endpoint.spec.zone.as_deref())
-    }
-
-    fn in_other_family(&self, endpoint: &Endpoint) -> bool {
-        !self.families.contains(&endpoint.spec.address.is_ipv4())
-    }
 }
 
 #[cfg(test)]
@@ -598,10 +572,14 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failure_another_zone_comes_first_then_another_family() {
+    fn after_a_failure_another_zone_comes_first_then_another_family_then_another_node() {
         let v6 = |last: u16, zone: Option<&str>| EndpointSpec {
             address: SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, last], 80)),
             ..spec(0, zone, 1)
+        };
+        let on = |node: &str, spec: EndpointSpec| EndpointSpec {
+            node: Some(node.into()),
+            ..spec
         };
         let (a, b) = (Some("a"), Some("b"));
         for (zone, specs, tried, expected) in [
@@ -636,6 +614,17 @@ mod tests {
                 3,
             ),
             (a, vec![spec(1, a, 1), v6(2, a), spec(3, b, 1)], vec![0], 2),
+            (
+                a,
+                vec![
+                    on("n1", spec(1, a, 1)),
+                    on("n1", spec(2, a, 1)),
+                    on("n1", spec(3, a, 1)),
+                    on("n2", spec(4, a, 1)),
+                ],
+                vec![0],
+                3,
+            ),
         ] {
             let addresses: Vec<SocketAddr> = specs.iter().map(|one| one.address).collect();
             let upstream = upstream(specs, zone);

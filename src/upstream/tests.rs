@@ -14,6 +14,7 @@ pub(super) fn spec(last: u8, zone: Option<&str>, weight: u32) -> EndpointSpec {
         address: SocketAddr::from(([10, 0, 0, last], 80)),
         other: None,
         zone: zone.map(Zone::from),
+        node: None,
         weight: Weight::saturating(weight),
         terminating: false,
     }

@@ -107,6 +107,7 @@ async fn upstreams_shows_sources_and_endpoints() {
         }
     }
     assert_eq!(endpoints[0]["zone"], "eu-1a");
+    assert_eq!(endpoints[0]["node"], "node-1");
     assert_eq!(endpoints[0]["weight"], 7);
 }
 

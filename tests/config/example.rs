@@ -44,7 +44,7 @@ listeners:
         upstream: svcb-grpc
       - { sni: spire.bundles.beta.com, alpn: any, upstream: spire }
 upstreams:
-  svcb: { endpoints: ["10.1.0.7:8443", { address: "10.1.0.8:8443", zone: eu-west-1a }] }
+  svcb: { endpoints: ["10.1.0.7:8443", { address: "10.1.0.8:8443", zone: eu-west-1a, node: node-7 }] }
   svcb-grpc: { dns: { srv: _grpc._tcp.svcb-headless.apps.svc.cluster.local } }
   spire: { dns: "spire-server.spire.svc.cluster.local:8443" }
 zone: eu-west-1a

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::dns::DnsConfig;
 use super::tcp::TcpOptions;
 use crate::config::bounds::{self, Attempts, Connections, Weight};
-use crate::names::{UpstreamName, Zone};
+use crate::names::{NodeName, UpstreamName, Zone};
 use crate::server_name::ServerName;
 
 /// A named set of endpoints with its connection policy.
@@ -116,6 +116,9 @@ pub struct EndpointSpec {
     pub other: Option<SocketAddr>,
     /// The zone that it runs in, if known.
     pub zone: Option<Zone>,
+    /// The node that it runs on, if known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
     /// Its share of the connections against the others'.
     pub weight: Weight,
     /// True if it ends soon and still serves. A source gives such endpoints only if it has no other.

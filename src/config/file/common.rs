@@ -132,10 +132,10 @@ section! {
         /// the first attempt: the restart of the only endpoint costs no call. `attempts: 1` tries nothing
         /// again.
         timeout: Millis<10, { 60 * SECOND }> = "3s",
-        /// The largest number of attempts for one connection, each on another endpoint, in another zone
-        /// and address family if there is one. The two address families of a pod count as one attempt. An
-        /// attempt that this host refuses at once, for the lack of a route or an address family, does not
-        /// count.
+        /// The largest number of attempts for one connection, each on another endpoint, in another zone,
+        /// of another address family and on another node if there is one. The two address families of a pod
+        /// count as one attempt. An attempt that this host refuses at once, for the lack of a route or an
+        /// address family, does not count.
         attempts: Attempts = 3,
         /// The time after which the next attempt begins while an attempt is under way. The first that
         /// connects is used; no byte of the client is sent before. `off` waits for the end of each attempt.

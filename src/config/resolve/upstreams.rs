@@ -124,6 +124,7 @@ fn static_endpoints(
             address,
             other: None,
             zone: file.zone,
+            node: file.node,
             weight: file.weight,
             terminating: false,
         });

@@ -165,6 +165,7 @@ impl<'a> Round<'a> {
                     address,
                     other: None,
                     zone: None,
+                    node: None,
                     weight,
                     terminating: false,
                 }),
@@ -330,6 +331,7 @@ mod tests {
             address: SocketAddr::from(([10, 0, high, low], 80)),
             other: None,
             zone: None,
+            node: None,
             weight: Weight::saturating(weight),
             terminating: false,
         }

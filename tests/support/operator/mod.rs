@@ -167,6 +167,7 @@ pub fn endpoint(last: u8) -> EndpointSpec {
         address: SocketAddr::from(([10, 1, 0, last], 8443)),
         other: None,
         zone: (last == 7).then(|| "eu-1a".into()),
+        node: (last == 7).then(|| "node-1".into()),
         weight: Weight::saturating(last.into()),
         terminating: false,
     }

@@ -9,7 +9,7 @@ use super::mtls::{Mtls, Outside};
 use super::topology::{Locality, Selected, Topology};
 use super::why::{ExclusionCounts, PodExclusion};
 use crate::config::{EndpointSpec, KubernetesConfig, ServicePort, Weight};
-use crate::names::Zone;
+use crate::names::{NodeName, Zone};
 use crate::source::kubernetes::cluster::{Cluster, Kind};
 use crate::source::kubernetes::records::{
     ObjectKey, ServicePortRecord, ServiceRecord, SliceEndpoint, SliceRecord,
@@ -27,6 +27,7 @@ pub(super) struct Pod<'a> {
     /// True if it is a pod, and pods cannot be watched or this one cannot be read.
     unreadable: bool,
     zone: Option<&'a Arc<str>>,
+    node: Option<&'a Arc<str>>,
     /// Its name in a headless Service.
     pub(super) hostname: Option<&'a Arc<str>>,
 }
@@ -118,6 +119,7 @@ impl<'a> Pod<'a> {
             unreadable,
             place,
             zone: first(|it| it.zone.as_ref()).or_else(|| node?.zone.as_ref()),
+            node: node_name,
             hostname: first(|it| it.hostname.as_ref()),
             at,
         }
@@ -201,6 +203,7 @@ impl<'a> Pod<'a> {
             address,
             other,
             zone: self.zone.cloned().map(Zone::from),
+            node: self.node.cloned().map(NodeName::from),
             weight: Weight::MIN,
             terminating,
         })

@@ -259,7 +259,7 @@ fn an_address_without_a_pod_is_the_pod_that_other_slices_have_there() {
 }
 
 #[test]
-fn the_zone_is_the_endpoints_or_else_its_nodes() {
+fn the_zone_is_the_endpoints_or_else_its_nodes_and_the_node_the_slices() {
     let on = |node: &str, zone: Option<&str>, endpoint| {
         with(
             |it: &mut SliceEndpoint| {
@@ -292,6 +292,8 @@ fn the_zone_is_the_endpoints_or_else_its_nodes() {
             "10.0.0.4:8080",
         ]
     );
+    let nodes = [Some("n1"), Some("n1"), Some("n2"), Some("n3")];
+    assert_eq!(found.nodes("apps/svcb:80"), nodes);
 }
 
 #[test]

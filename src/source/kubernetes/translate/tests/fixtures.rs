@@ -340,6 +340,12 @@ impl Found {
         endpoints.map(text).collect()
     }
 
+    /// The node of each endpoint, by address.
+    pub(super) fn nodes(&self, upstream: &str) -> Vec<Option<&str>> {
+        let endpoints = self.0.endpoints[upstream].iter();
+        endpoints.map(|it| it.node.as_deref()).collect()
+    }
+
     pub(super) fn why_empty(&self, upstream: &str) -> Option<&str> {
         self.0.empty.get(upstream).map(|reason| &**reason)
     }
