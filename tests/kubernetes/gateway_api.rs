@@ -12,10 +12,11 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
 };
 use serde_json::{Value, json};
+use strait::client_hello::SSL_REQUEST;
 
 use crate::kubernetes::api_server::ApiServer;
 use crate::kubernetes::{config, free_port, objects};
-use crate::support::client::connect;
+use crate::support::client::{connect, hello};
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
 use crate::support::server::Server;
@@ -508,6 +509,50 @@ fn backends_share_connections_and_a_wrong_one_refuses_its_share() {
         counts[0] > 60 && counts[1] > 18 && counts[2] > 18,
         "{counts:?}"
     );
+}
+
+/// A PostgreSQL server as far as the gateway knows it: it grants TLS, and sends back what comes then.
+fn postgres() -> Server {
+    Server::start(|mut stream| {
+        let mut request = [0; SSL_REQUEST.len()];
+        if stream.read_exact(&mut request).is_ok() && request == SSL_REQUEST {
+            let _ = stream.write_all(b"S");
+            let mut reader = stream.try_clone().unwrap();
+            let _ = io::copy(&mut reader, &mut stream);
+        }
+    })
+}
+
+/// The answer to a hello behind PostgreSQL's request for TLS, and the answer to that.
+fn behind_request(gateway: SocketAddr, hello: &[u8]) -> io::Result<(u8, Vec<u8>)> {
+    let mut client = std::net::TcpStream::connect_timeout(&gateway, DEADLINE)?;
+    client.set_read_timeout(Some(DEADLINE))?;
+    client.write_all(&SSL_REQUEST)?;
+    let mut granted = [0];
+    client.read_exact(&mut granted)?;
+    client.write_all(hello)?;
+    let mut answer = vec![0; hello.len()];
+    client.read_exact(&mut answer)?;
+    Ok((granted[0], answer))
+}
+
+#[test]
+fn a_gateways_listener_answers_postgresql_where_the_file_says_so() {
+    let mut world = World::with("namespaces: [apps], starttls: postgres");
+    let server = postgres();
+    world.api.put(objects::pod("apps", "db", &json!({})));
+    let served = objects::served("apps", "db", 443, server.address);
+    world.api.put_all(served);
+    world.backend("apps", "web");
+    world.gateway("gateway", "");
+    world.route("db", "gateway", "db.example.com", &to("db"));
+    world.route("web", "gateway", "abc.example.com", &to("web"));
+    let hello = hello("db.example.com", &["postgresql"]);
+    wait_until("the hello comes back", || {
+        behind_request(world.address(), &hello).is_ok_and(|it| it == (b'S', hello.clone()))
+    });
+    // TLS without a request is relayed as everywhere.
+    world.soon_answers("abc.example.com", "apps/web");
 }
 
 #[test]

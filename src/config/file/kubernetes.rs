@@ -15,7 +15,7 @@ use super::hosts::HostName;
 use crate::config::bounds::{Bytes, Ipv6Prefix};
 use crate::config::checked::{
     AlpnPolicy, Balance, BelowFileRoutes, ISTIO_ROOT_NAMESPACE, OptIn, PortRange, PortSelector,
-    Refuse,
+    Refuse, StartTls,
 };
 use crate::config::form::containers::{AllOr, List, Named, OrOff};
 use crate::config::form::decode::At;
@@ -185,6 +185,8 @@ section! {
         proxy_protocol: OrOff<ProxyProtocolFile> = "off",
         /// Same as `listeners[].client_hello`, for each listener that a Gateway opens.
         client_hello: ClientHelloFile = {},
+        /// Same as `listeners[].starttls`, for each listener that a Gateway opens.
+        starttls: OrOff<StartTls> = "off",
         /// Same as `listeners[].timeouts`, for each listener that a Gateway opens.
         timeouts: TimeoutsFile = {},
         /// Same as `listeners[].end_disallowed`, for each listener that a Gateway opens.

@@ -317,7 +317,7 @@ fn gateway_api(
         deny_sources: file.deny_sources,
         proxy_protocol: file.proxy_protocol,
         client_hello: file.client_hello,
-        starttls: OrOff::Off,
+        starttls: file.starttls,
         timeouts: file.timeouts,
         end_disallowed: file.end_disallowed,
         refuse: file.refuse,
