@@ -1,5 +1,6 @@
 //! Reloads that change where a listener is bound, on a port that it has already.
 
+use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -112,6 +113,17 @@ fn two_listeners_swap_their_ports() {
     });
 }
 
+/// The number of sockets that listen at an IPv4 address.
+fn listening_sockets(address: SocketAddr) -> usize {
+    let SocketAddr::V4(v4) = address else {
+        panic!("{address} is not IPv4");
+    };
+    let ip = u32::from_ne_bytes(v4.ip().octets());
+    let state = format!(": {ip:08X}:{:04X} 00000000:0000 0A ", v4.port());
+    let table = fs::read_to_string("/proc/self/net/tcp").unwrap();
+    table.lines().filter(|line| line.contains(&state)).count()
+}
+
 #[test]
 fn a_new_listener_serves_every_connection_when_the_file_has_another_number_of_workers() {
     let echo = Server::start(|mut stream| {
@@ -132,6 +144,9 @@ fn a_new_listener_serves_every_connection_when_the_file_has_another_number_of_wo
         let more = format!("  - {{ name: {name}, bind: '127.0.0.1:0', routes: {routes} }}\n");
         let listeners = gateway.reload(&config(workers, &more)).unwrap();
         let (_, address) = listeners.iter().find(|(one, _)| *one == name).unwrap();
+        wait_until("each worker that runs listens, and no other", || {
+            listening_sockets(*address) == 2
+        });
         let wire = hello(SERVICE, &[]);
         let mut clients: Vec<TcpStream> = (0..40)
             .map(|_| {
