@@ -28,3 +28,62 @@ pub(super) async fn first_answer(shared: &Shared, upstream: &Upstream, most: Dur
         sleep(pauses.next()).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::access_log::AccessLog;
+    use crate::config::Config;
+    use crate::metrics::Metrics;
+    use crate::upstream::Upstreams;
+
+    /// Longer than a wait that ends takes, however busy the machine.
+    const DEADLINE: Duration = Duration::from_secs(20);
+    /// A bound that no test reaches.
+    const LONG: Duration = Duration::from_secs(3600);
+
+    /// An upstream whose source has not answered.
+    fn unanswered() -> (Shared, Arc<Upstream>) {
+        let text = "listeners: [{ name: l, bind: '127.0.0.1:0' }]\nupstreams: { u: { dns: 'a.example:1' } }";
+        let config = Config::parse(text, "test").unwrap();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let shared = Shared::new(metrics, AccessLog::off(), 1, 10, &config.limits);
+        let upstream = Upstreams::default().prepare(&config)["u"].clone();
+        assert!(!upstream.answered());
+        (shared, upstream)
+    }
+
+    #[tokio::test]
+    async fn the_wait_ends_with_the_first_answer_and_not_before() {
+        let (shared, upstream) = unanswered();
+        let wait = first_answer(&shared, &upstream, LONG);
+        tokio::pin!(wait);
+        let some_looks = Duration::from_millis(50);
+        assert!(timeout(some_looks, &mut wait).await.is_err(), "no answer");
+        assert_eq!(shared.source_waits.used(), 1);
+        upstream.source_answered();
+        assert!(timeout(DEADLINE, wait).await.is_ok());
+        assert_eq!(shared.source_waits.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_wait_ends_after_its_time_without_an_answer() {
+        let (shared, upstream) = unanswered();
+        let most = Duration::from_millis(50);
+        let wait = first_answer(&shared, &upstream, most);
+        assert!(timeout(DEADLINE, wait).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn one_for_which_no_place_is_left_does_not_wait() {
+        let (shared, upstream) = unanswered();
+        let others = shared.source_waits.take(shared.source_waits.left());
+        assert!(others.is_some());
+        let wait = first_answer(&shared, &upstream, LONG);
+        assert!(timeout(DEADLINE, wait).await.is_ok());
+    }
+}

@@ -1,7 +1,7 @@
 //! All hellos in progress share one budget: those that hold most give way to the next one.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use strait::client_hello::vectors::HelloBuilder;
@@ -161,19 +161,34 @@ fn what_is_ready_at_once_does_not_overdraw_the_budget() {
 
 #[test]
 fn hellos_that_wait_for_a_dead_upstream_give_way() {
-    let (echo, dead) = (Server::echo(), BlackHole::dig());
+    let dead = BlackHole::dig();
+    let upstream = format!("endpoints: ['{}']", dead.address);
+    those_that_wait_give_way(&upstream, "");
+}
+
+#[test]
+fn hellos_that_wait_for_the_first_answer_of_dns_give_way() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let server = silent.local_addr().unwrap();
+    let resolver = format!("resolver: {{ servers: ['{server}'], timeout: 30s }}");
+    those_that_wait_give_way("dns: 'dead.example:443'", &resolver);
+}
+
+fn those_that_wait_give_way(dead: &str, top: &str) {
+    let echo = Server::echo();
     let config = ConfigText::verbatim(&format!(
         "listeners:\n  - name: east-west\n    bind: '127.0.0.1:0'\n    {PATIENT}\n    routes:\n      \
          - {{ sni: dead.example, alpn: any, upstream: dead }}\n      \
          - {{ sni: {SERVICE}, alpn: any, upstream: echo }}\n\
-         upstreams:\n  dead: {{ endpoints: ['{}'], connect: {{ timeout: 30s }} }}\n  \
+         upstreams:\n  dead: {{ {dead}, connect: {{ timeout: 30s }} }}\n  \
          echo: {{ endpoints: ['{}'] }}",
-        dead.address, echo.address
+        echo.address
     ));
     let config = config
         .listener(PATIENT)
         .top("workers: 1")
-        .top("limits: { hello_memory: 64KiB }");
+        .top("limits: { hello_memory: 64KiB }")
+        .top(top);
     let gateway = TestGateway::start(&config);
     let held = || gateway.metric("strait_hello_memory_bytes", &[]);
     // In two pieces: what comes in one is left in the socket.
