@@ -132,6 +132,7 @@ pub mod proxy;
 pub mod proxy_header;
 pub mod route;
 pub mod server_name;
+pub mod shared_map;
 pub mod socket;
 pub mod source;
 pub mod supervise;

@@ -25,6 +25,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
                 "names",
                 "outcome",
                 "server_name",
+                "shared_map",
                 "socket",
                 "tls_version",
             ],
