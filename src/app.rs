@@ -15,6 +15,7 @@
 //!            |-- merge       the file's config with what was discovered
 //!            |-- listeners   sockets and tables
 //!            |-- sources     DNS for upstreams
+//!            |-- forget      metrics of what has gone
 //!            |-- statuses    statuses that are written back to Kubernetes
 //!            `-- discovery   endpoints of a discovery, and reports for people
 //!            |
@@ -30,6 +31,7 @@ mod ender;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod forget;
 mod listeners;
 pub mod merge;
 mod overload;

@@ -51,7 +51,8 @@
 //! | a key of the config file | `config::file` declares it, `config::resolve` checks it, `config::checked` is the result; `config/strait.yaml` shows it |
 //! | how any key is read; bounds of numbers | `config::form`; `config::bounds` |
 //! | the type of a name that is a metric label | [`names`] |
-//! | the route of a name | [`route`] |
+//! | the route of a name | [`route`]; the steps from one table to the next: `route::change` |
+//! | a value that is published whole and changes in parts | [`shared_map`] |
 //! | a limit, and its count | [`limits`]; of an upstream and its endpoints: `upstream::load` |
 //! | the steps against overload | `limits::overload` judges, `app::overload` puts them into force |
 //! | the choice of an endpoint | `upstream::balancer`, after a failure also `upstream::apart`; its ejection: `upstream::health`; active checks: `upstream::check` |

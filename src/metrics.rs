@@ -39,7 +39,7 @@ pub use overload::{OverloadAction, OverloadCause, OverloadMetrics};
 pub use registrar::Description;
 use registrar::Registrar;
 use series::SeriesMap;
-pub use series::{ConnectionSeries, SeriesKey};
+pub use series::{ConnectionSeries, KnownSeries, SeriesKey, SeriesRoute};
 pub use statuses::{StatusSeries, StatusWrite, WrittenObject};
 use tasks::TaskSeries;
 
@@ -328,7 +328,7 @@ impl Metrics {
     /// # Errors
     /// A metric cannot be written, which is a defect.
     pub fn encode(&self, into: &mut Vec<u8>) -> prometheus::Result<()> {
-        self.sweep(&mut self.lock());
+        self.sweep();
         TextEncoder::new().encode(&self.registry.gather(), into)
     }
 

@@ -67,9 +67,9 @@ impl<K, V> SharedMap<K, V> {
         self.iter().map(|(_, value)| value)
     }
 
-    /// Whether two maps are copies of one, neither of which was changed since.
+    /// Whether two maps are copies of one, neither of which was changed since, or have no entry.
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.chunks, &other.chunks)
+        Arc::ptr_eq(&self.chunks, &other.chunks) || (self.is_empty() && other.is_empty())
     }
 }
 
@@ -235,7 +235,11 @@ impl<'m, K, V> Cursor<'m, K, V> {
 
     fn advance(&mut self) {
         self.at += 1;
-        if self.chunks.first().is_none_or(|chunk| self.at >= chunk.len()) {
+        if self
+            .chunks
+            .first()
+            .is_none_or(|chunk| self.at >= chunk.len())
+        {
             self.chunks = self.chunks.get(1..).unwrap_or_default();
             self.at = 0;
         }
@@ -323,7 +327,10 @@ impl<K: Ord, V, const N: usize> From<[(K, V); N]> for SharedMap<K, V> {
 impl<K: Ord + Borrow<Q>, V, Q: Ord + ?Sized> Index<&Q> for SharedMap<K, V> {
     type Output = V;
 
-    #[expect(clippy::expect_used, reason = "as of every map: a test reads an entry that it knows to be there")]
+    #[expect(
+        clippy::expect_used,
+        reason = "as of every map: a test reads an entry that it knows to be there"
+    )]
     fn index(&self, key: &Q) -> &V {
         self.get(key).expect("no entry of this key")
     }
@@ -336,10 +343,17 @@ mod tests {
 
     /// Changes of a map: a key, with a value or without.
     fn changes(most: usize) -> impl Strategy<Value = Vec<(u16, Option<u8>)>> {
-        prop::collection::vec((0..2000u16, prop::option::weighted(0.6, any::<u8>())), 0..most)
+        prop::collection::vec(
+            (0..2000u16, prop::option::weighted(0.6, any::<u8>())),
+            0..most,
+        )
     }
 
-    fn apply(map: &mut SharedMap<u16, u8>, model: &mut BTreeMap<u16, u8>, changes: &[(u16, Option<u8>)]) {
+    fn apply(
+        map: &mut SharedMap<u16, u8>,
+        model: &mut BTreeMap<u16, u8>,
+        changes: &[(u16, Option<u8>)],
+    ) {
         for (key, value) in changes {
             match value {
                 Some(value) => assert_eq!(map.insert(*key, *value), model.insert(*key, *value)),
@@ -390,7 +404,10 @@ mod tests {
         let mut changed = map.clone();
         changed.insert(50_001, 0);
         changed.remove(&70_000);
-        let shared = changed.chunks.iter().filter(|chunk| map.chunks.iter().any(|one| Arc::ptr_eq(one, chunk)));
+        let shared = changed
+            .chunks
+            .iter()
+            .filter(|chunk| map.chunks.iter().any(|one| Arc::ptr_eq(one, chunk)));
         assert_eq!(shared.count(), map.chunks.len() - 2);
     }
 }

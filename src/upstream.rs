@@ -38,7 +38,7 @@ pub use endpoints::{Endpoint, EndpointSet, EndpointStats, Picked};
 pub use health::{EndpointState, Health};
 pub use load::NotPicked;
 use load::{Load, LoadStage};
-pub use registry::{EndpointCollector, Upstreams};
+pub use registry::{ChangedUpstreams, EndpointCollector, Upstreams};
 
 /// A named set of endpoints with its connection policy.
 #[derive(Debug)]

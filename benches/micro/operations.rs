@@ -122,13 +122,14 @@ fn table(patterns: impl Iterator<Item = SniPattern>) -> RouteTable {
     let config = config(1);
     let upstream = upstream(&config);
     let mut listener = ListenerConfig::clone(&config.listeners[0]);
-    let prototype = listener.routes.remove(0);
+    let prototype = listener.routes.own_mut().remove(0);
     let route = |pattern: SniPattern| RouteConfig {
         name: pattern.to_string().into(),
         matches: RouteMatch::Sni(pattern),
         ..RouteConfig::clone(&prototype)
     };
-    listener.routes.extend(patterns.map(route).map(Arc::new));
+    let routes = patterns.map(route).map(Arc::new);
+    listener.routes.own_mut().extend(routes);
     RouteTable::build(&listener, &config.sources, &Scopes::default(), |_| {
         Some(upstream.clone())
     })

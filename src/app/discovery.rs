@@ -7,8 +7,9 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 
 use crate::admin::{DiscoveryReport, SavedStateReport};
+use crate::config::EndpointSpec;
 use crate::metrics::{Metrics, gauge_value};
-use crate::names::ListenerName;
+use crate::names::{ListenerName, UpstreamName};
 use crate::route::Conflict;
 use crate::source::kubernetes::{Discovered, Publication};
 use crate::upstream::Upstreams;
@@ -22,17 +23,36 @@ pub(super) fn update_endpoints(
     discovered: &Discovered,
     before: Option<&Discovered>,
 ) {
-    for (name, endpoints) in &discovered.endpoints {
-        let known = before.and_then(|before| before.endpoints.get(name));
-        let why = discovered.empty.get(name);
-        let same_reason = || before.is_some_and(|before| before.empty.get(name) == why);
-        if known.is_some_and(|known| Arc::ptr_eq(known, endpoints)) && same_reason() {
-            continue;
+    let Some(before) = before else {
+        for name in discovered.endpoints.keys() {
+            update(upstreams, discovered, name);
         }
-        if let Some(upstream) = upstreams.get(name) {
-            upstream.replace_endpoints(endpoints.iter().cloned());
-            upstream.empty_because(why.cloned());
+        return;
+    };
+    let (now, empty) = (&discovered.endpoints, &discovered.empty);
+    for one in before.endpoints.diff(now, Arc::ptr_eq) {
+        update(upstreams, discovered, one.key);
+    }
+    for one in before.empty.diff(empty, |before, now| before == now) {
+        if !is_other(before.endpoints.get(one.key), now.get(one.key)) {
+            update(upstreams, discovered, one.key);
         }
+    }
+}
+
+fn is_other(before: Option<&Arc<[EndpointSpec]>>, now: Option<&Arc<[EndpointSpec]>>) -> bool {
+    match (before, now) {
+        (Some(before), Some(now)) => !Arc::ptr_eq(before, now),
+        (before, now) => before.is_some() || now.is_some(),
+    }
+}
+
+/// Gives an upstream the endpoints that were found.
+fn update(upstreams: &Upstreams, discovered: &Discovered, name: &UpstreamName) {
+    let endpoints = discovered.endpoints.get(name);
+    if let Some((endpoints, upstream)) = endpoints.zip(upstreams.get(name)) {
+        upstream.replace_endpoints(endpoints.iter().cloned());
+        upstream.empty_because(discovered.empty.get(name).cloned());
     }
 }
 
@@ -51,7 +71,7 @@ pub(super) fn report(publication: &Publication) -> DiscoveryReport {
         kinds: from_file.kinds.clone(),
     });
     let routing = &discovered.routing;
-    let gateways = routing.gateways.values().map(Vec::len);
+    let gateways = routing.gateways.values().map(|routes| routes.len());
     DiscoveryReport {
         at: SystemTime::now(),
         zone: zone.clone(),
@@ -59,7 +79,7 @@ pub(super) fn report(publication: &Publication) -> DiscoveryReport {
         gateway_routes: gateways.sum(),
         upstreams: discovered.endpoints.len(),
         upstreams_without_endpoints: discovered.empty.len(),
-        unrouted_hosts: routing.unrouted.len(),
+        unrouted_hosts: discovered.unrouted.len(),
         skipped_names: routing.skipped.count,
         skipped_examples: routing.skipped.examples.clone(),
         missing: missing.clone(),

@@ -12,8 +12,8 @@ use super::state::{Change, State};
 use crate::access_log::AccessLog;
 use crate::admin::Snapshot;
 use crate::config::{
-    AlpnPolicy, Config, ConnectionLimits, EndpointSpec, ObjectRef, Origin, RouteConfig, RouteMatch,
-    RouteTimeouts, SniPattern, TargetConfigs, Weight,
+    AlpnPolicy, Config, ConnectionLimits, EndpointSpec, Exports, ObjectRef, Origin, RouteConfig,
+    RouteMatch, RouteTimeouts, SniPattern, TargetConfigs, Weight,
 };
 use crate::metrics::Metrics;
 use crate::server_name::ServerName;
@@ -115,7 +115,7 @@ impl World {
     /// The names of the routes of a listener, in the table that workers use.
     pub(super) fn routes(&self, listener: &str) -> Vec<String> {
         let table = self.state.listeners.state_of(listener).unwrap();
-        let names = table.routes.routes().iter();
+        let names = table.routes.routes();
         names.map(|route| route.name.to_string()).collect()
     }
 
@@ -171,12 +171,14 @@ pub(super) fn impossible() -> Arc<RouteConfig> {
 }
 
 /// Routes of exports and of a Gateway's port 443 to the upstream `apps/b:80`.
-pub(super) fn routing(exports: Vec<Arc<RouteConfig>>, gateway_port: u16) -> Arc<Routing> {
+pub(super) fn routing(routes: Vec<Arc<RouteConfig>>, gateway_port: u16) -> Arc<Routing> {
+    let mut exports = Exports::default();
+    exports.set(&("apps".into(), "b".into()), routes.into());
     let file = discovering();
     let upstream = file.kubernetes.as_ref().unwrap().upstream.clone();
     Arc::new(Routing {
         exports,
-        gateways: [(gateway_port, vec![exported("g.example")])].into(),
+        gateways: [(gateway_port, Arc::new(vec![exported("g.example")]))].into(),
         upstreams: [("apps/b:80".into(), upstream)].into(),
         ..Routing::default()
     })

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::AppError;
 use crate::admin::BoundListener;
-use crate::config::{Config, ListenerConfig, RouteConfig, TargetConfig};
-use crate::metrics::{Metrics, NONE, OTHER};
-use crate::names::{ListenerName, RouteName, UpstreamName};
+use crate::config::{Config, ListenerConfig, RouteConfig, TargetConfig, UpstreamConfig};
+use crate::metrics::{KnownSeries, Metrics, SeriesRoute};
+use crate::names::ListenerName;
 use crate::proxy::{Listener, ListenerPolicy, ListenerState, Shared, WorkerInbox};
-use crate::route::{Conflict, RouteTable};
+use crate::route::{Conflict, RouteMaker, RouteTable};
 use crate::socket::{self, StreamOptions};
 use crate::upstream::Upstreams;
 
@@ -96,8 +96,8 @@ impl Listeners {
         let states = self.0.values().map(|listener| listener.state());
         let conflicts = states.flat_map(|state| {
             let of_listener = |conflict: &Conflict| (state.policy.name.clone(), conflict.clone());
-            let conflicts = state.routes.conflicts().iter();
-            conflicts.map(of_listener).collect::<Vec<_>>()
+            let conflicts = state.routes.conflicts();
+            conflicts.iter().map(of_listener).collect::<Vec<_>>()
         });
         conflicts.collect()
     }
@@ -107,6 +107,16 @@ impl Listeners {
 pub(super) struct ListenersChange {
     /// The listeners in the config's order.
     listeners: Vec<Prepared>,
+    conflicts_change: bool,
+}
+
+/// The config in force, from which a change goes on.
+#[derive(Clone, Copy)]
+pub(super) struct InForce<'a> {
+    pub(super) config: &'a Config,
+    /// Configs of the upstreams that are new, gone, or others than before, if nothing but what was found has
+    /// changed; `None`: every table is built from nothing.
+    pub(super) replaced: Option<&'a [Arc<UpstreamConfig>]>,
 }
 
 /// The place where a listener is bound.
@@ -133,15 +143,28 @@ enum PreparedChange {
 }
 
 impl ListenersChange {
-    /// Builds the tables of all listeners of `config`, which are bound at `places`, in the same order.
+    /// Makes the tables of all listeners of `config`, which are bound at `places`, in the same order. The bound ones
+    /// are as `in_force` has them.
     pub(super) fn prepare(
         places: Vec<ListenerSockets>,
         config: &Config,
+        in_force: InForce<'_>,
         upstreams: &Upstreams,
         shared: &Shared,
     ) -> Self {
-        let prepare = |(listener, place): (&Arc<ListenerConfig>, ListenerSockets)| {
-            let state = state(listener, config, upstreams, shared);
+        let before = in_force.config.listeners.iter();
+        let before: HashMap<Slot, &ListenerConfig> =
+            before.map(|one| (slot(one), &**one)).collect();
+        let mut conflicts_change = in_force.config.listeners.len() != config.listeners.len();
+        let mut prepare = |(listener, place): (&Arc<ListenerConfig>, ListenerSockets)| {
+            let bound = match &place {
+                ListenerSockets::Bound(bound) => before.get(&slot(listener)).zip(Some(bound)),
+                ListenerSockets::New(..) => None,
+            };
+            let now = bound.map(|(config, bound)| (*config, bound.state()));
+            let state = state(listener, config, now.as_ref(), in_force, upstreams, shared);
+            let same = now.is_some_and(|(_, now)| state.routes.has_conflicts_of(&now.routes));
+            conflicts_change |= !same;
             let options = StreamOptions::from(listener.tcp);
             let (listener_now, change) = match place {
                 ListenerSockets::Bound(bound) => {
@@ -160,10 +183,17 @@ impl ListenersChange {
                 change,
             }
         };
-        let listeners = config.listeners.iter().zip(places).map(prepare);
+        let listeners = config.listeners.iter().zip(places);
+        let listeners = listeners.map(&mut prepare).collect();
         Self {
-            listeners: listeners.collect(),
+            listeners,
+            conflicts_change,
         }
+    }
+
+    /// Whether the names that discovered routes do not get may change.
+    pub(super) fn conflicts_change(&self) -> bool {
+        self.conflicts_change
     }
 
     /// The addresses that this change will bind.
@@ -210,22 +240,51 @@ impl ListenersChange {
     }
 }
 
+/// The state of `listener`. If it is bound, `now` is its config in force, with its state.
 pub(super) fn state(
     listener: &ListenerConfig,
     config: &Config,
+    now: Option<&(&ListenerConfig, Arc<ListenerState>)>,
+    in_force: InForce<'_>,
     upstreams: &Upstreams,
     shared: &Shared,
 ) -> ListenerState {
-    let upstream = |name: &str| upstreams.get(name).cloned();
-    let routes = RouteTable::build(listener, &config.sources, &shared.scopes, upstream);
+    let same_sources = in_force.config.sources == config.sources;
+    let now = now.filter(|(before, _)| same_sources && before.has_policy_of(listener));
+    let maker = RouteMaker {
+        listener,
+        sources: &config.sources,
+        scopes: &shared.scopes,
+        upstream: |name: &str| upstreams.get(name).cloned(),
+    };
+    let (policy, routes) = match (now, in_force.replaced) {
+        (Some((before, now)), Some(replaced)) if before.routes.shares_own(&listener.routes) => {
+            let routes = now.routes.change(before, replaced, &maker);
+            (now.policy.clone(), routes)
+        }
+        (now, _) => {
+            let new = || {
+                let (metrics, scopes) = (&shared.metrics, &shared.scopes);
+                ListenerPolicy::new(listener, &config.sources, metrics, scopes).into()
+            };
+            // Connections keep their policy. One that stays the same is in memory once.
+            let policy = now.map_or_else(new, |(_, now)| now.policy.clone());
+            let RouteMaker {
+                sources,
+                scopes,
+                upstream,
+                ..
+            } = maker;
+            (
+                policy,
+                RouteTable::build(listener, sources, scopes, upstream),
+            )
+        }
+    };
     for error in routes.left_out() {
         tracing::error!(listener = %listener.name, %error, "a route is left out");
     }
-    let policy = ListenerPolicy::new(listener, &config.sources, &shared.metrics, &shared.scopes);
-    ListenerState {
-        policy: Arc::new(policy),
-        routes,
-    }
+    ListenerState { policy, routes }
 }
 
 /// Removes the metrics of routes and listeners that are in `before` and not in `after`.
@@ -237,36 +296,55 @@ pub(super) fn retire_metrics(metrics: &Metrics, before: &Config, after: &Config)
             metrics.retire_listener(&listener.name);
         }
     }
-    let routes: HashSet<(ListenerName, RouteName, UpstreamName)> = after
-        .listeners
-        .iter()
-        .flat_map(|listener| {
-            let keys = |route: &'_ Arc<RouteConfig>| {
-                let key = |target: &TargetConfig| {
-                    let (name, upstream) = (route.name.clone(), target.upstream.clone());
-                    (listener.name.clone(), name, upstream)
-                };
-                route.targets.iter().map(key).collect::<Vec<_>>()
-            };
-            listener.routes.iter().flat_map(keys)
-        })
-        .collect();
-    let sources = after
-        .sources
-        .ids()
-        .map(|id| after.sources.name(id).to_owned());
-    let sources: HashSet<String> = sources.collect();
-    metrics.retire_routes(move |key| {
-        let of_no_route = [NONE, OTHER].contains(&&*key.route);
-        let route = || {
-            (
-                key.listener.clone(),
-                key.route.clone(),
-                key.upstream.clone(),
-            )
-        };
-        sources.contains(&*key.source)
-            && listeners.contains(&key.listener)
-            && (of_no_route || routes.contains(&route()))
+    let mut routes = HashSet::new();
+    for listener in &after.listeners {
+        for route in listener.routes.iter() {
+            routes.extend(series_of(listener, &route));
+        }
+    }
+    let sources = after.sources.ids().map(|id| after.sources.name(id).into());
+    metrics.retire_routes(KnownSeries {
+        sources: sources.collect(),
+        listeners,
+        routes,
     });
+}
+
+/// As [`retire_metrics`], if the listeners are the same and `after` differs in what was found only.
+pub(super) fn retire_found(metrics: &Metrics, before: &Config, after: &Config) {
+    let (mut gone, mut new) = (Vec::new(), Vec::new());
+    for (before, after) in before.listeners.iter().zip(&after.listeners) {
+        let (one, other) = (&before.routes, &after.routes);
+        let changed = one.exports().changed(other.exports());
+        for service in changed {
+            for (routes, series) in [
+                (one.exports().of(service), &mut gone),
+                (other.exports().of(service), &mut new),
+            ] {
+                let routes = routes.iter().map(|route| after.routes.named(route));
+                series.extend(routes.flat_map(|route| series_of(after, &route)));
+            }
+        }
+        if !Arc::ptr_eq(one.attached(), other.attached()) {
+            for (routes, series) in [(one.attached(), &mut gone), (other.attached(), &mut new)] {
+                let routes = routes.iter().map(|route| after.routes.named(route));
+                series.extend(routes.flat_map(|route| series_of(after, &route)));
+            }
+        }
+    }
+    // Most routes of a Service are the same as before.
+    let both: HashSet<SeriesRoute> = new.iter().cloned().collect();
+    gone.retain(|route| !both.contains(route));
+    if !(gone.is_empty() && new.is_empty()) {
+        metrics.change_routes(&gone, &new);
+    }
+}
+
+/// The route of each series of `route`, one for each upstream.
+fn series_of(listener: &ListenerConfig, route: &RouteConfig) -> Vec<SeriesRoute> {
+    let of_target = |target: &TargetConfig| {
+        let (listener, route) = (listener.name.clone(), route.name.clone());
+        (listener, route, target.upstream.clone())
+    };
+    route.targets.iter().map(of_target).collect()
 }

@@ -1,13 +1,12 @@
 //! The merge of the file's config with a discovery into one config.
 
 use std::collections::HashSet;
-use std::fmt::Display;
-use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::{Config, KubernetesConfig, ListenerConfig, RouteConfig};
-use crate::names::{ListenerName, RouteName};
+use crate::config::{Config, Exports, KubernetesConfig, ListenerConfig, UpstreamConfig};
+use crate::names::{ListenerName, UpstreamName};
+use crate::shared_map::SharedMap;
 use crate::source::kubernetes::{Discovered, Publication, Routing};
 use crate::upstream::Upstreams;
 
@@ -27,6 +26,24 @@ pub struct Merged {
 /// Adds the results of a Kubernetes source to the file's config: upstreams, routes after those of the
 /// file, listeners, and the zone if the file names none. Adds nothing without a section `kubernetes`.
 pub fn merge(file: &Arc<Config>, found: Option<&Publication>) -> Merged {
+    merge_after(None, file, found)
+}
+
+/// A merge of the same file with an earlier discovery.
+#[derive(Debug, Clone, Copy)]
+pub struct Before<'a> {
+    /// Its result.
+    pub config: &'a Config,
+    /// That discovery.
+    pub found: &'a Publication,
+}
+
+/// As [`merge`]. With a merge from `before` it costs what has changed since.
+pub fn merge_after(
+    before: Option<Before<'_>>,
+    file: &Arc<Config>,
+    found: Option<&Publication>,
+) -> Merged {
     let (Some(policy), Some(found)) = (&file.kubernetes, found) else {
         return Merged {
             config: file.clone(),
@@ -35,63 +52,69 @@ pub fn merge(file: &Arc<Config>, found: Option<&Publication>) -> Merged {
     };
     let mut config = Config::clone(file);
     config.zone = config.zone.take().or_else(|| found.zone.clone());
-    let Discovered { routing, .. } = &*found.discovered;
-    for (name, upstream) in &routing.upstreams {
-        let upstreams = config.upstreams.entry(name.clone());
-        upstreams.or_insert_with(|| upstream.clone());
-    }
+    let found = &*found.discovered;
+    config.upstreams = upstreams(before, file, &found.routing);
     for listener in &mut config.listeners {
-        extend(listener, policy, routing);
+        extend(listener, policy, found);
     }
-    let opened = open(&mut config.listeners, policy, routing);
+    let opened = open(&mut config.listeners, policy, found);
     Merged {
         config: Arc::new(config),
         opened,
     }
 }
 
+/// The upstreams that were found, and those of the file, which come first.
+fn upstreams(
+    before: Option<Before<'_>>,
+    file: &Config,
+    routing: &Routing,
+) -> SharedMap<UpstreamName, Arc<UpstreamConfig>> {
+    let Some(before) = before else {
+        let mut upstreams = routing.upstreams.clone();
+        for (name, upstream) in file.upstreams.iter() {
+            upstreams.insert(name.clone(), upstream.clone());
+        }
+        return upstreams;
+    };
+    let mut upstreams = before.config.upstreams.clone();
+    let known = &before.found.discovered.routing.upstreams;
+    for changed in known.diff(&routing.upstreams, Arc::ptr_eq) {
+        match changed.after {
+            _ if file.upstreams.contains_key(changed.key) => {}
+            Some(upstream) => drop(upstreams.insert(changed.key.clone(), upstream.clone())),
+            None => drop(upstreams.remove(changed.key)),
+        }
+    }
+    upstreams
+}
+
 /// Adds routes in the order of precedence: those of the file, then exports, then TLSRoutes. A listener
 /// that gets none stays shared with the file's config, and so does each route of one that gets some.
-fn extend(listener: &mut Arc<ListenerConfig>, policy: &KubernetesConfig, routing: &Routing) {
+fn extend(listener: &mut Arc<ListenerConfig>, policy: &KubernetesConfig, found: &Discovered) {
+    let routing = &found.routing;
     let exports = policy.export.listeners.contains(&listener.name);
-    let exported: &[Arc<RouteConfig>] = if exports { &routing.exports } else { &[] };
     // Port 0 is never the port that a Gateway names.
     let attached = routing.gateways.get(&listener.bind.port());
     let attached = attached.filter(|_| listener.bind.port() != 0 && policy.gateway_api.is_some());
-    if !exports && attached.is_none_or(Vec::is_empty) {
+    if !exports && attached.is_none_or(|routes| routes.is_empty()) {
         return;
     }
     let listener = Arc::make_mut(listener);
+    let mut exported = Exports::default();
     if exports {
-        listener.unrouted = routing.unrouted.clone();
+        listener.unrouted = found.unrouted.clone();
+        exported = routing.exports.clone();
     }
-    let mut names: HashSet<RouteName> = listener
-        .routes
-        .iter()
-        .map(|route| route.name.clone())
-        .collect();
-    for route in exported.iter().chain(attached.into_iter().flatten()) {
-        let mut route = route.clone();
-        if !names.insert(route.name.clone()) {
-            Arc::make_mut(&mut route).name = unused(&route.name, &names);
-            names.insert(route.name.clone());
-        }
-        listener.routes.push(route);
-    }
-}
-
-/// A name that is not in `names`, because metrics find a route by its name.
-fn unused<N: Clone + Eq + Hash + Display + From<String>>(name: &N, names: &HashSet<N>) -> N {
-    let numbered = (2..).map(|number: u32| N::from(format!("{name}#{number}")));
-    let mut free = numbered.filter(|name| !names.contains(name));
-    free.next().unwrap_or_else(|| name.clone())
+    let attached = attached.cloned().unwrap_or_default();
+    listener.routes = listener.routes.with_found(exported, attached);
 }
 
 /// Adds a listener for each port that no listener of the file has. Returns their names.
 fn open(
     listeners: &mut Vec<Arc<ListenerConfig>>,
     policy: &KubernetesConfig,
-    routing: &Routing,
+    found: &Discovered,
 ) -> HashSet<ListenerName> {
     let mut opened = HashSet::new();
     let Some(gateway_api) = &policy.gateway_api else {
@@ -99,7 +122,8 @@ fn open(
     };
     let taken: HashSet<u16> = listeners.iter().map(|one| one.bind.port()).collect();
     let mut names: HashSet<ListenerName> = listeners.iter().map(|one| one.name.clone()).collect();
-    let free = routing.gateways.keys().filter(|port| !taken.contains(port));
+    let ports = found.routing.gateways.keys();
+    let free = ports.filter(|port| !taken.contains(port));
     for port in free.take(MAX_OPENED) {
         let name = unused_listener(*port, &names);
         names.insert(name.clone());
@@ -108,7 +132,7 @@ fn open(
             bind: SocketAddr::new(gateway_api.listener.bind.ip(), *port),
             ..(*gateway_api.listener).clone()
         });
-        extend(&mut listener, policy, routing);
+        extend(&mut listener, policy, found);
         listeners.push(listener);
         opened.insert(name);
     }
@@ -117,16 +141,23 @@ fn open(
 
 fn unused_listener(port: u16, names: &HashSet<ListenerName>) -> ListenerName {
     let name = ListenerName::from(format!("gateway-{port}"));
-    if names.contains(&name) {
-        unused(&name, names)
-    } else {
-        name
-    }
+    let numbered = (2..).map(|number: u32| ListenerName::from(format!("{name}#{number}")));
+    let mut free = std::iter::once(name.clone()).chain(numbered);
+    free.find(|name| !names.contains(name)).unwrap_or(name)
 }
 
 /// Gives endpoints to the upstreams in `upstreams` that have never had any.
 pub fn fill_new(upstreams: &Upstreams, discovered: &Discovered) {
-    for name in discovered.routing.upstreams.keys() {
+    fill(upstreams, discovered, discovered.routing.upstreams.keys());
+}
+
+/// Gives endpoints to those of the upstreams `names` that have never had any.
+pub fn fill<'n>(
+    upstreams: &Upstreams,
+    discovered: &Discovered,
+    names: impl Iterator<Item = &'n UpstreamName>,
+) {
+    for name in names {
         if let Some(upstream) = upstreams.get(name).filter(|upstream| !upstream.answered()) {
             let endpoints = discovered.endpoints.get(name);
             upstream.replace_endpoints(endpoints.iter().flat_map(|all| all.iter().cloned()));
@@ -163,11 +194,10 @@ upstreams: {{ a: {{ endpoints: ['127.0.0.1:1'] }} }}
             .kubernetes
             .as_ref()
             .map(|policy| policy.upstream.clone());
-        let exports = vec![
-            route("a.example", Origin::Export(object())),
-            route("b.example", Origin::Export(object())),
-        ];
-        let attached = |name| vec![route(name, Origin::TlsRoute(object()))];
+        let routes = ["a.example", "b.example"].map(|name| route(name, Origin::Export(object())));
+        let mut exports = Exports::default();
+        exports.set(&("apps".into(), "b".into()), routes.into());
+        let attached = |name| Arc::new(vec![route(name, Origin::TlsRoute(object()))]);
         let routing = Routing {
             exports,
             gateways: BTreeMap::from([
@@ -262,7 +292,7 @@ upstreams: {{ a: {{ endpoints: ['127.0.0.1:1'] }} }}
         assert!(Arc::ptr_eq(untouched.0, untouched.1));
         let (before, after) = (&extended.0.routes, &extended.1.routes);
         assert_eq!((before.len(), after.len()), (1, 3));
-        assert!(Arc::ptr_eq(&before[0], &after[0]));
+        assert!(after.shares_own(before));
         let upstreams = [&file, &merged].map(|config| &config.upstreams["a"]);
         assert!(Arc::ptr_eq(upstreams[0], upstreams[1]));
     }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::AppError;
 use super::discovery;
-use super::listeners::{ListenerSockets, ListenersChange, retire_metrics};
-use super::merge::{Merged, fill_new, merge};
+use super::forget::{Differs, forget, forget_found};
+use super::listeners::{InForce, ListenerSockets, ListenersChange, retire_metrics};
+use super::merge::{Before, Merged, fill, fill_new, merge_after};
 use super::sources::{SourceTasks, first_answers};
 use super::state::{Change, State};
 use super::statuses::StatusTask;
@@ -36,6 +37,8 @@ pub(super) struct Plan {
 struct Tables {
     config: Arc<Config>,
     upstreams: Arc<Upstreams>,
+    /// What differs, if that is a part of what was found.
+    differs: Option<Differs>,
     listeners: ListenersChange,
     /// Sources of upstreams that are new, once they are asked.
     sources: SourceTasks,
@@ -110,7 +113,7 @@ impl Plan {
             return Ok(plan);
         }
         // While draining no listener is opened any more, and none needs another table.
-        if !state.is_routed(found) && state.is_running() {
+        if !state.is_explained(found) && state.is_running() {
             let tables = Tables::new(state, &state.file, Some(found), Ready::new())?;
             plan.tables = Some(tables);
         }
@@ -173,6 +176,10 @@ impl Plan {
             return;
         };
         state.sources.listen_on(tables.addresses(state));
+        if tables.differs.is_some() {
+            // Nothing that Kubernetes finds asks DNS.
+            return;
+        }
         tables.sources = state.sources.start_new(&tables.upstreams);
         if !state.listeners.is_empty() {
             first_answers(&tables.upstreams).await;
@@ -190,7 +197,13 @@ impl Plan {
             ..Snapshot::clone(&before)
         };
         if let Some(tables) = &self.tables {
-            tables.upstreams.adopt(&tables.config);
+            match &tables.differs {
+                None => tables.upstreams.adopt(&tables.config),
+                Some(differs) => {
+                    let (names, config) = (&differs.changed, &tables.config);
+                    tables.upstreams.adopt_changed(names, config);
+                }
+            }
             snapshot.upstreams = tables.upstreams.clone();
         }
         if let Some(found) = &news {
@@ -198,14 +211,18 @@ impl Plan {
             let before = state.found.as_deref().map(|found| &*found.discovered);
             discovery::update_endpoints(&snapshot.upstreams, &found.discovered, before);
         }
+        let mut differs = None;
         if let Some(tables) = self.tables {
-            tables.commit(state, &mut snapshot);
+            differs = tables.commit(state, &mut snapshot);
         }
         state.unbound.failed_again(self.failed_again);
         state.file = self.file;
         state.found = self.found;
         control.snapshots.replace(snapshot);
-        forget(state, &before);
+        match differs {
+            None => forget(state, &before),
+            Some(differs) => forget_found(state, &before, &differs),
+        }
         self.source.commit(state);
         if let Some(found) = news {
             if found.complete {
@@ -231,8 +248,18 @@ impl Tables {
     ) -> Result<Self, AppError> {
         let control = &state.control;
         let in_force = control.snapshots.now();
-        let Merged { mut config, opened } = merge(file, found);
-        state.sources.prepare(&config)?;
+        let before = state.found.as_deref().filter(|before| {
+            let same_zone = found.is_some_and(|found| found.zone == before.zone);
+            same_zone && Arc::ptr_eq(file, &state.file)
+        });
+        let merged = before.map(|found| Before {
+            config: &in_force.config,
+            found,
+        });
+        let Merged { mut config, opened } = merge_after(merged, file, found);
+        if before.is_none() {
+            state.sources.prepare(&config)?;
+        }
         let (places, not_bound) = places(state, &config, &opened, ready)?;
         if !not_bound.is_empty() {
             let is_bound =
@@ -240,14 +267,36 @@ impl Tables {
             let listeners = &mut Arc::make_mut(&mut config).listeners;
             listeners.retain(|listener| is_bound(&listener.name));
         }
-        let upstreams = in_force.upstreams.prepare(&config);
-        let listeners = ListenersChange::prepare(places, &config, &upstreams, &control.shared);
-        if let Some(found) = found {
-            fill_new(&upstreams, &found.discovered);
+        let change = before.map(|_| in_force.upstreams.follow(&in_force.config, &config));
+        let (upstreams, replaced, differs) = match change {
+            None => (in_force.upstreams.prepare(&config), None, None),
+            Some(change) => {
+                let name = |listener: &Arc<ListenerConfig>| listener.name.clone();
+                let names = in_force.config.listeners.iter().map(name);
+                let same_listeners = names.eq(config.listeners.iter().map(name));
+                let differs = Differs {
+                    changed: change.changed,
+                    gone: change.gone,
+                    same_listeners,
+                };
+                (change.upstreams, Some(change.replaced), Some(differs))
+            }
+        };
+        let now = InForce {
+            config: &in_force.config,
+            replaced: replaced.as_deref(),
+        };
+        let listeners = ListenersChange::prepare(places, &config, now, &upstreams, &control.shared);
+        if let Some(found) = found.map(|found| &found.discovered) {
+            match &differs {
+                None => fill_new(&upstreams, found),
+                Some(differs) => fill(&upstreams, found, differs.changed.iter()),
+            }
         }
         Ok(Self {
             config,
             upstreams: Arc::new(upstreams),
+            differs,
             listeners,
             sources: SourceTasks::new(),
             not_bound,
@@ -260,17 +309,25 @@ impl Tables {
         self.listeners.addresses().chain(servers).collect()
     }
 
-    fn commit(self, state: &mut State, snapshot: &mut Snapshot) {
+    /// Returns what differs, if that is a part of what was found.
+    fn commit(self, state: &mut State, snapshot: &mut Snapshot) -> Option<Differs> {
         let control = &state.control;
         state.sources.take_over(self.sources, &self.upstreams);
+        let conflicts_change = self.listeners.conflicts_change();
         let bound = self.listeners.commit(&mut state.listeners, &state.workers);
         control.passable.set_listeners(state.listeners.all());
         control.shared.listeners.replace(state.listeners.all());
         state.unbound.replace(self.not_bound);
-        let conflicts = state.listeners.conflicts();
-        state
-            .reporter
-            .conflicts(&conflicts, &control.shared.metrics);
+        if conflicts_change {
+            let conflicts = state.listeners.conflicts();
+            let metrics = &control.shared.metrics;
+            state.reporter.conflicts(&conflicts, metrics);
+        }
+        snapshot.bound = bound.into();
+        if self.differs.is_some() {
+            snapshot.config = self.config;
+            return self.differs;
+        }
         control.limit(&self.config);
         control
             .shared
@@ -284,8 +341,8 @@ impl Tables {
         {
             tracing::error!(%error, "the level of the log stays as it was");
         }
-        snapshot.bound = bound.into();
         snapshot.config = self.config;
+        None
     }
 }
 
@@ -395,21 +452,6 @@ fn places(
         });
     }
     Ok((places, not_bound))
-}
-
-/// Removes the metrics of objects that were in force before and no longer are.
-fn forget(state: &State, before: &Snapshot) {
-    let now = state.control.snapshots.now();
-    let metrics = &state.control.shared.metrics;
-    if !Arc::ptr_eq(&before.upstreams, &now.upstreams) {
-        for upstream in before.upstreams.gone(&now.upstreams) {
-            upstream.retire();
-            metrics.retire_upstream(&upstream.config().name);
-        }
-    }
-    if !Arc::ptr_eq(&before.config, &now.config) {
-        retire_metrics(metrics, &before.config, &now.config);
-    }
 }
 
 #[cfg(test)]

@@ -83,6 +83,14 @@ impl State {
         })
     }
 
+    /// As [`State::is_routed`], and the hosts without a route have the same reasons too.
+    pub(super) fn is_explained(&self, publication: &Publication) -> bool {
+        let unrouted = &publication.discovered.unrouted;
+        let before = self.found.as_ref();
+        before.is_some_and(|found| found.discovered.unrouted.is_same(unrouted))
+            && self.is_routed(publication)
+    }
+
     /// Whether the gateway opens listeners. One that drains does not.
     pub(super) fn is_running(&self) -> bool {
         self.control.watcher.phase() == DrainPhase::Running

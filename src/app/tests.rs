@@ -53,7 +53,11 @@ async fn a_worker_that_cannot_accept_ends_the_process_with_the_reason() {
             panic!("one listener");
         };
         let (shared, upstreams) = (&gateway.control.shared, Upstreams::default());
-        let state = listeners::state(listener, &config, &upstreams, shared);
+        let in_force = listeners::InForce {
+            config: &config,
+            replaced: None,
+        };
+        let state = listeners::state(listener, &config, None, in_force, &upstreams, shared);
         let options = StreamOptions::from(listener.tcp);
         let socket = Arc::<OwnedFd>::new(socket);
         let members = [socket.clone()];

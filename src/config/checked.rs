@@ -12,12 +12,12 @@ mod log_filter;
 mod origin;
 mod process;
 mod route;
+mod route_list;
 mod route_match;
 mod sources;
 mod tcp;
 mod upstream;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -27,6 +27,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::names::{UpstreamName, Zone};
+use crate::shared_map::SharedMap;
 
 pub use dns::{AddressKind, DnsConfig, DnsQuery, ResolverConfig};
 pub use gateway_policy::{BelowFileRoutes, FileNames, FileRoute, GatewayNamespaces, PortRange};
@@ -43,6 +44,7 @@ pub use process::{
     AccessLogConfig, DrainConfig, EndQuiet, Fingerprint, Limits, LogConfig, LogFormat,
 };
 pub use route::{RouteConfig, RouteTimeouts, TargetConfig, TargetConfigs};
+pub use route_list::{Exporter, Exports, RouteList};
 pub use route_match::{AlpnPolicy, ISTIO_ALPNS, RouteMatch, SharedOffers, SniPattern};
 pub(crate) use sources::contains;
 pub use sources::{OTHER_SOURCES, SourceGroup, SourceGroupId, SourceGroups, SourcePolicy};
@@ -66,7 +68,7 @@ pub struct Config {
     /// The listeners of the file. May be empty if Gateways of the Gateway API open some.
     pub listeners: Vec<Arc<ListenerConfig>>,
     /// All upstreams, whether or not a route names them yet.
-    pub upstreams: BTreeMap<UpstreamName, Arc<UpstreamConfig>>,
+    pub upstreams: SharedMap<UpstreamName, Arc<UpstreamConfig>>,
     /// The Kubernetes source; `None` without one.
     pub kubernetes: Option<Arc<KubernetesConfig>>,
     /// The resolver of `dns` upstreams.

@@ -73,7 +73,7 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
         zone,
         sources: Arc::new(sources),
         listeners: listeners.into_iter().map(Arc::new).collect(),
-        upstreams: upstreams.resolved,
+        upstreams: upstreams.resolved.into(),
         kubernetes: kubernetes.map(Arc::new),
         resolver: resolver(&file.resolver),
         limits: limits(&file.limits),

@@ -1,7 +1,6 @@
 //! The counters of connections, by listener, route, upstream and source group.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
@@ -17,21 +16,60 @@ pub(super) struct SeriesMap {
     pub(super) routes: HashMap<(ListenerName, RouteName), usize>,
     /// Live series that are removed when they are no longer used.
     pub(super) retired: HashSet<SeriesKey>,
-    pub(super) keep: Keep,
+    /// The series that the config has; `None` before the first config: any.
+    pub(super) known: Option<Arc<KnownSeries>>,
 }
 
-/// The function that says which series the config has.
-pub(super) struct Keep(pub(super) Box<dyn Fn(&SeriesKey) -> bool + Send>);
+/// The series that are removed or marked before the lock is given back. Workers wait for it with the first
+/// connection of a route.
+const SLICE: usize = 100;
 
-impl Default for Keep {
-    fn default() -> Self {
-        Self(Box::new(|_| true))
+/// The route of a series: its listener, its name, and one of its upstreams.
+pub type SeriesRoute = (ListenerName, RouteName, UpstreamName);
+
+/// The series that a config has.
+#[derive(Debug, Clone, Default)]
+pub struct KnownSeries {
+    /// The listeners.
+    pub listeners: HashSet<ListenerName>,
+    /// The source groups.
+    pub sources: HashSet<SourceGroupName>,
+    /// The routes.
+    pub routes: HashSet<SeriesRoute>,
+}
+
+impl KnownSeries {
+    fn has(&self, key: &SeriesKey) -> bool {
+        let of_no_route = [NONE, OTHER].contains(&&*key.route);
+        let route = || {
+            (
+                key.listener.clone(),
+                key.route.clone(),
+                key.upstream.clone(),
+            )
+        };
+        self.sources.contains(&key.source)
+            && self.listeners.contains(&key.listener)
+            && (of_no_route || self.routes.contains(&route()))
+    }
+
+    /// The keys of a route, one for each source group.
+    fn keys_of(&self, route: &SeriesRoute) -> impl Iterator<Item = SeriesKey> {
+        let (listener, route, upstream) = route;
+        self.sources.iter().map(move |source| SeriesKey {
+            listener: listener.clone(),
+            route: route.clone(),
+            upstream: upstream.clone(),
+            source: source.clone(),
+        })
     }
 }
 
-impl fmt::Debug for Keep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Keep")
+impl SeriesMap {
+    /// Whether no connection and no route table holds a series.
+    fn is_unused(&self, key: &SeriesKey) -> bool {
+        let series = self.live.get(key);
+        series.is_none_or(|series| Arc::strong_count(series) == 1)
     }
 }
 
@@ -92,7 +130,12 @@ impl Metrics {
         }
         let route = (key.listener.clone(), key.route.clone());
         if !map.routes.contains_key(&route) && map.routes.len() >= MAX_ROUTES {
-            self.sweep(&mut map);
+            let retired = map.retired.iter();
+            let unused = retired.clone().find(|key| map.is_unused(key)).cloned();
+            if let Some(key) = unused {
+                map.retired.remove(&key);
+                self.forget(&mut map, &key);
+            }
             if map.routes.len() >= MAX_ROUTES && &*key.route != NONE && &*key.route != OTHER {
                 key.route = OTHER.into();
                 key.upstream = OTHER.into();
@@ -116,7 +159,7 @@ impl Metrics {
             key: key.clone(),
         });
         *map.routes.entry(route).or_default() += 1;
-        if !(map.keep.0)(&key) {
+        if map.known.as_ref().is_some_and(|known| !known.has(&key)) {
             // The connection was accepted before its route, or its listener, was removed.
             map.retired.insert(key.clone());
         }
@@ -124,36 +167,77 @@ impl Metrics {
         series
     }
 
-    /// Marks the series of every route for which `keep` is false, now and in the future. Each is
-    /// removed at the next scrape or reload at which no connection and no route table holds it any
-    /// more.
-    pub fn retire_routes(&self, keep: impl Fn(&SeriesKey) -> bool + Send + 'static) {
-        let mut map = self.lock();
-        let retired = map.live.keys().filter(|key| !keep(key)).cloned().collect();
-        map.retired = retired;
-        map.keep = Keep(Box::new(keep));
-        self.sweep(&mut map);
+    /// Marks every series that is not `known`, now and in the future. Each is removed at the next scrape or
+    /// reload at which no connection and no route table holds it any more.
+    pub fn retire_routes(&self, known: KnownSeries) {
+        let known = Arc::new(known);
+        let live: Vec<Arc<ConnectionSeries>> = {
+            let mut map = self.lock();
+            map.known = Some(known.clone());
+            map.live.values().cloned().collect()
+        };
+        let retired = live.iter().map(|series| &series.key);
+        let retired: HashSet<SeriesKey> = retired.filter(|key| !known.has(key)).cloned().collect();
+        drop(live);
+        {
+            let mut map = self.lock();
+            // Those that were made meanwhile are marked already.
+            let marked = std::mem::replace(&mut map.retired, retired);
+            let marked = marked.into_iter().filter(|key| !known.has(key));
+            map.retired.extend(marked);
+        }
+        self.sweep();
     }
 
-    pub(super) fn sweep(&self, map: &mut SeriesMap) {
-        let unused: Vec<SeriesKey> = map
-            .retired
-            .iter()
-            .filter(|key| map.live.get(key).is_none_or(|s| Arc::strong_count(s) == 1))
-            .cloned()
-            .collect();
-        for key in unused {
-            map.retired.remove(&key);
-            let Some(series) = map.live.remove(&key) else {
-                continue;
-            };
-            self.remove(&series);
-            let route = (key.listener, key.route);
-            if let Some(sources) = map.routes.get_mut(&route) {
-                *sources -= 1;
-                if *sources == 0 {
-                    map.routes.remove(&route);
+    /// As [`Metrics::retire_routes`], for a config in which the routes `gone` are no longer and the routes `new` are.
+    pub fn change_routes(&self, gone: &[SeriesRoute], new: &[SeriesRoute]) {
+        {
+            let mut map = self.lock();
+            let map = &mut *map;
+            let Some(known) = &mut map.known else { return };
+            let known = Arc::make_mut(known);
+            for route in gone {
+                known.routes.remove(route);
+                let keys = known.keys_of(route);
+                let live = keys.filter(|key| map.live.contains_key(key));
+                map.retired.extend(live);
+            }
+            for route in new {
+                known.routes.insert(route.clone());
+                for key in known.keys_of(route) {
+                    map.retired.remove(&key);
                 }
+            }
+        }
+        self.sweep();
+    }
+
+    /// Removes the series that are marked and no longer used. It takes the lock for a few at a time.
+    pub(super) fn sweep(&self) {
+        let retired = std::mem::take(&mut self.lock().retired);
+        let mut left: Vec<SeriesKey> = retired.into_iter().collect();
+        while !left.is_empty() {
+            let mut map = self.lock();
+            for key in left.drain(left.len().saturating_sub(SLICE)..) {
+                if map.is_unused(&key) {
+                    self.forget(&mut map, &key);
+                } else {
+                    map.retired.insert(key);
+                }
+            }
+        }
+    }
+
+    fn forget(&self, map: &mut SeriesMap, key: &SeriesKey) {
+        let Some(series) = map.live.remove(key) else {
+            return;
+        };
+        self.remove(&series);
+        let route = (key.listener.clone(), key.route.clone());
+        if let Some(sources) = map.routes.get_mut(&route) {
+            *sources -= 1;
+            if *sources == 0 {
+                map.routes.remove(&route);
             }
         }
     }

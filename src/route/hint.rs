@@ -3,10 +3,12 @@
 //! [`RouteTable::near_miss`] takes a few lookups, cheap enough for every refused connection.
 //! [`RouteTable::nearest`] measures the edit distance to every route; it is for a person who asks.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Route, RouteTable, ServedPort};
+use super::served::ServedPart;
+use super::{Route, RouteTable};
 use crate::config::SniPattern;
 use crate::server_name::ServerName;
 
@@ -39,8 +41,14 @@ impl<T> Few<T> {
     const SHOWN: usize = 5;
 
     pub(super) fn of(all: impl ExactSizeIterator<Item = T>) -> Self {
+        let count = all.len();
+        Self::of_many(all, count)
+    }
+
+    /// The first of `all`, which are `count`.
+    fn of_many(all: impl Iterator<Item = T>, count: usize) -> Self {
         Self {
-            more: all.len().saturating_sub(Self::SHOWN),
+            more: count.saturating_sub(Self::SHOWN),
             first: all.take(Self::SHOWN).collect(),
         }
     }
@@ -82,8 +90,28 @@ impl fmt::Display for NearMiss {
     }
 }
 
-fn ports(served: &[ServedPort]) -> Few<u16> {
-    Few::of(served.iter().map(|served| served.port))
+/// The ports of a host. Few hosts have some of the file and some of a Service.
+fn ports(served: &[ServedPart]) -> Few<u16> {
+    if let [part] = served {
+        return Few::of(part.ports.iter().map(|served| served.port));
+    }
+    let all = served.iter().flat_map(|part| &part.ports);
+    let mut seen = HashSet::new();
+    let ports: Vec<u16> = all
+        .map(|served| served.port)
+        .filter(|port| seen.insert(*port))
+        .collect();
+    Few::of(ports.into_iter())
+}
+
+/// The subsets of a port of a host; `None` if the port is not routed.
+fn subsets(served: &[ServedPart], port: u16) -> Option<Few<Arc<str>>> {
+    let of_port = served.iter().flat_map(|part| &part.ports);
+    let of_port = of_port.filter(|served| served.port == port);
+    let all = of_port.clone().flat_map(|served| &served.subsets);
+    let count = of_port.clone().map(|served| served.subsets.len()).sum();
+    let routed = of_port.clone().next().is_some();
+    routed.then(|| Few::of_many(all.cloned(), count))
 }
 
 impl RouteTable {
@@ -93,19 +121,18 @@ impl RouteTable {
             if istio.direction != "outbound" {
                 return Some(NearMiss::Inbound);
             }
-            let Some(served) = self.services.get(istio.host) else {
+            let Some(served) = self.served.of(istio.host) else {
                 return self.unrouted(istio.host);
             };
-            let same_port = served.iter().find(|served| served.port == istio.port);
-            return Some(match same_port {
-                Some(served) => NearMiss::OtherSubsets(Few::of(served.subsets.iter().cloned())),
+            return Some(match subsets(served, istio.port) {
+                Some(subsets) => NearMiss::OtherSubsets(subsets),
                 None => NearMiss::OtherPorts(ports(served)),
             });
         }
-        if let Some(served) = self.services.get(name.as_str()) {
+        if let Some(served) = self.served.of(name.as_str()) {
             return Some(NearMiss::PlainHostNotRouted(ports(served)));
         }
-        if self.below.contains_key(name.as_str()) {
+        if self.claims.has_below(name.as_str()) {
             return Some(NearMiss::OnlyBelow);
         }
         self.unrouted(name.as_str())

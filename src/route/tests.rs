@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::config::{
-    ConnectionLimits, ObjectRef, RouteConfig, RouteTimeouts, TargetConfigs, UpstreamSource, samples,
+    ConnectionLimits, ListenerConfig, ObjectRef, RouteConfig, RouteMatch, RouteTimeouts,
+    SourceGroups, TargetConfigs, UpstreamSource, samples,
 };
+use crate::limits::Scopes;
+use crate::upstream::Upstream;
 
 fn name(text: &str) -> ServerName {
     ServerName::parse(text.as_bytes()).unwrap()
@@ -101,7 +104,7 @@ fn a_service_answers_to_both_spellings_of_its_port_and_subsets() {
 /// A table of routes by their match and their ALPN list; no list is `any`.
 fn split(routes: &[(RouteMatch, &[&str])]) -> RouteTable {
     let mut listener = listener(routes.iter().map(|(it, _)| it.clone()).collect());
-    for (route, (_, protocols)) in listener.routes.iter_mut().zip(routes) {
+    for (route, (_, protocols)) in listener.routes.own_mut().iter_mut().zip(routes) {
         if !protocols.is_empty() {
             let protocols = protocols.iter().map(|one| Arc::from(*one)).collect();
             Arc::make_mut(route).alpn = AlpnPolicy::OneOf(protocols);
@@ -176,8 +179,10 @@ fn routes_with_a_protocol_in_common_do_not_share_a_name() {
         (exact(), &[]),
         (exact(), &[]),
     ]);
-    let conflicts = table.conflicts().iter();
-    let conflicts = conflicts.map(|it| (&*it.kept.name, &*it.refused.name));
+    let conflicts = table.conflicts();
+    let conflicts = conflicts
+        .iter()
+        .map(|it| (&*it.kept.name, &*it.refused.name));
     let conflicts: Vec<_> = conflicts.collect();
     assert_eq!(conflicts, [("0", "2"), ("1", "3"), ("4", "5")]);
     assert_eq!(decided(&table, Some("a"), &["r"]), Ok("4".to_owned()));
@@ -187,8 +192,8 @@ fn routes_with_a_protocol_in_common_do_not_share_a_name() {
 fn a_discovered_route_shares_no_name_of_the_file() {
     let exact = || RouteMatch::Sni(SniPattern::Exact(name("a")));
     let mut listener = listener(vec![exact(), exact()]);
-    Arc::make_mut(&mut listener.routes[0]).alpn = AlpnPolicy::istio();
-    Arc::make_mut(&mut listener.routes[1]).origin = Origin::Export(ObjectRef {
+    Arc::make_mut(&mut listener.routes.own_mut()[0]).alpn = AlpnPolicy::istio();
+    Arc::make_mut(&mut listener.routes.own_mut()[1]).origin = Origin::Export(ObjectRef {
         namespace: "n".into(),
         name: "a".into(),
         resource_version: "7".into(),
@@ -209,8 +214,8 @@ fn a_hello_without_a_name_takes_only_its_own_route() {
 
     let mut listener = listener(vec![RouteMatch::NoSni, any(), RouteMatch::NoSni]);
     let only_h2 = AlpnPolicy::OneOf([Arc::from("h2")].into());
-    Arc::make_mut(&mut listener.routes[0]).alpn = only_h2.clone();
-    Arc::make_mut(&mut listener.routes[2]).alpn = only_h2;
+    Arc::make_mut(&mut listener.routes.own_mut()[0]).alpn = only_h2.clone();
+    Arc::make_mut(&mut listener.routes.own_mut()[2]).alpn = only_h2;
     let table = build(&listener);
     assert!(table.takes_nameless());
     assert_eq!(found(&table, "no_sni"), Some("1"), "a name like any other");
@@ -218,8 +223,9 @@ fn a_hello_without_a_name_takes_only_its_own_route() {
     assert_eq!(&*decided.name, "0");
     let refusal = table.decide(None, std::iter::empty()).unwrap_err();
     assert_eq!(refusal.outcome(), Outcome::AlpnRefused);
-    let [conflict] = table.conflicts() else {
-        panic!("{:?}", table.conflicts());
+    let conflicts = table.conflicts();
+    let [conflict] = conflicts.as_slice() else {
+        panic!("{conflicts:?}");
     };
     assert_eq!((&*conflict.kept.name, &*conflict.refused.name), ("0", "2"));
     let claimed: Vec<String> = table.patterns().map(|(it, _)| it.to_string()).collect();
@@ -240,7 +246,7 @@ fn a_discovered_route_gives_way_to_an_earlier_one_and_the_table_says_so() {
         name: "a".into(),
         resource_version: "7".into(),
     };
-    for route in &mut listener.routes[1..] {
+    for route in &mut listener.routes.own_mut()[1..] {
         Arc::make_mut(route).origin = Origin::Export(object.clone());
     }
     let table = build(&listener);
@@ -269,7 +275,7 @@ fn a_miss_says_what_comes_close() {
         subset,
     ]);
     let reason: Arc<str> = "not exported".into();
-    listener.unrouted = Arc::new(HashMap::from([(name("hidden.apps"), reason)]));
+    listener.unrouted = [(name("hidden.apps"), reason)].into();
     let table = build(&listener);
     assert_eq!(found(&table, "outbound_.80_.v2_.svcb.apps"), Some("3"));
     let near = |text: &str| Some(text.to_owned());
@@ -308,9 +314,11 @@ fn a_route_that_cannot_be_made_costs_itself_alone() {
         RouteMatch::Sni(SniPattern::Exact(name("a"))),
         RouteMatch::Sni(SniPattern::Exact(name("b"))),
     ]);
-    Arc::make_mut(&mut listener.routes[0]).targets = TargetConfigs::only("gone".into());
+    Arc::make_mut(&mut listener.routes.own_mut()[0]).targets = TargetConfigs::only("gone".into());
     let table = build(&listener);
     assert_eq!((found(&table, "a"), found(&table, "b")), (None, Some("1")));
     let left_out: Vec<String> = table.left_out().iter().map(ToString::to_string).collect();
     assert_eq!(left_out, ["route `0` names the unknown upstream `gone`"]);
 }
+
+mod changes;

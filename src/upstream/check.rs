@@ -19,6 +19,7 @@ use crate::client_hello::vectors::{HelloBuilder, X25519};
 use crate::config::{CheckHello, CheckPolicy, ProxyVersion, UpstreamConfig};
 use crate::names::UpstreamName;
 use crate::proxy_header::local_header;
+use crate::shared_map::SharedMap;
 
 /// The time between two looks at the endpoints that are due.
 const LOOK: Duration = Duration::from_millis(100);
@@ -146,7 +147,7 @@ pub async fn run(now: impl Fn() -> Arc<Upstreams>) {
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut under_way = JoinSet::new();
-    let mut upstreams: Arc<Upstreams> = Arc::default();
+    let mut known = SharedMap::default();
     let mut checked: Vec<Arc<Upstream>> = Vec::new();
     // The upstream that is looked at first, so that none waits for ever.
     let mut first = 0;
@@ -154,10 +155,9 @@ pub async fn run(now: impl Fn() -> Arc<Upstreams>) {
         tokio::select! {
             _ = looks.tick() => {
                 let in_force = now();
-                if !Arc::ptr_eq(&in_force, &upstreams) {
-                    upstreams = in_force;
-                    let asks = |one: &&Arc<Upstream>| one.config().check.is_some();
-                    checked = upstreams.values().filter(asks).cloned().collect();
+                if !in_force.checked().is_same(&known) {
+                    known = in_force.checked().clone();
+                    checked = known.values().cloned().collect();
                 }
                 first = begin_due(&checked, first, &mut under_way);
             }

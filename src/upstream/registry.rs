@@ -1,7 +1,7 @@
 //! The registry of upstreams by name, for routes, sources, admin and metrics.
 
 use std::cell::LazyCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -13,16 +13,34 @@ use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use super::{EndpointState, Upstream};
 use crate::config::{Config, UpstreamConfig, UpstreamSource};
 use crate::names::UpstreamName;
+use crate::shared_map::SharedMap;
 
 /// The upstreams of one config, by name.
 #[derive(Debug, Default)]
-pub struct Upstreams(BTreeMap<UpstreamName, Arc<Upstream>>);
+pub struct Upstreams {
+    all: SharedMap<UpstreamName, Arc<Upstream>>,
+    /// Those with active checks.
+    checked: SharedMap<UpstreamName, Arc<Upstream>>,
+}
+
+/// The upstreams of a config that differs from the one before in some upstreams only.
+#[derive(Debug, Default)]
+pub struct ChangedUpstreams {
+    /// All of them.
+    pub upstreams: Upstreams,
+    /// The names of those that are new or have another config.
+    pub changed: Vec<UpstreamName>,
+    /// Configs of those that are new, gone, or another [`Upstream`] than before.
+    pub replaced: Vec<Arc<UpstreamConfig>>,
+    /// Those whose name has gone.
+    pub gone: Vec<Arc<Upstream>>,
+}
 
 impl Deref for Upstreams {
-    type Target = BTreeMap<UpstreamName, Arc<Upstream>>;
+    type Target = SharedMap<UpstreamName, Arc<Upstream>>;
 
     fn deref(&self) -> &Self::Target {
-        &self.0
+        &self.all
     }
 }
 
@@ -31,7 +49,7 @@ impl Upstreams {
     /// endpoints; any other is created by [`Upstream::new`]. One that is taken over does not change
     /// before [`Upstreams::adopt`].
     pub fn prepare(&self, config: &Config) -> Self {
-        let current = &self.0;
+        let current = &self.all;
         // Usually no upstream has a new name.
         let renamed = LazyCell::new(|| renamed(current, config));
         let zone = &config.zone;
@@ -45,22 +63,89 @@ impl Upstreams {
             });
             (name.clone(), upstream)
         };
-        Self(config.upstreams.iter().map(one).collect())
+        let all: SharedMap<UpstreamName, Arc<Upstream>> =
+            config.upstreams.iter().map(one).collect();
+        let asks = |(name, _): &(&UpstreamName, _)| {
+            let config = config.upstreams.get(*name);
+            config.is_some_and(|config| config.check.is_some())
+        };
+        let checked = all.iter().filter(asks);
+        let checked = checked.map(|(name, one)| (name.clone(), one.clone()));
+        Self {
+            checked: checked.collect(),
+            all,
+        }
+    }
+
+    /// As [`Upstreams::prepare`], of a config whose upstreams come from Kubernetes where they differ from those of
+    /// `before`, the config of these upstreams. It costs what has changed.
+    pub fn follow(&self, before: &Config, after: &Config) -> ChangedUpstreams {
+        let mut change = ChangedUpstreams {
+            upstreams: Self {
+                all: self.all.clone(),
+                checked: self.checked.clone(),
+            },
+            ..ChangedUpstreams::default()
+        };
+        let Self { all, checked } = &mut change.upstreams;
+        for one in before.upstreams.diff(&after.upstreams, Arc::ptr_eq) {
+            let name = one.key;
+            let known = self.all.get(name);
+            let Some(config) = one.after else {
+                all.remove(name);
+                checked.remove(name);
+                change.gone.extend(known.cloned());
+                change.replaced.extend(one.before.cloned());
+                continue;
+            };
+            let kept = known.filter(|known| known.has_source_of(config));
+            let upstream = kept.cloned().unwrap_or_else(|| {
+                change.replaced.push(config.clone());
+                let known = known.map(|known| &**known);
+                Arc::new(Upstream::new(config.clone(), after.zone.clone(), known))
+            });
+            match config.check {
+                Some(_) => drop(checked.insert(name.clone(), upstream.clone())),
+                None => drop(checked.remove(name)),
+            }
+            all.insert(name.clone(), upstream);
+            change.changed.push(name.clone());
+        }
+        change
     }
 
     /// Gives each upstream its policy of `config`, from which they were prepared.
     pub fn adopt(&self, config: &Config) {
-        for (name, upstream) in &self.0 {
+        for (name, upstream) in self.all.iter() {
             if let Some(its_config) = config.upstreams.get(name) {
                 upstream.adopt(its_config, config.zone.as_ref());
             }
         }
     }
 
+    /// As [`Upstreams::adopt`], of the upstreams `names` only.
+    pub fn adopt_changed(&self, names: &[UpstreamName], config: &Config) {
+        for name in names {
+            if let (Some(upstream), Some(its_config)) =
+                (self.all.get(name), config.upstreams.get(name))
+            {
+                upstream.adopt(its_config, config.zone.as_ref());
+            }
+        }
+    }
+
+    /// The upstreams with active checks.
+    pub fn checked(&self) -> &SharedMap<UpstreamName, Arc<Upstream>> {
+        &self.checked
+    }
+
     /// The upstreams whose names `after` does not have.
     pub fn gone<'a>(&'a self, after: &'a Self) -> impl Iterator<Item = &'a Upstream> {
-        let gone = |(name, _): &(&UpstreamName, _)| !after.0.contains_key(*name);
-        self.0.iter().filter(gone).map(|(_, upstream)| &**upstream)
+        let gone = |(name, _): &(&UpstreamName, _)| !after.all.contains_key(*name);
+        self.all
+            .iter()
+            .filter(gone)
+            .map(|(_, upstream)| &**upstream)
     }
 }
 
@@ -75,7 +160,7 @@ fn question(config: &UpstreamConfig) -> Option<String> {
 /// The upstreams of `current` whose name `config` no longer has, by their question to DNS. An upstream
 /// with the same question and another name replaces them.
 fn renamed<'a>(
-    current: &'a BTreeMap<UpstreamName, Arc<Upstream>>,
+    current: &'a SharedMap<UpstreamName, Arc<Upstream>>,
     config: &Config,
 ) -> HashMap<String, &'a Arc<Upstream>> {
     let gone = current.iter();

@@ -200,6 +200,7 @@ upstreams:
     .config;
     let names: Vec<&str> = config.listeners[0]
         .routes
+        .own()
         .iter()
         .map(|route| &*route.name)
         .collect();

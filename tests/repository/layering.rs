@@ -72,6 +72,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
                 "tcp",
             ],
             &["gateway_policy", "process", "route", "sources", "upstream"],
+            &["route_list"],
             &["listener"],
             &["kubernetes"],
         ],

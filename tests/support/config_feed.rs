@@ -51,7 +51,7 @@ fn check_config(config: &Config) {
         let find = |name: &str| upstreams.get(name).cloned();
         let table = RouteTable::build(listener, &config.sources, &Scopes::default(), find);
         assert!(table.left_out().is_empty() && table.conflicts().is_empty());
-        assert_eq!(table.routes().len(), listener.routes.len());
+        assert_eq!(table.routes().count(), listener.routes.len());
         for (pattern, route) in table.patterns() {
             if let SniPattern::Exact(name) = pattern {
                 assert_eq!(table.find(&name).unwrap().name, route.name);

@@ -109,7 +109,7 @@ upstreams: { u: { endpoints: ['127.0.0.1:1'] } }
     let [listener] = config.listeners.as_slice() else {
         panic!("one listener");
     };
-    let [base] = listener.routes.as_slice() else {
+    let [base] = listener.routes.own() else {
         panic!("one route");
     };
     let route = |(position, pattern): (usize, &SniPattern)| {

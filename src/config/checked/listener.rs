@@ -1,6 +1,5 @@
 //! A listener: one bound address with its policy and its routes.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +8,13 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::limits::{ConnectionLimits, SourceLimits};
-use super::route::RouteConfig;
+use super::route_list::RouteList;
 use super::sources::SourcePolicy;
 use super::tcp::TcpOptions;
 use crate::config::bounds::{self, HelloSize};
 use crate::names::ListenerName;
 use crate::server_name::ServerName;
+use crate::shared_map::SharedMap;
 
 /// One bound address with its policy and its routes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,10 +44,22 @@ pub struct ListenerConfig {
     /// The limits on the connections of each source address.
     pub limits_per_source: SourceLimits,
     /// The routes in order of precedence. Without any, every connection is refused.
-    pub routes: Vec<Arc<RouteConfig>>,
+    pub routes: RouteList,
     /// Known hosts without a route, with the reason for the log line of a client that asks for one.
     #[serde(skip)]
-    pub unrouted: Arc<HashMap<ServerName, Arc<str>>>,
+    pub unrouted: SharedMap<ServerName, Arc<str>>,
+}
+
+impl ListenerConfig {
+    /// Whether another config differs from this one in its routes at most.
+    pub fn has_policy_of(&self, other: &Self) -> bool {
+        let without_routes = |one: &Self| Self {
+            routes: RouteList::default(),
+            unrouted: SharedMap::default(),
+            ..one.clone()
+        };
+        without_routes(self) == without_routes(other)
+    }
 }
 
 /// Bounds on the ClientHello.

@@ -74,7 +74,7 @@ impl RouteMatch {
 }
 
 /// A server name, a set of them, or the absence of one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SniPattern {
     /// This name.
     Exact(ServerName),

@@ -279,7 +279,7 @@ fn file_names(all_listeners: &[ListenerConfig]) -> FileNames {
     let mut names = FileNames::default();
     let with_port = all_listeners.iter().filter(|one| one.bind.port() > 0);
     for listener in with_port {
-        for route in &listener.routes {
+        for route in listener.routes.own() {
             let of = FileRoute {
                 listener: listener.name.clone(),
                 route: route.name.clone(),

@@ -22,6 +22,7 @@ use crate::config::form::containers::OrOff;
 use crate::config::form::decode::At;
 use crate::config::form::problems::{Complaint, KeyPlace, Problems};
 use crate::names::{RouteName, UpstreamName};
+use crate::shared_map::SharedMap;
 
 /// The items that listeners may refer to.
 pub(super) struct Known<'a> {
@@ -91,8 +92,10 @@ pub(super) fn listener(
             each: connection_limits(&file.limits_per_source),
             ipv6_prefix: file.ipv6_source_prefix,
         },
-        routes: routes(&file.routes.items, known, &mut findings.problems),
-        unrouted: Arc::default(),
+        routes: routes(&file.routes.items, known, &mut findings.problems)
+            .into_iter()
+            .collect(),
+        unrouted: SharedMap::default(),
     }
 }
 

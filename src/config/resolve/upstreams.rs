@@ -271,7 +271,7 @@ pub(super) fn warn_unused(
     listeners: &[ListenerConfig],
     warnings: &mut Problems,
 ) {
-    let routes = listeners.iter().flat_map(|listener| &listener.routes);
+    let routes = listeners.iter().flat_map(|listener| listener.routes.own());
     let targets = routes.flat_map(|route| route.targets.iter());
     let used: HashSet<&str> = targets.map(|target| &*target.upstream).collect();
     for (name, place) in names {

@@ -1,37 +1,39 @@
 //! The value that the source hands to `app`: everything that it knows, immutable.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{EndpointSpec, RouteConfig, UpstreamConfig};
+use crate::config::{EndpointSpec, Exports, RouteConfig, UpstreamConfig};
 use crate::names::UpstreamName;
 use crate::server_name::ServerName;
+use crate::shared_map::SharedMap;
 
-/// Everything that the source has found. A newer value replaces all before it.
+/// Everything that the source has found. A newer value replaces all before it, and shares with it what has not
+/// changed.
 #[derive(Debug, Clone, Default)]
 pub struct Discovered {
     /// The content of route tables. It is the same `Arc` as before when nothing in it has changed.
     pub routing: Arc<Routing>,
     /// The ready endpoints of each upstream of `routing`. The inner `Arc` is the same as before when
     /// they have not changed.
-    pub endpoints: HashMap<UpstreamName, Arc<[EndpointSpec]>>,
+    pub endpoints: SharedMap<UpstreamName, Arc<[EndpointSpec]>>,
     /// The reasons of the upstreams that have no endpoints.
-    pub empty: HashMap<UpstreamName, Arc<str>>,
+    pub empty: SharedMap<UpstreamName, Arc<str>>,
+    /// Hosts of services that are not exported, with the reason. The reasons are shared, since
+    /// thousands of services have only a few. No route follows from them.
+    pub unrouted: SharedMap<ServerName, Arc<str>>,
 }
 
 /// The content of route tables.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Routing {
     /// Routes of exported services, for each listener that the export policy names.
-    pub exports: Vec<Arc<RouteConfig>>,
+    pub exports: Exports,
     /// Routes of TLSRoutes by the port of the Gateway's listener. strait also listens on a port without
     /// routes, and refuses every connection there.
-    pub gateways: BTreeMap<u16, Vec<Arc<RouteConfig>>>,
+    pub gateways: BTreeMap<u16, Arc<Vec<Arc<RouteConfig>>>>,
     /// The upstreams that the routes name.
-    pub upstreams: BTreeMap<UpstreamName, Arc<UpstreamConfig>>,
-    /// Hosts of services that are not exported, with the reason. The reasons are shared, since
-    /// thousands of services have only a few.
-    pub unrouted: Arc<HashMap<ServerName, Arc<str>>>,
+    pub upstreams: SharedMap<UpstreamName, Arc<UpstreamConfig>>,
     /// Names of exported services that get no route because of a limit.
     pub skipped: Skipped,
 }

@@ -18,17 +18,19 @@ mod why;
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::cluster::{Cluster, ClusterChange, Dirty, Kind, Strings};
-use super::discovered::{Discovered, Routing};
+use super::discovered::{Discovered, Routing, Skipped};
 use super::gateways;
 use super::ports::Ports;
 use super::records::ObjectKey;
 use super::status::Statuses;
-use crate::config::{EndpointSpec, KubernetesConfig, RouteConfig, ServicePort};
+use crate::config::{EndpointSpec, KubernetesConfig, RouteConfig, ServicePort, UpstreamConfig};
 use crate::names::{UpstreamName, Zone};
+use crate::server_name::ServerName;
+use crate::shared_map::SharedMap;
 use crate::socket::OwnListeners;
 use service::Context;
 use translation::{Backend, Routes, Translation};
@@ -47,9 +49,15 @@ pub struct Translator {
     gateways: Gateways,
     /// Reasons and names that many Services share.
     strings: Strings,
+    /// The last routing that was given out.
     routing: Arc<Routing>,
-    endpoints: HashMap<UpstreamName, Arc<[EndpointSpec]>>,
-    empty: HashMap<UpstreamName, Arc<str>>,
+    /// The routing as it is now, with every route of every Service.
+    found: Routing,
+    /// The names of each Service that get no route.
+    skipped: BTreeMap<ObjectKey, Skipped>,
+    endpoints: SharedMap<UpstreamName, Arc<[EndpointSpec]>>,
+    empty: SharedMap<UpstreamName, Arc<str>>,
+    unrouted: SharedMap<ServerName, Arc<str>>,
     /// True if every Service must be translated again.
     stale: bool,
     /// True if the Gateway API's objects must be translated again.
@@ -85,6 +93,7 @@ struct Dependencies {
 #[derive(Debug, Default)]
 struct StaleParts {
     routes: bool,
+    skipped: bool,
     unrouted: bool,
     endpoints: bool,
 }
@@ -108,8 +117,11 @@ impl Translator {
             gateways: Gateways::default(),
             strings: Strings::default(),
             routing: Arc::default(),
-            endpoints: HashMap::new(),
-            empty: HashMap::new(),
+            found: Routing::default(),
+            skipped: BTreeMap::new(),
+            endpoints: SharedMap::default(),
+            empty: SharedMap::default(),
+            unrouted: SharedMap::default(),
             stale: false,
             stale_gateways: false,
             published: false,
@@ -242,7 +254,7 @@ impl Translator {
         let differ = |key: &&ObjectKey| backends.get(*key) != wanted.get(*key);
         let both = backends.keys().chain(wanted.keys());
         dirty.services.extend(both.filter(differ).cloned());
-        changed.routes |= self.gateways.routes != translated.routes;
+        self.take_gateways(&translated.routes, changed);
         self.gateways.backends = backends;
         self.gateways.services = services;
         self.gateways.routes = translated.routes;
@@ -269,13 +281,77 @@ impl Translator {
         let old_routing = old.as_ref().map_or(&none.0, |old| &old.routing);
         let new_routing = new.as_mut().map_or(&mut none.1, |new| &mut new.routing);
         new_routing.keep_versions(old_routing);
-        changed.unrouted |= old_routing.unrouted != new_routing.unrouted;
-        changed.routes |= old_routing.exports != new_routing.exports
-            || old_routing.upstreams != new_routing.upstreams
-            || old_routing.skipped != new_routing.skipped;
+        self.take_routes(key, old_routing, new_routing, changed);
         self.take_endpoints(old.as_ref(), new.as_mut(), changed);
         if let Some(new) = new {
             self.services.insert(key.clone(), new);
+        }
+    }
+
+    /// Replaces the routes of each port of a Gateway where they differ.
+    fn take_gateways(
+        &mut self,
+        routes: &BTreeMap<u16, Vec<Arc<RouteConfig>>>,
+        changed: &mut StaleParts,
+    ) {
+        if self.gateways.routes == *routes {
+            return;
+        }
+        changed.routes = true;
+        let before = &self.found.gateways;
+        let shared = |(port, routes): (&u16, &Vec<Arc<RouteConfig>>)| {
+            let same = before.get(port).filter(|before| ***before == *routes);
+            (
+                *port,
+                same.cloned().unwrap_or_else(|| routes.clone().into()),
+            )
+        };
+        self.found.gateways = routes.iter().map(shared).collect();
+    }
+
+    /// Replaces the routes of one Service where they differ.
+    fn take_routes(
+        &mut self,
+        key: &ObjectKey,
+        old: &Routes,
+        new: &Routes,
+        changed: &mut StaleParts,
+    ) {
+        if old.unrouted != new.unrouted {
+            changed.unrouted = true;
+            if let Some((host, _)) = &old.unrouted {
+                self.unrouted.remove(host);
+            }
+            if let Some((host, reason)) = &new.unrouted {
+                self.unrouted.insert(host.clone(), reason.clone());
+            }
+        }
+        let both_empty = old.exports.is_empty() && new.exports.is_empty();
+        if !both_empty && !Arc::ptr_eq(&old.exports, &new.exports) {
+            changed.routes = true;
+            let exporter = (key.namespace.clone(), key.name.clone());
+            self.found.exports.set(&exporter, new.exports.clone());
+        }
+        let mut gone: BTreeMap<&UpstreamName, &Arc<UpstreamConfig>> =
+            old.upstreams.iter().map(|one| (&one.name, one)).collect();
+        for upstream in &new.upstreams {
+            let before = gone.remove(&upstream.name);
+            if before.is_none_or(|before| !Arc::ptr_eq(before, upstream)) {
+                changed.routes = true;
+                let upstreams = &mut self.found.upstreams;
+                upstreams.insert(upstream.name.clone(), upstream.clone());
+            }
+        }
+        for name in gone.keys() {
+            changed.routes = true;
+            self.found.upstreams.remove(*name);
+        }
+        if old.skipped != new.skipped {
+            (changed.routes, changed.skipped) = (true, true);
+            match new.skipped.count {
+                0 => self.skipped.remove(key),
+                _ => self.skipped.insert(key.clone(), new.skipped.clone()),
+            };
         }
     }
 
@@ -316,9 +392,15 @@ impl Translator {
     }
 
     fn publish(&mut self, changed: &StaleParts) -> Option<Arc<Discovered>> {
-        if changed.routes || changed.unrouted {
-            self.routing = Arc::new(self.route(changed));
-        } else if !changed.endpoints && self.published {
+        if changed.skipped {
+            self.found.skipped = Skipped::default();
+            for skipped in self.skipped.values() {
+                self.found.skipped.extend(skipped);
+            }
+        }
+        if changed.routes {
+            self.routing = Arc::new(self.route());
+        } else if !(changed.endpoints || changed.unrouted) && self.published {
             return None;
         }
         self.published = true;
@@ -326,35 +408,18 @@ impl Translator {
             routing: self.routing.clone(),
             endpoints: self.endpoints.clone(),
             empty: self.empty.clone(),
+            unrouted: self.unrouted.clone(),
         }))
     }
 
-    fn route(&self, changed: &StaleParts) -> Routing {
-        let mut routing = Routing {
-            gateways: self.gateways.routes.clone(),
-            unrouted: self.routing.unrouted.clone(),
-            ..Routing::default()
-        };
-        let count = |service: &Translation| service.routing.exports.len();
-        let count = self.services.values().map(count).sum::<usize>();
-        routing.exports.reserve_exact(count.min(MAX_ROUTES));
-        for translation in self.services.values().map(|service| &service.routing) {
-            let free = MAX_ROUTES.saturating_sub(routing.exports.len());
-            let exports = translation.exports.iter();
-            routing.exports.extend(exports.take(free).cloned());
-            if let Some(over) = translation.exports.len().checked_sub(free + 1) {
-                let text = format!("more than {MAX_ROUTES} routes of exported Services");
-                routing.skipped.add(text.into(), over + 1);
-            }
-            routing.skipped.extend(&translation.skipped);
-            let upstreams = translation.upstreams.iter();
-            let named = upstreams.map(|upstream| (upstream.name.clone(), upstream.clone()));
-            routing.upstreams.extend(named);
-        }
-        if changed.unrouted {
-            let unrouted = self.services.values();
-            let unrouted = unrouted.filter_map(|service| service.routing.unrouted.clone());
-            routing.unrouted = Arc::new(unrouted.collect());
+    /// The routing as it is now, within the limit of routes.
+    fn route(&self) -> Routing {
+        let mut routing = self.found.clone();
+        let over = routing.exports.len().saturating_sub(MAX_ROUTES);
+        if over > 0 {
+            routing.exports = routing.exports.first(MAX_ROUTES);
+            let text = format!("more than {MAX_ROUTES} routes of exported Services");
+            routing.skipped.add(text.into(), over);
         }
         routing
     }

@@ -3,7 +3,6 @@
 
 pub mod http;
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -24,6 +23,7 @@ use strait::metrics::Metrics;
 use strait::names::UpstreamName;
 use strait::outcome::{EndedBy, Outcome};
 use strait::server_name::ServerName;
+use strait::shared_map::SharedMap;
 use strait::verdict::Confidence;
 
 /// The time that a test waits for an event that must come.
@@ -238,10 +238,10 @@ pub fn config() -> Config {
             starttls: None,
             refuse: Refuse::Alert,
             tcp: TCP,
-            routes,
-            unrouted: Arc::default(),
+            routes: routes.into_iter().collect(),
+            unrouted: SharedMap::default(),
         })],
-        upstreams: BTreeMap::from([
+        upstreams: SharedMap::from([
             upstream(
                 "svcb",
                 UpstreamSource::Static(vec![endpoint(7), endpoint(8)]),

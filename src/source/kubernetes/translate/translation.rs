@@ -1,7 +1,7 @@
 //! The result for one Service, and the draft in which it is made.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::config::{EndpointSpec, RouteConfig, ServicePort, UpstreamConfig};
@@ -30,7 +30,7 @@ impl Translation {
 /// The parts that go into route tables.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Routes {
-    pub(super) exports: Box<[Arc<RouteConfig>]>,
+    pub(super) exports: Arc<[Arc<RouteConfig>]>,
     /// The upstreams of the exports, and those that a TLSRoute asks for.
     pub(super) upstreams: Box<[Arc<UpstreamConfig>]>,
     /// The Service's host and the reason why it has no route.
@@ -39,23 +39,41 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    /// Keeps the Service's version that the routes had `before` when nothing else in them has changed.
-    /// So other writes to a Service make no new route table.
+    /// Keeps each route and upstream of `before` that is still the same, whatever the Service's version. So
+    /// other writes to a Service change no route table, and a change leaves the other routes as they are.
     pub(super) fn keep_versions(&mut self, before: &Self) {
-        let same = |(now, before): (&Arc<RouteConfig>, &Arc<RouteConfig>)| {
-            let origin = before.origin.clone();
-            let now = RouteConfig::clone(now);
-            RouteConfig { origin, ..now } == **before
+        let known = before.exports.iter();
+        let known: HashMap<&str, &Arc<RouteConfig>> =
+            known.map(|route| (&*route.name, route)).collect();
+        let kept = |now: &Arc<RouteConfig>| {
+            let before = known.get(&*now.name).copied().filter(|before| {
+                let origin = before.origin.clone();
+                let now = RouteConfig::clone(now);
+                RouteConfig { origin, ..now } == ***before
+            });
+            Arc::clone(before.unwrap_or(now))
         };
-        if self.exports.len() == before.exports.len()
-            && self.exports.iter().zip(&before.exports).all(same)
-        {
-            self.exports.clone_from(&before.exports);
-        }
-        if self.upstreams == before.upstreams {
-            self.upstreams.clone_from(&before.upstreams);
+        self.exports = keep(self.exports.iter().map(kept).collect(), &before.exports);
+        let known = before.upstreams.iter();
+        let known: HashMap<&str, &Arc<UpstreamConfig>> =
+            known.map(|upstream| (&*upstream.name, upstream)).collect();
+        for upstream in &mut self.upstreams {
+            if let Some(before) = known.get(&*upstream.name)
+                && **before == *upstream
+            {
+                *upstream = Arc::clone(before);
+            }
         }
     }
+}
+
+/// The list `before`, if `now` has the very same items.
+fn keep<T>(now: Arc<[Arc<T>]>, before: &Arc<[Arc<T>]>) -> Arc<[Arc<T>]> {
+    let mut pairs = now.iter().zip(before.iter());
+    if now.len() == before.len() && pairs.all(|(now, before)| Arc::ptr_eq(now, before)) {
+        return before.clone();
+    }
+    now
 }
 
 /// The port of a Service that a TLSRoute wants.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::fixtures::*;
 use crate::config::{
-    ExportMode, KubernetesConfig, ObjectRef, OptIn, Origin, RouteConfig, ServiceSelector,
+    ExportMode, Exports, KubernetesConfig, ObjectRef, OptIn, Origin, RouteConfig, ServiceSelector,
 };
 use crate::names::UpstreamName;
 use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record};
@@ -306,17 +306,20 @@ fn without_versions(found: &Discovered) -> Discovered {
         Arc::new(route)
     };
     let routing = Routing::clone(&found.routing);
+    let mut exports = Exports::default();
+    let routes = routing.exports.iter().map(unversioned).collect();
+    exports.set(&("all".into(), "of them".into()), routes);
     Discovered {
-        routing: Arc::new(Routing {
-            exports: routing.exports.iter().map(unversioned).collect(),
-            ..routing
-        }),
+        routing: Arc::new(Routing { exports, ..routing }),
         ..found.clone()
     }
 }
 
 fn same(one: &Discovered, other: &Discovered) -> bool {
-    one.routing == other.routing && one.endpoints == other.endpoints && one.empty == other.empty
+    one.routing == other.routing
+        && one.endpoints == other.endpoints
+        && one.empty == other.empty
+        && one.unrouted == other.unrouted
 }
 
 proptest! {
@@ -333,7 +336,7 @@ proptest! {
             let changed = one_by_one.apply(batch.clone());
             let after = &one_by_one.found;
             prop_assert_eq!(changed, !same(&before.0, &after.0));
-            for (name, list) in &after.0.endpoints {
+            for (name, list) in after.0.endpoints.iter() {
                 let same = before.0.endpoints.get(name).filter(|old| *old == list);
                 prop_assert!(same.is_none_or(|old| Arc::ptr_eq(old, list)), "copied {name}");
                 prop_assert_eq!(list.is_empty(), after.0.empty.contains_key(name));
@@ -347,5 +350,6 @@ proptest! {
         prop_assert_eq!(one.routing, other.routing);
         prop_assert_eq!(one.endpoints, other.endpoints);
         prop_assert_eq!(one.empty, other.empty);
+        prop_assert_eq!(one.unrouted, other.unrouted);
     }
 }

@@ -236,7 +236,7 @@ fn a_dry_run_routes_all_and_says_what_it_would_refuse() {
         ),
     ];
     assert_eq!(found.dry_runs(), expected.into());
-    assert_eq!(found.0.routing.unrouted.len(), 1, "the alias");
+    assert_eq!(found.0.unrouted.len(), 1, "the alias");
 }
 
 #[test]

@@ -305,7 +305,7 @@ impl Found {
     /// `PATTERN -> UPSTREAM` of every route, by pattern.
     pub(super) fn routes(&self) -> Vec<String> {
         let mut routes = Vec::new();
-        for route in &self.0.routing.exports {
+        for route in self.0.routing.exports.iter() {
             for pattern in route.matches.patterns().unwrap() {
                 routes.push(format!("{pattern} -> {}", route.targets.first.upstream));
             }
@@ -351,7 +351,7 @@ impl Found {
     }
 
     pub(super) fn why_unrouted(&self, host: &str) -> Option<&str> {
-        let reason = self.0.routing.unrouted.get(host);
+        let reason = self.0.unrouted.get(host);
         reason.map(|reason| &**reason)
     }
 

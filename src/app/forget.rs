@@ -1,0 +1,48 @@
+//! The end of what was in force before a change: its metrics go.
+
+use std::sync::Arc;
+
+use super::listeners::{retire_found, retire_metrics};
+use super::state::State;
+use crate::admin::Snapshot;
+use crate::names::UpstreamName;
+use crate::upstream::Upstream;
+
+/// The upstreams that a discovery has changed.
+pub(super) struct Differs {
+    /// Those that are new or have another config.
+    pub(super) changed: Vec<UpstreamName>,
+    /// Those whose name has gone.
+    pub(super) gone: Vec<Arc<Upstream>>,
+    /// Whether the listeners are the same as before.
+    pub(super) same_listeners: bool,
+}
+
+/// Removes the metrics of objects that were in force before and no longer are.
+pub(super) fn forget(state: &State, before: &Snapshot) {
+    let now = state.control.snapshots.now();
+    let metrics = &state.control.shared.metrics;
+    if !Arc::ptr_eq(&before.upstreams, &now.upstreams) {
+        for upstream in before.upstreams.gone(&now.upstreams) {
+            upstream.retire();
+            metrics.retire_upstream(&upstream.config().name);
+        }
+    }
+    if !Arc::ptr_eq(&before.config, &now.config) {
+        retire_metrics(metrics, &before.config, &now.config);
+    }
+}
+
+/// As [`forget`], of a change that has kept all but a part of what was found.
+pub(super) fn forget_found(state: &State, before: &Snapshot, differs: &Differs) {
+    let now = state.control.snapshots.now();
+    let metrics = &state.control.shared.metrics;
+    for upstream in &differs.gone {
+        upstream.retire();
+        metrics.retire_upstream(&upstream.config().name);
+    }
+    match differs.same_listeners {
+        true => retire_found(metrics, &before.config, &now.config),
+        false => retire_metrics(metrics, &before.config, &now.config),
+    }
+}
