@@ -167,3 +167,6 @@ async fn a_task_that_panics_is_started_again() {
     gateway.stop();
     within_reason(gateway.finished()).await.unwrap();
 }
+
+#[cfg(feature = "kubernetes")]
+mod events;
