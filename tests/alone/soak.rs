@@ -141,8 +141,8 @@ fn quiet(process: &Process, idle: &Sample, report: &Report) {
     let begun = Instant::now();
     loop {
         let now = Sample::of(process, report);
-        // A thread that has read a file stays for some seconds.
-        let threads = now.threads <= idle.threads + 1.0;
+        // A thread that has read a file or written a scrape stays for some seconds, and this loop scrapes.
+        let threads = now.threads <= idle.threads + 2.0;
         if now.files_but_pipes() <= idle.files_but_pipes() && threads {
             break;
         }
