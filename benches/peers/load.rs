@@ -6,8 +6,8 @@
 
 mod bulk;
 mod connects;
-mod idle;
 mod ping;
+mod session;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -26,8 +26,8 @@ use strait::socket;
 
 pub use bulk::{Bulk, Direction, Shape};
 pub use connects::Connects;
-pub use idle::Idle;
 pub use ping::{Ping, SMALL};
+pub use session::Session;
 
 /// The number of events taken from the kernel at once.
 const BATCH: usize = 256;
@@ -176,13 +176,14 @@ impl<W: Work> Load<W> {
         })
     }
 
-    /// Opens `count` connections, at most `at_once` at a time, and waits until the backend has every
+    /// Opens `count` connections more, at most `at_once` at a time, and waits until the backend has every
     /// hello.
     pub fn open(&mut self, count: usize, at_once: usize) -> io::Result<()> {
         let give_up = Instant::now() + PATIENCE;
-        let mut opened = 0;
-        while self.saluted_backends < count {
-            while opened < count && opened - self.saluted_backends < at_once {
+        let mut opened = self.saluted_backends;
+        let wanted = opened + count;
+        while self.saluted_backends < wanted {
+            while opened < wanted && opened - self.saluted_backends < at_once {
                 self.connect()?;
                 opened += 1;
             }
@@ -191,11 +192,16 @@ impl<W: Work> Load<W> {
             if Instant::now() > give_up {
                 let got = self.saluted_backends;
                 return Err(io::Error::other(format!(
-                    "{got} of {count} hellos came through"
+                    "{got} of {wanted} hellos came through"
                 )));
             }
         }
         Ok(())
+    }
+
+    /// Closes all connections.
+    pub fn leave(&mut self) {
+        self.connections.clear();
     }
 
     /// Begins to connect `count` clients without waiting for them.

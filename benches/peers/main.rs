@@ -147,7 +147,7 @@ impl Comparison<'_> {
                         scale::run(program, self.bench, self.place, self.options.workers)
                     }
                     (Kind::Scale, _) => continue,
-                    (Kind::Memory, _) => {
+                    _ if kind.wants_fresh() => {
                         let fresh = self.start(named)?;
                         self.bench.run(kind, &fresh)
                     }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, TcpListener};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use crate::load::{Bulk, Connects, Direction, Idle, Latencies, Load, Ping, SMALL, Shape, Work};
+use crate::load::{Bulk, Connects, Direction, Latencies, Load, Ping, SMALL, Session, Shape, Work};
 use crate::machine::{Processes, run_first};
 use crate::options::Options;
 use crate::peer::{Backends, Route, Running};
@@ -19,6 +19,10 @@ const MIXED: usize = 16;
 /// The time for a gateway to free the resources of closed connections, and to settle after a start.
 const SETTLE: Duration = Duration::from_millis(150);
 const SETTLE_MEMORY: Duration = Duration::from_millis(700);
+/// The number of clients of a burst that connect at the same time.
+const AT_ONCE: usize = 2000;
+/// The time after a burst in which a gateway may give its memory back.
+const AFTERWARDS: Duration = Duration::from_secs(10);
 
 /// A kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +37,10 @@ pub enum Kind {
     Mixed,
     /// Messages of this many bytes beside small ones, each over half of the connections.
     Beside(usize),
-    /// Connections that stay silent.
+    /// Sessions that stay silent.
     Memory,
+    /// This many of them, which come nearly at once and leave at once.
+    Burst(usize),
     /// A config of 100,000 routes and 10,000 upstreams, and its change under load; strait only.
     Scale,
 }
@@ -57,8 +63,11 @@ impl Kind {
 
     /// Whether the work needs gateways that have not served before.
     pub const fn wants_fresh(self) -> bool {
-        matches!(self, Self::Memory | Self::Scale)
+        matches!(self, Self::Memory | Self::Burst(_) | Self::Scale)
     }
+
+    /// Bursts of each size that most file limits allow.
+    pub const BURSTS: &'static [Self] = &[Self::Burst(1000), Self::Burst(4000), Self::Burst(9000)];
 
     /// Messages of each size beside small ones.
     pub const MATRIX: &'static [Self] = &[
@@ -73,8 +82,8 @@ impl Kind {
     ];
 
     fn all() -> impl Iterator<Item = Self> {
-        let usual = Self::USUAL.iter().chain(Self::MATRIX);
-        usual.copied().chain([Self::Scale])
+        let usual = Self::USUAL.iter().chain(Self::MATRIX).chain(Self::BURSTS);
+        usual.copied().chain([Self::Burst(50_000), Self::Scale])
     }
 }
 
@@ -88,6 +97,7 @@ impl fmt::Display for Kind {
             Self::Mixed => f.write_str("mixed"),
             Self::Beside(bytes) => write!(f, "beside-{bytes}"),
             Self::Memory => f.write_str("memory"),
+            Self::Burst(sessions) => write!(f, "burst-{sessions}"),
             Self::Scale => f.write_str("scale"),
         }
     }
@@ -145,7 +155,7 @@ impl Bench {
         })
     }
 
-    /// Runs the work once. `Memory` needs a gateway that has not served before.
+    /// Runs the work once. `Memory` and `Burst` need a gateway that has not served before.
     pub fn run(&self, kind: Kind, gateway: &Running) -> io::Result<Values> {
         let values = match kind {
             Kind::Bulk(direction, streams) => self.bulk(gateway, direction, streams)?.values(),
@@ -154,6 +164,7 @@ impl Bench {
             Kind::Mixed => self.mixed(gateway)?,
             Kind::Beside(bytes) => self.beside(gateway, bytes)?,
             Kind::Memory => self.memory(gateway)?,
+            Kind::Burst(sessions) => self.burst(gateway, sessions)?,
             Kind::Scale => return Err(io::Error::other("scale brings its own gateway")),
         };
         std::thread::sleep(SETTLE);
@@ -279,18 +290,59 @@ impl Bench {
         };
         std::thread::sleep(SETTLE_MEMORY);
         let at_rest = processes.resident();
-        let mut load = self.load(Idle, gateway, Route::Main)?;
+        let mut load = self.load(Session::new(), gateway, Route::Main)?;
         load.open(self.idle, CONNECTS)?;
         load.run_until(Instant::now() + SETTLE_MEMORY)?;
-        load.failed.check()?;
-        let grown = processes.resident().saturating_sub(at_rest);
+        established(&load, self.idle)?;
+        let idle = kib(processes.resident(), at_rest, self.idle);
         Ok(Values::from([
-            ("rest_mib".to_owned(), at_rest as f64 / f64::from(1 << 20)),
-            (
-                "idle_kib".to_owned(),
-                grown as f64 / 1024.0 / self.idle as f64,
-            ),
+            ("rest_mib".to_owned(), at_rest as f64 / MIB),
+            ("idle_kib".to_owned(), idle),
         ]))
+    }
+
+    fn burst(&self, gateway: &Running, sessions: usize) -> io::Result<Values> {
+        let Some(processes) = gateway.processes() else {
+            return Ok(Values::new());
+        };
+        std::thread::sleep(SETTLE_MEMORY);
+        let at_rest = processes.resident();
+        let mut load = self.load(Session::new(), gateway, Route::Main)?;
+        let half = sessions / 2;
+        let mut resident = [0; 2];
+        for (more, resident) in [half, sessions - half].into_iter().zip(&mut resident) {
+            let all = load.work.established + more;
+            load.open(more, AT_ONCE)?;
+            load.run_until(Instant::now() + SETTLE_MEMORY)?;
+            established(&load, all)?;
+            *resident = processes.resident();
+        }
+        load.leave();
+        load.run_until(Instant::now() + AFTERWARDS)?;
+        let left = processes.resident() as f64 - at_rest as f64;
+        let [some, all] = resident;
+        Ok(Values::from([
+            ("idle_kib".to_owned(), kib(all, at_rest, sessions)),
+            ("slope_kib".to_owned(), kib(all, some, sessions - half)),
+            ("left_mib".to_owned(), left / MIB),
+        ]))
+    }
+}
+
+const MIB: f64 = (1 << 20) as f64;
+
+/// The growth of memory for each of so many sessions, in KiB.
+fn kib(now: u64, before: u64, sessions: usize) -> f64 {
+    now.saturating_sub(before) as f64 / 1024.0 / sessions as f64
+}
+
+fn established(load: &Load<Session>, wanted: usize) -> io::Result<()> {
+    load.failed.check()?;
+    match load.work.established {
+        all if all == wanted => Ok(()),
+        some => Err(io::Error::other(format!(
+            "{some} of {wanted} sessions stand"
+        ))),
     }
 }
 

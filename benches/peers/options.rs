@@ -21,12 +21,15 @@ const USUAL_CONGESTION: &str = "cubic";
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo bench --bench peers --")]
 pub struct Options {
-    /// Only this work, separated by commas. Default: all but `scale` and `beside-*`
+    /// Only this work, separated by commas. Default: all but `scale`, `beside-*` and `burst-*`
     #[arg(long, value_delimiter = ',', value_name = "WORK")]
     only: Vec<Kind>,
     /// Only the matrix: messages of 64 bytes to 256 KiB, each beside small ones (`beside-*`)
     #[arg(long)]
     matrix: bool,
+    /// Only the bursts: 1,000, 4,000 and 9,000 sessions that come and go (`burst-*`)
+    #[arg(long)]
+    bursts: bool,
     /// Connections with messages of the one size and of the other in `beside-*`
     #[arg(long, default_value_t = 64, value_name = "N")]
     pub clients: usize,
@@ -102,10 +105,13 @@ impl Invocation {
 impl Options {
     /// The work to do.
     pub fn kinds(&self) -> Vec<Kind> {
-        match (self.matrix, self.only.is_empty()) {
-            (true, _) => [&self.only, Kind::MATRIX].concat(),
-            (false, true) => Kind::USUAL.to_vec(),
-            (false, false) => self.only.clone(),
+        let sets = [(self.matrix, Kind::MATRIX), (self.bursts, Kind::BURSTS)];
+        let chosen = sets.iter().filter(|(wanted, _)| *wanted);
+        let mut kinds = self.only.clone();
+        kinds.extend(chosen.flat_map(|(_, set)| *set));
+        match kinds.is_empty() {
+            true => Kind::USUAL.to_vec(),
+            false => kinds,
         }
     }
 

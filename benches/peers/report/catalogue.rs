@@ -102,6 +102,40 @@ pub const MATRIX: [[Number; 3]; 8] = [
     beside!("262144", "256 KiB"),
 ];
 
+/// The numbers of a burst of sessions.
+macro_rules! burst {
+    ($sessions:literal, $label:literal) => {
+        [
+            lower(
+                concat!("burst-", $sessions),
+                "idle_kib",
+                concat!("memory per session, ", $label),
+                "KiB",
+            ),
+            lower(
+                concat!("burst-", $sessions),
+                "slope_kib",
+                concat!("memory per session more, ", $label),
+                "KiB",
+            ),
+            lower(
+                concat!("burst-", $sessions),
+                "left_mib",
+                concat!("memory kept 10 s after ", $label),
+                "MiB",
+            ),
+        ]
+    };
+}
+
+/// The rows of the bursts.
+const BURSTS: [[Number; 3]; 4] = [
+    burst!("1000", "1,000 at once"),
+    burst!("4000", "4,000 at once"),
+    burst!("9000", "9,000 at once"),
+    burst!("50000", "50,000 at once"),
+];
+
 /// The report's other rows.
 const NUMBERS: &[Number] = &[
     higher("bulk-down-1", "gbps", "bulk down, 1 stream", "Gb/s"),
@@ -177,7 +211,8 @@ const NUMBERS: &[Number] = &[
 
 /// All rows, in their order.
 pub fn numbers() -> impl Iterator<Item = &'static Number> {
-    NUMBERS.iter().chain(MATRIX.as_flattened())
+    let others = MATRIX.iter().chain(&BURSTS).flatten();
+    NUMBERS.iter().chain(others)
 }
 
 /// The number for this work and value.

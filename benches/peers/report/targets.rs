@@ -68,6 +68,10 @@ const TARGETS: &[(&str, &str, &str, Wanted)] = &[
     (PLAIN, "ping-64", "p99_us", Wanted::BestPeer),
     (PLAIN, "memory", "idle_kib", Wanted::AtMost(1.25)),
     (PLAIN, "memory", "rest_mib", Wanted::AtMost(15.0)),
+    (PLAIN, "burst-1000", "idle_kib", Wanted::AtMost(1.25)),
+    (PLAIN, "burst-4000", "idle_kib", Wanted::AtMost(1.25)),
+    (PLAIN, "burst-9000", "idle_kib", Wanted::AtMost(1.25)),
+    (PLAIN, "burst-9000", "left_mib", Wanted::AtMost(2.0)),
     (
         PLAIN,
         "scale",
