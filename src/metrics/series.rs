@@ -219,7 +219,9 @@ impl Metrics {
         while !left.is_empty() {
             let mut map = self.lock();
             for key in left.drain(left.len().saturating_sub(SLICE)..) {
-                if map.is_unused(&key) {
+                if map.known.as_ref().is_some_and(|known| known.has(&key)) {
+                    // It came back while the lock was free.
+                } else if map.is_unused(&key) {
                     self.forget(&mut map, &key);
                 } else {
                     map.retired.insert(key);

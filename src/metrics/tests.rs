@@ -1,3 +1,6 @@
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
 use super::*;
 use crate::outcome::Outcome;
 
@@ -71,4 +74,40 @@ fn routes_beyond_the_limit_count_as_other() {
     assert_eq!(&*beyond.key.route, OTHER);
     let known = metrics.connections(key("7"));
     assert_eq!(&*known.key.route, "7");
+}
+
+/// A sweep gives the lock back after some series.
+#[test]
+fn a_route_that_comes_back_during_a_sweep_keeps_its_series() {
+    let metrics = Metrics::new().unwrap();
+    metrics.retire_routes(known(&["r"]));
+    let gone: Vec<_> = (0..300)
+        .map(|number| metrics.connections(key(&format!("gone-{number}"))))
+        .collect();
+    metrics.connections(key("r")).opened.inc();
+    let route: [SeriesRoute; 1] = [("l".into(), "r".into(), "u".into())];
+    let (stop, sweeps) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                metrics.sweep();
+                sweeps.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let kept = (0..300).all(|_| {
+            let held = metrics.connections(key("r"));
+            metrics.change_routes(&route, &[]);
+            metrics.change_routes(&[], &route);
+            let over = sweeps.load(Ordering::Relaxed) + 2;
+            while sweeps.load(Ordering::Relaxed) < over {
+                thread::yield_now();
+            }
+            drop(held);
+            metrics.sweep();
+            metrics.connections(key("r")).opened.get() == 1
+        });
+        stop.store(true, Ordering::Relaxed);
+        assert!(kept, "its counters began anew");
+    });
+    drop(gone);
 }
