@@ -194,12 +194,17 @@ pub(super) fn publication(routing: &Arc<Routing>, port: u16) -> Publication {
         weight: Weight::MIN,
         terminating: false,
     };
+    publishing(Arc::new(Discovered {
+        routing: routing.clone(),
+        endpoints: [("apps/b:80".into(), [endpoint].into())].into(),
+        ..Discovered::default()
+    }))
+}
+
+/// A whole publication of what was discovered, with nothing else to say.
+pub(super) fn publishing(discovered: Arc<Discovered>) -> Publication {
     Publication {
-        discovered: Arc::new(Discovered {
-            routing: routing.clone(),
-            endpoints: [("apps/b:80".into(), [endpoint].into())].into(),
-            ..Discovered::default()
-        }),
+        discovered,
         zone: None,
         missing: Vec::new(),
         unreadable: Vec::new(),

@@ -171,7 +171,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    use super::super::fixture::{object, route};
+    use super::super::fixture::{object, publishing, route};
     use crate::config::Origin;
 
     fn file(kubernetes: &str) -> Arc<Config> {
@@ -210,17 +210,13 @@ upstreams: {{ a: {{ endpoints: ['127.0.0.1:1'] }} }}
                 .collect(),
             ..Routing::default()
         };
+        let discovered = Discovered {
+            routing: Arc::new(routing),
+            ..Discovered::default()
+        };
         Publication {
-            discovered: Arc::new(Discovered {
-                routing: Arc::new(routing),
-                ..Discovered::default()
-            }),
             zone: Some("zone-a".into()),
-            missing: Vec::new(),
-            unreadable: Vec::new(),
-            arrivals: Vec::new(),
-            from_file: None,
-            complete: true,
+            ..publishing(Arc::new(discovered))
         }
     }
 

@@ -7,13 +7,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::app::fixture::{World, discovering};
+use crate::app::fixture::{World, discovering, publishing};
 use crate::app::plan::Plan;
 use crate::app::state::Change;
 use crate::source::kubernetes::records::{
     Labels, ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord, SliceEndpoint, SliceRecord,
 };
-use crate::source::kubernetes::{ClusterChange, Kind, Publication, Record, Translator};
+use crate::source::kubernetes::{ClusterChange, Kind, Record, Translator};
 
 /// The numbers of Services, each with ten pods.
 const SERVICES: &str = "STRAIT_EVENT_SERVICES";
@@ -131,15 +131,7 @@ impl Feed {
                 ..Cost::default()
             };
         };
-        let change = Change::Found(Arc::new(Publication {
-            discovered,
-            zone: None,
-            missing: Vec::new(),
-            unreadable: Vec::new(),
-            arrivals: Vec::new(),
-            from_file: None,
-            complete: true,
-        }));
+        let change = Change::Found(Arc::new(publishing(discovered)));
         let start = Instant::now();
         let mut plan = Plan::new(&self.world.state, &change).await.unwrap();
         plan.resolve(&self.world.state).await;
