@@ -1,13 +1,12 @@
 //! The effects of a discovery: endpoints for upstreams, and reports for people.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::time::Instant;
 
 use crate::admin::{DiscoveryReport, SavedStateReport};
-use crate::config::EndpointSpec;
 use crate::metrics::{Metrics, gauge_value};
 use crate::names::{ListenerName, UpstreamName};
 use crate::route::Conflict;
@@ -29,21 +28,12 @@ pub(super) fn update_endpoints(
         }
         return;
     };
-    let (now, empty) = (&discovered.endpoints, &discovered.empty);
-    for one in before.endpoints.diff(now, Arc::ptr_eq) {
-        update(upstreams, discovered, one.key);
-    }
-    for one in before.empty.diff(empty, |before, now| before == now) {
-        if !is_other(before.endpoints.get(one.key), now.get(one.key)) {
-            update(upstreams, discovered, one.key);
-        }
-    }
-}
-
-fn is_other(before: Option<&Arc<[EndpointSpec]>>, now: Option<&Arc<[EndpointSpec]>>) -> bool {
-    match (before, now) {
-        (Some(before), Some(now)) => !Arc::ptr_eq(before, now),
-        (before, now) => before.is_some() || now.is_some(),
+    let endpoints = before.endpoints.diff(&discovered.endpoints, Arc::ptr_eq);
+    let reasons = before.empty.diff(&discovered.empty, PartialEq::eq);
+    let mut names: BTreeSet<&UpstreamName> = endpoints.iter().map(|one| one.key).collect();
+    names.extend(reasons.iter().map(|one| one.key));
+    for name in names {
+        update(upstreams, discovered, name);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::config::{Config, ListenerConfig, RouteConfig, TargetConfig, UpstreamC
 use crate::metrics::{KnownSeries, Metrics, SeriesRoute};
 use crate::names::ListenerName;
 use crate::proxy::{Listener, ListenerPolicy, ListenerState, Shared, WorkerInbox};
-use crate::route::{Conflict, RouteMaker, RouteTable};
+use crate::route::{Conflict, RouteMaker};
 use crate::socket::{self, StreamOptions};
 use crate::upstream::Upstreams;
 
@@ -257,29 +257,19 @@ pub(super) fn state(
         scopes: &shared.scopes,
         upstream: |name: &str| upstreams.get(name).cloned(),
     };
-    let (policy, routes) = match (now, in_force.replaced) {
+    let policy = match now {
+        // Connections keep their policy. One that stays the same is in memory once.
+        Some((_, now)) => now.policy.clone(),
+        None => {
+            let (metrics, scopes) = (&shared.metrics, &shared.scopes);
+            ListenerPolicy::new(listener, &config.sources, metrics, scopes).into()
+        }
+    };
+    let routes = match (now, in_force.replaced) {
         (Some((before, now)), Some(replaced)) if before.routes.shares_own(&listener.routes) => {
-            let routes = now.routes.change(before, replaced, &maker);
-            (now.policy.clone(), routes)
+            now.routes.change(before, replaced, &maker)
         }
-        (now, _) => {
-            let new = || {
-                let (metrics, scopes) = (&shared.metrics, &shared.scopes);
-                ListenerPolicy::new(listener, &config.sources, metrics, scopes).into()
-            };
-            // Connections keep their policy. One that stays the same is in memory once.
-            let policy = now.map_or_else(new, |(_, now)| now.policy.clone());
-            let RouteMaker {
-                sources,
-                scopes,
-                upstream,
-                ..
-            } = maker;
-            (
-                policy,
-                RouteTable::build(listener, sources, scopes, upstream),
-            )
-        }
+        _ => maker.table(),
     };
     for error in routes.left_out() {
         tracing::error!(listener = %listener.name, %error, "a route is left out");
@@ -314,22 +304,21 @@ pub(super) fn retire_metrics(metrics: &Metrics, before: &Config, after: &Config)
 pub(super) fn retire_found(metrics: &Metrics, before: &Config, after: &Config) {
     let (mut gone, mut new) = (Vec::new(), Vec::new());
     for (before, after) in before.listeners.iter().zip(&after.listeners) {
+        // The routes of the file are the same, and so are the names that they leave to others.
+        let series = |found: &[Arc<RouteConfig>]| {
+            let named = found.iter().map(|route| after.routes.named(route));
+            named
+                .flat_map(|route| series_of(after, &route))
+                .collect::<Vec<_>>()
+        };
         let (one, other) = (&before.routes, &after.routes);
-        let changed = one.exports().changed(other.exports());
-        for service in changed {
-            for (routes, series) in [
-                (one.exports().of(service), &mut gone),
-                (other.exports().of(service), &mut new),
-            ] {
-                let routes = routes.iter().map(|route| after.routes.named(route));
-                series.extend(routes.flat_map(|route| series_of(after, &route)));
-            }
+        for service in one.exports().changed(other.exports()) {
+            gone.extend(series(one.exports().of(service)));
+            new.extend(series(other.exports().of(service)));
         }
         if !Arc::ptr_eq(one.attached(), other.attached()) {
-            for (routes, series) in [(one.attached(), &mut gone), (other.attached(), &mut new)] {
-                let routes = routes.iter().map(|route| after.routes.named(route));
-                series.extend(routes.flat_map(|route| series_of(after, &route)));
-            }
+            gone.extend(series(one.attached()));
+            new.extend(series(other.attached()));
         }
     }
     // Most routes of a Service are the same as before.

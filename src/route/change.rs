@@ -29,6 +29,15 @@ pub struct RouteMaker<'a, U> {
 }
 
 impl<U: Fn(&str) -> Option<Arc<Upstream>>> RouteMaker<'_, U> {
+    /// The table of the listener, built from nothing: as [`RouteTable::build`].
+    pub fn table(&self) -> RouteTable {
+        let mut table = RouteTable::default();
+        table.add_own(self);
+        let nothing = RouteList::default();
+        table.take_found(&nothing, &[], self);
+        table
+    }
+
     fn make(&self, config: &Arc<RouteConfig>, rank: Rank) -> Result<Made, LeftOutRoute> {
         let targets = Targets::build(
             &config.name,
@@ -101,11 +110,7 @@ impl RouteTable {
             scopes,
             upstream,
         };
-        let mut table = Self::default();
-        table.add_own(&maker);
-        let nothing = RouteList::default();
-        table.take_found(&nothing, &[], &maker);
-        table
+        maker.table()
     }
 
     /// The table of a listener that was `before`, as this table has it, and differs in what was found only. Of the
