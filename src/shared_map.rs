@@ -2,7 +2,8 @@
 //!
 //! A source publishes a whole value with every change, of tens of thousands of entries. A copy of this map costs a
 //! reference for each chunk of entries, and a change copies one chunk. [`SharedMap::diff`] compares two copies by
-//! their chunks, so whoever takes over a newer value sees what has changed at the cost of the change.
+//! their chunks, so a reader of the newer value finds what has changed at the cost of the change. The crate imbl has
+//! such a map, but a licence that `deny.toml` does not allow.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;

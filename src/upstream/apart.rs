@@ -14,8 +14,8 @@ pub(super) struct Failed<'a> {
     nodes: HashSet<Option<&'a str>>,
 }
 
-/// Whether an endpoint is in another place than all that have failed. The first difference counts most. Endpoints whose
-/// zone or node is not known count as if they were in one of their own.
+/// Whether an endpoint is in another place than all that have failed. The first difference counts most. All endpoints
+/// whose zone is not known count as one zone, and those whose node is not known as one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Apart {
     in_other_zone: bool,
