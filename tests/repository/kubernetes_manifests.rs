@@ -19,6 +19,7 @@ fn rendered() -> Vec<Rendered> {
         "gateway-api",
         "istio",
         "istio-migration",
+        "pod-monitor",
         "service-monitor",
     ];
     assert_eq!(folders, expected);
@@ -115,7 +116,7 @@ fn the_readme_agrees_with_the_manifests() {
         .unwrap();
     let config = own.named("ConfigMap", &"strait".into());
     assert_eq!(config["data"]["strait.yaml"], "workers: 7\n");
-    assert!(own.only("ServiceMonitor").is_object());
+    assert!(own.only("PodMonitor").is_object());
     let image = &own.only("Deployment")["spec"]["template"]["spec"]["containers"][0]["image"];
     assert_eq!(*image, "REGISTRY/strait@sha256:DIGEST");
     let rule = block("seriesQuery:");
@@ -166,6 +167,10 @@ base/deployment | readOnlyRootFilesystem: true | readOnlyRootFilesystem: false |
 base/deployment | enableServiceLinks: false | hostNetwork: true | hostNetwork
 base/deployment | ip_local_port_range | tcp_tw_reuse | not safe
 base/deployment | 16384 65535 | 1024 65535 | local ports
+base/deployment | value: "443" | value: "1024" | a port below
+base/deployment | net.ipv4.ip_unprivileged_port_start | net.ipv4.tcp_fin_timeout | a port below
+base/deployment |             - { name: tls-443, containerPort: 443 }\n |  | the container's ports
+base/strait | [443, 15443] | [15443] | the container's ports
 base/deployment | /etc/strait/strait.yaml | /etc/strait.yaml | arguments
 base/deployment | readOnly: true } | subPath: strait.yaml } | subPath
 base/kustomization | disableNameSuffixHash: true | immutable: true | ConfigMap
@@ -205,7 +210,9 @@ base/deployment | matchLabels: { app.kubernetes.io/name: strait } | matchLabels:
 base/deployment | kubernetes.io/hostname | kubernetes.io/os | spread over
 base/service | selector: { app.kubernetes.io/name: strait } | selector: {} | selector
 base/service | targetPort: tls | targetPort: https | where it leads
-base/service | port: 15443 | port: 443 | where it leads
+base/service | port: 15443 | port: 15444 | where it leads
+base/service | port: 443, | port: 8443, | where it leads
+base/service |     - { name: tls-443, port: 443, targetPort: tls-443 }\n |  | load balancer's ports
 base/service | name: status, port: 15021, targetPort: status | name: metrics, port: 15090, targetPort: metrics | load balancer's ports
 base/service | Policy: Local | Policy: Cluster | externalTrafficPolicy
 base/service | PreferDualStack | SingleStack | ipFamilyPolicy
@@ -219,7 +226,8 @@ base/autoscaler | minReplicas: 2 | minReplicas: 1 | a single pod
 base/deployment |   revisionHistoryLimit |   replicas: 2\n  revisionHistoryLimit | replicas and
 base/kustomization |   - autoscaler.yaml\n |  | how many pods
 base/network-policy | matchLabels: { app.kubernetes.io/name: strait } | matchLabels: { app.kubernetes.io/name: other } | the NetworkPolicy's selector
-base/network-policy | port: 15443 | port: 443 | not admitted from everywhere: 15443
+base/network-policy | port: 15443 | port: 15444 | not admitted from everywhere: 15443
+base/network-policy | port: 443 }\n        - { protocol: TCP, port: 15021 } | port: 444 }\n        - { protocol: TCP, port: 15021 } | not admitted from everywhere: 443
 base/network-policy | port: 15021 | port: 15020 | not admitted from everywhere: 15021
 base/network-policy | port: 15090 | port: 15020 | who may read metrics
 base/network-policy | from: [{ namespaceSelector: {} }] | from: [] | who may read metrics
@@ -272,7 +280,7 @@ fn what_istio_or_prometheus_would_not_find_is_found() {
     each_is_found(
         r#"
 istio/kustomization |           topology.istio.io/network: network1 |           a: b | does not know it
-istio:base/service | port: 15443 | port: 443 | no port 15443
+istio:base/service | port: 15443 | port: 15444 | no port 15443
 istio:base/service | type: LoadBalancer | type: ClusterIP | where istiod gets
 base/service |   labels: |   labels:\n    topology.istio.io/network: x | istiod takes it
 istio/strait | mode: all | mode: selected, opt_in: annotation | a share of the calls
@@ -291,10 +299,14 @@ service-monitor/service-monitor | matchLabels: { app.kubernetes.io/name: strait-
 service-monitor/service-monitor | port: metrics\n | port: http\n | the ServiceMonitor's port
 service-monitor/service-monitor | path: /metrics | path: / | the ServiceMonitor's path
 service-monitor/service-monitor | selector: { app.kubernetes.io/name: strait } | selector: { app: strait } | a Service's selector
+pod-monitor/pod-monitor | matchLabels: { app.kubernetes.io/name: strait } | matchLabels: { app.kubernetes.io/name: other } | the PodMonitor's selector
+pod-monitor/pod-monitor | port: metrics\n | port: http\n | the PodMonitor's port
+pod-monitor/pod-monitor | path: /metrics | path: / | the PodMonitor's path
+pod-monitor/pod-monitor | namespace: strait\n | namespace: other\n | the PodMonitor's namespace
 gateway-api/gateway | strait.dev/gateway-controller | strait.dev/gateway | the controller
 gateway-api/gateway | gatewayClassName: strait | gatewayClassName: other | the Gateway's class
 gateway-api/gateway | mode: Passthrough | mode: Terminate | a listener
-gateway-api/gateway | port: 15443 | port: 443 | a listener's port
+gateway-api/gateway | port: 443 | port: 8443 | a listener's port
 gateway-api/route | sectionName: tls | sectionName: https | hostname
 gateway-api/route | svcc.beta.example | svcc.alpha.example | hostname
 gateway-api/route | name: east-west | name: north-south | a route's Gateway
@@ -316,6 +328,8 @@ base/deployment | periodSeconds: 3 | periodSeconds: 3s | 3s
 base/service | port: 15443 | port: tls | tls
 service-monitor/service-monitor | interval: 15s | interval: 15 s | interval
 service-monitor/service-monitor | interval: | every: | unknown: /spec/endpoints/every
+pod-monitor/pod-monitor | interval: 15s | interval: 15 s | interval
+pod-monitor/pod-monitor | interval: | every: | unknown: /spec/podMetricsEndpoints/every
 gateway-api/gateway | mode: Passthrough | mode: Through | mode
 gateway-api/gateway | protocol: TLS | protocols: TLS | protocol
 gateway-api/route | [svcc.beta.example] | [outbound_.80_._.svcc] | pattern

@@ -244,6 +244,17 @@ impl Gateway {
         found.and_then(|port| port["containerPort"].as_u64())
     }
 
+    /// The ports that Gateways may have beside those of the config's listeners.
+    pub fn gateway_ports(&self) -> Vec<u16> {
+        let kubernetes = self.config.kubernetes.as_ref();
+        let gateway_api = kubernetes.and_then(|kubernetes| kubernetes.gateway_api.as_ref());
+        let ranges = gateway_api.into_iter().flat_map(|api| &api.ports);
+        let listeners = &self.config.listeners;
+        let is_own = |port: &u16| listeners.iter().any(|one| one.bind.port() == *port);
+        let ports = ranges.flat_map(|range| range.first..=range.last);
+        ports.filter(|port| !is_own(port)).collect()
+    }
+
     /// Whether a selector (a plain map) chooses its pods; an empty one chooses all of a namespace.
     pub fn is_selected_by(&self, selector: &Value) -> bool {
         selects(selector, &self.labels)

@@ -135,14 +135,13 @@ fn saved_state(check: &mut Check<'_>, gateway: &Gateway) {
 
 /// The ports on which strait listens for others.
 fn bound(gateway: &Gateway) -> Vec<u64> {
-    let listeners = gateway
-        .config
-        .listeners
-        .iter()
-        .map(|listener| listener.bind);
-    let servers = [gateway.config.status, gateway.config.metrics];
-    let all = listeners.chain(servers.into_iter().flatten());
-    all.map(|bind| u64::from(bind.port())).collect()
+    let config = &gateway.config;
+    let listeners = config.listeners.iter().map(|one| one.bind.port());
+    let servers = [config.status, config.metrics].into_iter().flatten();
+    let all = listeners
+        .chain(gateway.gateway_ports())
+        .chain(servers.map(|bind| bind.port()));
+    all.map(u64::from).collect()
 }
 
 fn ports(check: &mut Check<'_>, gateway: &Gateway) {
@@ -150,7 +149,20 @@ fn ports(check: &mut Check<'_>, gateway: &Gateway) {
     let numbers: Vec<_> = ports
         .filter_map(|port| port["containerPort"].as_u64())
         .collect();
-    check.same("the container's ports", numbers, bound(gateway));
+    let mut expected = bound(gateway);
+    // Its config serves no Gateways, and the base's port stays.
+    if check.rendered.folder == "istio-migration" {
+        expected.insert(1, 443);
+    }
+    check.same("the container's ports", &numbers, &expected);
+    let sysctls = &gateway.pod()["securityContext"]["sysctls"];
+    let mut sysctls = items(sysctls);
+    let free = sysctls.find(|sysctl| sysctl["name"] == "net.ipv4.ip_unprivileged_port_start");
+    let free = free.and_then(|sysctl| sysctl["value"].as_str()?.parse().ok());
+    check.holds(
+        "a port below those that a user without rights may open",
+        numbers.iter().all(|port| free.unwrap_or(1024) <= *port),
+    );
     let admin = gateway.config.admin;
     let closed = admin.is_none_or(|bind| bind.ip().is_loopback());
     check.holds("the admin server is not on loopback", closed);

@@ -42,6 +42,15 @@ const CRD_FIELDS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "PodMonitor",
+        &[
+            "/spec/podMetricsEndpoints/interval",
+            "/spec/podMetricsEndpoints/path",
+            "/spec/podMetricsEndpoints/port",
+            "/spec/selector/matchLabels/",
+        ],
+    ),
+    (
         "ServiceMonitor",
         &[
             "/spec/endpoints/interval",

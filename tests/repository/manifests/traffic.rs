@@ -9,6 +9,7 @@ use super::{Check, Gateway, items, selects};
 pub fn check(check: &mut Check<'_>, gateway: &Gateway) {
     services(check, gateway);
     monitors(check, gateway);
+    pod_monitors(check, gateway);
     budget(check, gateway);
     autoscaler(check, gateway);
     network(check, gateway);
@@ -53,7 +54,14 @@ fn services(check: &mut Check<'_>, gateway: &Gateway) {
             let ports: Vec<_> = items(&spec["ports"])
                 .map(|port| port["port"].as_u64())
                 .collect();
-            check.same("the load balancer's ports", ports, vec![traffic, status]);
+            let gateways = gateway.gateway_ports();
+            let gateways = gateways.iter().map(|port| Some(u64::from(*port)));
+            let expected: Vec<_> = [traffic]
+                .into_iter()
+                .chain(gateways)
+                .chain([status])
+                .collect();
+            check.same("the load balancer's ports", ports, expected);
             let policy = &spec["externalTrafficPolicy"];
             check.same("externalTrafficPolicy", policy, &json!("Local"));
         }
@@ -90,6 +98,25 @@ fn monitors(check: &mut Check<'_>, gateway: &Gateway) {
             let is_served =
                 endpoint["path"] == "/metrics" || endpoint["path"] == "/stats/prometheus";
             check.holds("the ServiceMonitor's path", is_served);
+        }
+    }
+}
+
+/// A PodMonitor finds the pods of its namespace, by a port that they have.
+fn pod_monitors(check: &mut Check<'_>, gateway: &Gateway) {
+    let metrics = gateway.config.metrics.map(|bind| u64::from(bind.port()));
+    for monitor in check.rendered.all("PodMonitor") {
+        let selector = &monitor["spec"]["selector"]["matchLabels"];
+        let found = gateway.is_selected_by(selector);
+        check.holds("the PodMonitor's selector", found);
+        let namespace = &gateway.deployment["metadata"]["namespace"];
+        let here = monitor["metadata"]["namespace"] == *namespace;
+        check.holds("the PodMonitor's namespace", here);
+        for endpoint in items(&monitor["spec"]["podMetricsEndpoints"]) {
+            let target = gateway.port(&endpoint["port"]);
+            check.same("the PodMonitor's port", target, metrics);
+            let is_served = endpoint["path"] == "/metrics";
+            check.holds("the PodMonitor's path", is_served);
         }
     }
 }
@@ -165,18 +192,12 @@ fn network(check: &mut Check<'_>, gateway: &Gateway) {
         &json!(["Ingress", "Egress"]),
     );
     let config = &gateway.config;
-    let anyone = config
-        .listeners
-        .iter()
-        .map(|listener| listener.bind)
-        .chain(config.status);
-    for bind in anyone {
-        let port = json!({ "protocol": "TCP", "port": bind.port() });
+    let binds = config.listeners.iter().map(|listener| listener.bind);
+    let anyone = binds.chain(config.status).map(|bind| bind.port());
+    for number in anyone.chain(gateway.gateway_ports()) {
+        let port = json!({ "protocol": "TCP", "port": number });
         let open = items(&policy["ingress"]).any(|rule| rule["from"].is_null() && has(rule, &port));
-        check.holds(
-            &format!("not admitted from everywhere: {}", bind.port()),
-            open,
-        );
+        check.holds(&format!("not admitted from everywhere: {number}"), open);
     }
     if let Some(bind) = config.metrics {
         let port = json!({ "protocol": "TCP", "port": bind.port() });
