@@ -189,7 +189,7 @@ impl Upstream {
             source_changed: Notify::new(),
             endpoints: ArcSwap::from_pointee(set),
             load,
-            pick_turns: Turns::default(),
+            pick_turns: Turns::from_anywhere(),
             surroundings: Mutex::new(surroundings),
             answered: AtomicBool::new(answered),
             source_report: Mutex::new(report),

@@ -44,11 +44,22 @@ const DRAWS: usize = 4;
 /// Turns that may fall on endpoints that are not eligible before all are searched.
 const TURNS: usize = 16;
 
-/// The turns of an upstream's endpoints that were taken, near and far.
-#[derive(Debug, Default)]
+/// The next turns of an upstream's endpoints, near and far.
+#[derive(Debug)]
 pub(super) struct Turns {
     near: AtomicU32,
     far: AtomicU32,
+}
+
+impl Turns {
+    /// Turns that begin anywhere. If all began at the first endpoint, the gateways of a fleet would send their first
+    /// connections to the same one.
+    pub(super) fn from_anywhere() -> Self {
+        Self {
+            near: fastrand::u32(..).into(),
+            far: fastrand::u32(..).into(),
+        }
+    }
 }
 
 /// The demands of one connection on the endpoint that is picked for it.

@@ -440,7 +440,7 @@ fn in_panic_ejected_endpoints_are_picked_as_others_are() {
             limits: &UpstreamLimits::OFF,
             balance: Balance::LeastConnections,
             hash: 0,
-            turns: &Turns::default(),
+            turns: &Turns::from_anywhere(),
             slow_start: None,
         };
         let pick = || balancer::pick(&set, &ask);
