@@ -1,33 +1,24 @@
 //! The command line: its arguments, and one module for each command.
 
+mod check;
 mod explain;
 mod run;
 #[cfg(feature = "tools")]
 mod tools;
 
-use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use futures_util::StreamExt;
-
-use crate::config::{Config, DnsConfig, Loaded, Problem, UpstreamConfig, UpstreamSource};
-use crate::names::UpstreamName;
-use crate::source::dns::{self, OwnAddresses, Resolver};
 
 /// Exit code of a command that worked and found a problem: a config with problems, a name without a
 /// route, a demo in which something did not go as promised.
 const ANSWER_IS_NO: u8 = 1;
 /// Exit code of a command that could not work. Clap uses it for wrong arguments as well.
 const FAILED: u8 = 2;
-
-/// Questions of `check --dns` to DNS at a time.
-const ASKED_AT_ONCE: usize = 16;
 
 /// The last lines of `--help`.
 const AFTER_HELP: &str = if cfg!(feature = "tools") {
@@ -119,74 +110,10 @@ struct ExplainArguments {
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config } => run::run(&config),
-        Command::Check { dns, config } => check(&config, dns),
+        Command::Check { dns, config } => check::check(&config, dns),
         Command::Explain(arguments) => explain::explain(&arguments),
         #[cfg(feature = "tools")]
         Command::Tool(tool) => tools::run(&tool),
-    }
-}
-
-fn check(path: &Path, ask_dns: bool) -> ExitCode {
-    let origin = path.display().to_string();
-    let (problems, code) = match Loaded::load(path) {
-        Ok(Loaded { config, warnings }) => {
-            if writeln!(io::stdout(), "{origin}: good: {}", summary(&config)).is_err() {
-                return ExitCode::from(FAILED);
-            }
-            let warn = |one: &Problem| format!("warning: {}\n", one.display(&origin));
-            let warnings: String = warnings.iter().map(warn).collect();
-            match unresolved(&config, ask_dns) {
-                Ok(names) if names.is_empty() => (warnings, ExitCode::SUCCESS),
-                Ok(names) => (warnings + &names, ExitCode::from(ANSWER_IS_NO)),
-                Err(error) => return failed(&*error),
-            }
-        }
-        Err(error) => (format!("{error}\n"), ExitCode::from(ANSWER_IS_NO)),
-    };
-    match write!(io::stderr(), "{problems}") {
-        Ok(()) => code,
-        Err(_) => ExitCode::from(FAILED),
-    }
-}
-
-/// A line for each upstream to which DNS gives no endpoint.
-fn unresolved(config: &Config, ask_dns: bool) -> Result<String, Box<dyn Error>> {
-    let question = |(name, upstream): (&UpstreamName, &Arc<UpstreamConfig>)| match &upstream.source
-    {
-        UpstreamSource::Dns(dns) if ask_dns => Some((name.clone(), dns.clone())),
-        _ => None,
-    };
-    let questions: Vec<_> = config.upstreams.iter().filter_map(question).collect();
-    if questions.is_empty() {
-        return Ok(String::new());
-    }
-    let own = OwnAddresses::new(config.listeners.iter().map(|one| one.bind).collect());
-    let resolver = Resolver::new(&config.resolver)?;
-    let ask = async |(name, dns): (UpstreamName, DnsConfig)| {
-        let problem = match dns::resolve(&resolver, &dns, &own).await {
-            Ok(answer) if !answer.endpoints.is_empty() => return String::new(),
-            Ok(answer) => answer.problem,
-            Err(error) => Some(error),
-        };
-        let why = problem.map_or_else(|| "no address".to_owned(), |error| error.to_string());
-        format!("upstreams.{name}.dns: {}: {why}\n", dns.query)
-    };
-    let answers = futures_util::stream::iter(questions).map(ask);
-    let lines = answers.buffered(ASKED_AT_ONCE).collect::<Vec<String>>();
-    Ok(runtime()?.block_on(lines).concat())
-}
-
-fn summary(config: &Config) -> String {
-    let routes: usize = config.listeners.iter().map(|one| one.routes.len()).sum();
-    let listeners = count(config.listeners.len(), "listener");
-    let upstreams = count(config.upstreams.len(), "upstream");
-    format!("{listeners}, {}, {upstreams}", count(routes, "route"))
-}
-
-fn count(count: usize, what: &str) -> String {
-    match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
     }
 }
 
