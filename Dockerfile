@@ -1,6 +1,6 @@
 # The image: one static program and nothing else, no file system around it and no rights.
 #
-#   docker build -t strait .
+#   docker build -t strait --build-arg STRAIT_COMMIT="$(git rev-parse HEAD)" .
 #   docker run -v ./strait.yaml:/etc/strait/strait.yaml:ro -p 15443:15443 strait
 #
 # A second image has the program with `strait demo`, `strait load` and `strait selftest`, which a gateway does not
@@ -14,6 +14,8 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
 COPY . .
+# The commit that `strait --version` names: the context has no repository.
+ARG STRAIT_COMMIT=unknown
 # The caches keep crates and their builds from one build to the next; the first one needs neither.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/build/target,sharing=locked \

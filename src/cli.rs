@@ -1,6 +1,7 @@
 //! The command line: its arguments, and one module for each command.
 
 mod check;
+mod config_file;
 mod explain;
 mod run;
 #[cfg(feature = "tools")]
@@ -9,10 +10,12 @@ mod tools;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::version;
+use config_file::ConfigArgument;
 
 /// Exit code of a command that worked and found a problem: a config with problems, a name without a
 /// route, a demo in which something did not go as promised.
@@ -35,7 +38,8 @@ const AFTER_HELP: &str = if cfg!(feature = "tools") {
 /// stands for. It never terminates TLS: the SPIFFE identities of both workloads stay end to end.
 #[derive(Debug, Parser)]
 #[command(
-    version,
+    version = version::VERSION,
+    long_version = version::report(),
     max_term_width = 100,
     after_help = AFTER_HELP
 )]
@@ -53,24 +57,20 @@ enum Command {
     /// start a drain: strait reports not ready at once, closes its listeners after
     /// `drain.readiness_delay`, and gives open connections `drain.window` to finish. A second signal
     /// stops strait at once. The access log goes to standard output, strait's own log to standard
-    /// error. The config must be a regular file, or a symlink to one.
-    Run {
-        /// The config file
-        #[arg(long, default_value = "/etc/strait/strait.yaml", value_name = "FILE")]
-        config: PathBuf,
-    },
+    /// error. The config is a regular file, or a symlink to one; a config from standard input is read once.
+    Run(ConfigArgument),
     /// Check a config file, and print every problem with its line, its key and a remedy
     ///
-    /// Exits with 0 when the file is good, with 1 when it has problems. Warnings (a value that is valid
-    /// but rarely intended) do not change the exit code.
+    /// Exits with 0 when the file is good, with 1 when it has problems, with 2 when it cannot be read.
+    /// Warnings (a value that is valid but rarely intended) do not change the exit code. The file may be
+    /// a pipe that ends within 30 seconds, such as <(command).
     Check {
         /// Ask DNS, from this machine, for the names of `dns` upstreams too. A name without an address is
         /// a problem
         #[arg(long)]
         dns: bool,
-        /// The config file, or a pipe that ends within 30 seconds, such as <(command)
-        #[arg(value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        file: ConfigArgument,
     },
     /// Show the path of one connection: the listener, route, upstream and endpoints that it would use;
     /// if none, the reason and the nearest routes
@@ -86,9 +86,8 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct ExplainArguments {
-    /// The config file
-    #[arg(long, default_value = "/etc/strait/strait.yaml", value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    file: ConfigArgument,
     /// The server name (SNI) of the connection
     #[arg(long, value_name = "NAME", required_unless_present = "no_sni")]
     sni: Option<String>,
@@ -109,8 +108,8 @@ struct ExplainArguments {
 /// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Run { config } => run::run(&config),
-        Command::Check { dns, config } => check::check(&config, dns),
+        Command::Run(file) => run::run(file.path()),
+        Command::Check { dns, file } => check::check(&file, dns),
         Command::Explain(arguments) => explain::explain(&arguments),
         #[cfg(feature = "tools")]
         Command::Tool(tool) => tools::run(&tool),

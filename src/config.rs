@@ -46,4 +46,5 @@ pub use checked::{
 };
 pub use form::problems::{ConfigError, Problem};
 pub use load::{Loaded, MAX_FILE};
+pub(crate) use load::{PIPE, is_standard_input};
 pub use resolve::Machine;

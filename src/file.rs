@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -58,9 +59,23 @@ pub fn read(path: &Path, most: usize) -> io::Result<(Vec<u8>, Stamp)> {
 /// As [`read`], and a pipe that does not end in time.
 pub fn read_or_receive(path: &Path, most: usize, wait: Duration) -> io::Result<Vec<u8>> {
     let allowed = |kind: &FileType| kind.is_file() || kind.is_fifo();
-    let (mut file, meta) = open(path, allowed)?;
+    let (file, _) = open(path, allowed)?;
+    receive(file, most, wait)
+}
+
+/// Reads the first `most` bytes of standard input, which may be of any kind: a file, a pipe, a terminal.
+///
+/// # Errors
+/// It cannot be read, or does not end within `wait`.
+pub fn receive_standard_input(most: usize, wait: Duration) -> io::Result<Vec<u8>> {
+    let stdin = io::stdin().as_fd().try_clone_to_owned()?;
+    receive(File::from(stdin), most, wait)
+}
+
+/// Reads a file that is open. One that is not regular is read until its end, for at most `wait`.
+fn receive(mut file: File, most: usize, wait: Duration) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    if meta.is_file() {
+    if file.metadata()?.is_file() {
         file.take(most as u64).read_to_end(&mut bytes)?;
         return Ok(bytes);
     }
@@ -70,7 +85,7 @@ pub fn read_or_receive(path: &Path, most: usize, wait: Duration) -> io::Result<V
         // Before the first read, too: a pipe that no writer has opened yet reads like one that has
         // ended.
         if !readable(&file, deadline)? {
-            let text = format!("this pipe has not ended within {}s", wait.as_secs());
+            let text = format!("this input has not ended within {}s", wait.as_secs());
             return Err(io::Error::new(ErrorKind::TimedOut, text));
         }
         let wanted = piece.len().min(most - bytes.len());

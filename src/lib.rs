@@ -77,7 +77,7 @@
 //! | the effect of a reload or a discovery | `app::plan`; keys that need a restart: `app::warn_of_restart` |
 //! | a read of a file that may misbehave | [`mod@file`] |
 //! | the restart of a task that fails | [`supervise`] |
-//! | a command | [`cli`] |
+//! | a command | [`cli`]; the answer to `--version`: [`version`] |
 //! | the demo, the load tool, the self-test | `tools`, which the default image does not have |
 //! | a system call | [`socket`], the only module with `unsafe` |
 //!
@@ -142,3 +142,4 @@ pub mod tls_version;
 pub mod tools;
 pub mod upstream;
 pub mod verdict;
+pub mod version;

@@ -28,6 +28,7 @@ use prometheus::{
 };
 
 use crate::names::{ListenerName, SourceGroupName, UpstreamName};
+use crate::version;
 pub use ends::{DisallowedBy, EndMetrics};
 pub use hellos::HelloSeries;
 pub use kubernetes::{Kind, KindMetrics, KubernetesMetrics, LeftOutReason, WatchError};
@@ -150,11 +151,11 @@ impl Metrics {
         };
         let build_info = r.gauges(
             "strait_build_info",
-            &["version"],
-            "Always 1. The label `version` is strait's version.",
+            &["version", "commit"],
+            "Always 1. The labels are strait's version and the commit that it was built from.",
         )?;
         build_info
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .with_label_values(&[version::VERSION, version::COMMIT])
             .set(1);
         let process = prometheus::process_collector::ProcessCollector::for_self();
         r.registry.register(Box::new(process))?;

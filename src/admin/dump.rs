@@ -89,7 +89,7 @@ pub(super) fn config(context: &AdminContext) -> Dump {
         address: *address,
     });
     to_json(&ConfigDump {
-        version: env!("CARGO_PKG_VERSION"),
+        version: crate::version::VERSION,
         bound: bound.collect(),
         discovery: snapshot.report.as_deref(),
         config: &snapshot.config,

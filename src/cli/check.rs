@@ -2,12 +2,12 @@
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 
+use super::config_file::ConfigArgument;
 use super::{ANSWER_IS_NO, FAILED, failed, runtime};
 use crate::config::{Config, DnsConfig, Loaded, Problem, UpstreamConfig, UpstreamSource};
 use crate::names::UpstreamName;
@@ -16,14 +16,18 @@ use crate::source::dns::{self, OwnAddresses, Resolver};
 /// Questions of `check --dns` to DNS at a time.
 const ASKED_AT_ONCE: usize = 16;
 
-pub(super) fn check(path: &Path, ask_dns: bool) -> ExitCode {
-    let origin = path.display().to_string();
-    let (problems, code) = match Loaded::load(path) {
+pub(super) fn check(file: &ConfigArgument, ask_dns: bool) -> ExitCode {
+    let text = match file.read() {
+        Ok(text) => text,
+        Err(error) => return failed(&error),
+    };
+    let origin = &text.origin;
+    let (problems, code) = match text.load() {
         Ok(Loaded { config, warnings }) => {
             if writeln!(io::stdout(), "{origin}: good: {}", summary(&config)).is_err() {
                 return ExitCode::from(FAILED);
             }
-            let warn = |one: &Problem| format!("warning: {}\n", one.display(&origin));
+            let warn = |one: &Problem| format!("warning: {}\n", one.display(origin));
             let warnings: String = warnings.iter().map(warn).collect();
             match unresolved(&config, ask_dns) {
                 Ok(names) if names.is_empty() => (warnings, ExitCode::SUCCESS),

@@ -31,9 +31,12 @@ const NEAREST: usize = 5;
 const ENDPOINTS: usize = 20;
 
 pub(super) fn explain(arguments: &ExplainArguments) -> ExitCode {
-    let explained = Config::load(&arguments.config)
+    let explained = arguments
+        .file
+        .read()
+        .and_then(|text| text.load())
         .map_err(Box::from)
-        .and_then(|config| discover(config, &mut Page(io::stdout().lock())))
+        .and_then(|loaded| discover(loaded.config, &mut Page(io::stdout().lock())))
         .and_then(|(config, found)| {
             let page = &mut Page(io::stdout().lock());
             explain_all(&config, found.as_deref(), arguments, page)

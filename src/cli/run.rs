@@ -25,6 +25,7 @@ use crate::drain::DrainPhase;
 use crate::log::{self, LogGuard};
 use crate::metrics::Metrics;
 use crate::socket::{Inherited, KernelReport, raise_file_limit};
+use crate::version;
 use signals::{Asked, Signals};
 use watched::WatchedFile;
 
@@ -209,7 +210,8 @@ async fn serve(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let file_limit = raise_file_limit();
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
+        version = version::VERSION,
+        commit = version::COMMIT,
         kernel = %KernelReport::read(),
         file_limit,
         "strait starts"
@@ -289,7 +291,7 @@ fn log_effective(config: &Config) {
 }
 
 fn warn(path: &Path, warnings: &[Problem]) {
-    let origin = path.display().to_string();
+    let origin = Loaded::origin(path);
     for warning in warnings {
         tracing::warn!("{}", warning.display(&origin));
     }

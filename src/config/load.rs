@@ -16,7 +16,7 @@ use crate::file;
 /// The largest config file, in bytes.
 pub const MAX_FILE: usize = 16 << 20;
 /// The time limit for a pipe to end when a config is read from one.
-const PIPE: Duration = Duration::from_secs(30);
+pub(crate) const PIPE: Duration = Duration::from_secs(30);
 
 /// A config with warnings for its author.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,14 +28,34 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Reads, parses and checks the file at `path`, for this machine. It may be a pipe, such as the
-    /// shell makes of `<(command)`, which ends within 30 seconds.
+    /// Reads, parses and checks the file at `path`, for this machine.
     ///
     /// # Errors
-    /// The file cannot be read, is larger than [`MAX_FILE`], or is not a valid config.
+    /// Those of [`Loaded::read`], and a file that is larger than [`MAX_FILE`] or not a valid config.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let bytes = file::read_or_receive(path, MAX_FILE + 1, PIPE);
-        Self::of_read(path, bytes.as_deref())
+        let bytes = Self::read(path)?;
+        Self::parse(&bytes, &Self::origin(path), &Machine::current())
+    }
+
+    /// Reads at most [`MAX_FILE`] + 1 bytes of the file at `path`. It may be a pipe, such as the shell
+    /// makes of `<(command)`, which ends within 30 seconds, and `-` is standard input.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
+        let bytes = match is_standard_input(path) {
+            true => file::receive_standard_input(MAX_FILE + 1, PIPE),
+            false => file::read_or_receive(path, MAX_FILE + 1, PIPE),
+        };
+        bytes.map_err(|error| unreadable(path, &error))
+    }
+
+    /// The name that messages give the file at `path`.
+    pub fn origin(path: &Path) -> String {
+        match is_standard_input(path) {
+            true => "stdin".to_owned(),
+            false => path.display().to_string(),
+        }
     }
 
     /// Parses and checks the result of reading at most [`MAX_FILE`] + 1 bytes of the file at `path`.
@@ -43,19 +63,8 @@ impl Loaded {
     /// # Errors
     /// As [`Loaded::load`].
     pub fn of_read(path: &Path, bytes: Result<&[u8], &io::Error>) -> Result<Self, ConfigError> {
-        let origin = path.display().to_string();
-        let error = match bytes {
-            Ok(bytes) => return Self::parse(bytes, &origin, &Machine::current()),
-            Err(error) => error,
-        };
-        let complaint = Complaint::new(format!("cannot read this file: {error}"));
-        let complaint = match error.kind() {
-            io::ErrorKind::NotFound => complaint.remedy(
-                "check the path: `strait check FILE`, or `--config FILE` of another command",
-            ),
-            _ => complaint,
-        };
-        Err(refuse(&origin, vec![Problem::of_file(complaint)]))
+        let bytes = bytes.map_err(|error| unreadable(path, error))?;
+        Self::parse(bytes, &Self::origin(path), &Machine::current())
     }
 
     /// Parses and checks the bytes of a file that messages call `origin`.
@@ -102,6 +111,22 @@ impl Config {
         let loaded = Loaded::parse(yaml.as_bytes(), origin, &Machine::current())?;
         Ok(Arc::unwrap_or_clone(loaded.config))
     }
+}
+
+/// Whether `path` stands for standard input.
+pub(crate) fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
+    let complaint = Complaint::new(format!("cannot read this file: {error}"));
+    let complaint = match error.kind() {
+        io::ErrorKind::NotFound => {
+            complaint.remedy("check the path; a command without FILE reads /etc/strait/strait.yaml")
+        }
+        _ => complaint,
+    };
+    refuse(&Loaded::origin(path), vec![Problem::of_file(complaint)])
 }
 
 fn refuse(origin: &str, problems: Vec<Problem>) -> ConfigError {

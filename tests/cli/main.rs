@@ -7,8 +7,10 @@ mod dns_server;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod arguments;
 mod check_explain;
 mod load;
+mod program;
 mod run;
 mod run_streams;
 mod selftest;

@@ -476,7 +476,7 @@ fn the_reason_why_it_does_not_start_is_logged() {
             &bad,
             ["bad.yaml:".into(), "did you mean \"listeners\"".into()],
         ),
-        (&missing, ["missing.yaml".into(), "--config".into()]),
+        (&missing, ["missing.yaml".into(), "check the path".into()]),
     ] {
         let output = command(path).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();

@@ -51,7 +51,7 @@ fn files_that_cannot_be_read() {
         "{error}"
     );
     assert!(
-        error.contains("; check the path: `strait check FILE`, or `--config FILE`"),
+        error.contains("; check the path; a command without FILE reads /etc/strait/strait.yaml"),
         "{error}"
     );
     let directory = Loaded::load(std::path::Path::new("/"))

@@ -28,6 +28,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
                 "shared_map",
                 "socket",
                 "tls_version",
+                "version",
             ],
             &["metrics"],
             &[

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
+use tokio::task::spawn_blocking;
 
-use crate::config::MAX_FILE;
+use crate::config::{self, MAX_FILE};
 use crate::file::{self, Patience, Stamp};
 
 /// The time between two looks at the file. A change counts once two looks in a row agree, so that
@@ -40,7 +41,12 @@ impl WatchedFile {
 
     /// Reads the file at once, and again after each change or each notification of `asked`. Sends every
     /// result to `give` until the channel is closed.
+    ///
+    /// Standard input is read once.
     pub(super) async fn follow(mut self, asked: Arc<Notify>, give: Sender<io::Result<Vec<u8>>>) {
+        if config::is_standard_input(&self.path) {
+            return receive_once(&asked, &give).await;
+        }
         let mut looks = tokio::time::interval(LOOK);
         while give.send(self.read().await).await.is_ok() {
             loop {
@@ -114,6 +120,22 @@ impl WatchedFile {
             ),
             None => tracing::info!(%config, "the config file answers again"),
         }
+    }
+}
+
+/// Sends what standard input holds. It cannot be read again, so each later request is only logged.
+async fn receive_once(asked: &Notify, give: &Sender<io::Result<Vec<u8>>>) {
+    let receive = || file::receive_standard_input(MAX_FILE + 1, config::PIPE);
+    let received = spawn_blocking(receive).await;
+    let bytes = received.unwrap_or_else(|ended| Err(io::Error::other(ended)));
+    if give.send(bytes).await.is_err() {
+        return;
+    }
+    loop {
+        asked.notified().await;
+        tracing::warn!(
+            "the config came from standard input, which cannot be read again: strait goes on with it"
+        );
     }
 }
 
