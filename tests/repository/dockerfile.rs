@@ -3,6 +3,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+
+use crate::manifests::tool;
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -137,6 +140,17 @@ fn rust_version() -> String {
 fn the_image_is_the_program_and_nothing_else() {
     let faults = faults(&read("Dockerfile"), &rust_version());
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// The rules that others keep for every Dockerfile.
+#[test]
+fn hadolint_has_nothing_to_say() {
+    let mut hadolint = Command::new(tool("bin/hadolint"));
+    hadolint.current_dir(env!("CARGO_MANIFEST_DIR"));
+    let output = hadolint.arg("Dockerfile").output();
+    let output = output.expect("tests/run installs hadolint");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.is_empty(), "{said}");
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn the_page_lists_every_config_key() {
 }
 
 /// The file `page` must have `content` in its section `name`, or gets it if `STRAIT_BLESS` is set.
-fn assert_section(page: &str, name: &str, content: &str) {
+pub fn assert_section(page: &str, name: &str, content: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{page}: {error}"));
     let expected = with_section(&text, name, content).unwrap_or_else(|why| panic!("{page}: {why}"));
@@ -107,11 +107,11 @@ fn metrics() -> String {
     table(["Metric", "Labels", "Meaning"], rows)
 }
 
-fn code(text: &str) -> String {
+pub fn code(text: &str) -> String {
     format!("`{text}`")
 }
 
-fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
@@ -119,7 +119,7 @@ fn join(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(" ")
 }
 
-fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+pub fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(N));
     for row in rows {
         writeln!(text, "| {} |", row.join(" | ")).unwrap();

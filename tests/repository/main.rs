@@ -7,6 +7,7 @@ mod support;
 mod dockerfile;
 mod docs;
 mod failures;
+mod helm_chart;
 mod image_build;
 mod kubernetes_manifests;
 mod layering;

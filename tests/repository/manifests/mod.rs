@@ -29,8 +29,13 @@ static TOOLS: LazyLock<PathBuf> = LazyLock::new(|| {
         PathBuf::from,
     );
     // The version that tests/run installs.
-    cache.join("strait-tools/kubernetes-1.37.1-1")
+    cache.join("strait-tools/kubernetes-1.37.1-2")
 });
+
+/// The path of a program that `tests/run` brings.
+pub fn tool(name: &str) -> PathBuf {
+    TOOLS.join(name)
+}
 
 /// Starts a program; one that is not there fails the test and says what brings it.
 fn start(command: &mut Command) -> std::process::Child {
