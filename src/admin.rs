@@ -1,7 +1,7 @@
 //! The HTTP servers that show the gateway to an operator and to a cluster.
 //!
-//! - admin (127.0.0.1:15000): a status page, the config as it runs, upstreams with their endpoints, the
-//!   log level, readiness with the names of what is missing, drain. `admin::origin` says which requests
+//! - admin (127.0.0.1:15000): a status page, the config as it runs, upstreams with their endpoints, open
+//!   connections and their end, the log level, readiness with the names of what is missing, drain. `admin::origin` says which requests
 //!   it refuses.
 //! - status (15021): `/healthz/live` and `/healthz/ready`. A load balancer may show this port to
 //!   everybody, so it counts what is missing and names nothing.
@@ -12,10 +12,12 @@
 //! nobody else from an answer: `admin::render` bounds long answers, and `admin::standing` chooses the
 //! connection to close when there are too many.
 
+mod connections;
 mod dump;
 mod liveness;
 mod origin;
 mod page;
+mod paths;
 mod readiness;
 mod render;
 mod server;
@@ -30,7 +32,7 @@ use std::time::SystemTime;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router, middleware};
 use serde::Deserialize;
 use serde_json::json;
@@ -38,9 +40,11 @@ use serde_json::json;
 use crate::limits::Overload;
 use crate::log::{LogControl, LogError};
 use crate::metrics::Metrics;
+use crate::open_connections::ConnectionAsker;
 pub use dump::{DiscoveryReport, SavedStateReport};
 pub use liveness::{Judge, STALLED};
 use origin::Hosts;
+pub use paths::{ADMIN_PATHS, AdminPath};
 pub use readiness::{Missing, Readiness, SOURCE_GRACE};
 use render::Renderer;
 pub use server::{ServeLimits, serve, serve_with};
@@ -60,6 +64,8 @@ pub struct AdminContext {
     pub drain: Arc<dyn Fn() + Send + Sync>,
     /// The steps against overload in force.
     pub overload: Arc<Overload>,
+    /// The way to ask the workers for open connections.
+    pub connections: ConnectionAsker,
     /// The start time of the process.
     pub started: SystemTime,
 }
@@ -96,11 +102,18 @@ const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub fn admin_router(context: Arc<AdminContext>) -> Router {
     Router::new()
         .route("/", get(status_page))
+        .route("/help", get(help))
         .route("/config_dump", get(config_dump))
         .route("/upstreams", get(upstreams))
+        .route(
+            "/connections",
+            get(connections::show).delete(connections::end_matching),
+        )
+        .route("/connections/{id}", delete(connections::end_one))
         .route("/logging", get(log_level).post(set_log_level))
         .route("/drain", post(drain))
         .route("/healthz/ready", get(ready_with_names))
+        .fallback(no_such_path)
         .layer(middleware::from_fn_with_state(
             Hosts::of_this_machine(),
             origin::check,
@@ -126,6 +139,15 @@ pub fn metrics_router(context: Arc<AdminContext>) -> Router {
 
 fn text(body: impl Into<String>) -> Response {
     ([(header::CONTENT_TYPE, TEXT)], body.into()).into_response()
+}
+
+async fn help() -> Response {
+    text(paths::list())
+}
+
+async fn no_such_path() -> Response {
+    let body = format!("there is no such path; there are:\n{}", paths::list());
+    (StatusCode::NOT_FOUND, text(body)).into_response()
 }
 
 async fn status_page(State(shared): State<AdminState>) -> Response {

@@ -59,6 +59,7 @@ use crate::config::Config;
 use crate::drain::{DrainPhase, DrainWatcher};
 use crate::log::LogControl;
 use crate::metrics::Metrics;
+use crate::open_connections::ConnectionAsker;
 use crate::proxy::{self, WorkerHandle};
 use crate::socket::{Inherited, StreamOptions};
 use control::Control;
@@ -169,7 +170,8 @@ impl Gateway {
         inherited: &Arc<Inherited>,
     ) -> Result<(), AppError> {
         let control = &self.control;
-        self.servers = Servers::start(&config, control, inherited, &mut self.tasks)?;
+        let asker = ConnectionAsker::new(self.workers.iter().map(WorkerHandle::questions));
+        self.servers = Servers::start(&config, control, inherited, asker, &mut self.tasks)?;
         if config.kubernetes.is_some() {
             control.readiness.await_discovery();
         }

@@ -63,6 +63,7 @@
 //! | the state of a connection before its relay | `proxy::states` |
 //! | timeouts and age of a relay, the end of a drain | `proxy::seat` (one connection), `proxy::seats` (all of a worker) |
 //! | the end of connections that are no longer allowed | `proxy::review`, which `proxy::seats` asks for |
+//! | the list of open connections, and their end by an operator | [`open_connections`]; a worker's answer: `proxy::survey` |
 //! | the transfer of bytes | `proxy::relay` |
 //! | the reason that a relay's end is given | [`verdict`]; `tests/flights/` has the cases of real programs |
 //! | the origin of endpoints | [`source`] |
@@ -128,6 +129,7 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod names;
+pub mod open_connections;
 pub mod outcome;
 pub mod proxy;
 pub mod proxy_header;

@@ -177,6 +177,8 @@ outcomes! {
         "-";
     Disallowed "disallowed" "-" Gateway Always Seen "The connection would not be let in any more, and `end_disallowed` says to end it."
         "The config or the cluster: what has changed is in `detail`.";
+    EndedByOperator "ended_by_operator" "-" Gateway Always Seen "An operator ended the connection on the admin server (`DELETE /connections`)."
+        "-";
     Drained "drained" "-" Gateway Always Seen "The gateway closed the connection because it was draining."
         "-";
     InternalError "internal_error" "-" Gateway Always Seen "strait itself failed: a defect, or the kernel refused what it needs."

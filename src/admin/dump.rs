@@ -14,7 +14,7 @@ use crate::upstream::{EndpointState, Upstream};
 
 type Dump = Result<Vec<u8>, String>;
 
-fn to_json(value: &impl Serialize) -> Dump {
+pub(super) fn to_json(value: &impl Serialize) -> Dump {
     let mut text = serde_json::to_vec_pretty(value).map_err(|error| error.to_string())?;
     text.push(b'\n');
     Ok(text)

@@ -10,14 +10,27 @@
 //!   with an `Origin` that is not the address it was sent to is refused.
 //!
 //! curl and other tools send no `Origin` and are not affected.
+//!
+//! A request that changes something must also come from this machine (a loopback address), whatever address
+//! the admin server is bound to. `kubectl port-forward` and `kubectl exec` do.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+
+/// The address that a request came from, which the server adds to it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PeerAddress(pub(super) IpAddr);
+
+impl PeerAddress {
+    fn is_this_machine(self) -> bool {
+        self.0.to_canonical().is_loopback()
+    }
+}
 
 /// The host names under which the admin server answers.
 #[derive(Debug, Clone)]
@@ -56,8 +69,13 @@ impl Hosts {
                 .is_some_and(|machine| host.eq_ignore_ascii_case(machine))
     }
 
-    /// The reason why a request is refused, if it is.
-    fn refuse(&self, method: &Method, headers: &HeaderMap) -> Option<&'static str> {
+    /// The reason why a request of `peer` is refused, if it is.
+    fn refuse(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        peer: Option<PeerAddress>,
+    ) -> Option<&'static str> {
         let mut hosts = headers.get_all(header::HOST).iter();
         let host = hosts.next();
         let known = |value: &HeaderValue| value.to_str().is_ok_and(|host| self.contains(host));
@@ -67,6 +85,11 @@ impl Hosts {
             );
         }
         let reads = method == Method::GET || method == Method::HEAD;
+        if !reads && !peer.is_some_and(PeerAddress::is_this_machine) {
+            return Some(
+                "this changes the gateway, so it must come from the same machine (a loopback address)\n",
+            );
+        }
         let same_origin = |origin: &HeaderValue| {
             let sent_to = origin.as_bytes().strip_prefix(b"http://");
             sent_to.is_some() && sent_to == host.map(HeaderValue::as_bytes)
@@ -80,7 +103,8 @@ impl Hosts {
 
 /// Answers 403 to requests that [`Hosts`] refuses, and keeps every answer out of caches.
 pub(super) async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
-    let mut response = match hosts.refuse(request.method(), request.headers()) {
+    let peer = request.extensions().get().copied();
+    let mut response = match hosts.refuse(request.method(), request.headers(), peer) {
         Some(reason) => (StatusCode::FORBIDDEN, reason).into_response(),
         None => next.run(request).await,
     };
@@ -107,7 +131,30 @@ mod tests {
         for (name, value) in headers {
             map.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        hosts.refuse(method, &map).is_some()
+        let peer = PeerAddress(Ipv4Addr::LOCALHOST.into());
+        hosts.refuse(method, &map, Some(peer)).is_some()
+    }
+
+    #[test]
+    fn only_this_machine_may_change_something() {
+        let hosts = Hosts { machine: None };
+        for (peer, reads, changes) in [
+            ("127.0.0.1", true, true),
+            ("127.9.9.9", true, true),
+            ("::1", true, true),
+            ("::ffff:127.0.0.1", true, true),
+            ("10.0.0.1", true, false),
+            ("fd00::1", true, false),
+        ] {
+            let address = Some(PeerAddress(peer.parse().unwrap()));
+            let may = |method: Method| hosts.refuse(&method, &HeaderMap::new(), address).is_none();
+            assert_eq!([may(Method::GET), may(Method::HEAD)], [reads; 2], "{peer}");
+            for method in [Method::POST, Method::DELETE, Method::PUT] {
+                assert_eq!(may(method), changes, "{peer}");
+            }
+        }
+        let unknown = hosts.refuse(&Method::POST, &HeaderMap::new(), None);
+        assert!(unknown.is_some(), "not known is not this machine");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, Sleep};
 
+use super::origin::PeerAddress;
 use super::standing::{self, Standing, time_of};
 use super::undated;
 use crate::clock;
@@ -127,7 +128,8 @@ impl OpenConnections {
 
     fn serve(&mut self, stream: TcpStream, peer: SocketAddr, router: Router, limits: ServeLimits) {
         let standing = Standing::new();
-        let served = connection(stream, router, limits, standing.clone());
+        let from = PeerAddress(peer.ip());
+        let served = connection(stream, from, router, limits, standing.clone());
         self.open.push(Open {
             task: self.tasks.spawn(served),
             source: standing::source(peer.ip()),
@@ -136,7 +138,13 @@ impl OpenConnections {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, limits: ServeLimits, standing: Standing) {
+async fn connection(
+    stream: TcpStream,
+    from: PeerAddress,
+    router: Router,
+    limits: ServeLimits,
+    standing: Standing,
+) {
     // Without it, a keep-alive client may wait 40 ms for the end of an answer.
     let _ = stream.set_nodelay(true);
     // A failure costs memory, but no answer.
@@ -148,14 +156,15 @@ async fn connection(stream: TcpStream, router: Router, limits: ServeLimits, stan
         standing: standing.clone(),
     };
     if !clock::is_writable() {
-        if let Err(error) = undated::serve(stream, router, limits.header_timeout).await {
+        if let Err(error) = undated::serve(stream, from, router, limits.header_timeout).await {
             tracing::debug!(%error, "a connection to an HTTP server of strait ended");
         }
         return;
     }
     let app = TowerToHyperService::new(router);
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         standing.asked();
+        request.extensions_mut().insert(from);
         let answer = app.call(request);
         let standing = standing.clone();
         async move {

@@ -14,6 +14,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
+use super::origin::PeerAddress;
 use super::server::MAX_HEADER;
 
 /// The longest answer in bytes.
@@ -25,15 +26,17 @@ const MAX_ANSWER: usize = 256 << 20;
 /// The connection fails, or the client takes too long for its request.
 pub(super) async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    from: PeerAddress,
     router: Router,
     header_timeout: Duration,
 ) -> io::Result<()> {
     let head = timeout(header_timeout, read_head(&mut stream)).await??;
     let response = match request(&head) {
-        Some(request) => TowerToHyperService::new(router)
-            .call(request)
-            .await
-            .unwrap_or_else(|never| match never {}),
+        Some(mut request) => {
+            request.extensions_mut().insert(from);
+            let answered = TowerToHyperService::new(router).call(request).await;
+            answered.unwrap_or_else(|never| match never {})
+        }
         None => refusal(),
     };
     let answer = written(response).await?;
@@ -109,7 +112,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let serve = async {
             let (stream, _) = listener.accept().await.unwrap();
-            let _ = serve(stream, router, Duration::from_secs(5)).await;
+            let from = PeerAddress(address.ip());
+            let _ = serve(stream, from, router, Duration::from_secs(5)).await;
         };
         let ask = async {
             let socket = tokio::net::TcpSocket::new_v4().unwrap();

@@ -12,6 +12,7 @@ use super::tasks::Tasks;
 use crate::admin::{self, AdminContext};
 use crate::config::Config;
 use crate::metrics::TaskName;
+use crate::open_connections::ConnectionAsker;
 use crate::socket::{self, Inherited};
 
 /// The bound addresses of the admin servers.
@@ -34,9 +35,10 @@ impl Servers {
         config: &Config,
         control: &Arc<Control>,
         inherited: &Inherited,
+        connections: ConnectionAsker,
         tasks: &mut Tasks,
     ) -> Result<Self, AppError> {
-        let context = Arc::new(context(control));
+        let context = Arc::new(context(control, connections));
         let mut serve = |what, address: Option<SocketAddr>, router| {
             let Some(address) = address else {
                 return Ok::<_, AppError>(None);
@@ -75,7 +77,7 @@ impl Servers {
     }
 }
 
-fn context(control: &Arc<Control>) -> AdminContext {
+fn context(control: &Arc<Control>, connections: ConnectionAsker) -> AdminContext {
     let draining = control.clone();
     AdminContext {
         metrics: control.shared.metrics.clone(),
@@ -84,6 +86,7 @@ fn context(control: &Arc<Control>) -> AdminContext {
         readiness: control.readiness.clone(),
         drain: Arc::new(move || draining.clone().begin_drain()),
         overload: control.shared.overload.clone(),
+        connections,
         started: SystemTime::now(),
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::counts::Counts;
 use super::ending::Ending;
+use super::opening::OpeningFacts;
 use super::ticket::Ticket;
 use super::worker::AlpnOffer;
 use crate::access_log::{self, Entry};
@@ -15,6 +16,7 @@ use crate::client_hello::Offers;
 use crate::config::{SourceGroupId, UpstreamSource};
 use crate::limits::{Held, OverLimit};
 use crate::metrics::ConnectionSeries;
+use crate::open_connections::ConnectionFacts;
 use crate::outcome::Outcome;
 use crate::proxy_header::Proxied;
 use crate::route::{Route, Target};
@@ -98,8 +100,16 @@ impl ConnectionRecord {
         policy.accepted(&shared.metrics, source_group).inc();
         let series = policy.unrouted(&shared.metrics, source_group);
         series.active.inc();
+        let number = shared.next_connection();
+        ticket.seat().open(OpeningFacts {
+            number,
+            source,
+            accepted,
+            server_name: None,
+            target: None,
+        });
         Self {
-            number: shared.next_connection(),
+            number,
             series,
             source,
             source_group,
@@ -139,6 +149,9 @@ impl ConnectionRecord {
         self.rare().announced = Some(Announced { proxy, destination });
         let policy = ticket.policy();
         let source_group = policy.sources.group_of(source.ip());
+        ticket
+            .seat()
+            .change_opening(|opening| opening.source = source);
         let series = policy.unrouted(&ticket.shared().metrics, source_group);
         self.source_group = source_group;
         self.count_in(series);
@@ -301,6 +314,10 @@ impl ConnectionRecord {
         let series = target.series(metrics, &policy.name, &policy.sources, group);
         series.opened.inc();
         self.count_in(series);
+        ticket.seat().change_opening(|opening| {
+            opening.server_name.clone_from(&self.server_name);
+            opening.target = Some(target.clone());
+        });
         self.target = Some(target.clone());
     }
 
@@ -330,11 +347,44 @@ impl ConnectionRecord {
         self.series.to_downstream.inc_by(bytes as u64);
     }
 
+    /// The facts for an operator who asks while the connection relays.
+    pub(super) fn facts<'a>(
+        &'a self,
+        ticket: &'a Ticket,
+        handshake: &'static str,
+    ) -> ConnectionFacts<'a> {
+        let announced = self
+            .rare
+            .as_deref()
+            .and_then(|rare| rare.announced.as_ref());
+        let (policy, seat, target) = (ticket.policy(), ticket.seat(), self.target());
+        ConnectionFacts {
+            id: self.number,
+            listener: &policy.name,
+            source: self.source,
+            proxy: announced.map(|it| it.proxy),
+            source_group: policy.sources.name(self.source_group),
+            server_name: self.server_name.as_ref().map(ServerName::as_str),
+            alpn: self.alpn(),
+            route: target.map(|target| &*target.route),
+            upstream: target.map(|target| &*target.name),
+            endpoint: self.endpoint.as_ref().map(Picked::address),
+            attempts: self.attempts,
+            state: seat.state(),
+            handshake: Some(handshake),
+            accepted: self.accepted,
+            idle: seat.quiet(),
+            to_upstream: self.counts.to_upstream,
+            to_downstream: self.counts.to_downstream,
+        }
+    }
+
     /// Writes the record, unless it is written.
     pub(super) fn close(&mut self, ticket: &Ticket, ending: Ending, flights: Option<Flights>) {
         if std::mem::replace(&mut self.written, true) {
             return;
         }
+        ticket.seat().opened();
         let duration = self.accepted.elapsed();
         if self.target.is_none() {
             self.series.opened.inc();

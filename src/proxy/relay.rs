@@ -28,8 +28,10 @@ use super::shared::Shared;
 use super::sockets::Sockets;
 use super::states::{Connected, Connection};
 use super::worker::{QueuePlace, Worker, wake_after_driver};
+use crate::open_connections::OpenConnection;
 use crate::outcome::Outcome;
 use crate::socket;
+use crate::tls_version::TlsVersion;
 use crate::upstream::Conduct;
 use crate::verdict::{End, FlightWatch, HandshakeStage, Side, judge};
 use flow::{Flow, FlowProgress, FlowState};
@@ -63,6 +65,7 @@ impl Relaying {
             upstream: endpoint,
         });
         let seat = connection.ticket.seat();
+        seat.opened();
         seat.enter(Stage::Unanswered);
         if connection.record.is_multiplexed() {
             seat.note_multiplexed();
@@ -77,6 +80,10 @@ impl Relaying {
 
     /// Moves what can be moved. Ready once the connection has ended and its record is written.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Connection { ticket, .. } = &self.connection;
+        if ticket.worker().survey.take_question(ticket.key()) {
+            self.answer();
+        }
         if self.delivery.is_none() {
             if self.connection.ticket.seat().take_review() {
                 review(&mut self.connection);
@@ -98,6 +105,22 @@ impl Relaying {
             self.close(ending);
         }
         Poll::Ready(())
+    }
+
+    /// Answers a question about the connection. One that is in its last stage ends by itself.
+    fn answer(&self) {
+        let Connection { record, ticket } = &self.connection;
+        let watch = &self.relay.watch;
+        let facts = record.facts(ticket, watch.stage().label());
+        let describe = || {
+            let local = self.relay.upstream.socket().local_addr().ok();
+            let version = watch.flights(record.alpn()).version();
+            let version = version.map(TlsVersion::label);
+            OpenConnection::new(&facts, ticket.worker().index, local, version)
+        };
+        if ticket.worker().survey.note(&facts, describe) {
+            ticket.seat().cut(Outcome::EndedByOperator);
+        }
     }
 
     /// Writes the record, unless it is written.

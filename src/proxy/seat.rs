@@ -14,7 +14,10 @@ use std::time::{Duration, Instant};
 use super::age::{LifeShare, LifeStage};
 use super::listener::ListenerPolicy;
 use super::liveness::{Finding, SilenceWatch};
+use super::opening::OpeningFacts;
 use super::sockets::Sockets;
+use super::survey::Survey;
+use crate::open_connections::OpenConnection;
 use crate::outcome::Outcome;
 use crate::route::Target;
 use crate::socket::{self, StreamOptions};
@@ -137,6 +140,15 @@ impl SeatFacts {
     }
 }
 
+/// The part of a seat that is apart, since few connections have it at a time.
+#[derive(Debug)]
+enum SeatAside {
+    /// The facts about a connection before its relay.
+    Opening(OpeningFacts),
+    /// The silence of a peer that does not answer.
+    Silence(SilenceWatch),
+}
+
 /// One connection as its worker sees it.
 pub(super) struct Seat {
     policy: Arc<ListenerPolicy>,
@@ -149,8 +161,7 @@ pub(super) struct Seat {
     pub(super) attention: Cell<Attention>,
     waker: Cell<Option<Waker>>,
     ends: OnceCell<Ends>,
-    /// Present while a peer does not answer.
-    watch: Cell<Option<Box<SilenceWatch>>>,
+    aside: Cell<Option<Box<SeatAside>>>,
 }
 
 impl Seat {
@@ -167,7 +178,7 @@ impl Seat {
             attention: Cell::new(Attention::Needed),
             waker: Cell::new(None),
             ends: OnceCell::new(),
-            watch: Cell::new(None),
+            aside: Cell::new(None),
         }
     }
 
@@ -202,6 +213,59 @@ impl Seat {
             (true, _) => DrainOrder::AwaitsAnswer,
             (false, true) => DrainOrder::Multiplexed,
             (false, false) => DrainOrder::Quiet,
+        }
+    }
+
+    /// Keeps the facts about a connection that has no relay yet for those who ask.
+    pub(super) fn open(&self, facts: OpeningFacts) {
+        self.aside.set(Some(Box::new(SeatAside::Opening(facts))));
+    }
+
+    /// Changes these facts, if there are any.
+    pub(super) fn change_opening(&self, change: impl FnOnce(&mut OpeningFacts)) {
+        if let Some(mut aside) = self.aside.take() {
+            if let SeatAside::Opening(facts) = &mut *aside {
+                change(facts);
+            }
+            self.aside.set(Some(aside));
+        }
+    }
+
+    /// Forgets these facts: the connection has a relay, or its record is written.
+    pub(super) fn opened(&self) {
+        if self.stage.get() == Stage::Opening {
+            self.aside.set(None);
+        }
+    }
+
+    /// Answers a question about a connection that has no relay yet, and whose record is not written.
+    pub(super) fn answer_while_opening(&self, survey: &Survey, worker: usize) {
+        let Some(aside) = self.aside.take() else {
+            return;
+        };
+        if let SeatAside::Opening(opening) = &*aside {
+            let facts = opening.facts(&self.policy, self.quiet());
+            if survey.note(&facts, || OpenConnection::new(&facts, worker, None, None)) {
+                self.cut(Outcome::EndedByOperator);
+            }
+        }
+        self.aside.set(Some(aside));
+    }
+
+    /// Whether the connection has a relay, which may be at its end.
+    pub(super) fn relays(&self) -> bool {
+        self.stage.get() != Stage::Opening
+    }
+
+    /// The stage in a word.
+    pub(super) fn state(&self) -> &'static str {
+        match self.stage.get() {
+            Stage::Opening => "opening",
+            Stage::Unanswered => "unanswered",
+            Stage::Silent => "silent",
+            Stage::Relaying => "relaying",
+            Stage::HalfClosed => "half_closed",
+            Stage::Closing => "closing",
         }
     }
 
@@ -280,7 +344,10 @@ impl Seat {
         let Some(ends) = self.ends.get() else {
             return;
         };
-        let mut watch = self.watch.take().map(|watch| *watch).unwrap_or_default();
+        let mut watch = match self.aside.take().map(|aside| *aside) {
+            Some(SeatAside::Silence(watch)) => watch,
+            Some(SeatAside::Opening(_)) | None => SilenceWatch::default(),
+        };
         let most = |side| match side {
             Side::Downstream => self.policy.user_timeout,
             Side::Upstream => ends.target.upstream.config().tcp.user_timeout,
@@ -304,7 +371,7 @@ impl Seat {
             Finding::Silent => Attention::Urgent,
         });
         if finding == Finding::Silent {
-            self.watch.set(Some(Box::new(watch)));
+            self.aside.set(Some(Box::new(SeatAside::Silence(watch))));
         }
     }
 
@@ -320,9 +387,12 @@ impl Seat {
 
     /// The reason to take a peer for gone. `None` when it was given before.
     pub(super) fn why_gone(&self) -> Option<Box<str>> {
-        let mut watch = self.watch.take()?;
-        let detail = watch.detail.take();
-        self.watch.set(Some(watch));
+        let mut aside = self.aside.take()?;
+        let detail = match &mut *aside {
+            SeatAside::Silence(watch) => watch.detail.take(),
+            SeatAside::Opening(_) => None,
+        };
+        self.aside.set(Some(aside));
         detail
     }
 
@@ -344,7 +414,7 @@ impl Seat {
         self.waker.set(Some(kept.unwrap_or_else(|| waker.clone())));
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake_by_ref();
             self.waker.set(Some(waker));

@@ -9,6 +9,7 @@ use slab::Slab;
 
 use super::age::LifeShare;
 use super::seat::{DrainOrder, Moment, QUIET, Seat};
+use super::survey::{SLICE, Survey};
 use crate::outcome::Outcome;
 
 /// Sweeps between two reviews of a connection: 5 s.
@@ -86,6 +87,24 @@ impl Seats {
                 seat.ask_review();
             }
         }
+    }
+
+    /// Asks the connections with the keys from `first` on, as many as `survey` takes at a time. A relay answers with its
+    /// next poll; the others are answered for. Returns whether there may be connections with such keys.
+    pub(super) fn ask(&self, first: usize, survey: &Survey, worker: usize) -> bool {
+        let seats = self.seats.borrow();
+        survey.go_on(first);
+        for key in first..first.saturating_add(SLICE) {
+            if let Some(seat) = seats.get(key) {
+                if seat.relays() {
+                    survey.ask(key);
+                    seat.wake();
+                } else {
+                    seat.answer_while_opening(survey, worker);
+                }
+            }
+        }
+        first < seats.capacity()
     }
 
     /// While draining: cuts as many of the quiet connections as keeps the pace of closing all of them over

@@ -9,6 +9,7 @@
 //! that a state that is dropped has closed them when its ticket comes back.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use super::preread::Preread;
 use super::record::ConnectionRecord;
 use super::refusal::Refusal;
 use super::replay::Replay;
+use super::seat::Seat;
 use super::ticket::Ticket;
 use crate::client_hello::Alert;
 use crate::config::StartTls;
@@ -171,6 +173,11 @@ impl Arrival {
             connection: Box::new(Connection::open(ticket, source, at)),
             socket,
         }
+    }
+
+    /// The connection's place among those of its worker.
+    pub(super) fn seat(&self) -> &Rc<Seat> {
+        self.connection.ticket.seat()
     }
 
     /// The address that the connection comes from.

@@ -9,12 +9,14 @@ use super::corridor::corridor;
 use super::listener::ListenerState;
 use super::refuse;
 use super::relay::Relaying;
+use super::seat::Seat;
 use super::states::Arrival;
 use super::worker::Worker;
 
 /// Serves a connection until it has ended.
 pub(super) fn serve(worker: Rc<Worker>, arrival: Arrival, state: Arc<ListenerState>) -> Serving {
-    Serving::Opening(Box::pin(open(worker, arrival, state)))
+    let seat = arrival.seat().clone();
+    Serving::Opening(seat, Box::pin(open(worker, arrival, state)))
 }
 
 /// A connection's future. It is written by hand: what the compiler makes of an async block keeps a place
@@ -25,8 +27,8 @@ pub(super) fn serve(worker: Rc<Worker>, arrival: Arrival, state: Arc<ListenerSta
     reason = "the large one is what a connection is for nearly all of its life"
 )]
 pub(super) enum Serving {
-    /// Everything before the relay.
-    Opening(Pin<Box<dyn Future<Output = Option<Relaying>>>>),
+    /// Everything before the relay, with the seat through which it can be ended.
+    Opening(Rc<Seat>, Pin<Box<dyn Future<Output = Option<Relaying>>>>),
     Relaying(Relaying),
 }
 
@@ -36,10 +38,17 @@ impl Future for Serving {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match &mut *self {
-                Self::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
-                    Some(relaying) => self.set(Self::Relaying(relaying)),
-                    None => return Poll::Ready(()),
-                },
+                Self::Opening(seat, opening) => {
+                    seat.wakes(cx.waker());
+                    if seat.cut_reason().is_some() {
+                        // Its record is written when it is dropped.
+                        return Poll::Ready(());
+                    }
+                    match ready!(opening.as_mut().poll(cx)) {
+                        Some(relaying) => self.set(Self::Relaying(relaying)),
+                        None => return Poll::Ready(()),
+                    }
+                }
                 Self::Relaying(relaying) => return relaying.poll(cx),
             }
         }

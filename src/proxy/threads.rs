@@ -2,6 +2,7 @@
 
 mod accept;
 mod placing;
+mod surveys;
 
 use std::cell::RefCell;
 use std::io;
@@ -20,10 +21,12 @@ use super::hellos::HellosInProgress;
 use super::listener::{Accepted, Listener};
 use super::seats::Seats;
 use super::shared::Shared;
+use super::survey::Survey;
 use super::worker::{AlpnOfferCache, BUFFER, BulkQueue, BusyPoll, Pipes, Worker};
 use crate::drain::{DrainPhase, DrainWatcher};
 use crate::limits::{LagMeter, OverloadStep};
 use crate::metrics::OverloadAction;
+use crate::open_connections::{ConnectionQuestion, ConnectionQuestions, questions};
 use crate::socket;
 use crate::supervise;
 
@@ -45,12 +48,14 @@ type Membership = (Arc<Listener>, Arc<OwnedFd>);
 struct Inbox {
     connections: Receiver<Accepted>,
     sockets: Receiver<Membership>,
+    questions: ConnectionQuestions,
 }
 
 /// A worker thread.
 #[derive(Debug)]
 pub struct WorkerHandle {
     sockets: Sender<Membership>,
+    questions: Sender<ConnectionQuestion>,
     thread: JoinHandle<io::Result<()>>,
 }
 
@@ -78,6 +83,11 @@ impl WorkerHandle {
     /// The queue of its listening sockets.
     pub fn inbox(&self) -> WorkerInbox {
         WorkerInbox(self.sockets.clone())
+    }
+
+    /// The queue of questions about its connections.
+    pub fn questions(&self) -> Sender<ConnectionQuestion> {
+        self.questions.clone()
     }
 
     /// Waits for the thread to end.
@@ -112,9 +122,11 @@ pub fn start(
         .enumerate()
         .map(|(index, connections)| {
             let (sender, sockets) = mpsc::channel(SOCKETS);
+            let (asker, questions) = questions();
             let inbox = Inbox {
                 connections,
                 sockets,
+                questions,
             };
             let (shared, peers, drain) = (shared.clone(), peers.clone(), drain.clone());
             let thread = std::thread::Builder::new()
@@ -122,6 +134,7 @@ pub fn start(
                 .spawn(move || run(index, shared, peers, inbox, drain, busy_poll))?;
             Ok(WorkerHandle {
                 sockets: sender,
+                questions: asker,
                 thread,
             })
         })
@@ -148,6 +161,7 @@ fn run(
         index,
         peers,
         seats: Seats::default(),
+        survey: Survey::default(),
         buffer: RefCell::new(vec![0; BUFFER].into()),
         pipes: Pipes::default(),
         bulk_queue: BulkQueue::default(),
@@ -178,10 +192,20 @@ fn carried(ended: Result<io::Result<()>, JoinError>) -> io::Result<()> {
 /// Serves the queues, and looks after the seats, until the process stops or a carrier fails.
 async fn serve_until_stopped(
     worker: &Rc<Worker>,
-    mut inbox: Inbox,
+    inbox: Inbox,
     drain: DrainWatcher,
 ) -> io::Result<()> {
+    let Inbox {
+        mut connections,
+        mut sockets,
+        questions,
+    } = inbox;
     let mut carriers = Carriers::new();
+    let answering = worker.clone();
+    carriers.spawn_local(async move {
+        surveys::run(answering, questions).await;
+        Ok(())
+    });
     let caller = worker.clone();
     carriers.spawn_local(async move {
         caller.bulk_queue.run().await;
@@ -223,8 +247,8 @@ async fn serve_until_stopped(
                     worker.seats.cut_quiet(now.into(), SWEEP, left);
                 }
             }
-            Some(accepted) = inbox.connections.recv() => placing::serve_here(worker, accepted),
-            socket = inbox.sockets.recv() => match socket {
+            Some(accepted) = connections.recv() => placing::serve_here(worker, accepted),
+            socket = sockets.recv() => match socket {
                 Some((listener, socket)) => {
                     let socket = socket::register_listener(socket).map_err(|error| {
                         io::Error::other(format!("cannot wait for a listening socket: {error}"))

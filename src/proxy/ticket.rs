@@ -47,6 +47,11 @@ impl Ticket {
         &self.worker
     }
 
+    /// The key of the seat.
+    pub(super) fn key(&self) -> usize {
+        self.key
+    }
+
     /// The connection's place among those of its worker.
     pub(super) fn seat(&self) -> &Rc<Seat> {
         &self.seat

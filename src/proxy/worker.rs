@@ -15,6 +15,7 @@ use super::hellos::HellosInProgress;
 use super::listener::Accepted;
 use super::seats::Seats;
 use super::shared::{Shared, WorkerLoad};
+use super::survey::Survey;
 use crate::limits::{OverloadStep, Reserve};
 use crate::metrics::OverloadCause;
 pub(super) use alpn_offers::{AlpnOffer, AlpnOfferCache};
@@ -36,6 +37,8 @@ pub(super) struct Worker {
     pub peers: Arc<[Sender<Accepted>]>,
     /// Its connections.
     pub seats: Seats,
+    /// The answer to a question about them.
+    pub survey: Survey,
     /// The one buffer of this thread: filled and emptied between two awaits.
     pub buffer: RefCell<Box<[u8]>>,
     /// Its part of `carry_memory`, taken before it reads what it may have to carry.

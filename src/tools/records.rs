@@ -20,6 +20,8 @@ const QUEUE: usize = 1024;
 pub struct LogLine {
     /// The outcome's label, as in [`Outcome::label`](crate::outcome::Outcome::label).
     pub outcome: String,
+    /// The connection's number.
+    pub connection: u64,
     /// The listener's name.
     pub listener: String,
     /// The client's address.

@@ -43,6 +43,20 @@ pub enum HandshakeStage {
     Unknown,
 }
 
+impl HandshakeStage {
+    /// The stage in a word, for people.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::NotTls => "not_tls",
+            Self::Answered => "answered",
+            Self::Finished => "finished",
+            Self::Established => "established",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// The resumption of an earlier session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resumption {

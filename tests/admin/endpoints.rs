@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use strait::admin::{ServeLimits, Snapshot, admin_router};
+use strait::admin::{ADMIN_PATHS, ServeLimits, Snapshot, admin_router};
 use strait::config::LogFormat;
 use strait::drain::DrainPhase;
 use strait::names::UpstreamName;
@@ -52,6 +52,24 @@ async fn config_dump_shows_the_config_as_it_runs() {
     });
     let dump = get(address, "/config_dump").await.json();
     assert_eq!(dump["config"]["zone"], "elsewhere", "after a reload");
+}
+
+#[tokio::test]
+async fn every_path_that_is_listed_answers_its_method() {
+    let gateway = Gateway::ready();
+    let address = serve(&gateway).await;
+    let help = get(address, "/help").await.body;
+    for one in ADMIN_PATHS {
+        let path = one.path.replace("{id}", "1").replace("{upstream}", "svcb");
+        let path = path.replace("{address}", "10.0.0.1:1");
+        let answer = ask(address, one.method, &path).await;
+        let is_known = answer.status != 405 && !answer.body.starts_with("there is no such path");
+        assert!(is_known, "{one:?}: {answer:?}");
+        assert!(help.contains(one.path), "{help}");
+    }
+    let unknown = get(address, "/no/such/path").await;
+    assert_eq!(unknown.status, 404);
+    assert!(unknown.body.contains("/connections/{id}"), "{unknown:?}");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use prometheus::core::Collector as _;
+use strait::admin::ADMIN_PATHS;
 use strait::config::Config;
 use strait::metrics::Metrics;
 use strait::outcome::{EndedBy, LogRate, Outcome};
@@ -25,6 +26,24 @@ fn the_page_lists_every_metric() {
 #[test]
 fn the_page_lists_every_config_key() {
     assert_section("docs/src/reference/config.md", "config", &config());
+}
+
+#[test]
+fn the_page_of_the_admin_api_has_every_path_with_its_method() {
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/src/operate/admin.md"));
+    let page = page.unwrap();
+    for path in ADMIN_PATHS {
+        let row = format!("| `{} {}` |", path.method, path.path);
+        assert!(page.contains(&row), "docs/src/operate/admin.md lacks {row}");
+    }
+    let rows =
+        ["GET", "POST", "DELETE"].map(|method| page.matches(&format!("\n| `{method} /")).count());
+    assert_eq!(
+        rows.iter().sum::<usize>(),
+        ADMIN_PATHS.len(),
+        "a row of a path that is not there"
+    );
 }
 
 /// The file `page` must have `content` in its section `name`, or gets it if `STRAIT_BLESS` is set.

@@ -43,6 +43,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["access_log"],
             &["upstream"],
             &["route"],
+            &["open_connections"],
             &["admin", "proxy", "source"],
             &["app"],
             &["tools"],
@@ -114,9 +115,9 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         &[
             &[
                 "age", "conduct", "counts", "ending", "hellos", "listener", "pauses", "refusal",
-                "sockets",
+                "sockets", "survey",
             ],
-            &["in_force", "liveness", "replay", "starttls"],
+            &["in_force", "liveness", "opening", "replay", "starttls"],
             &["shared"],
             &["dial", "seat"],
             &["seats"],
@@ -142,7 +143,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["flow"],
         ],
     ),
-    ("proxy/threads", &[&["placing"], &["accept"]]),
+    ("proxy/threads", &[&["placing", "surveys"], &["accept"]]),
     (
         "verdict",
         &[

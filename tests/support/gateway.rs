@@ -294,6 +294,11 @@ impl TestGateway {
         get(self.addresses.admin, path).unwrap().1
     }
 
+    /// The status and the body of what `method` asks of the admin server at `path`.
+    pub fn admin(&self, method: &str, path: &str) -> (u16, String) {
+        ask(self.addresses.admin, method, path).unwrap()
+    }
+
     /// Waits until load balancers may send connections here.
     pub fn wait_ready(&self) {
         super::wait_until("the gateway is ready", || {

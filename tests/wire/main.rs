@@ -21,6 +21,7 @@ mod mtls_passthrough;
 mod no_local_port;
 mod no_sni_route;
 mod odd_resolv_conf;
+mod open_connections;
 mod outcomes_all;
 mod own_address;
 mod proxy_protocol;

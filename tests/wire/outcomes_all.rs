@@ -274,6 +274,7 @@ provoked! {
     HalfClosedTimeout by a_pod_that_does_not_close_after_the_client;
     MaxAge by a_connection_that_is_old;
     Disallowed by a_source_that_is_denied_meanwhile;
+    EndedByOperator by a_connection_that_an_operator_ends;
     Drained by a_quiet_connection_while_draining;
 }
 
@@ -596,6 +597,17 @@ mod provoke {
         let after = before(relayed.server.address).listener("deny_sources: [127.0.0.0/8]");
         relayed.gateway.reload(&after).unwrap();
         relayed.provoked(expect(Routed, "gateway").detail("`deny_sources` has 127.0.0.0/8"))
+    }
+
+    pub(super) fn a_connection_that_an_operator_ends() -> Provoked {
+        let (server, pods) = Server::handing_over();
+        let gateway = TestGateway::start(&config(&[server.address]));
+        let (client, pod) = relayed_through(&gateway, &pods);
+        let path = format!("/connections?endpoint={}", server.address);
+        let (status, answer) = gateway.admin("DELETE", &path);
+        assert_eq!(status, 200, "{answer}");
+        let provoked = Provoked::new(gateway, &client, expect(Routed, "gateway"));
+        provoked.keeping((client, pod, server))
     }
 
     pub(super) fn a_quiet_connection_while_draining() -> Provoked {

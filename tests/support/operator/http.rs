@@ -11,6 +11,7 @@ use strait::config::Config;
 use strait::drain::{DrainTrigger, DrainWatcher, channel};
 use strait::log::LogControl;
 use strait::metrics::Metrics;
+use strait::open_connections::ConnectionAsker;
 use strait::upstream::{EndpointCollector, Upstreams};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -66,6 +67,7 @@ impl Gateway {
                 })
             },
             overload: Arc::default(),
+            connections: ConnectionAsker::default(),
             started: SystemTime::now(),
         };
         Self {
