@@ -5,6 +5,7 @@
 //! that reads the config file, because such a read may never return. The control thread does everything
 //! else.
 
+mod notify;
 mod signals;
 mod watched;
 
@@ -26,6 +27,7 @@ use crate::log::{self, LogGuard};
 use crate::metrics::Metrics;
 use crate::socket::{Inherited, KernelReport, raise_file_limit};
 use crate::version;
+use notify::Notifier;
 use signals::{Asked, Signals};
 use watched::WatchedFile;
 
@@ -235,6 +237,9 @@ async fn serve(
         }
     }
     let _ = news.send(News::Serves(gateway.ender())).await;
+    let manager = Notifier::from_environment();
+    manager.ready("serves");
+    tokio::spawn(manager.clone().follow(gateway.watcher()));
     let mut stopped = gateway.watcher();
     loop {
         let bytes = tokio::select! {
@@ -243,7 +248,7 @@ async fn serve(
         };
         // A reload waits for the first answers of new sources. An end does not wait for the reload.
         tokio::select! {
-            () = take(&gateway, path, bytes) => {}
+            () = take(&gateway, path, bytes, &manager) => {}
             () = stopped.stopped() => break,
         }
     }
@@ -297,14 +302,28 @@ fn warn(path: &Path, warnings: &[Problem]) {
     }
 }
 
-/// Takes the config into use, as it was read from the file.
-async fn take(gateway: &Gateway, path: &Path, bytes: io::Result<Vec<u8>>) {
+/// Takes the config into use, as it was read from the file. The service manager learns that, and the result.
+async fn take(gateway: &Gateway, path: &Path, bytes: io::Result<Vec<u8>>, manager: &Notifier) {
+    manager.reloading();
+    let taken = put_into_use(gateway, path, bytes).await;
+    // A reload beside a drain would undo STOPPING=1.
+    if gateway.watcher().phase() == DrainPhase::Running {
+        manager.ready(if taken {
+            "serves, the config was reloaded"
+        } else {
+            "serves with the config that it had, the new one was refused"
+        });
+    }
+}
+
+/// Whether the config was taken into use.
+async fn put_into_use(gateway: &Gateway, path: &Path, bytes: io::Result<Vec<u8>>) -> bool {
     let Loaded { config, warnings } = match Loaded::of_read(path, bytes.as_deref()) {
         Ok(loaded) => loaded,
         Err(error) => {
             gateway.config_refused();
             tracing::error!("config refused, strait goes on with the one that it has:\n{error}");
-            return;
+            return false;
         }
     };
     warn(path, &warnings);
@@ -313,9 +332,11 @@ async fn take(gateway: &Gateway, path: &Path, bytes: io::Result<Vec<u8>>) {
             tracing::info!("config reloaded");
             // The config as the file has it. The discovered part may be large.
             log_effective(&config);
+            true
         }
         Err(error) => {
             tracing::error!(%error, "config refused, strait goes on with the one that it has");
+            false
         }
     }
 }

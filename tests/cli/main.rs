@@ -14,3 +14,4 @@ mod program;
 mod run;
 mod run_streams;
 mod selftest;
+mod service_manager;

@@ -435,7 +435,8 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
-    fn pid(&self) -> Pid {
+    /// Its number.
+    pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
