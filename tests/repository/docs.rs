@@ -214,6 +214,25 @@ fn every_page_of_the_book_is_in_its_summary() {
     assert_eq!(listed, written);
 }
 
+/// A reader decides on the first screen whether to try it.
+#[test]
+fn the_readme_is_short_and_begins_with_the_ways_to_install() {
+    let readme = Page::read("README.md").text;
+    let lines = readme.lines().count();
+    assert!(lines <= 180, "README.md has {lines} lines");
+    let (first, _) = readme.split_once("## Where it fits").unwrap();
+    for said in [
+        "cargo demo",
+        "cargo install",
+        "docker run",
+        "nothing is published",
+    ] {
+        assert!(first.contains(said), "{said}");
+    }
+    let rust = format!("Rust {}", env!("CARGO_PKG_RUST_VERSION"));
+    assert!(first.contains(&rust), "{rust}");
+}
+
 /// Comments, scripts and pages cite only documents that every reader has.
 #[test]
 fn every_document_that_a_file_cites_is_in_the_repository() {

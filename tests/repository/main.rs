@@ -13,4 +13,5 @@ mod kubernetes_manifests;
 mod layering;
 mod manifests;
 mod programs;
+mod release;
 mod type_names;
