@@ -15,3 +15,4 @@ mod manifests;
 mod programs;
 mod release;
 mod type_names;
+mod versions;
