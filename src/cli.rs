@@ -62,16 +62,9 @@ enum Command {
     /// Check a config file, and print every problem with its line, its key and a remedy
     ///
     /// Exits with 0 when the file is good, with 1 when it has problems, with 2 when it cannot be read.
-    /// Warnings (a value that is valid but rarely intended) do not change the exit code. The file may be
-    /// a pipe that ends within 30 seconds, such as <(command).
-    Check {
-        /// Ask DNS, from this machine, for the names of `dns` upstreams too. A name without an address is
-        /// a problem
-        #[arg(long)]
-        dns: bool,
-        #[command(flatten)]
-        file: ConfigArgument,
-    },
+    /// Warnings (a value that is valid but rarely intended) do not change the exit code unless --strict
+    /// is given. The file may be a pipe that ends within 30 seconds, such as <(command).
+    Check(check::CheckArguments),
     /// Show the path of one connection: the listener, route, upstream and endpoints that it would use;
     /// if none, the reason and the nearest routes
     ///
@@ -109,7 +102,7 @@ struct ExplainArguments {
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(file) => run::run(file.path()),
-        Command::Check { dns, file } => check::check(&file, dns),
+        Command::Check(arguments) => check::check(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         #[cfg(feature = "tools")]
         Command::Tool(tool) => tools::run(&tool),

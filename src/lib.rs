@@ -80,6 +80,7 @@
 //! | the restart of a task that fails | [`supervise`] |
 //! | a command | [`cli`]; the answer to `--version`: [`version`] |
 //! | the demo, the load tool, the self-test | `tools`, which the default image does not have |
+//! | colours of a terminal | [`terminal`] |
 //! | a system call | [`socket`], the only module with `unsafe` |
 //!
 //! # Rules
@@ -139,6 +140,7 @@ pub mod shared_map;
 pub mod socket;
 pub mod source;
 pub mod supervise;
+pub mod terminal;
 pub mod tls_version;
 #[cfg(feature = "tools")]
 pub mod tools;

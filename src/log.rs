@@ -12,7 +12,7 @@ pub(crate) mod queue;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -25,6 +25,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 use crate::clock;
 use crate::config::{LogConfig, LogFilter, LogFilterError, LogFormat};
 use crate::metrics::{LogName, Metrics};
+use crate::terminal;
 use budget::{LineBudget, Placed};
 use callsites::{Callsites, LeftOutEvents};
 use queue::{Dropped, LineQueue, QueueGuard, share_of};
@@ -68,7 +69,7 @@ pub struct LogGuard {
     _queue: QueueGuard,
 }
 
-/// Makes the log on stderr the log of the process. It uses colours on a terminal only.
+/// Makes the log on stderr the log of the process. It uses colours as [`terminal::has_colours`] says.
 ///
 /// # Errors
 /// [`LogError::Filter`] for a level that is not one, [`LogError::AlreadySet`] the second time.
@@ -77,7 +78,7 @@ pub fn init(
     metrics: Option<&Metrics>,
 ) -> Result<(LogControl, LogGuard), LogError> {
     let stderr = io::stderr();
-    let ansi = stderr.is_terminal();
+    let ansi = terminal::has_colours(&stderr);
     // A descriptor of its own: a thread that is stuck in a write must not hold the lock of std's
     // stderr, which a panic message needs.
     let writer: Box<dyn Write + Send> = match stderr.as_fd().try_clone_to_owned() {

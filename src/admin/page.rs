@@ -7,6 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::{AdminContext, Snapshot, dump};
 use crate::drain::DrainPhase;
 use crate::metrics::OverloadCause;
+use crate::terminal::is_obeyed;
 use crate::upstream::{EndpointState, Upstream};
 
 /// The policy of the page: it has a style of its own, no script, and loads nothing.
@@ -73,14 +74,9 @@ fn visible(page: String) -> String {
     shown
 }
 
-/// Whether `c` is a control character, which a terminal obeys, or sets the direction of text. Line
-/// breaks are the page's own.
+/// Whether `c` shows as an escape. Line breaks are the page's own.
 fn is_unseen(c: char) -> bool {
-    let direction = matches!(
-        c,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-    );
-    direction || c.is_control() && c != '\n'
+    is_obeyed(c) && c != '\n'
 }
 
 fn title(context: &AdminContext, snapshot: &Snapshot) -> Markup {

@@ -1,12 +1,13 @@
 //! The commands of the tools: `demo`, `load` and `selftest`.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
 use super::{ANSWER_IS_NO, failed, runtime};
+use crate::terminal;
 use crate::tools::demo::{self, DemoOptions};
 use crate::tools::load::{self, LoadArguments};
 use crate::tools::selftest::{self, SelftestArguments};
@@ -49,7 +50,7 @@ pub(super) fn run(tool: &Tool) -> ExitCode {
         Tool::Demo { keep } => {
             let options = DemoOptions {
                 keep: *keep,
-                colour: out.is_terminal(),
+                colour: terminal::has_colours(out),
             };
             answer(runtime.block_on(demo::run(options, out)))
         }

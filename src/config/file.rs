@@ -196,7 +196,7 @@ section! {
         /// Istio's mutual TLS, `any` for every client, or a list of which the client must offer one. It
         /// has no default, since it is a security boundary: a pod in PERMISSIVE mode takes TLS without
         /// an Istio ALPN as the application's own, past mTLS and authorization.
-        alpn: AlpnPolicy,
+        alpn: At<AlpnPolicy>,
         /// The name of the upstream that gets the connections: a key of `upstreams`.
         upstream: At<UpstreamName>,
         /// Limits on the route's connections.

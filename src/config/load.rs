@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::checked::Config;
 use super::file::ConfigFile;
 use super::form::decode::{Decode as _, Given};
-use super::form::problems::{Complaint, ConfigError, KeyPlace, Problem};
-use super::form::tree::{self, Value};
+use super::form::problems::{Complaint, ConfigError, KeyPlace, Problem, quoted};
+use super::form::tree::{self, Node, Value};
 use super::resolve::{self, Findings, Machine};
 use crate::file;
 
@@ -79,6 +79,9 @@ impl Loaded {
                 .remedy("start from config/strait.yaml; `listeners` is the one required key");
             return Err(refuse(origin, vec![Problem::of_file(complaint)]));
         }
+        if let Some(kind) = kubernetes_kind(&root.value) {
+            return Err(refuse(origin, vec![Problem::of_file(of_an_object(&kind))]));
+        }
         let mut findings = Findings::default();
         let given = Given::new(&root, &KeyPlace::start());
         let file = ConfigFile::decode(&given, &mut findings.problems);
@@ -136,6 +139,35 @@ fn refuse(origin: &str, problems: Vec<Problem>) -> ConfigError {
     }
 }
 
+/// The kind of the Kubernetes object that this is, if it is one.
+fn kubernetes_kind(value: &Value) -> Option<String> {
+    let Value::Map(entries) = value else {
+        return None;
+    };
+    let text_of = |key: &str| {
+        let is_key = |node: &Node| matches!(&node.value, Value::Text(text) if text == key);
+        let (_, given) = entries.iter().find(|(node, _)| is_key(node))?;
+        match &given.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    };
+    text_of("apiVersion").and(text_of("kind")).cloned()
+}
+
+fn of_an_object(kind: &str) -> Complaint {
+    let complaint = Complaint::new(format!(
+        "this is a Kubernetes object ({}), not a config of strait",
+        quoted(kind)
+    ));
+    complaint.remedy(match kind {
+        "ConfigMap" => {
+            r"check the text that it holds: kubectl get configmap NAME -o jsonpath='{.data.strait\.yaml}' | strait check -"
+        }
+        _ => "the config is the text below `data` of a ConfigMap",
+    })
+}
+
 fn text(bytes: &[u8]) -> Result<&str, Problem> {
     if bytes.len() > MAX_FILE {
         let complaint = Complaint::new("the file is larger than 16 MiB");
@@ -157,7 +189,11 @@ fn text(bytes: &[u8]) -> Result<&str, Problem> {
             u32::try_from(line).unwrap_or(u32::MAX),
             u32::try_from(column).unwrap_or(u32::MAX),
         );
-        let complaint = Complaint::new("the file is not UTF-8 text");
+        let encoding = match bytes {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "UTF-16",
+            _ => "not UTF-8",
+        };
+        let complaint = Complaint::new(format!("the file is {encoding} text"));
         Problem::new(&place, complaint.remedy("save it as UTF-8"))
     })
 }

@@ -9,6 +9,7 @@ mod support;
 
 mod arguments;
 mod check_explain;
+mod check_formats;
 mod load;
 mod program;
 mod run;

@@ -24,6 +24,11 @@ fn bytes_that_are_no_text_and_too_many_bytes() {
         error.to_string(),
         "strait.yaml:2:7: the file is not UTF-8 text; save it as UTF-8"
     );
+    let error = load(b"\xff\xfew\0o\0").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "strait.yaml:1:1: the file is UTF-16 text; save it as UTF-8"
+    );
     let error = load(&vec![b'#'; MAX_FILE + 1]).unwrap_err();
     assert_eq!(error.problems.len(), 1, "{error}");
     assert_eq!(

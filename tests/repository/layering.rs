@@ -27,6 +27,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
                 "server_name",
                 "shared_map",
                 "socket",
+                "terminal",
                 "tls_version",
                 "version",
             ],

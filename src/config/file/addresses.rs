@@ -25,6 +25,9 @@ fn socket_address(text: &str, example: &str) -> Result<SocketAddr, Complaint> {
             (Ok(IpAddr::V4(ip)), _) => complaint.remedy(format!("add the port: {ip}:PORT")),
             (Ok(IpAddr::V6(ip)), _) => complaint.remedy(format!("add the port: \"[{ip}]:PORT\"")),
             (_, Some(port)) => complaint.remedy(format!("for every address: \"[::]:{port}\"")),
+            _ if text.parse::<u16>().is_ok() => {
+                complaint.remedy(format!("for every address: \"[::]:{text}\""))
+            }
             _ => complaint.remedy(format!("write an address such as {example:?}")),
         }
     })

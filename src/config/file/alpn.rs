@@ -7,7 +7,7 @@ use serde_json::json;
 use super::words::word;
 use crate::config::checked::AlpnPolicy;
 use crate::config::form::decode::{Decode, Given, Scalar as _, Text, unexpected};
-use crate::config::form::problems::{Complaint, Problems, quoted};
+use crate::config::form::problems::{Complaint, Problems, nearest, quoted};
 use crate::config::form::shape::Shape;
 use crate::config::form::tree::Value;
 
@@ -67,9 +67,13 @@ fn alpn(value: &Value) -> Result<AlpnPolicy, Complaint> {
         Value::Text(text) if text == "any" => return Ok(AlpnPolicy::Any),
         Value::Text(text) => {
             let complaint = Complaint::new(format!("unknown value {}", quoted(text)));
-            return Err(complaint.remedy(format!(
-                "write istio, any, or a list of protocols: [{text:?}]"
-            )));
+            return Err(match nearest(text, ["istio", "any"].into_iter()) {
+                Some(near) => complaint.remedy(format!("did you mean {near}?")),
+                None => complaint.remedy(format!(
+                    "write istio, any, or a list of protocols: [{}]",
+                    quoted(text)
+                )),
+            });
         }
         Value::List(nodes) => nodes,
         _ => return Err(unexpected("istio, any or a list of protocols", value)),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::config::checked::SniPattern;
 use crate::config::form::decode::Text;
 use crate::config::form::problems::{Complaint, quoted};
-use crate::server_name::ServerName;
+use crate::server_name::{IstioName, ServerName};
 
 fn server_name(text: &str) -> Result<ServerName, Complaint> {
     ServerName::parse(text.as_bytes())
@@ -55,15 +55,36 @@ impl Text for ServiceRef {
             return Err(Complaint::new(format!("{} is not a service", quoted(text)))
                 .remedy("a wildcard is a route by `sni`"));
         }
-        let (host, port) = host_port(text, "the Service's port, not its targetPort")?;
+        let name = text.rsplit_once(':').map_or(text, |(host, _)| host);
         // Istio's parser refuses such a host, so no client can ask for it.
-        if host.as_str().contains("_.") {
-            return Err(
-                Complaint::new(format!("{} is not the name of a service", quoted(text)))
-                    .remedy("to match an `outbound_` name literally, use `sni`"),
-            );
+        if name.contains("_.") {
+            let complaint = format!("{} is not the name of a service", quoted(text));
+            return Err(Complaint::new(complaint).remedy(service_of(name)));
         }
+        let (host, port) = host_port(text, "the Service's port, not its targetPort")?;
         Ok(Self { host, port })
+    }
+}
+
+/// The way to write the service of a name that a sidecar sends.
+fn service_of(name: &str) -> String {
+    let literally = "to match an `outbound_` name literally, use `sni`";
+    let name = ServerName::parse(name.as_bytes());
+    match name.as_ref().ok().and_then(ServerName::istio) {
+        None => literally.to_owned(),
+        Some(IstioName {
+            host,
+            port,
+            subset: "",
+            ..
+        }) => {
+            format!("write {host}:{port}; {literally}")
+        }
+        Some(IstioName {
+            host, port, subset, ..
+        }) => {
+            format!("write {host}:{port} and `subsets: [{subset}]`; {literally}")
+        }
     }
 }
 

@@ -90,10 +90,9 @@ impl<T: Text> Scalar for T {
     fn from_value(value: &Value) -> Result<Self, Complaint> {
         match value {
             Value::Text(text) => T::parse(text),
-            Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
-                Err(unexpected(Self::words(), value)
-                    .remedy("if that is what you mean, write it in quotes"))
-            }
+            Value::Bool(truth) => Err(not_text::<T>(value, &truth.to_string())),
+            Value::Int(number) => Err(not_text::<T>(value, &number.to_string())),
+            Value::Float(number) => Err(not_text::<T>(value, &number.to_string())),
             _ => Err(unexpected(Self::words(), value)),
         }
     }
@@ -104,6 +103,15 @@ impl<T: Text> Scalar for T {
 
     fn schema() -> Json {
         json!({ "type": "string", "pattern": T::PATTERN })
+    }
+}
+
+/// The complaint about a value that YAML does not take for text. Quotes help only if the text is right.
+fn not_text<T: Text>(value: &Value, written: &str) -> Complaint {
+    let complaint = unexpected(T::WORDS, value);
+    match T::parse(written) {
+        Ok(_) => complaint.remedy("if that is what you mean, write it in quotes"),
+        Err(wrong) => complaint.remedied_as(wrong),
     }
 }
 

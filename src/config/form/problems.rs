@@ -105,6 +105,12 @@ impl Complaint {
         self
     }
 
+    /// Takes the remedy of another complaint about the same value.
+    pub(crate) fn remedied_as(mut self, other: Self) -> Self {
+        self.remedy = other.remedy;
+        self
+    }
+
     /// Adds the valid word nearest to `wrong`, or all of them if none is near and they are few.
     pub(crate) fn nearest<'a>(
         self,

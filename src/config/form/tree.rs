@@ -215,6 +215,10 @@ fn syntax_complaint(line: &str, column: u32, error: &Error) -> Complaint {
         complaint.remedy(r#"put a wildcard in quotes, since a bare * starts a YAML alias: "*.x""#)
     } else if line.contains("[:") && !line.contains(['"', '\'']) {
         complaint.remedy(r#"put an address that starts with [ in quotes: "[::]:15443""#)
+    } else if message(error).contains("did not find expected") {
+        complaint.remedy(
+            "check the indentation: the keys of one section, and the items of one list, start in the same column",
+        )
     } else {
         complaint
     }

@@ -51,14 +51,18 @@ fn duration(value: &Value) -> Result<Duration, Complaint> {
 fn duration_within(value: &Value, min: Duration, max: Duration) -> Result<Duration, Complaint> {
     let duration = duration(value)?;
     if (min..=max).contains(&duration) {
-        Ok(duration)
-    } else {
-        Err(out_of_bounds(
-            duration_text(duration),
-            duration_text(min),
-            duration_text(max),
-        ))
+        return Ok(duration);
     }
+    // As it was written: 90d is not found again as 2months 29days.
+    let written = match value {
+        Value::Text(text) => quoted(text),
+        _ => duration_text(duration).to_string(),
+    };
+    Err(out_of_bounds(
+        written,
+        duration_text(min),
+        duration_text(max),
+    ))
 }
 
 fn duration_schema() -> Json {

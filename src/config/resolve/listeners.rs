@@ -10,9 +10,9 @@ use super::findings::{Findings, note_taken};
 use super::limits::connection_limits;
 use super::upstreams;
 use crate::config::checked::{
-    ConnectionLimits, EndDisallowed, HelloLimits, ListenerConfig, Origin, RelayTimeouts,
-    RouteConfig, RouteMatch, RouteTimeouts, SniPattern, SourceGroups, SourceLimits, SourcePolicy,
-    TargetConfigs,
+    AlpnPolicy, ConnectionLimits, EndDisallowed, HelloLimits, ISTIO_ALPNS, ListenerConfig, Origin,
+    RelayTimeouts, RouteConfig, RouteMatch, RouteTimeouts, SniPattern, SourceGroups, SourceLimits,
+    SourcePolicy, TargetConfigs,
 };
 use crate::config::file::addresses::SourceRef;
 use crate::config::file::common::ProxyProtocolFile;
@@ -20,7 +20,7 @@ use crate::config::file::words::unreserved;
 use crate::config::file::{ListenerFile, RouteFile};
 use crate::config::form::containers::OrOff;
 use crate::config::form::decode::At;
-use crate::config::form::problems::{Complaint, KeyPlace, Problems};
+use crate::config::form::problems::{Complaint, KeyPlace, Problems, nearest, quoted};
 use crate::names::{RouteName, UpstreamName};
 use crate::shared_map::SharedMap;
 
@@ -92,7 +92,7 @@ pub(super) fn listener(
             each: connection_limits(&file.limits_per_source),
             ipv6_prefix: file.ipv6_source_prefix,
         },
-        routes: routes(&file.routes.items, known, &mut findings.problems)
+        routes: routes(&file.routes.items, known, findings)
             .into_iter()
             .collect(),
         unrouted: SharedMap::default(),
@@ -165,8 +165,9 @@ fn warn_denied(source: &At<SourceRef>, deny: &[IpNet], warnings: &mut Problems) 
 fn routes(
     files: &[At<RouteFile>],
     known: &Known<'_>,
-    problems: &mut Problems,
+    findings: &mut Findings,
 ) -> Vec<Arc<RouteConfig>> {
+    let Findings { problems, warnings } = findings;
     let mut claims = Claims::default();
     let mut names: HashMap<RouteName, &KeyPlace> = HashMap::with_capacity(files.len());
     let mut routes = Vec::with_capacity(files.len());
@@ -178,8 +179,9 @@ fn routes(
         let Some(name) = route_name(file, &matches, problems) else {
             continue;
         };
-        let alpn = &file.value.alpn;
+        let alpn = &file.value.alpn.value;
         let claimed = claims.claim(&matches, alpn, match_place(file), problems);
+        warn_alpn(&matches, &file.value.alpn, warnings);
         match names.get(&name) {
             // Routes named after the same match claim the same names, which was noted already.
             Some(first) if claimed => {
@@ -202,7 +204,7 @@ fn routes(
         routes.push(Arc::new(RouteConfig {
             name,
             matches,
-            alpn: file.value.alpn.clone(),
+            alpn: alpn.clone(),
             targets: TargetConfigs::only(file.value.upstream.value.clone()),
             limits: ConnectionLimits {
                 connections: file.value.limits.connections.on(),
@@ -218,6 +220,37 @@ fn routes(
         }));
     }
     routes
+}
+
+/// Warns of a route that lets in more clients than its author may think, or none.
+fn warn_alpn(matches: &RouteMatch, alpn: &At<AlpnPolicy>, warnings: &mut Problems) {
+    let mut note = |complaint: &str, remedy: &str| {
+        let complaint = Complaint::new(complaint).remedy(remedy);
+        warnings.note(&alpn.place, complaint);
+    };
+    match (&alpn.value, matches) {
+        (AlpnPolicy::Any, RouteMatch::Service { .. } | RouteMatch::Subset { .. }) => note(
+            "clients without Istio's mutual TLS reach this service too, as in CVE-2021-31921",
+            "write `alpn: istio`, unless its pods have no sidecar and demand TLS themselves",
+        ),
+        (AlpnPolicy::Any, RouteMatch::Sni(SniPattern::Any)) => note(
+            "every client reaches this upstream, by any name and without Istio's mutual TLS",
+            "name the server names, or write `alpn: istio`",
+        ),
+        (AlpnPolicy::OneOf(protocols), _) => {
+            let known = || ISTIO_ALPNS.into_iter();
+            for protocol in protocols.iter() {
+                if known().any(|known| known == &**protocol) {
+                    continue;
+                }
+                if let Some(near) = nearest(protocol, known()) {
+                    let complaint = format!("no client of Istio offers {}", quoted(protocol));
+                    note(&complaint, &format!("did you mean {near}?"));
+                }
+            }
+        }
+        (AlpnPolicy::Any, _) => {}
+    }
 }
 
 fn note_unknown_upstream(file: &RouteFile, known: &Known<'_>, problems: &mut Problems) {
