@@ -1,9 +1,13 @@
 //! The command line: its arguments, and one module for each command.
 
 mod check;
+mod completions;
 mod config_file;
 mod explain;
+mod init;
+mod man;
 mod run;
+mod schema;
 #[cfg(feature = "tools")]
 mod tools;
 
@@ -72,6 +76,21 @@ enum Command {
     /// resolves names of `dns` upstreams from this machine, and asks the Kubernetes API if the file
     /// names one.
     Explain(ExplainArguments),
+    /// Print a config to start from, with comments
+    ///
+    /// `strait init > strait.yaml` makes a file that `strait check` finds good.
+    Init,
+    /// Print the JSON Schema of the config file, for editors
+    Schema,
+    /// Print the completions of a shell
+    ///
+    /// For bash: `strait completions bash > /etc/bash_completion.d/strait`, or
+    /// `source <(strait completions bash)`.
+    Completions(completions::CompletionsArguments),
+    /// Print the manual page of strait, or of one of its commands
+    ///
+    /// `strait man check | man -l -` shows it.
+    Man(man::ManArguments),
     #[cfg(feature = "tools")]
     #[command(flatten)]
     Tool(tools::Tool),
@@ -104,6 +123,10 @@ pub fn main() -> ExitCode {
         Command::Run(file) => run::run(file.path()),
         Command::Check(arguments) => check::check(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Init => init::init(),
+        Command::Schema => schema::schema(),
+        Command::Completions(arguments) => completions::completions(&arguments),
+        Command::Man(arguments) => man::man(&arguments),
         #[cfg(feature = "tools")]
         Command::Tool(tool) => tools::run(&tool),
     }
@@ -114,6 +137,15 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
+}
+
+/// Prints the whole answer of a command.
+fn print(answer: &[u8]) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match out.write_all(answer).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
 }
 
 /// Prints the reason why a command could not work.

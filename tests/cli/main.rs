@@ -10,6 +10,7 @@ mod support;
 mod arguments;
 mod check_explain;
 mod check_formats;
+mod documents;
 mod load;
 mod program;
 mod run;
