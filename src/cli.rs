@@ -3,11 +3,14 @@
 mod check;
 mod completions;
 mod config_file;
+mod decision;
+mod diff;
 mod explain;
 mod init;
 mod man;
 mod run;
 mod schema;
+mod test;
 #[cfg(feature = "tools")]
 mod tools;
 
@@ -76,6 +79,17 @@ enum Command {
     /// resolves names of `dns` upstreams from this machine, and asks the Kubernetes API if the file
     /// names one.
     Explain(ExplainArguments),
+    /// Hold a config to a file of expected decisions: which route or refusal a connection gets
+    ///
+    /// The file is a YAML list of cases, such as
+    /// `- { sni: svcb.apps.svc.cluster.local, alpn: istio, from: 10.1.2.3, route: svcb }`. Exits with 0
+    /// when every case holds, with 1 when one differs. The routes of the Kubernetes source are not known
+    /// here.
+    Test(test::TestArguments),
+    /// Say who gains and who loses reach from one config to the next
+    ///
+    /// Exits with 0 when nobody does, with 1 when somebody does. Limits and times are not compared.
+    Diff(diff::DiffArguments),
     /// Print a config to start from, with comments
     ///
     /// `strait init > strait.yaml` makes a file that `strait check` finds good.
@@ -123,6 +137,8 @@ pub fn main() -> ExitCode {
         Command::Run(file) => run::run(file.path()),
         Command::Check(arguments) => check::check(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Test(arguments) => test::test(&arguments),
+        Command::Diff(arguments) => diff::diff(&arguments),
         Command::Init => init::init(),
         Command::Schema => schema::schema(),
         Command::Completions(arguments) => completions::completions(&arguments),
@@ -137,6 +153,14 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
+}
+
+/// A number of things, in words.
+fn count(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
 }
 
 /// Prints the whole answer of a command.

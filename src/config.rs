@@ -17,6 +17,7 @@
 //! | `resolve` | the judge: checks that need more than one value, and the way from `file` to `checked` |
 
 mod bounds;
+mod cases;
 mod checked;
 mod file;
 mod form;
@@ -30,6 +31,7 @@ pub use bounds::{
     Attempts, Bytes, ConnectionRate, Connections, Count, HelloSize, Ipv6Prefix, KeepaliveInterval,
     KeepaliveTime, Seconds, Weight,
 };
+pub use cases::{Expected, RouteCase, parse_cases};
 pub(crate) use checked::contains;
 pub use checked::{
     AccessLogConfig, AddressKind, AlpnPolicy, Balance, BelowFileRoutes, CheckHello, CheckPolicy,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 
 use super::config_file::ConfigArgument;
-use super::{ANSWER_IS_NO, failed, runtime};
+use super::{ANSWER_IS_NO, count, failed, runtime};
 use crate::config::{
     Config, DnsConfig, Kubeconfig, Loaded, Problem, UpstreamConfig, UpstreamSource,
 };
@@ -204,11 +204,4 @@ fn size(config: &Config) -> String {
     let listeners = count(config.listeners.len(), "listener");
     let upstreams = count(config.upstreams.len(), "upstream");
     format!("{listeners}, {}, {upstreams}", count(routes, "route"))
-}
-
-fn count(count: usize, what: &str) -> String {
-    match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
-    }
 }

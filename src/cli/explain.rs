@@ -11,12 +11,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::time::timeout;
 
+use super::decision::{AskedConnection, Decider, Decision, offers};
 use super::{ANSWER_IS_NO, ExplainArguments, failed, runtime};
 use crate::app::merge::{Merged, fill_new, merge};
-use crate::config::{Config, DnsConfig, ISTIO_ALPNS, ListenerConfig, Origin, UpstreamSource};
-use crate::limits::Scopes;
+use crate::config::{Config, DnsConfig, ListenerConfig, Origin, SourcePolicy, UpstreamSource};
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
 use crate::route::{Route, RouteTable};
@@ -29,6 +30,8 @@ use crate::upstream::{Upstream, Upstreams};
 const NEAREST: usize = 5;
 /// Number of endpoints that the page shows of one upstream.
 const ENDPOINTS: usize = 20;
+/// Number of networks that the page shows of a source policy.
+const NETWORKS: usize = 5;
 
 pub(super) fn explain(arguments: &ExplainArguments) -> ExitCode {
     let explained = arguments
@@ -140,52 +143,71 @@ fn find_route<W: Write>(
     arguments: &ExplainArguments,
     page: &mut Page<W>,
 ) -> Result<Option<Arc<Route>>, Box<dyn Error>> {
-    if let Some(from) = arguments.from.as_ref().map(IpAddr::to_canonical) {
-        let group = config.sources.name(config.sources.group_of(from));
-        page.line("source", format_args!("{from}, group {group}"))?;
-        if !listener.source_policy.admits(from) {
-            page.refused(Outcome::SourceDenied, None)?;
-            return Ok(None);
-        }
-    }
-    let sni = arguments.sni.as_deref();
-    let name = match sni.map(|sni| ServerName::parse(sni.as_bytes())).transpose() {
-        Ok(name) => name,
-        Err(error) => {
-            page.refused(Outcome::BadServerName, Some(error.to_string()))?;
-            return Ok(None);
-        }
+    let alpn = offers(&arguments.alpn);
+    let attempt = AskedConnection {
+        from: arguments.from.as_ref().map(IpAddr::to_canonical),
+        sni: arguments.sni.as_deref(),
+        alpn: &alpn,
     };
-    page.line(
-        "server name",
-        name.as_ref().map_or("none", ServerName::as_str),
-    )?;
-    let offers = offers(&arguments.alpn);
-    let shown = match offers.as_slice() {
+    let decider = Decider::new(config, listener, upstreams);
+    let decision = decider.decide(&attempt);
+    match attempt.from {
+        Some(from) => {
+            let group = config.sources.name(config.sources.group_of(from));
+            page.line("source", format_args!("{from}, group {group}"))?;
+        }
+        None => show_source_policy(listener, page)?,
+    }
+    if let Decision::Refused(outcome @ (Outcome::SourceDenied | Outcome::BadServerName), detail) =
+        decision
+    {
+        page.refused(outcome, detail)?;
+        return Ok(None);
+    }
+    let name = attempt.sni.map(|sni| ServerName::parse(sni.as_bytes()));
+    let name = name.and_then(Result::ok);
+    let shown = name.as_ref().map_or("none", ServerName::as_str);
+    page.line("server name", shown)?;
+    let shown = match alpn.as_slice() {
         [] => "none".into(),
         offers => offers.join(", "),
     };
     page.line("ALPN", shown)?;
-    let find = |name: &str| upstreams.get(name).cloned();
-    let table = RouteTable::build(listener, &config.sources, &Scopes::default(), find);
-    match table.decide(name.as_ref(), offers.iter().map(String::as_bytes)) {
-        Ok(route) => Ok(Some(route.clone())),
-        Err(refusal) => {
-            page.refused(refusal.outcome(), refusal.detail())?;
-            if let (Some(name), Outcome::NoRoute) = (&name, refusal.outcome()) {
-                show_nearest(&table, name, page)?;
+    match decision {
+        Decision::Routed(route) => Ok(Some(route.clone())),
+        Decision::Refused(outcome, detail) => {
+            page.refused(outcome, detail)?;
+            if let (Some(name), Outcome::NoRoute) = (&name, outcome) {
+                show_nearest(&decider.table, name, page)?;
             }
             Ok(None)
         }
     }
 }
 
-fn offers(asked: &[String]) -> Vec<String> {
-    let expand = |one: &String| match one.as_str() {
-        "istio" => ISTIO_ALPNS.map(String::from).to_vec(),
-        _ => vec![one.clone()],
+/// Says that the source policy was not asked, if it refuses anybody.
+fn show_source_policy<W: Write>(listener: &ListenerConfig, page: &mut Page<W>) -> io::Result<()> {
+    let SourcePolicy { allow, deny } = &listener.source_policy;
+    let some = |nets: &[IpNet]| {
+        let shown = nets.iter().take(NETWORKS).map(ToString::to_string);
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        match nets.len().saturating_sub(NETWORKS) {
+            0 => shown,
+            more => format!("{shown} and {more} more"),
+        }
     };
-    asked.iter().flat_map(expand).collect()
+    let admits = match (allow, deny.as_slice()) {
+        (None, []) => return Ok(()),
+        (None, deny) => format!("refuses {}", some(deny)),
+        (Some(allow), []) => format!("admits {} only", some(allow)),
+        (Some(allow), deny) => format!("admits {} only, without {}", some(allow), some(deny)),
+    };
+    page.line(
+        "source",
+        format_args!(
+            "not given, so not judged: this listener {admits}; --from asks for an address"
+        ),
+    )
 }
 
 fn show_nearest<W: Write>(

@@ -5,7 +5,7 @@
 //! the program runs on.
 
 pub(super) mod addresses;
-mod alpn;
+pub(super) mod alpn;
 pub(super) mod common;
 mod hosts;
 pub(super) mod kubernetes;

@@ -132,7 +132,7 @@ fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
     refuse(&Loaded::origin(path), vec![Problem::of_file(complaint)])
 }
 
-fn refuse(origin: &str, problems: Vec<Problem>) -> ConfigError {
+pub(super) fn refuse(origin: &str, problems: Vec<Problem>) -> ConfigError {
     ConfigError {
         origin: origin.to_owned(),
         problems,
@@ -168,7 +168,7 @@ fn of_an_object(kind: &str) -> Complaint {
     })
 }
 
-fn text(bytes: &[u8]) -> Result<&str, Problem> {
+pub(super) fn text(bytes: &[u8]) -> Result<&str, Problem> {
     if bytes.len() > MAX_FILE {
         let complaint = Complaint::new("the file is larger than 16 MiB");
         return Err(Problem::of_file(

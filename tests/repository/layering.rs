@@ -61,6 +61,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["file", "samples"],
             &["reference", "resolve"],
             &["load"],
+            &["cases"],
         ],
     ),
     (
