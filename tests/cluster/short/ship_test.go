@@ -1,9 +1,11 @@
 package short
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"strait.dev/tests/cluster/rig"
@@ -34,5 +36,42 @@ func TestTheAPITakesTheHelmChartWithAllItsObjects(t *testing.T) {
 			}
 			c.Kubectl(t, "apply", "--server-side", "--dry-run=server", "--warnings-as-errors", "-f", file)
 		})
+	}
+}
+
+// The pod's sysctl, the config's ports and the Service's port: without one of them the listener is not Programmed, or the
+// call does not arrive.
+func TestAGatewayOnPort443IsServedByTheManifestsAsTheyAre(t *testing.T) {
+	c := rig.Get()
+	account := c.ManifestsAccount(t)
+	const sysctl = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
+	before, err := os.ReadFile(sysctl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := c.Kubectl(t, "-n", "strait", "get", "deployment", "strait", "-o",
+		`jsonpath={.spec.template.spec.securityContext.sysctls[?(@.name=="net.ipv4.ip_unprivileged_port_start")].value}`)
+	for _, value := range []string{"1024", strings.TrimSpace(value)} {
+		if err := os.WriteFile(sysctl, []byte(value), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { _ = os.WriteFile(sysctl, before, 0o644) })
+	ns := c.Namespace(t, "apps", nil)
+	host := fmt.Sprintf("svcc.%s.port443.example", ns)
+	c.Apply(t, account.GatewayClass(), rig.TLSGateway(account, "port-443", 443, "*.port443.example"),
+		rig.Service(ns, "svcc", 443), rig.TLSRoute(ns, "svcc", "strait/port-443", host, "svcc"))
+	t.Cleanup(func() { c.Delete(t, rig.TLSGateway(account, "port-443", 443, "")) })
+	pod := c.Pod(t, rig.Pod{Namespace: ns, Name: "svcc-0", Labels: map[string]string{"app": "svcc"}})
+	g := c.Strait(t, rig.Strait{})
+	g.WaitReady(t)
+	waitConditions(t, "Gateway", "strait", "port-443", map[string]string{"tls Programmed": "True/Programmed"})
+	var last string
+	if !rig.Within(wait, func() bool {
+		answer, err := rig.Call{To: g.Address(443), SNI: host}.Do()
+		last = fmt.Sprintf("%+v, %v", answer, err)
+		return err == nil && answer.IP == pod.IP
+	}) {
+		t.Fatalf("a call of port 443 gave %s", last)
 	}
 }

@@ -48,6 +48,7 @@ subjects: [{ kind: ServiceAccount, name: tenant, namespace: %[1]s }]
 	of.gateway = c.Strait(t, rig.Strait{Account: of.account, Edit: func(config string) string {
 		listener := "\nlisteners:\n  - { name: istiod, bind: \"[::]:15012\", routes: [{ sni: \"*\", alpn: any, upstream: istiod }] }\n"
 		config = strings.Replace(config, "\nlisteners:\n", listener, 1)
+		config = edit(t, ", ports: [443, 15443]", "")(config)
 		config += fmt.Sprintf("upstreams: { istiod: { endpoints: [\"%s:%d\"] } }\n", of.istiod.IP, rig.EchoPort)
 		if namespaces != "" {
 			settings := fmt.Sprintf("namespaces: [%s], ports: [15443, 15012, 16443, 20000-20063], ", namespaces)
