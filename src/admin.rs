@@ -14,6 +14,8 @@
 
 mod connections;
 mod dump;
+mod endpoint_acts;
+mod lasting;
 mod liveness;
 mod origin;
 mod page;
@@ -29,7 +31,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use axum::extract::{Query, State};
+use axum::extract::{Query, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -42,6 +44,7 @@ use crate::log::{LogControl, LogError};
 use crate::metrics::Metrics;
 use crate::open_connections::ConnectionAsker;
 pub use dump::{DiscoveryReport, SavedStateReport};
+use lasting::lasting;
 pub use liveness::{Judge, STALLED};
 use origin::Hosts;
 pub use paths::{ADMIN_PATHS, AdminPath};
@@ -106,11 +109,16 @@ pub fn admin_router(context: Arc<AdminContext>) -> Router {
         .route("/config_dump", get(config_dump))
         .route("/upstreams", get(upstreams))
         .route(
+            "/upstreams/{upstream}/endpoints/{address}",
+            post(endpoint_acts::act),
+        )
+        .route(
             "/connections",
             get(connections::show).delete(connections::end_matching),
         )
         .route("/connections/{id}", delete(connections::end_one))
         .route("/logging", get(log_level).post(set_log_level))
+        .route("/ready", post(set_readiness))
         .route("/drain", post(drain))
         .route("/healthz/ready", get(ready_with_names))
         .fallback(no_such_path)
@@ -242,8 +250,57 @@ async fn log_level(State(shared): State<AdminState>) -> Response {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct LevelQuery {
     level: Option<String>,
+    #[serde(rename = "for")]
+    lasts: Option<String>,
+}
+
+/// `POST /ready?fail` and `POST /ready?ok`.
+async fn set_readiness(State(shared): State<AdminState>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    let (word, lasts) = match query.split_once("&for=") {
+        Some((word, lasts)) => (word, Some(lasts)),
+        None => (&*query, None),
+    };
+    let lasts = match lasting(lasts) {
+        Ok(lasts) => lasts,
+        Err(error) => return connections::bad_request(&error),
+    };
+    let readiness = shared.context.readiness.clone();
+    match (word.trim_end_matches('='), lasts) {
+        ("fail", lasts) => {
+            let lasts_for = lasts.map(tracing::field::debug);
+            tracing::info!(
+                lasts_for,
+                "an operator has strait say that it is not ready; it serves on"
+            );
+            let turn = readiness.fail();
+            if let Some(time) = lasts {
+                lasting::after(time, move || {
+                    if readiness.end_failing(Some(turn)) {
+                        tracing::info!(
+                            "strait says again whether it is ready: the time that an operator gave is over"
+                        );
+                    }
+                });
+            }
+        }
+        ("ok", None) => {
+            let was_failing = readiness.end_failing(None);
+            tracing::info!(
+                was_failing,
+                "an operator has strait say again whether it is ready"
+            );
+        }
+        _ => {
+            let usage = "say POST /ready?fail (with &for=DURATION if it is to end by itself) or POST /ready?ok";
+            return connections::bad_request(usage);
+        }
+    }
+    let ready = shared.context.readiness.check().is_ok();
+    Json(json!({ "ready": ready })).into_response()
 }
 
 /// `POST /logging?level=FILTER`.
@@ -258,9 +315,27 @@ async fn set_log_level(
         let usage = "the level is missing: POST /logging?level=info,strait::proxy=debug\n";
         return (StatusCode::BAD_REQUEST, text(usage)).into_response();
     };
+    let lasts = match lasting(query.lasts.as_deref()) {
+        Ok(lasts) => lasts,
+        Err(error) => return connections::bad_request(&error),
+    };
+    let before = log.current();
     match log.set(&level) {
         Ok(()) => {
-            tracing::info!(level, "the admin server changed the log level");
+            let lasts_for = lasts.map(tracing::field::debug);
+            tracing::info!(level, lasts_for, "the admin server changed the log level");
+            if let Some(time) = lasts {
+                let (log, set) = (log.clone(), log.current());
+                lasting::after(time, move || {
+                    // A later change stays.
+                    if log.current() == set && log.set(&before).is_ok() {
+                        tracing::info!(
+                            level = before,
+                            "the log level is the one before: the time that an operator gave is over"
+                        );
+                    }
+                });
+            }
             Json(json!({ "level": log.current() })).into_response()
         }
         Err(error) => {

@@ -11,12 +11,14 @@ mod balancer;
 pub mod check;
 mod conduct;
 mod connect;
+mod endpoint_metrics;
 mod endpoints;
 mod hash;
 mod health;
 mod load;
 mod recent;
 mod registry;
+mod tally;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -31,14 +33,17 @@ use tokio::sync::Notify;
 use crate::config::{Balance, EndpointSpec, UpstreamConfig, UpstreamSource};
 use crate::metrics::LimitScope;
 use crate::names::Zone;
+use crate::outcome::Outcome;
 use balancer::{Ask, SlowStart, Turns};
 pub use conduct::Conduct;
 pub use connect::{ConnectError, SourceAddresses, is_own_shortage, outcome_of_connect};
+pub use endpoint_metrics::EndpointTotalsCollector;
 pub use endpoints::{Endpoint, EndpointSet, EndpointStats, Picked};
 pub use health::{EndpointState, Health};
 pub use load::NotPicked;
 use load::{Load, LoadStage};
 pub use registry::{ChangedUpstreams, EndpointCollector, Upstreams};
+pub use tally::{EndpointFailure, EndpointTotals};
 
 /// A named set of endpoints with its connection policy.
 #[derive(Debug)]
@@ -68,7 +73,7 @@ struct Surroundings {
     /// Endpoints that are no longer in the set. An endpoint that still has connections keeps its counts
     /// and its health in case it comes back.
     departed: Vec<Weak<EndpointStats>>,
-    /// The departed endpoints whose ejection is not over yet.
+    /// The departed endpoints whose ejection, or whose drain by an operator, is not over yet.
     ejected: Vec<Arc<EndpointStats>>,
 }
 
@@ -97,7 +102,7 @@ impl Surroundings {
     /// connections. A pod that comes back is another case: it has passed its readiness probe since,
     /// which is newer than the failures.
     fn known(&mut self, set: &EndpointSet, now: Instant) -> Vec<Arc<EndpointStats>> {
-        self.ejected.retain(|stats| stats.is_ejected(now));
+        self.ejected.retain(|stats| stats.is_set_aside(now));
         let in_set = set.iter().map(|endpoint| endpoint.stats.clone());
         let departed = self.departed.iter().filter_map(Weak::upgrade);
         in_set.chain(departed).collect()
@@ -120,7 +125,7 @@ impl Surroundings {
         self.departed = known.iter().map(Arc::downgrade).collect();
         let now = Instant::now();
         let shows_readiness = matches!(source, UpstreamSource::Kubernetes(_));
-        known.retain(|stats| !shows_readiness && stats.is_ejected(now));
+        known.retain(|stats| !shows_readiness && stats.is_set_aside(now));
         known.truncate(MAX_EJECTED);
         self.ejected = known;
     }
@@ -386,14 +391,16 @@ impl Upstream {
         }))
     }
 
-    /// Notes the conduct of an endpoint towards a connection from `source`. Returns the change of its
-    /// state, if that causes one.
+    /// Notes the conduct of an endpoint towards a connection from `source`. `outcome` is that of a connection that it
+    /// has failed. Returns the change of its state, if that causes one.
     pub fn note_conduct(
         &self,
         picked: &Picked,
         conduct: Conduct,
         source: IpAddr,
+        outcome: Outcome,
     ) -> Option<HealthChange> {
+        picked.count_conduct(conduct, outcome);
         let health = picked.health();
         let readmitted = |ends: bool| {
             ends.then(|| {
@@ -415,6 +422,9 @@ impl Upstream {
                 health.refused(source, &policy, now, others, may_be)
             }
         };
+        if ejected.is_some() {
+            picked.count_ejection();
+        }
         ejected.map(HealthChange::Ejected)
     }
 

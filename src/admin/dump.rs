@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use super::{AdminContext, Snapshot};
 use crate::clock;
 use crate::config::{Config, UpstreamSource, Weight};
 use crate::names::Zone;
-use crate::upstream::{EndpointState, Upstream};
+use crate::upstream::{Endpoint, EndpointFailure, EndpointState, EndpointTotals, Upstream};
 
 type Dump = Result<Vec<u8>, String>;
 
@@ -134,9 +134,84 @@ struct EndpointDump {
     connecting: u32,
     state: &'static str,
     ejection_left_ms: Option<u64>,
+    /// The time until a drain by an operator ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain_left_ms: Option<u64>,
+    /// What has happened there; absent if strait has not used it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    totals: Option<TotalsDump>,
     /// The reason why its last active check has not passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     check_failure: Option<Box<str>>,
+}
+
+#[derive(Serialize)]
+struct TotalsDump {
+    connections: u64,
+    failed_connects: u64,
+    failed_before_reply: u64,
+    refused_handshakes: u64,
+    ejections: u64,
+    to_upstream_bytes: u64,
+    to_downstream_bytes: u64,
+    connect_p50_ms: Option<f64>,
+    connect_p99_ms: Option<f64>,
+    last_failure: Option<FailureDump>,
+}
+
+#[derive(Serialize)]
+struct FailureDump {
+    at: String,
+    outcome: &'static str,
+}
+
+impl From<EndpointTotals> for TotalsDump {
+    fn from(totals: EndpointTotals) -> Self {
+        let millis = |time: Duration| time.as_secs_f64() * 1000.0;
+        let failure = |failure: EndpointFailure| FailureDump {
+            at: timestamp(failure.at),
+            outcome: failure.outcome.label(),
+        };
+        Self {
+            connections: totals.connections,
+            failed_connects: totals.failed_connects,
+            failed_before_reply: totals.failed_before_reply,
+            refused_handshakes: totals.refused_handshakes,
+            ejections: totals.ejections,
+            to_upstream_bytes: totals.to_upstream_bytes,
+            to_downstream_bytes: totals.to_downstream_bytes,
+            connect_p50_ms: totals.connect_p50.map(millis),
+            connect_p99_ms: totals.connect_p99.map(millis),
+            last_failure: totals.last_failure.map(failure),
+        }
+    }
+}
+
+/// One endpoint, for the answer to a change of it.
+pub(super) fn endpoint(endpoint: &Endpoint, now: Instant) -> Dump {
+    to_json(&endpoint_dump(endpoint, now))
+}
+
+fn endpoint_dump(endpoint: &Endpoint, now: Instant) -> EndpointDump {
+    let millis = |left: Duration| left.as_millis().try_into().unwrap_or(u64::MAX);
+    let health = &endpoint.stats.health;
+    let left = match health.state(now) {
+        EndpointState::Ready | EndpointState::Unhealthy | EndpointState::Drained => None,
+        EndpointState::Ejected(left) => Some(millis(left)),
+    };
+    EndpointDump {
+        address: endpoint.spec.address,
+        zone: endpoint.spec.zone.as_deref().map(str::to_owned),
+        node: endpoint.spec.node.as_deref().map(str::to_owned),
+        weight: endpoint.spec.weight,
+        active: endpoint.stats.active(),
+        connecting: endpoint.stats.connecting(),
+        state: endpoint.state(now),
+        ejection_left_ms: left,
+        drain_left_ms: health.drain_left(now).map(millis),
+        totals: endpoint.stats.totals().map(TotalsDump::from),
+        check_failure: endpoint.stats.check_failure(),
+    }
 }
 
 /// Every upstream with its source and its endpoints.
@@ -182,23 +257,9 @@ fn upstream_dump<'a>(
     let report = upstream.source_report();
     let (kind, query) = source(&upstream.config().source);
     let endpoints = upstream.endpoints();
-    let endpoints = endpoints.iter().map(|endpoint| {
-        let left = match endpoint.stats.health.state(now) {
-            EndpointState::Ready | EndpointState::Unhealthy => None,
-            EndpointState::Ejected(left) => Some(left.as_millis().try_into().unwrap_or(u64::MAX)),
-        };
-        EndpointDump {
-            address: endpoint.spec.address,
-            zone: endpoint.spec.zone.as_deref().map(str::to_owned),
-            node: endpoint.spec.node.as_deref().map(str::to_owned),
-            weight: endpoint.spec.weight,
-            active: endpoint.stats.active(),
-            connecting: endpoint.stats.connecting(),
-            state: endpoint.state(now),
-            ejection_left_ms: left,
-            check_failure: endpoint.stats.check_failure(),
-        }
-    });
+    let endpoints = endpoints
+        .iter()
+        .map(|endpoint| endpoint_dump(endpoint, now));
     UpstreamDump {
         name,
         source: SourceDump { kind, query },

@@ -21,6 +21,11 @@ pub const ADMIN_PATHS: &[AdminPath] = &[
     path("GET", "/help", "this list"),
     path("GET", "/config_dump", "the config in force, with defaults"),
     path("GET", "/upstreams", "upstreams and their endpoints"),
+    path(
+        "POST",
+        "/upstreams/{upstream}/endpoints/{address}",
+        "drain an endpoint, put it back, lift its ejection",
+    ),
     path("GET", "/connections", "open connections"),
     path(
         "DELETE",
@@ -34,6 +39,11 @@ pub const ADMIN_PATHS: &[AdminPath] = &[
         "GET",
         "/healthz/ready",
         "readiness, with the names of what is missing",
+    ),
+    path(
+        "POST",
+        "/ready",
+        "say that strait is not ready, or again whether it is",
     ),
     path("POST", "/drain", "drain, then exit"),
 ];

@@ -1,7 +1,7 @@
 //! The readiness of the gateway: the answer to whether load balancers may send connections here.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -106,6 +106,9 @@ struct ReadinessState {
     /// The numbers of workers that hang.
     stalled: ArcSwap<Vec<usize>>,
     discovery: OnceLock<Discovery>,
+    /// The number of the request of an operator that makes it not ready; 0 for none.
+    failed_by: AtomicU64,
+    requests: AtomicU64,
     grace_end: Instant,
 }
 
@@ -130,6 +133,8 @@ impl Readiness {
             discovery_awaited: AtomicBool::new(false),
             stalled: ArcSwap::default(),
             discovery: OnceLock::new(),
+            failed_by: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
             grace_end: Instant::now() + grace,
         }));
         let _ = readiness.check();
@@ -161,6 +166,27 @@ impl Readiness {
         if self.0.discovery_awaited.swap(false, Ordering::AcqRel) {
             let _ = self.check();
         }
+    }
+
+    /// Is not ready from now on, as an operator asks. Returns the number of the request.
+    pub fn fail(&self) -> u64 {
+        let request = self.0.requests.fetch_add(1, Ordering::AcqRel) + 1;
+        self.0.failed_by.store(request, Ordering::Release);
+        let _ = self.check();
+        request
+    }
+
+    /// Ends [`Readiness::fail`], or only that with this number. Returns whether that changes something.
+    pub fn end_failing(&self, request: Option<u64>) -> bool {
+        let failed_by = &self.0.failed_by;
+        let ended = match request {
+            None => failed_by.swap(0, Ordering::AcqRel) != 0,
+            Some(request) => failed_by
+                .compare_exchange(request, 0, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok(),
+        };
+        let _ = self.check();
+        ended
     }
 
     /// Sets the numbers of the workers that hang. All others work.
@@ -220,6 +246,9 @@ impl Readiness {
 impl ReadinessState {
     fn missing(&self) -> Vec<Missing> {
         let mut reasons = Vec::new();
+        if self.failed_by.load(Ordering::Acquire) != 0 {
+            reasons.push(Missing::unnamed("an operator has asked for it"));
+        }
         if !self.listeners_bound.load(Ordering::Acquire) {
             reasons.push(Missing::unnamed("listeners are not bound yet"));
         }

@@ -18,7 +18,7 @@ use crate::log::LogControl;
 use crate::metrics::{Metrics, gauge_value};
 use crate::proxy::{Shared, pipes_beside};
 use crate::source::kubernetes::Mailbox;
-use crate::upstream::EndpointCollector;
+use crate::upstream::{EndpointCollector, EndpointTotalsCollector};
 
 /// The time between two checks whether the last connection has ended.
 const WATCH: Duration = Duration::from_millis(50);
@@ -67,6 +67,14 @@ impl Control {
             move || snapshots.now().upstreams.clone()
         };
         metrics.register(Box::new(EndpointCollector::new(upstreams)?))?;
+        let totals = {
+            let snapshots = snapshots.clone();
+            move || {
+                let snapshot = snapshots.now();
+                (snapshot.upstreams.clone(), snapshot.config.metric_endpoints)
+            }
+        };
+        metrics.register(Box::new(EndpointTotalsCollector::new(totals)?))?;
         let readiness = Readiness::new(snapshots.clone(), watcher.clone(), metrics);
         let mailbox: Arc<Mailbox> = Arc::default();
         let awaited = mailbox.clone();

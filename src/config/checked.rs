@@ -89,4 +89,6 @@ pub struct Config {
     pub status: Option<SocketAddr>,
     /// The server of Prometheus metrics.
     pub metrics: Option<SocketAddr>,
+    /// The number of endpoints with metrics of their own.
+    pub metric_endpoints: usize,
 }

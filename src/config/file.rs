@@ -411,5 +411,8 @@ section! {
     MetricsFile {
         /// The address to listen on.
         bind: At<Bind> = "[::]:15090",
+        /// The number of endpoints with metrics of their own (`strait_endpoint_*`), of those that strait has
+        /// used; 0 for none. `/upstreams` on the admin server has the numbers of all. A change needs no restart.
+        endpoints: Count<0, 1_000_000> = 1_000,
     }
 }

@@ -50,10 +50,13 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
         discovery,
     };
     let listeners = listeners::resolve(file.listeners.value.items, &known, findings);
+    let metrics = file.metrics.on();
+    let metric_endpoints = metrics.as_ref().map(|server| server.endpoints.get());
+    let metric_endpoints = metric_endpoints.unwrap_or_default() as usize;
     let [admin, status, metrics] = [
         file.admin.on().map(|server| server.bind.value.0),
         file.status.on().map(|server| server.bind.value.0),
-        file.metrics.on().map(|server| server.bind.value.0),
+        metrics.map(|server| server.bind.value.0),
     ];
     let servers = [admin, status, metrics];
     let reserved_ports = servers.iter().flatten().map(SocketAddr::port).collect();
@@ -84,6 +87,7 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
         admin,
         status,
         metrics,
+        metric_endpoints,
     }
 }
 

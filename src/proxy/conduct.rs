@@ -25,7 +25,7 @@ pub(super) fn report(
     source: IpAddr,
     outcome: Outcome,
 ) {
-    let change = upstream.note_conduct(endpoint, conduct, source);
+    let change = upstream.note_conduct(endpoint, conduct, source, outcome);
     let (name, endpoint) = (&upstream.config().name, endpoint.address());
     match change {
         Some(HealthChange::Ejected(duration)) => {

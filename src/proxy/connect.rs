@@ -280,8 +280,9 @@ async fn try_endpoint(common: Rc<Common>, mut picked: Picked) -> Tried {
         }
     };
     let mut addresses = 1;
-    let result = loop {
+    let (result, time) = loop {
         let from = SourceAddresses::of(upstream, config, picked.address());
+        let began = Instant::now();
         let result = attempt(picked.address(), config, from, *most, first, own).await;
         if let Err(failed) = &result
             && addresses == 1
@@ -290,12 +291,12 @@ async fn try_endpoint(common: Rc<Common>, mut picked: Picked) -> Tried {
             count_failure(failed.outcome);
             addresses = 2;
         } else {
-            break result;
+            break (result, began.elapsed());
         }
     };
     match &result {
         Ok(_) => {
-            picked.connected();
+            picked.connected(time);
             if addresses == 2 {
                 picked.prefer();
             }

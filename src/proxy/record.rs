@@ -335,16 +335,18 @@ impl ConnectionRecord {
         Some(offered.into_iter().flatten())
     }
 
-    /// Counts bytes written to the upstream.
-    pub(super) fn sent_upstream(&mut self, bytes: usize) {
-        self.counts.to_upstream += bytes as u64;
-        self.series.to_upstream.inc_by(bytes as u64);
-    }
-
-    /// Counts bytes written to the downstream.
-    pub(super) fn sent_downstream(&mut self, bytes: usize) {
-        self.counts.to_downstream += bytes as u64;
-        self.series.to_downstream.inc_by(bytes as u64);
+    /// Counts bytes written to the two sides.
+    pub(super) fn sent(&mut self, to_upstream: usize, to_downstream: usize) {
+        if to_upstream == 0 && to_downstream == 0 {
+            return;
+        }
+        self.counts.to_upstream += to_upstream as u64;
+        self.series.to_upstream.inc_by(to_upstream as u64);
+        self.counts.to_downstream += to_downstream as u64;
+        self.series.to_downstream.inc_by(to_downstream as u64);
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.moved(to_upstream, to_downstream);
+        }
     }
 
     /// The facts for an operator who asks while the connection relays.

@@ -192,8 +192,7 @@ impl Relaying {
         if let Some(certificates) = relay.watch.new_certificates() {
             record.log_certificates(&certificates);
         }
-        record.sent_upstream(up.moved);
-        record.sent_downstream(down.moved);
+        record.sent(up.moved, down.moved);
         if up.moved + down.moved > 0 {
             let now = Instant::now();
             seat.moved(now, up.moved > 0);

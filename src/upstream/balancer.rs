@@ -118,9 +118,10 @@ impl Ask<'_> {
         })
     }
 
-    /// Whether the endpoint may have one more connection.
+    /// Whether the endpoint may have one more connection: no limit and no operator is against it.
     fn has_room(&self, endpoint: &Endpoint) -> bool {
-        self.limits.is_off() || endpoint.stats.load.at_limit(self.limits).is_none()
+        !endpoint.stats.health.is_drained(self.now)
+            && (self.limits.is_off() || endpoint.stats.load.at_limit(self.limits).is_none())
     }
 }
 

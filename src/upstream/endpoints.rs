@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::Conduct;
 use super::balancer::Tiers;
 use super::check::CheckState;
 use super::hash;
 use super::health::{EndpointState, Handshakes, Health};
 use super::load::{Load, LoadStage};
 use super::recent::millis;
+use super::tally::{EndpointEvent, EndpointTally, EndpointTotals};
 use crate::config::EndpointSpec;
+use crate::outcome::Outcome;
 
 /// One endpoint of an upstream.
 #[derive(Debug, Clone)]
@@ -28,7 +31,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Its state at `now` in a word: `ready`, `terminating`, `ejected` or `unhealthy`.
+    /// Its state at `now` in a word: `ready`, `terminating`, `ejected`, `unhealthy` or `drained`.
     pub fn state(&self, now: Instant) -> &'static str {
         match self.stats.health.state(now) {
             EndpointState::Ready if self.spec.terminating => "terminating",
@@ -49,6 +52,8 @@ pub struct EndpointStats {
     of_upstream: Arc<Load>,
     /// The state of ejection.
     pub health: Health,
+    /// The counts for operators, made with the first connection.
+    tally: OnceLock<Box<EndpointTally>>,
     /// The active checks, made with the first look.
     check: OnceLock<Box<CheckState>>,
     /// The moment since which it serves, in [`millis`]; 0 if it always has.
@@ -66,6 +71,7 @@ impl EndpointStats {
             load: Load::default(),
             of_upstream,
             health: Health::default(),
+            tally: OnceLock::new(),
             check: OnceLock::new(),
             serves_since: AtomicU64::new(0),
             turned: AtomicBool::new(false),
@@ -94,6 +100,15 @@ impl EndpointStats {
     /// Connections that are being opened.
     pub fn connecting(&self) -> u32 {
         self.load.connecting()
+    }
+
+    fn tally(&self) -> &EndpointTally {
+        self.tally.get_or_init(Box::default)
+    }
+
+    /// What has happened at the endpoint. `None` if strait has not used it.
+    pub fn totals(&self) -> Option<EndpointTotals> {
+        self.tally.get().map(|tally| tally.totals())
     }
 
     /// Its active checks.
@@ -133,6 +148,11 @@ impl EndpointStats {
     pub(super) fn is_ejected(&self, now: Instant) -> bool {
         matches!(self.health.state(now), EndpointState::Ejected(left) if !left.is_zero())
     }
+
+    /// Whether it is ejected, or an operator drains it.
+    pub(super) fn is_set_aside(&self, now: Instant) -> bool {
+        self.is_ejected(now) || self.health.is_drained(now)
+    }
 }
 
 /// The endpoints of an upstream at one moment.
@@ -161,9 +181,32 @@ impl Picked {
         }
     }
 
-    /// Notes that the connection is open.
-    pub fn connected(&mut self) {
+    /// Notes that the connection is open, after `time`.
+    pub fn connected(&mut self, time: Duration) {
         self.change(LoadStage::Open);
+        self.at.endpoint().tally().connected(time);
+    }
+
+    /// Counts bytes of the connection.
+    pub fn moved(&self, to_upstream: usize, to_downstream: usize) {
+        let tally = self.at.endpoint().tally();
+        tally.moved(to_upstream, to_downstream);
+    }
+
+    /// Counts the conduct of the endpoint if it is a failure, which led to `outcome`.
+    pub(super) fn count_conduct(&self, conduct: Conduct, outcome: Outcome) {
+        let event = match conduct {
+            Conduct::Answered | Conduct::Passed => return,
+            Conduct::Refused => EndpointEvent::RefusedHandshake,
+            Conduct::Failed if self.stage == LoadStage::Open => EndpointEvent::FailedBeforeReply,
+            Conduct::Failed => EndpointEvent::FailedConnect,
+        };
+        self.at.endpoint().tally().failed(event, outcome);
+    }
+
+    /// Counts an ejection of the endpoint.
+    pub(super) fn count_ejection(&self) {
+        self.at.endpoint().tally().ejected();
     }
 
     /// Notes that no connection was made: it does not count any more.
@@ -322,10 +365,15 @@ impl EndpointSet {
         self.endpoints.iter()
     }
 
+    /// The endpoint with this address, or with this other address.
+    pub fn at(&self, address: SocketAddr) -> Option<&Endpoint> {
+        self.iter()
+            .find(|one| one.spec.address == address || one.spec.other == Some(address))
+    }
+
     /// Whether one of the endpoints has this address.
     pub fn has(&self, address: SocketAddr) -> bool {
-        self.iter()
-            .any(|one| one.spec.address == address || one.spec.other == Some(address))
+        self.at(address).is_some()
     }
 
     /// The number of endpoints.

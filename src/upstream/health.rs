@@ -27,6 +27,8 @@ pub struct Health {
     pause: AtomicU64,
     /// Set by active checks.
     unhealthy: AtomicBool,
+    /// The end of a drain by an operator, in [`millis`]; 0 without one, `u64::MAX` without an end.
+    drained: AtomicU64,
     /// Failures and refused handshakes. The balancer counts them as load.
     recent_failures: RecentCount<10>,
     /// Handshakes that succeeded.
@@ -51,6 +53,8 @@ pub enum EndpointState {
     Ejected(Duration),
     /// Its active checks fail.
     Unhealthy,
+    /// An operator drains it: it gets no connection, whatever the state of the others.
+    Drained,
 }
 
 impl EndpointState {
@@ -60,6 +64,7 @@ impl EndpointState {
             Self::Ready => "ready",
             Self::Ejected(_) => "ejected",
             Self::Unhealthy => "unhealthy",
+            Self::Drained => "drained",
         }
     }
 }
@@ -132,6 +137,9 @@ fn hash_of(source: IpAddr) -> u32 {
 impl Health {
     /// The state at `now`.
     pub fn state(&self, now: Instant) -> EndpointState {
+        if self.is_drained(now) {
+            return EndpointState::Drained;
+        }
         if self.is_unhealthy() {
             return EndpointState::Unhealthy;
         }
@@ -142,6 +150,47 @@ impl Health {
                 EndpointState::Ejected(Duration::from_millis(left))
             }
         }
+    }
+
+    /// Whether an operator drains it at `now`.
+    pub(super) fn is_drained(&self, now: Instant) -> bool {
+        let until = self.drained.load(Ordering::Relaxed);
+        until != 0 && millis(now) < until
+    }
+
+    /// Drains the endpoint: it gets no new connection until `until`, or until [`Health::undrain`].
+    pub fn drain(&self, until: Option<Instant>) {
+        let until = until.map_or(u64::MAX, millis);
+        self.drained.store(until, Ordering::Relaxed);
+    }
+
+    /// Ends a drain. Returns whether there was one at `now`.
+    pub fn undrain(&self, now: Instant) -> bool {
+        let was = self.is_drained(now);
+        self.drained.store(0, Ordering::Relaxed);
+        was
+    }
+
+    /// Ends the drain that was to end at `until`, unless another one has taken its place. Returns whether it did.
+    pub fn drain_is_over(&self, until: Instant) -> bool {
+        let ended =
+            self.drained
+                .compare_exchange(millis(until), 0, Ordering::Relaxed, Ordering::Relaxed);
+        ended.is_ok()
+    }
+
+    /// The end of the drain at `now`, as the time that is left. `None` if there is no drain, or no end.
+    pub fn drain_left(&self, now: Instant) -> Option<Duration> {
+        let until = self.drained.load(Ordering::Relaxed);
+        let left = until.checked_sub(millis(now))?;
+        (until != 0 && until != u64::MAX).then(|| Duration::from_millis(left))
+    }
+
+    /// Lifts an ejection, as an operator asks. Returns whether there was one.
+    pub fn lift(&self) -> bool {
+        let was = self.pause.load(Ordering::Relaxed) != 0;
+        self.readmit();
+        was
     }
 
     /// Whether its active checks fail.

@@ -171,8 +171,8 @@ fn renamed<'a>(
 
 const NAME: &str = "strait_upstream_endpoints";
 const HELP: &str = "Endpoints of an upstream by state: ready, or ejected because their connections failed. While no pod of a \
-    Service is ready, those that terminate and still serve are used: terminating. Those whose active checks fail are unhealthy. \
-    These two states are left out if no endpoint has them.";
+    Service is ready, those that terminate and still serve are used: terminating. Those whose active checks fail are unhealthy, \
+    and those that an operator has taken out are drained. These three states are left out if no endpoint has them.";
 
 /// A gauge as it is written; `labels` are sorted by name.
 fn gauge(labels: [(&str, &str); 2], value: u32) -> Metric {
@@ -232,16 +232,22 @@ impl Collector for EndpointCollector {
         let now = Instant::now();
         let mut metrics = Vec::new();
         for (name, upstream) in (self.upstreams)().iter() {
-            let (mut ready, mut ejected, mut terminating, mut unhealthy) = (0u32, 0u32, 0u32, 0u32);
+            let (mut ready, mut ejected, mut terminating) = (0u32, 0u32, 0u32);
+            let (mut unhealthy, mut drained) = (0u32, 0u32);
             for endpoint in upstream.endpoints().iter() {
                 match endpoint.stats.health.state(now) {
                     EndpointState::Ejected(_) => ejected += 1,
                     EndpointState::Unhealthy => unhealthy += 1,
+                    EndpointState::Drained => drained += 1,
                     EndpointState::Ready if endpoint.spec.terminating => terminating += 1,
                     EndpointState::Ready => ready += 1,
                 }
             }
             // By state, then by upstream: labels are sorted by name, and metrics by their labels.
+            if drained > 0 {
+                let labels = [("state", "drained"), ("upstream", name)];
+                metrics.push(gauge(labels, drained));
+            }
             metrics.push(gauge([("state", "ejected"), ("upstream", name)], ejected));
             metrics.push(gauge([("state", "ready"), ("upstream", name)], ready));
             for (state, count) in [("terminating", terminating), ("unhealthy", unhealthy)] {

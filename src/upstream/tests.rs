@@ -361,7 +361,7 @@ fn one_connection_tries_an_endpoint_whose_ejection_is_over() {
     assert_eq!(trials().count(), 1);
     let source = [10, 9, 9, 9].into();
     let trial = trials().next().unwrap();
-    let change = upstream.note_conduct(trial, Conduct::Answered, source);
+    let change = upstream.note_conduct(trial, Conduct::Answered, source, Outcome::UpstreamReset);
     assert_eq!(change, Some(HealthChange::Readmitted));
     let more: Vec<_> = (0..20).filter_map(|_| upstream.pick_any(&[])).collect();
     assert!(more.iter().any(|picked| picked.address() == broken));
@@ -377,9 +377,15 @@ fn refused_handshakes_eject_only_where_others_pass() {
     };
     let source = [10, 9, 9, 9].into();
     let (one, two) = (at(1), at(2));
-    assert_eq!(upstream.note_conduct(&one, Conduct::Refused, source), None);
-    assert_eq!(upstream.note_conduct(&two, Conduct::Passed, source), None);
-    let change = upstream.note_conduct(&one, Conduct::Refused, source);
+    assert_eq!(
+        upstream.note_conduct(&one, Conduct::Refused, source, Outcome::UpstreamReset),
+        None
+    );
+    assert_eq!(
+        upstream.note_conduct(&two, Conduct::Passed, source, Outcome::UpstreamReset),
+        None
+    );
+    let change = upstream.note_conduct(&one, Conduct::Refused, source, Outcome::UpstreamReset);
     assert!(
         matches!(change, Some(HealthChange::Ejected(_))),
         "{change:?}"
@@ -412,7 +418,12 @@ fn a_part_of_the_endpoints_may_be_ejected_and_below_a_part_ejections_do_not_coun
             held.extend(upstream.pick_any(&tried));
         }
         for picked in &held {
-            upstream.note_conduct(picked, Conduct::Failed, [10, 9, 9, 9].into());
+            upstream.note_conduct(
+                picked,
+                Conduct::Failed,
+                [10, 9, 9, 9].into(),
+                Outcome::UpstreamReset,
+            );
         }
         let set = upstream.endpoints();
         let now = Instant::now();

@@ -10,6 +10,7 @@ use strait::admin::{ADMIN_PATHS, ServeLimits, Snapshot, admin_router};
 use strait::config::LogFormat;
 use strait::drain::DrainPhase;
 use strait::names::UpstreamName;
+use strait::outcome::Outcome;
 use strait::upstream::Conduct;
 
 use crate::operator::http::{Gateway, ask, ask_with, get};
@@ -108,7 +109,12 @@ async fn upstreams_shows_sources_and_endpoints() {
     assert!(last_answer.elapsed().unwrap() < operator::PATIENCE);
 
     let picked = upstreams["svcb"].pick(&[], 0).unwrap();
-    upstreams["svcb"].note_conduct(&picked, Conduct::Failed, [10, 9, 9, 9].into());
+    upstreams["svcb"].note_conduct(
+        &picked,
+        Conduct::Failed,
+        [10, 9, 9, 9].into(),
+        Outcome::UpstreamReset,
+    );
     let svcb = upstream("svcb").await;
     let endpoints = svcb["endpoints"].as_array().unwrap();
     assert_eq!(endpoints.len(), 2);

@@ -6,12 +6,12 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use prometheus::core::Collector as _;
+use prometheus::core::Collector;
 use strait::admin::ADMIN_PATHS;
 use strait::config::Config;
 use strait::metrics::Metrics;
 use strait::outcome::{EndedBy, LogRate, Outcome};
-use strait::upstream::EndpointCollector;
+use strait::upstream::{EndpointCollector, EndpointTotalsCollector};
 
 #[test]
 fn the_page_lists_every_outcome() {
@@ -111,7 +111,9 @@ fn metrics() -> String {
         let labels = metric.labels.iter().map(|label| code(label));
         [metric.name, &join(labels), metric.help].map(str::to_owned)
     });
-    let collectors = [EndpointCollector::new(Default::default).unwrap()];
+    let states: Box<dyn Collector> = Box::new(EndpointCollector::new(Default::default).unwrap());
+    let totals = EndpointTotalsCollector::new(Default::default).unwrap();
+    let collectors = [states, Box::new(totals)];
     let collected = collectors.iter().flat_map(|collector| {
         collector.desc().into_iter().map(|desc| {
             let labels = desc.variable_labels.iter().map(|label| code(label));

@@ -13,6 +13,7 @@ pub struct ConfigText {
     listener: Vec<String>,
     upstream: Vec<String>,
     top: Vec<String>,
+    metrics: String,
     verbatim: Option<String>,
 }
 
@@ -26,6 +27,7 @@ impl ConfigText {
             listener: Vec::new(),
             upstream: Vec::new(),
             top: Vec::new(),
+            metrics: String::new(),
             verbatim: None,
         }
     }
@@ -68,14 +70,20 @@ impl ConfigText {
         self
     }
 
+    /// Further keys of the metrics server, in flow style.
+    pub fn metrics(mut self, keys: &str) -> Self {
+        self.metrics = format!(", {keys}");
+        self
+    }
+
     /// The file.
     pub fn text(&self) -> String {
         let mut lines = match &self.verbatim {
             Some(text) => vec![text.clone()],
             None => self.listeners_and_upstreams(),
         };
-        for server in ["admin", "status", "metrics"] {
-            lines.push(format!("{server}: {{ bind: '127.0.0.1:0' }}"));
+        for (server, keys) in [("admin", ""), ("status", ""), ("metrics", &self.metrics)] {
+            lines.push(format!("{server}: {{ bind: '127.0.0.1:0'{keys} }}"));
         }
         lines.extend(self.top.iter().cloned());
         lines.join("\n") + "\n"

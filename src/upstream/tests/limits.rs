@@ -60,7 +60,8 @@ fn the_limit_of_an_upstream_counts_its_connections_over_a_reload() {
     let mut held: Vec<_> = (0..3).map(|_| upstream.pick(&[], 0).unwrap()).collect();
     let full = over(LimitScope::Upstream, 3);
     assert_eq!(upstream.pick(&[], 0).unwrap_err(), full);
-    held.iter_mut().for_each(Picked::connected);
+    held.iter_mut()
+        .for_each(|one| one.connected(Duration::ZERO));
     let again = UpstreamConfig {
         source: UpstreamSource::Static(vec![spec(3, None, 1)]),
         ..(*upstream.config()).clone()
@@ -89,7 +90,7 @@ fn connections_that_are_open_do_not_count_as_connecting() {
     for _ in 0..3 {
         let mut picked = upstream.pick(&[], 0).unwrap();
         assert!(upstream.pick(&[], 0).is_err());
-        picked.connected();
+        picked.connected(Duration::ZERO);
         held.push(picked);
     }
     assert_eq!(counts(&upstream), [(1, 3)]);

@@ -86,7 +86,7 @@ fn an_endpoint_that_works_again_after_an_ejection_starts_slowly() {
     let source = [10, 9, 9, 9].into();
     let tried = [spec(1, None, 1).address];
     let trial = upstream.pick_any(&tried).unwrap();
-    let change = upstream.note_conduct(&trial, Conduct::Answered, source);
+    let change = upstream.note_conduct(&trial, Conduct::Answered, source, Outcome::Ok);
     assert_eq!(change, Some(HealthChange::Readmitted));
     drop(trial);
     let back = share(&upstream, 2);

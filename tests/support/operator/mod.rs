@@ -274,6 +274,7 @@ pub fn config() -> Config {
         admin: Some(SocketAddr::from(([127, 0, 0, 1], 15000))),
         status: Some(SocketAddr::from(([0, 0, 0, 0], 15021))),
         metrics: Some(SocketAddr::from(([0, 0, 0, 0], 15090))),
+        metric_endpoints: 1000,
     }
 }
 
