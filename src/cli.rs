@@ -1,6 +1,7 @@
 //! The command line: its arguments, and one module for each command.
 
 mod check;
+mod client;
 mod completions;
 mod config_file;
 mod decision;
@@ -79,6 +80,8 @@ enum Command {
     /// resolves names of `dns` upstreams from this machine, and asks the Kubernetes API if the file
     /// names one.
     Explain(ExplainArguments),
+    #[command(flatten)]
+    Client(client::ClientCommand),
     /// Hold a config to a file of expected decisions: which route or refusal a connection gets
     ///
     /// The file is a YAML list of cases, such as
@@ -137,6 +140,7 @@ pub fn main() -> ExitCode {
         Command::Run(file) => run::run(file.path()),
         Command::Check(arguments) => check::check(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Client(command) => client::run(&command),
         Command::Test(arguments) => test::test(&arguments),
         Command::Diff(arguments) => diff::diff(&arguments),
         Command::Init => init::init(),

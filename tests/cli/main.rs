@@ -10,6 +10,7 @@ mod support;
 mod arguments;
 mod check_explain;
 mod check_formats;
+mod client;
 mod diff;
 mod documents;
 mod load;

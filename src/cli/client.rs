@@ -1,0 +1,118 @@
+//! The commands that ask a running gateway, over its admin address. The image has no other program that
+//! could.
+
+mod admin;
+mod connections;
+mod end;
+mod log_level;
+mod status;
+mod table;
+mod upstreams;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::Value;
+
+use super::{ANSWER_IS_NO, failed, print, runtime};
+use admin::{Admin, AdminArguments};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClientCommand {
+    /// Show the state of a running gateway: readiness, listeners, upstreams, connections
+    ///
+    /// Exits with 0 if it is ready, with 1 if it is not, with 2 if it cannot be asked.
+    Status(status::StatusArguments),
+    /// Show the upstreams of a running gateway with their endpoints
+    ///
+    /// Exits with 1 if there is no upstream of that name.
+    Upstreams(upstreams::UpstreamsArguments),
+    /// Show the open connections of a running gateway
+    Connections(connections::ConnectionsArguments),
+    /// End open connections of a running gateway: one, or all to an endpoint
+    ///
+    /// Exits with 1 if there was none.
+    End(end::EndArguments),
+    /// Show or change the log level of a running gateway
+    LogLevel(log_level::LogLevelArguments),
+    /// Drain a running gateway: it stops accepting, lets connections finish, and ends
+    Drain(AdminArguments),
+}
+
+/// The format of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Lines for a person
+    Text,
+    /// JSON, as the admin API has it
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+struct OutputArgument {
+    /// The format of the answer
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "text")]
+    output: Output,
+}
+
+/// An answer of a command.
+struct CommandAnswer {
+    text: String,
+    /// False for exit code 1.
+    yes: bool,
+}
+
+type CommandResult = Result<CommandAnswer, Box<dyn Error>>;
+
+pub(super) fn run(command: &ClientCommand) -> ExitCode {
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let answered = runtime.block_on(async {
+        match command {
+            ClientCommand::Status(arguments) => status::status(arguments).await,
+            ClientCommand::Upstreams(arguments) => upstreams::upstreams(arguments).await,
+            ClientCommand::Connections(arguments) => connections::connections(arguments).await,
+            ClientCommand::End(arguments) => end::end(arguments).await,
+            ClientCommand::LogLevel(arguments) => log_level::log_level(arguments).await,
+            ClientCommand::Drain(arguments) => drain(arguments).await,
+        }
+    });
+    match answered {
+        Ok(answer) => {
+            let code = print(answer.text.as_bytes());
+            match (code == ExitCode::SUCCESS, answer.yes) {
+                (true, false) => ExitCode::from(ANSWER_IS_NO),
+                _ => code,
+            }
+        }
+        Err(error) => failed(&*error),
+    }
+}
+
+async fn drain(arguments: &AdminArguments) -> CommandResult {
+    let text = Admin::of(arguments)?.post("/drain").await?.text()?;
+    Ok(CommandAnswer { text, yes: true })
+}
+
+/// A JSON document for standard output.
+fn pretty(value: &Value) -> Result<String, Box<dyn Error>> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+/// The text of a member of an answer; `-` if there is none.
+fn cell(value: &Value, key: &str) -> String {
+    match value.get(key) {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The items of a member of an answer.
+fn items<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    let list = value.get(key).and_then(Value::as_array);
+    list.map_or(&[], Vec::as_slice)
+}
