@@ -19,7 +19,7 @@ use crate::names::UpstreamName;
 use crate::socket;
 use crate::source::dns::{self, OwnAddresses, Resolver};
 use crate::terminal;
-use report::{CheckFormat, CheckReport, Finding, Severity};
+use report::{CheckFinding, CheckFormat, CheckReport, Severity};
 
 /// Questions of `check --dns` to DNS at a time.
 const ASKED_AT_ONCE: usize = 16;
@@ -76,8 +76,8 @@ pub(super) fn check(arguments: &CheckArguments) -> ExitCode {
     }
 }
 
-fn findings(severity: Severity, problems: Vec<Problem>) -> Vec<Finding> {
-    let finding = |problem| Finding { severity, problem };
+fn findings(severity: Severity, problems: Vec<Problem>) -> Vec<CheckFinding> {
+    let finding = |problem| CheckFinding { severity, problem };
     problems.into_iter().map(finding).collect()
 }
 
@@ -105,7 +105,7 @@ fn write(report: &CheckReport<'_>, arguments: &CheckArguments, good: bool) -> io
 fn beyond_the_file(
     config: &Config,
     arguments: &CheckArguments,
-) -> Result<Vec<Finding>, Box<dyn Error>> {
+) -> Result<Vec<CheckFinding>, Box<dyn Error>> {
     let mut found = findings(Severity::Warning, missing_kubeconfig(config));
     if arguments.dns {
         found.extend(findings(Severity::Error, unresolved(config)?));

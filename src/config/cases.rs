@@ -67,7 +67,7 @@ section! {
         /// `true` for a hello without a server name.
         no_sni: bool = false,
         /// The ALPN protocols that the client offers: one, or a list. `istio` stands for those of a sidecar.
-        alpn: Offers = [],
+        alpn: CaseOffers = [],
         /// The client's address. Without the key the source policy is not asked.
         from: Option<ClientAddress> = null,
         /// The name of the route that the connection must take.
@@ -75,7 +75,7 @@ section! {
         /// The name of the upstream that the connection must go to.
         upstream: Option<At<UpstreamName>> = null,
         /// The outcome that the connection must be refused with.
-        outcome: Option<At<Refusal>> = null,
+        outcome: Option<At<CaseRefusal>> = null,
     }
 }
 
@@ -109,9 +109,9 @@ impl Text for ClientAddress {
 
 /// The outcome of a refusal that is decided before a connection is routed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Refusal(Outcome);
+pub(super) struct CaseRefusal(Outcome);
 
-impl Text for Refusal {
+impl Text for CaseRefusal {
     const WORDS: &'static str = "outcome of a refusal";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
@@ -126,9 +126,9 @@ impl Text for Refusal {
 
 /// The protocols that a client offers.
 #[derive(Debug)]
-pub(super) struct Offers(Vec<Arc<str>>);
+pub(super) struct CaseOffers(Vec<Arc<str>>);
 
-impl Offers {
+impl CaseOffers {
     fn from_value(value: &Value) -> Result<Self, Complaint> {
         let protocols = match value {
             Value::Text(_) => vec![Protocol::from_value(value)?.0],
@@ -143,7 +143,7 @@ impl Offers {
     }
 }
 
-impl Decode for Offers {
+impl Decode for CaseOffers {
     fn decode(given: &Given<'_>, problems: &mut Problems) -> Option<Self> {
         let offers = Self::from_value(given.value);
         let noted = offers.map_err(|complaint| problems.note(&given.place, complaint));

@@ -28,7 +28,7 @@ pub(super) enum Severity {
 
 /// A problem or a warning.
 #[derive(Debug)]
-pub(super) struct Finding {
+pub(super) struct CheckFinding {
     pub(super) severity: Severity,
     pub(super) problem: Problem,
 }
@@ -40,14 +40,14 @@ pub(super) struct CheckReport<'a> {
     pub(super) origin: &'a str,
     /// The content of the file.
     pub(super) bytes: &'a [u8],
-    pub(super) findings: Vec<Finding>,
+    pub(super) findings: Vec<CheckFinding>,
     /// The size of a config that could be loaded, in words.
     pub(super) size: Option<String>,
 }
 
 impl CheckReport<'_> {
     pub(super) fn count(&self, severity: Severity) -> usize {
-        let of = |one: &&Finding| one.severity == severity;
+        let of = |one: &&CheckFinding| one.severity == severity;
         self.findings.iter().filter(of).count()
     }
 
@@ -57,7 +57,7 @@ impl CheckReport<'_> {
         let lines: Vec<&str> = lines.lines().collect();
         let paint = |style: Style| move |text: &dyn fmt::Display| painted(colours, style, text);
         let mut text = String::new();
-        for Finding { severity, problem } in &self.findings {
+        for CheckFinding { severity, problem } in &self.findings {
             let style = match severity {
                 Severity::Error => Style::Red,
                 Severity::Warning => Style::Yellow,
@@ -99,7 +99,7 @@ impl CheckReport<'_> {
     /// The findings as workflow commands of GitHub.
     pub(super) fn github(&self) -> String {
         let mut text = String::new();
-        for Finding { severity, problem } in &self.findings {
+        for CheckFinding { severity, problem } in &self.findings {
             let command = match severity {
                 Severity::Error => "error",
                 Severity::Warning => "warning",
@@ -140,7 +140,7 @@ struct JsonFinding<'a> {
 }
 
 impl<'a> JsonFinding<'a> {
-    fn of(Finding { severity, problem }: &'a Finding) -> Self {
+    fn of(CheckFinding { severity, problem }: &'a CheckFinding) -> Self {
         let known = |number: u64| (problem.line > 0).then_some(number);
         Self {
             severity: *severity,
@@ -229,7 +229,7 @@ mod tests {
     }
 
     fn report<'a>(bytes: &'a [u8], problems: &[Problem]) -> CheckReport<'a> {
-        let finding = |problem: &Problem| Finding {
+        let finding = |problem: &Problem| CheckFinding {
             severity: Severity::Error,
             problem: problem.clone(),
         };
