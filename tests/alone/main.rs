@@ -23,6 +23,7 @@ mod hello_kept;
 mod kubernetes_churn;
 mod soak;
 mod takeover;
+mod upgrade;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -21,13 +21,14 @@ use crate::support::{SERVICE, wait_until};
 use crate::{alone, own_addresses};
 
 /// Addresses for one test.
-struct Addresses {
-    traffic: SocketAddr,
-    servers: [SocketAddr; 3],
+pub struct Addresses {
+    pub traffic: SocketAddr,
+    /// Those of the servers for admin, status and metrics.
+    pub servers: [SocketAddr; 3],
 }
 
 impl Addresses {
-    fn free() -> Self {
+    pub fn free() -> Self {
         let [traffic, admin, status, metrics] = own_addresses();
         Self {
             traffic,
@@ -36,7 +37,7 @@ impl Addresses {
     }
 
     /// A config with so many workers, and with `more`.
-    fn config(&self, workers: usize, endpoint: SocketAddr, more: &str) -> String {
+    pub fn config(&self, workers: usize, endpoint: SocketAddr, more: &str) -> String {
         let [admin, status, metrics] = self.servers;
         format!(
             "workers: {workers}
@@ -61,9 +62,9 @@ fn takeover(path: &Path) -> String {
 
 /// The calls of one client, or of all.
 #[derive(Debug, Default)]
-struct Calls {
-    served: usize,
-    lost: Vec<String>,
+pub struct Calls {
+    pub served: usize,
+    pub lost: Vec<String>,
 }
 
 /// One call: the hello comes back whole, and then the end.
@@ -80,22 +81,23 @@ fn call(gateway: SocketAddr, wire: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Clients that call a gateway at a steady rate.
-struct Load {
+/// Clients that call gateways at a steady rate.
+pub struct Load {
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<Calls>>,
     start: Instant,
 }
 
 impl Load {
-    fn start(gateway: SocketAddr, a_second: u32) -> Self {
+    /// Each call goes to the gateway that `gateway` says then.
+    pub fn start(gateway: impl Fn() -> SocketAddr + Clone + Send + 'static, a_second: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let start = Instant::now();
         // Enough that the rate holds while a call takes 100 ms.
         let clients = a_second.div_ceil(10);
         let pause = Duration::from_secs(1) * clients / a_second;
         let client = |number| {
-            let stop = stop.clone();
+            let (stop, gateway) = (stop.clone(), gateway.clone());
             std::thread::spawn(move || {
                 let wire = hello(SERVICE, &[]);
                 let mut calls = Calls::default();
@@ -103,7 +105,7 @@ impl Load {
                 while !stop.load(Ordering::Relaxed) {
                     std::thread::sleep(due.saturating_duration_since(Instant::now()));
                     due += pause;
-                    match call(gateway, &wire) {
+                    match call(gateway(), &wire) {
                         Ok(()) => calls.served += 1,
                         Err(error) => calls.lost.push(format!("{:?}: {error}", start.elapsed())),
                     }
@@ -119,7 +121,7 @@ impl Load {
         }
     }
 
-    fn stop(self) -> (Calls, Duration) {
+    pub fn stop(self) -> (Calls, Duration) {
         let time = self.start.elapsed();
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Calls::default();
@@ -133,7 +135,7 @@ impl Load {
 }
 
 /// A number from the environment, for long runs by hand.
-fn number(variable: &str, default: u32) -> u32 {
+pub fn number(variable: &str, default: u32) -> u32 {
     let given = std::env::var(variable).ok();
     given.map_or(default, |text| text.parse().unwrap())
 }
@@ -143,29 +145,31 @@ fn ping(client: &mut TcpStream) {
     assert_eq!(read_exactly(client, 4), b"ping");
 }
 
-#[test]
-fn no_call_is_lost_while_processes_replace_each_other() {
-    let _alone = alone();
-    let replacements = number("STRAIT_TAKEOVERS", 4);
+/// Each program takes over from the one before it, while clients call.
+pub fn no_call_is_lost(programs: &[&Path]) {
     let rate = number("STRAIT_TAKEOVER_RATE", 200);
     let echo = Server::echo();
     let folder = Folder::create();
     let socket = folder.path("takeover");
     let addresses = Addresses::free();
-    let start = |workers: usize| {
+    let start = |program: &Path, workers: usize| {
         let text = addresses.config(workers, echo.address, &takeover(&socket));
-        let file = folder.file("strait.yaml", &text);
-        Process::of_file(&file)
+        let mut command = Command::new(program);
+        command.args(["run", "--config"]);
+        command.arg(folder.file("strait.yaml", &text));
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        Process::of_command(command)
     };
-    let mut process = start(2);
+    let (first, successors) = programs.split_first().unwrap();
+    let mut process = start(first, 2);
     let mode = fs::metadata(&socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let load = Load::start(addresses.traffic, rate);
-    for round in 0..replacements {
+    let load = Load::start(move || addresses.traffic, rate);
+    for (round, program) in successors.iter().enumerate() {
         let (mut lasting, length) = open(addresses.traffic);
         read_exactly(&mut lasting, length);
         // More workers than sockets, fewer, and as many.
-        let successor = start([3, 1, 2][round as usize % 3]);
+        let successor = start(program, [3, 1, 2][round % 3]);
         let mut predecessor = std::mem::replace(&mut process, successor);
         predecessor.wait_for("another process of strait has taken over");
         // The old process drains, and what it carries goes on.
@@ -179,12 +183,25 @@ fn no_call_is_lost_while_processes_replace_each_other() {
     }
     let (calls, time) = load.stop();
     println!(
-        "{} calls in {time:?}, {replacements} replacements, {} lost",
+        "{} calls in {time:?}, {} replacements, {} lost",
         calls.served,
+        successors.len(),
         calls.lost.len()
     );
     assert!(calls.lost.is_empty(), "{:?}", calls.lost);
     assert!(calls.served > 0);
+}
+
+/// The program of this build.
+pub fn this() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_strait"))
+}
+
+#[test]
+fn no_call_is_lost_while_processes_replace_each_other() {
+    let _alone = alone();
+    let replacements = number("STRAIT_TAKEOVERS", 4);
+    no_call_is_lost(&vec![this(); replacements as usize + 1]);
 }
 
 #[test]
