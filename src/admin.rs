@@ -15,6 +15,7 @@
 mod connections;
 mod dump;
 mod endpoint_acts;
+mod explain;
 mod lasting;
 mod liveness;
 mod origin;
@@ -24,6 +25,7 @@ mod readiness;
 mod render;
 mod server;
 mod snapshot;
+mod sources;
 mod standing;
 mod undated;
 
@@ -43,7 +45,8 @@ use crate::limits::Overload;
 use crate::log::{LogControl, LogError};
 use crate::metrics::Metrics;
 use crate::open_connections::ConnectionAsker;
-pub use dump::{DiscoveryReport, SavedStateReport};
+pub use dump::{DiscoveryReport, SavedStateReport, timestamp};
+pub use explain::ExplainQuestion;
 use lasting::lasting;
 pub use liveness::{Judge, STALLED};
 use origin::Hosts;
@@ -69,9 +72,14 @@ pub struct AdminContext {
     pub overload: Arc<Overload>,
     /// The way to ask the workers for open connections.
     pub connections: ConnectionAsker,
+    /// Explains the decision about a connection, as JSON, or says why it cannot.
+    pub explain: Explain,
     /// The start time of the process.
     pub started: SystemTime,
 }
+
+/// The function that explains the decision about a connection.
+pub type Explain = Arc<dyn Fn(&ExplainQuestion) -> Result<Vec<u8>, String> + Send + Sync>;
 
 impl fmt::Debug for AdminContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,6 +125,8 @@ pub fn admin_router(context: Arc<AdminContext>) -> Router {
             get(connections::show).delete(connections::end_matching),
         )
         .route("/connections/{id}", delete(connections::end_one))
+        .route("/sources", get(sources::top))
+        .route("/explain", get(explain::explain))
         .route("/logging", get(log_level).post(set_log_level))
         .route("/ready", post(set_readiness))
         .route("/drain", post(drain))

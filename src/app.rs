@@ -29,9 +29,11 @@ mod control;
 mod discovery;
 mod ender;
 mod error;
+mod explain;
 #[cfg(test)]
 mod fixture;
 mod forget;
+mod limit_uses;
 mod listeners;
 pub mod merge;
 mod overload;

@@ -53,7 +53,7 @@
 //! | the type of a name that is a metric label | [`names`] |
 //! | the route of a name | [`route`]; the steps from one table to the next: `route::change` |
 //! | a value that is published whole and changes in parts | [`shared_map`] |
-//! | a limit, and its count | [`limits`]; of an upstream and its endpoints: `upstream::load` |
+//! | a limit, and its count | [`limits`]; what operators see of it: `limits::collector`; of an upstream and its endpoints: `upstream::load` |
 //! | the steps against overload | `limits::overload` judges, `app::overload` puts them into force |
 //! | the choice of an endpoint | `upstream::balancer`, after a failure also `upstream::apart`; its ejection: `upstream::health`; active checks: `upstream::check` |
 //! | the conduct that counts as an endpoint's failure | `upstream::conduct`; `proxy::conduct` reports it |
@@ -75,6 +75,7 @@
 //! | a metric, a log line | [`metrics`], [`access_log`], [`log`] |
 //! | start and stop | [`app`], [`drain`] |
 //! | the sockets that a new process takes over | `app::takeover`, `socket::inherited` |
+//! | the decision about a connection as an operator asks for it | `app::explain` |
 //! | the effect of a reload or a discovery | `app::plan`; keys that need a restart: `app::warn_of_restart` |
 //! | a read of a file that may misbehave | [`mod@file`] |
 //! | the restart of a task that fails | [`supervise`] |
@@ -134,6 +135,7 @@ pub mod open_connections;
 pub mod outcome;
 pub mod proxy;
 pub mod proxy_header;
+pub mod recent_connections;
 pub mod route;
 pub mod server_name;
 pub mod shared_map;

@@ -6,6 +6,7 @@
 //! config.
 
 mod budget;
+mod collector;
 mod hysteresis;
 pub mod memory;
 mod overload;
@@ -18,6 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use budget::{Budget, Reserve, Share};
+pub use collector::{LimitCollector, LimitUse, NamedUse};
 pub use hysteresis::Hysteresis;
 pub use overload::{LagMeter, Overload, OverloadStep, SharedStep, StepGate};
 pub use rate::{TokenBucket, now};
@@ -144,6 +146,38 @@ impl Limiter {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The use of each limit now.
+    pub fn uses(&self) -> Vec<LimitUse> {
+        let Self {
+            scope,
+            limits,
+            usage,
+        } = self;
+        let count = |budget: &Budget| u64::try_from(budget.used()).unwrap_or(u64::MAX);
+        let rate = limits.connections_per_second.map(Count::get);
+        let taken = |rate: u32| (rate, u64::from(usage.new.taken(rate, now())));
+        let all = [
+            (
+                LimitKind::Connections,
+                limits
+                    .connections
+                    .map(|limit| (limit.get(), count(&usage.connections))),
+            ),
+            (
+                LimitKind::Hellos,
+                limits
+                    .hellos
+                    .map(|limit| (limit.get(), count(&usage.hellos))),
+            ),
+            (LimitKind::ConnectionsPerSecond, rate.map(taken)),
+        ];
+        let uses = all.into_iter().filter_map(|(kind, found)| {
+            let (most, used) = found?;
+            Some(LimitUse::new(*scope, kind, most.into(), used))
+        });
+        uses.collect()
     }
 
     fn over(&self, kind: LimitKind, limit: u32) -> OverLimit {

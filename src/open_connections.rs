@@ -4,7 +4,8 @@
 //! between its other work (`proxy::survey`), with as many as the question wants to see.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::hash_map::Entry;
+use std::collections::{BinaryHeap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -18,6 +19,8 @@ use crate::clock;
 
 /// The most connections that an answer describes.
 pub const MOST_SHOWN: usize = 10_000;
+/// Source addresses that a worker tells apart in an answer.
+const MOST_SOURCES: usize = 65_536;
 /// Questions that may wait for a worker.
 const QUESTIONS: usize = 8;
 /// The time that the workers have for an answer.
@@ -79,6 +82,8 @@ pub struct ConnectionQuery {
     pub limit: usize,
     /// The act.
     pub act: ConnectionAct,
+    /// Whether the answer has the sources of the connections.
+    pub sources: bool,
     /// The moment at which ages are compared: workers answer one after the other.
     pub at: Instant,
 }
@@ -245,6 +250,40 @@ impl ConnectionOrder {
     }
 }
 
+/// The open connections of one source address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceUse {
+    /// The name of its source group.
+    pub group: String,
+    /// Connections.
+    pub open: u64,
+    /// Their bytes to the upstream.
+    pub to_upstream: u64,
+    /// Their bytes to the downstream.
+    pub to_downstream: u64,
+    /// The moment when the oldest was accepted.
+    pub oldest: Instant,
+}
+
+impl SourceUse {
+    fn of(facts: &ConnectionFacts<'_>) -> Self {
+        Self {
+            group: facts.source_group.to_owned(),
+            open: 1,
+            to_upstream: facts.to_upstream,
+            to_downstream: facts.to_downstream,
+            oldest: facts.accepted,
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.open += other.open;
+        self.to_upstream += other.to_upstream;
+        self.to_downstream += other.to_downstream;
+        self.oldest = self.oldest.min(other.oldest);
+    }
+}
+
 /// The answer to a [`ConnectionQuery`].
 #[derive(Debug, Default, Serialize)]
 pub struct ConnectionList {
@@ -260,6 +299,9 @@ pub struct ConnectionList {
     pub to_downstream_bytes: u64,
     /// Workers that have not answered in time.
     pub unanswered_workers: Vec<usize>,
+    /// The sources of those that the filter takes, if the question asks for them.
+    #[serde(skip)]
+    pub sources: HashMap<IpAddr, SourceUse>,
     /// The first ones, in the order of the question.
     #[serde(serialize_with = "described")]
     connections: Vec<Ranked>,
@@ -273,6 +315,12 @@ impl ConnectionList {
         self.to_upstream_bytes += other.to_upstream_bytes;
         self.to_downstream_bytes += other.to_downstream_bytes;
         self.connections.extend(other.connections);
+        for (source, one) in other.sources {
+            match self.sources.entry(source) {
+                Entry::Occupied(mut known) => known.get_mut().add(&one),
+                Entry::Vacant(place) => drop(place.insert(one)),
+            }
+        }
     }
 
     fn sort(&mut self, limit: usize) {
@@ -351,6 +399,15 @@ impl Selection {
         list.matched += 1;
         list.to_upstream_bytes += facts.to_upstream;
         list.to_downstream_bytes += facts.to_downstream;
+        if query.sources {
+            let room = list.sources.len() < MOST_SOURCES;
+            match list.sources.entry(facts.source.ip()) {
+                Entry::Occupied(mut known) => known.get_mut().add(&SourceUse::of(facts)),
+                Entry::Vacant(place) if room => drop(place.insert(SourceUse::of(facts))),
+                // The sums have them.
+                Entry::Vacant(_) => {}
+            }
+        }
         let rank = query.order.rank(facts, query.at);
         let limit = query.limit.min(MOST_SHOWN);
         let least = self.first.peek().map(|Reverse(least)| least.rank);
@@ -467,6 +524,7 @@ mod tests {
             order,
             limit,
             act: ConnectionAct::Show,
+            sources: false,
             at: *START + Duration::from_secs(100),
         }
     }

@@ -31,6 +31,7 @@ use prometheus::IntCounter;
 use tokio::sync::Notify;
 
 use crate::config::{Balance, EndpointSpec, UpstreamConfig, UpstreamSource};
+use crate::limits::LimitUse;
 use crate::metrics::LimitScope;
 use crate::names::Zone;
 use crate::outcome::Outcome;
@@ -426,6 +427,21 @@ impl Upstream {
             picked.count_ejection();
         }
         ejected.map(HealthChange::Ejected)
+    }
+
+    /// The use of its limits, and of those on each endpoint by the one that uses most.
+    pub fn limit_uses(&self) -> Vec<LimitUse> {
+        let config = self.config.load();
+        let of_upstream = self.load.uses(LimitScope::Upstream, &config.limits);
+        let each = &config.limits_per_endpoint;
+        let mut of_endpoint = Load::default().uses(LimitScope::Endpoint, each);
+        for endpoint in self.endpoints.load().iter() {
+            let uses = endpoint.stats.load.uses(LimitScope::Endpoint, each);
+            for (most, one) in of_endpoint.iter_mut().zip(uses) {
+                most.used = most.used.max(one.used);
+            }
+        }
+        of_upstream.into_iter().chain(of_endpoint).collect()
     }
 
     /// Turns to the same endpoint's address of the other family. Returns whether it has one and is still there.

@@ -66,6 +66,7 @@ impl ConnectionParameters {
             order,
             limit,
             act,
+            sources: false,
             at: Instant::now(),
         })
     }
@@ -130,6 +131,7 @@ pub(super) async fn end_one(State(shared): State<AdminState>, Path(id): Path<Str
         order: ConnectionOrder::Age,
         limit: 1,
         act: ConnectionAct::End,
+        sources: false,
         at: Instant::now(),
     };
     ask(&shared, query).await

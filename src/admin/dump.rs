@@ -237,7 +237,7 @@ pub(super) fn source(source: &UpstreamSource) -> (&'static str, Option<String>) 
 }
 
 /// The time in RFC 3339, UTC.
-pub(super) fn timestamp(at: SystemTime) -> String {
+pub fn timestamp(at: SystemTime) -> String {
     humantime::format_rfc3339_millis(clock::writable(at)).to_string()
 }
 

@@ -33,6 +33,12 @@ pub const ADMIN_PATHS: &[AdminPath] = &[
         "end the open connections that a filter takes",
     ),
     path("DELETE", "/connections/{id}", "end one open connection"),
+    path("GET", "/sources", "the sources with most open connections"),
+    path(
+        "GET",
+        "/explain",
+        "the decision about one connection, and why",
+    ),
     path("GET", "/logging", "the log level"),
     path("POST", "/logging", "change the log level"),
     path(

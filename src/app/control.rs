@@ -8,12 +8,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::AppError;
 use super::capacity::Capacity;
+use super::limit_uses::limit_uses;
 use super::state::Change;
 use super::takeover::Passable;
 use crate::access_log::AccessLog;
 use crate::admin::{Readiness, Snapshots};
 use crate::config::Config;
 use crate::drain::{self, DrainPhase, DrainTrigger, DrainWatcher};
+use crate::limits::LimitCollector;
 use crate::log::LogControl;
 use crate::metrics::{Metrics, gauge_value};
 use crate::proxy::{Shared, pipes_beside};
@@ -80,8 +82,20 @@ impl Control {
         let awaited = mailbox.clone();
         readiness.explain_discovery(move || awaited.awaited());
         let (changes, inbox) = mpsc::channel(QUEUE);
+        let shared = Arc::new(shared);
+        let uses = {
+            // The shared state has the metrics, and they must not keep it.
+            let (shared, snapshots) = (Arc::downgrade(&shared), snapshots.clone());
+            move || {
+                let shared = shared.upgrade();
+                let uses = shared.map(|shared| limit_uses(&shared, &snapshots.now().upstreams));
+                uses.unwrap_or_default()
+            }
+        };
+        let limits = LimitCollector::new(uses)?;
+        shared.metrics.register(Box::new(limits))?;
         let control = Self {
-            shared: Arc::new(shared),
+            shared,
             capacity,
             snapshots,
             drain,

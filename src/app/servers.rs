@@ -8,8 +8,9 @@ use axum::Router;
 
 use super::AppError;
 use super::control::Control;
+use super::explain::explain;
 use super::tasks::Tasks;
-use crate::admin::{self, AdminContext};
+use crate::admin::{self, AdminContext, ExplainQuestion};
 use crate::config::Config;
 use crate::metrics::TaskName;
 use crate::open_connections::ConnectionAsker;
@@ -87,6 +88,10 @@ fn context(control: &Arc<Control>, connections: ConnectionAsker) -> AdminContext
         drain: Arc::new(move || draining.clone().begin_drain()),
         overload: control.shared.overload.clone(),
         connections,
+        explain: {
+            let control = control.clone();
+            Arc::new(move |question: &ExplainQuestion| explain(&control, question))
+        },
         started: SystemTime::now(),
     }
 }

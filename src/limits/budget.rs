@@ -76,6 +76,11 @@ impl Budget {
         }
     }
 
+    /// The limit.
+    pub fn limit(&self) -> usize {
+        self.0.limit.load(Ordering::Relaxed)
+    }
+
     /// The amount that is left.
     pub fn left(&self) -> usize {
         let limit = self.0.limit.load(Ordering::Relaxed);

@@ -38,6 +38,11 @@ impl<K: Eq + Hash, V> Pruned<K, V> {
         self.entries.get(key)
     }
 
+    /// Every entry, dead ones too.
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.values()
+    }
+
     /// Inserts an entry, unless `most` entries are there that live or were not checked yet. Returns
     /// whether it did.
     pub(super) fn insert(

@@ -38,6 +38,13 @@ impl TokenBucket {
             .is_ok()
     }
 
+    /// The tokens that are missing at `now`, if `per_second` come each second.
+    pub fn taken(&self, per_second: u32, now: u64) -> u32 {
+        let missing = self.full_at.load(Ordering::Relaxed).saturating_sub(now);
+        let cost = SECOND.checked_div(per_second.into()).unwrap_or(SECOND);
+        u32::try_from(missing.div_ceil(cost.max(1))).unwrap_or(u32::MAX)
+    }
+
     /// Whether the bucket is full at `now`, like a bucket that was never used.
     pub fn is_full(&self, now: u64) -> bool {
         self.full_at.load(Ordering::Relaxed) <= now
@@ -59,6 +66,8 @@ mod tests {
         assert_eq!(admitted(&bucket, 10, 100, SECOND / 2), 5);
         assert_eq!(admitted(&bucket, 10, 100, SECOND / 2), 0);
         assert_eq!(admitted(&bucket, 10, 100, 100 * SECOND), 10, "no hoarding");
+        let taken = [100, 101].map(|second| bucket.taken(10, second * SECOND));
+        assert_eq!(taken, [10, 0]);
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::pruned::Pruned;
-use super::{Held, Limiter, OverLimit, Usage};
+use super::{Held, LimitUse, Limiter, OverLimit, Usage};
 use crate::config::SourceLimits;
 use crate::metrics::{LimitKind, LimitScope};
 
@@ -26,9 +26,11 @@ pub struct SourceLimiter {
 /// The usage of each source address. A shard is locked for one look-up for each connection.
 #[derive(Debug, Default)]
 pub(super) struct SourceTable {
-    shards: [Mutex<Pruned<IpAddr, Arc<Usage>>>; SHARDS],
+    shards: [Mutex<SourceShard>; SHARDS],
     hasher: RandomState,
 }
+
+type SourceShard = Pruned<IpAddr, Arc<Usage>>;
 
 impl SourceLimiter {
     pub(super) fn new(limits: SourceLimits, table: Arc<SourceTable>) -> Self {
@@ -52,6 +54,38 @@ impl SourceLimiter {
         }
     }
 
+    /// The use of the limits by `ip` (canonical) now.
+    pub fn uses_of(&self, ip: IpAddr) -> Vec<LimitUse> {
+        let usage = self.table.known(self.counted_as(ip));
+        let usage = usage.unwrap_or_else(|| Arc::new(Usage::new()));
+        let limiter = Limiter::new(LimitScope::Source, &self.limits.each, usage);
+        limiter.as_ref().map(Limiter::uses).unwrap_or_default()
+    }
+
+    /// The use of each limit by the address that uses most of it, and the number of addresses that are counted.
+    pub fn most_used(&self) -> Vec<LimitUse> {
+        let limiter = |usage| Limiter::new(LimitScope::Source, &self.limits.each, usage);
+        let mut most = limiter(Arc::new(Usage::new()))
+            .map(|limiter| limiter.uses())
+            .unwrap_or_default();
+        let mut counted = 0;
+        self.table.each(|usage| {
+            counted += 1;
+            let uses = limiter(usage.clone()).map(|limiter| limiter.uses());
+            for (most, one) in most.iter_mut().zip(uses.unwrap_or_default()) {
+                most.used = most.used.max(one.used);
+            }
+        });
+        let all = u64::try_from(MAX_SOURCES).unwrap_or(u64::MAX);
+        most.push(LimitUse::new(
+            LimitScope::Source,
+            LimitKind::Sources,
+            all,
+            counted,
+        ));
+        most
+    }
+
     /// The address that is counted. A whole IPv6 prefix counts as one, since one site can choose any
     /// address in it.
     fn counted_as(&self, ip: IpAddr) -> IpAddr {
@@ -66,10 +100,27 @@ impl SourceLimiter {
 }
 
 impl SourceTable {
-    fn usage(&self, source: IpAddr) -> Option<Arc<Usage>> {
+    fn shard(&self, source: IpAddr) -> Option<MutexGuard<'_, SourceShard>> {
         let shard = self.hasher.hash_one(source) % (SHARDS as u64);
         let shard = self.shards.get(usize::try_from(shard).ok()?)?;
-        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The usage of a source that is counted.
+    fn known(&self, source: IpAddr) -> Option<Arc<Usage>> {
+        self.shard(source)?.find(&source).cloned()
+    }
+
+    /// Calls `look` with the usage of each source that is counted. A shard is locked for its own part of it.
+    fn each(&self, mut look: impl FnMut(&Arc<Usage>)) {
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.values().for_each(&mut look);
+        }
+    }
+
+    fn usage(&self, source: IpAddr) -> Option<Arc<Usage>> {
+        let mut shard = self.shard(source)?;
         if let Some(usage) = shard.find(&source) {
             return Some(usage.clone());
         }

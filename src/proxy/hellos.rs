@@ -73,6 +73,16 @@ impl HelloMemory {
         self.freed.notify_waiters();
     }
 
+    /// The limit.
+    pub fn limit(&self) -> usize {
+        self.budget.limit()
+    }
+
+    /// The bytes held.
+    pub fn used(&self) -> usize {
+        self.budget.used()
+    }
+
     fn micros(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.started).as_micros();
         u64::try_from(since).unwrap_or(u64::MAX)

@@ -28,6 +28,16 @@ impl ListenersInForce {
             .store(ends_disallowed, Ordering::Relaxed);
     }
 
+    /// All of them, by name.
+    pub fn all(&self) -> Vec<Arc<Listener>> {
+        let by_name = self.by_name.load();
+        let mut all: Vec<_> = by_name.iter().collect();
+        all.sort_unstable_by_key(|(name, _)| *name);
+        all.into_iter()
+            .map(|(_, listener)| listener.clone())
+            .collect()
+    }
+
     /// Whether one of them ends connections that would no longer be let in.
     pub(super) fn ends_disallowed(&self) -> bool {
         self.ends_disallowed.load(Ordering::Relaxed)

@@ -14,7 +14,7 @@ use crate::config::{
     EndDisallowed, HelloLimits, ListenerConfig, Refuse, RelayTimeouts, SourceGroupId, SourceGroups,
     SourcePolicy, StartTls, contains,
 };
-use crate::limits::{Held, Limiter, OverLimit, ScopeKey, Scopes, SourceLimiter};
+use crate::limits::{Held, LimitUse, Limiter, OverLimit, ScopeKey, Scopes, SourceLimiter};
 use crate::metrics::{ConnectionSeries, ListenerSeries, Metrics, NONE, SeriesKey};
 use crate::names::ListenerName;
 use crate::route::RouteTable;
@@ -137,6 +137,31 @@ impl ListenerPolicy {
             limiter.admit(held)?;
         }
         Ok(())
+    }
+
+    /// The use of the listener's own limits, and of those on each source by the one that uses most.
+    pub fn limit_uses(&self) -> Vec<LimitUse> {
+        let own = self.limiter.as_ref().map(Limiter::uses);
+        let sources = self.source_limiter.as_ref().map(SourceLimiter::most_used);
+        own.into_iter().chain(sources).flatten().collect()
+    }
+
+    /// The use of the limits of each source group, with its name.
+    pub fn group_limit_uses(&self) -> impl Iterator<Item = (&str, Vec<LimitUse>)> {
+        let groups = self.sources.ids().zip(&self.by_source);
+        groups.filter_map(|(id, group)| {
+            let limiter = group.limiter.as_ref()?;
+            Some((self.sources.name(id), limiter.uses()))
+        })
+    }
+
+    /// The use of the limits of `ip`, which is in the source group `source`, and of that group.
+    pub fn limit_uses_of(&self, ip: IpAddr, source: SourceGroupId) -> Vec<LimitUse> {
+        let own = self.source_limiter.as_ref().map(|one| one.uses_of(ip));
+        let group = self.by_source.get(source.index());
+        let group = group.and_then(|group| group.limiter.as_ref());
+        let group = group.map(Limiter::uses);
+        own.into_iter().chain(group).flatten().collect()
     }
 
     /// Connections accepted from the source group `source`.

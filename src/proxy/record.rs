@@ -17,8 +17,9 @@ use crate::config::{SourceGroupId, UpstreamSource};
 use crate::limits::{Held, OverLimit};
 use crate::metrics::ConnectionSeries;
 use crate::open_connections::ConnectionFacts;
-use crate::outcome::Outcome;
+use crate::outcome::{LogRate, Outcome};
 use crate::proxy_header::Proxied;
+use crate::recent_connections::RecentConnection;
 use crate::route::{Route, Target};
 use crate::server_name::ServerName;
 use crate::upstream::Picked;
@@ -461,6 +462,21 @@ impl ConnectionRecord {
             duration,
         };
         ticket.shared().access_log.write(&entry);
+        if outcome.log_rate() != LogRate::Never {
+            let recent = RecentConnection {
+                ended: entry.ended,
+                connection: self.number,
+                source: self.source,
+                route: self.target.as_ref().map(|target| target.route.clone()),
+                endpoint,
+                outcome,
+                ended_by,
+                detail: entry.detail.map(Box::from),
+                duration,
+            };
+            let name = entry.server_name.unwrap_or_default();
+            ticket.shared().recent.note(&policy.name, name, recent);
+        }
         if outcome == Outcome::InternalError {
             tracing::error!(
                 connection = self.number,

@@ -13,6 +13,7 @@ use super::in_force::ListenersInForce;
 use crate::access_log::AccessLog;
 use crate::limits::{Budget, Overload, Scopes, SharedStep};
 use crate::metrics::Metrics;
+use crate::recent_connections::RecentConnections;
 use crate::socket::OwnAddresses;
 
 /// Sockets that may linger after a refusal so that its alert arrives
@@ -56,6 +57,8 @@ pub struct Shared {
     pub late_attempts: Budget,
     /// Connections that wait for the first answer of their upstream's source.
     pub source_waits: Budget,
+    /// The last connections that ended.
+    pub recent: RecentConnections,
     /// The steps against overload in force.
     pub overload: Arc<Overload>,
     /// The gateway's own listening sockets: a connection that leads there is a loop.
@@ -159,6 +162,7 @@ impl Shared {
             lingering: Budget::new(MAX_LINGERING, None),
             late_attempts: Budget::new(MAX_LATE_ATTEMPTS, None),
             source_waits: Budget::new(MAX_SOURCE_WAITS, None),
+            recent: RecentConnections::default(),
             overload: Arc::default(),
             own: OwnAddresses::default(),
             listeners: ListenersInForce::default(),

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::UpstreamLimits;
-use crate::limits::OverLimit;
+use crate::limits::{LimitUse, OverLimit};
 use crate::metrics::{LimitKind, LimitScope};
 
 /// The connections of an endpoint or of an upstream. In one word, so that both limits are checked at once: those that
@@ -47,6 +47,20 @@ impl Load {
     /// The limit that allows no further connection, if any.
     pub(super) fn at_limit(&self, limits: &UpstreamLimits) -> Option<(LimitKind, u32)> {
         exceeded(self.0.load(Ordering::Relaxed), limits)
+    }
+
+    /// The use of each of `limits`.
+    pub(super) fn uses(&self, scope: LimitScope, limits: &UpstreamLimits) -> Vec<LimitUse> {
+        let (connecting, connections) = halves(self.0.load(Ordering::Relaxed));
+        let all = [
+            (LimitKind::Connections, limits.connections, connections),
+            (LimitKind::Connecting, limits.connecting, connecting),
+        ];
+        let uses = all.into_iter().filter_map(|(kind, limit, used)| {
+            let most = limit?.get();
+            Some(LimitUse::new(scope, kind, most.into(), used.into()))
+        });
+        uses.collect()
     }
 
     /// Counts a connection that is being opened, unless a limit allows no further one.

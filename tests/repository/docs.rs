@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use prometheus::core::Collector;
 use strait::admin::ADMIN_PATHS;
 use strait::config::Config;
+use strait::limits::LimitCollector;
 use strait::metrics::Metrics;
 use strait::outcome::{EndedBy, LogRate, Outcome};
 use strait::upstream::{EndpointCollector, EndpointTotalsCollector};
@@ -113,7 +114,8 @@ fn metrics() -> String {
     });
     let states: Box<dyn Collector> = Box::new(EndpointCollector::new(Default::default).unwrap());
     let totals = EndpointTotalsCollector::new(Default::default).unwrap();
-    let collectors = [states, Box::new(totals)];
+    let limits = LimitCollector::new(Default::default).unwrap();
+    let collectors = [states, Box::new(totals), Box::new(limits)];
     let collected = collectors.iter().flat_map(|collector| {
         collector.desc().into_iter().map(|desc| {
             let labels = desc.variable_labels.iter().map(|label| code(label));

@@ -44,7 +44,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["access_log"],
             &["upstream"],
             &["route"],
-            &["open_connections"],
+            &["open_connections", "recent_connections"],
             &["admin", "proxy", "source"],
             &["app"],
             &["tools"],

@@ -15,6 +15,7 @@ mod connection_quotas;
 mod drain_under_load;
 mod end_disallowed;
 mod endpoint_acts;
+mod explain_live;
 mod hello_fingerprints;
 mod hello_memory;
 mod hello_on_the_wire;

@@ -68,6 +68,7 @@ impl Gateway {
             },
             overload: Arc::default(),
             connections: ConnectionAsker::default(),
+            explain: Arc::new(|_| Ok(b"{}".to_vec())),
             started: SystemTime::now(),
         };
         Self {

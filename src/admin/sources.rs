@@ -1,0 +1,113 @@
+//! `/sources`: the source addresses with most open connections.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use super::connections::bad_request;
+use super::{AdminState, JSON, dump};
+use crate::open_connections::{
+    ConnectionAct, ConnectionFilter, ConnectionList, ConnectionOrder, ConnectionQuery, MOST_SHOWN,
+};
+
+/// Sources that an answer has unless the request says otherwise.
+const TOP: usize = 50;
+
+/// The query of such a request.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SourceParameters {
+    top: Option<String>,
+    group: Option<String>,
+    listener: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SourcesDump {
+    /// Connections of all sources.
+    open: u64,
+    /// The number of sources.
+    sources_open: usize,
+    unanswered_workers: Vec<usize>,
+    sources: Vec<SourceDump>,
+}
+
+#[derive(Serialize)]
+struct SourceDump {
+    source: IpAddr,
+    source_group: String,
+    open: u64,
+    to_upstream_bytes: u64,
+    to_downstream_bytes: u64,
+    oldest_ms: u64,
+}
+
+impl SourcesDump {
+    fn new(list: ConnectionList, top: usize) -> Self {
+        let sources_open = list.sources.len();
+        let dump = |(source, one): (IpAddr, crate::open_connections::SourceUse)| SourceDump {
+            source,
+            source_group: one.group,
+            open: one.open,
+            to_upstream_bytes: one.to_upstream,
+            to_downstream_bytes: one.to_downstream,
+            oldest_ms: one
+                .oldest
+                .elapsed()
+                .as_millis()
+                .try_into()
+                .unwrap_or(u64::MAX),
+        };
+        let mut sources: Vec<SourceDump> = list.sources.into_iter().map(dump).collect();
+        sources.sort_unstable_by(|one, other| {
+            let most = other.open.cmp(&one.open);
+            most.then_with(|| one.source.cmp(&other.source))
+        });
+        sources.truncate(top);
+        Self {
+            open: list.matched,
+            sources_open,
+            unanswered_workers: list.unanswered_workers,
+            sources,
+        }
+    }
+}
+
+/// `GET /sources`.
+pub(super) async fn top(
+    State(shared): State<AdminState>,
+    parameters: Result<Query<SourceParameters>, QueryRejection>,
+) -> Response {
+    let parameters = match parameters {
+        Ok(Query(parameters)) => parameters,
+        Err(error) => return bad_request(&error.body_text()),
+    };
+    let top = match parameters.top.as_deref().map(str::parse) {
+        None => TOP,
+        Some(Ok(top)) if top <= MOST_SHOWN => top,
+        Some(_) => return bad_request(&format!("`top` is a number up to {MOST_SHOWN}")),
+    };
+    let query = ConnectionQuery {
+        filter: ConnectionFilter {
+            group: parameters.group,
+            listener: parameters.listener,
+            ..ConnectionFilter::default()
+        },
+        order: ConnectionOrder::Age,
+        limit: 0,
+        act: ConnectionAct::Show,
+        sources: true,
+        at: Instant::now(),
+    };
+    let list = shared.context.connections.ask(query).await;
+    let written = tokio::task::spawn_blocking(move || dump::to_json(&SourcesDump::new(list, top)));
+    match written.await {
+        Ok(Ok(body)) => ([(header::CONTENT_TYPE, JSON)], body).into_response(),
+        Ok(Err(_)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

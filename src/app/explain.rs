@@ -1,0 +1,354 @@
+//! Explain: the decision of the running process about one connection, with what stands against it now.
+//!
+//! It calls the code that traffic calls, and takes nothing from a limit.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::control::Control;
+use crate::admin::{ExplainQuestion, timestamp};
+use crate::config::{ISTIO_ALPNS, Origin};
+use crate::drain::DrainPhase;
+use crate::limits::{LimitUse, Limiter, OverloadStep};
+use crate::metrics::OverloadCause;
+use crate::outcome::Outcome;
+use crate::proxy::{ListenerPolicy, ListenerState};
+use crate::recent_connections::RecentConnection;
+use crate::route::{Route, RouteTable};
+use crate::server_name::ServerName;
+use crate::upstream::{EndpointState, Upstream};
+
+/// Endpoints of one upstream that are shown.
+const ENDPOINTS: usize = 100;
+/// Routes that are shown if none matches.
+const NEAREST: usize = 5;
+
+/// The decision of every listener that was asked.
+#[derive(Debug, Serialize)]
+struct Explained {
+    draining: bool,
+    listeners: Vec<ExplainedListener>,
+}
+
+/// The decision of one listener. `outcome` is absent if the connection would be relayed.
+#[derive(Debug, Default, Serialize)]
+struct ExplainedListener {
+    listener: String,
+    source_group: Option<String>,
+    outcome: Option<&'static str>,
+    detail: Option<String>,
+    /// Parts of the decision that were not taken, and why.
+    skipped: Vec<String>,
+    route: Option<ExplainedRoute>,
+    upstreams: Vec<ExplainedUpstream>,
+    limits: Vec<ExplainedLimit>,
+    /// Routes whose names are near, if none matches.
+    nearest: Vec<String>,
+    /// The last connections with this server name, the newest first.
+    recent: Vec<ExplainedConnection>,
+}
+
+#[derive(Debug, Serialize)]
+struct ExplainedRoute {
+    name: String,
+    alpn: String,
+    origin: Option<String>,
+    dry_run: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ExplainedUpstream {
+    name: String,
+    stale: bool,
+    /// The reason why it has no endpoint, or why its endpoints may be old.
+    problem: Option<String>,
+    endpoints: Vec<ExplainedEndpoint>,
+    more_endpoints: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct ExplainedEndpoint {
+    address: SocketAddr,
+    zone: Option<String>,
+    state: &'static str,
+    ejection_left_ms: Option<u64>,
+    active: u32,
+    connecting: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct ExplainedLimit {
+    scope: &'static str,
+    limit: &'static str,
+    most: u64,
+    used: u64,
+    reached: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ExplainedConnection {
+    ended: String,
+    connection: u64,
+    source: SocketAddr,
+    route: Option<String>,
+    endpoint: Option<SocketAddr>,
+    outcome: &'static str,
+    ended_by: &'static str,
+    detail: Option<Box<str>>,
+    duration_ms: f64,
+}
+
+impl From<RecentConnection> for ExplainedConnection {
+    fn from(one: RecentConnection) -> Self {
+        Self {
+            ended: timestamp(one.ended),
+            connection: one.connection,
+            source: one.source,
+            route: one.route.map(|route| route.to_string()),
+            endpoint: one.endpoint,
+            outcome: one.outcome.label(),
+            ended_by: one.ended_by.label(),
+            detail: one.detail,
+            duration_ms: one.duration.as_secs_f64() * 1000.0,
+        }
+    }
+}
+
+/// The decision about a connection, as JSON.
+///
+/// # Errors
+/// There is no such listener.
+pub(super) fn explain(control: &Control, question: &ExplainQuestion) -> Result<Vec<u8>, String> {
+    let listeners = control.shared.listeners.all();
+    let asked = |name: &str| {
+        question
+            .listener
+            .as_deref()
+            .is_none_or(|asked| asked == name)
+    };
+    let states = listeners.iter().map(|listener| listener.state());
+    let states: Vec<_> = states.filter(|state| asked(&state.policy.name)).collect();
+    if states.is_empty() {
+        return Err("there is no such listener: GET /config_dump".to_owned());
+    }
+    let explained = Explained {
+        draining: control.watcher.phase() != DrainPhase::Running,
+        listeners: states
+            .iter()
+            .map(|state| explain_listener(control, state, question))
+            .collect(),
+    };
+    let mut text = serde_json::to_vec_pretty(&explained).map_err(|error| error.to_string())?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+fn explain_listener(
+    control: &Control,
+    state: &Arc<ListenerState>,
+    question: &ExplainQuestion,
+) -> ExplainedListener {
+    let ListenerState { policy, routes } = &**state;
+    let mut shown = ExplainedListener {
+        listener: policy.name.to_string(),
+        ..ExplainedListener::default()
+    };
+    let name = question.server_name.as_deref().unwrap_or_default();
+    let parsed = match question.server_name.as_deref() {
+        Some(name) => ServerName::parse(name.as_bytes()).map(Some),
+        None => Ok(None),
+    };
+    let normal = parsed.as_ref().ok().and_then(Option::as_ref);
+    let recent = &control.shared.recent;
+    let recent = recent.of(&policy.name, normal.map_or(name, ServerName::as_str));
+    shown.recent = recent.into_iter().map(ExplainedConnection::from).collect();
+
+    let refused = admission(control, policy, question.from, &mut shown);
+    let decided = match parsed {
+        Ok(name) => decide(routes, name.as_ref(), &question.alpn, &mut shown),
+        Err(error) => Err((Outcome::BadServerName, Some(error.to_string()))),
+    };
+    // The first reason counts, as for traffic; the rest of the way is shown anyway.
+    let refused = refused.err().or_else(|| match decided {
+        Ok(route) => show_route(&route, &mut shown).err(),
+        Err(refused) => Some(refused),
+    });
+    if let Some((outcome, detail)) = refused {
+        (shown.outcome, shown.detail) = (Some(outcome.label()), detail);
+    }
+    shown
+}
+
+/// A refusal with its reason.
+type Objection = (Outcome, Option<String>);
+
+/// Whether the listener lets the source in.
+fn admission(
+    control: &Control,
+    policy: &ListenerPolicy,
+    from: Option<IpAddr>,
+    shown: &mut ExplainedListener,
+) -> Result<(), Objection> {
+    let mut uses = policy.limit_uses();
+    let mut denied = None;
+    match from.map(|from| from.to_canonical()) {
+        Some(from) => {
+            let group = policy.sources.group_of(from);
+            shown.source_group = Some(policy.sources.name(group).to_owned());
+            uses.retain(|one| one.scope != "source");
+            uses.extend(policy.limit_uses_of(from, group));
+            if !policy.source_policy.admits(from) {
+                denied = Some((
+                    Outcome::SourceDenied,
+                    Some(policy.source_policy.denial(from)),
+                ));
+            }
+        }
+        None => {
+            let policy = &policy.source_policy;
+            let list = |nets: &[ipnet::IpNet]| {
+                let nets: Vec<String> = nets.iter().map(ToString::to_string).collect();
+                nets.join(", ")
+            };
+            let mut skipped = "the source is not given (from=)".to_owned();
+            if let Some(allow) = &policy.allow {
+                skipped += &format!("; this listener admits {} only", list(allow));
+            }
+            if !policy.deny.is_empty() {
+                skipped += &format!("; it denies {}", list(&policy.deny));
+            }
+            shown.skipped.push(skipped);
+        }
+    }
+    let full = add_limits(shown, uses);
+    if let Some(denied) = denied {
+        return Err(denied);
+    }
+    let connections = &control.shared.connections;
+    if connections.left() == 0 {
+        let detail = "as many connections are open as may be".to_owned();
+        return Err((Outcome::Overloaded, Some(detail)));
+    }
+    for (cause, why) in [
+        (OverloadCause::Memory, "memory is nearly used up"),
+        (
+            OverloadCause::WorkerLag,
+            "a worker thread is behind its work",
+        ),
+    ] {
+        if control.shared.overload.step(cause).get() >= OverloadStep::Refuse {
+            return Err((Outcome::Overloaded, Some(why.to_owned())));
+        }
+    }
+    full.map_or(Ok(()), Err)
+}
+
+/// Shows `uses`. Returns the refusal by the first limit that is reached.
+fn add_limits(shown: &mut ExplainedListener, uses: Vec<LimitUse>) -> Option<Objection> {
+    let reached = uses.iter().find(|one| one.is_reached());
+    let refused = reached.map(|one| {
+        let detail = format!("the limit of the {}: {} {}", one.scope, one.most, one.limit);
+        (Outcome::OverLimit, Some(detail))
+    });
+    let limits = uses.into_iter().map(|one| ExplainedLimit {
+        scope: one.scope,
+        limit: one.limit,
+        most: one.most,
+        used: one.used,
+        reached: one.is_reached(),
+    });
+    shown.limits.extend(limits);
+    refused
+}
+
+fn decide(
+    routes: &RouteTable,
+    name: Option<&ServerName>,
+    alpn: &[String],
+    shown: &mut ExplainedListener,
+) -> Result<Arc<Route>, Objection> {
+    let expand = |one: &String| match one.as_str() {
+        "istio" => ISTIO_ALPNS.map(String::from).to_vec(),
+        _ => vec![one.clone()],
+    };
+    let offers: Vec<String> = alpn.iter().flat_map(expand).collect();
+    match routes.decide(name, offers.iter().map(String::as_bytes)) {
+        Ok(route) => Ok(route.clone()),
+        Err(refusal) => {
+            if let (Some(name), Outcome::NoRoute) = (name, refusal.outcome()) {
+                let nearest = routes.nearest(name, NEAREST).into_iter();
+                let nearest =
+                    nearest.map(|(pattern, route)| format!("{pattern} (route {})", route.name));
+                shown.nearest = nearest.collect();
+            }
+            Err((refusal.outcome(), refusal.detail()))
+        }
+    }
+}
+
+/// Shows the route with its upstreams. Fails if none of these has an endpoint for the connection.
+fn show_route(route: &Route, shown: &mut ExplainedListener) -> Result<(), Objection> {
+    shown.route = Some(ExplainedRoute {
+        name: route.name.to_string(),
+        alpn: route.alpn.to_string(),
+        origin: (route.origin != Origin::File).then(|| route.origin.to_string()),
+        dry_run: route.dry_run.as_deref().map(str::to_owned),
+    });
+    let limiter = route.limiter.as_ref();
+    let full = add_limits(shown, limiter.map(Limiter::uses).unwrap_or_default());
+    let mut last = Ok(());
+    let mut served = false;
+    for target in route.targets.iter() {
+        let end = show_upstream(&target.upstream, shown);
+        served |= end.is_ok();
+        last = end;
+    }
+    match full {
+        Some(full) => Err(full),
+        None if served => Ok(()),
+        None => last,
+    }
+}
+
+fn show_upstream(upstream: &Upstream, shown: &mut ExplainedListener) -> Result<(), Objection> {
+    let (now, set, report) = (
+        Instant::now(),
+        upstream.endpoints(),
+        upstream.source_report(),
+    );
+    let endpoints = set.iter().take(ENDPOINTS).map(|one| {
+        let left = match one.stats.health.state(now) {
+            EndpointState::Ejected(left) => left.as_millis().try_into().ok(),
+            EndpointState::Ready | EndpointState::Unhealthy | EndpointState::Drained => None,
+        };
+        ExplainedEndpoint {
+            address: one.spec.address,
+            zone: one.spec.zone.as_deref().map(str::to_owned),
+            state: one.state(now),
+            ejection_left_ms: left,
+            active: one.stats.active(),
+            connecting: one.stats.connecting(),
+        }
+    });
+    let empty = report.empty_because.map(|why| why.to_string());
+    let problem = report.last_error.or(empty);
+    let problem = problem
+        .or_else(|| (!upstream.answered()).then(|| "its source has not answered yet".to_owned()));
+    shown.upstreams.push(ExplainedUpstream {
+        name: upstream.config().name.to_string(),
+        stale: upstream.is_stale(),
+        problem: problem.clone(),
+        endpoints: endpoints.collect(),
+        more_endpoints: set.len().saturating_sub(ENDPOINTS),
+    });
+    let full = add_limits(shown, upstream.limit_uses());
+    let drained = |state| state == EndpointState::Drained;
+    if set.iter().all(|one| drained(one.stats.health.state(now))) {
+        let all = (!set.is_empty()).then(|| "an operator drains every endpoint".to_owned());
+        return Err((Outcome::NoEndpoint, all.or(problem)));
+    }
+    full.map_or(Ok(()), Err)
+}

@@ -1,0 +1,145 @@
+//! Recent connections: the last ones that ended, by listener and server name, for `/explain`.
+
+use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use crate::names::{ListenerName, RouteName};
+use crate::outcome::{EndedBy, Outcome};
+
+/// Connections that are kept of one name.
+const KEPT: usize = 10;
+/// Names that are kept. A name takes the place of another one.
+const PLACES: usize = 1024;
+
+/// A connection that has ended.
+#[derive(Debug, Clone)]
+pub struct RecentConnection {
+    /// The time of its end.
+    pub ended: SystemTime,
+    /// Its number.
+    pub connection: u64,
+    /// The client's address.
+    pub source: SocketAddr,
+    /// The route that took it.
+    pub route: Option<RouteName>,
+    /// The endpoint, or the last one that was tried.
+    pub endpoint: Option<SocketAddr>,
+    /// The reason for its end.
+    pub outcome: Outcome,
+    /// The party that ended it.
+    pub ended_by: EndedBy,
+    /// Details of the reason.
+    pub detail: Option<Box<str>>,
+    /// The time from accept to close.
+    pub duration: Duration,
+}
+
+#[derive(Debug)]
+struct Place {
+    listener: ListenerName,
+    name: Box<str>,
+    last: VecDeque<RecentConnection>,
+}
+
+/// The last connections of as many names as there is place for.
+#[derive(Debug)]
+pub struct RecentConnections {
+    places: Box<[Mutex<Option<Box<Place>>>]>,
+    hasher: RandomState,
+}
+
+impl Default for RecentConnections {
+    fn default() -> Self {
+        Self {
+            places: (0..PLACES).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl RecentConnections {
+    fn place(&self, listener: &ListenerName, name: &str) -> MutexGuard<'_, Option<Box<Place>>> {
+        let hash = self.hasher.hash_one((&**listener, name));
+        let place = usize::try_from(hash % (PLACES as u64)).unwrap_or(0);
+        // There are as many places.
+        let place = &self.places[place];
+        place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a connection that has ended. `name` is empty if its hello had none, or none was read.
+    pub fn note(&self, listener: &ListenerName, name: &str, connection: RecentConnection) {
+        let mut place = self.place(listener, name);
+        match &mut *place {
+            Some(place) if place.listener == *listener && *place.name == *name => {
+                if place.last.len() == KEPT {
+                    place.last.pop_front();
+                }
+                place.last.push_back(connection);
+            }
+            other => {
+                *other = Some(Box::new(Place {
+                    listener: listener.clone(),
+                    name: name.into(),
+                    last: VecDeque::from([connection]),
+                }));
+            }
+        }
+    }
+
+    /// The last connections to `name`, the newest first.
+    pub fn of(&self, listener: &ListenerName, name: &str) -> Vec<RecentConnection> {
+        let place = self.place(listener, name);
+        let known = place.as_ref();
+        let same = known.filter(|place| place.listener == *listener && *place.name == *name);
+        same.map(|place| place.last.iter().rev().cloned().collect())
+            .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(connection: u64) -> RecentConnection {
+        RecentConnection {
+            ended: SystemTime::now(),
+            connection,
+            source: SocketAddr::from(([10, 0, 0, 1], 1)),
+            route: None,
+            endpoint: None,
+            outcome: Outcome::Ok,
+            ended_by: EndedBy::Downstream,
+            detail: None,
+            duration: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn the_last_ones_of_a_name_are_kept_and_names_are_bounded() {
+        let recent = RecentConnections::default();
+        let listener: ListenerName = "east-west".into();
+        for number in 0..25 {
+            recent.note(&listener, "a.example", ended(number));
+        }
+        let numbers: Vec<u64> = recent
+            .of(&listener, "a.example")
+            .iter()
+            .map(|one| one.connection)
+            .collect();
+        assert_eq!(numbers, (15..25).rev().collect::<Vec<_>>());
+        assert!(recent.of(&"other".into(), "a.example").is_empty());
+        for number in 0..10_000 {
+            recent.note(&listener, &format!("{number}.example"), ended(number));
+        }
+        let kept = (0..10_000).filter(|number| {
+            !recent
+                .of(&listener, &format!("{number}.example"))
+                .is_empty()
+        });
+        assert!(kept.count() <= PLACES);
+    }
+}
