@@ -39,6 +39,8 @@ labels! {
         PeerAuthentication "peer_authentication",
         /// A DestinationRule of Istio.
         DestinationRule "destination_rule",
+        /// A ServiceEntry of Istio.
+        ServiceEntry "service_entry",
         /// Istio's ConfigMap with the settings of the mesh.
         MeshConfig "mesh_config",
         /// A GatewayClass.

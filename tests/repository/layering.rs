@@ -189,7 +189,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     (
         "source/kubernetes/cluster",
         &[
-            &["index", "kinds", "strings", "table"],
+            &["entry_hosts", "index", "kinds", "strings", "table"],
             &["nameless"],
             &["unreadable"],
             &["record"],
@@ -212,13 +212,13 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     ),
     (
         "source/kubernetes/records",
-        &[&["labels"], &["gateway"], &["mesh"]],
+        &[&["labels"], &["entry", "gateway"], &["mesh"]],
     ),
     (
         "source/kubernetes/saved",
         &[
             &["age", "metadata", "schedule", "store"],
-            &["istio_kinds", "kubernetes_kinds"],
+            &["entries", "istio_kinds", "kubernetes_kinds"],
             &["object"],
             &["format"],
         ],
@@ -238,11 +238,13 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     (
         "source/kubernetes/translate",
         &[
-            &["mesh", "topology", "translation"],
+            &["host", "mesh", "topology", "translation"],
             &["export", "rules"],
             &["mtls"],
             &["why"],
-            &["pods"],
+            &["choice"],
+            &["pods", "workloads"],
+            &["hosts", "members"],
             &["service"],
         ],
     ),
@@ -254,7 +256,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["timing"],
             &["served"],
             &["object"],
-            &["istio", "mesh"],
+            &["entry", "istio", "mesh"],
             &["read"],
             &["ask"],
             &["item"],

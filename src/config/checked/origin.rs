@@ -15,6 +15,8 @@ pub enum Origin {
     File,
     /// A Service that the export policy exports.
     Export(ObjectRef),
+    /// A ServiceEntry that the export policy exports.
+    ServiceEntry(ObjectRef),
     /// A TLSRoute of the Gateway API.
     TlsRoute(ObjectRef),
     /// A Gateway with a listener that keeps its names from the routes of less specific listeners.
@@ -37,6 +39,7 @@ impl fmt::Display for Origin {
         match self {
             Self::File => f.write_str("the config file"),
             Self::Export(object) => write!(f, "Service {object}"),
+            Self::ServiceEntry(object) => write!(f, "ServiceEntry {object}"),
             Self::TlsRoute(object) => write!(f, "TLSRoute {object}"),
             Self::Gateway(object) => write!(f, "Gateway {object}"),
         }

@@ -58,7 +58,7 @@ pub enum UpstreamSource {
 pub struct ServicePort {
     /// The namespace of the Service.
     pub namespace: Arc<str>,
-    /// The name of the Service.
+    /// The name of the Service, or the host of a ServiceEntry, which has a dot.
     pub service: Arc<str>,
     /// The port of the Service, never the targetPort.
     pub port: u16,

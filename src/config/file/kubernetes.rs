@@ -108,8 +108,8 @@ section! {
 }
 
 section! {
-    /// The export policy. A Service is exported if all of the selectors match and, where `opt_in` asks
-    /// for it, its owner has agreed.
+    /// The export policy. A Service, or a ServiceEntry with `location: MESH_INTERNAL`, is exported if all of
+    /// the selectors match and, where `opt_in` asks for it, its owner has agreed.
     ExportFile {
         /// `none` exports nothing, `selected` the Services that match the selectors below, `all` every
         /// Service of the cluster, as Istio's `*.local` does.
@@ -121,9 +121,9 @@ section! {
         namespaces: List<At<ObjectName>, 0, 1024> = [],
         /// Labels that the namespace of an exported Service must have.
         namespace_labels: At<Named<LabelKey, LabelValue>> = {},
-        /// The names of exported Services. `[]` for any.
+        /// The names of exported Services, and the hosts of exported ServiceEntries. `[]` for any.
         names: List<At<ObjectName>, 0, 1024> = [],
-        /// Labels that an exported Service must have.
+        /// Labels that an exported Service or ServiceEntry must have.
         labels: At<Named<LabelKey, LabelValue>> = {},
         /// The exported ports of a Service, by number or name, never its targetPorts. `[]` for any.
         ports: List<At<PortSelector>, 0, 1024> = [],

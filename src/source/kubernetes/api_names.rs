@@ -74,6 +74,12 @@ impl ApiNames {
                     "destinationrules",
                     "DestinationRule",
                 ),
+                Kind::ServiceEntry => (
+                    "networking.istio.io",
+                    &["v1", "v1beta1", "v1alpha3"],
+                    "serviceentries",
+                    "ServiceEntry",
+                ),
                 Kind::MeshConfig => ("", &["v1"], "configmaps", "ConfigMap"),
                 Kind::GatewayClass => (gateway::GROUP, GATEWAY, "gatewayclasses", "GatewayClass"),
                 Kind::Gateway => (gateway::GROUP, GATEWAY, "gateways", "Gateway"),

@@ -1,6 +1,7 @@
 //! The cluster: one record for each watched object. It says which services a change concerns.
 
 mod concern;
+mod entry_hosts;
 mod index;
 mod kinds;
 mod nameless;
@@ -12,6 +13,7 @@ mod unreadable;
 
 use std::collections::BTreeSet;
 
+use super::records::entry::ServiceEntryRecord;
 use super::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
 };

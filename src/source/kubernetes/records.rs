@@ -1,5 +1,6 @@
 //! The records of the API's objects: the fields that routing needs and nothing else.
 
+pub mod entry;
 pub mod gateway;
 mod labels;
 pub mod mesh;

@@ -4,7 +4,11 @@
 //! Each Service is translated by itself, when something that concerns it changes. The result is
 //! compared with the previous one: only a difference in routes makes new route tables.
 
+mod choice;
 mod export;
+mod host;
+mod hosts;
+mod members;
 mod mesh;
 mod mtls;
 mod pods;
@@ -13,6 +17,7 @@ mod service;
 mod topology;
 mod translation;
 mod why;
+mod workloads;
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +51,8 @@ pub struct Translator {
     ports: Ports,
     cluster: Cluster,
     services: BTreeMap<ObjectKey, Translation>,
+    /// By the namespace of a ServiceEntry, with the host as the name.
+    hosts: BTreeMap<ObjectKey, Translation>,
     gateways: Gateways,
     /// Reasons and names that many Services share.
     strings: Strings,
@@ -114,6 +121,7 @@ impl Translator {
             own: OwnListeners::default(),
             ports: Ports::default(),
             services: BTreeMap::new(),
+            hosts: BTreeMap::new(),
             gateways: Gateways::default(),
             strings: Strings::default(),
             routing: Arc::default(),
@@ -166,14 +174,67 @@ impl Translator {
             let known = self.services.keys().cloned();
             let there = self.cluster.services.iter().map(|(key, _)| key.clone());
             dirty.services.extend(known.chain(there));
+            dirty.hosts.extend(self.hosts.keys().cloned());
+            dirty.hosts.extend(self.cluster.entry_hosts());
         }
         self.strings.sweep();
         let mut changed = StaleParts::default();
         self.translate_gateways(&mut dirty, &mut changed);
+        self.join_hosts(&mut dirty);
+        let unrouted = self.unrouted.clone();
         for key in &dirty.services {
             self.translate_service(key, &mut changed);
         }
+        for key in &dirty.hosts {
+            self.translate_host(key, &mut changed);
+        }
+        if !dirty.hosts.is_empty() && changed.unrouted {
+            self.settle_unrouted(&dirty, &unrouted, &mut changed);
+        }
         self.publish(&changed)
+    }
+
+    /// Adds the Services whose hosts ServiceEntries have, and the hosts that Services have: a Service gets
+    /// the endpoints of entries with its host, and has the host's routes.
+    fn join_hosts(&self, dirty: &mut Dirty) {
+        let Dirty {
+            services, hosts, ..
+        } = dirty;
+        let domain = self.policy.cluster_domain.as_str();
+        let service = |key: &ObjectKey| {
+            let (name, namespace) = host::service_of(&key.name, domain)?;
+            (namespace == &*key.namespace).then(|| key.beside(&name.into()))
+        };
+        let joined: Vec<ObjectKey> = hosts.iter().filter_map(service).collect();
+        if !self.cluster.service_entries.is_empty() {
+            for ObjectKey { namespace, name } in &*services {
+                let host: Arc<str> = format!("{name}.{namespace}.svc.{domain}").into();
+                let entries = self.cluster.entries_of(&host);
+                hosts.extend(entries.map(|(key, _)| key.beside(&host)));
+            }
+        }
+        services.extend(joined);
+    }
+
+    /// Puts the hosts without a route in order after all were translated: of two objects with one host, one
+    /// may have taken away what the other had said.
+    fn settle_unrouted(
+        &mut self,
+        dirty: &Dirty,
+        before: &SharedMap<ServerName, Arc<str>>,
+        changed: &mut StaleParts,
+    ) {
+        let services = dirty.services.iter().map(|key| self.services.get(key));
+        let hosts = dirty.hosts.iter().map(|key| self.hosts.get(key));
+        for translation in services.chain(hosts).flatten() {
+            if let Some((host, reason)) = &translation.routing.unrouted
+                && self.unrouted.get(host) != Some(reason)
+            {
+                self.unrouted.insert(host.clone(), reason.clone());
+            }
+        }
+        let same = |one: &Arc<str>, other: &Arc<str>| one == other;
+        changed.unrouted = !before.diff(&self.unrouted, same).is_empty();
     }
 
     /// The zone of the node that the gateway runs on, once known. It may change although
@@ -275,17 +336,46 @@ impl Translator {
             strings: &mut self.strings,
         };
         let backends = backends.map_or(&[][..], Vec::as_slice);
-        let mut new = there.then(|| service::translate(&mut context, key, backends));
+        let new = there.then(|| service::translate(&mut context, key, backends));
         let old = self.services.remove(key);
+        if let Some(new) = self.replace(key, old.as_ref(), new, changed) {
+            self.services.insert(key.clone(), new);
+        }
+    }
+
+    fn translate_host(&mut self, key: &ObjectKey, changed: &mut StaleParts) {
+        let there = {
+            let mut entries = self.cluster.entries_of(&key.name);
+            entries.any(|(entry, _)| entry.namespace == key.namespace)
+        };
+        let mut context = Context {
+            cluster: &self.cluster,
+            policy: &self.policy,
+            own: &self.own,
+            strings: &mut self.strings,
+        };
+        let new = there.then(|| service::translate_host(&mut context, key));
+        let old = self.hosts.remove(key);
+        if let Some(new) = self.replace(key, old.as_ref(), new, changed) {
+            self.hosts.insert(key.clone(), new);
+        }
+    }
+
+    /// Replaces one translation by another, which it returns.
+    fn replace(
+        &mut self,
+        key: &ObjectKey,
+        old: Option<&Translation>,
+        mut new: Option<Translation>,
+        changed: &mut StaleParts,
+    ) -> Option<Translation> {
         let mut none = (Routes::default(), Routes::default());
-        let old_routing = old.as_ref().map_or(&none.0, |old| &old.routing);
+        let old_routing = old.map_or(&none.0, |old| &old.routing);
         let new_routing = new.as_mut().map_or(&mut none.1, |new| &mut new.routing);
         new_routing.keep_versions(old_routing);
         self.take_routes(key, old_routing, new_routing, changed);
-        self.take_endpoints(old.as_ref(), new.as_mut(), changed);
-        if let Some(new) = new {
-            self.services.insert(key.clone(), new);
-        }
+        self.take_endpoints(old, new.as_mut(), changed);
+        new
     }
 
     /// Replaces the routes of each port of a Gateway where they differ.

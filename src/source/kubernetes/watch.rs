@@ -11,6 +11,7 @@ mod ask;
 mod client;
 mod copies;
 mod driver;
+mod entry;
 mod error;
 mod follow;
 mod istio;

@@ -99,7 +99,7 @@ func (c context) classify(differs Difference) []string {
 	of, isService := strings.CutSuffix(host, ".svc.cluster.local")
 	labels := strings.Split(of, ".")
 	if !isService {
-		return []string{"service-entry"}
+		return []string{c.ofEntry(host)}
 	}
 	if differs.Istiod == nil && len(labels) == 3 {
 		return []string{"headless-pod-names"}
@@ -108,11 +108,6 @@ func (c context) classify(differs Difference) []string {
 		return []string{Unknown}
 	}
 	service := c.byKey[Key{"Service", labels[1], labels[0]}]
-	for _, entry := range c.in("ServiceEntry", labels[1]) {
-		if slices.Contains(list(entry, "spec", "hosts"), any(host)) {
-			return []string{"service-entry"}
-		}
-	}
 	number, err := strconv.Atoi(port)
 	if service == nil || err != nil {
 		return []string{Unknown}
@@ -140,6 +135,19 @@ func (c context) classify(differs Difference) []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(classes))
+}
+
+// ofEntry gives the class of a host that is no Service's.
+func (c context) ofEntry(host string) string {
+	for _, entry := range stage(c.objects, []string{"ServiceEntry"}) {
+		if !slices.Contains(list(entry, "spec", "hosts"), any(host)) {
+			continue
+		}
+		if at(entry, "spec", "workloadSelector") != nil || strings.HasPrefix(text(entry, "spec", "resolution"), "DNS") {
+			return "service-entry"
+		}
+	}
+	return Unknown
 }
 
 // less gives the elements of a that b does not have as often.

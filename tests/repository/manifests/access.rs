@@ -96,6 +96,7 @@ fn needs(check: &mut Check<'_>, gateway: &Gateway) {
         ("multicluster.x-k8s.io", "serviceexports"),
         ("security.istio.io", "peerauthentications"),
         ("networking.istio.io", "destinationrules"),
+        ("networking.istio.io", "serviceentries"),
         ("gateway.networking.k8s.io", "gatewayclasses"),
         ("gateway.networking.k8s.io", "gateways"),
         ("gateway.networking.k8s.io", "tlsroutes"),

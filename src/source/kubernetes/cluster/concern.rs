@@ -1,10 +1,12 @@
 //! The rules that say what the change of one object concerns.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::index;
 use super::store::Cluster;
 use crate::metrics::Kind;
+use crate::source::kubernetes::records::entry::ServiceEntryRecord;
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
 };
@@ -22,7 +24,10 @@ const NETWORK: &str = "topology.istio.io/network";
 pub struct Dirty {
     /// Services whose routes or endpoints may have changed, or that no longer exist.
     pub services: BTreeSet<ObjectKey>,
-    /// True if that holds for every service.
+    /// Hosts of ServiceEntries, each with the namespace of an entry, whose routes or endpoints may have
+    /// changed, or that no longer exist.
+    pub hosts: BTreeSet<ObjectKey>,
+    /// True if that holds for every Service and every host of a ServiceEntry.
     pub everything: bool,
     /// True if the content of Gateways and TLSRoutes may have changed.
     pub gateways: bool,
@@ -122,6 +127,17 @@ impl Concern for DestinationRuleRecord {
     }
 }
 
+impl Concern for ServiceEntryRecord {
+    fn note(changed: &RecordChange<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
+        let RecordChange { key, old, new } = changed;
+        cluster.entry_hosts.replace(key, *old, *new);
+        for host in old.iter().chain(new).flat_map(|entry| &entry.hosts) {
+            dirty.hosts.insert(key.beside(host));
+            dirty.add_host(host, cluster);
+        }
+    }
+}
+
 impl Concern for MeshConfigRecord {
     fn note(_: &RecordChange<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
         dirty.everything = true;
@@ -177,6 +193,8 @@ impl Dirty {
                 self.everything |= key.namespace.is_empty();
                 self.add_istio_namespace(&key.namespace, cluster);
             }
+            // One that cannot be read counts as absent: it only adds hosts and endpoints.
+            Kind::ServiceEntry => {}
             Kind::MeshConfig => self.everything = true,
             Kind::GatewayClass | Kind::Gateway | Kind::TlsRoute | Kind::ReferenceGrant => {
                 self.gateways = true;
@@ -187,9 +205,20 @@ impl Dirty {
     pub(super) fn add_namespace(&mut self, namespace: &str, cluster: &Cluster) {
         let services = cluster.services.in_namespace(namespace);
         self.services.extend(services.map(|(key, _)| key.clone()));
+        for (_, entry) in cluster.service_entries.in_namespace(namespace) {
+            for host in &entry.hosts {
+                self.add_host(host, cluster);
+            }
+        }
     }
 
-    /// Adds the Services that Istio's policies of a namespace apply to.
+    /// Adds a host in each namespace that has a ServiceEntry with it: one of them has the host's routes.
+    pub fn add_host(&mut self, host: &Arc<str>, cluster: &Cluster) {
+        let entries = cluster.entry_hosts.entries_of(host);
+        self.hosts.extend(entries.map(|key| key.beside(host)));
+    }
+
+    /// Adds the Services and hosts that Istio's policies of a namespace apply to.
     pub(super) fn add_istio_namespace(&mut self, namespace: &str, cluster: &Cluster) {
         if cluster.is_mesh_wide(namespace) {
             self.everything = true;

@@ -13,6 +13,7 @@ macro_rules! kinds {
             ServiceExport(ServiceExportRecord), service_exports;
             PeerAuthentication(PeerAuthenticationRecord), peer_authentications;
             DestinationRule(DestinationRuleRecord), destination_rules;
+            ServiceEntry(ServiceEntryRecord), service_entries;
             MeshConfig(MeshConfigRecord), mesh_configs;
             GatewayClass(GatewayClassRecord), gateway_classes;
             Gateway(GatewayRecord), gateways;

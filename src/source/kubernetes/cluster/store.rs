@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::entry_hosts::EntryHosts;
 use super::index::Index;
 use super::kinds::kinds;
 use super::nameless::NamelessAddresses;
@@ -13,6 +14,7 @@ use super::table::Table;
 use super::unreadable::{Unreadable, UnreadableObjects};
 use crate::config::ISTIO_ROOT_NAMESPACE;
 use crate::metrics::Kind;
+use crate::source::kubernetes::records::entry::ServiceEntryRecord;
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
 };
@@ -80,6 +82,7 @@ macro_rules! store {
             pub(super) known: BTreeSet<Kind>,
             pub(super) index: Index,
             pub(super) nameless: NamelessAddresses,
+            pub(super) entry_hosts: EntryHosts,
             pub(super) strings: Strings,
             /// The namespace of Istio's control plane and gateways.
             istio_namespace: Arc<str>,
@@ -226,6 +229,21 @@ impl Cluster {
             Ok(None) | Err(_) => ISTIO_ROOT_NAMESPACE,
         };
         namespace == root || namespace == &*self.istio_namespace
+    }
+
+    /// The ServiceEntries with a host, by namespace and name.
+    pub fn entries_of(
+        &self,
+        host: &str,
+    ) -> impl Iterator<Item = (&ObjectKey, &ServiceEntryRecord)> {
+        let keys = self.entry_hosts.entries_of(host);
+        keys.filter_map(|key| Some((key, self.service_entries.get(key)?)))
+    }
+
+    /// Each host of each ServiceEntry, with the namespace of the entry.
+    pub fn entry_hosts(&self) -> impl Iterator<Item = ObjectKey> {
+        let entries = self.service_entries.iter();
+        entries.flat_map(|(key, entry)| entry.hosts.iter().map(|host| key.beside(host)))
     }
 
     /// The slices of a Service.

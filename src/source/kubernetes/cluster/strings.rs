@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use crate::source::kubernetes::records::entry::{ServiceEntryRecord, WorkloadRecord};
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
 };
@@ -129,6 +130,28 @@ impl Intern for NodeRecord {
         strings.texts(&mut self.region);
         strings.texts(&mut self.zone);
         strings.texts(&mut self.subzone);
+    }
+}
+
+impl Intern for ServiceEntryRecord {
+    fn share(&mut self, strings: &mut Strings) {
+        strings.labels(&mut self.labels);
+        strings.labels(&mut self.annotations);
+        strings.texts(&mut self.hosts);
+        strings.texts(&mut self.export_to);
+        strings.texts(self.ports.iter_mut().map(|port| &mut port.name));
+        for endpoint in &mut self.endpoints {
+            endpoint.share(strings);
+        }
+    }
+}
+
+impl Intern for WorkloadRecord {
+    fn share(&mut self, strings: &mut Strings) {
+        strings.labels(&mut self.labels);
+        strings.texts(&mut self.network);
+        strings.texts(&mut self.locality);
+        strings.texts(self.ports.iter_mut().map(|(name, _)| name));
     }
 }
 

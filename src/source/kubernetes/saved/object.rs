@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use super::entries::entry;
 use super::istio_kinds::{ConfigMap, mesh_data, peers, rule};
 use super::kubernetes_kinds::{node_labels, service, slice};
 use super::metadata::{Metadata, Whole, only, with_spec};
@@ -47,6 +48,13 @@ impl Serialize for SavedObject<'_> {
             Record::DestinationRule(record) => {
                 let DestinationRuleRecord { created, .. } = record;
                 with_spec(metadata.created(*created), rule(record)).serialize(to)
+            }
+            Record::ServiceEntry(record) => {
+                let metadata = metadata.created(record.created);
+                let metadata = metadata.versioned(&record.resource_version);
+                let metadata = metadata.with_labels(&record.labels);
+                let metadata = metadata.annotated(&record.annotations, &[]);
+                with_spec(metadata, entry(record)).serialize(to)
             }
             Record::MeshConfig(config) => {
                 let data = mesh_data(config).map_err(serde::ser::Error::custom)?;

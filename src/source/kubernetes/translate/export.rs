@@ -2,7 +2,6 @@
 //! others.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use super::mesh::{Hidden, Mesh};
@@ -51,70 +50,68 @@ pub(super) enum ExportRefusal<'a> {
     Ports,
 }
 
-impl fmt::Display for ExportRefusal<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl ExportRefusal<'_> {
+    /// The reason in words; `it` is "Service" or "ServiceEntry".
+    pub(super) fn text(&self, it: &str) -> String {
         match self {
-            Self::ExternalName => f.write_str("an ExternalName Service has no pods"),
-            Self::NoPort => f.write_str("the Service has no TCP port"),
-            Self::Hidden => f.write_str(
-                "the Service's annotation networking.istio.io/exportTo keeps it from gateways",
-            ),
-            Self::HiddenByMesh(Hidden::Unknown(reason), _) => write!(
-                f,
-                "Istio's ConfigMap, whose settings may hide the Service, cannot be read: {reason} \
+            Self::ExternalName => "an ExternalName Service has no pods".to_owned(),
+            Self::NoPort => format!("the {it} has no TCP port"),
+            Self::Hidden => match it {
+                "Service" => "the Service's annotation networking.istio.io/exportTo keeps it from gateways",
+                _ => "its exportTo keeps it from gateways",
+            }
+            .to_owned(),
+            Self::HiddenByMesh(Hidden::Unknown(reason), _) => format!(
+                "Istio's ConfigMap, whose settings may hide the {it}, cannot be read: {reason} \
                  (kubernetes.istio names it)"
             ),
-            Self::HiddenByMesh(Hidden::ByDefault, _) => f.write_str(
-                "the mesh's defaultServiceExportTo keeps it from gateways, and the Service has no \
-                 annotation networking.istio.io/exportTo",
-            ),
-            Self::HiddenByMesh(Hidden::NotDiscovered, namespace) => write!(
-                f,
-                "the mesh's discoverySelectors do not select namespace {namespace}"
-            ),
-            Self::HiddenByMesh(Hidden::NamespaceUnknown, namespace) => write!(
-                f,
+            Self::HiddenByMesh(Hidden::ByDefault, _) => match it {
+                "Service" => {
+                    "the mesh's defaultServiceExportTo keeps it from gateways, and the Service has no \
+                     annotation networking.istio.io/exportTo"
+                }
+                _ => "the mesh's defaultServiceExportTo keeps it from gateways, and it has no exportTo",
+            }
+            .to_owned(),
+            Self::HiddenByMesh(Hidden::NotDiscovered, namespace) => {
+                format!("the mesh's discoverySelectors do not select namespace {namespace}")
+            }
+            Self::HiddenByMesh(Hidden::NamespaceUnknown, namespace) => format!(
                 "the labels of namespace {namespace}, by which the mesh's discoverySelectors select it, \
                  are not known"
             ),
-            Self::OptedOut => {
-                f.write_str("the Service's annotation strait.dev/export says \"false\"")
-            }
+            Self::OptedOut => format!("the {it}'s annotation strait.dev/export says \"false\""),
             Self::NothingIsExported => {
-                f.write_str("no Service is exported: kubernetes.export.mode is `none`")
+                format!("no {it} is exported: kubernetes.export.mode is `none`")
             }
             Self::Namespace(namespace) => {
-                write!(f, "namespace {namespace} is not selected for export")
+                format!("namespace {namespace} is not selected for export")
             }
-            Self::NamespaceUnknown(namespace) => write!(
-                f,
+            Self::NamespaceUnknown(namespace) => format!(
                 "the labels of namespace {namespace}, by which it is selected for export, are not known"
             ),
             Self::NamespaceLabel {
                 namespace,
                 key,
                 value,
-            } => write!(
-                f,
+            } => format!(
                 "namespace {namespace} lacks the label {key}={value} and so is not selected for export"
             ),
-            Self::Name => f.write_str("the Service's name is not selected for export"),
-            Self::Label { key, value } => write!(
-                f,
-                "the Service lacks the label {key}={value} and so is not selected for export"
-            ),
-            Self::NotAnnotated => {
-                f.write_str("the Service has no annotation strait.dev/export: \"true\"")
+            Self::Name => match it {
+                "Service" => "the Service's name is not selected for export",
+                _ => "the host is not among the names that are selected for export",
             }
-            Self::NoServiceExport => f.write_str("the Service has no ServiceExport"),
+            .to_owned(),
+            Self::Label { key, value } => {
+                format!("the {it} lacks the label {key}={value} and so is not selected for export")
+            }
+            Self::NotAnnotated => format!("the {it} has no annotation strait.dev/export: \"true\""),
+            Self::NoServiceExport => format!("the {it} has no ServiceExport"),
             Self::ServiceExportInvalid(why) => {
-                write!(
-                    f,
-                    "the condition Valid of the Service's ServiceExport is false: {why}"
-                )
+                format!("the condition Valid of the {it}'s ServiceExport is false: {why}")
             }
-            Self::Port(port) => write!(f, "port {port} is not selected for export"),
-            Self::Ports => f.write_str("no port of the Service is selected for export"),
+            Self::Port(port) => format!("port {port} is not selected for export"),
+            Self::Ports => format!("no port of the {it} is selected for export"),
         }
     }
 }
@@ -131,7 +128,7 @@ pub(super) fn unroutable<'a>(
         Some(ExportRefusal::ExternalName)
     } else if !service.export_to.is_empty() && !mesh.is_shown(&service.export_to, &key.namespace) {
         Some(ExportRefusal::Hidden)
-    } else if let Some(hidden) = mesh.hides(cluster, policy, key, service) {
+    } else if let Some(hidden) = mesh.hides(cluster, policy, &key.namespace, &service.export_to) {
         Some(ExportRefusal::HiddenByMesh(hidden, &key.namespace))
     } else if service.annotations.get(EXPORT_ANNOTATION) == Some("false") {
         Some(ExportRefusal::OptedOut)

@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock};
 
 use crate::config::KubernetesConfig;
 use crate::source::kubernetes::cluster::Cluster;
+use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::records::mesh::MeshConfigRecord;
-use crate::source::kubernetes::records::{ObjectKey, ServiceRecord};
 
 /// Istio's defaults.
 static DEFAULTS: LazyLock<MeshConfigRecord> = LazyLock::new(MeshConfigRecord::default);
@@ -24,7 +24,7 @@ pub(super) struct Mesh<'a> {
     pub(super) gateways: &'a str,
 }
 
-/// The reason why the mesh's settings hide a Service.
+/// The reason why the mesh's settings hide a Service or a ServiceEntry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hidden<'a> {
     /// The settings are not known, for this reason.
@@ -50,14 +50,15 @@ impl<'a> Mesh<'a> {
         }
     }
 
-    /// The reason why the settings hide a Service from the mesh's gateways, if they do. Settings that
-    /// are not known hide Services that only the mesh may reach.
+    /// The reason why the settings hide an object of a namespace from the mesh's gateways, if they do:
+    /// a Service or a ServiceEntry, which shows itself to the namespaces `export_to`. Settings that are
+    /// not known hide what only the mesh may reach.
     pub(super) fn hides(
         &self,
         cluster: &Cluster,
         policy: &KubernetesConfig,
-        key: &ObjectKey,
-        service: &ServiceRecord,
+        namespace: &str,
+        export_to: &[Arc<str>],
     ) -> Option<Hidden<'a>> {
         let Self { settings, .. } = self;
         if let Some(reason) = self.unknown
@@ -65,15 +66,16 @@ impl<'a> Mesh<'a> {
         {
             return Some(Hidden::Unknown(reason));
         }
-        if service.export_to.is_empty()
-            && !self.is_shown(&settings.service_export_to, &key.namespace)
-        {
+        if export_to.is_empty() && !self.is_shown(&settings.service_export_to, namespace) {
             return Some(Hidden::ByDefault);
         }
         if settings.discovery.is_empty() {
             return None;
         }
-        let Some(namespace) = cluster.namespaces.get(&ObjectKey::global(&key.namespace)) else {
+        let Some(namespace) = cluster
+            .namespaces
+            .get(&ObjectKey::global(&namespace.into()))
+        else {
             return Some(Hidden::NamespaceUnknown);
         };
         let mut selectors = settings.discovery.iter();

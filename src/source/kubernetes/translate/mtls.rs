@@ -6,14 +6,12 @@
 
 use std::sync::Arc;
 
+use super::host::ObjectHost;
 use super::mesh::Mesh;
-use super::rules::{self, Rule};
+use super::rules::Rule;
 use super::topology::{Locality, NotKnown, Selected};
 use crate::source::kubernetes::cluster::{Cluster, Kind, Unreadable};
 use crate::source::kubernetes::records::{ClientTls, ObjectKey, PeerAuthenticationRecord, TlsMode};
-
-const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
-const ISTIO_MUTUAL: &str = "istio";
 
 /// The reason why a pod gets no connection that must be Istio's mutual TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,13 +114,13 @@ fn is_unread(
     cluster: &Cluster,
     kind: Kind,
     mesh: &Mesh<'_>,
-    service: &ObjectKey,
+    namespace: &str,
     covers: impl Fn(&ObjectKey, &Unreadable) -> bool,
 ) -> bool {
     if !cluster.is_known(kind) {
         return true;
     }
-    let own = cluster.unreadable_in(kind, &service.namespace);
+    let own = cluster.unreadable_in(kind, namespace);
     let of_root = cluster.unreadable_in(kind, &mesh.settings.root_namespace);
     // Rules in the namespace of Istio's gateways count too.
     let mut all = own
@@ -131,7 +129,7 @@ fn is_unread(
     all.any(|(key, object)| key.namespace.is_empty() || covers(key, object))
 }
 
-/// The policies for the pods of one Service.
+/// The policies for the pods of one Service, or for the endpoints of a ServiceEntry's host.
 #[derive(Debug)]
 pub(super) struct Mtls<'a> {
     pub(super) peers: Peers<'a>,
@@ -145,29 +143,24 @@ pub(super) struct Mtls<'a> {
 }
 
 impl<'a> Mtls<'a> {
-    pub(super) fn of(
-        cluster: &'a Cluster,
-        mesh: &Mesh<'a>,
-        domain: &str,
-        service: &ObjectKey,
-    ) -> Self {
-        let root = &mesh.settings.root_namespace;
+    pub(super) fn of(cluster: &'a Cluster, mesh: &Mesh<'a>, host: &ObjectHost<'_>) -> Self {
+        let (root, namespace) = (&mesh.settings.root_namespace, host.namespace());
         let peers = Kind::PeerAuthentication;
         Self {
             mesh_unknown: mesh.unknown.is_some(),
-            peers: Peers::of(cluster, root, &service.namespace),
-            rule: Rule::of(cluster, mesh, domain, service),
-            peers_unknown: is_unread(cluster, peers, mesh, service, |key, _| {
-                key.namespace == *root || key.namespace == service.namespace
+            peers: Peers::of(cluster, root, namespace),
+            rule: Rule::of(cluster, mesh, host),
+            peers_unknown: is_unread(cluster, peers, mesh, namespace, |key, _| {
+                key.namespace == *root || &*key.namespace == namespace
             }),
             rules_unknown: is_unread(
                 cluster,
                 Kind::DestinationRule,
                 mesh,
-                service,
+                namespace,
                 |key, rule| {
-                    let host = rule.about.as_deref();
-                    rules::may_be_for(service, domain, &key.namespace, host)
+                    let pattern = rule.about.as_deref();
+                    pattern.is_none_or(|pattern| host.fit(&key.namespace, pattern).is_some())
                 },
             ),
         }
@@ -182,7 +175,7 @@ impl<'a> Mtls<'a> {
         port: u16,
         subset: Option<&Arc<str>>,
     ) -> Option<Outside> {
-        if place.own(TLS_MODE_LABEL) != Some(ISTIO_MUTUAL) {
+        if !place.has_sidecar() {
             return Some(Outside::NoSidecar);
         }
         if self.mesh_unknown {

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::choice::Choice;
+use super::host::ObjectHost;
 use super::mesh::Mesh;
 use super::mtls::{Mtls, Outside};
-use super::topology::{Locality, Selected, Topology};
-use super::why::{ExclusionCounts, PodExclusion};
+use super::topology::{Locality, Topology};
+use super::why::PodExclusion;
 use crate::config::{EndpointSpec, KubernetesConfig, ServicePort, Weight};
 use crate::names::{NodeName, Zone};
 use crate::source::kubernetes::cluster::{Cluster, Kind};
@@ -32,15 +34,6 @@ pub(super) struct Pod<'a> {
     pub(super) hostname: Option<&'a Arc<str>>,
 }
 
-/// The selection of a Service's pods for an upstream.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Choice<'a> {
-    pub(super) port: &'a ServicePortRecord,
-    pub(super) subset: Option<&'a Arc<str>>,
-    /// True to leave out pods outside the mesh.
-    pub(super) mesh: bool,
-}
-
 /// The addresses of a pod at a port.
 #[derive(Debug, Clone, Copy)]
 struct Addresses {
@@ -49,14 +42,6 @@ struct Addresses {
     other: Option<SocketAddr>,
     /// True if the pod terminates and still serves.
     terminating: bool,
-}
-
-/// An upstream's endpoints, in order of their address.
-#[derive(Debug)]
-pub(super) struct ChosenPods {
-    pub(super) endpoints: Vec<EndpointSpec>,
-    /// The counts of pods left out.
-    pub(super) tally: ExclusionCounts,
 }
 
 /// Every pod behind a Service.
@@ -178,22 +163,20 @@ impl<'a> Pod<'a> {
     }
 
     /// Its endpoint, or the reason why it has none.
-    fn endpoint(&self, choice: &Choice<'_>, mtls: &Mtls<'_>) -> Result<EndpointSpec, PodExclusion> {
-        let Choice { port, subset, mesh } = *choice;
-        if let Some(name) = subset {
-            let subset = mtls.rule.subset(name).ok_or(PodExclusion::OtherSubset)?;
-            match self.place.is_selected(&subset.labels) {
-                Selected::Yes => {}
-                Selected::No => return Err(PodExclusion::OtherSubset),
-                Selected::NotKnown(label) => return Err(PodExclusion::SubsetNotKnown(label)),
-            }
-        }
+    pub(super) fn endpoint(
+        &self,
+        choice: &Choice<'_>,
+        mtls: &Mtls<'_>,
+    ) -> Result<EndpointSpec, PodExclusion> {
+        choice.check_subset(&self.place, mtls)?;
         let Addresses {
             first: address,
             other,
             terminating,
-        } = self.addresses(port)?;
-        if mesh && let Some(outside) = self.outside(choice, address, mtls) {
+        } = self.addresses(choice.port)?;
+        if choice.mesh
+            && let Some(outside) = self.outside(choice, address, mtls)
+        {
             return Err(match outside {
                 Outside::NoSidecar if self.unreadable => PodExclusion::Unreadable,
                 outside => PodExclusion::Outside(outside),
@@ -231,31 +214,6 @@ impl<'a> Pod<'a> {
     }
 }
 
-/// The endpoints of `pods`. Pods that terminate and still serve are endpoints only if no pod is ready, as for
-/// kube-proxy: a rollout or a node's drain may take the last ready pod before the next one is ready.
-pub(super) fn choose<'p, 'a: 'p>(
-    pods: impl IntoIterator<Item = &'p Pod<'a>>,
-    choice: &Choice<'_>,
-    mtls: &Mtls<'_>,
-) -> ChosenPods {
-    let mut tally = ExclusionCounts::default();
-    let (mut endpoints, mut terminating) = (Vec::new(), Vec::new());
-    for pod in pods {
-        match pod.endpoint(choice, mtls) {
-            Ok(endpoint) if endpoint.terminating => terminating.push(endpoint),
-            Ok(endpoint) => endpoints.push(endpoint),
-            Err(missing) => tally.count(missing),
-        }
-    }
-    if endpoints.is_empty() {
-        endpoints = terminating;
-    }
-    endpoints.sort();
-    // If two pods have one address, one of them is gone and its slice is outdated.
-    endpoints.dedup_by_key(|endpoint| endpoint.address);
-    ChosenPods { endpoints, tally }
-}
-
 /// Whether a port of a Service has a pod that speaks Istio's mutual TLS, ready or not.
 pub(super) fn is_in_mesh(cluster: &Cluster, policy: &KubernetesConfig, port: &ServicePort) -> bool {
     let key = ObjectKey {
@@ -269,7 +227,11 @@ pub(super) fn is_in_mesh(cluster: &Cluster, policy: &KubernetesConfig, port: &Se
         return false;
     };
     let mesh = Mesh::of(cluster, policy);
-    let mtls = Mtls::of(cluster, &mesh, policy.cluster_domain.as_str(), &key);
+    let host = ObjectHost::Service {
+        key: &key,
+        domain: policy.cluster_domain.as_str(),
+    };
+    let mtls = Mtls::of(cluster, &mesh, &host);
     let choice = Choice {
         port: record,
         subset: port.subset.as_ref(),

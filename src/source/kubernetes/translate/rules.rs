@@ -1,7 +1,7 @@
-//! The choice of the DestinationRule for a Service, as istiod makes it for its own gateways.
+//! The choice of the DestinationRule for a host, as istiod makes it for its own gateways.
 //!
 //! Rules of the gateways' namespace come first; if it is also the root namespace, only its private
-//! rules count. Then come the rules that the Service's namespace exports, then those that the root
+//! rules count. Then come the rules that the host's namespace exports, then those that the root
 //! namespace exports. The first of these with a rule for the host decides. There the most specific host
 //! wins, and the rules of one host are merged: the `trafficPolicy` of the oldest that has one, and the
 //! subsets of all.
@@ -10,13 +10,14 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::host::{Fit, ObjectHost};
 use super::mesh::Mesh;
 use crate::source::kubernetes::cluster::Cluster;
 use crate::source::kubernetes::records::{
-    ClientTls, DestinationRuleRecord, ObjectKey, RuleTls, SubsetRecord, TlsMode,
+    ClientTls, DestinationRuleRecord, RuleTls, SubsetRecord, TlsMode,
 };
 
-/// The rules of a Service's host, merged.
+/// The rules of a host, merged.
 #[derive(Debug, Default)]
 pub(super) struct Rule<'a> {
     tls: Option<&'a RuleTls>,
@@ -25,23 +26,18 @@ pub(super) struct Rule<'a> {
 }
 
 impl<'a> Rule<'a> {
-    pub(super) fn of(
-        cluster: &'a Cluster,
-        mesh: &Mesh<'_>,
-        domain: &str,
-        service: &ObjectKey,
-    ) -> Self {
+    pub(super) fn of(cluster: &'a Cluster, mesh: &Mesh<'_>, host: &ObjectHost<'_>) -> Self {
         if cluster.destination_rules.is_empty() {
             return Self::default();
         }
-        let host = ServiceHost { service, domain };
+        let own = host.namespace();
         let (root, gateways) = (&*mesh.settings.root_namespace, mesh.gateways);
         let pool = |namespace, belongs: &dyn Fn(&DestinationRuleRecord) -> bool| {
-            pool(cluster, mesh, namespace, belongs, &host)
+            pool(cluster, mesh, namespace, belongs, host)
         };
         let private = |rule: &DestinationRuleRecord| is_private(rule, mesh, gateways);
         let local = |rule: &DestinationRuleRecord| is_local(rule, gateways);
-        let exported = |rule: &DestinationRuleRecord| !is_private(rule, mesh, &service.namespace);
+        let exported = |rule: &DestinationRuleRecord| !is_private(rule, mesh, own);
         let exported_by_root = |rule: &DestinationRuleRecord| !is_private(rule, mesh, root);
         let of_gateways = if root == gateways {
             pool(root, &private)
@@ -49,7 +45,7 @@ impl<'a> Rule<'a> {
             pool(gateways, &local)
         };
         of_gateways
-            .or_else(|| pool(&service.namespace, &exported))
+            .or_else(|| pool(own, &exported))
             .or_else(|| pool(root, &exported_by_root))
             .unwrap_or_default()
     }
@@ -68,68 +64,6 @@ impl<'a> Rule<'a> {
         let mut subsets = self.subsets.iter();
         subsets.find(|subset| *subset.name == *name).copied()
     }
-}
-
-/// Whether a rule of `namespace` may be for a Service, when at most the rule's host is known.
-pub(super) fn may_be_for(
-    service: &ObjectKey,
-    domain: &str,
-    namespace: &str,
-    host: Option<&str>,
-) -> bool {
-    host.is_none_or(|pattern| {
-        ServiceHost { service, domain }
-            .fit(namespace, pattern)
-            .is_some()
-    })
-}
-
-/// A Service's host name, in the parts that a rule's host is compared with.
-struct ServiceHost<'a> {
-    service: &'a ObjectKey,
-    domain: &'a str,
-}
-
-/// The fit of a rule's host: exact, or by a wildcard of so many bytes. Greater is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fit {
-    Wildcard(usize),
-    Exact,
-}
-
-impl ServiceHost<'_> {
-    /// The fit of `pattern`, written in `namespace`.
-    fn fit(&self, namespace: &str, pattern: &str) -> Option<Fit> {
-        let ObjectKey {
-            namespace: own,
-            name,
-        } = self.service;
-        if let Some(suffix) = pattern.strip_prefix('*') {
-            let parts = [name, ".", own, ".svc.", self.domain];
-            return ends_with(&parts, suffix).then_some(Fit::Wildcard(pattern.len()));
-        }
-        let exact = match pattern.split_once('.') {
-            None => pattern == &**name && namespace == &**own,
-            Some((first, rest)) => {
-                let rest = rest.strip_prefix(&**own);
-                let domain = rest.and_then(|rest| rest.strip_prefix(".svc."));
-                first == &**name && domain == Some(self.domain)
-            }
-        };
-        exact.then_some(Fit::Exact)
-    }
-}
-
-/// Whether the parts, joined, end with `suffix`.
-fn ends_with(parts: &[&str], suffix: &str) -> bool {
-    let mut left = suffix;
-    for part in parts.iter().rev() {
-        match left.strip_suffix(part) {
-            Some(rest) => left = rest,
-            None => return part.ends_with(left),
-        }
-    }
-    left.is_empty()
 }
 
 /// Whether a rule of `namespace` is for that namespace alone.
@@ -159,7 +93,7 @@ fn pool<'a>(
     mesh: &Mesh<'_>,
     namespace: &str,
     belongs: &dyn Fn(&DestinationRuleRecord) -> bool,
-    host: &ServiceHost<'_>,
+    host: &ObjectHost<'_>,
 ) -> Option<Rule<'a>> {
     let in_namespace = cluster.destination_rules.in_namespace(namespace);
     let mut rules: Vec<(Fit, &DestinationRuleRecord)> = in_namespace

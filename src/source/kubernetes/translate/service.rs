@@ -1,19 +1,19 @@
-//! The translation of one Service: its routes, upstreams and endpoints, or the reason why it has no
-//! route.
+//! The translation of one Service, or of one host of a ServiceEntry: its routes, upstreams and endpoints, or
+//! the reason why it has no route.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::choice::ChosenEndpoints;
 use super::export::{self, ExportRefusal};
+use super::hosts::{self, HostOwner};
+use super::members::Members;
 use super::mesh::Mesh;
-use super::mtls::Mtls;
-use super::pods::{self, Choice, ChosenPods, Pod};
-use super::topology::Topology;
+use super::pods::Pod;
 use super::translation::{Backend, Draft, Endpoints, Translation};
 use crate::config::{
-    ConnectionLimits, EndpointSpec, KubernetesConfig, ObjectRef, OptIn, Origin, PodChoice,
-    RouteConfig, RouteMatch, RouteTimeouts, ServicePort, TargetConfigs, UpstreamConfig,
-    UpstreamSource,
+    ConnectionLimits, KubernetesConfig, ObjectRef, OptIn, Origin, PodChoice, RouteConfig,
+    RouteMatch, RouteTimeouts, ServicePort, TargetConfigs, UpstreamConfig, UpstreamSource,
 };
 use crate::server_name::{NameError, ServerName};
 use crate::socket::OwnListeners;
@@ -25,9 +25,6 @@ use crate::source::kubernetes::records::{
 /// The largest number of routes of one Service: first its ports, then their subsets, then the pods of a
 /// headless one.
 pub(super) const MAX_ROUTES: usize = 2_000;
-
-/// The domain of the Multi-Cluster Services API.
-const CLUSTERSET: &str = "clusterset.local";
 
 /// The annotation, without the prefix `strait.dev/`, by which a Service gives its plain host name to
 /// one of its ports.
@@ -58,6 +55,33 @@ pub(super) fn translate(
         service.add_backend(backend);
     }
     service.draft.finish()
+}
+
+/// Translates the host `key.name` as far as the ServiceEntries of the namespace have it.
+pub(super) fn translate_host(context: &mut Context<'_>, key: &ObjectKey) -> Translation {
+    let (cluster, policy) = (context.cluster, context.policy);
+    let owner = hosts::owner(cluster, policy, &Mesh::of(cluster, policy), key);
+    let host = match owner {
+        HostOwner::Nobody => return Translation::default(),
+        HostOwner::Refused(entry, why) => {
+            let mut draft = Draft::default();
+            let text = format!("ServiceEntry {entry}: host {}: {why}", key.name);
+            draft.skipped.add(context.strings.shared(&text), 1);
+            return draft.finish();
+        }
+        HostOwner::Entry(host) => host,
+    };
+    let mut entry = Service::of_entry(context, key, &host.record, host.entry);
+    if host.selects {
+        entry.skip("its host", "its workloadSelector is not served", 1);
+        return entry.draft.finish();
+    }
+    entry.export();
+    if host.hidden_service {
+        // The Service says why the host has no route.
+        entry.draft.unrouted = None;
+    }
+    entry.draft.finish()
 }
 
 /// The translation for a Service that does not exist or cannot be read: TLSRoutes may name it.
@@ -105,26 +129,27 @@ fn upstream(context: &mut Context<'_>, port: &ServicePort) -> Arc<UpstreamConfig
     })
 }
 
-/// A Service while it is translated.
+/// A Service, or a host of a ServiceEntry, while it is translated.
 struct Service<'c, 'a> {
     context: &'c mut Context<'a>,
     key: &'c ObjectKey,
-    record: &'a ServiceRecord,
-    pods: Vec<Pod<'a>>,
-    mtls: Mtls<'a>,
+    record: &'c ServiceRecord,
+    /// The ServiceEntry, if it is no Service. `key` then has the host as its name.
+    entry: Option<&'c ObjectKey>,
+    members: Members<'a>,
     draft: Draft,
 }
 
 /// A port that has routes.
-struct Exported<'a> {
-    port: &'a ServicePortRecord,
+struct Exported<'c> {
+    port: &'c ServicePortRecord,
     /// True if the plain host name leads to this port.
     plain_host: bool,
     /// The reason why the policy would not export it.
     dry_run: Option<Arc<str>>,
 }
 
-impl<'a> Exported<'a> {
+impl Exported<'_> {
     fn matches(&self, host: &ServerName) -> RouteMatch {
         RouteMatch::Service {
             host: host.clone(),
@@ -136,17 +161,39 @@ impl<'a> Exported<'a> {
 }
 
 impl<'c, 'a> Service<'c, 'a> {
-    fn new(context: &'c mut Context<'a>, key: &'c ObjectKey, record: &'a ServiceRecord) -> Self {
-        let cluster = context.cluster;
-        let domain = context.policy.cluster_domain.as_str();
-        let topology = Topology::of(cluster, context.policy);
+    fn new(context: &'c mut Context<'a>, key: &'c ObjectKey, record: &'c ServiceRecord) -> Self {
         Self {
-            pods: pods::behind(cluster, topology, key, record),
-            mtls: Mtls::of(cluster, &Mesh::of(cluster, context.policy), domain, key),
+            members: Members::of_service(context.cluster, context.policy, key, record),
             context,
             key,
             record,
+            entry: None,
             draft: Draft::default(),
+        }
+    }
+
+    /// The host `key.name` that `entry` has.
+    fn of_entry(
+        context: &'c mut Context<'a>,
+        key: &'c ObjectKey,
+        record: &'c ServiceRecord,
+        entry: &'c ObjectKey,
+    ) -> Self {
+        Self {
+            members: Members::of_host(context.cluster, context.policy, key),
+            context,
+            key,
+            record,
+            entry: Some(entry),
+            draft: Draft::default(),
+        }
+    }
+
+    /// The kind of its object.
+    const fn noun(&self) -> &'static str {
+        match self.entry {
+            None => "Service",
+            Some(_) => "ServiceEntry",
         }
     }
 
@@ -180,8 +227,8 @@ impl<'c, 'a> Service<'c, 'a> {
 
     /// Adds the names of the Multi-Cluster Services API. It names the pods of a headless Service by
     /// their cluster too.
-    fn add_clusterset_names(&mut self, exported: &[Exported<'a>]) {
-        let host = match self.host("", CLUSTERSET) {
+    fn add_clusterset_names(&mut self, exported: &[Exported<'c>]) {
+        let host = match self.host("", hosts::CLUSTERSET) {
             Ok(host) => host,
             Err(error) => return self.skip("its host in the cluster set", &error.to_string(), 1),
         };
@@ -192,23 +239,27 @@ impl<'c, 'a> Service<'c, 'a> {
         if self.record.kind == ServiceKind::Headless
             && let Some(cluster) = self.context.policy.cluster.clone()
         {
-            self.add_pods(&format!("{cluster}."), CLUSTERSET, exported);
+            self.add_pods(&format!("{cluster}."), hosts::CLUSTERSET, exported);
         }
     }
 
     fn host(&self, prefix: &str, domain: &str) -> Result<ServerName, NameError> {
-        host(self.key, prefix, domain)
+        match self.entry {
+            None => host(self.key, prefix, domain),
+            Some(_) => ServerName::parse(self.key.name.as_bytes()),
+        }
     }
 
     fn has_clusterset_name(&self, domain: &str) -> bool {
         let exports = &self.context.cluster.service_exports;
         let opt_in = self.context.policy.export.opt_in;
         let exported = exports.get(self.key).is_some();
-        opt_in == OptIn::ServiceExport && exported && domain != CLUSTERSET
+        opt_in == OptIn::ServiceExport && exported && domain != hosts::CLUSTERSET
     }
 
     /// The ports with routes, at least one, or the reason why there is no such port.
-    fn exported_ports(&mut self) -> Result<Vec<Exported<'a>>, Arc<str>> {
+    fn exported_ports(&mut self) -> Result<Vec<Exported<'c>>, Arc<str>> {
+        let noun = self.noun();
         let Context {
             cluster,
             policy,
@@ -218,16 +269,16 @@ impl<'c, 'a> Service<'c, 'a> {
         let record = self.record;
         let mesh = Mesh::of(cluster, policy);
         if let Some(refusal) = export::unroutable(policy, cluster, &mesh, self.key, record) {
-            return Err(strings.shared(&refusal.to_string()));
+            return Err(strings.shared(&refusal.text(noun)));
         }
         let policy = &policy.export;
         let of_service = export::refuse_service(policy, cluster, self.key, record);
-        let of_service = of_service.map(|refusal| strings.shared(&refusal.to_string()));
+        let of_service = of_service.map(|refusal| strings.shared(&refusal.text(noun)));
         let mut exported = Vec::new();
         for port in &record.ports {
             let refusal = of_service.clone().or_else(|| {
                 let refusal = export::refuse_port(policy, port)?;
-                Some(strings.shared(&refusal.to_string()))
+                Some(strings.shared(&refusal.text(noun)))
             });
             if refusal.is_none() || policy.dry_run {
                 exported.push(Exported {
@@ -238,7 +289,7 @@ impl<'c, 'a> Service<'c, 'a> {
             }
         }
         if exported.is_empty() {
-            let of_port = || export::refuse_ports(record).to_string();
+            let of_port = || export::refuse_ports(record).text(noun);
             return Err(of_service.unwrap_or_else(|| strings.shared(&of_port())));
         }
         let plain_host = self.plain_host_port();
@@ -248,9 +299,13 @@ impl<'c, 'a> Service<'c, 'a> {
         Ok(exported)
     }
 
-    /// The port that the plain host name leads to, if any.
+    /// The port that the plain host name leads to, if any. That of a ServiceEntry leads nowhere: the authors of
+    /// entries in any namespace could take a name from a wildcard of the file.
     fn plain_host_port(&mut self) -> Option<u16> {
         let record = self.record;
+        if self.entry.is_some() {
+            return None;
+        }
         let Some(wanted) = record.annotations.get(PLAIN_HOST_ANNOTATION) else {
             let [only] = &*record.ports else { return None };
             return Some(only.port);
@@ -276,7 +331,7 @@ impl<'c, 'a> Service<'c, 'a> {
         }
     }
 
-    fn add_port(&mut self, host: &ServerName, exported: &Exported<'a>) {
+    fn add_port(&mut self, host: &ServerName, exported: &Exported<'c>) {
         let target = self.service_port(exported.port.port);
         let name = format!("{host}:{}", target.port);
         if self.add_route(&name, exported.matches(host), exported, &target) {
@@ -284,9 +339,9 @@ impl<'c, 'a> Service<'c, 'a> {
         }
     }
 
-    fn add_subsets(&mut self, host: &ServerName, exported: &Exported<'a>) {
+    fn add_subsets(&mut self, host: &ServerName, exported: &Exported<'c>) {
         let port = exported.port.port;
-        let subsets = self.mtls.rule.subsets.clone();
+        let subsets = self.members.mtls.rule.subsets.clone();
         for (position, subset) in subsets.iter().enumerate() {
             if self.is_full(subsets.len() - position) {
                 return;
@@ -319,9 +374,9 @@ impl<'c, 'a> Service<'c, 'a> {
     /// Adds the names that a headless Service gives its pods; `of_cluster` is the part between the pod's
     /// and the Service's. A pod that is not ready has a name too,
     /// so that route tables stay as they are when it becomes ready.
-    fn add_pods(&mut self, of_cluster: &str, domain: &str, exported: &[Exported<'a>]) {
+    fn add_pods(&mut self, of_cluster: &str, domain: &str, exported: &[Exported<'c>]) {
         let mut by_hostname: BTreeMap<&Arc<str>, Vec<usize>> = BTreeMap::new();
-        for (position, pod) in self.pods.iter().enumerate() {
+        for (position, pod) in self.members.pods.iter().enumerate() {
             if let Some(hostname) = pod.hostname {
                 by_hostname.entry(hostname).or_default().push(position);
             }
@@ -347,8 +402,11 @@ impl<'c, 'a> Service<'c, 'a> {
                 };
                 let name = format!("{host}:{port}");
                 if self.add_route(&name, exported.matches(&host), exported, &target) {
-                    let pods = pods.iter().filter_map(|position| self.pods.get(*position));
-                    let chosen = self.choose(pods, &target, exported.port);
+                    let members = &self.members;
+                    let pods = pods.iter();
+                    let pods = pods.filter_map(|position| members.pods.get(*position));
+                    let policy = self.context.policy;
+                    let chosen = members.choose(pods, policy, &target, exported.port);
                     self.add_chosen(&target, chosen);
                 }
             }
@@ -360,7 +418,7 @@ impl<'c, 'a> Service<'c, 'a> {
         &mut self,
         name: &str,
         matches: RouteMatch,
-        exported: &Exported<'a>,
+        exported: &Exported<'c>,
         target: &ServicePort,
     ) -> bool {
         if self.is_full(1) {
@@ -378,14 +436,22 @@ impl<'c, 'a> Service<'c, 'a> {
             targets: TargetConfigs::only(upstream.into()),
             limits: ConnectionLimits::OFF,
             timeouts: RouteTimeouts::default(),
-            origin: Origin::Export(ObjectRef {
-                namespace: self.key.namespace.clone(),
-                name: self.key.name.clone(),
-                resource_version: self.record.resource_version.clone(),
-            }),
+            origin: self.origin(),
             dry_run: exported.dry_run.clone(),
         });
         true
+    }
+
+    fn origin(&self) -> Origin {
+        let object = |key: &ObjectKey| ObjectRef {
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            resource_version: self.record.resource_version.clone(),
+        };
+        match self.entry {
+            None => Origin::Export(object(self.key)),
+            Some(entry) => Origin::ServiceEntry(object(entry)),
+        }
     }
 
     /// Whether the number of routes has reached its limit. If so, `left` of them are counted as
@@ -393,15 +459,15 @@ impl<'c, 'a> Service<'c, 'a> {
     fn is_full(&mut self, left: usize) -> bool {
         let full = self.draft.exports.len() >= MAX_ROUTES;
         if full {
-            let why = format!("a Service has at most {MAX_ROUTES} routes");
+            let why = format!("a {} has at most {MAX_ROUTES} routes", self.noun());
             self.skip("more routes", &why, left);
         }
         full
     }
 
     fn skip(&mut self, what: &str, why: &str, count: usize) {
-        let ObjectKey { namespace, name } = self.key;
-        let text = format!("Service {namespace}/{name}: {what}: {why}");
+        let object = self.entry.unwrap_or(self.key);
+        let text = format!("{} {object}: {what}: {why}", self.noun());
         let skipped = &mut self.draft.skipped;
         skipped.add(self.context.strings.shared(&text), count);
     }
@@ -414,7 +480,7 @@ impl<'c, 'a> Service<'c, 'a> {
         let record = ports.find(|record| record.port == port.port);
         let text = match record {
             _ if port.pods == PodChoice::Refused => "the TLSRoute may not use it".to_owned(),
-            _ if external => ExportRefusal::ExternalName.to_string(),
+            _ if external => ExportRefusal::ExternalName.text("Service"),
             Some(record) => return self.add_upstream(port, record),
             None => format!("the Service has no TCP port {}", port.port),
         };
@@ -432,67 +498,17 @@ impl<'c, 'a> Service<'c, 'a> {
             Some(hostname) => pod.hostname == Some(hostname),
             None => true,
         };
-        let chosen = self.choose(self.pods.iter().filter(of_hostname), target, port);
+        let pods = self.members.pods.iter().filter(of_hostname);
+        let chosen = self.members.choose(pods, self.context.policy, target, port);
         self.add_chosen(target, chosen);
     }
 
-    fn choose<'p>(
-        &self,
-        pods: impl IntoIterator<Item = &'p Pod<'a>>,
-        target: &ServicePort,
-        port: &ServicePortRecord,
-    ) -> ChosenPods
-    where
-        'a: 'p,
-    {
-        let choice = Choice {
-            port,
-            subset: target.subset.as_ref(),
-            mesh: demands_mesh(self.context.policy, target),
-        };
-        pods::choose(pods, &choice, &self.mtls)
-    }
-
-    /// The number of slices of the Service that cannot be read.
-    fn unread_slices(&self) -> usize {
-        let namespace = &self.key.namespace;
-        let slices = self.context.cluster.unreadable_in(Kind::Slice, namespace);
-        let own = slices.filter(|(_, slice)| slice.about.as_ref() == Some(&self.key.name));
-        own.count()
-    }
-
-    fn add_chosen(&mut self, target: &ServicePort, chosen: ChosenPods) {
-        let ChosenPods {
-            mut endpoints,
-            tally,
-        } = chosen;
-        let mut empty = endpoints.is_empty().then(|| match self.unread_slices() {
-            0 => tally.to_string(),
-            count => format!("{tally}; EndpointSlices that cannot be read: {count}"),
-        });
-        // Other replicas are behind the same Service. If only this one were left out, connections would
-        // go round all of them.
-        let own = self.context.own;
-        let is_own = |endpoint: &EndpointSpec| {
-            let mut all = std::iter::once(endpoint.address).chain(endpoint.other);
-            all.any(|address| own.contain(address))
-        };
-        if endpoints.iter().any(is_own) {
-            endpoints.clear();
-            empty =
-                Some("this gateway is a pod of the Service: a connection would come back".into());
-        }
+    fn add_chosen(&mut self, target: &ServicePort, chosen: ChosenEndpoints) {
+        let Context { cluster, own, .. } = *self.context;
+        let (endpoints, empty) = chosen.without_own(cluster, own, self.key, self.noun());
         let empty = empty.map(|reason| self.context.strings.shared(&reason));
         let upstream = upstream(self.context, target);
         let endpoints = Endpoints::new(endpoints, empty);
         self.draft.add(upstream, endpoints);
-    }
-}
-
-fn demands_mesh(policy: &KubernetesConfig, target: &ServicePort) -> bool {
-    match target.pods {
-        PodChoice::AsExported => policy.export.alpn.demands_istio(),
-        PodChoice::Mesh => true,
-        PodChoice::All | PodChoice::Refused => false,
     }
 }

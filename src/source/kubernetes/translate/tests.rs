@@ -3,6 +3,7 @@
 mod changes;
 mod cost;
 mod endpoints;
+mod entries;
 mod exports;
 mod fixtures;
 mod gateways;

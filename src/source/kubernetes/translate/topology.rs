@@ -1,4 +1,4 @@
-//! The topology of a pod: its cluster, network, node, region and zone, and the labels that istiod makes
+//! The topology of a pod or another workload: its cluster, network, node, region and zone, and the labels that istiod makes
 //! from them.
 //!
 //! istiod adds these labels to a pod's own before it looks for the pods of a subset, or for those that
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::config::KubernetesConfig;
 use crate::source::kubernetes::cluster::{Cluster, Kind};
+use crate::source::kubernetes::records::entry::WorkloadRecord;
 use crate::source::kubernetes::records::{Labels, NodeRecord, ObjectKey};
 
 const CLUSTER: &str = "topology.istio.io/cluster";
@@ -19,6 +20,9 @@ const SUBZONE: &str = "topology.istio.io/subzone";
 const HOSTNAME: &str = "kubernetes.io/hostname";
 /// Labels of a pod that replace its node's region, zone and subzone, in order of precedence.
 const LOCALITY: [&str; 2] = ["topology.istio.io/locality", "istio-locality"];
+/// The label that says whether a workload speaks Istio's mutual TLS.
+const TLS_MODE: &str = "security.istio.io/tlsMode";
+const ISTIO_MUTUAL: &str = "istio";
 /// The label by which a pod asks to get no more connections.
 const DRAINING: &str = "istio.io/draining";
 
@@ -70,15 +74,17 @@ pub(super) enum Selected {
     NotKnown(NotKnown),
 }
 
-/// The topology of one pod.
+/// The topology of one pod, or of a workload that is none.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Locality<'a> {
     topology: Topology<'a>,
-    /// The pod's own labels; `None` if it is no pod or nothing is known of it.
+    /// Its own labels; `None` if it is no pod or nothing is known of it.
     own: Option<&'a Labels>,
     /// The node that it runs on.
     node_name: Option<&'a Arc<str>>,
     node: Option<&'a NodeRecord>,
+    /// The workload, if it is no pod.
+    workload: Option<&'a WorkloadRecord>,
 }
 
 impl<'a> Locality<'a> {
@@ -93,7 +99,31 @@ impl<'a> Locality<'a> {
             own,
             node_name,
             node,
+            workload: None,
         }
+    }
+
+    /// The topology of a workload that is no pod.
+    pub(super) fn of_workload(topology: Topology<'a>, workload: &'a WorkloadRecord) -> Self {
+        Self {
+            workload: Some(workload),
+            ..Self::new(topology, Some(&workload.labels), None, None)
+        }
+    }
+
+    /// Whether it speaks Istio's mutual TLS, as far as its own object says. Only its label can say that
+    /// it does, or the account of a workload that is no pod and has no such label.
+    pub(super) fn has_sidecar(&self) -> bool {
+        let label = self.own.and_then(|own| own.get(TLS_MODE));
+        match (label, self.workload) {
+            (None, Some(workload)) => workload.has_account,
+            (label, _) => label == Some(ISTIO_MUTUAL),
+        }
+    }
+
+    /// The zone that a workload that is no pod runs in.
+    pub(super) fn zone(&self) -> Option<&'a str> {
+        self.locality_part(1)
     }
 
     /// The pod's own value of a label, not empty.
@@ -108,14 +138,21 @@ impl<'a> Locality<'a> {
 
     /// Whether the pod is in another network than this gateway, as far as that is known.
     pub(super) fn is_elsewhere(&self) -> bool {
-        match (self.network(), self.topology.own_network) {
+        // istiod goes by the field alone, and takes a workload without it for one of every network.
+        let network = match self.workload {
+            Some(workload) => workload.network.as_deref(),
+            None => self.network(),
+        };
+        match (network, self.topology.own_network) {
             (Some(network), Some(own)) => network != own,
             _ => false,
         }
     }
 
     fn network(&self) -> Option<&'a str> {
-        self.own(NETWORK).or(self.topology.network)
+        let of_workload = || self.workload?.network.as_deref();
+        let own = self.own(NETWORK).or_else(of_workload);
+        own.or(self.topology.network)
     }
 
     /// Compares its labels with `wanted`. A label that is known not to match decides before
@@ -155,18 +192,30 @@ impl<'a> Locality<'a> {
         of_node: fn(&'a NodeRecord) -> Option<&'a Arc<str>>,
         own: Option<&'a str>,
     ) -> Result<Option<&'a str>, NotKnown> {
-        let of_pod = LOCALITY.iter().find_map(|key| self.own(key));
-        if let Some(locality) = of_pod {
-            let separator = if locality.contains('/') { '/' } else { '.' };
-            let found = locality.split(separator).nth(part);
-            return Ok(found.filter(|text| !text.is_empty()).or(own));
+        if self.written_locality().is_some() {
+            return Ok(self.locality_part(part).or(own));
         }
         match self.node {
             Some(node) => Ok(of_node(node).map(|text| &**text).or(own)),
+            None if self.workload.is_some() => Ok(own),
             // Newer API servers copy the zone and region of its node onto a pod.
             None if own.is_none() && self.topology.without_nodes => Err(NotKnown::Node),
             None => Ok(own),
         }
+    }
+
+    /// The locality that its own object states as a whole.
+    fn written_locality(&self) -> Option<&'a str> {
+        let field = self.workload.and_then(|it| it.locality.as_deref());
+        field.or_else(|| LOCALITY.iter().find_map(|key| self.own(key)))
+    }
+
+    /// A part of that: region, zone or subzone.
+    fn locality_part(&self, part: usize) -> Option<&'a str> {
+        let locality = self.written_locality()?;
+        let separator = if locality.contains('/') { '/' } else { '.' };
+        let found = locality.split(separator).nth(part);
+        found.filter(|text| !text.is_empty())
     }
 }
 

@@ -6,7 +6,26 @@ use std::fmt;
 use super::mtls::Outside;
 use super::topology::NotKnown;
 
-/// The reason why a pod gets no connection.
+/// The kind of object that an endpoint comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Member {
+    Pod,
+    /// An endpoint that a ServiceEntry lists.
+    EntryEndpoint,
+}
+
+impl Member {
+    const fn noun(self, count: usize) -> &'static str {
+        match (self, count) {
+            (Self::Pod, 1) => "pod",
+            (Self::Pod, _) => "pods",
+            (Self::EntryEndpoint, 1) => "endpoint of a ServiceEntry",
+            (Self::EntryEndpoint, _) => "endpoints of a ServiceEntry",
+        }
+    }
+}
+
+/// The reason why a pod or a workload gets no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum PodExclusion {
     NotReady,
@@ -21,6 +40,12 @@ pub(super) enum PodExclusion {
     Unreadable,
     /// The pod's slice has no port with the name of the Service's port.
     NoPort,
+    /// The workload has a DNS name in place of an address.
+    ByName,
+    /// The workload has no address that a TCP connection can go to.
+    NoAddress,
+    /// The workload's address leads to the gateway's own host or link, never to another workload.
+    HostOnly,
     OtherSubset,
     /// The subset asks for a label whose value is not known.
     SubsetNotKnown(NotKnown),
@@ -40,6 +65,9 @@ impl fmt::Display for PodExclusion {
             Self::Unknown => "not known yet",
             Self::Unreadable => "of which nothing is known (pods cannot be watched)",
             Self::NoPort => "without this port",
+            Self::ByName => "with a DNS name for an address",
+            Self::NoAddress => "without an address that a TCP connection can go to",
+            Self::HostOnly => "at an address that no other host has (loopback, link-local, multicast)",
             Self::OtherSubset => "not of the subset",
             Self::SubsetNotKnown(NotKnown::Cluster) => {
                 "not known to be of the subset (set kubernetes.cluster: the subset asks for \
@@ -87,26 +115,26 @@ impl fmt::Display for PodExclusion {
     }
 }
 
-/// The number of pods for each reason.
+/// The number of pods and workloads for each reason.
 #[derive(Debug, Default)]
-pub(super) struct ExclusionCounts(BTreeMap<PodExclusion, usize>);
+pub(super) struct ExclusionCounts(BTreeMap<(Member, PodExclusion), usize>);
 
 impl ExclusionCounts {
-    pub(super) fn count(&mut self, missing: PodExclusion) {
-        *self.0.entry(missing).or_default() += 1;
+    pub(super) fn count(&mut self, member: Member, missing: PodExclusion) {
+        *self.0.entry((member, missing)).or_default() += 1;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
 /// The text after "no endpoint: ".
 impl fmt::Display for ExclusionCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("no pod is behind the Service");
-        }
-        for (position, (missing, count)) in self.0.iter().enumerate() {
+        for (position, ((member, missing), count)) in self.0.iter().enumerate() {
             let comma = if position == 0 { "" } else { ", " };
-            let pods = if *count == 1 { "pod" } else { "pods" };
-            write!(f, "{comma}{count} {pods} {missing}")?;
+            write!(f, "{comma}{count} {} {missing}", member.noun(*count))?;
         }
         Ok(())
     }

@@ -88,6 +88,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::source::kubernetes::watch::entry::ServiceEntryObject;
     use crate::source::kubernetes::watch::istio::{
         DestinationRuleObject, PeerAuthenticationObject,
     };
@@ -116,7 +117,7 @@ mod tests {
         let mut slice = json!({ "metadata": metadata, "ports": [{ "port": 70000 }] });
         slice["metadata"]["labels"] = json!({ "kubernetes.io/service-name": "web" });
         type Case = (Kind, fn(Kind, Value) -> Item, Value, Option<&'static str>);
-        let cases: [Case; 12] = [
+        let cases: [Case; 13] = [
             (
                 Kind::Service,
                 item::<ServiceObject>,
@@ -149,6 +150,12 @@ mod tests {
                 item::<DestinationRuleObject>,
                 spec(json!({ "host": "web", "trafficPolicy": { "tls": { "mode": "LAX" } } })),
                 Some("web"),
+            ),
+            (
+                Kind::ServiceEntry,
+                item::<ServiceEntryObject>,
+                spec(json!({ "hosts": ["web"], "location": "NOWHERE" })),
+                None,
             ),
             (
                 Kind::GatewayClass,

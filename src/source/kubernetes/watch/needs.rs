@@ -10,7 +10,7 @@ use crate::source::kubernetes::cluster::Kind;
 pub(super) fn watched(config: &KubernetesConfig) -> Vec<Kind> {
     let wanted = |kind: &Kind| match kind {
         Kind::Service | Kind::Slice | Kind::Pod | Kind::Namespace | Kind::Node => true,
-        Kind::PeerAuthentication | Kind::DestinationRule => true,
+        Kind::PeerAuthentication | Kind::DestinationRule | Kind::ServiceEntry => true,
         Kind::MeshConfig => config.istio.config_map.is_some(),
         Kind::ServiceExport => config.export.opt_in == OptIn::ServiceExport,
         Kind::GatewayClass | Kind::Gateway | Kind::TlsRoute | Kind::ReferenceGrant => {
@@ -43,6 +43,8 @@ pub(super) fn is_essential(kind: Kind, config: &KubernetesConfig) -> bool {
             let network_unset = exports && config.network.is_none();
             gateways || network_unset || by_label(&export.mode)
         }
+        // It adds hosts, and endpoints to Services.
+        Kind::ServiceEntry => exports,
         // A zone only makes some endpoints preferable.
         Kind::Node => false,
         Kind::ServiceExport => exports && export.opt_in == OptIn::ServiceExport,
@@ -72,10 +74,10 @@ mod tests {
     #[test]
     fn what_is_needed_follows_from_who_may_be_reached() {
         use Kind::{
-            DestinationRule, MeshConfig, Namespace, PeerAuthentication, Pod, Service,
+            DestinationRule, MeshConfig, Namespace, PeerAuthentication, Pod, Service, ServiceEntry,
             ServiceExport, Slice,
         };
-        let plain = [Service, Slice, DestinationRule].into();
+        let plain = [Service, Slice, DestinationRule, ServiceEntry].into();
         assert_eq!(needs(|_| {}), plain);
         let nothing = needs(|config| config.export.mode = ExportMode::None);
         assert_eq!(nothing, [Service, Slice].into());
@@ -86,6 +88,7 @@ mod tests {
                 Service,
                 Slice,
                 DestinationRule,
+                ServiceEntry,
                 Pod,
                 PeerAuthentication,
                 MeshConfig
@@ -131,6 +134,9 @@ mod tests {
             .iter()
             .filter(|kind| !needed.contains(kind))
             .collect();
-        assert_eq!(left_out, [&Kind::Node, &Kind::ServiceExport]);
+        assert_eq!(
+            left_out,
+            [&Kind::Node, &Kind::ServiceExport, &Kind::ServiceEntry]
+        );
     }
 }

@@ -72,6 +72,12 @@ pub(super) const ALL: &[Resource] = &[
         "destinationrules",
         "DestinationRule",
     ),
+    resource(
+        "networking.istio.io",
+        &["v1", "v1beta1"],
+        "serviceentries",
+        "ServiceEntry",
+    ),
     cluster_wide(resource(
         GATEWAY,
         &["v1", "v1beta1"],

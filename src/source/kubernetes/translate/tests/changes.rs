@@ -7,11 +7,12 @@ use proptest::prelude::*;
 
 use super::fixtures::*;
 use crate::config::{
-    ExportMode, Exports, KubernetesConfig, ObjectRef, OptIn, Origin, RouteConfig, ServiceSelector,
+    ExportMode, Exports, KubernetesConfig, OptIn, Origin, RouteConfig, ServiceSelector,
 };
 use crate::names::UpstreamName;
 use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record};
 use crate::source::kubernetes::discovered::{Discovered, Routing};
+use crate::source::kubernetes::records::entry::WorkloadRecord;
 use crate::source::kubernetes::records::{ClientTls, RuleTls, ServiceKind, ServiceRecord};
 
 fn two_services() -> World {
@@ -218,7 +219,8 @@ fn any_slice() -> impl Strategy<Value = Object> {
 }
 
 fn any_rule() -> impl Strategy<Value = Object> {
-    let host = proptest::sample::select(&["a", "b.apps.svc.cluster.local", "*.local"][..]);
+    let host =
+        proptest::sample::select(&["a", "b.apps.svc.cluster.local", "*.local", "x.mesh.local"][..]);
     let mode = proptest::option::of(prop_oneof![
         Just(ClientTls::Disable),
         Just(ClientTls::IstioMutual)
@@ -232,6 +234,49 @@ fn any_rule() -> impl Strategy<Value = Object> {
                     ports: BTreeMap::new(),
                 });
                 rule.subsets = [subset("v1", &with)].into();
+            })
+        },
+    )
+}
+
+fn any_vm() -> impl Strategy<Value = WorkloadRecord> {
+    let address =
+        proptest::sample::select(&["192.0.2.1", "192.0.2.2", "10.0.0.1", "127.0.0.1"][..]);
+    (address, any_labels(), any::<[bool; 2]>()).prop_map(|(address, with, [account, far])| {
+        WorkloadRecord {
+            has_account: account,
+            network: far.then(|| "far".into()),
+            ..vm(address, &with)
+        }
+    })
+}
+
+fn any_entry() -> impl Strategy<Value = Object> {
+    // Some are hosts of Services.
+    let host = proptest::sample::select(
+        &[
+            "x.mesh.local",
+            "a.apps.svc.cluster.local",
+            "b.other.svc.cluster.local",
+        ][..],
+    );
+    let ports: [&[(&str, u16)]; 2] = [&[("http", 80)], &[("x", 90)]];
+    let ports = proptest::sample::select(ports.to_vec());
+    let endpoints = proptest::collection::vec(any_vm(), 0..3);
+    let more = (any_labels(), any_labels(), 0..3u8, any::<[bool; 2]>());
+    let at = (at(&["e1", "e2"]), host, ports);
+    (at, endpoints, more).prop_map(
+        |((at, host, ports), endpoints, (with, annotations, created, [external, hidden]))| {
+            entry(&at, host, ports, |entry| {
+                entry.created = created.into();
+                entry.resource_version = created.to_string().into();
+                entry.labels = labels(&with);
+                entry.annotations = labels(&annotations);
+                entry.endpoints = endpoints.into();
+                entry.external = external;
+                if hidden {
+                    entry.export_to = ["~".into()].into();
+                }
             })
         },
     )
@@ -253,6 +298,7 @@ fn any_object() -> impl Strategy<Value = Object> {
         1 => at(SERVICES).prop_map(|at| service_export(&at)),
         2 => peer.prop_map(|(at, with, off)| peer_authentication(&at, 0, &with, off, &[])),
         2 => any_rule(),
+        4 => any_entry(),
     ]
 }
 
@@ -297,11 +343,8 @@ fn any_policy() -> impl Strategy<Value = KubernetesConfig> {
 fn without_versions(found: &Discovered) -> Discovered {
     let unversioned = |route: &Arc<RouteConfig>| {
         let mut route = RouteConfig::clone(route);
-        if let Origin::Export(object) = &route.origin {
-            route.origin = Origin::Export(ObjectRef {
-                resource_version: "".into(),
-                ..object.clone()
-            });
+        if let Origin::Export(object) | Origin::ServiceEntry(object) = &mut route.origin {
+            object.resource_version = "".into();
         }
         Arc::new(route)
     };

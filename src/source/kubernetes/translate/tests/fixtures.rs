@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use crate::config::{AlpnPolicy, EndpointSpec, ExportMode, KubernetesConfig, samples};
 use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record, Unreadable};
 use crate::source::kubernetes::discovered::Discovered;
+use crate::source::kubernetes::records::entry::{
+    EntryPortRecord, ServiceEntryRecord, WorkloadAddress, WorkloadRecord,
+};
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, Revision, TlsRouteRecord,
 };
@@ -220,6 +223,48 @@ pub(super) fn rule(at: &str, host: &str, edit: impl FnOnce(&mut DestinationRuleR
     };
     edit(&mut record);
     (key(at), Record::DestinationRule(record))
+}
+
+/// A ServiceEntry of the mesh with a host.
+pub(super) fn entry(
+    at: &str,
+    host: &str,
+    ports: &[(&str, u16)],
+    edit: impl FnOnce(&mut ServiceEntryRecord),
+) -> Object {
+    let port = |(name, port): &(&str, u16)| EntryPortRecord {
+        name: (*name).into(),
+        port: *port,
+        target: None,
+    };
+    let mut record = ServiceEntryRecord {
+        resource_version: "1".into(),
+        created: 0,
+        labels: Labels::default(),
+        annotations: Labels::default(),
+        hosts: [host.into()].into(),
+        external: false,
+        by_dns: false,
+        export_to: Box::default(),
+        ports: ports.iter().map(port).collect(),
+        endpoints: Box::default(),
+        selector: None,
+    };
+    edit(&mut record);
+    (key(at), Record::ServiceEntry(record))
+}
+
+/// A workload that is no pod.
+pub(super) fn vm(address: &str, with: &[(&str, &str)]) -> WorkloadRecord {
+    WorkloadRecord {
+        address: WorkloadAddress::Ip(address.parse().unwrap()),
+        labels: labels(with),
+        has_account: false,
+        ports: Box::default(),
+        network: None,
+        locality: None,
+        weight: 0,
+    }
 }
 
 pub(super) fn subset(name: &str, with: &[(&str, &str)]) -> SubsetRecord {

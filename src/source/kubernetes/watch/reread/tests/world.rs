@@ -5,6 +5,9 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use crate::source::kubernetes::cluster::{Kind, Record};
+use crate::source::kubernetes::records::entry::{
+    EntryPortRecord, ServiceEntryRecord, WorkloadAddress, WorkloadRecord,
+};
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, LabelDemand, LabelSelector, ReferenceGrantRecord, Revision,
     TlsRouteRecord,
@@ -181,6 +184,68 @@ fn rules() -> Objects {
     ]
 }
 
+fn entries() -> Objects {
+    let endpoint = WorkloadRecord {
+        address: WorkloadAddress::Ip("192.0.2.1".parse().unwrap()),
+        labels: labels(&[("app", "db")]),
+        has_account: true,
+        ports: [("tcp".into(), 7000)].into(),
+        network: Some("n".into()),
+        locality: Some("r/z/s".into()),
+        weight: 3,
+    };
+    let plain = |address| WorkloadRecord {
+        address,
+        labels: Labels::default(),
+        has_account: false,
+        ports: Box::default(),
+        network: None,
+        locality: None,
+        weight: 0,
+    };
+    let entry = ServiceEntryRecord {
+        resource_version: "7".into(),
+        created: 60,
+        labels: labels(&[("team", "a")]),
+        annotations: labels(&[("export", "true")]),
+        hosts: texts(&["db.mesh.local", "x.local"]),
+        external: true,
+        by_dns: true,
+        export_to: texts(&[".", "istio-system"]),
+        ports: [("tcp", 5432, None), ("web", 80, NonZeroU16::new(8080))]
+            .map(|(name, port, target)| EntryPortRecord {
+                name: name.into(),
+                port,
+                target,
+            })
+            .into(),
+        endpoints: [
+            endpoint,
+            plain(WorkloadAddress::Name("vm.example".into())),
+            plain(WorkloadAddress::None),
+        ]
+        .into(),
+        selector: Some(labels(&[("app", "db")])),
+    };
+    let empty = ServiceEntryRecord {
+        resource_version: "".into(),
+        created: 0,
+        labels: Labels::default(),
+        annotations: Labels::default(),
+        hosts: Box::default(),
+        external: false,
+        by_dns: false,
+        export_to: Box::default(),
+        ports: Box::default(),
+        endpoints: Box::default(),
+        selector: None,
+    };
+    vec![
+        (key("vms", "a"), Record::ServiceEntry(entry)),
+        (key("vms", "b"), Record::ServiceEntry(empty)),
+    ]
+}
+
 fn mesh() -> Objects {
     let selector = LabelSelector {
         match_labels: [("a".into(), "b".into())].into(),
@@ -293,6 +358,7 @@ pub(super) fn world() -> Vec<(Kind, KindState)> {
             }
             Kind::PeerAuthentication => policies(),
             Kind::DestinationRule => rules(),
+            Kind::ServiceEntry => entries(),
             Kind::MeshConfig => mesh(),
             Kind::GatewayClass => {
                 let spec = spec("{ controllerName: a/b, parametersRef: {} }");

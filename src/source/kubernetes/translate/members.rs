@@ -1,0 +1,98 @@
+//! What is behind a host, with the policies for it: pods and workloads that are none.
+
+use super::choice::{self, Choice, ChosenEndpoints};
+use super::host::ObjectHost;
+use super::mesh::Mesh;
+use super::mtls::Mtls;
+use super::pods::{self, Pod};
+use super::topology::Topology;
+use super::why::Member;
+use super::workloads::{self, Workload};
+use crate::config::{KubernetesConfig, PodChoice, ServicePort};
+use crate::source::kubernetes::cluster::Cluster;
+use crate::source::kubernetes::records::{ObjectKey, ServicePortRecord, ServiceRecord};
+
+/// The members of a host.
+#[derive(Debug)]
+pub(super) struct Members<'a> {
+    pub(super) pods: Vec<Pod<'a>>,
+    workloads: Vec<Workload<'a>>,
+    pub(super) mtls: Mtls<'a>,
+}
+
+impl<'a> Members<'a> {
+    /// Those of a Service. The endpoints of ServiceEntries with its host are among them.
+    pub(super) fn of_service(
+        cluster: &'a Cluster,
+        policy: &'a KubernetesConfig,
+        key: &ObjectKey,
+        record: &ServiceRecord,
+    ) -> Self {
+        let domain = policy.cluster_domain.as_str();
+        let topology = Topology::of(cluster, policy);
+        let host = ObjectHost::Service { key, domain };
+        let mut workloads = Vec::new();
+        if !cluster.service_entries.is_empty() {
+            let ObjectKey { namespace, name } = key;
+            let host = format!("{name}.{namespace}.svc.{domain}");
+            workloads.extend(workloads::listed(cluster, topology, namespace, &host));
+        }
+        Self {
+            pods: pods::behind(cluster, topology, key, record),
+            workloads,
+            mtls: Mtls::of(cluster, &Mesh::of(cluster, policy), &host),
+        }
+    }
+
+    /// Those of the host `key.name` of ServiceEntries.
+    pub(super) fn of_host(
+        cluster: &'a Cluster,
+        policy: &'a KubernetesConfig,
+        key: &ObjectKey,
+    ) -> Self {
+        let domain = policy.cluster_domain.as_str();
+        let topology = Topology::of(cluster, policy);
+        let host = ObjectHost::Entry { key, domain };
+        Self {
+            pods: Vec::new(),
+            workloads: workloads::listed(cluster, topology, &key.namespace, &key.name),
+            mtls: Mtls::of(cluster, &Mesh::of(cluster, policy), &host),
+        }
+    }
+
+    /// The endpoints of an upstream, whose pods are among `pods`.
+    pub(super) fn choose<'p>(
+        &self,
+        pods: impl IntoIterator<Item = &'p Pod<'a>>,
+        policy: &KubernetesConfig,
+        target: &ServicePort,
+        port: &ServicePortRecord,
+    ) -> ChosenEndpoints
+    where
+        'a: 'p,
+    {
+        let choice = Choice {
+            port,
+            subset: target.subset.as_ref(),
+            mesh: demands_mesh(policy, target),
+        };
+        let of_pod = |pod: &Pod<'_>| (Member::Pod, pod.endpoint(&choice, &self.mtls));
+        let of_workload = |workload: &Workload<'_>| {
+            let endpoint = workload.endpoint(&choice, &self.mtls);
+            (Member::EntryEndpoint, endpoint)
+        };
+        // The backend of a TLSRoute is a Service as Kubernetes knows it, and a name of a pod is one of that pod.
+        let as_exported = target.pods == PodChoice::AsExported && target.pod.is_none();
+        let workloads = self.workloads.iter().filter(|_| as_exported);
+        let pods = pods.into_iter().map(of_pod);
+        choice::choose(pods.chain(workloads.map(of_workload)))
+    }
+}
+
+fn demands_mesh(policy: &KubernetesConfig, target: &ServicePort) -> bool {
+    match target.pods {
+        PodChoice::AsExported => policy.export.alpn.demands_istio(),
+        PodChoice::Mesh => true,
+        PodChoice::All | PodChoice::Refused => false,
+    }
+}
