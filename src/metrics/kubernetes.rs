@@ -41,6 +41,8 @@ labels! {
         DestinationRule "destination_rule",
         /// A ServiceEntry of Istio.
         ServiceEntry "service_entry",
+        /// A WorkloadEntry of Istio.
+        WorkloadEntry "workload_entry",
         /// Istio's ConfigMap with the settings of the mesh.
         MeshConfig "mesh_config",
         /// A GatewayClass.

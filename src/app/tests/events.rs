@@ -35,6 +35,7 @@ fn service(number: usize, kind: ServiceKind, ports: &[u16], version: &str) -> Cl
         name: format!("p{port}").into(),
         port: *port,
         target: None,
+        target_name: None,
     };
     let record = ServiceRecord {
         resource_version: version.into(),
@@ -45,6 +46,7 @@ fn service(number: usize, kind: ServiceKind, ports: &[u16], version: &str) -> Cl
         export_to: Box::default(),
         addresses: Box::default(),
         ipv6_first: false,
+        selector: Labels::default(),
     };
     ClusterChange::Set(key(number, ""), Record::Service(record))
 }

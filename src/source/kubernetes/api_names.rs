@@ -8,6 +8,8 @@ use super::records::gateway;
 pub(super) const OURS: &str = "strait.dev/";
 /// The annotation with the namespaces that Istio shows a Service to.
 pub(super) const EXPORT_TO: &str = "networking.istio.io/exportTo";
+/// The annotation of a WorkloadEntry whose condition `Healthy` counts.
+pub(super) const HEALTH_CHECKS: &str = "proxy.istio.io/health-checks-enabled";
 /// The label that names the Service of a slice.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// The label with a node's region, and the older label that it replaces.
@@ -79,6 +81,12 @@ impl ApiNames {
                     &["v1", "v1beta1", "v1alpha3"],
                     "serviceentries",
                     "ServiceEntry",
+                ),
+                Kind::WorkloadEntry => (
+                    "networking.istio.io",
+                    &["v1", "v1beta1", "v1alpha3"],
+                    "workloadentries",
+                    "WorkloadEntry",
                 ),
                 Kind::MeshConfig => ("", &["v1"], "configmaps", "ConfigMap"),
                 Kind::GatewayClass => (gateway::GROUP, GATEWAY, "gatewayclasses", "GatewayClass"),

@@ -13,7 +13,7 @@ mod unreadable;
 
 use std::collections::BTreeSet;
 
-use super::records::entry::ServiceEntryRecord;
+use super::records::entry::{ServiceEntryRecord, WorkloadEntryRecord};
 use super::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
 };

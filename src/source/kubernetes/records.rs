@@ -71,6 +71,8 @@ pub struct ServiceRecord {
     pub addresses: Box<[Arc<str>]>,
     /// True if `ipFamilies` starts with IPv6: pods that have both families are reached over IPv6 first.
     pub ipv6_first: bool,
+    /// `selector`, by which WorkloadEntries belong to it too. Empty without one.
+    pub selector: Labels,
 }
 
 /// The type of a Service.
@@ -93,6 +95,8 @@ pub struct ServicePortRecord {
     pub port: u16,
     /// `targetPort`, if it is a number.
     pub target: Option<NonZeroU16>,
+    /// `targetPort`, if it is a name.
+    pub target_name: Option<Arc<str>>,
 }
 
 /// An EndpointSlice. It belongs to the Service that its label `kubernetes.io/service-name` names.

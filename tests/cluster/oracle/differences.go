@@ -143,8 +143,8 @@ func (c context) ofEntry(host string) string {
 		if !slices.Contains(list(entry, "spec", "hosts"), any(host)) {
 			continue
 		}
-		if at(entry, "spec", "workloadSelector") != nil || strings.HasPrefix(text(entry, "spec", "resolution"), "DNS") {
-			return "service-entry"
+		if strings.HasPrefix(text(entry, "spec", "resolution"), "DNS") {
+			return "service-entry-by-dns"
 		}
 	}
 	return Unknown
@@ -186,7 +186,7 @@ func (c context) explain(service Object, portNames []string, side, address strin
 		return Unknown
 	}
 	ip := parsed.Addr().String()
-	pods, entries := c.at(service.Namespace(), ip)
+	pods, _ := c.at(service.Namespace(), ip)
 	places := c.places(service, ip)
 	is := func(check func(place) bool) bool { return slices.ContainsFunc(places, check) }
 	all := func(check func(place) bool) bool {
@@ -194,9 +194,6 @@ func (c context) explain(service Object, portNames []string, side, address strin
 	}
 	ofIstiod := side == "istiod"
 	switch {
-	case ofIstiod && (entries || len(pods)+len(places) == 0 && len(c.in("WorkloadEntry", service.Namespace())) > 0):
-		// istiod may keep the address that a WorkloadEntry had before.
-		return "workload-entry"
 	case ofIstiod && is(func(p place) bool { return list(p.endpoint, "addresses")[0] != ip }):
 		return "second-address-of-endpoint"
 	case ofIstiod && slices.Contains([]string{"UDP", "SCTP"}, c.portProtocol(places, portNames, int(parsed.Port()))):

@@ -27,8 +27,11 @@ var (
 		"gatewayclasses.gateway.networking.k8s.io", "gateways.gateway.networking.k8s.io",
 		"tlsroutes.gateway.networking.k8s.io", "referencegrants.gateway.networking.k8s.io",
 	}
-	IstioCRDs = []string{"peerauthentications.security.istio.io", "destinationrules.networking.istio.io"}
-	MCSCRDs   = []string{"serviceexports.multicluster.x-k8s.io"}
+	IstioCRDs = []string{
+		"peerauthentications.security.istio.io", "destinationrules.networking.istio.io", "serviceentries.networking.istio.io",
+		"workloadentries.networking.istio.io",
+	}
+	MCSCRDs = []string{"serviceexports.multicluster.x-k8s.io"}
 	// AllCRDs are those of the kinds that strait reads. Any other CRD of the three projects may be named too.
 	AllCRDs = slices.Concat(GatewayAPICRDs, IstioCRDs, MCSCRDs)
 )

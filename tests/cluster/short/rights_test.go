@@ -16,6 +16,7 @@ import (
 var kinds = map[string]string{
 	"services": "service", "pods": "pod", "namespaces": "namespace", "endpointslices": "endpoint_slice",
 	"peerauthentications": "peer_authentication", "destinationrules": "destination_rule", "configmaps": "mesh_config",
+	"serviceentries": "service_entry", "workloadentries": "workload_entry",
 	"gatewayclasses": "gateway_class", "gateways": "gateway", "tlsroutes": "tls_route", "referencegrants": "reference_grant",
 }
 

@@ -97,6 +97,7 @@ fn needs(check: &mut Check<'_>, gateway: &Gateway) {
         ("security.istio.io", "peerauthentications"),
         ("networking.istio.io", "destinationrules"),
         ("networking.istio.io", "serviceentries"),
+        ("networking.istio.io", "workloadentries"),
         ("gateway.networking.k8s.io", "gatewayclasses"),
         ("gateway.networking.k8s.io", "gateways"),
         ("gateway.networking.k8s.io", "tlsroutes"),

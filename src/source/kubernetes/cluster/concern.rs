@@ -6,14 +6,14 @@ use std::sync::Arc;
 use super::index;
 use super::store::Cluster;
 use crate::metrics::Kind;
-use crate::source::kubernetes::records::entry::ServiceEntryRecord;
+use crate::source::kubernetes::records::entry::{ServiceEntryRecord, WorkloadEntryRecord};
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
 };
 use crate::source::kubernetes::records::mesh::MeshConfigRecord;
 use crate::source::kubernetes::records::{
-    DestinationRuleRecord, NamespaceRecord, NodeRecord, ObjectKey, PeerAuthenticationRecord,
-    PodRecord, ServiceExportRecord, ServiceRecord, SliceRecord,
+    DestinationRuleRecord, Labels, NamespaceRecord, NodeRecord, ObjectKey,
+    PeerAuthenticationRecord, PodRecord, ServiceExportRecord, ServiceRecord, SliceRecord,
 };
 
 /// The label of a pod or of Istio's namespace that names its network.
@@ -66,7 +66,7 @@ impl Concern for SliceRecord {
         let both = old.iter().chain(new);
         dirty
             .services
-            .extend(both.map(|slice| index::service(key, slice)));
+            .extend(both.clone().map(|slice| index::service(key, slice)));
         // The slice may say which pod has an address that others list without a pod.
         let Cluster {
             nameless, slices, ..
@@ -74,6 +74,15 @@ impl Concern for SliceRecord {
         let concerned = nameless.replace(slices, key, *old, *new);
         let concerned = concerned.iter().map(|service| key.beside(service));
         dirty.services.extend(concerned);
+        // A slice says which addresses the pods have that ServiceEntries select.
+        let (entry_hosts, pods) = (&cluster.entry_hosts, &cluster.pods);
+        if entry_hosts.selecting_in(&key.namespace).next().is_some() {
+            let endpoints = both.clone().flat_map(|slice| &slice.endpoints);
+            let named = endpoints.filter_map(|endpoint| endpoint.pod.as_ref());
+            let pods = named.filter_map(|name| pods.get(&key.beside(name)));
+            let labels: BTreeSet<&Labels> = pods.map(|pod| &pod.labels).collect();
+            dirty.add_selecting(&key.namespace, labels.iter().copied(), cluster);
+        }
     }
 }
 
@@ -82,6 +91,8 @@ impl Concern for PodRecord {
         let key = changed.key;
         dirty.services.extend(cluster.index.services_of(key));
         dirty.services.extend(cluster.nameless.services_of(key));
+        let both = changed.old.iter().chain(&changed.new);
+        dirty.add_selecting(&key.namespace, both.map(|pod| &pod.labels), cluster);
     }
 }
 
@@ -108,6 +119,9 @@ impl Concern for NodeRecord {
             let mut endpoints = slice.endpoints.iter();
             if endpoints.any(|at| at.node.as_ref() == Some(&key.name)) {
                 dirty.services.insert(index::service(slice_key, slice));
+                for entry in cluster.entry_hosts.selecting_in(&slice_key.namespace) {
+                    dirty.add_entry(entry, cluster);
+                }
             }
         }
     }
@@ -136,6 +150,32 @@ impl Concern for ServiceEntryRecord {
             dirty.add_host(host, cluster);
         }
     }
+}
+
+impl Concern for WorkloadEntryRecord {
+    fn note(changed: &RecordChange<'_, Self>, cluster: &mut Cluster, dirty: &mut Dirty) {
+        let namespace = &changed.key.namespace;
+        let both = changed.old.iter().chain(&changed.new);
+        let labels = both.map(|entry| &entry.workload.labels);
+        for (key, service) in cluster.services.in_namespace(namespace) {
+            if labels
+                .clone()
+                .any(|labels| may_select(&service.selector, labels))
+            {
+                dirty.services.insert(key.clone());
+            }
+        }
+        dirty.add_selecting(namespace, labels, cluster);
+    }
+}
+
+/// Whether a selector may select a workload with these labels. istiod adds labels to them, whose values are
+/// not known here.
+fn may_select(selector: &Labels, labels: &Labels) -> bool {
+    let is_added = |key: &str| key.starts_with("topology.") || key == "kubernetes.io/hostname";
+    let mut wanted = selector.iter();
+    let all = wanted.all(|(key, value)| labels.get(key) == Some(&**value) || is_added(key));
+    all && !selector.is_empty()
 }
 
 impl Concern for MeshConfigRecord {
@@ -194,7 +234,7 @@ impl Dirty {
                 self.add_istio_namespace(&key.namespace, cluster);
             }
             // One that cannot be read counts as absent: it only adds hosts and endpoints.
-            Kind::ServiceEntry => {}
+            Kind::ServiceEntry | Kind::WorkloadEntry => {}
             Kind::MeshConfig => self.everything = true,
             Kind::GatewayClass | Kind::Gateway | Kind::TlsRoute | Kind::ReferenceGrant => {
                 self.gateways = true;
@@ -209,6 +249,33 @@ impl Dirty {
             for host in &entry.hosts {
                 self.add_host(host, cluster);
             }
+        }
+    }
+
+    /// Adds the hosts of the ServiceEntries of a namespace that may select a workload with one of these
+    /// sets of labels.
+    fn add_selecting<'a>(
+        &mut self,
+        namespace: &Arc<str>,
+        labels: impl IntoIterator<Item = &'a Labels, IntoIter: Clone>,
+        cluster: &Cluster,
+    ) {
+        let labels = labels.into_iter();
+        for key in cluster.entry_hosts.selecting_in(namespace) {
+            let entry = cluster.service_entries.get(key);
+            let selector = entry.and_then(|entry| entry.selector.as_ref());
+            let selects = |selector| labels.clone().any(|labels| may_select(selector, labels));
+            if selector.is_some_and(selects) {
+                self.add_entry(key, cluster);
+            }
+        }
+    }
+
+    /// Adds the hosts of a ServiceEntry.
+    fn add_entry(&mut self, key: &ObjectKey, cluster: &Cluster) {
+        let entry = cluster.service_entries.get(key);
+        for host in entry.iter().flat_map(|entry| &entry.hosts) {
+            self.hosts.insert(key.beside(host));
         }
     }
 

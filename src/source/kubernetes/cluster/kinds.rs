@@ -14,6 +14,7 @@ macro_rules! kinds {
             PeerAuthentication(PeerAuthenticationRecord), peer_authentications;
             DestinationRule(DestinationRuleRecord), destination_rules;
             ServiceEntry(ServiceEntryRecord), service_entries;
+            WorkloadEntry(WorkloadEntryRecord), workload_entries;
             MeshConfig(MeshConfigRecord), mesh_configs;
             GatewayClass(GatewayClassRecord), gateway_classes;
             Gateway(GatewayRecord), gateways;

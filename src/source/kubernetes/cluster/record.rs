@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::kinds::kinds;
 use super::unreadable::Unreadable;
 use crate::metrics::Kind;
-use crate::source::kubernetes::records::entry::ServiceEntryRecord;
+use crate::source::kubernetes::records::entry::{ServiceEntryRecord, WorkloadEntryRecord};
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
 };

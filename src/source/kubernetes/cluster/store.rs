@@ -14,7 +14,7 @@ use super::table::Table;
 use super::unreadable::{Unreadable, UnreadableObjects};
 use crate::config::ISTIO_ROOT_NAMESPACE;
 use crate::metrics::Kind;
-use crate::source::kubernetes::records::entry::ServiceEntryRecord;
+use crate::source::kubernetes::records::entry::{ServiceEntryRecord, WorkloadEntryRecord};
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
 };
@@ -244,6 +244,12 @@ impl Cluster {
     pub fn entry_hosts(&self) -> impl Iterator<Item = ObjectKey> {
         let entries = self.service_entries.iter();
         entries.flat_map(|(key, entry)| entry.hosts.iter().map(|host| key.beside(host)))
+    }
+
+    /// The slices of the Services that a pod is behind.
+    pub fn slices_with(&self, pod: &ObjectKey) -> impl Iterator<Item = &SliceRecord> {
+        let services = self.index.services_of(pod);
+        services.flat_map(|service| self.slices_of(&service).collect::<Vec<_>>())
     }
 
     /// The slices of a Service.

@@ -7,7 +7,9 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use crate::source::kubernetes::records::entry::{ServiceEntryRecord, WorkloadRecord};
+use crate::source::kubernetes::records::entry::{
+    ServiceEntryRecord, WorkloadEntryRecord, WorkloadRecord,
+};
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
 };
@@ -102,7 +104,11 @@ impl Intern for ServiceRecord {
         strings.labels(&mut self.labels);
         strings.labels(&mut self.annotations);
         strings.texts(&mut self.export_to);
-        strings.texts(self.ports.iter_mut().map(|port| &mut port.name));
+        strings.labels(&mut self.selector);
+        for port in &mut self.ports {
+            strings.text(&mut port.name);
+            strings.texts(&mut port.target_name);
+        }
     }
 }
 
@@ -143,6 +149,12 @@ impl Intern for ServiceEntryRecord {
         for endpoint in &mut self.endpoints {
             endpoint.share(strings);
         }
+    }
+}
+
+impl Intern for WorkloadEntryRecord {
+    fn share(&mut self, strings: &mut Strings) {
+        self.workload.share(strings);
     }
 }
 

@@ -1,4 +1,5 @@
-//! The records of Istio's ServiceEntries: hosts whose endpoints are no pods of a Service.
+//! The records of Istio's ServiceEntries and WorkloadEntries: hosts that are no Services, and workloads that are
+//! no pods.
 
 use std::net::IpAddr;
 use std::num::NonZeroU16;
@@ -62,6 +63,15 @@ pub struct WorkloadRecord {
     pub locality: Option<Arc<str>>,
     /// `weight`; 0 if it has none.
     pub weight: u32,
+}
+
+/// Istio's WorkloadEntry: a workload that Services and ServiceEntries of its namespace select by its labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkloadEntryRecord {
+    /// The workload. Its labels are those of the object, and those of its `spec` that the object lacks.
+    pub workload: WorkloadRecord,
+    /// True if it has health checks and its condition `Healthy` is not true.
+    pub unhealthy: bool,
 }
 
 /// The address of a workload.

@@ -1,4 +1,4 @@
-//! Istio's ServiceEntries in the API's form.
+//! Istio's ServiceEntries and WorkloadEntries in the API's form.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::metadata::{Metadata, Whole};
 use crate::source::kubernetes::records::Labels;
 use crate::source::kubernetes::records::entry::{
-    EntryPortRecord, ServiceEntryRecord, WorkloadAddress, WorkloadRecord,
+    EntryPortRecord, ServiceEntryRecord, WorkloadAddress, WorkloadEntryRecord, WorkloadRecord,
 };
 
 #[derive(Serialize)]
@@ -93,7 +94,7 @@ fn port(port: &EntryPortRecord) -> WrittenEntryPort<'_> {
     }
 }
 
-pub(super) fn workload(workload: &WorkloadRecord) -> WrittenWorkload<'_> {
+fn workload(workload: &WorkloadRecord) -> WrittenWorkload<'_> {
     let WorkloadRecord {
         address,
         labels,
@@ -116,5 +117,25 @@ pub(super) fn workload(workload: &WorkloadRecord) -> WrittenWorkload<'_> {
         network: network.as_deref(),
         locality: locality.as_deref(),
         weight: *weight,
+    }
+}
+
+/// A WorkloadEntry. One that is unhealthy has health checks and no condition.
+pub(super) fn workload_entry<'a>(
+    metadata: Metadata<'a>,
+    entry: &'a WorkloadEntryRecord,
+) -> Whole<'a, WrittenWorkload<'a>, ()> {
+    let WorkloadEntryRecord {
+        workload: of,
+        unhealthy,
+    } = entry;
+    let metadata = match unhealthy {
+        true => metadata.with_health_checks(),
+        false => metadata,
+    };
+    Whole {
+        metadata,
+        spec: Some(workload(of)),
+        status: None,
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct WrittenServiceSpec<'a> {
     cluster_ip: Option<&'static str>,
     ports: Vec<Port<'a>>,
     ip_families: &'static [&'static str],
+    #[serde(skip_serializing_if = "Labels::is_empty")]
+    selector: &'a Labels,
 }
 
 #[derive(Serialize)]
@@ -29,7 +31,14 @@ struct Port<'a> {
     name: &'a str,
     port: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
-    target_port: Option<NonZeroU16>,
+    target_port: Option<TargetPort<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum TargetPort<'a> {
+    Number(NonZeroU16),
+    Name(&'a str),
 }
 
 #[derive(Serialize)]
@@ -61,6 +70,7 @@ pub(super) fn service<'a>(
         export_to,
         addresses,
         ipv6_first,
+        selector,
     } = service;
     let (kind, cluster_ip) = match kind {
         ServiceKind::Balanced => (None, None),
@@ -81,6 +91,7 @@ pub(super) fn service<'a>(
             cluster_ip,
             ports: ports.iter().map(service_port).collect(),
             ip_families: if *ipv6_first { &["IPv6"] } else { &[] },
+            selector,
         }),
         status: (!addresses.is_empty()).then(|| WrittenServiceStatus {
             load_balancer: WrittenLoadBalancer {
@@ -91,11 +102,17 @@ pub(super) fn service<'a>(
 }
 
 fn service_port(port: &ServicePortRecord) -> Port<'_> {
-    let ServicePortRecord { name, port, target } = port;
+    let ServicePortRecord {
+        name,
+        port,
+        target,
+        target_name,
+    } = port;
+    let named = || target_name.as_deref().map(TargetPort::Name);
     Port {
         name,
         port: *port,
-        target_port: *target,
+        target_port: target.map(TargetPort::Number).or_else(named),
     }
 }
 

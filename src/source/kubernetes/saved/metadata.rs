@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Serialize, Serializer};
 
 use crate::clock;
-use crate::source::kubernetes::api_names::{EXPORT_TO, OURS, SERVICE_NAME};
+use crate::source::kubernetes::api_names::{EXPORT_TO, HEALTH_CHECKS, OURS, SERVICE_NAME};
 use crate::source::kubernetes::records::gateway::Revision;
 use crate::source::kubernetes::records::{Labels, ObjectKey};
 
@@ -79,10 +79,17 @@ impl<'a> Metadata<'a> {
     }
 
     pub(super) fn annotated(self, ours: &'a Labels, export_to: &'a [Arc<str>]) -> Self {
-        let annotations = Annotations { ours, export_to };
+        let annotations = Annotations::Object { ours, export_to };
         let empty = ours.is_empty() && export_to.is_empty();
         Self {
             annotations: (!empty).then_some(annotations),
+            ..self
+        }
+    }
+
+    pub(super) fn with_health_checks(self) -> Self {
+        Self {
+            annotations: Some(Annotations::HealthChecks),
             ..self
         }
     }
@@ -134,19 +141,26 @@ impl Serialize for LabelsOf<'_> {
     }
 }
 
-/// strait's annotations, and Istio's `exportTo`.
+/// strait's annotations and Istio's `exportTo`, or the one by which a WorkloadEntry has health checks.
 #[derive(Clone, Copy)]
-struct Annotations<'a> {
-    ours: &'a Labels,
-    export_to: &'a [Arc<str>],
+enum Annotations<'a> {
+    Object {
+        ours: &'a Labels,
+        export_to: &'a [Arc<str>],
+    },
+    HealthChecks,
 }
 
 impl Serialize for Annotations<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let ours = self.ours.iter();
+        let (ours, export_to) = match self {
+            Self::Object { ours, export_to } => (ours, export_to),
+            Self::HealthChecks => return to.collect_map([(HEALTH_CHECKS, "true")]),
+        };
+        let ours = ours.iter();
         let ours = ours.map(|(key, value)| (format!("{OURS}{key}"), value.to_string()));
         // A space, since an empty annotation would count as none.
-        let export_to = match self.export_to {
+        let export_to = match *export_to {
             [] => None,
             [one] if one.is_empty() => Some(" ".to_owned()),
             names => Some(names.join(",")),

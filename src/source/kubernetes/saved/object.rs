@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::entries::entry;
+use super::entries::{entry, workload_entry};
 use super::istio_kinds::{ConfigMap, mesh_data, peers, rule};
 use super::kubernetes_kinds::{node_labels, service, slice};
 use super::metadata::{Metadata, Whole, only, with_spec};
@@ -56,6 +56,7 @@ impl Serialize for SavedObject<'_> {
                 let metadata = metadata.annotated(&record.annotations, &[]);
                 with_spec(metadata, entry(record)).serialize(to)
             }
+            Record::WorkloadEntry(record) => workload_entry(metadata, record).serialize(to),
             Record::MeshConfig(config) => {
                 let data = mesh_data(config).map_err(serde::ser::Error::custom)?;
                 ConfigMap { metadata, data }.serialize(to)

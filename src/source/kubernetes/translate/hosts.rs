@@ -14,7 +14,7 @@ use crate::config::KubernetesConfig;
 use crate::source::kubernetes::cluster::{Cluster, Kind};
 use crate::source::kubernetes::records::entry::ServiceEntryRecord;
 use crate::source::kubernetes::records::{
-    ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord,
+    Labels, ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord,
 };
 
 /// The hosts that Istio's own gateway serves: its listener has `hosts: ["*.local"]`.
@@ -43,8 +43,6 @@ pub(super) struct EntryHost<'a> {
     pub(super) record: ServiceRecord,
     /// True if there is a Service with the host that gateways do not see.
     pub(super) hidden_service: bool,
-    /// True if it selects workloads by their labels.
-    pub(super) selects: bool,
 }
 
 /// An entry with its key.
@@ -113,9 +111,9 @@ pub(super) fn owner<'a>(
             export_to: first.export_to.clone(),
             addresses: Box::default(),
             ipv6_first: false,
+            selector: Labels::default(),
         },
         hidden_service,
-        selects: first.selector.is_some(),
     })
 }
 
@@ -181,6 +179,7 @@ fn ports(entry: &ServiceEntryRecord) -> Vec<ServicePortRecord> {
         name: port.name.clone(),
         port: port.port,
         target: port.target.or(NonZeroU16::new(port.port)),
+        target_name: None,
     });
     ports.collect()
 }

@@ -21,7 +21,8 @@ pub(super) struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// Those of a Service. The endpoints of ServiceEntries with its host are among them.
+    /// Those of a Service, with the WorkloadEntries that it selects and the workloads of ServiceEntries with
+    /// its host.
     pub(super) fn of_service(
         cluster: &'a Cluster,
         policy: &'a KubernetesConfig,
@@ -31,11 +32,12 @@ impl<'a> Members<'a> {
         let domain = policy.cluster_domain.as_str();
         let topology = Topology::of(cluster, policy);
         let host = ObjectHost::Service { key, domain };
-        let mut workloads = Vec::new();
+        let mut workloads = workloads::behind(cluster, topology, key, record);
         if !cluster.service_entries.is_empty() {
             let ObjectKey { namespace, name } = key;
             let host = format!("{name}.{namespace}.svc.{domain}");
-            workloads.extend(workloads::listed(cluster, topology, namespace, &host));
+            let of_entries = workloads::of_entries(cluster, topology, namespace, &host);
+            workloads.extend(of_entries);
         }
         Self {
             pods: pods::behind(cluster, topology, key, record),
@@ -55,7 +57,7 @@ impl<'a> Members<'a> {
         let host = ObjectHost::Entry { key, domain };
         Self {
             pods: Vec::new(),
-            workloads: workloads::listed(cluster, topology, &key.namespace, &key.name),
+            workloads: workloads::of_entries(cluster, topology, &key.namespace, &key.name),
             mtls: Mtls::of(cluster, &Mesh::of(cluster, policy), &host),
         }
     }
@@ -79,7 +81,7 @@ impl<'a> Members<'a> {
         let of_pod = |pod: &Pod<'_>| (Member::Pod, pod.endpoint(&choice, &self.mtls));
         let of_workload = |workload: &Workload<'_>| {
             let endpoint = workload.endpoint(&choice, &self.mtls);
-            (Member::EntryEndpoint, endpoint)
+            (workload.member, endpoint)
         };
         // The backend of a TLSRoute is a Service as Kubernetes knows it, and a name of a pod is one of that pod.
         let as_exported = target.pods == PodChoice::AsExported && target.pod.is_none();

@@ -72,10 +72,6 @@ pub(super) fn translate_host(context: &mut Context<'_>, key: &ObjectKey) -> Tran
         HostOwner::Entry(host) => host,
     };
     let mut entry = Service::of_entry(context, key, &host.record, host.entry);
-    if host.selects {
-        entry.skip("its host", "its workloadSelector is not served", 1);
-        return entry.draft.finish();
-    }
     entry.export();
     if host.hidden_service {
         // The Service says why the host has no route.

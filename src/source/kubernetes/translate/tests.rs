@@ -13,3 +13,4 @@ mod names;
 mod sidecars;
 mod topology;
 mod unknown;
+mod workloads;

@@ -12,6 +12,7 @@ pub(super) enum Member {
     Pod,
     /// An endpoint that a ServiceEntry lists.
     EntryEndpoint,
+    WorkloadEntry,
 }
 
 impl Member {
@@ -21,6 +22,8 @@ impl Member {
             (Self::Pod, _) => "pods",
             (Self::EntryEndpoint, 1) => "endpoint of a ServiceEntry",
             (Self::EntryEndpoint, _) => "endpoints of a ServiceEntry",
+            (Self::WorkloadEntry, 1) => "WorkloadEntry",
+            (Self::WorkloadEntry, _) => "WorkloadEntries",
         }
     }
 }
@@ -40,6 +43,10 @@ pub(super) enum PodExclusion {
     Unreadable,
     /// The pod's slice has no port with the name of the Service's port.
     NoPort,
+    /// The WorkloadEntry's condition says so.
+    Unhealthy,
+    /// No slice names the pod, so its address is not known.
+    InNoSlice,
     /// The workload has a DNS name in place of an address.
     ByName,
     /// The workload has no address that a TCP connection can go to.
@@ -65,6 +72,8 @@ impl fmt::Display for PodExclusion {
             Self::Unknown => "not known yet",
             Self::Unreadable => "of which nothing is known (pods cannot be watched)",
             Self::NoPort => "without this port",
+            Self::Unhealthy => "not healthy (condition Healthy)",
+            Self::InNoSlice => "of no Service, so that its address is not known",
             Self::ByName => "with a DNS name for an address",
             Self::NoAddress => "without an address that a TCP connection can go to",
             Self::HostOnly => "at an address that no other host has (loopback, link-local, multicast)",

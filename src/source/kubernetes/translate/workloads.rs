@@ -1,56 +1,196 @@
-//! The workloads of a host that are no pods: the endpoints that ServiceEntries list.
+//! The workloads of a host that no slice of a Service lists: endpoints of ServiceEntries, WorkloadEntries, and the
+//! pods that a ServiceEntry selects.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use super::choice::Choice;
 use super::mtls::Mtls;
-use super::topology::{Locality, Topology};
-use super::why::PodExclusion;
+use super::topology::{Locality, Selected, Topology};
+use super::why::{Member, PodExclusion};
 use crate::config::{EndpointSpec, Weight};
-use crate::names::Zone;
+use crate::names::{NodeName, Zone};
 use crate::source::kubernetes::cluster::Cluster;
-use crate::source::kubernetes::records::ServicePortRecord;
-use crate::source::kubernetes::records::entry::{EntryPortRecord, WorkloadAddress, WorkloadRecord};
+use crate::source::kubernetes::records::entry::{
+    EntryPortRecord, ServiceEntryRecord, WorkloadAddress, WorkloadRecord,
+};
+use crate::source::kubernetes::records::{
+    Labels, ObjectKey, PodRecord, ServiceKind, ServicePortRecord, ServiceRecord, SliceEndpoint,
+};
 
 /// A workload behind a host.
 #[derive(Debug)]
 pub(super) struct Workload<'a> {
-    record: &'a WorkloadRecord,
-    /// The ports of its ServiceEntry.
-    ports: &'a [EntryPortRecord],
+    pub(super) member: Member,
+    /// Its address, or the reason why it gets no connection on any port.
+    address: Result<IpAddr, PodExclusion>,
     place: Locality<'a>,
+    zone: Option<&'a str>,
+    node: Option<&'a Arc<str>>,
+    weight: Weight,
+    /// Its own ports by the names of the host's.
+    own_ports: &'a [(Arc<str>, u16)],
+    ports: HostPorts<'a>,
 }
 
-/// Every endpoint that the ServiceEntries of a namespace list for a host.
-pub(super) fn listed<'a>(
+/// The object that gives a workload its ports.
+#[derive(Debug, Clone, Copy)]
+enum HostPorts<'a> {
+    /// The ports of its ServiceEntry.
+    Entry(&'a [EntryPortRecord]),
+    /// The ports of the Service, each with its `targetPort`.
+    Service,
+}
+
+/// Every workload of the ServiceEntries of a namespace with a host.
+pub(super) fn of_entries<'a>(
     cluster: &'a Cluster,
     topology: Topology<'a>,
     namespace: &str,
     host: &str,
 ) -> Vec<Workload<'a>> {
     let entries = cluster.entries_of(host);
-    let own =
-        entries.filter(|(key, entry)| &*key.namespace == namespace && entry.selector.is_none());
-    let workload = |ports, record| Workload {
-        record,
-        ports,
-        place: Locality::of_workload(topology, record),
-    };
-    own.flat_map(|(_, entry)| {
-        let endpoints = entry.endpoints.iter();
-        endpoints.map(move |record| workload(&*entry.ports, record))
-    })
-    .collect()
+    let own = entries.filter(|(key, _)| &*key.namespace == namespace);
+    let mut found = Vec::new();
+    for (key, entry) in own {
+        match &entry.selector {
+            Some(selector) => found.extend(selected(cluster, topology, key, entry, selector)),
+            None => {
+                let listed = entry.endpoints.iter();
+                let ports = HostPorts::Entry(&entry.ports);
+                found.extend(
+                    listed.map(|of| Workload::new(topology, Member::EntryEndpoint, of, ports)),
+                );
+            }
+        }
+    }
+    found
 }
 
-impl Workload<'_> {
+/// The workloads of its namespace that a ServiceEntry selects.
+fn selected<'a>(
+    cluster: &'a Cluster,
+    topology: Topology<'a>,
+    key: &ObjectKey,
+    entry: &'a ServiceEntryRecord,
+    selector: &Labels,
+) -> Vec<Workload<'a>> {
+    let ports = HostPorts::Entry(&entry.ports);
+    let mut found = workload_entries(cluster, topology, &key.namespace, selector, ports);
+    if !selector.is_empty() {
+        let pods = cluster.pods.in_namespace(&key.namespace);
+        let pods = pods.map(|(key, pod)| Workload::of_pod(cluster, topology, key, pod, ports));
+        found.extend(pods.filter(|pod| pod.place.is_selected(selector) == Selected::Yes));
+    }
+    found
+}
+
+/// The WorkloadEntries behind a Service.
+pub(super) fn behind<'a>(
+    cluster: &'a Cluster,
+    topology: Topology<'a>,
+    key: &ObjectKey,
+    service: &ServiceRecord,
+) -> Vec<Workload<'a>> {
+    match service.kind {
+        ServiceKind::Headless | ServiceKind::ExternalName => Vec::new(),
+        ServiceKind::Balanced => {
+            let (namespace, selector) = (&key.namespace, &service.selector);
+            workload_entries(cluster, topology, namespace, selector, HostPorts::Service)
+        }
+    }
+}
+
+/// The WorkloadEntries of a namespace that a selector selects. An empty one selects nothing.
+fn workload_entries<'a>(
+    cluster: &'a Cluster,
+    topology: Topology<'a>,
+    namespace: &str,
+    selector: &Labels,
+    ports: HostPorts<'a>,
+) -> Vec<Workload<'a>> {
+    if cluster.workload_entries.is_empty() || selector.is_empty() {
+        return Vec::new();
+    }
+    let entries = cluster.workload_entries.in_namespace(namespace);
+    let workloads = entries.map(|(_, entry)| {
+        let mut workload = Workload::new(topology, Member::WorkloadEntry, &entry.workload, ports);
+        if entry.unhealthy {
+            workload.address = Err(PodExclusion::Unhealthy);
+        }
+        workload
+    });
+    let is_selected = |of: &Workload<'_>| of.place.is_selected(selector) == Selected::Yes;
+    workloads.filter(is_selected).collect()
+}
+
+impl<'a> Workload<'a> {
+    fn new(
+        topology: Topology<'a>,
+        member: Member,
+        record: &'a WorkloadRecord,
+        ports: HostPorts<'a>,
+    ) -> Self {
+        let place = Locality::of_workload(topology, record);
+        let address = match record.address {
+            WorkloadAddress::Ip(address) if is_host_only(address) => Err(PodExclusion::HostOnly),
+            WorkloadAddress::Ip(address) => Ok(address),
+            WorkloadAddress::Name(_) => Err(PodExclusion::ByName),
+            WorkloadAddress::None => Err(PodExclusion::NoAddress),
+        };
+        Self {
+            member,
+            address,
+            place,
+            zone: place.zone(),
+            node: None,
+            weight: Weight::saturating(record.weight),
+            own_ports: &record.ports,
+            ports,
+        }
+    }
+
+    /// A pod. Slices have its address: strait reads no more of a pod than its metadata.
+    fn of_pod(
+        cluster: &'a Cluster,
+        topology: Topology<'a>,
+        key: &ObjectKey,
+        pod: &'a PodRecord,
+        ports: HostPorts<'a>,
+    ) -> Self {
+        let slices = cluster.slices_with(key);
+        let endpoints = slices.flat_map(|slice| &slice.endpoints);
+        let own = endpoints.filter(|endpoint| endpoint.pod.as_ref() == Some(&key.name));
+        let first = own.min_by_key(|it| (it.terminating, !it.ready, it.address));
+        let node_name = first.and_then(|it| it.node.as_ref());
+        let node = node_name.and_then(|name| cluster.nodes.get(&ObjectKey::global(name)));
+        let zone = first.and_then(|it| it.zone.as_ref());
+        let zone = zone.or_else(|| node?.zone.as_ref());
+        let address = |it: &SliceEndpoint| match (it.terminating, it.ready) {
+            (true, _) => Err(PodExclusion::Terminating),
+            (false, false) => Err(PodExclusion::NotReady),
+            (false, true) => Ok(it.address),
+        };
+        Self {
+            member: Member::Pod,
+            address: first.map_or(Err(PodExclusion::InNoSlice), address),
+            place: Locality::new(topology, Some(&pod.labels), node_name, node),
+            zone: zone.map(|zone| &**zone),
+            node: node_name,
+            weight: Weight::MIN,
+            own_ports: &[],
+            ports,
+        }
+    }
+
     /// Its endpoint, or the reason why it has none.
     pub(super) fn endpoint(
         &self,
         choice: &Choice<'_>,
         mtls: &Mtls<'_>,
     ) -> Result<EndpointSpec, PodExclusion> {
-        let Self { record, place, .. } = self;
+        let place = &self.place;
         choice.check_subset(place, mtls)?;
         if place.is_elsewhere() {
             return Err(PodExclusion::Elsewhere);
@@ -58,14 +198,7 @@ impl Workload<'_> {
         if place.is_draining() {
             return Err(PodExclusion::Draining);
         }
-        let address = match record.address {
-            WorkloadAddress::Ip(address) if is_host_only(address) => {
-                return Err(PodExclusion::HostOnly);
-            }
-            WorkloadAddress::Ip(address) => address,
-            WorkloadAddress::Name(_) => return Err(PodExclusion::ByName),
-            WorkloadAddress::None => return Err(PodExclusion::NoAddress),
-        };
+        let address = self.address?;
         let port = self.port(choice.port).ok_or(PodExclusion::NoPort)?;
         if choice.mesh
             && let Some(outside) = mtls.outside(place, port, choice.port.port, choice.subset)
@@ -75,21 +208,32 @@ impl Workload<'_> {
         Ok(EndpointSpec {
             address: SocketAddr::new(address, port),
             other: None,
-            zone: place.zone().map(Zone::from),
-            node: None,
-            weight: Weight::saturating(record.weight),
+            zone: self.zone.map(Zone::from),
+            node: self.node.cloned().map(NodeName::from),
+            weight: self.weight,
             terminating: false,
         })
     }
 
-    /// Its own port for a port of the host: the one of the same name.
+    /// Its port for a port of the host.
     fn port(&self, port: &ServicePortRecord) -> Option<u16> {
-        let of_entry = self.ports.iter().find(|of| of.name == port.name)?;
-        let mut own = self.record.ports.iter();
-        let own = own.find(|(name, _)| *name == port.name);
-        let target = || of_entry.target.map(std::num::NonZeroU16::get);
-        let number = own.map(|(_, number)| *number).or_else(target);
-        Some(number.unwrap_or(of_entry.port))
+        let own = |name: &Arc<str>| {
+            let mut ports = self.own_ports.iter();
+            let found = ports.find(|(own, _)| !name.is_empty() && own == name);
+            found.map(|(_, number)| *number)
+        };
+        match self.ports {
+            HostPorts::Entry(ports) => {
+                let of_entry = ports.iter().find(|of| of.name == port.name)?;
+                let target = of_entry.target.map(NonZeroU16::get);
+                own(&port.name).or(target).or(Some(of_entry.port))
+            }
+            // A name of a targetPort must be among the workload's own.
+            HostPorts::Service => match (&port.target_name, port.target) {
+                (Some(name), None) => own(name),
+                (_, target) => own(&port.name).or(Some(target.map_or(port.port, NonZeroU16::get))),
+            },
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Istio's ServiceEntries: the conversion of their objects into records.
+//! Istio's ServiceEntries and WorkloadEntries: the conversion of their objects into records.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::object::{Watched, annotations, created, labels, object, version};
+use super::object::{Watched, annotation, annotations, created, labels, object, version};
 use super::served::Served;
+use crate::source::kubernetes::api_names::HEALTH_CHECKS;
 use crate::source::kubernetes::cluster::Record;
 use crate::source::kubernetes::records::Labels;
 use crate::source::kubernetes::records::entry::{
-    EntryPortRecord, ServiceEntryRecord, WorkloadAddress, WorkloadRecord,
+    EntryPortRecord, ServiceEntryRecord, WorkloadAddress, WorkloadEntryRecord, WorkloadRecord,
 };
 
 /// The largest numbers that the API allows in one ServiceEntry.
@@ -156,5 +157,169 @@ impl Watched for ServiceEntryObject {
             endpoints: endpoints.map(WorkloadSpec::record).collect(),
             selector,
         })))
+    }
+}
+
+object! {
+    /// A WorkloadEntry.
+    WorkloadEntryObject { spec: WorkloadSpec, status: WorkloadStatus, }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WorkloadStatus {
+    conditions: Option<Vec<WorkloadCondition>>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct WorkloadCondition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+}
+
+impl WorkloadStatus {
+    fn is_healthy(&self) -> bool {
+        let mut conditions = self.conditions.iter().flatten();
+        let healthy = conditions.find(|condition| condition.kind == "Healthy");
+        healthy.is_some_and(|condition| condition.status == "True")
+    }
+}
+
+/// Whether Go's `ParseBool` reads the text as true, as istiod does.
+fn says_true(text: &str) -> bool {
+    ["1", "t", "T", "TRUE", "true", "True"].contains(&text)
+}
+
+impl Watched for WorkloadEntryObject {
+    fn record(self, _served: &Served) -> Result<Option<Record>, String> {
+        let (mut spec, metadata) = (self.spec, self.metadata);
+        let checked = annotation(&metadata, HEALTH_CHECKS).is_some_and(says_true);
+        let own = metadata.labels.into_iter().flatten();
+        spec.labels.get_or_insert_default().extend(own);
+        Ok(Some(Record::WorkloadEntry(WorkloadEntryRecord {
+            workload: spec.record(),
+            unhealthy: checked && !self.status.is_healthy(),
+        })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::source::kubernetes::cluster::Kind;
+
+    fn record<O: Watched>(kind: Kind, mut object: Value) -> Result<Record, String> {
+        object["metadata"]["name"] = json!("a");
+        let object: O = serde_json::from_value(object).map_err(|error| error.to_string())?;
+        let record = object.record(&Served::as_of(kind, "v1"))?;
+        record.ok_or_else(|| "no record".to_owned())
+    }
+
+    fn entry(spec: &Value) -> Result<ServiceEntryRecord, String> {
+        let object = json!({ "spec": spec });
+        match record::<ServiceEntryObject>(Kind::ServiceEntry, object)? {
+            Record::ServiceEntry(entry) => Ok(entry),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    fn workload(object: Value) -> WorkloadEntryRecord {
+        match record::<WorkloadEntryObject>(Kind::WorkloadEntry, object) {
+            Ok(Record::WorkloadEntry(entry)) => entry,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_service_entry_is_cut_down_to_its_tcp_ports_and_what_its_endpoints_say() {
+        let read = entry(&json!({
+            "hosts": ["DB.Mesh.local"], "location": "MESH_INTERNAL", "resolution": "STATIC",
+            "exportTo": ["."],
+            "ports": [
+                { "number": 80, "name": "http", "protocol": "HTTP", "targetPort": 8080 },
+                { "number": 53, "name": "dns", "protocol": "udp" },
+                { "number": 70000, "name": "no-port" },
+            ],
+            "endpoints": [
+                { "address": "::ffff:192.0.2.1", "ports": { "http": 7070, "odd": 0 }, "network": "" },
+                { "address": "vm.example.com", "serviceAccount": "vm", "weight": 7 },
+                { "address": "unix:///run/x", "locality": "r/z" },
+                {},
+            ],
+            "workloadSelector": { "labels": { "app": "db" } },
+        }));
+        let read = read.unwrap();
+        assert_eq!(*read.hosts, [Arc::from("db.mesh.local")]);
+        assert!(!read.external && !read.by_dns && read.export_to.len() == 1);
+        let [port] = &*read.ports else {
+            panic!("{:?}", read.ports);
+        };
+        assert_eq!(
+            (&*port.name, port.port, port.target),
+            ("http", 80, NonZeroU16::new(8080))
+        );
+        let [first, second, third, fourth] = &*read.endpoints else {
+            panic!("{:?}", read.endpoints);
+        };
+        assert_eq!(first.address, WorkloadAddress::Ip([192, 0, 2, 1].into()));
+        assert_eq!(
+            (&*first.ports, &first.network),
+            (&[("http".into(), 7070)][..], &None)
+        );
+        assert_eq!(
+            second.address,
+            WorkloadAddress::Name("vm.example.com".into())
+        );
+        assert!(second.has_account && second.weight == 7 && !first.has_account);
+        assert_eq!(third.address, WorkloadAddress::None);
+        assert_eq!(third.locality.as_deref(), Some("r/z"));
+        assert_eq!(fourth.address, WorkloadAddress::None);
+        assert_eq!(read.selector.unwrap().get("app"), Some("db"));
+    }
+
+    #[test]
+    fn a_service_entry_without_a_location_is_outside_of_the_mesh_and_one_with_an_unknown_one_unreadable()
+     {
+        assert!(entry(&json!({})).unwrap().external);
+        for (resolution, by_dns) in [("NONE", false), ("DNS", true), ("DNS_ROUND_ROBIN", true)] {
+            let read = entry(&json!({ "resolution": resolution })).unwrap();
+            assert_eq!(read.by_dns, by_dns, "{resolution}");
+        }
+        entry(&json!({ "location": "NEARBY" })).unwrap_err();
+        entry(&json!({ "resolution": "ORACLE" })).unwrap_err();
+    }
+
+    #[test]
+    fn the_labels_of_a_workload_entrys_object_come_before_those_of_its_spec() {
+        let read = workload(json!({
+            "metadata": { "labels": { "app": "a", "zone": "z" } },
+            "spec": { "address": "192.0.2.1", "labels": { "app": "b", "version": "v1" } },
+        }));
+        let labels = &read.workload.labels;
+        let values = ["app", "zone", "version"].map(|key| labels.get(key));
+        assert_eq!(values, [Some("a"), Some("z"), Some("v1")]);
+    }
+
+    #[test]
+    fn health_counts_where_the_workload_entry_has_health_checks() {
+        let unhealthy = |checks: &str, conditions: Value| {
+            let annotations = json!({ "proxy.istio.io/health-checks-enabled": checks });
+            let read = workload(json!({
+                "metadata": { "annotations": annotations },
+                "spec": { "address": "192.0.2.1" },
+                "status": { "conditions": conditions },
+            }));
+            read.unhealthy
+        };
+        let condition = |status: &str| json!([{ "type": "Healthy", "status": status }]);
+        assert!(unhealthy("true", json!([])));
+        assert!(unhealthy("true", condition("False")));
+        assert!(!unhealthy("true", condition("True")));
+        assert!(!unhealthy("false", condition("False")));
+        assert!(!unhealthy("no", json!([])));
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::ask::{self, Event};
 use super::driver::DriverInput;
-use super::entry::ServiceEntryObject;
+use super::entry::{ServiceEntryObject, WorkloadEntryObject};
 use super::error::{AskError, asked_wait, describe, is_away, reason};
 use super::istio::{DestinationRuleObject, PeerAuthenticationObject};
 use super::item::{self, Item};
@@ -97,6 +97,7 @@ pub(super) fn spawn(
         Kind::PeerAuthentication => tasks.spawn(follower.run::<PeerAuthenticationObject>()),
         Kind::DestinationRule => tasks.spawn(follower.run::<DestinationRuleObject>()),
         Kind::ServiceEntry => tasks.spawn(follower.run::<ServiceEntryObject>()),
+        Kind::WorkloadEntry => tasks.spawn(follower.run::<WorkloadEntryObject>()),
         Kind::MeshConfig => tasks.spawn(follower.run::<MeshConfigObject>()),
         Kind::GatewayClass => tasks.spawn(follower.run::<GatewayClassObject>()),
         Kind::Gateway => tasks.spawn(follower.run::<GatewayObject>()),

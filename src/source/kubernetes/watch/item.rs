@@ -88,7 +88,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::source::kubernetes::watch::entry::ServiceEntryObject;
+    use crate::source::kubernetes::watch::entry::{ServiceEntryObject, WorkloadEntryObject};
     use crate::source::kubernetes::watch::istio::{
         DestinationRuleObject, PeerAuthenticationObject,
     };
@@ -117,7 +117,7 @@ mod tests {
         let mut slice = json!({ "metadata": metadata, "ports": [{ "port": 70000 }] });
         slice["metadata"]["labels"] = json!({ "kubernetes.io/service-name": "web" });
         type Case = (Kind, fn(Kind, Value) -> Item, Value, Option<&'static str>);
-        let cases: [Case; 13] = [
+        let cases: [Case; 14] = [
             (
                 Kind::Service,
                 item::<ServiceObject>,
@@ -155,6 +155,12 @@ mod tests {
                 Kind::ServiceEntry,
                 item::<ServiceEntryObject>,
                 spec(json!({ "hosts": ["web"], "location": "NOWHERE" })),
+                None,
+            ),
+            (
+                Kind::WorkloadEntry,
+                item::<WorkloadEntryObject>,
+                spec(json!({ "ports": { "http": "web" } })),
                 None,
             ),
             (

@@ -10,7 +10,8 @@ use crate::source::kubernetes::cluster::Kind;
 pub(super) fn watched(config: &KubernetesConfig) -> Vec<Kind> {
     let wanted = |kind: &Kind| match kind {
         Kind::Service | Kind::Slice | Kind::Pod | Kind::Namespace | Kind::Node => true,
-        Kind::PeerAuthentication | Kind::DestinationRule | Kind::ServiceEntry => true,
+        Kind::PeerAuthentication | Kind::DestinationRule => true,
+        Kind::ServiceEntry | Kind::WorkloadEntry => true,
         Kind::MeshConfig => config.istio.config_map.is_some(),
         Kind::ServiceExport => config.export.opt_in == OptIn::ServiceExport,
         Kind::GatewayClass | Kind::Gateway | Kind::TlsRoute | Kind::ReferenceGrant => {
@@ -43,8 +44,8 @@ pub(super) fn is_essential(kind: Kind, config: &KubernetesConfig) -> bool {
             let network_unset = exports && config.network.is_none();
             gateways || network_unset || by_label(&export.mode)
         }
-        // It adds hosts, and endpoints to Services.
-        Kind::ServiceEntry => exports,
+        // They add hosts, and endpoints to Services.
+        Kind::ServiceEntry | Kind::WorkloadEntry => exports,
         // A zone only makes some endpoints preferable.
         Kind::Node => false,
         Kind::ServiceExport => exports && export.opt_in == OptIn::ServiceExport,
@@ -75,9 +76,9 @@ mod tests {
     fn what_is_needed_follows_from_who_may_be_reached() {
         use Kind::{
             DestinationRule, MeshConfig, Namespace, PeerAuthentication, Pod, Service, ServiceEntry,
-            ServiceExport, Slice,
+            ServiceExport, Slice, WorkloadEntry,
         };
-        let plain = [Service, Slice, DestinationRule, ServiceEntry].into();
+        let plain = [Service, Slice, DestinationRule, ServiceEntry, WorkloadEntry].into();
         assert_eq!(needs(|_| {}), plain);
         let nothing = needs(|config| config.export.mode = ExportMode::None);
         assert_eq!(nothing, [Service, Slice].into());
@@ -89,6 +90,7 @@ mod tests {
                 Slice,
                 DestinationRule,
                 ServiceEntry,
+                WorkloadEntry,
                 Pod,
                 PeerAuthentication,
                 MeshConfig
@@ -136,7 +138,12 @@ mod tests {
             .collect();
         assert_eq!(
             left_out,
-            [&Kind::Node, &Kind::ServiceExport, &Kind::ServiceEntry]
+            [
+                &Kind::Node,
+                &Kind::ServiceExport,
+                &Kind::ServiceEntry,
+                &Kind::WorkloadEntry
+            ]
         );
     }
 }

@@ -47,6 +47,7 @@ pub(super) struct ServiceSpec {
     cluster_ip: Option<String>,
     ports: Option<Vec<ObjectPort>>,
     ip_families: Option<Vec<String>>,
+    selector: Option<std::collections::BTreeMap<String, String>>,
     #[serde(rename = "externalIPs")]
     external_ips: Option<Vec<String>>,
 }
@@ -92,13 +93,16 @@ impl ObjectPort {
 fn tcp_ports(ports: Option<Vec<ObjectPort>>) -> impl Iterator<Item = ServicePortRecord> {
     let ports = ports.into_iter().flatten().filter(ObjectPort::is_tcp);
     let ports = ports.filter_map(|port| {
-        let target = port.target.and_then(|target| target.as_u64());
+        let target = port.target.as_ref();
+        let name = target.and_then(|target| target.as_str()).map(Arc::from);
+        let target = target.and_then(Value::as_u64);
         let target = target.and_then(|target| u16::try_from(target).ok());
         Some(ServicePortRecord {
             name: port.name.unwrap_or_default(),
             // A slice's port without a number means all ports, which no Service asks for.
             port: port.port?,
             target: target.and_then(NonZeroU16::new),
+            target_name: name,
         })
     });
     ports.take(MAX_PORTS)
@@ -135,6 +139,7 @@ impl Watched for ServiceObject {
             ports: tcp_ports(spec.ports).collect(),
             addresses: addresses.into(),
             ipv6_first: families.first().is_some_and(|family| family == "IPv6"),
+            selector: spec.selector.unwrap_or_default().into_iter().collect(),
         })))
     }
 }

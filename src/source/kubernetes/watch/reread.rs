@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::ask;
-use super::entry::ServiceEntryObject;
+use super::entry::{ServiceEntryObject, WorkloadEntryObject};
 use super::istio::{DestinationRuleObject, PeerAuthenticationObject};
 use super::item;
 use super::mesh::MeshConfigObject;
@@ -31,6 +31,7 @@ pub(super) fn reread(kind: Kind, version: &'static str, text: &[u8]) -> Reread {
         Kind::PeerAuthentication => object::<PeerAuthenticationObject>,
         Kind::DestinationRule => object::<DestinationRuleObject>,
         Kind::ServiceEntry => object::<ServiceEntryObject>,
+        Kind::WorkloadEntry => object::<WorkloadEntryObject>,
         Kind::MeshConfig => object::<MeshConfigObject>,
         Kind::GatewayClass => object::<GatewayClassObject>,
         Kind::Gateway => object::<GatewayObject>,

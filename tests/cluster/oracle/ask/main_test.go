@@ -15,8 +15,7 @@ import (
 
 // Beside the kinds that strait reads, those that istiod reads.
 var crds = slices.Concat(rig.AllCRDs, []string{
-	"serviceentries.networking.istio.io", "workloadentries.networking.istio.io", "gateways.networking.istio.io",
-	"virtualservices.networking.istio.io", "sidecars.networking.istio.io", "envoyfilters.networking.istio.io",
+	"gateways.networking.istio.io", "virtualservices.networking.istio.io", "sidecars.networking.istio.io", "envoyfilters.networking.istio.io",
 	"proxyconfigs.networking.istio.io", "workloadgroups.networking.istio.io", "authorizationpolicies.security.istio.io",
 	"requestauthentications.security.istio.io", "telemetries.telemetry.istio.io", "wasmplugins.extensions.istio.io",
 })

@@ -78,6 +78,12 @@ pub(super) const ALL: &[Resource] = &[
         "serviceentries",
         "ServiceEntry",
     ),
+    resource(
+        "networking.istio.io",
+        &["v1", "v1beta1"],
+        "workloadentries",
+        "WorkloadEntry",
+    ),
     cluster_wide(resource(
         GATEWAY,
         &["v1", "v1beta1"],

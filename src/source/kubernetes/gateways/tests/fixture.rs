@@ -377,6 +377,7 @@ fn service_ports(ports: &Value) -> Box<[ServicePortRecord]> {
         name: port["name"].as_str().unwrap_or_default().into(),
         port: number(&port["port"]).unwrap(),
         target: number(&port["targetPort"]).and_then(NonZeroU16::new),
+        target_name: None,
     };
     ports.map(port).collect()
 }
@@ -398,5 +399,6 @@ fn service(object: &Value) -> ServiceRecord {
             .map(|address| address.as_str().unwrap().into())
             .collect(),
         ipv6_first: false,
+        selector: Labels::default(),
     }
 }

@@ -162,7 +162,7 @@ const PODS: &[&str] = &["p1", "p2", "p3", "p4"];
 fn any_service() -> impl Strategy<Value = Object> {
     let ports: [&[(&str, u16)]; 3] = [&[("http", 80)], &[("http", 80), ("x", 90)], &[]];
     let ports = proptest::sample::select(ports.to_vec());
-    let bits = (any::<bool>(), 0..4u8);
+    let bits = (any::<[bool; 2]>(), 0..4u8);
     (
         at(SERVICES),
         ports,
@@ -172,12 +172,15 @@ fn any_service() -> impl Strategy<Value = Object> {
         bits,
     )
         .prop_map(
-            |(at, ports, with, annotations, version, (ipv6_first, kind))| {
+            |(at, ports, with, annotations, version, ([ipv6_first, selects], kind))| {
                 service_with(&at, ports, |record: &mut ServiceRecord| {
                     record.resource_version = version.to_string().into();
                     record.labels = labels(&with);
                     record.annotations = labels(&annotations);
                     record.ipv6_first = ipv6_first;
+                    if selects {
+                        record.selector = labels(&[("app", "a")]);
+                    }
                     record.kind = match kind {
                         0 => ServiceKind::Headless,
                         1 => ServiceKind::ExternalName,
@@ -263,10 +266,14 @@ fn any_entry() -> impl Strategy<Value = Object> {
     let ports: [&[(&str, u16)]; 2] = [&[("http", 80)], &[("x", 90)]];
     let ports = proptest::sample::select(ports.to_vec());
     let endpoints = proptest::collection::vec(any_vm(), 0..3);
-    let more = (any_labels(), any_labels(), 0..3u8, any::<[bool; 2]>());
+    let more = (any_labels(), any_labels(), 0..3u8, any::<[bool; 3]>());
     let at = (at(&["e1", "e2"]), host, ports);
     (at, endpoints, more).prop_map(
-        |((at, host, ports), endpoints, (with, annotations, created, [external, hidden]))| {
+        |(
+            (at, host, ports),
+            endpoints,
+            (with, annotations, created, [external, hidden, selects]),
+        )| {
             entry(&at, host, ports, |entry| {
                 entry.created = created.into();
                 entry.resource_version = created.to_string().into();
@@ -274,12 +281,22 @@ fn any_entry() -> impl Strategy<Value = Object> {
                 entry.annotations = labels(&annotations);
                 entry.endpoints = endpoints.into();
                 entry.external = external;
+                entry.selector = selects.then(|| labels(&[("app", "a")]));
                 if hidden {
                     entry.export_to = ["~".into()].into();
                 }
             })
         },
     )
+}
+
+fn any_workload_entry() -> impl Strategy<Value = Object> {
+    (at(&["w1", "w2"]), any_vm(), any::<bool>()).prop_map(|(at, workload, unhealthy)| {
+        workload_entry(&at, |entry| {
+            entry.workload = workload;
+            entry.unhealthy = unhealthy;
+        })
+    })
 }
 
 fn any_object() -> impl Strategy<Value = Object> {
@@ -299,6 +316,7 @@ fn any_object() -> impl Strategy<Value = Object> {
         2 => peer.prop_map(|(at, with, off)| peer_authentication(&at, 0, &with, off, &[])),
         2 => any_rule(),
         4 => any_entry(),
+        3 => any_workload_entry(),
     ]
 }
 

@@ -11,7 +11,7 @@ use crate::config::{AlpnPolicy, EndpointSpec, ExportMode, KubernetesConfig, samp
 use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record, Unreadable};
 use crate::source::kubernetes::discovered::Discovered;
 use crate::source::kubernetes::records::entry::{
-    EntryPortRecord, ServiceEntryRecord, WorkloadAddress, WorkloadRecord,
+    EntryPortRecord, ServiceEntryRecord, WorkloadAddress, WorkloadEntryRecord, WorkloadRecord,
 };
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, Revision, TlsRouteRecord,
@@ -115,6 +115,7 @@ pub(super) fn service_with(
         name: (*name).into(),
         port: *port,
         target: None,
+        target_name: None,
     };
     let mut record = ServiceRecord {
         resource_version: "1".into(),
@@ -125,6 +126,7 @@ pub(super) fn service_with(
         export_to: Box::default(),
         addresses: Box::default(),
         ipv6_first: false,
+        selector: Labels::default(),
     };
     edit(&mut record);
     (key(at), Record::Service(record))
@@ -265,6 +267,16 @@ pub(super) fn vm(address: &str, with: &[(&str, &str)]) -> WorkloadRecord {
         locality: None,
         weight: 0,
     }
+}
+
+/// A WorkloadEntry without labels.
+pub(super) fn workload_entry(at: &str, edit: impl FnOnce(&mut WorkloadEntryRecord)) -> Object {
+    let mut record = WorkloadEntryRecord {
+        workload: vm("192.0.2.1", &[]),
+        unhealthy: false,
+    };
+    edit(&mut record);
+    (key(at), Record::WorkloadEntry(record))
 }
 
 pub(super) fn subset(name: &str, with: &[(&str, &str)]) -> SubsetRecord {

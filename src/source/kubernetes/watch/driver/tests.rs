@@ -75,11 +75,13 @@ impl Running {
                 name: "tls".into(),
                 port,
                 target: None,
+                target_name: None,
             }]
             .into(),
             export_to: Box::default(),
             addresses: Box::default(),
             ipv6_first: false,
+            selector: Labels::default(),
         };
         let record = Record::Service(record);
         self.tell(ClusterChange::Set(key, record)).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::source::kubernetes::cluster::{Kind, Record};
 use crate::source::kubernetes::records::entry::{
-    EntryPortRecord, ServiceEntryRecord, WorkloadAddress, WorkloadRecord,
+    EntryPortRecord, ServiceEntryRecord, WorkloadAddress, WorkloadEntryRecord, WorkloadRecord,
 };
 use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, LabelDemand, LabelSelector, ReferenceGrantRecord, Revision,
@@ -56,11 +56,13 @@ pub(super) fn service() -> ServiceRecord {
                 name: name.into(),
                 port,
                 target: (port == 443).then_some(NonZeroU16::MAX),
+                target_name: (port == 80).then(|| "web".into()),
             })
             .into(),
         export_to: texts(&[".", "istio-system"]),
         addresses: texts(&["192.0.2.1", "lb.example"]),
         ipv6_first: true,
+        selector: labels(&[("app", "svcb")]),
     }
 }
 
@@ -87,6 +89,7 @@ fn services() -> Objects {
         export_to: texts(export_to),
         addresses: Box::default(),
         ipv6_first: false,
+        selector: Labels::default(),
     };
     let all = [
         service(),
@@ -184,8 +187,8 @@ fn rules() -> Objects {
     ]
 }
 
-fn entries() -> Objects {
-    let endpoint = WorkloadRecord {
+fn workload() -> WorkloadRecord {
+    WorkloadRecord {
         address: WorkloadAddress::Ip("192.0.2.1".parse().unwrap()),
         labels: labels(&[("app", "db")]),
         has_account: true,
@@ -193,7 +196,23 @@ fn entries() -> Objects {
         network: Some("n".into()),
         locality: Some("r/z/s".into()),
         weight: 3,
+    }
+}
+
+fn workloads() -> Objects {
+    let entry = |unhealthy| {
+        Record::WorkloadEntry(WorkloadEntryRecord {
+            workload: workload(),
+            unhealthy,
+        })
     };
+    vec![
+        (key("vms", "a"), entry(true)),
+        (key("vms", "b"), entry(false)),
+    ]
+}
+
+fn entries() -> Objects {
     let plain = |address| WorkloadRecord {
         address,
         labels: Labels::default(),
@@ -220,7 +239,7 @@ fn entries() -> Objects {
             })
             .into(),
         endpoints: [
-            endpoint,
+            workload(),
             plain(WorkloadAddress::Name("vm.example".into())),
             plain(WorkloadAddress::None),
         ]
@@ -359,6 +378,7 @@ pub(super) fn world() -> Vec<(Kind, KindState)> {
             Kind::PeerAuthentication => policies(),
             Kind::DestinationRule => rules(),
             Kind::ServiceEntry => entries(),
+            Kind::WorkloadEntry => workloads(),
             Kind::MeshConfig => mesh(),
             Kind::GatewayClass => {
                 let spec = spec("{ controllerName: a/b, parametersRef: {} }");
