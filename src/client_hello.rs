@@ -10,6 +10,7 @@
 //! else.
 
 mod alert;
+mod dissect;
 mod error;
 mod extensions;
 mod fingerprint;
@@ -21,6 +22,7 @@ pub mod vectors;
 use std::fmt;
 
 pub use alert::Alert;
+pub use dissect::{DissectedField, dissect};
 pub use error::{HelloError, MalformedReason, NotTls};
 use extensions::Extensions;
 pub use fingerprint::Offers;

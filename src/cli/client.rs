@@ -4,7 +4,9 @@
 mod admin;
 mod connections;
 mod end;
+mod endpoint;
 mod log_level;
+mod ready;
 mod status;
 mod table;
 mod upstreams;
@@ -34,6 +36,10 @@ pub(super) enum ClientCommand {
     ///
     /// Exits with 1 if there was none.
     End(end::EndArguments),
+    /// Take an endpoint of a running gateway out, put it back, or lift its ejection
+    Endpoint(endpoint::EndpointArguments),
+    /// Let a running gateway say that it is not ready, so that load balancers go elsewhere, or end that
+    Ready(ready::ReadyArguments),
     /// Show or change the log level of a running gateway
     LogLevel(log_level::LogLevelArguments),
     /// Drain a running gateway: it stops accepting, lets connections finish, and ends
@@ -76,6 +82,8 @@ pub(super) fn run(command: &ClientCommand) -> ExitCode {
             ClientCommand::Upstreams(arguments) => upstreams::upstreams(arguments).await,
             ClientCommand::Connections(arguments) => connections::connections(arguments).await,
             ClientCommand::End(arguments) => end::end(arguments).await,
+            ClientCommand::Endpoint(arguments) => endpoint::endpoint(arguments).await,
+            ClientCommand::Ready(arguments) => ready::ready(arguments).await,
             ClientCommand::LogLevel(arguments) => log_level::log_level(arguments).await,
             ClientCommand::Drain(arguments) => drain(arguments).await,
         }

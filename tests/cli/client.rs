@@ -181,6 +181,59 @@ fn the_log_level_is_shown_and_changed() {
 }
 
 #[test]
+fn a_log_level_may_end_by_itself() {
+    let running = Running::start();
+    assert_eq!(
+        running.text(&["log-level", "debug", "--for", "1s"]),
+        "debug\n"
+    );
+    wait_until("the level goes back", || {
+        running.text(&["log-level"]) == "info\n"
+    });
+    assert_eq!(
+        running.ask(&["log-level", "--for", "1s"]).status.code(),
+        Some(2)
+    );
+    let wrong = running.ask(&["log-level", "debug", "--for", "soon"]);
+    assert!(err(&wrong).contains("answers 400"), "{}", err(&wrong));
+}
+
+#[test]
+fn an_endpoint_is_taken_out_and_put_back() {
+    let running = Running::start();
+    let endpoint = running.server.address.to_string();
+    let upstreams = running.json(&["upstreams"]);
+    let name = upstreams["upstreams"][0]["name"].as_str().unwrap();
+    let mut kept = running.connection();
+    let state = |change: &str| running.text(&["endpoint", name, &endpoint, change]);
+    assert_eq!(state("drain"), format!("{endpoint} drained\n"));
+    let (mut refused, _) = open(running.process.address);
+    wait_until("a new connection is refused", || is_closed(&mut refused));
+    assert!(!is_closed(&mut kept), "an open one goes on");
+    assert_eq!(state("ready"), format!("{endpoint} ready\n"));
+    let _ = running.connection();
+    assert_eq!(state("lift"), format!("{endpoint} ready\n"));
+    let nobody = running.ask(&["endpoint", name, "192.0.2.1:1", "drain", "--for", "1m"]);
+    assert_eq!(nobody.status.code(), Some(2));
+    assert!(
+        err(&nobody).contains("answers 404: there is no such upstream"),
+        "{}",
+        err(&nobody)
+    );
+}
+
+#[test]
+fn readiness_is_taken_away_and_given_back() {
+    let running = Running::start();
+    let status = || running.ask(&["status"]).status.code();
+    running.text(&["ready", "fail", "--for", "10m"]);
+    assert_eq!(status(), Some(1));
+    let _served = running.connection();
+    running.text(&["ready", "ok"]);
+    assert_eq!(status(), Some(0));
+}
+
+#[test]
 fn a_drain_ends_the_process() {
     let mut running = Running::start();
     assert_eq!(running.text(&["drain"]), "draining\n");

@@ -9,6 +9,9 @@ pub(in crate::cli) struct LogLevelArguments {
     /// such as `info,strait::proxy=debug`. Without it, the level in force
     #[arg(value_name = "FILTER")]
     filter: Option<String>,
+    /// The time after which the level goes back by itself, such as 10m
+    #[arg(long = "for", value_name = "TIME", requires = "filter")]
+    lasts: Option<String>,
     #[command(flatten)]
     admin: AdminArguments,
     #[command(flatten)]
@@ -21,7 +24,10 @@ pub(super) async fn log_level(arguments: &LogLevelArguments) -> CommandResult {
         None => admin.get("/logging").await?,
         filter => {
             admin
-                .post(&with_query("/logging", &[("level", filter)]))
+                .post(&with_query(
+                    "/logging",
+                    &[("level", filter), ("for", arguments.lasts.as_deref())],
+                ))
                 .await?
         }
     };
