@@ -7,8 +7,10 @@ mod config_file;
 mod decision;
 mod diff;
 mod explain;
+mod hello;
 mod init;
 mod man;
+mod replay;
 mod run;
 mod schema;
 mod test;
@@ -93,6 +95,15 @@ enum Command {
     ///
     /// Exits with 0 when nobody does, with 1 when somebody does. Limits and times are not compared.
     Diff(diff::DiffArguments),
+    /// Show a ClientHello field by field, and the rule of which RFC it breaks
+    ///
+    /// Exits with 0 if strait would route a hello of this form, with 1 if it would refuse it.
+    Hello(hello::HelloArguments),
+    /// Send the bytes of a file to a gateway, and say what it answers
+    ///
+    /// Exits with 0 if the gateway answers with something other than an alert, or waits; with 1 if it
+    /// refuses the bytes.
+    Replay(replay::ReplayArguments),
     /// Print a config to start from, with comments
     ///
     /// `strait init > strait.yaml` makes a file that `strait check` finds good.
@@ -143,6 +154,8 @@ pub fn main() -> ExitCode {
         Command::Client(command) => client::run(&command),
         Command::Test(arguments) => test::test(&arguments),
         Command::Diff(arguments) => diff::diff(&arguments),
+        Command::Hello(arguments) => hello::hello(&arguments),
+        Command::Replay(arguments) => replay::replay(&arguments),
         Command::Init => init::init(),
         Command::Schema => schema::schema(),
         Command::Completions(arguments) => completions::completions(&arguments),

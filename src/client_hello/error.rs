@@ -70,6 +70,23 @@ impl HelloError {
         }
     }
 
+    /// The rule that the bytes break, with the document that has it.
+    pub fn clause(&self) -> &'static str {
+        match self {
+            Self::NotTls(_) => {
+                "RFC 8446 section 5.1: a client begins with a handshake record, of type 22 and major version 3"
+            }
+            Self::Malformed(reason) => reason.clause(),
+            Self::TooLarge { .. } => "no RFC: `client_hello.max_size` of the listener is the limit",
+            Self::NoSni => {
+                "RFC 8446 section 9.2: a client should send server_name; without one strait needs a route with `no_sni: true`"
+            }
+            Self::BadServerName { .. } => {
+                "RFC 6066 section 3: the name is a DNS host name in ASCII, and no IP address"
+            }
+        }
+    }
+
     /// The first thing for an operator to check, if the bytes show one.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
@@ -224,6 +241,54 @@ pub enum MalformedReason {
 }
 
 impl MalformedReason {
+    /// The rule with its place in an RFC.
+    fn clause(self) -> &'static str {
+        match self {
+            Self::RecordType(_) => {
+                "RFC 8446 section 5.1: other records must not stand between those of a handshake message"
+            }
+            Self::RecordVersion(_) => {
+                "RFC 8446 section 5.1: legacy_record_version has the major version 3"
+            }
+            Self::RecordLength(_) => "RFC 8446 section 5.1: a fragment must not exceed 2^14 bytes",
+            Self::EmptyRecord => {
+                "RFC 8446 section 5.1: fragments of handshake messages must not have length 0"
+            }
+            Self::HandshakeType(_) => {
+                "RFC 8446 section 4.1.2: the first message of a client is a ClientHello"
+            }
+            Self::BytesAfterHello(_) => {
+                "RFC 8446 section 5.1: a message before a change of keys must end with its record"
+            }
+            Self::Truncated => "RFC 8446 section 4.1.2: the fields of a ClientHello",
+            Self::SessionId(_) => "RFC 8446 section 4.1.2: legacy_session_id<0..32>",
+            Self::CipherSuites => {
+                "RFC 8446 section 4.1.2: cipher_suites<2..2^16-2>, two bytes each"
+            }
+            Self::CompressionMethods => {
+                "RFC 8446 section 4.1.2: legacy_compression_methods<1..2^8-1>"
+            }
+            Self::Extensions | Self::BytesAfterExtensions(_) => {
+                "RFC 8446 section 4.1.2: extensions<8..2^16-1> are the end of the message"
+            }
+            Self::Extension => "RFC 8446 section 4.2: extension_data<0..2^16-1>",
+            Self::DuplicateExtension(_) => {
+                "RFC 8446 section 4.2: there must not be more than one extension of the same type"
+            }
+            Self::ServerNameLength | Self::EmptyServerNameList => {
+                "RFC 6066 section 3: server_name_list<1..2^16-1>"
+            }
+            Self::NameType(_) => "RFC 6066 section 3: the one type of name is host_name (0)",
+            Self::SeveralServerNames => {
+                "RFC 6066 section 3: the list must not have more than one name of the same type"
+            }
+            Self::EmptyHostName => "RFC 6066 section 3: HostName<1..2^16-1>",
+            Self::Alpn => {
+                "RFC 7301 section 3.1: protocol_name_list<2..2^16-1> of ProtocolName<1..2^8-1>"
+            }
+        }
+    }
+
     /// The alert that RFC 8446 sections 5, 5.1 and 6.2 demand.
     fn alert(self) -> Alert {
         match self {

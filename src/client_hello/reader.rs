@@ -14,6 +14,11 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
+    /// The number of bytes that are still to be read.
+    pub(super) fn left(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn u8(&mut self) -> Option<u8> {
         step();
         let (first, rest) = self.0.split_first()?;

@@ -13,6 +13,7 @@ mod check_formats;
 mod client;
 mod diff;
 mod documents;
+mod hello;
 mod load;
 mod program;
 mod route_cases;
