@@ -23,6 +23,7 @@ mod file;
 mod form;
 mod load;
 pub mod reference;
+mod renamed;
 mod resolve;
 #[cfg(test)]
 pub(crate) mod samples;

@@ -10,6 +10,7 @@ use super::file::ConfigFile;
 use super::form::decode::{Decode as _, Given};
 use super::form::problems::{Complaint, ConfigError, KeyPlace, Problem, quoted};
 use super::form::tree::{self, Node, Value};
+use super::renamed;
 use super::resolve::{self, Findings, Machine};
 use crate::file;
 
@@ -73,7 +74,7 @@ impl Loaded {
     /// As [`Loaded::load`].
     pub fn parse(bytes: &[u8], origin: &str, machine: &Machine) -> Result<Self, ConfigError> {
         let yaml = text(bytes).map_err(|problem| refuse(origin, vec![problem]))?;
-        let root = tree::parse(yaml).map_err(|problem| refuse(origin, vec![problem]))?;
+        let mut root = tree::parse(yaml).map_err(|problem| refuse(origin, vec![problem]))?;
         if matches!(root.value, Value::Null) {
             let complaint = Complaint::new("the file is empty")
                 .remedy("start from config/strait.yaml; `listeners` is the one required key");
@@ -83,6 +84,7 @@ impl Loaded {
             return Err(refuse(origin, vec![Problem::of_file(of_an_object(&kind))]));
         }
         let mut findings = Findings::default();
+        renamed::rename(&mut root, renamed::RENAMED, &mut findings.warnings);
         let given = Given::new(&root, &KeyPlace::start());
         let file = ConfigFile::decode(&given, &mut findings.problems);
         let config = file.map(|file| resolve::resolve(file, machine, &mut findings));

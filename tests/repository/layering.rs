@@ -59,7 +59,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["form"],
             &["checked"],
             &["file", "samples"],
-            &["reference", "resolve"],
+            &["reference", "renamed", "resolve"],
             &["load"],
             &["cases"],
         ],
