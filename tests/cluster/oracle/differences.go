@@ -99,7 +99,7 @@ func (c context) classify(differs Difference) []string {
 	of, isService := strings.CutSuffix(host, ".svc.cluster.local")
 	labels := strings.Split(of, ".")
 	if !isService {
-		return []string{c.ofEntry(host)}
+		return c.ofEntry(differs, host)
 	}
 	if differs.Istiod == nil && len(labels) == 3 {
 		return []string{"headless-pod-names"}
@@ -137,17 +137,62 @@ func (c context) classify(differs Difference) []string {
 	return slices.Sorted(maps.Keys(classes))
 }
 
-// ofEntry gives the class of a host that is no Service's.
-func (c context) ofEntry(host string) string {
+// ofEntry explains a difference of a host that is no Service's.
+func (c context) ofEntry(differs Difference, host string) []string {
+	if differs.Istiod == nil || differs.Strait == nil {
+		return []string{Unknown}
+	}
+	namespace := ""
 	for _, entry := range stage(c.objects, []string{"ServiceEntry"}) {
-		if !slices.Contains(list(entry, "spec", "hosts"), any(host)) {
-			continue
-		}
-		if strings.HasPrefix(text(entry, "spec", "resolution"), "DNS") {
-			return "service-entry-by-dns"
+		if slices.Contains(list(entry, "spec", "hosts"), any(host)) {
+			namespace = entry.Namespace()
 		}
 	}
-	return Unknown
+	classes := map[string]bool{}
+	for _, address := range append(less(differs.Istiod, differs.Strait), less(differs.Strait, differs.Istiod)...) {
+		parsed, err := netip.ParseAddrPort(address)
+		if err != nil {
+			classes["service-entry-by-dns"] = true
+			continue
+		}
+		ip := parsed.Addr().String()
+		switch pods, _ := c.at(namespace, ip); {
+		case len(pods) == 0 && !c.known(ip) && slices.Contains(differs.Istiod, address):
+			classes["selected-workload-outdated"] = true
+		case len(pods) == 0 && slices.ContainsFunc(c.in("EndpointSlice", namespace), func(of Object) bool { return lists(of, ip) }):
+			classes["slice-with-other-address"] = true
+		case len(pods) == 0:
+			classes[Unknown] = true
+		case slices.ContainsFunc(c.in("EndpointSlice", namespace), func(of Object) bool { return names(of, ip, pods[0]) }):
+			classes["container-port-of-entry"] = true
+		default:
+			classes["selected-pod-of-no-service"] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(classes))
+}
+
+// known says whether a workload that is no pod has an address.
+func (c context) known(ip string) bool {
+	return slices.ContainsFunc(stage(c.objects, []string{"WorkloadEntry", "ServiceEntry"}), func(o Object) bool {
+		return text(o, "spec", "address") == ip || slices.ContainsFunc(list(o, "spec", "endpoints"), func(endpoint any) bool {
+			return text(endpoint, "address") == ip
+		})
+	})
+}
+
+// lists says whether a slice has an address.
+func lists(slice Object, ip string) bool {
+	return slices.ContainsFunc(list(slice, "endpoints"), func(endpoint any) bool {
+		return slices.Contains(list(endpoint, "addresses"), any(ip))
+	})
+}
+
+// names says whether a slice has an address and says that it is a pod's.
+func names(slice Object, ip string, pod Object) bool {
+	return slices.ContainsFunc(list(slice, "endpoints"), func(endpoint any) bool {
+		return slices.Contains(list(endpoint, "addresses"), any(ip)) && text(endpoint, "targetRef", "name") == pod.Name()
+	})
 }
 
 // less gives the elements of a that b does not have as often.
@@ -186,7 +231,7 @@ func (c context) explain(service Object, portNames []string, side, address strin
 		return Unknown
 	}
 	ip := parsed.Addr().String()
-	pods, _ := c.at(service.Namespace(), ip)
+	pods, entries := c.at(service.Namespace(), ip)
 	places := c.places(service, ip)
 	is := func(check func(place) bool) bool { return slices.ContainsFunc(places, check) }
 	all := func(check func(place) bool) bool {
@@ -194,6 +239,10 @@ func (c context) explain(service Object, portNames []string, side, address strin
 	}
 	ofIstiod := side == "istiod"
 	switch {
+	case ofIstiod && !entries && len(pods)+len(places) == 0 && len(c.in("WorkloadEntry", service.Namespace())) > 0:
+		return "selected-workload-outdated"
+	case !ofIstiod && entries && len(portNames) > 1:
+		return "workload-entry-of-two-protocols"
 	case ofIstiod && is(func(p place) bool { return list(p.endpoint, "addresses")[0] != ip }):
 		return "second-address-of-endpoint"
 	case ofIstiod && slices.Contains([]string{"UDP", "SCTP"}, c.portProtocol(places, portNames, int(parsed.Port()))):
@@ -315,6 +364,11 @@ func About(objects []Object, name string) []string {
 	_, _, host := parts(name)
 	labels := strings.Split(strings.TrimSuffix(host, ".svc.cluster.local"), ".")
 	namespace := labels[len(labels)-1]
+	for _, entry := range stage(objects, []string{"ServiceEntry"}) {
+		if slices.Contains(list(entry, "spec", "hosts"), any(host)) {
+			namespace = entry.Namespace()
+		}
+	}
 	var out []string
 	for _, o := range objects {
 		if o.Namespace() == namespace || o.Namespace() == "istio-system" {

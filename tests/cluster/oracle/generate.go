@@ -75,7 +75,7 @@ func generate(seed uint64, namespace string, network, firstIP int, namespaces []
 	for n := range one(g, 0, 0, 1, 1, 2, 3) {
 		g.addRule(fmt.Sprintf("rule%d", n), g.hostOfRule())
 	}
-	for n := range one(g, 0, 0, 0, 1, 2) {
+	for n := range one(g, 0, 0, 1, 2, 3) {
 		g.addEntry(n)
 	}
 	return g.done()
@@ -361,7 +361,8 @@ func (g *generator) addPeerAuthentication(name string, ports bool) {
 func (g *generator) hostOfRule() string {
 	service, other := one(g, g.services...), one(g, g.namespaces...)
 	full := service + "." + g.namespace + ".svc.cluster.local"
-	return one(g, service, full, full, "*."+g.namespace+".svc.cluster.local", service+"."+other+".svc.cluster.local",
+	entry := "entry0." + g.namespace + ".mesh.local"
+	return one(g, service, full, full, entry, "*."+g.namespace+".mesh.local", "*."+g.namespace+".svc.cluster.local", service+"."+other+".svc.cluster.local",
 		service+"."+g.namespace, service+"."+g.namespace+".svc", "*.svc.cluster.local")
 }
 
@@ -419,32 +420,67 @@ func (g *generator) trafficPolicy(modes []string) map[string]any {
 	return policy
 }
 
+// workload makes a workload that is no pod: an endpoint of a ServiceEntry, or a WorkloadEntry.
+func (g *generator) workload() map[string]any {
+	labels := g.workloadLabels()
+	if g.chance(70) {
+		labels["security.istio.io/tlsMode"] = weighted(g, []string{"istio", "disabled"}, 9, 1)
+	}
+	if g.chance(4) {
+		labels["istio.io/draining"] = "true"
+	}
+	if g.chance(5) {
+		labels["topology.istio.io/network"] = one(g, "network1", "network2")
+	}
+	it := map[string]any{"address": g.ip(g.chance(15)), "labels": labels}
+	if g.chance(30) {
+		it["ports"] = map[string]any{one(g, "http", "http", "grpc", "tcp-x"): 7070}
+	}
+	if g.chance(20) {
+		it["serviceAccount"] = "vm"
+	}
+	if g.chance(10) {
+		it["network"] = one(g, "network1", "network2")
+	}
+	if g.chance(20) {
+		it["locality"] = one(g, "r1/z1/s2", "r1/z2", "r2")
+	}
+	if g.chance(15) {
+		it["weight"] = g.between(1, 9)
+	}
+	return it
+}
+
 // addEntry makes a ServiceEntry or a WorkloadEntry.
 func (g *generator) addEntry(n int) {
-	sidecar := func() map[string]any {
-		labels := g.workloadLabels()
-		if g.chance(70) {
-			labels["security.istio.io/tlsMode"] = "istio"
-		}
-		return labels
-	}
 	if g.chance(50) {
-		spec := map[string]any{"address": g.ip(false), "labels": sidecar()}
-		if g.chance(30) {
-			spec["ports"] = map[string]any{"http": 7070}
+		metadata := map[string]any{"name": fmt.Sprintf("workload%d", n)}
+		if g.chance(20) {
+			metadata["labels"] = g.workloadLabels()
 		}
-		g.add(Object{"kind": "WorkloadEntry", "metadata": map[string]any{"name": fmt.Sprintf("workload%d", n)}, "spec": spec})
+		g.add(Object{"kind": "WorkloadEntry", "metadata": metadata, "spec": g.workload()})
 		return
 	}
-	port := map[string]any{"number": 80, "name": "http", "protocol": "HTTP"}
-	if g.chance(30) {
-		port["targetPort"] = 8080
+	var ports []any
+	for m, name := range one(g, []string{"http"}, []string{"http"}, []string{"grpc", "tcp-x"}) {
+		port := map[string]any{"number": 80 + m, "name": name, "protocol": weighted(g, []string{"HTTP", "TCP", "UDP"}, 5, 4, 1)}
+		if g.chance(30) {
+			port["targetPort"] = one(g, 8080, 9090)
+		}
+		ports = append(ports, port)
 	}
-	resolution := one(g, "STATIC", "STATIC", "DNS")
+	resolution := one(g, "STATIC", "STATIC", "STATIC", "DNS")
+	hosts := []any{one(g, fmt.Sprintf("entry%d.%s.mesh.local", n, g.namespace), g.services[0]+"."+g.namespace+".svc.cluster.local",
+		fmt.Sprintf("entry%d.%s.mesh.local", n, g.namespace), fmt.Sprintf("entry%d.%s.example.com", n, g.namespace))}
+	if g.chance(15) {
+		hosts = append(hosts, fmt.Sprintf("more%d.%s.mesh.local", n, g.namespace))
+	}
 	spec := map[string]any{
-		"hosts": []any{one(g, fmt.Sprintf("entry%d.%s.mesh.local", n, g.namespace), g.services[0]+"."+g.namespace+".svc.cluster.local",
-			fmt.Sprintf("entry%d.%s.example.com", n, g.namespace))},
-		"ports": []any{port}, "resolution": resolution, "location": one(g, "MESH_INTERNAL", "MESH_INTERNAL", "MESH_EXTERNAL"),
+		"hosts": hosts, "ports": ports, "resolution": resolution,
+		"location": one(g, "MESH_INTERNAL", "MESH_INTERNAL", "MESH_INTERNAL", "MESH_EXTERNAL"),
+	}
+	if g.chance(20) {
+		spec["exportTo"] = []any{one(g, ".", "*", "istio-system", g.namespace, "~", "elsewhere")}
 	}
 	switch {
 	case resolution == "DNS":
@@ -452,7 +488,11 @@ func (g *generator) addEntry(n int) {
 	case g.chance(50):
 		spec["workloadSelector"] = map[string]any{"labels": map[string]any{"app": one(g, "a", "b")}}
 	default:
-		spec["endpoints"] = []any{map[string]any{"address": g.ip(false), "labels": sidecar()}}
+		var endpoints []any
+		for range g.between(1, 3) {
+			endpoints = append(endpoints, g.workload())
+		}
+		spec["endpoints"] = endpoints
 	}
 	g.add(Object{"kind": "ServiceEntry", "metadata": map[string]any{"name": fmt.Sprintf("entry%d", n)}, "spec": spec})
 }
