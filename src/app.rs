@@ -60,7 +60,7 @@ pub use crate::admin::BoundListener;
 use crate::config::Config;
 use crate::drain::{DrainPhase, DrainWatcher};
 use crate::log::LogControl;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, gauge_value};
 use crate::open_connections::ConnectionAsker;
 use crate::proxy::{self, WorkerHandle};
 use crate::socket::{Inherited, StreamOptions};
@@ -111,6 +111,8 @@ pub struct Options {
 /// A running gateway.
 pub struct Gateway {
     control: Arc<Control>,
+    /// The config that the process has started with.
+    started: Arc<Config>,
     servers: Servers,
     workers: Vec<WorkerHandle>,
     tasks: Tasks,
@@ -146,6 +148,7 @@ impl Gateway {
         }
         let workers = proxy::start(&control.shared, &control.watcher, config.busy_poll);
         let mut gateway = Self {
+            started: config.clone(),
             servers: Servers::default(),
             workers: workers.map_err(AppError::Thread)?,
             tasks: Tasks::new(control.clone()),
@@ -205,9 +208,11 @@ impl Gateway {
     /// [`AppError`]; the old config keeps serving.
     pub async fn reload(&self, config: impl Into<Arc<Config>>) -> Result<(), AppError> {
         let config = config.into();
-        self.warn_of_restart(&config);
+        let pending = config.needs_restart(&self.started);
         let change = |answer| Change::File(config, answer);
-        self.control.change(change).await
+        self.control.change(change).await?;
+        self.report_restart(&pending);
+        Ok(())
     }
 
     /// Counts a config file that could not be read or parsed.
@@ -217,29 +222,18 @@ impl Gateway {
         metrics.config_current.set(0);
     }
 
-    fn warn_of_restart(&self, config: &Config) {
-        let running = self.config();
-        for (key, changed) in [
-            ("workers", running.workers != config.workers),
-            ("busy_poll", running.busy_poll != config.busy_poll),
-            ("admin", running.admin != config.admin),
-            ("status", running.status != config.status),
-            ("metrics", running.metrics != config.metrics),
-            ("resolver", running.resolver != config.resolver),
-            ("takeover", running.takeover != config.takeover),
-            (
-                "access_log.queue",
-                running.access_log.queue != config.access_log.queue,
-            ),
-            ("log.format", running.log.format != config.log.format),
-        ] {
-            if changed {
-                tracing::warn!(
-                    key,
-                    "a change of this key needs a restart; strait keeps the old value until then"
-                );
-            }
+    /// Reports the keys of the config in force that need a restart.
+    fn report_restart(&self, pending: &[&str]) {
+        for key in pending {
+            tracing::warn!(
+                key,
+                "a change of this key needs a restart; strait keeps the old value until then"
+            );
         }
+        let metrics = &self.control.shared.metrics;
+        metrics
+            .config_restart_pending
+            .set(gauge_value(pending.len()));
     }
 
     /// The listeners with their bound addresses.

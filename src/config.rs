@@ -25,6 +25,7 @@ mod load;
 pub mod reference;
 mod renamed;
 mod resolve;
+mod restart;
 #[cfg(test)]
 pub(crate) mod samples;
 

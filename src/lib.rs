@@ -76,7 +76,7 @@
 //! | start and stop | [`app`], [`drain`] |
 //! | the sockets that a new process takes over | `app::takeover`, `socket::inherited` |
 //! | the decision about a connection as an operator asks for it | `app::explain` |
-//! | the effect of a reload or a discovery | `app::plan`; keys that need a restart: `app::warn_of_restart` |
+//! | the effect of a reload or a discovery | `app::plan`; keys that need a restart: `config::restart` |
 //! | a read of a file that may misbehave | [`mod@file`] |
 //! | the restart of a task that fails | [`supervise`] |
 //! | a command | [`cli`]; the answer to `--version`: [`version`] |

@@ -92,6 +92,8 @@ pub struct Metrics {
     pub config_last_success: Gauge,
     /// 1 when the newest config file is in force.
     pub config_current: IntGauge,
+    /// The number of keys of the config in force whose change needs a restart.
+    pub config_restart_pending: IntGauge,
     /// The number of connections that may be open at once.
     pub connections_limit: IntGauge,
     /// 1 while `/healthz/ready` says yes.
@@ -258,6 +260,10 @@ impl Metrics {
             config_current: r.gauge(
                 "strait_config_current",
                 "1 when the newest config file is in force, 0 when it was refused and an older config is in force.",
+            )?,
+            config_restart_pending: r.gauge(
+                "strait_config_restart_pending",
+                "Keys of the newest config whose values in force are older, since their change needs a restart. The log names them.",
             )?,
             connections_limit: r.gauge(
                 "strait_connections_limit",

@@ -58,7 +58,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["bounds"],
             &["form"],
             &["checked"],
-            &["file", "samples"],
+            &["file", "restart", "samples"],
             &["reference", "renamed", "resolve"],
             &["load"],
             &["cases"],
