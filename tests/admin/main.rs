@@ -1,7 +1,16 @@
 //! Tests of what an operator sees: the HTTP servers, the metrics, the access log and strait's own log.
 
+#[expect(dead_code, reason = "this program uses a part of what the tests share")]
+#[path = "../support/dns_server.rs"]
+mod dns_server;
+#[expect(dead_code, reason = "this program uses a part of what the tests share")]
+#[path = "../support/kubernetes/mod.rs"]
+mod kubernetes;
 #[path = "../support/operator/mod.rs"]
 mod operator;
+#[expect(dead_code, reason = "this program uses a part of what the tests share")]
+#[path = "../support/mod.rs"]
+mod support;
 
 mod access_log_lines;
 mod access_log_loss;
@@ -11,3 +20,4 @@ mod health;
 mod limits;
 mod log;
 mod metrics_promtool;
+mod monitoring;

@@ -12,6 +12,7 @@ mod image_build;
 mod kubernetes_manifests;
 mod layering;
 mod manifests;
+mod monitoring;
 mod programs;
 mod release;
 mod type_names;

@@ -406,8 +406,8 @@ impl Process {
         self.limit_files(getrlimit(Resource::Nofile).current.unwrap_or(1 << 20));
     }
 
-    /// The hard limit stays: only root could raise it again.
-    fn limit_files(&self, current: u64) {
+    /// Sets the limit of its descriptors. The hard limit stays: only root could raise it again.
+    pub fn limit_files(&self, current: u64) {
         let limit = Rlimit {
             current: Some(current),
             maximum: getrlimit(Resource::Nofile).maximum,

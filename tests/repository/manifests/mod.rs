@@ -1,4 +1,4 @@
-//! `config/kubernetes/`: what its folders render to, and whether that is as it must be.
+//! `config/kubernetes/` and `config/monitoring/`: what the folders render to, and whether that is as it must be.
 
 pub mod access;
 pub mod neighbours;
@@ -50,17 +50,18 @@ fn start(command: &mut Command) -> std::process::Child {
 /// Everything that a person applies.
 #[derive(Debug, Clone)]
 pub struct Tree {
-    /// Of every file its path in `config/kubernetes/`, and its text.
+    /// Of every file its path in `config/kubernetes/`, or from `monitoring/` on, and its text.
     files: BTreeMap<String, String>,
 }
 
 impl Tree {
     /// As it is in the repository.
     pub fn shipped() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/kubernetes");
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+        let kubernetes = fs::read_dir(config.join("kubernetes")).unwrap();
+        let folders = kubernetes.map(|folder| folder.unwrap().path());
         let mut files = BTreeMap::new();
-        for folder in fs::read_dir(root).unwrap() {
-            let folder = folder.unwrap().path();
+        for folder in folders.chain([config.join("monitoring")]) {
             if !folder.is_dir() {
                 continue;
             }

@@ -51,6 +51,18 @@ const CRD_FIELDS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "PrometheusRule",
+        &[
+            "/spec/groups/name",
+            "/spec/groups/rules/alert",
+            "/spec/groups/rules/annotations/",
+            "/spec/groups/rules/expr",
+            "/spec/groups/rules/for",
+            "/spec/groups/rules/labels/",
+            "/spec/groups/rules/record",
+        ],
+    ),
+    (
         "ServiceMonitor",
         &[
             "/spec/endpoints/interval",
