@@ -34,11 +34,11 @@ struct SourcesDump {
     /// The number of sources.
     sources_open: usize,
     unanswered_workers: Vec<usize>,
-    sources: Vec<SourceDump>,
+    sources: Vec<TopSource>,
 }
 
 #[derive(Serialize)]
-struct SourceDump {
+struct TopSource {
     source: IpAddr,
     source_group: String,
     open: u64,
@@ -50,7 +50,7 @@ struct SourceDump {
 impl SourcesDump {
     fn new(list: ConnectionList, top: usize) -> Self {
         let sources_open = list.sources.len();
-        let dump = |(source, one): (IpAddr, crate::open_connections::SourceUse)| SourceDump {
+        let dump = |(source, one): (IpAddr, crate::open_connections::SourceUse)| TopSource {
             source,
             source_group: one.group,
             open: one.open,
@@ -63,7 +63,7 @@ impl SourcesDump {
                 .try_into()
                 .unwrap_or(u64::MAX),
         };
-        let mut sources: Vec<SourceDump> = list.sources.into_iter().map(dump).collect();
+        let mut sources: Vec<TopSource> = list.sources.into_iter().map(dump).collect();
         sources.sort_unstable_by(|one, other| {
             let most = other.open.cmp(&one.open);
             most.then_with(|| one.source.cmp(&other.source))

@@ -28,7 +28,7 @@ const NEAREST: usize = 5;
 
 /// The decision of every listener that was asked.
 #[derive(Debug, Serialize)]
-struct Explained {
+struct Explanation {
     draining: bool,
     listeners: Vec<ExplainedListener>,
 }
@@ -134,7 +134,7 @@ pub(super) fn explain(control: &Control, question: &ExplainQuestion) -> Result<V
     if states.is_empty() {
         return Err("there is no such listener: GET /config_dump".to_owned());
     }
-    let explained = Explained {
+    let explained = Explanation {
         draining: control.watcher.phase() != DrainPhase::Running,
         listeners: states
             .iter()
