@@ -99,6 +99,9 @@ pub struct Entry<'a> {
     pub upstream: Option<&'a str>,
     /// The endpoint that it went to, or the last one that was tried.
     pub endpoint: Option<SocketAddr>,
+    /// The address from which strait has connected to the endpoint, if the connection relayed: the endpoint's own log
+    /// has it as the peer.
+    pub upstream_local: Option<SocketAddr>,
     /// The time from which on the source of the route or of the endpoints may be behind, if it is.
     pub stale_since: Option<SystemTime>,
     /// The number of endpoints tried.
@@ -188,6 +191,12 @@ impl AccessLog {
                 .store(config.refused_per_second, Ordering::Relaxed);
             shared.ja4.store(wants_ja4(config), Ordering::Relaxed);
         }
+    }
+
+    /// Whether lines are written at all.
+    pub fn is_on(&self) -> bool {
+        let shared = self.0.as_ref();
+        shared.is_some_and(|shared| shared.policy.format.load(Ordering::Relaxed) != 0)
     }
 
     /// Whether lines must contain the client's JA4, which takes time to compute.
@@ -336,6 +345,8 @@ impl Entry<'_> {
     fn format(&self, format: LogFormat, line: &mut String) {
         let mut line = LineWriter::start(line, format);
         timestamp(&mut line, "time", self.ended);
+        let start = self.ended.checked_sub(self.duration);
+        timestamp(&mut line, "start", start.unwrap_or(self.ended));
         line.number("connection", self.connection);
         line.text("listener", self.listener);
         line.plain("source", self.source);
@@ -368,6 +379,9 @@ impl Entry<'_> {
         }
         if let Some(endpoint) = self.endpoint {
             line.plain("endpoint", endpoint);
+        }
+        if let Some(local) = self.upstream_local {
+            line.plain("upstream_local", local);
         }
         if let Some(since) = self.stale_since {
             timestamp(&mut line, "stale_since", since);

@@ -383,7 +383,13 @@ impl ConnectionRecord {
     }
 
     /// Writes the record, unless it is written.
-    pub(super) fn close(&mut self, ticket: &Ticket, ending: Ending, flights: Option<Flights>) {
+    pub(super) fn close(
+        &mut self,
+        ticket: &Ticket,
+        ending: Ending,
+        flights: Option<Flights>,
+        upstream_local: Option<SocketAddr>,
+    ) {
         if std::mem::replace(&mut self.written, true) {
             return;
         }
@@ -396,7 +402,7 @@ impl ConnectionRecord {
         self.series.closed(ending.outcome);
         let series = &ticket.policy().series;
         series.connection_duration.observe(duration.as_secs_f64());
-        self.log(ticket, ending, flights, duration);
+        self.log(ticket, ending, flights, upstream_local, duration);
     }
 
     /// Writes what the certificates say that came in the clear: once the handshake is over nothing of them is kept.
@@ -424,7 +430,14 @@ impl ConnectionRecord {
         }
     }
 
-    fn log(&self, ticket: &Ticket, ending: Ending, flights: Option<Flights>, duration: Duration) {
+    fn log(
+        &self,
+        ticket: &Ticket,
+        ending: Ending,
+        flights: Option<Flights>,
+        upstream_local: Option<SocketAddr>,
+        duration: Duration,
+    ) {
         let Ending {
             outcome,
             ended_by,
@@ -449,6 +462,7 @@ impl ConnectionRecord {
             route: self.target.as_ref().map(|target| &*target.route),
             upstream: self.target.as_ref().map(|target| &*target.name),
             endpoint,
+            upstream_local,
             stale_since: self.stale_since(ticket, outcome),
             attempts: self.attempts,
             outcome,

@@ -127,7 +127,10 @@ impl Relaying {
     fn close(&mut self, ending: Ending) {
         let flights = self.relay.watch.flights(self.connection.record.alpn());
         self.report_end(ending, flights.stage());
-        self.connection.close_relayed(ending, flights);
+        let logs = self.connection.ticket.shared().access_log.is_on();
+        let upstream = self.relay.upstream.socket();
+        let local = logs.then(|| upstream.local_addr().ok()).flatten();
+        self.connection.close_relayed(ending, flights, local);
     }
 
     /// Reports what the endpoint has just done or not done, if it counts for its health.

@@ -71,12 +71,19 @@ impl Connection {
 
     /// Writes the record, unless it is written.
     pub(super) fn close(&mut self, ending: Ending) {
-        self.record.close(&self.ticket, ending, None);
+        self.record.close(&self.ticket, ending, None, None);
     }
 
     /// Writes the record of a connection that relayed, unless it is written.
-    pub(super) fn close_relayed(&mut self, ending: Ending, flights: Flights) {
-        self.record.close(&self.ticket, ending, Some(flights));
+    pub(super) fn close_relayed(
+        &mut self,
+        ending: Ending,
+        flights: Flights,
+        upstream_local: Option<SocketAddr>,
+    ) {
+        let flights = Some(flights);
+        self.record
+            .close(&self.ticket, ending, flights, upstream_local);
     }
 
     /// Notes what the line should say of a cut with that reason, if no more is noted.

@@ -64,6 +64,8 @@ pub struct LogLine {
     pub upstream: Option<String>,
     /// The last endpoint that strait tried.
     pub endpoint: Option<SocketAddr>,
+    /// The address from which strait has connected to the endpoint.
+    pub upstream_local: Option<SocketAddr>,
     /// The time from which on the source of the route or of the endpoints may be behind.
     pub stale_since: Option<String>,
     /// Connect attempts.

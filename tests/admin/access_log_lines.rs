@@ -1,5 +1,6 @@
 //! The content of a line of the access log. Nothing that a client sends changes how the line reads.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
@@ -46,6 +47,7 @@ fn full() -> Entry<'static> {
         route: Some("svcb"),
         upstream: Some("svcb"),
         endpoint: Some(([10, 1, 0, 7], 8443).into()),
+        upstream_local: Some(([10, 1, 9, 9], 40_112).into()),
         stale_since: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_699_999_999)),
         attempts: 2,
         detail: Some("first endpoint refused"),
@@ -64,13 +66,13 @@ fn json_has_every_key_in_order() {
     assert_eq!(
         written(LogFormat::Json, &[full()]),
         concat!(
-            r#"{"time":"2023-11-14T22:13:20.007Z","connection":7,"listener":"east-west","#,
+            r#"{"time":"2023-11-14T22:13:20.007Z","start":"2023-11-14T21:13:20.007Z","connection":7,"listener":"east-west","#,
             r#""source":"10.2.3.4:5678","source_group":"alpha","#,
             r#""server_name":"outbound_.80_._.svcb.apps.svc.cluster.local","#,
             r#""alpn":"istio-http/1.1,istio","tls_version":"1.3","#,
             r#""tls_cipher":"TLS_AES_256_GCM_SHA384","tls_group":"X25519MLKEM768","resumes":"yes","#,
             r#""route":"svcb","upstream":"svcb","#,
-            r#""endpoint":"10.1.0.7:8443","stale_since":"2023-11-14T22:13:19.000Z","attempts":2,"outcome":"ok","flags":"-","#,
+            r#""endpoint":"10.1.0.7:8443","upstream_local":"10.1.9.9:40112","stale_since":"2023-11-14T22:13:19.000Z","attempts":2,"outcome":"ok","flags":"-","#,
             r#""detail":"first endpoint refused","ended_by":"upstream","confidence":"inferred","#,
             r#""to_upstream_bytes":517,"to_downstream_bytes":1099511627776,"#,
             r#""hello_ms":1.234,"connect_ms":0.000,"duration_ms":3600000.000}"#,
@@ -84,11 +86,11 @@ fn text_has_every_key_in_order() {
     assert_eq!(
         written(LogFormat::Text, &[full()]),
         concat!(
-            "time=2023-11-14T22:13:20.007Z connection=7 listener=east-west ",
+            "time=2023-11-14T22:13:20.007Z start=2023-11-14T21:13:20.007Z connection=7 listener=east-west ",
             "source=10.2.3.4:5678 source_group=alpha ",
             "server_name=outbound_.80_._.svcb.apps.svc.cluster.local ",
             "alpn=istio-http/1.1,istio tls_version=1.3 tls_cipher=TLS_AES_256_GCM_SHA384 ",
-            "tls_group=X25519MLKEM768 resumes=yes route=svcb upstream=svcb endpoint=10.1.0.7:8443 ",
+            "tls_group=X25519MLKEM768 resumes=yes route=svcb upstream=svcb endpoint=10.1.0.7:8443 upstream_local=10.1.9.9:40112 ",
             "stale_since=2023-11-14T22:13:19.000Z ",
             "attempts=2 outcome=ok flags=- detail=\"first endpoint refused\" ended_by=upstream ",
             "confidence=inferred ",
@@ -99,12 +101,32 @@ fn text_has_every_key_in_order() {
 }
 
 #[test]
+fn the_page_has_every_key_of_a_line() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/src/operate/outcomes.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let rows: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split(" |").next())
+        .collect();
+    for entry in [full(), hostile_entry("x")] {
+        let line: Value = serde_json::from_str(&written(LogFormat::Json, &[entry])).unwrap();
+        for key in line.as_object().unwrap().keys() {
+            let named = |row: &&str| format!("`{row}").contains(&format!("`{key}`"));
+            assert!(
+                rows.iter().any(|row| named(&row)),
+                "outcomes.md lacks {key}"
+            );
+        }
+    }
+}
+
+#[test]
 fn absent_values_have_no_key() {
     let text = written(LogFormat::Text, &[entry(Outcome::NoSni)]);
     assert_eq!(
         text,
         concat!(
-            "time=1970-01-01T00:00:00.000Z connection=7 listener=east-west ",
+            "time=1970-01-01T00:00:00.000Z start=1970-01-01T00:00:00.000Z connection=7 listener=east-west ",
             "source=10.2.3.4:5678 source_group=alpha attempts=0 outcome=no_sni flags=NR ",
             "ended_by=gateway to_upstream_bytes=0 to_downstream_bytes=0 duration_ms=0.000\n"
         )
@@ -181,7 +203,7 @@ fn hostile_text_comes_back_from_json_as_it_was() {
             assert_eq!(value[key], *hostile, "{key}");
         }
         assert_eq!(value["outcome"], "no_route");
-        assert_eq!(value.as_object().unwrap().len(), 15, "{line}");
+        assert_eq!(value.as_object().unwrap().len(), 16, "{line}");
     }
 }
 
@@ -191,7 +213,7 @@ fn hostile_text_stays_one_value_of_a_text_line() {
         let line = written(LogFormat::Text, &[hostile_entry(hostile)]);
         assert_one_printable_line(&line, hostile);
         let pairs = parse_text(line.trim_end_matches('\n'));
-        assert_eq!(pairs.len(), 15, "{line}");
+        assert_eq!(pairs.len(), 16, "{line}");
         for (key, value) in &pairs {
             match key.as_str() {
                 "server_name" | "alpn" | "detail" => assert_eq!(value, hostile, "{line}"),

@@ -76,6 +76,21 @@ fn an_open_connection_is_seen_with_its_way_and_its_bytes() {
 }
 
 #[test]
+fn the_log_has_the_address_that_the_endpoint_sees() {
+    let (server, handed_over) = Server::handing_over();
+    let gateway = TestGateway::start(&ConfigText::to(&[server.address]));
+    let mut client = connect(gateway.address());
+    client.write_all(&hello(SERVICE, &[])).unwrap();
+    let seen = handed_over.recv().unwrap();
+    let peer = seen.peer_addr().unwrap();
+    assert_eq!(of(&gateway, &client)["upstream_local"], peer.to_string());
+    let source = client.local_addr().unwrap();
+    drop((client, seen));
+    let record = gateway.record_of(source);
+    assert_eq!(record.upstream_local, Some(peer), "{record:?}");
+}
+
+#[test]
 fn connections_before_their_relay_are_seen_and_end_too() {
     let hole = BlackHole::dig();
     let config = ConfigText::to(&[hole.address]).upstream("connect: { timeout: 1m }");

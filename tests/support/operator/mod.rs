@@ -87,6 +87,7 @@ pub fn entry(outcome: Outcome) -> Entry<'static> {
         route: None,
         upstream: None,
         endpoint: None,
+        upstream_local: None,
         stale_since: None,
         attempts: 0,
         outcome,
