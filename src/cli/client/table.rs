@@ -87,7 +87,7 @@ mod tests {
         ];
         let text = table(["one", "two"], &rows);
         let expected = format!(
-            "one            two\na\\u{{1b}}[31m    b\n\\u{{202e}}       {}...\n",
+            "one          two\na\\u{{1b}}[31m  b\n\\u{{202e}}     {}...\n",
             "x".repeat(80)
         );
         assert_eq!(text, expected);
