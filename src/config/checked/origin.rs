@@ -34,6 +34,26 @@ pub struct ObjectRef {
     pub resource_version: Arc<str>,
 }
 
+impl Origin {
+    /// Whether both are the same object, in whatever version.
+    pub fn is_same_object(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Export(one), Self::Export(other))
+            | (Self::ServiceEntry(one), Self::ServiceEntry(other))
+            | (Self::TlsRoute(one), Self::TlsRoute(other))
+            | (Self::Gateway(one), Self::Gateway(other)) => one.key() == other.key(),
+            (Self::File, Self::File) => true,
+            _ => false,
+        }
+    }
+}
+
+impl ObjectRef {
+    fn key(&self) -> (&str, &str) {
+        (&self.namespace, &self.name)
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

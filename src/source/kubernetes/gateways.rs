@@ -38,7 +38,7 @@ use std::sync::Arc;
 use super::cluster::Cluster;
 use super::ports::Ports;
 use super::status::Notices;
-use crate::config::{GatewayApiConfig, KubernetesConfig, Origin, RouteConfig, ServicePort};
+use crate::config::{GatewayApiConfig, KubernetesConfig, RouteConfig, ServicePort};
 pub(super) use reach::pod_ports;
 pub(super) use translated::Translated;
 
@@ -106,18 +106,11 @@ pub(super) fn keep_versions(
             let Some(old) = by_name.get(&*route.name) else {
                 continue;
             };
-            let same_object = match (&old.origin, &route.origin) {
-                (Origin::TlsRoute(old), Origin::TlsRoute(new))
-                | (Origin::Gateway(old), Origin::Gateway(new)) => {
-                    (&old.namespace, &old.name) == (&new.namespace, &new.name)
-                }
-                _ => false,
-            };
             let as_before = || RouteConfig {
                 origin: old.origin.clone(),
                 ..(**route).clone()
             };
-            if same_object && as_before() == ***old {
+            if old.origin.is_same_object(&route.origin) && as_before() == ***old {
                 *route = Arc::clone(old);
             }
         }

@@ -48,8 +48,11 @@ impl Routes {
         let kept = |now: &Arc<RouteConfig>| {
             let before = known.get(&*now.name).copied().filter(|before| {
                 let origin = before.origin.clone();
-                let now = RouteConfig::clone(now);
-                RouteConfig { origin, ..now } == ***before
+                let as_before = || RouteConfig {
+                    origin,
+                    ..RouteConfig::clone(now)
+                };
+                now.origin.is_same_object(&before.origin) && as_before() == ***before
             });
             Arc::clone(before.unwrap_or(now))
         };

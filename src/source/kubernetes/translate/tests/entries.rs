@@ -329,6 +329,24 @@ fn the_oldest_entry_that_gateways_see_has_a_host_and_entries_like_it_add_their_p
     assert_eq!(world.found.skipped(), [""; 0]);
 }
 
+#[test]
+fn a_route_that_another_entry_has_now_says_so() {
+    let at = |at: &str| {
+        entry(at, "db.mesh.local", &[("tcp", 5432)], |entry| {
+            entry.endpoints = [vm("192.0.2.1", &[SIDECAR])].into();
+        })
+    };
+    let mut world = world(mesh_policy(), vec![at("vms/a")]);
+    world.apply([
+        set(at("vms/b")),
+        ClusterChange::Removed(Kind::ServiceEntry, key("vms/a")),
+    ]);
+    let routes = &world.found.0.routing.exports;
+    let origin = routes.iter().next().map(|route| route.origin.to_string());
+    let wanted = "ServiceEntry vms/b (resourceVersion 1)";
+    assert_eq!(origin.as_deref(), Some(wanted));
+}
+
 fn entry_port(name: &str, port: u16, target: Option<u16>) -> EntryPortRecord {
     EntryPortRecord {
         name: name.into(),
