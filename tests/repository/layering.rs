@@ -212,12 +212,13 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     ),
     (
         "source/kubernetes/records",
-        &[&["labels"], &["entry", "gateway"], &["mesh"]],
+        &[&["labels"], &["entry", "gateway", "wishes"], &["mesh"]],
     ),
     (
         "source/kubernetes/saved",
         &[
             &["age", "metadata", "schedule", "store"],
+            &["connections"],
             &["entries", "istio_kinds", "kubernetes_kinds"],
             &["object"],
             &["format"],
@@ -238,7 +239,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     (
         "source/kubernetes/translate",
         &[
-            &["host", "mesh", "topology", "translation"],
+            &["host", "mesh", "topology", "translation", "wishes"],
             &["export", "rules"],
             &["mtls"],
             &["why"],
@@ -256,7 +257,8 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["timing"],
             &["served"],
             &["object"],
-            &["entry", "istio", "mesh"],
+            &["connections", "entry"],
+            &["istio", "mesh"],
             &["read"],
             &["ask"],
             &["item"],

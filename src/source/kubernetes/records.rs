@@ -4,6 +4,7 @@ pub mod entry;
 pub mod gateway;
 mod labels;
 pub mod mesh;
+pub mod wishes;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +13,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 pub use labels::Labels;
+use wishes::RuleWishes;
 
 /// The key of an object of one kind. Objects without a namespace have an empty one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -199,6 +201,8 @@ pub struct DestinationRuleRecord {
     /// `trafficPolicy.tls.mode`, and `portLevelSettings` by service port. `None` without a
     /// `trafficPolicy`: then that of a younger rule for the host counts.
     pub tls: Option<RuleTls>,
+    /// The rest of the `trafficPolicy`, as far as it is about connections.
+    pub wishes: Box<RuleWishes>,
     /// Subsets by name, each with labels of its pods and a TLS mode.
     pub subsets: Box<[SubsetRecord]>,
 }
@@ -212,6 +216,8 @@ pub struct SubsetRecord {
     pub labels: Labels,
     /// The TLS mode of the subset.
     pub tls: RuleTls,
+    /// The rest of its `trafficPolicy`, as far as it is about connections.
+    pub wishes: RuleWishes,
 }
 
 /// `tls.mode` of a DestinationRule's traffic policy.

@@ -8,13 +8,14 @@
 //!
 //! | part | content |
 //! |---|---|
-//! | [`object`] | a record as an object in the API's form (pure); [`metadata`], [`kubernetes_kinds`], [`istio_kinds`] and [`entries`] are its parts |
+//! | [`object`] | a record as an object in the API's form (pure); [`metadata`], [`kubernetes_kinds`], [`istio_kinds`], [`connections`] and [`entries`] are its parts |
 //! | [`age`] | the time when the API confirmed a state, and the age that follows (pure, but for the clocks) |
 //! | [`format`] | the lines of the file, with the checks of a file that is read (pure) |
 //! | [`store`] | the read, and the write that replaces the file as a whole |
 //! | [`schedule`] | the time of the next write (pure) |
 
 mod age;
+mod connections;
 mod entries;
 mod format;
 mod istio_kinds;

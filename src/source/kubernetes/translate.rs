@@ -17,6 +17,7 @@ mod service;
 mod topology;
 mod translation;
 mod why;
+mod wishes;
 mod workloads;
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 
 mod ask;
 mod client;
+mod connections;
 mod copies;
 mod driver;
 mod entry;

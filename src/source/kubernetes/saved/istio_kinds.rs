@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::connections::{WrittenConnections, connections};
 use super::metadata::Metadata;
 use crate::source::kubernetes::api_names::{MESH_NETWORKS, MESH_SETTINGS};
 use crate::source::kubernetes::records::gateway::LabelSelector;
 use crate::source::kubernetes::records::mesh::MeshConfigRecord;
+use crate::source::kubernetes::records::wishes::{ConnectionWishes, RuleWishes};
 use crate::source::kubernetes::records::{
     ClientTls, DestinationRuleRecord, Labels, PeerAuthenticationRecord, RuleTls, SubsetRecord,
 };
@@ -78,6 +80,8 @@ pub(super) struct RuleSpec<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct WrittenTrafficPolicy {
+    #[serde(flatten)]
+    connections: WrittenConnections,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<WrittenMtls>,
     port_level_settings: Vec<WrittenPortSettings>,
@@ -85,8 +89,11 @@ struct WrittenTrafficPolicy {
 
 #[derive(Serialize)]
 struct WrittenPortSettings {
+    #[serde(flatten)]
+    connections: WrittenConnections,
     port: WrittenPortNumber,
-    tls: WrittenMtls,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<WrittenMtls>,
 }
 
 #[derive(Serialize)]
@@ -112,13 +119,20 @@ fn rule_mode(mode: ClientTls) -> WrittenMtls {
     WrittenMtls { mode }
 }
 
-fn traffic_policy(tls: &RuleTls) -> WrittenTrafficPolicy {
-    let RuleTls { mode, ports } = tls;
-    let settings = |(number, mode): (&u16, &ClientTls)| WrittenPortSettings {
+fn traffic_policy(tls: &RuleTls, wishes: &RuleWishes) -> WrittenTrafficPolicy {
+    let RuleTls {
+        mode,
+        ports: tls_ports,
+    } = tls;
+    let RuleWishes { all, ports } = wishes;
+    // Settings of a port that has a mode ask for something or for nothing.
+    let settings = |(number, wishes): (&u16, &ConnectionWishes)| WrittenPortSettings {
+        connections: connections(wishes),
         port: WrittenPortNumber { number: *number },
-        tls: rule_mode(*mode),
+        tls: tls_ports.get(number).copied().map(rule_mode),
     };
     WrittenTrafficPolicy {
+        connections: connections(all),
         tls: mode.map(rule_mode),
         port_level_settings: ports.iter().map(settings).collect(),
     }
@@ -131,23 +145,29 @@ pub(super) fn rule(rule: &DestinationRuleRecord) -> RuleSpec<'_> {
         export_to,
         for_workloads,
         tls,
+        wishes,
         subsets,
     } = rule;
     RuleSpec {
         host,
         export_to,
         workload_selector: for_workloads.then(BTreeMap::new),
-        traffic_policy: tls.as_ref().map(traffic_policy),
+        traffic_policy: tls.as_ref().map(|tls| traffic_policy(tls, wishes)),
         subsets: subsets.iter().map(subset).collect(),
     }
 }
 
 fn subset(subset: &SubsetRecord) -> WrittenSubset<'_> {
-    let SubsetRecord { name, labels, tls } = subset;
+    let SubsetRecord {
+        name,
+        labels,
+        tls,
+        wishes,
+    } = subset;
     WrittenSubset {
         name,
         labels,
-        traffic_policy: traffic_policy(tls),
+        traffic_policy: traffic_policy(tls, wishes),
     }
 }
 

@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use super::host::{Fit, ObjectHost};
 use super::mesh::Mesh;
+use super::wishes;
 use crate::source::kubernetes::cluster::Cluster;
+use crate::source::kubernetes::records::wishes::{ConnectionWishes, RuleWishes};
 use crate::source::kubernetes::records::{
     ClientTls, DestinationRuleRecord, RuleTls, SubsetRecord, TlsMode,
 };
@@ -21,6 +23,7 @@ use crate::source::kubernetes::records::{
 #[derive(Debug, Default)]
 pub(super) struct Rule<'a> {
     tls: Option<&'a RuleTls>,
+    wishes: Option<&'a RuleWishes>,
     /// The subsets, each name once.
     pub(super) subsets: Vec<&'a SubsetRecord>,
 }
@@ -58,6 +61,12 @@ impl<'a> Rule<'a> {
         };
         let subset = self.subset(name)?;
         subset.tls.of_port(port).or_else(of_rule)
+    }
+
+    /// What the rules ask of the connections to a port.
+    pub(super) fn wishes(&self, port: u16, subset: Option<&Arc<str>>) -> ConnectionWishes {
+        let subset = subset.and_then(|name| self.subset(name));
+        wishes::of_port(self.wishes, subset.map(|subset| &subset.wishes), port)
     }
 
     pub(super) fn subset(&self, name: &str) -> Option<&'a SubsetRecord> {
@@ -130,7 +139,9 @@ fn pool<'a>(
 fn merge<'a>(rules: impl Iterator<Item = &'a DestinationRuleRecord>) -> Rule<'a> {
     let mut merged = Rule::default();
     for rule in rules {
-        merged.tls = merged.tls.or(rule.tls.as_ref());
+        if merged.tls.is_none() && rule.tls.is_some() {
+            (merged.tls, merged.wishes) = (rule.tls.as_ref(), Some(&*rule.wishes));
+        }
         for subset in &rule.subsets {
             if merged.subset(&subset.name).is_none() {
                 merged.subsets.push(subset);

@@ -11,6 +11,7 @@ use super::members::Members;
 use super::mesh::Mesh;
 use super::pods::Pod;
 use super::translation::{Backend, Draft, Endpoints, Translation};
+use super::wishes;
 use crate::config::{
     ConnectionLimits, KubernetesConfig, ObjectRef, OptIn, Origin, PodChoice, RouteConfig,
     RouteMatch, RouteTimeouts, ServicePort, TargetConfigs, UpstreamConfig, UpstreamSource,
@@ -503,7 +504,12 @@ impl<'c, 'a> Service<'c, 'a> {
         let Context { cluster, own, .. } = *self.context;
         let (endpoints, empty) = chosen.without_own(cluster, own, self.key, self.noun());
         let empty = empty.map(|reason| self.context.strings.shared(&reason));
-        let upstream = upstream(self.context, target);
+        let mut upstream = upstream(self.context, target);
+        if target.pods == PodChoice::AsExported {
+            let rule = &self.members.mtls.rule;
+            let wishes = rule.wishes(target.port, target.subset.as_ref());
+            wishes::apply(&wishes, Arc::make_mut(&mut upstream));
+        }
         let endpoints = Endpoints::new(endpoints, empty);
         self.draft.add(upstream, endpoints);
     }

@@ -13,4 +13,5 @@ mod names;
 mod sidecars;
 mod topology;
 mod unknown;
+mod wishes;
 mod workloads;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::connections::ConnectionSettings;
 use super::object::{Watched, created, object};
 use super::served::Served;
 use crate::source::kubernetes::cluster::Record;
+use crate::source::kubernetes::records::wishes::RuleWishes;
 use crate::source::kubernetes::records::{
     ClientTls, DestinationRuleRecord, Labels, PeerAuthenticationRecord, RuleTls, SubsetRecord,
 };
@@ -98,6 +100,8 @@ pub(super) struct DestinationRuleSpec {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct TrafficPolicy {
+    #[serde(flatten)]
+    connections: ConnectionSettings,
     tls: Option<Tls>,
     port_level_settings: Option<Vec<PortSettings>>,
 }
@@ -105,6 +109,8 @@ struct TrafficPolicy {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct PortSettings {
+    #[serde(flatten)]
+    connections: ConnectionSettings,
     port: Option<PortNumber>,
     tls: Option<Tls>,
 }
@@ -152,16 +158,30 @@ impl Tls {
     }
 }
 
-impl From<TrafficPolicy> for RuleTls {
-    fn from(policy: TrafficPolicy) -> Self {
-        let ports = policy.port_level_settings.unwrap_or_default();
-        let port = |settings: PortSettings| {
-            let number = u16::try_from(settings.port?.number).ok()?;
-            Some((number, settings.tls?.mode()))
-        };
-        Self {
-            mode: policy.tls.as_ref().map(Tls::mode),
-            ports: ports.into_iter().filter_map(port).collect(),
+impl PortSettings {
+    fn number(&self) -> Option<u16> {
+        u16::try_from(self.port.as_ref()?.number).ok()
+    }
+}
+
+impl TrafficPolicy {
+    fn ports(&self) -> impl Iterator<Item = &PortSettings> {
+        self.port_level_settings.iter().flatten()
+    }
+
+    fn tls(&self) -> RuleTls {
+        let port = |of: &PortSettings| Some((of.number()?, of.tls.as_ref()?.mode()));
+        RuleTls {
+            mode: self.tls.as_ref().map(Tls::mode),
+            ports: self.ports().filter_map(port).collect(),
+        }
+    }
+
+    fn wishes(&self) -> RuleWishes {
+        let port = |of: &PortSettings| Some((of.number()?, of.connections.record()));
+        RuleWishes {
+            all: self.connections.record(),
+            ports: self.ports().filter_map(port).collect(),
         }
     }
 }
@@ -172,15 +192,26 @@ impl Watched for DestinationRuleObject {
         let subset = |subset: RuleSubset| SubsetRecord {
             name: subset.name.into(),
             labels: labels(subset.labels),
-            tls: subset.traffic_policy.map(RuleTls::from).unwrap_or_default(),
+            tls: subset
+                .traffic_policy
+                .as_ref()
+                .map(TrafficPolicy::tls)
+                .unwrap_or_default(),
+            wishes: subset
+                .traffic_policy
+                .as_ref()
+                .map(TrafficPolicy::wishes)
+                .unwrap_or_default(),
         };
         let subsets = spec.subsets.unwrap_or_default().into_iter().map(subset);
+        let policy = spec.traffic_policy.as_ref();
         Ok(Some(Record::DestinationRule(DestinationRuleRecord {
             created: created(&self.metadata),
             host: spec.host.into(),
             export_to: spec.export_to.unwrap_or_default().into(),
             for_workloads: spec.workload_selector.is_some(),
-            tls: spec.traffic_policy.map(RuleTls::from),
+            tls: policy.map(TrafficPolicy::tls),
+            wishes: Box::new(policy.map(TrafficPolicy::wishes).unwrap_or_default()),
             subsets: subsets.collect(),
         })))
     }

@@ -13,6 +13,7 @@ use crate::names::UpstreamName;
 use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record};
 use crate::source::kubernetes::discovered::{Discovered, Routing};
 use crate::source::kubernetes::records::entry::WorkloadRecord;
+use crate::source::kubernetes::records::wishes::PoolWishes;
 use crate::source::kubernetes::records::{ClientTls, RuleTls, ServiceKind, ServiceRecord};
 
 fn two_services() -> World {
@@ -228,7 +229,7 @@ fn any_rule() -> impl Strategy<Value = Object> {
         Just(ClientTls::Disable),
         Just(ClientTls::IstioMutual)
     ]);
-    (at(&["r1", "r2"]), host, mode, any_labels(), 0..2i64).prop_map(
+    (at(&["r1", "r2"]), host, mode, any_labels(), 0..4i64).prop_map(
         |(at, host, mode, with, created)| {
             rule(&at, host, |rule| {
                 rule.created = created;
@@ -236,6 +237,12 @@ fn any_rule() -> impl Strategy<Value = Object> {
                     mode: Some(mode),
                     ports: BTreeMap::new(),
                 });
+                if created > 1 {
+                    rule.wishes.all.pool = Some(PoolWishes {
+                        connections: 7,
+                        ..PoolWishes::default()
+                    });
+                }
                 rule.subsets = [subset("v1", &with)].into();
             })
         },

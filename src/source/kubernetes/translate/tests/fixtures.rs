@@ -17,6 +17,7 @@ use crate::source::kubernetes::records::gateway::{
     GatewayClassRecord, GatewayRecord, Revision, TlsRouteRecord,
 };
 use crate::source::kubernetes::records::mesh::MeshConfigRecord;
+use crate::source::kubernetes::records::wishes::RuleWishes;
 use crate::source::kubernetes::records::{
     DestinationRuleRecord, Labels, NamespaceRecord, NodeRecord, ObjectKey,
     PeerAuthenticationRecord, PodRecord, RuleTls, ServiceExportRecord, ServiceKind,
@@ -221,6 +222,7 @@ pub(super) fn rule(at: &str, host: &str, edit: impl FnOnce(&mut DestinationRuleR
         export_to: Box::default(),
         for_workloads: false,
         tls: None,
+        wishes: Box::default(),
         subsets: Box::default(),
     };
     edit(&mut record);
@@ -284,6 +286,7 @@ pub(super) fn subset(name: &str, with: &[(&str, &str)]) -> SubsetRecord {
         name: name.into(),
         labels: labels(with),
         tls: RuleTls::default(),
+        wishes: RuleWishes::default(),
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::config::Balance;
 use crate::source::kubernetes::cluster::{Kind, Record};
 use crate::source::kubernetes::records::entry::{
     EntryPortRecord, ServiceEntryRecord, WorkloadAddress, WorkloadEntryRecord, WorkloadRecord,
@@ -13,6 +15,9 @@ use crate::source::kubernetes::records::gateway::{
     TlsRouteRecord,
 };
 use crate::source::kubernetes::records::mesh::MeshConfigRecord;
+use crate::source::kubernetes::records::wishes::{
+    BalanceWishes, ConnectionWishes, EjectionWishes, PoolWishes, RuleWishes,
+};
 use crate::source::kubernetes::records::{
     ClientTls, DestinationRuleRecord, Labels, NamespaceRecord, NodeRecord, ObjectKey,
     PeerAuthenticationRecord, PodRecord, RuleTls, ServiceExportRecord, ServiceKind,
@@ -145,6 +150,29 @@ fn policies() -> Objects {
     ]
 }
 
+fn wishes(balance: Balance) -> ConnectionWishes {
+    let millis = |millis| Some(Duration::from_millis(millis));
+    ConnectionWishes {
+        pool: Some(PoolWishes {
+            connections: 7,
+            connect: millis(1500),
+            keepalive_time: millis(30_000),
+            keepalive_interval: millis(5000),
+            keepalive_probes: 2,
+        }),
+        ejection: Some(EjectionWishes {
+            failures: 4,
+            base: millis(2500),
+            max_percent: 30,
+            min_healthy_percent: 20,
+        }),
+        balance: Some(BalanceWishes {
+            balance: Some(balance),
+            slow_start: millis(10_000),
+        }),
+    }
+}
+
 fn rules() -> Objects {
     let tls = |mode, ports: &[(u16, ClientTls)]| RuleTls {
         mode,
@@ -159,16 +187,33 @@ fn rules() -> Objects {
             Some(ClientTls::IstioMutual),
             &[(80, ClientTls::Own), (81, ClientTls::Disable)],
         )),
+        wishes: Box::new(RuleWishes {
+            all: wishes(Balance::LeastConnections),
+            ports: [
+                (80, wishes(Balance::SourceHash)),
+                (81, ConnectionWishes::default()),
+                (82, wishes(Balance::Random)),
+            ]
+            .into(),
+        }),
         subsets: [
             SubsetRecord {
                 name: "v1".into(),
                 labels: labels(&[("version", "v1")]),
                 tls: tls(Some(ClientTls::Own), &[]),
+                wishes: RuleWishes {
+                    all: wishes(Balance::RoundRobin),
+                    ports: BTreeMap::new(),
+                },
             },
             SubsetRecord {
                 name: "all".into(),
                 labels: Labels::default(),
                 tls: tls(None, &[(80, ClientTls::IstioMutual)]),
+                wishes: RuleWishes {
+                    all: ConnectionWishes::default(),
+                    ports: [(80, ConnectionWishes::default())].into(),
+                },
             },
         ]
         .into(),
@@ -179,6 +224,7 @@ fn rules() -> Objects {
         export_to: Box::default(),
         for_workloads: false,
         tls: None,
+        wishes: Box::default(),
         subsets: Box::default(),
     };
     vec![
