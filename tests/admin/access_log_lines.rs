@@ -112,10 +112,7 @@ fn the_page_has_every_key_of_a_line() {
         let line: Value = serde_json::from_str(&written(LogFormat::Json, &[entry])).unwrap();
         for key in line.as_object().unwrap().keys() {
             let named = |row: &&str| format!("`{row}").contains(&format!("`{key}`"));
-            assert!(
-                rows.iter().any(|row| named(&row)),
-                "outcomes.md lacks {key}"
-            );
+            assert!(rows.iter().any(named), "outcomes.md lacks {key}");
         }
     }
 }
