@@ -179,7 +179,7 @@ fn hosts_outside_of_the_mesh_hidden_ones_and_those_that_the_policy_leaves_out_ha
     };
     assert_eq!(why(mesh_policy(), &|entry| entry.external = true), None);
     let hidden = why(mesh_policy(), &|entry| {
-        entry.export_to = ["apps".into()].into()
+        entry.export_to = ["apps".into()].into();
     });
     assert_eq!(
         hidden.as_deref(),
@@ -305,10 +305,10 @@ fn the_oldest_entry_that_gateways_see_has_a_host_and_entries_like_it_add_their_p
     let older = at("vms/a", 1, tcp, &plain);
     let more = at("vms/b", 2, ("admin", 80), &plain);
     let unlike = at("vms/c", 2, ("x", 81), &|entry| {
-        entry.labels = labels(&[("a", "b")])
+        entry.labels = labels(&[("a", "b")]);
     });
     let foreign = at("other/a", 0, tcp, &|entry| {
-        entry.export_to = ["other".into()].into()
+        entry.export_to = ["other".into()].into();
     });
     let found = find(mesh_policy(), vec![older.clone(), more, unlike, foreign]);
     let routes = found.routes();
