@@ -10,6 +10,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use strait::config::Config;
 use strait::upstream::{Picked, Upstream, Upstreams};
@@ -161,7 +162,7 @@ upstreams:
             let replica = fastrand::usize(..replicas.len());
             let picked = replicas[replica].pick(&[], 0);
             let mut held = picked.unwrap_or_else(|error| panic!("{error:?}"));
-            held.connected();
+            held.connected(Duration::ZERO);
             let endpoint = by_address[&held.endpoint()];
             connections[endpoint] += 1;
             all += 1;

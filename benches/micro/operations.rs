@@ -208,6 +208,7 @@ fn access_log_line() -> Operation {
             .unwrap_or_else(|error| panic!("{text}: {error}"))
     };
     let (source, endpoint) = (address("10.0.0.9:37884"), address("10.1.0.7:8443"));
+    let local = address("10.1.0.2:41210");
     let server_name = format!("outbound_.80_._.{}", host(0));
     let ended = SystemTime::now();
     Box::new(move || {
@@ -227,6 +228,7 @@ fn access_log_line() -> Operation {
             route: Some("svcb"),
             upstream: Some("svcb"),
             endpoint: Some(endpoint),
+            upstream_local: Some(local),
             stale_since: None,
             attempts: 1,
             outcome: Outcome::Ok,
