@@ -30,7 +30,8 @@ mod tests {
     use super::*;
 
     fn config(text: &str) -> Config {
-        Config::parse(text, "a test").unwrap()
+        let listener = "listeners: [{ name: l, bind: '127.0.0.1:0' }]";
+        Config::parse(&format!("{listener}\n{text}\n"), "a test").unwrap()
     }
 
     #[test]

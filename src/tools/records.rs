@@ -182,7 +182,7 @@ mod tests {
         let (mut writer, mut records) = channel();
         let line = |port: u16| {
             format!(
-                "{{\"outcome\":\"ok\",\"listener\":\"l\",\"source\":\"127.0.0.1:{port}\",\
+                "{{\"outcome\":\"ok\",\"connection\":1,\"listener\":\"l\",\"source\":\"127.0.0.1:{port}\",\
                  \"source_group\":\"other\",\"attempts\":1,\"flags\":\"-\",\
                  \"to_upstream_bytes\":7,\"to_downstream_bytes\":8,\"duration_ms\":0.500}}\n"
             )

@@ -295,7 +295,7 @@ fn a_captured_connection_is_written_as_its_table() {
         said(false, record(23, 19)),
     ];
     let line = serde_json::json!({
-        "outcome": "upstream_reset", "listener": "a", "source": "127.0.0.1:1", "source_group": "other", "attempts": 1,
+        "outcome": "upstream_reset", "connection": 1, "listener": "a", "source": "127.0.0.1:1", "source_group": "other", "attempts": 1,
         "flags": "-", "ended_by": "upstream", "alpn": "h2", "to_upstream_bytes": 0, "to_downstream_bytes": 0,
         "duration_ms": 1.0,
     });
