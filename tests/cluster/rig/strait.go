@@ -215,7 +215,7 @@ func (g *Gateway) WaitReady(t testing.TB) {
 }
 
 // Kinds is the number of kinds that a gateway with the base config watches in the rig's cluster.
-const Kinds = 12.0
+const Kinds = 14.0
 
 // WaitWatched waits until it watches all kinds, and returns their number. A gateway that is ready may have just lost a
 // watch: the API server breaks watches off while it sets up a kind.
