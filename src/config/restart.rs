@@ -53,7 +53,7 @@ mod tests {
                 &["workers", "access_log.queue", "log.format"],
             ),
             ("workers: 1\nlog: { level: debug }", &[]),
-            ("workers: 1\naccess_log: { ok: false }", &[]),
+            ("workers: 1\naccess_log: { refused_per_second: 5 }", &[]),
             ("workers: 1\ndrain: { window: 1s }", &[]),
         ] {
             let pending = config(text).needs_restart(&started);
