@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::hello::read;
 use super::{ANSWER_IS_NO, failed, print, runtime};
 use crate::socket;
+use crate::verdict::alert_name;
 
 /// The number of bytes that are kept of an answer.
 const KEPT: usize = 16 << 10;
@@ -138,7 +139,8 @@ fn shown(answer: &[u8]) -> String {
                 2 => "fatal",
                 _ => "unknown level",
             };
-            format!("alert {level} {} ({description})", alert(*description))
+            let name = alert_name(*description).unwrap_or("unknown");
+            format!("alert {level} {name} ({description})")
         }
         [22, 3, _, _, _, 2, ..] => format!("a ServerHello, in {} bytes", answer.len()),
         other => {
@@ -146,32 +148,5 @@ fn shown(answer: &[u8]) -> String {
             let start: String = start.collect();
             format!("{} bytes, the first of them {start}", other.len())
         }
-    }
-}
-
-/// The name of an alert (RFC 8446 section 6, and older ones that servers still send).
-fn alert(description: u8) -> &'static str {
-    match description {
-        0 => "close_notify",
-        10 => "unexpected_message",
-        20 => "bad_record_mac",
-        22 => "record_overflow",
-        40 => "handshake_failure",
-        42 => "bad_certificate",
-        47 => "illegal_parameter",
-        48 => "unknown_ca",
-        49 => "access_denied",
-        50 => "decode_error",
-        51 => "decrypt_error",
-        70 => "protocol_version",
-        71 => "insufficient_security",
-        80 => "internal_error",
-        86 => "inappropriate_fallback",
-        109 => "missing_extension",
-        110 => "unsupported_extension",
-        112 => "unrecognized_name",
-        116 => "certificate_required",
-        120 => "no_application_protocol",
-        _ => "unknown",
     }
 }
