@@ -8,6 +8,7 @@
 //! route that the config no longer has; they are removed once no connection counts into them.
 
 mod ends;
+pub mod exposition;
 mod hellos;
 mod kubernetes;
 mod labels;

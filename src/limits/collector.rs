@@ -1,12 +1,11 @@
 //! The limits and what is used of them, as metrics.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{MetricFamily, MetricType};
 
-use crate::metrics::{LimitKind, LimitScope};
+use crate::metrics::{LimitKind, LimitScope, exposition};
 
 /// The use of one limit at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,35 +84,12 @@ impl LimitCollector {
     pub fn new(
         uses: impl Fn() -> Vec<NamedUse> + Send + Sync + 'static,
     ) -> prometheus::Result<Self> {
-        let [most, used] = HELP.map(|(name, help)| {
-            let labels = LABELS.map(str::to_owned).to_vec();
-            Desc::new(name.to_owned(), help.to_owned(), labels, HashMap::new())
-        });
+        let [most, used] = HELP.map(|(name, help)| exposition::described(name, help, &LABELS));
         Ok(Self {
             uses: Box::new(uses),
             described: [most?, used?],
         })
     }
-}
-
-fn gauge(name: &str, one: &LimitUse, value: u64) -> Metric {
-    let values = [one.limit, name, one.scope];
-    let label = |(name, value): (&str, &str)| {
-        let mut label = LabelPair::default();
-        label.set_name(name.into());
-        label.set_value(value.into());
-        label
-    };
-    let mut gauge = Gauge::default();
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "metrics are floating-point numbers"
-    )]
-    gauge.set_value(value as f64);
-    let labels = LABELS.into_iter().zip(values).map(label);
-    let mut metric = Metric::from_label(labels.collect());
-    metric.set_gauge(gauge);
-    metric
 }
 
 impl Collector for LimitCollector {
@@ -123,20 +99,16 @@ impl Collector for LimitCollector {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let uses = (self.uses)();
-        // A family without a metric is not valid in the exposition.
-        if uses.is_empty() {
-            return Vec::new();
-        }
         let family = |(name, help): (&str, &str), value: fn(&LimitUse) -> u64| {
-            let metrics = uses.iter().map(|(name, one)| gauge(name, one, value(one)));
-            let mut family = MetricFamily::default();
-            family.set_name(name.to_owned());
-            family.set_help(help.to_owned());
-            family.set_field_type(MetricType::GAUGE);
-            family.set_metric(metrics.collect());
-            family
+            let gauge = |(name, one): &NamedUse| {
+                let values = [one.limit, name, one.scope];
+                exposition::gauge(LABELS.into_iter().zip(values), value(one))
+            };
+            let gauges = uses.iter().map(gauge).collect();
+            exposition::family(name, help, MetricType::GAUGE, gauges)
         };
         let [most, used] = HELP;
-        vec![family(most, |one| one.most), family(used, |one| one.used)]
+        let families = [family(most, |one| one.most), family(used, |one| one.used)];
+        families.into_iter().flatten().collect()
     }
 }

@@ -1,13 +1,13 @@
 //! The counters of single endpoints as metrics.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{MetricFamily, MetricType};
 
 use super::{EndpointTotals, Upstreams};
+use crate::metrics::exposition;
 
 /// A metric: its name, the label beside `upstream` and `endpoint`, if it has one, and its help.
 const FAMILIES: [(&str, Option<&str>, &str); 4] = [
@@ -32,6 +32,9 @@ const FAMILIES: [(&str, Option<&str>, &str); 4] = [
         "Failures of an endpoint. reason is connect (no connection was made), before_reply (no byte of TLS came from it) or handshake (one side refused the other). Endpoints that strait has used, as many as metrics.endpoints says.",
     ),
 ];
+
+/// The labels that all of them have.
+const OF_ENDPOINT: [&str; 2] = ["endpoint", "upstream"];
 
 /// The values of each of [`FAMILIES`], with the value of its label.
 fn values(totals: &EndpointTotals) -> [Vec<(&'static str, u64)>; 4] {
@@ -73,28 +76,15 @@ impl EndpointTotalsCollector {
         upstreams: impl Fn() -> (Arc<Upstreams>, usize) + Send + Sync + 'static,
     ) -> prometheus::Result<Self> {
         let described = FAMILIES.iter().map(|(name, label, help)| {
-            let labels = label.iter().chain(&["endpoint", "upstream"]);
-            let mut labels: Vec<String> = labels.map(|label| (*label).to_owned()).collect();
+            let mut labels: Vec<&str> = label.iter().copied().chain(OF_ENDPOINT).collect();
             labels.sort_unstable();
-            Desc::new(
-                (*name).to_owned(),
-                (*help).to_owned(),
-                labels,
-                HashMap::new(),
-            )
+            exposition::described(name, help, &labels)
         });
         Ok(Self {
             upstreams: Box::new(upstreams),
             described: described.collect::<prometheus::Result<_>>()?,
         })
     }
-}
-
-fn label(name: &str, value: &str) -> LabelPair {
-    let mut label = LabelPair::default();
-    label.set_name(name.into());
-    label.set_value(value.into());
-    label
 }
 
 impl Collector for EndpointTotalsCollector {
@@ -118,33 +108,18 @@ impl Collector for EndpointTotalsCollector {
             let families = FAMILIES.iter().zip(&mut metrics);
             for ((family, metrics), values) in families.zip(values(&totals)) {
                 for (value, count) in values {
-                    let own = family.1.map(|name| label(name, value));
-                    let common = [label("endpoint", &address), label("upstream", &upstream)];
+                    let own = family.1.map(|name| (name, value));
+                    let common = OF_ENDPOINT.into_iter().zip([&*address, &*upstream]);
                     let mut labels: Vec<_> = own.into_iter().chain(common).collect();
-                    labels.sort_unstable_by(|one, other| one.name().cmp(other.name()));
-                    let mut counter = Counter::default();
-                    #[expect(
-                        clippy::cast_precision_loss,
-                        reason = "metrics are floating-point numbers"
-                    )]
-                    counter.set_value(count as f64);
-                    let mut metric = Metric::from_label(labels);
-                    metric.set_counter(counter);
-                    metrics.push(metric);
+                    labels.sort_unstable();
+                    metrics.push(exposition::counter(labels, count));
                 }
             }
         }
-        let families = FAMILIES.iter().zip(metrics);
-        // A family without a metric is not valid in the exposition.
-        let families = families.filter(|(_, metrics)| !metrics.is_empty());
         let family = |((name, _, help), metrics): (&(&str, _, &str), _)| {
-            let mut family = MetricFamily::default();
-            family.set_name((*name).to_owned());
-            family.set_help((*help).to_owned());
-            family.set_field_type(MetricType::COUNTER);
-            family.set_metric(metrics);
-            family
+            exposition::family(name, help, MetricType::COUNTER, metrics)
         };
-        families.map(family).collect()
+        let families = FAMILIES.iter().zip(metrics).filter_map(family);
+        families.collect()
     }
 }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{MetricFamily, MetricType};
 
 use super::{EndpointState, Upstream};
 use crate::config::{Config, UpstreamConfig, UpstreamSource};
+use crate::metrics::exposition::{self, gauge};
 use crate::names::UpstreamName;
 use crate::shared_map::SharedMap;
 
@@ -174,21 +175,6 @@ const HELP: &str = "Endpoints of an upstream by state: ready, or ejected because
     Service is ready, those that terminate and still serve are used: terminating. Those whose active checks fail are unhealthy, \
     and those that an operator has taken out are drained. These three states are left out if no endpoint has them.";
 
-/// A gauge as it is written; `labels` are sorted by name.
-fn gauge(labels: [(&str, &str); 2], value: u32) -> Metric {
-    let label = |(name, value): (&str, &str)| {
-        let mut label = LabelPair::default();
-        label.set_name(name.into());
-        label.set_value(value.into());
-        label
-    };
-    let mut gauge = Gauge::default();
-    gauge.set_value(value.into());
-    let mut metric = Metric::from_label(labels.map(label).into());
-    metric.set_gauge(gauge);
-    metric
-}
-
 /// Counts endpoints by state when scraped, since an ejection ends by time.
 pub struct EndpointCollector {
     upstreams: Box<dyn Fn() -> Arc<Upstreams> + Send + Sync>,
@@ -211,12 +197,7 @@ impl EndpointCollector {
     ) -> prometheus::Result<Self> {
         Ok(Self {
             upstreams: Box::new(upstreams),
-            described: Desc::new(
-                NAME.into(),
-                HELP.into(),
-                vec!["state".into(), "upstream".into()],
-                HashMap::new(),
-            )?,
+            described: exposition::described(NAME, HELP, &["state", "upstream"])?,
         })
     }
 }
@@ -232,8 +213,8 @@ impl Collector for EndpointCollector {
         let now = Instant::now();
         let mut metrics = Vec::new();
         for (name, upstream) in (self.upstreams)().iter() {
-            let (mut ready, mut ejected, mut terminating) = (0u32, 0u32, 0u32);
-            let (mut unhealthy, mut drained) = (0u32, 0u32);
+            let (mut ready, mut ejected, mut terminating) = (0u64, 0u64, 0u64);
+            let (mut unhealthy, mut drained) = (0u64, 0u64);
             for endpoint in upstream.endpoints().iter() {
                 match endpoint.stats.health.state(now) {
                     EndpointState::Ejected(_) => ejected += 1,
@@ -256,16 +237,8 @@ impl Collector for EndpointCollector {
                 }
             }
         }
-        // A family without a metric is not valid in the exposition.
-        if metrics.is_empty() {
-            return Vec::new();
-        }
-        let mut family = MetricFamily::default();
-        family.set_name(NAME.into());
-        family.set_help(HELP.into());
-        family.set_field_type(MetricType::GAUGE);
-        family.set_metric(metrics);
-        vec![family]
+        let family = exposition::family(NAME, HELP, MetricType::GAUGE, metrics);
+        family.into_iter().collect()
     }
 }
 
