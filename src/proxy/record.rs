@@ -217,6 +217,12 @@ impl ConnectionRecord {
         Ok(())
     }
 
+    /// The peer that announced the client.
+    fn proxy(&self) -> Option<SocketAddr> {
+        let announced = self.rare.as_ref()?.announced.as_ref();
+        announced.map(|it| it.proxy)
+    }
+
     /// The address that the client connected to, if a PROXY header said so.
     pub(super) fn announced_destination(&self) -> Option<SocketAddr> {
         let announced = self.rare.as_ref()?.announced.as_ref();
@@ -341,10 +347,15 @@ impl ConnectionRecord {
         if to_upstream == 0 && to_downstream == 0 {
             return;
         }
-        self.counts.to_upstream += to_upstream as u64;
-        self.series.to_upstream.inc_by(to_upstream as u64);
-        self.counts.to_downstream += to_downstream as u64;
-        self.series.to_downstream.inc_by(to_downstream as u64);
+        // All workers share the counters of a series and of an endpoint: one that does not change is not touched.
+        if to_upstream > 0 {
+            self.counts.to_upstream += to_upstream as u64;
+            self.series.to_upstream.inc_by(to_upstream as u64);
+        }
+        if to_downstream > 0 {
+            self.counts.to_downstream += to_downstream as u64;
+            self.series.to_downstream.inc_by(to_downstream as u64);
+        }
         if let Some(endpoint) = &self.endpoint {
             endpoint.moved(to_upstream, to_downstream);
         }
@@ -356,16 +367,12 @@ impl ConnectionRecord {
         ticket: &'a Ticket,
         handshake: &'static str,
     ) -> ConnectionFacts<'a> {
-        let announced = self
-            .rare
-            .as_deref()
-            .and_then(|rare| rare.announced.as_ref());
         let (policy, seat, target) = (ticket.policy(), ticket.seat(), self.target());
         ConnectionFacts {
             id: self.number,
             listener: &policy.name,
             source: self.source,
-            proxy: announced.map(|it| it.proxy),
+            proxy: self.proxy(),
             source_group: policy.sources.name(self.source_group),
             server_name: self.server_name.as_ref().map(ServerName::as_str),
             alpn: self.alpn(),
@@ -445,14 +452,13 @@ impl ConnectionRecord {
         } = ending;
         let endpoint = self.endpoint.as_ref().map(Picked::address);
         let rare = self.rare.as_deref();
-        let announced = rare.and_then(|rare| rare.announced.as_ref());
         let policy = ticket.policy();
         let entry = Entry {
             ended: SystemTime::now(),
             connection: self.number,
             listener: &policy.name,
             source: self.source,
-            proxy: announced.map(|it| it.proxy),
+            proxy: self.proxy(),
             source_group: policy.sources.name(self.source_group),
             server_name: self.server_name.as_ref().map(ServerName::as_str),
             alpn: self.alpn(),
