@@ -1,4 +1,4 @@
-//! The wall clock. It may show any time: it is set by hand, by a wrong time server, or not at all.
+//! The wall clock, and times as they are written. It may show any time: it is set by hand, by a wrong time server, or not at all.
 //!
 //! Code that writes dates panics or fails before 1970 and from the year 10,000 on. So this file limits
 //! times to that range before they are written.
@@ -36,6 +36,11 @@ pub fn seconds() -> f64 {
 pub fn since_epoch(at: SystemTime) -> f64 {
     let since = at.duration_since(SystemTime::UNIX_EPOCH);
     since.unwrap_or_default().as_secs_f64()
+}
+
+/// A time in whole milliseconds.
+pub fn millis(time: Duration) -> u64 {
+    time.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

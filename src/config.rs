@@ -46,7 +46,7 @@ pub use checked::{
     ResolverConfig, RouteConfig, RouteList, RouteMatch, RouteTimeouts, SavedStateConfig,
     ServicePort, ServiceSelector, SharedOffers, SniPattern, SourceGroup, SourceGroupId,
     SourceGroups, SourceLimits, SourcePolicy, StartTls, TargetConfig, TargetConfigs, TcpOptions,
-    UpstreamConfig, UpstreamLimits, UpstreamSource,
+    UpstreamConfig, UpstreamLimits, UpstreamSource, offers_in_words,
 };
 pub use form::problems::{ConfigError, Problem};
 pub use load::{Loaded, MAX_FILE};

@@ -161,10 +161,6 @@ fn timestamp<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::
     serializer.collect_str(&humantime::format_rfc3339_millis(clock::writable(*at)))
 }
 
-fn millis(time: Duration) -> u64 {
-    time.as_millis().try_into().unwrap_or(u64::MAX)
-}
-
 impl OpenConnection {
     /// The description of a connection that `worker` serves. `upstream_local` is the address from which strait has
     /// connected to the endpoint, `tls_version` the version that both sides have agreed on.
@@ -194,8 +190,8 @@ impl OpenConnection {
             handshake: facts.handshake,
             tls_version,
             start: now.checked_sub(age).unwrap_or(now),
-            age_ms: millis(age),
-            idle_ms: millis(facts.idle),
+            age_ms: clock::millis(age),
+            idle_ms: clock::millis(facts.idle),
             to_upstream_bytes: facts.to_upstream,
             to_downstream_bytes: facts.to_downstream,
         }

@@ -10,7 +10,7 @@ use super::{AdminContext, Snapshot};
 use crate::clock;
 use crate::config::{Config, UpstreamSource, Weight};
 use crate::names::Zone;
-use crate::upstream::{Endpoint, EndpointFailure, EndpointState, EndpointTotals, Upstream};
+use crate::upstream::{Endpoint, EndpointFailure, EndpointTotals, Upstream};
 
 type Dump = Result<Vec<u8>, String>;
 
@@ -193,12 +193,7 @@ pub(super) fn endpoint(endpoint: &Endpoint, now: Instant) -> Dump {
 }
 
 fn endpoint_dump(endpoint: &Endpoint, now: Instant) -> EndpointDump {
-    let millis = |left: Duration| left.as_millis().try_into().unwrap_or(u64::MAX);
     let health = &endpoint.stats.health;
-    let left = match health.state(now) {
-        EndpointState::Ready | EndpointState::Unhealthy | EndpointState::Drained => None,
-        EndpointState::Ejected(left) => Some(millis(left)),
-    };
     EndpointDump {
         address: endpoint.spec.address,
         zone: endpoint.spec.zone.as_deref().map(str::to_owned),
@@ -207,8 +202,8 @@ fn endpoint_dump(endpoint: &Endpoint, now: Instant) -> EndpointDump {
         active: endpoint.stats.active(),
         connecting: endpoint.stats.connecting(),
         state: endpoint.state(now),
-        ejection_left_ms: left,
-        drain_left_ms: health.drain_left(now).map(millis),
+        ejection_left_ms: health.state(now).ejection_left().map(clock::millis),
+        drain_left_ms: health.drain_left(now).map(clock::millis),
         totals: endpoint.stats.totals().map(TotalsDump::from),
         check_failure: endpoint.stats.check_failure(),
     }

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use super::control::Control;
 use crate::admin::{ExplainQuestion, timestamp};
-use crate::config::{ISTIO_ALPNS, Origin};
+use crate::clock;
+use crate::config::{Origin, offers_in_words};
 use crate::drain::DrainPhase;
 use crate::limits::{LimitUse, Limiter, OverloadStep};
 use crate::metrics::OverloadCause;
@@ -208,17 +209,9 @@ fn admission(
             }
         }
         None => {
-            let policy = &policy.source_policy;
-            let list = |nets: &[ipnet::IpNet]| {
-                let nets: Vec<String> = nets.iter().map(ToString::to_string).collect();
-                nets.join(", ")
-            };
             let mut skipped = "the source is not given (from=)".to_owned();
-            if let Some(allow) = &policy.allow {
-                skipped += &format!("; this listener admits {} only", list(allow));
-            }
-            if !policy.deny.is_empty() {
-                skipped += &format!("; it denies {}", list(&policy.deny));
+            if let Some(admits) = policy.source_policy.in_words() {
+                skipped += &format!("; this listener {admits}");
             }
             shown.skipped.push(skipped);
         }
@@ -270,11 +263,7 @@ fn decide(
     alpn: &[String],
     shown: &mut ExplainedListener,
 ) -> Result<Arc<Route>, Objection> {
-    let expand = |one: &String| match one.as_str() {
-        "istio" => ISTIO_ALPNS.map(String::from).to_vec(),
-        _ => vec![one.clone()],
-    };
-    let offers: Vec<String> = alpn.iter().flat_map(expand).collect();
+    let offers = offers_in_words(alpn);
     match routes.decide(name, offers.iter().map(String::as_bytes)) {
         Ok(route) => Ok(route.clone()),
         Err(refusal) => {
@@ -319,19 +308,18 @@ fn show_upstream(upstream: &Upstream, shown: &mut ExplainedListener) -> Result<(
         upstream.endpoints(),
         upstream.source_report(),
     );
-    let endpoints = set.iter().take(ENDPOINTS).map(|one| {
-        let left = match one.stats.health.state(now) {
-            EndpointState::Ejected(left) => left.as_millis().try_into().ok(),
-            EndpointState::Ready | EndpointState::Unhealthy | EndpointState::Drained => None,
-        };
-        ExplainedEndpoint {
-            address: one.spec.address,
-            zone: one.spec.zone.as_deref().map(str::to_owned),
-            state: one.state(now),
-            ejection_left_ms: left,
-            active: one.stats.active(),
-            connecting: one.stats.connecting(),
-        }
+    let endpoints = set.iter().take(ENDPOINTS).map(|one| ExplainedEndpoint {
+        address: one.spec.address,
+        zone: one.spec.zone.as_deref().map(str::to_owned),
+        state: one.state(now),
+        ejection_left_ms: one
+            .stats
+            .health
+            .state(now)
+            .ejection_left()
+            .map(clock::millis),
+        active: one.stats.active(),
+        connecting: one.stats.connecting(),
     });
     let empty = report.empty_because.map(|why| why.to_string());
     let problem = report.last_error.or(empty);

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::config::{Config, ISTIO_ALPNS, ListenerConfig};
+use crate::config::{Config, ListenerConfig};
 use crate::limits::Scopes;
 use crate::outcome::Outcome;
 use crate::route::{Route, RouteTable};
@@ -69,13 +69,4 @@ impl<'a> Decider<'a> {
             Err(refusal) => Decision::Refused(refusal.outcome(), refusal.detail()),
         }
     }
-}
-
-/// The protocols of a hello: those asked for, of which `istio` stands for all that a sidecar offers.
-pub(super) fn offers<T: AsRef<str>>(asked: &[T]) -> Vec<String> {
-    let expand = |one: &T| match one.as_ref() {
-        "istio" => ISTIO_ALPNS.map(String::from).to_vec(),
-        other => vec![other.to_owned()],
-    };
-    asked.iter().flat_map(expand).collect()
 }

@@ -11,13 +11,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tokio::time::timeout;
 
-use super::decision::{AskedConnection, Decider, Decision, offers};
+use super::decision::{AskedConnection, Decider, Decision};
 use super::{ANSWER_IS_NO, ExplainArguments, failed, runtime};
 use crate::app::merge::{Merged, fill_new, merge};
-use crate::config::{Config, DnsConfig, ListenerConfig, Origin, SourcePolicy, UpstreamSource};
+use crate::config::{Config, DnsConfig, ListenerConfig, Origin, UpstreamSource, offers_in_words};
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
 use crate::route::{Route, RouteTable};
@@ -30,8 +29,6 @@ use crate::upstream::{Upstream, Upstreams};
 const NEAREST: usize = 5;
 /// Number of endpoints that the page shows of one upstream.
 const ENDPOINTS: usize = 20;
-/// Number of networks that the page shows of a source policy.
-const NETWORKS: usize = 5;
 
 pub(super) fn explain(arguments: &ExplainArguments) -> ExitCode {
     let explained = arguments
@@ -143,7 +140,7 @@ fn find_route<W: Write>(
     arguments: &ExplainArguments,
     page: &mut Page<W>,
 ) -> Result<Option<Arc<Route>>, Box<dyn Error>> {
-    let alpn = offers(&arguments.alpn);
+    let alpn = offers_in_words(&arguments.alpn);
     let attempt = AskedConnection {
         from: arguments.from.as_ref().map(IpAddr::to_canonical),
         sni: arguments.sni.as_deref(),
@@ -187,20 +184,8 @@ fn find_route<W: Write>(
 
 /// Says that the source policy was not asked, if it refuses anybody.
 fn show_source_policy<W: Write>(listener: &ListenerConfig, page: &mut Page<W>) -> io::Result<()> {
-    let SourcePolicy { allow, deny } = &listener.source_policy;
-    let some = |nets: &[IpNet]| {
-        let shown = nets.iter().take(NETWORKS).map(ToString::to_string);
-        let shown = shown.collect::<Vec<_>>().join(", ");
-        match nets.len().saturating_sub(NETWORKS) {
-            0 => shown,
-            more => format!("{shown} and {more} more"),
-        }
-    };
-    let admits = match (allow, deny.as_slice()) {
-        (None, []) => return Ok(()),
-        (None, deny) => format!("refuses {}", some(deny)),
-        (Some(allow), []) => format!("admits {} only", some(allow)),
-        (Some(allow), deny) => format!("admits {} only, without {}", some(allow), some(deny)),
+    let Some(admits) = listener.source_policy.in_words() else {
+        return Ok(());
     };
     page.line(
         "source",

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::config_file::{ConfigArgument, ConfigText};
-use super::decision::{AskedConnection, Decider, Decision, offers};
+use super::decision::{AskedConnection, Decider, Decision};
 use super::{ANSWER_IS_NO, count, failed};
-use crate::config::{Config, ConfigError, Expected, RouteCase, parse_cases};
+use crate::config::{Config, ConfigError, Expected, RouteCase, offers_in_words, parse_cases};
 use crate::upstream::Upstreams;
 
 #[derive(Debug, clap::Args)]
@@ -76,7 +76,7 @@ fn differences(cases: &[RouteCase], config: &Config, origin: &str) -> Result<Str
             ));
         }
         for decider in asked {
-            let alpn = offers(&case.alpn);
+            let alpn = offers_in_words(&case.alpn);
             let attempt = AskedConnection {
                 from: case.from,
                 sni: case.sni.as_deref(),

@@ -45,7 +45,9 @@ pub use process::{
 };
 pub use route::{RouteConfig, RouteTimeouts, TargetConfig, TargetConfigs};
 pub use route_list::{Exporter, Exports, RouteList};
-pub use route_match::{AlpnPolicy, ISTIO_ALPNS, RouteMatch, SharedOffers, SniPattern};
+pub use route_match::{
+    AlpnPolicy, ISTIO_ALPNS, RouteMatch, SharedOffers, SniPattern, offers_in_words,
+};
 pub(crate) use sources::contains;
 pub use sources::{OTHER_SOURCES, SourceGroup, SourceGroupId, SourceGroups, SourcePolicy};
 pub use tcp::TcpOptions;

@@ -74,8 +74,7 @@ impl Staleness {
 
 fn now() -> u64 {
     let since = clock::now().duration_since(SystemTime::UNIX_EPOCH);
-    let millis = since.unwrap_or_default().as_millis();
-    millis.try_into().unwrap_or(u64::MAX).max(1)
+    clock::millis(since.unwrap_or_default()).max(1)
 }
 
 #[cfg(test)]

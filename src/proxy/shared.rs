@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::hellos::HelloMemory;
 use super::in_force::ListenersInForce;
 use crate::access_log::AccessLog;
+use crate::clock;
 use crate::limits::{Budget, Overload, Scopes, SharedStep};
 use crate::metrics::Metrics;
 use crate::recent_connections::RecentConnections;
@@ -222,8 +223,8 @@ impl AcceptGate {
     /// Stops accepting for a moment.
     pub fn pause(&self) {
         let until = self.epoch.elapsed() + ACCEPT_PAUSE;
-        let until = until.as_millis().try_into().unwrap_or(u64::MAX);
-        self.closed_until.fetch_max(until, Ordering::Relaxed);
+        self.closed_until
+            .fetch_max(clock::millis(until), Ordering::Relaxed);
     }
 
     /// Waits until accepting goes on.

@@ -58,6 +58,14 @@ pub enum EndpointState {
 }
 
 impl EndpointState {
+    /// The time that its ejection lasts, if it is ejected.
+    pub const fn ejection_left(self) -> Option<Duration> {
+        match self {
+            Self::Ejected(left) => Some(left),
+            Self::Ready | Self::Unhealthy | Self::Drained => None,
+        }
+    }
+
     /// The value of the `state` label.
     pub const fn label(self) -> &'static str {
         match self {

@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::clock;
+
 /// A moment before any that is compared, since atomics cannot hold an `Instant`.
 fn epoch() -> Instant {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
@@ -16,10 +18,7 @@ fn epoch() -> Instant {
 
 /// Milliseconds since a moment before the first call.
 pub(super) fn millis(at: Instant) -> u64 {
-    at.saturating_duration_since(epoch())
-        .as_millis()
-        .try_into()
-        .unwrap_or(u64::MAX)
+    clock::millis(at.saturating_duration_since(epoch()))
 }
 
 /// The number of events of the last `SECONDS` seconds, and of as many before those at most.

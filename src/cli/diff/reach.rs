@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::decision::{AskedConnection, Decider, Decision, offers};
-use crate::config::{AlpnPolicy, ISTIO_ALPNS, SniPattern};
+use super::super::decision::{AskedConnection, Decider, Decision};
+use crate::config::{AlpnPolicy, ISTIO_ALPNS, SniPattern, offers_in_words};
 use crate::server_name::ServerName;
 
 /// A label that no route has, for the names below a wildcard.
@@ -127,7 +127,7 @@ fn clients<'a>(deciders: impl Iterator<Item = &'a Decider<'a>>) -> Vec<Clients> 
     if istio {
         clients.push(Clients {
             words: "clients with Istio's mutual TLS".to_owned(),
-            offers: offers(&["istio"]),
+            offers: offers_in_words(&["istio"]),
         });
     }
     let others = named.iter().filter(|one| !ISTIO_ALPNS.contains(&&***one));

@@ -97,6 +97,15 @@ pub const ISTIO_ALPNS: [&str; 5] = [
     "istio-h2",
 ];
 
+/// The ALPN offers that a person names. `istio` stands for all that a sidecar offers.
+pub fn offers_in_words<T: AsRef<str>>(named: &[T]) -> Vec<String> {
+    let expand = |one: &T| match one.as_ref() {
+        "istio" => ISTIO_ALPNS.map(String::from).to_vec(),
+        other => vec![other.to_owned()],
+    };
+    named.iter().flat_map(expand).collect()
+}
+
 impl fmt::Display for AlpnPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

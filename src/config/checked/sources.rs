@@ -68,6 +68,9 @@ impl SourceGroups {
     }
 }
 
+/// The number of networks that a sentence about a policy names.
+const NETWORKS: usize = 5;
+
 /// Whether one of the networks contains `ip` (canonical: no v4-mapped form).
 pub(crate) fn contains(cidrs: &[IpNet], ip: IpAddr) -> bool {
     cidrs.iter().any(|cidr| cidr.contains(&ip))
@@ -86,6 +89,28 @@ impl SourcePolicy {
     /// Whether `ip` (canonical: no v4-mapped form) may connect.
     pub fn admits(&self, ip: IpAddr) -> bool {
         !contains(&self.deny, ip) && self.allow.as_ref().is_none_or(|allow| contains(allow, ip))
+    }
+
+    /// The policy as the predicate of a sentence about a listener, such as `admits 10.0.0.0/8 only`, with a few networks.
+    /// `None` if everybody is admitted.
+    pub fn in_words(&self) -> Option<String> {
+        let some = |nets: &[IpNet]| {
+            let shown = nets.iter().take(NETWORKS).map(ToString::to_string);
+            let shown = shown.collect::<Vec<_>>().join(", ");
+            match nets.len().saturating_sub(NETWORKS) {
+                0 => shown,
+                more => format!("{shown} and {more} more"),
+            }
+        };
+        match (&self.allow, self.deny.as_slice()) {
+            (None, []) => None,
+            (None, deny) => Some(format!("refuses {}", some(deny))),
+            (Some(allow), []) => Some(format!("admits {} only", some(allow))),
+            (Some(allow), deny) => {
+                let text = format!("admits {} only, without {}", some(allow), some(deny));
+                Some(text)
+            }
+        }
     }
 
     /// The reason why `ip`, which is not admitted, is not.

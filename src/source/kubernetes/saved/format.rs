@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::age::{Boot, ClockTime};
 use super::object::SavedObject;
+use crate::clock;
 use crate::source::kubernetes::api_names::ApiNames;
 use crate::source::kubernetes::cluster::{Kind, Record, Unreadable};
 use crate::source::kubernetes::records::ObjectKey;
@@ -124,10 +125,6 @@ struct EndLine<'a> {
     crc32c: &'a str,
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// Writes lines, with a sum of their bytes and a limit on them.
 struct Summed<W> {
     to: W,
@@ -174,9 +171,9 @@ pub(in crate::source::kubernetes) fn encode(
         format: FORMAT,
         strait: origin.strait,
         policy: &origin.policy,
-        confirmed_ms: millis(confirmed.wall),
+        confirmed_ms: clock::millis(confirmed.wall),
         boot: boot.map(|boot| &*boot.id),
-        uptime_ms: boot.map(|boot| millis(boot.uptime)),
+        uptime_ms: boot.map(|boot| clock::millis(boot.uptime)),
     })?;
     for (kind, state) in kinds {
         encode_kind(&mut to, *kind, state)?;
