@@ -40,6 +40,7 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router, middleware};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::limits::Overload;
 use crate::log::{LogControl, LogError};
@@ -94,6 +95,8 @@ impl fmt::Debug for AdminContext {
 struct AdminState {
     context: Arc<AdminContext>,
     renderer: Renderer,
+    /// The turns of questions to the workers.
+    questions: Arc<Semaphore>,
 }
 
 impl AdminState {
@@ -101,9 +104,13 @@ impl AdminState {
         Self {
             context,
             renderer: Renderer::default(),
+            questions: Arc::new(Semaphore::new(QUESTIONS)),
         }
     }
 }
+
+/// Questions to the workers at a time.
+const QUESTIONS: usize = 4;
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -157,6 +164,10 @@ pub fn metrics_router(context: Arc<AdminContext>) -> Router {
 
 fn text(body: impl Into<String>) -> Response {
     ([(header::CONTENT_TYPE, TEXT)], body.into()).into_response()
+}
+
+fn bad_request(error: &str) -> Response {
+    (StatusCode::BAD_REQUEST, text(format!("{error}\n"))).into_response()
 }
 
 async fn help() -> Response {
@@ -276,7 +287,7 @@ async fn set_readiness(State(shared): State<AdminState>, RawQuery(query): RawQue
     };
     let lasts = match lasting(lasts) {
         Ok(lasts) => lasts,
-        Err(error) => return connections::bad_request(&error),
+        Err(error) => return bad_request(&error),
     };
     let readiness = shared.context.readiness.clone();
     match (word.trim_end_matches('='), lasts) {
@@ -306,7 +317,7 @@ async fn set_readiness(State(shared): State<AdminState>, RawQuery(query): RawQue
         }
         _ => {
             let usage = "say POST /ready?fail (with &for=DURATION if it is to end by itself) or POST /ready?ok";
-            return connections::bad_request(usage);
+            return bad_request(usage);
         }
     }
     let ready = shared.context.readiness.check().is_ok();
@@ -327,7 +338,7 @@ async fn set_log_level(
     };
     let lasts = match lasting(query.lasts.as_deref()) {
         Ok(lasts) => lasts,
-        Err(error) => return connections::bad_request(&error),
+        Err(error) => return bad_request(&error),
     };
     let before = log.current();
     match log.set(&level) {

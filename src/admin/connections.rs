@@ -6,13 +6,14 @@ use std::time::Instant;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use ipnet::IpNet;
 use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::{AdminState, JSON, dump, text};
+use super::{AdminState, JSON, bad_request, dump};
 use crate::open_connections::{
-    ConnectionAct, ConnectionFilter, ConnectionOrder, ConnectionQuery, MOST_SHOWN,
+    ConnectionAct, ConnectionFilter, ConnectionList, ConnectionOrder, ConnectionQuery, MOST_SHOWN,
 };
 
 /// Connections that an answer describes unless the request says otherwise.
@@ -91,10 +92,6 @@ fn read(parameters: Parameters, act: ConnectionAct) -> Result<ConnectionQuery, B
     query.map_err(|error| Box::new(bad_request(&error)))
 }
 
-pub(super) fn bad_request(error: &str) -> Response {
-    (StatusCode::BAD_REQUEST, text(format!("{error}\n"))).into_response()
-}
-
 /// `GET /connections`.
 pub(super) async fn show(State(shared): State<AdminState>, parameters: Parameters) -> Response {
     match read(parameters, ConnectionAct::Show) {
@@ -137,10 +134,10 @@ pub(super) async fn end_one(State(shared): State<AdminState>, Path(id): Path<Str
     ask(&shared, query).await
 }
 
-/// The answer of the workers. An act on one connection that is not there is 404.
+/// The answer to a question about connections. An act on one connection that is not there is 404.
 async fn ask(shared: &AdminState, query: ConnectionQuery) -> Response {
     let (act, filter) = (query.act, query.filter.clone());
-    let list = shared.context.connections.ask(query).await;
+    let (list, turn) = ask_workers(shared, query).await;
     if act == ConnectionAct::End {
         tracing::info!(
             ended = list.ended,
@@ -149,19 +146,28 @@ async fn ask(shared: &AdminState, query: ConnectionQuery) -> Response {
         );
     }
     let gone = act == ConnectionAct::End && filter.id.is_some() && list.ended == 0;
-    let written = tokio::task::spawn_blocking(move || dump::to_json(&list)).await;
-    match written {
-        Ok(Ok(body)) => {
-            let status = if gone {
-                StatusCode::NOT_FOUND
-            } else {
-                StatusCode::OK
-            };
-            let header = [(axum::http::header::CONTENT_TYPE, JSON)];
-            (status, header, body).into_response()
-        }
-        Ok(Err(_)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    let write = move || {
+        let _turn = turn;
+        dump::to_json(&list)
+    };
+    let mut response = shared.renderer.render_alone(JSON, write).await;
+    if gone && response.status().is_success() {
+        *response.status_mut() = StatusCode::NOT_FOUND;
     }
+    response
+}
+
+/// A turn to ask the workers, held until the answer is written.
+pub(super) type AskTurn = Option<OwnedSemaphorePermit>;
+
+/// The answer of the workers. Few questions have a turn at a time, since an answer may describe many connections.
+pub(super) async fn ask_workers(
+    shared: &AdminState,
+    query: ConnectionQuery,
+) -> (ConnectionList, AskTurn) {
+    // The semaphore is never closed.
+    let turn = shared.questions.clone().acquire_owned().await.ok();
+    (shared.context.connections.ask(query).await, turn)
 }
 
 /// The filter as the log shows it.

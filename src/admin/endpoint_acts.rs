@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::connections::{bad_request, socket_address};
+use super::connections::socket_address;
 use super::lasting::{after, lasting};
-use super::{AdminState, JSON, dump, text};
+use super::{AdminState, JSON, bad_request, dump, text};
 use crate::upstream::{Endpoint, EndpointStats};
 
 /// The query of such a request.
@@ -70,10 +70,7 @@ pub(super) async fn act(
     };
     make(act, &upstream, endpoint);
     match dump::endpoint(endpoint, Instant::now()) {
-        Ok(body) => {
-            let header = [(axum::http::header::CONTENT_TYPE, JSON)];
-            (header, body).into_response()
-        }
+        Ok(body) => ([(header::CONTENT_TYPE, JSON)], body).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

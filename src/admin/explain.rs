@@ -8,8 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::connections::bad_request;
-use super::{AdminState, JSON};
+use super::{AdminState, JSON, bad_request};
 
 /// A connection as it is asked about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -74,7 +74,19 @@ impl Renderer {
         content_type: &'static str,
         write: impl FnOnce() -> Result<Vec<u8>, String> + Send + 'static,
     ) -> Response {
-        let mut written = self.queue(what, write);
+        Self::sending(content_type, self.queue(Some(what), write)).await
+    }
+
+    /// As [`Renderer::render`], for an answer that nobody else may share, since it depends on its question.
+    pub(super) async fn render_alone(
+        &self,
+        content_type: &'static str,
+        write: impl FnOnce() -> Result<Vec<u8>, String> + Send + 'static,
+    ) -> Response {
+        Self::sending(content_type, self.queue(None, write)).await
+    }
+
+    async fn sending(content_type: &'static str, mut written: Written) -> Response {
         let written = match written.wait_for(Option::is_some).await {
             Ok(written) => written.clone(),
             // The task that writes it ended early, with its runtime or by a panic.
@@ -93,23 +105,28 @@ impl Renderer {
         response
     }
 
+    /// The answer to come. Without a topic nobody shares it.
     fn queue(
         &self,
-        what: &'static str,
+        what: Option<&'static str>,
         write: impl FnOnce() -> Result<Vec<u8>, String> + Send + 'static,
     ) -> Written {
         let mut queued = lock(&self.0.queued);
-        if let Some(written) = queued.get(what) {
+        if let Some(written) = what.and_then(|what| queued.get(what)) {
             return written.clone();
         }
         let (writer, written) = watch::channel(None);
-        queued.insert(what, written.clone());
+        if let Some(what) = what {
+            queued.insert(what, written.clone());
+        }
         let inner = self.0.clone();
         // A task of its own: the first reader may disconnect while others wait for the same answer.
         tokio::spawn(async move {
             let _turn = inner.turn.lock().await;
             inner.make_place().await;
-            lock(&inner.queued).remove(what);
+            if let Some(what) = what {
+                lock(&inner.queued).remove(what);
+            }
             if !writer.is_closed() {
                 writer.send_replace(Some(inner.write(write).await));
             }
@@ -349,6 +366,23 @@ mod tests {
             assert_eq!(read(answer).await.ok(), Some(2));
         }
         assert_eq!(copies(&renderer), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_to_one_reader_is_not_shared_and_takes_a_place() {
+        let renderer = Renderer::default();
+        let alone = |text: &'static str| {
+            renderer.render_alone("text/plain", move || Ok(text.as_bytes().to_vec()))
+        };
+        let (first, second) = tokio::join!(alone("a"), alone("bc"));
+        assert_eq!(copies(&renderer), 2);
+        assert_eq!(read(first).await.ok(), Some(1));
+        assert_eq!(read(second).await.ok(), Some(2));
+        let mut slow = Vec::new();
+        for _ in 0..3 * MAX_ANSWERS {
+            slow.push(alone("a").await);
+            assert!(copies(&renderer) <= MAX_ANSWERS);
+        }
     }
 
     #[tokio::test]

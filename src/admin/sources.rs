@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::connections::bad_request;
-use super::{AdminState, JSON, dump};
+use super::connections::ask_workers;
+use super::{AdminState, JSON, bad_request, dump};
+use crate::clock;
 use crate::open_connections::{
     ConnectionAct, ConnectionFilter, ConnectionList, ConnectionOrder, ConnectionQuery, MOST_SHOWN,
 };
@@ -56,12 +56,7 @@ impl SourcesDump {
             open: one.open,
             to_upstream_bytes: one.to_upstream,
             to_downstream_bytes: one.to_downstream,
-            oldest_ms: one
-                .oldest
-                .elapsed()
-                .as_millis()
-                .try_into()
-                .unwrap_or(u64::MAX),
+            oldest_ms: clock::millis(one.oldest.elapsed()),
         };
         let mut sources: Vec<TopSource> = list.sources.into_iter().map(dump).collect();
         sources.sort_unstable_by(|one, other| {
@@ -104,10 +99,10 @@ pub(super) async fn top(
         sources: true,
         at: Instant::now(),
     };
-    let list = shared.context.connections.ask(query).await;
-    let written = tokio::task::spawn_blocking(move || dump::to_json(&SourcesDump::new(list, top)));
-    match written.await {
-        Ok(Ok(body)) => ([(header::CONTENT_TYPE, JSON)], body).into_response(),
-        Ok(Err(_)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    let (list, turn) = ask_workers(&shared, query).await;
+    let write = move || {
+        let _turn = turn;
+        dump::to_json(&SourcesDump::new(list, top))
+    };
+    shared.renderer.render_alone(JSON, write).await
 }
