@@ -5,5 +5,6 @@
 //! byte of traffic. It reports answers and failures to an [`Upstream`](crate::upstream::Upstream), and
 //! decides itself whether a bad answer removes endpoints (for DNS: never).
 
+mod address_kind;
 pub mod dns;
 pub mod kubernetes;

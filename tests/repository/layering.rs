@@ -160,7 +160,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         "proxy/worker",
         &[&["alpn_offers", "bulk_queue", "busy_poll", "pipes"]],
     ),
-    ("source", &[&["dns", "kubernetes"]]),
+    ("source", &[&["address_kind"], &["dns", "kubernetes"]]),
     (
         "source/dns",
         &[
