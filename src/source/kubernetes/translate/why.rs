@@ -51,8 +51,8 @@ pub(super) enum PodExclusion {
     ByName,
     /// The workload has no address that a TCP connection can go to.
     NoAddress,
-    /// The workload's address leads to the gateway's own host or link, never to another workload.
-    HostOnly,
+    /// The address never belongs to another workload (`source::address_kind`).
+    NoWorkloadsAddress,
     OtherSubset,
     /// The subset asks for a label whose value is not known.
     SubsetNotKnown(NotKnown),
@@ -76,7 +76,9 @@ impl fmt::Display for PodExclusion {
             Self::InNoSlice => "of no Service, so that its address is not known",
             Self::ByName => "with a DNS name for an address",
             Self::NoAddress => "without an address that a TCP connection can go to",
-            Self::HostOnly => "at an address that no other host has (loopback, link-local, multicast)",
+            Self::NoWorkloadsAddress => {
+                "at an address that no workload has (loopback, link-local, multicast, a metadata service)"
+            }
             Self::OtherSubset => "not of the subset",
             Self::SubsetNotKnown(NotKnown::Cluster) => {
                 "not known to be of the subset (set kubernetes.cluster: the subset asks for \

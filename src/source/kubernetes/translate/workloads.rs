@@ -11,6 +11,7 @@ use super::topology::{Locality, Selected, Topology};
 use super::why::{Member, PodExclusion};
 use crate::config::{EndpointSpec, Weight};
 use crate::names::{NodeName, Zone};
+use crate::source::address_kind::address_kind;
 use crate::source::kubernetes::cluster::Cluster;
 use crate::source::kubernetes::records::entry::{
     EntryPortRecord, ServiceEntryRecord, WorkloadAddress, WorkloadRecord,
@@ -134,7 +135,11 @@ impl<'a> Workload<'a> {
     ) -> Self {
         let place = Locality::of_workload(topology, record);
         let address = match record.address {
-            WorkloadAddress::Ip(address) if is_host_only(address) => Err(PodExclusion::HostOnly),
+            // The API refuses most of them in an EndpointSlice, but none in a ServiceEntry, whose author could reach the
+            // gateway's own ports, or the credentials of its host.
+            WorkloadAddress::Ip(address) if address_kind(address).is_some() => {
+                Err(PodExclusion::NoWorkloadsAddress)
+            }
             WorkloadAddress::Ip(address) => Ok(address),
             WorkloadAddress::Name(_) => Err(PodExclusion::ByName),
             WorkloadAddress::None => Err(PodExclusion::NoAddress),
@@ -235,14 +240,4 @@ impl<'a> Workload<'a> {
             },
         }
     }
-}
-
-/// Whether an address leads to this host or its link. The API refuses such an address in an EndpointSlice,
-/// but not in a ServiceEntry, whose author could reach the gateway's own ports by one.
-fn is_host_only(address: IpAddr) -> bool {
-    let by_family = match address {
-        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    };
-    by_family || address.is_loopback() || address.is_unspecified() || address.is_multicast()
 }

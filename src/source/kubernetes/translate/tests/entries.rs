@@ -151,7 +151,8 @@ fn endpoints_of_another_network_that_drain_or_have_no_usable_address_are_left_ou
     let found = find(policy.clone(), vec![entry]);
     assert_eq!(found.endpoints(DB), ["192.0.2.2:5432"]);
     assert_eq!(found.0.endpoints[DB][0].weight.get(), 7);
-    // The addresses of the gateway's own host, by which an entry could reach its admin port.
+    // Addresses of the gateway's own host, by which an entry could reach its admin port, and of metadata services, in any
+    // form.
     for address in [
         "127.0.0.1",
         "::1",
@@ -159,11 +160,18 @@ fn endpoints_of_another_network_that_drain_or_have_no_usable_address_are_left_ou
         "169.254.169.254",
         "fe80::1",
         "224.0.0.1",
+        "0.1.2.3",
+        "::127.0.0.1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::5",
+        "fd00:ec2::254",
+        "100.100.100.200",
+        "168.63.129.16",
     ] {
         let entry = db(|entry| entry.endpoints = [vm(address, &[SIDECAR])].into());
         let found = find(policy.clone(), vec![entry]);
-        let why = "1 endpoint of a ServiceEntry at an address that no other host has \
-                   (loopback, link-local, multicast)";
+        let why = "1 endpoint of a ServiceEntry at an address that no workload has \
+                   (loopback, link-local, multicast, a metadata service)";
         assert_eq!(found.endpoints(DB), [""; 0], "{address}");
         assert_eq!(found.why_empty(DB), Some(why));
     }

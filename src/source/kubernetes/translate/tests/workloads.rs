@@ -108,7 +108,7 @@ fn a_workload_entry_that_gets_no_connection_is_counted_with_the_reason() {
         ),
         (
             entry_of("apps/vm", vm("127.0.0.1", &[SIDECAR, APP])),
-            "1 WorkloadEntry at an address that no other host has (loopback, link-local, multicast)",
+            "1 WorkloadEntry at an address that no workload has (loopback, link-local, multicast, a metadata service)",
         ),
         (
             entry_of("apps/vm", far),
