@@ -55,11 +55,8 @@ pub(super) fn owner<'a>(
     mesh: &Mesh<'a>,
     key: &ObjectKey,
 ) -> HostOwner<'a> {
-    let seen = |(at, entry): &KeyedEntry<'a>| {
-        let to = &entry.export_to;
-        let hidden = mesh.hides(cluster, policy, &at.namespace, to);
-        hidden.is_none() && (to.is_empty() || mesh.is_shown(to, &at.namespace))
-    };
+    let seen =
+        |(at, entry): &KeyedEntry<'a>| mesh.sees(cluster, policy, &at.namespace, &entry.export_to);
     // Entries for few namespaces come before those for all, as in istiod.
     let is_public = |(_, entry): &KeyedEntry<'a>| match &*entry.export_to {
         [] => mesh
@@ -117,7 +114,7 @@ pub(super) fn owner<'a>(
     })
 }
 
-/// What a host is as a name.
+/// The claim on a host by its name alone.
 enum HostClaim {
     /// A Service has it.
     OfService,
@@ -163,13 +160,11 @@ fn name(
             hidden_service: false,
         };
     };
-    let to = &record.export_to;
-    let hidden = mesh.hides(cluster, policy, namespace, to).is_some();
-    match hidden || !(to.is_empty() || mesh.is_shown(to, namespace)) {
-        true => HostClaim::Free {
+    match mesh.sees(cluster, policy, namespace, &record.export_to) {
+        true => HostClaim::OfService,
+        false => HostClaim::Free {
             hidden_service: true,
         },
-        false => HostClaim::OfService,
     }
 }
 

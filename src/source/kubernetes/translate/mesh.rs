@@ -83,6 +83,18 @@ impl<'a> Mesh<'a> {
         (!found).then_some(Hidden::NotDiscovered)
     }
 
+    /// Whether Istio's gateways see an object of `namespace` with this `exportTo`.
+    pub(super) fn sees(
+        &self,
+        cluster: &Cluster,
+        policy: &KubernetesConfig,
+        namespace: &str,
+        export_to: &[Arc<str>],
+    ) -> bool {
+        let shown = export_to.is_empty() || self.is_shown(export_to, namespace);
+        shown && self.hides(cluster, policy, namespace, export_to).is_none()
+    }
+
     /// Whether `export_to` of an object of `namespace` shows it to Istio's gateways.
     pub(super) fn is_shown(&self, export_to: &[Arc<str>], namespace: &str) -> bool {
         let says = |word: &str| export_to.iter().any(|one| &**one == word);
