@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{ConfigError, Loaded, Machine};
 
 /// The file of a command that names none: the place of the image's config.
-const DEFAULT: &str = "/etc/strait/strait.yaml";
+pub(super) const DEFAULT: &str = "/etc/strait/strait.yaml";
 
 /// The argument that names the config file.
 #[derive(Debug, clap::Args)]

@@ -19,11 +19,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::cli::config_file::ConfigText;
+use crate::cli::config_file::{ConfigText, DEFAULT as DEFAULT_CONFIG};
 use crate::socket;
 
-/// The file whose `admin.bind` is asked if no address is given.
-const CONFIG: &str = "/etc/strait/strait.yaml";
 /// The default of `admin.bind`.
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15000);
 /// The time that the gateway has to take a connection.
@@ -40,7 +38,7 @@ pub(in crate::cli) struct AdminArguments {
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<AdminAddress>,
     /// The config file that names the admin address
-    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
 }
 
