@@ -137,7 +137,7 @@ struct EndpointDump {
     /// The time until a drain by an operator ends by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     drain_left_ms: Option<u64>,
-    /// What has happened there; absent if strait has not used it.
+    /// The counts of the endpoint, absent if strait has not used it.
     #[serde(skip_serializing_if = "Option::is_none")]
     totals: Option<TotalsDump>,
     /// The reason why its last active check has not passed.

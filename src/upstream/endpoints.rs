@@ -106,7 +106,7 @@ impl EndpointStats {
         self.tally.get_or_init(Box::default)
     }
 
-    /// What has happened at the endpoint. `None` if strait has not used it.
+    /// The counts of the endpoint. `None` if strait has not used it.
     pub fn totals(&self) -> Option<EndpointTotals> {
         self.tally.get().map(|tally| tally.totals())
     }

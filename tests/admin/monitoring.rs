@@ -381,7 +381,7 @@ spec: { gatewayClassName: strait, listeners: [{ name: tls, port: 443, protocol: 
         stream.sock.read_to_end(&mut Vec::new()).unwrap();
     }
 
-    /// What the gateways are asked for again and again, so that counters move.
+    /// Calls that are made again and again, so that counters move.
     fn go_on(&self) {
         (0..5).for_each(|_| self.call_healthy());
         for gateway in [&self.empty, &self.ejecting, &self.failing] {

@@ -52,7 +52,7 @@ impl Pod {
     }
 }
 
-/// What stands before the pods: it probes them, and sends new connections to those that are ready.
+/// The load balancer of the pods: it probes them, and sends new connections to those that are ready.
 struct LoadBalancer {
     pods: Arc<Mutex<Vec<(SocketAddr, SocketAddr)>>>,
     ready: Arc<Mutex<Vec<SocketAddr>>>,

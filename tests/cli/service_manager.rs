@@ -30,7 +30,7 @@ fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
     values.map(|(_, value)| value).collect()
 }
 
-/// What systemd says of a service unit with the program of these tests, and of the socket unit.
+/// The judgement of systemd about a service unit with the program of these tests, and about the socket unit.
 fn judged(service: &str, arguments: &[&str]) -> Output {
     let folder = Folder::create();
     let service = service.replace(PROGRAM, env!("CARGO_BIN_EXE_strait"));

@@ -14,7 +14,7 @@ fn path(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// What a command writes, both streams together.
+/// The output of a command, both streams together.
 ///
 /// # Errors
 /// The same, if the command fails.

@@ -10,7 +10,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What follows `before` up to the end of the word, in the first line that has it.
+/// The word after `before`, in the first line that has it.
 #[track_caller]
 fn pinned(text: &str, before: &str) -> String {
     let rest = text.lines().find_map(|line| line.split_once(before));

@@ -36,7 +36,7 @@ pub(in crate::cli) struct ConnectionsFilter {
 pub(in crate::cli) struct ConnectionsArguments {
     #[command(flatten)]
     filter: ConnectionsFilter,
-    /// What has most comes first
+    /// The key of the order: connections that have most of it come first
     #[arg(long, value_name = "KEY", default_value = "age", value_parser = ["age", "idle", "bytes"])]
     sort: String,
     /// The number of connections to show, at most 10000

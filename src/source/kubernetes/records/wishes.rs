@@ -1,11 +1,11 @@
-//! The record of what a DestinationRule asks of connections.
+//! The record of the wishes of a DestinationRule about connections.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::Balance;
 
-/// What a traffic policy asks of connections.
+/// The wishes of a traffic policy about connections.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuleWishes {
     /// For every port that has no settings of its own.
@@ -14,7 +14,7 @@ pub struct RuleWishes {
     pub ports: BTreeMap<u16, ConnectionWishes>,
 }
 
-/// What is asked of the connections to a port. `None`: nothing.
+/// The wishes about the connections to a port. `None` asks for nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConnectionWishes {
     /// `connectionPool.tcp`.

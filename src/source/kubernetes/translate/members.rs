@@ -1,4 +1,4 @@
-//! What is behind a host, with the policies for it: pods and workloads that are none.
+//! The members of a host, which are pods and other workloads, with the policies for them.
 
 use super::choice::{self, Choice, ChosenEndpoints};
 use super::host::ObjectHost;

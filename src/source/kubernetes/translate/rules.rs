@@ -63,7 +63,7 @@ impl<'a> Rule<'a> {
         subset.tls.of_port(port).or_else(of_rule)
     }
 
-    /// What the rules ask of the connections to a port.
+    /// The wishes of the rules about the connections to a port.
     pub(super) fn wishes(&self, port: u16, subset: Option<&Arc<str>>) -> ConnectionWishes {
         let subset = subset.and_then(|name| self.subset(name));
         wishes::of_port(self.wishes, subset.map(|subset| &subset.wishes), port)

@@ -1,4 +1,4 @@
-//! What DestinationRules ask of the connections to an upstream, within the limits of the config.
+//! The wishes of DestinationRules about the connections to an upstream, within the limits of the config.
 //!
 //! A limit of the config and one of a rule both hold, so the tighter one counts. The choice of an endpoint and its
 //! ejection are the rule's, where it says something about them.
@@ -18,7 +18,7 @@ const LEAST_SLOW_START: Duration = Duration::from_secs(1);
 const LEAST_EJECTION: Duration = Duration::from_millis(100);
 const LEAST_CONNECT: Duration = Duration::from_millis(10);
 
-/// What a rule and one of its subsets ask for at a port: the subset's part comes before the rule's. Settings
+/// The wishes of a rule and one of its subsets for a port: the subset's part comes before the rule's. Settings
 /// of a port stand alone, as in istiod: nothing else of the same policy holds for that port.
 pub(super) fn of_port(
     rule: Option<&RuleWishes>,
