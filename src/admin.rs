@@ -12,6 +12,7 @@
 //! nobody else from an answer: `admin::render` bounds long answers, and `admin::standing` chooses the
 //! connection to close when there are too many.
 
+mod config_report;
 mod connections;
 mod dump;
 mod endpoint_acts;
@@ -46,6 +47,7 @@ use crate::limits::Overload;
 use crate::log::{LogControl, LogError};
 use crate::metrics::Metrics;
 use crate::open_connections::ConnectionAsker;
+pub use config_report::{ConfigInForce, ConfigReport, ConfigReports, RefusedConfig};
 pub use dump::{DiscoveryReport, SavedStateReport, timestamp};
 pub use explain::ExplainQuestion;
 use lasting::lasting;
@@ -63,6 +65,8 @@ pub struct AdminContext {
     pub metrics: Arc<Metrics>,
     /// The snapshot in force.
     pub snapshots: Snapshots,
+    /// The state of the config file.
+    pub config_reports: ConfigReports,
     /// The log that `/logging` changes; `None` when strait does not own the log.
     pub log: Option<LogControl>,
     /// The answer of `/healthz/ready`.

@@ -30,6 +30,7 @@ mod discovery;
 mod ender;
 mod error;
 mod explain;
+mod file_report;
 #[cfg(test)]
 mod fixture;
 mod forget;
@@ -57,10 +58,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::access_log::{AccessLog, AccessLogGuard};
 pub use crate::admin::BoundListener;
-use crate::config::Config;
+use crate::config::{Config, ConfigError, ConfigSource};
 use crate::drain::{DrainPhase, DrainWatcher};
 use crate::log::LogControl;
-use crate::metrics::{Metrics, gauge_value};
+use crate::metrics::Metrics;
 use crate::open_connections::ConnectionAsker;
 use crate::proxy::{self, WorkerHandle};
 use crate::socket::{Inherited, StreamOptions};
@@ -69,7 +70,7 @@ pub use ender::Ender;
 pub use error::AppError;
 use owner::Owner;
 use servers::Servers;
-use state::{Change, State};
+use state::{Change, NewFile, State};
 use takeover::{Predecessor, TakeoverSocket};
 use tasks::Tasks;
 
@@ -106,13 +107,13 @@ pub struct Options {
     pub log: Option<LogControl>,
     /// Listening sockets that another process has opened for this one.
     pub inherited: Inherited,
+    /// The file that the config was loaded from.
+    pub source: Option<ConfigSource>,
 }
 
 /// A running gateway.
 pub struct Gateway {
     control: Arc<Control>,
-    /// The config that the process has started with.
-    started: Arc<Config>,
     servers: Servers,
     workers: Vec<WorkerHandle>,
     tasks: Tasks,
@@ -148,7 +149,6 @@ impl Gateway {
         }
         let workers = proxy::start(&control.shared, &control.watcher, config.busy_poll);
         let mut gateway = Self {
-            started: config.clone(),
             servers: Servers::default(),
             workers: workers.map_err(AppError::Thread)?,
             tasks: Tasks::new(control.clone()),
@@ -156,7 +156,11 @@ impl Gateway {
             control,
         };
         // From here on, dropping the gateway stops the workers.
-        gateway.serve(config, inbox, &inherited).await?;
+        let file = NewFile {
+            config,
+            source: options.source,
+        };
+        gateway.serve(file, inbox, &inherited).await?;
         takeover::take_over(&gateway.control, &inherited, predecessor).await;
         if let Some(mut socket) = socket {
             socket
@@ -170,13 +174,13 @@ impl Gateway {
     /// Puts the first config into force.
     async fn serve(
         &mut self,
-        config: Arc<Config>,
+        file: NewFile,
         inbox: mpsc::Receiver<Change>,
         inherited: &Arc<Inherited>,
     ) -> Result<(), AppError> {
-        let control = &self.control;
+        let (control, config) = (&self.control, &file.config);
         let asker = ConnectionAsker::new(self.workers.iter().map(WorkerHandle::questions));
-        self.servers = Servers::start(&config, control, inherited, asker, &mut self.tasks)?;
+        self.servers = Servers::start(config, control, inherited, asker, &mut self.tasks)?;
         if config.kubernetes.is_some() {
             control.readiness.await_discovery();
         }
@@ -194,7 +198,7 @@ impl Gateway {
         );
         let mut owner = Owner::new(state, inbox);
         let (answer, made) = oneshot::channel();
-        Box::pin(owner.make(Change::File(config, answer))).await;
+        Box::pin(owner.make(Change::File(file, answer))).await;
         made.await.unwrap_or(Err(AppError::GivenUp))?;
         control.readiness.set_listeners_bound();
         self.tasks.keep_all(inboxes, owner);
@@ -207,33 +211,29 @@ impl Gateway {
     /// # Errors
     /// [`AppError`]; the old config keeps serving.
     pub async fn reload(&self, config: impl Into<Arc<Config>>) -> Result<(), AppError> {
+        self.reload_file(config, None).await
+    }
+
+    /// As [`Gateway::reload`], of a config that was loaded from a file.
+    ///
+    /// # Errors
+    /// As [`Gateway::reload`].
+    pub async fn reload_file(
+        &self,
+        config: impl Into<Arc<Config>>,
+        source: Option<ConfigSource>,
+    ) -> Result<(), AppError> {
         let config = config.into();
-        let pending = config.needs_restart(&self.started);
-        let change = |answer| Change::File(config, answer);
-        self.control.change(change).await?;
-        self.report_restart(&pending);
-        Ok(())
+        let file = NewFile { config, source };
+        self.control
+            .change(|answer| Change::File(file, answer))
+            .await
     }
 
-    /// Counts a config file that could not be read or parsed.
-    pub fn config_refused(&self) {
-        let metrics = &self.control.shared.metrics;
-        metrics.config_loaded(false);
-        metrics.config_current.set(0);
-    }
-
-    /// Reports the keys of the config in force that need a restart.
-    fn report_restart(&self, pending: &[&str]) {
-        for key in pending {
-            tracing::warn!(
-                key,
-                "a change of this key needs a restart; strait keeps the old value until then"
-            );
-        }
-        let metrics = &self.control.shared.metrics;
-        metrics
-            .config_restart_pending
-            .set(gauge_value(pending.len()));
+    /// Reports a config file that could not be read or is not a valid config. `source` is `None` if it
+    /// could not be read.
+    pub fn config_refused(&self, error: &ConfigError, source: Option<&ConfigSource>) {
+        file_report::unusable(&self.control, error, source);
     }
 
     /// The listeners with their bound addresses.

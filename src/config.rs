@@ -18,6 +18,7 @@
 
 mod bounds;
 mod cases;
+mod changes;
 mod checked;
 mod file;
 mod form;
@@ -28,6 +29,7 @@ mod resolve;
 mod restart;
 #[cfg(test)]
 pub(crate) mod samples;
+mod source_file;
 
 pub use bounds::{
     Attempts, Bytes, ConnectionRate, Connections, Count, HelloSize, Ipv6Prefix, KeepaliveInterval,
@@ -52,3 +54,4 @@ pub use form::problems::{ConfigError, Problem};
 pub use load::{Loaded, MAX_FILE};
 pub(crate) use load::{PIPE, is_standard_input};
 pub use resolve::Machine;
+pub use source_file::ConfigSource;

@@ -95,6 +95,8 @@ pub struct Metrics {
     pub config_current: IntGauge,
     /// The number of keys of the config in force whose change needs a restart.
     pub config_restart_pending: IntGauge,
+    /// The number of problems of the newest config file, if it was refused.
+    pub config_refused_problems: IntGauge,
     /// The number of connections that may be open at once.
     pub connections_limit: IntGauge,
     /// 1 while `/healthz/ready` says yes.
@@ -265,6 +267,10 @@ impl Metrics {
             config_restart_pending: r.gauge(
                 "strait_config_restart_pending",
                 "Keys of the newest config whose values in force are older, since their change needs a restart. The log names them.",
+            )?,
+            config_refused_problems: r.gauge(
+                "strait_config_refused_problems",
+                "Problems of the newest config file, 0 unless it was refused. The log and /config_dump name them.",
             )?,
             connections_limit: r.gauge(
                 "strait_connections_limit",

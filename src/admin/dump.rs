@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::{AdminContext, Snapshot};
+use super::{AdminContext, ConfigReport, Snapshot};
 use crate::clock;
 use crate::config::{Config, UpstreamSource, Weight};
 use crate::names::Zone;
@@ -23,6 +23,7 @@ pub(super) fn to_json(value: &impl Serialize) -> Dump {
 #[derive(Serialize)]
 struct ConfigDump<'a> {
     version: &'static str,
+    file: &'a ConfigReport,
     bound: Vec<BoundDump<'a>>,
     discovery: Option<&'a DiscoveryReport>,
     config: &'a Config,
@@ -68,7 +69,7 @@ pub struct SavedStateReport {
     pub kinds: Vec<&'static str>,
 }
 
-fn serialize_timestamp<S: serde::Serializer>(
+pub(super) fn serialize_timestamp<S: serde::Serializer>(
     at: &SystemTime,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
@@ -84,12 +85,14 @@ struct BoundDump<'a> {
 /// The config in force, with every default filled in, and the addresses that are really bound.
 pub(super) fn config(context: &AdminContext) -> Dump {
     let snapshot = context.snapshots.now();
+    let file = context.config_reports.now();
     let bound = snapshot.bound.iter().map(|(listener, address)| BoundDump {
         listener,
         address: *address,
     });
     to_json(&ConfigDump {
         version: crate::version::VERSION,
+        file: &file,
         bound: bound.collect(),
         discovery: snapshot.report.as_deref(),
         config: &snapshot.config,

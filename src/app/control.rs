@@ -12,7 +12,7 @@ use super::limit_uses::limit_uses;
 use super::state::Change;
 use super::takeover::Passable;
 use crate::access_log::AccessLog;
-use crate::admin::{Readiness, Snapshots};
+use crate::admin::{ConfigReports, Readiness, Snapshots};
 use crate::config::Config;
 use crate::drain::{self, DrainPhase, DrainTrigger, DrainWatcher};
 use crate::limits::LimitCollector;
@@ -33,6 +33,8 @@ pub(super) struct Control {
     pub(super) capacity: Capacity,
     /// The state in force, for all readers. Only a [`Plan`](super::plan::Plan) replaces it.
     pub(super) snapshots: Snapshots,
+    /// The state of the config file, for all readers.
+    pub(super) config_reports: ConfigReports,
     pub(super) drain: DrainTrigger,
     pub(super) watcher: DrainWatcher,
     pub(super) readiness: Readiness,
@@ -98,6 +100,7 @@ impl Control {
             shared,
             capacity,
             snapshots,
+            config_reports: ConfigReports::default(),
             drain,
             watcher,
             readiness,

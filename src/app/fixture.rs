@@ -96,7 +96,10 @@ impl World {
         let mut without = file.clone();
         Arc::make_mut(&mut without).kubernetes = None;
         let mut world = Self::before(&without);
-        world.change(Change::File(without, answer())).await.unwrap();
+        world
+            .change(Change::File(without.into(), answer()))
+            .await
+            .unwrap();
         world.state.file = file.clone();
         world
     }

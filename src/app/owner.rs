@@ -32,10 +32,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::file_report::FileInForce;
 use super::plan::Plan;
-use super::state::{Change, State};
-use super::{AppError, discovery};
-use crate::clock;
+use super::state::{Change, NewFile, State};
+use super::{AppError, discovery, file_report};
+use crate::config::Config;
 use crate::source::kubernetes::Publication;
 
 /// The owner of the state in force.
@@ -44,6 +45,14 @@ pub(super) struct Owner {
     inbox: mpsc::Receiver<Change>,
     /// The publication that came while another change was made.
     held: Option<Publication>,
+}
+
+/// The time that a change took.
+#[derive(Clone, Copy)]
+struct Times {
+    /// The part of it that kept the owner busy.
+    busy: Duration,
+    whole: Duration,
 }
 
 impl Owner {
@@ -77,6 +86,7 @@ impl Owner {
     /// Makes one change, or refuses it.
     pub(super) async fn make(&mut self, change: Change) {
         let state = &self.state;
+        let begun = Instant::now();
         let mut planning = Duration::ZERO;
         let plan = async {
             let started = Instant::now();
@@ -87,27 +97,38 @@ impl Owner {
             Ok(plan)
         };
         let plan: Result<Plan, AppError> = meanwhile(state, &mut self.held, plan).await;
+        let before = self.state.file.clone();
         let started = Instant::now();
         let made = plan.map(|plan| plan.commit(&mut self.state));
-        self.settle(change, made, planning + started.elapsed());
+        let times = Times {
+            busy: planning + started.elapsed(),
+            whole: begun.elapsed(),
+        };
+        self.settle(change, made, &before, times);
     }
 
-    /// Reports the result of a change.
-    fn settle(&self, change: Change, made: Result<(), AppError>, busy: Duration) {
+    /// Reports the result of a change. `before` is the file's config before it.
+    fn settle(&self, change: Change, made: Result<(), AppError>, before: &Config, times: Times) {
         let control = &self.state.control;
-        let metrics = &control.shared.metrics;
         match change {
-            Change::File(_, answer) => {
-                metrics.config_loaded(made.is_ok());
-                metrics.config_current.set(made.is_ok().into());
-                if made.is_ok() {
-                    metrics.config_last_success.set(clock::seconds());
+            Change::File(NewFile { config, source }, answer) => {
+                let source = source.as_ref();
+                match &made {
+                    Ok(()) => FileInForce {
+                        before,
+                        config: &config,
+                        started: &self.state.started,
+                        source,
+                        took: times.whole,
+                    }
+                    .report(control),
+                    Err(error) => file_report::impossible(control, error, source),
                 }
                 // The channel is closed if the process ends.
                 let _ = answer.send(made);
             }
             Change::Found(_) => {
-                control.mailbox.spend(busy);
+                control.mailbox.spend(times.busy);
                 // Only a defect leads here: the listeners of the file are bound, and one that a Gateway
                 // asks for is left out if it cannot be.
                 if let Err(error) = made {

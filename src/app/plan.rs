@@ -64,6 +64,7 @@ impl Plan {
     pub(super) async fn new(state: &State, change: &Change) -> Result<Self, AppError> {
         match change {
             Change::File(file, _) => {
+                let file = &file.config;
                 let plan = Self::for_file(state, file).await;
                 if plan.is_err() {
                     // Series of listeners that were prepared must not show.

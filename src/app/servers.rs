@@ -83,6 +83,7 @@ fn context(control: &Arc<Control>, connections: ConnectionAsker) -> AdminContext
     AdminContext {
         metrics: control.shared.metrics.clone(),
         snapshots: control.snapshots.clone(),
+        config_reports: control.config_reports.clone(),
         log: control.log.clone(),
         readiness: control.readiness.clone(),
         drain: Arc::new(move || draining.clone().begin_drain()),

@@ -12,7 +12,7 @@ use super::listeners::{BindSockets, Listeners};
 use super::sources::Sources;
 use super::statuses::StatusTask;
 use super::unbound::Unbound;
-use crate::config::Config;
+use crate::config::{Config, ConfigSource};
 use crate::drain::DrainPhase;
 use crate::proxy::WorkerInbox;
 use crate::source::kubernetes::{KubernetesSource, Ports, Publication};
@@ -21,13 +21,30 @@ use crate::source::kubernetes::{KubernetesSource, Ports, Publication};
 #[derive(Debug)]
 pub(super) enum Change {
     /// Another config file.
-    File(Arc<Config>, ResultSender),
+    File(NewFile, ResultSender),
     /// A discovery of the Kubernetes source.
     Found(Arc<Publication>),
     /// The Kubernetes source has broken down. It must start again.
     Broken(ResultSender),
     /// Ports that could not be bound are due for another attempt.
     Retry,
+}
+
+/// A config file that is to come into force.
+#[derive(Debug, Clone)]
+pub(super) struct NewFile {
+    pub(super) config: Arc<Config>,
+    /// The file itself; `None` if the config did not come from one.
+    pub(super) source: Option<ConfigSource>,
+}
+
+impl From<Arc<Config>> for NewFile {
+    fn from(config: Arc<Config>) -> Self {
+        Self {
+            config,
+            source: None,
+        }
+    }
 }
 
 /// The state in force. One task owns it, and a [`Plan`](super::plan::Plan) changes it.
@@ -37,6 +54,8 @@ pub(super) struct State {
     pub(super) servers: Vec<SocketAddr>,
     pub(super) workers: Vec<WorkerInbox>,
     pub(super) bind: BindSockets,
+    /// The config that the process has started with.
+    pub(super) started: Arc<Config>,
     /// The config as the file has it.
     pub(super) file: Arc<Config>,
     /// The last discovery that was put into force.
@@ -70,6 +89,7 @@ impl State {
             kubernetes: None,
             statuses: None,
             reporter: Reporter::default(),
+            started: file.clone(),
             file,
             control,
         }

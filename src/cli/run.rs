@@ -18,10 +18,11 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
+use tracing::Level;
 
 use super::{FAILED, failed, runtime};
 use crate::app::{Ender, Gateway, Options};
-use crate::config::{Config, Loaded, Problem};
+use crate::config::{Config, ConfigSource, Loaded, Problem};
 use crate::drain::DrainPhase;
 use crate::log::{self, LogGuard};
 use crate::metrics::Metrics;
@@ -192,6 +193,7 @@ async fn start(
         log: Some(log),
         metrics: Some(metrics),
         inherited,
+        source: bytes.ok().map(|bytes| ConfigSource::new(path, &bytes)),
         ..Options::default()
     };
     match Box::pin(serve(path, files, config, options, news)).await {
@@ -277,20 +279,23 @@ fn yield_to_workers() -> io::Result<()> {
     Ok(())
 }
 
-/// Logs the effective config, defaults included. Of a large one it logs only the counts: 100,000 routes
-/// on one line would keep the control thread busy for a quarter of a second.
+/// Logs the effective config, defaults included, at the level debug. Of a large one it logs only the
+/// counts: 100,000 routes on one line would keep the control thread busy for a quarter of a second.
 fn log_effective(config: &Config) {
+    if !tracing::enabled!(Level::DEBUG) {
+        return;
+    }
     const SHOWN: usize = 1000;
     let routes: usize = config.listeners.iter().map(|one| one.routes.len()).sum();
     let upstreams = config.upstreams.len();
     if routes + upstreams > SHOWN {
         let listeners = config.listeners.len();
         let whole = "GET /config_dump of the admin server";
-        tracing::info!(listeners, routes, upstreams, whole, "effective config");
+        tracing::debug!(listeners, routes, upstreams, whole, "effective config");
         return;
     }
     match serde_json::to_string(config) {
-        Ok(json) => tracing::info!(config = %json, "effective config"),
+        Ok(json) => tracing::debug!(config = %json, "effective config"),
         Err(error) => tracing::warn!(%error, "cannot log the effective config"),
     }
 }
@@ -318,25 +323,22 @@ async fn take(gateway: &Gateway, path: &Path, bytes: io::Result<Vec<u8>>, manage
 
 /// Whether the config was taken into use.
 async fn put_into_use(gateway: &Gateway, path: &Path, bytes: io::Result<Vec<u8>>) -> bool {
+    let source = bytes.as_deref().ok();
+    let source = source.map(|bytes| ConfigSource::new(path, bytes));
     let Loaded { config, warnings } = match Loaded::of_read(path, bytes.as_deref()) {
         Ok(loaded) => loaded,
         Err(error) => {
-            gateway.config_refused();
-            tracing::error!("config refused, strait goes on with the one that it has:\n{error}");
+            gateway.config_refused(&error, source.as_ref());
             return false;
         }
     };
     warn(path, &warnings);
-    match gateway.reload(config.clone()).await {
+    match gateway.reload_file(config.clone(), source).await {
         Ok(()) => {
-            tracing::info!("config reloaded");
             // The config as the file has it. The discovered part may be large.
             log_effective(&config);
             true
         }
-        Err(error) => {
-            tracing::error!(%error, "config refused, strait goes on with the one that it has");
-            false
-        }
+        Err(_) => false,
     }
 }

@@ -70,6 +70,7 @@ fn fill(metrics: &Metrics) {
     metrics.worker_connections(0).set(3);
     metrics.config_last_success.set(1.7e9);
     metrics.config_current.set(1);
+    metrics.config_refused_problems.set(0);
     metrics.connections_limit.set(10_000);
     metrics.worker_rounds(0).inc();
     metrics.overload.lag(0).set(0.25);

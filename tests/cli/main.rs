@@ -11,6 +11,7 @@ mod arguments;
 mod check_explain;
 mod check_formats;
 mod client;
+mod config_in_force;
 mod diff;
 mod documents;
 mod hello;

@@ -74,7 +74,8 @@ fn standard_error_that_nobody_reads_holds_up_nothing() {
     // Makes the effective config long, so that a few reloads fill a pipe.
     let cidrs = vec!["192.0.2.0/24"; 1000].join(", ");
     let sources = format!("sources: [{{ name: many, cidrs: [{cidrs}] }}]");
-    let mut process = Process::start(&config(&echo).top(&sources));
+    let config = config(&echo).top(&sources).top("log: { level: debug }");
+    let mut process = Process::start(&config);
     let effective = process.wait_for("effective config").len();
     process.leave_stderr_unread();
     // Each reload tells the effective config.

@@ -58,10 +58,10 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["bounds"],
             &["form"],
             &["checked"],
-            &["file", "restart", "samples"],
+            &["changes", "file", "restart", "samples"],
             &["reference", "renamed", "resolve"],
             &["load"],
-            &["cases"],
+            &["cases", "source_file"],
         ],
     ),
     (

@@ -59,10 +59,10 @@ async fn who_asks_for_a_change_learns_what_has_become_of_it() {
     let first = file("");
     let mut owner = World::before(&first).into_owner();
     let metrics = owner.state.control.shared.metrics.clone();
-    owner.make(Change::File(first, answer())).await;
+    owner.make(Change::File(first.into(), answer())).await;
     assert_eq!(metrics.config_current.get(), 1);
     let control = owner.state.control.clone();
-    let asked = control.change(|answer| Change::File(discovering(), answer));
+    let asked = control.change(|answer| Change::File(discovering().into(), answer));
     let made = async {
         let change = owner.next().await;
         owner.make(change).await;

@@ -49,7 +49,7 @@ impl World {
 }
 
 fn reload(file: &Arc<Config>) -> Change {
-    Change::File(file.clone(), answer())
+    Change::File(file.clone().into(), answer())
 }
 
 fn found(publication: Publication) -> Change {

@@ -3,6 +3,8 @@
 use std::fmt::{self, Write as _};
 use std::rc::Rc;
 
+use serde::Serialize;
+
 /// The number of problems kept. Further ones are counted.
 const MAX_PROBLEMS: usize = 100;
 /// The number of names compared in the search for the nearest one, so that a huge file with many wrong
@@ -12,7 +14,7 @@ const MAX_COMPARED: usize = 10_000;
 const MAX_QUOTED: usize = 80;
 
 /// One fault of a config file, or one warning.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The line, from 1. 0 for a problem without a line, such as a file that cannot be read.
     pub line: u64,
@@ -30,6 +32,11 @@ impl Problem {
     /// A problem of the file as a whole.
     pub(crate) fn of_file(complaint: Complaint) -> Self {
         Self::new(&KeyPlace::default(), complaint)
+    }
+
+    /// A problem that shows when a valid config is brought into force.
+    pub(crate) fn of_change(message: String) -> Self {
+        Self::of_file(Complaint::new(message))
     }
 
     pub(crate) fn new(place: &KeyPlace, complaint: Complaint) -> Self {

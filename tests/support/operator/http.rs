@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use strait::admin::{AdminContext, Readiness, ServeLimits, Snapshot, Snapshots, serve_with};
+use strait::admin::{
+    AdminContext, ConfigReports, Readiness, ServeLimits, Snapshot, Snapshots, serve_with,
+};
 use strait::config::Config;
 use strait::drain::{DrainTrigger, DrainWatcher, channel};
 use strait::log::LogControl;
@@ -56,6 +58,7 @@ impl Gateway {
             Readiness::with_grace(snapshots.clone(), watcher.clone(), metrics.clone(), grace);
         let drains = Arc::new(AtomicUsize::new(0));
         let context = AdminContext {
+            config_reports: ConfigReports::default(),
             metrics: metrics.clone(),
             snapshots,
             log,
