@@ -48,7 +48,7 @@ pub use checked::{
     ResolverConfig, RouteConfig, RouteList, RouteMatch, RouteTimeouts, SavedStateConfig,
     ServicePort, ServiceSelector, SharedOffers, SniPattern, SourceGroup, SourceGroupId,
     SourceGroups, SourceLimits, SourcePolicy, StartTls, TargetConfig, TargetConfigs, TcpOptions,
-    UpstreamConfig, UpstreamLimits, UpstreamSource, offers_in_words,
+    UpstreamConfig, UpstreamLimits, UpstreamSource, UpstreamTimeouts, offers_in_words,
 };
 pub use form::problems::{ConfigError, Problem};
 pub use load::{Loaded, MAX_FILE};

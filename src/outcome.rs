@@ -169,11 +169,11 @@ outcomes! {
         "The pod: its process is stuck or overloaded, or its port is of another protocol. `duration_ms` is how long the caller waited.";
     HandshakeRefused "handshake_refused" "-" Either Always Mixed "One side ended the TLS handshake: it refused the other, most often its certificate, or left; `ended_by` is that side."
         "The side in `ended_by` says why in its own log: bundles, SPIFFE IDs, expiry, TLS versions. If both ways between two clusters fail with `downstream`, neither has the other's bundle; if one way fails with `downstream` and the other with `upstream`, it is the certificate of one side.";
-    IdleTimeout "idle_timeout" "-" Gateway Always Seen "No byte flowed either way for `timeouts.idle`."
+    IdleTimeout "idle_timeout" "-" Gateway Always Seen "No byte flowed either way for `timeouts.idle`, or the `idleTimeout` of a DestinationRule."
         "-";
     HalfClosedTimeout "half_closed_timeout" "-" Gateway Always Seen "One side had closed and no byte flowed for `timeouts.half_closed`."
         "The side that did not close: its log.";
-    MaxAge "max_age" "DT" Gateway Always Seen "The connection was as old as `timeouts.max_age` lets it become."
+    MaxAge "max_age" "DT" Gateway Always Seen "The connection was as old as `timeouts.max_age`, or the `maxConnectionDuration` of a DestinationRule, lets it become."
         "-";
     Disallowed "disallowed" "-" Gateway Always Seen "The connection would not be let in any more, and `end_disallowed` says to end it."
         "The config or the cluster: what has changed is in `detail`.";

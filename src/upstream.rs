@@ -30,7 +30,7 @@ use arc_swap::ArcSwap;
 use prometheus::IntCounter;
 use tokio::sync::Notify;
 
-use crate::config::{Balance, EndpointSpec, UpstreamConfig, UpstreamSource};
+use crate::config::{Balance, EndpointSpec, UpstreamConfig, UpstreamSource, UpstreamTimeouts};
 use crate::limits::LimitUse;
 use crate::metrics::LimitScope;
 use crate::names::Zone;
@@ -228,6 +228,11 @@ impl Upstream {
     /// Its policy as it is now.
     pub fn config(&self) -> Arc<UpstreamConfig> {
         self.config.load_full()
+    }
+
+    /// Its bounds on connections.
+    pub fn timeouts(&self) -> UpstreamTimeouts {
+        self.config.load().timeouts
     }
 
     /// Whether an upstream of `config` would have the same endpoints as this one.

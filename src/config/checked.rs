@@ -53,7 +53,7 @@ pub use sources::{OTHER_SOURCES, SourceGroup, SourceGroupId, SourceGroups, Sourc
 pub use tcp::TcpOptions;
 pub use upstream::{
     Balance, CheckHello, CheckPolicy, ConnectPolicy, EjectionPolicy, EndpointSpec, PodChoice,
-    ProxyVersion, ServicePort, UpstreamConfig, UpstreamLimits, UpstreamSource,
+    ProxyVersion, ServicePort, UpstreamConfig, UpstreamLimits, UpstreamSource, UpstreamTimeouts,
 };
 
 /// The content of one config file.

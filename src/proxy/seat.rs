@@ -17,6 +17,7 @@ use super::liveness::{Finding, SilenceWatch};
 use super::opening::OpeningFacts;
 use super::sockets::Sockets;
 use super::survey::Survey;
+use crate::config::UpstreamTimeouts;
 use crate::open_connections::OpenConnection;
 use crate::outcome::Outcome;
 use crate::route::Target;
@@ -439,10 +440,17 @@ impl Seat {
 
     /// Whether the connection, whose life has `share`, is old enough to end at `now`, and nobody is known to
     /// be cut short by that.
-    fn has_lived(&self, share: LifeShare, now: Moment, quiet: Duration) -> bool {
+    fn has_lived(
+        &self,
+        share: LifeShare,
+        of_upstream: UpstreamTimeouts,
+        now: Moment,
+        quiet: Duration,
+    ) -> bool {
         let age = Duration::from_secs(now.seconds().saturating_sub(self.began).into());
         let stage = |longest| share.stage(age, longest);
-        match self.policy.timeouts.max_age.map(stage) {
+        let longest = tighter(self.policy.timeouts.max_age, of_upstream.max_age);
+        match longest.map(stage) {
             None | Some(LifeStage::Young) => false,
             Some(LifeStage::Old) => quiet >= QUIET && self.order() != DrainOrder::AwaitsAnswer,
             Some(LifeStage::Over) => true,
@@ -452,11 +460,15 @@ impl Seat {
     /// The outcome of the timeout that has run out at `now`, if one has.
     pub(super) fn overdue(&self, share: LifeShare, now: Moment) -> Option<Outcome> {
         let timeouts = &self.policy.timeouts;
+        let ends = self.ends.get();
+        let of_upstream = ends.map_or(UpstreamTimeouts::OFF, |it| it.target.upstream.timeouts());
         let (limit, outcome) = match self.stage.get() {
             Stage::Opening | Stage::Closing => return None,
             Stage::Unanswered | Stage::Silent | Stage::Relaying => {
-                let own = self.ends.get().and_then(|ends| ends.target.timeouts.idle);
-                (own.unwrap_or(timeouts.idle), Outcome::IdleTimeout)
+                let of_route = ends.and_then(|ends| ends.target.timeouts.idle);
+                let configured = of_route.unwrap_or(timeouts.idle);
+                let idle = of_upstream.idle.unwrap_or(configured);
+                (idle.min(configured), Outcome::IdleTimeout)
             }
             Stage::HalfClosed => (timeouts.half_closed, Outcome::HalfClosedTimeout),
         };
@@ -464,8 +476,14 @@ impl Seat {
         if quiet >= limit {
             return Some(outcome);
         }
-        self.has_lived(share, now, quiet).then_some(Outcome::MaxAge)
+        let has_lived = self.has_lived(share, of_upstream, now, quiet);
+        has_lived.then_some(Outcome::MaxAge)
     }
+}
+
+/// The smaller of two bounds of which each may be missing.
+fn tighter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
 }
 
 /// The fact that the peer on that side is gone.

@@ -8,7 +8,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use strait::config::{
     Attempts, Balance, ConnectPolicy, DnsConfig, EjectionPolicy, KeepaliveInterval, KeepaliveTime,
-    TcpOptions, UpstreamConfig, UpstreamLimits, UpstreamSource,
+    TcpOptions, UpstreamConfig, UpstreamLimits, UpstreamSource, UpstreamTimeouts,
 };
 use strait::metrics::{Metrics, RefusedAddress, SourceResult};
 use strait::source::dns::{Resolver, SourceTask, spawn};
@@ -107,6 +107,7 @@ fn upstream_config(config: DnsConfig) -> UpstreamConfig {
             unsent: None,
             mss: None,
         },
+        timeouts: UpstreamTimeouts::OFF,
     }
 }
 

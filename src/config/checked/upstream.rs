@@ -39,6 +39,34 @@ pub struct UpstreamConfig {
     pub limits_per_endpoint: UpstreamLimits,
     /// Options of the upstream sockets.
     pub tcp: TcpOptions,
+    /// Bounds on its connections beside those of the listener and the route.
+    #[serde(skip_serializing_if = "UpstreamTimeouts::is_off")]
+    pub timeouts: UpstreamTimeouts,
+}
+
+/// Bounds on the connections to an upstream. They hold beside those of the listener and the route: the smaller
+/// value counts. `None`: no bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct UpstreamTimeouts {
+    /// The longest time without a byte in either direction.
+    #[serde(serialize_with = "bounds::serialize_duration_or_off")]
+    pub idle: Option<Duration>,
+    /// The longest life of a connection.
+    #[serde(serialize_with = "bounds::serialize_duration_or_off")]
+    pub max_age: Option<Duration>,
+}
+
+impl UpstreamTimeouts {
+    /// No bound.
+    pub const OFF: Self = Self {
+        idle: None,
+        max_age: None,
+    };
+
+    /// Whether no bound is set.
+    pub fn is_off(&self) -> bool {
+        *self == Self::OFF
+    }
 }
 
 /// The source of an upstream's endpoints.

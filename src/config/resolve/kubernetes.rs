@@ -13,7 +13,7 @@ use super::upstreams::{check, connect, ejection, limits, tcp, warn_foreign};
 use crate::config::checked::{
     ExportMode, ExportPolicy, FileNames, FileRoute, GatewayAddresses, GatewayApiConfig,
     GatewayNamespaces, IstioConfig, Kubeconfig, KubernetesConfig, ListenerConfig, OptIn, PortRange,
-    SavedStateConfig, ServiceSelector, UpstreamConfig, UpstreamSource,
+    SavedStateConfig, ServiceSelector, UpstreamConfig, UpstreamSource, UpstreamTimeouts,
 };
 use crate::config::file::ListenerFile;
 use crate::config::file::addresses::Bind;
@@ -62,6 +62,7 @@ pub(super) fn resolve(
         limits: limits(&file.limits),
         limits_per_endpoint: limits(&file.limits_per_endpoint),
         tcp: tcp(&file.tcp),
+        timeouts: UpstreamTimeouts::OFF,
     };
     let gateways = matches!(file.gateway_api, OrOff::On(_));
     KubernetesConfig {

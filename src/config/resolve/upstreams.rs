@@ -9,7 +9,7 @@ use super::findings::Findings;
 use crate::config::bounds::{Bytes, Count};
 use crate::config::checked::{
     CheckHello, CheckPolicy, ConnectPolicy, DnsConfig, DnsQuery, EjectionPolicy, EndpointSpec,
-    ListenerConfig, TcpOptions, UpstreamConfig, UpstreamLimits, UpstreamSource,
+    ListenerConfig, TcpOptions, UpstreamConfig, UpstreamLimits, UpstreamSource, UpstreamTimeouts,
 };
 use crate::config::file::common::{
     CheckFile, CheckHelloFile, ConnectFile, EjectionFile, TcpFile, UpstreamLimitsFile,
@@ -94,6 +94,7 @@ fn one(
         limits: limits(&file.limits),
         limits_per_endpoint: limits(&file.limits_per_endpoint),
         tcp: tcp(&file.tcp),
+        timeouts: UpstreamTimeouts::OFF,
     })
 }
 

@@ -4,10 +4,17 @@ use std::task::Wake;
 
 use super::super::listener::ListenerPolicy;
 use super::super::seat::{Attention, BUSY, LOOK_WHILE_BUSY, Stage};
+use super::super::sockets::Sockets;
 use super::*;
-use crate::config::{SourceGroups, samples};
+use crate::config::{
+    AlpnPolicy, ConnectionLimits, Origin, RouteConfig, RouteMatch, RouteTimeouts, SniPattern,
+    SourceGroups, TargetConfigs, UpstreamSource, UpstreamTimeouts, samples,
+};
 use crate::limits::Scopes;
 use crate::metrics::Metrics;
+use crate::route::{RouteTable, Target};
+use crate::server_name::ServerName;
+use crate::upstream::Upstream;
 
 const TICK: Duration = Duration::from_millis(250);
 const IDLE: Duration = Duration::from_secs(60);
@@ -99,6 +106,74 @@ fn an_old_connection_ends_when_nobody_waits_for_an_answer() {
     flows.moved(start + MAX_AGE + second, false);
     seats.sweep(start + MAX_AGE + second);
     assert!(reasons().eq([Some(Outcome::MaxAge); 3]));
+}
+
+/// The target of a route with `of_route`, whose upstream has `of_upstream`.
+fn target(of_route: RouteTimeouts, of_upstream: UpstreamTimeouts) -> Arc<Target> {
+    let mut upstream = samples::upstream(UpstreamSource::Static(Vec::new()));
+    upstream.timeouts = of_upstream;
+    let upstream = Arc::new(Upstream::new(Arc::new(upstream), None, None));
+    let mut listener = samples::listener();
+    let route = RouteConfig {
+        name: "r".into(),
+        matches: RouteMatch::Sni(SniPattern::Any),
+        alpn: AlpnPolicy::Any,
+        targets: TargetConfigs::only("u".into()),
+        limits: ConnectionLimits::OFF,
+        timeouts: of_route,
+        origin: Origin::File,
+        dry_run: None,
+    };
+    listener.routes = [Arc::new(route)].into_iter().collect();
+    let (sources, scopes) = (SourceGroups::default(), Scopes::default());
+    let table = RouteTable::build(&listener, &sources, &scopes, |_| Some(upstream.clone()));
+    let route = table.find(&ServerName::parse(b"x.example").unwrap());
+    route.unwrap().targets.choose().clone()
+}
+
+async fn sockets() -> Rc<Sockets> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connect = || tokio::net::TcpStream::connect(address);
+    Rc::new(Sockets {
+        downstream: connect().await.unwrap(),
+        upstream: connect().await.unwrap(),
+    })
+}
+
+#[tokio::test]
+async fn of_the_bounds_of_listener_route_and_upstream_the_smaller_counts() {
+    let start = Instant::now() + Duration::from_secs(1);
+    let seconds = |count| Some(Duration::from_secs(count));
+    let (idle, age) = (Outcome::IdleTimeout, Outcome::MaxAge);
+    for (of_route, upstream_idle, upstream_age, after, reason) in [
+        (None, None, None, 59, None),
+        (None, seconds(20), None, 19, None),
+        (None, seconds(20), None, 20, Some(idle)),
+        (None, seconds(90), None, 59, None),
+        (None, seconds(90), None, 60, Some(idle)),
+        (seconds(300), seconds(90), None, 89, None),
+        (seconds(300), seconds(90), None, 90, Some(idle)),
+        (seconds(30), seconds(90), None, 30, Some(idle)),
+        (None, None, seconds(50), 38, None),
+        (None, None, seconds(50), 51, Some(age)),
+        (seconds(300_000), None, seconds(200_000), 78_000, None),
+        (seconds(300_000), None, seconds(200_000), 100_001, Some(age)),
+    ] {
+        let (seats, taken) = seats(1, Stage::Relaying, start);
+        let of_route = RouteTimeouts {
+            idle: of_route,
+            ..RouteTimeouts::default()
+        };
+        let of_upstream = UpstreamTimeouts {
+            idle: upstream_idle,
+            max_age: upstream_age,
+        };
+        taken[0].look_after(sockets().await, target(of_route, of_upstream));
+        seats.sweep(start + Duration::from_secs(after));
+        let case = (of_route, of_upstream, after);
+        assert_eq!(taken[0].cut_reason(), reason, "{case:?}");
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use strait::config::{
     HelloLimits, HelloSize, KeepaliveInterval, KeepaliveTime, Limits, ListenerConfig, LogConfig,
     LogFilter, LogFormat, Origin, Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch,
     RouteTimeouts, SniPattern, SourceGroups, SourceLimits, SourcePolicy, TargetConfigs, TcpOptions,
-    UpstreamConfig, UpstreamLimits, UpstreamSource, Weight,
+    UpstreamConfig, UpstreamLimits, UpstreamSource, UpstreamTimeouts, Weight,
 };
 use strait::metrics::Metrics;
 use strait::names::UpstreamName;
@@ -158,6 +158,7 @@ fn upstream(name: &str, source: UpstreamSource) -> (UpstreamName, Arc<UpstreamCo
         limits: UpstreamLimits::OFF,
         limits_per_endpoint: UpstreamLimits::OFF,
         tcp: TCP,
+        timeouts: UpstreamTimeouts::OFF,
     };
     (name.into(), Arc::new(config))
 }

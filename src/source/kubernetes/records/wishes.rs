@@ -38,6 +38,10 @@ pub struct PoolWishes {
     pub keepalive_interval: Option<Duration>,
     /// `tcpKeepalive.probes`; 0 asks for nothing.
     pub keepalive_probes: u32,
+    /// `idleTimeout`; 0 asks for nothing.
+    pub idle: Option<Duration>,
+    /// `maxConnectionDuration`; 0 asks for nothing.
+    pub max_age: Option<Duration>,
 }
 
 /// `outlierDetection`.

@@ -31,6 +31,8 @@ struct WrittenTcpPool {
     max_connections: u32,
     connect_timeout: Option<String>,
     tcp_keepalive: WrittenKeepalive,
+    idle_timeout: Option<String>,
+    max_connection_duration: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -89,6 +91,8 @@ fn tcp(pool: &PoolWishes) -> WrittenTcpPool {
         keepalive_time,
         keepalive_interval,
         keepalive_probes,
+        idle,
+        max_age,
     } = pool;
     WrittenTcpPool {
         max_connections: *connections,
@@ -98,6 +102,8 @@ fn tcp(pool: &PoolWishes) -> WrittenTcpPool {
             interval: text(keepalive_interval),
             probes: *keepalive_probes,
         },
+        idle_timeout: text(idle),
+        max_connection_duration: text(max_age),
     }
 }
 

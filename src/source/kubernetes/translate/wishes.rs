@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use crate::config::{Connections, KeepaliveInterval, KeepaliveTime, TcpOptions, UpstreamConfig};
+use crate::config::{
+    Connections, KeepaliveInterval, KeepaliveTime, TcpOptions, UpstreamConfig, UpstreamTimeouts,
+};
 use crate::source::kubernetes::records::wishes::{
     BalanceWishes, ConnectionWishes, EjectionWishes, PoolWishes, RuleWishes,
 };
@@ -17,6 +19,8 @@ const MOST_FAILURES: u32 = 1000;
 const LEAST_SLOW_START: Duration = Duration::from_secs(1);
 const LEAST_EJECTION: Duration = Duration::from_millis(100);
 const LEAST_CONNECT: Duration = Duration::from_millis(10);
+/// The shortest idle timeout and life of a connection, as in the config file.
+const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The wishes of a rule and one of its subsets for a port: the subset's part comes before the rule's. Settings
 /// of a port stand alone, as in istiod: nothing else of the same policy holds for that port.
@@ -67,6 +71,14 @@ fn limit(pool: &PoolWishes, upstream: &mut UpstreamConfig) {
         let timeout = &mut upstream.connect.timeout;
         *timeout = (*timeout).min(connect.max(LEAST_CONNECT));
     }
+    let timeout = |wished: Option<Duration>| {
+        let wished = wished.filter(|time| !time.is_zero());
+        wished.map(|time| time.max(LEAST_TIMEOUT))
+    };
+    upstream.timeouts = UpstreamTimeouts {
+        idle: timeout(pool.idle),
+        max_age: timeout(pool.max_age),
+    };
     let TcpOptions {
         keepalive_time,
         keepalive_interval,

@@ -32,6 +32,8 @@ struct TcpPool {
     max_connections: u32,
     connect_timeout: Option<String>,
     tcp_keepalive: Option<Keepalive>,
+    idle_timeout: Option<String>,
+    max_connection_duration: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -99,6 +101,8 @@ impl TcpPool {
             keepalive_time: time(keepalive.and_then(|of| of.time.as_ref())),
             keepalive_interval: time(keepalive.and_then(|of| of.interval.as_ref())),
             keepalive_probes: keepalive.map_or(0, |of| of.probes),
+            idle: time(self.idle_timeout.as_ref()),
+            max_age: time(self.max_connection_duration.as_ref()),
         }
     }
 }

@@ -90,6 +90,27 @@ fn a_limit_of_the_config_and_one_of_a_rule_both_hold() {
 }
 
 #[test]
+fn the_times_of_a_rule_are_bounds_beside_those_of_the_config() {
+    let millis = |count| Some(Duration::from_millis(count));
+    for (idle, max_age, bounds) in [
+        (None, None, (None, None)),
+        (millis(20_000), None, (millis(20_000), None)),
+        // As in Istio 0 is no bound, and what is shorter than the config could say is the shortest that it can.
+        (millis(0), millis(0), (None, None)),
+        (millis(3), millis(15_000), (millis(1000), millis(15_000))),
+    ] {
+        let pool = PoolWishes {
+            idle,
+            max_age,
+            ..PoolWishes::default()
+        };
+        let rule = rule_with(|rule| rule.wishes.all.pool = Some(pool));
+        let found = found(policy(), vec![rule], UPSTREAM).timeouts;
+        assert_eq!((found.idle, found.max_age), bounds, "{idle:?} {max_age:?}");
+    }
+}
+
+#[test]
 fn settings_of_a_port_stand_alone_and_a_subset_comes_before_its_rule() {
     let edit = |rule: &mut DestinationRuleRecord| {
         rule.wishes.all = ConnectionWishes {

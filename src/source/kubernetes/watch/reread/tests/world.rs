@@ -159,6 +159,8 @@ fn wishes(balance: Balance) -> ConnectionWishes {
             keepalive_time: millis(30_000),
             keepalive_interval: millis(5000),
             keepalive_probes: 2,
+            idle: millis(90_000),
+            max_age: millis(120_000),
         }),
         ejection: Some(EjectionWishes {
             failures: 4,
