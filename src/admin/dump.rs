@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{AdminContext, ConfigReport, Snapshot};
 use crate::clock;
-use crate::config::{Config, UpstreamSource, Weight};
+use crate::config::{Config, EndpointOrigin, UpstreamSource, Weight};
 use crate::names::Zone;
 use crate::upstream::{Endpoint, EndpointFailure, EndpointTotals, Upstream};
 
@@ -130,6 +130,9 @@ struct EndpointDump {
     address: SocketAddr,
     zone: Option<String>,
     node: Option<String>,
+    /// The objects of the Kubernetes API that it comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<Arc<EndpointOrigin>>,
     weight: Weight,
     /// Connections that are open or being opened.
     active: u32,
@@ -201,6 +204,7 @@ fn endpoint_dump(endpoint: &Endpoint, now: Instant) -> EndpointDump {
         address: endpoint.spec.address,
         zone: endpoint.spec.zone.as_deref().map(str::to_owned),
         node: endpoint.spec.node.as_deref().map(str::to_owned),
+        origin: endpoint.spec.origin.clone(),
         weight: endpoint.spec.weight,
         active: endpoint.stats.active(),
         connecting: endpoint.stats.connecting(),

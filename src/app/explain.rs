@@ -74,6 +74,9 @@ struct ExplainedUpstream {
 struct ExplainedEndpoint {
     address: SocketAddr,
     zone: Option<String>,
+    /// The objects of the Kubernetes API that it comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
     state: &'static str,
     ejection_left_ms: Option<u64>,
     active: u32,
@@ -311,6 +314,7 @@ fn show_upstream(upstream: &Upstream, shown: &mut ExplainedListener) -> Result<(
     let endpoints = set.iter().take(ENDPOINTS).map(|one| ExplainedEndpoint {
         address: one.spec.address,
         zone: one.spec.zone.as_deref().map(str::to_owned),
+        origin: one.spec.origin.as_ref().map(ToString::to_string),
         state: one.state(now),
         ejection_left_ms: one
             .stats

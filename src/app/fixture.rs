@@ -196,6 +196,7 @@ pub(super) fn publication(routing: &Arc<Routing>, port: u16) -> Publication {
         node: None,
         weight: Weight::MIN,
         terminating: false,
+        origin: None,
     };
     publishing(Arc::new(Discovered {
         routing: routing.clone(),

@@ -274,6 +274,9 @@ fn show_upstream<W: Write>(
             format_args!("{address}, weight {weight}{zone}{node}{end}"),
         )?;
         title = "";
+        if let Some(origin) = &spec.origin {
+            page.line("", format_args!("  from {origin}"))?;
+        }
     }
     if endpoints.len() > ENDPOINTS {
         page.line("", format_args!("and {} more", endpoints.len() - ENDPOINTS))?;

@@ -52,8 +52,9 @@ pub(crate) use sources::contains;
 pub use sources::{OTHER_SOURCES, SourceGroup, SourceGroupId, SourceGroups, SourcePolicy};
 pub use tcp::TcpOptions;
 pub use upstream::{
-    Balance, CheckHello, CheckPolicy, ConnectPolicy, EjectionPolicy, EndpointSpec, PodChoice,
-    ProxyVersion, ServicePort, UpstreamConfig, UpstreamLimits, UpstreamSource, UpstreamTimeouts,
+    Balance, CheckHello, CheckPolicy, ConnectPolicy, EjectionPolicy, EndpointOrigin, EndpointSpec,
+    OriginKind, PodChoice, ProxyVersion, ServicePort, UpstreamConfig, UpstreamLimits,
+    UpstreamSource, UpstreamTimeouts,
 };
 
 /// The content of one config file.

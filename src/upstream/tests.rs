@@ -17,6 +17,7 @@ pub(super) fn spec(last: u8, zone: Option<&str>, weight: u32) -> EndpointSpec {
         node: None,
         weight: Weight::saturating(weight),
         terminating: false,
+        origin: None,
     }
 }
 

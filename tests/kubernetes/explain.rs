@@ -59,7 +59,12 @@ fn explain_lists_once_and_tells_object_version_and_reason() {
         (
             "web.apps.svc.cluster.local",
             0,
-            &["10.0.0.1:8080", &from, "node: nodes is forbidden"][..],
+            &[
+                "10.0.0.1:8080",
+                "from pod web, EndpointSlice apps/web-1",
+                &from,
+                "node: nodes is forbidden",
+            ][..],
         ),
         ("plain.apps.svc.cluster.local", 1, &["no_endpoint", "mesh"]),
         (
@@ -93,6 +98,12 @@ fn the_dump_shows_origins_and_what_is_missing() {
     let route = &dump["config"]["listeners"][0]["routes"][1];
     assert_eq!(route["name"], "web.apps.svc.cluster.local:80");
     assert_eq!(route["origin"]["export"]["namespace"], "apps");
+    let upstreams = gateway.dump("/upstreams");
+    let mut upstreams = upstreams["upstreams"].as_array().unwrap().iter();
+    let web = upstreams.find(|one| one["name"] == "apps/web:80").unwrap();
+    let origin =
+        json!({ "kind": "EndpointSlice", "namespace": "apps", "name": "web-1", "pod": "web" });
+    assert_eq!(web["endpoints"][0]["origin"], origin, "{web}");
     let discovery = &dump["discovery"];
     assert_eq!(
         (&discovery["exported_routes"], &discovery["unrouted_hosts"]),

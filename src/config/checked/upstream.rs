@@ -152,6 +152,58 @@ pub struct EndpointSpec {
     /// True if it ends soon and still serves. A source gives such endpoints only if it has no other.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub terminating: bool,
+    /// The objects of the Kubernetes API that it comes from, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Arc<EndpointOrigin>>,
+}
+
+/// The objects of the Kubernetes API that an endpoint comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct EndpointOrigin {
+    /// The name of the cluster, if the config has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Arc<str>>,
+    /// The kind of the object that has the address or selects its pod.
+    pub kind: OriginKind,
+    /// The namespace of that object, and of the pod.
+    pub namespace: Arc<str>,
+    /// The name of that object.
+    pub name: Arc<str>,
+    /// The name of the pod, if it is known to be one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Arc<str>>,
+}
+
+/// The kinds of object that give endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub enum OriginKind {
+    /// An EndpointSlice of a Service.
+    EndpointSlice,
+    /// A ServiceEntry that lists the endpoint or selects its pod.
+    ServiceEntry,
+    /// A WorkloadEntry.
+    WorkloadEntry,
+}
+
+impl fmt::Display for EndpointOrigin {
+    /// `[pod POD, ]KIND NAMESPACE/NAME[ of cluster CLUSTER]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            cluster,
+            kind,
+            namespace,
+            name,
+            pod,
+        } = self;
+        if let Some(pod) = pod {
+            write!(f, "pod {pod}, ")?;
+        }
+        write!(f, "{kind:?} {namespace}/{name}")?;
+        match cluster {
+            Some(cluster) => write!(f, " of cluster {cluster}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The policy for connecting to an upstream's endpoints.

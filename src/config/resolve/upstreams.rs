@@ -128,6 +128,7 @@ fn static_endpoints(
             node: file.node,
             weight: file.weight,
             terminating: false,
+            origin: None,
         });
     }
     endpoints

@@ -168,6 +168,7 @@ impl<'a> Round<'a> {
                     node: None,
                     weight,
                     terminating: false,
+                    origin: None,
                 }),
                 Err(refused) => self.refused.push(refused),
             }
@@ -334,6 +335,7 @@ mod tests {
             node: None,
             weight: Weight::saturating(weight),
             terminating: false,
+            origin: None,
         }
     }
 

@@ -172,6 +172,7 @@ pub fn endpoint(last: u8) -> EndpointSpec {
         node: (last == 7).then(|| "node-1".into()),
         weight: Weight::saturating(last.into()),
         terminating: false,
+        origin: None,
     }
 }
 

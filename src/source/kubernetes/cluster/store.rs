@@ -254,8 +254,16 @@ impl Cluster {
 
     /// The slices of a Service.
     pub fn slices_of(&self, service: &ObjectKey) -> impl Iterator<Item = &SliceRecord> {
+        self.keyed_slices_of(service).map(|(_, slice)| slice)
+    }
+
+    /// The slices of a Service, each with its key.
+    pub fn keyed_slices_of(
+        &self,
+        service: &ObjectKey,
+    ) -> impl Iterator<Item = (&ObjectKey, &SliceRecord)> {
         let keys = self.index.slices_of(service);
-        keys.filter_map(|key| self.slices.get(&key))
+        keys.filter_map(|key| self.slices.entry(&key))
     }
 
     /// The pod at an address that a slice of the namespace lists without a pod. Other slices say which

@@ -20,6 +20,11 @@ impl<R> Table<R> {
         self.0.get(key)
     }
 
+    /// The record of an object, with the key that the table has.
+    pub fn entry(&self, key: &ObjectKey) -> Option<(&ObjectKey, &R)> {
+        self.0.get_key_value(key)
+    }
+
     /// Every object, by namespace and then by name.
     pub fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &R)> {
         self.0.iter()

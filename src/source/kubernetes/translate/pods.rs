@@ -10,11 +10,13 @@ use super::mesh::Mesh;
 use super::mtls::{Mtls, Outside};
 use super::topology::{Locality, Topology};
 use super::why::PodExclusion;
-use crate::config::{EndpointSpec, KubernetesConfig, ServicePort, Weight};
+use crate::config::{
+    EndpointOrigin, EndpointSpec, KubernetesConfig, OriginKind, ServicePort, Weight,
+};
 use crate::names::{NodeName, Zone};
 use crate::source::kubernetes::cluster::{Cluster, Kind};
 use crate::source::kubernetes::records::{
-    ObjectKey, ServicePortRecord, ServiceRecord, SliceEndpoint, SliceRecord,
+    ObjectKey, ServicePortRecord, ServiceRecord, SliceEndpoint,
 };
 
 /// A pod behind a Service, or an address that belongs to no pod.
@@ -22,7 +24,9 @@ use crate::source::kubernetes::records::{
 pub(super) struct Pod<'a> {
     /// Its addresses: one for each family, each perhaps in several slices; those of the Service's first
     /// family first. Never empty.
-    at: Vec<(&'a SliceRecord, &'a SliceEndpoint)>,
+    at: Vec<PodAddress<'a>>,
+    /// Its name; `None` if the address is that of no pod.
+    name: Option<&'a Arc<str>>,
     /// The reason why it gets no connection on any port, if no slice says one.
     missing: Option<PodExclusion>,
     place: Locality<'a>,
@@ -34,10 +38,29 @@ pub(super) struct Pod<'a> {
     pub(super) hostname: Option<&'a Arc<str>>,
 }
 
+/// An address of a pod in a slice.
+#[derive(Debug, Clone, Copy)]
+struct PodAddress<'a> {
+    slice: &'a ObjectKey,
+    ports: &'a [(Arc<str>, u16)],
+    endpoint: &'a SliceEndpoint,
+}
+
+impl PodAddress<'_> {
+    /// The address at a port of the Service, if the slice has the port.
+    fn at_port(&self, port: &ServicePortRecord) -> Option<SocketAddr> {
+        let mut ports = self.ports.iter();
+        let (_, number) = ports.find(|(name, _)| *name == port.name)?;
+        Some(SocketAddr::new(self.endpoint.address, *number))
+    }
+}
+
 /// The addresses of a pod at a port.
 #[derive(Debug, Clone, Copy)]
-struct Addresses {
+struct Addresses<'a> {
     first: SocketAddr,
+    /// The slice that has it.
+    slice: &'a ObjectKey,
     /// One of the other family.
     other: Option<SocketAddr>,
     /// True if the pod terminates and still serves.
@@ -52,13 +75,17 @@ pub(super) fn behind<'a>(
     service: &ServiceRecord,
 ) -> Vec<Pod<'a>> {
     let mut by_pod: BTreeMap<(Option<&Arc<str>>, Option<IpAddr>), Vec<_>> = BTreeMap::new();
-    for slice in cluster.slices_of(key) {
-        for endpoint in &slice.endpoints {
+    for (slice, record) in cluster.keyed_slices_of(key) {
+        for endpoint in &record.endpoints {
             let found = || cluster.pod_at(&key.namespace, endpoint.address);
             let pod = endpoint.pod.as_ref().or_else(found);
             let address = pod.is_none().then_some(endpoint.address);
             let at = by_pod.entry((pod, address)).or_default();
-            at.push((slice, endpoint));
+            at.push(PodAddress {
+                slice,
+                ports: &record.ports,
+                endpoint,
+            });
         }
     }
     let pods = by_pod.into_iter();
@@ -72,8 +99,8 @@ impl<'a> Pod<'a> {
         topology: Topology<'a>,
         key: &ObjectKey,
         service: &ServiceRecord,
-        name: Option<&Arc<str>>,
-        mut at: Vec<(&'a SliceRecord, &'a SliceEndpoint)>,
+        name: Option<&'a Arc<str>>,
+        mut at: Vec<PodAddress<'a>>,
     ) -> Self {
         let pod = name.map(|name| key.beside(name));
         let record = pod.as_ref().and_then(|pod| cluster.pods.get(pod));
@@ -83,9 +110,12 @@ impl<'a> Pod<'a> {
                 || cluster.absent(Kind::Pod).is_some()
                 || cluster.why_unreadable(Kind::Pod, pod).is_some()
         });
-        at.sort_by_key(|(_, it)| (it.address.is_ipv6() != service.ipv6_first, it.address));
+        at.sort_by_key(|it| {
+            let address = it.endpoint.address;
+            (address.is_ipv6() != service.ipv6_first, address)
+        });
         let first = |get: fn(&'a SliceEndpoint) -> Option<&'a Arc<str>>| {
-            at.iter().find_map(|(_, endpoint)| get(endpoint))
+            at.iter().find_map(|it| get(it.endpoint))
         };
         let node_name = first(|it| it.node.as_ref());
         let node = node_name.and_then(|name| cluster.nodes.get(&ObjectKey::global(name)));
@@ -100,6 +130,7 @@ impl<'a> Pod<'a> {
             None
         };
         Self {
+            name,
             missing,
             unreadable,
             place,
@@ -110,40 +141,37 @@ impl<'a> Pod<'a> {
         }
     }
 
-    /// Its conditions and its address in each slice that has a port of the Service.
+    /// Each slice that has a port of the Service, with the address in it.
     fn at_port(
         &self,
         port: &ServicePortRecord,
-    ) -> impl Iterator<Item = (&'a SliceEndpoint, SocketAddr)> {
-        self.at.iter().filter_map(|(slice, endpoint)| {
-            let mut ports = slice.ports.iter();
-            let (_, number) = ports.find(|(name, _)| *name == port.name)?;
-            Some((*endpoint, SocketAddr::new(endpoint.address, *number)))
-        })
+    ) -> impl Iterator<Item = (&PodAddress<'a>, SocketAddr)> {
+        let at = self.at.iter();
+        at.filter_map(|it| Some((it, it.at_port(port)?)))
     }
 
     /// Its addresses at a port of the Service that get connections: one, and perhaps one of the other
     /// family.
-    fn addresses(&self, port: &ServicePortRecord) -> Result<Addresses, PodExclusion> {
+    fn addresses(&self, port: &ServicePortRecord) -> Result<Addresses<'a>, PodExclusion> {
         // Of a Service with publishNotReadyAddresses the API says ready to the end.
         let is_leaving = |it: &SliceEndpoint| it.terminating && !it.ready;
-        let terminating = self.at_port(port).any(|(it, _)| is_leaving(it));
+        let terminating = self.at_port(port).any(|(it, _)| is_leaving(it.endpoint));
         // A pod that moves from one slice to another is in both for a while, and one of them is
         // outdated.
         let serves = |it: &SliceEndpoint| it.serving || !is_leaving(it);
-        let serves = self.at_port(port).all(|(it, _)| serves(it));
+        let serves = self.at_port(port).all(|(it, _)| serves(it.endpoint));
         let gets = |it: &SliceEndpoint| match terminating {
             true => is_leaving(it) && serves,
             false => it.ready,
         };
         let mut there = false;
         let (mut first, mut other) = (None, None);
-        for (endpoint, address) in self.at_port(port) {
+        for (it, address) in self.at_port(port) {
             there = true;
             match first {
-                _ if !gets(endpoint) => {}
-                None => first = Some(address),
-                Some(first) if first.is_ipv4() != address.is_ipv4() => {
+                _ if !gets(it.endpoint) => {}
+                None => first = Some((address, it.slice)),
+                Some((first, _)) if first.is_ipv4() != address.is_ipv4() => {
                     other.get_or_insert(address);
                 }
                 Some(_) => {}
@@ -154,8 +182,9 @@ impl<'a> Pod<'a> {
             (None, _) if there => Err(PodExclusion::NotReady),
             (_, Some(missing)) => Err(missing),
             (None, None) => Err(PodExclusion::NoPort),
-            (Some(first), None) => Ok(Addresses {
+            (Some((first, slice)), None) => Ok(Addresses {
                 first,
+                slice,
                 other,
                 terminating,
             }),
@@ -171,6 +200,7 @@ impl<'a> Pod<'a> {
         choice.check_subset(&self.place, mtls)?;
         let Addresses {
             first: address,
+            slice,
             other,
             terminating,
         } = self.addresses(choice.port)?;
@@ -189,6 +219,13 @@ impl<'a> Pod<'a> {
             node: self.node.cloned().map(NodeName::from),
             weight: Weight::MIN,
             terminating,
+            origin: Some(Arc::new(EndpointOrigin {
+                cluster: self.place.cluster().cloned(),
+                kind: OriginKind::EndpointSlice,
+                namespace: slice.namespace.clone(),
+                name: slice.name.clone(),
+                pod: self.name.cloned(),
+            })),
         })
     }
 

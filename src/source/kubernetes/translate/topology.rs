@@ -30,7 +30,7 @@ const DRAINING: &str = "istio.io/draining";
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Topology<'a> {
     /// istiod's name for the cluster.
-    cluster: Option<&'a str>,
+    cluster: Option<&'a Arc<str>>,
     /// The network of pods that name none.
     network: Option<&'a str>,
     /// The network of this gateway.
@@ -47,7 +47,7 @@ impl<'a> Topology<'a> {
         let of_istio = istio.and_then(|namespace| label(&namespace.labels, NETWORK));
         let configured = policy.network.as_deref();
         Self {
-            cluster: policy.cluster.as_deref(),
+            cluster: policy.cluster.as_ref(),
             network: of_istio.or(configured),
             own_network: configured.or(of_istio),
             without_nodes: !cluster.is_known(Kind::Node) || cluster.absent(Kind::Node).is_some(),
@@ -121,6 +121,11 @@ impl<'a> Locality<'a> {
         }
     }
 
+    /// istiod's name for its cluster.
+    pub(super) fn cluster(&self) -> Option<&'a Arc<str>> {
+        self.topology.cluster
+    }
+
     /// The zone that a workload that is no pod runs in.
     pub(super) fn zone(&self) -> Option<&'a str> {
         self.locality_part(1)
@@ -174,7 +179,10 @@ impl<'a> Locality<'a> {
         let own = || self.own.and_then(|own| own.get(key));
         match key {
             // istiod always has a name for the cluster, and it replaces the pod's own label.
-            CLUSTER => self.topology.cluster.map(Some).ok_or(NotKnown::Cluster),
+            CLUSTER => match self.topology.cluster {
+                Some(cluster) => Ok(Some(cluster)),
+                None => Err(NotKnown::Cluster),
+            },
             NETWORK => self.network().map(Some).ok_or(NotKnown::Network),
             HOSTNAME => Ok(self.node_name.map(|name| &**name).or_else(own)),
             REGION => self.locality(0, |node| node.region.as_ref(), own()),

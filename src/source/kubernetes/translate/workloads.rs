@@ -9,7 +9,7 @@ use super::choice::Choice;
 use super::mtls::Mtls;
 use super::topology::{Locality, Selected, Topology};
 use super::why::{Member, PodExclusion};
-use crate::config::{EndpointSpec, Weight};
+use crate::config::{EndpointOrigin, EndpointSpec, OriginKind, Weight};
 use crate::names::{NodeName, Zone};
 use crate::source::address_kind::address_kind;
 use crate::source::kubernetes::cluster::Cluster;
@@ -24,6 +24,10 @@ use crate::source::kubernetes::records::{
 #[derive(Debug)]
 pub(super) struct Workload<'a> {
     pub(super) member: Member,
+    /// The object that it comes from.
+    object: (OriginKind, &'a ObjectKey),
+    /// Its name, if it is a pod.
+    pod: Option<&'a Arc<str>>,
     /// Its address, or the reason why it gets no connection on any port.
     address: Result<IpAddr, PodExclusion>,
     place: Locality<'a>,
@@ -60,9 +64,8 @@ pub(super) fn of_entries<'a>(
             None => {
                 let listed = entry.endpoints.iter();
                 let ports = HostPorts::Entry(&entry.ports);
-                found.extend(
-                    listed.map(|of| Workload::new(topology, Member::EntryEndpoint, of, ports)),
-                );
+                let workload = |of| Workload::new(topology, Member::EntryEndpoint, key, of, ports);
+                found.extend(listed.map(workload));
             }
         }
     }
@@ -73,7 +76,7 @@ pub(super) fn of_entries<'a>(
 fn selected<'a>(
     cluster: &'a Cluster,
     topology: Topology<'a>,
-    key: &ObjectKey,
+    key: &'a ObjectKey,
     entry: &'a ServiceEntryRecord,
     selector: &Labels,
 ) -> Vec<Workload<'a>> {
@@ -81,7 +84,7 @@ fn selected<'a>(
     let mut found = workload_entries(cluster, topology, &key.namespace, selector, ports);
     if !selector.is_empty() {
         let pods = cluster.pods.in_namespace(&key.namespace);
-        let pods = pods.map(|(key, pod)| Workload::of_pod(cluster, topology, key, pod, ports));
+        let pods = pods.map(|pod| Workload::of_pod(cluster, topology, key, pod, ports));
         found.extend(pods.filter(|pod| pod.place.is_selected(selector) == Selected::Yes));
     }
     found
@@ -115,8 +118,9 @@ fn workload_entries<'a>(
         return Vec::new();
     }
     let entries = cluster.workload_entries.in_namespace(namespace);
-    let workloads = entries.map(|(_, entry)| {
-        let mut workload = Workload::new(topology, Member::WorkloadEntry, &entry.workload, ports);
+    let workloads = entries.map(|(key, entry)| {
+        let of = &entry.workload;
+        let mut workload = Workload::new(topology, Member::WorkloadEntry, key, of, ports);
         if entry.unhealthy {
             workload.address = Err(PodExclusion::Unhealthy);
         }
@@ -130,6 +134,7 @@ impl<'a> Workload<'a> {
     fn new(
         topology: Topology<'a>,
         member: Member,
+        key: &'a ObjectKey,
         record: &'a WorkloadRecord,
         ports: HostPorts<'a>,
     ) -> Self {
@@ -144,8 +149,14 @@ impl<'a> Workload<'a> {
             WorkloadAddress::Name(_) => Err(PodExclusion::ByName),
             WorkloadAddress::None => Err(PodExclusion::NoAddress),
         };
+        let kind = match member {
+            Member::WorkloadEntry => OriginKind::WorkloadEntry,
+            Member::Pod | Member::EntryEndpoint => OriginKind::ServiceEntry,
+        };
         Self {
             member,
+            object: (kind, key),
+            pod: None,
             address,
             place,
             zone: place.zone(),
@@ -156,12 +167,12 @@ impl<'a> Workload<'a> {
         }
     }
 
-    /// A pod. Slices have its address: strait reads no more of a pod than its metadata.
+    /// A pod that `entry` selects. Slices have its address: strait reads no more of a pod than its metadata.
     fn of_pod(
         cluster: &'a Cluster,
         topology: Topology<'a>,
-        key: &ObjectKey,
-        pod: &'a PodRecord,
+        entry: &'a ObjectKey,
+        (key, pod): (&'a ObjectKey, &'a PodRecord),
         ports: HostPorts<'a>,
     ) -> Self {
         let slices = cluster.slices_with(key);
@@ -179,6 +190,8 @@ impl<'a> Workload<'a> {
         };
         Self {
             member: Member::Pod,
+            object: (OriginKind::ServiceEntry, entry),
+            pod: Some(&key.name),
             address: first.map_or(Err(PodExclusion::InNoSlice), address),
             place: Locality::new(topology, Some(&pod.labels), node_name, node),
             zone: zone.map(|zone| &**zone),
@@ -217,6 +230,13 @@ impl<'a> Workload<'a> {
             node: self.node.cloned().map(NodeName::from),
             weight: self.weight,
             terminating: false,
+            origin: Some(Arc::new(EndpointOrigin {
+                cluster: place.cluster().cloned(),
+                kind: self.object.0,
+                namespace: self.object.1.namespace.clone(),
+                name: self.object.1.name.clone(),
+                pod: self.pod.cloned(),
+            })),
         })
     }
 

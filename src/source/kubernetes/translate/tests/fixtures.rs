@@ -400,6 +400,14 @@ impl Found {
         endpoints.map(text).collect()
     }
 
+    /// The origin of each endpoint, by address.
+    pub(super) fn origins(&self, upstream: &str) -> Vec<String> {
+        let endpoints = self.0.endpoints[upstream].iter();
+        endpoints
+            .map(|it| it.origin.as_ref().unwrap().to_string())
+            .collect()
+    }
+
     /// The node of each endpoint, by address.
     pub(super) fn nodes(&self, upstream: &str) -> Vec<Option<&str>> {
         let endpoints = self.0.endpoints[upstream].iter();

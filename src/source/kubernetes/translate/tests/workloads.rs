@@ -50,6 +50,44 @@ fn a_service_also_selects_workload_entries_of_its_namespace_that_have_mutual_tls
 }
 
 #[test]
+fn every_endpoint_says_from_which_objects_it_comes() {
+    let mut objects = selecting(|_| {});
+    let addresses = ["10.0.0.9"].map(|address| endpoint(address, ""));
+    objects.extend([
+        slice("apps/svcb.y", &[("http", 8080)], addresses.into()),
+        entry_of("apps/vm", vm("192.0.2.1", &[SIDECAR, APP])),
+        entry(
+            "apps/more",
+            "svcb.apps.svc.cluster.local",
+            &[("http", 80)],
+            |entry| {
+                entry.endpoints = [vm("192.0.2.2", &[SIDECAR])].into();
+            },
+        ),
+        db(|entry| entry.selector = Some(labels(&[APP]))),
+    ]);
+    let mut named = policy();
+    for (cluster, suffix) in [(None, ""), (Some("c1"), " of cluster c1")] {
+        named.cluster = cluster.map(Into::into);
+        let found = find(named.clone(), objects.clone());
+        let of_service = [
+            "pod a, EndpointSlice apps/svcb.x",
+            "EndpointSlice apps/svcb.y",
+            "WorkloadEntry apps/vm",
+            "ServiceEntry apps/more",
+        ];
+        let of_entry = ["pod a, ServiceEntry apps/db", "WorkloadEntry apps/vm"];
+        for (upstream, wanted) in [(UPSTREAM, &of_service[..]), (DB, &of_entry)] {
+            let wanted: Vec<_> = wanted
+                .iter()
+                .map(|text| format!("{text}{suffix}"))
+                .collect();
+            assert_eq!(found.origins(upstream), wanted, "{upstream}");
+        }
+    }
+}
+
+#[test]
 fn the_port_of_a_workload_entry_is_its_own_of_that_name_or_the_services_target() {
     let with_port = |name: &str| WorkloadRecord {
         ports: [(name.into(), 7000)].into(),
