@@ -12,6 +12,7 @@
 //! nobody else from an answer: `admin::render` bounds long answers, and `admin::standing` chooses the
 //! connection to close when there are too many.
 
+mod config_file;
 mod config_report;
 mod connections;
 mod dump;
@@ -125,6 +126,7 @@ pub fn admin_router(context: Arc<AdminContext>) -> Router {
     Router::new()
         .route("/", get(status_page))
         .route("/help", get(help))
+        .route("/config", get(config_file::show))
         .route("/config_dump", get(config_dump))
         .route("/upstreams", get(upstreams))
         .route(

@@ -80,7 +80,7 @@ enum Command {
     ///
     /// Exits with 0 when strait would route the connection, with 1 when it would refuse it. The command
     /// resolves names of `dns` upstreams from this machine, and asks the Kubernetes API if the file
-    /// names one.
+    /// names one. With --live it asks the running gateway.
     Explain(ExplainArguments),
     #[command(flatten)]
     Client(client::ClientCommand),
@@ -93,7 +93,8 @@ enum Command {
     Test(test::TestArguments),
     /// Say who gains and who loses reach from one config to the next
     ///
-    /// Exits with 0 when nobody does, with 1 when somebody does. Limits and times are not compared.
+    /// Exits with 0 when nobody does, with 1 when somebody does. Limits and times are not compared. With
+    /// --live, OLD is the config in force of a running gateway.
     Diff(diff::DiffArguments),
     /// Show a ClientHello field by field, and the rule of which RFC it breaks
     ///
@@ -128,6 +129,13 @@ enum Command {
 struct ExplainArguments {
     #[command(flatten)]
     file: ConfigArgument,
+    /// Ask the running gateway instead of the file: its ejections, limits, discovery, and its last
+    /// connections like this one. FILE only names its admin address
+    #[arg(long)]
+    live: bool,
+    /// The admin address of the running gateway: http://IP:PORT, IP:PORT or unix:PATH
+    #[arg(long, value_name = "ADDRESS", requires = "live")]
+    admin: Option<client::AdminAddress>,
     /// The server name (SNI) of the connection
     #[arg(long, value_name = "NAME", required_unless_present = "no_sni")]
     sni: Option<String>,

@@ -49,6 +49,7 @@
 //! | a request for TLS before the hello | `client_hello::postgres`; `proxy::starttls` answers it |
 //! | the accepted form of a PROXY header | [`proxy_header`] |
 //! | a key of the config file | `config::file` declares it, `config::resolve` checks it, `config::checked` is the result; `config/strait.yaml` shows it |
+//! | the file's config in its own language again, as `/config` has it | `config::form::write` |
 //! | how any key is read; bounds of numbers | `config::form`; `config::bounds` |
 //! | the type of a name that is a metric label | [`names`] |
 //! | the route of a name | [`route`]; the steps from one table to the next: `route::change` |

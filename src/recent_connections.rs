@@ -90,6 +90,32 @@ impl RecentConnections {
         }
     }
 
+    /// The last connections on `route` with other names than `name`, the newest first, each with its name. At most
+    /// ten.
+    pub fn of_route(
+        &self,
+        listener: &ListenerName,
+        route: &RouteName,
+        name: &str,
+    ) -> Vec<(Box<str>, RecentConnection)> {
+        let mut found = Vec::new();
+        for place in &self.places {
+            let place = place.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(place) = place.as_ref() else {
+                continue;
+            };
+            if place.listener != *listener || *place.name == *name {
+                continue;
+            }
+            let same = |one: &&RecentConnection| one.route.as_ref() == Some(route);
+            let last = place.last.iter().filter(same);
+            found.extend(last.map(|one| (place.name.clone(), one.clone())));
+        }
+        found.sort_by_key(|(_, one)| std::cmp::Reverse(one.ended));
+        found.truncate(KEPT);
+        found
+    }
+
     /// The last connections to `name`, the newest first.
     pub fn of(&self, listener: &ListenerName, name: &str) -> Vec<RecentConnection> {
         let place = self.place(listener, name);
@@ -116,6 +142,37 @@ mod tests {
             detail: None,
             duration: Duration::ZERO,
         }
+    }
+
+    #[test]
+    fn the_last_ones_of_a_route_come_from_all_its_other_names() {
+        let recent = RecentConnections::default();
+        let listener: ListenerName = "east-west".into();
+        let start = SystemTime::now();
+        for number in 0..20_u8 {
+            let route = if number % 2 == 0 { "even" } else { "odd" };
+            let connection = RecentConnection {
+                route: Some(route.into()),
+                ended: start + Duration::from_secs(number.into()),
+                ..ended(number.into())
+            };
+            recent.note(&listener, &format!("{number}.example"), connection);
+        }
+        let numbers = |listener: &str, name: &str| -> Vec<u64> {
+            let found = recent.of_route(&listener.into(), &"even".into(), name);
+            found.iter().map(|(_, one)| one.connection).collect()
+        };
+        let found = numbers("east-west", "18.example");
+        // A name may have taken the place of another one.
+        assert!(
+            found.len() >= 5 && found.iter().all(|number| number % 2 == 0),
+            "{found:?}"
+        );
+        assert!(
+            found.is_sorted_by(|a, b| a > b) && !found.contains(&18),
+            "{found:?}"
+        );
+        assert!(numbers("other", "").is_empty());
     }
 
     #[test]

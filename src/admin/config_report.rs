@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::dump::serialize_timestamp;
 use crate::clock;
-use crate::config::Problem;
+use crate::config::{ConfigSource, Problem};
 
 /// The state of the config file.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -38,9 +38,9 @@ pub struct ConfigInForce {
     pub changes: Vec<String>,
     /// The keys whose values in this file come into force at a restart only.
     pub restart_pending: Vec<&'static str>,
-    /// The content of the file.
+    /// The file itself; `None` if the config did not come from a file.
     #[serde(skip)]
-    pub content: Option<Arc<[u8]>>,
+    pub source: Option<ConfigSource>,
 }
 
 /// A file that was refused.

@@ -19,6 +19,11 @@ const fn path(method: &'static str, path: &'static str, what: &'static str) -> A
 pub const ADMIN_PATHS: &[AdminPath] = &[
     path("GET", "/", "the status page"),
     path("GET", "/help", "this list"),
+    path(
+        "GET",
+        "/config",
+        "the config file in force, in its own language",
+    ),
     path("GET", "/config_dump", "the config in force, with defaults"),
     path("GET", "/upstreams", "upstreams and their endpoints"),
     path(

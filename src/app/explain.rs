@@ -50,6 +50,8 @@ struct ExplainedListener {
     nearest: Vec<String>,
     /// The last connections with this server name, the newest first.
     recent: Vec<ExplainedConnection>,
+    /// The last connections on the same route with other server names, the newest first.
+    recent_of_route: Vec<ExplainedConnection>,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,6 +98,9 @@ struct ExplainedLimit {
 struct ExplainedConnection {
     ended: String,
     connection: u64,
+    /// The server name, where it is not the one that was asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_name: Option<Box<str>>,
     source: SocketAddr,
     route: Option<String>,
     endpoint: Option<SocketAddr>,
@@ -110,6 +115,7 @@ impl From<RecentConnection> for ExplainedConnection {
         Self {
             ended: timestamp(one.ended),
             connection: one.connection,
+            server_name: None,
             source: one.source,
             route: one.route.map(|route| route.to_string()),
             endpoint: one.endpoint,
@@ -117,6 +123,15 @@ impl From<RecentConnection> for ExplainedConnection {
             ended_by: one.ended_by.label(),
             detail: one.detail,
             duration_ms: one.duration.as_secs_f64() * 1000.0,
+        }
+    }
+}
+
+impl ExplainedConnection {
+    fn named((name, one): (Box<str>, RecentConnection)) -> Self {
+        Self {
+            server_name: Some(name),
+            ..one.into()
         }
     }
 }
@@ -167,8 +182,9 @@ fn explain_listener(
     };
     let normal = parsed.as_ref().ok().and_then(Option::as_ref);
     let recent = &control.shared.recent;
-    let recent = recent.of(&policy.name, normal.map_or(name, ServerName::as_str));
-    shown.recent = recent.into_iter().map(ExplainedConnection::from).collect();
+    let named = normal.map_or(name, ServerName::as_str).to_owned();
+    let same = recent.of(&policy.name, &named);
+    shown.recent = same.into_iter().map(ExplainedConnection::from).collect();
 
     let refused = admission(control, policy, question.from, &mut shown);
     let decided = match parsed {
@@ -177,7 +193,13 @@ fn explain_listener(
     };
     // The first reason counts, as for traffic; the rest of the way is shown anyway.
     let refused = refused.err().or_else(|| match decided {
-        Ok(route) => show_route(&route, &mut shown).err(),
+        Ok(route) => {
+            let others = recent
+                .of_route(&policy.name, &route.name, &named)
+                .into_iter();
+            shown.recent_of_route = others.map(ExplainedConnection::named).collect();
+            show_route(&route, &mut shown).err()
+        }
         Err(refused) => Some(refused),
     });
     if let Some((outcome, detail)) = refused {

@@ -68,7 +68,7 @@ impl FileInForce<'_> {
             took,
             changes,
             restart_pending,
-            content: self.source.map(|source| source.bytes.clone()),
+            source: self.source.cloned(),
         });
     }
 }

@@ -5,6 +5,7 @@ mod admin;
 mod connections;
 mod end;
 mod endpoint;
+mod explain;
 mod log_level;
 mod ready;
 mod status;
@@ -18,7 +19,9 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::Value;
 
 use super::{ANSWER_IS_NO, failed, print, runtime};
-use admin::{Admin, AdminArguments};
+use admin::Admin;
+pub(super) use admin::{AdminAddress, AdminArguments};
+pub(super) use explain::live as explain_live;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ClientCommand {
@@ -72,11 +75,7 @@ struct CommandAnswer {
 type CommandResult = Result<CommandAnswer, Box<dyn Error>>;
 
 pub(super) fn run(command: &ClientCommand) -> ExitCode {
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&error),
-    };
-    let answered = runtime.block_on(async {
+    finish(async {
         match command {
             ClientCommand::Status(arguments) => status::status(arguments).await,
             ClientCommand::Upstreams(arguments) => upstreams::upstreams(arguments).await,
@@ -87,8 +86,16 @@ pub(super) fn run(command: &ClientCommand) -> ExitCode {
             ClientCommand::LogLevel(arguments) => log_level::log_level(arguments).await,
             ClientCommand::Drain(arguments) => drain(arguments).await,
         }
-    });
-    match answered {
+    })
+}
+
+/// Waits for the answer of a command, prints it, and returns its exit code.
+fn finish(command: impl Future<Output = CommandResult>) -> ExitCode {
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    match runtime.block_on(command) {
         Ok(answer) => {
             let code = print(answer.text.as_bytes());
             match (code == ExitCode::SUCCESS, answer.yes) {
@@ -98,6 +105,18 @@ pub(super) fn run(command: &ClientCommand) -> ExitCode {
         }
         Err(error) => failed(&*error),
     }
+}
+
+/// The config file in force of a running gateway, without the keys that have their default.
+///
+/// # Errors
+/// The gateway cannot be asked, or has no file.
+pub(super) fn config_in_force(arguments: &AdminArguments) -> Result<Vec<u8>, Box<dyn Error>> {
+    let text = runtime()?.block_on(async {
+        let admin = Admin::of(arguments)?;
+        admin.get("/config?defaults=false").await?.text()
+    })?;
+    Ok(text.into_bytes())
 }
 
 async fn drain(arguments: &AdminArguments) -> CommandResult {

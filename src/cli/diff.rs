@@ -4,11 +4,13 @@ mod reach;
 mod sources;
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::client::{self, AdminArguments};
 use super::config_file::ConfigText;
 use super::decision::Decider;
 use super::{ANSWER_IS_NO, failed};
@@ -18,17 +20,36 @@ use crate::upstream::Upstreams;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DiffArguments {
-    /// The config in force
-    #[arg(value_name = "OLD")]
-    old: PathBuf,
-    /// The config that is to replace it; one of the two may be `-`, standard input
-    #[arg(value_name = "NEW")]
-    new: PathBuf,
+    /// The config in force, and the one that is to replace it; one of the two may be `-`, standard input.
+    /// With --live, NEW alone
+    #[arg(value_names = ["OLD", "NEW"], num_args = 1..=2, required = true)]
+    files: Vec<PathBuf>,
+    /// Compare with the config in force of a running gateway
+    #[arg(long)]
+    live: bool,
+    #[command(flatten)]
+    admin: AdminArguments,
+}
+
+impl DiffArguments {
+    /// The two configs.
+    fn configs(&self) -> Result<(Arc<Config>, Arc<Config>), Box<dyn Error>> {
+        match (&self.files[..], self.live) {
+            ([old, new], false) => Ok((load(old)?, load(new)?)),
+            ([new], true) => {
+                let bytes = client::config_in_force(&self.admin)?;
+                let origin = "the config in force".to_owned();
+                let old = ConfigText { origin, bytes }.load()?.config;
+                Ok((old, load(new)?))
+            }
+            (_, false) => Err("name two configs, OLD and NEW, or say --live".into()),
+            (_, true) => Err("name one config: with --live OLD is the one in force".into()),
+        }
+    }
 }
 
 pub(super) fn diff(arguments: &DiffArguments) -> ExitCode {
-    let configs = load(&arguments.old).and_then(|old| Ok((old, load(&arguments.new)?)));
-    let lines = match configs {
+    let lines = match arguments.configs() {
         Ok((old, new)) => differences(&old, &new),
         Err(error) => return failed(&error),
     };

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::decision::{AskedConnection, Decider, Decision};
-use super::{ANSWER_IS_NO, ExplainArguments, failed, runtime};
+use super::{ANSWER_IS_NO, ExplainArguments, client, failed, runtime};
 use crate::app::merge::{Merged, fill_new, merge};
 use crate::config::{Config, DnsConfig, ListenerConfig, Origin, UpstreamSource, offers_in_words};
 use crate::metrics::Metrics;
@@ -31,6 +31,10 @@ const NEAREST: usize = 5;
 const ENDPOINTS: usize = 20;
 
 pub(super) fn explain(arguments: &ExplainArguments) -> ExitCode {
+    if arguments.live {
+        let (admin, config) = (arguments.admin.as_ref(), arguments.file.path());
+        return client::explain_live(admin, config, arguments);
+    }
     let explained = arguments
         .file
         .read()

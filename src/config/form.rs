@@ -8,3 +8,4 @@ pub(super) mod section;
 pub(super) mod shape;
 pub(super) mod tree;
 pub(super) mod units;
+pub(super) mod write;

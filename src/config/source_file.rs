@@ -6,7 +6,12 @@ use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
 
-use super::load::Loaded;
+use super::file::ConfigFile;
+use super::form::problems::{ConfigError, Problems};
+use super::form::section::Section as _;
+use super::form::{tree, write};
+use super::load::{self, Loaded};
+use super::renamed;
 
 /// The digits of a hash that a line for people has.
 const SHORT: usize = 12;
@@ -40,6 +45,20 @@ impl ConfigSource {
     /// The first digits of the hash.
     pub fn short_hash(&self) -> &str {
         self.sha256.get(..SHORT).unwrap_or(&self.sha256)
+    }
+
+    /// The file's config in the file's own language: `strait check` takes it, and it means the same. Comments,
+    /// anchors, old names and the order of keys are gone. With `defaults`, each key that the file leaves out
+    /// follows as a comment, `# key: value`, up to some MiB of them.
+    ///
+    /// # Errors
+    /// The bytes are not UTF-8 or not YAML.
+    pub fn to_yaml(&self, defaults: bool) -> Result<String, ConfigError> {
+        let refuse = |problem| load::refuse(&self.origin, vec![problem]);
+        let text = load::text(&self.bytes).map_err(refuse)?;
+        let mut root = tree::parse(text).map_err(refuse)?;
+        renamed::rename(&mut root, renamed::RENAMED, &mut Problems::default());
+        Ok(write::yaml(&root, ConfigFile::INFO, defaults))
     }
 }
 

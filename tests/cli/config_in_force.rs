@@ -1,11 +1,14 @@
 //! The config in force and the file that was refused after it, as a running gateway tells of them.
 
 use serde_json::Value;
+use strait::config::Config;
 
+use crate::program::{err, out, strait};
+use crate::support::client::open;
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::get;
 use crate::support::process::{Folder, Process};
-use crate::support::server::Server;
+use crate::support::server::{Server, read_exactly};
 use crate::support::wait_until;
 
 fn file_of(process: &Process) -> Value {
@@ -117,4 +120,104 @@ fn a_good_file_that_cannot_come_into_force_is_refused_with_the_reason() {
     assert_eq!(problem["line"], 0);
     assert_eq!(refused["path"], path.to_str().unwrap());
     assert_eq!(refused["sha256"].as_str().unwrap().len(), 64);
+}
+
+#[test]
+fn the_config_in_force_can_be_pasted_back_and_compared() {
+    let echo = Server::echo();
+    let text = ConfigText::to(&[echo.address]).text();
+    let folder = Folder::create();
+    let path = folder.file("strait.yaml", &text);
+    let process = Process::of_file(&path);
+    let admin = process.server("admin");
+    let (status, config) = get(admin, "/config").unwrap();
+    assert_eq!(status, 200);
+    let head = format!("# {}, generation 1, loaded ", path.display());
+    assert!(config.starts_with(&head), "{config}");
+    assert!(
+        config.contains("\n    # client_hello:\n    #   timeout: 5s\n"),
+        "{config}"
+    );
+    let pasted = folder.file("pasted.yaml", &config);
+    assert_eq!(Config::load(&pasted).unwrap(), Config::load(&path).unwrap());
+    let output = strait(&["check", pasted.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let (_, short) = get(admin, "/config?defaults=false").unwrap();
+    assert!(short.len() < config.len() / 3, "{short}");
+    let (status, wrong) = get(admin, "/config?default=false").unwrap();
+    assert_eq!(status, 400, "{wrong}");
+
+    let admin = admin.to_string();
+    let diff = |file: &str| strait(&["diff", "--live", "--admin", &admin, file]);
+    let same = diff(pasted.to_str().unwrap());
+    assert_eq!(
+        out(&same),
+        "no client gains or loses reach\n",
+        "{}",
+        err(&same)
+    );
+    assert_eq!(same.status.code(), Some(0));
+    let other = text.replace("alpn: any", "alpn: [h2]");
+    let other = folder.file("other.yaml", &other);
+    let differs = diff(other.to_str().unwrap());
+    assert_eq!(differs.status.code(), Some(1), "{}", err(&differs));
+    assert!(
+        out(&differs).contains("do not reach upstream svcb any more"),
+        "{}",
+        out(&differs)
+    );
+    for arguments in [&["diff", "a"][..], &["diff", "--live", "a", "b"]] {
+        let output = strait(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn explain_asks_the_running_gateway() {
+    let echo = Server::echo();
+    let mut config = ConfigText::to(&[echo.address]);
+    config = config.listener("allow_sources: [127.0.0.0/8]");
+    let process = Process::start(&config);
+    let admin = process.server("admin").to_string();
+    let name = "svcb.apps.svc.cluster.local";
+    let ask = |arguments: &[&str]| {
+        strait(&[&["explain", "--live", "--admin", &admin][..], arguments].concat())
+    };
+    let (mut client, length) = open(process.address);
+    read_exactly(&mut client, length);
+    drop(client);
+    let explained = || {
+        let output = ask(&["--sni", name, "--alpn", "istio"]);
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        out(&output)
+    };
+    wait_until("its end is shown", || explained().contains("OUTCOME"));
+    let text = explained();
+    for line in [
+        "listener east-west\n",
+        "  skipped      the source is not given (from=); this listener admits 127.0.0.0/8 only\n",
+        "  decision     the connection would be relayed\n",
+        "  upstream     svcb\n",
+        &format!("  endpoints    {}, ready, 0 open\n", echo.address),
+        "the last connections with this server name:\n",
+        " ok ",
+    ] {
+        assert!(text.contains(line), "no {line:?} in\n{text}");
+    }
+    let output = ask(&["--sni", "svcx.apps.svc.cluster.local"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = out(&output);
+    assert!(
+        text.contains("  refused      no_route\n") && text.contains("  nearest  "),
+        "{text}"
+    );
+    let output = ask(&["--sni", name, "--from", "10.0.0.1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        out(&output).contains("`allow_sources` does not have 10.0.0.1"),
+        "{}",
+        out(&output)
+    );
+    let output = strait(&["explain", "--admin", &admin, "--sni", name]);
+    assert_eq!(output.status.code(), Some(2), "--admin without --live");
 }

@@ -7,3 +7,4 @@ mod any_bytes;
 mod cases;
 mod errors;
 mod example;
+mod written;

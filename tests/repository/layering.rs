@@ -98,7 +98,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["tree"],
             &["shape"],
             &["decode"],
-            &["section", "units"],
+            &["section", "units", "write"],
             &["containers"],
         ],
     ),

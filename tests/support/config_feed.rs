@@ -1,8 +1,9 @@
 //! Properties of the bytes of any config file. The tests and the fuzzer assert them.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 
-use strait::config::{Config, ConfigError, Loaded, Machine, SniPattern};
+use strait::config::{Config, ConfigError, ConfigSource, Loaded, Machine, SniPattern};
 use strait::limits::Scopes;
 use strait::route::RouteTable;
 use strait::upstream::Upstreams;
@@ -16,6 +17,7 @@ pub fn check(bytes: &[u8]) -> bool {
         Ok(loaded) => {
             check_comment(bytes, &loaded);
             check_config(&loaded.config);
+            check_written(bytes, &loaded);
         }
         Err(error) => check_problems(bytes, &error),
     }
@@ -41,6 +43,17 @@ fn check_comment(bytes: &[u8], loaded: &Loaded) {
     let commented = parse(&[b"# a comment\n", bytes].concat()).unwrap();
     assert_eq!(commented.config, loaded.config);
     assert_eq!(commented.warnings.len(), loaded.warnings.len());
+}
+
+/// The file in its own language, as `/config` writes it, means the same.
+fn check_written(bytes: &[u8], loaded: &Loaded) {
+    let source = ConfigSource::new(Path::new("FILE"), bytes);
+    for defaults in [true, false] {
+        let written = source.to_yaml(defaults).unwrap();
+        let again = parse(written.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{written}"));
+        assert_eq!(again.config, loaded.config, "{written}");
+        assert_eq!(again.warnings.len(), loaded.warnings.len(), "{written}");
+    }
 }
 
 /// The program can run on what was accepted, and show it.

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -96,16 +96,24 @@ impl Admin {
     /// # Errors
     /// The config turns the admin server off.
     pub(super) fn of(arguments: &AdminArguments) -> Result<Self, Box<dyn Error>> {
-        if let Some(address) = &arguments.admin {
+        Self::at(arguments.admin.as_ref(), &arguments.config)
+    }
+
+    /// The admin server at `address`, or at the admin address of the config at `path`.
+    ///
+    /// # Errors
+    /// The config turns the admin server off.
+    pub(super) fn at(address: Option<&AdminAddress>, path: &Path) -> Result<Self, Box<dyn Error>> {
+        if let Some(address) = address {
             let address = address.clone();
             return Ok(Self { address });
         }
         // Of a file that cannot be read, or has problems, the gateway uses an earlier state.
-        let loaded = ConfigText::read(&arguments.config).and_then(|text| text.load());
+        let loaded = ConfigText::read(path).and_then(|text| text.load());
         let bind = match loaded.as_ref().map(|loaded| loaded.config.admin) {
             Ok(Some(bind)) => bind,
             Ok(None) => {
-                let config = arguments.config.display();
+                let config = path.display();
                 return Err(
                     format!("{config} has `admin: off`; name an address with --admin").into(),
                 );

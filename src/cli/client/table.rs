@@ -31,7 +31,7 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
 }
 
 /// A cell: escaped where a terminal would obey it, and cut.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let mut cell = String::new();
     for c in text.chars() {
         match is_obeyed(c) {
