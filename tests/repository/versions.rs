@@ -48,6 +48,7 @@ fn the_page_lists_the_versions_that_the_tests_run_with() {
     let run = read("tests/run");
     let cluster = read("tests/cluster/go.mod");
     let kube = read("tests/cluster/kube/go.mod");
+    let spire = read("tests/federation/spire/go.mod");
     let schemas = pinned(&run, "schema_versions=(");
     let (_, rest) = run.split_once("schema_versions=(").unwrap();
     let newest = rest
@@ -94,6 +95,11 @@ fn the_page_lists_the_versions_that_the_tests_run_with() {
             "Envoy",
             pinned(&run, "envoy_version="),
             "sidecars, clients, servers",
+        ),
+        (
+            "SPIRE: authority, bundle endpoint, bundle client, SDS",
+            pinned(&spire, "\tgithub.com/spiffe/spire "),
+            "tests/federation, as a library",
         ),
         (
             "Go's crypto/tls",
