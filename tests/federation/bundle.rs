@@ -1,121 +1,198 @@
 //! The federation channel through the gateway: one cluster's SPIRE fetches the other's bundle by the
-//! endpoint's name on the same port as all calls.
+//! endpoint's name on the same port as all calls. Endpoint and client are SPIRE's own.
 
 use std::net::SocketAddr;
 
-use strait::tools::spiffe::tls::peer_error;
-use strait::tools::spiffe::{SpiffeId, TrustDomain};
-
-use crate::federation::app::App;
-use crate::federation::bundles::{BundleEndpoint, SPIRE, fetch};
 use crate::federation::http::get;
-use crate::federation::sidecar::{Outbound, svcb};
+use crate::federation::names::ClusterDns;
+use crate::federation::sidecar::Connections;
+use crate::federation::spire::Spire;
+use crate::federation::world::{World, assert_refused};
 use crate::support;
-use crate::support::config_text::ConfigText;
-use crate::support::gateway::TestGateway;
-use crate::support::mtls::Pki;
+use crate::support::wait_until;
 
-const NAME: &str = "spire.bundles.beta.com";
-const LOOPBACK: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+const ROUTE: &str = "alpn: any, upstream: spire";
 
-fn server_id() -> SpiffeId {
-    SpiffeId::parse("spiffe://beta.com/spire/server").unwrap()
-}
-
-/// Beta's bundle endpoint, with an SVID of `authority`.
-fn endpoint(pki: &Pki, authority: &TrustDomain) -> BundleEndpoint {
-    let svid = authority.sign(&server_id()).unwrap();
-    BundleEndpoint::start(LOOPBACK, &svid, &[pki.beta.bundle()])
-}
-
-/// A gateway with svcb's route and the endpoint's, as config/federation/ has them.
-fn gateway(pod: SocketAddr, endpoint: &BundleEndpoint, alpn: &str) -> TestGateway {
-    TestGateway::start(&ConfigText::verbatim(&format!(
-        "listeners:
-  - name: east-west
-    bind: 127.0.0.1:0
-    routes:
-      - {{ service: 'svcb.apps.svc.cluster.local:80', alpn: istio, upstream: svcb }}
-      - {{ sni: {NAME}, alpn: {alpn}, upstream: spire }}
-upstreams:
-  svcb: {{ endpoints: ['{pod}'] }}
-  spire: {{ endpoints: ['{}'] }}",
-        endpoint.address
-    )))
-}
-
+/// The first bundle is brought by hand, and everything after it by the channel.
 #[test]
 fn alphas_spire_fetches_betas_bundle_and_then_calls_work() {
-    let pki = Pki::create();
-    let app = App::start("svcb-1");
-    let b = svcb(&pki, app.address);
-    let endpoint = endpoint(&pki, &pki.beta);
-    let gateway = gateway(b.address, &endpoint, "any");
-    // Not federated yet.
-    let own = pki.alpha.bundle();
-    let outbound = Outbound::to(gateway.address());
-    let a = outbound.start(&pki.svca, std::slice::from_ref(&own));
-    assert_eq!(get(a.address).status, 503);
+    let world = World::apart();
+    let (alpha, beta) = (&world.alpha, &world.beta);
+    alpha.spire.federate(&beta.spire, &beta.bundle_url());
 
-    // The first bundle came by hand (trustDomainBundle); this one by the channel.
-    let by_hand = pki.beta.bundle();
-    let mut learnt = vec![own];
-    for (alpn, protocol) in [
-        (SPIRE, "h2"),
-        (&["http/1.1"], "http/1.1"),
-        (&[], "http/1.1"),
-    ] {
-        let fetched = fetch(gateway.address(), NAME, &by_hand, &server_id(), alpn).unwrap();
-        assert_eq!(fetched.protocol, protocol);
-        assert_eq!(fetched.refresh_hint, 300);
-        assert_eq!(fetched.bundle.len(), 1);
-        learnt.truncate(1);
-        learnt.extend(fetched.bundle);
-    }
-    a.rotate_trust(&learnt);
+    // Without the first bundle SPIRE does not even connect, and no pod can be federated.
+    let error = alpha.spire.refresh(&beta.spire).unwrap_err();
+    assert!(error.contains("local copy of bundle not found"), "{error}");
+    assert_eq!(beta.bundle_connections(), 0.0);
+    let entry = format!("workload svca {} 1h beta.com", alpha.id());
+    let error = alpha.spire.ask(&entry).unwrap_err();
+    assert_eq!(
+        error,
+        "unable to find federated bundle \"spiffe://beta.com\""
+    );
+
+    world.join();
+    let first = alpha.spire.known(&beta.spire);
+    let next = beta.spire.tell("prepare");
+    alpha.spire.refresh(&beta.spire).unwrap();
+    assert_eq!(alpha.spire.known(&beta.spire), [first, vec![next]].concat());
+
+    let _b = world.serve(beta);
+    let a = world.caller(alpha, Connections::Pooled);
     let answer = get(a.address);
     assert_eq!(answer.status, 200, "{answer:?}");
 
-    let endpoint = endpoint.address;
-    let record = std::iter::repeat_with(|| gateway.record());
-    let record = record.into_iter().find(|r| r.endpoint == Some(endpoint));
-    let record = record.unwrap();
-    assert_eq!(record.server_name.as_deref(), Some(NAME));
-    assert_eq!(record.alpn.as_deref(), Some("h2,http/1.1"));
-    assert_eq!(record.outcome, "ok", "{record:?}");
+    // SPIRE's client leaves each connection open for 90 s: so long there is no line.
+    wait_until("fetches are seen as open connections", || {
+        beta.bundle_connections() > 0.0
+    });
+    let World { alpha, beta, .. } = world;
+    drop(alpha.spire);
+    let line = beta.bundle_line();
+    assert_eq!(line.outcome, "ok", "{line:?}");
+    assert_eq!(line.alpn.as_deref(), Some("h2,http/1.1"));
+    assert_eq!(line.endpoint, Some(beta.spire.endpoint));
+}
+
+/// A mistake: how alpha federates with beta, and what beta's gateway has in its config.
+struct Mistake {
+    name: &'static str,
+    /// The URL, in place of the right one.
+    url: fn(&World) -> String,
+    /// The last word of `federate`.
+    profile: &'static str,
+    config: fn(&str) -> String,
+    /// Part of SPIRE's own words.
+    said: &'static str,
+    outcome: &'static str,
+    ended_by: &'static str,
+}
+
+const SERVER: &str = "spiffe://beta.com/spire/server";
+
+fn right_url(world: &World) -> String {
+    world.beta.bundle_url()
+}
+
+fn with_address(world: &World) -> String {
+    format!("https://{}", world.beta.gateway.address())
+}
+
+fn istio_only(config: &str) -> String {
+    config.replace(ROUTE, "alpn: istio, upstream: spire")
+}
+
+fn other_name(config: &str) -> String {
+    config.replace("sni: spire.bundles", "sni: other.bundles")
+}
+
+fn nobody(config: &str) -> String {
+    leading_to(config, support::server::refusing_address())
+}
+
+const MISTAKES: [Mistake; 6] = [
+    Mistake {
+        name: "the SPIFFE ID of another server",
+        url: right_url,
+        profile: "spiffe://beta.com/spire/other",
+        config: str::to_owned,
+        said: "unexpected ID \"spiffe://beta.com/spire/server\"",
+        outcome: "handshake_refused",
+        ended_by: "downstream",
+    },
+    Mistake {
+        name: "https_web in place of https_spiffe",
+        url: right_url,
+        profile: "web",
+        config: str::to_owned,
+        said: "maybe use https_spiffe instead of https_web",
+        outcome: "handshake_refused",
+        ended_by: "downstream",
+    },
+    Mistake {
+        name: "an address in place of the name",
+        url: with_address,
+        profile: SERVER,
+        config: str::to_owned,
+        said: "tls: ",
+        outcome: "no_sni",
+        ended_by: "gateway",
+    },
+    Mistake {
+        name: "a gateway without the route",
+        url: right_url,
+        profile: SERVER,
+        config: other_name,
+        said: "tls: unrecognized name",
+        outcome: "no_route",
+        ended_by: "gateway",
+    },
+    Mistake {
+        name: "a route that demands Istio's ALPN",
+        url: right_url,
+        profile: SERVER,
+        config: istio_only,
+        said: "tls: no application protocol",
+        outcome: "alpn_refused",
+        ended_by: "gateway",
+    },
+    Mistake {
+        name: "a SPIRE that does not run",
+        url: right_url,
+        profile: SERVER,
+        config: nobody,
+        said: "EOF",
+        outcome: "connect_refused",
+        ended_by: "gateway",
+    },
+];
+
+/// SPIRE's log has the cause, and the gateway's line the side.
+#[test]
+fn each_mistake_of_the_channel_is_told_by_both_ends() {
+    for mistake in MISTAKES {
+        let world = World::altered(mistake.config);
+        let (alpha, beta) = (&world.alpha.spire, &world.beta.spire);
+        alpha.set_bundle_of(beta);
+        let url = (mistake.url)(&world);
+        alpha.tell(&format!("federate beta.com {url} {}", mistake.profile));
+        let error = alpha.refresh(beta).expect_err(mistake.name);
+        assert!(error.contains(mistake.said), "{}: {error}", mistake.name);
+        let line = world.beta.gateway.record();
+        assert_eq!(line.outcome, mistake.outcome, "{}: {line:?}", mistake.name);
+        let ended_by = line.ended_by.as_deref();
+        assert_eq!(
+            ended_by,
+            Some(mistake.ended_by),
+            "{}: {line:?}",
+            mistake.name
+        );
+    }
+}
+
+/// The config whose upstream `spire` leads there.
+fn leading_to(config: &str, endpoint: SocketAddr) -> String {
+    let (before, after) = config.split_once("  spire: ").unwrap();
+    let (_, after) = after.split_once('}').unwrap();
+    format!("{before}  spire: {{ endpoints: ['{endpoint}'] }}{after}")
 }
 
 #[test]
-fn a_route_that_demands_an_istio_alpn_refuses_spire() {
-    let pki = Pki::create();
-    let endpoint = endpoint(&pki, &pki.beta);
-    let gateway = gateway(support::server::refusing_address(), &endpoint, "istio");
-    let bundle = pki.beta.bundle();
-    let error = fetch(gateway.address(), NAME, &bundle, &server_id(), SPIRE).unwrap_err();
-    assert!(
-        error.to_string().contains("NoApplicationProtocol"),
-        "{error}"
-    );
-    let record = gateway.record();
-    assert_eq!(record.outcome, "alpn_refused", "{record:?}");
-    assert_eq!(record.server_name.as_deref(), Some(NAME));
-    assert_eq!(record.endpoint, None);
-}
-
-#[test]
-fn an_endpoint_that_is_not_betas_server_is_not_believed() {
-    let pki = Pki::create();
-    let bundle = pki.beta.bundle();
-    // A CA of the same name that is not the one known, and a workload of beta's own.
-    let impostor = TrustDomain::create("beta.com").unwrap();
-    let workload = BundleEndpoint::start(LOOPBACK, &pki.svcb, &[impostor.bundle()]);
-    for endpoint in [endpoint(&pki, &impostor), workload] {
-        let gateway = gateway(support::server::refusing_address(), &endpoint, "any");
-        let error = fetch(gateway.address(), NAME, &bundle, &server_id(), SPIRE).unwrap_err();
-        assert!(peer_error(&error).is_some(), "{error}");
-        let record = gateway.record();
-        assert_eq!(record.outcome, "handshake_refused", "{record:?}");
-        assert_eq!(record.ended_by.as_deref(), Some("downstream"));
+fn an_endpoint_of_another_authority_is_not_believed() {
+    let dns = ClusterDns::start();
+    for (trust_domain, said) in [
+        // A namesake, and the own cluster's.
+        ("beta.com", "unknown authority"),
+        ("alpha.com", "no X.509 bundle found for trust domain"),
+    ] {
+        let other = Spire::start(trust_domain, dns.address());
+        let world = World::altered(|config| leading_to(config, other.endpoint));
+        world.join();
+        let (alpha, beta) = (&world.alpha.spire, &world.beta);
+        let before = alpha.known(&beta.spire);
+        let error = alpha.refresh(&beta.spire).unwrap_err();
+        assert!(error.contains(said), "{error}");
+        assert_refused(&beta.bundle_line(), "downstream");
+        assert_eq!(alpha.known(&beta.spire), before);
     }
 }

@@ -11,33 +11,34 @@ use strait::tools::spiffe::Svid;
 use crate::federation::app::{App, Seen};
 use crate::federation::gateway;
 use crate::federation::http::get;
-use crate::federation::sidecar::{Inbound, Outbound, Protocol, svca, svcb};
+use crate::federation::sidecar::{Connections, Inbound, Outbound, Protocol, svcb};
+use crate::federation::world::World;
 use crate::support::client::connect;
 use crate::support::gateway::TestGateway;
 use crate::support::mtls::Pki;
 use crate::support::server::{Server, read_exactly, read_to_eof};
 use crate::support::{OUTBOUND, SERVICE};
 
+/// SPIRE signs and delivers, and has fetched the other's bundle.
 #[test]
-fn svcb_sees_alphas_identity_and_not_the_gateways() {
-    let pki = Pki::create();
-    let app = App::start("svcb-1");
-    let b = svcb(&pki, app.address);
-    let gateway = gateway(&[b.address]);
-    let mut a = svca(&pki, gateway.address());
-    let seen = call(a.address);
-    assert_eq!(seen.peer("URI"), pki.svca.id.as_str());
-    assert_eq!(seen.peer("By"), pki.svcb.id.as_str());
-    assert_eq!(seen.headers["x-sidecar-sni"], OUTBOUND);
-    a.envoy.stop();
-    let record = gateway.record();
-    assert_eq!(record.outcome, "ok");
-    assert_eq!(record.server_name.as_deref(), Some(OUTBOUND));
-    assert_eq!(
-        record.route.as_deref(),
-        Some("svcb.apps.svc.cluster.local:80")
-    );
-    assert_eq!(record.endpoint, Some(b.address));
+fn each_service_sees_the_others_identity_and_not_the_gateways() {
+    let world = World::start();
+    let (alpha, beta) = (&world.alpha, &world.beta);
+    for (from, to) in [(alpha, beta), (beta, alpha)] {
+        from.spire.refresh(&to.spire).unwrap();
+        let _server = world.serve(to);
+        let mut caller = world.caller(from, Connections::Pooled);
+        let seen = call(caller.address);
+        assert_eq!(seen.peer("URI"), from.id());
+        assert_eq!(seen.peer("By"), to.id());
+        assert_eq!(seen.headers["x-sidecar-sni"], to.server_name());
+        caller.envoy.stop();
+        let line = to.call_line();
+        assert_eq!(line.outcome, "ok");
+        let route = format!("{}.apps.svc.cluster.local:80", to.service);
+        assert_eq!(line.route, Some(route));
+        assert_eq!(line.endpoint, Some(to.pod));
+    }
 }
 
 #[test]

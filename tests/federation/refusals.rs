@@ -1,14 +1,13 @@
 //! Calls that federation does not allow. The party whose task it is refuses each of them, with real
 //! sidecars on both sides, and the gateway's record says where to look.
 
-use std::time::{Duration, SystemTime};
-
 use strait::tools::records::LogLine;
 use strait::tools::spiffe::{SpiffeId, Svid, TrustBundle};
 
 use crate::federation::app::{App, Seen};
 use crate::federation::http::get;
-use crate::federation::sidecar::{Inbound, Outbound, Sidecar, svcb};
+use crate::federation::sidecar::{Connections, Inbound, Outbound, Sidecar, svcb};
+use crate::federation::world::{Side, World};
 use crate::federation::{self, SERVICE_ROUTE, gateway};
 use crate::support;
 use crate::support::config_text::ConfigText;
@@ -48,24 +47,33 @@ fn assert_refused(called: &(u16, String, LogLine), by: &str) {
     assert!(record.hello_ms.unwrap() < record.duration_ms, "{record:?}");
 }
 
+/// SPIRE gives a sidecar the bundles that its entry federates with.
 #[test]
 fn one_way_trust_fails_in_the_handshake_whichever_way_round() {
-    let pki = Pki::create();
-    let app = App::start("svcb-1");
-    let (alpha, beta) = (pki.alpha.bundle(), pki.beta.bundle());
-    let federated = svcb(&pki, app.address);
-    let alone = Inbound::to(app.address).start(&pki.svcb, std::slice::from_ref(&beta));
+    let world = World::start();
+    let (alpha, beta) = (&world.alpha, &world.beta);
+    let b = world.serve(beta);
+    let alone = |side: &Side, name| side.spire.workload(name, &side.id(), "1h", &[]);
     for newest_tls in ["TLSv1_2", "TLSv1_3"] {
-        let a = Outbound {
+        let outbound = Outbound {
             newest_tls,
-            ..svca()
+            ..world.outbound(alpha, Connections::Fresh)
         };
+        let a = outbound.start_by_agent(&world.workload(alpha, "caller", "1h"));
+        assert_eq!(get(a.address).status, 200);
+        assert_eq!(beta.call_line().outcome, "ok");
         // A has no bundle of beta.
-        let called = call(&federated, &a, &pki.svca, std::slice::from_ref(&alpha));
-        assert_refused(&called, "downstream");
+        a.until_taken(|| alone(alpha, "caller"));
+        let refused = |by| {
+            let answer = get(a.address);
+            assert_refused(&(answer.status, answer.body, beta.call_line()), by);
+        };
+        refused("downstream");
         // B has none of alpha.
-        let called = call(&alone, &a, &pki.svca, &pki.bundles());
-        assert_refused(&called, "upstream");
+        b.until_taken(|| alone(beta, "server"));
+        a.until_taken(|| world.workload(alpha, "caller", "1h"));
+        refused("upstream");
+        b.until_taken(|| world.workload(beta, "server", "1h"));
     }
 }
 
@@ -157,22 +165,6 @@ fn the_documents_service_entry_alone_arrives_as_plain_http() {
     let hint = "plain HTTP: DestinationRule ISTIO_MUTUAL missing?";
     assert!(detail.contains(hint), "{detail}");
     assert_eq!(record.endpoint, None);
-}
-
-#[test]
-fn an_expired_svid_is_refused_on_either_side() {
-    let pki = Pki::create();
-    let app = App::start("svcb-1");
-    let past = SystemTime::now() - Duration::from_secs(60);
-    let b = svcb(&pki, app.address);
-    let expired = pki.alpha.sign_until(&pki.svca.id, past).unwrap();
-    let called = call(&b, &svca(), &expired, &pki.bundles());
-    assert_refused(&called, "upstream");
-
-    let expired = pki.beta.sign_until(&pki.svcb.id, past).unwrap();
-    let b = Inbound::to(app.address).start(&expired, &pki.bundles());
-    let called = call(&b, &svca(), &pki.svca, &pki.bundles());
-    assert_refused(&called, "downstream");
 }
 
 #[test]

@@ -1,16 +1,14 @@
 //! `config/federation/`: its files agree with one another, and what they say works, both ways, with
-//! a real gateway and real sidecars.
+//! a real gateway, real sidecars and SPIRE's own code.
 
-use std::net::SocketAddr;
-
-use strait::tools::spiffe::{SpiffeId, TrustDomain};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::federation::app::{App, Seen};
-use crate::federation::bundles::{BundleEndpoint, SPIRE, fetch};
 use crate::federation::http::get;
 use crate::federation::manifests::{Cluster, Manifests};
 use crate::federation::names::{ClusterDns, pod_address};
 use crate::federation::sidecar::{Inbound, Outbound};
+use crate::federation::spire::Spire;
 use crate::support;
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
@@ -145,26 +143,21 @@ fn a_file_that_does_not_agree_is_found() {
     }
 }
 
-/// A cluster that stands as its files say: a service, SPIRE's bundle endpoint, and the gateway.
+/// A cluster that stands as its files say: SPIRE with its bundle endpoint, and the gateway.
 struct Standing {
     cluster: Cluster,
-    authority: TrustDomain,
+    spire: Spire,
     gateway: TestGateway,
-    dns: ClusterDns,
-    _endpoint: BundleEndpoint,
 }
 
 impl Standing {
-    fn stand(cluster: &Cluster) -> Self {
-        let authority = TrustDomain::create(cluster.trust_domain()).unwrap();
-        let dns = ClusterDns::start();
+    fn stand(cluster: &Cluster, dns: &ClusterDns) -> Self {
         let (host, port) = cluster.upstream("spire");
         let address = pod_address();
         dns.set(&host, &[address]);
-        let id = format!("spiffe://{}/spire/server", cluster.trust_domain());
-        let svid = authority.sign(&SpiffeId::parse(&id).unwrap()).unwrap();
-        let bind = SocketAddr::new(address, port);
-        let endpoint = BundleEndpoint::start(bind, &svid, &[authority.bundle()]);
+        let endpoint = SocketAddr::new(address, port);
+        let spire = Spire::start_at(cluster.trust_domain(), dns.address(), endpoint, &[]);
+        dns.set(&cluster.bundle_name(), &[Ipv4Addr::LOCALHOST.into()]);
         let resolver = format!("resolver: {{ servers: ['{}'] }}", dns.address());
         let config = ConfigText::verbatim(&cluster.gateway_on_loopback()).top(&resolver);
         let gateway = TestGateway::start(&config);
@@ -172,9 +165,7 @@ impl Standing {
         Self {
             gateway,
             cluster: cluster.clone(),
-            authority,
-            dns,
-            _endpoint: endpoint,
+            spire,
         }
     }
 }
@@ -186,20 +177,19 @@ fn until_endpoints(gateway: &TestGateway, count: f64) {
     });
 }
 
-/// The five steps of the document's summary, as the files of both clusters have them.
-fn call_across(from: &Standing, to: &Standing) {
-    // SPIRE of the calling cluster learns the other's bundle through the other's gateway, and the
-    // other way round.
-    let learn = |of: &Standing| {
-        let id = format!("spiffe://{}/spire/server", of.cluster.trust_domain());
-        let id = SpiffeId::parse(&id).unwrap();
-        let (gateway, name) = (of.gateway.address(), of.cluster.bundle_name());
-        let known = of.authority.bundle();
-        fetch(gateway, &name, &known, &id, SPIRE).unwrap().bundle
-    };
-    let (foreign, own) = (learn(to), learn(from));
-    let bundles = [own, foreign].concat();
+/// SPIRE of `one` learns the other's bundle through the other's gateway: the first by hand, the next by itself.
+fn federate(one: &Standing, other: &Standing) {
+    let port = other.gateway.address().port();
+    let url = format!("https://{}:{port}", other.cluster.bundle_name());
+    one.spire.set_bundle_of(&other.spire);
+    one.spire.federate(&other.spire, &url);
+    other.spire.tell("prepare");
+    one.spire.refresh(&other.spire).unwrap();
+    assert_eq!(one.spire.known(&other.spire).len(), 2);
+}
 
+/// The five steps of the document's summary, as the files of both clusters have them.
+fn call_across(from: &Standing, to: &Standing, dns: &ClusterDns) {
     let (name, port) = to.cluster.service_upstream();
     let address = pod_address();
     let app = App::start("pod");
@@ -210,9 +200,12 @@ fn call_across(from: &Standing, to: &Standing) {
         principals: to.cluster.principals(),
         ..Inbound::to(app.address)
     };
-    let server = to.authority.sign(&to.cluster.service_identity()).unwrap();
-    let _pod = inbound.start(&server, &bundles);
-    to.dns.set(&name, &[address]);
+    let server = to.cluster.service_identity();
+    let socket = to
+        .spire
+        .workload("server", server.as_str(), "1h", &[&from.spire]);
+    let _pod = inbound.start_by_agent(&socket);
+    dns.set(&name, &[address]);
     until_endpoints(&to.gateway, 2.0);
 
     let (host, port, expected) = from.cluster.called();
@@ -221,22 +214,25 @@ fn call_across(from: &Standing, to: &Standing) {
         server: expected,
         ..Outbound::to(to.gateway.address())
     };
-    let caller = from
-        .authority
-        .sign(&from.cluster.service_identity())
-        .unwrap();
-    let sidecar = outbound.start(&caller, &bundles);
+    let caller = from.cluster.service_identity();
+    let socket = from
+        .spire
+        .workload("caller", caller.as_str(), "1h", &[&to.spire]);
+    let sidecar = outbound.start_by_agent(&socket);
     let answer = get(sidecar.address);
     assert_eq!(answer.status, 200, "{answer:?}");
     let seen = Seen::parse(&answer.body);
-    assert_eq!(seen.peer("URI"), caller.id.as_str());
-    assert_eq!(seen.peer("By"), server.id.as_str());
+    assert_eq!(seen.peer("URI"), caller.as_str());
+    assert_eq!(seen.peer("By"), server.as_str());
 }
 
 #[test]
 fn what_they_say_works_both_ways() {
+    let dns = ClusterDns::start();
     let [a, b] = Manifests::shipped().clusters();
-    let (a, b) = (Standing::stand(&a), Standing::stand(&b));
-    call_across(&a, &b);
-    call_across(&b, &a);
+    let (a, b) = (Standing::stand(&a, &dns), Standing::stand(&b, &dns));
+    federate(&a, &b);
+    federate(&b, &a);
+    call_across(&a, &b, &dns);
+    call_across(&b, &a, &dns);
 }

@@ -126,6 +126,12 @@ impl Envoy {
         values.sum()
     }
 
+    /// Its dump of the secrets that came over SDS.
+    pub fn secrets(&self) -> Value {
+        let dump = self.ask("/config_dump?resource=dynamic_active_secrets");
+        serde_json::from_str(&dump).unwrap()
+    }
+
     fn ask(&self, path: &str) -> String {
         let mut client = HttpClient::connect(self.admin).unwrap();
         let answer = client.get(path).unwrap();

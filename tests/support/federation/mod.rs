@@ -1,10 +1,9 @@
 //! The two clusters of `config/federation/` on one machine: real sidecars, a real gateway, and two
-//! trust domains. What stands in for SPIRE is [`sds`] (it delivers) and [`bundles`] (it federates);
-//! for istiod, [`sidecar`] (it configures).
+//! trust domains. SPIRE's own code signs, delivers and federates ([`spire`]); [`sds`] has files in its place
+//! for what SPIRE would not sign. What stands in for istiod is [`sidecar`] (it configures).
 
 pub mod app;
 pub mod balancer;
-pub mod bundles;
 #[expect(dead_code, reason = "what stands in for DNS here takes a part")]
 #[path = "../dns_server.rs"]
 mod dns_server;
@@ -15,6 +14,8 @@ pub mod manifests;
 pub mod names;
 pub mod sds;
 pub mod sidecar;
+pub mod spire;
+pub mod world;
 
 use std::net::SocketAddr;
 

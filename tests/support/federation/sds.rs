@@ -1,4 +1,5 @@
-//! The secrets that SPIRE's agent gives a sidecar over SDS, as files that are replaced on a change.
+//! The secrets that SPIRE's agent gives a sidecar: over SDS, by SPIRE's own code ([`super::spire`]), or as files that are
+//! replaced on a change, for certificates that SPIRE would not sign and for benches.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,15 +15,65 @@ const ROOTS: &str = "ROOTCA";
 
 /// A sidecar's secrets.
 pub struct Secrets {
-    folder: PathBuf,
+    path: PathBuf,
+    from: Source,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// A folder that exists, and is watched.
+    Files,
+    /// A socket of SPIRE's agent.
+    Socket,
+}
+
+/// The cluster by which Envoy reaches the agent.
+const AGENT: &str = "sds-grpc";
+
 impl Secrets {
-    /// In a folder that exists, and is watched.
+    /// As files in a folder.
     pub fn new(folder: &Path) -> Self {
         Self {
-            folder: folder.to_owned(),
+            path: folder.to_owned(),
+            from: Source::Files,
         }
+    }
+
+    /// Over SDS, from this socket.
+    pub fn of_agent(socket: &Path) -> Self {
+        Self {
+            path: socket.to_owned(),
+            from: Source::Socket,
+        }
+    }
+
+    /// The clusters that Envoy needs to get them.
+    pub fn clusters(&self) -> Vec<Value> {
+        if self.from == Source::Files {
+            return Vec::new();
+        }
+        let options = json!({ "explicit_http_config": { "http2_protocol_options": {} } });
+        let kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+        vec![json!({
+            "name": AGENT,
+            "type": "STATIC",
+            "connect_timeout": "1s",
+            "typed_extension_protocol_options": { kind: typed(kind, options) },
+            "load_assignment": { "cluster_name": AGENT, "endpoints": [{ "lb_endpoints": [{
+                "endpoint": { "address": { "pipe": { "path": self.path } } },
+            }]}]},
+        })]
+    }
+
+    /// Whether Envoy has them all, by its dump of secrets.
+    pub fn complete(dump: &Value) -> bool {
+        let configs = dump["configs"].as_array();
+        configs.is_some_and(|configs| {
+            [IDENTITY, ROOTS].iter().all(|name| {
+                let mut active = configs.iter().filter(|config| config["name"] == *name);
+                active.any(|config| config["secret"].is_object())
+            })
+        })
     }
 
     /// Delivers an SVID.
@@ -71,25 +122,41 @@ impl Secrets {
     }
 
     fn deliver(&self, name: &str, mut secret: Value) {
+        assert!(self.from == Source::Files, "SPIRE delivers");
         secret["name"] = name.into();
         let secret = typed("envoy.extensions.transport_sockets.tls.v3.Secret", secret);
-        let unfinished = self.folder.join(format!("{name}.new"));
+        let unfinished = self.path.join(format!("{name}.new"));
         let text = json!({ "resources": [secret] }).to_string();
         fs::write(&unfinished, text).unwrap();
-        fs::rename(&unfinished, self.path(name)).unwrap();
+        fs::rename(&unfinished, self.file(name)).unwrap();
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(format!("{name}.json"))
+    fn file(&self, name: &str) -> PathBuf {
+        self.path.join(format!("{name}.json"))
     }
 
     fn source(&self, name: &str) -> Value {
+        if self.from == Source::Socket {
+            // As Istio's agent writes it (pkg/security/model, security/pkg/nodeagent).
+            return json!({
+                "name": name,
+                "sds_config": {
+                    "api_config_source": {
+                        "api_type": "GRPC",
+                        "transport_api_version": "V3",
+                        "grpc_services": [{ "envoy_grpc": { "cluster_name": AGENT } }],
+                    },
+                    "initial_fetch_timeout": "0s",
+                    "resource_api_version": "V3",
+                },
+            });
+        }
         json!({
             "name": name,
             "sds_config": {
                 "path_config_source": {
-                    "path": self.path(name),
-                    "watched_directory": { "path": self.folder },
+                    "path": self.file(name),
+                    "watched_directory": { "path": self.path },
                 },
                 "resource_api_version": "V3",
             },

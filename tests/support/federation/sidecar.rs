@@ -5,6 +5,7 @@
 //! listener by its address, and the gateway the inbound listener.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -47,6 +48,17 @@ impl Protocol {
     }
 }
 
+/// The connections that a caller's sidecar makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    /// Kept, and used again.
+    Pooled,
+    /// One for each call. It resumes the session of the one before, if the server lets it.
+    Resumed,
+    /// One for each call, with a whole handshake.
+    Fresh,
+}
+
 /// The sidecar of svca: what istiod makes of a ServiceEntry and its DestinationRule.
 #[derive(Debug, Clone)]
 pub struct Outbound {
@@ -64,6 +76,8 @@ pub struct Outbound {
     pub newest_tls: &'static str,
     /// `connectionPool.tcp.maxConnectionDuration`.
     pub max_connection_duration: Option<Duration>,
+    /// `connectionPool.http.maxRequestsPerConnection`, and whether sessions are resumed.
+    pub connections: Connections,
 }
 
 impl Outbound {
@@ -77,12 +91,20 @@ impl Outbound {
             server: SpiffeId::workload("beta.com", "apps", "svcb").unwrap(),
             newest_tls: TLS_NEWEST,
             max_connection_duration: None,
+            connections: Connections::Pooled,
         }
     }
 
     /// Starts the sidecar of a pod with that identity, which trusts those bundles.
     pub fn start(&self, svid: &Svid, trusted: &[TrustBundle]) -> Sidecar {
         Sidecar::start("outbound", svid, trusted, |secrets| {
+            (self.listener(), vec![self.cluster(secrets)])
+        })
+    }
+
+    /// Starts the sidecar of a pod that gets its secrets from this socket of SPIRE's agent.
+    pub fn start_by_agent(&self, socket: &Path) -> Sidecar {
+        Sidecar::start_by_agent("outbound", socket, |secrets| {
             (self.listener(), vec![self.cluster(secrets)])
         })
     }
@@ -101,24 +123,15 @@ impl Outbound {
                     duration.map(|duration| ("max_downstream_connection_duration", duration)),
                 )
             }
-            Protocol::Http1 | Protocol::Http2 => http_manager(
-                json!({ "http_filters": [self.alpn_filter(), router()] }),
-                // pilot/pkg/networking/core/route/retry.
-                &json!({
-                    "cluster": self.cluster_name(),
-                    "timeout": "0s",
-                    "retry_policy": {
-                        "retry_on": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
-                        "num_retries": 2,
-                        "retry_host_predicate": [{
-                            "name": "envoy.retry_host_predicates.previous_hosts",
-                            "typed_config": typed("envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate", json!({})),
-                        }],
-                        "host_selection_retry_max_attempts": 5,
-                    },
-                }),
-                json!({}),
-            ),
+            Protocol::Http1 | Protocol::Http2 => {
+                let mut route = json!({ "cluster": self.cluster_name(), "timeout": "0s" });
+                // A test that looks at each connection wants one for each call.
+                if self.connections == Connections::Pooled {
+                    route["retry_policy"] = retry_policy();
+                }
+                let filters = json!({ "http_filters": [self.alpn_filter(), router()] });
+                http_manager(filters, &route, json!({}))
+            }
         };
         listener(
             "outbound",
@@ -149,9 +162,13 @@ impl Outbound {
                 _ => json!({ "http_protocol_options": {} }),
             };
             let mut options = json!({ "explicit_http_config": protocol });
+            let common = &mut options["common_http_protocol_options"];
+            *common = json!({});
             if let Some(duration) = self.max_connection_duration {
-                options["common_http_protocol_options"] =
-                    json!({ "max_connection_duration": seconds(duration) });
+                common["max_connection_duration"] = seconds(duration).into();
+            }
+            if self.connections != Connections::Pooled {
+                common["max_requests_per_connection"] = 1.into();
             }
             let kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
             cluster["typed_extension_protocol_options"] = json!({ kind: typed(kind, options) });
@@ -162,10 +179,13 @@ impl Outbound {
                 Protocol::Http2 => &["istio-peer-exchange", "istio", "h2"][..],
                 _ => &["istio-peer-exchange", "istio"],
             };
-            let tls = json!({
+            let mut tls = json!({
                 "common_tls_context": secrets.tls_context(&server, alpn, (TLS_OLDEST, self.newest_tls)),
                 "sni": self.sni,
             });
+            if self.connections == Connections::Fresh {
+                tls["max_session_keys"] = 0.into();
+            }
             cluster["transport_socket"] = json!({
                 "name": "envoy.transport_sockets.tls",
                 "typed_config": typed("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", tls),
@@ -212,6 +232,16 @@ impl Inbound {
     /// Starts the sidecar of a pod with that identity, which trusts those bundles.
     pub fn start(&self, svid: &Svid, trusted: &[TrustBundle]) -> Sidecar {
         Sidecar::start("inbound", svid, trusted, |secrets| {
+            (
+                self.listener(secrets),
+                vec![cluster("inbound|8080||", self.app)],
+            )
+        })
+    }
+
+    /// Starts the sidecar of a pod that gets its secrets from this socket of SPIRE's agent.
+    pub fn start_by_agent(&self, socket: &Path) -> Sidecar {
+        Sidecar::start_by_agent("inbound", socket, |secrets| {
             (
                 self.listener(secrets),
                 vec![cluster("inbound|8080||", self.app)],
@@ -336,13 +366,41 @@ impl Sidecar {
         let secrets = Secrets::new(&secrets);
         secrets.identify(svid);
         secrets.trust(trusted);
-        let (listener, clusters) = config(&secrets);
+        Self::start_in(folder, name, secrets, config)
+    }
+
+    fn start_by_agent(
+        name: &str,
+        socket: &Path,
+        config: impl FnOnce(&Secrets) -> (Value, Vec<Value>),
+    ) -> Self {
+        let secrets = Secrets::of_agent(socket);
+        let sidecar = Self::start_in(Folder::create(), name, secrets, config);
+        wait_until("the sidecar has its secrets", || {
+            Secrets::complete(&sidecar.envoy.secrets()) && sidecar.secret_updates() > 0
+        });
+        sidecar
+    }
+
+    fn start_in(
+        folder: Folder,
+        name: &str,
+        secrets: Secrets,
+        config: impl FnOnce(&Secrets) -> (Value, Vec<Value>),
+    ) -> Self {
+        let (listener, mut clusters) = config(&secrets);
+        clusters.extend(secrets.clusters());
         let envoy = Envoy::start(name, &[listener], &clusters, folder);
         Self {
             address: envoy.listener(name),
             envoy,
             secrets,
         }
+    }
+
+    /// Number of secrets that it has taken into use.
+    pub fn secret_updates(&self) -> u64 {
+        self.envoy.stat("ssl_context_update_by_sds")
     }
 
     /// Delivers another SVID, and waits until it is in use.
@@ -355,13 +413,14 @@ impl Sidecar {
         self.until_taken(|| self.secrets.trust(trusted));
     }
 
-    fn until_taken(&self, deliver: impl FnOnce()) {
-        let updates = || self.envoy.stat("ssl_context_update_by_sds");
-        let before = updates();
-        deliver();
+    /// Does `deliver`, which gives it another secret, and waits until that is in use.
+    pub fn until_taken<T>(&self, deliver: impl FnOnce() -> T) -> T {
+        let before = self.secret_updates();
+        let delivered = deliver();
         wait_until("the sidecar has taken the new secret", || {
-            updates() > before
+            self.secret_updates() > before
         });
+        delivered
     }
 }
 
@@ -388,6 +447,19 @@ pub fn sni_gateway(server_name: &str, pod: SocketAddr) -> (Envoy, SocketAddr) {
     let envoy = Envoy::start("gateway", &[listener], &[cluster], Folder::create());
     let address = envoy.listener("gateway");
     (envoy, address)
+}
+
+/// pilot/pkg/networking/core/route/retry.
+fn retry_policy() -> Value {
+    json!({
+        "retry_on": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
+        "num_retries": 2,
+        "retry_host_predicate": [{
+            "name": "envoy.retry_host_predicates.previous_hosts",
+            "typed_config": typed("envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate", json!({})),
+        }],
+        "host_selection_retry_max_attempts": 5,
+    })
 }
 
 fn tls_inspector() -> Value {
