@@ -42,14 +42,14 @@ pub use checked::{
     Config, ConnectPolicy, ConnectionLimits, DnsConfig, DnsQuery, DrainConfig, EjectionPolicy,
     EndDisallowed, EndQuiet, EndpointOrigin, EndpointSpec, ExportMode, ExportPolicy, Exporter,
     Exports, FileNames, FileRoute, Fingerprint, GatewayAddresses, GatewayApiConfig,
-    GatewayNamespaces, HelloLimits, ISTIO_ALPNS, ISTIO_ROOT_NAMESPACE, IstioConfig, Kubeconfig,
-    KubernetesConfig, Limits, ListenerConfig, LogConfig, LogFilter, LogFilterError, LogFormat,
-    OTHER_SOURCES, ObjectRef, OptIn, Origin, OriginKind, PodChoice, PortRange, PortSelector,
-    ProxyVersion, Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteList, RouteMatch,
-    RouteTimeouts, SavedStateConfig, ServicePort, ServiceSelector, SharedOffers, SniPattern,
-    SourceGroup, SourceGroupId, SourceGroups, SourceLimits, SourcePolicy, StartTls, TargetConfig,
-    TargetConfigs, TcpOptions, UpstreamConfig, UpstreamLimits, UpstreamSource, UpstreamTimeouts,
-    offers_in_words,
+    GatewayNamespaces, HelloLimits, ISTIO_ALPNS, ISTIO_ROOT_NAMESPACE, IstioConfig, IstioMetrics,
+    Kubeconfig, KubernetesConfig, Limits, ListenerConfig, LogConfig, LogFilter, LogFilterError,
+    LogFormat, OTHER_SOURCES, ObjectRef, OptIn, Origin, OriginKind, PodChoice, PortRange,
+    PortSelector, ProxyVersion, Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteList,
+    RouteMatch, RouteTimeouts, SavedStateConfig, ServicePort, ServiceSelector, SharedOffers,
+    SniPattern, SourceGroup, SourceGroupId, SourceGroups, SourceLimits, SourcePolicy, StartTls,
+    TargetConfig, TargetConfigs, TcpOptions, UpstreamConfig, UpstreamLimits, UpstreamSource,
+    UpstreamTimeouts, offers_in_words,
 };
 pub use form::problems::{ConfigError, Problem};
 pub use load::{Loaded, MAX_FILE};

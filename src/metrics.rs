@@ -4,11 +4,13 @@
 //! upstream, source group): never text that a client chose. Traffic holds resolved handles
 //! ([`ConnectionSeries`], [`ListenerSeries`]), so that counting is one atomic add.
 //!
-//! A route's series appear with its first connection. [`Metrics::retire_routes`] marks the series of a
+//! A route's series appear with its first connection, or before it with [`Metrics::begin_at_zero`]. [`Metrics::retire_routes`] marks the series of a
 //! route that the config no longer has; they are removed once no connection counts into them.
 
+mod by_upstream;
 mod ends;
 pub mod exposition;
+mod from_zero;
 mod hellos;
 mod kubernetes;
 mod labels;
@@ -30,7 +32,9 @@ use prometheus::{
 
 use crate::names::{ListenerName, SourceGroupName, UpstreamName};
 use crate::version;
+pub use by_upstream::UpstreamCounts;
 pub use ends::{DisallowedBy, EndMetrics};
+pub use from_zero::FromZero;
 pub use hellos::HelloSeries;
 pub use kubernetes::{Kind, KindMetrics, KubernetesMetrics, LeftOutReason, WatchError};
 pub use labels::{

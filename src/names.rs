@@ -75,6 +75,8 @@ names! {
     UpstreamName;
     /// The name of a source group, unique among them: a metric label.
     SourceGroupName;
+    /// The name of a workload, or of a namespace, in Istio's metrics: a metric label.
+    WorkloadName;
     /// The name of a zone, as in the label `topology.kubernetes.io/zone`.
     Zone;
     /// The name of a node: the machine that a pod runs on.

@@ -15,6 +15,7 @@ mod endpoint_metrics;
 mod endpoints;
 mod hash;
 mod health;
+mod istio_metrics;
 mod load;
 mod recent;
 mod registry;
@@ -41,6 +42,7 @@ pub use connect::{ConnectError, SourceAddresses, is_own_shortage, outcome_of_con
 pub use endpoint_metrics::EndpointTotalsCollector;
 pub use endpoints::{Endpoint, EndpointSet, EndpointStats, Picked};
 pub use health::{EndpointState, Health};
+pub use istio_metrics::{IstioCollector, IstioFacts};
 pub use load::NotPicked;
 use load::{Load, LoadStage};
 pub use registry::{ChangedUpstreams, EndpointCollector, Upstreams};

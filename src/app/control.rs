@@ -20,7 +20,7 @@ use crate::log::LogControl;
 use crate::metrics::{Metrics, gauge_value};
 use crate::proxy::{Shared, pipes_beside};
 use crate::source::kubernetes::Mailbox;
-use crate::upstream::{EndpointCollector, EndpointTotalsCollector};
+use crate::upstream::{EndpointCollector, EndpointTotalsCollector, IstioCollector, IstioFacts};
 
 /// The time between two checks whether the last connection has ended.
 const WATCH: Duration = Duration::from_millis(50);
@@ -79,6 +79,10 @@ impl Control {
             }
         };
         metrics.register(Box::new(EndpointTotalsCollector::new(totals)?))?;
+        metrics.register(Box::new(IstioCollector::new(istio_facts(
+            &metrics,
+            snapshots.clone(),
+        ))?))?;
         let readiness = Readiness::new(snapshots.clone(), watcher.clone(), metrics);
         let mailbox: Arc<Mailbox> = Arc::default();
         let awaited = mailbox.clone();
@@ -203,6 +207,29 @@ mod tests {
             assert_eq!(shared.connections.left(), connections);
             assert_eq!(shared.pipes.left(), pipes_beside(connections));
             assert_eq!(shared.held_pipes.left(), pipes_beside(connections) / 2);
+        }
+    }
+}
+
+/// What the metrics with Istio's names say when they are scraped.
+fn istio_facts(metrics: &Arc<Metrics>, snapshots: Snapshots) -> impl Fn() -> IstioFacts + use<> {
+    // The metrics have the collector, which must not keep them.
+    let metrics = Arc::downgrade(metrics);
+    move || {
+        let snapshot = snapshots.now();
+        let settings = snapshot.config.metric_istio.clone();
+        let (Some(metrics), Some(settings)) = (metrics.upgrade(), settings) else {
+            return IstioFacts::default();
+        };
+        let kubernetes = snapshot.config.kubernetes.as_deref();
+        IstioFacts {
+            settings: Some(settings),
+            cluster_domain: kubernetes.map_or_else(
+                || "cluster.local".to_owned(),
+                |kubernetes| kubernetes.cluster_domain.to_string(),
+            ),
+            upstreams: snapshot.upstreams.clone(),
+            counts: metrics.counts_by_upstream(),
         }
     }
 }

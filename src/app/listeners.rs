@@ -330,7 +330,7 @@ pub(super) fn retire_found(metrics: &Metrics, before: &Config, after: &Config) {
 }
 
 /// The route of each series of `route`, one for each upstream.
-fn series_of(listener: &ListenerConfig, route: &RouteConfig) -> Vec<SeriesRoute> {
+pub(super) fn series_of(listener: &ListenerConfig, route: &RouteConfig) -> Vec<SeriesRoute> {
     let of_target = |target: &TargetConfig| {
         let (listener, route) = (listener.name.clone(), route.name.clone());
         (listener, route, target.upstream.clone())

@@ -41,7 +41,7 @@ pub use listener::{EndDisallowed, HelloLimits, ListenerConfig, Refuse, RelayTime
 pub use log_filter::{LogFilter, LogFilterError};
 pub use origin::{ObjectRef, Origin};
 pub use process::{
-    AccessLogConfig, DrainConfig, EndQuiet, Fingerprint, Limits, LogConfig, LogFormat,
+    AccessLogConfig, DrainConfig, EndQuiet, Fingerprint, IstioMetrics, Limits, LogConfig, LogFormat,
 };
 pub use route::{RouteConfig, RouteTimeouts, TargetConfig, TargetConfigs};
 pub use route_list::{Exporter, Exports, RouteList};
@@ -94,4 +94,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// The number of endpoints with metrics of their own.
     pub metric_endpoints: usize,
+    /// The number of routes whose counters of common outcomes begin at 0; `None` without metrics.
+    pub metric_routes_from_zero: Option<usize>,
+    /// The metrics with Istio's names, if they are wanted.
+    pub metric_istio: Option<IstioMetrics>,
 }

@@ -28,7 +28,9 @@ use super::form::containers::{AutoOr, List, Named, OrOff};
 use super::form::decode::At;
 use super::form::section::section;
 use super::form::units::{DAY, GIB, HOUR, KIB, MINUTE, Micros, Millis, SECOND};
-use crate::names::{ListenerName, NodeName, RouteName, SourceGroupName, UpstreamName, Zone};
+use crate::names::{
+    ListenerName, NodeName, RouteName, SourceGroupName, UpstreamName, WorkloadName, Zone,
+};
 
 section! {
     /// The whole file. Every key has a default except those that decide where traffic may go.
@@ -414,5 +416,25 @@ section! {
         /// The number of endpoints with metrics of their own (`strait_endpoint_*`), of those that strait has
         /// used; 0 for none. `/upstreams` on the admin server has the numbers of all. A change needs no restart.
         endpoints: Count<0, 1_000_000> = 1_000,
+        /// The number of routes whose counters of common outcomes begin at 0 before the first connection, in the
+        /// order of the config, so that `increase()` sees a first failure. They take some ten series for each
+        /// source group. The counters of listeners begin at 0 as well. A change needs no restart.
+        routes_from_zero: Count<0, 10_000> = 100,
+        /// The metrics `istio_tcp_*` with the labels of Istio's proxies, for Kiali and for dashboards that know
+        /// those, beside strait's own. `off` has none. A change needs no restart.
+        istio: OrOff<IstioMetricsFile> = "off",
+    }
+}
+
+section! {
+    /// The metrics with Istio's names.
+    IstioMetricsFile {
+        /// The number of services with series; 4 to some 10 series each.
+        services: Count<1, 10_000> = 1_000,
+        /// The workload as which the gateway reports: `source_workload`, `source_app` and
+        /// `source_canonical_service`.
+        workload: WorkloadName = "strait",
+        /// Its namespace: `source_workload_namespace`.
+        namespace: WorkloadName = "strait",
     }
 }

@@ -20,12 +20,12 @@ use self::binds::Binds;
 use self::sources::sources;
 use super::bounds::Count;
 use super::checked::{
-    AccessLogConfig, Config, DrainConfig, EndQuiet, Limits, LogConfig, ResolverConfig,
+    AccessLogConfig, Config, DrainConfig, EndQuiet, IstioMetrics, Limits, LogConfig, ResolverConfig,
 };
 use super::file::ConfigFile;
 use super::file::kubernetes::KubernetesFile;
 use super::file::kubernetes::words::ExportWord;
-use super::file::{AccessLogFile, DrainFile, LimitsFile, LogFile, ResolverFile};
+use super::file::{AccessLogFile, DrainFile, IstioMetricsFile, LimitsFile, LogFile, ResolverFile};
 use super::form::containers::{AutoOr, OrOff};
 use super::form::decode::Text as _;
 use super::form::problems::{Complaint, KeyPlace, Problems};
@@ -53,10 +53,17 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
     let metrics = file.metrics.on();
     let metric_endpoints = metrics.as_ref().map(|server| server.endpoints.get());
     let metric_endpoints = metric_endpoints.unwrap_or_default() as usize;
+    let from_zero = metrics
+        .as_ref()
+        .map(|server| server.routes_from_zero.get() as usize);
+    let (metrics, metric_istio) = match metrics {
+        None => (None, None),
+        Some(server) => (Some(server.bind.value.0), istio_metrics(server.istio)),
+    };
     let [admin, status, metrics] = [
         file.admin.on().map(|server| server.bind.value.0),
         file.status.on().map(|server| server.bind.value.0),
-        metrics.map(|server| server.bind.value.0),
+        metrics,
     ];
     let servers = [admin, status, metrics];
     let reserved_ports = servers.iter().flatten().map(SocketAddr::port).collect();
@@ -88,6 +95,8 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
         status,
         metrics,
         metric_endpoints,
+        metric_routes_from_zero: from_zero,
+        metric_istio,
     }
 }
 
@@ -118,6 +127,14 @@ fn note_no_listener(file: &ConfigFile, problems: &mut Problems) {
             .remedy("add a listener, or name ports in `kubernetes.gateway_api.ports`");
         problems.note(&listeners.place, complaint);
     }
+}
+
+fn istio_metrics(file: OrOff<IstioMetricsFile>) -> Option<IstioMetrics> {
+    file.on().map(|file| IstioMetrics {
+        services: file.services.get() as usize,
+        workload: file.workload,
+        namespace: file.namespace,
+    })
 }
 
 fn resolver(file: &ResolverFile) -> ResolverConfig {

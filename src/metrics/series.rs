@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
-use super::{MAX_ROUTES, Metrics, NONE, OTHER};
+use super::{MAX_ROUTES, Metrics, NONE, OTHER, UpstreamCounts};
 use crate::names::{ListenerName, RouteName, SourceGroupName, UpstreamName};
 use crate::outcome::Outcome;
 
@@ -14,6 +14,8 @@ pub(super) struct SeriesMap {
     pub(super) live: HashMap<SeriesKey, Arc<ConnectionSeries>>,
     /// The number of keys of each route. A route counts once however many sources use it.
     pub(super) routes: HashMap<(ListenerName, RouteName), usize>,
+    /// The routes whose counters began at 0.
+    pub(super) from_zero: HashSet<SeriesRoute>,
     /// Live series that are removed when they are no longer used.
     pub(super) retired: HashSet<SeriesKey>,
     /// The series that the config has; `None` before the first config: any.
@@ -111,13 +113,27 @@ pub struct ConnectionSeries {
 impl ConnectionSeries {
     /// Counts a connection that ended with `outcome`.
     pub fn closed(&self, outcome: Outcome) {
-        self.closed_by_outcome[outcome.index()]
-            .get_or_init(|| {
-                let [listener, route, upstream, source] = self.key.labels();
-                self.closed
-                    .with_label_values(&[listener, route, upstream, source, outcome.label()])
-            })
-            .inc();
+        self.of_outcome(outcome).inc();
+    }
+
+    /// The counter of an outcome. Without a connection it begins at 0.
+    pub(super) fn of_outcome(&self, outcome: Outcome) -> &IntCounter {
+        self.closed_by_outcome[outcome.index()].get_or_init(|| {
+            let [listener, route, upstream, source] = self.key.labels();
+            self.closed
+                .with_label_values(&[listener, route, upstream, source, outcome.label()])
+        })
+    }
+
+    /// The counts so far.
+    pub(super) fn counts(&self) -> UpstreamCounts {
+        let count = |counter: &OnceLock<IntCounter>| counter.get().map_or(0, IntCounter::get);
+        UpstreamCounts {
+            opened: self.opened.get(),
+            to_upstream: self.to_upstream.get(),
+            to_downstream: self.to_downstream.get(),
+            closed: self.closed_by_outcome.each_ref().map(count),
+        }
     }
 }
 
@@ -236,6 +252,9 @@ impl Metrics {
         };
         self.remove(&series);
         let route = (key.listener.clone(), key.route.clone());
+        let (listener, name) = route.clone();
+        map.from_zero
+            .remove(&(listener, name, key.upstream.clone()));
         if let Some(sources) = map.routes.get_mut(&route) {
             *sources -= 1;
             if *sources == 0 {

@@ -111,3 +111,108 @@ fn a_route_that_comes_back_during_a_sweep_keeps_its_series() {
     });
     drop(gone);
 }
+
+fn route_of(name: &str) -> SeriesRoute {
+    ("l".into(), name.into(), "u".into())
+}
+
+fn from_zero(most_routes: usize, routes: &[&str]) -> FromZero<std::vec::IntoIter<SeriesRoute>> {
+    let routes: Vec<_> = routes.iter().map(|name| route_of(name)).collect();
+    FromZero {
+        most_routes,
+        listeners: Some(vec!["l".into()]),
+        sources: vec!["alpha".into(), "other".into()],
+        routes: routes.into_iter(),
+    }
+}
+
+#[test]
+fn common_outcomes_of_listeners_and_of_some_routes_begin_at_zero() {
+    let metrics = Metrics::new().unwrap();
+    metrics.begin_at_zero(from_zero(2, &["a", "b", "c"]));
+    let text = text(&metrics);
+    for line in [
+        r#"strait_connections_accepted_total{listener="l",source="alpha"} 0"#,
+        r#"strait_connections_closed_total{listener="l",outcome="no_route",route="none",source="other",upstream="none"} 0"#,
+        r#"strait_connections_closed_total{listener="l",outcome="no_endpoint",route="a",source="alpha",upstream="u"} 0"#,
+        r#"strait_connections_closed_total{listener="l",outcome="connect_refused",route="b",source="other",upstream="u"} 0"#,
+        r#"strait_bytes_total{direction="to_upstream",listener="l",route="b",source="other",upstream="u"} 0"#,
+    ] {
+        assert!(text.contains(line), "no {line} in\n{text}");
+    }
+    assert!(!text.contains(r#"route="c""#), "{text}");
+    // Ten outcomes of three combinations, for two groups.
+    let closed = text
+        .lines()
+        .filter(|line| line.starts_with("strait_connections_closed_total{"));
+    assert_eq!(closed.count(), 60);
+}
+
+#[test]
+fn a_route_that_goes_makes_room_for_another_that_begins_at_zero() {
+    let metrics = Metrics::new().unwrap();
+    metrics.begin_at_zero(from_zero(2, &["a", "b", "c"]));
+    let known = KnownSeries {
+        sources: ["alpha".into(), "other".into()].into(),
+        ..known(&["b", "c"])
+    };
+    metrics.retire_routes(known);
+    let again = FromZero {
+        listeners: None,
+        ..from_zero(2, &["b", "c", "d"])
+    };
+    metrics.begin_at_zero(again);
+    let text = text(&metrics);
+    let begun = |route: &str| text.contains(&format!("route=\"{route}\""));
+    assert_eq!(["a", "b", "c", "d"].map(begun), [false, true, true, false]);
+    // A connection counts where it began.
+    metrics
+        .connections(SeriesKey {
+            source: "alpha".into(),
+            ..key("b")
+        })
+        .closed(Outcome::NoEndpoint);
+    let line = r#"outcome="no_endpoint",route="b",source="alpha",upstream="u"} 1"#;
+    assert!(self::text(&metrics).contains(line));
+}
+
+#[test]
+fn many_source_groups_leave_room_for_fewer_routes() {
+    let metrics = Metrics::new().unwrap();
+    let names: Vec<String> = (0..200).map(|number| format!("r{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let sources = (0..257).map(|number| SourceGroupName::from(format!("s{number}")));
+    metrics.begin_at_zero(FromZero {
+        sources: sources.collect(),
+        ..from_zero(200, &names)
+    });
+    let series = metrics.lock().live.len();
+    assert!((9_000..=10_000).contains(&series), "{series}");
+}
+
+#[test]
+fn counts_by_upstream_are_sums_over_routes_and_sources() {
+    let metrics = Metrics::new().unwrap();
+    for (route, outcome) in [("a", Outcome::Ok), ("b", Outcome::NoEndpoint)] {
+        let series = metrics.connections(key(route));
+        series.opened.inc();
+        series.to_upstream.inc_by(5);
+        series.to_downstream.inc_by(7);
+        series.closed(outcome);
+    }
+    metrics
+        .connections(SeriesKey {
+            upstream: NONE.into(),
+            ..key(NONE)
+        })
+        .closed(Outcome::NoRoute);
+    let counts = metrics.counts_by_upstream();
+    assert_eq!(counts.len(), 1);
+    let counts = &counts["u"];
+    assert_eq!(
+        (counts.opened, counts.to_upstream, counts.to_downstream),
+        (2, 10, 14)
+    );
+    assert_eq!(counts.closed[Outcome::NoEndpoint.index()], 1);
+    assert_eq!(counts.closed.iter().sum::<u64>(), 2);
+}

@@ -19,5 +19,6 @@ mod endpoints;
 mod health;
 mod limits;
 mod log;
+mod metrics_istio;
 mod metrics_promtool;
 mod monitoring;

@@ -12,7 +12,7 @@ use strait::config::Config;
 use strait::limits::LimitCollector;
 use strait::metrics::Metrics;
 use strait::outcome::{EndedBy, LogRate, Outcome};
-use strait::upstream::{EndpointCollector, EndpointTotalsCollector};
+use strait::upstream::{EndpointCollector, EndpointTotalsCollector, IstioCollector};
 
 #[test]
 fn the_page_lists_every_outcome() {
@@ -115,7 +115,8 @@ fn metrics() -> String {
     let states: Box<dyn Collector> = Box::new(EndpointCollector::new(Default::default).unwrap());
     let totals = EndpointTotalsCollector::new(Default::default).unwrap();
     let limits = LimitCollector::new(Default::default).unwrap();
-    let collectors = [states, Box::new(totals), Box::new(limits)];
+    let istio = IstioCollector::new(Default::default).unwrap();
+    let collectors = [states, Box::new(totals), Box::new(limits), Box::new(istio)];
     let collected = collectors.iter().flat_map(|collector| {
         collector.desc().into_iter().map(|desc| {
             let labels = desc.variable_labels.iter().map(|label| code(label));

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::log_filter::LogFilter;
 use crate::config::bounds;
+use crate::names::WorkloadName;
 
 /// Limits of the whole process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -33,6 +34,17 @@ pub struct EndQuiet {
     /// The lag from which it is in force at a worker; `None` for never.
     #[serde(serialize_with = "bounds::serialize_duration_or_off")]
     pub worker_lag: Option<Duration>,
+}
+
+/// The metrics with Istio's names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IstioMetrics {
+    /// The number of services with series.
+    pub services: usize,
+    /// The workload as which the gateway reports.
+    pub workload: WorkloadName,
+    /// Its namespace.
+    pub namespace: WorkloadName,
 }
 
 /// The end of the process.

@@ -9,7 +9,9 @@ use crate::config::checked::{
 };
 use crate::config::form::decode::{Text, words};
 use crate::config::form::problems::{Complaint, quoted};
-use crate::names::{ListenerName, NodeName, RouteName, SourceGroupName, UpstreamName, Zone};
+use crate::names::{
+    ListenerName, NodeName, RouteName, SourceGroupName, UpstreamName, WorkloadName, Zone,
+};
 
 /// Words that already have a meaning as a metric label.
 const RESERVED: [&str; 2] = ["none", "other"];
@@ -112,6 +114,7 @@ name! { RouteName: up to 259 of "A-Za-z0-9._:*-", unreserved }
 name! { SourceGroupName: up to 63 of "a-z0-9_-", unreserved }
 name! { Zone: up to 63 of "A-Za-z0-9._-" }
 name! { NodeName: up to 253 of "A-Za-z0-9._-" }
+name! { WorkloadName: up to 63 of "A-Za-z0-9._-" }
 
 impl Text for Subset {
     const WORDS: &'static str = "a name, 1 to 63 of `a-z0-9-`";

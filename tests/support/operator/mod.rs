@@ -278,6 +278,8 @@ pub fn config() -> Config {
         status: Some(SocketAddr::from(([0, 0, 0, 0], 15021))),
         metrics: Some(SocketAddr::from(([0, 0, 0, 0], 15090))),
         metric_endpoints: 1000,
+        metric_routes_from_zero: Some(100),
+        metric_istio: None,
     }
 }
 
