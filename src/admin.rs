@@ -21,14 +21,18 @@ mod explain;
 mod lasting;
 mod liveness;
 mod origin;
+pub mod overview;
 mod page;
 mod paths;
+mod place;
+mod plain;
 mod readiness;
 mod render;
 mod server;
 mod snapshot;
 mod sources;
 mod standing;
+mod status;
 mod undated;
 
 use std::fmt;
@@ -44,17 +48,21 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use crate::limits::Overload;
+use crate::limits::{NamedUse, Overload};
 use crate::log::{LogControl, LogError};
 use crate::metrics::Metrics;
 use crate::open_connections::ConnectionAsker;
+use crate::recent_connections::RecentFailure;
 pub use config_report::{ConfigInForce, ConfigReport, ConfigReports, RefusedConfig};
 pub use dump::{DiscoveryReport, SavedStateReport, timestamp};
 pub use explain::ExplainQuestion;
 use lasting::lasting;
 pub use liveness::{Judge, STALLED};
 use origin::Hosts;
+use overview::history::TrafficHistory;
 pub use paths::{ADMIN_PATHS, AdminPath};
+pub use place::ProcessPlace;
+use plain::plain;
 pub use readiness::{Missing, Readiness, SOURCE_GRACE};
 use render::Renderer;
 pub use server::{ServeLimits, serve, serve_with};
@@ -80,9 +88,23 @@ pub struct AdminContext {
     pub connections: ConnectionAsker,
     /// Explains the decision about a connection, as JSON, or says why it cannot.
     pub explain: Explain,
+    /// The use of every limit.
+    pub limits: LimitsInUse,
+    /// The last connections that failed, the newest first.
+    pub failures: LastFailures,
+    /// The last hour of the traffic.
+    pub history: Arc<TrafficHistory>,
+    /// The place of the process.
+    pub place: ProcessPlace,
     /// The start time of the process.
     pub started: SystemTime,
 }
+
+/// The function that gives the use of every limit.
+pub type LimitsInUse = Arc<dyn Fn() -> Vec<NamedUse> + Send + Sync>;
+
+/// The function that gives the last connections that failed.
+pub type LastFailures = Arc<dyn Fn() -> Vec<RecentFailure> + Send + Sync>;
 
 /// The function that explains the decision about a connection.
 pub type Explain = Arc<dyn Fn(&ExplainQuestion) -> Result<Vec<u8>, String> + Send + Sync>;
@@ -125,6 +147,7 @@ const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub fn admin_router(context: Arc<AdminContext>) -> Router {
     Router::new()
         .route("/", get(status_page))
+        .route("/status", get(status::status))
         .route("/help", get(help))
         .route("/config", get(config_file::show))
         .route("/config_dump", get(config_dump))

@@ -341,6 +341,23 @@ impl Metrics {
         self.registry.register(collector)
     }
 
+    /// The number of connects of each time so far, of all listeners: for each bucket its upper bound in seconds and the
+    /// count up to it, and the count of all.
+    pub fn connect_times(&self) -> (Vec<(f64, u64)>, u64) {
+        let mut counts: Vec<(f64, u64)> = SHORT_BUCKETS.map(|bound| (bound, 0)).into();
+        let mut all = 0;
+        for family in self.connect_duration.collect() {
+            for metric in family.get_metric() {
+                let histogram = metric.get_histogram();
+                all += histogram.get_sample_count();
+                for (sum, bucket) in counts.iter_mut().zip(histogram.get_bucket()) {
+                    sum.1 += bucket.cumulative_count();
+                }
+            }
+        }
+        (counts, all)
+    }
+
     /// Appends the text exposition of all metrics to `into`.
     ///
     /// # Errors

@@ -130,31 +130,31 @@ pub struct ConnectionFacts<'a> {
 /// One open connection as an answer describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OpenConnection {
-    id: u64,
+    pub(crate) id: u64,
     /// The thread that serves it.
-    worker: usize,
-    listener: String,
-    source: SocketAddr,
+    pub(crate) worker: usize,
+    pub(crate) listener: String,
+    pub(crate) source: SocketAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
-    proxy: Option<SocketAddr>,
-    source_group: String,
-    server_name: Option<String>,
-    alpn: Option<String>,
-    route: Option<String>,
-    upstream: Option<String>,
-    endpoint: Option<SocketAddr>,
+    pub(crate) proxy: Option<SocketAddr>,
+    pub(crate) source_group: String,
+    pub(crate) server_name: Option<String>,
+    pub(crate) alpn: Option<String>,
+    pub(crate) route: Option<String>,
+    pub(crate) upstream: Option<String>,
+    pub(crate) endpoint: Option<SocketAddr>,
     /// The address from which strait has connected to the endpoint.
-    upstream_local: Option<SocketAddr>,
-    attempts: u32,
-    state: &'static str,
-    handshake: Option<&'static str>,
-    tls_version: Option<&'static str>,
+    pub(crate) upstream_local: Option<SocketAddr>,
+    pub(crate) attempts: u32,
+    pub(crate) state: &'static str,
+    pub(crate) handshake: Option<&'static str>,
+    pub(crate) tls_version: Option<&'static str>,
     #[serde(serialize_with = "timestamp")]
-    start: SystemTime,
-    age_ms: u64,
-    idle_ms: u64,
-    to_upstream_bytes: u64,
-    to_downstream_bytes: u64,
+    pub(crate) start: SystemTime,
+    pub(crate) age_ms: u64,
+    pub(crate) idle_ms: u64,
+    pub(crate) to_upstream_bytes: u64,
+    pub(crate) to_downstream_bytes: u64,
 }
 
 fn timestamp<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
@@ -304,6 +304,11 @@ pub struct ConnectionList {
 }
 
 impl ConnectionList {
+    /// The connections that it describes, in the order of the question.
+    pub fn connections(&self) -> impl Iterator<Item = &OpenConnection> {
+        self.connections.iter().map(|one| &*one.connection)
+    }
+
     fn add(&mut self, other: Self) {
         self.open += other.open;
         self.matched += other.matched;

@@ -56,6 +56,28 @@ impl Certainty {
     }
 }
 
+/// The meaning of an outcome for the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutcomeClass {
+    /// The connection ended as intended, by its sides or by the gateway's config.
+    Well,
+    /// The gateway turned it away.
+    Refused,
+    /// It failed at its endpoint, or on the way.
+    Failed,
+}
+
+impl OutcomeClass {
+    /// The class in a word.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Well => "well",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Declares [`Outcome`] with all that is said about one: label, Envoy's response flag, the party that ends
 /// the connection (`Either` if it may be either side), log rate, certainty, meaning, and what to look at. A
 /// new outcome cannot be added without them.
@@ -188,6 +210,52 @@ outcomes! {
 impl Outcome {
     /// The number of outcomes: the size of a table indexed by [`Outcome::index`].
     pub const COUNT: usize = Self::ALL.len();
+
+    /// The meaning for the caller.
+    pub const fn class(self) -> OutcomeClass {
+        match self {
+            Self::Ok
+            | Self::Probe
+            | Self::IdleTimeout
+            | Self::HalfClosedTimeout
+            | Self::MaxAge
+            | Self::Disallowed
+            | Self::EndedByOperator
+            | Self::Drained => OutcomeClass::Well,
+            Self::SourceDenied
+            | Self::Overloaded
+            | Self::OverLimit
+            | Self::HelloTimeout
+            | Self::ClientGoneBeforeHello
+            | Self::NotTls
+            | Self::HelloMalformed
+            | Self::HelloTooLarge
+            | Self::NoSni
+            | Self::BadServerName
+            | Self::NoRoute
+            | Self::AlpnRefused
+            | Self::ProxyHeaderInvalid => OutcomeClass::Refused,
+            Self::NoEndpoint
+            | Self::ConnectRefused
+            | Self::ConnectTimeout
+            | Self::ConnectUnreachable
+            | Self::NoLocalPort
+            | Self::DownstreamReset
+            | Self::UpstreamReset
+            | Self::DownstreamTimeout
+            | Self::UpstreamTimeout
+            | Self::UpstreamClosedBeforeReply
+            | Self::UpstreamNotTls
+            | Self::UpstreamSilent
+            | Self::HandshakeRefused
+            | Self::InternalError => OutcomeClass::Failed,
+        }
+    }
+
+    /// Whether the connection was refused or has failed.
+    pub const fn is_failure(self) -> bool {
+        !matches!(self.class(), OutcomeClass::Well)
+    }
 
     /// Position in [`Outcome::ALL`].
     pub const fn index(self) -> usize {

@@ -1,5 +1,7 @@
-//! Recent connections: the last ones that ended, by listener and server name, for `/explain`.
+//! Recent connections: the last ones that ended, by listener and server name, for `/explain`, and the last ones that
+//! failed, by outcome, for the status page.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -7,11 +9,14 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::names::{ListenerName, RouteName};
+use crate::names::{ListenerName, RouteName, SourceGroupName, UpstreamName};
 use crate::outcome::{EndedBy, Outcome};
+use crate::verdict::Confidence;
 
 /// Connections that are kept of one name.
 const KEPT: usize = 10;
+/// Failures that are kept of each outcome, so that a flood of one leaves the others.
+const FAILURES_KEPT: usize = 32;
 /// Names that are kept. A name takes the place of another one.
 const PLACES: usize = 1024;
 
@@ -38,6 +43,23 @@ pub struct RecentConnection {
     pub duration: Duration,
 }
 
+/// A connection that has failed, or was refused.
+#[derive(Debug, Clone)]
+pub struct RecentFailure {
+    /// Its listener.
+    pub listener: ListenerName,
+    /// The name in its hello; `None` if it had none, or none was read.
+    pub server_name: Option<Box<str>>,
+    /// Its source group; `None` if it is in none.
+    pub source_group: Option<SourceGroupName>,
+    /// The upstream of its route.
+    pub upstream: Option<UpstreamName>,
+    /// The certainty of its outcome.
+    pub confidence: Confidence,
+    /// What is kept of it as of every connection.
+    pub ended: RecentConnection,
+}
+
 #[derive(Debug)]
 struct Place {
     listener: ListenerName,
@@ -50,6 +72,8 @@ struct Place {
 pub struct RecentConnections {
     places: Box<[Mutex<Option<Box<Place>>>]>,
     hasher: RandomState,
+    /// By the position of the outcome. The oldest first.
+    failures: Box<[Mutex<VecDeque<RecentFailure>>]>,
 }
 
 impl Default for RecentConnections {
@@ -57,6 +81,7 @@ impl Default for RecentConnections {
         Self {
             places: (0..PLACES).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
+            failures: Outcome::ALL.iter().map(|_| Mutex::default()).collect(),
         }
     }
 }
@@ -111,9 +136,32 @@ impl RecentConnections {
             let last = place.last.iter().filter(same);
             found.extend(last.map(|one| (place.name.clone(), one.clone())));
         }
-        found.sort_by_key(|(_, one)| std::cmp::Reverse(one.ended));
+        found.sort_by_key(|(_, one)| Reverse(one.ended));
         found.truncate(KEPT);
         found
+    }
+
+    /// Notes a connection that has failed or was refused.
+    pub fn note_failure(&self, failure: RecentFailure) {
+        let Some(kept) = self.failures.get(failure.ended.outcome.index()) else {
+            return;
+        };
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == FAILURES_KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(failure);
+    }
+
+    /// The last connections that failed or were refused, the newest first.
+    pub fn failures(&self) -> Vec<RecentFailure> {
+        let of_outcome = |kept: &Mutex<VecDeque<RecentFailure>>| {
+            let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.iter().cloned().collect::<Vec<_>>()
+        };
+        let mut failures: Vec<RecentFailure> = self.failures.iter().flat_map(of_outcome).collect();
+        failures.sort_by_key(|failure| Reverse((failure.ended.ended, failure.ended.connection)));
+        failures
     }
 
     /// The last connections to `name`, the newest first.
@@ -198,5 +246,30 @@ mod tests {
                 .is_empty()
         });
         assert!(kept.count() <= PLACES);
+    }
+
+    #[test]
+    fn a_flood_of_one_failure_leaves_the_others() {
+        let recent = RecentConnections::default();
+        let fail = |number, outcome| {
+            let ended = RecentConnection {
+                outcome,
+                ..ended(number)
+            };
+            recent.note_failure(RecentFailure {
+                listener: "east-west".into(),
+                server_name: None,
+                source_group: None,
+                upstream: None,
+                confidence: Confidence::Seen,
+                ended,
+            });
+        };
+        fail(0, Outcome::HandshakeRefused);
+        (1..10_000).for_each(|number| fail(number, Outcome::NotTls));
+        let failures = recent.failures();
+        assert_eq!(failures.len(), FAILURES_KEPT + 1);
+        assert_eq!(failures[0].ended.connection, 9_999, "the newest first");
+        assert_eq!(failures[FAILURES_KEPT].ended.connection, 0);
     }
 }

@@ -18,6 +18,7 @@ const fn path(method: &'static str, path: &'static str, what: &'static str) -> A
 /// Every path of the admin server.
 pub const ADMIN_PATHS: &[AdminPath] = &[
     path("GET", "/", "the status page"),
+    path("GET", "/status", "the numbers of the status page, as JSON"),
     path("GET", "/help", "this list"),
     path(
         "GET",

@@ -12,6 +12,7 @@ use super::limit_uses::limit_uses;
 use super::state::Change;
 use super::takeover::Passable;
 use crate::access_log::AccessLog;
+use crate::admin::overview::history::TrafficHistory;
 use crate::admin::{ConfigReports, Readiness, Snapshots};
 use crate::config::Config;
 use crate::drain::{self, DrainPhase, DrainTrigger, DrainWatcher};
@@ -41,6 +42,8 @@ pub(super) struct Control {
     pub(super) log: Option<LogControl>,
     /// The mailbox in which the running Kubernetes source leaves its results.
     pub(super) mailbox: Arc<Mailbox>,
+    /// The last hour of the traffic.
+    pub(super) history: Arc<TrafficHistory>,
     /// The sockets that a successor gets.
     pub(super) passable: Passable,
     changes: mpsc::Sender<Change>,
@@ -110,6 +113,7 @@ impl Control {
             readiness,
             log,
             mailbox,
+            history: Arc::default(),
             passable: Passable::default(),
             changes,
         };

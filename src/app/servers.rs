@@ -9,8 +9,9 @@ use axum::Router;
 use super::AppError;
 use super::control::Control;
 use super::explain::explain;
+use super::limit_uses::limit_uses;
 use super::tasks::Tasks;
-use crate::admin::{self, AdminContext, ExplainQuestion};
+use crate::admin::{self, AdminContext, ExplainQuestion, ProcessPlace};
 use crate::config::Config;
 use crate::metrics::TaskName;
 use crate::open_connections::ConnectionAsker;
@@ -93,6 +94,19 @@ fn context(control: &Arc<Control>, connections: ConnectionAsker) -> AdminContext
             let control = control.clone();
             Arc::new(move |question: &ExplainQuestion| explain(&control, question))
         },
+        limits: {
+            let control = control.clone();
+            Arc::new(move || {
+                let upstreams = control.snapshots.now().upstreams.clone();
+                limit_uses(&control.shared, &upstreams)
+            })
+        },
+        failures: {
+            let shared = control.shared.clone();
+            Arc::new(move || shared.recent.failures())
+        },
+        history: control.history.clone(),
+        place: ProcessPlace::of_this_process(),
         started: SystemTime::now(),
     }
 }

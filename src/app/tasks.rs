@@ -13,6 +13,7 @@ use super::owner::Owner;
 use super::state::Change;
 use super::takeover::TakeoverSocket;
 use crate::admin::Judge;
+use crate::admin::overview::history;
 use crate::drain::DrainPhase;
 use crate::metrics::TaskName;
 use crate::proxy::{WorkerInbox, WorkerLoad};
@@ -78,6 +79,7 @@ impl Tasks {
                 Ok(())
             }
         });
+        self.keep(TaskName::History, |control| note_traffic(control.clone()));
         self.keep(TaskName::Kubernetes, |control| revive(control.clone()));
     }
 
@@ -109,6 +111,26 @@ async fn revive(control: Arc<Control>) -> io::Result<()> {
     }
     let why = control.mailbox.broken().await;
     Err(io::Error::other(why.to_string()))
+}
+
+/// Notes the traffic of each minute without end.
+async fn note_traffic(control: Arc<Control>) -> io::Result<()> {
+    let mut looks = tokio::time::interval(history::PERIOD);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick is at once.
+    looks.tick().await;
+    loop {
+        let now = looks.tick().await.into_std();
+        let control = control.clone();
+        // Reading the counters of many routes takes some milliseconds, and answers to probes must not wait.
+        let look = move || {
+            let upstreams = control.snapshots.now().upstreams.clone();
+            let metrics = &control.shared.metrics;
+            control.history.look(metrics, &upstreams, now);
+        };
+        let looked = tokio::task::spawn_blocking(look).await;
+        looked.map_err(io::Error::other)?;
+    }
 }
 
 /// Checks the workers without end: a worker that does no rounds counts as hung.

@@ -93,6 +93,8 @@ labels! {
         Changes "changes",
         /// Checks the workers.
         Liveness "liveness",
+        /// Notes the traffic of each minute.
+        History "history",
         /// Checks the memory.
         Memory "memory",
         /// Serves the admin address.

@@ -111,6 +111,17 @@ pub struct ConnectionSeries {
 }
 
 impl ConnectionSeries {
+    /// The labels.
+    pub fn key(&self) -> &SeriesKey {
+        &self.key
+    }
+
+    /// The number of connections that have ended with `outcome`.
+    pub fn ended(&self, outcome: Outcome) -> u64 {
+        let count = self.closed_by_outcome.get(outcome.index());
+        count.and_then(OnceLock::get).map_or(0, IntCounter::get)
+    }
+
     /// Counts a connection that ended with `outcome`.
     pub fn closed(&self, outcome: Outcome) {
         self.of_outcome(outcome).inc();
@@ -183,15 +194,17 @@ impl Metrics {
         series
     }
 
+    /// All series that are counted, to read them.
+    pub fn all_connections(&self) -> Vec<Arc<ConnectionSeries>> {
+        self.lock().live.values().cloned().collect()
+    }
+
     /// Marks every series that is not `known`, now and in the future. Each is removed at the next scrape or
     /// reload at which no connection and no route table holds it any more.
     pub fn retire_routes(&self, known: KnownSeries) {
         let known = Arc::new(known);
-        let live: Vec<Arc<ConnectionSeries>> = {
-            let mut map = self.lock();
-            map.known = Some(known.clone());
-            map.live.values().cloned().collect()
-        };
+        self.lock().known = Some(known.clone());
+        let live = self.all_connections();
         let retired = live.iter().map(|series| &series.key);
         let retired: HashSet<SeriesKey> = retired.filter(|key| !known.has(key)).cloned().collect();
         drop(live);

@@ -19,7 +19,7 @@ use crate::metrics::ConnectionSeries;
 use crate::open_connections::ConnectionFacts;
 use crate::outcome::{LogRate, Outcome};
 use crate::proxy_header::Proxied;
-use crate::recent_connections::RecentConnection;
+use crate::recent_connections::{RecentConnection, RecentFailure};
 use crate::route::{Route, Target};
 use crate::server_name::ServerName;
 use crate::upstream::Picked;
@@ -437,6 +437,38 @@ impl ConnectionRecord {
         }
     }
 
+    /// Keeps the connection among the recent ones, for operators.
+    fn keep(&self, ticket: &Ticket, entry: &Entry<'_>) {
+        if entry.outcome.log_rate() == LogRate::Never {
+            return;
+        }
+        let (policy, kept) = (ticket.policy(), &ticket.shared().recent);
+        let target = self.target();
+        let recent = RecentConnection {
+            ended: entry.ended,
+            connection: self.number,
+            source: self.source,
+            route: target.map(|target| target.route.clone()),
+            endpoint: entry.endpoint,
+            outcome: entry.outcome,
+            ended_by: entry.ended_by,
+            detail: entry.detail.map(Box::from),
+            duration: entry.duration,
+        };
+        if entry.outcome.is_failure() {
+            let group = policy.sources.get(self.source_group);
+            kept.note_failure(RecentFailure {
+                listener: policy.name.clone(),
+                server_name: entry.server_name.map(Box::from),
+                source_group: group.map(|group| group.name.clone()),
+                upstream: target.map(|target| target.name.clone()),
+                confidence: entry.confidence,
+                ended: recent.clone(),
+            });
+        }
+        kept.note(&policy.name, entry.server_name.unwrap_or_default(), recent);
+    }
+
     fn log(
         &self,
         ticket: &Ticket,
@@ -482,21 +514,7 @@ impl ConnectionRecord {
             duration,
         };
         ticket.shared().access_log.write(&entry);
-        if outcome.log_rate() != LogRate::Never {
-            let recent = RecentConnection {
-                ended: entry.ended,
-                connection: self.number,
-                source: self.source,
-                route: self.target.as_ref().map(|target| target.route.clone()),
-                endpoint,
-                outcome,
-                ended_by,
-                detail: entry.detail.map(Box::from),
-                duration,
-            };
-            let name = entry.server_name.unwrap_or_default();
-            ticket.shared().recent.note(&policy.name, name, recent);
-        }
+        self.keep(ticket, &entry);
         if outcome == Outcome::InternalError {
             tracing::error!(
                 connection = self.number,

@@ -22,3 +22,4 @@ mod log;
 mod metrics_istio;
 mod metrics_promtool;
 mod monitoring;
+mod page;

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use strait::admin::{
-    AdminContext, ConfigReports, Readiness, ServeLimits, Snapshot, Snapshots, serve_with,
+    AdminContext, ConfigReports, ProcessPlace, Readiness, ServeLimits, Snapshot, Snapshots,
+    serve_with,
 };
 use strait::config::Config;
 use strait::drain::{DrainTrigger, DrainWatcher, channel};
@@ -72,6 +73,10 @@ impl Gateway {
             overload: Arc::default(),
             connections: ConnectionAsker::default(),
             explain: Arc::new(|_| Ok(b"{}".to_vec())),
+            limits: Arc::new(Vec::new),
+            failures: Arc::new(Vec::new),
+            history: Arc::default(),
+            place: ProcessPlace::default(),
             started: SystemTime::now(),
         };
         Self {

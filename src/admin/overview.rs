@@ -1,0 +1,579 @@
+//! The overview: one value that says how the running gateway is, for people and programs.
+//!
+//! It is taken without stopping a worker: counters are read as a scrape reads them, and workers answer for their
+//! connections between other work. The status page shows it as HTML, as text and as JSON, so no number exists in
+//! one of them alone. A program reads the JSON with the same types.
+//!
+//! Rates of now are over the time since the last look but one of [`history`]: one to two minutes, up to this moment.
+
+pub mod history;
+mod judge;
+mod rows;
+mod take;
+mod traffic;
+mod troubles;
+pub(super) mod view;
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+pub(super) use take::take;
+pub use view::MOST_ROWS;
+
+/// The state of a gateway at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Overview {
+    /// The process that it is about.
+    pub identity: OverviewIdentity,
+    /// The config in force.
+    pub configuration: OverviewConfiguration,
+    /// Whether the gateway is ready, or on its way out.
+    pub state: OverviewState,
+    /// Everything that is wrong, the most urgent first.
+    pub troubles: RowPage<Trouble>,
+    /// The sums of all traffic.
+    pub traffic: OverviewTraffic,
+    /// The ends of connections, by outcome.
+    pub outcomes: Vec<OutcomeRow>,
+    /// The routes, troubled ones first.
+    pub routes: RowPage<RouteRow>,
+    /// Source groups with their traffic.
+    pub groups: Vec<GroupRow>,
+    /// The traffic of each source group to each route of [`Overview::map`].
+    pub flows: Vec<FlowRow>,
+    /// The routes of the service map: those with trouble and those with most traffic.
+    pub map: Vec<RouteRow>,
+    /// Endpoints, troubled ones first. An upstream without any has one row.
+    pub endpoints: RowPage<EndpointRow>,
+    /// Limits, the fullest first.
+    pub limits: RowPage<LimitRow>,
+    /// The last connections that failed, the newest first.
+    pub failures: RowPage<FailureRow>,
+    /// Open connections, those with most bytes first.
+    pub connections: RowPage<ConnectionRow>,
+    /// Workers that have not answered about their connections.
+    pub unanswered_workers: Vec<usize>,
+    /// Names that are known and not routed, with the reason.
+    pub unrouted: RowPage<UnroutedRow>,
+}
+
+/// Some rows of a table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RowPage<T> {
+    /// Rows that there are.
+    pub all: usize,
+    /// Those that the question takes.
+    pub matched: usize,
+    /// The position of the first row here among those, from 0.
+    pub first: usize,
+    /// The rows.
+    pub rows: Vec<T>,
+}
+
+impl<T> Default for RowPage<T> {
+    fn default() -> Self {
+        Self {
+            all: 0,
+            matched: 0,
+            first: 0,
+            rows: Vec::new(),
+        }
+    }
+}
+
+/// The process that an overview is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverviewIdentity {
+    /// The name of the pod, or of the host.
+    pub pod: Option<String>,
+    /// The node, if the environment names it.
+    pub node: Option<String>,
+    /// The zone, if it is known.
+    pub zone: Option<String>,
+    /// The version of strait.
+    pub version: String,
+    /// The commit that it was built from.
+    pub commit: String,
+    /// The time of the overview, RFC 3339.
+    pub now: String,
+    /// The start of the process, RFC 3339.
+    pub started: String,
+    /// Whole seconds since then.
+    pub uptime_seconds: u64,
+    /// Worker threads.
+    pub workers: usize,
+}
+
+/// The config in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverviewConfiguration {
+    /// The number of configs that have been in force, with this one.
+    pub generation: Option<u64>,
+    /// The hash of its file.
+    pub sha256: Option<String>,
+    /// The path of its file.
+    pub file: Option<String>,
+    /// The time when it came into force, RFC 3339.
+    pub loaded: Option<String>,
+    /// The differences from the config before, each in a few words.
+    pub changes: Vec<String>,
+    /// The newest file, if it was refused.
+    pub refused: Option<OverviewRefusedFile>,
+    /// The number of keys whose change needs a restart.
+    pub restart_pending: u64,
+    /// The names of some of these keys.
+    pub restart_keys: Vec<String>,
+    /// The listeners.
+    pub listeners: Vec<ListenerRow>,
+    /// The Kubernetes source; `None` without one.
+    pub kubernetes: Option<OverviewKubernetes>,
+}
+
+/// A config file that is not in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverviewRefusedFile {
+    /// The time of the refusal, RFC 3339, if it is known.
+    pub at: Option<String>,
+    /// Problems that it has.
+    pub problem_count: usize,
+    /// The first problems.
+    pub problems: Vec<OverviewProblem>,
+}
+
+/// A problem of a refused file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverviewProblem {
+    /// The line, from 1.
+    pub line: Option<u64>,
+    /// The column, from 1.
+    pub column: Option<u64>,
+    /// The path of the key.
+    pub key: Option<String>,
+    /// What is wrong, and what to write instead.
+    pub message: String,
+}
+
+/// A listener.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerRow {
+    /// Its name.
+    pub name: String,
+    /// The address in the config.
+    pub configured: String,
+    /// The address that is bound.
+    pub bound: Option<SocketAddr>,
+    /// Its routes.
+    pub routes: usize,
+}
+
+/// The Kubernetes source.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverviewKubernetes {
+    /// Whether everything that routing needs is listed and followed.
+    pub in_sync: bool,
+    /// The time of the last change, RFC 3339; `None` before the first list.
+    pub last_change: Option<String>,
+    /// The time from which on changes may be unknown, RFC 3339.
+    pub stale_since: Option<String>,
+    /// The kinds that come from the saved state.
+    pub saved_kinds: Vec<String>,
+    /// Kinds that are not watched, with the reason.
+    pub not_watched: Vec<NotWatched>,
+    /// Routes of exports.
+    pub exported_routes: usize,
+    /// Routes of TLSRoutes.
+    pub gateway_routes: usize,
+    /// Hosts that are known and not exported.
+    pub unrouted_hosts: usize,
+    /// Names that get no route because of a limit.
+    pub skipped_names: usize,
+    /// Objects that cannot be read.
+    pub unreadable: Vec<String>,
+}
+
+/// A kind of object that is not watched.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotWatched {
+    /// The kind.
+    pub kind: String,
+    /// The reason.
+    pub reason: String,
+}
+
+/// Whether the gateway is ready, or on its way out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverviewState {
+    /// The answer of `/healthz/ready`.
+    pub ready: bool,
+    /// The state in words.
+    pub words: String,
+    /// The reasons why it is not ready, with the names that belong to each.
+    pub reasons: Vec<String>,
+    /// Problems of the process itself: overload, a worker that hangs.
+    pub process: Vec<String>,
+    /// The drain, once it has begun.
+    pub drain: Option<OverviewDrain>,
+    /// `drain.readiness_delay` in milliseconds.
+    pub readiness_delay_ms: u64,
+    /// `drain.window` in milliseconds.
+    pub drain_window_ms: u64,
+}
+
+/// A drain.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverviewDrain {
+    /// Whether the listeners are closed.
+    pub listeners_closed: bool,
+    /// Milliseconds until open connections are cut, once listeners are closed.
+    pub left_ms: Option<u64>,
+    /// Connections that are still open.
+    pub connections_left: u64,
+}
+
+/// The urgency of a trouble. An earlier one comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TroubleLevel {
+    /// The gateway is on its way out.
+    Draining,
+    /// Calls fail.
+    Failing,
+    /// A config file is refused.
+    Refused,
+    /// Something is broken and others do its work.
+    Contained,
+    /// A limit is nearly used up.
+    NearLimit,
+    /// Something to know.
+    Note,
+}
+
+impl TroubleLevel {
+    /// The level in words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::Failing => "failing",
+            Self::Refused => "refused",
+            Self::Contained => "contained",
+            Self::NearLimit => "near a limit",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Its urgency.
+    pub level: TroubleLevel,
+    /// It in a few words.
+    pub title: String,
+    /// Its evidence.
+    pub sentence: String,
+    /// Single facts that belong to it, one a line.
+    pub details: Vec<String>,
+    /// Calls that it costs each second; `None` if that is not known.
+    pub lost_per_second: Option<f64>,
+    /// Its begin, RFC 3339, if it is known.
+    pub since: Option<String>,
+    /// The command of strait that shows more, without the name of a pod.
+    pub command: Option<String>,
+    /// The text to search for, to see what belongs to it.
+    pub search: Option<String>,
+}
+
+/// A value now and over the last hour.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spans {
+    /// Over the last one to two minutes; `None` if there is no value.
+    pub now: Option<f64>,
+    /// The mean of up to 10 minutes; `None` before the first full minute.
+    pub ten_minutes: Option<f64>,
+    /// The mean of up to 60 minutes.
+    pub hour: Option<f64>,
+    /// The largest of up to 60 minutes.
+    pub most: Option<f64>,
+    /// Up to 60 minutes, the oldest first. A minute without a value is `None`.
+    pub minutes: Vec<Option<f64>>,
+}
+
+/// The sums of all traffic.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct OverviewTraffic {
+    /// Full minutes that are known, at most 60.
+    pub minutes_known: usize,
+    /// The end of the last full minute, RFC 3339.
+    pub minute_ended: Option<String>,
+    /// Seconds that the rates of now are over.
+    pub now_seconds: f64,
+    /// Connections since the start, without probes.
+    pub connections: u64,
+    /// Probes since the start.
+    pub probes: u64,
+    /// Connections that failed since the start.
+    pub failed: u64,
+    /// New connections a second, without probes.
+    pub new_per_second: Spans,
+    /// Connections that fail, a second.
+    pub failing_per_second: Spans,
+    /// Those among them that the gateway refused.
+    pub refused_per_second: Spans,
+    /// Open connections.
+    pub open: Spans,
+    /// Bytes a second to the upstreams.
+    pub to_upstream_per_second: Spans,
+    /// Bytes a second to the downstreams.
+    pub to_downstream_per_second: Spans,
+    /// The time in milliseconds that 99 percent of connects do not exceed, as far as buckets tell.
+    pub connect_p99_ms: Spans,
+}
+
+/// The ends of connections with one outcome.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct OutcomeRow {
+    /// The outcome.
+    pub outcome: String,
+    /// Envoy's response flag.
+    pub flag: String,
+    /// `well`, `refused` or `failed`.
+    pub class: String,
+    /// The meaning.
+    pub meaning: String,
+    /// In the last one to two minutes.
+    pub now: u64,
+    /// In up to 10 full minutes.
+    pub ten_minutes: Option<u64>,
+    /// In up to 60 full minutes.
+    pub hour: Option<u64>,
+    /// Since the start.
+    pub total: u64,
+    /// The route that most of the last ones were for.
+    pub place: Option<String>,
+    /// Up to 60 minutes, the oldest first.
+    pub minutes: Vec<u64>,
+}
+
+/// A route.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RouteRow {
+    /// Its listener.
+    pub listener: String,
+    /// Its name.
+    pub route: String,
+    /// `failing`, `some` (few fail), `unready` (no endpoint is ready) or `ok`.
+    pub state: String,
+    /// Its ALPN policy.
+    pub alpn: String,
+    /// Its upstreams.
+    pub upstreams: Vec<String>,
+    /// Its origin: the file, or an object.
+    pub origin: String,
+    /// Endpoints that take connections.
+    pub ready_endpoints: usize,
+    /// All its endpoints.
+    pub endpoints: usize,
+    /// The reason why there is none, if it is known.
+    pub empty_because: Option<String>,
+    /// New connections a second.
+    pub new_per_second: f64,
+    /// Connections that fail, a second.
+    pub failing_per_second: f64,
+    /// The failing ones by the ended ones, from 0 to 1; `None` if none has ended.
+    pub failing_share: Option<f64>,
+    /// Open connections.
+    pub open: u64,
+    /// Bytes a second to its upstreams.
+    pub to_upstream_per_second: f64,
+    /// Bytes a second to the downstreams.
+    pub to_downstream_per_second: f64,
+    /// The largest 99th percentile of its endpoints' connect times, in milliseconds, since each was first used.
+    pub connect_p99_ms: Option<f64>,
+    /// New connections since the start.
+    pub total: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// New connections in each of up to 60 minutes, the oldest first.
+    pub minutes: Vec<u32>,
+    /// Connections that failed in each of them.
+    pub failing_minutes: Vec<u32>,
+}
+
+/// The traffic of a source group.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupRow {
+    /// Its name.
+    pub group: String,
+    /// Its networks.
+    pub networks: Vec<String>,
+    /// New connections a second.
+    pub new_per_second: f64,
+    /// Connections that fail, a second.
+    pub failing_per_second: f64,
+    /// Open connections.
+    pub open: u64,
+    /// Bytes a second both ways.
+    pub bytes_per_second: f64,
+    /// Connections since the start.
+    pub total: u64,
+}
+
+/// The traffic of a source group to a route.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct FlowRow {
+    /// The source group.
+    pub group: String,
+    /// The position of the route in [`Overview::map`]; `None` for the other routes together.
+    pub route: Option<usize>,
+    /// Whether it is what was refused before a route.
+    pub before_route: bool,
+    /// New connections a second.
+    pub new_per_second: f64,
+    /// Connections that fail, a second.
+    pub failing_per_second: f64,
+    /// Open connections.
+    pub open: u64,
+    /// Bytes a second both ways.
+    pub bytes_per_second: f64,
+}
+
+/// An endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct EndpointRow {
+    /// Its upstream.
+    pub upstream: String,
+    /// Its address; `None` for an upstream without endpoints.
+    pub address: Option<SocketAddr>,
+    /// `ready`, `terminating`, `failing` (it takes connections, and many fail), `ejected`, `unhealthy`, `drained`, or
+    /// `none`.
+    pub state: String,
+    /// The reason of the state, if it is known.
+    pub reason: Option<String>,
+    /// Its zone.
+    pub zone: Option<String>,
+    /// Its node.
+    pub node: Option<String>,
+    /// Connections that are open or being opened.
+    pub active: u64,
+    /// Connections made.
+    pub connections: u64,
+    /// Attempts to connect that failed.
+    pub failed_connects: u64,
+    /// Connections that ended before the first reply.
+    pub failed_before_reply: u64,
+    /// Handshakes that one side refused.
+    pub refused_handshakes: u64,
+    /// Failures of the last 5 to 10 minutes by attempts, from 0 to 1; `None` without an attempt.
+    pub failing_share: Option<f64>,
+    /// Ejections.
+    pub ejections: u64,
+    /// Milliseconds that its ejection lasts.
+    pub ejection_left_ms: Option<u64>,
+    /// Milliseconds until its drain ends.
+    pub drain_left_ms: Option<u64>,
+    /// Bytes to it.
+    pub to_upstream_bytes: u64,
+    /// Bytes from it.
+    pub to_downstream_bytes: u64,
+    /// The median of connect times, in milliseconds.
+    pub connect_p50_ms: Option<f64>,
+    /// The 99th percentile.
+    pub connect_p99_ms: Option<f64>,
+    /// The time of its last failure, RFC 3339.
+    pub last_failure: Option<String>,
+    /// The outcome of its last failure.
+    pub last_outcome: Option<String>,
+}
+
+/// A limit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LimitRow {
+    /// The scope, as in the metric `strait_limit`.
+    pub scope: String,
+    /// The name of the listener, route, source group or upstream; empty for the process.
+    pub name: String,
+    /// The limit in a word, as in the metric.
+    pub limit: String,
+    /// The part that is used.
+    pub used: u64,
+    /// The limit.
+    pub most: u64,
+    /// The used part by the limit.
+    pub share: f64,
+}
+
+/// A connection that failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureRow {
+    /// The time of its end, RFC 3339.
+    pub at: String,
+    /// Its number.
+    pub connection: u64,
+    /// Its listener.
+    pub listener: String,
+    /// Its outcome.
+    pub outcome: String,
+    /// The client's address.
+    pub source: Option<SocketAddr>,
+    /// Its source group.
+    pub group: String,
+    /// The server name that the client sent, escaped as in the access log.
+    pub server_name: Option<String>,
+    /// Its route.
+    pub route: Option<String>,
+    /// Its upstream.
+    pub upstream: Option<String>,
+    /// The endpoint.
+    pub endpoint: Option<SocketAddr>,
+    /// The party that ended it.
+    pub ended_by: String,
+    /// `seen` or `inferred`.
+    pub confidence: String,
+    /// Details of the reason, escaped as in the access log.
+    pub detail: Option<String>,
+    /// Milliseconds from accept to close.
+    pub duration_ms: u64,
+}
+
+/// An open connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionRow {
+    /// Its number.
+    pub connection: u64,
+    /// The client's address.
+    pub source: Option<SocketAddr>,
+    /// Its source group.
+    pub group: String,
+    /// The server name.
+    pub server_name: Option<String>,
+    /// Its route.
+    pub route: Option<String>,
+    /// Its upstream.
+    pub upstream: Option<String>,
+    /// Its endpoint.
+    pub endpoint: Option<SocketAddr>,
+    /// The stage that it has reached.
+    pub state: String,
+    /// The stage of the TLS handshake.
+    pub handshake: Option<String>,
+    /// Milliseconds since accept.
+    pub age_ms: u64,
+    /// Milliseconds since a byte has flowed.
+    pub idle_ms: u64,
+    /// Bytes to the upstream.
+    pub to_upstream_bytes: u64,
+    /// Bytes to the downstream.
+    pub to_downstream_bytes: u64,
+}
+
+/// A name that is known and not routed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnroutedRow {
+    /// The listener.
+    pub listener: String,
+    /// The name.
+    pub name: String,
+    /// The reason.
+    pub reason: String,
+}

@@ -1,0 +1,339 @@
+//! The troubles: what is wrong, how urgent it is, and the command that shows more. A pure function of the numbers.
+
+mod calls;
+mod words;
+
+use super::history::float;
+use super::judge::NEAR;
+use super::{
+    EndpointRow, FailureRow, LimitRow, OutcomeRow, OverviewConfiguration, OverviewKubernetes,
+    OverviewProblem, OverviewState, OverviewTraffic, RouteRow, Trouble, TroubleLevel,
+};
+use crate::admin::plain::is_one_word;
+use crate::outcome::Outcome;
+use calls::{of_refusals, of_routes};
+use words::command;
+
+/// Details of one trouble.
+const DETAILS: usize = 10;
+
+/// An upstream whose source does not answer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SilentSource {
+    pub(super) upstream: String,
+    pub(super) error: String,
+    pub(super) since: Option<String>,
+}
+
+/// The numbers that are judged.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TroubleFacts<'a> {
+    pub(super) configuration: &'a OverviewConfiguration,
+    pub(super) state: &'a OverviewState,
+    pub(super) traffic: &'a OverviewTraffic,
+    pub(super) outcomes: &'a [OutcomeRow],
+    pub(super) routes: &'a [RouteRow],
+    pub(super) endpoints: &'a [EndpointRow],
+    pub(super) silent_sources: &'a [SilentSource],
+    pub(super) limits: &'a [LimitRow],
+    pub(super) failures: &'a [FailureRow],
+    /// The ends of the minutes of the history, the oldest first.
+    pub(super) minute_ends: &'a [String],
+}
+
+impl Trouble {
+    fn new(level: TroubleLevel, title: impl Into<String>, sentence: impl Into<String>) -> Self {
+        Self {
+            level,
+            title: title.into(),
+            sentence: sentence.into(),
+            details: Vec::new(),
+            lost_per_second: Some(0.0),
+            since: None,
+            command: None,
+            search: None,
+        }
+    }
+
+    fn command(self, command: impl Into<String>) -> Self {
+        Self {
+            command: Some(command.into()),
+            ..self
+        }
+    }
+
+    fn details(self, details: impl IntoIterator<Item = String>) -> Self {
+        let mut details: Vec<String> = details.into_iter().take(DETAILS + 1).collect();
+        if details.len() > DETAILS {
+            details.truncate(DETAILS);
+            details.push("and more".to_owned());
+        }
+        Self { details, ..self }
+    }
+}
+
+/// All troubles, the most urgent first.
+pub(super) fn troubles(facts: &TroubleFacts<'_>) -> Vec<Trouble> {
+    let mut troubles = of_process(facts.state);
+    troubles.extend(of_routes(facts));
+    troubles.extend(of_refusals(facts));
+    troubles.extend(of_config(facts.configuration));
+    troubles.extend(of_sources(facts));
+    troubles.extend(
+        facts
+            .limits
+            .iter()
+            .filter_map(|limit| of_limit(limit, facts)),
+    );
+    if let Some(kubernetes) = &facts.configuration.kubernetes {
+        troubles.extend(of_kubernetes(kubernetes));
+    }
+    troubles.sort_by(|one, other| {
+        let lost = |trouble: &Trouble| trouble.lost_per_second.unwrap_or(0.0);
+        let by_loss = lost(other).total_cmp(&lost(one));
+        let by_title = || one.title.cmp(&other.title);
+        one.level
+            .cmp(&other.level)
+            .then(by_loss)
+            .then_with(by_title)
+    });
+    troubles
+}
+
+fn of_process(state: &OverviewState) -> Vec<Trouble> {
+    let mut troubles = Vec::new();
+    if let Some(drain) = &state.drain {
+        let left = match (drain.left_ms, drain.listeners_closed) {
+            (Some(left), _) => format!("{} s until those that are left are cut.", left / 1000),
+            (None, true) => "Those that are left are cut now.".to_owned(),
+            (None, false) => format!(
+                "Listeners close after {} s, so that load balancers move away first; then connections have {} s.",
+                state.readiness_delay_ms / 1000,
+                state.drain_window_ms / 1000
+            ),
+        };
+        let title = format!("Draining: {} connections are open", drain.connections_left);
+        let trouble = Trouble::new(TroubleLevel::Draining, title, left);
+        troubles.push(trouble.command("strait connections --sort age"));
+    } else if !state.ready {
+        let trouble = Trouble::new(
+            TroubleLevel::Failing,
+            "Not ready: load balancers send no connection here",
+            state.reasons.first().cloned().unwrap_or_default() + ".",
+        );
+        let names = state.reasons.iter().skip(1).cloned();
+        troubles.push(Trouble {
+            lost_per_second: None,
+            ..trouble.details(names).command("strait status")
+        });
+    }
+    for problem in &state.process {
+        let trouble = Trouble::new(
+            TroubleLevel::Failing,
+            problem.clone(),
+            "The process itself is in need of something.",
+        );
+        troubles.push(Trouble {
+            lost_per_second: None,
+            ..trouble.command("strait status")
+        });
+    }
+    troubles
+}
+
+fn of_config(configuration: &OverviewConfiguration) -> Vec<Trouble> {
+    let mut troubles = Vec::new();
+    if let Some(refused) = &configuration.refused {
+        let serves = match configuration.generation {
+            Some(generation) => format!("generation {generation} serves"),
+            None => "the one before serves".to_owned(),
+        };
+        let problems = match refused.problem_count {
+            0 => "the log has its problems".to_owned(),
+            1 => "1 problem".to_owned(),
+            many => format!("{many} problems"),
+        };
+        let trouble = Trouble::new(
+            TroubleLevel::Refused,
+            format!("The newest config file is refused, and {serves}"),
+            format!(
+                "Traffic is as before. A pod that starts now with this file does not start: {problems}."
+            ),
+        );
+        let file = configuration
+            .file
+            .as_deref()
+            .filter(|file| is_one_word(file));
+        troubles.push(Trouble {
+            since: refused.at.clone(),
+            ..trouble
+                .details(refused.problems.iter().map(problem))
+                .command(format!("strait check {}", file.unwrap_or_default()).trim_end())
+        });
+    }
+    if configuration.restart_pending > 0 {
+        let keys = configuration.restart_keys.join(", ");
+        let named = match keys.is_empty() {
+            true => "The log names them.".to_owned(),
+            false => format!("They are {keys}."),
+        };
+        let title = format!(
+            "{} changed keys of the config need a restart",
+            configuration.restart_pending
+        );
+        let trouble = Trouble::new(TroubleLevel::Note, title, named);
+        troubles.push(trouble.command("strait status"));
+    }
+    troubles
+}
+
+fn problem(problem: &OverviewProblem) -> String {
+    let place = match (problem.line, problem.column) {
+        (Some(line), Some(column)) => format!("line {line}, column {column}: "),
+        (Some(line), None) => format!("line {line}: "),
+        (None, _) => String::new(),
+    };
+    let key = problem.key.as_deref().unwrap_or_default();
+    let key = if key.is_empty() {
+        String::new()
+    } else {
+        format!("{key}: ")
+    };
+    format!("{place}{key}{}", problem.message)
+}
+
+/// Upstreams whose source does not answer.
+fn of_sources(facts: &TroubleFacts<'_>) -> Option<Trouble> {
+    let first = facts.silent_sources.first()?;
+    let title = match facts.silent_sources.len() {
+        1 => format!("The source of {} does not answer", first.upstream),
+        many => format!("The sources of {many} upstreams do not answer"),
+    };
+    let sentence = "Endpoints of an earlier answer serve, if there was one.";
+    let said = |source: &SilentSource| format!("{}: {}", source.upstream, source.error);
+    let since = facts
+        .silent_sources
+        .iter()
+        .filter_map(|source| source.since.clone());
+    let since = since.min();
+    let trouble = Trouble::new(TroubleLevel::Contained, title, sentence);
+    Some(Trouble {
+        since,
+        search: Some(first.upstream.clone()),
+        ..trouble
+            .details(facts.silent_sources.iter().map(said))
+            .command(command("strait upstreams", &[("", &first.upstream)]))
+    })
+}
+
+/// The name of a limit in words.
+pub(in crate::admin) fn limit_in_words(limit: &LimitRow) -> String {
+    let what = limit.limit.replace('_', " ");
+    let scope = match &*limit.scope {
+        "process" => return what,
+        "source" => "one source on listener".to_owned(),
+        "endpoint" => "one endpoint of".to_owned(),
+        scope => scope.replace('_', " "),
+    };
+    format!("{what} of {scope} {}", limit.name)
+}
+
+fn of_limit(limit: &LimitRow, facts: &TroubleFacts<'_>) -> Option<Trouble> {
+    if limit.share < NEAR {
+        return None;
+    }
+    let is_full = limit.used >= limit.most;
+    let outcome = match &*limit.scope {
+        "process" => Outcome::Overloaded,
+        _ => Outcome::OverLimit,
+    };
+    let refused = facts
+        .outcomes
+        .iter()
+        .find(|row| row.outcome == outcome.label());
+    let refused = refused.map_or(0, |row| row.now);
+    let level = match is_full && refused > 0 {
+        true => TroubleLevel::Failing,
+        false => TroubleLevel::NearLimit,
+    };
+    let title = format!(
+        "{}: {} of {} are used",
+        limit_in_words(limit),
+        limit.used,
+        limit.most
+    );
+    let sentence = match is_full {
+        true => format!(
+            "What exceeds it ends {}: {refused} in the last minutes.",
+            outcome.label()
+        ),
+        false => format!("What exceeds it ends {}.", outcome.label()),
+    };
+    let lost = is_full.then(|| float(refused) / facts.traffic.now_seconds.max(1.0));
+    let command = match &*limit.scope {
+        "source_group" => command("strait connections", &[("--group", &limit.name)]),
+        "upstream" | "endpoint" => command("strait upstreams", &[("", &limit.name)]),
+        _ => "strait connections".to_owned(),
+    };
+    Some(Trouble {
+        lost_per_second: Some(lost.unwrap_or(0.0)),
+        search: (!limit.name.is_empty()).then(|| limit.name.clone()),
+        ..Trouble::new(level, title, sentence).command(command)
+    })
+}
+
+fn of_kubernetes(kubernetes: &OverviewKubernetes) -> Vec<Trouble> {
+    let mut troubles = Vec::new();
+    if let Some(since) = &kubernetes.stale_since {
+        let trouble = Trouble::new(
+            TroubleLevel::Contained,
+            "The Kubernetes API does not tell changes",
+            "Routes and endpoints are as they were. New pods get no connection, and those of pods that are gone fail.",
+        );
+        troubles.push(Trouble {
+            since: Some(since.clone()),
+            ..trouble.command("strait status")
+        });
+    }
+    if !kubernetes.saved_kinds.is_empty() {
+        let kinds = kubernetes.saved_kinds.join(", ");
+        let sentence = format!("The API has not listed these kinds since the start: {kinds}.");
+        let title = "Routes and endpoints come from the saved state";
+        let trouble = Trouble::new(TroubleLevel::Contained, title, sentence);
+        troubles.push(trouble.command("strait status"));
+    }
+    for kind in &kubernetes.not_watched {
+        let title = format!("{} is not watched", kind.kind);
+        let trouble = Trouble::new(TroubleLevel::Note, title, format!("{}.", kind.reason));
+        troubles.push(Trouble {
+            lost_per_second: None,
+            ..trouble.command("strait status")
+        });
+    }
+    let objects = [
+        (
+            kubernetes.unreadable.len(),
+            "objects of the cluster cannot be read",
+        ),
+        (
+            kubernetes.skipped_names,
+            "names get no route because of a limit",
+        ),
+    ];
+    for (count, what) in objects.into_iter().filter(|(count, _)| *count > 0) {
+        let trouble = Trouble::new(
+            TroubleLevel::Note,
+            format!("{count} {what}"),
+            "What they stand for is not reachable.",
+        );
+        let details = kubernetes.unreadable.iter().cloned();
+        troubles.push(match what.starts_with("objects") {
+            true => trouble.details(details).command("strait status"),
+            false => trouble.command("strait status"),
+        });
+    }
+    troubles
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,309 @@
+//! The question that an overview answers: what to search for, which rows, in which order.
+
+use std::cmp::Ordering;
+
+use serde::Deserialize;
+
+use super::RowPage;
+
+/// The most rows of a table in one answer.
+pub const MOST_ROWS: usize = 1000;
+/// Rows of a table unless the request says otherwise.
+const ROWS: usize = 50;
+/// Seconds between two loads of a page that renews itself.
+const REFRESH: [u32; 2] = [2, 3600];
+/// The longest text to search for, in bytes.
+const LONGEST_SEARCH: usize = 512;
+
+/// The query of a request.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::admin) struct ViewParameters {
+    q: Option<String>,
+    group: Option<String>,
+    sort: Option<String>,
+    page: Option<String>,
+    rows: Option<String>,
+    window: Option<String>,
+    map: Option<String>,
+    refresh: Option<String>,
+    format: Option<String>,
+}
+
+/// The form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::admin) enum PageFormat {
+    Html,
+    Text,
+    Json,
+}
+
+/// The key by which rows are sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::admin) enum SortKey {
+    Name,
+    Upstream,
+    Alpn,
+    Ready,
+    Rate,
+    Failing,
+    Open,
+    Up,
+    Down,
+    Connect,
+    Total,
+}
+
+impl SortKey {
+    const ALL: [(&'static str, Self); 11] = [
+        ("name", Self::Name),
+        ("upstream", Self::Upstream),
+        ("alpn", Self::Alpn),
+        ("ready", Self::Ready),
+        ("rate", Self::Rate),
+        ("failing", Self::Failing),
+        ("open", Self::Open),
+        ("up", Self::Up),
+        ("down", Self::Down),
+        ("connect", Self::Connect),
+        ("total", Self::Total),
+    ];
+}
+
+/// The amount that the width of a band of the map stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::admin) enum MapAmount {
+    #[default]
+    New,
+    Open,
+    Bytes,
+}
+
+impl MapAmount {
+    pub(in crate::admin) const ALL: [(&'static str, Self, &'static str); 3] = [
+        ("new", Self::New, "new connections/s"),
+        ("open", Self::Open, "open"),
+        ("bytes", Self::Bytes, "bytes/s"),
+    ];
+}
+
+/// The question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::admin) struct View {
+    /// A part of any name, address or outcome, in lower case; empty for all.
+    pub(in crate::admin) search: String,
+    /// A source group.
+    pub(in crate::admin) group: Option<String>,
+    /// The order of rows, and whether it is turned.
+    pub(in crate::admin) sort: Option<(SortKey, bool)>,
+    /// The number of the page, from 0.
+    pub(in crate::admin) page: usize,
+    /// Rows of each table.
+    pub(in crate::admin) rows: usize,
+    /// Minutes of the sparklines: 10 or 60.
+    pub(in crate::admin) window: usize,
+    pub(in crate::admin) map: MapAmount,
+    /// Seconds between two loads; `None` for one load.
+    pub(in crate::admin) refresh: Option<u32>,
+    pub(in crate::admin) format: Option<PageFormat>,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            search: String::new(),
+            group: None,
+            sort: None,
+            page: 0,
+            rows: ROWS,
+            window: 60,
+            map: MapAmount::New,
+            refresh: None,
+            format: None,
+        }
+    }
+}
+
+fn number<N: std::str::FromStr>(text: Option<&str>, wrong: &str) -> Result<Option<N>, String> {
+    let parsed = text.filter(|text| !text.is_empty()).map(str::parse);
+    parsed.transpose().map_err(|_| wrong.to_owned())
+}
+
+impl ViewParameters {
+    /// # Errors
+    /// The parameter that is not understood.
+    pub(in crate::admin) fn view(self) -> Result<View, String> {
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let search = given(self.q).unwrap_or_default();
+        if search.len() > LONGEST_SEARCH {
+            return Err(format!("`q` has at most {LONGEST_SEARCH} bytes"));
+        }
+        let page = number(self.page.as_deref(), "`page` is a number from 1")?.unwrap_or(1);
+        let rows = format!("`rows` is a number from 1 to {MOST_ROWS}");
+        let rows = match number(self.rows.as_deref(), &rows)? {
+            Some(0) => return Err(rows),
+            Some(number) if number > MOST_ROWS => return Err(rows),
+            number => number.unwrap_or(ROWS),
+        };
+        let refresh: Option<u32> = number(self.refresh.as_deref(), "`refresh` is in seconds")?;
+        let [least, most] = REFRESH;
+        Ok(View {
+            search: search.trim().to_lowercase(),
+            group: given(self.group),
+            sort: sort(self.sort.as_deref())?,
+            page: usize::saturating_sub(page, 1),
+            rows,
+            window: match self.window.as_deref() {
+                None | Some("60") => 60,
+                Some("10") => 10,
+                Some(_) => return Err("`window` is 10 or 60".to_owned()),
+            },
+            map: match self.map.as_deref() {
+                None => MapAmount::New,
+                Some(word) => {
+                    let known = MapAmount::ALL.iter().find(|(known, ..)| *known == word);
+                    known.ok_or("`map` is new, open or bytes")?.1
+                }
+            },
+            refresh: refresh.map(|seconds| seconds.clamp(least, most)),
+            format: match self.format.as_deref() {
+                None => None,
+                Some("html") => Some(PageFormat::Html),
+                Some("text") => Some(PageFormat::Text),
+                Some("json") => Some(PageFormat::Json),
+                Some(_) => return Err("`format` is html, text or json".to_owned()),
+            },
+        })
+    }
+}
+
+fn sort(text: Option<&str>) -> Result<Option<(SortKey, bool)>, String> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let word = text.strip_prefix('-').unwrap_or(text);
+    let known = SortKey::ALL.iter().find(|(known, _)| *known == word);
+    match known {
+        Some((_, key)) => Ok(Some((*key, word != text))),
+        None => {
+            let words: Vec<&str> = SortKey::ALL.iter().map(|(word, _)| *word).collect();
+            Err(format!("`sort` is one of {}", words.join(", ")))
+        }
+    }
+}
+
+impl View {
+    /// Whether the search finds one of the texts.
+    pub(super) fn finds<'a>(&self, texts: impl IntoIterator<Item = &'a str>) -> bool {
+        self.search.is_empty()
+            || texts
+                .into_iter()
+                .any(|text| text.to_lowercase().contains(&self.search))
+    }
+
+    /// The rows of the page among those that `takes` takes, in the order of `compare`.
+    pub(super) fn page<T>(
+        &self,
+        rows: Vec<T>,
+        takes: impl Fn(&T) -> bool,
+        compare: impl Fn(&T, &T) -> Ordering,
+    ) -> RowPage<T> {
+        let all = rows.len();
+        let mut rows: Vec<T> = rows.into_iter().filter(takes).collect();
+        let matched = rows.len();
+        let last = matched.saturating_sub(1) / self.rows;
+        let first = self.page.min(last) * self.rows;
+        let end = (first + self.rows).min(matched);
+        if end < matched {
+            // Only the rows up to the end of the page need an order.
+            rows.select_nth_unstable_by(end, &compare);
+            rows.truncate(end);
+        }
+        rows.sort_by(compare);
+        let rows = rows.split_off(first);
+        RowPage {
+            all,
+            matched,
+            first,
+            rows,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn parameters_that_are_not_understood_are_refused() {
+        let none = ViewParameters::default;
+        assert_eq!(none().view(), Ok(View::default()));
+        for wrong in [
+            ViewParameters {
+                sort: text("size"),
+                ..none()
+            },
+            ViewParameters {
+                page: text("x"),
+                ..none()
+            },
+            ViewParameters {
+                rows: text("0"),
+                ..none()
+            },
+            ViewParameters {
+                rows: text("1001"),
+                ..none()
+            },
+            ViewParameters {
+                window: text("5"),
+                ..none()
+            },
+            ViewParameters {
+                map: text("x"),
+                ..none()
+            },
+            ViewParameters {
+                format: text("xml"),
+                ..none()
+            },
+            ViewParameters {
+                refresh: text("often"),
+                ..none()
+            },
+            ViewParameters {
+                q: Some("x".repeat(LONGEST_SEARCH + 1)),
+                ..none()
+            },
+        ] {
+            let shown = format!("{wrong:?}");
+            assert!(wrong.view().is_err(), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_page_has_its_rows_in_order() {
+        let numbers: Vec<u32> = (0..10).rev().collect();
+        let page = |page, rows| {
+            let view = View {
+                page,
+                rows,
+                ..View::default()
+            };
+            view.page(numbers.clone(), |number| *number != 5, Ord::cmp)
+        };
+        let first = page(0, 4);
+        assert_eq!((first.all, first.matched, first.first), (10, 9, 0));
+        assert_eq!(first.rows, [0, 1, 2, 3]);
+        assert_eq!(page(1, 4).rows, [4, 6, 7, 8]);
+        assert_eq!(page(2, 4).rows, [9]);
+        assert_eq!(page(7, 4).rows, [9], "the last one");
+        assert_eq!(page(0, 100).rows.len(), 9);
+        let none = View::default().page(Vec::<u32>::new(), |_| true, Ord::cmp);
+        assert_eq!(none, RowPage::default());
+    }
+}

@@ -1,0 +1,74 @@
+//! `GET /` and `GET /status`: the overview in the form that the client takes.
+
+use std::time::{Duration, Instant};
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use tokio::time::timeout;
+
+use super::connections::ask_workers;
+use super::overview::view::{PageFormat, View, ViewParameters};
+use super::overview::{self, MOST_ROWS};
+use super::{AdminState, JSON, bad_request, dump};
+use crate::open_connections::{ConnectionAct, ConnectionFilter, ConnectionOrder, ConnectionQuery};
+
+/// The time that the workers have to answer about their connections: a worker that hangs must not keep an operator from
+/// the rest.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
+
+type Parameters = Result<Query<ViewParameters>, QueryRejection>;
+
+fn view(parameters: Parameters) -> Result<View, Box<Response>> {
+    let view = match parameters {
+        Ok(Query(parameters)) => parameters.view(),
+        Err(error) => Err(error.body_text()),
+    };
+    view.map_err(|error| Box::new(bad_request(&error)))
+}
+
+/// The question to the workers: the connections with most bytes.
+fn question(view: &View) -> ConnectionQuery {
+    let wanted = view.page.saturating_add(1).saturating_mul(view.rows);
+    let limit = match view.search.is_empty() {
+        true => wanted.min(MOST_ROWS),
+        // What is searched is found among those with most bytes.
+        false => MOST_ROWS,
+    };
+    ConnectionQuery {
+        filter: ConnectionFilter {
+            group: view.group.clone(),
+            ..ConnectionFilter::default()
+        },
+        order: ConnectionOrder::Bytes,
+        limit,
+        act: ConnectionAct::Show,
+        sources: false,
+        at: Instant::now(),
+    }
+}
+
+/// `GET /status`.
+pub(super) async fn status(State(shared): State<AdminState>, parameters: Parameters) -> Response {
+    match view(parameters) {
+        Ok(view) => answer(&shared, view, PageFormat::Json).await,
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn answer(shared: &AdminState, view: View, format: PageFormat) -> Response {
+    let asked = timeout(ANSWER_TIME, ask_workers(shared, question(&view))).await;
+    let (open, turn) = match asked {
+        Ok((list, turn)) => (Some(list), turn),
+        Err(_) => (None, None),
+    };
+    let context = shared.context.clone();
+    let (content_type, write) = match format {
+        PageFormat::Json | PageFormat::Text | PageFormat::Html => (JSON, dump::to_json),
+    };
+    let write = move || {
+        let _turn = turn;
+        write(&overview::take(&context, &view, open))
+    };
+    shared.renderer.render_alone(content_type, write).await
+}
