@@ -22,7 +22,9 @@ use crate::outcome::Outcome;
 use crate::route::{Route, RouteTable};
 use crate::server_name::ServerName;
 use crate::source::dns::{self, Answer, OwnAddresses, Resolver, kind_label};
-use crate::source::kubernetes::{Discovered, FIRST_LISTS, KubernetesSource, Mailbox};
+use crate::source::kubernetes::{
+    Discovered, FIRST_LISTS, KubernetesSource, Mailbox, NOT_LISTED, Publication,
+};
 use crate::upstream::{Upstream, Upstreams};
 
 /// Number of routes that the page shows when no route matches.
@@ -68,6 +70,8 @@ impl<W: Write> Page<W> {
     }
 }
 
+/// The time between two looks at what has failed.
+const LOOK: Duration = Duration::from_millis(400);
 /// The time that the Kubernetes API may take beyond [`FIRST_LISTS`].
 const DISCOVERY: Duration = Duration::from_secs(2);
 
@@ -86,15 +90,8 @@ fn discover<W: Write>(file: Arc<Config>, page: &mut Page<W>) -> Result<Explained
         let mailbox = Arc::new(Mailbox::default());
         let metrics = Arc::new(Metrics::new()?);
         let source = KubernetesSource::start(policy, &metrics, mailbox.clone(), false).await?;
-        let found = timeout(FIRST_LISTS + DISCOVERY, mailbox.take()).await;
-        drop(source);
-        found.map_err(|_| {
-            let mut text = "the Kubernetes API has not listed what routing needs".to_owned();
-            for (kind, reason) in mailbox.awaited() {
-                text = format!("{text}\n  {kind}: {reason}");
-            }
-            Box::<dyn Error>::from(text)
-        })
+        let found = first_result(&mailbox, source.server()).await;
+        found.map_err(Box::<dyn Error>::from)
     })?;
     for (kind, reason) in &found.missing {
         page.line("not watched", format_args!("{kind}: {reason}"))?;
@@ -104,6 +101,50 @@ fn discover<W: Write>(file: Arc<Config>, page: &mut Page<W>) -> Result<Explained
     }
     let Merged { config, .. } = merge(&file, Some(&found));
     Ok((config, Some(found.discovered)))
+}
+
+/// The first result of the source.
+///
+/// # Errors
+/// The reason why there is none: as soon as every kind that routing needs has failed, and at the latest
+/// after some 12 s.
+async fn first_result(mailbox: &Mailbox, server: &str) -> Result<Publication, String> {
+    let mut looks = tokio::time::interval(LOOK);
+    let mut failed_before = false;
+    let failed = async {
+        loop {
+            looks.tick().await;
+            let awaited = mailbox.awaited();
+            let failed = awaited.iter().all(|(_, why)| &**why != NOT_LISTED) && !awaited.is_empty();
+            // The first failure may be one of a connection that the next attempt does not meet.
+            if failed && failed_before {
+                return;
+            }
+            failed_before = failed;
+        }
+    };
+    let ended = tokio::select! {
+        found = timeout(FIRST_LISTS + DISCOVERY, mailbox.take()) => found.ok(),
+        () = failed => None,
+    };
+    ended.ok_or_else(|| {
+        let mut text = format!("the Kubernetes API at {server} has not listed what routing needs");
+        let mut reasons: Vec<(Arc<str>, Vec<&str>)> = Vec::new();
+        for (kind, reason) in mailbox.awaited() {
+            match reasons.iter_mut().find(|(known, _)| *known == reason) {
+                Some((_, kinds)) => kinds.push(kind),
+                None => reasons.push((reason, vec![kind])),
+            }
+        }
+        for (reason, kinds) in reasons {
+            let reason = match &*reason {
+                NOT_LISTED => "no answer yet",
+                reason => reason,
+            };
+            text = format!("{text}\n  {}: {reason}", kinds.join(", "));
+        }
+        text
+    })
 }
 
 /// Explains every listener, or the one that was asked for. Returns whether one of them would serve the

@@ -11,6 +11,7 @@ mod kubernetes;
 mod support;
 
 mod api;
+mod away;
 mod explain;
 mod gateway_api;
 mod kmock;

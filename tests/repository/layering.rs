@@ -252,7 +252,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     (
         "source/kubernetes/watch",
         &[
-            &["copies", "error", "needs"],
+            &["copies", "error", "needs", "outage"],
             &["client"],
             &["timing"],
             &["served"],

@@ -73,6 +73,11 @@ impl KubernetesSource {
         match self.0 {}
     }
 
+    /// The address of the API server.
+    pub fn server(&self) -> &str {
+        match self.0 {}
+    }
+
     /// The pod that strait runs in.
     pub fn pod(&self) -> Option<Arc<str>> {
         match self.0 {}

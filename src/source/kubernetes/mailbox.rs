@@ -12,6 +12,9 @@ use crate::names::Zone;
 /// The time for which kinds that routing can do without delay the first publication.
 pub const FIRST_LISTS: Duration = Duration::from_secs(10);
 
+/// The reason of a kind about which nothing is known yet.
+pub const NOT_LISTED: &str = "not listed yet";
+
 /// The number of event times that a publication keeps.
 const MAX_ARRIVALS: usize = 10_000;
 

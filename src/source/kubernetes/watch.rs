@@ -20,6 +20,7 @@ mod item;
 mod mesh;
 mod needs;
 mod object;
+mod outage;
 mod read;
 mod reread;
 mod restore;
@@ -45,6 +46,7 @@ use crate::socket::OwnListeners;
 use crate::supervise;
 pub use client::KubernetesError;
 use driver::{Driver, Terms};
+use outage::Outages;
 use restore::Restored;
 use served::ApiDiscovery;
 pub use timing::ApiTiming;
@@ -56,6 +58,7 @@ const QUEUE: usize = 1024;
 /// The running Kubernetes source. It stops when dropped.
 pub struct KubernetesSource {
     client: Client,
+    server: Arc<str>,
     pod: Option<Arc<str>>,
     kubeconfig: Option<Kubeconfig>,
     kinds: Vec<Kind>,
@@ -105,6 +108,7 @@ impl KubernetesSource {
         let api = follow::Api {
             discovery: Arc::new(ApiDiscovery::new(client.clone(), timing)),
             renewals: access.renewals,
+            outages: Arc::new(Outages::new(access.server.clone())),
             timing,
         };
         for kind in &kinds {
@@ -141,6 +145,7 @@ impl KubernetesSource {
         });
         Ok(Self {
             client,
+            server: access.server,
             pod: access.pod,
             kubeconfig,
             kinds,
@@ -210,6 +215,11 @@ impl KubernetesSource {
     /// The client of the API.
     pub fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// The address of the API server, as messages have it.
+    pub fn server(&self) -> &str {
+        &self.server
     }
 
     /// The pod that strait runs in, by name and UID, if the service account's token says so.

@@ -65,6 +65,8 @@ pub enum KubernetesError {
 #[derive(Clone)]
 pub(super) struct Access {
     pub(super) client: Client,
+    /// The address of the server, without anything secret.
+    pub(super) server: Arc<str>,
     /// The pod that the service account's token is bound to, by name and UID.
     pub(super) pod: Option<Arc<str>>,
     /// Changes when another token has replaced the one that the client sends.
@@ -101,8 +103,18 @@ async fn connect_here(kubeconfig: Option<&Kubeconfig>) -> Result<Access, Kuberne
     Ok(Access {
         pod: copies.pod().map(Arc::from),
         renewals: copies.renewals(),
+        server: address(&config.cluster_url).into(),
         client: client(config, copies).map_err(Box::new)?,
     })
+}
+
+/// The scheme, host and port of a URL: its other parts may hold a password.
+fn address(url: &hyper::Uri) -> String {
+    let scheme = url.scheme_str().unwrap_or("https");
+    let host = url.host().unwrap_or_default();
+    let port = url.port_u16();
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{scheme}://{host}{port}")
 }
 
 /// Looks at each answer: with another token a request that was refused may succeed.
@@ -157,6 +169,20 @@ fn client(config: Config, copies: Arc<Copies>) -> Result<Client, kube::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_has_no_password() {
+        for (url, shown) in [
+            (
+                "https://user:secret@a.example:6443/path?b",
+                "https://a.example:6443",
+            ),
+            ("https://[::1]:6443", "https://[::1]:6443"),
+            ("http://10.0.0.1", "http://10.0.0.1"),
+        ] {
+            assert_eq!(address(&url.parse().unwrap()), shown);
+        }
+    }
 
     #[tokio::test]
     async fn a_kubeconfig_that_is_no_file_is_refused_at_once() {

@@ -22,7 +22,7 @@ use crate::names::Zone;
 use crate::socket::OwnListeners;
 use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record, Unreadable};
 use crate::source::kubernetes::discovered::Discovered;
-use crate::source::kubernetes::mailbox::{FIRST_LISTS, FromFile, Mailbox, Publication};
+use crate::source::kubernetes::mailbox::{FIRST_LISTS, FromFile, Mailbox, NOT_LISTED, Publication};
 use crate::source::kubernetes::ports::Ports;
 use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::status::{Announcer, Statuses};
@@ -73,9 +73,6 @@ pub(super) struct Terms {
     /// The ports that it could open, and those that it could not.
     pub(super) ports: Ports,
 }
-
-/// The reason of a kind about which nothing is known.
-const NOT_LISTED: &str = "not listed yet";
 
 fn essential(kinds: &[Kind], config: &KubernetesConfig) -> BTreeSet<Kind> {
     let kinds = kinds.iter().copied();
@@ -291,8 +288,10 @@ impl Driver {
         };
         let is_needed = |kind: &&Kind| self.essential.contains(kind);
         if let Some(kinds) = labels(&mut self.unknown.keys().filter(is_needed)) {
+            let why = self.missing().next().map(|(_, why)| &**why);
             tracing::warn!(
                 kinds,
+                why,
                 "the Kubernetes API has not listed these kinds yet; this gateway stays not ready until it has"
             );
         }

@@ -22,6 +22,7 @@ use super::item::{self, Item};
 use super::mesh;
 use super::mesh::MeshConfigObject;
 use super::object::{MAX_OBJECTS, Watched};
+use super::outage::Outages;
 use super::read::{
     GatewayClassObject, GatewayObject, NamespaceObject, NodeObject, PodObject,
     ReferenceGrantObject, ServiceExportObject, ServiceObject, SliceObject, TlsRouteObject,
@@ -57,6 +58,7 @@ pub(super) struct Api {
     pub(super) discovery: Arc<ApiDiscovery>,
     /// Changes when another token has replaced the one that is sent.
     pub(super) renewals: watch::Receiver<()>,
+    pub(super) outages: Arc<Outages>,
     pub(super) timing: ApiTiming,
 }
 
@@ -74,6 +76,7 @@ pub(super) fn spawn(
         client: api.discovery.client().clone(),
         discovery: api.discovery,
         renewals: api.renewals,
+        outages: api.outages,
         timing: api.timing,
         inputs,
         metrics,
@@ -84,7 +87,6 @@ pub(super) fn spawn(
         not_found: 0,
         listed: false,
         last_wait: None,
-        said: None,
         unreadable: BTreeMap::new(),
     };
     match kind {
@@ -116,6 +118,8 @@ struct Follower {
     client: Client,
     discovery: Arc<ApiDiscovery>,
     renewals: watch::Receiver<()>,
+    /// The troubles of all kinds.
+    outages: Arc<Outages>,
     timing: ApiTiming,
     inputs: Sender<DriverInput>,
     metrics: KindMetrics,
@@ -130,8 +134,6 @@ struct Follower {
     /// True if the kind was listed before and is not gone.
     listed: bool,
     last_wait: Option<Instant>,
-    /// The problem that was last logged.
-    said: Option<String>,
     /// Objects that cannot be read, each with the problem that was logged.
     unreadable: BTreeMap<ObjectKey, Arc<str>>,
 }
@@ -349,27 +351,9 @@ impl Follower {
     }
 
     fn works(&mut self) {
-        if self.said.take().is_some() {
-            tracing::info!(
-                kind = self.kind.label(),
-                "strait watches this kind of the Kubernetes API again"
-            );
-        }
+        self.outages.ended(self.kind);
         (self.failures, self.refusals, self.refused_since) = (0, 0, None);
         self.metrics.up();
-    }
-
-    /// Logs a problem once.
-    fn say(&mut self, problem: String) {
-        if self.said.as_ref() != Some(&problem) {
-            let kind = self.kind.label();
-            tracing::warn!(
-                kind,
-                problem,
-                "strait cannot watch a kind of object of the Kubernetes API; it keeps what it knows and tries again"
-            );
-            self.said = Some(problem);
-        }
     }
 
     /// Counts a failure, logs it, and waits.
@@ -393,10 +377,9 @@ impl Follower {
             self.wait(None).await;
             return Ok(());
         }
-        let problem = describe(error);
+        let (problem, away) = (describe(error), is_away(reason));
         if !self.listed {
-            let (kind, problem) = (self.kind, problem.as_str().into());
-            let away = is_away(reason);
+            let (kind, problem) = (self.kind, self.outages.reason(&problem, away));
             let input = DriverInput::Trouble {
                 kind,
                 problem,
@@ -404,7 +387,10 @@ impl Follower {
             };
             self.inputs.send(input).await.map_err(|_| Closed)?;
         }
-        self.say(problem);
+        // A starting API server refuses for a moment; what lasts is reported as absent.
+        if reason != WatchError::Forbidden {
+            self.outages.began(self.kind, &problem, away);
+        }
         self.metrics.down(reason, self.listed);
         self.wait(asked_wait(error)).await;
         Ok(())
@@ -412,7 +398,7 @@ impl Follower {
 
     /// Reports that the kind is forbidden for now.
     async fn absent(&mut self, why: Arc<str>, reason: WatchError) -> Result<(), Closed> {
-        self.say(why.to_string());
+        self.outages.began(self.kind, &why, false);
         self.metrics.down(reason, self.listed);
         self.report(ClusterChange::Absent(self.kind, why), None)
             .await?;
@@ -424,12 +410,13 @@ impl Follower {
     /// Reports that the kind is not installed. Many clusters do without it; the config dump shows that.
     /// If it stays so, objects that were there before are gone, and nothing about the kind is stale.
     async fn not_installed(&mut self) -> Result<(), Closed> {
+        self.outages.ended(self.kind);
         if self.listed && self.not_found >= NOT_FOUND {
             tracing::info!(
                 kind = self.kind.label(),
                 "the cluster does not have this kind of object any more; strait continues without it"
             );
-            (self.listed, self.said) = (false, None);
+            self.listed = false;
             self.unreadable.clear();
             let none = ClusterChange::All(self.kind, Vec::new());
             self.report(none, None).await?;
