@@ -41,7 +41,7 @@ async fn ask(
     let listeners = items(&explained, "listeners");
     let served = |one: &Value| one.get("outcome").is_none_or(Value::is_null);
     let yes = listeners.iter().any(served);
-    let mut page = Lines(String::new());
+    let mut page = LivePage(String::new());
     if explained.get("draining") == Some(&Value::Bool(true)) {
         page.line(
             "draining",
@@ -55,15 +55,15 @@ async fn ask(
 }
 
 /// Lines with a title and a text that no terminal obeys.
-struct Lines(String);
+struct LivePage(String);
 
-impl Lines {
+impl LivePage {
     fn line(&mut self, title: &str, text: &str) {
         let _ = writeln!(self.0, "  {title:<12} {}", shown(text));
     }
 }
 
-fn of_listener(listener: &Value, page: &mut Lines) {
+fn of_listener(listener: &Value, page: &mut LivePage) {
     let _ = writeln!(page.0, "listener {}", shown(&cell(listener, "listener")));
     if let Some(group) = text(listener, "source_group") {
         page.line("source", &format!("group {group}"));
@@ -109,7 +109,7 @@ fn of_listener(listener: &Value, page: &mut Lines) {
     }
 }
 
-fn of_upstream(upstream: &Value, page: &mut Lines) {
+fn of_upstream(upstream: &Value, page: &mut LivePage) {
     let stale = match upstream.get("stale") {
         Some(Value::Bool(true)) => ", stale",
         _ => "",
@@ -142,7 +142,7 @@ fn of_upstream(upstream: &Value, page: &mut Lines) {
 }
 
 /// The limits of which something is used.
-fn of_limits(limits: &[Value], page: &mut Lines) {
+fn of_limits(limits: &[Value], page: &mut LivePage) {
     let used = |one: &&Value| one.get("used").and_then(Value::as_u64) != Some(0);
     for (index, limit) in limits.iter().filter(used).enumerate() {
         let title = if index == 0 { "limits" } else { "" };
@@ -159,7 +159,7 @@ fn of_limits(limits: &[Value], page: &mut Lines) {
     }
 }
 
-fn of_recent(recent: &[Value], title: &str, page: &mut Lines) {
+fn of_recent(recent: &[Value], title: &str, page: &mut LivePage) {
     if recent.is_empty() {
         return;
     }
