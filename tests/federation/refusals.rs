@@ -211,6 +211,24 @@ fn a_service_port_that_is_not_routed_is_refused_by_the_gateway() {
     assert_eq!(detail, "the service is routed only for service port 80");
 }
 
+/// A pod without an entry in SPIRE: its sidecar waits for an SVID before it listens.
+#[test]
+fn a_pod_that_spire_does_not_know_is_a_port_that_nobody_listens_at() {
+    let world = World::start();
+    let (alpha, beta) = (&world.alpha, &world.beta);
+    let unknown = beta.spire.socket("unknown");
+    let _b = world.inbound(beta).start_without_svid(&unknown);
+    let a = world.caller(alpha, Connections::Fresh);
+    assert_eq!(get(a.address).status, 503);
+    let line = beta.call_line();
+    assert_eq!(line.outcome, "connect_refused", "{line:?}");
+    assert_eq!(line.endpoint, Some(beta.pod));
+    let detail = line.detail.unwrap_or_default();
+    assert!(detail.contains("SVID"), "{detail}");
+    let said = beta.spire.log();
+    assert!(said.contains("workload is not authorized"), "{said}");
+}
+
 #[test]
 fn a_service_without_a_pod_is_reported_so() {
     let pki = Pki::create();

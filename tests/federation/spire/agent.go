@@ -36,7 +36,9 @@ type agent struct {
 	authority *authorities
 	store     *store
 	folder    string
-	rotation  *rotationutil.RotationStrategy
+	// Whether SDS has the names of SPIRE's defaults, in place of those that Istio's sidecars need.
+	defaults bool
+	rotation *rotationutil.RotationStrategy
 
 	mu      sync.Mutex
 	entries map[string]*common.RegistrationEntry
@@ -44,7 +46,7 @@ type agent struct {
 	served  map[string]bool
 }
 
-func newAgent(authority *authorities, store *store, folder string, log logrus.FieldLogger) (*agent, error) {
+func newAgent(authority *authorities, store *store, s settings, log logrus.FieldLogger) (*agent, error) {
 	bundle, err := authority.bundle(context.Background())
 	if err != nil {
 		return nil, err
@@ -54,7 +56,8 @@ func newAgent(authority *authorities, store *store, folder string, log logrus.Fi
 		log:       log,
 		authority: authority,
 		store:     store,
-		folder:    folder,
+		folder:    s.folder,
+		defaults:  s.sdsDefaults,
 		rotation:  rotationutil.NewRotationStrategy(0),
 		entries:   map[string]*common.RegistrationEntry{},
 		lives:     map[string]life{},
@@ -187,11 +190,13 @@ func (a *agent) serve(name string) (string, error) {
 		func(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 			return handle(service, logging{stream, rpccontext.WithLogger(stream.Context(), a.log)})
 		}))
-	// The names that Istio's sidecars ask for (config/federation).
-	secret_v3.RegisterSecretDiscoveryServiceServer(server, sdsv3.New(sdsv3.Config{
-		Attestor: attestor(name), Manager: a,
-		DefaultSVIDName: "default", DefaultBundleName: "null", DefaultAllBundlesName: "ROOTCA",
-	}))
+	// config/federation has these names.
+	names := sdsv3.Config{Attestor: attestor(name), Manager: a, DefaultSVIDName: "default",
+		DefaultBundleName: "null", DefaultAllBundlesName: "ROOTCA"}
+	if a.defaults {
+		names.DefaultBundleName, names.DefaultAllBundlesName = "ROOTCA", "ALL"
+	}
+	secret_v3.RegisterSecretDiscoveryServiceServer(server, sdsv3.New(names))
 	go func() { a.log.Fatal(server.Serve(listener)) }()
 	return path, nil
 }

@@ -34,7 +34,7 @@ type authorities struct {
 	*ca.CA
 	domain spiffeid.TrustDomain
 	log    logrus.FieldLogger
-	caTTL  time.Duration
+	life   authorityLife
 
 	mu                    sync.Mutex
 	active, prepared, old *ca.X509CA
@@ -42,14 +42,19 @@ type authorities struct {
 	sequence              uint64
 }
 
-func newAuthorities(domain spiffeid.TrustDomain, log logrus.FieldLogger, caTTL time.Duration) (*authorities, error) {
-	a := &authorities{domain: domain, log: log, caTTL: caTTL, sequence: 1}
+// authorityLife is how long authorities live, and how old the first one is.
+type authorityLife struct {
+	ttl, age time.Duration
+}
+
+func newAuthorities(domain spiffeid.TrustDomain, log logrus.FieldLogger, life authorityLife) (*authorities, error) {
+	a := &authorities{domain: domain, log: log, life: life, sequence: 1}
 	signer, err := a.signerAt(clock.New())
 	if err != nil {
 		return nil, err
 	}
 	a.CA = signer
-	if a.active, err = a.create(); err != nil {
+	if a.active, err = a.create(life.age); err != nil {
 		return nil, err
 	}
 	a.SetX509CA(a.active)
@@ -60,7 +65,7 @@ func (a *authorities) builderAt(now clock.Clock) (*credtemplate.Builder, error) 
 	return credtemplate.NewBuilder(credtemplate.Config{
 		TrustDomain: a.domain,
 		Clock:       now,
-		X509CATTL:   a.caTTL,
+		X509CATTL:   a.life.ttl,
 		// The name is in the list of CAs that a server sends to its clients.
 		X509CASubject: pkix.Name{Country: []string{"US"}, Organization: []string{"SPIFFE"}, CommonName: a.domain.Name()},
 	})
@@ -84,9 +89,16 @@ type unchecked struct{}
 
 func (unchecked) AddCheck(string, health.Checkable) error { return nil }
 
-// create makes an authority that signs itself.
-func (a *authorities) create() (*ca.X509CA, error) {
-	builder, err := a.builderAt(clock.New())
+// ago is a clock that stands still.
+func ago(age time.Duration) clock.Clock {
+	past := clock.NewMock()
+	past.Set(time.Now().Add(-age))
+	return past
+}
+
+// create makes an authority that signs itself, as if so long ago.
+func (a *authorities) create(age time.Duration) (*ca.X509CA, error) {
+	builder, err := a.builderAt(ago(age))
 	if err != nil {
 		return nil, err
 	}
@@ -110,9 +122,7 @@ func (a *authorities) sign(id spiffeid.ID, ttl time.Duration) ([]*x509.Certifica
 	}
 	signer := a.CA
 	if ttl < 0 {
-		past := clock.NewMock()
-		past.Set(time.Now().Add(ttl - time.Hour))
-		if signer, err = a.signerAt(past); err != nil {
+		if signer, err = a.signerAt(ago(time.Hour - ttl)); err != nil {
 			return nil, nil, err
 		}
 		signer.SetX509CA(a.X509CA())
@@ -151,7 +161,7 @@ func (a *authorities) rotate(step string) (string, []*x509.Certificate, error) {
 	var tainted []*x509.Certificate
 	switch {
 	case step == "prepare":
-		next, err := a.create()
+		next, err := a.create(0)
 		if err != nil {
 			return "", nil, err
 		}

@@ -26,8 +26,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -64,32 +62,45 @@ type domain struct {
 	server *svid.Rotator
 }
 
+// settings are the command line.
+type settings struct {
+	name, endpoint, folder, dns, web, api string
+	hint                                  time.Duration
+	life                                  authorityLife
+	sdsDefaults                           bool
+}
+
 func main() {
-	name := flag.String("trust-domain", "", "the trust domain")
-	endpoint := flag.String("endpoint", "", "the address of the bundle endpoint")
-	folder := flag.String("sockets", ".", "the folder of the SDS sockets")
-	dns := flag.String("dns", "", "the address of the name server")
-	hint := flag.Duration("hint", 5*time.Minute, "the refresh hint of the bundle")
-	caTTL := flag.Duration("ca-ttl", 24*time.Hour, "the life of an authority")
+	var s settings
+	flag.StringVar(&s.name, "trust-domain", "", "the trust domain")
+	flag.StringVar(&s.endpoint, "endpoint", "", "the address of the bundle endpoint")
+	flag.StringVar(&s.folder, "sockets", ".", "the folder of the SDS sockets")
+	flag.StringVar(&s.dns, "dns", "", "the address of the name server")
+	flag.StringVar(&s.web, "web", "", "the DNS name in the bundle endpoint's certificate, in place of an SVID")
+	flag.StringVar(&s.api, "api", "", "the address of what looks like the server's API")
+	flag.DurationVar(&s.hint, "hint", 5*time.Minute, "the refresh hint of the bundle")
+	flag.DurationVar(&s.life.ttl, "ca-ttl", 24*time.Hour, "the life of an authority")
+	flag.DurationVar(&s.life.age, "ca-age", 0, "the age of the first authority")
+	flag.BoolVar(&s.sdsDefaults, "sds-defaults", false, "SDS has the names of SPIRE's defaults")
 	flag.Parse()
 	log := logrus.New()
 	log.SetLevel(logrus.DebugLevel)
-	if err := run(*name, *endpoint, *folder, *dns, *hint, *caTTL, log); err != nil {
+	if err := run(s, log); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(name, endpoint, folder, dns string, hint, caTTL time.Duration, log *logrus.Logger) error {
-	if dns != "" {
+func run(s settings, log *logrus.Logger) error {
+	if s.dns != "" {
 		net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, dns)
+			return new(net.Dialer).DialContext(ctx, network, s.dns)
 		}}
 	}
-	td, err := spiffeid.TrustDomainFromString(name)
+	td, err := spiffeid.TrustDomainFromString(s.name)
 	if err != nil {
 		return err
 	}
-	authority, err := newAuthorities(td, log, caTTL)
+	authority, err := newAuthorities(td, log, s.life)
 	if err != nil {
 		return err
 	}
@@ -99,7 +110,7 @@ func run(name, endpoint, folder, dns string, hint, caTTL time.Duration, log *log
 			log.WithError(err).Error("cannot bring the cache up to date")
 		}
 	})
-	if d.agent, err = newAgent(authority, d.store, folder, log); err != nil {
+	if d.agent, err = newAgent(authority, d.store, s, log); err != nil {
 		return err
 	}
 	d.client = client.NewManager(client.ManagerConfig{Log: log, Metrics: telemetry.Blackhole{}, DataStore: d.store, Source: d.store})
@@ -108,12 +119,17 @@ func run(name, endpoint, folder, dns string, hint, caTTL time.Duration, log *log
 	if err := d.server.Initialize(ctx); err != nil {
 		return err
 	}
-	server := bundle.NewServer(bundle.ServerConfig{Log: log, Address: endpoint, RefreshHint: hint,
-		Getter: bundle.GetterFunc(authority.bundle),
-		ServerAuth: bundle.SPIFFEAuth(func() ([]*x509.Certificate, crypto.PrivateKey, error) {
-			state := d.server.State()
-			return state.SVID, state.Key, nil
-		})})
+	auth, err := d.endpointAuth(s, log)
+	if err != nil {
+		return err
+	}
+	if s.api != "" {
+		if err := serveAPI(s.api, bundle.SPIFFEAuth(d.serverSVID), log); err != nil {
+			return err
+		}
+	}
+	server := bundle.NewServer(bundle.ServerConfig{Log: log, Address: s.endpoint, RefreshHint: s.hint,
+		Getter: bundle.GetterFunc(authority.bundle), ServerAuth: auth})
 	go func() { log.Fatal(d.server.Run(ctx)) }()
 	go func() { log.Fatal(server.ListenAndServe(ctx)) }()
 	go func() { log.Fatal(d.client.Run(ctx)) }()

@@ -43,6 +43,24 @@ pub struct Envoy {
 impl Envoy {
     /// Starts one with these listeners and clusters, and waits until it serves. `folder` goes with it.
     pub fn start(name: &str, listeners: &[Value], clusters: &[Value], folder: Folder) -> Self {
+        let mut envoy = Self::spawn(name, listeners, clusters, folder);
+        wait_until("Envoy serves", || envoy.answers_ready() == Some(200));
+        envoy
+    }
+
+    /// As [`Envoy::start`], for one that lacks what it would need to serve.
+    pub fn start_unready(
+        name: &str,
+        listeners: &[Value],
+        clusters: &[Value],
+        folder: Folder,
+    ) -> Self {
+        let mut envoy = Self::spawn(name, listeners, clusters, folder);
+        wait_until("Envoy runs", || envoy.answers_ready().is_some());
+        envoy
+    }
+
+    fn spawn(name: &str, listeners: &[Value], clusters: &[Value], folder: Folder) -> Self {
         let config = json!({
             "node": { "id": name, "cluster": name },
             "admin": { "address": address(SocketAddr::from(([127, 0, 0, 1], 0))) },
@@ -74,27 +92,22 @@ impl Envoy {
                 BINARY.display()
             ),
         };
-        let mut envoy = Self {
+        Self {
             child,
             admin: SocketAddr::from(([0; 4], 0)),
             folder,
-        };
-        wait_until("Envoy serves", || envoy.serves());
-        envoy
+        }
     }
 
-    fn serves(&mut self) -> bool {
+    /// The status of its answer to whether it is ready; `None` before it answers.
+    fn answers_ready(&mut self) -> Option<u16> {
         if let Some(status) = self.child.try_wait().unwrap() {
             panic!("Envoy has ended, {status}:\n{}", self.log());
         }
         let address = fs::read_to_string(self.folder.path("admin")).unwrap_or_default();
-        let Ok(address) = address.parse() else {
-            return false;
-        };
-        self.admin = address;
-        HttpClient::connect(address)
-            .and_then(|mut client| client.get("/ready"))
-            .is_ok_and(|answer| answer.status == 200)
+        self.admin = address.parse().ok()?;
+        let mut client = HttpClient::connect(self.admin).ok()?;
+        client.get("/ready").ok().map(|answer| answer.status)
     }
 
     /// Its output so far.
@@ -157,6 +170,11 @@ impl Envoy {
         wait_until("Envoy has ended", || {
             self.child.try_wait().unwrap().is_some()
         });
+    }
+
+    /// Stops it in its tracks: the kernel takes connections for it, and nobody answers.
+    pub fn freeze(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
     }
 
     /// Ends it as a node's power cut would.

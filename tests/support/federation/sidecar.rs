@@ -249,6 +249,15 @@ impl Inbound {
         })
     }
 
+    /// Starts the sidecar of a pod for which this socket has no SVID: it takes no calls.
+    pub fn start_without_svid(&self, socket: &Path) -> Envoy {
+        let secrets = Secrets::of_agent(socket);
+        let mut clusters = vec![cluster("inbound|8080||", self.app)];
+        clusters.extend(secrets.clusters());
+        let listeners = [self.listener(&secrets)];
+        Envoy::start_unready("inbound", &listeners, &clusters, Folder::create())
+    }
+
     /// TrustDomainsForValidation (pilot/pkg/model): each as a prefix.
     fn callers(&self) -> Vec<Value> {
         let domains = [&self.trust_domain];

@@ -8,6 +8,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{LazyLock, Mutex};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::names::pod_address;
 use crate::support::DEADLINE;
 use crate::support::process::Folder;
@@ -44,8 +46,13 @@ pub struct Spire {
 impl Spire {
     /// Starts one that asks `dns` for names.
     pub fn start(trust_domain: &str, dns: SocketAddr) -> Self {
+        Self::start_with(trust_domain, dns, &[])
+    }
+
+    /// As [`Spire::start`], with more arguments.
+    pub fn start_with(trust_domain: &str, dns: SocketAddr, more: &[&str]) -> Self {
         let endpoint = SocketAddr::new(pod_address(), PORT);
-        Self::start_at(trust_domain, dns, endpoint, &[])
+        Self::start_at(trust_domain, dns, endpoint, more)
     }
 
     /// As [`Spire::start`], with its bundle endpoint at this address, and more arguments.
@@ -167,6 +174,25 @@ impl Spire {
         let others: String = others.collect();
         self.tell(&format!("workload {name} {id} {ttl}{others}"))
             .into()
+    }
+
+    /// The socket of a sidecar that has no entry.
+    #[track_caller]
+    pub fn socket(&self, name: &str) -> PathBuf {
+        self.tell(&format!("socket {name}")).into()
+    }
+
+    /// Stops it in its tracks: the kernel takes connections for it, and nobody answers.
+    pub fn freeze(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+    }
+
+    /// Ends it at once.
+    pub fn kill(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::KILL).unwrap();
+        crate::support::wait_until("nobody listens", || {
+            std::net::TcpStream::connect(self.endpoint).is_err()
+        });
     }
 
     /// Its log so far.

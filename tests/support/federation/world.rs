@@ -19,6 +19,9 @@ use crate::support::wait_until;
 /// The port of the pods' sidecars.
 const POD_PORT: u16 = 8080;
 
+/// In the config of beta's gateway: the address of alpha's bundle endpoint.
+pub const ALPHAS_ENDPOINT: &str = "ALPHAS_ENDPOINT";
+
 /// One cluster.
 pub struct Side {
     pub spire: Spire,
@@ -55,9 +58,22 @@ impl World {
 
     /// Not federated yet; beta's gateway has another config.
     pub fn altered(alter: impl FnOnce(&str) -> String) -> Self {
+        Self::planned("beta.com", &[], &[], alter)
+    }
+
+    /// Not federated yet; beta's trust domain has this name, both SPIREs these further arguments, and beta's gateway
+    /// another config, in which [`ALPHAS_ENDPOINT`] stands for an address.
+    pub fn planned(
+        name: &str,
+        alphas: &[&str],
+        betas: &[&str],
+        alter: impl FnOnce(&str) -> String,
+    ) -> Self {
         let dns = ClusterDns::start();
-        let alpha = Side::start("alpha.com", "svca", &dns, str::to_owned);
-        let beta = Side::start("beta.com", "svcb", &dns, alter);
+        let alpha = Side::start("alpha.com", "svca", &dns, alphas, str::to_owned);
+        let endpoint = alpha.spire.endpoint.to_string();
+        let alter = |config: &str| alter(config).replace(ALPHAS_ENDPOINT, &endpoint);
+        let beta = Side::start(name, "svcb", &dns, betas, alter);
         Self { alpha, beta, dns }
     }
 
@@ -136,9 +152,10 @@ impl Side {
         trust_domain: &str,
         service: &'static str,
         dns: &ClusterDns,
+        more: &[&str],
         alter: impl FnOnce(&str) -> String,
     ) -> Self {
-        let spire = Spire::start(trust_domain, dns.address());
+        let spire = Spire::start_with(trust_domain, dns.address(), more);
         let pod = SocketAddr::new(pod_address(), POD_PORT);
         let config = format!(
             "listeners:
