@@ -25,6 +25,8 @@ const BACKDATE: Duration = Duration::from_secs(10);
 /// The longest SPIFFE ID (SPIFFE standard "SPIFFE-ID", section 2.3).
 const MAX_ID: usize = 2048;
 const MAX_TRUST_DOMAIN: usize = 255;
+/// The object identifier of the attribute serialNumber (RFC 4519 section 2.31).
+const SERIAL_NUMBER: [u64; 4] = [2, 5, 4, 5];
 
 /// A SPIFFE ID: `spiffe://TRUST_DOMAIN/PATH`, valid by SPIFFE-ID section 2. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -181,10 +183,16 @@ impl TrustDomain {
         let mut params = params_of(&id, now, now + CA_LIFETIME)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        // Certificates of two CAs without a name could not be distinguished.
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, name);
+        // As SPIRE names its roots: the serial number tells two CAs of one trust domain apart.
+        let serial = fastrand::u128(..).to_string();
+        for (attribute, value) in [
+            (DnType::CountryName, "US"),
+            (DnType::OrganizationName, "SPIFFE"),
+            (DnType::CommonName, name),
+            (DnType::CustomDnType(SERIAL_NUMBER.to_vec()), &serial),
+        ] {
+            params.distinguished_name.push(attribute, value);
+        }
         Ok(Self {
             name: name.into(),
             authority: CertifiedIssuer::self_signed(params, KeyPair::generate()?)?,
