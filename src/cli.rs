@@ -6,6 +6,8 @@ mod completions;
 mod config_file;
 mod decision;
 mod diff;
+#[cfg(feature = "doctor")]
+mod doctor;
 mod explain;
 mod hello;
 mod init;
@@ -96,6 +98,14 @@ enum Command {
     /// Exits with 0 when nobody does, with 1 when somebody does. Limits and times are not compared. With
     /// --live, OLD is the config in force of a running gateway.
     Diff(diff::DiffArguments),
+    /// Look at a federation of two clusters from outside, and name what is wrong with it
+    ///
+    /// It needs a place that reaches both gateways, and no key, no SVID and no right in a cluster: it looks at
+    /// certificates, CA names, bundles and refusals that both sides show to everybody. It changes nothing, and ends
+    /// within ten seconds. Exits with 0 when nothing has failed, with 1 when something has, with 2 when the file cannot
+    /// be used.
+    #[cfg(feature = "doctor")]
+    Doctor(doctor::DoctorArguments),
     /// Show a ClientHello field by field, and the rule of which RFC it breaks
     ///
     /// Exits with 0 if strait would route a hello of this form, with 1 if it would refuse it.
@@ -162,6 +172,8 @@ pub fn main() -> ExitCode {
         Command::Client(command) => client::run(&command),
         Command::Test(arguments) => test::test(&arguments),
         Command::Diff(arguments) => diff::diff(&arguments),
+        #[cfg(feature = "doctor")]
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Hello(arguments) => hello::hello(&arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Init => init::init(),

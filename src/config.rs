@@ -21,7 +21,7 @@ mod cases;
 mod changes;
 mod checked;
 mod file;
-mod form;
+pub(crate) mod form;
 mod load;
 pub mod reference;
 mod renamed;
@@ -52,6 +52,8 @@ pub use checked::{
     UpstreamTimeouts, offers_in_words,
 };
 pub use form::problems::{ConfigError, Problem};
+#[cfg(feature = "doctor")]
+pub(crate) use load::decode_file;
 pub use load::{Loaded, MAX_FILE};
 pub(crate) use load::{PIPE, is_standard_input};
 pub use resolve::Machine;

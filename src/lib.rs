@@ -83,6 +83,7 @@
 //! | a read of a file that may misbehave | [`mod@file`] |
 //! | the restart of a task that fails | [`supervise`] |
 //! | a command | [`cli`]; the answer to `--version`: [`version`] |
+//! | a check of a federation from outside, `strait doctor` | `doctor`: the file, the probes, the judge (pure) |
 //! | the demo, the load tool, the self-test | `tools`, which the default image does not have |
 //! | colours of a terminal | [`terminal`] |
 //! | a system call | [`socket`], the only module with `unsafe` |
@@ -128,6 +129,8 @@ pub mod cli;
 pub mod client_hello;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "doctor")]
+pub mod doctor;
 pub mod drain;
 pub mod file;
 pub mod limits;

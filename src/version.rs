@@ -45,6 +45,7 @@ fn target() -> String {
 /// The cargo features of this build that add something to the program.
 fn features() -> String {
     let known = [
+        ("doctor", cfg!(feature = "doctor")),
         ("kubernetes", cfg!(feature = "kubernetes")),
         ("tools", cfg!(feature = "tools")),
     ];

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::checked::Config;
 use super::file::ConfigFile;
-use super::form::decode::{Decode as _, Given};
+use super::form::decode::{Decode, Given};
+#[cfg(feature = "doctor")]
+use super::form::problems::Problems;
 use super::form::problems::{Complaint, ConfigError, KeyPlace, Problem, quoted};
 use super::form::tree::{self, Node, Value};
 use super::renamed;
@@ -115,6 +117,21 @@ impl Config {
     pub fn parse(yaml: &str, origin: &str) -> Result<Self, ConfigError> {
         let loaded = Loaded::parse(yaml.as_bytes(), origin, &Machine::current())?;
         Ok(Arc::unwrap_or_clone(loaded.config))
+    }
+}
+
+/// Decodes another file than the config by the same engine, with the same kind of problems.
+///
+/// # Errors
+/// The bytes are no YAML, or not of this form.
+#[cfg(feature = "doctor")]
+pub(crate) fn decode_file<T: Decode>(bytes: &[u8], origin: &str) -> Result<T, ConfigError> {
+    let refused = |problem| refuse(origin, vec![problem]);
+    let root = tree::parse(text(bytes).map_err(refused)?).map_err(refused)?;
+    let mut problems = Problems::default();
+    match T::decode(&Given::new(&root, &KeyPlace::start()), &mut problems) {
+        Some(decoded) if problems.is_empty() => Ok(decoded),
+        _ => Err(refuse(origin, problems.into_sorted())),
     }
 }
 

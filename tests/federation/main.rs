@@ -9,6 +9,8 @@ mod support;
 
 mod bundle;
 mod churn;
+#[cfg(feature = "doctor")]
+mod doctor;
 mod identity;
 mod refusals;
 mod rotation;

@@ -47,10 +47,24 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["open_connections", "recent_connections"],
             &["admin", "proxy", "source"],
             &["app"],
-            &["tools"],
+            &["doctor", "tools"],
             &["cli"],
             &["main"],
         ],
+    ),
+    (
+        "doctor",
+        &[
+            &["certificate", "checks", "file"],
+            &["bundle"],
+            &["seen"],
+            &["probe"],
+            &["gather", "judge"],
+        ],
+    ),
+    (
+        "doctor/judge",
+        &[&["answers"], &["endpoint", "gateway", "service", "trust"]],
     ),
     (
         "config",

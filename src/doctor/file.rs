@@ -1,0 +1,475 @@
+//! The federation file: what each side should be, as the objects of both clusters say it.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::config::form::containers::List;
+use crate::config::form::decode::{At, Text, words};
+use crate::config::form::problems::{Complaint, quoted};
+use crate::config::form::section::section;
+use crate::config::{ConfigError, Count, decode_file};
+use crate::server_name::ServerName;
+
+/// The number of services of a side that are looked at: each is two connections.
+const MAX_SERVICES: usize = 32;
+/// The longest SPIFFE ID (SPIFFE standard "SPIFFE-ID", section 2.3).
+const MAX_ID: usize = 2048;
+const SCHEME: &str = "spiffe://";
+
+/// Two trust domains that are federated, and how each is reached.
+#[derive(Debug, Clone)]
+pub struct Federation {
+    /// The two sides, in the file's order.
+    pub sides: [FederationSide; 2],
+}
+
+/// One trust domain, as the other side reaches it.
+#[derive(Debug, Clone)]
+pub struct FederationSide {
+    /// The trust domain, such as `beta.com`.
+    pub trust_domain: Arc<str>,
+    /// The address of its gateway.
+    pub gateway: GatewayPlace,
+    /// SPIRE's bundle endpoint. `None`: it is not looked at.
+    pub bundle: Option<BundleFacts>,
+    /// The services that the other side calls.
+    pub services: Vec<FederatedService>,
+}
+
+/// The address of a gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GatewayPlace {
+    /// An address.
+    Address(SocketAddr),
+    /// A name that DNS knows, and a port.
+    Name(ServerName, u16),
+}
+
+impl GatewayPlace {
+    /// The port.
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Address(address) => address.port(),
+            Self::Name(_, port) => *port,
+        }
+    }
+}
+
+impl fmt::Display for GatewayPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
+/// SPIRE's bundle endpoint, as the other side's ClusterFederatedTrustDomain has it.
+#[derive(Debug, Clone)]
+pub struct BundleFacts {
+    /// `bundleEndpointURL`.
+    pub url: BundleUrl,
+    /// `bundleEndpointProfile.type`.
+    pub profile: BundleProfile,
+    /// `bundleEndpointProfile.endpointSPIFFEID`.
+    pub spiffe_id: Option<Arc<str>>,
+}
+
+/// The profile of a bundle endpoint (SPIFFE Federation, section 5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BundleProfile {
+    /// Its certificate is an SVID.
+    HttpsSpiffe,
+    /// Its certificate is of a public CA.
+    HttpsWeb,
+}
+
+impl BundleProfile {
+    /// The word for it in the object.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::HttpsSpiffe => "https_spiffe",
+            Self::HttpsWeb => "https_web",
+        }
+    }
+}
+
+/// The URL of a bundle endpoint. Only its parts are separated: a mistake in it is a finding and no problem of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundleUrl {
+    /// The URL as it is written.
+    pub text: String,
+    /// `https`.
+    pub scheme: String,
+    /// The host without brackets.
+    pub host: String,
+    /// The port; 443 if none is written.
+    pub port: u16,
+    /// The path, at least `/`.
+    pub path: String,
+}
+
+impl BundleUrl {
+    /// The server name in the hello; `None` for an address, for which SPIRE's client sends none.
+    pub fn server_name(&self) -> Option<ServerName> {
+        match self.host.parse::<IpAddr>() {
+            Ok(_) => None,
+            Err(_) => ServerName::parse(self.host.as_bytes()).ok(),
+        }
+    }
+}
+
+/// A service that the other side calls.
+#[derive(Debug, Clone)]
+pub struct FederatedService {
+    /// The host of the caller's ServiceEntry.
+    pub host: ServerName,
+    /// The port of the ServiceEntry.
+    pub port: u16,
+    /// The server name that the caller's sidecar sends.
+    pub server_name: ServerName,
+    /// `subjectAltNames` of the caller's DestinationRule.
+    pub spiffe_id: Option<Arc<str>>,
+}
+
+section! {
+    /// A federation of two trust domains.
+    FederationForm {
+        /// The two sides.
+        sides: List<FederationSideForm, 2, 2>,
+    }
+}
+
+section! {
+    /// One trust domain, as the other side reaches it.
+    FederationSideForm {
+        /// The trust domain.
+        trust_domain: TrustDomainName,
+        /// The gateway's address as the other cluster reaches it.
+        gateway: GatewayText,
+        /// SPIRE's bundle endpoint. Without it, bundles are not looked at.
+        bundle_endpoint: Option<BundleEndpointForm> = null,
+        /// The services that the other side calls.
+        services: List<FederatedServiceForm, 0, MAX_SERVICES> = [],
+    }
+}
+
+section! {
+    /// SPIRE's bundle endpoint, as the other side's ClusterFederatedTrustDomain has it.
+    BundleEndpointForm {
+        /// `bundleEndpointURL`.
+        url: UrlText,
+        /// `bundleEndpointProfile.type`.
+        profile: BundleProfile = "https_spiffe",
+        /// `bundleEndpointProfile.endpointSPIFFEID`.
+        spiffe_id: Option<IdText> = null,
+    }
+}
+
+section! {
+    /// A service that the other side calls.
+    FederatedServiceForm {
+        /// The host of the caller's ServiceEntry.
+        host: At<ServiceHost>,
+        /// The port of the ServiceEntry.
+        port: Count<1, 65_535>,
+        /// The subset of the caller's DestinationRule.
+        subset: Option<SubsetText> = null,
+        /// `subjectAltNames` of the caller's DestinationRule.
+        spiffe_id: Option<IdText> = null,
+    }
+}
+
+words!(BundleProfile {
+    "https_spiffe" => HttpsSpiffe,
+    "https_web" => HttpsWeb,
+});
+
+fn not(text: &str, what: &str) -> Complaint {
+    Complaint::new(format!("{} is not {what}", quoted(text)))
+}
+
+#[derive(Debug)]
+pub(crate) struct TrustDomainName(Arc<str>);
+
+fn is_trust_domain(text: &str) -> bool {
+    let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._".contains(&b);
+    (1..=255).contains(&text.len()) && text.bytes().all(lower)
+}
+
+impl Text for TrustDomainName {
+    const WORDS: &'static str = "trust domain, such as alpha.com";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        match (is_trust_domain(text), text.strip_prefix(SCHEME)) {
+            (true, _) => Ok(Self(text.into())),
+            (_, Some(name)) => Err(not(text, "a trust domain").remedy(format!("write {name}"))),
+            _ => Err(not(text, "a trust domain").remedy("it has a-z, 0-9, '-', '.' and '_'")),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct GatewayText(GatewayPlace);
+
+impl Text for GatewayText {
+    const WORDS: &'static str = "HOST:PORT or ip:port";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return match address.port() {
+                0 => Err(not(text, "an address to connect to").remedy("give it a port")),
+                _ => Ok(Self(GatewayPlace::Address(address))),
+            };
+        }
+        let parts = text.rsplit_once(':');
+        let Some((host, port)) = parts.and_then(|(host, port)| Some((host, port.parse().ok()?)))
+        else {
+            return Err(not(text, "HOST:PORT").remedy(format!("is it {text}:15443?")));
+        };
+        let name = ServerName::parse(host.as_bytes()).map_err(|error| {
+            Complaint::new(format!("{} is not a host name: {error}", quoted(host)))
+        })?;
+        Ok(Self(GatewayPlace::Name(name, port)))
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct UrlText(BundleUrl);
+
+impl Text for UrlText {
+    const WORDS: &'static str = "URL, such as https://spire.bundles.beta.com:15443";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let wrong = || not(text, "a URL").remedy("write it as bundleEndpointURL has it");
+        let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
+        let (authority, path) = match rest.split_once('/') {
+            Some((authority, path)) => (authority, format!("/{path}")),
+            None => (rest, "/".to_owned()),
+        };
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => {
+                (host, port.parse().map_err(|_| wrong())?)
+            }
+            _ => (authority, if scheme == "http" { 80 } else { 443 }),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let known = host.parse::<IpAddr>().is_ok() || ServerName::parse(host.as_bytes()).is_ok();
+        let plain = path.len() <= MAX_ID && path.bytes().all(|byte| byte.is_ascii_graphic());
+        if !known || !plain {
+            return Err(wrong());
+        }
+        Ok(Self(BundleUrl {
+            text: text.to_owned(),
+            scheme: scheme.to_owned(),
+            host: host.to_owned(),
+            port,
+            path,
+        }))
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct IdText(Arc<str>);
+
+impl Text for IdText {
+    const WORDS: &'static str = "SPIFFE ID, such as spiffe://beta.com/ns/apps/sa/svcb";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let Some(rest) = text.strip_prefix(SCHEME) else {
+            let complaint = not(text, "a SPIFFE ID");
+            return Err(match text.split_once('/') {
+                Some((name, _)) if is_trust_domain(name) => {
+                    complaint.remedy(format!("write {SCHEME}{text}"))
+                }
+                _ => complaint.remedy("it begins with spiffe://"),
+            });
+        };
+        let name = rest.split('/').next().unwrap_or_default();
+        let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+        match is_trust_domain(name) && plain && text.len() <= MAX_ID {
+            true => Ok(Self(text.into())),
+            false => Err(not(text, "a SPIFFE ID").remedy("write spiffe://TRUST_DOMAIN/PATH")),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct ServiceHost(ServerName);
+
+impl Text for ServiceHost {
+    const WORDS: &'static str = "host name";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let name = ServerName::parse(text.as_bytes()).map_err(|error| {
+            Complaint::new(format!("{} is not a host name: {error}", quoted(text)))
+        })?;
+        let complaint = not(text, "the host of a service");
+        match name.istio_outbound(1, "") {
+            Err(error) => Err(complaint.remedy(format!("write the ServiceEntry's host: {error}"))),
+            Ok(_) if text.contains("_.") => {
+                Err(complaint.remedy("write the ServiceEntry's host, without outbound_ and port"))
+            }
+            Ok(_) => Ok(Self(name)),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct SubsetText(Arc<str>);
+
+impl Text for SubsetText {
+    const WORDS: &'static str = "name of a subset";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        match !text.is_empty() && text.len() <= 63 && text.bytes().all(plain) {
+            true => Ok(Self(text.into())),
+            false => Err(not(text, "the name of a subset").remedy("it has a-z, 0-9 and '-'")),
+        }
+    }
+}
+
+impl Federation {
+    /// The largest file, in bytes.
+    pub const MAX_FILE: usize = crate::config::MAX_FILE;
+
+    /// Reads the bytes of a file that messages call `origin`.
+    ///
+    /// # Errors
+    /// Every problem of the file, with its line, its key and a remedy.
+    pub fn parse(bytes: &[u8], origin: &str) -> Result<Self, ConfigError> {
+        let form: FederationForm = decode_file(bytes, origin)?;
+        let sides: Vec<FederationSide> = form.sides.items.into_iter().map(side).collect();
+        // Two, or the list was a problem.
+        match <[FederationSide; 2]>::try_from(sides) {
+            Ok(sides) => Ok(Self { sides }),
+            Err(_) => Err(ConfigError {
+                origin: origin.to_owned(),
+                problems: Vec::new(),
+            }),
+        }
+    }
+}
+
+fn side(form: FederationSideForm) -> FederationSide {
+    FederationSide {
+        trust_domain: form.trust_domain.0,
+        gateway: form.gateway.0,
+        bundle: form.bundle_endpoint.map(|bundle| BundleFacts {
+            url: bundle.url.0,
+            profile: bundle.profile,
+            spiffe_id: bundle.spiffe_id.map(|id| id.0),
+        }),
+        services: form
+            .services
+            .items
+            .into_iter()
+            .filter_map(service)
+            .collect(),
+    }
+}
+
+fn service(form: FederatedServiceForm) -> Option<FederatedService> {
+    let host = form.host.value.0;
+    let port = u16::try_from(form.port.get()).ok()?;
+    let subset = form.subset.map(|subset| subset.0);
+    // The host alone can be a name that is too long for this; `ServiceHost` has tried it.
+    let server_name = host
+        .istio_outbound(port, subset.as_deref().unwrap_or(""))
+        .ok()?;
+    Some(FederatedService {
+        host,
+        port,
+        server_name,
+        spiffe_id: form.spiffe_id.map(|id| id.0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "sides:
+  - trust_domain: alpha.com
+    gateway: east-west.alpha.com:15443
+    bundle_endpoint: { url: 'https://spire.bundles.alpha.com:15443', spiffe_id: 'spiffe://alpha.com/spire/server' }
+  - trust_domain: beta.com
+    gateway: 192.0.2.1:15443
+    bundle_endpoint: { url: 'https://[2001:db8::1]/x', profile: https_web }
+    services:
+      - { host: svcb.apps.svc.cluster.local, port: 80, spiffe_id: 'spiffe://beta.com/ns/apps/sa/svcb' }
+";
+
+    #[test]
+    fn a_file_is_read_as_the_objects_say() {
+        let federation = Federation::parse(GOOD.as_bytes(), "f").unwrap();
+        let [alpha, beta] = &federation.sides;
+        assert_eq!(alpha.gateway.to_string(), "east-west.alpha.com:15443");
+        let bundle = alpha.bundle.as_ref().unwrap();
+        assert_eq!(bundle.profile, BundleProfile::HttpsSpiffe);
+        let name = bundle.url.server_name().unwrap();
+        assert_eq!(name.as_str(), "spire.bundles.alpha.com");
+        assert!(alpha.services.is_empty());
+        let url = &beta.bundle.as_ref().unwrap().url;
+        assert_eq!(
+            (&*url.host, url.port, &*url.path),
+            ("2001:db8::1", 443, "/x")
+        );
+        assert_eq!(url.server_name(), None);
+        let sni = beta.services[0].server_name.as_str();
+        assert_eq!(sni, "outbound_.80_._.svcb.apps.svc.cluster.local");
+    }
+
+    #[test]
+    fn a_problem_has_its_line_its_key_and_a_remedy() {
+        for (old, new, says) in [
+            (
+                "alpha.com\n    gateway",
+                "spiffe://alpha.com\n    gateway",
+                "f:2:19: sides[0].trust_domain: \"spiffe://alpha.com\" is not a trust domain; write alpha.com",
+            ),
+            (
+                "east-west.alpha.com:15443",
+                "east-west.alpha.com",
+                "is it east-west.alpha.com:15443?",
+            ),
+            (
+                "profile: https_web",
+                "profile: https-web",
+                "did you mean \"https_web\"?",
+            ),
+            (
+                "trust_domain: beta.com",
+                "trustDomain: beta.com",
+                "did you mean \"trust_domain\"?",
+            ),
+            (
+                "'spiffe://beta.com/ns",
+                "'beta.com/ns",
+                "write spiffe://beta.com/ns/apps/sa/svcb",
+            ),
+            ("https://spire.bundles", "spire.bundles", "is not a URL"),
+            ("port: 80", "port: 0", "give it 1 to 65535"),
+            (
+                "{ host: svcb.",
+                "{ host: outbound_.80_._.svcb.",
+                "sides[1].services[0].host",
+            ),
+        ] {
+            assert!(GOOD.contains(old), "{old}");
+            let text = GOOD.replacen(old, new, 1);
+            let error = Federation::parse(text.as_bytes(), "f").unwrap_err();
+            assert!(error.to_string().contains(says), "{new}: {error}");
+        }
+        for (text, says) in [
+            ("", "expected a section"),
+            ("sides: []", "give it 2 to 2 items"),
+            ("[", "f:1"),
+        ] {
+            let error = Federation::parse(text.as_bytes(), "f").unwrap_err();
+            assert!(error.to_string().contains(says), "{text}: {error}");
+        }
+    }
+}

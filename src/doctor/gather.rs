@@ -1,0 +1,194 @@
+//! All probes of a federation, side by side. Silent peers included, they end within ten seconds.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use tokio::time::timeout;
+
+use super::file::{BundleFacts, FederatedService, Federation, FederationSide, GatewayPlace};
+use super::probe::{ProbeHello, ask, fetch, reach};
+use super::seen::{BundleAnswer, GatewayReach, ServiceSeen, SideSeen, TlsAnswer};
+use crate::config::{AddressKind, DnsConfig, DnsQuery, ResolverConfig};
+use crate::server_name::ServerName;
+use crate::socket::OwnAddresses;
+use crate::source::dns::{Resolver, resolve};
+
+/// The time that DNS has to name a gateway's addresses.
+const RESOLVE: Duration = Duration::from_millis(1_500);
+/// Addresses of a gateway that are tried.
+const MAX_ADDRESSES: usize = 8;
+/// Services of a side that are asked at once.
+const ASKED_AT_ONCE: usize = 32;
+/// The ALPN protocols of SPIRE's client, which is Go's.
+const SPIRE: &[&str] = &["h2", "http/1.1"];
+/// The ALPN protocols of a sidecar's HTTP call (`docs/src/internals/istio.md#alpn-of-the-mesh`).
+const MESH: &[&str] = &["istio-http/1.1", "istio", "http/1.1"];
+/// The ALPN protocol of clients outside of the mesh.
+const OPEN: &[&str] = &["http/1.1"];
+
+/// Looks at both sides.
+pub(crate) async fn gather(federation: &Federation) -> [SideSeen; 2] {
+    let [one, other] = &federation.sides;
+    let (one, other) = tokio::join!(Box::pin(side(one)), Box::pin(side(other)));
+    [one, other]
+}
+
+async fn side(side: &FederationSide) -> SideSeen {
+    let reach = match addresses(&side.gateway).await {
+        Ok(addresses) => {
+            let each = addresses.into_iter().map(async |at| (at, reach(at).await));
+            Ok(futures_util::future::join_all(each).await)
+        }
+        Err(error) => Err(error),
+    };
+    let connected = reach.as_ref().ok().and_then(|all| {
+        let mut all = all.iter();
+        all.find(|(_, reach)| *reach == GatewayReach::Connected)
+    });
+    let Some((address, _)) = connected else {
+        return unreached(side, reach);
+    };
+    let address = *address;
+    let (bundle, services, controls) = tokio::join!(
+        Box::pin(bundle(address, side.bundle.as_ref())),
+        Box::pin(services(address, side)),
+        Box::pin(controls(address)),
+    );
+    let (bundle, document, large) = bundle;
+    let (services, large_service) = services;
+    let [control, mesh_control] = controls;
+    SideSeen {
+        reach,
+        control,
+        mesh_control,
+        bundle,
+        document,
+        large: if large == TlsAnswer::NotAsked {
+            large_service
+        } else {
+            large
+        },
+        services,
+    }
+}
+
+fn unreached(
+    side: &FederationSide,
+    reach: Result<Vec<(SocketAddr, GatewayReach)>, String>,
+) -> SideSeen {
+    let service = |_| ServiceSeen {
+        mesh: TlsAnswer::NotAsked,
+        open: TlsAnswer::NotAsked,
+    };
+    SideSeen {
+        reach,
+        control: TlsAnswer::NotAsked,
+        mesh_control: TlsAnswer::NotAsked,
+        bundle: TlsAnswer::NotAsked,
+        document: BundleAnswer::NotAsked,
+        large: TlsAnswer::NotAsked,
+        services: side.services.iter().map(service).collect(),
+    }
+}
+
+/// The addresses of a gateway, by the DNS servers of this machine.
+async fn addresses(gateway: &GatewayPlace) -> Result<Vec<SocketAddr>, String> {
+    let (name, port) = match gateway {
+        GatewayPlace::Address(address) => return Ok(vec![*address]),
+        GatewayPlace::Name(name, port) => (name.clone(), *port),
+    };
+    let resolver = Resolver::new(&ResolverConfig {
+        servers: Vec::new(),
+        timeout: RESOLVE / 2,
+    });
+    let resolver = resolver.map_err(|error| error.to_string())?;
+    let config = DnsConfig {
+        query: DnsQuery::Address { name, port },
+        min_ttl: RESOLVE,
+        max_ttl: RESOLVE,
+        max_endpoints: MAX_ADDRESSES,
+        gone_after: None,
+        // The operator names the gateway; nobody else chooses where these connections go.
+        allow: vec![
+            AddressKind::Loopback,
+            AddressKind::LinkLocal,
+            AddressKind::Metadata,
+            AddressKind::OwnListener,
+        ],
+    };
+    let own = OwnAddresses::new(Vec::new());
+    let answer = timeout(RESOLVE, Box::pin(resolve(&resolver, &config, &own))).await;
+    let answer = answer.map_err(|_| "DNS does not answer".to_owned())?;
+    let answer = answer.map_err(|error| error.to_string())?;
+    let found: Vec<SocketAddr> = answer.endpoints.iter().map(|one| one.address).collect();
+    match (found.is_empty(), answer.problem) {
+        (false, _) => Ok(found),
+        (true, Some(problem)) => Err(problem.to_string()),
+        (true, None) => Err("DNS has no address for it".to_owned()),
+    }
+}
+
+/// The answers to a server name that surely has no route.
+async fn controls(address: SocketAddr) -> [TlsAnswer; 2] {
+    let name = format!("strait-doctor-{:016x}.invalid", fastrand::u64(..));
+    let Ok(name) = ServerName::parse(name.as_bytes()) else {
+        return [TlsAnswer::NotAsked, TlsAnswer::NotAsked];
+    };
+    let mesh_name = name.istio_outbound(80, "").unwrap_or_else(|_| name.clone());
+    let (control, mesh) = tokio::join!(
+        ask(address, hello(&name, SPIRE)),
+        ask(address, hello(&mesh_name, MESH)),
+    );
+    [control, mesh]
+}
+
+async fn bundle(
+    address: SocketAddr,
+    facts: Option<&BundleFacts>,
+) -> (TlsAnswer, BundleAnswer, TlsAnswer) {
+    let url = facts.map(|facts| &facts.url);
+    let Some((name, url)) = url.and_then(|url| Some((url.server_name()?, url))) else {
+        return (
+            TlsAnswer::NotAsked,
+            BundleAnswer::NotAsked,
+            TlsAnswer::NotAsked,
+        );
+    };
+    tokio::join!(
+        ask(address, hello(&name, SPIRE)),
+        fetch(address, hello(&name, OPEN), &url.path),
+        ask(address, large(&name, SPIRE)),
+    )
+}
+
+/// Each service, and the answer to a large hello for the first.
+async fn services(address: SocketAddr, side: &FederationSide) -> (Vec<ServiceSeen>, TlsAnswer) {
+    let look = async |service: &FederatedService| {
+        let name = &service.server_name;
+        let (mesh, open) = tokio::join!(
+            ask(address, hello(name, MESH)),
+            ask(address, hello(name, OPEN)),
+        );
+        ServiceSeen { mesh, open }
+    };
+    let each = futures_util::stream::iter(&side.services).map(look);
+    let each = each.buffered(ASKED_AT_ONCE).collect::<Vec<_>>();
+    let first = async {
+        match side.services.first() {
+            Some(service) => ask(address, large(&service.server_name, MESH)).await,
+            None => TlsAnswer::NotAsked,
+        }
+    };
+    tokio::join!(each, first)
+}
+
+fn hello<'a>(name: &'a ServerName, alpn: &'a [&'a str]) -> ProbeHello<'a> {
+    let large = false;
+    ProbeHello { name, alpn, large }
+}
+
+fn large<'a>(name: &'a ServerName, alpn: &'a [&'a str]) -> ProbeHello<'a> {
+    let large = true;
+    ProbeHello { name, alpn, large }
+}

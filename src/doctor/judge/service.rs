@@ -1,0 +1,152 @@
+//! Checks of a service, as the other side's sidecars reach it.
+
+use super::answers::{
+    BehindGateway, NO_APPLICATION_PROTOCOL, SideView, UNRECOGNIZED_NAME, server, span,
+};
+use crate::doctor::certificate::{IssuerFound, trust_domain};
+use crate::doctor::checks::{CheckGroup, Fault};
+use crate::doctor::file::FederatedService;
+use crate::doctor::seen::{ServiceSeen, ShownServer, TlsAnswer};
+
+pub(super) fn judge(
+    side: &SideView<'_>,
+    service: &FederatedService,
+    seen: &ServiceSeen,
+    group: &mut CheckGroup<'_>,
+) {
+    let target = BehindGateway {
+        name: service.server_name.as_str(),
+        control: &side.seen.mesh_control,
+        route: format!(
+            "{{ service: {}:{}, alpn: istio, upstream: .. }}",
+            service.host, service.port
+        ),
+        what: "a pod of the service",
+        connect: "is a pod ready? A sidecar without an SVID does not listen: look at its registration entry (ClusterSPIFFEID)",
+        plain: "the pod has no sidecar, or the route's upstream has the application's port",
+        silent: "look at the pod: it is frozen, or something else listens at the upstream's port",
+    };
+    let title = "its route leads to a pod's sidecar";
+    let shown = match server(&seen.mesh, &target) {
+        Ok(shown) => {
+            group.pass("service-route", title);
+            shown
+        }
+        Err(Some(fault)) => return group.fail("service-route", title, fault),
+        Err(None) => return group.untold("service-route", title, "the gateway is not reached"),
+    };
+    let title = "it is who its callers expect";
+    match identity_fault(side, service, shown) {
+        Err(reason) => group.untold("service-identity", title, reason),
+        Ok(fault) => group.judged("service-identity", title, fault),
+    }
+    let title = "its SVID is valid now";
+    group.judged("service-expiry", title, expiry(side, shown));
+    authority(side, shown, group);
+    let title = "it asks its callers for a certificate";
+    group.judged("service-mtls", title, shown.trusts.is_none().then(|| {
+        Fault::new(
+            "no_request",
+            "the service asks for no client certificate: anybody who reaches the gateway may call it",
+            "PeerAuthentication must be STRICT for the service's pods",
+        )
+    }));
+    mesh_only(service, seen, group);
+}
+
+/// # Errors
+/// The reason why it cannot be told.
+fn identity_fault(
+    side: &SideView<'_>,
+    service: &FederatedService,
+    shown: &ShownServer,
+) -> Result<Option<Fault>, &'static str> {
+    let own = &*side.file.trust_domain;
+    let Some(id) = shown.chain.leaf.spiffe_id() else {
+        return Ok(Some(Fault::new(
+            "no_svid",
+            "the service shows a certificate without a SPIFFE ID",
+            "does the route lead to a sidecar that gets its certificate from SPIRE?",
+        )));
+    };
+    let id_shown = id.escape_debug();
+    match &service.spiffe_id {
+        Some(expected) if **expected == *id => Ok(None),
+        Some(expected) => Ok(Some(Fault::new(
+            "account",
+            format!("the service is {id_shown}, subjectAltNames say {expected}"),
+            "write its SPIFFE ID into subjectAltNames of the callers' DestinationRule, or give its pods the other service account",
+        ))),
+        None if trust_domain(id) != own => Ok(Some(Fault::new(
+            "other_trust_domain",
+            format!("the service is {id_shown}, of another trust domain than {own}"),
+            "does its gateway's route lead to a pod of this cluster?",
+        ))),
+        None => Err("the file does not say its spiffe_id"),
+    }
+}
+
+fn expiry(side: &SideView<'_>, shown: &ShownServer) -> Option<Fault> {
+    let leaf = &shown.chain.leaf;
+    if leaf.not_after < side.now {
+        return Some(Fault::new(
+            "expired",
+            format!(
+                "the service's SVID expired {} ago; calls to it fail, and so do its own",
+                span(side.now - leaf.not_after)
+            ),
+            "look at spire-agent of its node: it renews an SVID when half of its time is over",
+        ));
+    }
+    (leaf.not_before > side.now).then(|| {
+        Fault::new(
+            "not_yet_valid",
+            format!(
+                "the service's SVID is valid only in {}: clocks differ",
+                span(leaf.not_before - side.now)
+            ),
+            "set the clocks of its cluster, and of this machine",
+        )
+    })
+}
+
+/// Whether its SVID is of the bundle that its own side serves.
+fn authority(side: &SideView<'_>, shown: &ShownServer, group: &mut CheckGroup<'_>) {
+    const CHECK: &str = "service-authority";
+    let title = "its SVID is signed by the bundle of its trust domain";
+    let Some(bundle) = side.seen.document.bundle() else {
+        return group.untold(CHECK, title, "no bundle is seen");
+    };
+    match shown.chain.issuer_among(&bundle.roots) {
+        IssuerFound::Root(_) => group.pass(CHECK, title),
+        IssuerFound::NotTold => group.untold(CHECK, title, "its chain cannot be verified here"),
+        IssuerFound::Unknown => group.fail(CHECK, title, Fault::new(
+            "other_authority",
+            "the service's SVID is of an authority that its own bundle does not have",
+            "an authority was revoked before its SVIDs were replaced, or another SPIRE signs here: look at spire-agent of its node",
+        )),
+    }
+}
+
+/// Whether clients without Istio's ALPN are kept out.
+fn mesh_only(service: &FederatedService, seen: &ServiceSeen, group: &mut CheckGroup<'_>) {
+    const CHECK: &str = "service-alpn";
+    let title = "its gateway keeps clients without Istio's ALPN out";
+    match &seen.open {
+        TlsAnswer::Alert(UNRECOGNIZED_NAME | NO_APPLICATION_PROTOCOL) => group.pass(CHECK, title),
+        TlsAnswer::Shown(_) | TlsAnswer::NotTls(_) => group.fail(CHECK, title, Fault::new(
+            "open",
+            format!("DANGER: its gateway lets clients without Istio's ALPN to {}", service.server_name),
+            "write alpn: istio in the route: other clients must not reach sidecars, which may let them pass",
+        )),
+        TlsAnswer::Closed | TlsAnswer::Reset => {
+            group.untold(CHECK, title, "such a client gets a close, by the gateway or by the pod");
+        }
+        TlsAnswer::NotAsked | TlsAnswer::Unreached(_) => {
+            group.untold(CHECK, title, "the connection was not made");
+        }
+        TlsAnswer::Silent | TlsAnswer::Alert(_) | TlsAnswer::Broken(_) => {
+            group.untold(CHECK, title, "the answer to such a client says nothing of it");
+        }
+    }
+}

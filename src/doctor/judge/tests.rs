@@ -1,0 +1,7 @@
+//! One mistake of a federation each, as observations, and the checks that do not pass then.
+
+mod endpoints;
+mod gateways;
+mod services;
+mod trust;
+mod world;
