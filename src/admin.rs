@@ -54,7 +54,7 @@ use crate::metrics::Metrics;
 use crate::open_connections::ConnectionAsker;
 use crate::recent_connections::RecentFailure;
 pub use config_report::{ConfigInForce, ConfigReport, ConfigReports, RefusedConfig};
-pub use dump::{DiscoveryReport, SavedStateReport, timestamp};
+pub use dump::{ClusterReport, DiscoveryReport, SavedStateReport, timestamp};
 pub use explain::ExplainQuestion;
 use lasting::lasting;
 pub use liveness::{Judge, STALLED};

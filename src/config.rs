@@ -44,12 +44,12 @@ pub use checked::{
     Exports, FileNames, FileRoute, Fingerprint, GatewayAddresses, GatewayApiConfig,
     GatewayNamespaces, HelloLimits, ISTIO_ALPNS, ISTIO_ROOT_NAMESPACE, IstioConfig, IstioMetrics,
     Kubeconfig, KubernetesConfig, Limits, ListenerConfig, LogConfig, LogFilter, LogFilterError,
-    LogFormat, OTHER_SOURCES, ObjectRef, OptIn, Origin, OriginKind, PodChoice, PortRange,
-    PortSelector, ProxyVersion, Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteList,
-    RouteMatch, RouteTimeouts, SavedStateConfig, ServicePort, ServiceSelector, SharedOffers,
-    SniPattern, SourceGroup, SourceGroupId, SourceGroups, SourceLimits, SourcePolicy, StartTls,
-    TargetConfig, TargetConfigs, TcpOptions, UpstreamConfig, UpstreamLimits, UpstreamSource,
-    UpstreamTimeouts, offers_in_words,
+    LogFormat, MAX_OTHER_CLUSTERS, OTHER_SOURCES, ObjectRef, OptIn, Origin, OriginKind,
+    OtherClusterConfig, PodChoice, PortRange, PortSelector, ProxyVersion, Refuse, RelayTimeouts,
+    ResolverConfig, RouteConfig, RouteList, RouteMatch, RouteTimeouts, SavedStateConfig,
+    ServicePort, ServiceSelector, SharedOffers, SniPattern, SourceGroup, SourceGroupId,
+    SourceGroups, SourceLimits, SourcePolicy, StartTls, TargetConfig, TargetConfigs, TcpOptions,
+    UpstreamConfig, UpstreamLimits, UpstreamSource, UpstreamTimeouts, offers_in_words,
 };
 pub use form::problems::{ConfigError, Problem};
 #[cfg(feature = "doctor")]

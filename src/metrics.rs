@@ -8,6 +8,7 @@
 //! route that the config no longer has; they are removed once no connection counts into them.
 
 mod by_upstream;
+mod clusters;
 mod ends;
 pub mod exposition;
 mod from_zero;
@@ -33,6 +34,7 @@ use prometheus::{
 use crate::names::{ListenerName, SourceGroupName, UpstreamName};
 use crate::version;
 pub use by_upstream::UpstreamCounts;
+pub use clusters::{ClusterMetrics, MAX_CLUSTERS};
 pub use ends::{DisallowedBy, EndMetrics};
 pub use from_zero::FromZero;
 pub use hellos::HelloSeries;

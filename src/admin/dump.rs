@@ -53,10 +53,22 @@ pub struct DiscoveryReport {
     pub skipped_examples: Vec<Arc<str>>,
     /// Kinds of object that are not watched, with the reason.
     pub missing: Vec<(&'static str, Arc<str>)>,
+    /// The other clusters of the mesh.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clusters: Vec<ClusterReport>,
     /// The first objects that exist and cannot be read: kind, name and problem.
     pub unreadable_objects: Vec<Arc<str>>,
     /// The part that comes from a saved state, if one is in force.
     pub saved_state: Option<SavedStateReport>,
+}
+
+/// Another cluster of the mesh.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClusterReport {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Kinds of object that are not watched, with the reason.
+    pub missing: Vec<(&'static str, Arc<str>)>,
 }
 
 /// The part of a discovery that comes from a saved state, and may be out of date.

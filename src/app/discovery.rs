@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use crate::admin::{DiscoveryReport, SavedStateReport};
+use crate::admin::{ClusterReport, DiscoveryReport, SavedStateReport};
 use crate::metrics::{Metrics, gauge_value};
 use crate::names::{ListenerName, UpstreamName};
 use crate::route::Conflict;
@@ -51,6 +51,7 @@ pub(super) fn report(publication: &Publication) -> DiscoveryReport {
     let Publication {
         discovered,
         missing,
+        clusters,
         unreadable,
         zone,
         from_file,
@@ -73,6 +74,13 @@ pub(super) fn report(publication: &Publication) -> DiscoveryReport {
         skipped_names: routing.skipped.count,
         skipped_examples: routing.skipped.examples.clone(),
         missing: missing.clone(),
+        clusters: clusters
+            .iter()
+            .map(|cluster| ClusterReport {
+                name: cluster.name.clone(),
+                missing: cluster.missing.clone(),
+            })
+            .collect(),
         unreadable_objects: unreadable.clone(),
         saved_state,
     }

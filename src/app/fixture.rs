@@ -211,6 +211,7 @@ pub(super) fn publishing(discovered: Arc<Discovered>) -> Publication {
         discovered,
         zone: None,
         missing: Vec::new(),
+        clusters: Vec::new(),
         unreadable: Vec::new(),
         arrivals: Vec::new(),
         from_file: None,

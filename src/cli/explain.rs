@@ -96,6 +96,15 @@ fn discover<W: Write>(file: Arc<Config>, page: &mut Page<W>) -> Result<Explained
     for (kind, reason) in &found.missing {
         page.line("not watched", format_args!("{kind}: {reason}"))?;
     }
+    for cluster in &found.clusters {
+        for (kind, reason) in &cluster.missing {
+            let name = &cluster.name;
+            page.line(
+                "not watched",
+                format_args!("{kind} of cluster {name}: {reason}"),
+            )?;
+        }
+    }
     for object in &found.unreadable {
         page.line("unreadable", object)?;
     }

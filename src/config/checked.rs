@@ -33,8 +33,8 @@ pub use dns::{AddressKind, DnsConfig, DnsQuery, ResolverConfig};
 pub use gateway_policy::{BelowFileRoutes, FileNames, FileRoute, GatewayNamespaces, PortRange};
 pub use kubernetes::{
     ExportMode, ExportPolicy, GatewayAddresses, GatewayApiConfig, ISTIO_ROOT_NAMESPACE,
-    IstioConfig, Kubeconfig, KubernetesConfig, OptIn, PortSelector, SavedStateConfig,
-    ServiceSelector,
+    IstioConfig, Kubeconfig, KubernetesConfig, MAX_OTHER_CLUSTERS, OptIn, OtherClusterConfig,
+    PortSelector, SavedStateConfig, ServiceSelector,
 };
 pub use limits::{ConnectionLimits, SourceLimits};
 pub use listener::{EndDisallowed, HelloLimits, ListenerConfig, Refuse, RelayTimeouts, StartTls};

@@ -7,6 +7,7 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
 };
 
+use super::clusters::ClusterMetrics;
 use super::gauge_value;
 use super::labels::labels;
 use super::registrar::Registrar;
@@ -121,12 +122,16 @@ pub struct KubernetesMetrics {
     pub saved_bytes: IntGauge,
     saved_writes: IntCounterVec,
     staleness: Arc<Staleness>,
+    /// Of the other clusters of the mesh.
+    pub clusters: ClusterMetrics,
 }
 
-/// Metrics of one kind of object.
+/// Metrics of one kind of object, in this cluster or in another one.
 #[derive(Debug, Clone)]
 pub struct KindMetrics {
     kind: Kind,
+    /// The name of the other cluster.
+    cluster: Option<Arc<str>>,
     up: IntGauge,
     stale: IntGauge,
     from_file: IntGauge,
@@ -245,6 +250,7 @@ impl KubernetesMetrics {
                 "Writes of the file kubernetes.saved_state. result is written or failed.",
             )?,
             staleness: Arc::default(),
+            clusters: ClusterMetrics::new(r)?,
         })
     }
 
@@ -253,6 +259,7 @@ impl KubernetesMetrics {
         let label = &[kind.label()];
         KindMetrics {
             kind,
+            cluster: None,
             up: self.up.with_label_values(label),
             stale: self.stale.with_label_values(label),
             from_file: self.from_file.with_label_values(label),
@@ -268,7 +275,9 @@ impl KubernetesMetrics {
         let confirmed = Duration::try_from_secs_f64(self.saved_confirmed.get()).ok();
         let confirmed = confirmed.filter(|confirmed| !confirmed.is_zero());
         let confirmed = confirmed.and_then(|at| SystemTime::UNIX_EPOCH.checked_add(at));
-        self.staleness.since().into_iter().chain(confirmed).min()
+        let own = self.staleness.since();
+        let others = self.clusters.stale_since();
+        own.into_iter().chain(confirmed).chain(others).min()
     }
 
     /// Sets the number of known objects of a kind.
@@ -339,6 +348,28 @@ impl KubernetesMetrics {
 }
 
 impl KindMetrics {
+    /// The metrics of a kind of another cluster: it has no saved state, and no time of its last event.
+    pub(super) fn of_cluster(
+        (cluster, kind): (Arc<str>, Kind),
+        [up, stale]: [IntGauge; 2],
+        events: IntCounter,
+        errors: IntCounterVec,
+        staleness: Arc<Staleness>,
+    ) -> prometheus::Result<Self> {
+        let unseen = "Not shown.";
+        Ok(Self {
+            kind,
+            cluster: Some(cluster),
+            up,
+            stale,
+            from_file: IntGauge::new("from_file", unseen)?,
+            events,
+            errors,
+            last_event: Gauge::new("last_event", unseen)?,
+            staleness,
+        })
+    }
+
     /// Notes that the kind is watched and up to date.
     pub fn up(&self) {
         self.up.set(1);
@@ -380,9 +411,17 @@ impl KindMetrics {
 
     /// Counts a failure after which the kind is still watched.
     pub fn failed(&self, reason: WatchError) {
-        self.errors
-            .with_label_values(&[self.kind.label(), reason.label()])
-            .inc();
+        let (kind, reason) = (self.kind.label(), reason.label());
+        let errors = match &self.cluster {
+            None => self.errors.with_label_values(&[kind, reason]),
+            Some(cluster) => self.errors.with_label_values(&[&**cluster, kind, reason]),
+        };
+        errors.inc();
+    }
+
+    /// Whether the objects of the kind were listed before: it is watched, or stale.
+    pub fn is_known(&self) -> bool {
+        self.up.get() == 1 || self.stale.get() == 1
     }
 
     /// Counts a change that a watch reported.

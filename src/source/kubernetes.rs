@@ -53,7 +53,7 @@ mod translate;
 mod watch;
 
 pub use discovered::{Discovered, Routing, Skipped};
-pub use mailbox::{FIRST_LISTS, FromFile, Mailbox, NOT_LISTED, Publication};
+pub use mailbox::{ClusterState, FIRST_LISTS, FromFile, Mailbox, NOT_LISTED, Publication};
 pub use ports::Ports;
 
 #[cfg(not(feature = "kubernetes"))]

@@ -78,9 +78,14 @@ fn fill(metrics: &Metrics) {
     let kind = metrics.kubernetes.kind(Kind::Service);
     kind.up();
     kind.event();
+    let clusters = &metrics.kubernetes.clusters;
+    let of_cluster = clusters.kind(0, &"c2".into(), Kind::Service).unwrap();
+    of_cluster.event();
     for reason in WatchError::ALL {
         kind.failed(*reason);
+        of_cluster.failed(*reason);
     }
+    clusters.objects("c2", Kind::Service, 3);
     metrics.kubernetes.objects(Kind::Service, 3);
     metrics.kubernetes.unreadable(Kind::Service, 1);
     metrics.kubernetes.left_out(LeftOutReason::Port, 1);

@@ -12,6 +12,7 @@ mod support;
 
 mod api;
 mod away;
+mod clusters;
 mod explain;
 mod gateway_api;
 mod kmock;

@@ -12,12 +12,27 @@ use super::listener::ListenerConfig;
 use super::route_match::AlpnPolicy;
 use super::upstream::UpstreamConfig;
 use crate::config::bounds;
+use crate::metrics::MAX_CLUSTERS;
 use crate::names::ListenerName;
 use crate::server_name::ServerName;
 
 /// The namespace that istiod is in, and whose policies hold for the whole mesh, unless the mesh's settings
 /// name another one.
 pub const ISTIO_ROOT_NAMESPACE: &str = "istio-system";
+
+/// The largest number of other clusters.
+pub const MAX_OTHER_CLUSTERS: usize = MAX_CLUSTERS;
+
+/// Another cluster of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OtherClusterConfig {
+    /// istiod's name for it.
+    pub name: Arc<str>,
+    /// The network of its pods that name none.
+    pub network: Arc<str>,
+    /// The file for access to its API.
+    pub kubeconfig: PathBuf,
+}
 
 /// The Kubernetes source.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,6 +45,9 @@ pub struct KubernetesConfig {
     pub cluster: Option<Arc<str>>,
     /// The network of this gateway; `None` for that of the label of Istio's namespace.
     pub network: Option<Arc<str>>,
+    /// Other clusters of the mesh.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clusters: Vec<OtherClusterConfig>,
     /// Istio's control plane in this cluster.
     pub istio: IstioConfig,
     /// The node that this gateway runs on. Its zone counts when the config names none.

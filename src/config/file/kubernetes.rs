@@ -14,8 +14,8 @@ use super::common::{
 use super::hosts::HostName;
 use crate::config::bounds::{Bytes, Ipv6Prefix};
 use crate::config::checked::{
-    AlpnPolicy, Balance, BelowFileRoutes, ISTIO_ROOT_NAMESPACE, OptIn, PortRange, PortSelector,
-    Refuse, StartTls,
+    AlpnPolicy, Balance, BelowFileRoutes, ISTIO_ROOT_NAMESPACE, MAX_OTHER_CLUSTERS, OptIn,
+    PortRange, PortSelector, Refuse, StartTls,
 };
 use crate::config::form::containers::{AllOr, List, Named, OrOff};
 use crate::config::form::decode::At;
@@ -42,6 +42,10 @@ section! {
         /// left out for its network. A pod's network is that of its own label, otherwise that of
         /// Istio's namespace, otherwise this one.
         network: Option<MeshName> = null,
+        /// Other clusters of the mesh, whose pods in the network of this gateway are endpoints too: those
+        /// of a Service that both clusters have, and of Services that only the other one has. The policies
+        /// of this cluster hold for all of them. Needs `cluster` and `network`.
+        clusters: At<List<OtherClusterFile, 0, MAX_OTHER_CLUSTERS>> = [],
         /// Istio's control plane in this cluster.
         istio: IstioFile = {},
         /// The policy for Services of this cluster that other clusters may reach without a route in the
@@ -89,6 +93,21 @@ section! {
         /// The largest size of the file. A larger state is not written. The folder needs twice this size,
         /// since a new file is complete before it replaces the old one.
         max_size: Bytes<{ 64 * KIB }, GIB> = "64MiB",
+    }
+}
+
+section! {
+    /// Another cluster of the mesh.
+    OtherClusterFile {
+        /// istiod's name for the cluster. Subsets use it as the label `topology.istio.io/cluster`.
+        name: At<MeshName>,
+        /// The network of its pods that have no label `topology.istio.io/network`. Pods of another network
+        /// than this gateway's get no connection.
+        network: MeshName,
+        /// The kubeconfig file for access to its API, as `istioctl create-remote-secret` writes it: with a
+        /// token and certificates in it, and neither paths of other files nor a command to run. A file
+        /// that changes is read again.
+        kubeconfig: FilePath,
     }
 }
 

@@ -12,15 +12,18 @@ use super::machine::Machine;
 use super::upstreams::{check, connect, ejection, limits, tcp, warn_foreign};
 use crate::config::checked::{
     ExportMode, ExportPolicy, FileNames, FileRoute, GatewayAddresses, GatewayApiConfig,
-    GatewayNamespaces, IstioConfig, Kubeconfig, KubernetesConfig, ListenerConfig, OptIn, PortRange,
-    SavedStateConfig, ServiceSelector, UpstreamConfig, UpstreamSource, UpstreamTimeouts,
+    GatewayNamespaces, IstioConfig, Kubeconfig, KubernetesConfig, ListenerConfig,
+    MAX_OTHER_CLUSTERS, OptIn, OtherClusterConfig, PortRange, SavedStateConfig, ServiceSelector,
+    UpstreamConfig, UpstreamSource, UpstreamTimeouts,
 };
 use crate::config::file::ListenerFile;
 use crate::config::file::addresses::Bind;
 use crate::config::file::kubernetes::words::{
-    ExportWord, GatewayAddress, LabelKey, LabelValue, ObjectName, ServiceName,
+    ExportWord, GatewayAddress, LabelKey, LabelValue, MeshName, ObjectName, ServiceName,
 };
-use crate::config::file::kubernetes::{ExportFile, GatewayApiFile, KubernetesFile};
+use crate::config::file::kubernetes::{
+    ExportFile, GatewayApiFile, KubernetesFile, OtherClusterFile,
+};
 use crate::config::form::containers::{AllOr, List, Named, OrOff};
 use crate::config::form::decode::{At, Text as _};
 use crate::config::form::problems::{Complaint, KeyPlace, Problems};
@@ -65,7 +68,13 @@ pub(super) fn resolve(
         timeouts: UpstreamTimeouts::OFF,
     };
     let gateways = matches!(file.gateway_api, OrOff::On(_));
+    let own = [
+        ("cluster", file.cluster.as_ref()),
+        ("network", file.network.as_ref()),
+    ];
+    let clusters = other_clusters(file.clusters, own, problems);
     KubernetesConfig {
+        clusters,
         kubeconfig,
         cluster_domain: file.cluster_domain.0,
         cluster: file.cluster.map(|name| name.0),
@@ -87,6 +96,38 @@ pub(super) fn resolve(
         }),
         upstream: Arc::new(upstream),
     }
+}
+
+/// The other clusters. `own` has the keys about this cluster that they need.
+fn other_clusters(
+    file: At<List<OtherClusterFile, 0, MAX_OTHER_CLUSTERS>>,
+    own: [(&str, Option<&MeshName>); 2],
+    problems: &mut Problems,
+) -> Vec<OtherClusterConfig> {
+    let At { value, place, .. } = file;
+    for (key, _) in own
+        .iter()
+        .filter(|(_, name)| name.is_none() && !value.items.is_empty())
+    {
+        let complaint = Complaint::new(format!("there is no `kubernetes.{key}`"));
+        let remedy = format!("set it to istiod's name for the {key} of this gateway");
+        problems.note(&place, complaint.remedy(remedy));
+    }
+    let mut names = BTreeSet::new();
+    let [(_, cluster), _] = own;
+    names.extend(cluster.map(|name| name.0.clone()));
+    let other = |file: OtherClusterFile| {
+        let At { value, place, .. } = file.name;
+        if !names.insert(value.0.clone()) {
+            problems.note(&place, Complaint::new("another cluster has this name"));
+        }
+        OtherClusterConfig {
+            name: value.0,
+            network: file.network.0,
+            kubeconfig: Path::new(&*file.kubeconfig.0).to_owned(),
+        }
+    };
+    value.items.into_iter().map(other).collect()
 }
 
 fn node(machine: &Machine, problems: &mut Problems) -> Option<Arc<str>> {

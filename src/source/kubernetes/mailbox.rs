@@ -27,6 +27,8 @@ pub struct Publication {
     pub zone: Option<Zone>,
     /// The kinds that could not be watched at the time of publication, each with the reason.
     pub missing: Vec<(&'static str, Arc<str>)>,
+    /// The state of each other cluster, in the order of the config.
+    pub clusters: Vec<ClusterState>,
     /// The first objects that cannot be read: kind, name and problem.
     pub unreadable: Vec<Arc<str>>,
     /// The arrival times of the watch events that led to it.
@@ -35,6 +37,15 @@ pub struct Publication {
     pub from_file: Option<FromFile>,
     /// False if nothing is known any more of a kind that routing needs.
     pub complete: bool,
+}
+
+/// The state of another cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterState {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The kinds that are not watched, each with the reason.
+    pub missing: Vec<(&'static str, Arc<str>)>,
 }
 
 /// The part of a result that comes from a saved state.
@@ -156,6 +167,7 @@ mod tests {
             discovered: Arc::default(),
             zone: Some(zone.into()),
             missing: Vec::new(),
+            clusters: Vec::new(),
             unreadable: Vec::new(),
             arrivals: vec![Instant::now()],
             from_file: None,

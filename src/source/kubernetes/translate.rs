@@ -5,12 +5,15 @@
 //! compared with the previous one: only a difference in routes makes new route tables.
 
 mod choice;
+mod context;
 mod export;
+mod gateway_parts;
 mod host;
 mod hosts;
 mod members;
 mod mesh;
 mod mtls;
+mod others;
 mod pods;
 mod rules;
 mod service;
@@ -38,7 +41,9 @@ use crate::names::{UpstreamName, Zone};
 use crate::server_name::ServerName;
 use crate::shared_map::SharedMap;
 use crate::socket::OwnListeners;
-use service::Context;
+use context::Context;
+use gateway_parts::{Dependencies, GatewayParts};
+use others::OtherClusters;
 use translation::{Backend, Routes, Translation};
 
 /// The largest number of routes of all Services together.
@@ -51,10 +56,13 @@ pub struct Translator {
     own: OwnListeners,
     ports: Ports,
     cluster: Cluster,
+    others: OtherClusters,
+    /// The Services that changes of other clusters concern.
+    concerned: Dirty,
     services: BTreeMap<ObjectKey, Translation>,
     /// By the namespace of a ServiceEntry, with the host as the name.
     hosts: BTreeMap<ObjectKey, Translation>,
-    gateways: Gateways,
+    gateways: GatewayParts,
     /// Reasons and names that many Services share.
     strings: Strings,
     /// The last routing that was given out.
@@ -72,29 +80,6 @@ pub struct Translator {
     stale_gateways: bool,
     /// True if a result was given out before.
     published: bool,
-}
-
-/// The content of the Gateway API's objects.
-#[derive(Debug, Default)]
-struct Gateways {
-    routes: BTreeMap<u16, Vec<Arc<RouteConfig>>>,
-    /// By the Service that each is a port of.
-    backends: BTreeMap<ObjectKey, Vec<Backend>>,
-    /// The data that they were made from.
-    services: BTreeMap<ObjectKey, Dependencies>,
-    statuses: Arc<Statuses>,
-}
-
-/// One Service as the last translation of the Gateway API read it. While none of it changes, the
-/// translation still holds; pods come and go far more often.
-#[derive(Debug, Default)]
-struct Dependencies {
-    /// The version of the Service; `None` if it did not exist.
-    version: Option<Arc<str>>,
-    /// Its ports, and whether a pod of each was in the mesh.
-    mesh: Vec<(ServicePort, bool)>,
-    /// The ports of its pods, if it stands in front of this gateway.
-    front: Option<BTreeSet<u16>>,
 }
 
 /// The changes since the last publication.
@@ -118,12 +103,14 @@ impl Translator {
     pub fn new(policy: Arc<KubernetesConfig>) -> Self {
         Self {
             cluster: Cluster::new(policy.istio.namespace.clone()),
+            others: OtherClusters::of(&policy),
+            concerned: Dirty::default(),
             policy,
             own: OwnListeners::default(),
             ports: Ports::default(),
             services: BTreeMap::new(),
             hosts: BTreeMap::new(),
-            gateways: Gateways::default(),
+            gateways: GatewayParts::default(),
             strings: Strings::default(),
             routing: Arc::default(),
             found: Routing::default(),
@@ -157,6 +144,21 @@ impl Translator {
         ports.any(|port| !self.ports.is_known(*port))
     }
 
+    /// Takes a change of another cluster, called `name`. It takes effect with the next [`Translator::apply`].
+    pub fn apply_other(&mut self, name: &str, change: ClusterChange) {
+        self.others.apply(name, change, &mut self.concerned);
+    }
+
+    /// All records of another cluster; `None` if the policy does not name it.
+    pub fn other_cluster(&self, name: &str) -> Option<&Cluster> {
+        self.others.get(name)
+    }
+
+    /// The whole content of the other clusters, each change with the name of its cluster.
+    pub fn other_changes(&self) -> Vec<(Arc<str>, ClusterChange)> {
+        self.others.changes()
+    }
+
     /// Applies the changes. Returns `None` if no route and no endpoint has changed; the first call
     /// always returns a value, even an empty one.
     pub fn apply(
@@ -166,7 +168,7 @@ impl Translator {
         let mut dirty = Dirty {
             everything: std::mem::take(&mut self.stale),
             gateways: std::mem::take(&mut self.stale_gateways),
-            ..Dirty::default()
+            ..std::mem::take(&mut self.concerned)
         };
         for change in changes {
             self.cluster.apply(change, &mut dirty);
@@ -175,6 +177,7 @@ impl Translator {
             let known = self.services.keys().cloned();
             let there = self.cluster.services.iter().map(|(key, _)| key.clone());
             dirty.services.extend(known.chain(there));
+            dirty.services.extend(self.others.services().cloned());
             dirty.hosts.extend(self.hosts.keys().cloned());
             dirty.hosts.extend(self.cluster.entry_hosts());
         }
@@ -329,9 +332,11 @@ impl Translator {
         let backends = self.gateways.backends.get(key);
         let there = backends.is_some()
             || self.cluster.services.get(key).is_some()
-            || self.cluster.why_unreadable(Kind::Service, key).is_some();
+            || self.cluster.why_unreadable(Kind::Service, key).is_some()
+            || self.others.service(key).is_some();
         let mut context = Context {
             cluster: &self.cluster,
+            others: &self.others,
             policy: &self.policy,
             own: &self.own,
             strings: &mut self.strings,
@@ -351,6 +356,7 @@ impl Translator {
         };
         let mut context = Context {
             cluster: &self.cluster,
+            others: &self.others,
             policy: &self.policy,
             own: &self.own,
             strings: &mut self.strings,

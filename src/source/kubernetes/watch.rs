@@ -11,16 +11,21 @@ mod ask;
 mod client;
 mod connections;
 mod copies;
+mod counts;
 mod driver;
 mod entry;
 mod error;
 mod follow;
+mod input;
 mod istio;
 mod item;
 mod mesh;
 mod needs;
 mod object;
+mod other_clusters;
+mod other_kinds;
 mod outage;
+mod pace;
 mod read;
 mod reread;
 mod restore;
@@ -40,12 +45,14 @@ use super::mailbox::Mailbox;
 use super::ports::Ports;
 use super::records::ObjectKey;
 use super::status::Statuses;
-use crate::config::{Kubeconfig, KubernetesConfig};
+use crate::config::{Kubeconfig, KubernetesConfig, OtherClusterConfig};
 use crate::metrics::Metrics;
 use crate::socket::OwnListeners;
 use crate::supervise;
 pub use client::KubernetesError;
-use driver::{Driver, Terms};
+use driver::Driver;
+use follow::Outbox;
+use input::Terms;
 use outage::Outages;
 use restore::Restored;
 use served::ApiDiscovery;
@@ -63,6 +70,7 @@ pub struct KubernetesSource {
     kubeconfig: Option<Kubeconfig>,
     kinds: Vec<Kind>,
     mesh_config: Option<ObjectKey>,
+    clusters: Vec<OtherClusterConfig>,
     terms: watch::Sender<Terms>,
     statuses: watch::Receiver<Arc<Statuses>>,
     _tasks: JoinSet<()>,
@@ -111,11 +119,19 @@ impl KubernetesSource {
             outages: Arc::new(Outages::new(access.server.clone())),
             timing,
         };
+        let outbox = Outbox {
+            inputs: inputs.clone(),
+            cluster: None,
+        };
         for kind in &kinds {
-            let (kind, inputs) = (*kind, inputs.clone());
-            let only = mesh_config.clone().filter(|_| kind == Kind::MeshConfig);
-            let metrics = metrics.kubernetes.kind(kind);
-            follow::spawn(&mut tasks, (kind, only), api.clone(), inputs, metrics);
+            let only = mesh_config.clone().filter(|_| *kind == Kind::MeshConfig);
+            let (outbox, metrics) = (outbox.clone(), metrics.kubernetes.kind(*kind));
+            let kind = (*kind, only);
+            follow::spawn(&mut tasks, kind, api.clone(), outbox, metrics, false);
+        }
+        let clusters = config.clusters.clone();
+        for other in clusters.iter().cloned().enumerate() {
+            other_clusters::spawn(&mut tasks, other, timing, inputs.clone(), metrics);
         }
         let restored = match restore {
             true => Restored::begin(&config),
@@ -150,17 +166,19 @@ impl KubernetesSource {
             kubeconfig,
             kinds,
             mesh_config,
+            clusters,
             terms,
             statuses,
             _tasks: overseer,
         })
     }
 
-    /// Removes the metrics of kinds that are no longer watched.
+    /// Removes the metrics of kinds that are no longer watched, and of other clusters.
     pub fn retire_metrics(metrics: &Metrics, watched: &[Kind]) {
         for kind in Kind::ALL.iter().filter(|kind| !watched.contains(kind)) {
             metrics.kubernetes.retire_kind(*kind);
         }
+        metrics.kubernetes.clusters.retire();
     }
 
     /// Whether the source can continue with another policy: the API is reached as before, and the same
@@ -169,6 +187,7 @@ impl KubernetesSource {
         self.kubeconfig == config.kubeconfig
             && self.kinds == needs::watched(config)
             && self.mesh_config == mesh_config(config)
+            && self.clusters == config.clusters
     }
 
     /// Continues with another policy, for which [`KubernetesSource::serves`] is true, without listing

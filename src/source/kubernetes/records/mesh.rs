@@ -19,6 +19,9 @@ pub struct MeshConfigRecord {
     /// `discoverySelectors`: the mesh knows the namespaces whose labels match one of them. Empty: it
     /// knows every namespace.
     pub discovery: Box<[LabelSelector]>,
+    /// `serviceSettings`: hosts, or wildcards such as `*.example.local`, each with its `clusterLocal`: only the
+    /// callers of a cluster reach the pods of that cluster there. Of two entries with one host the later counts.
+    pub cluster_local: Box<[(Arc<str>, bool)]>,
     /// True if the key `meshNetworks` puts pods into networks. strait does not read which.
     pub has_networks: bool,
 }
@@ -31,6 +34,7 @@ impl Default for MeshConfigRecord {
             service_export_to: ["*".into()].into(),
             rules_are_private: false,
             discovery: Box::default(),
+            cluster_local: Box::default(),
             has_networks: false,
         }
     }

@@ -184,6 +184,19 @@ struct MeshSettings<'a> {
     default_service_export_to: &'a [Arc<str>],
     default_destination_rule_export_to: &'static [&'static str],
     discovery_selectors: &'a [LabelSelector],
+    service_settings: Vec<WrittenServiceSettings>,
+}
+
+#[derive(Serialize)]
+struct WrittenServiceSettings {
+    settings: WrittenServiceSetting,
+    hosts: [Arc<str>; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenServiceSetting {
+    cluster_local: bool,
 }
 
 /// The ConfigMap's texts. JSON is YAML.
@@ -195,13 +208,21 @@ pub(super) fn mesh_data(
         service_export_to,
         rules_are_private,
         discovery,
+        cluster_local,
         has_networks,
     } = config;
+    let service = |(host, local): &(Arc<str>, bool)| WrittenServiceSettings {
+        settings: WrittenServiceSetting {
+            cluster_local: *local,
+        },
+        hosts: [host.clone()],
+    };
     let settings = MeshSettings {
         root_namespace,
         default_service_export_to: service_export_to,
         default_destination_rule_export_to: if *rules_are_private { &["."] } else { &[] },
         discovery_selectors: discovery,
+        service_settings: cluster_local.iter().map(service).collect(),
     };
     let mut data = BTreeMap::from([(MESH_SETTINGS, serde_json::to_string(&settings)?)]);
     if *has_networks {

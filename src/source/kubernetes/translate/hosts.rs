@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::host;
 use super::mesh::Mesh;
+use super::others::OtherClusters;
 use crate::config::KubernetesConfig;
 use crate::source::kubernetes::cluster::{Cluster, Kind};
 use crate::source::kubernetes::records::entry::ServiceEntryRecord;
@@ -51,6 +52,7 @@ type KeyedEntry<'a> = (&'a ObjectKey, &'a ServiceEntryRecord);
 /// The owner of a host in a namespace: `key` has the host as its name.
 pub(super) fn owner<'a>(
     cluster: &'a Cluster,
+    others: &OtherClusters,
     policy: &KubernetesConfig,
     mesh: &Mesh<'a>,
     key: &ObjectKey,
@@ -72,7 +74,7 @@ pub(super) fn owner<'a>(
     let (Some((at, first)), Some((asks, _))) = (entries.first(), entries.iter().find(own)) else {
         return HostOwner::Nobody;
     };
-    let (named, hidden_service) = match name(cluster, policy, mesh, key) {
+    let (named, hidden_service) = match name(cluster, others, policy, mesh, key) {
         HostClaim::OfService => return HostOwner::Nobody,
         HostClaim::Refused(why) => (Err(why), false),
         HostClaim::Free { hidden_service } => (Ok(()), hidden_service),
@@ -87,8 +89,8 @@ pub(super) fn owner<'a>(
     if first.external {
         return HostOwner::Refused(asks, format!("ServiceEntry {at} says MESH_EXTERNAL"));
     }
-    let others = entries[1..].iter().filter(|one| seen(one));
-    let alike = others.filter(|(of, entry)| of.namespace == at.namespace && is_alike(first, entry));
+    let rest = entries[1..].iter().filter(|one| seen(one));
+    let alike = rest.filter(|(of, entry)| of.namespace == at.namespace && is_alike(first, entry));
     let ports = alike.fold(ports(first), |mut all, (_, entry)| {
         let more = ports(entry).into_iter();
         let more: Vec<_> = more
@@ -129,6 +131,7 @@ enum HostClaim {
 
 fn name(
     cluster: &Cluster,
+    others: &OtherClusters,
     policy: &KubernetesConfig,
     mesh: &Mesh<'_>,
     key: &ObjectKey,
@@ -155,7 +158,8 @@ fn name(
     if cluster.why_unreadable(Kind::Service, &service).is_some() {
         return HostClaim::OfService;
     }
-    let Some(record) = cluster.services.get(&service) else {
+    let own = cluster.services.get(&service);
+    let Some(record) = own.or_else(|| others.service(&service)) else {
         return HostClaim::Free {
             hidden_service: false,
         };

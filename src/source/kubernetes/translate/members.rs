@@ -4,35 +4,50 @@ use super::choice::{self, Choice, ChosenEndpoints};
 use super::host::ObjectHost;
 use super::mesh::Mesh;
 use super::mtls::Mtls;
+use super::others::OtherClusters;
 use super::pods::{self, Pod};
 use super::topology::Topology;
 use super::why::Member;
 use super::workloads::{self, Workload};
 use crate::config::{KubernetesConfig, PodChoice, ServicePort};
 use crate::source::kubernetes::cluster::Cluster;
-use crate::source::kubernetes::records::{ObjectKey, ServicePortRecord, ServiceRecord};
+use crate::source::kubernetes::records::{ObjectKey, ServicePortRecord};
 
 /// The members of a host.
 #[derive(Debug)]
 pub(super) struct Members<'a> {
     pub(super) pods: Vec<Pod<'a>>,
+    /// Those of other clusters.
+    other_pods: Vec<Pod<'a>>,
     workloads: Vec<Workload<'a>>,
     pub(super) mtls: Mtls<'a>,
 }
 
 impl<'a> Members<'a> {
-    /// Those of a Service, with the WorkloadEntries that it selects and the workloads of ServiceEntries with
-    /// its host.
+    /// Those of a Service of any cluster, with the WorkloadEntries that it selects and the workloads of
+    /// ServiceEntries with its host.
     pub(super) fn of_service(
         cluster: &'a Cluster,
+        others: &'a OtherClusters,
         policy: &'a KubernetesConfig,
         key: &ObjectKey,
-        record: &ServiceRecord,
     ) -> Self {
         let domain = policy.cluster_domain.as_str();
         let topology = Topology::of(cluster, policy);
         let host = ObjectHost::Service { key, domain };
-        let mut workloads = workloads::behind(cluster, topology, key, record);
+        let mesh = Mesh::of(cluster, policy);
+        let (mut pods, mut workloads) = (Vec::new(), Vec::new());
+        if let Some(record) = cluster.services.get(key) {
+            pods = pods::behind(cluster, topology, key, record);
+            workloads = workloads::behind(cluster, topology, key, record);
+        }
+        let (mut other_pods, mut other_workloads) = others.behind(topology, key);
+        let has_others = !(other_pods.is_empty() && other_workloads.is_empty());
+        if has_others && mesh.keeps_local(policy, key) {
+            other_pods.iter_mut().for_each(Pod::keep_local);
+            other_workloads.iter_mut().for_each(Workload::keep_local);
+        }
+        workloads.extend(other_workloads);
         if !cluster.service_entries.is_empty() {
             let ObjectKey { namespace, name } = key;
             let host = format!("{name}.{namespace}.svc.{domain}");
@@ -40,9 +55,10 @@ impl<'a> Members<'a> {
             workloads.extend(of_entries);
         }
         Self {
-            pods: pods::behind(cluster, topology, key, record),
+            pods,
+            other_pods,
             workloads,
-            mtls: Mtls::of(cluster, &Mesh::of(cluster, policy), &host),
+            mtls: Mtls::of(cluster, &mesh, &host),
         }
     }
 
@@ -57,6 +73,7 @@ impl<'a> Members<'a> {
         let host = ObjectHost::Entry { key, domain };
         Self {
             pods: Vec::new(),
+            other_pods: Vec::new(),
             workloads: workloads::of_entries(cluster, topology, &key.namespace, &key.name),
             mtls: Mtls::of(cluster, &Mesh::of(cluster, policy), &host),
         }
@@ -86,7 +103,8 @@ impl<'a> Members<'a> {
         // The backend of a TLSRoute is a Service as Kubernetes knows it, and a name of a pod is one of that pod.
         let as_exported = target.pods == PodChoice::AsExported && target.pod.is_none();
         let workloads = self.workloads.iter().filter(|_| as_exported);
-        let pods = pods.into_iter().map(of_pod);
+        let other_pods = self.other_pods.iter().filter(|_| as_exported);
+        let pods = pods.into_iter().map(of_pod).chain(other_pods.map(of_pod));
         choice::choose(pods.chain(workloads.map(of_workload)))
     }
 }

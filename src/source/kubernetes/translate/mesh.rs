@@ -95,10 +95,45 @@ impl<'a> Mesh<'a> {
         shown && self.hides(cluster, policy, namespace, export_to).is_none()
     }
 
+    /// Whether only callers of its own cluster reach the pods of a Service, as istiod decides it: by the host itself
+    /// before a wildcard, by a longer wildcard before a shorter one. What the settings do not say holds for
+    /// the Services of Kubernetes and Istio themselves.
+    pub(super) fn keeps_local(&self, policy: &KubernetesConfig, key: &ObjectKey) -> bool {
+        let ObjectKey { namespace, name } = key;
+        let domain = policy.cluster_domain.as_str();
+        let host = format!("{name}.{namespace}.svc.{domain}");
+        let settings = &self.settings.cluster_local;
+        let own = [
+            format!("*.kube-system.svc.{domain}"),
+            format!("kubernetes.default.svc.{domain}"),
+            format!("istiod.{}.svc.{domain}", self.gateways),
+        ];
+        let is_revoked = |own: &str| {
+            let mut open = settings.iter().filter(|(_, local)| !local);
+            open.any(|(host, _)| {
+                &**host == own || below(own).is_some_and(|end| host.ends_with(end))
+            })
+        };
+        let defaults = own.iter().filter(|own| !is_revoked(own));
+        let said = settings.iter().map(|(host, local)| (&**host, *local));
+        let all = defaults.map(|own| (&**own, true)).chain(said);
+        let fits = all.filter(|(pattern, _)| match below(pattern) {
+            Some(end) => host.ends_with(end),
+            None => **pattern == *host,
+        });
+        let most = fits.max_by_key(|(pattern, _)| (below(pattern).is_none(), pattern.len()));
+        most.is_some_and(|(_, local)| local)
+    }
+
     /// Whether `export_to` of an object of `namespace` shows it to Istio's gateways.
     pub(super) fn is_shown(&self, export_to: &[Arc<str>], namespace: &str) -> bool {
         let says = |word: &str| export_to.iter().any(|one| &**one == word);
         let to_gateways = says(self.gateways) || (says(".") && namespace == self.gateways);
         says("*") || (!says("~") && to_gateways)
     }
+}
+
+/// The end that a wildcard demands of a host.
+fn below(pattern: &str) -> Option<&str> {
+    pattern.strip_prefix('*')
 }

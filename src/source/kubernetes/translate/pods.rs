@@ -141,6 +141,11 @@ impl<'a> Pod<'a> {
         }
     }
 
+    /// Leaves it out, since it is in another cluster than the gateway.
+    pub(super) fn keep_local(&mut self) {
+        self.missing = Some(PodExclusion::ClusterLocal);
+    }
+
     /// Each slice that has a port of the Service, with the address in it.
     fn at_port(
         &self,

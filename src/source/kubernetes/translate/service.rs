@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::choice::ChosenEndpoints;
+use super::context::{Context, host, upstream};
 use super::export::{self, ExportRefusal};
 use super::hosts::{self, HostOwner};
 use super::members::Members;
@@ -13,12 +14,11 @@ use super::pods::Pod;
 use super::translation::{Backend, Draft, Endpoints, Translation};
 use super::wishes;
 use crate::config::{
-    ConnectionLimits, KubernetesConfig, ObjectRef, OptIn, Origin, PodChoice, RouteConfig,
-    RouteMatch, RouteTimeouts, ServicePort, TargetConfigs, UpstreamConfig, UpstreamSource,
+    ConnectionLimits, ObjectRef, OptIn, Origin, PodChoice, RouteConfig, RouteMatch, RouteTimeouts,
+    ServicePort, TargetConfigs,
 };
 use crate::server_name::{NameError, ServerName};
-use crate::socket::OwnListeners;
-use crate::source::kubernetes::cluster::{Cluster, Kind, Strings};
+use crate::source::kubernetes::cluster::Kind;
 use crate::source::kubernetes::records::{
     ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord,
 };
@@ -31,37 +31,52 @@ pub(super) const MAX_ROUTES: usize = 2_000;
 /// one of its ports.
 const PLAIN_HOST_ANNOTATION: &str = "plain-host-port";
 
-/// The input for translating a Service.
-#[derive(Debug)]
-pub(super) struct Context<'a> {
-    pub(super) cluster: &'a Cluster,
-    pub(super) policy: &'a KubernetesConfig,
-    /// The addresses that this gateway listens on.
-    pub(super) own: &'a OwnListeners,
-    pub(super) strings: &'a mut Strings,
-}
-
 /// Translates the Service at `key`; `backends` are the ports that TLSRoutes want of it.
 pub(super) fn translate(
     context: &mut Context<'_>,
     key: &ObjectKey,
     backends: &[Backend],
 ) -> Translation {
-    let Some(record) = context.cluster.services.get(key) else {
-        return without_service(context, key, backends);
-    };
-    let mut service = Service::new(context, key, record);
-    service.export();
-    for backend in backends {
-        service.add_backend(backend);
+    let (cluster, others) = (context.cluster, context.others);
+    if let Some(record) = cluster.services.get(key) {
+        let mut service = Service::new(context, key, record);
+        service.export();
+        for backend in backends {
+            service.add_backend(backend);
+        }
+        return service.draft.finish();
     }
-    service.draft.finish()
+    let mut draft = Draft::default();
+    match cluster.why_unreadable(Kind::Service, key) {
+        Some(problem) => {
+            let domain = context.policy.cluster_domain.as_str();
+            if let Ok(host) = host(key, "", domain) {
+                let text = format!("the Service cannot be read: {problem}");
+                draft.unrouted = Some((host, text.into()));
+            }
+        }
+        None => {
+            if let Some(record) = others.service(key) {
+                let mut service = Service::new(context, key, record);
+                service.export();
+                draft = service.draft;
+            }
+        }
+    }
+    add_missing(context, key, backends, &mut draft);
+    draft.finish()
 }
 
 /// Translates the host `key.name` as far as the ServiceEntries of the namespace have it.
 pub(super) fn translate_host(context: &mut Context<'_>, key: &ObjectKey) -> Translation {
     let (cluster, policy) = (context.cluster, context.policy);
-    let owner = hosts::owner(cluster, policy, &Mesh::of(cluster, policy), key);
+    let owner = hosts::owner(
+        cluster,
+        context.others,
+        policy,
+        &Mesh::of(cluster, policy),
+        key,
+    );
     let host = match owner {
         HostOwner::Nobody => return Translation::default(),
         HostOwner::Refused(entry, why) => {
@@ -81,25 +96,16 @@ pub(super) fn translate_host(context: &mut Context<'_>, key: &ObjectKey) -> Tran
     entry.draft.finish()
 }
 
-/// The translation for a Service that does not exist or cannot be read: TLSRoutes may name it.
-fn without_service(
+/// Adds the upstreams that TLSRoutes want of a Service that the own cluster does not have, or that cannot be
+/// read.
+fn add_missing(
     context: &mut Context<'_>,
     key: &ObjectKey,
     backends: &[Backend],
-) -> Translation {
-    let mut draft = Draft::default();
+    draft: &mut Draft,
+) {
     let ObjectKey { namespace, name } = key;
-    let cluster = context.cluster;
-    let problem = cluster.why_unreadable(Kind::Service, key);
-    if let Some(problem) = problem {
-        let domain = context.policy.cluster_domain.as_str();
-        if let Ok(host) = host(key, "", domain) {
-            draft.unrouted = Some((
-                host,
-                format!("the Service cannot be read: {problem}").into(),
-            ));
-        }
-    }
+    let problem = context.cluster.why_unreadable(Kind::Service, key);
     for backend in backends {
         let upstream = upstream(context, &backend.port);
         let no_service = || match problem {
@@ -110,20 +116,6 @@ fn without_service(
         let empty = reason.or_else(|| Some(context.strings.shared(&no_service())));
         draft.add(upstream, Endpoints::new(Vec::new(), empty));
     }
-    draft.finish()
-}
-
-fn host(key: &ObjectKey, prefix: &str, domain: &str) -> Result<ServerName, NameError> {
-    let ObjectKey { namespace, name } = key;
-    ServerName::parse(format!("{prefix}{name}.{namespace}.svc.{domain}").as_bytes())
-}
-
-fn upstream(context: &mut Context<'_>, port: &ServicePort) -> Arc<UpstreamConfig> {
-    Arc::new(UpstreamConfig {
-        name: context.strings.shared(&port.to_string()).into(),
-        source: UpstreamSource::Kubernetes(port.clone()),
-        ..UpstreamConfig::clone(&context.policy.upstream)
-    })
 }
 
 /// A Service, or a host of a ServiceEntry, while it is translated.
@@ -160,7 +152,7 @@ impl Exported<'_> {
 impl<'c, 'a> Service<'c, 'a> {
     fn new(context: &'c mut Context<'a>, key: &'c ObjectKey, record: &'c ServiceRecord) -> Self {
         Self {
-            members: Members::of_service(context.cluster, context.policy, key, record),
+            members: Members::of_service(context.cluster, context.others, context.policy, key),
             context,
             key,
             record,

@@ -1,6 +1,7 @@
 //! Tests of the whole translation, from objects to routes and endpoints.
 
 mod changes;
+mod clusters;
 mod cost;
 mod endpoints;
 mod entries;

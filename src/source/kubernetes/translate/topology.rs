@@ -37,6 +37,8 @@ pub(super) struct Topology<'a> {
     own_network: Option<&'a str>,
     /// True if nodes are not listed or cannot be watched.
     without_nodes: bool,
+    /// True for another cluster than the gateway's.
+    is_other: bool,
 }
 
 impl<'a> Topology<'a> {
@@ -50,9 +52,25 @@ impl<'a> Topology<'a> {
             cluster: policy.cluster.as_ref(),
             network: of_istio.or(configured),
             own_network: configured.or(of_istio),
-            without_nodes: !cluster.is_known(Kind::Node) || cluster.absent(Kind::Node).is_some(),
+            without_nodes: is_without_nodes(cluster),
+            is_other: false,
         }
     }
+
+    /// The values for another cluster, from those for the gateway's.
+    pub(super) fn of_other(self, name: &'a Arc<str>, network: &'a str, cluster: &Cluster) -> Self {
+        Self {
+            cluster: Some(name),
+            network: Some(network),
+            without_nodes: is_without_nodes(cluster),
+            is_other: true,
+            ..self
+        }
+    }
+}
+
+fn is_without_nodes(cluster: &Cluster) -> bool {
+    !cluster.is_known(Kind::Node) || cluster.absent(Kind::Node).is_some()
 }
 
 /// A label that a selector asks for and whose value is not known.
@@ -143,10 +161,11 @@ impl<'a> Locality<'a> {
 
     /// Whether the pod is in another network than this gateway, as far as that is known.
     pub(super) fn is_elsewhere(&self) -> bool {
-        // istiod goes by the field alone, and takes a workload without it for one of every network.
+        // istiod goes by the field alone, and takes a workload without it for one of every network, unless it is in
+        // another cluster.
         let network = match self.workload {
-            Some(workload) => workload.network.as_deref(),
-            None => self.network(),
+            Some(workload) if !self.topology.is_other => workload.network.as_deref(),
+            _ => self.network(),
         };
         match (network, self.topology.own_network) {
             (Some(network), Some(own)) => network != own,

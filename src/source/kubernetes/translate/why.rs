@@ -37,6 +37,8 @@ pub(super) enum PodExclusion {
     Draining,
     /// The pod is in another network than this gateway.
     Elsewhere,
+    /// It is in another cluster, and the Service is for callers of its own cluster only.
+    ClusterLocal,
     /// A slice names the pod, and the API has not reported the pod yet.
     Unknown,
     /// The pod cannot be read, so nothing says that it is in the mesh.
@@ -68,6 +70,9 @@ impl fmt::Display for PodExclusion {
             Self::Elsewhere => {
                 "of another network than this gateway (label topology.istio.io/network of the pod or of \
                  Istio's namespace)"
+            }
+            Self::ClusterLocal => {
+                "of another cluster (the mesh keeps the Service to its own cluster: serviceSettings.clusterLocal)"
             }
             Self::Unknown => "not known yet",
             Self::Unreadable => "of which nothing is known (pods cannot be watched)",

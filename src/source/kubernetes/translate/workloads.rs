@@ -167,6 +167,11 @@ impl<'a> Workload<'a> {
         }
     }
 
+    /// Leaves it out, since it is in another cluster than the gateway.
+    pub(super) fn keep_local(&mut self) {
+        self.address = Err(PodExclusion::ClusterLocal);
+    }
+
     /// A pod that `entry` selects. Slices have its address: strait reads no more of a pod than its metadata.
     fn of_pod(
         cluster: &'a Cluster,

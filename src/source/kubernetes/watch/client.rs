@@ -56,6 +56,11 @@ pub enum KubernetesError {
     /// Files cannot be read, or reading them takes too long.
     #[error("no access to the Kubernetes API: {0}")]
     Files(#[from] io::Error),
+    /// The kubeconfig of another cluster says something that only the operator's own may say.
+    #[error(
+        "no access to the Kubernetes API by its kubeconfig: it has the key {0}, which strait does not take from it"
+    )]
+    Refused(&'static str),
     /// A certificate, token or address cannot be used.
     #[error("no access to the Kubernetes API: {0}")]
     Client(#[from] Box<kube::Error>),
@@ -82,7 +87,7 @@ pub(super) async fn connect(kubeconfig: Option<&Kubeconfig>) -> Result<Access, K
 }
 
 async fn connect_here(kubeconfig: Option<&Kubeconfig>) -> Result<Access, KubernetesError> {
-    let mut config = match kubeconfig {
+    let config = match kubeconfig {
         // By address: the name of the API may not resolve while the cluster starts.
         None => Config::incluster_env()?,
         Some(Kubeconfig { path, context }) => {
@@ -96,6 +101,51 @@ async fn connect_here(kubeconfig: Option<&Kubeconfig>) -> Result<Access, Kuberne
             Config::from_custom_kubeconfig(file, &options).await?
         }
     };
+    access(config)
+}
+
+/// As [`connect`], by the content of a kubeconfig that others may write. What reads files of this machine, runs
+/// programs or trusts everybody is refused in it, as istiod does. The caller's thread waits.
+pub(super) async fn connect_by(kubeconfig: &[u8]) -> Result<Access, KubernetesError> {
+    let text = String::from_utf8_lossy(kubeconfig);
+    let file = KubeconfigFile::from_yaml(&text)?;
+    if let Some(key) = refused_key(&file) {
+        return Err(KubernetesError::Refused(key));
+    }
+    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    access(config)
+}
+
+/// The first key that a kubeconfig of another cluster may not have.
+fn refused_key(file: &KubeconfigFile) -> Option<&'static str> {
+    let of_cluster = file.clusters.iter().filter_map(|one| one.cluster.as_ref());
+    let of_cluster = of_cluster.flat_map(|it| {
+        [
+            (it.certificate_authority.is_some(), "certificate-authority"),
+            (
+                it.insecure_skip_tls_verify == Some(true),
+                "insecure-skip-tls-verify",
+            ),
+        ]
+    });
+    let of_user = file
+        .auth_infos
+        .iter()
+        .filter_map(|one| one.auth_info.as_ref());
+    let of_user = of_user.flat_map(|it| {
+        [
+            (it.exec.is_some(), "exec"),
+            (it.auth_provider.is_some(), "auth-provider"),
+            (it.token_file.is_some(), "tokenFile"),
+            (it.client_certificate.is_some(), "client-certificate"),
+            (it.client_key.is_some(), "client-key"),
+        ]
+    });
+    let mut all = of_cluster.chain(of_user);
+    all.find_map(|(has, key)| has.then_some(key))
+}
+
+fn access(mut config: Config) -> Result<Access, KubernetesError> {
     config.connect_timeout = Some(CONNECT);
     // Waits are decided in one place, which also counts them.
     config.default_retry = false;
@@ -182,6 +232,56 @@ mod tests {
         ] {
             assert_eq!(address(&url.parse().unwrap()), shown);
         }
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_of_another_cluster_names_no_files_and_runs_nothing() {
+        let text = |cluster: &str, user: &str| {
+            format!(
+                "current-context: c
+contexts: [{{ name: c, context: {{ cluster: c, user: c }} }}]
+clusters: [{{ name: c, cluster: {{ server: 'https://192.0.2.1', {cluster} }} }}]
+users: [{{ name: c, user: {{ {user} }} }}]
+"
+            )
+        };
+        for (cluster, user, refused) in [
+            ("", "token: t", None),
+            ("insecure-skip-tls-verify: false", "token: t", None),
+            (
+                "insecure-skip-tls-verify: true",
+                "token: t",
+                Some("insecure-skip-tls-verify"),
+            ),
+            (
+                "certificate-authority: /ca",
+                "token: t",
+                Some("certificate-authority"),
+            ),
+            ("", "tokenFile: /token", Some("tokenFile")),
+            ("", "token: t, tokenFile: /token", Some("tokenFile")),
+            ("", "client-certificate: /c", Some("client-certificate")),
+            ("", "client-key: /k", Some("client-key")),
+            ("", "exec: { command: id }", Some("exec")),
+            (
+                "",
+                "auth-provider: { name: gcp, config: {} }",
+                Some("auth-provider"),
+            ),
+        ] {
+            let connected = connect_by(text(cluster, user).as_bytes()).await;
+            let error = connected.err().map(|error| error.to_string());
+            let case = format!("{cluster} {user}: {error:?}");
+            match refused {
+                None => assert!(error.is_none(), "{case}"),
+                Some(key) => assert!(
+                    error.unwrap().contains(&format!("the key {key},")),
+                    "{case}"
+                ),
+            }
+        }
+        assert!(connect_by(b"").await.is_err());
+        assert!(connect_by(b"a: [").await.is_err());
     }
 
     #[tokio::test]

@@ -11,68 +11,31 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::counts::{count_objects, unreadable};
+use super::input::{DriverInput, Terms, admit};
 use super::needs;
-use super::object::MAX_OBJECTS;
+use super::other_kinds::OtherKinds;
+use super::pace::{past, pause};
 use super::restore::{ListAnswer, Restored};
 use super::save::Saving;
 use crate::clock;
 use crate::config::KubernetesConfig;
 use crate::metrics::{Metrics, WatchError};
 use crate::names::Zone;
-use crate::socket::OwnListeners;
-use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record, Unreadable};
+use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record};
 use crate::source::kubernetes::discovered::Discovered;
-use crate::source::kubernetes::mailbox::{FIRST_LISTS, FromFile, Mailbox, NOT_LISTED, Publication};
-use crate::source::kubernetes::ports::Ports;
-use crate::source::kubernetes::records::ObjectKey;
+use crate::source::kubernetes::mailbox::{
+    ClusterState, FIRST_LISTS, FromFile, Mailbox, NOT_LISTED, Publication,
+};
 use crate::source::kubernetes::status::{Announcer, Statuses};
 use crate::source::kubernetes::translate::Translator;
 
-/// Minimum time between the starts of two passes; the first change of a burst is handled immediately.
-const BURST: Duration = Duration::from_millis(20);
-/// Maximum time between the starts of two passes that have work to do.
-const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// Most changes handled in one pass.
 const BATCH: usize = 10_000;
 
 /// The time for which new statuses wait for the result of opening a port. The app opens ports right
 /// after a publication.
 const OPENING: Duration = Duration::from_secs(10);
-
-/// The number of unreadable objects that are shown one by one.
-const MAX_SHOWN: usize = 32;
-
-/// An input of the driver.
-#[derive(Debug)]
-pub(super) enum DriverInput {
-    /// A change from a watcher. `arrived` is the time of the event; it is not known for a list.
-    Change {
-        change: ClusterChange,
-        arrived: Option<Instant>,
-    },
-    /// From a watcher: a kind that was never listed cannot be listed, for this reason. `away`: the API is
-    /// away, or cannot answer now.
-    Trouble {
-        kind: Kind,
-        problem: Arc<str>,
-        away: bool,
-    },
-    /// From a watcher: the API has reported every change of the kind so far.
-    Confirmed(Kind),
-    /// From the saved state, of a kind that the API has not listed.
-    Restored(ClusterChange),
-}
-
-/// The settings that the app may change while the source runs.
-#[derive(Debug, Clone)]
-pub(super) struct Terms {
-    /// The section `kubernetes` of the config.
-    pub(super) policy: Arc<KubernetesConfig>,
-    /// The gateway's own listening sockets.
-    pub(super) own: OwnListeners,
-    /// The ports that it could open, and those that it could not.
-    pub(super) ports: Ports,
-}
 
 fn essential(kinds: &[Kind], config: &KubernetesConfig) -> BTreeSet<Kind> {
     let kinds = kinds.iter().copied();
@@ -98,6 +61,8 @@ pub(super) struct Driver {
     awaited: BTreeSet<Kind>,
     /// Kinds that routing needs.
     essential: BTreeSet<Kind>,
+    /// The kinds of other clusters.
+    others: OtherKinds,
     restored: Restored,
     saving: Saving,
     /// The newest result, once there is one.
@@ -108,6 +73,8 @@ pub(super) struct Driver {
     zone: Option<Zone>,
     /// The unreadable objects of the last publication.
     unreadable: Vec<Arc<str>>,
+    /// The other clusters of the last publication.
+    clusters: Vec<ClusterState>,
     /// The part of the last publication from a saved state.
     from_file: Option<FromFile>,
     /// False if the last publication knew nothing any more of a kind that routing needs.
@@ -133,6 +100,7 @@ impl Driver {
             announcer: Announcer::new(&policy),
             essential: essential(kinds, &policy),
             translator: Translator::new(policy.clone()),
+            others: OtherKinds::new(&policy, &not_listed),
             terms,
             policy,
             restored,
@@ -150,6 +118,7 @@ impl Driver {
             published: false,
             zone: None,
             unreadable: Vec::new(),
+            clusters: Vec::new(),
             from_file: None,
             complete: true,
             arrivals: Vec::new(),
@@ -246,7 +215,8 @@ impl Driver {
     async fn first_lists(&mut self, inbox: &mut mpsc::Receiver<DriverInput>) -> Vec<DriverInput> {
         let deadline = Instant::now() + FIRST_LISTS;
         let mut held = Vec::new();
-        while !self.awaited.is_empty() && held.len() < BATCH {
+        let is_waiting = |driver: &Self| !driver.awaited.is_empty() || driver.others.are_awaited();
+        while is_waiting(self) && held.len() < BATCH {
             tokio::select! {
                 input = inbox.recv() => {
                     let Some(input) = input else { return held };
@@ -331,6 +301,14 @@ impl Driver {
                     .note_answer(*kind, ListAnswer::None { away: *away });
                 self.note_trouble(*kind, problem);
             }
+            DriverInput::OtherChange {
+                cluster, change, ..
+            } => return self.others.note_change(cluster, change),
+            DriverInput::OtherTrouble {
+                cluster,
+                kind,
+                problem,
+            } => return self.others.note_trouble(cluster, *kind, problem),
             DriverInput::Confirmed(_) => return,
         }
         self.show_missing();
@@ -366,7 +344,17 @@ impl Driver {
         for input in inputs {
             self.note(&input);
             match input {
-                DriverInput::Trouble { .. } => {}
+                DriverInput::Trouble { .. } | DriverInput::OtherTrouble { .. } => {}
+                DriverInput::OtherChange {
+                    cluster,
+                    change,
+                    arrived,
+                } => {
+                    self.arrivals
+                        .extend(arrived.filter(|_| self.arrivals.len() < BATCH));
+                    let change = self.admit_other(&cluster, change);
+                    self.translator.apply_other(&cluster, change);
+                }
                 DriverInput::Confirmed(kind) => self.saving.confirm(kind),
                 DriverInput::Restored(change) => {
                     let kind = change.kind();
@@ -382,7 +370,7 @@ impl Driver {
             }
         }
         news |= self.translate(changes);
-        self.count_objects();
+        count_objects(&self.metrics, &self.translator, &self.kinds, &self.others);
         // No status is written until the API has listed these kinds: until then it could report as
         // missing what we merely have not seen yet.
         let mut needed = self.essential.iter();
@@ -404,7 +392,8 @@ impl Driver {
         }
         news |= !self.published;
         news |= self.zone != self.translator.own_zone();
-        news |= self.unreadable != self.unreadable();
+        news |= self.unreadable != unreadable(self.translator.cluster());
+        news |= self.clusters != self.others.states(&self.translator);
         news |= self.from_file != self.restored.in_force();
         news |= self.complete != self.restored.is_complete(&self.essential);
         match &self.newest {
@@ -425,7 +414,11 @@ impl Driver {
         self.note_policy(&policy);
         self.announcer = Announcer::new(&policy);
         let known = self.translator.cluster().changes();
+        let others = self.translator.other_changes();
         self.translator = Translator::new(policy.clone());
+        for (cluster, change) in others {
+            self.translator.apply_other(&cluster, change);
+        }
         self.translator.listen_on(own);
         self.translator.set_ports(ports);
         self.policy = policy;
@@ -445,17 +438,30 @@ impl Driver {
 
     /// The change itself, or one that represents all objects beyond the limit.
     fn admit(&self, change: ClusterChange) -> ClusterChange {
-        let ClusterChange::Set(key, record) = &change else {
+        let admitted = admit(self.translator.cluster(), change);
+        admitted.unwrap_or_else(|kind| {
+            let metrics = &self.metrics.kubernetes;
+            metrics.kind(kind).failed(WatchError::TooMany);
+            let (key, record) = Record::too_many(kind);
+            ClusterChange::Set(key, record)
+        })
+    }
+
+    /// The same for a change of another cluster.
+    fn admit_other(&self, name: &Arc<str>, change: ClusterChange) -> ClusterChange {
+        let Some(cluster) = self.translator.other_cluster(name) else {
             return change;
         };
-        let (kind, cluster) = (Record::kind(record), self.translator.cluster());
-        if cluster.len(kind) < MAX_OBJECTS || cluster.has(kind, key) {
-            return change;
-        }
-        let metrics = &self.metrics.kubernetes;
-        metrics.kind(kind).failed(WatchError::TooMany);
-        let (key, record) = Record::too_many(kind);
-        ClusterChange::Set(key, record)
+        admit(cluster, change).unwrap_or_else(|kind| {
+            let mut names = self.others.names();
+            let metrics = &self.metrics.kubernetes.clusters;
+            let position = names.position(|one| one == name);
+            if let Some(metrics) = position.and_then(|at| metrics.kind(at, name, kind)) {
+                metrics.failed(WatchError::TooMany);
+            }
+            let (key, record) = Record::too_many(kind);
+            ClusterChange::Set(key, record)
+        })
     }
 
     /// Translates the changes. Returns whether the result has changed.
@@ -476,7 +482,8 @@ impl Driver {
             .filter_map(|kind| absent(kind).or_else(|| awaited(kind)));
         let missing = missing.collect();
         self.zone = self.translator.own_zone();
-        self.unreadable = self.unreadable();
+        self.unreadable = unreadable(self.translator.cluster());
+        self.clusters = self.others.states(&self.translator);
         self.from_file = self.restored.in_force();
         self.complete = self.restored.is_complete(&self.essential);
         let confirmed = self.from_file.as_ref().map(|from_file| from_file.confirmed);
@@ -486,6 +493,7 @@ impl Driver {
             discovered,
             zone: self.zone.clone(),
             missing,
+            clusters: self.clusters.clone(),
             unreadable: self.unreadable.clone(),
             arrivals: std::mem::take(&mut self.arrivals),
             from_file: self.from_file.clone(),
@@ -494,39 +502,6 @@ impl Driver {
         self.published = true;
         self.metrics.kubernetes.published();
     }
-
-    /// The first objects that cannot be read: kind, name and problem.
-    fn unreadable(&self) -> Vec<Arc<str>> {
-        let text = |(key, object): (&ObjectKey, &Unreadable)| {
-            let ObjectKey { namespace, name } = key;
-            let (kind, problem) = (object.kind.label(), &object.problem);
-            format!("{kind} {namespace}/{name}: {problem}").into()
-        };
-        let all = self.translator.cluster().unreadable();
-        all.take(MAX_SHOWN).map(text).collect()
-    }
-
-    fn count_objects(&self) {
-        let (cluster, metrics) = (self.translator.cluster(), &self.metrics.kubernetes);
-        for kind in &self.kinds {
-            metrics.objects(*kind, cluster.len(*kind));
-            metrics.unreadable(*kind, cluster.count_unreadable(*kind));
-        }
-    }
-}
-
-/// Waits until a time in the future has come.
-async fn past(time: Option<Instant>) {
-    match time {
-        Some(time) if Instant::now() < time => sleep_until(time).await,
-        _ => std::future::pending().await,
-    }
-}
-
-/// The time between the starts of two passes, of which the first has kept the control thread busy for
-/// `busy`. Changes of the cluster so take at most half of its time.
-fn pause(busy: Duration) -> Duration {
-    busy.saturating_mul(2).clamp(BURST, MAX_PAUSE)
 }
 
 #[cfg(test)]

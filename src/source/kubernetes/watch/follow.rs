@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::ask::{self, Event};
-use super::driver::DriverInput;
 use super::entry::{ServiceEntryObject, WorkloadEntryObject};
 use super::error::{AskError, asked_wait, describe, is_away, reason};
+use super::input::DriverInput;
 use super::istio::{DestinationRuleObject, PeerAuthenticationObject};
 use super::item::{self, Item};
 use super::mesh;
@@ -62,13 +62,54 @@ pub(super) struct Api {
     pub(super) timing: ApiTiming,
 }
 
-/// Adds a task that follows a kind, or one object of it, without end.
+/// The way of reports to the driver.
+#[derive(Clone)]
+pub(super) struct Outbox {
+    pub(super) inputs: Sender<DriverInput>,
+    /// The name of the cluster that is reported on, if it is not the own one.
+    pub(super) cluster: Option<Arc<str>>,
+}
+
+impl Outbox {
+    pub(super) async fn send(&self, input: DriverInput) -> Result<(), Closed> {
+        let input = match (&self.cluster, input) {
+            (None, input) => input,
+            (Some(cluster), DriverInput::Change { change, arrived }) => {
+                let cluster = cluster.clone();
+                DriverInput::OtherChange {
+                    cluster,
+                    change,
+                    arrived,
+                }
+            }
+            (Some(cluster), DriverInput::Trouble { kind, problem, .. }) => {
+                let cluster = cluster.clone();
+                DriverInput::OtherTrouble {
+                    cluster,
+                    kind,
+                    problem,
+                }
+            }
+            // The state of another cluster is not saved.
+            (Some(_), _) => return Ok(()),
+        };
+        self.inputs.send(input).await.map_err(|_| Closed)
+    }
+
+    fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
+    }
+}
+
+/// Adds a task that follows a kind, or one object of it, without end. `listed`: it was listed before, by other
+/// access to the same API.
 pub(super) fn spawn(
     tasks: &mut JoinSet<()>,
     (kind, only): (Kind, Option<ObjectKey>),
     api: Api,
-    inputs: Sender<DriverInput>,
+    outbox: Outbox,
     metrics: KindMetrics,
+    listed: bool,
 ) {
     let follower = Follower {
         kind,
@@ -78,14 +119,14 @@ pub(super) fn spawn(
         renewals: api.renewals,
         outages: api.outages,
         timing: api.timing,
-        inputs,
+        outbox,
         metrics,
         backoff: DefaultBackoff::default(),
         failures: 0,
         refusals: 0,
         refused_since: None,
         not_found: 0,
-        listed: false,
+        listed,
         last_wait: None,
         unreadable: BTreeMap::new(),
     };
@@ -109,7 +150,7 @@ pub(super) fn spawn(
 }
 
 /// The error that the driver is gone.
-struct Closed;
+pub(super) struct Closed;
 
 struct Follower {
     kind: Kind,
@@ -121,7 +162,7 @@ struct Follower {
     /// The troubles of all kinds.
     outages: Arc<Outages>,
     timing: ApiTiming,
-    inputs: Sender<DriverInput>,
+    outbox: Outbox,
     metrics: KindMetrics,
     backoff: DefaultBackoff,
     /// The number of failures in a row.
@@ -325,7 +366,7 @@ impl Follower {
             let ObjectKey { namespace, name } = key;
             let kind = self.kind.label();
             tracing::warn!(
-                kind, %namespace, %name, %problem,
+                cluster = self.outbox.cluster(), kind, %namespace, %name, %problem,
                 "strait cannot read an object of the Kubernetes API: it serves nothing for the object, and refuses \
                  what the object may forbid; correct the object"
             );
@@ -342,12 +383,12 @@ impl Follower {
     /// Reports that the API has reported every change so far.
     async fn confirm(&self) -> Result<(), Closed> {
         let input = DriverInput::Confirmed(self.kind);
-        self.inputs.send(input).await.map_err(|_| Closed)
+        self.outbox.send(input).await
     }
 
     async fn report(&self, change: ClusterChange, arrived: Option<Instant>) -> Result<(), Closed> {
         let input = DriverInput::Change { change, arrived };
-        self.inputs.send(input).await.map_err(|_| Closed)
+        self.outbox.send(input).await
     }
 
     fn works(&mut self) {
@@ -385,7 +426,7 @@ impl Follower {
                 problem,
                 away,
             };
-            self.inputs.send(input).await.map_err(|_| Closed)?;
+            self.outbox.send(input).await?;
         }
         // A starting API server refuses for a moment; what lasts is reported as absent.
         if reason != WatchError::Forbidden {
@@ -413,6 +454,7 @@ impl Follower {
         self.outages.ended(self.kind);
         if self.listed && self.not_found >= NOT_FOUND {
             tracing::info!(
+                cluster = self.outbox.cluster(),
                 kind = self.kind.label(),
                 "the cluster does not have this kind of object any more; strait continues without it"
             );

@@ -34,6 +34,23 @@ struct Settings {
     default_destination_rule_export_to: Option<Vec<Arc<str>>>,
     #[serde(alias = "discovery_selectors")]
     discovery_selectors: Option<Vec<Selector>>,
+    #[serde(alias = "service_settings")]
+    service_settings: Option<Vec<ServiceSettings>>,
+}
+
+/// Settings for the hosts of Services.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ServiceSettings {
+    settings: Option<ServiceSetting>,
+    hosts: Option<Vec<Arc<str>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ServiceSetting {
+    #[serde(alias = "cluster_local")]
+    cluster_local: Option<bool>,
 }
 
 /// A selector like the API's, but each part may be null or in protobuf's other spelling.
@@ -106,16 +123,26 @@ impl Watched for MeshConfigObject {
             &settings.default_destination_rule_export_to,
         ];
         let selectors = settings.discovery_selectors.unwrap_or_default();
+        let services = settings.service_settings.unwrap_or_default();
+        let hosts = services
+            .iter()
+            .flat_map(|one| one.hosts.iter().flatten().map(move |host| (host, one)));
         if lists
             .into_iter()
             .flatten()
             .any(|list| list.len() > MAX_ITEMS)
             || selectors.len() > MAX_ITEMS
+            || hosts.clone().count() > MAX_ITEMS
         {
             return Err(format!(
                 "key {MESH_SETTINGS}: a list of more than {MAX_ITEMS} items"
             ));
         }
+        let is_local = |of: &ServiceSettings| {
+            let settings = of.settings.as_ref();
+            settings.and_then(|settings| settings.cluster_local) == Some(true)
+        };
+        let cluster_local = hosts.map(|(host, of)| (host.clone(), is_local(of)));
         // An empty list counts as no setting.
         let list = |list: Option<Vec<Arc<str>>>| list.filter(|list| !list.is_empty());
         let of_rules = list(settings.default_destination_rule_export_to).unwrap_or_default();
@@ -130,6 +157,7 @@ impl Watched for MeshConfigObject {
                 .map_or(nothing.service_export_to, Into::into),
             rules_are_private: of_rules.iter().any(|one| &**one == "."),
             discovery: selectors.into_iter().map(LabelSelector::from).collect(),
+            cluster_local: cluster_local.collect(),
             has_networks: networks.is_err()
                 || networks.is_ok_and(|it| it.is_some_and(|it| !it.is_empty())),
         })))
@@ -195,18 +223,25 @@ trustDomain: cluster.local
 rootNamespace: istio-config
 defaultServiceExportTo: ['.', istio-system]
 defaultDestinationRuleExportTo: ['.']
+serviceSettings:
+  - { settings: { clusterLocal: true }, hosts: ['*.apps.svc.cluster.local', web.mesh.local] }
+  - { hosts: [db.mesh.local] }
 discoverySelectors:
   - matchLabels: { istio-discovery: enabled }
   - matchExpressions: [{ key: team, operator: NotIn, values: [a, b] }, { key: team, operator: Exists }]
 ",
             r#"{"root_namespace": "istio-config", "default_service_export_to": [".", "istio-system"],
 "default_destination_rule_export_to": ["."], "discovery_selectors": [{"match_labels": {"istio-discovery": "enabled"}},
-{"match_expressions": [{"key": "team", "operator": "NotIn", "values": ["a", "b"]}, {"key": "team", "operator": "Exists"}]}]}"#,
+{"match_expressions": [{"key": "team", "operator": "NotIn", "values": ["a", "b"]}, {"key": "team", "operator": "Exists"}]}],
+"service_settings": [{"settings": {"cluster_local": true}, "hosts": ["*.apps.svc.cluster.local", "web.mesh.local"]},
+{"settings": null, "hosts": ["db.mesh.local"]}, {"hosts": null}]}"#,
         ] {
             let found = mesh(text);
             assert_eq!(&*found.root_namespace, "istio-config");
             assert_eq!(*found.service_export_to, [".".into(), "istio-system".into()]);
             assert!(found.rules_are_private);
+            let local = [("*.apps.svc.cluster.local", true), ("web.mesh.local", true), ("db.mesh.local", false)];
+            assert_eq!(*found.cluster_local, local.map(|(host, local)| (host.into(), local)));
             let takes = |labels: &[(&str, &str)]| {
                 let labels: Labels = labels.iter().copied().collect();
                 found.discovery.iter().any(|selector| selector.takes(&labels))

@@ -6,6 +6,15 @@
 use crate::config::{ExportMode, KubernetesConfig, OptIn};
 use crate::source::kubernetes::cluster::Kind;
 
+/// The kinds that are watched in other clusters: their workloads. All policies are those of the own cluster.
+pub(super) const OF_OTHERS: [Kind; 5] = [
+    Kind::Service,
+    Kind::Slice,
+    Kind::Pod,
+    Kind::Node,
+    Kind::WorkloadEntry,
+];
+
 /// The kinds that a policy watches.
 pub(super) fn watched(config: &KubernetesConfig) -> Vec<Kind> {
     let wanted = |kind: &Kind| match kind {

@@ -1,9 +1,14 @@
 use super::*;
 use tokio::task::JoinHandle;
 
+use super::super::pace::MAX_PAUSE;
 use crate::config::{AlpnPolicy, ExportMode, samples};
+use crate::socket::OwnListeners;
+use crate::source::kubernetes::ports::Ports;
 use crate::source::kubernetes::records::gateway::{GatewayClassRecord, GatewayRecord, Revision};
-use crate::source::kubernetes::records::{Labels, ServiceKind, ServicePortRecord, ServiceRecord};
+use crate::source::kubernetes::records::{
+    Labels, ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord,
+};
 
 const KINDS: [Kind; 2] = [Kind::Service, Kind::Slice];
 

@@ -328,6 +328,7 @@ fn mesh() -> Objects {
         service_export_to: texts(&[".", "~"]),
         rules_are_private: true,
         discovery: [selector].into(),
+        cluster_local: [("*.a.example".into(), true), ("b.example".into(), false)].into(),
         has_networks: true,
     };
     let default = MeshConfigRecord::default();

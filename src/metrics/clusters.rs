@@ -1,0 +1,100 @@
+//! The metrics of the other clusters of a mesh. Their label `cluster` is a name of the config.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use prometheus::{IntCounterVec, IntGaugeVec};
+
+use super::gauge_value;
+use super::kubernetes::{Kind, KindMetrics};
+use super::registrar::Registrar;
+use super::staleness::Staleness;
+
+/// The largest number of other clusters.
+pub const MAX_CLUSTERS: usize = 16;
+
+/// Metrics of the other clusters.
+#[derive(Debug)]
+pub struct ClusterMetrics {
+    up: IntGaugeVec,
+    stale: IntGaugeVec,
+    objects: IntGaugeVec,
+    events: IntCounterVec,
+    errors: IntCounterVec,
+    /// By the position of the cluster in the config.
+    staleness: [Arc<Staleness>; MAX_CLUSTERS],
+}
+
+const CLUSTER_AND_KIND: &[&str] = &["cluster", "kind"];
+
+impl ClusterMetrics {
+    pub(super) fn new(r: &mut Registrar) -> prometheus::Result<Self> {
+        Ok(Self {
+            up: r.gauges(
+                "strait_kubernetes_cluster_watch_up",
+                CLUSTER_AND_KIND,
+                "1 while a kind of object of another cluster is watched.",
+            )?,
+            stale: r.gauges(
+                "strait_kubernetes_cluster_stale",
+                CLUSTER_AND_KIND,
+                "1 while strait knows the objects of a kind of another cluster only as they were before the watch \
+                 failed.",
+            )?,
+            objects: r.gauges(
+                "strait_kubernetes_cluster_objects",
+                CLUSTER_AND_KIND,
+                "Objects of another cluster that strait knows.",
+            )?,
+            events: r.counters(
+                "strait_kubernetes_cluster_events_total",
+                CLUSTER_AND_KIND,
+                "Changes of objects of another cluster that watches reported. Lists are not included.",
+            )?,
+            errors: r.counters(
+                "strait_kubernetes_cluster_errors_total",
+                &["cluster", "kind", "reason"],
+                "Failures to list, watch or read objects of another cluster.",
+            )?,
+            staleness: std::array::from_fn(|_| Arc::default()),
+        })
+    }
+
+    /// The metrics of a kind of the cluster at a position of the config; `None` beyond the largest number of
+    /// clusters.
+    pub fn kind(&self, position: usize, cluster: &Arc<str>, kind: Kind) -> Option<KindMetrics> {
+        let label = &[&**cluster, kind.label()];
+        let gauges = [&self.up, &self.stale].map(|gauges| gauges.with_label_values(label));
+        let of_cluster = KindMetrics::of_cluster(
+            (cluster.clone(), kind),
+            gauges,
+            self.events.with_label_values(label),
+            self.errors.clone(),
+            self.staleness.get(position)?.clone(),
+        );
+        of_cluster.ok()
+    }
+
+    /// Sets the number of known objects of a kind of a cluster.
+    pub fn objects(&self, cluster: &str, kind: Kind, count: usize) {
+        let objects = self.objects.with_label_values(&[cluster, kind.label()]);
+        objects.set(gauge_value(count));
+    }
+
+    /// Removes the series of every cluster: another config has others.
+    pub fn retire(&self) {
+        for gauges in [&self.up, &self.stale, &self.objects] {
+            gauges.reset();
+        }
+        self.events.reset();
+        self.errors.reset();
+        for staleness in &self.staleness {
+            Kind::ALL.iter().for_each(|kind| staleness.forget(*kind));
+        }
+    }
+
+    /// The time from which on changes of any cluster may be unknown.
+    pub(super) fn stale_since(&self) -> Option<SystemTime> {
+        self.staleness.iter().filter_map(|one| one.since()).min()
+    }
+}

@@ -1,0 +1,97 @@
+//! The other clusters of the mesh: their pods are endpoints of the Services that both clusters have.
+//!
+//! As for istiod, the own cluster decides all about a Service that it has, and every policy is read in the own
+//! cluster. Another cluster adds its pods and WorkloadEntries, and the Services that the own one lacks; of two
+//! other clusters the first in the config comes first.
+
+use std::sync::Arc;
+
+use super::pods::{self, Pod};
+use super::topology::Topology;
+use super::workloads::{self, Workload};
+use crate::config::{KubernetesConfig, OtherClusterConfig};
+use crate::source::kubernetes::cluster::{Cluster, ClusterChange, Dirty};
+use crate::source::kubernetes::records::{ObjectKey, ServiceRecord};
+
+/// The other clusters, in the order of the config.
+#[derive(Debug, Default)]
+pub(super) struct OtherClusters(Vec<OtherCluster>);
+
+#[derive(Debug)]
+struct OtherCluster {
+    config: OtherClusterConfig,
+    cluster: Cluster,
+}
+
+impl OtherClusters {
+    /// Those of a policy, without any object.
+    pub(super) fn of(policy: &KubernetesConfig) -> Self {
+        let other = |config: &OtherClusterConfig| OtherCluster {
+            config: config.clone(),
+            cluster: Cluster::new(policy.istio.namespace.clone()),
+        };
+        Self(policy.clusters.iter().map(other).collect())
+    }
+
+    /// Applies a change of the cluster called `name`, and adds the Services that it concerns to `dirty`. A
+    /// cluster that the policy does not name changes nothing.
+    pub(super) fn apply(&mut self, name: &str, change: ClusterChange, dirty: &mut Dirty) {
+        let mut all = self.0.iter_mut();
+        let Some(other) = all.find(|other| *other.config.name == *name) else {
+            return;
+        };
+        let mut concerned = Dirty::default();
+        other.cluster.apply(change, &mut concerned);
+        if concerned.everything {
+            let services = other.cluster.services.iter();
+            dirty.services.extend(services.map(|(key, _)| key.clone()));
+        }
+        dirty.services.extend(concerned.services);
+    }
+
+    /// The content of a cluster.
+    pub(super) fn get(&self, name: &str) -> Option<&Cluster> {
+        let mut all = self.0.iter();
+        let found = all.find(|other| *other.config.name == *name);
+        found.map(|other| &other.cluster)
+    }
+
+    /// The whole content, as changes to empty clusters of these names.
+    pub(super) fn changes(&self) -> Vec<(Arc<str>, ClusterChange)> {
+        let of = |other: &OtherCluster| {
+            let name = other.config.name.clone();
+            let changes = other.cluster.changes().into_iter();
+            changes.map(move |change| (name.clone(), change))
+        };
+        self.0.iter().flat_map(of).collect()
+    }
+
+    /// Every Service of them.
+    pub(super) fn services(&self) -> impl Iterator<Item = &ObjectKey> {
+        let services = self.0.iter().map(|other| other.cluster.services.iter());
+        services.flatten().map(|(key, _)| key)
+    }
+
+    /// The Service of the first cluster that has it.
+    pub(super) fn service(&self, key: &ObjectKey) -> Option<&ServiceRecord> {
+        let mut all = self.0.iter();
+        all.find_map(|other| other.cluster.services.get(key))
+    }
+
+    /// The pods and WorkloadEntries of the clusters that have a Service. `topology` is that of the own cluster.
+    pub(super) fn behind<'a>(
+        &'a self,
+        topology: Topology<'a>,
+        key: &ObjectKey,
+    ) -> (Vec<Pod<'a>>, Vec<Workload<'a>>) {
+        let (mut pods, mut workloads) = (Vec::new(), Vec::new());
+        for OtherCluster { config, cluster } in &self.0 {
+            if let Some(service) = cluster.services.get(key) {
+                let topology = topology.of_other(&config.name, &config.network, cluster);
+                pods.extend(pods::behind(cluster, topology, key, service));
+                workloads.extend(workloads::behind(cluster, topology, key, service));
+            }
+        }
+        (pods, workloads)
+    }
+}

@@ -1,0 +1,164 @@
+//! The task of another cluster: it reads the kubeconfig, has every kind followed, and does both anew when the
+//! file changes.
+//!
+//! A file that cannot be used takes nothing away: the watches go on with the access that they have.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::Sender;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::client::{self, Access, KubernetesError};
+use super::follow::{self, Api, Closed, Outbox};
+use super::input::DriverInput;
+use super::needs::OF_OTHERS;
+use super::outage::Outages;
+use super::served::ApiDiscovery;
+use super::timing::ApiTiming;
+use crate::config::OtherClusterConfig;
+use crate::file::{self, Patience};
+use crate::metrics::{Kind, KindMetrics, Metrics, WatchError};
+
+/// The time between two looks at the file. The kubelet brings a changed Secret into a pod within a minute or two.
+const LOOK: Duration = Duration::from_secs(5);
+/// The time limit for reading the file.
+const READ: Duration = Duration::from_secs(10);
+/// The largest kubeconfig, in bytes.
+const MAX_KUBECONFIG: usize = 1 << 20;
+
+/// Adds a task that watches a cluster, the one at `position` in the config.
+pub(super) fn spawn(
+    tasks: &mut JoinSet<()>,
+    (position, config): (usize, OtherClusterConfig),
+    timing: ApiTiming,
+    inputs: Sender<DriverInput>,
+    metrics: &Metrics,
+) {
+    let clusters = &metrics.kubernetes.clusters;
+    let of_kind = |kind: &Kind| Some((*kind, clusters.kind(position, &config.name, *kind)?));
+    let task = OtherClusterTask {
+        kinds: OF_OTHERS.iter().filter_map(of_kind).collect(),
+        outbox: Outbox {
+            inputs,
+            cluster: Some(config.name.clone()),
+        },
+        config,
+        timing,
+        patience: Patience::new(READ),
+        content: Vec::new(),
+        said: None,
+    };
+    tasks.spawn(async move {
+        // It ends when the source does, or when a follower has ended, which the source then notices.
+        let _: Result<(), Closed> = task.run().await;
+    });
+}
+
+struct OtherClusterTask {
+    config: OtherClusterConfig,
+    timing: ApiTiming,
+    outbox: Outbox,
+    kinds: Vec<(Kind, KindMetrics)>,
+    patience: Patience,
+    /// The content of the file that was read last.
+    content: Vec<u8>,
+    /// The problem with the file that was last logged.
+    said: Option<String>,
+}
+
+impl OtherClusterTask {
+    async fn run(mut self) -> Result<(), Closed> {
+        let mut access = self.access().await?;
+        loop {
+            let server = format!("{} of cluster {}", access.server, self.config.name);
+            let api = Api {
+                outages: Arc::new(Outages::new(server.into())),
+                discovery: Arc::new(ApiDiscovery::new(access.client.clone(), self.timing)),
+                renewals: access.renewals,
+                timing: self.timing,
+            };
+            let mut followers = JoinSet::new();
+            for (kind, metrics) in &self.kinds {
+                let (outbox, known) = (self.outbox.clone(), metrics.is_known());
+                let metrics = metrics.clone();
+                follow::spawn(
+                    &mut followers,
+                    (*kind, None),
+                    api.clone(),
+                    outbox,
+                    metrics,
+                    known,
+                );
+            }
+            access = tokio::select! {
+                // None of them ends while the source lives.
+                _ = followers.join_next() => return Err(Closed),
+                access = self.access() => access?,
+            };
+            tracing::info!(
+                cluster = %self.config.name,
+                "the kubeconfig of a cluster has changed; strait uses it from now on"
+            );
+        }
+    }
+
+    /// Waits for a file with another content that can be used.
+    async fn access(&mut self) -> Result<Access, Closed> {
+        loop {
+            match self.look().await {
+                Ok(Some(access)) => {
+                    self.said = None;
+                    return Ok(access);
+                }
+                Ok(None) => {}
+                Err(error) => self.complain(&error).await?,
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// The access that the file gives now; `None` if its content is as before.
+    async fn look(&mut self) -> Result<Option<Access>, KubernetesError> {
+        let path = self.config.kubeconfig.clone();
+        let read = move || file::read(&path, MAX_KUBECONFIG);
+        let (content, _) = self.patience.ask(read).await?;
+        if content == self.content {
+            return Ok(None);
+        }
+        self.content = content.clone();
+        let runtime = Handle::current();
+        let open = move || Ok(runtime.block_on(client::connect_by(&content)));
+        self.patience.ask(open).await?.map(Some)
+    }
+
+    /// Logs a problem with the file once, and reports it for the kinds that are not known.
+    async fn complain(&mut self, error: &KubernetesError) -> Result<(), Closed> {
+        let problem = error.to_string();
+        if self.said.as_ref() == Some(&problem) {
+            return Ok(());
+        }
+        tracing::warn!(
+            cluster = %self.config.name,
+            path = %Path::display(&self.config.kubeconfig),
+            problem,
+            "strait cannot use the kubeconfig of a cluster; it keeps what it knows and looks at the file again"
+        );
+        for (kind, metrics) in &self.kinds {
+            metrics.failed(WatchError::Malformed);
+            if !metrics.is_known() {
+                let trouble = DriverInput::Trouble {
+                    kind: *kind,
+                    problem: problem.as_str().into(),
+                    away: false,
+                };
+                self.outbox.send(trouble).await?;
+            }
+        }
+        self.said = Some(problem);
+        Ok(())
+    }
+}

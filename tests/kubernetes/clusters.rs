@@ -1,0 +1,182 @@
+//! Several clusters of one network: the API of each is watched on its own.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::kubernetes::api_server::{ApiServer, Cut};
+use crate::kubernetes::objects::{pod, service, slice};
+use crate::kubernetes::pods::{Pods, ask};
+use crate::support::config_text::ConfigText;
+use crate::support::gateway::TestGateway;
+use crate::{kubernetes, soon};
+
+const HOST: &str = "web.apps.svc.cluster.local";
+
+/// A kubeconfig of `api` in the form of `istioctl create-remote-secret`, with this token.
+fn remote(api: &ApiServer, token: &str) -> String {
+    let text = std::fs::read_to_string(api.kubeconfig()).unwrap();
+    text.replace("token: none", &format!("token: {token}"))
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
+    // As the kubelet does it: readers see the old file or the new one.
+    let (path, new) = (folder.join(name), folder.join(format!("{name}.new")));
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, &path).unwrap();
+    path
+}
+
+/// A gateway in cluster `c1` and network `n1`, with these other clusters: name, network, file.
+fn config(own: &ApiServer, others: &[(&str, &str, &Path)]) -> ConfigText {
+    let others = others.iter().map(|(name, network, path)| {
+        let path = path.display();
+        format!("{{ name: {name}, network: {network}, kubeconfig: '{path}' }}")
+    });
+    let others: Vec<String> = others.collect();
+    let keys = format!(
+        "cluster: c1, network: n1, istio: {{ config_map: off }}, export: {{ mode: all, alpn: any }}, clusters: [{}]",
+        others.join(", ")
+    );
+    kubernetes::config(own, &keys)
+}
+
+/// The Service `apps/web` with one pod.
+fn serve(api: &ApiServer, pods: &Pods, pod: &str) {
+    api.put(service("apps", "web", 80));
+    move_to(api, pods, pod);
+}
+
+fn move_to(api: &ApiServer, pods: &Pods, name: &str) {
+    let address = pods.address(name);
+    api.put(slice("apps", "web", "1", pods.port, &[(name, address)]));
+    api.put(pod("apps", name, &json!({})));
+}
+
+/// The pods that take connections to `name`: asked for as often as two of them would not both hide.
+fn takers(gateway: &TestGateway, name: &str) -> BTreeSet<String> {
+    let asked = (0..24).filter_map(|_| ask(gateway.address(), name, &[]).ok());
+    asked.map(|(_, pod)| pod).collect()
+}
+
+fn wait_for(gateway: &TestGateway, name: &str, pods: &[&str]) {
+    let wanted: BTreeSet<String> = pods.iter().map(|pod| (*pod).to_owned()).collect();
+    soon(&format!("{name} leads to {pods:?}"), || {
+        takers(gateway, name) == wanted
+    });
+}
+
+#[test]
+fn pods_of_other_clusters_of_the_network_are_endpoints_and_a_cluster_that_is_away_takes_nothing() {
+    let names = ["own", "own-2", "other", "other-2", "only", "far"];
+    let pods = Pods::start(&names);
+    let [own, other, far] = [(); 3].map(|()| ApiServer::start());
+    serve(&own, &pods, "own");
+    serve(&other, &pods, "other");
+    serve(&far, &pods, "far");
+    let by_cluster =
+        |name: &str| json!({ "name": name, "labels": { "topology.istio.io/cluster": name } });
+    own.put(json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+        "metadata": { "namespace": "apps", "name": "web" },
+        "spec": { "host": "web", "subsets": [by_cluster("c1"), by_cluster("c2"), by_cluster("c3")] },
+    }));
+    other.put(service("apps", "only", 80));
+    let only = [("only", pods.address("only"))];
+    other.put(slice("apps", "only", "1", pods.port, &only));
+    other.put(pod("apps", "only", &json!({})));
+
+    let files = [&other, &far].map(|api| write(api.folder(), "remote", &remote(api, "none")));
+    let gateway = TestGateway::start(&config(
+        &own,
+        &[("c2", "n1", &files[0]), ("c3", "n2", &files[1])],
+    ));
+    gateway.wait_ready();
+    wait_for(&gateway, HOST, &["own", "other"]);
+    wait_for(&gateway, "only.apps.svc.cluster.local", &["only"]);
+    for (subset, pods) in [("c1", &["own"][..]), ("c2", &["other"]), ("c3", &[])] {
+        let name = format!("outbound_.80_.{subset}_.{HOST}");
+        assert!(takers(&gateway, &name).iter().eq(pods), "{subset}");
+    }
+    let upstreams = gateway.dump("/upstreams");
+    let mut upstreams = upstreams["upstreams"].as_array().unwrap().iter();
+    let web = upstreams.find(|one| one["name"] == "apps/web:80").unwrap();
+    let endpoints = web["endpoints"].as_array().unwrap().iter();
+    let clusters: BTreeSet<&str> = endpoints
+        .map(|endpoint| endpoint["origin"]["cluster"].as_str().unwrap())
+        .collect();
+    assert!(clusters.iter().eq(&["c1", "c2"]), "{web}");
+    let gauge = |name: &str, cluster: &str, kind: &str| {
+        let name = format!("strait_kubernetes_cluster_{name}");
+        gateway.metric(&name, &[("cluster", cluster), ("kind", kind)]) as u64
+    };
+    assert_eq!(gauge("objects", "c2", "service"), 2);
+    assert_eq!(gauge("watch_up", "c2", "endpoint_slice"), 1);
+
+    // One is away: its pods stay, and the changes of the others are heard.
+    other.down();
+    soon("the cluster is stale", || {
+        gauge("stale", "c2", "endpoint_slice") == 1
+    });
+    assert_eq!(gateway.health("/healthz/ready").unwrap().0, 200);
+    assert_eq!(gauge("stale", "c3", "endpoint_slice"), 0);
+    move_to(&own, &pods, "own-2");
+    wait_for(&gateway, HOST, &["own-2", "other"]);
+
+    // It is back, with another pod.
+    other.up();
+    move_to(&other, &pods, "other-2");
+    wait_for(&gateway, HOST, &["own-2", "other-2"]);
+    soon("the cluster is watched again", || {
+        gauge("stale", "c2", "endpoint_slice") == 0
+    });
+    // A rollout of the own cluster that goes wrong leaves the pods of the other one.
+    own.delete("endpointslices", "apps", "web-1");
+    wait_for(&gateway, HOST, &["other-2"]);
+}
+
+#[test]
+fn a_gateway_starts_without_a_cluster_and_follows_its_file() {
+    let pods = Pods::start(&["own", "other", "other-2", "other-3"]);
+    let [own, other] = [(); 2].map(|()| ApiServer::start());
+    serve(&own, &pods, "own");
+    serve(&other, &pods, "other");
+    let path = other.folder().join("remote");
+    let gateway = TestGateway::start(&config(&own, &[("c2", "n1", &path)]));
+    gateway.wait_ready();
+    wait_for(&gateway, HOST, &["own"]);
+    let dump = gateway.dump("/config_dump");
+    let cluster = &dump["discovery"]["clusters"][0];
+    assert_eq!(cluster["name"], "c2", "{dump}");
+    assert_eq!(cluster["missing"].as_array().unwrap().len(), 5, "{dump}");
+
+    // What reads files of the gateway's host is not taken from it.
+    let token_file = remote(&other, "x").replace("token: x", "tokenFile: /etc/hostname");
+    write(other.folder(), "remote", &token_file);
+    soon("the file is refused", || {
+        let dump = gateway.dump("/config_dump");
+        dump["discovery"]["clusters"]
+            .to_string()
+            .contains("tokenFile")
+    });
+    other.demand_token("first");
+    write(other.folder(), "remote", &remote(&other, "first"));
+    wait_for(&gateway, HOST, &["own", "other"]);
+    soon("every kind is watched", || {
+        let dump = gateway.dump("/config_dump");
+        dump["discovery"]["clusters"][0]["missing"] == json!([])
+    });
+
+    // A file that cannot be used leaves the watches as they are.
+    write(other.folder(), "remote", "clusters: [");
+    move_to(&other, &pods, "other-2");
+    wait_for(&gateway, HOST, &["own", "other-2"]);
+
+    // Another token: the old one is refused from now on.
+    other.demand_token("second");
+    write(other.folder(), "remote", &remote(&other, "second"));
+    other.cut(Cut::Abrupt);
+    move_to(&other, &pods, "other-3");
+    wait_for(&gateway, HOST, &["own", "other-3"]);
+}
