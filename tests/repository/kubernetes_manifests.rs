@@ -16,10 +16,12 @@ fn rendered() -> Vec<Rendered> {
     // One that is not found is not tried.
     let expected = [
         "base",
+        "clusters",
         "gateway-api",
         "istio",
         "istio-migration",
         "monitoring",
+        "other-cluster",
         "pod-monitor",
         "service-monitor",
     ];
@@ -51,7 +53,7 @@ fn strait_check_takes_every_config() {
             .filter_map(|map| map["data"]["strait.yaml"].as_str())
             .collect();
         assert!(
-            configs.len() == 1 || folder.folder == "gateway-api",
+            configs.len() == 1 || ["gateway-api", "other-cluster"].contains(&&*folder.folder),
             "{}",
             folder.folder
         );
@@ -101,6 +103,69 @@ fn the_gateway_class_is_the_one_that_is_served() {
     let port = gateway["spec"]["listeners"][0]["port"].as_u64();
     let port = u16::try_from(port.unwrap()).unwrap();
     assert!(served.ports.iter().any(|range| range.contains(port)));
+}
+
+/// The account of another cluster's strait reads the kinds that are watched there, and nothing else.
+#[test]
+fn the_reader_of_another_cluster_may_list_workloads_and_nothing_else() {
+    let folder = Tree::shipped().render("other-cluster").unwrap();
+    let rules = folder.only("ClusterRole")["rules"].as_array().unwrap();
+    let list = |value: &serde_json::Value| -> Vec<String> {
+        let items = value.as_array().into_iter().flatten();
+        items
+            .map(|item| item.as_str().unwrap().to_owned())
+            .collect()
+    };
+    let mut resources: Vec<_> = rules
+        .iter()
+        .flat_map(|rule| list(&rule["resources"]))
+        .collect();
+    resources.sort();
+    let watched = [
+        "endpointslices",
+        "nodes",
+        "pods",
+        "services",
+        "workloadentries",
+    ];
+    assert_eq!(resources, watched);
+    assert!(
+        rules
+            .iter()
+            .all(|rule| list(&rule["verbs"]) == ["list", "watch"])
+    );
+    let binding = folder.only("ClusterRoleBinding");
+    assert_eq!(
+        binding["roleRef"]["name"],
+        folder.only("ClusterRole")["metadata"]["name"]
+    );
+    let account = folder.only("ServiceAccount");
+    assert_eq!(binding["subjects"][0]["name"], account["metadata"]["name"]);
+    assert_eq!(
+        binding["subjects"][0]["namespace"],
+        account["metadata"]["namespace"]
+    );
+}
+
+/// The files are where the README's config looks for them.
+#[test]
+fn the_kubeconfigs_of_other_clusters_are_mounted_where_the_readme_says() {
+    let folder = Tree::shipped().render("clusters").unwrap();
+    let pod = &folder.only("Deployment")["spec"]["template"]["spec"];
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+    let mount = mounts
+        .iter()
+        .find(|mount| mount["name"] == "clusters")
+        .unwrap();
+    let folder = mount["mountPath"].as_str().unwrap();
+    let blocks = yaml_blocks(&readme());
+    let config = blocks
+        .iter()
+        .find(|block| block.contains("clusters:"))
+        .unwrap();
+    let config = Config::parse(config, "README.md").unwrap();
+    let cluster = &config.kubernetes.as_ref().unwrap().clusters[0];
+    assert_eq!(cluster.kubeconfig, Path::new(folder).join(&*cluster.name));
 }
 
 #[test]
