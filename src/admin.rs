@@ -18,6 +18,7 @@ mod connections;
 mod dump;
 mod endpoint_acts;
 mod explain;
+mod hellos;
 mod lasting;
 mod liveness;
 mod origin;
@@ -33,6 +34,7 @@ mod snapshot;
 mod sources;
 mod standing;
 mod status;
+mod trace;
 mod undated;
 
 use std::fmt;
@@ -48,11 +50,13 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use crate::kept_hellos::KeptHellos;
 use crate::limits::{NamedUse, Overload};
 use crate::log::{LogControl, LogError};
 use crate::metrics::Metrics;
 use crate::open_connections::ConnectionAsker;
 use crate::recent_connections::RecentFailure;
+use crate::traces::Traces;
 pub use config_report::{ConfigInForce, ConfigReport, ConfigReports, RefusedConfig};
 pub use dump::{ClusterReport, DiscoveryReport, SavedStateReport, timestamp};
 pub use explain::ExplainQuestion;
@@ -86,6 +90,10 @@ pub struct AdminContext {
     pub overload: Arc<Overload>,
     /// The way to ask the workers for open connections.
     pub connections: ConnectionAsker,
+    /// The hellos of refused connections that are kept.
+    pub hellos: Arc<KeptHellos>,
+    /// The traces of connections.
+    pub traces: Arc<Traces>,
     /// Explains the decision about a connection, as JSON, or says why it cannot.
     pub explain: Explain,
     /// The use of every limit.
@@ -162,6 +170,13 @@ pub fn admin_router(context: Arc<AdminContext>) -> Router {
         )
         .route("/connections/{id}", delete(connections::end_one))
         .route("/sources", get(sources::top))
+        .route("/hellos", get(hellos::list))
+        .route("/hellos/{id}", get(hellos::bytes))
+        .route(
+            "/trace",
+            get(trace::list).post(trace::begin).delete(trace::end_all),
+        )
+        .route("/trace/{id}", delete(trace::end_one))
         .route("/explain", get(explain::explain))
         .route("/logging", get(log_level).post(set_log_level))
         .route("/ready", post(set_readiness))

@@ -33,23 +33,26 @@ mod source_file;
 
 pub use bounds::{
     Attempts, Bytes, ConnectionRate, Connections, Count, HelloSize, Ipv6Prefix, KeepaliveInterval,
-    KeepaliveTime, Seconds, Weight,
+    KeepaliveTime, SampleShare, Seconds, Weight,
 };
 pub use cases::{Expected, RouteCase, parse_cases};
 pub(crate) use checked::contains;
 pub use checked::{
-    AccessLogConfig, AddressKind, AlpnPolicy, Balance, BelowFileRoutes, CheckHello, CheckPolicy,
-    Config, ConnectPolicy, ConnectionLimits, DnsConfig, DnsQuery, DrainConfig, EjectionPolicy,
-    EndDisallowed, EndQuiet, EndpointOrigin, EndpointSpec, ExportMode, ExportPolicy, Exporter,
-    Exports, FileNames, FileRoute, Fingerprint, GatewayAddresses, GatewayApiConfig,
-    GatewayNamespaces, HelloLimits, ISTIO_ALPNS, ISTIO_ROOT_NAMESPACE, IstioConfig, IstioMetrics,
-    Kubeconfig, KubernetesConfig, Limits, ListenerConfig, LogConfig, LogFilter, LogFilterError,
+    AccessLogConfig, AddressKind, AddressPart, AlpnPolicy, Balance, BelowFileRoutes, CheckHello,
+    CheckPolicy, Config, ConnectPolicy, ConnectionLimits, DnsConfig, DnsQuery, DrainConfig,
+    ENVOY_OPERATORS, EjectionPolicy, EndDisallowed, EndQuiet, EndpointOrigin, EndpointSpec,
+    EnvoyOperator, ExportMode, ExportPolicy, Exporter, Exports, FileNames, FileRoute, Fingerprint,
+    GatewayAddresses, GatewayApiConfig, GatewayNamespaces, HelloLimits, ISTIO_ALPNS,
+    ISTIO_ROOT_NAMESPACE, IstioConfig, IstioMetrics, KeptHellosConfig, Kubeconfig,
+    KubernetesConfig, LINE_FIELDS, Limits, LineAddress, LineField, LineFormat, LinePattern,
+    LinePatternError, LineTime, LineValue, ListenerConfig, LogConfig, LogFilter, LogFilterError,
     LogFormat, MAX_OTHER_CLUSTERS, OTHER_SOURCES, ObjectRef, OptIn, Origin, OriginKind,
-    OtherClusterConfig, PodChoice, PortRange, PortSelector, ProxyVersion, Refuse, RelayTimeouts,
-    ResolverConfig, RouteConfig, RouteList, RouteMatch, RouteTimeouts, SavedStateConfig,
-    ServicePort, ServiceSelector, SharedOffers, SniPattern, SourceGroup, SourceGroupId,
-    SourceGroups, SourceLimits, SourcePolicy, StartTls, TargetConfig, TargetConfigs, TcpOptions,
-    UpstreamConfig, UpstreamLimits, UpstreamSource, UpstreamTimeouts, offers_in_words,
+    OtherClusterConfig, PatternPart, PodChoice, PortRange, PortSelector, ProxyVersion, Refuse,
+    RelayTimeouts, ResolverConfig, RouteConfig, RouteList, RouteMatch, RouteTimeouts,
+    SavedStateConfig, ServicePort, ServiceSelector, SharedOffers, SniPattern, SourceGroup,
+    SourceGroupId, SourceGroups, SourceLimits, SourcePolicy, StartTls, TargetConfig, TargetConfigs,
+    TcpOptions, TimePart, UpstreamConfig, UpstreamLimits, UpstreamSource, UpstreamTimeouts,
+    offers_in_words,
 };
 pub use form::problems::{ConfigError, Problem};
 #[cfg(feature = "doctor")]

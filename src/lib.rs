@@ -65,6 +65,9 @@
 //! | timeouts and age of a relay, the end of a drain | `proxy::seat` (one connection), `proxy::seats` (all of a worker) |
 //! | the end of connections that are no longer allowed | `proxy::review`, which `proxy::seats` asks for |
 //! | the list of open connections, and their end by an operator | [`open_connections`]; a worker's answer: `proxy::survey` |
+//! | the hellos of refused connections that are kept | [`kept_hellos`]; their bytes come from `proxy::preread` with the refusal |
+//! | the recent connections of a source address | [`source_book`] |
+//! | the steps of a connection that an operator follows | [`traces`]; each step is noted where it is taken, by `ConnectionRecord::trace` |
 //! | the transfer of bytes | `proxy::relay` |
 //! | the reason that a relay's end is given | [`verdict`]; `tests/flights/` has the cases of real programs |
 //! | the origin of endpoints | [`source`] |
@@ -133,6 +136,7 @@ pub mod config;
 pub mod doctor;
 pub mod drain;
 pub mod file;
+pub mod kept_hellos;
 pub mod limits;
 pub mod log;
 pub mod metrics;
@@ -147,11 +151,13 @@ pub mod server_name;
 pub mod shared_map;
 pub mod socket;
 pub mod source;
+pub mod source_book;
 pub mod supervise;
 pub mod terminal;
 pub mod tls_version;
 #[cfg(feature = "tools")]
 pub mod tools;
+pub mod traces;
 pub mod upstream;
 pub mod verdict;
 pub mod version;

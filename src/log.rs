@@ -12,7 +12,7 @@ pub(crate) mod queue;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -79,13 +79,14 @@ pub fn init(
 ) -> Result<(LogControl, LogGuard), LogError> {
     let stderr = io::stderr();
     let ansi = terminal::has_colours(&stderr);
+    let form = EventForm::of(config.format, stderr.is_terminal());
     // A descriptor of its own: a thread that is stuck in a write must not hold the lock of std's
     // stderr, which a panic message needs.
     let writer: Box<dyn Write + Send> = match stderr.as_fd().try_clone_to_owned() {
         Ok(stderr) => Box::new(File::from(stderr)),
         Err(_) => Box::new(stderr),
     };
-    let (subscriber, control, guard) = build(config, metrics, writer, ansi)?;
+    let (subscriber, control, guard) = build(config, metrics, writer, (form, ansi))?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::AlreadySet)?;
     Ok((control, guard))
 }
@@ -100,14 +101,31 @@ pub fn to_writer<W: Write + Send + 'static>(
     metrics: Option<&Metrics>,
     writer: W,
 ) -> Result<(impl Subscriber + Send + Sync + use<W>, LogControl, LogGuard), LogError> {
-    build(config, metrics, writer, false)
+    let form = EventForm::of(config.format, false);
+    build(config, metrics, writer, (form, false))
+}
+
+/// The form of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EventForm {
+    Json,
+    Text,
+}
+
+impl EventForm {
+    const fn of(format: LogFormat, is_terminal: bool) -> Self {
+        match (format, is_terminal) {
+            (LogFormat::Text, _) | (LogFormat::Auto, true) => Self::Text,
+            (LogFormat::Json, _) | (LogFormat::Auto, false) => Self::Json,
+        }
+    }
 }
 
 fn build<W: Write + Send + 'static>(
     config: &LogConfig,
     metrics: Option<&Metrics>,
     writer: W,
-    ansi: bool,
+    (form, ansi): (EventForm, bool),
 ) -> Result<(impl Subscriber + Send + Sync + use<W>, LogControl, LogGuard), LogError> {
     let (filter, handle) = reload::Layer::new(filter::for_tracing(&config.level)?);
     let dropped = match metrics {
@@ -116,8 +134,8 @@ fn build<W: Write + Send + 'static>(
     };
     let callsites = Callsites::default();
     let remarks = {
-        let (callsites, format) = (callsites.clone(), config.format);
-        move |lines: &mut Vec<u8>| sum_up(&callsites, format, lines)
+        let callsites = callsites.clone();
+        move |lines: &mut Vec<u8>| sum_up(&callsites, form, lines)
     };
     let (queue, guard) = LineQueue::start("log", QUEUE, dropped, writer, remarks);
     // `tracing` would report its own errors by `eprintln!`, which panics when stderr is closed.
@@ -129,9 +147,9 @@ fn build<W: Write + Send + 'static>(
             verbose: Arc::default(),
             place: None,
         });
-    let layer = match config.format {
-        LogFormat::Json => layer.json().flatten_event(true).boxed(),
-        LogFormat::Text => layer.with_ansi(ansi).boxed(),
+    let layer = match form {
+        EventForm::Json => layer.json().flatten_event(true).boxed(),
+        EventForm::Text => layer.with_ansi(ansi).boxed(),
     };
     let controlled = Controlled {
         filter: config.level.to_string(),
@@ -251,15 +269,15 @@ fn one_line(text: &str, ansi: bool, line: &mut String) {
 }
 
 /// Appends a line for each statement of the program whose lines were left out.
-fn sum_up(callsites: &Callsites, format: LogFormat, lines: &mut Vec<u8>) {
+fn sum_up(callsites: &Callsites, form: EventForm, lines: &mut Vec<u8>) {
     let now = clock::now();
     for left_out in callsites.left_out() {
-        let line = summary(&left_out, format, now);
+        let line = summary(&left_out, form, now);
         lines.extend_from_slice(line.as_bytes());
     }
 }
 
-fn summary(left_out: &LeftOutEvents, format: LogFormat, now: SystemTime) -> String {
+fn summary(left_out: &LeftOutEvents, form: EventForm, now: SystemTime) -> String {
     const MESSAGE: &str = "more lines like this one were left out";
     let LeftOutEvents {
         metadata,
@@ -268,8 +286,8 @@ fn summary(left_out: &LeftOutEvents, format: LogFormat, now: SystemTime) -> Stri
     } = left_out;
     let time = humantime::format_rfc3339_micros(now);
     let (level, target) = (metadata.level(), metadata.target());
-    let mut line = match format {
-        LogFormat::Json => serde_json::json!({
+    let mut line = match form {
+        EventForm::Json => serde_json::json!({
             "timestamp": time.to_string(),
             "level": level.as_str(),
             "message": MESSAGE,
@@ -278,7 +296,7 @@ fn summary(left_out: &LeftOutEvents, format: LogFormat, now: SystemTime) -> Stri
             "target": target,
         })
         .to_string(),
-        LogFormat::Text => {
+        EventForm::Text => {
             let mut line = String::new();
             let text = format!(
                 "{time} {level:>5} {target}: {MESSAGE} suppressed={count} sample={sample:?}"
@@ -289,4 +307,21 @@ fn summary(left_out: &LeftOutEvents, format: LogFormat, now: SystemTime) -> Stri
     };
     line.push('\n');
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_is_text_on_a_terminal_only() {
+        for (format, on_terminal, elsewhere) in [
+            (LogFormat::Auto, EventForm::Text, EventForm::Json),
+            (LogFormat::Text, EventForm::Text, EventForm::Text),
+            (LogFormat::Json, EventForm::Json, EventForm::Json),
+        ] {
+            let forms = [true, false].map(|terminal| EventForm::of(format, terminal));
+            assert_eq!(forms, [on_terminal, elsewhere], "{format:?}");
+        }
+    }
 }

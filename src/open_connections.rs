@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{self, timeout_at};
 
 use crate::clock;
+use crate::source_book::{RecentUse, SourceBook};
 
 /// The most connections that an answer describes.
 pub const MOST_SHOWN: usize = 10_000;
@@ -99,6 +100,8 @@ pub struct ConnectionFacts<'a> {
     pub source: SocketAddr,
     /// The peer that announced the client's address.
     pub proxy: Option<SocketAddr>,
+    /// The network that counts as one source with the client's address.
+    pub source_net: IpNet,
     /// The name of the source group.
     pub source_group: &'a str,
     /// The server name, if it is known.
@@ -246,8 +249,8 @@ impl ConnectionOrder {
     }
 }
 
-/// The open connections of one source address.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The connections of one source.
+#[derive(Debug, Clone, PartialEq)]
 pub struct SourceUse {
     /// The name of its source group.
     pub group: String,
@@ -257,8 +260,10 @@ pub struct SourceUse {
     pub to_upstream: u64,
     /// Their bytes to the downstream.
     pub to_downstream: u64,
-    /// The moment when the oldest was accepted.
-    pub oldest: Instant,
+    /// The moment when the oldest was accepted, if one is open.
+    pub oldest: Option<Instant>,
+    /// Its recent connections, if they are known.
+    pub recent: Option<RecentUse>,
 }
 
 impl SourceUse {
@@ -268,15 +273,32 @@ impl SourceUse {
             open: 1,
             to_upstream: facts.to_upstream,
             to_downstream: facts.to_downstream,
-            oldest: facts.accepted,
+            oldest: Some(facts.accepted),
+            recent: None,
         }
     }
 
-    fn add(&mut self, other: &Self) {
+    /// That of a source without an open connection.
+    fn of_recent(group: &str, recent: RecentUse) -> Self {
+        Self {
+            group: group.to_owned(),
+            open: 0,
+            to_upstream: 0,
+            to_downstream: 0,
+            oldest: None,
+            recent: Some(recent),
+        }
+    }
+
+    fn add(&mut self, other: Self) {
         self.open += other.open;
         self.to_upstream += other.to_upstream;
         self.to_downstream += other.to_downstream;
-        self.oldest = self.oldest.min(other.oldest);
+        self.oldest = self.oldest.into_iter().chain(other.oldest).min();
+        match (&mut self.recent, other.recent) {
+            (Some(recent), Some(other)) => recent.add(other),
+            (recent, other) => *recent = recent.take().or(other),
+        }
     }
 }
 
@@ -297,7 +319,10 @@ pub struct ConnectionList {
     pub unanswered_workers: Vec<usize>,
     /// The sources of those that the filter takes, if the question asks for them.
     #[serde(skip)]
-    pub sources: HashMap<IpAddr, SourceUse>,
+    pub sources: HashMap<IpNet, SourceUse>,
+    /// Connections whose source address had no place in the book of its worker.
+    #[serde(skip)]
+    pub connections_without_page: u64,
     /// The first ones, in the order of the question.
     #[serde(serialize_with = "described")]
     connections: Vec<Ranked>,
@@ -316,10 +341,38 @@ impl ConnectionList {
         self.to_upstream_bytes += other.to_upstream_bytes;
         self.to_downstream_bytes += other.to_downstream_bytes;
         self.connections.extend(other.connections);
+        self.connections_without_page += other.connections_without_page;
         for (source, one) in other.sources {
             match self.sources.entry(source) {
-                Entry::Occupied(mut known) => known.get_mut().add(&one),
+                Entry::Occupied(mut known) => known.get_mut().add(one),
                 Entry::Vacant(place) => drop(place.insert(one)),
+            }
+        }
+    }
+
+    /// Takes in what a worker's book says of the sources that `query` asks for, if it asks for any.
+    pub fn add_book(&mut self, book: &SourceBook, query: &ConnectionQuery) {
+        if !query.sources {
+            return;
+        }
+        self.connections_without_page += book.without_page();
+        let ConnectionFilter {
+            group, listener, ..
+        } = &query.filter;
+        for (source, of, recent) in book.recent(Instant::now()) {
+            if group.as_deref().is_some_and(|group| group != of) {
+                continue;
+            }
+            // The book does not know listeners.
+            let room = listener.is_none() && self.sources.len() < MOST_SOURCES;
+            match self.sources.entry(source) {
+                Entry::Occupied(mut known) => {
+                    known.get_mut().add(SourceUse::of_recent(of, recent));
+                }
+                Entry::Vacant(place) if room => {
+                    place.insert(SourceUse::of_recent(of, recent));
+                }
+                Entry::Vacant(_) => {}
             }
         }
     }
@@ -402,8 +455,8 @@ impl Selection {
         list.to_downstream_bytes += facts.to_downstream;
         if query.sources {
             let room = list.sources.len() < MOST_SOURCES;
-            match list.sources.entry(facts.source.ip()) {
-                Entry::Occupied(mut known) => known.get_mut().add(&SourceUse::of(facts)),
+            match list.sources.entry(facts.source_net) {
+                Entry::Occupied(mut known) => known.get_mut().add(SourceUse::of(facts)),
                 Entry::Vacant(place) if room => drop(place.insert(SourceUse::of(facts))),
                 // The sums have them.
                 Entry::Vacant(_) => {}
@@ -502,6 +555,7 @@ mod tests {
             id,
             listener: "east-west",
             source: "10.1.2.3:4567".parse().unwrap(),
+            source_net: "10.1.2.3/32".parse().unwrap(),
             proxy: None,
             source_group: "alpha",
             server_name: Some("a.b.example"),

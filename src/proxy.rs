@@ -31,6 +31,7 @@ mod pauses;
 mod preread;
 mod proxy_protocol;
 mod record;
+mod record_parts;
 mod refusal;
 mod refuse;
 mod relay;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use strait::access_log::{AccessLog, Entry};
+use strait::access_log::{AccessLog, Entry, LineEnd, LineEvent};
 use strait::client_hello::vectors::{HelloBuilder, X25519, X25519_MLKEM768, X25519_MLKEM768_SHARE};
 use strait::client_hello::{HelloParser, Offers, Progress};
 use strait::config::{Config, ListenerConfig, RouteConfig, RouteMatch, SniPattern};
@@ -214,7 +214,12 @@ fn access_log_line() -> Operation {
     Box::new(move || {
         let _running = &guard;
         log.write(black_box(&Entry {
-            ended,
+            event: LineEvent::End(LineEnd {
+                outcome: Outcome::Ok,
+                ended_by: EndedBy::Downstream,
+                confidence: Confidence::Seen,
+            }),
+            at: ended,
             connection: 7,
             listener: "east-west",
             source,
@@ -228,13 +233,13 @@ fn access_log_line() -> Operation {
             route: Some("svcb"),
             upstream: Some("svcb"),
             endpoint: Some(endpoint),
+            pod: None,
+            zone: None,
+            downstream_local: None,
             upstream_local: Some(local),
             stale_since: None,
             attempts: 1,
-            outcome: Outcome::Ok,
             detail: None,
-            ended_by: EndedBy::Downstream,
-            confidence: Confidence::Seen,
             to_upstream: 517,
             to_downstream: 1200,
             hello: Some(Duration::from_micros(217)),

@@ -1,4 +1,4 @@
-//! A budget for each outcome of each source group, so that a flood of one hides no other.
+//! A budget for each kind of line of each source group, so that a flood of one hides no other.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::entry::LineEvent;
 use crate::limits;
 use crate::log::budget::LineBudget;
 use crate::outcome::Outcome;
@@ -20,15 +21,48 @@ const BEYOND: &str = "(several)";
 #[derive(Debug, Default)]
 pub(super) struct Budgets(ArcSwap<HashMap<Box<str>, Arc<Group>>>);
 
-/// By [`Outcome::index`].
+/// The kinds of line with budgets of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineKind {
+    End(Outcome),
+    Open,
+    Interval,
+}
+
+impl LineKind {
+    const COUNT: usize = Outcome::COUNT + 2;
+
+    pub(super) const fn of(event: LineEvent) -> Self {
+        match event {
+            LineEvent::Open => Self::Open,
+            LineEvent::Interval => Self::Interval,
+            LineEvent::End(end) => Self::End(end.outcome),
+        }
+    }
+
+    const fn index(self) -> usize {
+        match self {
+            Self::End(outcome) => outcome.index(),
+            Self::Open => Outcome::COUNT,
+            Self::Interval => Outcome::COUNT + 1,
+        }
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
+        let ends = Outcome::ALL.iter().copied().map(Self::End);
+        ends.chain([Self::Open, Self::Interval])
+    }
+}
+
+/// By [`LineKind::index`].
 #[derive(Debug)]
 struct Group(Box<[Arc<LineBudget<SocketAddr>>]>);
 
-/// The lines of one outcome of one group that were left out.
+/// The lines of one kind of one group that were left out.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LeftOutEntries {
     pub(super) group: Box<str>,
-    pub(super) outcome: Outcome,
+    pub(super) kind: LineKind,
     pub(super) count: u64,
     /// The client's address of the first of them.
     pub(super) sample: Option<SocketAddr>,
@@ -36,7 +70,7 @@ pub(super) struct LeftOutEntries {
 
 impl Group {
     fn new() -> Self {
-        Self((0..Outcome::COUNT).map(|_| Arc::default()).collect())
+        Self((0..LineKind::COUNT).map(|_| Arc::default()).collect())
     }
 
     fn is_idle(&self, now: u64) -> bool {
@@ -45,11 +79,11 @@ impl Group {
 }
 
 impl Budgets {
-    /// The budget of `outcome` in the source group called `group`.
-    pub(super) fn of(&self, group: &str, outcome: Outcome) -> Option<Arc<LineBudget<SocketAddr>>> {
+    /// The budget of `kind` in the source group called `group`.
+    pub(super) fn of(&self, group: &str, kind: LineKind) -> Option<Arc<LineBudget<SocketAddr>>> {
         let known = self.0.load();
         if let Some(group) = known.get(group) {
-            return group.0.get(outcome.index()).cloned();
+            return group.0.get(kind.index()).cloned();
         }
         let full = known.len() >= MAX_GROUPS;
         let name = if full { BEYOND } else { group };
@@ -60,7 +94,7 @@ impl Budgets {
             groups
         });
         let known = self.0.load();
-        known.get(name)?.0.get(outcome.index()).cloned()
+        known.get(name)?.0.get(kind.index()).cloned()
     }
 
     /// The lines left out since the last call. If there are many groups, it forgets those that are
@@ -69,11 +103,11 @@ impl Budgets {
         let mut left_out = Vec::new();
         let known = self.0.load();
         for (name, group) in &**known {
-            for (outcome, budget) in Outcome::ALL.iter().zip(&group.0) {
+            for (kind, budget) in LineKind::all().zip(&group.0) {
                 if let Some((count, sample)) = budget.summary() {
                     left_out.push(LeftOutEntries {
                         group: name.clone(),
-                        outcome: *outcome,
+                        kind,
                         count,
                         sample,
                     });
@@ -88,7 +122,7 @@ impl Budgets {
                 groups
             });
         }
-        left_out.sort_by(|a, b| (&a.group, a.outcome.index()).cmp(&(&b.group, b.outcome.index())));
+        left_out.sort_by(|a, b| (&a.group, a.kind.index()).cmp(&(&b.group, b.kind.index())));
         left_out
     }
 }
@@ -102,7 +136,7 @@ mod tests {
 
     /// The number of `lines` that the budget lets through.
     fn written(budgets: &Budgets, group: &str, outcome: Outcome, lines: usize) -> usize {
-        let budget = budgets.of(group, outcome).unwrap();
+        let budget = budgets.of(group, LineKind::End(outcome)).unwrap();
         let admitted = (0..lines).filter(|_| {
             let admitted = budget.admits(100, 0);
             if !admitted {
@@ -125,16 +159,27 @@ mod tests {
             .map(|one| (&*one.group, one.count))
             .collect();
         assert_eq!(counts, [("alpha", 46_420), ("beta", 1)]);
-        assert!(left_out.iter().all(|one| one.outcome == Outcome::NotTls));
+        assert!(
+            left_out
+                .iter()
+                .all(|one| one.kind == LineKind::End(Outcome::NotTls))
+        );
         assert!(left_out.iter().all(|one| one.sample == Some(SOURCE)));
         assert_eq!(budgets.left_out(), []);
+    }
+
+    #[test]
+    fn each_kind_has_its_place() {
+        let places: Vec<_> = LineKind::all().map(LineKind::index).collect();
+        assert_eq!(places, (0..LineKind::COUNT).collect::<Vec<_>>());
     }
 
     #[test]
     fn groups_do_not_pile_up() {
         let budgets = Budgets::default();
         for name in 0..2 * MAX_GROUPS {
-            assert!(budgets.of(&name.to_string(), Outcome::NotTls).is_some());
+            let kind = LineKind::End(Outcome::NotTls);
+            assert!(budgets.of(&name.to_string(), kind).is_some());
         }
         assert_eq!(budgets.0.load().len(), MAX_GROUPS + 1);
         assert_eq!(budgets.left_out(), []);

@@ -73,7 +73,7 @@ impl ConnectionParameters {
     }
 }
 
-fn network(text: &str) -> Result<IpNet, String> {
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let address = |address: IpAddr| IpNet::from(address.to_canonical());
     let parsed = text.parse().or_else(|_| text.parse().map(address));
     parsed.map_err(|_| "`source` is an IP address or a CIDR".to_owned())

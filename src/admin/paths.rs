@@ -39,12 +39,22 @@ pub const ADMIN_PATHS: &[AdminPath] = &[
         "end the open connections that a filter takes",
     ),
     path("DELETE", "/connections/{id}", "end one open connection"),
-    path("GET", "/sources", "the sources with most open connections"),
+    path("GET", "/sources", "the sources with most connections"),
     path(
         "GET",
         "/explain",
         "the decision about one connection, and why",
     ),
+    path("GET", "/hellos", "the hellos of refused connections"),
+    path("GET", "/hellos/{id}", "the bytes of one of them"),
+    path("GET", "/trace", "the traces of connections that run"),
+    path(
+        "POST",
+        "/trace",
+        "follow connections step by step in strait's own log",
+    ),
+    path("DELETE", "/trace", "end all traces"),
+    path("DELETE", "/trace/{id}", "end one trace"),
     path("GET", "/logging", "the log level"),
     path("POST", "/logging", "change the log level"),
     path(

@@ -21,7 +21,9 @@ use crate::log::LogControl;
 use crate::metrics::{Metrics, gauge_value};
 use crate::proxy::{Shared, pipes_beside};
 use crate::source::kubernetes::Mailbox;
-use crate::upstream::{EndpointCollector, EndpointTotalsCollector, IstioCollector, IstioFacts};
+use crate::upstream::{
+    ConnectTimesCollector, EndpointCollector, EndpointTotalsCollector, IstioCollector, IstioFacts,
+};
 
 /// The time between two checks whether the last connection has ended.
 const WATCH: Duration = Duration::from_millis(50);
@@ -81,6 +83,7 @@ impl Control {
                 (snapshot.upstreams.clone(), snapshot.config.metric_endpoints)
             }
         };
+        metrics.register(Box::new(ConnectTimesCollector::new(totals.clone())?))?;
         metrics.register(Box::new(EndpointTotalsCollector::new(totals)?))?;
         metrics.register(Box::new(IstioCollector::new(istio_facts(
             &metrics,

@@ -334,6 +334,8 @@ impl Tables {
             .shared
             .access_log
             .reconfigure(&self.config.access_log);
+        let hellos = &control.shared.hellos;
+        hellos.reconfigure(self.config.hellos.as_ref());
         // Only if the file says so: a reload for another reason leaves what an operator has set.
         let level = &self.config.log.level;
         if let Some(log) = &control.log

@@ -90,6 +90,8 @@ fn context(control: &Arc<Control>, connections: ConnectionAsker) -> AdminContext
         drain: Arc::new(move || draining.clone().begin_drain()),
         overload: control.shared.overload.clone(),
         connections,
+        hellos: control.shared.hellos.clone(),
+        traces: control.shared.traces.clone(),
         explain: {
             let control = control.clone();
             Arc::new(move |question: &ExplainQuestion| explain(&control, question))

@@ -6,10 +6,12 @@ mod connections;
 mod end;
 mod endpoint;
 mod explain;
+mod hellos;
 mod log_level;
 mod ready;
 mod status;
 mod table;
+mod trace;
 mod upstreams;
 
 use std::error::Error;
@@ -41,6 +43,16 @@ pub(super) enum ClientCommand {
     End(end::EndArguments),
     /// Take an endpoint of a running gateway out, put it back, or lift its ejection
     Endpoint(endpoint::EndpointArguments),
+    /// List the hellos of refused connections that a running gateway has kept, or print one of them
+    ///
+    /// The config key `hellos` has them kept.
+    Hellos(hellos::HellosArguments),
+    /// Follow connections of a running gateway step by step: accept, hello, route, pick, connect, first
+    /// reply, close
+    ///
+    /// The lines appear in the gateway's own log (standard error), not here. The trace ends by itself.
+    /// Without a filter it lists the traces that run.
+    Trace(trace::TraceArguments),
     /// Let a running gateway say that it is not ready, so that load balancers go elsewhere, or end that
     Ready(ready::ReadyArguments),
     /// Show or change the log level of a running gateway
@@ -82,6 +94,8 @@ pub(super) fn run(command: &ClientCommand) -> ExitCode {
             ClientCommand::Connections(arguments) => connections::connections(arguments).await,
             ClientCommand::End(arguments) => end::end(arguments).await,
             ClientCommand::Endpoint(arguments) => endpoint::endpoint(arguments).await,
+            ClientCommand::Hellos(arguments) => hellos::hellos(arguments).await,
+            ClientCommand::Trace(arguments) => trace::trace(arguments).await,
             ClientCommand::Ready(arguments) => ready::ready(arguments).await,
             ClientCommand::LogLevel(arguments) => log_level::log_level(arguments).await,
             ClientCommand::Drain(arguments) => drain(arguments).await,

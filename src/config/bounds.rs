@@ -18,6 +18,10 @@ pub struct Bytes<const MIN: usize, const MAX: usize>(usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seconds<const MIN: u64, const MAX: u64>(u64);
 
+/// A share of something from 0 to 1, in millionths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SampleShare(u32);
+
 /// Connections at a time.
 pub type Connections = Count<1, 10_000_000>;
 /// Connections a second.
@@ -64,6 +68,45 @@ impl<const MIN: u32, const MAX: u32> Count<MIN, MAX> {
     /// The number.
     pub const fn get(self) -> u32 {
         self.0
+    }
+}
+
+impl SampleShare {
+    /// The whole.
+    pub const ALL: Self = Self(Self::MILLION);
+    const MILLION: u32 = 1_000_000;
+
+    /// So many millionths, if they are no more than the whole.
+    pub const fn millionths(millionths: u32) -> Option<Self> {
+        if millionths <= Self::MILLION {
+            Some(Self(millionths))
+        } else {
+            None
+        }
+    }
+
+    /// The number of millionths.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// Whether the connection with this number is in the sample. A connection is in it or not, whatever asks.
+    pub const fn takes(self, connection: u64) -> bool {
+        // Multiples of the golden ratio are spread evenly over the range of the word.
+        let place = connection.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        (place * Self::MILLION as u64) >> 32 < self.0 as u64
+    }
+}
+
+impl std::fmt::Display for SampleShare {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (f64::from(self.0) / f64::from(Self::MILLION)).fmt(f)
+    }
+}
+
+impl Serialize for SampleShare {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(f64::from(self.0) / f64::from(Self::MILLION))
     }
 }
 
@@ -138,6 +181,19 @@ pub(crate) fn serialize_duration_or_off<S: Serializer>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sample_has_its_share_of_the_connections() {
+        for (millionths, least, most) in [(0, 0, 0), (10_000, 990, 1010), (500_000, 49_900, 50_100)]
+        {
+            let share = SampleShare::millionths(millionths).unwrap();
+            let taken = (1..=100_000).filter(|number| share.takes(*number)).count();
+            assert!((least..=most).contains(&taken), "{share}: {taken}");
+        }
+        assert!((1..=100_000).all(|number| SampleShare::ALL.takes(number)));
+        assert_eq!(SampleShare::millionths(10_000).unwrap().to_string(), "0.01");
+        assert_eq!(SampleShare::millionths(1_000_001), None);
+    }
 
     #[test]
     fn nothing_beyond_a_bound_can_be_made() {

@@ -7,6 +7,8 @@ mod dns;
 mod gateway_policy;
 mod kubernetes;
 mod limits;
+mod line_fields;
+mod line_pattern;
 mod listener;
 mod log_filter;
 mod origin;
@@ -37,11 +39,17 @@ pub use kubernetes::{
     PortSelector, SavedStateConfig, ServiceSelector,
 };
 pub use limits::{ConnectionLimits, SourceLimits};
+pub use line_fields::{LINE_FIELDS, LineField};
+pub use line_pattern::{
+    AddressPart, ENVOY_OPERATORS, EnvoyOperator, LineAddress, LinePattern, LinePatternError,
+    LineTime, LineValue, PatternPart, TimePart,
+};
 pub use listener::{EndDisallowed, HelloLimits, ListenerConfig, Refuse, RelayTimeouts, StartTls};
 pub use log_filter::{LogFilter, LogFilterError};
 pub use origin::{ObjectRef, Origin};
 pub use process::{
-    AccessLogConfig, DrainConfig, EndQuiet, Fingerprint, IstioMetrics, Limits, LogConfig, LogFormat,
+    AccessLogConfig, DrainConfig, EndQuiet, Fingerprint, IstioMetrics, KeptHellosConfig, Limits,
+    LineFormat, LogConfig, LogFormat,
 };
 pub use route::{RouteConfig, RouteTimeouts, TargetConfig, TargetConfigs};
 pub use route_list::{Exporter, Exports, RouteList};
@@ -86,6 +94,8 @@ pub struct Config {
     pub access_log: AccessLogConfig,
     /// strait's own log.
     pub log: LogConfig,
+    /// The hellos that are kept; `None` for none.
+    pub hellos: Option<KeptHellosConfig>,
     /// The admin server: status page, config dump, drain, log level. `None` when it is off.
     pub admin: Option<SocketAddr>,
     /// The health server, for the kubelet and load balancers.

@@ -19,15 +19,15 @@ use self::common::{
 use self::hosts::{HostPort, ServiceRef, Sni, SrvName};
 use self::kubernetes::KubernetesFile;
 use self::words::{SocketPath, Subset};
-use super::bounds::{Bytes, ConnectionRate, Connections, Count, Ipv6Prefix, Weight};
+use super::bounds::{Bytes, ConnectionRate, Connections, Count, Ipv6Prefix, SampleShare, Weight};
 use super::checked::{
-    AddressKind, AlpnPolicy, Balance, Fingerprint, LogFilter, LogFormat, ProxyVersion, Refuse,
-    StartTls,
+    AddressKind, AlpnPolicy, Balance, Fingerprint, LineFormat, LogFilter, LogFormat, ProxyVersion,
+    Refuse, StartTls,
 };
 use super::form::containers::{AutoOr, List, Named, OrOff};
 use super::form::decode::At;
 use super::form::section::section;
-use super::form::units::{DAY, GIB, HOUR, KIB, MINUTE, Micros, Millis, SECOND};
+use super::form::units::{DAY, GIB, HOUR, KIB, MIB, MINUTE, Micros, Millis, SECOND};
 use crate::names::{
     ListenerName, NodeName, RouteName, SourceGroupName, UpstreamName, WorkloadName, Zone,
 };
@@ -70,6 +70,10 @@ section! {
         access_log: AccessLogFile = {},
         /// strait's own log, on stderr.
         log: LogFile = {},
+        /// The hellos of refused connections that are kept in memory for operators: `GET /hellos` on the admin
+        /// server. They are what clients sent, and a client that did not send TLS may have sent a password.
+        /// `off` keeps none.
+        hellos: OrOff<HellosFile> = "off",
         /// The admin server: status page, config dump, drain, log level. `off` starts none. A change
         /// needs a restart.
         admin: OrOff<AdminFile> = {},
@@ -366,8 +370,18 @@ section! {
 section! {
     /// The access log: one line for each connection, on stdout.
     AccessLogFile {
-        /// The format of the lines. `off` writes none.
-        format: OrOff<LogFormat> = "json",
+        /// The format of the lines: `json`, `text` (`key=value`), or a line of your own with the operators of
+        /// Envoy's format strings, such as `"[%START_TIME%] %REQUESTED_SERVER_NAME% %RESPONSE_FLAGS%"`.
+        /// `docs/src/operate/outcomes.md` lists the operators. `off` writes none.
+        format: OrOff<LineFormat> = "json",
+        /// `true` writes a line also when a connection begins to relay. It has `event` and no `outcome`.
+        open: bool = false,
+        /// The time between two lines of a connection that is open for longer than this, with its bytes so far.
+        /// `off` writes none.
+        interval: OrOff<Millis<SECOND, DAY>> = "off",
+        /// The share of the connections with the outcome `ok` that leave lines, `open` and `interval` included. Each
+        /// of these lines has it as `sampled`. A connection that fails always has its line.
+        sample_ok: SampleShare = 1,
         /// Lines a second for connections that reached no upstream, for each outcome of each source
         /// group. One line a second gives the number of further ones.
         refused_per_second: Count<0, 1_000_000> = 100,
@@ -387,8 +401,19 @@ section! {
         /// The filter: a level such as `info`, or levels for parts of the program such as
         /// `info,strait::proxy=debug`.
         level: LogFilter = "info",
-        /// The format of the lines. A change needs a restart.
+        /// The format of the lines: `text`, `json`, or `auto`, which is `text` if standard error is a terminal
+        /// and `json` if it is not, as in a pod. A change needs a restart.
         format: LogFormat = "text",
+    }
+}
+
+section! {
+    /// The hellos of refused connections that are kept.
+    HellosFile {
+        /// The number of hellos to keep of each outcome. A newer one takes the place of the oldest.
+        keep: Count<1, 1024> = 16,
+        /// The memory for all of them. Each outcome has an equal share of it; a hello that is larger is cut.
+        memory: Bytes<{ 64 * KIB }, { 64 * MIB }> = "1MiB",
     }
 }
 
@@ -414,7 +439,7 @@ section! {
         /// The address to listen on.
         bind: At<Bind> = "[::]:15090",
         /// The number of endpoints with metrics of their own (`strait_endpoint_*`), of those that strait has
-        /// used; 0 for none. `/upstreams` on the admin server has the numbers of all. A change needs no restart.
+        /// used, and of upstreams with a histogram of their connect times; 0 for none. `/upstreams` on the admin server has the numbers of all. A change needs no restart.
         endpoints: Count<0, 1_000_000> = 1_000,
         /// The number of routes whose counters of common outcomes begin at 0 before the first connection, in the
         /// order of the config, so that `increase()` sees a first failure. They take some ten series for each

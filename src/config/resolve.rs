@@ -20,7 +20,8 @@ use self::binds::Binds;
 use self::sources::sources;
 use super::bounds::Count;
 use super::checked::{
-    AccessLogConfig, Config, DrainConfig, EndQuiet, IstioMetrics, Limits, LogConfig, ResolverConfig,
+    AccessLogConfig, Config, DrainConfig, EndQuiet, IstioMetrics, KeptHellosConfig, Limits,
+    LogConfig, ResolverConfig,
 };
 use super::file::ConfigFile;
 use super::file::kubernetes::KubernetesFile;
@@ -89,8 +90,12 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
         limits: limits(&file.limits),
         drain: drain(&file.drain),
         takeover: file.takeover.on().map(|file| PathBuf::from(&*file.path.0)),
-        access_log: access_log(&file.access_log),
+        access_log: access_log(file.access_log),
         log: log(file.log),
+        hellos: file.hellos.on().map(|file| KeptHellosConfig {
+            keep: file.keep.get() as usize,
+            memory: file.memory.get(),
+        }),
         admin,
         status,
         metrics,
@@ -165,9 +170,12 @@ fn drain(file: &DrainFile) -> DrainConfig {
     }
 }
 
-fn access_log(file: &AccessLogFile) -> AccessLogConfig {
+fn access_log(file: AccessLogFile) -> AccessLogConfig {
     AccessLogConfig {
         format: file.format.on(),
+        open: file.open,
+        interval: file.interval.on().map(|time| time.0),
+        sample_ok: file.sample_ok,
         refused_per_second: file.refused_per_second.get(),
         queue: file.queue.get() as usize,
         fingerprint: file.fingerprint.on(),

@@ -1,9 +1,12 @@
 //! Metrics as they are written, for collectors that read their values when scraped.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use prometheus::core::Desc;
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+};
 
 /// The description of a metric that a collector registers.
 ///
@@ -52,6 +55,28 @@ pub fn counter<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>, value: 
     counter.set_value(float(value));
     let mut metric = labelled(labels);
     metric.set_counter(counter);
+    metric
+}
+
+/// A histogram of times with these labels, which are sorted by name: the upper end of each bucket in seconds with the
+/// number of times up to there, and the sum of all times. The last bucket has all.
+pub fn histogram<'a>(
+    labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+    buckets: &[(f64, u64)],
+    sum: Duration,
+) -> Metric {
+    let bucket = |(end, count): &(f64, u64)| {
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(*end);
+        bucket.set_cumulative_count(*count);
+        bucket
+    };
+    let mut histogram = Histogram::default();
+    histogram.set_sample_count(buckets.last().map_or(0, |(_, count)| *count));
+    histogram.set_sample_sum(sum.as_secs_f64());
+    histogram.set_bucket(buckets.iter().map(bucket).collect());
+    let mut metric = labelled(labels);
+    metric.set_histogram(histogram);
     metric
 }
 

@@ -200,6 +200,13 @@ impl Connecting {
                 continue;
             };
             record.attempts += tried.addresses - 1;
+            record.trace("connect", |_| {
+                let address = tried.picked.address();
+                match &tried.result {
+                    Ok(_) => format!("connected to {address}"),
+                    Err(failed) => format!("{}: {address}", failed.outcome.label()),
+                }
+            });
             record.endpoint = Some(tried.picked);
             match tried.result {
                 Ok(stream) => {
@@ -233,6 +240,10 @@ impl Connecting {
         self.left -= 1;
         record.attempts += 1;
         self.tried.push(picked.endpoint());
+        record.trace("pick", |record| {
+            let (endpoint, attempt) = (picked.endpoint(), record.attempts);
+            format!("endpoint {endpoint}, attempt {attempt}")
+        });
         let attempt = try_endpoint(self.common.clone(), picked);
         self.running.push(Box::pin(attempt));
         Ok(())

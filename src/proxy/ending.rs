@@ -1,5 +1,6 @@
 //! The end of a connection: its reason, and the party that ended it.
 
+use super::counts::Counts;
 use crate::outcome::{EndedBy, Outcome};
 use crate::verdict::{Confidence, EndVerdict};
 
@@ -25,6 +26,21 @@ impl From<EndVerdict> for Ending {
 }
 
 impl Ending {
+    /// The end in words, of a connection that has moved so many bytes.
+    pub(super) fn said(self, counts: Counts, detail: Option<&str>) -> String {
+        let Counts {
+            to_upstream,
+            to_downstream,
+        } = counts;
+        let colon = if detail.is_some() { ": " } else { "" };
+        format!(
+            "outcome {}, ended by {}, {to_upstream} bytes to the upstream, {to_downstream} to the downstream{colon}{}",
+            self.outcome.label(),
+            self.ended_by.label(),
+            detail.unwrap_or_default(),
+        )
+    }
+
     /// The end that `outcome` alone says: by the gateway, if it may be either side's.
     pub(super) fn of(outcome: Outcome) -> Self {
         let ended_by = outcome.ended_by().unwrap_or(EndedBy::Gateway);

@@ -11,8 +11,8 @@ use prometheus::IntCounter;
 use tokio::sync::watch;
 
 use crate::config::{
-    EndDisallowed, HelloLimits, ListenerConfig, Refuse, RelayTimeouts, SourceGroupId, SourceGroups,
-    SourcePolicy, StartTls, contains,
+    EndDisallowed, HelloLimits, Ipv6Prefix, ListenerConfig, Refuse, RelayTimeouts, SourceGroupId,
+    SourceGroups, SourcePolicy, StartTls, contains,
 };
 use crate::limits::{Held, LimitUse, Limiter, OverLimit, ScopeKey, Scopes, SourceLimiter};
 use crate::metrics::{ConnectionSeries, ListenerSeries, Metrics, NONE, SeriesKey};
@@ -66,6 +66,8 @@ pub struct ListenerPolicy {
     pub sources: Arc<SourceGroups>,
     /// Histograms.
     pub series: ListenerSeries,
+    /// The bits by which IPv6 addresses count as one source.
+    source_prefix: Ipv6Prefix,
     limiter: Option<Limiter>,
     source_limiter: Option<SourceLimiter>,
     by_source: Box<[SourceSeries]>,
@@ -106,10 +108,21 @@ impl ListenerPolicy {
             user_timeout: config.tcp.user_timeout,
             sources: sources.clone(),
             series: metrics.listener(&config.name),
+            source_prefix: config.limits_per_source.ipv6_prefix,
             limiter: scopes.limiter(ScopeKey::Listener(config.name.clone()), &config.limits),
             source_limiter: scopes.source_limiter(&config.name, &config.limits_per_source),
             by_source: sources.ids().map(of_group).collect(),
         }
+    }
+
+    /// The network that counts as one source with `ip`: an IPv4 address, or a prefix of IPv6.
+    pub fn source_net(&self, ip: IpAddr) -> IpNet {
+        let ip = ip.to_canonical();
+        let prefix = match ip {
+            IpAddr::V4(_) => 32,
+            IpAddr::V6(_) => u8::try_from(self.source_prefix.get()).unwrap_or(128),
+        };
+        IpNet::new(ip, prefix).map_or_else(|_| ip.into(), |net| net.trunc())
     }
 
     /// Whether a connection from `peer` must begin with a PROXY protocol header.

@@ -38,6 +38,7 @@ impl OpeningFacts {
             listener: &policy.name,
             source: self.source,
             proxy: None,
+            source_net: policy.source_net(self.source.ip()),
             source_group: policy.sources.name(group),
             server_name: self.server_name.as_ref().map(ServerName::as_str),
             alpn: None,

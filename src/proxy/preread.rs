@@ -25,6 +25,7 @@ use super::starttls;
 use super::worker::{AlpnOffer, Worker};
 use crate::client_hello::{ClientHello, HelloParser, Offers, Progress};
 use crate::config::{HelloLimits, StartTls};
+use crate::kept_hellos::KeptHellos;
 use crate::outcome::Outcome;
 use crate::route::{Route, RouteRefusal, RouteTable};
 use crate::server_name::ServerName;
@@ -156,9 +157,12 @@ fn examine(
         return Err(Refusal::silent(Outcome::Probe));
     }
     match parser(limits, routes).parse(wire) {
-        Ok(Progress::Complete(hello)) => Ok(Some(Preread::peeked(worker, &hello, routes))),
+        Ok(Progress::Complete(hello)) => {
+            let preread = Preread::peeked(worker, &hello, routes);
+            Ok(Some(preread.of_bytes(&worker.shared.hellos, wire)))
+        }
         Ok(Progress::Incomplete) => Ok(None),
-        Err(error) => Err(Refusal::bad_hello(&error)),
+        Err(error) => Err(Refusal::bad_hello(&error).of_bytes(&worker.shared.hellos, wire)),
     }
 }
 
@@ -187,6 +191,15 @@ impl Preread {
             replay: Replay::default(),
         }
     }
+
+    /// The same, whose refusal, if it is one, has the bytes of the client.
+    fn of_bytes(self, kept: &KeptHellos, wire: &[u8]) -> Self {
+        let route = self.route.map_err(|unrouted| Unrouted {
+            refusal: unrouted.refusal.of_bytes(kept, wire),
+            ..unrouted
+        });
+        Self { route, ..self }
+    }
 }
 
 /// The hello, read piece by piece.
@@ -199,6 +212,8 @@ async fn read(
 ) -> Result<Preread, Refusal> {
     let mut parser = parser(limits, routes);
     let hello = worker.hellos.enter();
+    let kept = &worker.shared.hellos;
+    let refused = |outcome| hello.with(|wire| Refusal::silent(outcome).of_bytes(kept, wire));
     loop {
         let freed = worker.hellos.freed();
         let read = downstream.async_io(Interest::READABLE, || take(worker, downstream, &hello));
@@ -209,7 +224,7 @@ async fn read(
         };
         match taken {
             Taken::Bytes => received.set(hello.len()),
-            Taken::End => return Err(Refusal::silent(Outcome::ClientGoneBeforeHello)),
+            Taken::End => return Err(refused(Outcome::ClientGoneBeforeHello)),
             Taken::NoMemory => return Err(Refusal::silent(Outcome::Overloaded)),
             Taken::Later => {
                 tokio::select! {
@@ -221,8 +236,11 @@ async fn read(
         }
         let complete = hello.with(|wire| match parser.parse(wire) {
             Ok(Progress::Incomplete) => Ok(None),
-            Ok(Progress::Complete(parsed)) => Ok(Some(Preread::peeked(worker, &parsed, routes))),
-            Err(error) => Err(Refusal::bad_hello(&error)),
+            Ok(Progress::Complete(parsed)) => {
+                let preread = Preread::peeked(worker, &parsed, routes);
+                Ok(Some(preread.of_bytes(kept, wire)))
+            }
+            Err(error) => Err(Refusal::bad_hello(&error).of_bytes(kept, wire)),
         })?;
         if let Some(preread) = complete {
             hello.waits(std::time::Instant::now());
@@ -230,7 +248,7 @@ async fn read(
             return Ok(Preread { replay, ..preread });
         }
         if hello.len() > limits.max_size.get() * WIRE_PER_BYTE + READ {
-            return Err(Refusal::silent(Outcome::HelloTooLarge));
+            return Err(refused(Outcome::HelloTooLarge));
         }
     }
 }

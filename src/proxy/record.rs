@@ -1,65 +1,35 @@
 //! The record of a connection: its metrics and its line in the access log, written exactly once.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use ipnet::IpNet;
+
 use super::counts::Counts;
 use super::ending::Ending;
 use super::opening::OpeningFacts;
+use super::record_parts::{
+    Announced, LocalAddresses, RareFields, StageTime, count_refusal, hello_in_words,
+    log_certificates, note_recent, report_end, stale_since,
+};
+use super::refusal::RefusedHello;
 use super::ticket::Ticket;
 use super::worker::AlpnOffer;
-use crate::access_log::{self, Entry};
+use crate::access_log::{self, Entry, LineEnd, LineEvent};
 use crate::client_hello::Offers;
-use crate::config::{SourceGroupId, UpstreamSource};
+use crate::config::SourceGroupId;
 use crate::limits::{Held, OverLimit};
 use crate::metrics::ConnectionSeries;
 use crate::open_connections::ConnectionFacts;
 use crate::outcome::{LogRate, Outcome};
 use crate::proxy_header::Proxied;
-use crate::recent_connections::{RecentConnection, RecentFailure};
 use crate::route::{Route, Target};
 use crate::server_name::ServerName;
-use crate::upstream::Picked;
+use crate::traces::TracedFacts;
+use crate::upstream::{EndpointPlace, Picked};
 use crate::verdict::{Flights, SeenCertificate};
-
-/// The addresses that a PROXY header has replaced.
-#[derive(Debug)]
-struct Announced {
-    /// The peer of the socket.
-    proxy: SocketAddr,
-    /// The address that the client connected to.
-    destination: SocketAddr,
-}
-
-/// Fields that few connections need.
-#[derive(Debug, Default)]
-struct RareFields {
-    announced: Option<Announced>,
-    /// Goes back with the record; empty when the config limits nothing.
-    held: Held,
-    detail: Option<Box<str>>,
-    ja4: Option<Box<str>>,
-    /// The time since which the connection would not be let in.
-    disallowed: Option<Instant>,
-}
-
-/// A duration of a quarter of the size: from 1 us up to 71 minutes, which a longer one counts as.
-#[derive(Debug, Clone, Copy)]
-struct StageTime(NonZeroU32);
-
-impl StageTime {
-    fn of(duration: Duration) -> Self {
-        let micros = duration.as_micros().try_into().unwrap_or(u32::MAX);
-        Self(NonZeroU32::new(micros).unwrap_or(NonZeroU32::MIN))
-    }
-
-    fn duration(self) -> Duration {
-        Duration::from_micros(self.0.get().into())
-    }
-}
 
 /// Everything that the log and the metrics say of a connection, as far as it is known. It lives as long as
 /// the connection, so [`RareFields`] are apart.
@@ -87,12 +57,6 @@ pub(super) struct ConnectionRecord {
     written: bool,
 }
 
-fn count_refusal(ticket: &Ticket, over: OverLimit) {
-    let (metrics, listener) = (&ticket.shared().metrics, &ticket.policy().name);
-    let refusals = metrics.limit_refusals(listener, over.scope, over.kind);
-    refusals.inc();
-}
-
 impl ConnectionRecord {
     /// Opens the record of a connection just accepted.
     pub(super) fn open(ticket: &Ticket, source: SocketAddr, accepted: Instant) -> Self {
@@ -109,13 +73,22 @@ impl ConnectionRecord {
             server_name: None,
             target: None,
         });
+        let followed = match shared.traces.are_active() {
+            true => shared.traces.follow(number, accepted),
+            false => None,
+        };
         Self {
             number,
             series,
             source,
             source_group,
             accepted,
-            rare: None,
+            rare: followed.map(|followed| {
+                Box::new(RareFields {
+                    followed: Some(followed),
+                    ..RareFields::default()
+                })
+            }),
             server_name: None,
             alpn: None,
             offers: Offers::default(),
@@ -162,6 +135,19 @@ impl ConnectionRecord {
         self.rare.get_or_insert_default()
     }
 
+    /// Notes a step for the traces that follow the connection, if any may.
+    pub(super) fn trace(&mut self, step: &'static str, detail: impl FnOnce(&Self) -> String) {
+        let followed = self.rare.as_mut().and_then(|rare| rare.followed.take());
+        let Some(mut followed) = followed else { return };
+        let facts = TracedFacts {
+            source: self.source,
+            server_name: self.server_name.as_ref().map(ServerName::as_str),
+            route: self.target.as_ref().map(|target| &*target.route),
+        };
+        followed.step(&facts, step, detail(self));
+        self.rare().followed = Some(followed);
+    }
+
     /// Notes a reason for the log, which escapes it. A later one replaces it.
     pub(super) fn note(&mut self, detail: Option<Box<str>>) {
         if let Some(detail) = detail {
@@ -192,13 +178,24 @@ impl ConnectionRecord {
     }
 
     /// Counts the connection with its listener, source address and source group, where they have
-    /// limits.
+    /// limits, and in the worker's book of sources.
     ///
     /// # Errors
     /// The limit that stands against it.
     pub(super) fn admit(&mut self, ticket: &Ticket) -> Result<(), OverLimit> {
         let (ip, group) = (self.source.ip(), self.source_group);
-        self.hold(ticket, |held| ticket.policy().admit(ip, group, held))
+        self.hold(ticket, |held| ticket.policy().admit(ip, group, held))?;
+        let (net, name) = self.book_entry(ticket);
+        let mut book = ticket.worker().source_book.borrow_mut();
+        book.opened(net, name, self.accepted);
+        Ok(())
+    }
+
+    /// The network and the name of the group under which the worker's book has the source.
+    fn book_entry<'a>(&self, ticket: &'a Ticket) -> (IpNet, &'a str) {
+        let policy = ticket.policy();
+        let net = policy.source_net(self.source.ip());
+        (net, policy.sources.name(self.source_group))
     }
 
     fn hold(
@@ -218,7 +215,7 @@ impl ConnectionRecord {
     }
 
     /// The peer that announced the client.
-    fn proxy(&self) -> Option<SocketAddr> {
+    pub(super) fn proxy(&self) -> Option<SocketAddr> {
         let announced = self.rare.as_ref()?.announced.as_ref();
         announced.map(|it| it.proxy)
     }
@@ -233,6 +230,13 @@ impl ConnectionRecord {
         self.series.active.dec();
         series.active.inc();
         self.series = series;
+    }
+
+    /// Keeps the bytes for which the connection is refused with `outcome`.
+    pub(super) fn keep_hello(&self, ticket: &Ticket, outcome: Outcome, hello: RefusedHello) {
+        let detail = self.rare.as_ref().and_then(|rare| rare.detail.clone());
+        let hello = hello.kept(ticket, self.number, self.source, outcome, detail);
+        ticket.shared().hellos.keep(hello);
     }
 
     /// Notes that the hello ended now, well or badly.
@@ -263,6 +267,10 @@ impl ConnectionRecord {
         if ja4.is_some() {
             self.rare().ja4 = ja4;
         }
+        self.trace("hello", |record| {
+            let name = record.server_name().map(ServerName::as_str);
+            hello_in_words(name, record.alpn(), record.offers)
+        });
     }
 
     /// Notes that connecting ended now, well or badly.
@@ -326,6 +334,9 @@ impl ConnectionRecord {
             opening.target = Some(target.clone());
         });
         self.target = Some(target.clone());
+        self.trace("route", |_| {
+            format!("route {}, upstream {}", target.route, target.name)
+        });
     }
 
     /// The protocols that the client offers, joined by commas.
@@ -373,6 +384,7 @@ impl ConnectionRecord {
             listener: &policy.name,
             source: self.source,
             proxy: self.proxy(),
+            source_net: policy.source_net(self.source.ip()),
             source_group: policy.sources.name(self.source_group),
             server_name: self.server_name.as_ref().map(ServerName::as_str),
             alpn: self.alpn(),
@@ -395,7 +407,7 @@ impl ConnectionRecord {
         ticket: &Ticket,
         ending: Ending,
         flights: Option<Flights>,
-        upstream_local: Option<SocketAddr>,
+        locals: LocalAddresses,
     ) {
         if std::mem::replace(&mut self.written, true) {
             return;
@@ -406,87 +418,55 @@ impl ConnectionRecord {
             self.series.opened.inc();
         }
         self.series.active.dec();
+        self.trace("close", |record| {
+            let detail = record.rare.as_ref().and_then(|rare| rare.detail.as_deref());
+            ending.said(record.counts, detail)
+        });
         self.series.closed(ending.outcome);
+        if ending.outcome.log_rate() == LogRate::Refusal {
+            let (net, name) = self.book_entry(ticket);
+            let mut book = ticket.worker().source_book.borrow_mut();
+            book.refused(net, name, ending.outcome, Instant::now());
+        }
         let series = &ticket.policy().series;
         series.connection_duration.observe(duration.as_secs_f64());
-        self.log(ticket, ending, flights, upstream_local, duration);
+        self.log(ticket, ending, flights, locals, duration);
     }
 
     /// Writes what the certificates say that came in the clear: once the handshake is over nothing of them is kept.
     pub(super) fn log_certificates(&self, certificates: &[SeenCertificate; 2]) {
-        let [downstream, upstream] = certificates.map(|certificate| certificate.to_string());
-        tracing::debug!(
-            connection = self.number,
-            downstream,
-            upstream,
-            "certificates in the TLS 1.2 handshake, which nobody has verified"
-        );
+        log_certificates(self.number, certificates);
     }
 
-    /// The time from which on the source of the route and the endpoints may be behind, if the connection failed.
-    fn stale_since(&self, ticket: &Ticket, outcome: Outcome) -> Option<SystemTime> {
-        let kubernetes = &ticket.shared().metrics.kubernetes;
-        match (&self.target, outcome) {
-            (_, Outcome::Ok) => None,
-            (Some(target), _) => match target.upstream.config().source {
-                UpstreamSource::Kubernetes(_) => kubernetes.stale_since(),
-                UpstreamSource::Dns(_) | UpstreamSource::Static(_) => target.upstream.stale_since(),
-            },
-            (None, Outcome::NoRoute | Outcome::AlpnRefused) => kubernetes.stale_since(),
-            (None, _) => None,
-        }
-    }
-
-    /// Keeps the connection among the recent ones, for operators.
-    fn keep(&self, ticket: &Ticket, entry: &Entry<'_>) {
-        if entry.outcome.log_rate() == LogRate::Never {
-            return;
-        }
-        let (policy, kept) = (ticket.policy(), &ticket.shared().recent);
-        let target = self.target();
-        let recent = RecentConnection {
-            ended: entry.ended,
-            connection: self.number,
-            source: self.source,
-            route: target.map(|target| target.route.clone()),
-            endpoint: entry.endpoint,
-            outcome: entry.outcome,
-            ended_by: entry.ended_by,
-            detail: entry.detail.map(Box::from),
-            duration: entry.duration,
-        };
-        if entry.outcome.is_failure() {
-            let group = policy.sources.get(self.source_group);
-            kept.note_failure(RecentFailure {
-                listener: policy.name.clone(),
-                server_name: entry.server_name.map(Box::from),
-                source_group: group.map(|group| group.name.clone()),
-                upstream: target.map(|target| target.name.clone()),
-                confidence: entry.confidence,
-                ended: recent.clone(),
-            });
-        }
-        kept.note(&policy.name, entry.server_name.unwrap_or_default(), recent);
-    }
-
-    fn log(
+    /// Writes a line of the open connection, if the log has such lines.
+    pub(super) fn log_open(
         &self,
         ticket: &Ticket,
-        ending: Ending,
+        event: LineEvent,
         flights: Option<Flights>,
-        upstream_local: Option<SocketAddr>,
-        duration: Duration,
+        locals: LocalAddresses,
     ) {
-        let Ending {
-            outcome,
-            ended_by,
-            confidence,
-        } = ending;
-        let endpoint = self.endpoint.as_ref().map(Picked::address);
+        let place = self.endpoint.as_ref().and_then(Picked::place);
+        let duration = self.accepted.elapsed();
+        let entry = self.entry(ticket, event, flights, locals, duration, place.as_deref());
+        ticket.shared().access_log.write(&entry);
+    }
+
+    /// The content of a line of the connection, which is `duration` old.
+    fn entry<'a>(
+        &'a self,
+        ticket: &'a Ticket,
+        event: LineEvent,
+        flights: Option<Flights>,
+        locals: LocalAddresses,
+        duration: Duration,
+        place: Option<&'a EndpointPlace>,
+    ) -> Entry<'a> {
         let rare = self.rare.as_deref();
         let policy = ticket.policy();
-        let entry = Entry {
-            ended: SystemTime::now(),
+        Entry {
+            event,
+            at: SystemTime::now(),
             connection: self.number,
             listener: &policy.name,
             source: self.source,
@@ -499,38 +479,56 @@ impl ConnectionRecord {
             ja4: rare.and_then(|rare| rare.ja4.as_deref()),
             route: self.target.as_ref().map(|target| &*target.route),
             upstream: self.target.as_ref().map(|target| &*target.name),
-            endpoint,
-            upstream_local,
-            stale_since: self.stale_since(ticket, outcome),
+            endpoint: self.endpoint.as_ref().map(Picked::address),
+            pod: place.and_then(EndpointPlace::pod),
+            zone: place.and_then(|place| place.zone.as_deref()),
+            downstream_local: self.announced_destination().or(locals.downstream),
+            upstream_local: locals.upstream,
+            stale_since: match event {
+                LineEvent::Open | LineEvent::Interval => None,
+                LineEvent::End(end) => stale_since(ticket, self.target(), end.outcome),
+            },
             attempts: self.attempts,
-            outcome,
             detail: rare.and_then(|rare| rare.detail.as_deref()),
-            ended_by,
-            confidence,
             to_upstream: self.counts.to_upstream,
             to_downstream: self.counts.to_downstream,
             hello: self.hello.map(StageTime::duration),
             connect: self.connect.map(StageTime::duration),
             duration,
-        };
-        ticket.shared().access_log.write(&entry);
-        self.keep(ticket, &entry);
-        if outcome == Outcome::InternalError {
-            tracing::error!(
-                connection = self.number,
-                "a defect of strait ended a connection; please report it"
-            );
         }
-        tracing::debug!(
-            connection = entry.connection,
-            listener = entry.listener,
-            source = %entry.source,
-            server_name = entry.server_name,
-            route = entry.route,
-            endpoint = endpoint.map(tracing::field::display),
-            outcome = outcome.label(),
-            detail = entry.detail,
-            "connection closed"
-        );
+    }
+
+    fn log(
+        &self,
+        ticket: &Ticket,
+        ending: Ending,
+        flights: Option<Flights>,
+        locals: LocalAddresses,
+        duration: Duration,
+    ) {
+        let Ending {
+            outcome,
+            ended_by,
+            confidence,
+        } = ending;
+        let endpoint = self.endpoint.as_ref().map(Picked::address);
+        let policy = ticket.policy();
+        let logs = ticket.shared().access_log.is_on();
+        let place = self.endpoint.as_ref().filter(|_| logs);
+        let place = place.and_then(Picked::place);
+        let event = LineEvent::End(LineEnd {
+            outcome,
+            ended_by,
+            confidence,
+        });
+        let entry = self.entry(ticket, event, flights, locals, duration, place.as_deref());
+        ticket.shared().access_log.write(&entry);
+        let target = self.target.as_deref();
+        if outcome.log_rate() != LogRate::Never {
+            let group = policy.sources.get(self.source_group);
+            let group = group.map(|group| group.name.clone());
+            note_recent(ticket, &entry, target, group, endpoint, ending);
+        }
+        report_end(&entry, endpoint, outcome);
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::client_hello::{Alert, HelloError};
 use crate::config::Refuse;
+use crate::kept_hellos::KeptHellos;
 use crate::outcome::Outcome;
 use crate::route::RouteRefusal;
 
@@ -16,6 +17,17 @@ pub(super) struct Refusal {
     pub alert: Option<Alert>,
     /// More for the log.
     pub detail: Option<Box<str>>,
+    /// The first bytes of the client, if such are kept.
+    pub hello: Option<RefusedHello>,
+}
+
+/// The first bytes of a client that is refused for them.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RefusedHello {
+    /// The bytes.
+    pub bytes: Box<[u8]>,
+    /// True if there were more.
+    pub cut: bool,
 }
 
 impl Refusal {
@@ -34,6 +46,7 @@ impl Refusal {
             outcome,
             alert: None,
             detail: None,
+            hello: None,
         }
     }
 
@@ -51,6 +64,7 @@ impl Refusal {
             outcome,
             alert: Some(alert),
             detail: detail.map(String::into_boxed_str),
+            hello: None,
         }
     }
 
@@ -75,7 +89,17 @@ impl Refusal {
             outcome: error.outcome(),
             alert: error.alert(),
             detail: Some(text.into()),
+            hello: None,
         }
+    }
+
+    /// The refusal of the client that has sent `wire`. `kept` takes as much of it as it has place for.
+    pub(super) fn of_bytes(mut self, kept: &KeptHellos, wire: &[u8]) -> Self {
+        self.hello = kept.part(wire).map(|part| RefusedHello {
+            bytes: part.into(),
+            cut: part.len() < wire.len(),
+        });
+        self
     }
 }
 

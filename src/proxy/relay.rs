@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use super::conduct::{self, Reported};
 use super::ending::Ending;
+use super::record_parts::LocalAddresses;
 use super::replay::Replay;
 use super::review::review;
 use super::seat::{Seat, Stage};
@@ -28,6 +29,7 @@ use super::shared::Shared;
 use super::sockets::Sockets;
 use super::states::{Connected, Connection};
 use super::worker::{QueuePlace, Worker, wake_after_driver};
+use crate::access_log::LineEvent;
 use crate::open_connections::OpenConnection;
 use crate::outcome::Outcome;
 use crate::socket;
@@ -71,11 +73,15 @@ impl Relaying {
             seat.note_multiplexed();
         }
         seat.look_after(sockets.clone(), routed.target);
-        Self {
+        let relaying = Self {
             relay: Relay::new(sockets, routed.replay, connection.ticket.shared()),
             connection,
             delivery: None,
+        };
+        if relaying.connection.ticket.shared().access_log.writes_open() {
+            relaying.log_open(LineEvent::Open);
         }
+        relaying
     }
 
     /// Moves what can be moved. Ready once the connection has ended and its record is written.
@@ -85,8 +91,8 @@ impl Relaying {
             self.answer();
         }
         if self.delivery.is_none() {
-            if self.connection.ticket.seat().take_review() {
-                review(&mut self.connection);
+            if self.connection.ticket.seat().is_asked() {
+                self.do_as_asked();
             }
             if let Some(reason) = self.connection.ticket.seat().cut_reason() {
                 self.connection.note_cut(reason);
@@ -105,6 +111,16 @@ impl Relaying {
             self.close(ending);
         }
         Poll::Ready(())
+    }
+
+    /// Does what the sweep has asked for.
+    fn do_as_asked(&mut self) {
+        if self.connection.ticket.seat().take_review() {
+            review(&mut self.connection);
+        }
+        if self.connection.ticket.seat().take_line() {
+            self.log_open(LineEvent::Interval);
+        }
     }
 
     /// Answers a question about the connection. One that is in its last stage ends by itself.
@@ -127,10 +143,31 @@ impl Relaying {
     fn close(&mut self, ending: Ending) {
         let flights = self.relay.watch.flights(self.connection.record.alpn());
         self.report_end(ending, flights.stage());
-        let logs = self.connection.ticket.shared().access_log.is_on();
-        let upstream = self.relay.upstream.socket();
-        let local = logs.then(|| upstream.local_addr().ok()).flatten();
-        self.connection.close_relayed(ending, flights, local);
+        let locals = self.locals();
+        self.connection.close_relayed(ending, flights, locals);
+    }
+
+    /// The addresses of this host that a line of the connection has.
+    fn locals(&self) -> LocalAddresses {
+        let log = &self.connection.ticket.shared().access_log;
+        let local = |peer: &Peer| peer.socket().local_addr().ok();
+        LocalAddresses {
+            downstream: log
+                .wants_downstream_local()
+                .then(|| local(&self.relay.downstream))
+                .flatten(),
+            upstream: log.is_on().then(|| local(&self.relay.upstream)).flatten(),
+        }
+    }
+
+    /// Writes a line of the connection, which is open.
+    fn log_open(&self, event: LineEvent) {
+        let Connection { record, ticket } = &self.connection;
+        let flights = match event {
+            LineEvent::Interval => Some(self.relay.watch.flights(record.alpn())),
+            LineEvent::Open | LineEvent::End(_) => None,
+        };
+        record.log_open(ticket, event, flights, self.locals());
     }
 
     /// Reports what the endpoint has just done or not done, if it counts for its health.
@@ -203,8 +240,8 @@ impl Relaying {
                 busy_poll.wake(now);
             }
         }
-        if down.moved > 0 {
-            seat.answered();
+        if down.moved > 0 && seat.answered() {
+            record.trace("first_reply", |_| format!("{} bytes", down.moved));
         }
         if relay.note_closes() {
             seat.enter(Stage::HalfClosed);

@@ -121,23 +121,29 @@ enum SeatFact {
     /// An urgent byte has stopped a read, and what is behind it may wait.
     DownstreamStopped = 64,
     UpstreamStopped = 128,
+    /// The relay is asked to write a line in the access log.
+    Line = 256,
+    /// See [`Attention`]; without both it is needless.
+    LookNeeded = 512,
+    LookUrgent = 1024,
 }
 
-/// Facts about a connection, in a byte: every idle connection pays for the size of its seat.
+/// Facts about a connection, in two bytes: every idle connection pays for the size of its seat.
 #[derive(Debug, Default)]
-struct SeatFacts(Cell<u8>);
+struct SeatFacts(Cell<u16>);
 
 impl SeatFacts {
     fn has(&self, fact: SeatFact) -> bool {
-        self.0.get() & fact as u8 != 0
+        self.0.get() & fact as u16 != 0
     }
 
     /// Sets `fact`. Returns whether it held before.
     fn set(&self, fact: SeatFact, holds: bool) -> bool {
         let before = self.0.get();
-        let others = before & !(fact as u8);
-        self.0.set(if holds { others | fact as u8 } else { others });
-        before & fact as u8 != 0
+        let others = before & !(fact as u16);
+        self.0
+            .set(if holds { others | fact as u16 } else { others });
+        before & fact as u16 != 0
     }
 }
 
@@ -159,7 +165,6 @@ pub(super) struct Seat {
     facts: SeatFacts,
     pub(super) stage: Cell<Stage>,
     pub(super) cut: Cell<Option<Outcome>>,
-    pub(super) attention: Cell<Attention>,
     waker: Cell<Option<Waker>>,
     ends: OnceCell<Ends>,
     aside: Cell<Option<Box<SeatAside>>>,
@@ -169,18 +174,35 @@ impl Seat {
     /// A seat of a connection just accepted under `policy`.
     pub(super) fn new(policy: Arc<ListenerPolicy>) -> Self {
         let now = Moment::of(Instant::now());
-        Self {
+        let seat = Self {
             policy,
             began: now.seconds(),
             last_activity: Cell::new(now),
             facts: SeatFacts::default(),
             stage: Cell::new(Stage::Opening),
             cut: Cell::new(None),
-            attention: Cell::new(Attention::Needed),
             waker: Cell::new(None),
             ends: OnceCell::new(),
             aside: Cell::new(None),
+        };
+        seat.set_attention(Attention::Needed);
+        seat
+    }
+
+    /// The need to look at the peers.
+    pub(super) fn attention(&self) -> Attention {
+        let has = |fact| self.facts.has(fact);
+        match (has(SeatFact::LookUrgent), has(SeatFact::LookNeeded)) {
+            (true, _) => Attention::Urgent,
+            (false, true) => Attention::Needed,
+            (false, false) => Attention::Needless,
         }
+    }
+
+    pub(super) fn set_attention(&self, attention: Attention) {
+        let set = |fact, of| self.facts.set(fact, attention == of);
+        set(SeatFact::LookUrgent, Attention::Urgent);
+        set(SeatFact::LookNeeded, Attention::Needed);
     }
 
     /// The policy of the listener that accepted the connection.
@@ -191,8 +213,8 @@ impl Seat {
     /// Bytes flowed.
     pub(super) fn active(&self, now: Instant) {
         self.last_activity.set(Moment::of(now));
-        if self.attention.get() == Attention::Needless {
-            self.attention.set(Attention::Needed);
+        if self.attention() == Attention::Needless {
+            self.set_attention(Attention::Needed);
         }
     }
 
@@ -288,11 +310,13 @@ impl Seat {
         self.ends.get().map(|ends| &*ends.target.upstream)
     }
 
-    /// The first bytes of the upstream have come.
-    pub(super) fn answered(&self) {
-        if matches!(self.stage.get(), Stage::Unanswered | Stage::Silent) {
+    /// Bytes of the upstream have come. Returns whether they are the first.
+    pub(super) fn answered(&self) -> bool {
+        let first = matches!(self.stage.get(), Stage::Unanswered | Stage::Silent);
+        if first {
             self.stage.set(Stage::Relaying);
         }
+        first
     }
 
     /// Whether the upstream has not answered the hello in the time that its policy gives it.
@@ -331,7 +355,7 @@ impl Seat {
         if !turn.is_multiple_of(LOOK) || !self.stage.get().is_open() {
             return false;
         }
-        match self.attention.get() {
+        match self.attention() {
             Attention::Needless => false,
             Attention::Urgent => true,
             Attention::Needed => {
@@ -366,7 +390,7 @@ impl Seat {
                 self.wake();
             }
         }
-        self.attention.set(match finding {
+        self.set_attention(match finding {
             Finding::Quiet if !stopped => Attention::Needless,
             Finding::Quiet | Finding::Waiting => Attention::Needed,
             Finding::Silent => Attention::Urgent,
@@ -407,6 +431,44 @@ impl Seat {
     /// Whether the relay was asked to see whether its connection may go on. Asked once, it answers once.
     pub(super) fn take_review(&self) -> bool {
         self.facts.set(SeatFact::Review, false)
+    }
+
+    /// Whether the relay is asked for anything.
+    pub(super) fn is_asked(&self) -> bool {
+        self.facts.has(SeatFact::Review) || self.facts.has(SeatFact::Line)
+    }
+
+    /// Whether a line of the open connection is due at `now`, when lines are `interval` apart and the sweep before
+    /// was at `before`. The lines of connections that began together are spread over the interval.
+    pub(super) fn is_line_due(
+        &self,
+        key: usize,
+        before: Moment,
+        now: Moment,
+        interval: Duration,
+    ) -> bool {
+        let long = u64::try_from(interval.as_micros())
+            .unwrap_or(u64::MAX)
+            .max(1);
+        // Multiples of the golden ratio are spread evenly.
+        let share = (key as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let shift = share % long;
+        let turn = |at: Moment| at.0.saturating_add(shift) / long;
+        // In whole seconds: it may be one more than has passed.
+        let age = now.seconds().saturating_sub(self.began);
+        turn(before) != turn(now) && Duration::from_secs(age.into()) > interval
+    }
+
+    /// Asks the relay to write a line in the access log.
+    pub(super) fn ask_line(&self) {
+        if self.stage.get().is_open() && !self.facts.set(SeatFact::Line, true) {
+            self.wake();
+        }
+    }
+
+    /// Whether the relay was asked for a line. Asked once, it writes one.
+    pub(super) fn take_line(&self) -> bool {
+        self.facts.set(SeatFact::Line, false)
     }
 
     /// Notes the task to wake when the sweep has found something.

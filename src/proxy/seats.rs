@@ -23,6 +23,8 @@ const AT_A_TIME: usize = 64;
 pub(super) struct Seats {
     seats: RefCell<Slab<Rc<Seat>>>,
     sweeps: Cell<u32>,
+    /// The time of the last sweep, if there was one.
+    swept: Cell<Option<Moment>>,
     drain_pace: DrainPace,
 }
 
@@ -64,6 +66,7 @@ impl Seats {
         let sweep = self.sweeps.get();
         self.sweeps.set(sweep.wrapping_add(1));
         let now = Moment::of(instant);
+        self.swept.set(Some(now));
         for (key, seat) in self.seats.borrow().iter() {
             seat.settle();
             seat.note_silence(now);
@@ -85,6 +88,18 @@ impl Seats {
             let key = u32::try_from(key).unwrap_or_default();
             if key % REVIEW == turn && (all || seat.policy().end_disallowed.is_some()) {
                 seat.ask_review();
+            }
+        }
+    }
+
+    /// Asks the relays of connections that are open for longer than `interval` to write a line in the access log: each
+    /// once in an interval. Comes before the sweep at `instant`.
+    pub(super) fn ask_lines(&self, instant: Instant, interval: Duration) {
+        let now = Moment::of(instant);
+        let before = self.swept.get().unwrap_or(now);
+        for (key, seat) in self.seats.borrow().iter() {
+            if seat.is_line_due(key, before, now, interval) {
+                seat.ask_line();
             }
         }
     }

@@ -12,10 +12,12 @@ use super::hellos::HelloMemory;
 use super::in_force::ListenersInForce;
 use crate::access_log::AccessLog;
 use crate::clock;
+use crate::kept_hellos::KeptHellos;
 use crate::limits::{Budget, Overload, Scopes, SharedStep};
 use crate::metrics::Metrics;
 use crate::recent_connections::RecentConnections;
 use crate::socket::OwnAddresses;
+use crate::traces::Traces;
 
 /// Sockets that may linger after a refusal so that its alert arrives
 /// (`docs/src/internals/kernel.md#refusing-with-an-alert`).
@@ -60,6 +62,10 @@ pub struct Shared {
     pub source_waits: Budget,
     /// The last connections that ended.
     pub recent: RecentConnections,
+    /// The hellos of refused connections that are kept.
+    pub hellos: Arc<KeptHellos>,
+    /// The traces of connections.
+    pub traces: Arc<Traces>,
     /// The steps against overload in force.
     pub overload: Arc<Overload>,
     /// The gateway's own listening sockets: a connection that leads there is a loop.
@@ -164,6 +170,8 @@ impl Shared {
             late_attempts: Budget::new(MAX_LATE_ATTEMPTS, None),
             source_waits: Budget::new(MAX_SOURCE_WAITS, None),
             recent: RecentConnections::default(),
+            hellos: Arc::default(),
+            traces: Arc::default(),
             overload: Arc::default(),
             own: OwnAddresses::default(),
             listeners: ListenersInForce::default(),

@@ -19,6 +19,7 @@ use super::ending::Ending;
 use super::listener::Accepted;
 use super::preread::Preread;
 use super::record::ConnectionRecord;
+use super::record_parts::LocalAddresses;
 use super::refusal::Refusal;
 use super::replay::Replay;
 use super::seat::Seat;
@@ -60,6 +61,11 @@ impl Connection {
     /// # Errors
     /// The source may not connect, or has too many connections.
     fn admit(&mut self) -> Result<(), Refusal> {
+        let listener = &self.ticket.policy().name;
+        self.record.trace("accept", |record| match record.proxy() {
+            Some(proxy) => format!("listener {listener}, announced by {proxy}"),
+            None => format!("listener {listener}"),
+        });
         let source_policy = &self.ticket.policy().source_policy;
         if !source_policy.admits(self.record.source().ip()) {
             let detail = source_policy.denial(self.record.source().ip());
@@ -71,7 +77,8 @@ impl Connection {
 
     /// Writes the record, unless it is written.
     pub(super) fn close(&mut self, ending: Ending) {
-        self.record.close(&self.ticket, ending, None, None);
+        let none = LocalAddresses::default();
+        self.record.close(&self.ticket, ending, None, none);
     }
 
     /// Writes the record of a connection that relayed, unless it is written.
@@ -79,11 +86,10 @@ impl Connection {
         &mut self,
         ending: Ending,
         flights: Flights,
-        upstream_local: Option<SocketAddr>,
+        locals: LocalAddresses,
     ) {
-        let flights = Some(flights);
         self.record
-            .close(&self.ticket, ending, flights, upstream_local);
+            .close(&self.ticket, ending, Some(flights), locals);
     }
 
     /// Notes what the line should say of a cut with that reason, if no more is noted.
@@ -369,7 +375,11 @@ fn refuse(
     refusal: Refusal,
 ) -> Refused {
     let alert = refusal.answer(connection.ticket.policy().refuse);
-    connection.record.note(refusal.detail);
+    let Connection { record, ticket } = &mut *connection;
+    record.note(refusal.detail);
+    if let Some(hello) = refusal.hello {
+        record.keep_hello(ticket, refusal.outcome, hello);
+    }
     connection.close(Ending::of(refusal.outcome));
     Refused {
         connection,

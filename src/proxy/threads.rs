@@ -162,6 +162,7 @@ fn run(
         peers,
         seats: Seats::default(),
         survey: Survey::default(),
+        source_book: RefCell::default(),
         buffer: RefCell::new(vec![0; BUFFER].into()),
         pipes: Pipes::default(),
         bulk_queue: BulkQueue::default(),
@@ -235,6 +236,9 @@ async fn serve_until_stopped(
             _ = sweep.tick() => {
                 let now = Instant::now();
                 worker.load().round(lag.round(now.into(), SWEEP));
+                if let Some(interval) = worker.shared.access_log.interval() {
+                    worker.seats.ask_lines(now.into(), interval);
+                }
                 worker.seats.sweep(now.into());
                 worker.seats.ask_reviews(worker.shared.listeners.ends_disallowed());
                 if let Some(cause) = worker.overload(OverloadStep::EndQuiet) {

@@ -18,6 +18,7 @@ use super::shared::{Shared, WorkerLoad};
 use super::survey::Survey;
 use crate::limits::{OverloadStep, Reserve};
 use crate::metrics::OverloadCause;
+use crate::source_book::SourceBook;
 pub(super) use alpn_offers::{AlpnOffer, AlpnOfferCache};
 pub(super) use bulk_queue::{BulkQueue, QueuePlace, wake_after_driver};
 pub(super) use busy_poll::BusyPoll;
@@ -39,6 +40,8 @@ pub(super) struct Worker {
     pub seats: Seats,
     /// The answer to a question about them.
     pub survey: Survey,
+    /// The recent connections of each source.
+    pub source_book: RefCell<SourceBook>,
     /// The one buffer of this thread: filled and emptied between two awaits.
     pub buffer: RefCell<Box<[u8]>>,
     /// Its part of `carry_memory`, taken before it reads what it may have to carry.

@@ -18,8 +18,13 @@ const QUEUE: usize = 1024;
 /// One line of the access log in JSON: one connection.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct LogLine {
-    /// The outcome's label, as in [`Outcome::label`](crate::outcome::Outcome::label).
+    /// The outcome's label, as in [`Outcome::label`](crate::outcome::Outcome::label). Empty if the connection is open.
+    #[serde(default)]
     pub outcome: String,
+    /// `open` or `interval`, if the connection is open.
+    pub event: Option<String>,
+    /// The share of such connections that have lines, if it is not all.
+    pub sampled: Option<f64>,
     /// The connection's number.
     pub connection: u64,
     /// The listener's name.
@@ -64,6 +69,12 @@ pub struct LogLine {
     pub upstream: Option<String>,
     /// The last endpoint that strait tried.
     pub endpoint: Option<SocketAddr>,
+    /// The endpoint's pod.
+    pub pod: Option<String>,
+    /// The pod's namespace.
+    pub namespace: Option<String>,
+    /// The endpoint's zone.
+    pub zone: Option<String>,
     /// The address from which strait has connected to the endpoint.
     pub upstream_local: Option<SocketAddr>,
     /// The time from which on the source of the route or of the endpoints may be behind.
@@ -71,6 +82,7 @@ pub struct LogLine {
     /// Connect attempts.
     pub attempts: u32,
     /// Response flags as in Envoy's access log, `-` for none.
+    #[serde(default)]
     pub flags: String,
     /// The reason for a refusal, with a hint.
     pub detail: Option<String>,

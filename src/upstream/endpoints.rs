@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
+
 use super::Conduct;
 use super::balancer::Tiers;
 use super::check::CheckState;
@@ -14,7 +16,8 @@ use super::health::{EndpointState, Handshakes, Health};
 use super::load::{Load, LoadStage};
 use super::recent::millis;
 use super::tally::{EndpointEvent, EndpointTally, EndpointTotals};
-use crate::config::EndpointSpec;
+use crate::config::{EndpointOrigin, EndpointSpec};
+use crate::names::Zone;
 use crate::outcome::Outcome;
 
 /// One endpoint of an upstream.
@@ -40,6 +43,31 @@ impl Endpoint {
     }
 }
 
+/// The place where an endpoint runs, for the access log.
+#[derive(Debug, PartialEq, Eq)]
+pub struct EndpointPlace {
+    origin: Option<Arc<EndpointOrigin>>,
+    /// Its zone, if it is known.
+    pub zone: Option<Zone>,
+}
+
+impl EndpointPlace {
+    /// That of `spec`, if anything is known of it.
+    fn of(spec: &EndpointSpec) -> Option<Self> {
+        let (origin, zone) = (spec.origin.clone(), spec.zone.clone());
+        (origin.is_some() || zone.is_some()).then_some(Self { origin, zone })
+    }
+
+    /// The namespace and the name of its pod, if it is known to be one.
+    pub fn pod(&self) -> Option<(&str, &str)> {
+        pod(self.origin.as_deref()?)
+    }
+}
+
+fn pod(origin: &EndpointOrigin) -> Option<(&str, &str)> {
+    Some((&origin.namespace, origin.pod.as_deref()?))
+}
+
 /// The part of its share with which an endpoint begins: without any it would never be seen to work.
 const LEAST_PART: f64 = 0.1;
 
@@ -60,6 +88,8 @@ pub struct EndpointStats {
     serves_since: AtomicU64,
     /// True if the address of the other family worked last, and this one did not.
     turned: AtomicBool,
+    /// The place where it runs.
+    place: ArcSwapOption<EndpointPlace>,
     /// The endpoint that this is another address of. It has the counts and the health.
     of: Option<Arc<EndpointStats>>,
 }
@@ -75,6 +105,7 @@ impl EndpointStats {
             check: OnceLock::new(),
             serves_since: AtomicU64::new(0),
             turned: AtomicBool::new(false),
+            place: ArcSwapOption::empty(),
             of: None,
         }
     }
@@ -90,6 +121,24 @@ impl EndpointStats {
     /// The endpoint with the counts.
     fn endpoint(&self) -> &Self {
         self.of.as_deref().unwrap_or(self)
+    }
+
+    /// Whether it is the endpoint of `spec`, and not one of another pod that had the same address.
+    fn is_of(&self, spec: &EndpointSpec) -> bool {
+        let place = self.place.load();
+        let known = place.as_ref().and_then(|place| place.pod());
+        match (known, spec.origin.as_deref().and_then(pod)) {
+            (Some(known), Some(pod)) => known == pod,
+            _ => true,
+        }
+    }
+
+    /// Notes the place that `spec` says.
+    fn note_place(&self, spec: &EndpointSpec) {
+        let place = EndpointPlace::of(spec);
+        if self.place.load().as_deref() != place.as_ref() {
+            self.place.store(place.map(Arc::new));
+        }
     }
 
     /// Connections that are open or being opened.
@@ -184,7 +233,9 @@ impl Picked {
     /// Notes that the connection is open, after `time`.
     pub fn connected(&mut self, time: Duration) {
         self.change(LoadStage::Open);
-        self.at.endpoint().tally().connected(time);
+        let endpoint = self.at.endpoint();
+        endpoint.tally().connected(time);
+        endpoint.of_upstream.connected(time);
     }
 
     /// Counts bytes of the connection.
@@ -231,6 +282,11 @@ impl Picked {
         self.at.endpoint().address
     }
 
+    /// The place where it runs, if it is known.
+    pub fn place(&self) -> Option<Arc<EndpointPlace>> {
+        self.at.endpoint().place.load_full()
+    }
+
     /// Its health.
     pub fn health(&self) -> &Health {
         &self.at.endpoint().health
@@ -272,9 +328,10 @@ impl EndpointSet {
         for spec in specs {
             if addresses.insert(spec.address) {
                 let stats = match known.get(&spec.address) {
-                    Some(stats) => Arc::clone(stats),
-                    None => Arc::new(EndpointStats::new(spec.address, load.clone())),
+                    Some(stats) if stats.is_of(&spec) => Arc::clone(stats),
+                    _ => Arc::new(EndpointStats::new(spec.address, load.clone())),
                 };
+                stats.note_place(&spec);
                 let other = spec.other.map(|other| EndpointStats::other(other, &stats));
                 endpoints.push(Endpoint {
                     hash: hash::of_address(spec.address),
@@ -384,5 +441,50 @@ impl EndpointSet {
     /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.endpoints.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::OriginKind;
+    use crate::upstream::tests::{counts, of, pods, spec};
+
+    #[test]
+    fn another_pod_at_the_same_address_is_another_endpoint() {
+        let upstream = of(pods("svcb"), None);
+        let at = |pod: Option<&str>, zone: &str| EndpointSpec {
+            origin: Some(Arc::new(EndpointOrigin {
+                cluster: None,
+                kind: OriginKind::EndpointSlice,
+                namespace: "apps".into(),
+                name: "svcb-x".into(),
+                pod: pod.map(Arc::from),
+            })),
+            ..spec(1, Some(zone), 1)
+        };
+        let place = |picked: &Picked| {
+            let place = picked.place().unwrap();
+            let pod = place.pod().map(|(_, name)| name.to_string());
+            (pod, place.zone.as_ref().unwrap().to_string())
+        };
+        let text = |pod: &str, zone: &str| (Some(pod.to_owned()), zone.to_owned());
+        upstream.replace_endpoints([at(None, "a")]);
+        let first = upstream.pick_any(&[]).unwrap();
+        assert_eq!(place(&first), (None, "a".to_owned()));
+        upstream.replace_endpoints([at(Some("one"), "b")]);
+        assert_eq!(place(&first), text("one", "b"), "now it is known");
+        assert_eq!(counts(&upstream), [(1, 1)]);
+        upstream.replace_endpoints([at(Some("two"), "b")]);
+        assert_eq!(
+            counts(&upstream),
+            [(1, 0)],
+            "the old one has its connection"
+        );
+        let second = upstream.pick_any(&[]).unwrap();
+        assert_eq!(
+            [place(&first), place(&second)],
+            [text("one", "b"), text("two", "b")]
+        );
     }
 }

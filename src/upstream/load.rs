@@ -1,15 +1,18 @@
 //! The load: connections of an endpoint or of a whole upstream, counted so that a limit is never exceeded.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use super::connect_times::ConnectHistogram;
 use crate::config::UpstreamLimits;
 use crate::limits::{LimitUse, OverLimit};
 use crate::metrics::{LimitKind, LimitScope};
 
 /// The connections of an endpoint or of an upstream. In one word, so that both limits are checked at once: those that
-/// are being opened in the upper half, all in the lower.
+/// are being opened in the upper half, all in the lower. Beside it, the connect times of an upstream.
 #[derive(Debug, Default)]
-pub(super) struct Load(AtomicU64);
+pub(super) struct Load(AtomicU64, OnceLock<Box<ConnectHistogram>>);
 
 const CONNECTING: u64 = 1 << 32;
 const CONNECTION: u64 = 1;
@@ -34,6 +37,16 @@ impl LoadStage {
 }
 
 impl Load {
+    /// Counts a connection that was made in `time`.
+    pub(super) fn connected(&self, time: Duration) {
+        self.1.get_or_init(Box::default).observe(time);
+    }
+
+    /// The connect times, if a connection was made.
+    pub(super) fn connect_times(&self) -> Option<&ConnectHistogram> {
+        self.1.get().map(|times| &**times)
+    }
+
     /// Connections that are open or being opened.
     pub(super) fn connections(&self) -> u32 {
         halves(self.0.load(Ordering::Relaxed)).1

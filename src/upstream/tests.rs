@@ -48,7 +48,7 @@ impl Upstream {
     }
 }
 
-fn of(source: UpstreamSource, before: Option<&Upstream>) -> Upstream {
+pub(super) fn of(source: UpstreamSource, before: Option<&Upstream>) -> Upstream {
     Upstream::new(Arc::new(samples::upstream(source)), None, before)
 }
 
@@ -65,7 +65,7 @@ fn dns(name: &str, max_ttl: u64) -> UpstreamSource {
     })
 }
 
-fn pods(service: &str) -> UpstreamSource {
+pub(super) fn pods(service: &str) -> UpstreamSource {
     UpstreamSource::Kubernetes(ServicePort {
         namespace: "apps".into(),
         service: service.into(),
@@ -77,7 +77,7 @@ fn pods(service: &str) -> UpstreamSource {
 }
 
 /// The last byte of each address with its number of connections.
-fn counts(upstream: &Upstream) -> Vec<(u8, u32)> {
+pub(super) fn counts(upstream: &Upstream) -> Vec<(u8, u32)> {
     let count = |endpoint: &Endpoint| match endpoint.spec.address.ip() {
         IpAddr::V4(ip) => (ip.octets()[3], endpoint.stats.active()),
         IpAddr::V6(_) => (0, 0),

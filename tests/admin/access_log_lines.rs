@@ -1,22 +1,36 @@
 //! The content of a line of the access log. Nothing that a client sends changes how the line reads.
 
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use strait::access_log::{AccessLog, Entry};
-use strait::config::LogFormat;
+use strait::access_log::{AccessLog, Entry, LineEnd, LineEvent};
+use strait::config::{
+    AccessLogConfig, ENVOY_OPERATORS, LINE_FIELDS, LineFormat, LinePattern, SampleShare,
+};
 use strait::metrics::Metrics;
 use strait::outcome::{EndedBy, Outcome};
 use strait::verdict::{Confidence, FlightWatch, Flights, Side};
 
 use crate::operator::{Capture, access_log_config, entry};
 
-fn written(format: LogFormat, entries: &[Entry<'_>]) -> String {
+fn written(format: LineFormat, entries: &[Entry<'_>]) -> String {
+    written_as(&access_log_config(Some(format)), entries)
+}
+
+/// The lines in a format of the operator's own.
+fn in_pattern(pattern: &str, entries: &[Entry<'_>]) -> String {
+    let pattern = LinePattern::parse(pattern).unwrap();
+    let config = AccessLogConfig {
+        format: Some(LineFormat::Pattern(pattern)),
+        ..access_log_config(None)
+    };
+    written_as(&config, entries)
+}
+
+fn written_as(config: &AccessLogConfig, entries: &[Entry<'_>]) -> String {
     let metrics = Metrics::new().unwrap();
     let capture = Capture::default();
-    let config = access_log_config(Some(format));
-    let (log, guard) = AccessLog::to_writer(&config, &metrics, capture.clone());
+    let (log, guard) = AccessLog::to_writer(config, &metrics, capture.clone());
     entries.iter().for_each(|entry| log.write(entry));
     drop(guard);
     capture.text()
@@ -39,19 +53,25 @@ fn flights() -> Flights {
 
 fn full() -> Entry<'static> {
     Entry {
-        ended: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_007),
+        event: LineEvent::End(LineEnd {
+            outcome: Outcome::Ok,
+            ended_by: EndedBy::Upstream,
+            confidence: Confidence::Inferred,
+        }),
+        at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_007),
         server_name: Some("outbound_.80_._.svcb.apps.svc.cluster.local"),
         alpn: Some("istio-http/1.1,istio"),
         flights: Some(flights()),
-        confidence: Confidence::Inferred,
         route: Some("svcb"),
         upstream: Some("svcb"),
         endpoint: Some(([10, 1, 0, 7], 8443).into()),
+        pod: Some(("apps", "svcb-7f9c-x2")),
+        zone: Some("eu-1a"),
+        downstream_local: Some(([10, 2, 0, 1], 15_443).into()),
         upstream_local: Some(([10, 1, 9, 9], 40_112).into()),
         stale_since: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_699_999_999)),
         attempts: 2,
         detail: Some("first endpoint refused"),
-        ended_by: EndedBy::Upstream,
         to_upstream: 517,
         to_downstream: 1 << 40,
         hello: Some(Duration::from_nanos(1_234_999)),
@@ -64,7 +84,7 @@ fn full() -> Entry<'static> {
 #[test]
 fn json_has_every_key_in_order() {
     assert_eq!(
-        written(LogFormat::Json, &[full()]),
+        written(LineFormat::Json, &[full()]),
         concat!(
             r#"{"time":"2023-11-14T22:13:20.007Z","start":"2023-11-14T21:13:20.007Z","connection":7,"listener":"east-west","#,
             r#""source":"10.2.3.4:5678","source_group":"alpha","#,
@@ -72,7 +92,7 @@ fn json_has_every_key_in_order() {
             r#""alpn":"istio-http/1.1,istio","tls_version":"1.3","#,
             r#""tls_cipher":"TLS_AES_256_GCM_SHA384","tls_group":"X25519MLKEM768","resumes":"yes","#,
             r#""route":"svcb","upstream":"svcb","#,
-            r#""endpoint":"10.1.0.7:8443","upstream_local":"10.1.9.9:40112","stale_since":"2023-11-14T22:13:19.000Z","attempts":2,"outcome":"ok","flags":"-","#,
+            r#""endpoint":"10.1.0.7:8443","pod":"svcb-7f9c-x2","namespace":"apps","zone":"eu-1a","upstream_local":"10.1.9.9:40112","stale_since":"2023-11-14T22:13:19.000Z","attempts":2,"outcome":"ok","flags":"-","#,
             r#""detail":"first endpoint refused","ended_by":"upstream","confidence":"inferred","#,
             r#""to_upstream_bytes":517,"to_downstream_bytes":1099511627776,"#,
             r#""hello_ms":1.234,"connect_ms":0.000,"duration_ms":3600000.000}"#,
@@ -84,13 +104,13 @@ fn json_has_every_key_in_order() {
 #[test]
 fn text_has_every_key_in_order() {
     assert_eq!(
-        written(LogFormat::Text, &[full()]),
+        written(LineFormat::Text, &[full()]),
         concat!(
             "time=2023-11-14T22:13:20.007Z start=2023-11-14T21:13:20.007Z connection=7 listener=east-west ",
             "source=10.2.3.4:5678 source_group=alpha ",
             "server_name=outbound_.80_._.svcb.apps.svc.cluster.local ",
             "alpn=istio-http/1.1,istio tls_version=1.3 tls_cipher=TLS_AES_256_GCM_SHA384 ",
-            "tls_group=X25519MLKEM768 resumes=yes route=svcb upstream=svcb endpoint=10.1.0.7:8443 upstream_local=10.1.9.9:40112 ",
+            "tls_group=X25519MLKEM768 resumes=yes route=svcb upstream=svcb endpoint=10.1.0.7:8443 pod=svcb-7f9c-x2 namespace=apps zone=eu-1a upstream_local=10.1.9.9:40112 ",
             "stale_since=2023-11-14T22:13:19.000Z ",
             "attempts=2 outcome=ok flags=- detail=\"first endpoint refused\" ended_by=upstream ",
             "confidence=inferred ",
@@ -101,25 +121,125 @@ fn text_has_every_key_in_order() {
 }
 
 #[test]
-fn the_page_has_every_key_of_a_line() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/src/operate/outcomes.md");
-    let page = std::fs::read_to_string(page).unwrap();
-    let rows: Vec<&str> = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split(" |").next())
-        .collect();
-    for entry in [full(), hostile_entry("x")] {
-        let line: Value = serde_json::from_str(&written(LogFormat::Json, &[entry])).unwrap();
-        for key in line.as_object().unwrap().keys() {
-            let named = |row: &&str| format!("`{row}").contains(&format!("`{key}`"));
-            assert!(rows.iter().any(named), "outcomes.md lacks {key}");
+fn every_key_of_a_line_is_in_the_list_of_fields_in_order() {
+    let rare = Entry {
+        proxy: Some(([10, 2, 0, 9], 4711).into()),
+        ja4: Some("t13d1516h2_8daaf6152771_b186095e22b6"),
+        ..full()
+    };
+    let open = Entry {
+        event: LineEvent::Interval,
+        ..full()
+    };
+    let sample = AccessLogConfig {
+        sample_ok: SampleShare::millionths(999_999).unwrap(),
+        ..access_log_config(Some(LineFormat::Text))
+    };
+    let mut seen = Vec::new();
+    for line in written_as(&sample, &[rare, open, hostile_entry("x")]).lines() {
+        let keys: Vec<_> = parse_text(line).into_iter().map(|(key, _)| key).collect();
+        let place = |key: &String| {
+            let place = LINE_FIELDS.iter().position(|field| field.key == key);
+            place.unwrap_or_else(|| panic!("{key} is no field"))
+        };
+        assert!(keys.iter().map(place).is_sorted(), "{line}");
+        seen.extend(keys);
+    }
+    for key in [
+        "event",
+        "sampled",
+        "proxy",
+        "ja4",
+        "pod",
+        "namespace",
+        "zone",
+    ] {
+        assert!(seen.iter().any(|seen| seen == key), "{key}");
+    }
+}
+
+#[test]
+fn a_line_of_an_open_connection_has_no_end() {
+    for (event, word) in [(LineEvent::Open, "open"), (LineEvent::Interval, "interval")] {
+        let entry = Entry { event, ..full() };
+        let line: Value = serde_json::from_str(&written(LineFormat::Json, &[entry])).unwrap();
+        assert_eq!(line["event"], word);
+        assert_eq!(line["to_upstream_bytes"], 517);
+        for key in ["outcome", "flags", "ended_by", "confidence"] {
+            assert_eq!(line.get(key), None, "{line}");
         }
     }
 }
 
 #[test]
+fn a_line_of_ones_own_has_what_its_operators_say() {
+    for (pattern, line) in [
+        (
+            "[%START_TIME%] \"%REQUESTED_SERVER_NAME:8%\" %RESPONSE_FLAGS% 100%%",
+            "[2023-11-14T21:13:20.007Z] \"outbound\" - 100%",
+        ),
+        (
+            "%START_TIME(%Y/%m/%d %H:%M:%S)% %EMIT_TIME(%s.%3f)% %START_TIME(%f %z)% %DURATION%",
+            "2023/11/14 21:13:20 1700000000.007 007000000 +0000 3600000",
+        ),
+        (
+            "%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_PORT% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_LOCAL_ADDRESS%",
+            "10.2.3.4:5678 5678 10.2.3.4 10.2.0.1:15443",
+        ),
+        (
+            "%UPSTREAM_HOST% %UPSTREAM_LOCAL_PORT% %UPSTREAM_CLUSTER% %ROUTE_NAME% %UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+            "10.1.0.7:8443 40112 svcb svcb 2",
+        ),
+        (
+            "%BYTES_RECEIVED%/%BYTES_SENT% %CONNECTION_ID% %DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_CIPHER% %TLS_JA4_FINGERPRINT%",
+            "517/1099511627776 7 TLSv1.3 TLS_AES_256_GCM_SHA384 -",
+        ),
+        (
+            "%CONNECTION_TERMINATION_DETAILS% %STRAIT(outcome)% %STRAIT(pod)% %STRAIT(proxy)% %STRAIT(alpn)%",
+            "first_endpoint_refused ok svcb-7f9c-x2 - istio-http/1.1,istio",
+        ),
+        (
+            "%ACCESS_LOG_TYPE%\t%STRAIT(duration_ms)%\n",
+            "TcpConnectionEnd\t3600000.000",
+        ),
+    ] {
+        assert_eq!(
+            in_pattern(pattern, &[full()]),
+            format!("{line}\n"),
+            "{pattern}"
+        );
+    }
+    let open = Entry {
+        event: LineEvent::Open,
+        ..full()
+    };
+    let pattern = "%ACCESS_LOG_TYPE% %RESPONSE_FLAGS% %STRAIT(outcome)%";
+    assert_eq!(in_pattern(pattern, &[open]), "TcpUpstreamConnected - -\n");
+}
+
+#[test]
+fn hostile_text_stays_one_word_of_a_line_of_ones_own() {
+    let all: Vec<String> = ENVOY_OPERATORS
+        .iter()
+        .filter(|known| known.name != "STRAIT")
+        .map(|known| format!("%{}%", known.name))
+        .collect();
+    for hostile in HOSTILE {
+        let line = in_pattern(&all.join(" "), &[hostile_entry(hostile)]);
+        assert_one_printable_line(&line, hostile);
+        assert_eq!(line.split(' ').count(), all.len(), "{line}");
+        let quoted = in_pattern(
+            r#"{"name":"%REQUESTED_SERVER_NAME:7%","why":"%CONNECTION_TERMINATION_DETAILS%"}"#,
+            &[hostile_entry(hostile)],
+        );
+        let value: Value = serde_json::from_str(&quoted).unwrap();
+        assert_eq!(value.as_object().unwrap().len(), 2, "{quoted}");
+    }
+}
+
+#[test]
 fn absent_values_have_no_key() {
-    let text = written(LogFormat::Text, &[entry(Outcome::NoSni)]);
+    let text = written(LineFormat::Text, &[entry(Outcome::NoSni)]);
     assert_eq!(
         text,
         concat!(
@@ -133,7 +253,7 @@ fn absent_values_have_no_key() {
 #[test]
 fn every_outcome_but_probe_is_written_with_its_flag() {
     let entries: Vec<Entry<'_>> = Outcome::ALL.iter().copied().map(entry).collect();
-    let text = written(LogFormat::Json, &entries);
+    let text = written(LineFormat::Json, &entries);
     let lines: Vec<Value> = text
         .lines()
         .map(|l| serde_json::from_str(l).unwrap())
@@ -154,12 +274,12 @@ fn every_outcome_but_probe_is_written_with_its_flag() {
 fn a_clock_out_of_range_breaks_nothing() {
     let year_10000 = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_800);
     let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
-    for ended in [year_10000, before] {
+    for at in [year_10000, before] {
         let entry = Entry {
-            ended,
+            at,
             ..entry(Outcome::Ok)
         };
-        let line = written(LogFormat::Json, &[entry]);
+        let line = written(LineFormat::Json, &[entry]);
         let line: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(line["outcome"], "ok");
     }
@@ -193,7 +313,7 @@ const HOSTILE: &[&str] = &[
 #[test]
 fn hostile_text_comes_back_from_json_as_it_was() {
     for hostile in HOSTILE {
-        let line = written(LogFormat::Json, &[hostile_entry(hostile)]);
+        let line = written(LineFormat::Json, &[hostile_entry(hostile)]);
         assert_one_printable_line(&line, hostile);
         let value: Value = serde_json::from_str(&line).unwrap();
         for key in ["server_name", "alpn", "detail"] {
@@ -207,7 +327,7 @@ fn hostile_text_comes_back_from_json_as_it_was() {
 #[test]
 fn hostile_text_stays_one_value_of_a_text_line() {
     for hostile in HOSTILE {
-        let line = written(LogFormat::Text, &[hostile_entry(hostile)]);
+        let line = written(LineFormat::Text, &[hostile_entry(hostile)]);
         assert_one_printable_line(&line, hostile);
         let pairs = parse_text(line.trim_end_matches('\n'));
         assert_eq!(pairs.len(), 16, "{line}");
@@ -225,7 +345,7 @@ fn hostile_text_stays_one_value_of_a_text_line() {
 fn long_client_text_is_cut() {
     // Four bytes a character: the cut must not fall into one.
     for (text, kept) in [("x".repeat(65_535), 512), ("\u{1f980}".repeat(20_000), 512)] {
-        let line = written(LogFormat::Json, &[hostile_entry(&text)]);
+        let line = written(LineFormat::Json, &[hostile_entry(&text)]);
         let value: Value = serde_json::from_str(&line).unwrap();
         let name = value["server_name"].as_str().unwrap();
         assert_eq!(name, format!("{}...", &text[..kept]));
@@ -255,7 +375,10 @@ fn parse_text(mut rest: &str) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     while !rest.is_empty() {
         let (key, after) = rest.split_once('=').expect("a key");
-        assert!(key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+        assert!(
+            key.bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        );
         let value = if after.starts_with('"') {
             let mut values = serde_json::Deserializer::from_str(after).into_iter::<String>();
             let value = values.next().unwrap().unwrap();

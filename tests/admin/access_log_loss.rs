@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use strait::access_log::{AccessLog, Entry};
-use strait::config::{AccessLogConfig, LogFormat};
+use strait::config::{AccessLogConfig, LineFormat};
 use strait::metrics::Metrics;
 use strait::outcome::Outcome;
 
 use crate::operator::{self, Capture, access_log_config, dropped, entry, eventually};
 
-const JSON: Option<LogFormat> = Some(LogFormat::Json);
+const JSON: Option<LineFormat> = Some(LineFormat::Json);
 
 /// Blocks in every write until it is let go: stdout whose reader has stopped.
 struct Blocked {
@@ -259,10 +259,10 @@ fn a_reload_changes_format_and_rate() {
     let mut config = access_log_config(None);
     let (log, _guard) = AccessLog::to_writer(&config, &metrics, capture.clone());
     log.write(&entry(Outcome::Ok));
-    config.format = JSON;
+    config.format = Some(LineFormat::Json);
     log.reconfigure(&config);
     log.clone().write(&entry(Outcome::IdleTimeout));
-    config.format = Some(LogFormat::Text);
+    config.format = Some(LineFormat::Text);
     config.refused_per_second = 0;
     log.reconfigure(&config);
     log.write(&entry(Outcome::NoSni));

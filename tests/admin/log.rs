@@ -15,7 +15,7 @@ use crate::operator::{self, Capture, dropped, log_config};
 #[test]
 fn a_json_event_is_one_object() {
     let capture = Capture::default();
-    let config = log_config(LogFormat::Json);
+    let config = log_config(LogFormat::Auto);
     let (subscriber, _control, guard) = to_writer(&config, None, capture.clone()).unwrap();
     with_default(subscriber, || {
         tracing::info!(listener = "east-west", port = 15443, "bound");

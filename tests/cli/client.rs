@@ -10,7 +10,7 @@ use std::thread;
 use serde_json::Value;
 
 use crate::program::{File, err, out, strait};
-use crate::support::client::open;
+use crate::support::client::{hello, open};
 use crate::support::config_text::ConfigText;
 use crate::support::process::{Folder, Process};
 use crate::support::server::{Server, read_exactly, refusing_address};
@@ -196,6 +196,96 @@ fn a_log_level_may_end_by_itself() {
     );
     let wrong = running.ask(&["log-level", "debug", "--for", "soon"]);
     assert!(err(&wrong).contains("answers 400"), "{}", err(&wrong));
+}
+
+#[test]
+fn a_kept_hello_is_listed_and_goes_to_strait_hello() {
+    let server = Server::echo();
+    let config = ConfigText::to(&[server.address]).top("hellos: { keep: 4 }");
+    let process = Process::start(&config);
+    let admin = process.server("admin").to_string();
+    let ask = |arguments: &[&str]| out(&strait(&[arguments, &["--admin", &admin]].concat()));
+    let mut client = TcpStream::connect(process.address).unwrap();
+    client
+        .write_all(&hello("nowhere.example", &["h2"]))
+        .unwrap();
+    wait_until("it is kept", || ask(&["hellos"]).contains(" no_route "));
+    let folder = Folder::create();
+    let file = folder.file("hello.hex", &ask(&["hellos", "1"]));
+    let shown = out(&strait(&["hello", file.to_str().unwrap()]));
+    assert!(shown.contains("nowhere.example"), "{shown}");
+    let none = strait(&["hellos", "9", "--admin", &admin]);
+    assert_eq!(none.status.code(), Some(2));
+}
+
+#[test]
+fn a_trace_has_a_line_for_each_step_of_a_connection_that_matches() {
+    let running = Running::start();
+    let text = running.text(&["trace", "--sni", "*.cluster.local", "--source", "127.0.0.1"]);
+    assert!(text.starts_with("trace 1 runs; "), "{text}");
+    let other = running.json(&["trace", "--route", "another", "--for", "10m"]);
+    assert_eq!(
+        (&other["trace"]["id"], &other["logged"]),
+        (&2.into(), &true.into())
+    );
+    drop(running.connection());
+    let line = running.process.wait_for("step=\"close\"");
+    assert!(
+        line.contains("trace=1 ") && line.contains("outcome "),
+        "{line}"
+    );
+    for step in ["accept", "hello", "route", "pick", "connect", "first_reply"] {
+        let said = running.process.said(&format!("step=\"{step}\""));
+        assert_eq!(said, 1, "{step}");
+    }
+    let traces = running.json(&["trace"]);
+    let counts = traces["traces"].as_array().unwrap().iter();
+    let counts: Vec<_> = counts.map(|trace| trace["lines"].as_u64()).collect();
+    assert_eq!(counts, [Some(7), Some(0)]);
+    assert!(
+        running
+            .text(&["trace", "--end", "2"])
+            .starts_with("trace 2 ended: route another")
+    );
+    assert_eq!(running.ask(&["trace", "--end", "2"]).status.code(), Some(2));
+    assert!(
+        running
+            .text(&["trace", "--end", "all"])
+            .starts_with("trace 1 ended")
+    );
+    running.process.wait_for("a trace is over");
+    assert_eq!(running.text(&["trace"]), "no trace runs\n");
+    drop(running.connection());
+    assert_eq!(
+        running.process.said("step=\"accept\""),
+        1,
+        "no trace follows it"
+    );
+}
+
+#[test]
+fn a_trace_ends_by_itself_and_tells_of_refusals() {
+    let running = Running::start();
+    running.text(&["trace", "--source", "127.0.0.0/8", "--for", "2s"]);
+    let mut client = TcpStream::connect(running.process.address).unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let line = running.process.wait_for("step=\"close\"");
+    assert!(line.contains("outcome not_tls, ended by gateway"), "{line}");
+    running.process.wait_for("a trace is over");
+    for (arguments, says) in [
+        (
+            &["trace", "--route", "x", "--for", "2h"][..],
+            "an hour at most",
+        ),
+        (
+            &["trace", "--source", "alpha"],
+            "`source` is an IP address or a CIDR",
+        ),
+    ] {
+        let refused = running.ask(arguments);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(err(&refused).contains(says), "{}", err(&refused));
+    }
 }
 
 #[test]

@@ -8,15 +8,43 @@ use std::path::{Path, PathBuf};
 
 use prometheus::core::Collector;
 use strait::admin::ADMIN_PATHS;
-use strait::config::Config;
+use strait::config::{Config, ENVOY_OPERATORS, LINE_FIELDS};
 use strait::limits::LimitCollector;
 use strait::metrics::Metrics;
 use strait::outcome::{EndedBy, LogRate, Outcome};
-use strait::upstream::{EndpointCollector, EndpointTotalsCollector, IstioCollector};
+use strait::upstream::{
+    ConnectTimesCollector, EndpointCollector, EndpointTotalsCollector, IstioCollector,
+};
 
 #[test]
 fn the_page_lists_every_outcome() {
     assert_section("docs/src/operate/outcomes.md", "outcomes", &outcomes());
+}
+
+#[test]
+fn the_page_lists_every_field_of_a_line_beside_envoys_operator() {
+    let rows = LINE_FIELDS.iter().map(|field| {
+        let envoy = match field.envoy {
+            "" => String::new(),
+            operator => code(operator),
+        };
+        [code(field.key), cell(field.meaning), envoy]
+    });
+    let fields = table(["key", "meaning", "Envoy's operator"], rows);
+    assert_section("docs/src/operate/outcomes.md", "fields", &fields);
+}
+
+#[test]
+fn the_page_lists_every_operator_of_a_format() {
+    let keys = |gives: &str| match LINE_FIELDS.iter().any(|field| field.key == gives) {
+        true => code(gives),
+        false => cell(gives),
+    };
+    let rows = ENVOY_OPERATORS
+        .iter()
+        .map(|operator| [code(&format!("%{}%", operator.name)), keys(operator.gives)]);
+    let operators = table(["operator", "gives"], rows);
+    assert_section("docs/src/operate/outcomes.md", "operators", &operators);
 }
 
 #[test]
@@ -116,7 +144,14 @@ fn metrics() -> String {
     let totals = EndpointTotalsCollector::new(Default::default).unwrap();
     let limits = LimitCollector::new(Default::default).unwrap();
     let istio = IstioCollector::new(Default::default).unwrap();
-    let collectors = [states, Box::new(totals), Box::new(limits), Box::new(istio)];
+    let connects = ConnectTimesCollector::new(Default::default).unwrap();
+    let collectors = [
+        states,
+        Box::new(totals),
+        Box::new(limits),
+        Box::new(istio),
+        Box::new(connects),
+    ];
     let collected = collectors.iter().flat_map(|collector| {
         collector.desc().into_iter().map(|desc| {
             let labels = desc.variable_labels.iter().map(|label| code(label));

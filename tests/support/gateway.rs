@@ -258,6 +258,13 @@ impl TestGateway {
         }
     }
 
+    /// The next line of the access log that nobody has looked at, whatever its format.
+    #[track_caller]
+    pub fn line(&self) -> String {
+        let line = self.lines.recv_timeout(DEADLINE);
+        String::from_utf8(line.expect("a line comes")).unwrap()
+    }
+
     /// The record of the connection that came from `source`.
     #[track_caller]
     pub fn record_of(&self, source: SocketAddr) -> LogLine {
@@ -292,6 +299,19 @@ impl TestGateway {
     /// The body of `GET path` on the admin server, whatever its status.
     pub fn admin_text(&self, path: &str) -> String {
         get(self.addresses.admin, path).unwrap().1
+    }
+
+    /// The body of `GET path` on the admin server, which need not be text.
+    pub fn admin_bytes(&self, path: &str) -> Vec<u8> {
+        let address = self.addresses.admin;
+        let mut stream = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let request = format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).unwrap();
+        let head = reply.windows(4).position(|end| end == b"\r\n\r\n");
+        reply.split_off(head.expect("a head") + 4)
     }
 
     /// The status and the body of what `method` asks of the admin server at `path`.

@@ -177,6 +177,9 @@ fn endpoints_beyond_the_number_that_the_config_says_have_no_metrics() {
         });
         let connections = gateway.metric("strait_endpoint_connections_total", &[]);
         assert_eq!(connections, expected, "of {most}");
+        let connects = "strait_upstream_connect_duration_seconds_count";
+        let of_upstream = gateway.metric(connects, &[("upstream", "svcb")]);
+        assert_eq!(of_upstream, expected, "of {most}");
     }
 }
 

@@ -1,15 +1,18 @@
 //! The decision of the running gateway as an operator asks for it, and how near its limits are.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
 use crate::support::client::{connect, hello};
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
-use crate::support::server::{Server, read_exactly, refusing_address};
-use crate::support::{SERVICE, wait_until};
+use crate::support::server::{
+    Server, read_exactly, read_to_error, refusing_address, with_deadlines,
+};
+use crate::support::{DEADLINE, SERVICE, wait_until};
 
 fn call(gateway: &TestGateway) -> TcpStream {
     let mut client = connect(gateway.address());
@@ -141,7 +144,16 @@ fn what_stands_against_a_connection_now_is_explained() {
     assert_eq!(sources["sources_open"], 1, "{sources}");
     assert_eq!(sources["sources"][0]["source"], "127.0.0.1");
     assert_eq!(sources["sources"][0]["open"], 2);
-    for wrong in ["top=x", "top=10001", "of=a"] {
+    let source = &sources["sources"][0];
+    assert!(
+        source["connections_per_second"].as_f64() > Some(0.0),
+        "{source}"
+    );
+    assert!(
+        source["last_seen"].is_string() && source["oldest_ms"].is_u64(),
+        "{source}"
+    );
+    for wrong in ["top=x", "top=10001", "of=a", "sort=x"] {
         assert_eq!(
             gateway.admin("GET", &format!("/sources?{wrong}")).0,
             400,
@@ -157,6 +169,58 @@ fn what_stands_against_a_connection_now_is_explained() {
     wait_until("the listener has room again", || {
         gateway.metric("strait_limit_used", &labels) == 0.0
     });
+    let sources = gateway.dump("/sources?sort=refused&group=other");
+    assert_eq!(sources["sources_open"], 0, "{sources}");
+    let source = &sources["sources"][0];
+    assert_eq!(
+        (&source["open"], &source["oldest_ms"]),
+        (&json!(0), &Value::Null)
+    );
+    assert_eq!(gateway.dump("/sources?group=none")["sources"], json!([]));
     let drained = explain(&gateway, &query);
     assert_eq!(drained["outcome"], "no_endpoint", "{drained}");
+}
+
+/// A connection to the gateway from this address.
+fn connect_from(ip: [u8; 4], gateway: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((ip, 0)).into()).unwrap();
+    socket.connect_timeout(&gateway.into(), DEADLINE).unwrap();
+    let stream = TcpStream::from(socket);
+    with_deadlines(&stream);
+    stream
+}
+
+#[test]
+fn sources_are_listed_by_what_was_refused_to_them() {
+    let (gateway, _echo) = TestGateway::with_echo(&["deny_sources: [127.0.0.3/32]"]);
+    let from = |last: u8, bytes: &[u8]| {
+        let mut client = connect_from([127, 0, 0, last], gateway.address());
+        // A source that is denied may be cut before it has written.
+        let _ = client.write_all(bytes);
+        read_to_error(&mut client);
+    };
+    from(2, b"GET / HTTP/1.1\r\n\r\n");
+    from(2, &hello("nowhere.example", &[]));
+    from(3, b"");
+    drop(call(&gateway));
+    let mut refused = Vec::new();
+    wait_until("all have ended", || {
+        let sources = gateway.dump("/sources?sort=refused");
+        let list = sources["sources"].as_array().unwrap().clone();
+        refused = list
+            .iter()
+            .map(|one| (one["source"].clone(), one["refused"].clone()))
+            .collect();
+        sources["open"] == 0 && refused.len() == 3
+    });
+    let expected = [
+        ("127.0.0.2", json!({ "not_tls": 1, "no_route": 1 })),
+        ("127.0.0.3", json!({ "source_denied": 1 })),
+        ("127.0.0.1", json!({})),
+    ];
+    assert_eq!(
+        refused,
+        expected.map(|(source, counts)| (json!(source), counts))
+    );
 }

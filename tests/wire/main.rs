@@ -8,6 +8,7 @@ mod dns_server;
 mod support;
 
 mod accept_queue;
+mod access_log_options;
 mod broken_endpoints;
 mod connect_retry;
 mod connection_limits;
@@ -19,6 +20,7 @@ mod explain_live;
 mod hello_fingerprints;
 mod hello_memory;
 mod hello_on_the_wire;
+mod hellos_kept;
 mod mtls_passthrough;
 mod no_local_port;
 mod no_sni_route;

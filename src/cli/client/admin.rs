@@ -191,6 +191,17 @@ impl Reply {
         }
     }
 
+    /// The body of a good answer.
+    ///
+    /// # Errors
+    /// The answer is a refusal.
+    pub(super) fn bytes(self) -> Result<Bytes, Box<dyn Error>> {
+        match self.status.is_success() {
+            true => Ok(self.body),
+            false => self.text().map(Bytes::from),
+        }
+    }
+
     /// The body as text, whatever the status is.
     pub(super) fn any_text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()

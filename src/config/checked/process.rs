@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::line_pattern::LinePattern;
 use super::log_filter::LogFilter;
-use crate::config::bounds;
+use crate::config::bounds::{self, SampleShare};
 use crate::names::WorkloadName;
 
 /// Limits of the whole process.
@@ -59,10 +60,17 @@ pub struct DrainConfig {
 }
 
 /// The access log: one line for each connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AccessLogConfig {
     /// The format; `None` for no access log.
-    pub format: Option<LogFormat>,
+    pub format: Option<LineFormat>,
+    /// Whether a connection has a line when its relay begins.
+    pub open: bool,
+    /// The time between two lines of a connection that is open; `None` for none.
+    #[serde(serialize_with = "bounds::serialize_duration_or_off")]
+    pub interval: Option<Duration>,
+    /// The share of connections without a failure that have lines.
+    pub sample_ok: SampleShare,
     /// Lines a second for connections that reached no upstream, for each outcome of each source group.
     /// One line a second gives the number of further ones.
     pub refused_per_second: u32,
@@ -81,6 +89,15 @@ pub struct LogConfig {
     pub format: LogFormat,
 }
 
+/// The hellos of refused connections that are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct KeptHellosConfig {
+    /// The number of each outcome.
+    pub keep: usize,
+    /// The bytes of all of them.
+    pub memory: usize,
+}
+
 /// The kinds of fingerprint of a client's software.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -89,10 +106,25 @@ pub enum Fingerprint {
     Ja4,
 }
 
-/// The formats of log lines.
+/// The formats of the access log's lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LineFormat {
+    /// One JSON object in each line.
+    Json,
+    /// key=value pairs.
+    Text,
+    /// A line of the operator's own.
+    #[serde(untagged)]
+    Pattern(LinePattern),
+}
+
+/// The formats of the lines of strait's own log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
     /// One JSON object in each line.
     Json,
     /// key=value pairs.

@@ -4,8 +4,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::config::checked::{
-    AddressKind, Balance, Fingerprint, LogFilter, LogFilterError, LogFormat, ProxyVersion, Refuse,
-    StartTls,
+    AddressKind, Balance, ENVOY_OPERATORS, Fingerprint, LINE_FIELDS, LineFormat, LinePattern,
+    LinePatternError, LogFilter, LogFilterError, LogFormat, ProxyVersion, Refuse, StartTls,
 };
 use crate::config::form::decode::{Text, words};
 use crate::config::form::problems::{Complaint, quoted};
@@ -149,8 +149,59 @@ impl Text for LogFilter {
     }
 }
 
+impl Text for LineFormat {
+    const WORDS: &'static str =
+        "`json`, `text`, or a line with the operators of Envoy's format strings";
+    const PATTERN: &'static str = "^(json|text)$|%";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        match text {
+            "json" => return Ok(Self::Json),
+            "text" => return Ok(Self::Text),
+            _ => {}
+        }
+        LinePattern::parse(text).map(Self::Pattern).map_err(|error| {
+            let complaint = Complaint::new(error.to_string());
+            match &error {
+                LinePatternError::NoOperator => {
+                    let formats = ["json", "text", "off"].into_iter();
+                    Complaint::new(format!("unknown value {}", quoted(text)))
+                        .nearest(text, formats, "the values here are")
+                        .or_remedy("give it json, text, off, or a line such as \"%START_TIME% %REQUESTED_SERVER_NAME%\"")
+                }
+                LinePatternError::Unknown(name) => {
+                    let known = ENVOY_OPERATORS.iter().map(|known| known.name);
+                    complaint
+                        .nearest(name, known, "the operators are")
+                        .or_remedy("docs/src/operate/outcomes.md lists the operators; %STRAIT(KEY)% gives any field of a line")
+                }
+                LinePatternError::Key(key) => {
+                    let keys = LINE_FIELDS.iter().map(|field| field.key);
+                    complaint
+                        .nearest(key, keys, "the keys are")
+                        .or_remedy("give it a key of a line, as in %STRAIT(outcome)%")
+                }
+                LinePatternError::Percent(_) => {
+                    complaint.remedy("write %NAME%, %NAME(ARGUMENT)% or %NAME:LENGTH%, and %% for a percent sign")
+                }
+                LinePatternError::Http(_) => complaint.remedy("leave it out"),
+                LinePatternError::Argument { .. } => complaint.remedy("leave the argument out"),
+                LinePatternError::TimePart(_) => {
+                    complaint.remedy("the parts are %Y %m %d %H %M %S %F %T %s %f, and %1f to %9f")
+                }
+                LinePatternError::Length(_) => complaint.remedy("give it 0 to 65535"),
+                LinePatternError::Character(_) => {
+                    complaint.remedy("use printable ASCII; a line break may stand at the end")
+                }
+                LinePatternError::TooLong => complaint,
+            }
+        })
+    }
+}
+
 words! {
     LogFormat {
+        "auto" => Auto,
         "json" => Json,
         "text" => Text,
     }

@@ -112,6 +112,12 @@ impl Complaint {
         self
     }
 
+    /// Sets the remedy, if there is none yet.
+    pub(crate) fn or_remedy(mut self, remedy: &str) -> Self {
+        self.remedy.get_or_insert_with(|| remedy.to_owned());
+        self
+    }
+
     /// Takes the remedy of another complaint about the same value.
     pub(crate) fn remedied_as(mut self, other: Self) -> Self {
         self.remedy = other.remedy;

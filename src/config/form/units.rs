@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::decode::{Scalar, unexpected};
 use super::problems::{Complaint, quoted};
 use super::tree::Value;
-use crate::config::bounds::{Bytes, Count, Seconds, duration_text};
+use crate::config::bounds::{Bytes, Count, SampleShare, Seconds, duration_text};
 
 /// A duration of `MIN..=MAX` milliseconds, written as a number and a unit: `5s`, `1h 30m`.
 #[derive(Debug, Clone, Copy)]
@@ -221,6 +221,42 @@ impl<const MIN: u32, const MAX: u32> Scalar for Count<MIN, MAX> {
 
     fn schema() -> Json {
         json!({ "type": "integer", "minimum": MIN, "maximum": MAX })
+    }
+}
+
+impl Scalar for SampleShare {
+    fn from_value(value: &Value) -> Result<Self, Complaint> {
+        #[expect(clippy::cast_precision_loss, reason = "0 and 1 are exact")]
+        let number = match value {
+            Value::Int(number) => *number as f64,
+            Value::Float(number) => *number,
+            Value::Text(text) if text.ends_with('%') => {
+                return Err(unexpected("a number from 0 to 1", value)
+                    .remedy("write a hundredth (1%) as 0.01"));
+            }
+            _ => return Err(unexpected("a number from 0 to 1", value)),
+        };
+        if number > 0.0 && number < 1e-6 {
+            return Err(out_of_bounds(value, "0.000001", 1));
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "within the bounds of the range"
+        )]
+        let millionths = (0.0..=1.0)
+            .contains(&number)
+            .then(|| (number * 1e6).round() as u32);
+        let share = millionths.and_then(Self::millionths);
+        share.ok_or_else(|| out_of_bounds(value, 0, 1))
+    }
+
+    fn words() -> String {
+        "number, 0 to 1".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "number", "minimum": 0, "maximum": 1 })
     }
 }
 

@@ -349,6 +349,35 @@ fn a_review_asks_a_part_of_the_relays_at_a_time_and_all_in_the_end() {
 }
 
 #[test]
+fn an_open_connection_has_one_line_in_each_interval_and_not_all_at_once() {
+    let interval = Duration::from_secs(20);
+    let (seats, taken) = seats(400, Stage::Relaying, Instant::now());
+    taken[7].enter(Stage::Closing);
+    // A second more, since a seat knows the second in which it was taken.
+    let start = Instant::now() + interval + Duration::from_secs(1);
+    let asked = |sweep: u32| {
+        let now = start + TICK * sweep;
+        seats.ask_lines(now, interval);
+        seats.sweep(now);
+        taken.iter().filter(|seat| seat.take_line()).count()
+    };
+    assert_eq!(asked(0), 0, "there was no sweep before");
+    for lap in 0..2 {
+        let counts: Vec<_> = (1..=80).map(|sweep| asked(lap * 80 + sweep)).collect();
+        assert_eq!(counts.iter().sum::<usize>(), 399, "one closes already");
+        assert!(counts.iter().all(|count| *count <= 15), "{counts:?}");
+    }
+    let (seats, taken) = self::seats(400, Stage::Relaying, Instant::now());
+    for sweep in 0..76 {
+        let now = Instant::now() + TICK * sweep;
+        seats.ask_lines(now, interval);
+        seats.sweep(now);
+    }
+    let early = taken.iter().filter(|seat| seat.take_line()).count();
+    assert_eq!(early, 0, "they are younger than the interval");
+}
+
+#[test]
 fn peers_are_looked_at_seldom_while_bytes_flow_and_never_when_nothing_waits() {
     let start = Instant::now() + Duration::from_secs(1);
     let (_seats, taken) = seats(1, Stage::Relaying, start);
@@ -359,9 +388,9 @@ fn peers_are_looked_at_seldom_while_bytes_flow_and_never_when_nothing_waits() {
     };
     assert_eq!(looks(start), 1);
     assert_eq!(looks(start + BUSY), 4);
-    seat.attention.set(Attention::Urgent);
+    seat.set_attention(Attention::Urgent);
     assert_eq!(looks(start), 4);
-    seat.attention.set(Attention::Needless);
+    seat.set_attention(Attention::Needless);
     assert_eq!(looks(start + BUSY), 0);
     seat.active(start + BUSY);
     assert_eq!(looks(start + BUSY * 2), 4, "bytes may wait again");

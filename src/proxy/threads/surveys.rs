@@ -13,7 +13,7 @@ const MOST_TURNS: usize = 1000;
 pub(super) async fn run(worker: Rc<Worker>, mut questions: ConnectionQuestions) {
     while let Some(ConnectionQuestion { query, answer }) = questions.recv().await {
         let survey = &worker.survey;
-        survey.begin(query);
+        survey.begin(query.clone());
         let mut first = 0;
         while !answer.is_closed() && worker.seats.ask(first, survey, worker.index) {
             // Each of these lets the others run, and lets the worker see what has arrived meanwhile.
@@ -26,7 +26,9 @@ pub(super) async fn run(worker: Rc<Worker>, mut questions: ConnectionQuestions) 
             }
             first += SLICE;
         }
+        let mut list = survey.end();
+        list.add_book(&worker.source_book.borrow(), &query);
         // Nobody waits for an answer that came too late.
-        let _ = answer.send(survey.end());
+        let _ = answer.send(list);
     }
 }

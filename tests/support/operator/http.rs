@@ -72,6 +72,8 @@ impl Gateway {
             },
             overload: Arc::default(),
             connections: ConnectionAsker::default(),
+            hellos: Arc::default(),
+            traces: Arc::default(),
             explain: Arc::new(|_| Ok(b"{}".to_vec())),
             limits: Arc::new(Vec::new),
             failures: Arc::new(Vec::new),

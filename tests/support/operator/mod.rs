@@ -9,15 +9,16 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use strait::access_log::Entry;
+use strait::access_log::{Entry, LineEnd, LineEvent};
 use strait::client_hello::Offers;
 use strait::config::{
     AccessLogConfig, AddressKind, AlpnPolicy, Attempts, Balance, Config, ConnectPolicy,
     ConnectionLimits, DnsConfig, DnsQuery, DrainConfig, EjectionPolicy, EndQuiet, EndpointSpec,
-    HelloLimits, HelloSize, KeepaliveInterval, KeepaliveTime, Limits, ListenerConfig, LogConfig,
-    LogFilter, LogFormat, Origin, Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteMatch,
-    RouteTimeouts, SniPattern, SourceGroups, SourceLimits, SourcePolicy, TargetConfigs, TcpOptions,
-    UpstreamConfig, UpstreamLimits, UpstreamSource, UpstreamTimeouts, Weight,
+    HelloLimits, HelloSize, KeepaliveInterval, KeepaliveTime, Limits, LineFormat, ListenerConfig,
+    LogConfig, LogFilter, LogFormat, Origin, Refuse, RelayTimeouts, ResolverConfig, RouteConfig,
+    RouteMatch, RouteTimeouts, SampleShare, SniPattern, SourceGroups, SourceLimits, SourcePolicy,
+    TargetConfigs, TcpOptions, UpstreamConfig, UpstreamLimits, UpstreamSource, UpstreamTimeouts,
+    Weight,
 };
 use strait::metrics::Metrics;
 use strait::names::UpstreamName;
@@ -61,19 +62,32 @@ pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-pub fn access_log_config(format: Option<LogFormat>) -> AccessLogConfig {
+pub fn access_log_config(format: Option<LineFormat>) -> AccessLogConfig {
     AccessLogConfig {
         format,
+        open: false,
+        interval: None,
+        sample_ok: SampleShare::ALL,
         refused_per_second: 1000,
         queue: 1024,
         fingerprint: None,
     }
 }
 
+/// The end of a connection by the gateway.
+pub fn end(outcome: Outcome) -> LineEvent {
+    LineEvent::End(LineEnd {
+        outcome,
+        ended_by: EndedBy::Gateway,
+        confidence: Confidence::Seen,
+    })
+}
+
 /// The entry of a connection of which nothing but its outcome is known.
 pub fn entry(outcome: Outcome) -> Entry<'static> {
     Entry {
-        ended: SystemTime::UNIX_EPOCH,
+        event: end(outcome),
+        at: SystemTime::UNIX_EPOCH,
         connection: 7,
         listener: "east-west",
         source: SocketAddr::from(([10, 2, 3, 4], 5678)),
@@ -87,13 +101,13 @@ pub fn entry(outcome: Outcome) -> Entry<'static> {
         route: None,
         upstream: None,
         endpoint: None,
+        pod: None,
+        zone: None,
+        downstream_local: None,
         upstream_local: None,
         stale_since: None,
         attempts: 0,
-        outcome,
         detail: None,
-        ended_by: EndedBy::Gateway,
-        confidence: Confidence::Seen,
         to_upstream: 0,
         to_downstream: 0,
         hello: None,
@@ -272,7 +286,7 @@ pub fn config() -> Config {
             readiness_delay: Duration::from_secs(5),
             window: Duration::from_secs(20),
         },
-        access_log: access_log_config(Some(LogFormat::Json)),
+        access_log: access_log_config(Some(LineFormat::Json)),
         log: log_config(LogFormat::Text),
         admin: Some(SocketAddr::from(([127, 0, 0, 1], 15000))),
         status: Some(SocketAddr::from(([0, 0, 0, 0], 15021))),
@@ -280,6 +294,7 @@ pub fn config() -> Config {
         metric_endpoints: 1000,
         metric_routes_from_zero: Some(100),
         metric_istio: None,
+        hellos: None,
     }
 }
 

@@ -297,6 +297,23 @@ fn the_zone_is_the_endpoints_or_else_its_nodes_and_the_node_the_slices() {
 }
 
 #[test]
+fn an_endpoint_knows_the_pod_that_it_is() {
+    let slices = vec![slice_of(
+        "x",
+        vec![
+            endpoint("10.0.0.1", "a"),
+            with(
+                |it: &mut SliceEndpoint| it.pod = None,
+                endpoint("10.0.0.2", "b"),
+            ),
+        ],
+    )];
+    let found = behind(|_| {}, slices);
+    let pods = found.pods("apps/svcb:80");
+    assert_eq!(pods, [Some("apps/a".to_owned()), None]);
+}
+
+#[test]
 fn when_pods_cannot_be_watched_plain_endpoints_stay_and_those_of_the_mesh_are_not_guessed() {
     let objects = vec![
         service("apps/svcb", &[("http", 80)]),

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::config::{AlpnPolicy, EndpointSpec, ExportMode, KubernetesConfig, samples};
+use crate::config::{
+    AlpnPolicy, EndpointOrigin, EndpointSpec, ExportMode, KubernetesConfig, samples,
+};
 use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record, Unreadable};
 use crate::source::kubernetes::discovered::Discovered;
 use crate::source::kubernetes::records::entry::{
@@ -412,6 +414,16 @@ impl Found {
     pub(super) fn nodes(&self, upstream: &str) -> Vec<Option<&str>> {
         let endpoints = self.0.endpoints[upstream].iter();
         endpoints.map(|it| it.node.as_deref()).collect()
+    }
+
+    /// The pod of each endpoint, by address.
+    pub(super) fn pods(&self, upstream: &str) -> Vec<Option<String>> {
+        let endpoints = self.0.endpoints[upstream].iter();
+        let origins = endpoints.map(|it| it.origin.as_deref());
+        let pod = |origin: &EndpointOrigin| {
+            Some(format!("{}/{}", origin.namespace, origin.pod.as_ref()?))
+        };
+        origins.map(|origin| origin.and_then(pod)).collect()
     }
 
     pub(super) fn why_empty(&self, upstream: &str) -> Option<&str> {
