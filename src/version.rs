@@ -48,6 +48,7 @@ fn features() -> String {
         ("doctor", cfg!(feature = "doctor")),
         ("kubernetes", cfg!(feature = "kubernetes")),
         ("tools", cfg!(feature = "tools")),
+        ("top", cfg!(feature = "top")),
     ];
     let built = known.iter().filter(|(_, built)| *built);
     let built: Vec<&str> = built.map(|(name, _)| *name).collect();

@@ -198,26 +198,6 @@ impl Control {
 /// The channel on which the caller gets the result of a change.
 pub(super) type ResultSender = oneshot::Sender<Result<(), AppError>>;
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::app::fixture::{World, file};
-
-    #[test]
-    fn pipes_follow_the_limit_of_connections() {
-        let few = file("limits: { connections: 64 }");
-        let world = World::before(&few);
-        let control = &world.state.control;
-        for connections in [64, 800, 64] {
-            control.limit(&file(&format!("limits: {{ connections: {connections} }}")));
-            let shared = &control.shared;
-            assert_eq!(shared.connections.left(), connections);
-            assert_eq!(shared.pipes.left(), pipes_beside(connections));
-            assert_eq!(shared.held_pipes.left(), pipes_beside(connections) / 2);
-        }
-    }
-}
-
 /// What the metrics with Istio's names say when they are scraped.
 fn istio_facts(metrics: &Arc<Metrics>, snapshots: Snapshots) -> impl Fn() -> IstioFacts + use<> {
     // The metrics have the collector, which must not keep them.
@@ -237,6 +217,26 @@ fn istio_facts(metrics: &Arc<Metrics>, snapshots: Snapshots) -> impl Fn() -> Ist
             ),
             upstreams: snapshot.upstreams.clone(),
             counts: metrics.counts_by_upstream(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::fixture::{World, file};
+
+    #[test]
+    fn pipes_follow_the_limit_of_connections() {
+        let few = file("limits: { connections: 64 }");
+        let world = World::before(&few);
+        let control = &world.state.control;
+        for connections in [64, 800, 64] {
+            control.limit(&file(&format!("limits: {{ connections: {connections} }}")));
+            let shared = &control.shared;
+            assert_eq!(shared.connections.left(), connections);
+            assert_eq!(shared.pipes.left(), pipes_beside(connections));
+            assert_eq!(shared.held_pipes.left(), pipes_beside(connections) / 2);
         }
     }
 }

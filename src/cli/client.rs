@@ -11,6 +11,8 @@ mod log_level;
 mod ready;
 mod status;
 mod table;
+#[cfg(feature = "top")]
+mod top;
 mod trace;
 mod upstreams;
 
@@ -37,6 +39,12 @@ pub(super) enum ClientCommand {
     Upstreams(upstreams::UpstreamsArguments),
     /// Show the open connections of a running gateway
     Connections(connections::ConnectionsArguments),
+    /// Show a running gateway live in a terminal: by route, endpoint, source, connection
+    ///
+    /// The keys are those of htop; `?` lists them. Without a terminal, and with --once or -o json, it prints one
+    /// snapshot.
+    #[cfg(feature = "top")]
+    Top(top::TopArguments),
     /// End open connections of a running gateway: one, or all to an endpoint
     ///
     /// Exits with 1 if there was none.
@@ -92,6 +100,8 @@ pub(super) fn run(command: &ClientCommand) -> ExitCode {
             ClientCommand::Status(arguments) => status::status(arguments).await,
             ClientCommand::Upstreams(arguments) => upstreams::upstreams(arguments).await,
             ClientCommand::Connections(arguments) => connections::connections(arguments).await,
+            #[cfg(feature = "top")]
+            ClientCommand::Top(arguments) => Box::pin(top::top(arguments)).await,
             ClientCommand::End(arguments) => end::end(arguments).await,
             ClientCommand::Endpoint(arguments) => endpoint::endpoint(arguments).await,
             ClientCommand::Hellos(arguments) => hellos::hellos(arguments).await,

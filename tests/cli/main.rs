@@ -22,3 +22,5 @@ mod run;
 mod run_streams;
 mod selftest;
 mod service_manager;
+#[cfg(feature = "top")]
+mod top;
