@@ -1,14 +1,12 @@
 //! The federation channel through the gateway: one cluster's SPIRE fetches the other's bundle by the
 //! endpoint's name on the same port as all calls. Endpoint and client are SPIRE's own.
 
-use std::net::SocketAddr;
-
 use crate::federation::http::get;
 use crate::federation::names::ClusterDns;
 use crate::federation::sidecar::Connections;
 use crate::federation::spire::Spire;
-use crate::federation::world::{World, assert_refused};
-use crate::support;
+use crate::federation::world::{World, assert_refused, leading};
+use crate::support::server::refusing_address;
 use crate::support::wait_until;
 
 const ROUTE: &str = "alpn: any, upstream: spire";
@@ -87,7 +85,7 @@ fn other_name(config: &str) -> String {
 }
 
 fn nobody(config: &str) -> String {
-    leading_to(config, support::server::refusing_address())
+    leading(config, "spire", &refusing_address().to_string())
 }
 
 const MISTAKES: [Mistake; 6] = [
@@ -170,13 +168,6 @@ fn each_mistake_of_the_channel_is_told_by_both_ends() {
     }
 }
 
-/// The config whose upstream `spire` leads there.
-fn leading_to(config: &str, endpoint: SocketAddr) -> String {
-    let (before, after) = config.split_once("  spire: ").unwrap();
-    let (_, after) = after.split_once('}').unwrap();
-    format!("{before}  spire: {{ endpoints: ['{endpoint}'] }}{after}")
-}
-
 #[test]
 fn an_endpoint_of_another_authority_is_not_believed() {
     let dns = ClusterDns::start();
@@ -186,7 +177,7 @@ fn an_endpoint_of_another_authority_is_not_believed() {
         ("alpha.com", "no X.509 bundle found for trust domain"),
     ] {
         let other = Spire::start(trust_domain, dns.address());
-        let world = World::altered(|config| leading_to(config, other.endpoint));
+        let world = World::altered(|config| leading(config, "spire", &other.endpoint.to_string()));
         world.join();
         let (alpha, beta) = (&world.alpha.spire, &world.beta);
         let before = alpha.known(&beta.spire);

@@ -319,7 +319,7 @@ struct Standing {
 }
 
 /// Runs the program on a federation file.
-fn doctor(file: &str, arguments: &[&str]) -> Output {
+pub fn doctor(file: &str, arguments: &[&str]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_strait"))
         .arg("doctor")
         .args(arguments)
@@ -339,14 +339,24 @@ fn doctor(file: &str, arguments: &[&str]) -> Output {
 }
 
 /// What the program says of two sides.
-struct Said {
+pub struct Said {
     code: Option<i32>,
-    report: Value,
+    pub report: Value,
 }
 
 impl Said {
+    /// Reads the JSON of the program.
+    pub fn of(output: &Output) -> Self {
+        let report = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        Self {
+            code: output.status.code(),
+            report,
+        }
+    }
+
     /// The side, the check and the cause of all that did not pass, each with its finding and remedy. A warning has `?`.
-    fn faults(&self) -> BTreeMap<String, String> {
+    pub fn faults(&self) -> BTreeMap<String, String> {
         let checks = self.report["checks"].as_array().unwrap();
         let wrong = checks
             .iter()
@@ -372,20 +382,8 @@ fn examine(change: impl FnOnce(&mut SidePlan, &mut SidePlan)) -> (Said, [Standin
     change(&mut alpha, &mut beta);
     let sides = [alpha.start(), beta.start()];
     let file = format!("sides:\n{}{}", sides[0].text, sides[1].text);
-    let output = doctor(&file, &["-o", "json"]);
-    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-        panic!(
-            "{error}: {}\n{file}",
-            String::from_utf8_lossy(&output.stderr)
-        )
-    });
-    (
-        Said {
-            code: output.status.code(),
-            report,
-        },
-        sides,
-    )
+    let said = Said::of(&doctor(&file, &["-o", "json"]));
+    (said, sides)
 }
 
 /// The program names these faults and no other. Each is a side, a check and a cause, with words of its finding or remedy.

@@ -11,6 +11,8 @@ mod bundle;
 mod churn;
 #[cfg(feature = "doctor")]
 mod doctor;
+#[cfg(feature = "doctor")]
+mod doctor_spire;
 mod identity;
 mod refusals;
 mod rotation;

@@ -5,14 +5,15 @@ use strait::tools::records::LogLine;
 use strait::tools::spiffe::{SpiffeId, Svid, TrustBundle};
 
 use crate::federation::app::{App, Seen};
-use crate::federation::http::get;
+use crate::federation::http::{HttpClient, get};
 use crate::federation::sidecar::{Connections, Inbound, Outbound, Sidecar, svcb};
-use crate::federation::world::{Side, World};
+use crate::federation::world::{Side, World, leading};
 use crate::federation::{self, SERVICE_ROUTE, gateway};
 use crate::support;
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
 use crate::support::mtls::Pki;
+use crate::support::wait_until;
 
 const DENIED: &str = "RBAC: access denied";
 
@@ -227,6 +228,44 @@ fn a_pod_that_spire_does_not_know_is_a_port_that_nobody_listens_at() {
     assert!(detail.contains("SVID"), "{detail}");
     let said = beta.spire.log();
     assert!(said.contains("workload is not authorized"), "{said}");
+}
+
+/// A pod without a sidecar: a caller's Envoy takes that for a bad certificate and says so in an alert, and the gateway
+/// knows better.
+#[test]
+fn a_pod_that_speaks_plain_http_is_no_question_of_certificates() {
+    let app = App::start("no sidecar");
+    let plain = app.address.to_string();
+    let world = World::altered(|config| leading(config, "svcb", &plain));
+    world.join();
+    let a = world.caller(&world.alpha, Connections::Fresh);
+    assert_eq!(get(a.address).status, 503);
+    let line = world.beta.call_line();
+    assert_eq!(line.outcome, "upstream_not_tls", "{line:?}");
+    let detail = line.detail.unwrap_or_default();
+    assert!(detail.contains("HTTP"), "{detail}");
+}
+
+/// A sidecar that stands still: the kernel takes the connection for it.
+#[test]
+fn a_frozen_sidecar_is_named_when_the_caller_gives_up() {
+    let world = World::start();
+    let b = world.serve(&world.beta);
+    b.envoy.freeze();
+    let mut a = world.caller(&world.alpha, Connections::Fresh);
+    let at = a.address;
+    let call = std::thread::spawn(move || HttpClient::connect(at).unwrap().get("/"));
+    let open = || world.beta.gateway.metric("strait_connections_active", &[]);
+    wait_until("the call is under way", || open() > 0.0);
+    a.envoy.stop();
+    assert!(
+        call.join()
+            .unwrap()
+            .map_or(true, |answer| answer.status == 503)
+    );
+    let line = world.beta.call_line();
+    assert_eq!(line.outcome, "upstream_silent", "{line:?}");
+    assert_eq!(line.endpoint, Some(world.beta.pod));
 }
 
 #[test]

@@ -228,7 +228,7 @@ fn calls_fail_while_an_svid_is_expired_and_work_once_it_is_replaced() {
 /// before, and those pass.
 #[test]
 fn an_expired_svid_still_passes_on_resumed_sessions_until_the_servers_secrets_change() {
-    const LIFE: Duration = Duration::from_secs(4);
+    const LIFE: Duration = Duration::from_secs(6);
     let world = World::start();
     let (alpha, beta) = (&world.alpha, &world.beta);
     let b = world.serve(beta);

@@ -247,3 +247,11 @@ pub fn assert_refused(line: &LogLine, by: &str) {
     assert_eq!(line.outcome, "handshake_refused", "{line:?}");
     assert_eq!(line.ended_by.as_deref(), Some(by), "{line:?}");
 }
+
+/// A config whose upstream of that name leads elsewhere.
+pub fn leading(config: &str, upstream: &str, to: &str) -> String {
+    let start = format!("  {upstream}: {{");
+    let (before, after) = config.split_once(&start).unwrap();
+    let (_, after) = after.split_once('}').unwrap();
+    format!("{before}{start} endpoints: ['{to}'] }}{after}")
+}
