@@ -178,7 +178,7 @@ section! {
     /// share a name if their `alpn` differs: of the protocols that the client offers, the first, in its order
     /// of preference, that one of these routes lists decides, and a route with `any` gets the other clients.
     /// A protocol may stand in only one of them.
-    RouteFile {
+    RouteFile one_of(service, sni, no_sni) {
         /// The name, unique in the listener. It is a metric label. Without the key: `HOST:PORT` of the
         /// service, the `sni` pattern, or `no_sni`.
         name: Option<At<RouteName>> = null,
@@ -214,7 +214,7 @@ section! {
 
 section! {
     /// A named set of endpoints. Give exactly one of `endpoints` and `dns`.
-    UpstreamFile {
+    UpstreamFile one_of(endpoints, dns) {
         /// Fixed endpoints: addresses, or sections with zone, node and weight.
         endpoints: Option<List<At<EndpointFile>, 1, { usize::MAX }>> = null,
         /// A DNS name whose addresses are the endpoints.
@@ -264,7 +264,7 @@ section! {
 
 section! {
     /// Endpoints from DNS. Give exactly one of `name` and `srv`.
-    DnsFile short name {
+    DnsFile short name one_of(name, srv) {
         /// A host and a port. All of the host's A and AAAA addresses are endpoints at this port.
         name: Option<At<HostPort>> = null,
         /// A name with SRV records. Ports and weights come from the records.

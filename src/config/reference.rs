@@ -10,6 +10,9 @@ use super::form::section::Section as _;
 use super::form::shape::{Field, SectionInfo};
 use super::form::tree::Value;
 
+/// The name by which other schemas refer to this one.
+const ID: &str = "https://strait.dev/schema/strait.schema.json";
+
 /// JSON Schema (draft 2020-12) of the config file. It accepts every valid file. Checks that need the
 /// loader, such as the existence of a route's upstream, are left to `strait check`.
 pub fn schema() -> Json {
@@ -17,6 +20,7 @@ pub fn schema() -> Json {
     define(ConfigFile::INFO, &mut sections);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": ID,
         "title": "Config file of strait",
         "$ref": format!("#/$defs/{}", ConfigFile::INFO.name),
         "$defs": sections,
@@ -38,13 +42,16 @@ fn define(info: &'static SectionInfo, sections: &mut Map<String, Json>) {
         }
         properties.insert(field.key.to_owned(), property);
     }
-    let section = json!({
+    let mut section = json!({
         "type": "object",
         "description": prose(info.about),
         "properties": properties,
         "required": required,
         "additionalProperties": false,
     });
+    if !info.one_of.is_empty() {
+        section["oneOf"] = info.one_of.iter().map(|key| given(key)).collect();
+    }
     let short = info
         .fields
         .iter()
@@ -59,6 +66,11 @@ fn define(info: &'static SectionInfo, sections: &mut Map<String, Json>) {
             define(inner, sections);
         }
     }
+}
+
+/// The schema of sections that give a key. `null` and `false` are as good as no value.
+fn given(key: &str) -> Json {
+    json!({ "required": [key], "properties": { key: { "not": { "enum": [null, false] } } } })
 }
 
 /// A default as JSON. Defaults contain neither items nor entries.

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod config_schema;
 mod dockerfile;
 mod docs;
 mod failures;

@@ -38,11 +38,12 @@ pub(crate) trait Section {
 /// Declares a section of the file: a struct, its decoder, and its [`SectionInfo`].
 ///
 /// A key `key: Type = default` may be missing in the file, `key: Type` may not. The default is written
-/// as in YAML. `Name short key {` accepts a bare scalar as `{key: scalar}`.
+/// as in YAML. `Name short key {` accepts a bare scalar as `{key: scalar}`. `Name one_of(a, b) {` tells the
+/// schema that exactly one of these keys is given; `resolve` checks it.
 macro_rules! section {
     (
         $(#[doc = $about:literal])+
-        $name:ident $(short $short:ident)? {
+        $name:ident $(short $short:ident)? $(one_of($($one:ident),+))? {
             $( $(#[doc = $doc:literal])+ $key:ident: $type:ty $(= $default:tt)?, )+
         }
     ) => {
@@ -58,6 +59,7 @@ macro_rules! section {
                     name: stringify!($name),
                     about: &[$($about),+],
                     short: $crate::config::form::section::section!(@short $($short)?),
+                    one_of: &[$($(stringify!($one)),+)?],
                     fields: &[$(
                         $crate::config::form::shape::Field {
                             key: stringify!($key),

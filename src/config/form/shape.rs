@@ -20,6 +20,8 @@ pub(crate) struct SectionInfo {
     pub(crate) about: &'static [&'static str],
     /// The key that a bare scalar in place of the section sets.
     pub(crate) short: Option<&'static str>,
+    /// Keys of which exactly one is given. None for no such rule.
+    pub(crate) one_of: &'static [&'static str],
     pub(crate) fields: &'static [Field],
 }
 
