@@ -9,7 +9,7 @@ use crate::source::kubernetes::cluster::Kind;
 
 /// A trouble that several kinds may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Trouble {
+enum ApiTrouble {
     /// The API does not answer, or cannot now.
     Away,
     /// It refuses, or its answers cannot be read, with this text.
@@ -21,12 +21,12 @@ enum Trouble {
 pub(super) struct Outages {
     /// The server's address, as messages have it.
     server: Arc<str>,
-    troubles: Mutex<Troubles>,
+    troubles: Mutex<ApiTroubles>,
 }
 
 #[derive(Debug, Default)]
-struct Troubles {
-    of_kinds: BTreeMap<Kind, Trouble>,
+struct ApiTroubles {
+    of_kinds: BTreeMap<Kind, ApiTrouble>,
     /// The time when the API went away.
     away_since: Option<Instant>,
 }
@@ -79,13 +79,13 @@ impl Outages {
         };
         let server = &*self.server;
         match trouble {
-            Trouble::Away => {
+            ApiTrouble::Away => {
                 let away_for = since
                     .map(|since| since.elapsed())
                     .map(tracing::field::debug);
                 tracing::info!(server, away_for, "the Kubernetes API answers again");
             }
-            Trouble::Other(problem) => tracing::info!(
+            ApiTrouble::Other(problem) => tracing::info!(
                 kind = kind.label(),
                 server,
                 problem = &*problem,
@@ -98,7 +98,7 @@ impl Outages {
     fn end_other(&self, kind: Kind, away: bool) {
         let was_away = {
             let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-            troubles.of_kinds.get(&kind) == Some(&Trouble::Away)
+            troubles.of_kinds.get(&kind) == Some(&ApiTrouble::Away)
         };
         if was_away && !away {
             self.ended(kind);
@@ -109,8 +109,8 @@ impl Outages {
     fn note(&self, kind: Kind, problem: &str, away: bool) -> bool {
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         let trouble = match away {
-            true => Trouble::Away,
-            false => Trouble::Other(problem.into()),
+            true => ApiTrouble::Away,
+            false => ApiTrouble::Other(problem.into()),
         };
         let is_new = !troubles.of_kinds.values().any(|one| *one == trouble);
         if away && is_new {
@@ -121,7 +121,7 @@ impl Outages {
     }
 
     /// The trouble that no kind has any more, with the time when the API went away.
-    fn clear(&self, kind: Kind) -> Option<(Trouble, Option<Instant>)> {
+    fn clear(&self, kind: Kind) -> Option<(ApiTrouble, Option<Instant>)> {
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         let trouble = troubles.of_kinds.remove(&kind)?;
         let is_over = !troubles.of_kinds.values().any(|one| *one == trouble);
@@ -147,7 +147,7 @@ mod tests {
         );
         assert_eq!(
             outages.clear(Kind::Pod).map(|one| one.0),
-            Some(Trouble::Away)
+            Some(ApiTrouble::Away)
         );
         assert!(outages.clear(Kind::Pod).is_none(), "it has ended already");
         assert!(outages.clear(Kind::Node).is_some());
@@ -165,7 +165,7 @@ mod tests {
         );
         assert_eq!(
             outages.clear(Kind::Service).map(|one| one.0),
-            Some(Trouble::Other("403".into()))
+            Some(ApiTrouble::Other("403".into()))
         );
     }
 }
