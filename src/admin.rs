@@ -177,6 +177,7 @@ pub fn admin_router(context: Arc<AdminContext>) -> Router {
             get(trace::list).post(trace::begin).delete(trace::end_all),
         )
         .route("/trace/{id}", delete(trace::end_one))
+        .route("/metrics", get(metrics))
         .route("/explain", get(explain::explain))
         .route("/logging", get(log_level).post(set_log_level))
         .route("/ready", post(set_readiness))

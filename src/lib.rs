@@ -59,6 +59,7 @@
 //! | the choice of an endpoint | `upstream::balancer`, after a failure also `upstream::apart`; its ejection: `upstream::health`; active checks: `upstream::check` |
 //! | the conduct that counts as an endpoint's failure | `upstream::conduct`; `proxy::conduct` reports it |
 //! | attempts to connect (`connect.attempts`), the next endpoint after a failure | `proxy::connect`; one attempt: `proxy::dial`; the address to connect from: `upstream::connect` |
+//! | the archive for an issue | `cli::client::report` |
 //! | an outcome: the reason why a connection ends | [`outcome`], then the place that finds it; `tests/wire/outcomes_all.rs` provokes each |
 //! | the alert of a refusal | `proxy::refusal` for a route, `client_hello::error` for a hello; a state that may pass has none |
 //! | the state of a connection before its relay | `proxy::states` |

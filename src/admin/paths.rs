@@ -55,6 +55,7 @@ pub const ADMIN_PATHS: &[AdminPath] = &[
     ),
     path("DELETE", "/trace", "end all traces"),
     path("DELETE", "/trace/{id}", "end one trace"),
+    path("GET", "/metrics", "the metrics, as on their own port"),
     path("GET", "/logging", "the log level"),
     path("POST", "/logging", "change the log level"),
     path(

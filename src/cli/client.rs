@@ -9,6 +9,7 @@ mod explain;
 mod hellos;
 mod log_level;
 mod ready;
+mod report;
 mod status;
 mod table;
 #[cfg(feature = "top")]
@@ -65,6 +66,11 @@ pub(super) enum ClientCommand {
     Ready(ready::ReadyArguments),
     /// Show or change the log level of a running gateway
     LogLevel(log_level::LogLevelArguments),
+    /// Pack the state of a running gateway into one archive, for an issue
+    ///
+    /// The archive has the config, upstreams, connections, recent failures, metrics, and facts about the
+    /// kernel and the container. Exits with 1 if a part is missing; the archive says why.
+    Report(report::ReportArguments),
     /// Drain a running gateway: it stops accepting, lets connections finish, and ends
     Drain(AdminArguments),
 }
@@ -108,6 +114,7 @@ pub(super) fn run(command: &ClientCommand) -> ExitCode {
             ClientCommand::Trace(arguments) => trace::trace(arguments).await,
             ClientCommand::Ready(arguments) => ready::ready(arguments).await,
             ClientCommand::LogLevel(arguments) => log_level::log_level(arguments).await,
+            ClientCommand::Report(arguments) => report::report(arguments).await,
             ClientCommand::Drain(arguments) => drain(arguments).await,
         }
     })

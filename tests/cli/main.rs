@@ -17,6 +17,7 @@ mod documents;
 mod hello;
 mod load;
 mod program;
+mod report;
 mod route_cases;
 mod run;
 mod run_streams;
