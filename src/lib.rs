@@ -83,7 +83,7 @@
 //! | the sockets that a new process takes over | `app::takeover`, `socket::inherited` |
 //! | the decision about a connection as an operator asks for it | `app::explain` |
 //! | the effect of a reload or a discovery | `app::plan`; keys that need a restart: `config::restart` |
-//! | the report of a config file in force or refused | `app::file_report`; its changes in words: `config::changes`; for readers: `admin::ConfigReports` |
+//! | the report of a config file in force or refused | `app::file_report` (its Event: `source::kubernetes::status::pod_event`); its changes in words: `config::changes`; for readers: `admin::ConfigReports` |
 //! | a read of a file that may misbehave | [`mod@file`] |
 //! | the restart of a task that fails | [`supervise`] |
 //! | a command | [`cli`]; the answer to `--version`: [`version`] |

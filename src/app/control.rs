@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, oneshot};
 
 use super::AppError;
@@ -20,7 +21,7 @@ use crate::limits::LimitCollector;
 use crate::log::LogControl;
 use crate::metrics::{Metrics, gauge_value};
 use crate::proxy::{Shared, pipes_beside};
-use crate::source::kubernetes::Mailbox;
+use crate::source::kubernetes::{Mailbox, PodReporter};
 use crate::upstream::{
     ConnectTimesCollector, EndpointCollector, EndpointTotalsCollector, IstioCollector, IstioFacts,
 };
@@ -46,6 +47,8 @@ pub(super) struct Control {
     pub(super) mailbox: Arc<Mailbox>,
     /// The last hour of the traffic.
     pub(super) history: Arc<TrafficHistory>,
+    /// The writer of Events about this pod, while there is one.
+    pub(super) pod_reporter: ArcSwapOption<PodReporter>,
     /// The sockets that a successor gets.
     pub(super) passable: Passable,
     changes: mpsc::Sender<Change>,
@@ -117,6 +120,7 @@ impl Control {
             log,
             mailbox,
             history: Arc::default(),
+            pod_reporter: ArcSwapOption::default(),
             passable: Passable::default(),
             changes,
         };

@@ -9,9 +9,14 @@ use crate::admin::{ConfigInForce, RefusedConfig};
 use crate::clock;
 use crate::config::{Config, ConfigError, ConfigSource, Problem};
 use crate::metrics::gauge_value;
+use crate::source::kubernetes::PodReporter;
 
 /// The number of problems of a refused file that the log has, a line for each. The admin server has all.
 const LOGGED: usize = 20;
+/// The number of them that the Event about the pod has.
+const NOTED: usize = 3;
+/// The reason of that Event.
+const REFUSED: &str = "ConfigRefused";
 
 /// A config that has come into force.
 pub(super) struct FileInForce<'a> {
@@ -87,6 +92,21 @@ pub(super) fn impossible(control: &Control, error: &AppError, source: Option<&Co
     refused(control, origin, source, vec![problem]);
 }
 
+/// The text of the Event about a refused file: the first problems, as the log has them.
+fn note(path: Option<&str>, problems: &[Problem]) -> String {
+    let path = path.unwrap_or("the config");
+    let first = problems.iter().take(NOTED);
+    let lines: Vec<String> = first.map(|one| one.display(path).to_string()).collect();
+    let more = match problems.len().saturating_sub(NOTED) {
+        0 => String::new(),
+        more => format!("\nand {more} more"),
+    };
+    format!(
+        "strait goes on with the config that it has; a container that starts now would not start\n{}{more}",
+        lines.join("\n")
+    )
+}
+
 fn refused(
     control: &Control,
     path: Option<Arc<str>>,
@@ -124,6 +144,9 @@ fn refused(
     metrics.config_loaded(false);
     metrics.config_current.set(0);
     metrics.config_refused_problems.set(gauge_value(count));
+    if let Some(reporter) = control.pod_reporter.load_full() {
+        tokio::spawn(PodReporter::clone(&reporter).warn(REFUSED, note(path.as_deref(), &problems)));
+    }
     control.config_reports.refused(RefusedConfig {
         at: clock::now(),
         path,

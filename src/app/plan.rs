@@ -365,6 +365,7 @@ impl NextSource {
             Self::Keep => {}
             Self::None => {
                 (state.kubernetes, state.statuses) = (None, None);
+                control.pod_reporter.store(None);
                 control.mailbox.set_whole();
                 control.readiness.discovered();
                 KubernetesSource::retire_metrics(&control.shared.metrics, &[]);
@@ -376,6 +377,9 @@ impl NextSource {
             }
             Self::New(source) => {
                 control.mailbox.set_whole();
+                control
+                    .pod_reporter
+                    .store(source.pod_reporter().map(Arc::new));
                 (state.kubernetes, state.statuses) = (Some(*source), None);
             }
         }

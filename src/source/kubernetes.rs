@@ -57,13 +57,13 @@ pub use mailbox::{ClusterState, FIRST_LISTS, FromFile, Mailbox, NOT_LISTED, Publ
 pub use ports::Ports;
 
 #[cfg(not(feature = "kubernetes"))]
-pub use absent::{KubernetesError, KubernetesSource, StatusWriter};
+pub use absent::{KubernetesError, KubernetesSource, PodReporter, StatusWriter};
 #[cfg(feature = "kubernetes")]
 pub use cluster::{Cluster, ClusterChange, Dirty, Kind, Record, Table, Unreadable};
 #[cfg(feature = "kubernetes")]
 pub use status::{
     Condition, ConditionKind, LeaseHolder, LeaseTiming, LeftOutGateways, ListenerStatus, Notice,
-    Notices, ParentStatus, Status, StatusWriter, Statuses, Wanted,
+    Notices, ParentStatus, PodReporter, Status, StatusWriter, Statuses, Wanted,
 };
 #[cfg(feature = "kubernetes")]
 pub use translate::Translator;

@@ -13,6 +13,7 @@ mod support;
 mod api;
 mod away;
 mod clusters;
+mod config_event;
 mod explain;
 mod gateway_api;
 mod kmock;

@@ -257,7 +257,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["statuses"],
             &["complaints", "merge", "queue"],
             &["object"],
-            &["events"],
+            &["events", "pod_event"],
             &["write"],
         ],
     ),

@@ -73,6 +73,11 @@ impl KubernetesSource {
         match self.0 {}
     }
 
+    /// The writer of Events about the pod that strait runs in.
+    pub fn pod_reporter(&self) -> Option<PodReporter> {
+        match self.0 {}
+    }
+
     /// The address of the API server.
     pub fn server(&self) -> &str {
         match self.0 {}
@@ -91,6 +96,17 @@ impl KubernetesSource {
 
 impl Drop for KubernetesSource {
     fn drop(&mut self) {
+        match self.0 {}
+    }
+}
+
+/// The writer of Events about the pod, which does not exist.
+#[derive(Debug, Clone)]
+pub struct PodReporter(Infallible);
+
+impl PodReporter {
+    /// Writes a warning.
+    pub async fn warn(self, _reason: &'static str, _note: String) {
         match self.0 {}
     }
 }

@@ -44,7 +44,7 @@ use super::cluster::Kind;
 use super::mailbox::Mailbox;
 use super::ports::Ports;
 use super::records::ObjectKey;
-use super::status::Statuses;
+use super::status::{PodReporter, Statuses};
 use crate::config::{Kubeconfig, KubernetesConfig, OtherClusterConfig};
 use crate::metrics::Metrics;
 use crate::socket::OwnListeners;
@@ -239,6 +239,11 @@ impl KubernetesSource {
     /// The address of the API server, as messages have it.
     pub fn server(&self) -> &str {
         &self.server
+    }
+
+    /// The writer of Events about the pod that strait runs in, if the service account's token names the pod.
+    pub fn pod_reporter(&self) -> Option<PodReporter> {
+        PodReporter::new(self.client.clone(), self.pod.as_deref()?)
     }
 
     /// The pod that strait runs in, by name and UID, if the service account's token says so.
