@@ -1,19 +1,28 @@
 //! `strait doctor`: a look at a federation from outside.
 
 mod report;
+mod watch;
 
+use std::convert::Infallible;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use tokio::time::MissedTickBehavior;
 
 use super::{ANSWER_IS_NO, failed, runtime};
 use crate::config::Loaded;
 use crate::doctor::{Federation, gather, judge};
 use crate::{clock, terminal};
 use report::DoctorReport;
+use watch::{LastRun, MetricsPage};
+
+/// The bounds of `--watch`.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DoctorArguments {
@@ -23,6 +32,21 @@ pub(super) struct DoctorArguments {
     /// The format of the checks
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "text")]
     output: DoctorFormat,
+    /// Look again after each such time, and print a line for each change
+    #[arg(long, value_name = "TIME", value_parser = interval)]
+    watch: Option<Duration>,
+    /// The address that serves the metrics of --watch at /metrics
+    #[arg(long, value_name = "IP:PORT", requires = "watch")]
+    metrics: Option<SocketAddr>,
+}
+
+/// A time between two looks. Each look is some ten connections to each gateway.
+fn interval(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match (SHORTEST..=LONGEST).contains(&time) {
+        true => Ok(time),
+        false => Err("give it 1s to 1day".to_owned()),
+    }
 }
 
 /// The format of the checks.
@@ -45,20 +69,63 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    let began = Instant::now();
-    let seen = runtime.block_on(gather(&federation));
+    if let Some(interval) = arguments.watch {
+        let watched = runtime.block_on(watch(&federation, interval, arguments.metrics));
+        return match watched {
+            Ok(never) => match never {},
+            Err(error) => failed(&error),
+        };
+    }
+    let report = runtime.block_on(look(&federation));
     // Lookups that still run on other threads would hold the process up.
     runtime.shutdown_background();
-    #[expect(clippy::cast_possible_truncation, reason = "before the year 10,000")]
-    let now = clock::seconds() as i64;
-    let report = DoctorReport {
-        checks: judge(&federation, &seen, now),
-        took: began.elapsed(),
-    };
     match write(&report, arguments.output) {
         Err(error) => failed(&error),
         Ok(()) if report.has_failed() => ExitCode::from(ANSWER_IS_NO),
         Ok(()) => ExitCode::SUCCESS,
+    }
+}
+
+/// One look at both sides.
+async fn look(federation: &Federation) -> DoctorReport {
+    let began = Instant::now();
+    let seen = Box::pin(gather(federation)).await;
+    #[expect(clippy::cast_possible_truncation, reason = "before the year 10,000")]
+    let now = clock::seconds() as i64;
+    DoctorReport {
+        checks: judge(federation, &seen, now),
+        took: began.elapsed(),
+    }
+}
+
+/// Looks again and again, until standard output is closed.
+async fn watch(
+    federation: &Federation,
+    interval: Duration,
+    metrics: Option<SocketAddr>,
+) -> io::Result<Infallible> {
+    let page = MetricsPage::default();
+    if let Some(address) = metrics {
+        let listener = watch::listen(address)
+            .map_err(|error| io::Error::other(format!("cannot listen on {address}: {error}")))?;
+        // With port 0 the kernel has chosen one.
+        let address = listener.local_addr()?;
+        let _ = writeln!(io::stderr(), "strait: metrics at http://{address}/metrics");
+        tokio::spawn(watch::serve(listener, page.clone()));
+    }
+    let mut last = LastRun::default();
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let report = look(federation).await;
+        let now = clock::now();
+        page.set(watch::exposition(&report, now));
+        let mut out = io::stdout().lock();
+        for line in last.changes(&report, now) {
+            writeln!(out, "{line}")?;
+        }
+        out.flush()?;
     }
 }
 

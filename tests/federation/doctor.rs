@@ -2,7 +2,7 @@
 //! and no other.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -23,9 +23,11 @@ use strait::tools::spiffe::{SpiffeId, Svid, TrustDomain};
 
 use crate::federation::manifests::Manifests;
 use crate::support::config_text::ConfigText;
-use crate::support::gateway::TestGateway;
+use crate::support::faults::ClosedPort;
+use crate::support::gateway::{TestGateway, get};
 use crate::support::mtls::pod;
 use crate::support::server::{BlackHole, Server, refusing_address};
+use crate::support::wait_until;
 
 /// The longest that a run may take, silent peers included. The machine of the tests may be busy.
 const LONGEST_MS: u64 = 15_000;
@@ -701,6 +703,68 @@ fn a_person_gets_marks_sentences_and_the_place_in_the_documentation() {
         error.contains("gatway: unknown key; did you mean \"gateway\"?"),
         "{error}"
     );
+}
+
+#[test]
+fn a_watch_says_each_change_once_and_serves_metrics() {
+    let closed = ClosedPort::reserve();
+    let open = Server::echo();
+    let file = format!(
+        "sides:\n  - {{ trust_domain: alpha.com, gateway: '{}' }}\n  - {{ trust_domain: beta.com, gateway: '{}' }}\n",
+        closed.address, open.address
+    );
+    let mut child = Command::new(env!("CARGO_BIN_EXE_strait"))
+        .args(["doctor", "--watch", "1s", "--metrics", "127.0.0.1:0", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(file.as_bytes())
+        .unwrap();
+    let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
+    let metrics = errors.next().unwrap().unwrap();
+    let (_, metrics) = metrics.split_once("metrics at http://").unwrap();
+    let metrics: SocketAddr = metrics.strip_suffix("/metrics").unwrap().parse().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || lines.next().expect("a line").unwrap();
+
+    let failed = next();
+    assert!(
+        failed.contains(" failed alpha.com: the gateway"),
+        "{failed}"
+    );
+    assert!(failed.ends_with("(gateway-reached unreached)"), "{failed}");
+    let looked = next();
+    assert!(looked.contains(" looked not well: "), "{looked}");
+    let (status, text) = get(metrics, "/metrics").unwrap();
+    assert_eq!(status, 200);
+    assert!(
+        text.contains("strait_doctor_checks{state=\"failed\"} 1\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("check=\"gateway-reached\",cause=\"unreached\",state=\"failed\"} 1\n"),
+        "{text}"
+    );
+    assert_eq!(get(metrics, "/").unwrap().0, 404);
+
+    let _listening = closed.open();
+    let passed = next();
+    assert!(
+        passed.contains(" passed alpha.com: the gateway"),
+        "{passed}"
+    );
+    wait_until("the metrics say so", || {
+        let (_, text) = get(metrics, "/metrics").unwrap();
+        text.contains("strait_doctor_checks{state=\"failed\"} 0\n")
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

@@ -32,11 +32,28 @@ impl DoctorReport {
         self.count(DoctorState::Failed) > 0
     }
 
-    fn count(&self, state: DoctorState) -> usize {
+    pub(super) fn count(&self, state: DoctorState) -> usize {
         self.checks
             .iter()
             .filter(|check| check.state == state)
             .count()
+    }
+
+    /// The verdict and the counts, in a line.
+    pub(super) fn summary(&self) -> String {
+        format!(
+            "{}: {} passed, {} warned, {} failed, {} not told, in {:.1} s",
+            if self.has_failed() {
+                "not well"
+            } else {
+                "well"
+            },
+            self.count(DoctorState::Passed),
+            self.count(DoctorState::Warned),
+            self.count(DoctorState::Failed),
+            self.count(DoctorState::NotTold),
+            self.took.as_secs_f64(),
+        )
     }
 
     /// # Errors
@@ -80,20 +97,7 @@ impl DoctorReport {
                 let _ = writeln!(text, "    see {PAGE}#{}", check.check);
             }
         }
-        let _ = writeln!(
-            text,
-            "\n{}: {} passed, {} warned, {} failed, {} not told, in {:.1} s",
-            if self.has_failed() {
-                "not well"
-            } else {
-                "well"
-            },
-            self.count(DoctorState::Passed),
-            self.count(DoctorState::Warned),
-            self.count(DoctorState::Failed),
-            self.count(DoctorState::NotTold),
-            self.took.as_secs_f64(),
-        );
+        let _ = writeln!(text, "\n{}", self.summary());
         text
     }
 }
@@ -112,7 +116,7 @@ fn mark(state: DoctorState, colours: bool) -> String {
 }
 
 /// Text without what a terminal would obey.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         match is_obeyed(c) {
