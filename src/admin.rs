@@ -21,6 +21,7 @@ mod explain;
 mod hellos;
 mod lasting;
 mod liveness;
+mod numbers;
 mod origin;
 pub mod overview;
 mod page;
@@ -34,6 +35,7 @@ mod snapshot;
 mod sources;
 mod standing;
 mod status;
+mod text_page;
 mod trace;
 mod undated;
 
@@ -154,7 +156,7 @@ const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The routes of the admin server.
 pub fn admin_router(context: Arc<AdminContext>) -> Router {
     Router::new()
-        .route("/", get(status_page))
+        .route("/", get(status::page))
         .route("/status", get(status::status))
         .route("/help", get(help))
         .route("/config", get(config_file::show))
@@ -222,20 +224,6 @@ async fn help() -> Response {
 async fn no_such_path() -> Response {
     let body = format!("there is no such path; there are:\n{}", paths::list());
     (StatusCode::NOT_FOUND, text(body)).into_response()
-}
-
-async fn status_page(State(shared): State<AdminState>) -> Response {
-    let context = shared.context;
-    let page = move || Ok(page::render(&context).into_bytes());
-    let mut response = shared
-        .renderer
-        .render("page", "text/html; charset=utf-8", page)
-        .await;
-    let policy = header::HeaderValue::from_static(page::CONTENT_SECURITY_POLICY);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_SECURITY_POLICY, policy);
-    response
 }
 
 async fn config_dump(State(shared): State<AdminState>) -> Response {

@@ -18,7 +18,9 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use judge::NEAR;
 pub(super) use take::take;
+pub(super) use troubles::limit_in_words;
 pub use view::MOST_ROWS;
 
 /// The state of a gateway at one moment.
@@ -176,6 +178,8 @@ pub struct OverviewKubernetes {
     pub last_change: Option<String>,
     /// The time from which on changes may be unknown, RFC 3339.
     pub stale_since: Option<String>,
+    /// The time when the API last confirmed the saved state that is in force, RFC 3339.
+    pub saved_confirmed: Option<String>,
     /// The kinds that come from the saved state.
     pub saved_kinds: Vec<String>,
     /// Kinds that are not watched, with the reason.

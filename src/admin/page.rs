@@ -1,60 +1,104 @@
-//! The status page: an overview of the gateway's state for a person with a browser.
+//! The status page: the overview for a person with a browser.
+//!
+//! It has no script and loads nothing; search, sort and pages are links and a GET form. The template escapes everything
+//! that is not its own text, and [`visible`] the characters that HTML has no escape for.
 
-use std::time::{Duration, Instant};
+mod lists;
+mod map;
+mod parts;
+mod tables;
+mod traffic;
+mod troubles;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{AdminContext, Snapshot, dump};
-use crate::drain::DrainPhase;
-use crate::metrics::OverloadCause;
+use super::numbers::{count, span};
+use super::overview::view::{View, encoded};
+use super::overview::{Overview, TroubleLevel};
 use crate::terminal::is_obeyed;
-use crate::upstream::{EndpointState, Upstream};
+use parts::{mark, mark_of_level, section_link, short_time};
 
-/// The policy of the page: it has a style of its own, no script, and loads nothing.
-pub(super) const CONTENT_SECURITY_POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";
+/// The policy of the page: it has a style and an icon of its own, no script, and loads nothing. Its one form asks this
+/// server.
+pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// The number of rows of one table. The page gives the number of further ones.
-const MAX_ROWS: usize = 500;
+/// The style of the page, for light and dark, wide and narrow.
+const STYLE: &str = include_str!("page/style.css");
 
-/// The style of the page, for light and dark.
-const STYLE: &str = "
-:root { color-scheme: light dark; --line: #8885; --soft: #8882; --good: #18864b; --bad: #c0392b; --warn: #b7791f }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem; margin: 0 0 .25rem } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }
-h1 small { font-weight: normal; opacity: .65; font-size: 1rem }
-.state { display: inline-block; border-radius: 1rem; padding: .1rem .8rem; color: #fff; font-size: 1rem; vertical-align: .1rem }
-.good { background: var(--good) } .bad { background: var(--bad) } .warn { background: var(--warn) }
-table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
-th { font-weight: 600; opacity: .7; font-size: .85rem } .n { text-align: right; font-variant-numeric: tabular-nums }
-code { font: .9em ui-monospace, monospace; background: var(--soft); padding: .1em .3em; border-radius: .25em; overflow-wrap: anywhere }
-.trouble { color: var(--bad) } footer { margin: 2rem 0; opacity: .8 }
-";
+/// The shapes that stand before words: each has one meaning.
+const SHAPES: &str = r##"<svg width="0" height="0" class="defs" aria-hidden="true"><defs>
+<symbol id="m-bad" viewBox="0 0 12 12"><rect x="1.5" y="1.5" width="9" height="9"/></symbol>
+<symbol id="m-warn" viewBox="0 0 12 12"><path d="M6 .8 11.6 10.8H.4z"/></symbol>
+<symbol id="m-note" viewBox="0 0 12 12"><circle cx="6" cy="6" r="4" fill="none" stroke="currentColor" stroke-width="1.6"/></symbol>
+<symbol id="m-held" viewBox="0 0 12 12"><path d="M6 .6 11.4 6 6 11.4.6 6z"/></symbol>
+<symbol id="m-ok" viewBox="0 0 12 12"><path d="M1.6 6.4 4.7 9.4 10.4 2.8" fill="none" stroke="currentColor" stroke-width="1.8"/></symbol>
+<symbol id="m-off" viewBox="0 0 12 12"><path d="M2.5 6h7" fill="none" stroke="currentColor" stroke-width="1.6"/></symbol>
+<pattern id="hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="h0" width="5" height="5"/><rect class="h1" width="1.6" height="5"/></pattern>
+</defs></svg>"##;
 
-/// The page as HTML. The template escapes everything that is not its own text, and [`visible`] the
-/// characters that HTML has no escape for.
-pub(super) fn render(context: &AdminContext) -> String {
-    let snapshot = context.snapshots.now();
-    let page = html! {
+/// The icon of the tab. It is red while something fails.
+const ICONS: [&str; 2] = [
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath d='M2 1c5 3 1 11 0 14M14 1c-5 3-1 11 0 14' stroke='%2390a4ae' stroke-width='2.4' fill='none'/%3E%3Ccircle cx='8' cy='8' r='3' fill='%230b6785'/%3E%3C/svg%3E",
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath d='M2 1c5 3 1 11 0 14M14 1c-5 3-1 11 0 14' stroke='%2390a4ae' stroke-width='2.4' fill='none'/%3E%3Ccircle cx='8' cy='8' r='3' fill='%23d0342c'/%3E%3C/svg%3E",
+];
+
+/// What the parts of the page need.
+#[derive(Debug, Clone, Copy)]
+struct Page<'a> {
+    overview: &'a Overview,
+    view: &'a View,
+}
+
+/// The page as HTML.
+pub(super) fn render(overview: &Overview, view: &View) -> String {
+    let page = Page { overview, view };
+    let fails = overview
+        .troubles
+        .rows
+        .iter()
+        .any(|trouble| matches!(trouble.level, TroubleLevel::Failing | TroubleLevel::Refused));
+    let has_kubernetes = overview.configuration.kubernetes.is_some();
+    let document = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
-                title { "strait" }
+                title { (title(overview)) }
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                // The only text that is not escaped: it is a constant.
+                meta name="color-scheme" content="light dark";
+                link rel="icon" href=(ICONS[usize::from(fails)]);
+                // The only texts that are not escaped: they are constants.
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                (title(context, &snapshot))
-                (listeners(&snapshot))
-                (discovery(&snapshot))
-                (upstreams(&snapshot))
-                (footer(&snapshot))
+                a.skip href="#main" { "Skip to troubles" }
+                (PreEscaped(SHAPES))
+                (head(page))
+                (navigation(page))
+                main id="main" {
+                    (troubles::section(page))
+                    (traffic::section(page))
+                    @if overview.traffic.connections > 0 { (map::section(page)) }
+                    (tables::routes(page))
+                    (tables::outcomes(page))
+                    div.two.e {
+                        (lists::limits(page))
+                        @if has_kubernetes { (lists::kubernetes(page)) } @else { (lists::configuration(page)) }
+                    }
+                    (tables::endpoints(page))
+                    (lists::failures(page))
+                    (tables::connections(page))
+                    (lists::unrouted(page))
+                    div.two.e {
+                        @if has_kubernetes { (lists::configuration(page)) }
+                        (lists::drain(page))
+                    }
+                }
+                (footer(page))
             }
         }
     };
-    visible(page.into_string())
+    visible(document.into_string())
 }
 
 /// `page` with an escape, such as `\u{1b}`, for every character that is not seen itself and changes
@@ -79,176 +123,201 @@ fn is_unseen(c: char) -> bool {
     is_obeyed(c) && c != '\n'
 }
 
-fn title(context: &AdminContext, snapshot: &Snapshot) -> Markup {
-    let check = context.readiness.check();
-    let (class, state) = match (context.readiness.phase(), &check) {
-        (DrainPhase::Running, Ok(())) => ("good", "ready"),
-        (DrainPhase::Running, Err(_)) => ("bad", "not ready"),
-        (DrainPhase::Announced, _) => ("warn", "draining: not ready, still accepting"),
-        (DrainPhase::Draining { .. }, _) => ("warn", "draining: listeners closed"),
-        (DrainPhase::Stopped, _) => ("bad", "stopped"),
+/// The number of troubles of each level, the most urgent first.
+pub(super) fn tally(overview: &Overview) -> Vec<(TroubleLevel, usize)> {
+    let mut tally: Vec<(TroubleLevel, usize)> = Vec::new();
+    for trouble in &overview.troubles.rows {
+        match tally.iter_mut().find(|(level, _)| *level == trouble.level) {
+            Some((_, count)) => *count += 1,
+            None => tally.push((trouble.level, 1)),
+        }
+    }
+    tally
+}
+
+/// A count of troubles in words.
+pub(super) fn tallied(level: TroubleLevel, count: usize) -> String {
+    match (level, count) {
+        (TroubleLevel::Draining, _) => "draining".to_owned(),
+        (TroubleLevel::Note, 1) => "1 note".to_owned(),
+        (TroubleLevel::Note, many) => format!("{many} notes"),
+        (level, count) => format!("{count} {}", level.words()),
+    }
+}
+
+/// The text of the tab: the most urgent troubles, the pod, the zone.
+fn title(overview: &Overview) -> String {
+    let first = tally(overview).into_iter().next();
+    let state = match first {
+        Some((level, count)) => tallied(level, count),
+        None => overview.state.words.clone(),
     };
-    let uptime = context.started.elapsed().unwrap_or_default();
-    let uptime = humantime::format_duration(Duration::from_secs(uptime.as_secs()));
-    let since = dump::timestamp(context.started);
-    let config = &snapshot.config;
-    let zone = config.zone.as_deref().unwrap_or("unknown");
+    let identity = &overview.identity;
+    let place = [identity.pod.as_deref(), identity.zone.as_deref()];
+    let place: Vec<&str> = place.into_iter().flatten().collect();
+    match place.is_empty() {
+        true => format!("{state}: strait"),
+        false => format!("{state}, {}: strait", place.join(", ")),
+    }
+}
+
+fn head(page: Page<'_>) -> Markup {
+    let Page { overview, view } = page;
+    let (identity, state) = (&overview.identity, &overview.state);
+    let (shape, class) = match (state.ready, &state.drain) {
+        (true, _) => ("ok", "state"),
+        (false, Some(_)) => ("warn", "state warn"),
+        (false, None) => ("bad", "state bad"),
+    };
+    let refreshes = [(None, "off"), (Some(5), "5 s"), (Some(30), "30 s")];
     html! {
-        h1 {
-            "strait " small { (env!("CARGO_PKG_VERSION")) } " "
-            span.state.(class) { (state) }
-        }
-        p { "Up for " (uptime) ", since " (since) ". Workers: " (config.workers) ". Zone: " (zone) "." }
-        @for cause in OverloadCause::ALL {
-            @if let Some(words) = context.overload.step(*cause).get().words() {
-                p.trouble { "overloaded (" (cause.label()) "): " (words) }
+        header.top {
+            p.brand { span { "strait" } }
+            h1 { (identity.pod.as_deref().unwrap_or("this host")) }
+            p class=(class) { (mark(shape)) (state.words) }
+            p.tally {
+                @for (level, count) in tally(overview) {
+                    b class=(parts::class_of_level(level)) { (mark_of_level(level)) (tallied(level, count)) } " "
+                }
+                @if overview.troubles.all == 0 { b.pl { (mark("ok")) "no troubles" } }
             }
-        }
-        @for reason in check.err().iter().flatten() {
-            p.trouble { (reason.summary) }
-            @for name in &reason.names {
-                p.trouble { (name) }
+            p.asof {
+                time datetime=(identity.now) { (short_time(&identity.now)) " UTC" } " "
+                span.sep { "refresh" } " "
+                @for (seconds, words) in refreshes {
+                    @let value = seconds.map(|seconds: u32| seconds.to_string()).unwrap_or_default();
+                    a href=(view.query(&[("refresh", &value)])) aria-current=[(view.refresh == seconds).then_some("true")] { (words) } " "
+                }
+                span.sep { "as" } " "
+                a href=(view.query(&[("format", "text")])) { "text" } " "
+                a href=(view.query(&[("format", "json")])) { "JSON" }
             }
+            (facts(overview))
         }
     }
 }
 
-fn listeners(snapshot: &Snapshot) -> Markup {
-    let listeners = &snapshot.config.listeners;
+fn facts(overview: &Overview) -> Markup {
+    let (identity, configuration) = (&overview.identity, &overview.configuration);
+    let unknown = "unknown";
+    let generation = configuration
+        .generation
+        .map(|number| format!("generation {number}"));
+    let hash = configuration
+        .sha256
+        .as_deref()
+        .and_then(|hash| hash.get(..8));
+    let newest = match configuration.refused {
+        Some(_) => html! { dd.d { span.bad { "a newer file is refused" } } },
+        None => html! { dd.d { "the newest file" } },
+    };
+    let (unbound, listeners) = (
+        configuration
+            .listeners
+            .iter()
+            .filter(|one| one.bound.is_none())
+            .count(),
+        configuration.listeners.len(),
+    );
     html! {
-        h2 { "Listeners" }
-        table {
-            tr { th { "name" } th { "configured" } th { "bound" } th.n { "routes" } }
-            @for listener in listeners.iter().take(MAX_ROWS) {
-                tr {
-                    td { (listener.name) }
-                    td { code { (listener.bind) } }
-                    td {
-                        @match snapshot.bound.iter().find(|(name, _)| *name == listener.name) {
-                            Some((_, address)) => code { (address) },
-                            None => span.trouble { "not bound" },
-                        }
-                    }
-                    td.n { (listener.routes.len()) }
+        dl.facts {
+            div { dt { "Node" } dd { (identity.node.as_deref().unwrap_or(unknown)) } }
+            div { dt { "Zone" } dd { (identity.zone.as_deref().unwrap_or(unknown)) } }
+            div { dt { "Version" } dd { (identity.version) " " code { (parts::start_of(&identity.commit, 10)) } } dd.d { (identity.workers) @if identity.workers == 1 { " worker" } @else { " workers" } } }
+            div { dt { "Up" } dd { (span(identity.uptime_seconds.saturating_mul(1000))) } dd.d { "since " (short_date(&identity.started)) } }
+            div {
+                dt { "Configuration" }
+                dd { (generation.as_deref().unwrap_or("in force")) @if let Some(hash) = hash { " " code { (hash) } } }
+                (newest)
+            }
+            div {
+                dt { "Loaded" }
+                dd { (configuration.loaded.as_deref().map_or_else(|| "not yet".to_owned(), short_date)) }
+                @if configuration.restart_pending > 0 { dd.d { span.warn { @if configuration.restart_pending == 1 { "1 key needs a restart" } @else { (configuration.restart_pending) " keys need a restart" } } } }
+            }
+            @if let Some(kubernetes) = &configuration.kubernetes {
+                div {
+                    dt { "Kubernetes" }
+                    dd { @if kubernetes.in_sync { "in sync" } @else { span.warn { "not in sync" } } }
+                    @if !kubernetes.not_watched.is_empty() { dd.d { span.warn { (kubernetes.not_watched.len()) " kinds not watched" } } }
                 }
             }
-            (further(listeners.len()))
+            div {
+                dt { "Listeners" }
+                @for listener in configuration.listeners.iter().take(2) {
+                    dd { (listener.name) " " code { (listener.bound.map_or_else(|| listener.configured.clone(), |at| at.to_string())) } }
+                }
+                @if listeners > 2 { dd.d { "and " (listeners - 2) " more" } }
+                @if unbound > 0 { dd.d { span.bad { (unbound) " not bound" } } }
+            }
         }
     }
 }
 
-fn discovery(snapshot: &Snapshot) -> Markup {
-    if snapshot.config.kubernetes.is_none() {
-        return html! {};
+/// A time as `27 Nov 14:20:07`-like text without its year.
+fn short_date(at: &str) -> String {
+    match (at.get(5..10), at.get(11..19)) {
+        (Some(date), Some(time)) => format!("{date} {time}"),
+        _ => at.to_owned(),
     }
+}
+
+fn navigation(page: Page<'_>) -> Markup {
+    let Page { overview, view } = page;
+    let has_traffic = overview.traffic.connections > 0;
     html! {
-        h2 { "Kubernetes" }
-        @if let Some(report) = &snapshot.report {
-            p {
-                "Last change " (dump::timestamp(report.at)) ": "
-                (report.exported_routes) " routes of exports, " (report.gateway_routes) " of TLSRoutes; "
-                (report.upstreams_without_endpoints) " of " (report.upstreams) " upstreams have no endpoint; "
-                (report.unrouted_hosts) " hosts are known and not exported, "
-                (report.skipped_names) " names are left out."
+        nav aria-label="Sections" {
+            ul {
+                (section_link("troubles", "Troubles", Some(overview.troubles.all)))
+                (section_link("traffic", "Traffic", None))
+                @if has_traffic { (section_link("map", "Map", None)) }
+                (section_link("routes", "Routes", Some(overview.routes.all)))
+                @if has_traffic { (section_link("outcomes", "Outcomes", None)) }
+                (section_link("limits", "Limits", None))
+                (section_link("endpoints", "Endpoints", Some(overview.endpoints.all)))
+                (section_link("failures", "Failures", None))
+                (section_link("connections", "Connections", Some(overview.connections.all)))
+                (section_link("config", "Configuration", None))
+                (section_link("drain", "Drain", None))
             }
-            @if let Some(saved) = &report.saved_state {
-                p.trouble {
-                    "stale: the Kubernetes API has not listed these kinds since the start, so they are as they were at "
-                    (dump::timestamp(saved.confirmed)) ": " (saved.kinds.join(", "))
+            form method="get" action="/" role="search" {
+                label.vh for="q" { "Find" }
+                input id="q" name="q" type="search" maxlength="256" value=(view.search) placeholder="name, address, outcome" autocomplete="off" spellcheck="false";
+                @if let Some(group) = &view.group { input type="hidden" name="group" value=(group); }
+                @if view.window != 60 { input type="hidden" name="window" value=(view.window); }
+                @if let Some(seconds) = view.refresh { input type="hidden" name="refresh" value=(seconds); }
+                " " button { "Find" }
+                @if !view.search.is_empty() || view.group.is_some() {
+                    " " a href=(view.query(&[("q", ""), ("group", ""), ("page", "")])) { "show all" }
                 }
             }
-            @for (kind, reason) in &report.missing {
-                p.trouble { (kind) ": not watched: " (reason) }
-            }
-        } @else {
-            p.trouble { "nothing found yet" }
+        }
+        @if let Some(group) = &view.group {
+            p.calm { "Only the traffic, the failures and the connections of source group " b { (group) } "." }
         }
     }
 }
 
-fn upstreams(snapshot: &Snapshot) -> Markup {
-    let upstreams = &snapshot.upstreams;
-    html! {
-        h2 { "Upstreams" }
-        table {
-            tr {
-                th { "name" } th { "source" } th.n { "ready" } th.n { "ejected or unhealthy" } th.n { "active" }
-                th { "source says" }
-            }
-            @for (name, upstream) in upstreams.iter().take(MAX_ROWS) {
-                (upstream_row(name, upstream, snapshot))
-            }
-            (further(upstreams.len()))
-        }
-    }
-}
-
-fn upstream_row(name: &str, upstream: &Upstream, snapshot: &Snapshot) -> Markup {
-    let now = Instant::now();
-    let endpoints = upstream.endpoints();
-    let ejected = |state| !matches!(state, EndpointState::Ready);
-    let states = endpoints.iter().map(|e| e.stats.health.state(now));
-    let ejected = states.filter(|state| ejected(*state)).count();
-    // Either all of them terminate or none does.
-    let terminating = endpoints.iter().any(|e| e.spec.terminating);
-    let active: u64 = endpoints.iter().map(|e| u64::from(e.stats.active())).sum();
-    let (kind, query) = dump::source(&upstream.config().source);
-    html! {
-        tr {
-            td { (name) }
-            td { (kind) " " (query.unwrap_or_default()) }
-            td.n { (endpoints.len().saturating_sub(ejected)) }
-            td.n { (ejected) }
-            td.n { (active) }
-            td {
-                @if terminating { span.trouble { "no pod is ready: those that terminate and still serve are used; " } }
-                @if dump::is_saved(upstream, snapshot) { span.trouble { "stale " } }
-                (last_answer(upstream))
-            }
-        }
-    }
-}
-
-/// The last answer of the upstream's source: its time, or its problem.
-fn last_answer(upstream: &Upstream) -> Markup {
-    let report = upstream.source_report();
-    html! {
-        @if let Some(error) = &report.last_error {
-            span.trouble {
-                @if upstream.is_stale() { "endpoints of an earlier answer; " }
-                (error)
-            }
-        } @else if let Some(reason) = &report.empty_because {
-            span.trouble { (reason) }
-        } @else if upstream.answered() {
-            (report.last_answer.map(dump::timestamp).unwrap_or_default())
-        } @else {
-            span.trouble { "no answer yet" }
-        }
-    }
-}
-
-/// The last row of a table that has more than `MAX_ROWS` rows: the number of those that it leaves out.
-fn further(rows: usize) -> Markup {
-    html! {
-        @if rows > MAX_ROWS {
-            tr { td { "and " (rows - MAX_ROWS) " more" } }
-        }
-    }
-}
-
-fn footer(snapshot: &Snapshot) -> Markup {
+fn footer(page: Page<'_>) -> Markup {
+    let identity = &page.overview.identity;
+    let paths = [
+        "/status",
+        "/connections",
+        "/upstreams",
+        "/sources",
+        "/config_dump",
+        "/logging",
+        "/healthz/ready",
+        "/help",
+    ];
     html! {
         footer {
-            p {
-                @for path in ["/config_dump", "/upstreams", "/logging", "/healthz/ready"] {
-                    a href=(path) { (path) } " "
-                }
-            }
-            @if let Some(address) = snapshot.config.admin {
-                @for request in ["logging?level=debug", "drain"] {
-                    p { code { "curl -X POST 'http://" (address) "/" (request) "'" } }
-                }
+            p { @for path in paths { a href=(path) { (path) } " " } }
+            p.d {
+                "strait " (identity.version) ". "
+                (count(page.overview.traffic.connections)) " connections since " (short_date(&identity.started))
+                ". The commands run in the pod; from outside "
+                code { "kubectl exec " (identity.pod.as_deref().filter(|pod| encoded(pod) == **pod).unwrap_or("POD")) " -- /strait ..." }
             }
         }
     }

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use tokio::time::timeout;
 
 use super::connections::ask_workers;
 use super::overview::view::{PageFormat, View, ViewParameters};
 use super::overview::{self, MOST_ROWS};
-use super::{AdminState, JSON, bad_request, dump};
+use super::{AdminState, JSON, TEXT, bad_request, dump, page, text_page};
 use crate::open_connections::{ConnectionAct, ConnectionFilter, ConnectionOrder, ConnectionQuery};
 
 /// The time that the workers have to answer about their connections: a worker that hangs must not keep an operator from
@@ -56,6 +57,44 @@ pub(super) async fn status(State(shared): State<AdminState>, parameters: Paramet
     }
 }
 
+/// `GET /`. A client that does not ask for HTML gets text.
+pub(super) async fn page(
+    State(shared): State<AdminState>,
+    headers: HeaderMap,
+    parameters: Parameters,
+) -> Response {
+    let view = match view(parameters) {
+        Ok(view) => view,
+        Err(refusal) => return *refusal,
+    };
+    let format = view.format.unwrap_or_else(|| accepted(&headers));
+    let refresh = view.refresh.filter(|_| format == PageFormat::Html);
+    let mut response = answer(&shared, view, format).await;
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    if format == PageFormat::Html {
+        let policy = HeaderValue::from_static(page::CONTENT_SECURITY_POLICY);
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    if let Some(seconds) = refresh {
+        headers.insert(header::REFRESH, seconds.into());
+    }
+    response
+}
+
+fn accepted(headers: &HeaderMap) -> PageFormat {
+    let mut accepted = headers.get_all(header::ACCEPT).into_iter();
+    let html = |value: &HeaderValue| {
+        value
+            .to_str()
+            .is_ok_and(|value| value.contains("text/html"))
+    };
+    match accepted.any(html) {
+        true => PageFormat::Html,
+        false => PageFormat::Text,
+    }
+}
+
 async fn answer(shared: &AdminState, view: View, format: PageFormat) -> Response {
     let asked = timeout(ANSWER_TIME, ask_workers(shared, question(&view))).await;
     let (open, turn) = match asked {
@@ -63,12 +102,19 @@ async fn answer(shared: &AdminState, view: View, format: PageFormat) -> Response
         Err(_) => (None, None),
     };
     let context = shared.context.clone();
-    let (content_type, write) = match format {
-        PageFormat::Json | PageFormat::Text | PageFormat::Html => (JSON, dump::to_json),
+    let content_type = match format {
+        PageFormat::Json => JSON,
+        PageFormat::Text => TEXT,
+        PageFormat::Html => "text/html; charset=utf-8",
     };
     let write = move || {
         let _turn = turn;
-        write(&overview::take(&context, &view, open))
+        let overview = overview::take(&context, &view, open);
+        match format {
+            PageFormat::Json => dump::to_json(&overview),
+            PageFormat::Text => Ok(text_page::render(&overview, &view).into_bytes()),
+            PageFormat::Html => Ok(page::render(&overview, &view).into_bytes()),
+        }
     };
     shared.renderer.render_alone(content_type, write).await
 }

@@ -23,3 +23,6 @@ mod metrics_istio;
 mod metrics_promtool;
 mod monitoring;
 mod page;
+mod page_chromium;
+mod page_forms;
+mod page_world;

@@ -106,10 +106,7 @@ fn says_stale(gateway: &TestGateway) -> [bool; 2] {
     let upstreams = gateway.dump("/upstreams");
     let stale = upstreams["upstreams"][0]["stale"] == true;
     let page = gateway.admin_text("/");
-    [
-        stale,
-        page.contains("stale: the Kubernetes API has not listed"),
-    ]
+    [stale, page.contains("come from the saved state")]
 }
 
 /// A service whose pod is in the mesh.

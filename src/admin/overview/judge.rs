@@ -5,7 +5,7 @@ const FAILING: f64 = 0.05;
 /// Failures that are too few to judge by, unless nearly all fail.
 const FEW: u64 = 3;
 /// The part of a limit from which on it is near.
-pub(super) const NEAR: f64 = 0.8;
+pub(in crate::admin) const NEAR: f64 = 0.8;
 
 /// The share of `part` in `all`, from 0 to 1. `None` of nothing.
 pub(super) fn share(part: u64, all: u64) -> Option<f64> {

@@ -250,6 +250,7 @@ fn kubernetes(context: &AdminContext, snapshot: &Snapshot) -> Option<OverviewKub
         in_sync: stale_since.is_none() && saved.is_none(),
         last_change: Some(timestamp(report.at)),
         stale_since,
+        saved_confirmed: saved.map(|saved| timestamp(saved.confirmed)),
         saved_kinds: saved
             .map(|saved| saved.kinds.iter().map(|kind| (*kind).to_owned()).collect())
             .unwrap_or_default(),

@@ -9,6 +9,7 @@ use super::{
     EndpointRow, FailureRow, LimitRow, OutcomeRow, OverviewConfiguration, OverviewKubernetes,
     OverviewProblem, OverviewState, OverviewTraffic, RouteRow, Trouble, TroubleLevel,
 };
+use crate::admin::numbers::count;
 use crate::admin::plain::is_one_word;
 use crate::outcome::Outcome;
 use calls::{of_refusals, of_routes};
@@ -39,6 +40,14 @@ pub(super) struct TroubleFacts<'a> {
     pub(super) failures: &'a [FailureRow],
     /// The ends of the minutes of the history, the oldest first.
     pub(super) minute_ends: &'a [String],
+}
+
+impl TroubleFacts<'_> {
+    /// Whether the source of an upstream of this route does not answer, which is a trouble of its own.
+    fn is_silent(&self, route: &RouteRow) -> bool {
+        let mut silent = self.silent_sources.iter();
+        silent.any(|source| route.upstreams.contains(&source.upstream))
+    }
 }
 
 impl Trouble {
@@ -175,12 +184,12 @@ fn of_config(configuration: &OverviewConfiguration) -> Vec<Trouble> {
         let keys = configuration.restart_keys.join(", ");
         let named = match keys.is_empty() {
             true => "The log names them.".to_owned(),
-            false => format!("They are {keys}."),
+            false => format!("Until then the old values are in force: {keys}."),
         };
-        let title = format!(
-            "{} changed keys of the config need a restart",
-            configuration.restart_pending
-        );
+        let title = match configuration.restart_pending {
+            1 => "1 changed key of the config needs a restart".to_owned(),
+            many => format!("{many} changed keys of the config need a restart"),
+        };
         let trouble = Trouble::new(TroubleLevel::Note, title, named);
         troubles.push(trouble.command("strait status"));
     }
@@ -228,7 +237,7 @@ fn of_sources(facts: &TroubleFacts<'_>) -> Option<Trouble> {
 
 /// The name of a limit in words.
 pub(in crate::admin) fn limit_in_words(limit: &LimitRow) -> String {
-    let what = limit.limit.replace('_', " ");
+    let what = limit.limit.trim_end_matches("_bytes").replace('_', " ");
     let scope = match &*limit.scope {
         "process" => return what,
         "source" => "one source on listener".to_owned(),
@@ -259,8 +268,8 @@ fn of_limit(limit: &LimitRow, facts: &TroubleFacts<'_>) -> Option<Trouble> {
     let title = format!(
         "{}: {} of {} are used",
         limit_in_words(limit),
-        limit.used,
-        limit.most
+        count(limit.used),
+        count(limit.most)
     );
     let sentence = match is_full {
         true => format!(
@@ -300,7 +309,10 @@ fn of_kubernetes(kubernetes: &OverviewKubernetes) -> Vec<Trouble> {
         let sentence = format!("The API has not listed these kinds since the start: {kinds}.");
         let title = "Routes and endpoints come from the saved state";
         let trouble = Trouble::new(TroubleLevel::Contained, title, sentence);
-        troubles.push(trouble.command("strait status"));
+        troubles.push(Trouble {
+            since: kubernetes.saved_confirmed.clone(),
+            ..trouble.command("strait status")
+        });
     }
     for kind in &kubernetes.not_watched {
         let title = format!("{} is not watched", kind.kind);

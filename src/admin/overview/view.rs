@@ -68,6 +68,17 @@ impl SortKey {
         ("connect", Self::Connect),
         ("total", Self::Total),
     ];
+
+    /// The word in a query.
+    pub(in crate::admin) fn word(self) -> &'static str {
+        let found = Self::ALL.iter().find(|(_, key)| *key == self);
+        found.map_or("name", |(word, _)| word)
+    }
+
+    /// Whether the largest come first unless the question turns it.
+    pub(in crate::admin) fn is_amount(self) -> bool {
+        !matches!(self, Self::Name | Self::Upstream | Self::Alpn | Self::Ready)
+    }
 }
 
 /// The amount that the width of a band of the map stands for.
@@ -228,6 +239,67 @@ impl View {
             rows,
         }
     }
+
+    /// The query that leads to this view, with `changes` in place of some parameters. An empty value removes one.
+    pub(in crate::admin) fn query(&self, changes: &[(&str, &str)]) -> String {
+        let sort = self.sort.map(|(key, turned)| {
+            let sign = if turned { "-" } else { "" };
+            format!("{sign}{}", key.word())
+        });
+        let map = MapAmount::ALL.iter().find(|(_, map, _)| *map == self.map);
+        let map = map.map_or("new", |(word, ..)| word);
+        let unless = |value: String, default: &str| match value == default {
+            true => String::new(),
+            false => value,
+        };
+        let parameters = [
+            ("q", self.search.clone()),
+            ("group", self.group.clone().unwrap_or_default()),
+            ("sort", sort.unwrap_or_default()),
+            ("page", unless((self.page + 1).to_string(), "1")),
+            ("rows", unless(self.rows.to_string(), "50")),
+            ("window", unless(self.window.to_string(), "60")),
+            ("map", unless(map.to_owned(), "new")),
+            (
+                "refresh",
+                self.refresh
+                    .map(|seconds| seconds.to_string())
+                    .unwrap_or_default(),
+            ),
+        ];
+        let value = |name: &str, value: String| {
+            let changed = changes.iter().find(|(changed, _)| *changed == name);
+            changed.map_or(value, |(_, value)| (*value).to_owned())
+        };
+        let mut query = String::new();
+        let format = ("format", String::new());
+        for (name, own) in parameters.into_iter().chain([format]) {
+            let value = value(name, own);
+            if !value.is_empty() {
+                query.push(if query.is_empty() { '?' } else { '&' });
+                query += name;
+                query.push('=');
+                query += &encoded(&value);
+            }
+        }
+        match query.is_empty() {
+            true => "/".to_owned(),
+            false => format!("/{query}"),
+        }
+    }
+}
+
+/// A value of a query, with every byte that has a meaning there or is no printable ASCII as `%XX`.
+pub(in crate::admin) fn encoded(value: &str) -> String {
+    let mut encoded = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        let plain = byte.is_ascii_alphanumeric() || b"-._~:/".contains(&byte);
+        match plain {
+            true => encoded.push(char::from(byte)),
+            false => encoded += &format!("%{byte:02X}"),
+        }
+    }
+    encoded
 }
 
 #[cfg(test)]
@@ -283,6 +355,28 @@ mod tests {
             let shown = format!("{wrong:?}");
             assert!(wrong.view().is_err(), "{shown}");
         }
+    }
+
+    #[test]
+    fn a_query_leads_to_the_same_view() {
+        let view = ViewParameters {
+            q: text("A <b>&\u{202e}"),
+            sort: text("-open"),
+            page: text("3"),
+            window: text("10"),
+            refresh: text("1"),
+            ..ViewParameters::default()
+        };
+        let view = view.view().unwrap();
+        assert_eq!(view.refresh, Some(2), "no page loads without a pause");
+        let query = view.query(&[]);
+        assert_eq!(
+            query,
+            "/?q=a%20%3Cb%3E%26%E2%80%AE&sort=-open&page=3&window=10&refresh=2"
+        );
+        let changed = view.query(&[("q", ""), ("page", ""), ("format", "text")]);
+        assert_eq!(changed, "/?sort=-open&window=10&refresh=2&format=text");
+        assert_eq!(View::default().query(&[]), "/");
     }
 
     #[test]

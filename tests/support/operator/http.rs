@@ -1,20 +1,23 @@
 //! Servers to ask, and a client that asks in plain bytes.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
+use strait::admin::overview::history::TrafficHistory;
 use strait::admin::{
     AdminContext, ConfigReports, ProcessPlace, Readiness, ServeLimits, Snapshot, Snapshots,
     serve_with,
 };
 use strait::config::Config;
 use strait::drain::{DrainTrigger, DrainWatcher, channel};
+use strait::limits::NamedUse;
 use strait::log::LogControl;
 use strait::metrics::Metrics;
 use strait::open_connections::ConnectionAsker;
+use strait::recent_connections::RecentConnections;
 use strait::upstream::{EndpointCollector, Upstreams};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -30,6 +33,8 @@ pub struct Gateway {
     pub drains: Arc<AtomicUsize>,
     pub trigger: DrainTrigger,
     pub watcher: DrainWatcher,
+    pub limits: Arc<Mutex<Vec<NamedUse>>>,
+    pub recent: Arc<RecentConnections>,
     pub context: Arc<AdminContext>,
 }
 
@@ -46,6 +51,11 @@ pub fn in_force(config: Config) -> Snapshots {
 
 impl Gateway {
     pub fn new(config: Config, grace: Duration, log: Option<LogControl>) -> Self {
+        Self::since(config, grace, log, Instant::now())
+    }
+
+    /// As [`Gateway::new`], with a history that begins at `start`.
+    pub fn since(config: Config, grace: Duration, log: Option<LogControl>, start: Instant) -> Self {
         let metrics = Arc::new(Metrics::new().unwrap());
         let snapshots = in_force(config);
         let upstreams = snapshots.now().upstreams.clone();
@@ -58,6 +68,8 @@ impl Gateway {
         let readiness =
             Readiness::with_grace(snapshots.clone(), watcher.clone(), metrics.clone(), grace);
         let drains = Arc::new(AtomicUsize::new(0));
+        let limits: Arc<Mutex<Vec<NamedUse>>> = Arc::default();
+        let recent: Arc<RecentConnections> = Arc::default();
         let context = AdminContext {
             config_reports: ConfigReports::default(),
             metrics: metrics.clone(),
@@ -75,10 +87,19 @@ impl Gateway {
             hellos: Arc::default(),
             traces: Arc::default(),
             explain: Arc::new(|_| Ok(b"{}".to_vec())),
-            limits: Arc::new(Vec::new),
-            failures: Arc::new(Vec::new),
-            history: Arc::default(),
-            place: ProcessPlace::default(),
+            limits: {
+                let limits = limits.clone();
+                Arc::new(move || limits.lock().unwrap().clone())
+            },
+            failures: {
+                let recent = recent.clone();
+                Arc::new(move || recent.failures())
+            },
+            history: Arc::new(TrafficHistory::since(start)),
+            place: ProcessPlace {
+                pod: Some("strait-6c9d8f7b5-x2lqk".to_owned()),
+                node: Some("ip-10-4-23-118.eu-central-1.compute.internal".to_owned()),
+            },
             started: SystemTime::now(),
         };
         Self {
@@ -88,6 +109,8 @@ impl Gateway {
             drains,
             trigger,
             watcher,
+            limits,
+            recent,
             context: Arc::new(context),
         }
     }

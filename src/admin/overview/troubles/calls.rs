@@ -60,7 +60,7 @@ pub(super) fn of_routes(facts: &TroubleFacts<'_>) -> Vec<Trouble> {
                 let failures = failures.get(&key).map_or(&[][..], Vec::as_slice);
                 troubles.push(of_route(route, failures, facts.minute_ends));
             }
-            "unready" => unready.push(route),
+            "unready" if !facts.is_silent(route) => unready.push(route),
             _ => {}
         }
     }
@@ -152,20 +152,20 @@ fn said_of(row: &EndpointRow) -> String {
         said += &format!(" for {} s more", left.div_ceil(1000));
     }
     let counts = [
-        (row.failed_connects, "connects failed"),
-        (row.failed_before_reply, "ended before a reply"),
-        (row.refused_handshakes, "handshakes refused"),
+        (row.failed_connects, "connects that failed"),
+        (row.failed_before_reply, "ends before a reply"),
+        (row.refused_handshakes, "refused handshakes"),
     ];
     let counts: Vec<String> = counts
         .iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
-    said += &format!("; of {} connections ", row.connections);
-    said += &match counts.is_empty() {
-        true => "none failed".to_owned(),
-        false => counts.join(", "),
-    };
+    said += &format!("; {} connections made", row.connections);
+    for count in counts {
+        said += ", ";
+        said += &count;
+    }
     if let Some(reason) = &row.reason {
         said += &format!("; {reason}");
     }
@@ -184,12 +184,13 @@ fn of_route(route: &RouteRow, failures: &[&FailureRow], minute_ends: &[String]) 
         true => "Every call".to_owned(),
         false => format!("{:.0} % of calls", share * 100.0),
     };
-    let reason = outcome
-        .clone()
-        .unwrap_or_else(|| "see the outcomes".to_owned());
+    let reason = outcome.as_deref();
+    let reason = reason
+        .map(|reason| format!(": {reason}"))
+        .unwrap_or_default();
     let title = match share > 0.995 {
-        true => format!("{calls} to {} fails: {reason}", route.route),
-        false => format!("{calls} to {} fail: {reason}", route.route),
+        true => format!("{calls} to {} fails{reason}", route.route),
+        false => format!("{calls} to {} fail{reason}", route.route),
     };
     let mut sentence = String::new();
     if let Some(detail) = newest.and_then(|failure| failure.detail.as_deref()) {
@@ -197,10 +198,11 @@ fn of_route(route: &RouteRow, failures: &[&FailureRow], minute_ends: &[String]) 
     } else if let Some(reason) = &route.empty_because {
         sentence += &format!("{reason}. ");
     }
-    sentence += &format!(
-        "{} of {} endpoints are ready.",
-        route.ready_endpoints, route.endpoints
-    );
+    sentence += &match (route.ready_endpoints, route.endpoints) {
+        (_, 0) => "No endpoint is known.".to_owned(),
+        (ready, 1) => format!("{ready} of 1 endpoint is ready."),
+        (ready, all) => format!("{ready} of {all} endpoints are ready."),
+    };
     if let Some(sides) = sides(failures) {
         sentence += &format!(" {sides}");
     }
