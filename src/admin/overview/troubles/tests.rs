@@ -227,7 +227,7 @@ fn each_fault_alone_is_its_one_trouble() {
             |world| {
                 world
                     .outcomes
-                    .push(World::refused(Outcome::SourceDenied, 900))
+                    .push(World::refused(Outcome::SourceDenied, 900));
             },
             Failing,
             "90 % of connections are refused before a route: source_denied",
