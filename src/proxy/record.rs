@@ -446,9 +446,10 @@ impl ConnectionRecord {
         flights: Option<Flights>,
         locals: LocalAddresses,
     ) {
-        let place = self.endpoint.as_ref().and_then(Picked::place);
+        let place = self.endpoint.as_ref().map(Picked::place);
+        let place = place.as_ref().and_then(|place| place.as_deref());
         let duration = self.accepted.elapsed();
-        let entry = self.entry(ticket, event, flights, locals, duration, place.as_deref());
+        let entry = self.entry(ticket, event, flights, locals, duration, place);
         ticket.shared().access_log.write(&entry);
     }
 
@@ -514,14 +515,14 @@ impl ConnectionRecord {
         let endpoint = self.endpoint.as_ref().map(Picked::address);
         let policy = ticket.policy();
         let logs = ticket.shared().access_log.is_on();
-        let place = self.endpoint.as_ref().filter(|_| logs);
-        let place = place.and_then(Picked::place);
+        let place = self.endpoint.as_ref().filter(|_| logs).map(Picked::place);
+        let place = place.as_ref().and_then(|place| place.as_deref());
         let event = LineEvent::End(LineEnd {
             outcome,
             ended_by,
             confidence,
         });
-        let entry = self.entry(ticket, event, flights, locals, duration, place.as_deref());
+        let entry = self.entry(ticket, event, flights, locals, duration, place);
         ticket.shared().access_log.write(&entry);
         let target = self.target.as_deref();
         if outcome.log_rate() != LogRate::Never {

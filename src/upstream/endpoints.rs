@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 
 use super::Conduct;
 use super::balancer::Tiers;
@@ -283,8 +283,8 @@ impl Picked {
     }
 
     /// The place where it runs, if it is known.
-    pub fn place(&self) -> Option<Arc<EndpointPlace>> {
-        self.at.endpoint().place.load_full()
+    pub fn place(&self) -> Guard<Option<Arc<EndpointPlace>>> {
+        self.at.endpoint().place.load()
     }
 
     /// Its health.
@@ -464,7 +464,8 @@ mod tests {
             ..spec(1, Some(zone), 1)
         };
         let place = |picked: &Picked| {
-            let place = picked.place().unwrap();
+            let place = picked.place();
+            let place = place.as_ref().unwrap();
             let pod = place.pod().map(|(_, name)| name.to_string());
             (pod, place.zone.as_ref().unwrap().to_string())
         };
