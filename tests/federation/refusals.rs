@@ -255,8 +255,13 @@ fn a_frozen_sidecar_is_named_when_the_caller_gives_up() {
     let mut a = world.caller(&world.alpha, Connections::Fresh);
     let at = a.address;
     let call = std::thread::spawn(move || HttpClient::connect(at).unwrap().get("/"));
-    let open = || world.beta.gateway.metric("strait_connections_active", &[]);
-    wait_until("the call is under way", || open() > 0.0);
+    let sent = [
+        ("route", "svcb.apps.svc.cluster.local:80"),
+        ("direction", "to_upstream"),
+    ];
+    wait_until("the hello is with the sidecar", || {
+        world.beta.gateway.metric("strait_bytes_total", &sent) > 0.0
+    });
     a.envoy.stop();
     assert!(
         call.join()
