@@ -52,7 +52,7 @@ fn the_archive_has_every_part() {
         let output = strait(&["report", "-", "--admin", &admin]);
         assert_eq!(output.status.code(), Some(0), "{}", err(&output));
         assert!(
-            err(&output).contains("12 parts, 0 missing"),
+            err(&output).contains("14 parts, 0 missing"),
             "{}",
             err(&output)
         );
@@ -113,7 +113,7 @@ fn what_cannot_be_had_says_why_and_no_file_is_written_over() {
     let output = ask();
     assert_eq!(output.status.code(), Some(1), "{}", err(&output));
     let said = out(&output);
-    assert!(said.contains("3 parts, 9 missing"), "{said}");
+    assert!(said.contains("3 parts, 11 missing"), "{said}");
     let parts = unpack(&std::fs::read(&path).unwrap());
     let why = &parts["upstreams.json.missing.txt"];
     assert!(why.contains(&format!("{nobody} does not answer")), "{why}");

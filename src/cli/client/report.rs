@@ -28,6 +28,8 @@ const ASKED: &[(&str, &str)] = &[
     ("connections.json", "/connections?sort=bytes&limit=1000"),
     ("sources.json", "/sources?top=100"),
     ("status.json", "/status?rows=1000"),
+    ("hellos.json", "/hellos"),
+    ("trace.json", "/trace"),
     ("logging.json", "/logging"),
     ("metrics.txt", "/metrics"),
 ];
@@ -43,6 +45,8 @@ The state of a running strait, packed by `strait report`.
   connections.json   the open connections with most bytes, at most 1,000
   sources.json       the sources with most open connections, at most 100
   status.json        traffic, troubles, and the last connections that failed or were refused
+  hellos.json        the hellos of refused connections that were kept, without their bytes
+  trace.json         the traces that run
   logging.json       the log level
   metrics.txt        every metric; strait_limit and strait_limit_used are the limits
   machine.txt        the kernel, its settings and the limits of the container
