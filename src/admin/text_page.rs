@@ -20,7 +20,7 @@ pub(super) fn render(overview: &Overview, view: &View) -> String {
         true => ROWS,
         false => view.rows,
     };
-    let mut text = Text {
+    let mut text = TextPage {
         lines: Vec::new(),
         rows,
         now: &overview.identity.now,
@@ -38,7 +38,7 @@ pub(super) fn render(overview: &Overview, view: &View) -> String {
     text.lines.join("\n") + "\n"
 }
 
-struct Text<'a> {
+struct TextPage<'a> {
     lines: Vec<String>,
     rows: usize,
     now: &'a str,
@@ -90,7 +90,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-impl Text<'_> {
+impl TextPage<'_> {
     fn line(&mut self, line: impl Into<String>) {
         let line: String = line.into();
         let line = fitting(line.trim_end(), COLUMNS);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::history::Counters;
 use super::rows;
-use super::traffic::{self, Parts, Readings};
+use super::traffic::{self, Readings, TrafficParts};
 use super::troubles::{SilentSource, TroubleFacts, troubles};
 use super::view::View;
 use super::{
@@ -37,7 +37,7 @@ pub(in crate::admin) fn take(context: &AdminContext, view: &View, open: OpenNow)
     let now = Instant::now();
     let counters = Counters::read(&context.metrics);
     traffic::with_readings(&context.history, counters, now, |readings| {
-        let parts = Parts::new(readings, view.group.as_deref());
+        let parts = TrafficParts::new(readings, view.group.as_deref());
         overview(context, &snapshot, view, readings, &parts, open)
     })
 }
@@ -47,7 +47,7 @@ fn overview(
     snapshot: &Snapshot,
     view: &View,
     readings: &Readings<'_>,
-    parts: &Parts,
+    parts: &TrafficParts,
     open: OpenNow,
 ) -> Overview {
     let failures = rows::failures(&(context.failures)());

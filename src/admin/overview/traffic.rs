@@ -53,13 +53,13 @@ impl<'a> Readings<'a> {
 
 /// The counts of a route, or of any other part of the traffic.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Part {
+pub(super) struct TrafficPart {
     pub(super) recent: TrafficCounts,
     pub(super) total: TrafficCounts,
     pub(super) open: u64,
 }
 
-impl Part {
+impl TrafficPart {
     fn add(&mut self, other: Self) {
         self.recent.add(other.recent);
         self.total.add(other.total);
@@ -69,17 +69,17 @@ impl Part {
 
 /// The parts of the traffic.
 #[derive(Debug, Default)]
-pub(super) struct Parts {
-    pub(super) all: Part,
-    pub(super) routes: HashMap<RouteKey, Part>,
-    pub(super) groups: BTreeMap<String, Part>,
+pub(super) struct TrafficParts {
+    pub(super) all: TrafficPart,
+    pub(super) routes: HashMap<RouteKey, TrafficPart>,
+    pub(super) groups: BTreeMap<String, TrafficPart>,
     /// By source group and route.
-    pub(super) flows: HashMap<(String, RouteKey), Part>,
+    pub(super) flows: HashMap<(String, RouteKey), TrafficPart>,
     /// What was refused before a route.
-    pub(super) before_route: Part,
+    pub(super) before_route: TrafficPart,
 }
 
-impl Parts {
+impl TrafficParts {
     /// All traffic, or only that of one source group.
     pub(super) fn new(readings: &Readings<'_>, group: Option<&str>) -> Self {
         let mut parts = Self::default();
@@ -87,7 +87,7 @@ impl Parts {
             if group.is_some_and(|group| *key.source != *group) {
                 continue;
             }
-            let part = Part {
+            let part = TrafficPart {
                 recent: readings.recent(key),
                 total: *total,
                 open: readings.counters.open.get(key).copied().unwrap_or(0),
@@ -135,7 +135,7 @@ fn spans(
 }
 
 /// The sums of all traffic.
-pub(super) fn traffic(readings: &Readings<'_>, all: &Part) -> OverviewTraffic {
+pub(super) fn traffic(readings: &Readings<'_>, all: &TrafficPart) -> OverviewTraffic {
     let minutes: Vec<Minute> = readings.past.minutes.iter().cloned().collect();
     let rate = |pick: fn(&TrafficCounts) -> u64| {
         let of_minute =
@@ -228,7 +228,7 @@ pub(super) fn most_common<'a>(texts: impl Iterator<Item = &'a str>) -> Option<St
 pub(super) fn routes(
     snapshot: &Snapshot,
     readings: &Readings<'_>,
-    parts: &Parts,
+    parts: &TrafficParts,
     numbers: &HashMap<UpstreamName, UpstreamNumbers>,
     minutes: bool,
 ) -> Vec<RouteRow> {
@@ -252,7 +252,12 @@ pub(super) fn routes(
     rows
 }
 
-fn counted(readings: &Readings<'_>, key: &RouteKey, part: &Part, with_minutes: bool) -> RouteRow {
+fn counted(
+    readings: &Readings<'_>,
+    key: &RouteKey,
+    part: &TrafficPart,
+    with_minutes: bool,
+) -> RouteRow {
     let (recent, total) = (&part.recent, &part.total);
     let known = readings.past.routes.get(key).filter(|_| with_minutes);
     let (minutes, failing_minutes) = match known {
@@ -378,11 +383,11 @@ pub(super) fn map(rows: &[RouteRow], view: &View) -> Vec<RouteRow> {
 pub(super) fn groups(
     snapshot: &Snapshot,
     readings: &Readings<'_>,
-    parts: &Parts,
+    parts: &TrafficParts,
     map: &[RouteRow],
 ) -> (Vec<GroupRow>, Vec<FlowRow>) {
     let sources = &snapshot.config.sources;
-    let group = |(name, part): (&String, &Part)| {
+    let group = |(name, part): (&String, &TrafficPart)| {
         let known = sources.0.iter().find(|group| *group.name == **name);
         let networks = known.map(|group| group.cidrs.iter().map(ToString::to_string).collect());
         let recent = &part.recent;
@@ -403,7 +408,7 @@ pub(super) fn groups(
         let total = other.total.cmp(&one.total);
         is_other(one).cmp(&is_other(other)).then(total)
     });
-    let mut flows: BTreeMap<(&str, Option<usize>, bool), Part> = BTreeMap::new();
+    let mut flows: BTreeMap<(&str, Option<usize>, bool), TrafficPart> = BTreeMap::new();
     for ((group, key), part) in &parts.flows {
         let place = map
             .iter()
@@ -412,14 +417,17 @@ pub(super) fn groups(
         flow.add(*part);
     }
     let flow =
-        |((group, route, before_route), part): ((&str, Option<usize>, bool), Part)| FlowRow {
-            group: group.to_owned(),
-            route,
-            before_route,
-            new_per_second: readings.rate(part.recent.new_ones()),
-            failing_per_second: readings.rate(part.recent.failing()),
-            open: part.open,
-            bytes_per_second: readings.rate(part.recent.to_upstream + part.recent.to_downstream),
+        |((group, route, before_route), part): ((&str, Option<usize>, bool), TrafficPart)| {
+            FlowRow {
+                group: group.to_owned(),
+                route,
+                before_route,
+                new_per_second: readings.rate(part.recent.new_ones()),
+                failing_per_second: readings.rate(part.recent.failing()),
+                open: part.open,
+                bytes_per_second: readings
+                    .rate(part.recent.to_upstream + part.recent.to_downstream),
+            }
         };
     (groups, flows.into_iter().map(flow).collect())
 }

@@ -6,8 +6,9 @@ mod words;
 use super::history::float;
 use super::judge::NEAR;
 use super::{
-    EndpointRow, FailureRow, LimitRow, OutcomeRow, OverviewConfiguration, OverviewKubernetes,
-    OverviewProblem, OverviewState, OverviewTraffic, RouteRow, Trouble, TroubleLevel,
+    EndpointRow, FailureRow, LimitRow, ListenerRow, OutcomeRow, OverviewConfiguration,
+    OverviewKubernetes, OverviewProblem, OverviewState, OverviewTraffic, RouteRow, Trouble,
+    TroubleLevel,
 };
 use crate::admin::numbers::count;
 use crate::admin::plain::is_one_word;
@@ -84,6 +85,7 @@ impl Trouble {
 /// All troubles, the most urgent first.
 pub(super) fn troubles(facts: &TroubleFacts<'_>) -> Vec<Trouble> {
     let mut troubles = of_process(facts.state);
+    troubles.extend(of_listeners(facts));
     troubles.extend(of_routes(facts));
     troubles.extend(of_refusals(facts));
     troubles.extend(of_config(facts.configuration));
@@ -148,6 +150,27 @@ fn of_process(state: &OverviewState) -> Vec<Trouble> {
         });
     }
     troubles
+}
+
+/// Listeners that are not bound, once the others are: a Gateway may ask for an address that is not free.
+fn of_listeners(facts: &TroubleFacts<'_>) -> Option<Trouble> {
+    let listeners = facts.configuration.listeners.iter();
+    let unbound = listeners.filter(|listener| facts.state.ready && listener.bound.is_none());
+    let unbound: Vec<_> = unbound.collect();
+    let first = unbound.first()?;
+    let title = match unbound.len() {
+        1 => format!("Listener {} is not bound", first.name),
+        many => format!("{many} listeners are not bound"),
+    };
+    let said = |listener: &&ListenerRow| format!("{} on {}", listener.name, listener.configured);
+    let sentence = "Nobody reaches its routes; the log says why. strait tries again.";
+    let trouble = Trouble::new(TroubleLevel::Failing, title, sentence);
+    Some(Trouble {
+        lost_per_second: None,
+        ..trouble
+            .details(unbound.iter().map(said))
+            .command("strait status")
+    })
 }
 
 fn of_config(configuration: &OverviewConfiguration) -> Vec<Trouble> {

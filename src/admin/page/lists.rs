@@ -16,6 +16,7 @@ pub(super) fn limits(page: Page<'_>) -> Markup {
                 thead.vh { tr { th scope="col" { "Limit" } th scope="col" { "Used" } } }
                 tbody { @for row in limits.rows.iter().take(LIMITS) { (limit(row)) } }
             }
+            @if limits.rows.is_empty() { p.calm.d { "None has this text." } }
             @if limits.rows.len() > LIMITS { p.more { a href="/status?rows=1000" { "the others as JSON" } } }
         }
     }

@@ -13,9 +13,9 @@ use crate::admin::overview::{FlowRow, GroupRow, RouteRow};
 const BANDS: f64 = 400.0;
 /// The least width of a band, and of its failing part.
 const LEAST: [f64; 2] = [1.4, 1.7];
-/// The least height of a row with its two lines of text, and of a group with three.
+/// The least height of a row with its two lines of text, and of a group with four.
 const ROW: f64 = 34.0;
-const GROUP: f64 = 52.0;
+const GROUP: f64 = 66.0;
 /// Endpoints that are drawn one by one.
 const MOST_SQUARES: usize = 12;
 /// Characters of a name.
@@ -298,9 +298,8 @@ fn group_text(group: &GroupRow, middle: f64, href: &str, of: MapAmount) -> Marku
     html! {
         text.t x="0" y=(n(middle - 8.0)) { a href=(href) { (start_of(&group.group, 16)) } }
         text.s x="0" y=(n(middle + 6.0)) { (start_of(&networks, 19)) }
-        text.s.bad[part > 0.0] x="0" y=(n(middle + 20.0)) {
-            (said(value, of)) @if part > 0.0 { ", " (percent(part)) " failing" }
-        }
+        text.s x="0" y=(n(middle + 20.0)) { (said(value, of)) }
+        @if part > 0.0 { text.s.bad x="0" y=(n(middle + 34.0)) { (percent(part)) " failing" } }
     }
 }
 

@@ -114,6 +114,11 @@ fn each_fault_alone_is_its_one_trouble() {
     let cases: &[Case] = &[
         (|world| world.state.ready = false, Failing, "Not ready"),
         (
+            |world| world.configuration.listeners.push(ListenerRow::default()),
+            Failing,
+            "is not bound",
+        ),
+        (
             |world| world.state.process.push("worker 3 has hung".to_owned()),
             Failing,
             "worker 3",
