@@ -38,7 +38,7 @@ pub use clusters::{ClusterMetrics, MAX_CLUSTERS};
 pub use ends::{DisallowedBy, EndMetrics};
 pub use from_zero::FromZero;
 pub use hellos::HelloSeries;
-pub use kubernetes::{Kind, KindMetrics, KubernetesMetrics, LeftOutReason, WatchError};
+pub use kubernetes::{Kind, KindMetrics, KubernetesMetrics, LeftOutReason, NameState, WatchError};
 pub use labels::{
     AcceptPause, ConnectResult, DroppedLine, LogName, RefusedAddress, SourceResult, TaskName,
 };

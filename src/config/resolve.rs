@@ -68,25 +68,28 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
     ];
     let servers = [admin, status, metrics];
     let reserved_ports = servers.iter().flatten().map(SocketAddr::port).collect();
-    let kubernetes = file.kubernetes.on();
-    let kubernetes = kubernetes.map(|file| {
-        kubernetes::resolve(file, &listeners, machine, &reserved_ports, &known, findings)
+    let resolver = resolver(&file.resolver);
+    let kubernetes = file.kubernetes.on().map(|file| {
+        kubernetes::resolve(
+            file,
+            &listeners,
+            machine,
+            &reserved_ports,
+            &known,
+            resolver.clone(),
+            findings,
+        )
     });
     upstreams::warn_unused(&upstreams.names, &listeners, &mut findings.warnings);
     Config {
-        workers: match file.workers {
-            AutoOr::Auto => machine.cpus,
-            AutoOr::Exactly(count) => {
-                NonZeroUsize::new(count.get() as usize).unwrap_or(machine.cpus)
-            }
-        },
+        workers: workers(file.workers, machine),
         busy_poll: file.busy_poll.on().map(|time| time.0),
         zone,
         sources: Arc::new(sources),
         listeners: listeners.into_iter().map(Arc::new).collect(),
         upstreams: upstreams.resolved.into(),
         kubernetes: kubernetes.map(Arc::new),
-        resolver: resolver(&file.resolver),
+        resolver,
         limits: limits(&file.limits),
         drain: drain(&file.drain),
         takeover: file.takeover.on().map(|file| PathBuf::from(&*file.path.0)),
@@ -102,6 +105,13 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
         metric_endpoints,
         metric_routes_from_zero: from_zero,
         metric_istio,
+    }
+}
+
+fn workers(file: AutoOr<Count<1, 1024>>, machine: &Machine) -> NonZeroUsize {
+    match file {
+        AutoOr::Auto => machine.cpus,
+        AutoOr::Exactly(count) => NonZeroUsize::new(count.get() as usize).unwrap_or(machine.cpus),
     }
 }
 

@@ -93,6 +93,16 @@ labels! {
     }
 }
 
+labels! {
+    /// The state of a DNS name that a ServiceEntry or WorkloadEntry has for an address.
+    NameState {
+        /// DNS is asked for it.
+        Asked "asked",
+        /// DNS is not asked for it, since there are too many.
+        LeftOut "left_out",
+    }
+}
+
 /// Metrics of the Kubernetes source.
 #[derive(Debug)]
 pub struct KubernetesMetrics {
@@ -115,6 +125,7 @@ pub struct KubernetesMetrics {
     pub unrouted: IntGauge,
     dry_run: IntCounterVec,
     left_out: IntGaugeVec,
+    names: IntGaugeVec,
     from_file: IntGaugeVec,
     /// The time when the API last confirmed the saved state that is in force, 0 without one.
     pub saved_confirmed: Gauge,
@@ -228,6 +239,12 @@ impl KubernetesMetrics {
                  not have Gateways), port (no Gateway may have it) or conflict (the file or another Gateway has \
                  the names).",
             )?,
+            names: r.gauges(
+                "strait_kubernetes_dns_names",
+                &["state"],
+                "DNS names that exported ServiceEntries and WorkloadEntries have for addresses. state is asked, or \
+                 left_out for those beyond the 256 that are asked for.",
+            )?,
             from_file: r.gauges(
                 "strait_kubernetes_saved_state_in_force",
                 KIND,
@@ -292,6 +309,11 @@ impl KubernetesMetrics {
         self.left_out
             .with_label_values(&[reason.label()])
             .set(count);
+    }
+
+    /// The number of DNS names in a state.
+    pub fn names(&self, state: NameState) -> IntGauge {
+        self.names.with_label_values(&[state.label()])
     }
 
     /// Sets the number of objects of a kind that cannot be read.

@@ -43,6 +43,7 @@
 mod address_policy;
 mod answer;
 mod lookup;
+mod name;
 mod resolver;
 mod round;
 mod schedule;
@@ -52,6 +53,7 @@ mod task;
 pub use address_policy::{AddressPolicy, kind_label};
 pub use answer::{Answer, DnsError};
 pub use lookup::resolve;
+pub use name::NameWatch;
 pub use resolver::Resolver;
 pub use task::{SourceTask, spawn};
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use strait::access_log::AccessLog;
 use strait::admin::{ServeLimits, metrics_router};
 use strait::metrics::{
-    AcceptPause, ConnectResult, Kind, LeftOutReason, LimitKind, LimitScope, Metrics,
+    AcceptPause, ConnectResult, Kind, LeftOutReason, LimitKind, LimitScope, Metrics, NameState,
     RefusedAddress, SeriesKey, SourceResult, StatusWrite, TaskName, WatchError, WrittenObject,
 };
 use strait::outcome::Outcome;
@@ -78,6 +78,7 @@ fn fill(metrics: &Metrics) {
     let kind = metrics.kubernetes.kind(Kind::Service);
     kind.up();
     kind.event();
+    metrics.kubernetes.names(NameState::Asked).set(2);
     let clusters = &metrics.kubernetes.clusters;
     let of_cluster = clusters.kind(0, &"c2".into(), Kind::Service).unwrap();
     of_cluster.event();

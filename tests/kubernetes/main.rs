@@ -14,6 +14,7 @@ mod api;
 mod away;
 mod clusters;
 mod config_event;
+mod dns_names;
 mod explain;
 mod gateway_api;
 mod kmock;

@@ -185,7 +185,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         "proxy/worker",
         &[&["alpn_offers", "bulk_queue", "busy_poll", "pipes"]],
     ),
-    ("source", &[&["address_kind"], &["dns", "kubernetes"]]),
+    ("source", &[&["address_kind"], &["dns"], &["kubernetes"]]),
     (
         "source/dns",
         &[
@@ -195,7 +195,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["round"],
             &["service"],
             &["lookup"],
-            &["task"],
+            &["name", "task"],
         ],
     ),
     (
@@ -264,14 +264,22 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     (
         "source/kubernetes/translate",
         &[
-            &["host", "mesh", "topology", "translation", "wishes"],
+            &[
+                "dns_names",
+                "host",
+                "mesh",
+                "topology",
+                "translation",
+                "wishes",
+            ],
             &["export", "gateway_parts", "rules"],
             &["mtls"],
             &["why"],
             &["choice"],
             &["pods", "workloads"],
             &["others"],
-            &["context", "hosts", "members"],
+            &["context"],
+            &["hosts", "members"],
             &["service"],
         ],
     ),
@@ -290,6 +298,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["item"],
             &["reread"],
             &["input", "other_kinds", "pace", "restore"],
+            &["dns_tasks"],
             &["counts"],
             &["save"],
             &["driver"],

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::dns::ResolverConfig;
 use super::gateway_policy::{BelowFileRoutes, FileNames, GatewayNamespaces, PortRange};
 use super::listener::ListenerConfig;
 use super::route_match::AlpnPolicy;
@@ -58,6 +59,9 @@ pub struct KubernetesConfig {
     pub gateway_api: Option<GatewayApiConfig>,
     /// The file with the state of the cluster; `None` if there is none.
     pub saved_state: Option<SavedStateConfig>,
+    /// The resolver of names in ServiceEntries and WorkloadEntries.
+    #[serde(skip)]
+    pub resolver: ResolverConfig,
     /// The policy of every upstream that the source makes; its name and source are placeholders.
     pub upstream: Arc<UpstreamConfig>,
 }

@@ -13,8 +13,8 @@ use super::upstreams::{check, connect, ejection, limits, tcp, warn_foreign};
 use crate::config::checked::{
     ExportMode, ExportPolicy, FileNames, FileRoute, GatewayAddresses, GatewayApiConfig,
     GatewayNamespaces, IstioConfig, Kubeconfig, KubernetesConfig, ListenerConfig,
-    MAX_OTHER_CLUSTERS, OptIn, OtherClusterConfig, PortRange, SavedStateConfig, ServiceSelector,
-    UpstreamConfig, UpstreamSource, UpstreamTimeouts,
+    MAX_OTHER_CLUSTERS, OptIn, OtherClusterConfig, PortRange, ResolverConfig, SavedStateConfig,
+    ServiceSelector, UpstreamConfig, UpstreamSource, UpstreamTimeouts,
 };
 use crate::config::file::ListenerFile;
 use crate::config::file::addresses::Bind;
@@ -38,6 +38,7 @@ pub(super) fn resolve(
     machine: &Machine,
     reserved_ports: &BTreeSet<u16>,
     known: &listeners::Known<'_>,
+    resolver: ResolverConfig,
     findings: &mut Findings,
 ) -> KubernetesConfig {
     warn_foreign(&file.connect, &machine.interfaces, &mut findings.warnings);
@@ -94,6 +95,7 @@ pub(super) fn resolve(
             max_age: file.max_age.0,
             max_size: file.max_size.get(),
         }),
+        resolver,
         upstream: Arc::new(upstream),
     }
 }

@@ -6,6 +6,7 @@
 
 mod choice;
 mod context;
+mod dns_names;
 mod export;
 mod gateway_parts;
 mod host;
@@ -28,6 +29,7 @@ mod tests;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::cluster::{Cluster, ClusterChange, Dirty, Kind, Strings};
@@ -42,7 +44,8 @@ use crate::server_name::ServerName;
 use crate::shared_map::SharedMap;
 use crate::socket::OwnListeners;
 use context::Context;
-use gateway_parts::{Dependencies, GatewayParts};
+use dns_names::{DnsNames, NameUser};
+use gateway_parts::{Dependencies, GatewayParts, service_of};
 use others::OtherClusters;
 use translation::{Backend, Routes, Translation};
 
@@ -59,6 +62,7 @@ pub struct Translator {
     others: OtherClusters,
     /// The Services that changes of other clusters concern.
     concerned: Dirty,
+    names: DnsNames,
     services: BTreeMap<ObjectKey, Translation>,
     /// By the namespace of a ServiceEntry, with the host as the name.
     hosts: BTreeMap<ObjectKey, Translation>,
@@ -91,13 +95,6 @@ struct StaleParts {
     endpoints: bool,
 }
 
-fn service_of(port: &ServicePort) -> ObjectKey {
-    ObjectKey {
-        namespace: port.namespace.clone(),
-        name: port.service.clone(),
-    }
-}
-
 impl Translator {
     /// Creates a translator of an empty cluster.
     pub fn new(policy: Arc<KubernetesConfig>) -> Self {
@@ -105,6 +102,7 @@ impl Translator {
             cluster: Cluster::new(policy.istio.namespace.clone()),
             others: OtherClusters::of(&policy),
             concerned: Dirty::default(),
+            names: DnsNames::default(),
             policy,
             own: OwnListeners::default(),
             ports: Ports::default(),
@@ -159,6 +157,21 @@ impl Translator {
         self.others.changes()
     }
 
+    /// The DNS names that exported hosts have for addresses, in order, if they are others than at the last call.
+    pub fn take_names(&mut self) -> Option<Vec<Arc<str>>> {
+        self.names.take_change()
+    }
+
+    /// Takes the addresses of a DNS name. They take effect with the next [`Translator::apply`].
+    pub fn resolve(&mut self, name: &Arc<str>, addresses: Arc<[IpAddr]>) {
+        self.names.resolve(name, addresses, &mut self.concerned);
+    }
+
+    /// Every DNS name with the addresses that it has.
+    pub fn resolved(&self) -> Vec<(Arc<str>, Arc<[IpAddr]>)> {
+        self.names.all()
+    }
+
     /// Applies the changes. Returns `None` if no route and no endpoint has changed; the first call
     /// always returns a value, even an empty one.
     pub fn apply(
@@ -184,7 +197,7 @@ impl Translator {
         self.strings.sweep();
         let mut changed = StaleParts::default();
         self.translate_gateways(&mut dirty, &mut changed);
-        self.join_hosts(&mut dirty);
+        hosts::join(&self.cluster, &self.policy, &mut dirty);
         let unrouted = self.unrouted.clone();
         for key in &dirty.services {
             self.translate_service(key, &mut changed);
@@ -196,28 +209,6 @@ impl Translator {
             self.settle_unrouted(&dirty, &unrouted, &mut changed);
         }
         self.publish(&changed)
-    }
-
-    /// Adds the Services whose hosts ServiceEntries have, and the hosts that Services have: a Service gets
-    /// the endpoints of entries with its host, and has the host's routes.
-    fn join_hosts(&self, dirty: &mut Dirty) {
-        let Dirty {
-            services, hosts, ..
-        } = dirty;
-        let domain = self.policy.cluster_domain.as_str();
-        let service = |key: &ObjectKey| {
-            let (name, namespace) = host::service_of(&key.name, domain)?;
-            (namespace == &*key.namespace).then(|| key.beside(&name.into()))
-        };
-        let joined: Vec<ObjectKey> = hosts.iter().filter_map(service).collect();
-        if !self.cluster.service_entries.is_empty() {
-            for ObjectKey { namespace, name } in &*services {
-                let host: Arc<str> = format!("{name}.{namespace}.svc.{domain}").into();
-                let entries = self.cluster.entries_of(&host);
-                hosts.extend(entries.map(|(key, _)| key.beside(&host)));
-            }
-        }
-        services.extend(joined);
     }
 
     /// Puts the hosts without a route in order after all were translated: of two objects with one host, one
@@ -337,6 +328,7 @@ impl Translator {
         let mut context = Context {
             cluster: &self.cluster,
             others: &self.others,
+            names: &self.names.answers,
             policy: &self.policy,
             own: &self.own,
             strings: &mut self.strings,
@@ -344,7 +336,8 @@ impl Translator {
         let backends = backends.map_or(&[][..], Vec::as_slice);
         let new = there.then(|| service::translate(&mut context, key, backends));
         let old = self.services.remove(key);
-        if let Some(new) = self.replace(key, old.as_ref(), new, changed) {
+        let user = NameUser::Service(key.clone());
+        if let Some(new) = self.replace(&user, old.as_ref(), new, changed) {
             self.services.insert(key.clone(), new);
         }
     }
@@ -357,13 +350,15 @@ impl Translator {
         let mut context = Context {
             cluster: &self.cluster,
             others: &self.others,
+            names: &self.names.answers,
             policy: &self.policy,
             own: &self.own,
             strings: &mut self.strings,
         };
         let new = there.then(|| service::translate_host(&mut context, key));
         let old = self.hosts.remove(key);
-        if let Some(new) = self.replace(key, old.as_ref(), new, changed) {
+        let user = NameUser::Host(key.clone());
+        if let Some(new) = self.replace(&user, old.as_ref(), new, changed) {
             self.hosts.insert(key.clone(), new);
         }
     }
@@ -371,11 +366,14 @@ impl Translator {
     /// Replaces one translation by another, which it returns.
     fn replace(
         &mut self,
-        key: &ObjectKey,
+        user: &NameUser,
         old: Option<&Translation>,
         mut new: Option<Translation>,
         changed: &mut StaleParts,
     ) -> Option<Translation> {
+        let (NameUser::Service(key) | NameUser::Host(key)) = user;
+        let names = |of: Option<&Translation>| of.map(|of| of.names.clone()).unwrap_or_default();
+        self.names.replace(user, &names(old), &names(new.as_ref()));
         let mut none = (Routes::default(), Routes::default());
         let old_routing = old.map_or(&none.0, |old| &old.routing);
         let new_routing = new.as_mut().map_or(&mut none.1, |new| &mut new.routing);

@@ -12,6 +12,7 @@ mod client;
 mod connections;
 mod copies;
 mod counts;
+mod dns_tasks;
 mod driver;
 mod entry;
 mod error;
@@ -145,6 +146,7 @@ impl KubernetesSource {
         let publisher = mailbox.clone();
         let driver = Driver::new(
             agreed,
+            inputs.downgrade(),
             &kinds,
             metrics.clone(),
             publisher,

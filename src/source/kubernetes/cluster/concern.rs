@@ -1,4 +1,20 @@
 //! The rules that say what the change of one object concerns.
+//!
+//! # Cost
+//! A change of a Service, slice, pod or ServiceEntry looks at what it concerns, by an index. Linear are:
+//!
+//! | change of | looks at |
+//! |---|---|
+//! | a WorkloadEntry | the Services of its namespace, and the ServiceEntries there that select workloads |
+//! | a pod, or a slice with pods | those ServiceEntries too, if there are any |
+//! | a Node | every slice |
+//! | a policy of Istio | the Services and ServiceEntries of its namespace; of the root namespace, all there are |
+//! | the mesh's settings, or the network of Istio's namespace | all there are |
+//!
+//! The translation that follows looks, for each Service or host concerned, at the WorkloadEntries of the namespace,
+//! for a host of an entry with a `workloadSelector` also at its pods, and at all entries with that host: n entries
+//! of one host cost n for a change of any of them in each of their namespaces. A name that DNS answers concerns the
+//! Services and hosts that have it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::dns_names::DnsAnswers;
 use super::others::OtherClusters;
 use crate::config::{KubernetesConfig, ServicePort, UpstreamConfig, UpstreamSource};
 use crate::server_name::{NameError, ServerName};
@@ -15,6 +16,8 @@ pub(super) struct Context<'a> {
     pub(super) cluster: &'a Cluster,
     /// The other clusters of the mesh.
     pub(super) others: &'a OtherClusters,
+    /// The addresses of DNS names.
+    pub(super) names: &'a DnsAnswers,
     pub(super) policy: &'a KubernetesConfig,
     /// The addresses that this gateway listens on.
     pub(super) own: &'a OwnListeners,

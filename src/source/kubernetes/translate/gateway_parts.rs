@@ -30,3 +30,11 @@ pub(super) struct Dependencies {
     /// The ports of its pods, if it stands in front of this gateway.
     pub(super) front: Option<BTreeSet<u16>>,
 }
+
+/// The Service that a port belongs to.
+pub(super) fn service_of(port: &ServicePort) -> ObjectKey {
+    ObjectKey {
+        namespace: port.namespace.clone(),
+        name: port.service.clone(),
+    }
+}

@@ -12,7 +12,7 @@ use super::host;
 use super::mesh::Mesh;
 use super::others::OtherClusters;
 use crate::config::KubernetesConfig;
-use crate::source::kubernetes::cluster::{Cluster, Kind};
+use crate::source::kubernetes::cluster::{Cluster, Dirty, Kind};
 use crate::source::kubernetes::records::entry::ServiceEntryRecord;
 use crate::source::kubernetes::records::{
     Labels, ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord,
@@ -114,6 +114,28 @@ pub(super) fn owner<'a>(
         },
         hidden_service,
     })
+}
+
+/// Adds the Services whose hosts ServiceEntries have, and the hosts that Services have: a Service gets
+/// the endpoints of entries with its host, and has the host's routes.
+pub(super) fn join(cluster: &Cluster, policy: &KubernetesConfig, dirty: &mut Dirty) {
+    let Dirty {
+        services, hosts, ..
+    } = dirty;
+    let domain = policy.cluster_domain.as_str();
+    let service = |key: &ObjectKey| {
+        let (name, namespace) = host::service_of(&key.name, domain)?;
+        (namespace == &*key.namespace).then(|| key.beside(&name.into()))
+    };
+    let joined: Vec<ObjectKey> = hosts.iter().filter_map(service).collect();
+    if !cluster.service_entries.is_empty() {
+        for ObjectKey { namespace, name } in &*services {
+            let host: Arc<str> = format!("{name}.{namespace}.svc.{domain}").into();
+            let entries = cluster.entries_of(&host);
+            hosts.extend(entries.map(|(key, _)| key.beside(&host)));
+        }
+    }
+    services.extend(joined);
 }
 
 /// The claim on a host by its name alone.

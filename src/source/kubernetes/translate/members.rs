@@ -1,16 +1,18 @@
 //! The members of a host, which are pods and other workloads, with the policies for them.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use super::choice::{self, Choice, ChosenEndpoints};
+use super::context::Context;
 use super::host::ObjectHost;
 use super::mesh::Mesh;
 use super::mtls::Mtls;
-use super::others::OtherClusters;
 use super::pods::{self, Pod};
 use super::topology::Topology;
 use super::why::Member;
 use super::workloads::{self, Workload};
 use crate::config::{KubernetesConfig, PodChoice, ServicePort};
-use crate::source::kubernetes::cluster::Cluster;
 use crate::source::kubernetes::records::{ObjectKey, ServicePortRecord};
 
 /// The members of a host.
@@ -26,12 +28,8 @@ pub(super) struct Members<'a> {
 impl<'a> Members<'a> {
     /// Those of a Service of any cluster, with the WorkloadEntries that it selects and the workloads of
     /// ServiceEntries with its host.
-    pub(super) fn of_service(
-        cluster: &'a Cluster,
-        others: &'a OtherClusters,
-        policy: &'a KubernetesConfig,
-        key: &ObjectKey,
-    ) -> Self {
+    pub(super) fn of_service(context: &Context<'a>, key: &ObjectKey) -> Self {
+        let (cluster, policy, names) = (context.cluster, context.policy, Some(context.names));
         let domain = policy.cluster_domain.as_str();
         let topology = Topology::of(cluster, policy);
         let host = ObjectHost::Service { key, domain };
@@ -39,9 +37,9 @@ impl<'a> Members<'a> {
         let (mut pods, mut workloads) = (Vec::new(), Vec::new());
         if let Some(record) = cluster.services.get(key) {
             pods = pods::behind(cluster, topology, key, record);
-            workloads = workloads::behind(cluster, topology, key, record);
+            workloads = workloads::behind(cluster, topology, names, key, record);
         }
-        let (mut other_pods, mut other_workloads) = others.behind(topology, key);
+        let (mut other_pods, mut other_workloads) = context.others.behind(topology, key);
         let has_others = !(other_pods.is_empty() && other_workloads.is_empty());
         if has_others && mesh.keeps_local(policy, key) {
             other_pods.iter_mut().for_each(Pod::keep_local);
@@ -51,7 +49,7 @@ impl<'a> Members<'a> {
         if !cluster.service_entries.is_empty() {
             let ObjectKey { namespace, name } = key;
             let host = format!("{name}.{namespace}.svc.{domain}");
-            let of_entries = workloads::of_entries(cluster, topology, namespace, &host);
+            let of_entries = workloads::of_entries(cluster, topology, names, namespace, &host);
             workloads.extend(of_entries);
         }
         Self {
@@ -63,20 +61,23 @@ impl<'a> Members<'a> {
     }
 
     /// Those of the host `key.name` of ServiceEntries.
-    pub(super) fn of_host(
-        cluster: &'a Cluster,
-        policy: &'a KubernetesConfig,
-        key: &ObjectKey,
-    ) -> Self {
+    pub(super) fn of_host(context: &Context<'a>, key: &ObjectKey) -> Self {
+        let (cluster, policy, names) = (context.cluster, context.policy, Some(context.names));
         let domain = policy.cluster_domain.as_str();
         let topology = Topology::of(cluster, policy);
         let host = ObjectHost::Entry { key, domain };
         Self {
             pods: Vec::new(),
             other_pods: Vec::new(),
-            workloads: workloads::of_entries(cluster, topology, &key.namespace, &key.name),
+            workloads: workloads::of_entries(cluster, topology, names, &key.namespace, &key.name),
             mtls: Mtls::of(cluster, &Mesh::of(cluster, policy), &host),
         }
+    }
+
+    /// The DNS names that workloads have for addresses.
+    pub(super) fn names(&self) -> BTreeSet<Arc<str>> {
+        let names = self.workloads.iter().filter_map(|of| of.asks);
+        names.cloned().collect()
     }
 
     /// The endpoints of an upstream, whose pods are among `pods`.

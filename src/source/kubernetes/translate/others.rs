@@ -89,7 +89,7 @@ impl OtherClusters {
             if let Some(service) = cluster.services.get(key) {
                 let topology = topology.of_other(&config.name, &config.network, cluster);
                 pods.extend(pods::behind(cluster, topology, key, service));
-                workloads.extend(workloads::behind(cluster, topology, key, service));
+                workloads.extend(workloads::behind(cluster, topology, None, key, service));
             }
         }
         (pods, workloads)

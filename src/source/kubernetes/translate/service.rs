@@ -152,7 +152,7 @@ impl Exported<'_> {
 impl<'c, 'a> Service<'c, 'a> {
     fn new(context: &'c mut Context<'a>, key: &'c ObjectKey, record: &'c ServiceRecord) -> Self {
         Self {
-            members: Members::of_service(context.cluster, context.others, context.policy, key),
+            members: Members::of_service(context, key),
             context,
             key,
             record,
@@ -169,7 +169,7 @@ impl<'c, 'a> Service<'c, 'a> {
         entry: &'c ObjectKey,
     ) -> Self {
         Self {
-            members: Members::of_host(context.cluster, context.policy, key),
+            members: Members::of_host(context, key),
             context,
             key,
             record,
@@ -188,6 +188,7 @@ impl<'c, 'a> Service<'c, 'a> {
 
     /// Adds the routes that the policy exports, or the reason why it exports none.
     fn export(&mut self) {
+        self.draft.names = self.members.names();
         let domain = &self.context.policy.cluster_domain;
         let host = match self.host("", domain.as_str()) {
             Ok(host) => host,

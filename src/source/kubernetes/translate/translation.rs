@@ -1,7 +1,7 @@
 //! The result for one Service, and the draft in which it is made.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::config::{EndpointSpec, RouteConfig, ServicePort, UpstreamConfig};
@@ -15,6 +15,8 @@ pub(super) struct Translation {
     pub(super) routing: Routes,
     /// The endpoints of every upstream, sorted by its name.
     pub(super) endpoints: Box<[(UpstreamName, Endpoints)]>,
+    /// The DNS names that its endpoints have, sorted, if it is exported.
+    pub(super) names: Box<[Arc<str>]>,
 }
 
 impl Translation {
@@ -108,6 +110,8 @@ pub(super) struct Draft {
     pub(super) exports: Vec<RouteConfig>,
     pub(super) unrouted: Option<(ServerName, Arc<str>)>,
     pub(super) skipped: Skipped,
+    /// The DNS names that its endpoints have.
+    pub(super) names: BTreeSet<Arc<str>>,
     upstreams: Vec<Arc<UpstreamConfig>>,
     endpoints: BTreeMap<UpstreamName, Endpoints>,
 }
@@ -122,7 +126,10 @@ impl Draft {
     }
 
     pub(super) fn finish(self) -> Translation {
+        let is_exported = !self.exports.is_empty();
+        let names = self.names.into_iter().filter(|_| is_exported);
         Translation {
+            names: names.collect(),
             routing: Routes {
                 exports: self.exports.into_iter().map(Arc::new).collect(),
                 upstreams: self.upstreams.into(),

@@ -51,6 +51,8 @@ pub(super) enum PodExclusion {
     InNoSlice,
     /// The workload has a DNS name in place of an address.
     ByName,
+    /// DNS has not given an address of its name yet.
+    NotResolved,
     /// The workload has no address that a TCP connection can go to.
     NoAddress,
     /// The address never belongs to another workload (`source::address_kind`).
@@ -80,6 +82,7 @@ impl fmt::Display for PodExclusion {
             Self::Unhealthy => "not healthy (condition Healthy)",
             Self::InNoSlice => "of no Service, so that its address is not known",
             Self::ByName => "with a DNS name for an address",
+            Self::NotResolved => "with a DNS name that has no address (see the log of the gateway)",
             Self::NoAddress => "without an address that a TCP connection can go to",
             Self::NoWorkloadsAddress => {
                 "at an address that no workload has (loopback, link-local, multicast, a metadata service)"

@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::choice::Choice;
+use super::dns_names::DnsAnswers;
 use super::mtls::Mtls;
 use super::topology::{Locality, Selected, Topology};
 use super::why::{Member, PodExclusion};
@@ -21,13 +22,15 @@ use crate::source::kubernetes::records::{
 };
 
 /// A workload behind a host.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Workload<'a> {
     pub(super) member: Member,
     /// The object that it comes from.
     object: (OriginKind, &'a ObjectKey),
     /// Its name, if it is a pod.
     pod: Option<&'a Arc<str>>,
+    /// The DNS name that it has for an address, and that may be asked for.
+    pub(super) asks: Option<&'a Arc<str>>,
     /// Its address, or the reason why it gets no connection on any port.
     address: Result<IpAddr, PodExclusion>,
     place: Locality<'a>,
@@ -52,6 +55,7 @@ enum HostPorts<'a> {
 pub(super) fn of_entries<'a>(
     cluster: &'a Cluster,
     topology: Topology<'a>,
+    names: Option<&DnsAnswers>,
     namespace: &str,
     host: &str,
 ) -> Vec<Workload<'a>> {
@@ -60,12 +64,14 @@ pub(super) fn of_entries<'a>(
     let mut found = Vec::new();
     for (key, entry) in own {
         match &entry.selector {
-            Some(selector) => found.extend(selected(cluster, topology, key, entry, selector)),
+            Some(selector) => {
+                found.extend(selected(cluster, topology, names, key, entry, selector));
+            }
             None => {
                 let listed = entry.endpoints.iter();
                 let ports = HostPorts::Entry(&entry.ports);
                 let workload = |of| Workload::new(topology, Member::EntryEndpoint, key, of, ports);
-                found.extend(listed.map(workload));
+                found.extend(listed.flat_map(|of| workload(of).at_addresses(names)));
             }
         }
     }
@@ -76,12 +82,13 @@ pub(super) fn of_entries<'a>(
 fn selected<'a>(
     cluster: &'a Cluster,
     topology: Topology<'a>,
+    names: Option<&DnsAnswers>,
     key: &'a ObjectKey,
     entry: &'a ServiceEntryRecord,
     selector: &Labels,
 ) -> Vec<Workload<'a>> {
     let ports = HostPorts::Entry(&entry.ports);
-    let mut found = workload_entries(cluster, topology, &key.namespace, selector, ports);
+    let mut found = workload_entries(cluster, topology, names, &key.namespace, selector, ports);
     if !selector.is_empty() {
         let pods = cluster.pods.in_namespace(&key.namespace);
         let pods = pods.map(|pod| Workload::of_pod(cluster, topology, key, pod, ports));
@@ -94,6 +101,7 @@ fn selected<'a>(
 pub(super) fn behind<'a>(
     cluster: &'a Cluster,
     topology: Topology<'a>,
+    names: Option<&DnsAnswers>,
     key: &ObjectKey,
     service: &ServiceRecord,
 ) -> Vec<Workload<'a>> {
@@ -101,7 +109,14 @@ pub(super) fn behind<'a>(
         ServiceKind::Headless | ServiceKind::ExternalName => Vec::new(),
         ServiceKind::Balanced => {
             let (namespace, selector) = (&key.namespace, &service.selector);
-            workload_entries(cluster, topology, namespace, selector, HostPorts::Service)
+            workload_entries(
+                cluster,
+                topology,
+                names,
+                namespace,
+                selector,
+                HostPorts::Service,
+            )
         }
     }
 }
@@ -110,6 +125,7 @@ pub(super) fn behind<'a>(
 fn workload_entries<'a>(
     cluster: &'a Cluster,
     topology: Topology<'a>,
+    names: Option<&DnsAnswers>,
     namespace: &str,
     selector: &Labels,
     ports: HostPorts<'a>,
@@ -127,7 +143,17 @@ fn workload_entries<'a>(
         workload
     });
     let is_selected = |of: &Workload<'_>| of.place.is_selected(selector) == Selected::Yes;
-    workloads.filter(is_selected).collect()
+    let selected = workloads.filter(is_selected);
+    selected.flat_map(|of| of.at_addresses(names)).collect()
+}
+
+/// The address, unless no workload has it. The API refuses most of those in an EndpointSlice, but none in a
+/// ServiceEntry, whose author could reach the gateway's own ports, or the credentials of its host.
+fn usable(address: IpAddr) -> Result<IpAddr, PodExclusion> {
+    match address_kind(address) {
+        Some(_) => Err(PodExclusion::NoWorkloadsAddress),
+        None => Ok(address),
+    }
 }
 
 impl<'a> Workload<'a> {
@@ -140,12 +166,7 @@ impl<'a> Workload<'a> {
     ) -> Self {
         let place = Locality::of_workload(topology, record);
         let address = match record.address {
-            // The API refuses most of them in an EndpointSlice, but none in a ServiceEntry, whose author could reach the
-            // gateway's own ports, or the credentials of its host.
-            WorkloadAddress::Ip(address) if address_kind(address).is_some() => {
-                Err(PodExclusion::NoWorkloadsAddress)
-            }
-            WorkloadAddress::Ip(address) => Ok(address),
+            WorkloadAddress::Ip(address) => usable(address),
             WorkloadAddress::Name(_) => Err(PodExclusion::ByName),
             WorkloadAddress::None => Err(PodExclusion::NoAddress),
         };
@@ -157,6 +178,10 @@ impl<'a> Workload<'a> {
             member,
             object: (kind, key),
             pod: None,
+            asks: match &record.address {
+                WorkloadAddress::Name(name) => Some(name),
+                WorkloadAddress::Ip(_) | WorkloadAddress::None => None,
+            },
             address,
             place,
             zone: place.zone(),
@@ -165,6 +190,27 @@ impl<'a> Workload<'a> {
             own_ports: &record.ports,
             ports,
         }
+    }
+
+    /// The workload once for each address of its DNS name, if it has one. Without `names` no name is asked for.
+    fn at_addresses(mut self, names: Option<&DnsAnswers>) -> Vec<Self> {
+        let (Some(name), Some(names)) = (self.asks, names) else {
+            self.asks = None;
+            return vec![self];
+        };
+        if self.address != Err(PodExclusion::ByName) {
+            return vec![self];
+        }
+        let addresses = names.of(name);
+        if addresses.is_empty() {
+            self.address = Err(PodExclusion::NotResolved);
+            return vec![self];
+        }
+        let at = |address: &IpAddr| Self {
+            address: usable(*address),
+            ..self
+        };
+        addresses.iter().map(at).collect()
     }
 
     /// Leaves it out, since it is in another cluster than the gateway.
@@ -197,6 +243,7 @@ impl<'a> Workload<'a> {
             member: Member::Pod,
             object: (OriginKind::ServiceEntry, entry),
             pod: Some(&key.name),
+            asks: None,
             address: first.map_or(Err(PodExclusion::InNoSlice), address),
             place: Locality::new(topology, Some(&pod.labels), node_name, node),
             zone: zone.map(|zone| &**zone),

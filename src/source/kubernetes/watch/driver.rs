@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::counts::{count_objects, unreadable};
+use super::dns_tasks::DnsTasks;
 use super::input::{DriverInput, Terms, admit};
 use super::needs;
 use super::other_kinds::OtherKinds;
@@ -63,6 +64,7 @@ pub(super) struct Driver {
     essential: BTreeSet<Kind>,
     /// The kinds of other clusters.
     others: OtherKinds,
+    names: DnsTasks,
     restored: Restored,
     saving: Saving,
     /// The newest result, once there is one.
@@ -88,6 +90,7 @@ pub(super) struct Driver {
 impl Driver {
     pub(super) fn new(
         terms: watch::Receiver<Terms>,
+        inputs: mpsc::WeakSender<DriverInput>,
         kinds: &[Kind],
         metrics: Arc<Metrics>,
         mailbox: Arc<Mailbox>,
@@ -101,6 +104,7 @@ impl Driver {
             essential: essential(kinds, &policy),
             translator: Translator::new(policy.clone()),
             others: OtherKinds::new(&policy, &not_listed),
+            names: DnsTasks::new(inputs, metrics.clone()),
             terms,
             policy,
             restored,
@@ -309,7 +313,7 @@ impl Driver {
                 kind,
                 problem,
             } => return self.others.note_trouble(cluster, *kind, problem),
-            DriverInput::Confirmed(_) => return,
+            DriverInput::Confirmed(_) | DriverInput::Resolved { .. } => return,
         }
         self.show_missing();
     }
@@ -354,6 +358,9 @@ impl Driver {
                         .extend(arrived.filter(|_| self.arrivals.len() < BATCH));
                     let change = self.admit_other(&cluster, change);
                     self.translator.apply_other(&cluster, change);
+                }
+                DriverInput::Resolved { name, addresses } => {
+                    self.translator.resolve(&name, addresses);
                 }
                 DriverInput::Confirmed(kind) => self.saving.confirm(kind),
                 DriverInput::Restored(change) => {
@@ -415,9 +422,13 @@ impl Driver {
         self.announcer = Announcer::new(&policy);
         let known = self.translator.cluster().changes();
         let others = self.translator.other_changes();
+        let names = self.translator.resolved();
         self.translator = Translator::new(policy.clone());
         for (cluster, change) in others {
             self.translator.apply_other(&cluster, change);
+        }
+        for (name, addresses) in names {
+            self.translator.resolve(&name, addresses);
         }
         self.translator.listen_on(own);
         self.translator.set_ports(ports);
@@ -468,6 +479,9 @@ impl Driver {
     fn translate(&mut self, changes: Vec<ClusterChange>) -> bool {
         let found = self.translator.apply(changes);
         let news = found.is_some();
+        if let Some(names) = self.translator.take_names() {
+            self.names.want(&names, &self.policy.resolver);
+        }
         self.newest = found.or(self.newest.take());
         news
     }

@@ -1,5 +1,6 @@
 //! The inputs of the driver.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -38,6 +39,11 @@ pub(super) enum DriverInput {
         cluster: Arc<str>,
         kind: Kind,
         problem: Arc<str>,
+    },
+    /// The addresses of a DNS name.
+    Resolved {
+        name: Arc<str>,
+        addresses: Arc<[IpAddr]>,
     },
     /// From the saved state, of a kind that the API has not listed.
     Restored(ClusterChange),

@@ -7,6 +7,7 @@ use crate::source::kubernetes::records::entry::{
     EntryPortRecord, ServiceEntryRecord, WorkloadAddress, WorkloadRecord,
 };
 use crate::source::kubernetes::records::{ClientTls, RuleTls};
+use crate::source::kubernetes::translate::Translator;
 
 const DB: &str = "vms/db.mesh.local:5432";
 
@@ -361,4 +362,75 @@ fn entry_port(name: &str, port: u16, target: Option<u16>) -> EntryPortRecord {
         port,
         target: target.and_then(std::num::NonZeroU16::new),
     }
+}
+
+#[test]
+fn an_endpoint_by_name_is_each_of_the_addresses_that_dns_gives() {
+    let addresses = |all: &[&str]| all.iter().map(|one| one.parse().unwrap()).collect();
+    let by_name = |entry: &mut ServiceEntryRecord| {
+        let mut endpoint = vm("192.0.2.1", &[SIDECAR]);
+        endpoint.address = WorkloadAddress::Name("vm.example".into());
+        endpoint.weight = 3;
+        entry.endpoints = [endpoint, vm("192.0.2.9", &[SIDECAR])].into();
+        entry.by_dns = true;
+    };
+    let mut world = world(mesh_policy(), vec![db(by_name)]);
+    let vm: std::sync::Arc<str> = "vm.example".into();
+    assert_eq!(world.found.endpoints(DB), ["192.0.2.9:5432"]);
+    assert_eq!(world.translator.take_names(), Some(vec![vm.clone()]));
+    assert_eq!(world.translator.take_names(), None);
+
+    world
+        .translator
+        .resolve(&vm, addresses(&["192.0.2.2", "192.0.2.1"]));
+    assert!(world.apply([]));
+    let three = ["192.0.2.1:5432", "192.0.2.2:5432", "192.0.2.9:5432"];
+    assert_eq!(world.found.endpoints(DB), three);
+    let weights = world.found.0.endpoints[DB]
+        .iter()
+        .map(|one| one.weight.get());
+    assert!(weights.eq([3, 3, 1]));
+    assert_eq!(world.found.origins(DB), ["ServiceEntry vms/db"; 3]);
+    // The gateway's own host, whatever DNS says.
+    world
+        .translator
+        .resolve(&vm, addresses(&["127.0.0.1", "169.254.169.254"]));
+    world.apply([]);
+    assert_eq!(world.found.endpoints(DB), ["192.0.2.9:5432"]);
+
+    // Another policy takes the addresses over.
+    world.translator.resolve(&vm, addresses(&["192.0.2.1"]));
+    let mut next = Translator::new(std::sync::Arc::new(mesh_policy()));
+    for (name, found) in world.translator.resolved() {
+        next.resolve(&name, found);
+    }
+    let found = Found(next.apply(world.translator.cluster().changes()).unwrap());
+    assert_eq!(found.endpoints(DB).len(), 2);
+
+    world.apply([ClusterChange::Removed(Kind::ServiceEntry, key("vms/db"))]);
+    assert_eq!(world.translator.take_names(), Some(Vec::new()));
+    assert!(world.translator.resolved().is_empty());
+}
+
+#[test]
+fn nobody_has_names_asked_for_by_a_host_that_is_not_exported() {
+    let by_name = |entry: &mut ServiceEntryRecord| {
+        let mut endpoint = vm("192.0.2.1", &[SIDECAR]);
+        endpoint.address = WorkloadAddress::Name("vm.example".into());
+        entry.endpoints = [endpoint].into();
+    };
+    let mut closed = mesh_policy();
+    closed.export.mode = ExportMode::None;
+    for (policy, external) in [(closed, false), (mesh_policy(), true)] {
+        let entry = db(|entry| {
+            by_name(entry);
+            entry.external = external;
+        });
+        let mut world = world(policy, vec![entry]);
+        assert_eq!(world.translator.take_names(), None, "{external}");
+    }
+    let mut world = world(mesh_policy(), vec![db(by_name)]);
+    assert!(world.translator.take_names().is_some());
+    let why = world.found.why_empty(DB).unwrap();
+    assert!(why.contains("DNS name that has no address"), "{why}");
 }

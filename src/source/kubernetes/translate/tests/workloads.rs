@@ -138,7 +138,7 @@ fn a_workload_entry_that_gets_no_connection_is_counted_with_the_reason() {
         (unhealthy, "1 WorkloadEntry not healthy (condition Healthy)"),
         (
             entry_of("apps/vm", named),
-            "1 WorkloadEntry with a DNS name for an address",
+            "1 WorkloadEntry with a DNS name that has no address (see the log of the gateway)",
         ),
         (
             entry_of("apps/vm", draining),

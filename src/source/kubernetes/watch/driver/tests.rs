@@ -40,6 +40,7 @@ impl Running {
         let (statuses, _) = watch::channel(Arc::default());
         let driver = Driver::new(
             agreed,
+            inputs.downgrade(),
             &KINDS,
             metrics,
             mailbox.clone(),
@@ -180,6 +181,7 @@ async fn a_status_waits_for_the_result_of_opening_a_port_but_not_for_ever() {
         let kinds = [Kind::GatewayClass, Kind::Gateway];
         let driver = Driver::new(
             agreed,
+            inputs.downgrade(),
             &kinds,
             metrics,
             mailbox.clone(),
