@@ -127,7 +127,7 @@ enum CertificateField {
 
 /// The part of an element that comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Part {
+enum Piece {
     /// What stands before the first element.
     #[default]
     Lengths,
@@ -152,7 +152,7 @@ pub(super) struct CertificateReader {
     /// Bytes that are left of the extensions, or of the names.
     within: u16,
     field: CertificateField,
-    part: Part,
+    part: Piece,
     tag: u8,
 }
 
@@ -163,7 +163,7 @@ impl CertificateReader {
             && let Some((byte, rest)) = bytes.split_first()
         {
             let taken = match self.part {
-                Part::Rest => usize::try_from(self.left)
+                Piece::Rest => usize::try_from(self.left)
                     .unwrap_or(usize::MAX)
                     .min(bytes.len()),
                 _ => 1,
@@ -185,7 +185,7 @@ impl CertificateReader {
                 self.within = within;
             }
             match self.part {
-                Part::Rest => self.pass_over(u32::try_from(taken).unwrap_or(self.left)),
+                Piece::Rest => self.pass_over(u32::try_from(taken).unwrap_or(self.left)),
                 _ => self.byte(*byte, seen),
             }
             bytes = bytes.get(taken..).unwrap_or(rest);
@@ -194,75 +194,77 @@ impl CertificateReader {
 
     fn byte(&mut self, byte: u8, seen: &mut SeenCertificate) {
         match self.part {
-            Part::Lengths => {
+            Piece::Lengths => {
                 self.came += 1;
                 if self.came == LENGTHS {
-                    self.part = Part::Tag;
+                    self.part = Piece::Tag;
                 }
             }
-            Part::Tag => (self.tag, self.part, self.left) = (byte, Part::Length, 0),
-            Part::Length => match byte {
+            Piece::Tag => (self.tag, self.part, self.left) = (byte, Piece::Length, 0),
+            Piece::Length => match byte {
                 0..=0x7f => self.element(byte.into()),
-                0x81..=0x83 => self.part = Part::LongLength(byte - 0x80),
+                0x81..=0x83 => self.part = Piece::LongLength(byte - 0x80),
                 _ => self.field = CertificateField::Done,
             },
-            Part::LongLength(left) => {
+            Piece::LongLength(left) => {
                 self.left = self.left << 8 | u32::from(byte);
                 match left - 1 {
                     0 => self.element(self.left),
-                    left => self.part = Part::LongLength(left),
+                    left => self.part = Piece::LongLength(left),
                 }
             }
-            Part::Rest => {}
-            Part::Value => self.value(byte, seen),
+            Piece::Rest => {}
+            Piece::Value => self.value(byte, seen),
         }
     }
 
     /// An element of this length begins.
     fn element(&mut self, length: u32) {
         let (next, part) = match (self.field, self.tag) {
-            (CertificateField::Certificate, SEQUENCE) => (CertificateField::Tbs, Part::Tag),
-            (CertificateField::Tbs, SEQUENCE) => (CertificateField::Version, Part::Tag),
-            (CertificateField::Version, 0xa0) => (CertificateField::Serial, Part::Rest),
+            (CertificateField::Certificate, SEQUENCE) => (CertificateField::Tbs, Piece::Tag),
+            (CertificateField::Tbs, SEQUENCE) => (CertificateField::Version, Piece::Tag),
+            (CertificateField::Version, 0xa0) => (CertificateField::Serial, Piece::Rest),
             (CertificateField::Version | CertificateField::Serial, INTEGER) => {
-                (CertificateField::Signature, Part::Rest)
+                (CertificateField::Signature, Piece::Rest)
             }
-            (CertificateField::Signature, SEQUENCE) => (CertificateField::Issuer, Part::Rest),
-            (CertificateField::Issuer, SEQUENCE) => (CertificateField::Validity, Part::Rest),
-            (CertificateField::Validity, SEQUENCE) => (CertificateField::NotBefore, Part::Tag),
+            (CertificateField::Signature, SEQUENCE) => (CertificateField::Issuer, Piece::Rest),
+            (CertificateField::Issuer, SEQUENCE) => (CertificateField::Validity, Piece::Rest),
+            (CertificateField::Validity, SEQUENCE) => (CertificateField::NotBefore, Piece::Tag),
             (CertificateField::NotBefore, UTC_TIME | GENERALIZED_TIME) => {
-                (CertificateField::NotAfter, Part::Rest)
+                (CertificateField::NotAfter, Piece::Rest)
             }
             (CertificateField::NotAfter, UTC_TIME | GENERALIZED_TIME) => {
-                (CertificateField::NotAfter, Part::Value)
+                (CertificateField::NotAfter, Piece::Value)
             }
-            (CertificateField::Subject, SEQUENCE) => (CertificateField::Key, Part::Rest),
-            (CertificateField::Key, SEQUENCE) => (CertificateField::Extensions, Part::Rest),
+            (CertificateField::Subject, SEQUENCE) => (CertificateField::Key, Piece::Rest),
+            (CertificateField::Key, SEQUENCE) => (CertificateField::Extensions, Piece::Rest),
             // The issuer's and the subject's unique identifiers.
             (CertificateField::Extensions, 0x81 | 0x82 | 0xa1 | 0xa2) => {
-                (CertificateField::Extensions, Part::Rest)
+                (CertificateField::Extensions, Piece::Rest)
             }
-            (CertificateField::Extensions, 0xa3) => (CertificateField::ExtensionList, Part::Tag),
-            (CertificateField::ExtensionList, SEQUENCE) => (CertificateField::Extension, Part::Tag),
-            (CertificateField::Extension, SEQUENCE) => (CertificateField::ExtensionId, Part::Tag),
+            (CertificateField::Extensions, 0xa3) => (CertificateField::ExtensionList, Piece::Tag),
+            (CertificateField::ExtensionList, SEQUENCE) => {
+                (CertificateField::Extension, Piece::Tag)
+            }
+            (CertificateField::Extension, SEQUENCE) => (CertificateField::ExtensionId, Piece::Tag),
             (CertificateField::ExtensionId, OBJECT_ID) => {
-                (CertificateField::ExtensionId, Part::Value)
+                (CertificateField::ExtensionId, Piece::Value)
             }
             (CertificateField::ExtensionValue, BOOLEAN) => {
-                (CertificateField::ExtensionValue, Part::Rest)
+                (CertificateField::ExtensionValue, Piece::Rest)
             }
             (CertificateField::ExtensionValue, OCTET_STRING)
                 if self.number() == SUBJECT_ALT_NAME =>
             {
-                (CertificateField::Names, Part::Tag)
+                (CertificateField::Names, Piece::Tag)
             }
             (CertificateField::ExtensionValue, OCTET_STRING) => {
-                (CertificateField::Extension, Part::Rest)
+                (CertificateField::Extension, Piece::Rest)
             }
-            (CertificateField::Names, SEQUENCE) => (CertificateField::Name, Part::Tag),
-            (CertificateField::Name, URI) => (CertificateField::Name, Part::Value),
-            (CertificateField::Name, _) => (CertificateField::Name, Part::Rest),
-            _ => (CertificateField::Done, Part::Rest),
+            (CertificateField::Names, SEQUENCE) => (CertificateField::Name, Piece::Tag),
+            (CertificateField::Name, URI) => (CertificateField::Name, Piece::Value),
+            (CertificateField::Name, _) => (CertificateField::Name, Piece::Rest),
+            _ => (CertificateField::Done, Piece::Rest),
         };
         if matches!(
             self.field,
@@ -270,13 +272,13 @@ impl CertificateReader {
         ) {
             self.within = u16::try_from(length).unwrap_or(0);
         }
-        if part == Part::Value {
+        if part == Piece::Value {
             (self.value, self.came) = ([0; 8], 0);
         }
         (self.field, self.part, self.left) = (next, part, length);
-        if part == Part::Rest && length == 0 {
-            self.part = Part::Tag;
-        } else if part == Part::Value && length == 0 {
+        if part == Piece::Rest && length == 0 {
+            self.part = Piece::Tag;
+        } else if part == Piece::Value && length == 0 {
             self.field = CertificateField::Done;
         }
     }
@@ -284,7 +286,7 @@ impl CertificateReader {
     fn pass_over(&mut self, count: u32) {
         self.left -= count;
         if self.left == 0 {
-            self.part = Part::Tag;
+            self.part = Piece::Tag;
         }
     }
 
@@ -294,7 +296,7 @@ impl CertificateReader {
         (self.came, self.left) = (self.came.saturating_add(1), self.left - 1);
         match self.field {
             CertificateField::Name => match SCHEME.get(place) {
-                Some(expected) if byte != *expected => self.part = Part::Rest,
+                Some(expected) if byte != *expected => self.part = Piece::Rest,
                 Some(_) => {}
                 None => seen.push(byte),
             },
@@ -311,7 +313,7 @@ impl CertificateReader {
         if self.left > 0 {
             return;
         }
-        self.part = Part::Tag;
+        self.part = Piece::Tag;
         match self.field {
             CertificateField::NotAfter => {
                 seen.expiry = self.expiry().unwrap_or_default();
