@@ -109,18 +109,18 @@ fn pods_of_other_clusters_of_the_network_are_endpoints_and_a_cluster_that_is_awa
     assert!(clusters.iter().eq(&["c1", "c2"]), "{web}");
     let gauge = |name: &str, cluster: &str, kind: &str| {
         let name = format!("strait_kubernetes_cluster_{name}");
-        gateway.metric(&name, &[("cluster", cluster), ("kind", kind)]) as u64
+        gateway.metric(&name, &[("cluster", cluster), ("kind", kind)])
     };
-    assert_eq!(gauge("objects", "c2", "service"), 2);
-    assert_eq!(gauge("watch_up", "c2", "endpoint_slice"), 1);
+    assert_eq!(gauge("objects", "c2", "service"), 2.0);
+    assert_eq!(gauge("watch_up", "c2", "endpoint_slice"), 1.0);
 
     // One is away: its pods stay, and the changes of the others are heard.
     other.down();
     soon("the cluster is stale", || {
-        gauge("stale", "c2", "endpoint_slice") == 1
+        gauge("stale", "c2", "endpoint_slice") == 1.0
     });
     assert_eq!(gateway.health("/healthz/ready").unwrap().0, 200);
-    assert_eq!(gauge("stale", "c3", "endpoint_slice"), 0);
+    assert_eq!(gauge("stale", "c3", "endpoint_slice"), 0.0);
     move_to(&own, &pods, "own-2");
     wait_for(&gateway, HOST, &["own-2", "other"]);
 
@@ -129,7 +129,7 @@ fn pods_of_other_clusters_of_the_network_are_endpoints_and_a_cluster_that_is_awa
     move_to(&other, &pods, "other-2");
     wait_for(&gateway, HOST, &["own-2", "other-2"]);
     soon("the cluster is watched again", || {
-        gauge("stale", "c2", "endpoint_slice") == 0
+        gauge("stale", "c2", "endpoint_slice") == 0.0
     });
     // A rollout of the own cluster that goes wrong leaves the pods of the other one.
     own.delete("endpointslices", "apps", "web-1");
