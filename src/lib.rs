@@ -75,6 +75,8 @@
 //! | a kind of Kubernetes object | `metrics::Kind` and `source::kubernetes::cluster::kinds`, then where the compiler points |
 //! | the meaning of a Kubernetes object | `source::kubernetes::translate`, for Gateway API `source::kubernetes::gateways` |
 //! | the log of an outage of the Kubernetes API | `source::kubernetes::watch::outage` |
+//! | the workloads of other clusters | `source::kubernetes::watch::other_clusters`, `source::kubernetes::translate::others` |
+//! | the DNS names of workloads | `source::kubernetes::watch::dns_tasks`, `source::kubernetes::translate::dns_names` |
 //! | the start while the Kubernetes API is away | `source::kubernetes::saved`, `source::kubernetes::watch::restore` |
 //! | the watch of a cluster, statuses | `source::kubernetes::watch`, `source::kubernetes::status` |
 //! | the fingerprint of a client's software | `client_hello::fingerprint`, [`tls_version`] |
