@@ -44,14 +44,14 @@ const ICONS: [&str; 2] = [
 
 /// What the parts of the page need.
 #[derive(Debug, Clone, Copy)]
-struct Page<'a> {
+struct Drawn<'a> {
     overview: &'a Overview,
     view: &'a View,
 }
 
 /// The page as HTML.
 pub(super) fn render(overview: &Overview, view: &View) -> String {
-    let page = Page { overview, view };
+    let page = Drawn { overview, view };
     let fails = overview
         .troubles
         .rows
@@ -161,8 +161,8 @@ fn title(overview: &Overview) -> String {
     }
 }
 
-fn head(page: Page<'_>) -> Markup {
-    let Page { overview, view } = page;
+fn head(page: Drawn<'_>) -> Markup {
+    let Drawn { overview, view } = page;
     let (identity, state) = (&overview.identity, &overview.state);
     let (shape, class) = match (state.ready, &state.drain) {
         (true, _) => ("ok", "state"),
@@ -262,8 +262,8 @@ fn short_date(at: &str) -> String {
     }
 }
 
-fn navigation(page: Page<'_>) -> Markup {
-    let Page { overview, view } = page;
+fn navigation(page: Drawn<'_>) -> Markup {
+    let Drawn { overview, view } = page;
     let has_traffic = overview.traffic.connections > 0;
     html! {
         nav aria-label="Sections" {
@@ -298,7 +298,7 @@ fn navigation(page: Page<'_>) -> Markup {
     }
 }
 
-fn footer(page: Page<'_>) -> Markup {
+fn footer(page: Drawn<'_>) -> Markup {
     let identity = &page.overview.identity;
     let paths = [
         "/status",

@@ -18,9 +18,9 @@ use crate::open_connections::{ConnectionAct, ConnectionFilter, ConnectionOrder, 
 /// the rest.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 
-type Parameters = Result<Query<ViewParameters>, QueryRejection>;
+type PageParameters = Result<Query<ViewParameters>, QueryRejection>;
 
-fn view(parameters: Parameters) -> Result<View, Box<Response>> {
+fn view(parameters: PageParameters) -> Result<View, Box<Response>> {
     let view = match parameters {
         Ok(Query(parameters)) => parameters.view(),
         Err(error) => Err(error.body_text()),
@@ -50,7 +50,10 @@ fn question(view: &View) -> ConnectionQuery {
 }
 
 /// `GET /status`.
-pub(super) async fn status(State(shared): State<AdminState>, parameters: Parameters) -> Response {
+pub(super) async fn status(
+    State(shared): State<AdminState>,
+    parameters: PageParameters,
+) -> Response {
     match view(parameters) {
         Ok(view) => answer(&shared, view, PageFormat::Json).await,
         Err(refusal) => *refusal,
@@ -61,7 +64,7 @@ pub(super) async fn status(State(shared): State<AdminState>, parameters: Paramet
 pub(super) async fn page(
     State(shared): State<AdminState>,
     headers: HeaderMap,
-    parameters: Parameters,
+    parameters: PageParameters,
 ) -> Response {
     let view = match view(parameters) {
         Ok(view) => view,

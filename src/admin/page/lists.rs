@@ -2,12 +2,12 @@
 
 use maud::{Markup, html};
 
-use super::Page;
+use super::Drawn;
 use super::parts::{breakable, mark, position};
 use crate::admin::numbers::{clock, count, percent, size, span};
 use crate::admin::overview::{FailureRow, LimitRow, NEAR, limit_in_words};
 
-pub(super) fn limits(page: Page<'_>) -> Markup {
+pub(super) fn limits(page: Drawn<'_>) -> Markup {
     let limits = &page.overview.limits;
     html! {
         section id="limits" aria-labelledby="h-limits" {
@@ -44,7 +44,7 @@ fn limit(row: &LimitRow) -> Markup {
     }
 }
 
-pub(super) fn failures(page: Page<'_>) -> Markup {
+pub(super) fn failures(page: Drawn<'_>) -> Markup {
     let failures = &page.overview.failures;
     html! {
         section id="failures" aria-labelledby="h-failures" {
@@ -73,7 +73,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= 253 && text.chars().all(known)
 }
 
-fn failure(page: Page<'_>, row: &FailureRow) -> Markup {
+fn failure(page: Drawn<'_>, row: &FailureRow) -> Markup {
     let now = &page.overview.identity.now;
     let source = row.source.map(|source| source.to_string());
     let why = row.detail.as_deref();
@@ -101,7 +101,7 @@ fn failure(page: Page<'_>, row: &FailureRow) -> Markup {
     }
 }
 
-pub(super) fn kubernetes(page: Page<'_>) -> Markup {
+pub(super) fn kubernetes(page: Drawn<'_>) -> Markup {
     let now = &page.overview.identity.now;
     let Some(kubernetes) = &page.overview.configuration.kubernetes else {
         return html! {};
@@ -139,7 +139,7 @@ pub(super) fn kubernetes(page: Page<'_>) -> Markup {
 /// Names without a route that are shown when nobody searches for one.
 const UNROUTED: usize = 10;
 
-pub(super) fn unrouted(page: Page<'_>) -> Markup {
+pub(super) fn unrouted(page: Drawn<'_>) -> Markup {
     let unrouted = &page.overview.unrouted;
     if unrouted.rows.is_empty() {
         return html! {};
@@ -169,7 +169,7 @@ pub(super) fn unrouted(page: Page<'_>) -> Markup {
     }
 }
 
-pub(super) fn configuration(page: Page<'_>) -> Markup {
+pub(super) fn configuration(page: Drawn<'_>) -> Markup {
     let configuration = &page.overview.configuration;
     let now = &page.overview.identity.now;
     html! {
@@ -212,7 +212,7 @@ pub(super) fn configuration(page: Page<'_>) -> Markup {
 /// Listeners that are shown.
 const LISTENERS: usize = 20;
 
-pub(super) fn drain(page: Page<'_>) -> Markup {
+pub(super) fn drain(page: Drawn<'_>) -> Markup {
     let state = &page.overview.state;
     let open = count(page.overview.connections.all.try_into().unwrap_or(0));
     html! {

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::Page;
+use super::Drawn;
 use super::parts::start_of;
 use crate::admin::numbers::{bytes, percent, rate};
 use crate::admin::overview::history::float;
@@ -49,7 +49,7 @@ struct Drawing<'a> {
     height: f64,
 }
 
-pub(super) fn section(page: Page<'_>) -> Markup {
+pub(super) fn section(page: Drawn<'_>) -> Markup {
     let view = page.view;
     let drawing = Drawing::new(page);
     html! {
@@ -97,7 +97,7 @@ fn failing_part(new: f64, failing: f64) -> f64 {
 }
 
 impl<'a> Drawing<'a> {
-    fn new(page: Page<'a>) -> Self {
+    fn new(page: Drawn<'a>) -> Self {
         let overview = page.overview;
         let of = page.view.map;
         let all: f64 = overview.flows.iter().map(|flow| amount(flow, of)).sum();
@@ -203,7 +203,7 @@ impl<'a> Drawing<'a> {
         bands
     }
 
-    fn draw(&self, page: Page<'_>) -> Markup {
+    fn draw(&self, page: Drawn<'_>) -> Markup {
         let bands = self.bands();
         let view = page.view;
         html! {

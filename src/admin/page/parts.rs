@@ -2,7 +2,7 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::Page;
+use super::Drawn;
 use crate::admin::numbers::count;
 use crate::admin::overview::view::{SortKey, View};
 use crate::admin::overview::{RowPage, TroubleLevel};
@@ -94,7 +94,7 @@ pub(super) fn position<T>(rows: &RowPage<T>, view: &View, id: &str, order: &str)
 
 /// The head of a column by which one can sort.
 pub(super) fn sortable(
-    page: Page<'_>,
+    page: Drawn<'_>,
     id: &str,
     key: SortKey,
     words: &str,

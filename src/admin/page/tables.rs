@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::Page;
+use super::Drawn;
 use super::parts::{breakable, mark_of_state, number, position, sortable};
 use super::traffic::bars;
 use crate::admin::numbers::{bytes, clock, count, millis, percent, rate, size, span};
@@ -13,7 +13,7 @@ fn is_zero(number: f64) -> bool {
     number <= 0.0
 }
 
-pub(super) fn routes(page: Page<'_>) -> Markup {
+pub(super) fn routes(page: Drawn<'_>) -> Markup {
     let routes = &page.overview.routes;
     let id = "routes";
     let most = routes.rows.iter().map(|row| row.new_per_second);
@@ -44,7 +44,7 @@ pub(super) fn routes(page: Page<'_>) -> Markup {
     }
 }
 
-fn route(page: Page<'_>, row: &RouteRow, most: f64) -> Markup {
+fn route(page: Drawn<'_>, row: &RouteRow, most: f64) -> Markup {
     let part = |value: f64| {
         if most > 0.0 {
             value / most * 100.0
@@ -95,7 +95,7 @@ fn route(page: Page<'_>, row: &RouteRow, most: f64) -> Markup {
     }
 }
 
-pub(super) fn outcomes(page: Page<'_>) -> Markup {
+pub(super) fn outcomes(page: Drawn<'_>) -> Markup {
     let overview = page.overview;
     if overview.traffic.connections == 0 && overview.outcomes.is_empty() {
         return html! {};
@@ -121,7 +121,7 @@ pub(super) fn outcomes(page: Page<'_>) -> Markup {
     }
 }
 
-fn outcome(page: Page<'_>, row: &OutcomeRow) -> Markup {
+fn outcome(page: Drawn<'_>, row: &OutcomeRow) -> Markup {
     let is_well = row.class == "well";
     let counts = row
         .minutes
@@ -154,7 +154,7 @@ fn outcome(page: Page<'_>, row: &OutcomeRow) -> Markup {
     }
 }
 
-pub(super) fn endpoints(page: Page<'_>) -> Markup {
+pub(super) fn endpoints(page: Drawn<'_>) -> Markup {
     let endpoints = &page.overview.endpoints;
     let id = "endpoints";
     html! {
@@ -183,7 +183,7 @@ pub(super) fn endpoints(page: Page<'_>) -> Markup {
     }
 }
 
-fn endpoint(page: Page<'_>, row: &EndpointRow) -> Markup {
+fn endpoint(page: Drawn<'_>, row: &EndpointRow) -> Markup {
     let now = &page.overview.identity.now;
     let address = row.address.map(|address| address.to_string());
     let times = match (row.connect_p50_ms, row.connect_p99_ms) {
@@ -224,7 +224,7 @@ fn endpoint(page: Page<'_>, row: &EndpointRow) -> Markup {
     }
 }
 
-pub(super) fn connections(page: Page<'_>) -> Markup {
+pub(super) fn connections(page: Drawn<'_>) -> Markup {
     let overview = page.overview;
     let connections = &overview.connections;
     html! {

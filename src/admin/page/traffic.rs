@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::Page;
+use super::Drawn;
 use super::parts::short_time;
 use crate::admin::numbers::{bytes, count, millis, percent, rate};
 use crate::admin::overview::Spans;
@@ -11,7 +11,7 @@ use crate::admin::overview::Spans;
 const WIDTH: f64 = 236.0;
 const HEIGHT: f64 = 46.0;
 
-pub(super) fn section(page: Page<'_>) -> Markup {
+pub(super) fn section(page: Drawn<'_>) -> Markup {
     let (traffic, view) = (&page.overview.traffic, page.view);
     html! {
         section id="traffic" aria-labelledby="h-traffic" {
@@ -43,7 +43,7 @@ pub(super) fn section(page: Page<'_>) -> Markup {
     }
 }
 
-fn tiles(page: Page<'_>) -> Markup {
+fn tiles(page: Drawn<'_>) -> Markup {
     let traffic = &page.overview.traffic;
     let (new, failing) = (&traffic.new_per_second, &traffic.failing_per_second);
     let now = |spans: &Spans| spans.now.unwrap_or(0.0);
@@ -99,7 +99,7 @@ fn means(spans: &Spans, shown: impl Fn(f64) -> String) -> String {
 }
 
 /// A sparkline of one or more series on one scale.
-fn line(page: Page<'_>, series: &[&Spans], class: &str, shown: &dyn Fn(f64) -> String) -> Markup {
+fn line(page: Drawn<'_>, series: &[&Spans], class: &str, shown: &dyn Fn(f64) -> String) -> Markup {
     let window = page.view.window;
     let last = |spans: &Spans| {
         let skipped = spans.minutes.len().saturating_sub(window);

@@ -2,13 +2,13 @@
 
 use maud::{Markup, html};
 
-use super::Page;
+use super::Drawn;
 use super::parts::{mark, mark_of_level, position, shape_of_level};
 use crate::admin::numbers::{clock, rate};
 use crate::admin::overview::Trouble;
 use crate::admin::overview::view::encoded;
 
-pub(super) fn section(page: Page<'_>) -> Markup {
+pub(super) fn section(page: Drawn<'_>) -> Markup {
     let troubles = &page.overview.troubles;
     html! {
         section id="troubles" aria-labelledby="h-troubles" {
@@ -30,7 +30,7 @@ pub(super) fn section(page: Page<'_>) -> Markup {
     }
 }
 
-fn one(page: Page<'_>, trouble: &Trouble) -> Markup {
+fn one(page: Drawn<'_>, trouble: &Trouble) -> Markup {
     let (pod, now) = (&page.overview.identity.pod, &page.overview.identity.now);
     let pod = pod.as_deref().filter(|pod| encoded(pod) == **pod);
     let lost = match trouble.lost_per_second {
