@@ -79,6 +79,10 @@ fn helm_renders_what_kustomize_renders() {
         (&[r#"network="network1""#], "istio"),
         (&["podMonitor.enabled=true"], "pod-monitor"),
         (&["serviceMonitor.enabled=true"], "service-monitor"),
+        (
+            &["prometheusRule.enabled=true", "dashboard.enabled=true"],
+            "monitoring",
+        ),
     ] {
         let (chart, kustomized) = (
             usual(folder, values),
@@ -96,8 +100,13 @@ fn helm_renders_what_kustomize_renders() {
 /// Names and selectors follow the release, so that several can be in one cluster.
 #[test]
 fn a_release_of_another_name_agrees_with_itself() {
-    let both = ["podMonitor.enabled=true", "serviceMonitor.enabled=true"];
-    let rendered = release("base", "edge", "gateways", &both).unwrap();
+    let all = [
+        "podMonitor.enabled=true",
+        "serviceMonitor.enabled=true",
+        "prometheusRule.enabled=true",
+        "dashboard.enabled=true",
+    ];
+    let rendered = release("base", "edge", "gateways", &all).unwrap();
     let problems = rendered.problems();
     assert!(problems.is_empty(), "{problems:#?}");
     for object in &rendered.objects {
@@ -263,6 +272,16 @@ fn every_value_does_what_it_says_and_an_api_takes_the_result() {
             "ServiceMonitor /metadata/labels/l".into(),
             r#""1""#,
         ),
+        (
+            r#"prometheusRule={"enabled":true,"labels":{"l":"1"}}"#,
+            "PrometheusRule /metadata/labels/l".into(),
+            r#""1""#,
+        ),
+        (
+            r#"dashboard={"enabled":true,"labels":{"l":"1"}}"#,
+            "ConfigMap /metadata/labels/l".into(),
+            r#""1""#,
+        ),
     ] {
         let values: Vec<_> = value.split(' ').collect();
         let values = if value.starts_with("config") {
@@ -272,11 +291,11 @@ fn every_value_does_what_it_says_and_an_api_takes_the_result() {
         };
         let rendered = usual("base", &values);
         let (kind, pointer) = place.split_once(' ').unwrap();
-        let object = rendered
+        let mut of_kind = rendered
             .objects
             .iter()
-            .find(|object| object["kind"] == kind);
-        let found = object.and_then(|object| object.pointer(pointer));
+            .filter(|object| object["kind"] == kind);
+        let found = of_kind.find_map(|object| object.pointer(pointer));
         let found = found.map_or(GONE.to_owned(), Value::to_string);
         assert_eq!(found, expected, "{value}: {place}");
         let unknown = |object: &Value| !objects.contains(object);
