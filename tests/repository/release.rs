@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -301,6 +302,45 @@ fn the_files_of_a_release_fit_each_other_and_are_the_same_each_time() {
         if platform == "amd64" {
             assert_eq!(crates_in(&folder.join("strait")), expected);
         }
+    }
+}
+
+/// What a container engine does: from the layout to the root of a container.
+#[test]
+fn an_image_unpacks_to_its_program_and_a_changed_one_does_not() {
+    let work = Folder::create();
+    let program = stand_ins(&work, VERSION).join("arm64/strait");
+    let layout = work.path("layout");
+    let script = || Command::new(root().join(".ci/oci-image"));
+    let pair = format!("arm64={}", program.display());
+    said(script().arg(&layout).args([VERSION, "1", "commit", &pair]));
+    let unpack = |platform: &str, to: &Path| {
+        let mut script = script();
+        output(script.arg("--unpack").arg(&layout).arg(platform).arg(to))
+    };
+    let made = work.path("root");
+    assert!(unpack("arm64", &made).status.success());
+    let unpacked = made.join("strait");
+    assert_eq!(fs::read(&unpacked).unwrap(), fs::read(&program).unwrap());
+    assert_eq!(
+        fs::metadata(&unpacked).unwrap().permissions().mode() & 0o777,
+        0o755
+    );
+
+    let other = unpack("amd64", &work.path("other"));
+    let errors = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(errors.contains("no image for amd64"), "{errors}");
+    for blob in fs::read_dir(layout.join("blobs/sha256")).unwrap() {
+        let path = blob.unwrap().path();
+        let content = fs::read(&path).unwrap();
+        fs::write(&path, [&content[..], b" "].concat()).unwrap();
+        let changed = unpack("arm64", &work.path("changed"));
+        let errors = String::from_utf8_lossy(&changed.stderr).into_owned();
+        // The image's config is not read: it says what to run, and the caller knows that.
+        let read = !content.starts_with(b"{\"architecture\"");
+        assert_eq!(errors.contains("holds something else"), read, "{errors}");
+        fs::write(&path, content).unwrap();
+        let _ = fs::remove_dir_all(work.path("changed"));
     }
 }
 
