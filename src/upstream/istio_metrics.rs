@@ -74,13 +74,13 @@ const NO_FLAG: &str = "-";
 
 /// The labels of a service: its host, its name and its namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Service {
+struct IstioService {
     host: String,
     name: String,
     namespace: String,
 }
 
-impl Service {
+impl IstioService {
     fn of(upstream: &str, source: &UpstreamSource, cluster_domain: &str) -> Self {
         match source {
             // The host of a ServiceEntry.
@@ -188,14 +188,14 @@ impl Collector for IstioCollector {
 }
 
 /// The counts of at most so many services, by name. Upstreams with the same service are one.
-fn services(facts: &IstioFacts, most: usize) -> BTreeMap<Service, UpstreamCounts> {
-    let mut services: BTreeMap<Service, UpstreamCounts> = BTreeMap::new();
+fn services(facts: &IstioFacts, most: usize) -> BTreeMap<IstioService, UpstreamCounts> {
+    let mut services: BTreeMap<IstioService, UpstreamCounts> = BTreeMap::new();
     for (name, upstream) in facts.upstreams.iter() {
         let Some(counts) = facts.counts.get(name) else {
             continue;
         };
         let source = &upstream.config().source;
-        let service = Service::of(name, source, &facts.cluster_domain);
+        let service = IstioService::of(name, source, &facts.cluster_domain);
         if services.len() < most || services.contains_key(&service) {
             services.entry(service).or_default().add(counts);
         }
@@ -214,7 +214,7 @@ fn by_flags(counts: &UpstreamCounts) -> BTreeMap<&'static str, u64> {
     flags
 }
 
-fn labelled(settings: &IstioMetrics, service: &Service, flags: &str, count: u64) -> Metric {
+fn labelled(settings: &IstioMetrics, service: &IstioService, flags: &str, count: u64) -> Metric {
     let value = |label: &str| match label {
         "destination_canonical_revision" | "source_canonical_revision" => LATEST,
         "destination_service" => &service.host,
@@ -274,7 +274,7 @@ mod tests {
             ),
             ("svcb", none, "svcb", "svcb", "unknown"),
         ] {
-            let found = Service::of(upstream, &source, "mesh.example");
+            let found = IstioService::of(upstream, &source, "mesh.example");
             let found = (&*found.host, &*found.name, &*found.namespace);
             assert_eq!(found, (host, name, namespace));
         }
@@ -308,7 +308,7 @@ mod tests {
             workload: "edge".into(),
             namespace: "strait".into(),
         };
-        let service = Service::of_host("svcb.apps.svc.cluster.local");
+        let service = IstioService::of_host("svcb.apps.svc.cluster.local");
         let metric = labelled(&settings, &service, "UH", 7);
         let labels: HashMap<_, _> = metric
             .get_label()
