@@ -384,7 +384,7 @@ fn those_that_are_quiet_longest_end_before_memory_is_used_up() {
     );
     let text = gateway.admin_text("/");
     assert!(
-        text.contains("overloaded (memory): new connections are refused"),
+        text.contains("Overloaded (memory): new connections are refused"),
         "{text}"
     );
     let first = gateway.record();
