@@ -77,22 +77,49 @@ impl Config {
 
     /// The keys of the whole process that differ.
     fn other_keys(&self, before: &Self) -> impl Iterator<Item = &'static str> {
+        // Without `..`: a new key is named here, or has names of its own.
+        let Self {
+            workers,
+            busy_poll,
+            zone,
+            sources: _,
+            listeners: _,
+            upstreams: _,
+            kubernetes,
+            resolver,
+            limits,
+            drain,
+            takeover,
+            access_log,
+            log,
+            hellos,
+            admin,
+            status,
+            metrics,
+            metric_endpoints,
+            metric_routes_from_zero,
+            metric_istio,
+        } = self;
         let keys = [
-            ("workers", self.workers != before.workers),
-            ("busy_poll", self.busy_poll != before.busy_poll),
-            ("zone", self.zone != before.zone),
-            ("kubernetes", self.kubernetes != before.kubernetes),
-            ("resolver", self.resolver != before.resolver),
-            ("limits", self.limits != before.limits),
-            ("drain", self.drain != before.drain),
-            ("takeover", self.takeover != before.takeover),
-            ("access_log", self.access_log != before.access_log),
-            ("log", self.log != before.log),
-            ("admin", self.admin != before.admin),
-            ("status", self.status != before.status),
+            ("workers", *workers != before.workers),
+            ("busy_poll", *busy_poll != before.busy_poll),
+            ("zone", *zone != before.zone),
+            ("kubernetes", *kubernetes != before.kubernetes),
+            ("resolver", *resolver != before.resolver),
+            ("limits", *limits != before.limits),
+            ("drain", *drain != before.drain),
+            ("takeover", *takeover != before.takeover),
+            ("access_log", *access_log != before.access_log),
+            ("log", *log != before.log),
+            ("hellos", *hellos != before.hellos),
+            ("admin", *admin != before.admin),
+            ("status", *status != before.status),
             (
                 "metrics",
-                (self.metrics, self.metric_endpoints) != (before.metrics, before.metric_endpoints),
+                *metrics != before.metrics
+                    || *metric_endpoints != before.metric_endpoints
+                    || *metric_routes_from_zero != before.metric_routes_from_zero
+                    || *metric_istio != before.metric_istio,
             ),
         ];
         let changed = keys.into_iter().filter(|(_, changed)| *changed);
@@ -227,6 +254,17 @@ upstreams: { a: { endpoints: ['127.0.0.1:9'] }, b: { endpoints: ['127.0.0.1:9'] 
                 "metrics: { endpoints: 7 }\nsources:",
                 &["~metrics"],
             ),
+            (
+                "sources:",
+                "metrics: { routes_from_zero: 7 }\nsources:",
+                &["~metrics"],
+            ),
+            (
+                "sources:",
+                "metrics: { istio: { services: 7 } }\nsources:",
+                &["~metrics"],
+            ),
+            ("sources:", "hellos: { keep: 7 }\nsources:", &["~hellos"]),
         ] {
             let second = config(&FIRST.replace(from, to));
             assert_eq!(second.changes_since(Some(&first)), expected, "{to}");
