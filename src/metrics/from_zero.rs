@@ -1,6 +1,8 @@
 //! Counters that begin at 0 before the first connection. A query of growth such as `increase()` does not count the
 //! first value of a series, so without them it would not see a first failure.
 
+use std::collections::HashSet;
+
 use super::{Metrics, NONE, SeriesKey, SeriesRoute};
 use crate::names::{ListenerName, SourceGroupName};
 use crate::outcome::Outcome;
@@ -54,13 +56,15 @@ impl Metrics {
     /// Has the counters of common outcomes begin at 0: those of every listener, and those of as many routes as are
     /// wanted. Routes that began at 0 earlier and still are there count among them.
     pub fn begin_at_zero<R: Iterator<Item = SeriesRoute>>(&self, wanted: FromZero<R>) {
-        let sources = &wanted.sources;
+        let FromZero {
+            most_routes,
+            listeners,
+            sources,
+            routes,
+        } = wanted;
         let mut left = MOST;
-        if wanted.listeners.is_some() {
-            // There may be more source groups than before.
-            self.lock().from_zero.clear();
-        }
-        for listener in wanted.listeners.into_iter().flatten() {
+        let anew = listeners.is_some();
+        for listener in listeners.into_iter().flatten() {
             for source in sources.iter().take(left) {
                 let _ = self.accepted(&listener, source);
                 self.begin(
@@ -71,11 +75,51 @@ impl Metrics {
             }
             left = left.saturating_sub(sources.len());
         }
-        let most = wanted.most_routes.min(left / sources.len().max(1));
+        let most = most_routes.min(left / sources.len().max(1));
+        if !anew {
+            self.begin_routes(most, &sources, routes);
+            return;
+        }
+        let (earlier, others) = self.by_whether_begun(routes, most);
+        // There may be more source groups than before.
+        for route in earlier.into_iter().take(most) {
+            for source in &sources {
+                self.begin(route.clone(), source, &OF_ROUTE);
+            }
+        }
+        self.begin_routes(most, &sources, others.into_iter());
+    }
+
+    /// The routes that began at 0 earlier, and the first `most` others. Those that are no longer there count no more.
+    fn by_whether_begun(
+        &self,
+        routes: impl Iterator<Item = SeriesRoute>,
+        most: usize,
+    ) -> (Vec<SeriesRoute>, Vec<SeriesRoute>) {
+        let begun = self.lock().from_zero.clone();
+        let (mut earlier, mut others) = (Vec::new(), Vec::new());
+        for route in routes {
+            if begun.contains(&route) {
+                earlier.push(route);
+            } else if others.len() < most {
+                others.push(route);
+            }
+        }
+        let still: HashSet<_> = earlier.iter().cloned().collect();
+        self.lock().from_zero = still;
+        (earlier, others)
+    }
+
+    fn begin_routes(
+        &self,
+        most: usize,
+        sources: &[SourceGroupName],
+        routes: impl Iterator<Item = SeriesRoute>,
+    ) {
         if self.lock().from_zero.len() >= most {
             return;
         }
-        for route in wanted.routes {
+        for route in routes {
             {
                 let mut map = self.lock();
                 if map.from_zero.contains(&route) {

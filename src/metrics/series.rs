@@ -266,8 +266,12 @@ impl Metrics {
         self.remove(&series);
         let route = (key.listener.clone(), key.route.clone());
         let (listener, name) = route.clone();
-        map.from_zero
-            .remove(&(listener, name, key.upstream.clone()));
+        // A route that stays has series of other source groups, and counts among those that began at 0.
+        let known = map.known.as_ref();
+        let of_route = (listener, name, key.upstream.clone());
+        if !known.is_some_and(|known| known.routes.contains(&of_route)) {
+            map.from_zero.remove(&of_route);
+        }
         if let Some(sources) = map.routes.get_mut(&route) {
             *sources -= 1;
             if *sources == 0 {

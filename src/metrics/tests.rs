@@ -176,6 +176,37 @@ fn a_route_that_goes_makes_room_for_another_that_begins_at_zero() {
     assert!(self::text(&metrics).contains(line));
 }
 
+/// Neither a reload nor another source group gives room to more routes than are wanted.
+#[test]
+fn routes_that_began_at_zero_count_after_a_reload() {
+    let metrics = Metrics::new().unwrap();
+    let reload = |sources: &[&str], routes: &[&str]| {
+        let sources = || sources.iter().map(|name| SourceGroupName::from(*name));
+        metrics.retire_routes(KnownSeries {
+            sources: sources().collect(),
+            ..known(routes)
+        });
+        metrics.begin_at_zero(FromZero {
+            sources: sources().collect(),
+            ..from_zero(2, routes)
+        });
+        let text = text(&metrics);
+        let begun = |route: &&&str| text.contains(&format!("route=\"{route}\""));
+        let begun: Vec<String> = routes
+            .iter()
+            .filter(begun)
+            .map(ToString::to_string)
+            .collect();
+        begun.join(" ")
+    };
+    assert_eq!(reload(&["alpha", "other"], &["m", "n"]), "m n");
+    assert_eq!(reload(&["alpha", "other"], &["a", "b", "m", "n"]), "m n");
+    assert_eq!(reload(&["beta", "other"], &["a", "b", "m", "n"]), "m n");
+    let line = r#"outcome="no_endpoint",route="n",source="beta",upstream="u"} 0"#;
+    assert!(text(&metrics).contains(line), "the new group has none");
+    assert_eq!(reload(&["beta", "other"], &["a", "b", "n"]), "a n");
+}
+
 #[test]
 fn many_source_groups_leave_room_for_fewer_routes() {
     let metrics = Metrics::new().unwrap();
