@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::SystemTime;
 
 use crate::config::KeptHellosConfig;
@@ -27,7 +27,7 @@ pub const KEPT_OUTCOMES: [Outcome; 8] = [
 ];
 
 /// The hello of a connection that was refused.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct KeptHello {
     /// Its number, unique in the process.
     pub id: u64,
@@ -50,21 +50,27 @@ pub struct KeptHello {
 }
 
 /// The hellos that are kept.
+///
+/// Workers keep them while strangers flood them, and nobody waits for a lock then: a hello whose shelf is busy is left
+/// out.
 #[derive(Debug, Default)]
 pub struct KeptHellos {
     on: AtomicBool,
-    shelves: Mutex<Shelves>,
+    /// Hellos of each outcome. A change comes before the shelves are looked through.
+    places: AtomicUsize,
+    /// Bytes of the hellos of each outcome. The same holds.
+    bytes: AtomicUsize,
+    last: AtomicU64,
+    /// In the order of [`KEPT_OUTCOMES`].
+    shelves: [Mutex<Shelf>; KEPT_OUTCOMES.len()],
 }
 
+/// The hellos of one outcome, the oldest first.
 #[derive(Debug, Default)]
-struct Shelves {
-    /// Hellos of each outcome.
-    places: usize,
-    /// Bytes of the hellos of each outcome.
+struct Shelf {
+    hellos: VecDeque<Arc<KeptHello>>,
+    /// The sum of their bytes.
     bytes: usize,
-    last: u64,
-    /// In the order of [`KEPT_OUTCOMES`].
-    shelves: [VecDeque<KeptHello>; KEPT_OUTCOMES.len()],
 }
 
 impl KeptHellos {
@@ -75,12 +81,14 @@ impl KeptHellos {
 
     /// Takes the bounds from `config`. Hellos beyond them are forgotten.
     pub fn reconfigure(&self, config: Option<&KeptHellosConfig>) {
-        let mut shelves = self.lock();
-        shelves.places = config.map_or(0, |config| config.keep);
-        shelves.bytes = config.map_or(0, |config| config.memory) / KEPT_OUTCOMES.len();
-        let (places, bytes) = (shelves.places, shelves.bytes);
-        for shelf in &mut shelves.shelves {
-            make_room(shelf, places, bytes);
+        let places = config.map_or(0, |config| config.keep);
+        let bytes = config.map_or(0, |config| config.memory) / KEPT_OUTCOMES.len();
+        // Relaxed: who keeps a hello reads them with its shelf locked. Either the shelf is looked through after that,
+        // or its lock has shown the new bounds.
+        self.places.store(places, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
+        for shelf in &self.shelves {
+            lock(shelf).make_room(places, bytes);
         }
         self.on.store(config.is_some(), Ordering::Relaxed);
     }
@@ -90,59 +98,66 @@ impl KeptHellos {
         if !self.are_on() {
             return None;
         }
-        let most = self.lock().bytes;
+        let most = self.bytes.load(Ordering::Relaxed);
         Some(bytes.get(..most).unwrap_or(bytes))
     }
 
-    /// Keeps a hello, whose number it gets, in the place of the oldest ones of its outcome.
+    /// Keeps a hello, whose number it gets, in the place of the oldest ones of its outcome. It is left out if another
+    /// of its outcome is kept or listed at this moment.
     pub fn keep(&self, hello: KeptHello) {
-        let mut shelves = self.lock();
         let place = KEPT_OUTCOMES.iter().position(|one| *one == hello.outcome);
-        let (places, bytes) = (shelves.places, shelves.bytes);
-        if places == 0 || hello.bytes.is_empty() || hello.bytes.len() > bytes {
+        let Some(shelf) = place.and_then(|place| self.shelves.get(place)) else {
+            return;
+        };
+        let mut shelf = match shelf.try_lock() {
+            Ok(shelf) => shelf,
+            // All fields are valid after every statement.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let places = self.places.load(Ordering::Relaxed);
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        let size = hello.bytes.len();
+        if places == 0 || size == 0 || size > bytes {
             return;
         }
-        shelves.last += 1;
-        let id = shelves.last;
-        if let Some(shelf) = place.and_then(|place| shelves.shelves.get_mut(place)) {
-            make_room(shelf, places - 1, bytes - hello.bytes.len());
-            shelf.push_back(KeptHello { id, ..hello });
-        }
+        let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        shelf.make_room(places - 1, bytes - size);
+        shelf.bytes += size;
+        shelf.hellos.push_back(Arc::new(KeptHello { id, ..hello }));
     }
 
     /// Every hello that is kept, the newest first.
-    pub fn list(&self) -> Vec<KeptHello> {
-        let shelves = self.lock();
-        let mut list: Vec<_> = shelves.shelves.iter().flatten().cloned().collect();
-        drop(shelves);
+    pub fn list(&self) -> Vec<Arc<KeptHello>> {
+        let mut list = Vec::new();
+        for shelf in &self.shelves {
+            list.extend(lock(shelf).hellos.iter().cloned());
+        }
         list.sort_unstable_by_key(|hello| std::cmp::Reverse(hello.id));
         list
     }
 
     /// The hello with that number.
-    pub fn get(&self, id: u64) -> Option<KeptHello> {
-        let shelves = self.lock();
-        let found = shelves
-            .shelves
-            .iter()
-            .flatten()
-            .find(|hello| hello.id == id);
-        found.cloned()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Shelves> {
-        // All fields are valid after every statement.
-        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn get(&self, id: u64) -> Option<Arc<KeptHello>> {
+        let is_meant = |hello: &&Arc<KeptHello>| hello.id == id;
+        let found = |shelf: &Mutex<Shelf>| lock(shelf).hellos.iter().find(is_meant).cloned();
+        self.shelves.iter().find_map(found)
     }
 }
 
-/// Forgets the oldest hellos until there are no more than so many, of no more than so many bytes.
-fn make_room(shelf: &mut VecDeque<KeptHello>, places: usize, bytes: usize) {
-    let mut used: usize = shelf.iter().map(|hello| hello.bytes.len()).sum();
-    while shelf.len() > places || used > bytes {
-        match shelf.pop_front() {
-            Some(oldest) => used -= oldest.bytes.len(),
-            None => return,
+fn lock(shelf: &Mutex<Shelf>) -> MutexGuard<'_, Shelf> {
+    // All fields are valid after every statement.
+    shelf.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shelf {
+    /// Forgets the oldest hellos until there are no more than so many, of no more than so many bytes.
+    fn make_room(&mut self, places: usize, bytes: usize) {
+        while self.hellos.len() > places || self.bytes > bytes {
+            match self.hellos.pop_front() {
+                Some(oldest) => self.bytes = self.bytes.saturating_sub(oldest.bytes.len()),
+                None => return,
+            }
         }
     }
 }
@@ -204,6 +219,26 @@ mod tests {
         let newest = kept.list()[0].id;
         assert_eq!(kept.get(newest).unwrap().bytes.len(), 50);
         assert_eq!(kept.part(&[1; 101]).unwrap().len(), 100);
+    }
+
+    /// A worker that waited would let a flood of one kind, or an operator who lists, hold up its connections.
+    #[test]
+    fn nobody_waits_for_a_shelf_that_is_busy() {
+        let kept = Arc::new(KeptHellos::default());
+        kept.reconfigure(Some(&config(16, 8 * 100)));
+        let held = lock(&kept.shelves[1]);
+        let (done, is_done) = std::sync::mpsc::channel();
+        let worker = kept.clone();
+        std::thread::spawn(move || {
+            let part = worker.part(&[1; 101]).map(<[u8]>::len);
+            worker.keep(hello(Outcome::NotTls, 10));
+            worker.keep(hello(Outcome::NoRoute, 20));
+            done.send(part)
+        });
+        let part = is_done.recv_timeout(std::time::Duration::from_secs(20));
+        assert_eq!(part, Ok(Some(100)));
+        drop(held);
+        assert_eq!(sizes(&kept), [(Outcome::NoRoute, 20)]);
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub(super) async fn list(State(shared): State<AdminState>) -> Response {
         let hellos = kept.list();
         dump::to_json(&HellosDump {
             on: kept.are_on(),
-            hellos: hellos.iter().map(HelloDump::new).collect(),
+            hellos: hellos.iter().map(|hello| HelloDump::new(hello)).collect(),
         })
     };
     shared.renderer.render("hellos", JSON, write).await
