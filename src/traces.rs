@@ -2,7 +2,8 @@
 //!
 //! A trace takes the connections that are accepted while it runs and that its filter takes. A filter may ask for what
 //! is known only later, such as the server name: until then the steps of a connection are kept, and written as soon as
-//! it is known to match. Traces are few, write few lines a second, and end by themselves.
+//! it is known to match. One trace follows a connection: the first that takes it, and the next one when that is over.
+//! Traces are few, write few lines a second, and end by themselves.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -254,7 +255,7 @@ pub struct Followed {
     connection: u64,
     accepted: Instant,
     candidates: Vec<Arc<Trace>>,
-    /// The trace that follows it.
+    /// The trace that follows it: the first that takes it, and the next one when that is over.
     trace: Option<Arc<Trace>>,
     early: Vec<TracedStep>,
 }
@@ -267,21 +268,20 @@ impl Followed {
             step,
             detail: detail.into(),
         };
-        if self.trace.is_none() {
-            let mut takes = self.candidates.iter().filter(|one| one.filter.takes(facts));
-            self.trace = takes.next().cloned();
+        if self.trace.as_ref().is_none_or(|trace| !trace.runs()) {
+            let takes = |one: &&Arc<Trace>| one.runs() && one.filter.takes(facts);
+            self.trace = self.candidates.iter().find(takes).cloned();
         }
-        match &self.trace {
-            None if self.early.len() < MOST_EARLY => self.early.push(step),
-            None => {}
-            Some(trace) if trace.runs() => {
-                for early in self.early.drain(..) {
-                    trace.write(self.connection, facts.source, &early);
-                }
-                trace.write(self.connection, facts.source, &step);
+        let Some(trace) = &self.trace else {
+            if self.early.len() < MOST_EARLY {
+                self.early.push(step);
             }
-            Some(_) => {}
+            return;
+        };
+        for early in self.early.drain(..) {
+            trace.write(self.connection, facts.source, &early);
         }
+        trace.write(self.connection, facts.source, &step);
     }
 }
 
@@ -349,6 +349,23 @@ mod tests {
         let (written, left_out) = calls.lines();
         assert_eq!(written + left_out, 4 + u64::from(2 * LINES_PER_SECOND));
         assert!(left_out >= 4, "{left_out}");
+    }
+
+    #[test]
+    fn a_connection_goes_over_to_another_trace_when_its_own_is_over() {
+        let traces = Traces::default();
+        let begin = |time| traces.begin(TraceFilter::default(), time).unwrap();
+        let hour = Duration::from_secs(3600);
+        let (first, second) = (begin(hour), begin(hour));
+        let mut followed = traces.follow(1, Instant::now()).unwrap();
+        let mut step = |step| followed.step(&facts(None, None), step, String::new());
+        step("accept");
+        traces.end(Some(first.id));
+        step("hello");
+        assert_eq!((first.lines(), second.lines()), ((1, 0), (1, 0)));
+        traces.end(Some(second.id));
+        step("close");
+        assert_eq!((first.lines(), second.lines()), ((1, 0), (1, 0)));
     }
 
     #[test]
