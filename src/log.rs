@@ -27,6 +27,7 @@ use crate::config::{LogConfig, LogFilter, LogFilterError, LogFormat};
 use crate::metrics::{LogName, Metrics};
 use crate::terminal;
 use budget::{LineBudget, Placed};
+pub use callsites::TRACE_TARGET;
 use callsites::{Callsites, LeftOutEvents};
 use queue::{Dropped, LineQueue, QueueGuard, share_of};
 
@@ -323,5 +324,39 @@ mod tests {
             let forms = [true, false].map(|terminal| EventForm::of(format, terminal));
             assert_eq!(forms, [on_terminal, elsewhere], "{format:?}");
         }
+    }
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// All traces write by one statement. Each says how many lines it has written, and has a bound of its own.
+    #[test]
+    fn lines_of_traces_are_not_left_out() {
+        const LINES: usize = 3 * callsites::PER_SECOND as usize;
+        let written = Written::default();
+        let config = LogConfig {
+            level: LogFilter::parse("info").unwrap(),
+            format: LogFormat::Json,
+        };
+        let (subscriber, _control, guard) = to_writer(&config, None, written.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            for line in 0..LINES {
+                tracing::info!(target: TRACE_TARGET, line, "a step");
+            }
+        });
+        drop(guard);
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.matches("a step").count(), LINES);
     }
 }

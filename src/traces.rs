@@ -17,13 +17,12 @@ use tokio::sync::Notify;
 
 use crate::clock;
 use crate::limits::{self, TokenBucket};
+use crate::log::TRACE_TARGET;
 
 /// The traces that there may be at a time.
 pub const MOST_TRACES: usize = 8;
 /// The lines that one trace writes in a second. Further ones are counted.
 pub const LINES_PER_SECOND: u32 = 50;
-/// The target of the lines in the log.
-pub const TRACE_TARGET: &str = "strait::trace";
 /// The steps of a connection that are kept until it is known whether it matches. There are no more before its route.
 const MOST_EARLY: usize = 4;
 

@@ -13,7 +13,8 @@ use serde_json::json;
 use super::connections::network;
 use super::lasting::lasting;
 use super::{AdminState, bad_request, text};
-use crate::traces::{TRACE_TARGET, TraceFilter};
+use crate::log::TRACE_TARGET;
+use crate::traces::TraceFilter;
 
 /// The time for which a trace lasts unless the request says otherwise.
 const LASTS: Duration = Duration::from_secs(60);

@@ -2,7 +2,7 @@
 //! no other.
 //!
 //! The number of statements is fixed. `debug` and `trace` have no rate: an operator turns them on to
-//! see everything.
+//! see everything. Nor have the lines of traces, whose budgets are theirs.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -19,6 +19,9 @@ use crate::limits;
 
 /// The number of lines a second from one statement.
 pub(super) const PER_SECOND: u32 = 100;
+/// The target of the lines of traces, which one statement writes. Each trace has a budget of its own and says how many
+/// lines it has left out, so that the statement has none.
+pub const TRACE_TARGET: &str = "strait::trace";
 
 /// Lets at most [`PER_SECOND`] events of a statement through.
 #[derive(Debug, Clone, Default)]
@@ -42,7 +45,7 @@ pub(super) struct LeftOutEvents {
 impl<S: Subscriber> Layer<S> for Callsites {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        if *metadata.level() > Level::INFO {
+        if *metadata.level() > Level::INFO || metadata.target() == TRACE_TARGET {
             return true;
         }
         let place = self.place(metadata);
