@@ -158,6 +158,10 @@ impl SourceBook {
         }
         let page = self.pages.get_mut(&source)?;
         page.seen = page.seen.max(now);
+        if *page.group != *group {
+            // A reload has changed the groups.
+            page.group = group.into();
+        }
         Some(page)
     }
 
@@ -242,6 +246,18 @@ mod tests {
         let mut all = of(&one, source, now).unwrap();
         all.add(of(&other, source, now).unwrap());
         assert_eq!(all.refused, [(Outcome::NotTls, 2), (Outcome::NoRoute, 1)]);
+    }
+
+    #[test]
+    fn a_page_has_the_name_that_its_group_has_now() {
+        let mut book = SourceBook::default();
+        let (source, now) = (net("10.0.0.1/32"), Instant::now());
+        for group in ["alpha", "beta"] {
+            book.opened(source, group, now);
+            book.refused(source, group, Outcome::NotTls, now);
+        }
+        let groups: Vec<_> = book.recent(now).map(|(_, group, _)| group).collect();
+        assert_eq!(groups, ["beta"]);
     }
 
     #[test]
