@@ -350,16 +350,12 @@ impl ConnectionList {
         }
     }
 
-    /// Takes in what a worker's book says of the sources that `query` asks for, if it asks for any.
-    pub fn add_book(&mut self, book: &SourceBook, query: &ConnectionQuery) {
-        if !query.sources {
-            return;
-        }
-        self.connections_without_page += book.without_page();
+    /// Takes in what a worker's book says of those of `sources` that `query` asks for.
+    pub fn add_pages(&mut self, book: &SourceBook, sources: &[IpNet], query: &ConnectionQuery) {
         let ConnectionFilter {
             group, listener, ..
         } = &query.filter;
-        for (source, of, recent) in book.recent(Instant::now()) {
+        for (source, of, recent) in book.recent(sources, Instant::now()) {
             if group.as_deref().is_some_and(|group| group != of) {
                 continue;
             }

@@ -182,12 +182,22 @@ impl SourceBook {
         false
     }
 
-    /// Every source that was seen lately, with the name of its group.
-    pub fn recent(&self, now: Instant) -> impl Iterator<Item = (IpNet, &str, RecentUse)> {
+    /// Every source that has a page.
+    pub fn sources(&self) -> Vec<IpNet> {
+        self.pages.keys().copied().collect()
+    }
+
+    /// Those of `sources` that were seen lately, each with the name of its group.
+    pub fn recent(
+        &self,
+        sources: &[IpNet],
+        now: Instant,
+    ) -> impl Iterator<Item = (IpNet, &str, RecentUse)> {
         let (window, into) = self.window(now);
         let is_kept =
             move |page: &SourcePage| now.saturating_duration_since(page.seen) < FORGOTTEN[0];
-        let kept = self.pages.iter().filter(move |(_, page)| is_kept(page));
+        let pages = sources.iter().filter_map(|of| self.pages.get_key_value(of));
+        let kept = pages.filter(move |(_, page)| is_kept(page));
         kept.map(move |(source, page)| {
             let recent = RecentUse {
                 per_second: page.rate.per_second(window, into),
@@ -213,9 +223,8 @@ mod tests {
     }
 
     fn of(book: &SourceBook, source: IpNet, now: Instant) -> Option<RecentUse> {
-        let mut recent = book.recent(now);
-        let found = recent.find(|(known, _, _)| *known == source)?;
-        Some(found.2)
+        let (_, _, recent) = book.recent(&[source], now).next()?;
+        Some(recent)
     }
 
     #[test]
@@ -256,7 +265,10 @@ mod tests {
             book.opened(source, group, now);
             book.refused(source, group, Outcome::NotTls, now);
         }
-        let groups: Vec<_> = book.recent(now).map(|(_, group, _)| group).collect();
+        let groups: Vec<_> = book
+            .recent(&book.sources(), now)
+            .map(|(_, group, _)| group)
+            .collect();
         assert_eq!(groups, ["beta"]);
     }
 
