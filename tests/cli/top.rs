@@ -202,6 +202,24 @@ fn one_snapshot_is_ascii_of_at_most_100_columns_or_json() {
     assert!(err(&nobody).contains("does not answer"), "{}", err(&nobody));
 }
 
+/// `/sources` lists a source for a while after its last connection.
+#[test]
+fn a_source_whose_connections_have_ended_is_no_row() {
+    let shown = Shown::start();
+    let rows = |by: &str| -> Value {
+        let output = shown.top(&["--by", by, "-o", "json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        let said: Value = serde_json::from_str(&out(&output)).unwrap();
+        said["rows"].clone()
+    };
+    let open = shown.connection();
+    assert_eq!(rows("source")[0]["open"], 1);
+    drop(open);
+    let none = serde_json::json!([]);
+    wait_until("no connection is open", || rows("connection") == none);
+    assert_eq!(rows("source"), none);
+}
+
 #[test]
 fn a_connection_is_explained_and_ended_and_the_terminal_is_whole_afterwards() {
     let shown = Shown::start();

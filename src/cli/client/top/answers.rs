@@ -169,18 +169,21 @@ struct OneTopSource {
     open: u64,
     to_upstream_bytes: u64,
     to_downstream_bytes: u64,
-    oldest_ms: u64,
+    /// Nothing of a source without an open connection.
+    oldest_ms: Option<u64>,
 }
 
 impl TopSources {
+    /// The rows of the sources that have an open connection. The gateway lists others too, for a while.
     pub(super) fn rows(self, earlier: &Earlier) -> Vec<TopRow> {
         let row = |one: OneTopSource| {
+            let oldest = one.oldest_ms.map(duration);
+            let oldest = oldest.map_or_else(String::new, |age| format!(", the oldest for {age}"));
             let first = format!(
-                "{} of {}: {}, the oldest for {}",
+                "{} of {}: {}{oldest}",
                 one.source,
                 one.source_group,
                 connections(one.open),
-                duration(one.oldest_ms),
             );
             let second = "Bytes are those of its open connections. Enter shows them.".to_owned();
             let mut row = TopRow {
@@ -202,11 +205,12 @@ impl TopSources {
                 down,
                 TopCell::Bytes(one.to_upstream_bytes),
                 TopCell::Bytes(one.to_downstream_bytes),
-                TopCell::Time(one.oldest_ms),
+                TopCell::of(one.oldest_ms, TopCell::Time),
             ];
             row
         };
-        self.sources.into_iter().map(row).collect()
+        let open = self.sources.into_iter().filter(|one| one.open > 0);
+        open.map(row).collect()
     }
 }
 

@@ -156,6 +156,9 @@ pub(super) fn answers(at: u64) -> TopAnswers {
           "to_downstream_bytes": 7, "oldest_ms": 1000 },
         { "source": "10.77.3.4", "source_group": "other", "open": 311, "to_upstream_bytes": 0,
           "to_downstream_bytes": 0, "oldest_ms": 2000 },
+        // A source whose connections have all ended: `/sources` lists it for a while.
+        { "source": "10.0.9.9", "source_group": "alpha", "open": 0, "to_upstream_bytes": 0,
+          "to_downstream_bytes": 0, "oldest_ms": null },
     ] });
     TopAnswers {
         overview: overview(),
