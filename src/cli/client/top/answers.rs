@@ -250,6 +250,7 @@ fn route_row(one: RouteRow) -> TopRow {
         details: [first, second],
         subject: TopSubject::Route {
             name: one.route.clone(),
+            listener: one.listener.clone(),
             upstreams: one.upstreams,
             open: one.open,
         },

@@ -251,7 +251,7 @@ impl TopModel {
                 connections(open)
             )
         };
-        let filtered = |key, value: &str| with_query("/connections", &[(key, Some(value))]);
+        let filtered = |query: &[(&str, Option<&str>)]| with_query("/connections", query);
         match subject {
             Some(TopSubject::Connection {
                 id,
@@ -265,17 +265,30 @@ impl TopModel {
                 self.ask(TopChange::End, question, format!("/connections/{id}"));
             }
             Some(TopSubject::Source { address, open }) => {
-                let path = filtered("source", &address);
+                let path = filtered(&[("source", Some(&address))]);
                 self.ask(TopChange::End, all(open, &format!("from {address}")), path);
             }
-            Some(TopSubject::Route { name, open, .. }) => {
-                let path = filtered("route", &name);
-                let whose = format!("of route {name}");
+            // A listener may have a route of the same name as another one.
+            Some(TopSubject::Route {
+                name,
+                listener,
+                open,
+                ..
+            }) => {
+                let path = filtered(&[("route", Some(&name)), ("listener", Some(&listener))]);
+                let whose = format!("of route {name} of {listener}");
                 self.ask(TopChange::End, all(open, &whose), path);
             }
-            Some(TopSubject::Endpoint { address, open, .. }) => {
-                let path = filtered("endpoint", &address);
-                self.ask(TopChange::End, all(open, &format!("to {address}")), path);
+            // The same address may be an endpoint of several upstreams.
+            Some(TopSubject::Endpoint {
+                upstream,
+                address,
+                open,
+                ..
+            }) => {
+                let path = filtered(&[("endpoint", Some(&address)), ("upstream", Some(&upstream))]);
+                let whose = format!("to {address} of {upstream}");
+                self.ask(TopChange::End, all(open, &whose), path);
             }
             Some(TopSubject::Nothing | TopSubject::Text(_)) | None => {
                 self.complain("no row here has a connection to end");

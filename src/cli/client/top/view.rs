@@ -236,6 +236,7 @@ pub(super) enum TopSubject {
     },
     Route {
         name: String,
+        listener: String,
         upstreams: Vec<String>,
         open: u64,
     },
