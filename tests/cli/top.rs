@@ -67,16 +67,21 @@ struct Terminal {
 
 impl Terminal {
     fn start() -> Self {
+        Self::of(&["env -u NO_COLOR LC_ALL=C.UTF-8 PS1='$ ' sh"])
+    }
+
+    /// A terminal with a program in the place of the shell. Several words are the program itself, the leader of the
+    /// terminal's session.
+    fn of(program: &[&str]) -> Self {
         let terminal = Self {
             folder: Folder::create(),
         };
-        let shell = "env -u NO_COLOR LC_ALL=C.UTF-8 PS1='$ ' sh";
         let size = ["-x", "120", "-y", "40"];
         terminal.tmux(
             &[
                 &["-f", "/dev/null", "new-session", "-d"],
                 &size[..],
-                &[shell],
+                program,
             ]
             .concat(),
         );
@@ -380,6 +385,19 @@ fn it_stops_and_goes_on_as_other_programs() {
     wait_until("the screen is its own", || terminal.state() == "1 0");
     terminal.presses("C-c");
     wait_until("the terminal is the shell's", || terminal.state() == "0 1");
+}
+
+/// The kernel stops no process of an orphaned group, such as the only program of `kubectl exec -it`.
+#[test]
+fn what_cannot_be_stopped_keeps_its_screen() {
+    let shown = Shown::start();
+    let (program, admin) = (env!("CARGO_BIN_EXE_strait"), shown.admin().to_string());
+    let terminal = Terminal::of(&[program, "top", "--interval", "1", "--admin", &admin]);
+    terminal.waits_for("q quit");
+    terminal.presses("C-z");
+    terminal.presses("?");
+    terminal.waits_for("turn the order round");
+    assert_eq!(terminal.state(), "1 0");
 }
 
 #[test]

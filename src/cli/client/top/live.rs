@@ -221,8 +221,10 @@ pub(super) async fn run(admin: &Admin, mut model: TopModel, ink: TopInk) -> Resu
             Some(TopRequest::Quit) => break,
             Some(TopRequest::Suspend) => {
                 screen.leave();
-                // The process stops here, and goes on with SIGCONT.
+                // The process stops here, and goes on with SIGCONT. The kernel stops none of an orphaned process
+                // group, such as a session of `kubectl exec`: it goes on at once.
                 kill_process(getpid(), Signal::TSTP)?;
+                screen.again()?;
             }
             Some(TopRequest::Look) => {
                 let (view, paths) = (model.view, model.paths());
