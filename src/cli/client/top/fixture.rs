@@ -151,7 +151,9 @@ pub(super) fn answers(at: u64) -> TopAnswers {
         connection(8, "[2001:db8::1]:4000", Some(HOSTILE), 5),
         connection(9, "10.0.3.9:1", None, 4),
     ] });
-    let sources = json!({ "open": 3, "sources_open": 2, "sources": [
+    let sources = json!({ "open": 3, "sources_open": 3, "sources": [
+        { "source": "2001:db8:7::/64", "source_group": "alpha", "open": 3, "to_upstream_bytes": 0,
+          "to_downstream_bytes": 0, "oldest_ms": 10 },
         { "source": "10.0.3.7", "source_group": "alpha", "open": 204, "to_upstream_bytes": 5,
           "to_downstream_bytes": 7, "oldest_ms": 1000 },
         { "source": "10.77.3.4", "source_group": "other", "open": 311, "to_upstream_bytes": 0,

@@ -3,7 +3,9 @@
 use ratatui_crossterm::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::answers::connections;
-use super::model::{INTERVALS, MOST_FILTER, TopAct, TopChange, TopMode, TopModel, TopRequest};
+use super::model::{
+    INTERVALS, MOST_FILTER, TopAct, TopChange, TopMode, TopModel, TopPart, TopRequest,
+};
 use super::view::{TopSubject, TopView};
 use crate::cli::client::admin::{encoded, with_query};
 
@@ -14,7 +16,7 @@ const HELP: &[&str] = &[
     "Up, Down, PgUp, PgDn, Home, End   another row",
     "Enter            more about a trouble or a connection, a route's endpoints,",
     "                 the connections of a source or an endpoint",
-    "/ (\\, F3, F4)    filter: rows that hold a text; Esc takes the filter away",
+    "/ (\\, F3, F4)    filter: rows that hold a text; Esc shows all again",
     "s, S (>, <, F6)  sort by the next column, by the one before",
     "i (I)            turn the order round",
     "e                explain what the gateway would do with such a connection now",
@@ -94,7 +96,11 @@ impl TopModel {
             KeyCode::Home => self.select(0),
             KeyCode::End => self.select(usize::MAX - 1),
             KeyCode::Char('/' | '\\') | KeyCode::F(3 | 4) => self.mode = TopMode::Filter,
-            KeyCode::Esc => return self.filter_by(String::new()),
+            KeyCode::Esc => {
+                let was_part = self.table_mut().part.take().is_some();
+                let look = self.filter_by(String::new());
+                return was_part.then_some(TopRequest::Look).or(look);
+            }
             KeyCode::Char('s' | '>') | KeyCode::F(6) => return self.sort_by_next(false),
             KeyCode::Char('S' | '<') => return self.sort_by_next(true),
             KeyCode::Char('i' | 'I') => {
@@ -183,12 +189,22 @@ impl TopModel {
     /// Shows what belongs to the selected row.
     fn enter(&mut self) -> Option<TopRequest> {
         let subject = self.selected()?.subject.clone();
-        let (view, filter) = match subject {
-            TopSubject::Source { address, .. } => (TopView::Connections, address),
-            TopSubject::Route { upstreams, .. } => {
-                (TopView::Endpoints, upstreams.into_iter().next()?)
+        let part = |name: String, query| Some(TopPart { name, query });
+        let (view, filter, part) = match subject {
+            TopSubject::Source { address, .. } => {
+                let part = part(format!("from {address}"), vec![("source", address)]);
+                (TopView::Connections, String::new(), part)
             }
-            TopSubject::Endpoint { address, .. } => (TopView::Connections, address),
+            TopSubject::Route { upstreams, .. } => {
+                (TopView::Endpoints, upstreams.into_iter().next()?, None)
+            }
+            TopSubject::Endpoint {
+                upstream, address, ..
+            } => {
+                let name = format!("to {address} of {upstream}");
+                let query = vec![("endpoint", address), ("upstream", upstream)];
+                (TopView::Connections, String::new(), part(name, query))
+            }
             TopSubject::Connection { .. } => return self.explain(),
             TopSubject::Text(lines) => {
                 self.lines("trouble", lines);
@@ -197,6 +213,7 @@ impl TopModel {
             TopSubject::Nothing => return None,
         };
         self.show(view);
+        self.table_mut().part = part;
         let _ = self.filter_by(filter.chars().take(MOST_FILTER).collect());
         Some(TopRequest::Look)
     }

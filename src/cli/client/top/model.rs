@@ -146,6 +146,15 @@ pub(super) enum TopMode {
 /// The order of rows: a column, and whether it is turned round. Without one, troubled rows come first.
 pub(super) type TopSort = Option<(usize, bool)>;
 
+/// The part of the gateway's connections that belongs to a row of another view.
+#[derive(Debug, Default, Clone)]
+pub(super) struct TopPart {
+    /// Its name for a person.
+    pub(super) name: String,
+    /// The parameters of `GET /connections` that ask for it.
+    pub(super) query: Vec<(&'static str, String)>,
+}
+
 /// The state of one view.
 #[derive(Debug, Default, Clone)]
 pub(super) struct TopTable {
@@ -157,15 +166,17 @@ pub(super) struct TopTable {
     pub(super) first: usize,
     pub(super) sort: TopSort,
     pub(super) filter: String,
+    /// The part of all rows that is asked for. Of connections only.
+    pub(super) part: Option<TopPart>,
 }
 
 /// The longest filter, in characters.
 pub(super) const MOST_FILTER: usize = 100;
-/// Connections that are asked for without a filter.
+/// Connections that are asked for without a filter, and without a row to which they belong.
 const CONNECTIONS: usize = 1000;
 /// Rows of an overview that are asked for, as many as the gateway has in one answer.
 const ROWS: usize = 1000;
-/// The same of sources and, with a filter, of connections.
+/// The same of sources, and of connections otherwise.
 const MOST: usize = 10_000;
 /// The shortest and the longest time between two looks, in seconds.
 pub(super) const INTERVALS: std::ops::RangeInclusive<u64> = 1..=3600;
@@ -249,12 +260,13 @@ impl TopModel {
                     Some("idle_ms") => "idle",
                     _ => "bytes",
                 };
-                let limit = if table.filter.is_empty() {
-                    CONNECTIONS
-                } else {
-                    MOST
-                };
-                Some(format!("/connections?sort={sort}&limit={limit}"))
+                let few = table.filter.is_empty() && table.part.is_none();
+                let limit = if few { CONNECTIONS } else { MOST }.to_string();
+                let mut query = vec![("sort", Some(sort)), ("limit", Some(&*limit))];
+                for (key, value) in table.part.iter().flat_map(|part| &part.query) {
+                    query.push((key, Some(value)));
+                }
+                Some(with_query("/connections", &query))
             }
             // The gateway may have more rows than it sends; those that the filter takes come first then.
             TopView::Routes | TopView::Endpoints if !table.filter.is_empty() => Some(with_query(

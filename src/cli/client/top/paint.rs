@@ -98,10 +98,14 @@ fn tabs(model: &TopModel, line: &mut TopLine<'_>) {
             false => line.put(&format!(" {text} "), TopRole::Quiet),
         };
     }
-    let filter = match &*model.table().filter {
-        "" => String::new(),
-        filter => format!("/{filter}  "),
-    };
+    let table = model.table();
+    let mut filter = String::new();
+    if let Some(part) = &table.part {
+        filter += &format!("{}  ", part.name);
+    }
+    if !table.filter.is_empty() {
+        filter += &format!("/{}  ", table.filter);
+    }
     let (shown, all) = (
         model.order.len(),
         model.look.as_ref().map_or(0, |look| look.all),
@@ -113,9 +117,12 @@ fn tabs(model: &TopModel, line: &mut TopLine<'_>) {
         false => format!("{shown} of {all}"),
     };
     let text = format!("{filter}{number}, {}", model.order_in_words());
-    match line.left() > width_of(&text) + 2 {
-        true => line.put_right(&text, TopRole::Quiet),
-        false => line.put_right(&format!("{filter}{number}"), TopRole::Quiet),
+    let shorter = format!("{filter}{number}");
+    for text in [text, shorter, number] {
+        if line.left() >= width_of(&text) + 2 {
+            line.put_right(&text, TopRole::Quiet);
+            break;
+        }
     }
 }
 
@@ -145,7 +152,10 @@ fn body(model: &TopModel, buffer: &mut Buffer, ink: TopInk, top: u16, room: u16)
     if model.order.is_empty() {
         let text = match (&model.look, model.rows().is_empty()) {
             (None, _) => "Waiting for the gateway.".to_owned(),
-            (Some(_), true) => model.view.empty().to_owned(),
+            (Some(_), true) => match &table.part {
+                Some(part) => format!("No connection {} is open. Esc shows all.", part.name),
+                None => model.view.empty().to_owned(),
+            },
             (Some(_), false) => format!(
                 "No row holds \"{}\". Esc takes the filter away.",
                 table.filter

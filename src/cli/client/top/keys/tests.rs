@@ -189,10 +189,40 @@ fn views_follow_keys_and_enter_leads_to_what_belongs_to_a_row() {
     let mut model = crate::cli::client::top::fixture::model(TopView::Sources);
     select(&mut model, "10.0.3.7");
     press(&mut model, KeyCode::Enter);
-    assert_eq!(
-        (model.view, &*model.table().filter),
-        (TopView::Connections, "10.0.3.7")
-    );
+    assert_eq!(model.view, TopView::Connections);
+}
+
+/// A text would take 10.0.3.70 too, and no address of a prefix.
+#[test]
+fn the_connections_of_a_row_are_those_that_the_gateway_finds() {
+    for (view, row, query) in [
+        (TopView::Sources, "10.0.3.7", "source=10.0.3.7"),
+        (
+            TopView::Sources,
+            "2001:db8:7::/64",
+            "source=2001%3Adb8%3A7%3A%3A%2F64",
+        ),
+        (
+            TopView::Endpoints,
+            "10.1.3.44:50051",
+            "endpoint=10.1.3.44%3A50051&upstream=svca",
+        ),
+    ] {
+        let mut model = model(view);
+        select(&mut model, row);
+        assert_eq!(press(&mut model, KeyCode::Enter), Some(TopRequest::Look));
+        let asked = || format!("/connections?sort=bytes&limit=10000&{query}");
+        assert_eq!(model.paths().1, Some(asked()));
+        // A text is looked for among them. Esc while it is typed takes only the text away.
+        letter(&mut model, '/');
+        letter(&mut model, 'x');
+        assert_eq!(model.paths().1, Some(asked()));
+        press(&mut model, KeyCode::Esc);
+        assert_eq!(model.paths().1, Some(asked()));
+        assert_eq!(press(&mut model, KeyCode::Esc), Some(TopRequest::Look));
+        let all = "/connections?sort=bytes&limit=1000".to_owned();
+        assert_eq!(model.paths().1, Some(all));
+    }
 }
 
 #[test]

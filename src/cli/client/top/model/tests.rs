@@ -126,7 +126,7 @@ fn an_answer_for_a_view_that_was_left_is_not_shown() {
     model.answered(TopView::Connections, answers(4000));
     assert!(model.rows().is_empty());
     model.answered(TopView::Sources, answers(5000));
-    assert_eq!(keys(&model), ["10.77.3.4", "10.0.3.7"]);
+    assert_eq!(keys(&model), ["10.77.3.4", "10.0.3.7", "2001:db8:7::/64"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use super::*;
 use crate::cli::client::top::fixture::{ASCII, HOSTILE, answers, model};
+use crate::cli::client::top::model::TopPart;
 use ratatui_core::backend::TestBackend;
 use ratatui_core::style::{Color, Modifier};
 use ratatui_core::terminal::Terminal;
@@ -210,6 +211,14 @@ fn a_view_without_rows_says_so_in_a_sentence() {
     empty.answered(TopView::Connections, none);
     let lines = screen(&mut empty, ASCII, 100, 24);
     assert!(lines[8].contains("No connection is open."), "{}", lines[8]);
+    empty.table_mut().part = Some(TopPart {
+        name: "from 10.0.3.7".to_owned(),
+        query: Vec::new(),
+    });
+    let lines = screen(&mut empty, ASCII, 120, 24);
+    let said = "No connection from 10.0.3.7 is open. Esc shows all.";
+    assert!(lines[8].contains(said), "{}", lines[8]);
+    assert!(lines[6].contains(" from 10.0.3.7  "), "{}", lines[6]);
 }
 
 /// Without colours words and signs say the same.
