@@ -32,6 +32,18 @@ const HELP: &[&str] = &[
 impl TopModel {
     /// Does what a key asks for. Returns what is to be done outside of the state.
     pub(super) fn key(&mut self, key: KeyEvent) -> Option<TopRequest> {
+        let request = self.pressed(key)?;
+        if let TopRequest::Explain { .. } | TopRequest::Act(_) = request {
+            if self.changing {
+                self.complain("the gateway has not answered the last change yet");
+                return None;
+            }
+            self.changing = matches!(request, TopRequest::Act(_));
+        }
+        Some(request)
+    }
+
+    fn pressed(&mut self, key: KeyEvent) -> Option<TopRequest> {
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
             KeyCode::Char('c') if control => return Some(TopRequest::Quit),

@@ -179,6 +179,7 @@ pub(super) async fn run(admin: &Admin, mut model: TopModel, ink: TopInk) -> Resu
     let mut screen = TopScreen::enter()?;
     let (mut events, wanted) = events();
     let mut looking: Waiting<'_, (TopView, Result<TopAnswers, TopError>)> = None;
+    // While a change is asked for, `TopModel::key` lets nothing take its place.
     let mut asking: Waiting<'_, Answered> = None;
     let mut next = tokio::time::Instant::now();
     loop {
@@ -243,6 +244,7 @@ pub(super) async fn run(admin: &Admin, mut model: TopModel, ink: TopInk) -> Resu
 }
 
 fn take(model: &mut TopModel, answered: Answered) {
+    model.changing = false;
     match answered {
         Answered::Acted(Ok(done)) => model.say(done),
         Answered::Acted(Err(error)) => model.complain(error),

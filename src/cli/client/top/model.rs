@@ -192,6 +192,8 @@ pub(super) struct TopModel {
     pub(super) paused: bool,
     /// Seconds between two looks.
     pub(super) interval: u64,
+    /// Whether a change was asked of the gateway that it has not answered.
+    pub(super) changing: bool,
     /// The last thing to say, and whether it is a failure.
     pub(super) message: Option<(String, bool)>,
     pub(super) look: Option<TopLook>,
@@ -212,6 +214,7 @@ impl TopModel {
             mode: TopMode::default(),
             paused: false,
             interval,
+            changing: false,
             message: None,
             look: None,
             failure: None,

@@ -128,6 +128,23 @@ fn a_yes_is_for_the_row_that_was_asked_about() {
 }
 
 #[test]
+fn nothing_takes_the_place_of_a_change_that_runs() {
+    let mut model = model(TopView::Connections);
+    select(&mut model, "10.0.3.7:33790");
+    letter(&mut model, 'k');
+    assert!(matches!(letter(&mut model, 'y'), Some(TopRequest::Act(_))));
+    for keys in ["e", "ky"] {
+        let mut asked = None;
+        for key in keys.chars() {
+            asked = letter(&mut model, key);
+        }
+        assert_eq!(asked, None, "{keys}");
+        assert!(matches!(model.message, Some((_, true))), "{keys}");
+    }
+    assert_eq!(letter(&mut model, '2'), Some(TopRequest::Look));
+}
+
+#[test]
 fn a_key_that_a_row_has_no_use_for_says_so() {
     for (view, row, key) in [
         (TopView::Connections, "10.0.3.7", 'd'),
