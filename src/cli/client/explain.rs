@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use super::admin::{Admin, AdminAddress, with_query};
-use super::table::{duration, shown, table};
+use super::table::{duration, escaped, shown, table};
 use super::{CommandAnswer, CommandResult, cell, finish, items};
 use crate::cli::ExplainArguments;
 
@@ -59,7 +59,7 @@ struct LivePage(String);
 
 impl LivePage {
     fn line(&mut self, title: &str, text: &str) {
-        let _ = writeln!(self.0, "  {title:<12} {}", shown(text));
+        let _ = writeln!(self.0, "  {title:<12} {}", escaped(text));
     }
 }
 
@@ -184,4 +184,23 @@ fn of_recent(recent: &[Value], title: &str, page: &mut LivePage) {
 
 fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     value.get(key).and_then(Value::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_shown_to_its_end_and_no_terminal_obeys_it() {
+        let reason = format!("{} because\u{1b}[2J", "no route takes it ".repeat(10));
+        let mut page = LivePage(String::new());
+        let listener = serde_json::json!({
+            "listener": "east-west",
+            "outcome": "no_route",
+            "detail": reason,
+        });
+        of_listener(&listener, &mut page);
+        let escaped = reason.replace('\u{1b}', "\\u{1b}");
+        assert!(page.0.contains(&escaped), "{}", page.0);
+    }
 }

@@ -30,15 +30,21 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
     text
 }
 
-/// A cell: escaped where a terminal would obey it, and cut.
-pub(super) fn shown(text: &str) -> String {
-    let mut cell = String::new();
+/// A text, escaped where a terminal would obey it.
+pub(super) fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
     for c in text.chars() {
         match is_obeyed(c) {
-            true => cell.extend(c.escape_default()),
-            false => cell.push(c),
+            true => escaped.extend(c.escape_default()),
+            false => escaped.push(c),
         }
     }
+    escaped
+}
+
+/// A cell: escaped where a terminal would obey it, and cut.
+pub(super) fn shown(text: &str) -> String {
+    let cell = escaped(text);
     match cell.char_indices().nth(WIDEST) {
         Some((end, _)) => format!("{}...", cell.get(..end).unwrap_or_default()),
         None => cell,
