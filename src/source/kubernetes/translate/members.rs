@@ -11,7 +11,7 @@ use super::mtls::Mtls;
 use super::pods::{self, Pod};
 use super::topology::Topology;
 use super::why::Member;
-use super::workloads::{self, Workload};
+use super::workloads::{self, HostAnswers, Workload};
 use crate::config::{KubernetesConfig, PodChoice, ServicePort};
 use crate::source::kubernetes::records::{ObjectKey, ServicePortRecord};
 
@@ -29,7 +29,8 @@ impl<'a> Members<'a> {
     /// Those of a Service of any cluster, with the WorkloadEntries that it selects and the workloads of
     /// ServiceEntries with its host.
     pub(super) fn of_service(context: &Context<'a>, key: &ObjectKey) -> Self {
-        let (cluster, policy, names) = (context.cluster, context.policy, Some(context.names));
+        let (cluster, policy) = (context.cluster, context.policy);
+        let names = &mut HostAnswers::new(context.names);
         let domain = policy.cluster_domain.as_str();
         let topology = Topology::of(cluster, policy);
         let host = ObjectHost::Service { key, domain };
@@ -62,7 +63,8 @@ impl<'a> Members<'a> {
 
     /// Those of the host `key.name` of ServiceEntries.
     pub(super) fn of_host(context: &Context<'a>, key: &ObjectKey) -> Self {
-        let (cluster, policy, names) = (context.cluster, context.policy, Some(context.names));
+        let (cluster, policy) = (context.cluster, context.policy);
+        let names = &mut HostAnswers::new(context.names);
         let domain = policy.cluster_domain.as_str();
         let topology = Topology::of(cluster, policy);
         let host = ObjectHost::Entry { key, domain };

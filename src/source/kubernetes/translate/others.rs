@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::pods::{self, Pod};
 use super::topology::Topology;
-use super::workloads::{self, Workload};
+use super::workloads::{self, HostAnswers, Workload};
 use crate::config::{KubernetesConfig, OtherClusterConfig};
 use crate::source::kubernetes::cluster::{Cluster, ClusterChange, Dirty};
 use crate::source::kubernetes::records::{ObjectKey, ServiceRecord};
@@ -89,7 +89,8 @@ impl OtherClusters {
             if let Some(service) = cluster.services.get(key) {
                 let topology = topology.of_other(&config.name, &config.network, cluster);
                 pods.extend(pods::behind(cluster, topology, key, service));
-                workloads.extend(workloads::behind(cluster, topology, None, key, service));
+                let names = &mut HostAnswers::none();
+                workloads.extend(workloads::behind(cluster, topology, names, key, service));
             }
         }
         (pods, workloads)

@@ -53,6 +53,8 @@ pub(super) enum PodExclusion {
     ByName,
     /// DNS has not given an address of its name yet.
     NotResolved,
+    /// The DNS names of the host have more addresses than a host may have by name.
+    TooManyByName,
     /// The workload has no address that a TCP connection can go to.
     NoAddress,
     /// The address never belongs to another workload (`source::address_kind`).
@@ -83,6 +85,9 @@ impl fmt::Display for PodExclusion {
             Self::InNoSlice => "of no Service, so that its address is not known",
             Self::ByName => "with a DNS name for an address",
             Self::NotResolved => "with a DNS name that has no address (see the log of the gateway)",
+            Self::TooManyByName => {
+                "with a DNS name whose addresses are too many (the names of a host give at most 4096)"
+            }
             Self::NoAddress => "without an address that a TCP connection can go to",
             Self::NoWorkloadsAddress => {
                 "at an address that no workload has (loopback, link-local, multicast, a metadata service)"

@@ -21,6 +21,37 @@ use crate::source::kubernetes::records::{
     Labels, ObjectKey, PodRecord, ServiceKind, ServicePortRecord, ServiceRecord, SliceEndpoint,
 };
 
+/// The largest number of addresses that all the DNS names of a host give. A name has up to 64, and a ServiceEntry may
+/// list one name thousands of times, each time with other ports.
+const MAX_BY_NAME: usize = 4096;
+
+/// The answers of DNS, as far as a host may use them.
+#[derive(Debug)]
+pub(super) struct HostAnswers<'n> {
+    /// None if no name is asked for.
+    answers: Option<&'n DnsAnswers>,
+    /// The number of addresses that it may still have.
+    left: usize,
+}
+
+impl<'n> HostAnswers<'n> {
+    /// Those of a host whose names are asked for.
+    pub(super) const fn new(answers: &'n DnsAnswers) -> Self {
+        Self {
+            answers: Some(answers),
+            left: MAX_BY_NAME,
+        }
+    }
+
+    /// Those of a host whose names are not asked for.
+    pub(super) const fn none() -> Self {
+        Self {
+            answers: None,
+            left: 0,
+        }
+    }
+}
+
 /// A workload behind a host.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Workload<'a> {
@@ -55,7 +86,7 @@ enum HostPorts<'a> {
 pub(super) fn of_entries<'a>(
     cluster: &'a Cluster,
     topology: Topology<'a>,
-    names: Option<&DnsAnswers>,
+    names: &mut HostAnswers<'_>,
     namespace: &str,
     host: &str,
 ) -> Vec<Workload<'a>> {
@@ -82,7 +113,7 @@ pub(super) fn of_entries<'a>(
 fn selected<'a>(
     cluster: &'a Cluster,
     topology: Topology<'a>,
-    names: Option<&DnsAnswers>,
+    names: &mut HostAnswers<'_>,
     key: &'a ObjectKey,
     entry: &'a ServiceEntryRecord,
     selector: &Labels,
@@ -101,7 +132,7 @@ fn selected<'a>(
 pub(super) fn behind<'a>(
     cluster: &'a Cluster,
     topology: Topology<'a>,
-    names: Option<&DnsAnswers>,
+    names: &mut HostAnswers<'_>,
     key: &ObjectKey,
     service: &ServiceRecord,
 ) -> Vec<Workload<'a>> {
@@ -125,7 +156,7 @@ pub(super) fn behind<'a>(
 fn workload_entries<'a>(
     cluster: &'a Cluster,
     topology: Topology<'a>,
-    names: Option<&DnsAnswers>,
+    names: &mut HostAnswers<'_>,
     namespace: &str,
     selector: &Labels,
     ports: HostPorts<'a>,
@@ -192,25 +223,27 @@ impl<'a> Workload<'a> {
         }
     }
 
-    /// The workload once for each address of its DNS name, if it has one. Without `names` no name is asked for.
-    fn at_addresses(mut self, names: Option<&DnsAnswers>) -> Vec<Self> {
-        let (Some(name), Some(names)) = (self.asks, names) else {
+    /// The workload once for each address of its DNS name, if it has one. Addresses beyond the limit of the host are
+    /// one workload without a connection.
+    fn at_addresses(mut self, names: &mut HostAnswers<'_>) -> Vec<Self> {
+        let (Some(name), Some(answers)) = (self.asks, names.answers) else {
             self.asks = None;
             return vec![self];
         };
         if self.address != Err(PodExclusion::ByName) {
             return vec![self];
         }
-        let addresses = names.of(name);
+        let addresses = answers.of(name);
         if addresses.is_empty() {
             self.address = Err(PodExclusion::NotResolved);
             return vec![self];
         }
-        let at = |address: &IpAddr| Self {
-            address: usable(*address),
-            ..self
-        };
-        addresses.iter().map(at).collect()
+        let taken = addresses.len().min(names.left);
+        names.left -= taken;
+        let usable = addresses.iter().take(taken).map(|one| usable(*one));
+        let beyond = (taken < addresses.len()).then_some(Err(PodExclusion::TooManyByName));
+        let at = |address| Self { address, ..self };
+        usable.chain(beyond).map(at).collect()
     }
 
     /// Leaves it out, since it is in another cluster than the gateway.

@@ -434,3 +434,30 @@ fn nobody_has_names_asked_for_by_a_host_that_is_not_exported() {
     let why = world.found.why_empty(DB).unwrap();
     assert!(why.contains("DNS name that has no address"), "{why}");
 }
+
+#[test]
+fn names_with_many_addresses_do_not_multiply_the_endpoints_of_a_host() {
+    let by_name = |port: u16| {
+        let mut endpoint = vm("192.0.2.1", &[SIDECAR]);
+        endpoint.address = WorkloadAddress::Name("vm.example".into());
+        endpoint.ports = [("tcp".into(), port)].into();
+        endpoint
+    };
+    let entry = |at: &str, first: u16| {
+        entry(at, "db.mesh.local", &[("tcp", 5432)], |entry| {
+            let endpoints = (first..first + 100).map(by_name);
+            let by_address = std::iter::once(vm("192.0.2.9", &[SIDECAR]));
+            entry.endpoints = endpoints.chain(by_address).collect();
+            entry.by_dns = true;
+        })
+    };
+    let (one, two) = (entry("vms/db", 1000), entry("vms/db-2", 2000));
+    let mut world = world(mesh_policy(), vec![one, two]);
+    let addresses = (1..=64).map(|last| std::net::IpAddr::from([198, 51, 100, last]));
+    world
+        .translator
+        .resolve(&"vm.example".into(), addresses.collect());
+    world.apply([]);
+    // Those by address are there in any case.
+    assert_eq!(world.found.endpoints(DB).len(), 4096 + 1);
+}
