@@ -324,7 +324,7 @@ impl Translator {
         let there = backends.is_some()
             || self.cluster.services.get(key).is_some()
             || self.cluster.why_unreadable(Kind::Service, key).is_some()
-            || self.others.service(key).is_some();
+            || self.others.service(&self.cluster, key).is_some();
         let mut context = Context {
             cluster: &self.cluster,
             others: &self.others,

@@ -181,7 +181,7 @@ fn name(
         return HostClaim::OfService;
     }
     let own = cluster.services.get(&service);
-    let Some(record) = own.or_else(|| others.service(&service)) else {
+    let Some(record) = own.or_else(|| others.service(cluster, &service)) else {
         return HostClaim::Free {
             hidden_service: false,
         };

@@ -10,7 +10,7 @@ use super::pods::{self, Pod};
 use super::topology::Topology;
 use super::workloads::{self, HostAnswers, Workload};
 use crate::config::{KubernetesConfig, OtherClusterConfig};
-use crate::source::kubernetes::cluster::{Cluster, ClusterChange, Dirty};
+use crate::source::kubernetes::cluster::{Cluster, ClusterChange, Dirty, Kind};
 use crate::source::kubernetes::records::{ObjectKey, ServiceRecord};
 
 /// The other clusters, in the order of the config.
@@ -72,8 +72,12 @@ impl OtherClusters {
         services.flatten().map(|(key, _)| key)
     }
 
-    /// The Service of the first cluster that has it.
-    pub(super) fn service(&self, key: &ObjectKey) -> Option<&ServiceRecord> {
+    /// The Service of the first cluster that has it, which stands in for one that `own` does not have. While the
+    /// Services of `own` are not known nothing does: it may have the Service, and hide it.
+    pub(super) fn service(&self, own: &Cluster, key: &ObjectKey) -> Option<&ServiceRecord> {
+        if !own.is_known(Kind::Service) {
+            return None;
+        }
         let mut all = self.0.iter();
         all.find_map(|other| other.cluster.services.get(key))
     }

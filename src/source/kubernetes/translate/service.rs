@@ -56,7 +56,7 @@ pub(super) fn translate(
             }
         }
         None => {
-            if let Some(record) = others.service(key) {
+            if let Some(record) = others.service(cluster, key) {
                 let mut service = Service::new(context, key, record);
                 service.export();
                 draft = service.draft;

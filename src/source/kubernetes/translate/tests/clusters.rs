@@ -291,3 +291,20 @@ fn another_policy_takes_over_what_is_known_of_other_clusters() {
     let found = Found(next.apply(world.translator.cluster().changes()).unwrap());
     assert_eq!(found.endpoints(UPSTREAM), world.found.endpoints(UPSTREAM));
 }
+
+#[test]
+fn another_cluster_does_not_stand_in_while_the_services_of_the_own_one_are_not_known() {
+    let policy = policy_with(&[("c2", "n1")]);
+    let mut world = unlisted(policy, vec![], Kind::Service);
+    world.connect("c2", svcb_at("10.2.0.1", vec![]));
+    // The own cluster may hide the Service.
+    let upstreams = |world: &World| world.found.0.routing.upstreams.contains_key(UPSTREAM);
+    assert!(!upstreams(&world), "{:?}", world.found.routes());
+    let hidden = service_with("apps/svcb", &[("http", 80)], |record| {
+        record.export_to = ["~".into()].into();
+    });
+    world.apply([ClusterChange::All(Kind::Service, vec![hidden])]);
+    assert!(!upstreams(&world));
+    world.apply([ClusterChange::All(Kind::Service, Vec::new())]);
+    assert_eq!(world.found.endpoints(UPSTREAM), ["10.2.0.1:8080"]);
+}
