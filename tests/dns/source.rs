@@ -11,7 +11,7 @@ use strait::config::{
     TcpOptions, UpstreamConfig, UpstreamLimits, UpstreamSource, UpstreamTimeouts,
 };
 use strait::metrics::{Metrics, RefusedAddress, SourceResult};
-use strait::source::dns::{Resolver, SourceTask, spawn};
+use strait::source::dns::{NameWatch, Resolver, SourceTask, spawn};
 use strait::upstream::Upstream;
 
 use crate::dns_server::{DnsServer, Reply, eventually};
@@ -367,4 +367,21 @@ async fn what_is_beyond_max_endpoints_is_counted() {
         .source_refused_addresses(&"u".into(), RefusedAddress::TooMany);
     assert_eq!(too_many.get(), source.answers(SourceResult::Success));
     assert!(Arc::ptr_eq(&set, &source.upstream.endpoints()));
+}
+
+#[tokio::test]
+async fn a_name_that_is_answered_in_part_gives_its_addresses_and_then_the_problem() {
+    let server = DnsServer::start().await;
+    server.set_addresses(NAME, 300, &["2001:db8::1"]);
+    server.set(NAME, RecordType::A, Reply::Code(ResponseCode::ServFail));
+    let mut watch = NameWatch::new(resolver(&[&server], LONG), name(NAME));
+    let addresses = watch.next().await.unwrap();
+    assert_eq!(
+        addresses,
+        ["2001:db8::1".parse::<std::net::IpAddr>().unwrap()]
+    );
+    // Without the problem it would wait for other addresses.
+    let problem = tokio::time::timeout(LONG, watch.next()).await;
+    let problem = problem.expect("the problem").unwrap_err().to_string();
+    assert!(problem.contains(NAME), "{problem}");
 }

@@ -32,6 +32,8 @@ pub struct NameWatch {
     schedule: Schedule,
     wait: Duration,
     last: Vec<IpAddr>,
+    /// The problem with the answer whose addresses were given, until it is told.
+    problem: Option<DnsError>,
 }
 
 impl NameWatch {
@@ -54,6 +56,7 @@ impl NameWatch {
             schedule: Schedule::default(),
             wait: Duration::ZERO,
             last: Vec::new(),
+            problem: None,
         }
     }
 
@@ -61,10 +64,14 @@ impl NameWatch {
     /// at least one.
     ///
     /// # Errors
-    /// The first of the questions in a row that gave no address. The last ones stay.
+    /// The first of the questions in a row that were not answered in full. The last addresses stay, or those that
+    /// were answered are given before.
     pub async fn next(&mut self) -> Result<Vec<IpAddr>, DnsError> {
         let own = OwnAddresses::default();
         loop {
+            if let Some(problem) = self.problem.take() {
+                return Err(problem);
+            }
             sleep(self.wait).await;
             let answer = resolve_again(&self.resolver, &self.config, &own, &mut self.memory).await;
             let is_first = self.schedule.failures_in_a_row() == 0;
@@ -73,7 +80,13 @@ impl NameWatch {
                     let all = answer.endpoints.iter().map(|one| one.address.ip());
                     let has_v4 = all.clone().any(|ip| ip.is_ipv4());
                     let addresses: Vec<IpAddr> = all.filter(|ip| ip.is_ipv4() == has_v4).collect();
-                    self.wait = self.schedule.answered(answer.ttl, &self.config);
+                    self.wait = match answer.problem {
+                        Some(problem) => {
+                            self.problem = is_first.then_some(problem);
+                            self.schedule.answered_in_part(answer.ttl, &self.config)
+                        }
+                        None => self.schedule.answered(answer.ttl, &self.config),
+                    };
                     if addresses != self.last {
                         self.last.clone_from(&addresses);
                         return Ok(addresses);

@@ -121,7 +121,7 @@ async fn follow(mut watch: NameWatch, name: &Arc<str>, inputs: &WeakSender<Drive
             Err(error) => tracing::warn!(
                 %name,
                 %error,
-                "DNS gives no address for a name of a ServiceEntry or WorkloadEntry; the last ones stay"
+                "DNS does not answer in full for a name of a ServiceEntry or WorkloadEntry; strait keeps the addresses that it has"
             ),
         }
     }
