@@ -66,6 +66,6 @@ pub use status::{
     Notices, ParentStatus, PodReporter, Status, StatusWriter, Statuses, Wanted,
 };
 #[cfg(feature = "kubernetes")]
-pub use translate::Translator;
+pub use translate::{Translator, WantedName};
 #[cfg(feature = "kubernetes")]
 pub use watch::{ApiTiming, KubernetesError, KubernetesSource};

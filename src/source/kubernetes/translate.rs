@@ -49,6 +49,8 @@ use gateway_parts::{Dependencies, GatewayParts, service_of};
 use others::OtherClusters;
 use translation::{Backend, Routes, Translation};
 
+pub use dns_names::WantedName;
+
 /// The largest number of routes of all Services together.
 const MAX_ROUTES: usize = 500_000;
 
@@ -158,13 +160,19 @@ impl Translator {
     }
 
     /// The DNS names that exported hosts have for addresses, in order, if they are others than at the last call.
-    pub fn take_names(&mut self) -> Option<Vec<Arc<str>>> {
+    pub fn take_names(&mut self) -> Option<Vec<WantedName>> {
         self.names.take_change()
     }
 
     /// Takes the addresses of a DNS name. They take effect with the next [`Translator::apply`].
     pub fn resolve(&mut self, name: &Arc<str>, addresses: Arc<[IpAddr]>) {
         self.names.resolve(name, addresses, &mut self.concerned);
+    }
+
+    /// Forgets the addresses of all DNS names but those that `keeps`, which takes effect with the next
+    /// [`Translator::apply`]. Returns whether there were any.
+    pub fn forget_names(&mut self, keeps: impl Fn(&str) -> bool) -> bool {
+        self.names.forget(keeps, &mut self.concerned)
     }
 
     /// Every DNS name with the addresses that it has.

@@ -18,12 +18,28 @@ impl DnsAnswers {
     }
 }
 
+/// A DNS name that exported hosts have for an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedName {
+    /// The name.
+    pub name: Arc<str>,
+    /// The namespaces of those hosts, at least one.
+    pub namespaces: BTreeSet<Arc<str>>,
+}
+
 /// A translation that asks for names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum NameUser {
     Service(ObjectKey),
     /// The host of a ServiceEntry.
     Host(ObjectKey),
+}
+
+impl NameUser {
+    fn namespace(&self) -> &Arc<str> {
+        let (Self::Service(key) | Self::Host(key)) = self;
+        &key.namespace
+    }
 }
 
 /// The names that translations ask for, with their answers.
@@ -57,20 +73,40 @@ impl DnsNames {
         }
     }
 
-    /// The names that are asked for, if they are others than at the last call. The answers for others are
+    /// The names that are asked for, in order, if they are others than at the last call. The answers for others are
     /// forgotten.
-    pub(super) fn take_change(&mut self) -> Option<Vec<Arc<str>>> {
+    pub(super) fn take_change(&mut self) -> Option<Vec<WantedName>> {
         if !std::mem::take(&mut self.changed) {
             return None;
         }
         let users = &self.users;
         self.answers.0.retain(|name, _| users.contains_key(name));
-        Some(users.keys().cloned().collect())
+        let wanted = self.users.iter().map(|(name, users)| WantedName {
+            name: name.clone(),
+            namespaces: users.iter().map(|user| user.namespace().clone()).collect(),
+        });
+        Some(wanted.collect())
     }
 
     /// Takes the addresses of a name, and adds what that concerns to `dirty`.
     pub(super) fn resolve(&mut self, name: &Arc<str>, addresses: Arc<[IpAddr]>, dirty: &mut Dirty) {
         self.answers.0.insert(name.clone(), addresses);
+        self.concern(name, dirty);
+    }
+
+    /// Forgets the addresses of all names but those that `keeps`, and adds what that concerns to `dirty`. Returns
+    /// whether there were any.
+    pub(super) fn forget(&mut self, keeps: impl Fn(&str) -> bool, dirty: &mut Dirty) -> bool {
+        let of = |(name, _): (&Arc<str>, &Arc<[IpAddr]>)| (!keeps(name)).then(|| name.clone());
+        let gone: Vec<Arc<str>> = self.answers.0.iter().filter_map(of).collect();
+        for name in &gone {
+            self.answers.0.remove(name);
+            self.concern(name, dirty);
+        }
+        !gone.is_empty()
+    }
+
+    fn concern(&self, name: &str, dirty: &mut Dirty) {
         for user in self.users.get(name).into_iter().flatten() {
             match user {
                 NameUser::Service(key) => dirty.services.insert(key.clone()),

@@ -359,9 +359,11 @@ impl Driver {
                     let change = self.admit_other(&cluster, change);
                     self.translator.apply_other(&cluster, change);
                 }
-                DriverInput::Resolved { name, addresses } => {
+                // An answer may come after its name has lost its place.
+                DriverInput::Resolved { name, addresses } if self.names.asks_for(&name) => {
                     self.translator.resolve(&name, addresses);
                 }
+                DriverInput::Resolved { .. } => {}
                 DriverInput::Confirmed(kind) => self.saving.confirm(kind),
                 DriverInput::Restored(change) => {
                     let kind = change.kind();
@@ -477,11 +479,15 @@ impl Driver {
 
     /// Translates the changes. Returns whether the result has changed.
     fn translate(&mut self, changes: Vec<ClusterChange>) -> bool {
-        let found = self.translator.apply(changes);
-        let news = found.is_some();
-        if let Some(names) = self.translator.take_names() {
-            self.names.want(&names, &self.policy.resolver);
+        let mut found = self.translator.apply(changes);
+        if let Some(wanted) = self.translator.take_names() {
+            self.names.want(&wanted, &self.policy.resolver);
+            let names = &self.names;
+            if self.translator.forget_names(|name| names.asks_for(name)) {
+                found = self.translator.apply([]).or(found);
+            }
         }
+        let news = found.is_some();
         self.newest = found.or(self.newest.take());
         news
     }

@@ -1,5 +1,7 @@
 //! Tests of ServiceEntries: hosts that are no Services, and endpoints that are no pods.
 
+use std::sync::Arc;
+
 use super::fixtures::*;
 use crate::config::{ExportMode, OptIn, ServiceSelector};
 use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record};
@@ -7,7 +9,7 @@ use crate::source::kubernetes::records::entry::{
     EntryPortRecord, ServiceEntryRecord, WorkloadAddress, WorkloadRecord,
 };
 use crate::source::kubernetes::records::{ClientTls, RuleTls};
-use crate::source::kubernetes::translate::Translator;
+use crate::source::kubernetes::translate::{Translator, WantedName};
 
 const DB: &str = "vms/db.mesh.local:5432";
 
@@ -375,9 +377,13 @@ fn an_endpoint_by_name_is_each_of_the_addresses_that_dns_gives() {
         entry.by_dns = true;
     };
     let mut world = world(mesh_policy(), vec![db(by_name)]);
-    let vm: std::sync::Arc<str> = "vm.example".into();
+    let vm: Arc<str> = "vm.example".into();
     assert_eq!(world.found.endpoints(DB), ["192.0.2.9:5432"]);
-    assert_eq!(world.translator.take_names(), Some(vec![vm.clone()]));
+    let wanted = WantedName {
+        name: vm.clone(),
+        namespaces: [Arc::from("vms")].into(),
+    };
+    assert_eq!(world.translator.take_names(), Some(vec![wanted]));
     assert_eq!(world.translator.take_names(), None);
 
     world
@@ -391,6 +397,11 @@ fn an_endpoint_by_name_is_each_of_the_addresses_that_dns_gives() {
         .map(|one| one.weight.get());
     assert!(weights.eq([3, 3, 1]));
     assert_eq!(world.found.origins(DB), ["ServiceEntry vms/db"; 3]);
+    // Nobody asks for the name any more, since others have its place.
+    assert!(!world.translator.forget_names(|name| name == "vm.example"));
+    assert!(world.translator.forget_names(|_| false));
+    assert!(world.apply([]));
+    assert_eq!(world.found.endpoints(DB), ["192.0.2.9:5432"]);
     // The gateway's own host, whatever DNS says.
     world
         .translator
@@ -400,7 +411,7 @@ fn an_endpoint_by_name_is_each_of_the_addresses_that_dns_gives() {
 
     // Another policy takes the addresses over.
     world.translator.resolve(&vm, addresses(&["192.0.2.1"]));
-    let mut next = Translator::new(std::sync::Arc::new(mesh_policy()));
+    let mut next = Translator::new(Arc::new(mesh_policy()));
     for (name, found) in world.translator.resolved() {
         next.resolve(&name, found);
     }
