@@ -164,6 +164,11 @@ impl Translator {
         self.names.take_change()
     }
 
+    /// Has [`Translator::take_names`] give the names in any case, as after those of another translator.
+    pub fn announce_names(&mut self) {
+        self.names.announce();
+    }
+
     /// Takes the addresses of a DNS name. They take effect with the next [`Translator::apply`].
     pub fn resolve(&mut self, name: &Arc<str>, addresses: Arc<[IpAddr]>) {
         self.names.resolve(name, addresses, &mut self.concerned);

@@ -88,6 +88,11 @@ impl DnsNames {
         Some(wanted.collect())
     }
 
+    /// Has the names count as others than at the last call.
+    pub(super) fn announce(&mut self) {
+        self.changed = true;
+    }
+
     /// Takes the addresses of a name, and adds what that concerns to `dirty`.
     pub(super) fn resolve(&mut self, name: &Arc<str>, addresses: Arc<[IpAddr]>, dirty: &mut Dirty) {
         self.answers.0.insert(name.clone(), addresses);

@@ -426,6 +426,8 @@ impl Driver {
         let others = self.translator.other_changes();
         let names = self.translator.resolved();
         self.translator = Translator::new(policy.clone());
+        // The tasks ask for the names that the other policy needed.
+        self.translator.announce_names();
         for (cluster, change) in others {
             self.translator.apply_other(&cluster, change);
         }

@@ -440,6 +440,17 @@ fn nobody_has_names_asked_for_by_a_host_that_is_not_exported() {
         let mut world = world(policy, vec![entry]);
         assert_eq!(world.translator.take_names(), None, "{external}");
     }
+    // After a policy that needed the name, it is forgotten.
+    let mut closed = mesh_policy();
+    closed.export.mode = ExportMode::None;
+    let mut next = Translator::new(Arc::new(closed));
+    next.announce_names();
+    let addresses = [std::net::IpAddr::from([192, 0, 2, 1])];
+    next.resolve(&"vm.example".into(), addresses.into());
+    next.apply(listed().chain([set(db(by_name))]));
+    assert_eq!(next.take_names(), Some(Vec::new()));
+    assert!(next.resolved().is_empty());
+
     let mut world = world(mesh_policy(), vec![db(by_name)]);
     assert!(world.translator.take_names().is_some());
     let why = world.found.why_empty(DB).unwrap();
