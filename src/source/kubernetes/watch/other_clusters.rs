@@ -64,7 +64,7 @@ struct OtherClusterTask {
     outbox: Outbox,
     kinds: Vec<(Kind, KindMetrics)>,
     patience: Patience,
-    /// The content of the file that was read last.
+    /// The content of the file that was judged last.
     content: Vec<u8>,
     /// The problem with the file that was last logged.
     said: Option<String>,
@@ -127,12 +127,16 @@ impl OtherClusterTask {
         let read = move || file::read(&path, MAX_KUBECONFIG);
         let (content, _) = self.patience.ask(read).await?;
         if content == self.content {
+            // A problem that comes back is news.
+            self.said = None;
             return Ok(None);
         }
-        self.content = content.clone();
-        let runtime = Handle::current();
-        let open = move || Ok(runtime.block_on(client::connect_by(&content)));
-        self.patience.ask(open).await?.map(Some)
+        let (runtime, judged) = (Handle::current(), content.clone());
+        let open = move || Ok(runtime.block_on(client::connect_by(&judged)));
+        let opened = self.patience.ask(open).await?;
+        // Not before: an attempt that takes too long is made again.
+        self.content = content;
+        opened.map(Some)
     }
 
     /// Logs a problem with the file once, and reports it for the kinds that are not known.
@@ -160,5 +164,64 @@ impl OtherClusterTask {
         }
         self.said = Some(problem);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KUBECONFIG: &str = "
+clusters: [{ name: c, cluster: { server: 'http://127.0.0.1:1' } }]
+users: [{ name: u, user: { token: t } }]
+contexts: [{ name: x, context: { cluster: c, user: u } }]
+current-context: x
+";
+
+    #[tokio::test]
+    async fn an_attempt_that_takes_too_long_is_made_again() {
+        let name = format!("strait-remote-{:016x}", fastrand::u64(..));
+        let kubeconfig = std::env::temp_dir().join(name);
+        std::fs::write(&kubeconfig, KUBECONFIG).unwrap();
+        let patience = Patience::new(Duration::from_secs(1));
+        let mut task = OtherClusterTask {
+            config: OtherClusterConfig {
+                name: "c2".into(),
+                network: "n1".into(),
+                kubeconfig: kubeconfig.clone(),
+            },
+            timing: ApiTiming::DEFAULT,
+            outbox: Outbox {
+                inputs: tokio::sync::mpsc::channel(1).0,
+                cluster: None,
+            },
+            kinds: Vec::new(),
+            patience: patience.clone(),
+            content: Vec::new(),
+            said: None,
+        };
+        {
+            // It takes the place between the reading of the file and its use.
+            let (end, wait) = std::sync::mpsc::channel::<()>();
+            let slow = patience.ask(move || Ok(wait.recv()));
+            let look = task.look();
+            tokio::pin!(look, slow);
+            tokio::select! {
+                biased;
+                _ = &mut look => panic!("it waits for a thread"),
+                _ = &mut slow => panic!("it waits for its end"),
+                () = std::future::ready(()) => {}
+            }
+            assert!(look.await.is_err());
+            drop(end);
+        }
+        // On a busy machine another attempt may take too long, too.
+        let found = loop {
+            if let Ok(found) = task.look().await {
+                break found;
+            }
+        };
+        assert!(found.is_some());
+        std::fs::remove_file(kubeconfig).unwrap();
     }
 }
