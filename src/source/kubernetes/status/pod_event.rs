@@ -1,7 +1,7 @@
 //! Events about the pod that strait runs in.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::object::REQUEST;
 
@@ -27,8 +27,18 @@ pub struct PodReporter {
     client: Client,
     name: Arc<str>,
     uid: Arc<str>,
-    /// The time of the last Event.
-    last: Arc<Mutex<Option<Instant>>>,
+    queue: Arc<Mutex<Queue>>,
+}
+
+/// The Event that is to be written: the newest one alone.
+#[derive(Default)]
+struct Queue {
+    /// The time of the last Event that was written.
+    last: Option<Instant>,
+    /// A reason and a note.
+    next: Option<(&'static str, String)>,
+    /// True while a task writes what is next.
+    is_served: bool,
 }
 
 impl PodReporter {
@@ -39,39 +49,59 @@ impl PodReporter {
             client,
             name: name.into(),
             uid: uid.into(),
-            last: Arc::default(),
+            queue: Arc::default(),
         })
     }
 
-    /// Writes a warning, unless the last one was less than 10 s ago. Without the right to create Events, or an
-    /// API that answers, it is lost; a line of the log at debug says so.
+    /// Writes a warning, 10 s after the last one. Of those that come meanwhile the newest is written. Without the
+    /// right to create Events, or an API that answers, it is lost; a line of the log at debug says so.
     pub async fn warn(self, reason: &'static str, note: String) {
-        if !self.is_due() {
-            tracing::debug!(
-                reason,
-                "an Event about this pod was left out: they come too often"
-            );
-            return;
+        {
+            let mut queue = self.queue();
+            if queue.next.replace((reason, note)).is_some() {
+                tracing::debug!(
+                    reason,
+                    "an Event about this pod was left out: they come too often"
+                );
+            }
+            if std::mem::replace(&mut queue.is_served, true) {
+                return;
+            }
         }
+        loop {
+            let due = self.queue().last.map(|last| last + PAUSE);
+            if let Some(due) = due {
+                sleep_until(due).await;
+            }
+            let next = {
+                let mut queue = self.queue();
+                let next = queue.next.take();
+                queue.is_served = next.is_some();
+                next
+            };
+            let Some((reason, note)) = next else { return };
+            self.write(reason, note).await;
+        }
+    }
+
+    async fn write(&self, reason: &'static str, note: String) {
         let event = self.event(reason, note);
         let api: Api<Event> = Api::default_namespaced(self.client.clone());
         let params = PostParams::default();
         let written = timeout(REQUEST, api.create(&params, &event)).await;
         let error = match written {
-            Ok(Ok(_)) => return,
+            Ok(Ok(_)) => {
+                self.queue().last = Some(Instant::now());
+                return;
+            }
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the API did not answer in time".to_owned(),
         };
         tracing::debug!(reason, error, "an Event about this pod was not written");
     }
 
-    fn is_due(&self) -> bool {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = last.is_none_or(|last| last.elapsed() >= PAUSE);
-        if due {
-            *last = Some(Instant::now());
-        }
-        due
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn event(&self, reason: &'static str, mut note: String) -> Event {
