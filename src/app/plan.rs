@@ -380,6 +380,8 @@ impl NextSource {
                 control
                     .pod_reporter
                     .store(source.pod_reporter().map(Arc::new));
+                // Not before: a reload that is refused leaves the metrics of the source that goes on.
+                source.retire_metrics_of(state.kubernetes.as_ref(), &control.shared.metrics);
                 (state.kubernetes, state.statuses) = (Some(*source), None);
             }
         }

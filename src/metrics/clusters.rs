@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use prometheus::{IntCounterVec, IntGaugeVec};
 
 use super::gauge_value;
-use super::kubernetes::{Kind, KindMetrics};
+use super::kubernetes::{Kind, KindMetrics, WatchError};
 use super::registrar::Registrar;
 use super::staleness::Staleness;
 
@@ -79,6 +79,28 @@ impl ClusterMetrics {
     pub fn objects(&self, cluster: &str, kind: Kind, count: usize) {
         let objects = self.objects.with_label_values(&[cluster, kind.label()]);
         objects.set(gauge_value(count));
+    }
+
+    /// Forgets what the cluster that was at a position of the config before has told.
+    pub fn forget_place(&self, position: usize) {
+        if let Some(staleness) = self.staleness.get(position) {
+            Kind::ALL.iter().for_each(|kind| staleness.forget(*kind));
+        }
+    }
+
+    /// Removes the series of a cluster.
+    pub fn retire_cluster(&self, cluster: &str) {
+        for kind in Kind::ALL {
+            let label = &[cluster, kind.label()];
+            for gauges in [&self.up, &self.stale, &self.objects] {
+                let _ = gauges.remove_label_values(label);
+            }
+            let _ = self.events.remove_label_values(label);
+            for reason in WatchError::ALL {
+                let label = &[cluster, kind.label(), reason.label()];
+                let _ = self.errors.remove_label_values(label);
+            }
+        }
     }
 
     /// Removes the series of every cluster: another config has others.

@@ -48,6 +48,11 @@ impl KubernetesSource {
     /// Does nothing, since no kind was watched.
     pub fn retire_metrics(_metrics: &Metrics, _watched: &[Infallible]) {}
 
+    /// Removes the metrics of what it does not watch.
+    pub fn retire_metrics_of(&self, _before: Option<&Self>, _metrics: &Metrics) {
+        match self.0 {}
+    }
+
     /// Whether it can go on with another policy.
     pub fn serves(&self, _config: &KubernetesConfig) -> bool {
         match self.0 {}

@@ -112,7 +112,6 @@ impl KubernetesSource {
         let mesh_config = mesh_config(&config);
         let (inputs, inbox) = mpsc::channel(QUEUE);
         let (statuses_sender, statuses) = watch::channel(Arc::default());
-        Self::retire_metrics(metrics, &kinds);
         let mut tasks = JoinSet::new();
         let api = follow::Api {
             discovery: Arc::new(ApiDiscovery::new(client.clone(), timing)),
@@ -181,6 +180,25 @@ impl KubernetesSource {
             metrics.kubernetes.retire_kind(*kind);
         }
         metrics.kubernetes.clusters.retire();
+    }
+
+    /// Removes the metrics of kinds that this source does not watch, and of the clusters that `before` watched and
+    /// this source does not.
+    pub fn retire_metrics_of(&self, before: Option<&Self>, metrics: &Metrics) {
+        for kind in Kind::ALL.iter().filter(|kind| !self.kinds.contains(kind)) {
+            metrics.kubernetes.retire_kind(*kind);
+        }
+        let before = before.map_or(&[][..], |before| &before.clusters);
+        let metrics = &metrics.kubernetes.clusters;
+        for (position, one) in before.iter().enumerate() {
+            let is_same = |new: &OtherClusterConfig| new.name == one.name;
+            if !self.clusters.get(position).is_some_and(is_same) {
+                metrics.forget_place(position);
+            }
+            if !self.clusters.iter().any(is_same) {
+                metrics.retire_cluster(&one.name);
+            }
+        }
     }
 
     /// Whether the source can continue with another policy: the API is reached as before, and the same
