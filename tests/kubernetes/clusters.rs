@@ -138,7 +138,7 @@ fn pods_of_other_clusters_of_the_network_are_endpoints_and_a_cluster_that_is_awa
 
 #[test]
 fn a_gateway_starts_without_a_cluster_and_follows_its_file() {
-    let pods = Pods::start(&["own", "other", "other-2", "other-3"]);
+    let pods = Pods::start(&["own", "other", "other-2", "other-3", "other-4"]);
     let [own, other] = [(); 2].map(|()| ApiServer::start());
     serve(&own, &pods, "own");
     serve(&other, &pods, "other");
@@ -172,6 +172,19 @@ fn a_gateway_starts_without_a_cluster_and_follows_its_file() {
     write(other.folder(), "remote", "clusters: [");
     move_to(&other, &pods, "other-2");
     wait_for(&gateway, HOST, &["own", "other-2"]);
+
+    // Nor does one that the API refuses take anything away.
+    write(other.folder(), "remote", &remote(&other, "wrong"));
+    let cluster = [
+        ("cluster", "c2"),
+        ("kind", "service"),
+        ("reason", "malformed"),
+    ];
+    let errors = || gateway.metric("strait_kubernetes_cluster_errors_total", &cluster);
+    let before = errors();
+    soon("the token is tried", || errors() > before);
+    move_to(&other, &pods, "other-4");
+    wait_for(&gateway, HOST, &["own", "other-4"]);
 
     // Another token: the old one is refused from now on.
     other.demand_token("second");

@@ -3,14 +3,17 @@
 //!
 //! A file that cannot be used takes nothing away: the watches go on with the access that they have.
 
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Service;
+use kube::api::ListParams;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::client::{self, Access, KubernetesError};
 use super::follow::{self, Api, Closed, Outbox};
@@ -25,7 +28,7 @@ use crate::metrics::{Kind, KindMetrics, Metrics, WatchError};
 
 /// The time between two looks at the file. The kubelet brings a changed Secret into a pod within a minute or two.
 const LOOK: Duration = Duration::from_secs(5);
-/// The time limit for reading the file.
+/// The time limit for reading the file, and for the first answer of the API.
 const READ: Duration = Duration::from_secs(10);
 /// The largest kubeconfig, in bytes.
 const MAX_KUBECONFIG: usize = 1 << 20;
@@ -51,6 +54,7 @@ pub(super) fn spawn(
         patience: Patience::new(READ),
         content: Vec::new(),
         said: None,
+        is_followed: false,
     };
     tasks.spawn(async move {
         // It ends when the source does, or when a follower has ended, which the source then notices.
@@ -68,6 +72,8 @@ struct OtherClusterTask {
     content: Vec<u8>,
     /// The problem with the file that was last logged.
     said: Option<String>,
+    /// True if an access is in use.
+    is_followed: bool,
 }
 
 impl OtherClusterTask {
@@ -81,6 +87,7 @@ impl OtherClusterTask {
                 renewals: access.renewals,
                 timing: self.timing,
             };
+            self.is_followed = true;
             let mut followers = JoinSet::new();
             for (kind, metrics) in &self.kinds {
                 let (outbox, known) = (self.outbox.clone(), metrics.is_known());
@@ -133,10 +140,21 @@ impl OtherClusterTask {
         }
         let (runtime, judged) = (Handle::current(), content.clone());
         let open = move || Ok(runtime.block_on(client::connect_by(&judged)));
-        let opened = self.patience.ask(open).await?;
-        // Not before: an attempt that takes too long is made again.
-        self.content = content;
-        opened.map(Some)
+        // An attempt that takes too long, or an API that refuses the access, is tried again: it counts as judged
+        // later, or not at all.
+        match self.patience.ask(open).await? {
+            Ok(access) => {
+                if self.is_followed {
+                    prove(&access).await?;
+                }
+                self.content = content;
+                Ok(Some(access))
+            }
+            Err(error) => {
+                self.content = content;
+                Err(error)
+            }
+        }
     }
 
     /// Logs a problem with the file once, and reports it for the kinds that are not known.
@@ -164,6 +182,20 @@ impl OtherClusterTask {
         }
         self.said = Some(problem);
         Ok(())
+    }
+}
+
+/// Asks the API for a Service: a file may be right in form, and its token, certificate or address be wrong. Nothing
+/// that works is given up for such a file.
+async fn prove(access: &Access) -> Result<(), KubernetesError> {
+    let services: kube::Api<Service> = kube::Api::all(access.client.clone());
+    let params = ListParams::default().limit(1);
+    match timeout(READ, services.list_metadata(&params)).await {
+        Ok(answer) => {
+            answer.map_err(Box::new)?;
+            Ok(())
+        }
+        Err(_) => Err(io::Error::new(ErrorKind::TimedOut, "the API did not answer in time").into()),
     }
 }
 
@@ -199,6 +231,7 @@ current-context: x
             patience: patience.clone(),
             content: Vec::new(),
             said: None,
+            is_followed: false,
         };
         {
             // It takes the place between the reading of the file and its use.
