@@ -70,17 +70,22 @@ fn identity_fault(
         )));
     };
     let id_shown = id.escape_debug();
-    match &service.spiffe_id {
-        Some(expected) if **expected == *id => Ok(None),
+    let expected = service.spiffe_id.as_deref();
+    let domain = trust_domain(id);
+    // First: its remedy must not be to accept a pod of another cluster.
+    if domain != own && expected.is_none_or(|expected| trust_domain(expected) != domain) {
+        return Ok(Some(Fault::new(
+            "other_trust_domain",
+            format!("the service is {id_shown}, of another trust domain than {own}"),
+            "does its gateway's route lead to a pod of this cluster?",
+        )));
+    }
+    match expected {
+        Some(expected) if *expected == *id => Ok(None),
         Some(expected) => Ok(Some(Fault::new(
             "account",
             format!("the service is {id_shown}, subjectAltNames say {expected}"),
             "write its SPIFFE ID into subjectAltNames of the callers' DestinationRule, or give its pods the other service account",
-        ))),
-        None if trust_domain(id) != own => Ok(Some(Fault::new(
-            "other_trust_domain",
-            format!("the service is {id_shown}, of another trust domain than {own}"),
-            "does its gateway's route lead to a pod of this cluster?",
         ))),
         None => Err("the file does not say its spiffe_id"),
     }

@@ -101,6 +101,19 @@ fn the_services_certificate_tells_its_state() {
             .finding("service-identity")
             .contains("sa/default, subjectAltNames say spiffe://beta.com/ns/apps/sa/svcb")
     );
+    let elsewhere = |world: &mut World| {
+        let chain = world.alpha.leaf("spiffe://alpha.com/ns/apps/sa/svcb");
+        with(world, chain);
+    };
+    let world = finds_at_least(
+        elsewhere,
+        ("beta.com", "service-identity other_trust_domain"),
+    );
+    let finding = world.finding("service-identity");
+    assert!(
+        !finding.contains("subjectAltNames"),
+        "it would make callers accept the other side: {finding}"
+    );
     let rogue = |world: &mut World| {
         // It has the name of the real one.
         let rogue = Authority::new("beta.com", "2");
