@@ -127,10 +127,22 @@ pub struct FederatedService {
     pub host: ServerName,
     /// The port of the ServiceEntry.
     pub port: u16,
+    /// The subset of the caller's DestinationRule.
+    pub subset: Option<Arc<str>>,
     /// The server name that the caller's sidecar sends.
     pub server_name: ServerName,
     /// `subjectAltNames` of the caller's DestinationRule.
     pub spiffe_id: Option<Arc<str>>,
+}
+
+impl fmt::Display for FederatedService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)?;
+        match &self.subset {
+            Some(subset) => write!(f, ", subset {subset}"),
+            None => Ok(()),
+        }
+    }
 }
 
 section! {
@@ -382,6 +394,7 @@ fn service(form: FederatedServiceForm) -> Option<FederatedService> {
     Some(FederatedService {
         host,
         port,
+        subset,
         server_name,
         spiffe_id: form.spiffe_id.map(|id| id.0),
     })

@@ -44,7 +44,7 @@ pub(crate) fn judge(federation: &Federation, seen: &[SideSeen; 2], now: i64) -> 
             endpoint::judge(side, peer, facts, &mut CheckGroup { name, checks });
         }
         for (service, seen) in side.file.services.iter().zip(&side.seen.services) {
-            let name = group(&format!("the service {}:{}", service.host, service.port));
+            let name = group(&format!("the service {service}"));
             let checks = &mut checks;
             service::judge(side, service, seen, &mut CheckGroup { name, checks });
         }

@@ -17,10 +17,7 @@ pub(super) fn judge(
     let target = BehindGateway {
         name: service.server_name.as_str(),
         control: &side.seen.mesh_control,
-        route: format!(
-            "{{ service: {}:{}, alpn: istio, upstream: .. }}",
-            service.host, service.port
-        ),
+        route: format!("{{ {}, alpn: istio, upstream: .. }}", route_match(service)),
         what: "a pod of the service",
         connect: "is a pod ready? A sidecar without an SVID does not listen: look at its registration entry (ClusterSPIFFEID)",
         plain: "the pod has no sidecar, or the route's upstream has the application's port",
@@ -52,6 +49,15 @@ pub(super) fn judge(
         )
     }));
     mesh_only(service, seen, group);
+}
+
+/// The keys of a route for the service, with its subset if it has one.
+fn route_match(service: &FederatedService) -> String {
+    let FederatedService { host, port, .. } = service;
+    match &service.subset {
+        Some(subset) => format!("service: {host}:{port}, subsets: [{subset}]"),
+        None => format!("service: {host}:{port}"),
+    }
 }
 
 /// # Errors

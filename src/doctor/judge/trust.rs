@@ -14,7 +14,7 @@ pub(super) fn judge(side: &SideView<'_>, peer: &SideView<'_>, group: &mut CheckG
     const CHECK: &str = "trust";
     let served = peer.seen.document.bundle();
     for (service, seen) in side.file.services.iter().zip(&side.seen.services) {
-        let title = format!("{}:{} {TITLE}", service.host, service.port);
+        let title = format!("{service} {TITLE}");
         let Some(shown) = seen.mesh.shown() else {
             group.untold(CHECK, title, "its sidecar is not reached");
             continue;

@@ -1,7 +1,10 @@
 //! Mistakes of services.
 
-use super::world::{Authority, HOUR, NOW, World, finds, finds_at_least, shown};
+use std::collections::BTreeSet;
+
+use super::world::{Authority, FILE, HOUR, NOW, World, finds, finds_at_least, shown};
 use crate::doctor::certificate::ShownChain;
+use crate::doctor::file::Federation;
 use crate::doctor::seen::TlsAnswer;
 
 #[test]
@@ -146,4 +149,34 @@ fn a_route_that_lets_any_client_to_a_sidecar_is_a_danger() {
     };
     let world = finds("any ALPN", open, &[("beta.com", "service-alpn open")]);
     assert!(world.finding("service-alpn").contains("DANGER"));
+}
+
+#[test]
+fn subsets_of_a_service_are_told_apart() {
+    let mut world = World::healthy();
+    let one = "{ host: svcb.apps.svc.cluster.local, port: 80,";
+    let two = format!(
+        "{one} subset: v1 }}
+      - {{ host: svcb.apps.svc.cluster.local, port: 80, subset: v2,"
+    );
+    world.federation = Federation::parse(FILE.replace(one, &two).as_bytes(), "test").unwrap();
+    let first = world.service().clone();
+    world.beta().services.push(first);
+    world.service().mesh = TlsAnswer::Alert(112);
+    let judged = world.judged();
+    let mut keys = BTreeSet::new();
+    for check in &judged {
+        let key = (&check.group, check.check, &check.title);
+        assert!(keys.insert(key), "two checks are {key:?}");
+    }
+    let failed = judged.iter().find(|check| check.cause.is_some()).unwrap();
+    assert_eq!(
+        failed.group,
+        "beta.com: the service svcb.apps.svc.cluster.local:80, subset v1"
+    );
+    let remedy = failed.remedy.as_ref().unwrap();
+    assert!(
+        remedy.contains(":80, subsets: [v1], alpn: istio"),
+        "{remedy}"
+    );
 }
