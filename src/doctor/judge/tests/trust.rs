@@ -93,6 +93,23 @@ fn the_ca_names_of_a_sidecar_tell_what_it_trusts() {
 }
 
 #[test]
+fn names_do_not_tell_roots_of_one_name_apart() {
+    let renewed = |world: &mut World| {
+        let next = Authority::new("beta.com", "2");
+        assert!(next.name() == world.beta.name());
+        let document = served(&[&world.beta, &next]);
+        world.beta().document = document;
+    };
+    let world = finds("a new key under the same name", renewed, &[]);
+    let judged = world.judged();
+    let trust = judged
+        .iter()
+        .find(|check| check.check == "trust" && check.group.starts_with("alpha.com"));
+    let trust = trust.unwrap();
+    assert_eq!(trust.state, DoctorState::NotTold, "{trust:?}");
+}
+
+#[test]
 fn two_clusters_of_one_name_are_named() {
     let twins = |world: &mut World| {
         let text = FILE.replace("beta.com", "alpha.com");
