@@ -50,13 +50,13 @@ async fn side(side: &FederationSide) -> SideSeen {
         return unreached(side, reach);
     };
     let address = *address;
-    let (bundle, services, controls) = tokio::join!(
+    let (bundle, services, large_service, controls) = tokio::join!(
         Box::pin(bundle(address, side.bundle.as_ref())),
         Box::pin(services(address, side)),
+        Box::pin(large_to_service(address, side)),
         Box::pin(controls(address)),
     );
     let (bundle, document, large) = bundle;
-    let (services, large_service) = services;
     let [control, mesh_control] = controls;
     SideSeen {
         reach,
@@ -147,8 +147,7 @@ async fn bundle(
     address: SocketAddr,
     facts: Option<&BundleFacts>,
 ) -> (TlsAnswer, BundleAnswer, TlsAnswer) {
-    let url = facts.map(|facts| &facts.url);
-    let Some((name, url)) = url.and_then(|url| Some((url.server_name()?, url))) else {
+    let (Some(name), Some(facts)) = (bundle_name(facts), facts) else {
         return (
             TlsAnswer::NotAsked,
             BundleAnswer::NotAsked,
@@ -157,13 +156,12 @@ async fn bundle(
     };
     tokio::join!(
         ask(address, hello(&name, SPIRE)),
-        fetch(address, hello(&name, OPEN), &url.path),
+        fetch(address, hello(&name, OPEN), &facts.url.path),
         ask(address, large(&name, SPIRE)),
     )
 }
 
-/// Each service, and the answer to a large hello for the first.
-async fn services(address: SocketAddr, side: &FederationSide) -> (Vec<ServiceSeen>, TlsAnswer) {
+async fn services(address: SocketAddr, side: &FederationSide) -> Vec<ServiceSeen> {
     let look = async |service: &FederatedService| {
         let name = &service.server_name;
         let (mesh, open) = tokio::join!(
@@ -173,14 +171,20 @@ async fn services(address: SocketAddr, side: &FederationSide) -> (Vec<ServiceSee
         ServiceSeen { mesh, open }
     };
     let each = futures_util::stream::iter(&side.services).map(look);
-    let each = each.buffered(ASKED_AT_ONCE).collect::<Vec<_>>();
-    let first = async {
-        match side.services.first() {
-            Some(service) => ask(address, large(&service.server_name, MESH)).await,
-            None => TlsAnswer::NotAsked,
-        }
-    };
-    tokio::join!(each, first)
+    each.buffered(ASKED_AT_ONCE).collect().await
+}
+
+/// The answer of the first service to a large hello, which is sent only if the bundle endpoint gets none.
+async fn large_to_service(address: SocketAddr, side: &FederationSide) -> TlsAnswer {
+    match (bundle_name(side.bundle.as_ref()), side.services.first()) {
+        (None, Some(service)) => ask(address, large(&service.server_name, MESH)).await,
+        _ => TlsAnswer::NotAsked,
+    }
+}
+
+/// The server name of a bundle endpoint that can be asked.
+fn bundle_name(facts: Option<&BundleFacts>) -> Option<ServerName> {
+    facts?.url.server_name()
 }
 
 fn hello<'a>(name: &'a ServerName, alpn: &'a [&'a str]) -> ProbeHello<'a> {
