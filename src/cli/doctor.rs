@@ -18,7 +18,7 @@ use crate::config::Loaded;
 use crate::doctor::{Federation, gather, judge};
 use crate::{clock, terminal};
 use report::DoctorReport;
-use watch::{LastRun, MetricsPage};
+use watch::{LastRun, LineWriter, MetricsPage};
 
 /// The bounds of `--watch`.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -116,16 +116,23 @@ async fn watch(
     let mut last = LastRun::default();
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut writer = LineWriter::default();
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            biased;
+            written = writer.written() => {
+                written?;
+                continue;
+            }
+            _ = ticks.tick() => {}
+        }
         let report = look(federation).await;
         let now = clock::now();
         page.set(watch::exposition(&report, now));
-        let mut out = io::stdout().lock();
-        for line in last.changes(&report, now) {
-            writeln!(out, "{line}")?;
+        // As long as lines wait for a reader, the next ones are of all changes since.
+        if writer.is_free() {
+            writer.start(last.changes(&report, now), io::stdout());
         }
-        out.flush()?;
     }
 }
 

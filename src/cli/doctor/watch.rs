@@ -1,22 +1,27 @@
 //! `strait doctor --watch`: one run after another, a line for each change, and metrics for Prometheus.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use super::report::{DoctorReport, shown};
 use crate::doctor::{DoctorCheck, DoctorState};
 use crate::{clock, socket};
 
+/// The time that a scrape has for its request.
+const REQUEST: Duration = Duration::from_secs(1);
 /// The time that a scrape has from its connection to its end.
 const SCRAPE: Duration = Duration::from_secs(5);
+/// Scrapes at once. For a further one the oldest ends: whoever connects and says nothing keeps nobody out.
+const MAX_SCRAPES: usize = 64;
 /// The largest head of a scrape's request.
 const MAX_REQUEST: usize = 8 << 10;
 
@@ -74,6 +79,45 @@ impl LastRun {
         }
         self.wrong = Some(now);
         lines.iter().map(|line| shown(line)).collect()
+    }
+}
+
+/// Lines on their way to a standard output that may be a pipe which nobody reads: another thread waits for it.
+#[derive(Debug, Default)]
+pub(super) struct LineWriter {
+    writing: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl LineWriter {
+    /// Whether the lines before are written.
+    pub(super) fn is_free(&self) -> bool {
+        self.writing.is_none()
+    }
+
+    /// Starts to write lines. The writer is free.
+    pub(super) fn start(&mut self, lines: Vec<String>, mut out: impl Write + Send + 'static) {
+        if lines.is_empty() {
+            return;
+        }
+        self.writing = Some(spawn_blocking(move || {
+            for line in lines {
+                writeln!(out, "{line}")?;
+            }
+            out.flush()
+        }));
+    }
+
+    /// Waits for the lines that are on their way, and for ever if there are none. May be dropped before its end.
+    ///
+    /// # Errors
+    /// Those of write(2).
+    pub(super) async fn written(&mut self) -> io::Result<()> {
+        let Some(writing) = &mut self.writing else {
+            return std::future::pending().await;
+        };
+        let written = writing.await;
+        self.writing = None;
+        written.map_err(io::Error::other)?
     }
 }
 
@@ -175,12 +219,21 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-/// Answers scrapes, one after another: nobody else needs this server.
+/// Answers scrapes, a bounded number side by side.
 pub(super) async fn serve(listener: TcpListener, page: MetricsPage) {
+    let mut scrapes = VecDeque::<AbortHandle>::new();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let _ = timeout(SCRAPE, answer(stream, &page)).await;
+                scrapes.retain(|scrape| !scrape.is_finished());
+                if scrapes.len() >= MAX_SCRAPES
+                    && let Some(oldest) = scrapes.pop_front()
+                {
+                    oldest.abort();
+                }
+                let page = page.clone();
+                let scrape = async move { timeout(SCRAPE, answer(stream, &page)).await };
+                scrapes.push_back(tokio::spawn(scrape).abort_handle());
             }
             // Out of file descriptors, for instance.
             Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
@@ -188,16 +241,24 @@ pub(super) async fn serve(listener: TcpListener, page: MetricsPage) {
     }
 }
 
-async fn answer(mut stream: TcpStream, page: &MetricsPage) -> io::Result<()> {
+/// The head of a request; `None` if none comes whole.
+async fn request(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
     let mut request = Vec::new();
     let mut piece = [0; 1024];
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         let length = stream.read(&mut piece).await?;
         if length == 0 || request.len() > MAX_REQUEST {
-            return Ok(());
+            return Ok(None);
         }
         request.extend(piece.iter().take(length));
     }
+    Ok(Some(request))
+}
+
+async fn answer(mut stream: TcpStream, page: &MetricsPage) -> io::Result<()> {
+    let Some(request) = timeout(REQUEST, request(&mut stream)).await?? else {
+        return Ok(());
+    };
     let (status, body) = match request.starts_with(b"GET /metrics ") {
         true => ("200 OK", page.get()),
         false => ("404 Not Found", "the metrics are at /metrics\n".to_owned()),
@@ -276,5 +337,54 @@ mod tests {
         ] {
             assert!(text.contains(line), "no {line:?} in\n{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn connections_that_say_nothing_do_not_keep_a_scrape_out() {
+        let page = MetricsPage::default();
+        page.set("all is well\n".to_owned());
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, page));
+        let mut idle = Vec::new();
+        for _ in 0..100 {
+            idle.push(TcpStream::connect(address).await.unwrap());
+        }
+        let scrape = async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n";
+            stream.write_all(request).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let answer = timeout(Duration::from_secs(60), scrape).await.unwrap();
+        assert!(answer.ends_with("\r\n\r\nall is well\n"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_does_not_read_holds_nobody_up() {
+        struct Stuck(std::sync::mpsc::Receiver<()>);
+        impl Write for Stuck {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                // Until the test has dropped the other end.
+                let _ = self.0.recv();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        }
+        let (read, stuck) = std::sync::mpsc::channel();
+        let mut writer = LineWriter::default();
+        writer.start(Vec::new(), io::sink());
+        assert!(writer.is_free());
+        writer.start(vec!["a line".to_owned()], Stuck(stuck));
+        let early = timeout(Duration::from_millis(20), writer.written()).await;
+        assert!(early.is_err() && !writer.is_free());
+        drop(read);
+        let written = writer.written().await;
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert!(writer.is_free());
     }
 }
