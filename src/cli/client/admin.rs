@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
+use futures_util::StreamExt as _;
 use futures_util::future::Either;
 use hyper::client::conn::http1;
-use hyper::header::HOST;
+use hyper::header::{CONTENT_LENGTH, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -82,12 +83,15 @@ impl std::fmt::Display for AdminAddress {
 /// A running gateway's admin server.
 pub(super) struct Admin {
     pub(super) address: AdminAddress,
+    /// The largest answer that is taken, in bytes.
+    max_answer: usize,
 }
 
 /// The answer to a request.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
-    body: Bytes,
+    /// The body, or the limit that it is larger than.
+    body: Result<Bytes, usize>,
 }
 
 impl Admin {
@@ -105,8 +109,7 @@ impl Admin {
     /// The config turns the admin server off.
     pub(super) fn at(address: Option<&AdminAddress>, path: &Path) -> Result<Self, Box<dyn Error>> {
         if let Some(address) = address {
-            let address = address.clone();
-            return Ok(Self { address });
+            return Ok(Self::new(address.clone()));
         }
         // Of a file that cannot be read, or has problems, the gateway uses an earlier state.
         let loaded = ConfigText::read(path).and_then(|text| text.load());
@@ -120,9 +123,19 @@ impl Admin {
             }
             Err(_) => DEFAULT,
         };
-        Ok(Self {
-            address: AdminAddress::Tcp(reachable(bind)),
-        })
+        Ok(Self::new(AdminAddress::Tcp(reachable(bind))))
+    }
+
+    fn new(address: AdminAddress) -> Self {
+        Self {
+            address,
+            max_answer: MAX_ANSWER,
+        }
+    }
+
+    /// The same with a limit of its own for an answer, in bytes.
+    pub(super) fn with_max_answer(self, max_answer: usize) -> Self {
+        Self { max_answer, ..self }
     }
 
     /// # Errors
@@ -159,11 +172,11 @@ impl Admin {
                 AdminAddress::Tcp(address) => {
                     let socket = socket::for_connecting(*address)?;
                     let stream = timed(CONNECT, socket.connect(*address)).await??;
-                    exchange(stream, &address.to_string(), method, path).await
+                    exchange(stream, &address.to_string(), method, path, self.max_answer).await
                 }
                 AdminAddress::Unix(file) => {
                     let stream = timed(CONNECT, UnixStream::connect(file)).await??;
-                    exchange(stream, "localhost", method, path).await
+                    exchange(stream, "localhost", method, path, self.max_answer).await
                 }
             }
         };
@@ -179,12 +192,12 @@ impl Reply {
     /// The body of a good answer as text.
     ///
     /// # Errors
-    /// The answer is a refusal.
+    /// The answer is a refusal, or too large.
     pub(super) fn text(self) -> Result<String, Box<dyn Error>> {
-        let text = String::from_utf8_lossy(&self.body).into_owned();
         match self.status.is_success() {
-            true => Ok(text),
+            true => Ok(String::from_utf8_lossy(&self.bytes()?).into_owned()),
             false => {
+                let text = self.any_text();
                 let status = self.status.as_u16();
                 Err(format!("the gateway answers {status}: {}", text.trim_end()).into())
             }
@@ -194,28 +207,35 @@ impl Reply {
     /// The body of a good answer.
     ///
     /// # Errors
-    /// The answer is a refusal.
+    /// The answer is a refusal, or too large.
     pub(super) fn bytes(self) -> Result<Bytes, Box<dyn Error>> {
         match self.status.is_success() {
-            true => Ok(self.body),
+            true => self.body.map_err(|limit| too_large(limit).into()),
             false => self.text().map(Bytes::from),
         }
     }
 
     /// The body as text, whatever the status is.
     pub(super) fn any_text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
+        match &self.body {
+            Ok(body) => String::from_utf8_lossy(body).into_owned(),
+            Err(limit) => too_large(*limit),
+        }
     }
 
     /// The body of a good answer as JSON.
     ///
     /// # Errors
-    /// The answer is a refusal, or no JSON.
+    /// The answer is a refusal, too large, or no JSON.
     pub(super) fn json(self) -> Result<Value, Box<dyn Error>> {
         let text = self.text()?;
         let value = serde_json::from_str(&text);
         value.map_err(|error| format!("the gateway's answer is no JSON: {error}").into())
     }
+}
+
+fn too_large(limit: usize) -> String {
+    format!("the answer has more than {limit} bytes")
 }
 
 /// The address to connect to for one that a server listens on.
@@ -241,6 +261,7 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     host: &str,
     method: Method,
     path: &str,
+    max_answer: usize,
 ) -> Result<Reply, Box<dyn Error>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::builder()
@@ -251,7 +272,10 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     let answer = async {
         let response = sender.send_request(request).await?;
         let status = response.status();
-        let body = to_bytes(Body::new(response.into_body()), MAX_ANSWER).await?;
+        let length = response.headers().get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        let body = Body::new(response.into_body());
+        let body = taken(body, length.unwrap_or(0), max_answer).await?;
         Ok(Reply { status, body })
     };
     let answer = std::pin::pin!(answer);
@@ -262,6 +286,27 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         Either::Right((Ok(()), answer)) => answer.await,
         Either::Right((Err(error), _)) => Err(error.into()),
     }
+}
+
+/// A whole body, or the limit that it is larger than: a server that announces too much is not read.
+async fn taken(
+    body: Body,
+    announced: usize,
+    limit: usize,
+) -> Result<Result<Bytes, usize>, axum::Error> {
+    if announced > limit {
+        return Ok(Err(limit));
+    }
+    let mut bytes = Vec::with_capacity(announced);
+    let mut pieces = body.into_data_stream();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece?;
+        if bytes.len() + piece.len() > limit {
+            return Ok(Err(limit));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(Ok(bytes.into()))
 }
 
 /// A path with a query of the parameters that have a value.

@@ -66,31 +66,43 @@ pub(in crate::cli) struct ReportArguments {
     admin: AdminArguments,
 }
 
-/// A file of the archive, or the reason why there is none.
-struct ReportPart {
-    name: &'static str,
-    content: Result<Vec<u8>, String>,
-}
-
 pub(super) async fn report(arguments: &ReportArguments) -> CommandResult {
     let file = arguments.file.clone().unwrap_or_else(default_name);
-    let admin = Admin::of(&arguments.admin)?;
-    let mut parts = vec![
-        ReportPart::of_text("README.txt", README.to_owned()),
-        ReportPart::of_text("version.txt", format!("{}\n", version::report())),
-        ReportPart::of_text("machine.txt", machine::facts()),
-    ];
+    let admin = Admin::of(&arguments.admin)?.with_max_answer(MAX_PART);
+    let (missing, text) = match is_standard_output(&file) {
+        true => {
+            let (missing, said) = pack(&admin, io::stdout()).await?;
+            let _ = writeln!(io::stderr(), "strait: report of {said}");
+            (missing, String::new())
+        }
+        false => {
+            let (missing, said) = pack(&admin, create(&file)?).await?;
+            (missing, format!("{}: {said}\n", file.display()))
+        }
+    };
+    Ok(CommandAnswer {
+        text,
+        yes: missing == 0,
+    })
+}
+
+/// Packs each part as soon as it has come, since this may run in the gateway's own memory limit. Returns the number of
+/// parts that are missing, and a sentence.
+async fn pack(admin: &Admin, out: impl Write) -> Result<(usize, String), Box<dyn Error>> {
+    let mut archive = ReportArchive::new(out);
+    archive.add("README.txt", README.as_bytes())?;
+    archive.add("version.txt", format!("{}\n", version::report()).as_bytes())?;
+    archive.add("machine.txt", machine::facts().as_bytes())?;
+    let mut parts = 3;
+    let mut missing = Vec::new();
     let mut unreachable: Option<String> = None;
     for (name, path) in ASKED {
         let content = match &unreachable {
             Some(error) => Err(error.clone()),
             None => match admin.get(path).await {
                 // Not ready is an answer.
-                Ok(reply) if *name == "readiness.txt" => Ok(reply.any_text().into_bytes()),
-                Ok(reply) => {
-                    let body = reply.bytes();
-                    body.map(Vec::from).map_err(|error| error.to_string())
-                }
+                Ok(reply) if *name == "readiness.txt" => Ok(reply.any_text().into()),
+                Ok(reply) => reply.bytes().map_err(|error| error.to_string()),
                 Err(error) => {
                     // Each further one would wait as long.
                     let error = error.to_string();
@@ -99,50 +111,25 @@ pub(super) async fn report(arguments: &ReportArguments) -> CommandResult {
                 }
             },
         };
-        parts.push(ReportPart { name, content }.bounded());
+        match content {
+            Ok(content) => {
+                archive.add(name, &content)?;
+                parts += 1;
+            }
+            Err(why) => {
+                archive.add(&format!("{name}.missing.txt"), why.as_bytes())?;
+                missing.push(format!("\n  {name}: {why}"));
+            }
+        }
     }
-    let missing: Vec<&ReportPart> = parts.iter().filter(|part| part.content.is_err()).collect();
-    let mut said = format!(
-        "{}, {} missing",
-        count(parts.len() - missing.len(), "part"),
-        missing.len()
+    archive.end()?;
+    let said = format!(
+        "{}, {} missing{}",
+        count(parts, "part"),
+        missing.len(),
+        missing.concat()
     );
-    for part in &missing {
-        let why = part.content.as_ref().err().map_or("", String::as_str);
-        said += &format!("\n  {}: {why}", part.name);
-    }
-    let yes = missing.is_empty();
-    let text = match is_standard_output(&file) {
-        true => {
-            write(&parts, io::stdout().lock())?;
-            let _ = writeln!(io::stderr(), "strait: report of {said}");
-            String::new()
-        }
-        false => {
-            write(&parts, create(&file)?)?;
-            format!("{}: {said}\n", file.display())
-        }
-    };
-    Ok(CommandAnswer { text, yes })
-}
-
-impl ReportPart {
-    fn of_text(name: &'static str, text: String) -> Self {
-        Self {
-            name,
-            content: Ok(text.into_bytes()),
-        }
-    }
-
-    fn bounded(mut self) -> Self {
-        if let Ok(content) = &self.content
-            && content.len() > MAX_PART
-        {
-            let size = content.len();
-            self.content = Err(format!("it has {size} bytes, more than {MAX_PART}"));
-        }
-        self
-    }
+    Ok((missing.len(), said))
 }
 
 fn default_name() -> PathBuf {
@@ -166,22 +153,112 @@ fn create(path: &Path) -> Result<impl Write + use<>, Box<dyn Error>> {
     Ok(io::BufWriter::new(file))
 }
 
-fn write(parts: &[ReportPart], out: impl Write) -> Result<(), Box<dyn Error>> {
-    let now = clock::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.map_or(0, |now| now.as_secs());
-    let mut archive = Builder::new(out);
-    for part in parts {
-        let (name, content) = match &part.content {
-            Ok(content) => (part.name.to_owned(), &**content),
-            Err(why) => (format!("{}.missing.txt", part.name), why.as_bytes()),
-        };
+/// The archive while it is written.
+struct ReportArchive<W: Write> {
+    archive: Builder<W>,
+    /// Seconds since 1970.
+    at: u64,
+}
+
+impl<W: Write> ReportArchive<W> {
+    fn new(out: W) -> Self {
+        let now = clock::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            archive: Builder::new(out),
+            at: now.map_or(0, |now| now.as_secs()),
+        }
+    }
+
+    /// Adds a file, up to whoever reads.
+    fn add(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
         let mut header = Header::new_ustar();
         header.set_entry_type(EntryType::Regular);
         header.set_size(content.len() as u64);
         header.set_mode(0o600);
-        header.set_mtime(now);
-        archive.append_data(&mut header, format!("strait-report/{name}"), content)?;
+        header.set_mtime(self.at);
+        let path = format!("strait-report/{name}");
+        self.archive.append_data(&mut header, path, content)?;
+        self.archive.get_mut().flush()
     }
-    archive.into_inner()?.flush()?;
-    Ok(())
+
+    fn end(self) -> io::Result<()> {
+        self.archive.into_inner()?.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(60);
+
+    /// Tells of every write.
+    struct Told(Sender<Vec<u8>>);
+
+    impl Write for Told {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    async fn answer(mut stream: TcpStream, written: &Receiver<Vec<u8>>, archive: &mut Vec<u8>) {
+        let mut request = vec![0; 4096];
+        let length = stream.read(&mut request).await.unwrap();
+        let request = String::from_utf8_lossy(&request[..length]).into_owned();
+        archive.extend(written.try_iter().flatten());
+        let holds = |name: &str| String::from_utf8_lossy(archive).contains(name);
+        let length = match request.starts_with("GET /upstreams ") {
+            // The body never comes.
+            true => MAX_PART + 1,
+            false => 2,
+        };
+        if request.starts_with("GET /config_dump ") {
+            assert!(holds("strait-report/config.yaml"), "it is kept");
+        }
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        if length == 2 {
+            stream.write_all(b"ok").await.unwrap();
+        }
+        // Until the client closes.
+        let _ = stream.read(&mut [0; 1]).await;
+    }
+
+    #[tokio::test]
+    async fn a_part_is_written_before_the_next_is_asked_for_and_none_is_too_large() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let admin = Admin::at(Some(&address), Path::new("")).unwrap();
+        let admin = admin.with_max_answer(MAX_PART);
+        let (told, written) = channel();
+        let serve = async {
+            let mut archive = Vec::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                answer(stream, &written, &mut archive).await;
+            }
+        };
+        let packed = async {
+            tokio::select! {
+                packed = pack(&admin, Told(told)) => packed.unwrap(),
+                () = serve => unreachable!("it serves for ever"),
+            }
+        };
+        let (missing, said) = timeout(DEADLINE, packed).await.unwrap();
+        assert_eq!(missing, 1, "{said}");
+        let why = format!("upstreams.json: the answer has more than {MAX_PART} bytes");
+        assert!(said.ends_with(&why), "{said}");
+    }
 }
