@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{self, timeout_at};
+use tokio::time::{Instant as Deadline, timeout_at};
 
 use crate::clock;
 use crate::source_book::{RecentUse, SourceBook};
@@ -24,8 +24,8 @@ pub const MOST_SHOWN: usize = 10_000;
 const MOST_SOURCES: usize = 65_536;
 /// Questions that may wait for a worker.
 const QUESTIONS: usize = 8;
-/// The time that the workers have for an answer.
-const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// The time that the workers have for an answer that nobody needs sooner.
+pub const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 /// The order of an answer. The first are those that have most of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -512,8 +512,17 @@ impl ConnectionAsker {
         Self(workers.into_iter().collect())
     }
 
-    /// The answer of all workers. A worker that has too many questions, or that does not answer in time, is named.
-    pub async fn ask(&self, query: ConnectionQuery) -> ConnectionList {
+    /// An answer in which every worker is named as one that has not answered.
+    pub fn without_answers(&self) -> ConnectionList {
+        ConnectionList {
+            unanswered_workers: (0..self.0.len()).collect(),
+            ..ConnectionList::default()
+        }
+    }
+
+    /// The answer of all workers. A worker that has too many questions, or that does not answer until `deadline`, is
+    /// named.
+    pub async fn ask(&self, query: ConnectionQuery, deadline: Deadline) -> ConnectionList {
         let query = Arc::new(query);
         let ask = |worker: &mpsc::Sender<ConnectionQuestion>| {
             let (answer, answered) = oneshot::channel();
@@ -522,7 +531,6 @@ impl ConnectionAsker {
             worker.try_send(question).ok().map(|()| answered)
         };
         let asked: Vec<_> = self.0.iter().map(ask).collect();
-        let deadline = time::Instant::now() + ANSWER_TIME;
         let mut all = ConnectionList::default();
         for (worker, answered) in asked.into_iter().enumerate() {
             let answer = match answered {
@@ -768,7 +776,12 @@ mod tests {
             };
             answer.send(list).unwrap();
         };
-        let (list, ()) = tokio::join!(asker.ask(query(ConnectionOrder::Age, 1)), answer);
+        let begin = Deadline::now();
+        let deadline = begin + Duration::from_secs(2);
+        let asked = asker.ask(query(ConnectionOrder::Age, 1), deadline);
+        let (list, ()) = tokio::join!(asked, answer);
         assert_eq!((list.open, &*list.unanswered_workers), (4, &[1][..]));
+        assert_eq!(begin.elapsed().as_secs(), 2, "no longer than was asked for");
+        assert_eq!(asker.without_answers().unanswered_workers, [0, 1]);
     }
 }

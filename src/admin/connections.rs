@@ -10,10 +10,12 @@ use axum::response::Response;
 use ipnet::IpNet;
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant as Deadline, timeout_at};
 
 use super::{AdminState, JSON, bad_request, dump};
 use crate::open_connections::{
-    ConnectionAct, ConnectionFilter, ConnectionList, ConnectionOrder, ConnectionQuery, MOST_SHOWN,
+    ANSWER_TIME, ConnectionAct, ConnectionFilter, ConnectionList, ConnectionOrder, ConnectionQuery,
+    MOST_SHOWN,
 };
 
 /// Connections that an answer describes unless the request says otherwise.
@@ -167,7 +169,22 @@ pub(super) async fn ask_workers(
 ) -> (ConnectionList, AskTurn) {
     // The semaphore is never closed.
     let turn = shared.questions.clone().acquire_owned().await.ok();
-    (shared.context.connections.ask(query).await, turn)
+    let deadline = Deadline::now() + ANSWER_TIME;
+    (shared.context.connections.ask(query, deadline).await, turn)
+}
+
+/// The same until `deadline`: what the workers have answered by then. Without a turn it is nothing.
+pub(super) async fn ask_workers_until(
+    shared: &AdminState,
+    query: ConnectionQuery,
+    deadline: Deadline,
+) -> (ConnectionList, AskTurn) {
+    let connections = &shared.context.connections;
+    let turn = shared.questions.clone().acquire_owned();
+    match timeout_at(deadline, turn).await {
+        Ok(turn) => (connections.ask(query, deadline).await, turn.ok()),
+        Err(_) => (connections.without_answers(), None),
+    }
 }
 
 /// The filter as the log shows it.

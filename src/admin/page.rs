@@ -265,6 +265,8 @@ fn short_date(at: &str) -> String {
 fn navigation(page: Drawn<'_>) -> Markup {
     let Drawn { overview, view } = page;
     let has_traffic = overview.traffic.connections > 0;
+    let are_all_known = overview.unanswered_workers.is_empty();
+    let connections = are_all_known.then_some(overview.connections.all);
     html! {
         nav aria-label="Sections" {
             ul {
@@ -276,7 +278,7 @@ fn navigation(page: Drawn<'_>) -> Markup {
                 (section_link("limits", "Limits", None))
                 (section_link("endpoints", "Endpoints", Some(overview.endpoints.all)))
                 (section_link("failures", "Failures", None))
-                (section_link("connections", "Connections", Some(overview.connections.all)))
+                (section_link("connections", "Connections", connections))
                 (section_link("config", "Configuration", None))
                 (section_link("drain", "Drain", None))
             }

@@ -6,9 +6,9 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
-use tokio::time::timeout;
+use tokio::time::Instant as Deadline;
 
-use super::connections::ask_workers;
+use super::connections::ask_workers_until;
 use super::overview::view::{PageFormat, View, ViewParameters};
 use super::overview::{self, MOST_ROWS};
 use super::{AdminState, JSON, TEXT, bad_request, dump, page, text_page};
@@ -99,11 +99,8 @@ fn accepted(headers: &HeaderMap) -> PageFormat {
 }
 
 async fn answer(shared: &AdminState, view: View, format: PageFormat) -> Response {
-    let asked = timeout(ANSWER_TIME, ask_workers(shared, question(&view))).await;
-    let (open, turn) = match asked {
-        Ok((list, turn)) => (Some(list), turn),
-        Err(_) => (None, None),
-    };
+    let deadline = Deadline::now() + ANSWER_TIME;
+    let (open, turn) = ask_workers_until(shared, question(&view), deadline).await;
     let context = shared.context.clone();
     let content_type = match format {
         PageFormat::Json => JSON,

@@ -405,7 +405,12 @@ impl TextPage<'_> {
             self.line(format!("  {number}  {}  {}", columns.concat(), row.state));
         }
         if !unanswered.is_empty() {
-            self.line(format!("  workers that have not answered: {unanswered:?}"));
+            let silent: Vec<String> = unanswered.iter().map(usize::to_string).collect();
+            let silent = silent.join(", ");
+            self.paragraph(
+                2,
+                &format!("connections are missing here: these workers have not answered: {silent}"),
+            );
         }
     }
 
@@ -542,6 +547,23 @@ mod tests {
                 assert_eq!(line, line.trim_end());
             }
         }
+    }
+
+    #[test]
+    fn workers_that_have_not_answered_are_told_in_both_forms() {
+        let overview = Overview {
+            unanswered_workers: vec![0, 2],
+            ..Overview::default()
+        };
+        let view = View::default();
+        let text = render(&overview, &view);
+        assert!(
+            text.contains("connections are missing here: these workers have not answered: 0, 2")
+        );
+        let page = super::super::page::render(&overview, &view);
+        assert!(page.contains("Connections are missing here"));
+        assert!(page.contains("None is known."));
+        assert!(!page.contains("None is open."));
     }
 
     #[test]

@@ -28,11 +28,12 @@ const TROUBLES: usize = 20;
 /// Names in a list of few.
 const FEW_NAMES: usize = 20;
 
-/// The workers' answer about open connections. `None` if they did not answer in time.
-type OpenNow = Option<ConnectionList>;
-
 /// The overview of a gateway now, as far as `view` asks for it.
-pub(in crate::admin) fn take(context: &AdminContext, view: &View, open: OpenNow) -> Overview {
+pub(in crate::admin) fn take(
+    context: &AdminContext,
+    view: &View,
+    open: ConnectionList,
+) -> Overview {
     let snapshot = context.snapshots.now();
     let now = Instant::now();
     let counters = Counters::read(&context.metrics);
@@ -48,7 +49,7 @@ fn overview(
     view: &View,
     readings: &Readings<'_>,
     parts: &TrafficParts,
-    open: OpenNow,
+    open: ConnectionList,
 ) -> Overview {
     let failures = rows::failures(&(context.failures)());
     let (mut endpoints, numbers) = rows::endpoints(snapshot, readings.past);
@@ -137,10 +138,7 @@ fn trouble_page(troubles: Vec<Trouble>, view: &View) -> RowPage<Trouble> {
     }
 }
 
-fn connections(open: OpenNow, view: &View) -> (RowPage<ConnectionRow>, Vec<usize>) {
-    let Some(list) = open else {
-        return (RowPage::default(), Vec::new());
-    };
+fn connections(list: ConnectionList, view: &View) -> (RowPage<ConnectionRow>, Vec<usize>) {
     let found: Vec<ConnectionRow> = list.connections().map(rows::connection).collect();
     let mut page = rows::connection_page(found, view);
     let count = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);

@@ -215,6 +215,10 @@ const LISTENERS: usize = 20;
 pub(super) fn drain(page: Drawn<'_>) -> Markup {
     let state = &page.overview.state;
     let open = count(page.overview.connections.all.try_into().unwrap_or(0));
+    let open = match page.overview.unanswered_workers.is_empty() {
+        true => open,
+        false => format!("{open} or more"),
+    };
     html! {
         section id="drain" aria-labelledby="h-drain" {
             div.sh { h2 id="h-drain" { "Drain" } }

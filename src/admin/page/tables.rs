@@ -233,6 +233,7 @@ pub(super) fn connections(page: Drawn<'_>) -> Markup {
                 div.sh { h2 id="h-connections" { "Connections" } }
                 p.calm.d {
                     @match (connections.all, &*page.view.search) {
+                        (0, _) if !overview.unanswered_workers.is_empty() => "None is known.",
                         (0, _) => "None is open.",
                         (_, "") => "None on this page.",
                         (_, _) => "None of those with most bytes has this text.",
@@ -252,7 +253,7 @@ pub(super) fn connections(page: Drawn<'_>) -> Markup {
                 }
             }
             @if !overview.unanswered_workers.is_empty() {
-                p.warn { "Workers have not answered: " @for worker in &overview.unanswered_workers { (worker) " " } }
+                p.warn { "Connections are missing here: these workers have not answered: " @for worker in &overview.unanswered_workers { (worker) " " } }
             }
         }
     }
