@@ -77,6 +77,7 @@ impl TrafficCounts {
     }
 }
 
+/// The growth of one counter. A sum over several falls when one of them is removed, and has no such beginning anew.
 fn grown(now: u64, before: u64) -> u64 {
     now.checked_sub(before).unwrap_or(now)
 }
@@ -143,11 +144,12 @@ impl Counters {
         self.series.get(key).copied().unwrap_or_default()
     }
 
-    /// The ends of connections since `before`, by the position of the outcome.
+    /// The ends of connections since `before`, by the position of the outcome. Sums that fell, since a route is gone,
+    /// count as 0.
     pub(super) fn outcomes_since(&self, before: &Self) -> Vec<u64> {
         let mut outcomes = self.outcomes.clone();
         for (now, before) in outcomes.iter_mut().zip(&before.outcomes) {
-            *now = grown(*now, *before);
+            *now = now.saturating_sub(*before);
         }
         outcomes
     }
@@ -356,7 +358,9 @@ const BOUNDS_MS: [f64; 11] = [
 fn percentile_99(before: &[u64], after: &[u64]) -> Option<f64> {
     let count = |place: usize| {
         let before = before.get(place).copied().unwrap_or(0);
-        after.get(place).map_or(0, |after| grown(*after, before))
+        after
+            .get(place)
+            .map_or(0, |after| after.saturating_sub(before))
     };
     let all = count(BOUNDS_MS.len());
     if all == 0 {
@@ -387,7 +391,7 @@ pub(in crate::admin) fn float(count: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Metrics;
+    use crate::metrics::{KnownSeries, Metrics};
 
     fn key(route: &str, source: &str) -> SeriesKey {
         SeriesKey {
@@ -484,6 +488,24 @@ mod tests {
         };
         assert_eq!(after.since(before).opened, 3);
         assert_eq!(before.since(after).opened, 7);
+    }
+
+    #[test]
+    fn sums_that_fall_since_a_route_is_gone_bring_no_outcome_back() {
+        let metrics = Metrics::new().unwrap();
+        traffic(&metrics, "gone", "alpha", &[(Outcome::NoEndpoint, 100)]);
+        traffic(&metrics, "kept", "alpha", &[(Outcome::NoEndpoint, 50)]);
+        let before = Counters::read(&metrics);
+        metrics.retire_routes(KnownSeries {
+            listeners: ["east-west".into()].into(),
+            sources: ["alpha".into()].into(),
+            routes: [("east-west".into(), "kept".into(), "kept".into())].into(),
+        });
+        let after = Counters::read(&metrics);
+        let place = Outcome::NoEndpoint.index();
+        assert_eq!((before.outcomes[place], after.outcomes[place]), (150, 50));
+        assert_eq!(after.outcomes_since(&before)[place], 0);
+        assert_eq!(percentile_99(&[100; 12], &[40; 12]), None);
     }
 
     #[test]
