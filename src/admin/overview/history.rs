@@ -190,6 +190,18 @@ pub(super) struct EndpointCounts {
     pub(super) failures: u64,
 }
 
+impl EndpointCounts {
+    /// The counts since `before`. Counts that are smaller are those of a new pod with the address of an old one.
+    pub(super) fn since(self, before: Self) -> Self {
+        let attempts = self.attempts.checked_sub(before.attempts);
+        let failures = self.failures.checked_sub(before.failures);
+        match (attempts, failures) {
+            (Some(attempts), Some(failures)) => Self { attempts, failures },
+            _ => self,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Past {
     /// The time of the last look, or of the start, and the counters then.
@@ -506,6 +518,14 @@ mod tests {
         assert_eq!((before.outcomes[place], after.outcomes[place]), (150, 50));
         assert_eq!(after.outcomes_since(&before)[place], 0);
         assert_eq!(percentile_99(&[100; 12], &[40; 12]), None);
+    }
+
+    #[test]
+    fn an_endpoint_that_took_the_address_of_another_is_judged_by_its_own_counts() {
+        let counts = |attempts, failures| EndpointCounts { attempts, failures };
+        assert_eq!(counts(12, 3).since(counts(10, 1)), counts(2, 2));
+        assert_eq!(counts(8, 8).since(counts(1000, 2)), counts(8, 8));
+        assert_eq!(counts(20, 4).since(counts(10, 9)), counts(20, 4));
     }
 
     #[test]

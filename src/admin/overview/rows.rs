@@ -94,9 +94,7 @@ fn endpoint_row(
     now: Instant,
 ) -> EndpointRow {
     let totals = endpoint.stats.totals().unwrap_or_default();
-    let counts = endpoint_counts(&totals);
-    let attempts = counts.attempts.saturating_sub(before.attempts);
-    let failures = counts.failures.saturating_sub(before.failures);
+    let EndpointCounts { attempts, failures } = endpoint_counts(&totals).since(before);
     let health = &endpoint.stats.health;
     let state = match endpoint.state(now) {
         "ready" if judge::is_failing(failures, attempts) => "failing",
