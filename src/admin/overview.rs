@@ -172,11 +172,11 @@ pub struct ListenerRow {
 /// The Kubernetes source.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OverviewKubernetes {
-    /// Whether everything that routing needs is listed and followed.
+    /// Whether everything that routing needs of this cluster is listed and followed.
     pub in_sync: bool,
     /// The time of the last change, RFC 3339; `None` before the first list.
     pub last_change: Option<String>,
-    /// The time from which on changes may be unknown, RFC 3339.
+    /// The time from which on changes of this cluster may be unknown, RFC 3339.
     pub stale_since: Option<String>,
     /// The time when the API last confirmed the saved state that is in force, RFC 3339.
     pub saved_confirmed: Option<String>,
@@ -184,6 +184,8 @@ pub struct OverviewKubernetes {
     pub saved_kinds: Vec<String>,
     /// Kinds that are not watched, with the reason.
     pub not_watched: Vec<NotWatched>,
+    /// The other clusters of the mesh.
+    pub clusters: Vec<OverviewCluster>,
     /// Routes of exports.
     pub exported_routes: usize,
     /// Routes of TLSRoutes.
@@ -194,6 +196,17 @@ pub struct OverviewKubernetes {
     pub skipped_names: usize,
     /// Objects that cannot be read.
     pub unreadable: Vec<String>,
+}
+
+/// Another cluster of the mesh.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverviewCluster {
+    /// Its name.
+    pub name: String,
+    /// The time from which on its changes may be unknown, RFC 3339.
+    pub stale_since: Option<String>,
+    /// Kinds that are not watched there, with the reason.
+    pub not_watched: Vec<NotWatched>,
 }
 
 /// A kind of object that is not watched.

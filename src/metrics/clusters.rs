@@ -115,6 +115,11 @@ impl ClusterMetrics {
         }
     }
 
+    /// The time from which on changes of the cluster at a position of the config may be unknown.
+    pub fn stale_since_of(&self, position: usize) -> Option<SystemTime> {
+        self.staleness.get(position)?.since()
+    }
+
     /// The time from which on changes of any cluster may be unknown.
     pub(super) fn stale_since(&self) -> Option<SystemTime> {
         self.staleness.iter().filter_map(|one| one.since()).min()

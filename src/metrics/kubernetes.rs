@@ -287,14 +287,20 @@ impl KubernetesMetrics {
         }
     }
 
-    /// The time from which on changes of the API may be unknown; `None` while it tells all that is watched.
+    /// The time from which on changes of this cluster, or of another one, may be unknown. `None` while each API tells
+    /// all that is watched.
     pub fn stale_since(&self) -> Option<SystemTime> {
+        let others = self.clusters.stale_since();
+        self.own_stale_since().into_iter().chain(others).min()
+    }
+
+    /// The time from which on changes of this cluster may be unknown.
+    pub fn own_stale_since(&self) -> Option<SystemTime> {
         let confirmed = Duration::try_from_secs_f64(self.saved_confirmed.get()).ok();
         let confirmed = confirmed.filter(|confirmed| !confirmed.is_zero());
         let confirmed = confirmed.and_then(|at| SystemTime::UNIX_EPOCH.checked_add(at));
         let own = self.staleness.since();
-        let others = self.clusters.stale_since();
-        own.into_iter().chain(confirmed).chain(others).min()
+        own.into_iter().chain(confirmed).min()
     }
 
     /// Sets the number of known objects of a kind.
@@ -450,5 +456,27 @@ impl KindMetrics {
     pub fn event(&self) {
         self.events.inc();
         self.last_event.set(clock::seconds());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn another_cluster_that_is_away_is_no_outage_of_this_one() {
+        let metrics = Metrics::new().unwrap().kubernetes;
+        let (other, kind) = ("east".into(), Kind::Service);
+        let of_other = metrics.clusters.kind(1, &other, kind).unwrap();
+        of_other.up();
+        of_other.down(WatchError::Connection, true);
+        assert!(metrics.stale_since().is_some());
+        assert_eq!(metrics.own_stale_since(), None);
+        assert_eq!(metrics.clusters.stale_since_of(0), None);
+        let since = metrics.clusters.stale_since_of(1);
+        assert_eq!(since, metrics.stale_since());
+        metrics.kind(kind).down(WatchError::Connection, true);
+        assert!(metrics.own_stale_since().is_some());
     }
 }

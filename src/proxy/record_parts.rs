@@ -86,7 +86,7 @@ pub(super) fn stale_since(
             UpstreamSource::Kubernetes(_) => kubernetes.stale_since(),
             UpstreamSource::Dns(_) | UpstreamSource::Static(_) => target.upstream.stale_since(),
         },
-        (None, Outcome::NoRoute | Outcome::AlpnRefused) => kubernetes.stale_since(),
+        (None, Outcome::NoRoute | Outcome::AlpnRefused) => kubernetes.own_stale_since(),
         (None, _) => None,
     }
 }

@@ -10,9 +10,9 @@ use super::traffic::{self, Readings, TrafficParts};
 use super::troubles::{SilentSource, TroubleFacts, troubles};
 use super::view::View;
 use super::{
-    ConnectionRow, EndpointRow, ListenerRow, NotWatched, Overview, OverviewConfiguration,
-    OverviewDrain, OverviewIdentity, OverviewKubernetes, OverviewProblem, OverviewRefusedFile,
-    OverviewState, RouteRow, RowPage, Trouble,
+    ConnectionRow, EndpointRow, ListenerRow, NotWatched, Overview, OverviewCluster,
+    OverviewConfiguration, OverviewDrain, OverviewIdentity, OverviewKubernetes, OverviewProblem,
+    OverviewRefusedFile, OverviewState, RouteRow, RowPage, Trouble,
 };
 use crate::admin::dump::timestamp;
 use crate::admin::{AdminContext, RefusedConfig, Snapshot, plain};
@@ -230,19 +230,28 @@ fn refused(refused: &RefusedConfig) -> OverviewRefusedFile {
 }
 
 fn kubernetes(context: &AdminContext, snapshot: &Snapshot) -> Option<OverviewKubernetes> {
-    snapshot.config.kubernetes.as_ref()?;
-    let stale_since = context.metrics.kubernetes.stale_since().map(timestamp);
+    let config = snapshot.config.kubernetes.as_ref()?;
+    let metrics = &context.metrics.kubernetes;
+    let stale_since = metrics.own_stale_since().map(timestamp);
+    let reports = snapshot.report.iter().flat_map(|report| &report.clusters);
+    let cluster = |(position, name): (usize, &Arc<str>)| {
+        let report = reports.clone().find(|report| report.name == *name);
+        OverviewCluster {
+            name: plain(name),
+            stale_since: metrics.clusters.stale_since_of(position).map(timestamp),
+            not_watched: report.map_or_else(Vec::new, |report| not_watched(&report.missing)),
+        }
+    };
+    let names = config.clusters.iter().map(|cluster| &cluster.name);
+    let clusters = names.enumerate().map(cluster).collect();
     let Some(report) = &snapshot.report else {
         return Some(OverviewKubernetes {
             stale_since,
+            clusters,
             ..OverviewKubernetes::default()
         });
     };
     let saved = report.saved_state.as_ref();
-    let not_watched = report.missing.iter().map(|(kind, reason)| NotWatched {
-        kind: (*kind).to_owned(),
-        reason: plain(reason),
-    });
     let unreadable = report.unreadable_objects.iter().take(FEW_NAMES);
     Some(OverviewKubernetes {
         in_sync: stale_since.is_none() && saved.is_none(),
@@ -252,13 +261,22 @@ fn kubernetes(context: &AdminContext, snapshot: &Snapshot) -> Option<OverviewKub
         saved_kinds: saved
             .map(|saved| saved.kinds.iter().map(|kind| (*kind).to_owned()).collect())
             .unwrap_or_default(),
-        not_watched: not_watched.collect(),
+        not_watched: not_watched(&report.missing),
+        clusters,
         exported_routes: report.exported_routes,
         gateway_routes: report.gateway_routes,
         unrouted_hosts: report.unrouted_hosts,
         skipped_names: report.skipped_names,
         unreadable: unreadable.map(|object| plain(object)).collect(),
     })
+}
+
+fn not_watched(missing: &[(&'static str, Arc<str>)]) -> Vec<NotWatched> {
+    let one = |(kind, reason): &(&'static str, Arc<str>)| NotWatched {
+        kind: (*kind).to_owned(),
+        reason: plain(reason),
+    };
+    missing.iter().map(one).collect()
 }
 
 fn state(context: &AdminContext, open: u64, snapshot: &Snapshot) -> OverviewState {

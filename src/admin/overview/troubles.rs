@@ -6,9 +6,9 @@ mod words;
 use super::history::float;
 use super::judge::NEAR;
 use super::{
-    EndpointRow, FailureRow, LimitRow, ListenerRow, OutcomeRow, OverviewConfiguration,
-    OverviewKubernetes, OverviewProblem, OverviewState, OverviewTraffic, RouteRow, Trouble,
-    TroubleLevel,
+    EndpointRow, FailureRow, LimitRow, ListenerRow, OutcomeRow, OverviewCluster,
+    OverviewConfiguration, OverviewKubernetes, OverviewProblem, OverviewState, OverviewTraffic,
+    RouteRow, Trouble, TroubleLevel,
 };
 use crate::admin::numbers::count;
 use crate::admin::plain::is_one_word;
@@ -98,6 +98,7 @@ pub(super) fn troubles(facts: &TroubleFacts<'_>) -> Vec<Trouble> {
     );
     if let Some(kubernetes) = &facts.configuration.kubernetes {
         troubles.extend(of_kubernetes(kubernetes));
+        troubles.extend(kubernetes.clusters.iter().filter_map(of_cluster));
     }
     troubles.sort_by(|one, other| {
         let lost = |trouble: &Trouble| trouble.lost_per_second.unwrap_or(0.0);
@@ -368,6 +369,34 @@ fn of_kubernetes(kubernetes: &OverviewKubernetes) -> Vec<Trouble> {
         });
     }
     troubles
+}
+
+/// The trouble of another cluster of the mesh.
+fn of_cluster(cluster: &OverviewCluster) -> Option<Trouble> {
+    let name = &cluster.name;
+    let kinds = cluster.not_watched.iter();
+    let kinds = kinds.map(|kind| format!("{}: {}", kind.kind, kind.reason));
+    let trouble = match (&cluster.stale_since, kinds.len()) {
+        (Some(_), _) => Trouble::new(
+            TroubleLevel::Contained,
+            format!("The API of cluster {name} does not tell changes"),
+            "Its endpoints are as they were: its new pods get no connection, and those of pods that are gone fail. \
+             The others serve.",
+        ),
+        (None, 0) => return None,
+        (None, _) => Trouble {
+            lost_per_second: None,
+            ..Trouble::new(
+                TroubleLevel::Note,
+                format!("Cluster {name} is not watched in full"),
+                "What is not watched there has no part in the endpoints.",
+            )
+        },
+    };
+    Some(Trouble {
+        since: cluster.stale_since.clone(),
+        ..trouble.details(kinds).command("strait status")
+    })
 }
 
 #[cfg(test)]

@@ -125,6 +125,17 @@ pub(super) fn kubernetes(page: Drawn<'_>) -> Markup {
                     dt { "Not watched" }
                     dd { @for kind in &kubernetes.not_watched { span.l2 { (kind.kind) ": " (kind.reason) } } }
                 }
+                @for cluster in &kubernetes.clusters {
+                    dt { "Cluster " (cluster.name) }
+                    dd class=[cluster.stale_since.as_ref().map(|_| "warn")] {
+                        @match (&cluster.stale_since, cluster.not_watched.is_empty()) {
+                            (Some(since), _) => { "no word since " (clock(since, now)) },
+                            (None, true) => "in sync",
+                            (None, false) => "not watched in full",
+                        }
+                        @for kind in &cluster.not_watched { span.l2 { (kind.kind) ": " (kind.reason) } }
+                    }
+                }
                 @if kubernetes.skipped_names > 0 { dt { "Left out" } dd.warn { (kubernetes.skipped_names) " names, because of a limit" } }
                 @if !kubernetes.unreadable.is_empty() {
                     dt { "Not readable" }

@@ -259,6 +259,36 @@ fn each_fault_alone_is_its_one_trouble() {
             Note,
             "is not watched",
         ),
+        (
+            |world| {
+                let cluster = OverviewCluster {
+                    name: "east".to_owned(),
+                    stale_since: Some("2026-11-28T03:02:41Z".to_owned()),
+                    not_watched: vec![Default::default()],
+                };
+                world.configuration.kubernetes = Some(OverviewKubernetes {
+                    clusters: vec![cluster, Default::default()],
+                    ..Default::default()
+                });
+            },
+            Contained,
+            "The API of cluster east does not tell changes",
+        ),
+        (
+            |world| {
+                let cluster = OverviewCluster {
+                    name: "east".to_owned(),
+                    stale_since: None,
+                    not_watched: vec![Default::default()],
+                };
+                world.configuration.kubernetes = Some(OverviewKubernetes {
+                    clusters: vec![cluster],
+                    ..Default::default()
+                });
+            },
+            Note,
+            "Cluster east is not watched in full",
+        ),
     ];
     for (number, (change, level, title)) in cases.iter().enumerate() {
         let mut world = World::good();
