@@ -1,4 +1,5 @@
-//! The status page as text: ASCII, at most 100 columns, for `curl` and for a terminal of any kind.
+//! The status page as text: ASCII, at most 100 columns, for `curl` and for a terminal of any kind. Only a long word
+//! of a command takes more: a part of it would be another command.
 
 use super::numbers::{bytes, clock, count, millis, percent, rate, size, span};
 use super::overview::view::View;
@@ -87,6 +88,21 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
         line += word;
     }
     lines.push(line);
+    lines
+}
+
+/// `command` in lines of at most `width` columns, broken only between words. A line of one word may be longer.
+fn command_lines(command: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in command.split_ascii_whitespace().map(plain) {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= width => {
+                line.push(' ');
+                line.push_str(&word);
+            }
+            _ => lines.push(word),
+        }
+    }
     lines
 }
 
@@ -219,12 +235,8 @@ impl TextPage<'_> {
             self.line(format!("  {left}"));
         }
         if let Some(command) = &trouble.command {
-            let lines = wrapped(command, COLUMNS - 6);
-            let last = lines.len() - 1;
-            for (place, line) in lines.iter().enumerate() {
-                let end = if place == last { "" } else { " \\" };
-                self.line(format!("    {line}{end}"));
-            }
+            let lines = command_lines(command, COLUMNS - 6);
+            self.lines.push(format!("    {}", lines.join(" \\\n    ")));
         }
     }
 
@@ -576,5 +588,23 @@ mod tests {
         let begin = begin.unwrap();
         assert!(lines[begin].ends_with(" \\"), "{}", lines[begin]);
         assert_eq!(text.matches("word").count(), 40);
+    }
+
+    #[test]
+    fn no_word_of_a_command_is_broken() {
+        // A stranger's server name, which must not become an option of its own.
+        let name = format!("{}--alpn.{}", "a".repeat(COLUMNS - 6), "b".repeat(100));
+        let mut overview = hostile();
+        let command = format!("strait explain --live --sni {name} --from 10.0.0.1");
+        overview.troubles.rows[0].command = Some(command.clone());
+        let text = render(&overview, &View::default());
+        let mut lines = text.lines();
+        let first = lines.find(|line| line.starts_with("    strait explain"));
+        let mut said = first.unwrap().to_owned();
+        while let Some(begin) = said.strip_suffix('\\') {
+            said = begin.to_owned() + lines.next().unwrap();
+        }
+        let words: Vec<&str> = said.split_whitespace().collect();
+        assert_eq!(words.join(" "), command);
     }
 }
