@@ -327,7 +327,31 @@ fn footer(page: Drawn<'_>) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use super::visible;
+    use super::{render, visible};
+    use crate::admin::overview::view::View;
+    use crate::admin::overview::{ConnectionRow, Overview, RowPage};
+
+    #[test]
+    fn there_is_no_link_beyond_the_connections_that_workers_describe() {
+        for (page, has_next) in [(0, true), (18, true), (19, false)] {
+            let view = View {
+                page,
+                ..View::default()
+            };
+            let connections = RowPage {
+                all: 5000,
+                matched: 5000,
+                first: page * view.rows,
+                rows: vec![ConnectionRow::default(); view.rows],
+            };
+            let overview = Overview {
+                connections,
+                ..Overview::default()
+            };
+            let html = render(&overview, &view);
+            assert_eq!(html.contains("the next ones"), has_next, "{page}");
+        }
+    }
 
     #[test]
     fn a_character_that_is_not_seen_is_named() {

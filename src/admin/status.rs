@@ -71,6 +71,7 @@ pub(super) async fn page(
         Err(refusal) => return *refusal,
     };
     let format = view.format.unwrap_or_else(|| accepted(&headers));
+    let view = view.in_format(format);
     let refresh = view.refresh.filter(|_| format == PageFormat::Html);
     let mut response = answer(&shared, view, format).await;
     let headers = response.headers_mut();

@@ -12,18 +12,12 @@ use super::plain;
 
 /// The longest line.
 const COLUMNS: usize = 100;
-/// Rows of a table, unless the question asks for others.
-const ROWS: usize = 20;
 
 /// The overview as text.
 pub(super) fn render(overview: &Overview, view: &View) -> String {
-    let rows = match view.rows == View::default().rows {
-        true => ROWS,
-        false => view.rows,
-    };
     let mut text = TextPage {
         lines: Vec::new(),
-        rows,
+        rows: view.rows,
         now: &overview.identity.now,
     };
     text.head(overview);

@@ -151,6 +151,24 @@ async fn html_text_and_json_say_the_same() {
     );
 }
 
+#[tokio::test]
+async fn pages_of_text_follow_each_other() {
+    let gateway = large(100);
+    let address = serve(&gateway).await;
+    for (path, position) in [
+        ("/", "ROUTES, 1 to 20 of 102"),
+        ("/?page=2", "ROUTES, 21 to 40 of 102"),
+        ("/?page=6", "ROUTES, 101 to 102 of 102"),
+        ("/?rows=50", "ROUTES, 1 to 50 of 102"),
+        ("/?rows=50&page=2", "ROUTES, 51 to 100 of 102"),
+    ] {
+        let text = get(address, path).await.body;
+        assert!(text.contains(position), "{path}: {text}");
+    }
+    let html = browse(address, "/?page=2").await.body;
+    assert!(html.contains("51 to 100 of 102"), "{html}");
+}
+
 /// A count as the page shows it.
 fn grouped(count: u64) -> String {
     let digits = count.to_string();

@@ -125,9 +125,9 @@ fn trouble_page(troubles: Vec<Trouble>, view: &View) -> RowPage<Trouble> {
     };
     let mut rows: Vec<Trouble> = troubles.into_iter().filter(takes).collect();
     let matched = rows.len();
-    let most = match view.rows == View::default().rows {
-        true => TROUBLES,
-        false => view.rows,
+    let most = match view.are_rows_given {
+        true => view.rows,
+        false => TROUBLES,
     };
     rows.truncate(most);
     RowPage {

@@ -10,6 +10,8 @@ use super::RowPage;
 pub const MOST_ROWS: usize = 1000;
 /// Rows of a table unless the request says otherwise.
 const ROWS: usize = 50;
+/// The same in text.
+const TEXT_ROWS: usize = 20;
 /// Seconds between two loads of a page that renews itself.
 const REFRESH: [u32; 2] = [2, 3600];
 /// The longest text to search for, in bytes.
@@ -111,6 +113,8 @@ pub(in crate::admin) struct View {
     pub(in crate::admin) page: usize,
     /// Rows of each table.
     pub(in crate::admin) rows: usize,
+    /// Whether the request says how many.
+    pub(in crate::admin) are_rows_given: bool,
     /// Minutes of the sparklines: 10 or 60.
     pub(in crate::admin) window: usize,
     pub(in crate::admin) map: MapAmount,
@@ -127,6 +131,7 @@ impl Default for View {
             sort: None,
             page: 0,
             rows: ROWS,
+            are_rows_given: false,
             window: 60,
             map: MapAmount::New,
             refresh: None,
@@ -151,10 +156,10 @@ impl ViewParameters {
         }
         let page = number(self.page.as_deref(), "`page` is a number from 1")?.unwrap_or(1);
         let rows = format!("`rows` is a number from 1 to {MOST_ROWS}");
-        let rows = match number(self.rows.as_deref(), &rows)? {
+        let given_rows = match number(self.rows.as_deref(), &rows)? {
             Some(0) => return Err(rows),
             Some(number) if number > MOST_ROWS => return Err(rows),
-            number => number.unwrap_or(ROWS),
+            number => number,
         };
         let refresh: Option<u32> = number(self.refresh.as_deref(), "`refresh` is in seconds")?;
         let [least, most] = REFRESH;
@@ -163,7 +168,8 @@ impl ViewParameters {
             group: given(self.group),
             sort: sort(self.sort.as_deref())?,
             page: usize::saturating_sub(page, 1),
-            rows,
+            rows: given_rows.unwrap_or(ROWS),
+            are_rows_given: given_rows.is_some(),
             window: match self.window.as_deref() {
                 None | Some("60") => 60,
                 Some("10") => 10,
@@ -204,6 +210,17 @@ fn sort(text: Option<&str>) -> Result<Option<(SortKey, bool)>, String> {
 }
 
 impl View {
+    /// The view as an answer in `format` has it: text has fewer rows unless the request says how many.
+    pub(in crate::admin) fn in_format(self, format: PageFormat) -> Self {
+        match format {
+            PageFormat::Text if !self.are_rows_given => Self {
+                rows: TEXT_ROWS,
+                ..self
+            },
+            _ => self,
+        }
+    }
+
     /// Whether the search finds one of the texts.
     pub(super) fn finds<'a>(&self, texts: impl IntoIterator<Item = &'a str>) -> bool {
         self.search.is_empty()

@@ -75,6 +75,17 @@ pub(super) fn start_of(text: &str, most: usize) -> &str {
 
 /// The position of the rows among all, with links to other pages.
 pub(super) fn position<T>(rows: &RowPage<T>, view: &View, id: &str, order: &str) -> Markup {
+    position_within(rows, view, id, order, rows.matched)
+}
+
+/// The same where no page has rows beyond the first `reachable`.
+pub(super) fn position_within<T>(
+    rows: &RowPage<T>,
+    view: &View,
+    id: &str,
+    order: &str,
+    reachable: usize,
+) -> Markup {
     let (first, shown) = (rows.first, rows.rows.len());
     let last = first + shown;
     let link = |page: usize| format!("{}#{id}", view.query(&[("page", &page.to_string())]));
@@ -87,7 +98,7 @@ pub(super) fn position<T>(rows: &RowPage<T>, view: &View, id: &str, order: &str)
             @if rows.matched != rows.all { " found among " (many(rows.all)) }
             @if !order.is_empty() { ", " (order) }
             @if first > 0 { "; " a href=(link(current - 1)) { "the ones before" } }
-            @if last < rows.matched && shown > 0 { "; " a href=(link(current + 1)) { "the next ones" } }
+            @if last < rows.matched.min(reachable) && shown > 0 { "; " a href=(link(current + 1)) { "the next ones" } }
         }
     }
 }

@@ -3,11 +3,11 @@
 use maud::{Markup, html};
 
 use super::Drawn;
-use super::parts::{breakable, mark_of_state, number, position, sortable};
+use super::parts::{breakable, mark_of_state, number, position, position_within, sortable};
 use super::traffic::bars;
 use crate::admin::numbers::{bytes, clock, count, millis, percent, rate, size, span};
 use crate::admin::overview::view::SortKey;
-use crate::admin::overview::{ConnectionRow, EndpointRow, OutcomeRow, RouteRow};
+use crate::admin::overview::{ConnectionRow, EndpointRow, MOST_ROWS, OutcomeRow, RouteRow};
 
 fn is_zero(number: f64) -> bool {
     number <= 0.0
@@ -242,7 +242,7 @@ pub(super) fn connections(page: Drawn<'_>) -> Markup {
             } @else {
                 div.tw {
                     table.cards {
-                        caption { h2 id="h-connections" { "Connections" } " " (position(connections, page.view, "connections", "open now, most bytes first")) }
+                        caption { h2 id="h-connections" { "Connections" } " " (position_within(connections, page.view, "connections", "open now, most bytes first", MOST_ROWS)) }
                         thead { tr {
                             th scope="col" { "Number" } th scope="col" { "Source" } th scope="col" { "Group" } th scope="col" { "Route" }
                             th scope="col" { "Endpoint" } th.n scope="col" { "Age" } th.n scope="col" { "To upstream" } th.n scope="col" { "To downstream" }
