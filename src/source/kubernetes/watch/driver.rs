@@ -498,10 +498,8 @@ impl Driver {
         let cluster = self.translator.cluster();
         let absent = |kind: &Kind| Some((kind.label(), cluster.absent(*kind)?.clone()));
         let awaited = |kind: &Kind| Some((kind.label(), self.unknown.get(kind)?.clone()));
-        let missing = self
-            .kinds
-            .iter()
-            .filter_map(|kind| absent(kind).or_else(|| awaited(kind)));
+        let kinds = self.kinds.iter();
+        let missing = kinds.filter_map(|kind| absent(kind).or_else(|| awaited(kind)));
         let missing = missing.collect();
         self.zone = self.translator.own_zone();
         self.unreadable = unreadable(self.translator.cluster());
