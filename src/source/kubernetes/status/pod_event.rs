@@ -27,12 +27,12 @@ pub struct PodReporter {
     client: Client,
     name: Arc<str>,
     uid: Arc<str>,
-    queue: Arc<Mutex<Queue>>,
+    queue: Arc<Mutex<NextEvent>>,
 }
 
 /// The Event that is to be written: the newest one alone.
 #[derive(Default)]
-struct Queue {
+struct NextEvent {
     /// The time of the last Event that was written.
     last: Option<Instant>,
     /// A reason and a note.
@@ -100,7 +100,7 @@ impl PodReporter {
         tracing::debug!(reason, error, "an Event about this pod was not written");
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, NextEvent> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
