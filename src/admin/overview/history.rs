@@ -1,7 +1,7 @@
 //! The history: an hour of traffic in counts of a minute, for the overview.
 //!
 //! A task of the control thread looks at the counters once a minute. Nothing else is done while nobody asks. Its size
-//! is bounded: 60 minutes, as many routes as have series, and [`MOST_ENDPOINTS`] endpoints.
+//! is bounded: 60 minutes, as many routes as have series, and `MOST_ENDPOINTS` endpoints.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
