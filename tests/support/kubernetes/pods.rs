@@ -20,7 +20,8 @@ pub struct Pods {
 struct Pod {
     address: IpAddr,
     listener: TcpListener,
-    open: Arc<Mutex<Vec<TcpStream>>>,
+    /// The connections that are open, by number.
+    open: Arc<Mutex<BTreeMap<u64, TcpStream>>>,
 }
 
 impl Pods {
@@ -63,22 +64,28 @@ impl Pods {
 
 impl Pod {
     fn serve(name: &str, address: IpAddr, listener: TcpListener) -> Self {
-        let open: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        let open: Arc<Mutex<BTreeMap<u64, TcpStream>>> = Arc::default();
         let (accepting, held, greeting) = (
             listener.try_clone().unwrap(),
             open.clone(),
             format!("{name}\n"),
         );
         std::thread::spawn(move || {
-            while let Ok((mut stream, _)) = accepting.accept() {
+            for number in 0.. {
+                let Ok((mut stream, _)) = accepting.accept() else {
+                    return;
+                };
                 with_deadlines(&stream);
-                held.lock().unwrap().push(stream.try_clone().unwrap());
-                let greeting = greeting.clone();
+                let clone = stream.try_clone().unwrap();
+                held.lock().unwrap().insert(number, clone);
+                let (greeting, held) = (greeting.clone(), held.clone());
                 std::thread::spawn(move || {
                     let _ = stream.write_all(greeting.as_bytes());
                     let mut reader = stream.try_clone().unwrap();
                     let _ = io::copy(&mut reader, &mut stream);
                     let _ = stream.shutdown(Shutdown::Both);
+                    // A test that asks again and again would else use up the file descriptors.
+                    held.lock().unwrap().remove(&number);
                 });
             }
         });
@@ -95,7 +102,7 @@ impl Drop for Pods {
         for pod in self.pods.values() {
             // Wakes accept(2), which then fails.
             let _ = SockRef::from(&pod.listener).shutdown(Shutdown::Both);
-            for stream in pod.open.lock().unwrap().drain(..) {
+            for stream in pod.open.lock().unwrap().values() {
                 let _ = stream.shutdown(Shutdown::Both);
             }
         }
