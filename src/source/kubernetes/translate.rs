@@ -55,7 +55,7 @@ pub use dns_names::WantedName;
 const MAX_ROUTES: usize = 500_000;
 
 /// The hosts without a route, each with the reason.
-type Unrouted = SharedMap<ServerName, Arc<str>>;
+type UnroutedHosts = SharedMap<ServerName, Arc<str>>;
 
 /// Keeps the translation of a cluster up to date, change by change.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ pub struct Translator {
     skipped: BTreeMap<ObjectKey, Skipped>,
     endpoints: SharedMap<UpstreamName, Arc<[EndpointSpec]>>,
     empty: SharedMap<UpstreamName, Arc<str>>,
-    unrouted: Unrouted,
+    unrouted: UnroutedHosts,
     /// True if every Service must be translated again.
     stale: bool,
     /// True if the Gateway API's objects must be translated again.
@@ -229,7 +229,7 @@ impl Translator {
 
     /// Puts the hosts without a route in order after all were translated: of two objects with one host, one
     /// may have taken away what the other had said.
-    fn settle_unrouted(&mut self, dirty: &Dirty, before: &Unrouted, changed: &mut StaleParts) {
+    fn settle_unrouted(&mut self, dirty: &Dirty, before: &UnroutedHosts, changed: &mut StaleParts) {
         let services = dirty.services.iter().map(|key| self.services.get(key));
         let hosts = dirty.hosts.iter().map(|key| self.hosts.get(key));
         for translation in services.chain(hosts).flatten() {
