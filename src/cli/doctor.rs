@@ -18,7 +18,7 @@ use crate::config::Loaded;
 use crate::doctor::{Federation, gather, judge};
 use crate::{clock, terminal};
 use report::DoctorReport;
-use watch::{LastRun, LineWriter, MetricsPage};
+use watch::{LastRun, MetricsPage, WatchPrinter};
 
 /// The bounds of `--watch`.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -116,7 +116,7 @@ async fn watch(
     let mut last = LastRun::default();
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut writer = LineWriter::default();
+    let mut writer = WatchPrinter::default();
     loop {
         tokio::select! {
             biased;

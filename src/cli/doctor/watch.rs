@@ -84,11 +84,11 @@ impl LastRun {
 
 /// Lines on their way to a standard output that may be a pipe which nobody reads: another thread waits for it.
 #[derive(Debug, Default)]
-pub(super) struct LineWriter {
+pub(super) struct WatchPrinter {
     writing: Option<JoinHandle<io::Result<()>>>,
 }
 
-impl LineWriter {
+impl WatchPrinter {
     /// Whether the lines before are written.
     pub(super) fn is_free(&self) -> bool {
         self.writing.is_none()
@@ -376,7 +376,7 @@ mod tests {
             }
         }
         let (read, stuck) = std::sync::mpsc::channel();
-        let mut writer = LineWriter::default();
+        let mut writer = WatchPrinter::default();
         writer.start(Vec::new(), io::sink());
         assert!(writer.is_free());
         writer.start(vec!["a line".to_owned()], Stuck(stuck));
