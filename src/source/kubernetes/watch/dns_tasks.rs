@@ -30,12 +30,12 @@ pub(super) struct DnsTasks {
     resolver: Option<Resolver>,
     tasks: BTreeMap<Arc<str>, NameTask>,
     /// The trouble that was last logged.
-    said: Trouble,
+    said: NameTrouble,
 }
 
 /// The names that are not asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Trouble {
+struct NameTrouble {
     /// The number of names without a place.
     left_out: usize,
     /// The number of names that no question can hold, or for which there is no resolver.
@@ -44,7 +44,7 @@ struct Trouble {
     first: Option<(Arc<str>, String)>,
 }
 
-impl Trouble {
+impl NameTrouble {
     fn add(&mut self, name: &Arc<str>, problem: String) {
         self.unaskable += 1;
         self.first.get_or_insert_with(|| (name.clone(), problem));
@@ -68,7 +68,7 @@ impl DnsTasks {
             metrics,
             resolver: None,
             tasks: BTreeMap::new(),
-            said: Trouble::default(),
+            said: NameTrouble::default(),
         }
     }
 
@@ -79,7 +79,7 @@ impl DnsTasks {
 
     /// Asks for these names and no others, or for some of them if they are too many.
     pub(super) fn want(&mut self, names: &[WantedName], config: &ResolverConfig) {
-        let mut trouble = Trouble::default();
+        let mut trouble = NameTrouble::default();
         let mut askable = Vec::with_capacity(names.len());
         for wanted in names {
             match ServerName::parse(wanted.name.as_bytes()) {
@@ -108,7 +108,7 @@ impl DnsTasks {
     }
 
     /// Logs what has changed.
-    fn complain(&mut self, trouble: Trouble) {
+    fn complain(&mut self, trouble: NameTrouble) {
         if trouble.left_out > 0 && trouble.left_out != self.said.left_out {
             tracing::warn!(
                 left_out = trouble.left_out,
