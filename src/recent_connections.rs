@@ -56,7 +56,7 @@ pub struct RecentFailure {
     pub upstream: Option<UpstreamName>,
     /// The certainty of its outcome.
     pub confidence: Confidence,
-    /// What is kept of it as of every connection.
+    /// The part that is kept of every connection.
     pub ended: RecentConnection,
 }
 

@@ -152,7 +152,7 @@ pub struct OverviewProblem {
     pub column: Option<u64>,
     /// The path of the key.
     pub key: Option<String>,
-    /// What is wrong, and what to write instead.
+    /// The fault, and the remedy.
     pub message: String,
 }
 

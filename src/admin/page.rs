@@ -42,7 +42,7 @@ const ICONS: [&str; 2] = [
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath d='M2 1c5 3 1 11 0 14M14 1c-5 3-1 11 0 14' stroke='%2390a4ae' stroke-width='2.4' fill='none'/%3E%3Ccircle cx='8' cy='8' r='3' fill='%23d0342c'/%3E%3C/svg%3E",
 ];
 
-/// What the parts of the page need.
+/// The values that the parts of the page need.
 #[derive(Debug, Clone, Copy)]
 struct Drawn<'a> {
     overview: &'a Overview,

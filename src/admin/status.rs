@@ -33,7 +33,7 @@ fn question(view: &View) -> ConnectionQuery {
     let wanted = view.page.saturating_add(1).saturating_mul(view.rows);
     let limit = match view.search.is_empty() {
         true => wanted.min(MOST_ROWS),
-        // What is searched is found among those with most bytes.
+        // A search looks through those with most bytes.
         false => MOST_ROWS,
     };
     ConnectionQuery {

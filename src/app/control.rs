@@ -202,7 +202,7 @@ impl Control {
 /// The channel on which the caller gets the result of a change.
 pub(super) type ResultSender = oneshot::Sender<Result<(), AppError>>;
 
-/// What the metrics with Istio's names say when they are scraped.
+/// The facts that the metrics with Istio's names show at each scrape.
 fn istio_facts(metrics: &Arc<Metrics>, snapshots: Snapshots) -> impl Fn() -> IstioFacts + use<> {
     // The metrics have the collector, which must not keep them.
     let metrics = Arc::downgrade(metrics);

@@ -29,7 +29,7 @@ pub(crate) struct DoctorCheck {
     /// The fault of a check that did not pass, of a closed list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cause: Option<&'static str>,
-    /// What was found, in a sentence.
+    /// The finding, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) finding: Option<String>,
     /// The next step.

@@ -139,7 +139,7 @@ async fn exchange(stream: TlsStream<Tap>, name: &ServerName, path: &str) -> Bund
     tokio::select! {
         biased;
         answer = &mut answer => answer,
-        // What it had received is still to be read.
+        // The answer may have been received already.
         _ = &mut connection => answer.await,
     }
 }
@@ -223,7 +223,7 @@ fn config(recorder: &Arc<Recorder>, hello: ProbeHello<'_>) -> Result<ClientConfi
     Ok(config)
 }
 
-/// What the server shows, kept and not judged: there is nobody here whom a wrong certificate could deceive.
+/// The certificates and CA names that a server shows. They are kept and not judged: nothing is sent that a wrong server could misuse.
 #[derive(Debug)]
 struct Recorder {
     chain: Mutex<Vec<Vec<u8>>>,

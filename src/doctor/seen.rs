@@ -64,7 +64,7 @@ pub(crate) enum BundleAnswer {
     NotAsked,
     /// Nothing came behind the handshake in time.
     Silent,
-    /// What came is no HTTP/1.1.
+    /// An answer that is no HTTP/1.1.
     NoHttp,
     /// More than a bundle may have.
     TooLarge,

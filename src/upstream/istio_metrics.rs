@@ -118,7 +118,7 @@ impl IstioService {
     }
 }
 
-/// What a scrape reads.
+/// The facts that a scrape reads.
 #[derive(Debug, Default)]
 pub struct IstioFacts {
     /// The settings; `None` for no series.

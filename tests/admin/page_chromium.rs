@@ -187,7 +187,7 @@ const PALE: &str = r#"(() => {
   return { seen, pale };
 })()"#;
 
-/// What is wider than the window, or scrolls inside of it.
+/// The elements that are wider than the window, or that scroll inside of it.
 const WIDE: &str = r"(() => {
   const wide = [];
   const width = document.documentElement.clientWidth;

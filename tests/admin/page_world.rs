@@ -17,7 +17,7 @@ use strait::verdict::Confidence;
 use crate::operator;
 use crate::operator::http::Gateway;
 
-/// What no terminal and no browser may obey.
+/// A text that no terminal and no browser may obey.
 pub const HOSTILE: &str = "</td><img src=x onerror=\"a('&')\">\u{1b}[31m\u{200f}\u{202e}";
 
 /// A route of the troubled gateway, its calls in a minute, and those that fail.

@@ -340,7 +340,7 @@ pub fn doctor(file: &str, arguments: &[&str]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// What the program says of two sides.
+/// The program's answer about two sides.
 pub struct Said {
     code: Option<i32>,
     pub report: Value,

@@ -151,7 +151,7 @@ fn a_gateway_starts_without_a_cluster_and_follows_its_file() {
     assert_eq!(cluster["name"], "c2", "{dump}");
     assert_eq!(cluster["missing"].as_array().unwrap().len(), 5, "{dump}");
 
-    // What reads files of the gateway's host is not taken from it.
+    // A kubeconfig whose keys read files of the gateway's host is refused.
     let token_file = remote(&other, "x").replace("token: x", "tokenFile: /etc/hostname");
     write(other.folder(), "remote", &token_file);
     soon("the file is refused", || {

@@ -305,7 +305,7 @@ fn the_files_of_a_release_fit_each_other_and_are_the_same_each_time() {
     }
 }
 
-/// What a container engine does: from the layout to the root of a container.
+/// The steps of a container engine, from the layout to the root of a container.
 #[test]
 fn an_image_unpacks_to_its_program_and_a_changed_one_does_not() {
     let work = Folder::create();

@@ -75,7 +75,7 @@ pub(super) struct TrafficParts {
     pub(super) groups: BTreeMap<String, TrafficPart>,
     /// By source group and route.
     pub(super) flows: HashMap<(String, RouteKey), TrafficPart>,
-    /// What was refused before a route.
+    /// The connections that were refused before a route.
     pub(super) before_route: TrafficPart,
 }
 

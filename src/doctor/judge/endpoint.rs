@@ -263,7 +263,7 @@ fn own_root(
     }
 }
 
-/// Whose roots they are, and whether the newest lasts.
+/// Checks that the served roots are the side's own, and that the newest lasts.
 fn roots(side: &SideView<'_>, bundle: &ServedBundle, group: &mut CheckGroup<'_>) {
     let own = &*side.file.trust_domain;
     let uris = bundle.roots.iter().flat_map(|root| &root.uris);

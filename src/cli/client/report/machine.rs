@@ -69,7 +69,7 @@ pub(super) fn facts() -> String {
             Err(error) => format!("not there: {error}"),
         };
         let content = content.trim_end();
-        // What is short stands behind its name.
+        // A content of one line stands behind its name.
         let separator = if content.contains('\n') { "\n" } else { " " };
         let _ = writeln!(text, "{path}:{separator}{content}");
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::cli::client::{cell, items};
 
-/// What each listener would do, what stands against it, and what became of the last such connections.
+/// The decision of each listener, the reasons against it, and the outcomes of the last such connections.
 pub(super) fn lines(explanation: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     for listener in items(explanation, "listeners") {

@@ -15,7 +15,7 @@ pub(super) const ASCII: TopInk = TopInk {
     colours: false,
 };
 
-/// What no terminal may get: an escape sequence, a byte that begins one, and a text that turns the line round.
+/// A text that no terminal may get: an escape sequence, a byte that begins one, and a character that turns the line round.
 pub(super) const HOSTILE: &str = "a\u{1b}[2Jb\u{9b}31m\u{202e}\r\n";
 
 fn page<T>(rows: Vec<T>) -> RowPage<T> {

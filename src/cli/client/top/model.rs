@@ -93,7 +93,7 @@ impl TopLook {
     }
 }
 
-/// What is to be asked of the gateway, or of the terminal.
+/// A request to the gateway, or to the terminal.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum TopRequest {
     Quit,
@@ -126,7 +126,7 @@ pub(super) enum TopChange {
     Endpoint,
 }
 
-/// What keys go to.
+/// The part of the screen that keys act on.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) enum TopMode {
     #[default]

@@ -40,7 +40,7 @@ fn svcb_at(address: &str, more: Vec<Object>) -> Vec<Object> {
 }
 
 impl World {
-    /// What the API of another cluster says first: all its kinds, and these objects.
+    /// Applies the first lists of another cluster: all its kinds, with these objects.
     fn connect(&mut self, cluster: &str, objects: Vec<Object>) {
         let changes = listed().chain(objects.into_iter().map(set));
         changes.for_each(|change| self.translator.apply_other(cluster, change));
