@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use serde_json::Value;
@@ -351,18 +353,22 @@ fn the_address_comes_from_the_config_and_may_be_a_socket() {
 
     let folder = Folder::create();
     let socket = folder.path("admin");
-    forward(&socket, running.admin.parse().unwrap());
+    let is_open = Arc::new(AtomicBool::new(true));
+    forward(&socket, running.admin.parse().unwrap(), &is_open);
     let admin = format!("unix:{}", socket.display());
     let output = strait(&["log-level", "--admin", &admin]);
     assert_eq!(out(&output), "info\n", "{}", err(&output));
 }
 
-/// Passes each connection to a Unix socket on to an address.
-fn forward(socket: &Path, to: SocketAddr) {
-    let listener = UnixListener::bind(socket).unwrap();
+/// Passes connections to a Unix socket on to an address while `open` is set, and closes others.
+pub fn forward(socket: &Path, to: SocketAddr, open: &Arc<AtomicBool>) {
+    let (listener, open) = (UnixListener::bind(socket).unwrap(), open.clone());
     thread::spawn(move || {
         for from in listener.incoming() {
             let mut from = from.unwrap();
+            if !open.load(Ordering::Relaxed) {
+                continue;
+            }
             let mut to = TcpStream::connect(to).unwrap();
             let (mut request, mut upstream) = (from.try_clone().unwrap(), to.try_clone().unwrap());
             thread::spawn(move || std::io::copy(&mut request, &mut upstream));

@@ -2,15 +2,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::UnixListener;
-use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 
 use serde_json::Value;
 
+use crate::client::forward;
 use crate::program::{err, out, strait};
 use crate::support::client::open;
 use crate::support::config_text::ConfigText;
@@ -310,24 +308,6 @@ fn an_endpoint_is_drained_and_put_back() {
     terminal.presses("y");
     terminal.waits_for("is ready now");
     let _served = shown.connection();
-}
-
-/// Passes connections to a Unix socket on to an address while `open` is set.
-fn forward(socket: &Path, to: SocketAddr, open: &Arc<AtomicBool>) {
-    let (listener, open) = (UnixListener::bind(socket).unwrap(), open.clone());
-    thread::spawn(move || {
-        for from in listener.incoming() {
-            let mut from = from.unwrap();
-            if !open.load(Ordering::Relaxed) {
-                continue;
-            }
-            let mut to = TcpStream::connect(to).unwrap();
-            let (mut request, mut upstream) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-            thread::spawn(move || std::io::copy(&mut request, &mut upstream));
-            let _ = std::io::copy(&mut to, &mut from);
-            let _ = from.shutdown(std::net::Shutdown::Both);
-        }
-    });
 }
 
 #[test]
