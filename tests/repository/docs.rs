@@ -275,6 +275,21 @@ fn the_readme_is_short_and_begins_with_the_ways_to_install() {
 
 /// Comments, scripts and pages cite only documents that every reader has.
 #[test]
+fn the_lexicon_defines_each_word_once_and_at_most_30_of_them() {
+    let page = fs::read_to_string(root().join("docs/src/internals/lexicon.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| "));
+    let mut words: Vec<&str> = rows
+        .filter_map(|row| row.split(" | ").next())
+        .skip(1) // the heading
+        .collect();
+    let defined = words.len();
+    assert!((10..=30).contains(&defined), "{defined} words");
+    words.sort_unstable();
+    words.dedup();
+    assert_eq!(words.len(), defined, "a word is defined twice");
+}
+
+#[test]
 fn every_document_that_a_file_cites_is_in_the_repository() {
     let files = files();
     let mut faults = Vec::new();
