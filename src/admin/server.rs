@@ -22,13 +22,11 @@ use tokio::time::{Instant, Sleep};
 
 use super::origin::PeerAddress;
 use super::standing::{self, Standing, time_of};
-use super::undated;
+use super::undated::{self, MAX_HEADER};
 use crate::clock;
 use crate::drain::DrainWatcher;
 use crate::socket;
 
-/// The largest request line and headers, in bytes.
-pub(super) const MAX_HEADER: usize = 16 * 1024;
 /// The wait after a failed accept: the cause (EMFILE, ENOBUFS) would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The bytes that the kernel may hold for a slow reader. Without it the kernel would hold up to 4 MiB

@@ -15,8 +15,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::origin::PeerAddress;
-use super::server::MAX_HEADER;
 
+/// The largest request line and headers, in bytes.
+pub(super) const MAX_HEADER: usize = 16 * 1024;
 /// The longest answer in bytes.
 const MAX_ANSWER: usize = 256 << 20;
 
