@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 
 use tokio::sync::oneshot;
@@ -50,9 +50,11 @@ impl ClusterDns {
 
 /// An address that no other pod of this machine's tests has.
 pub fn pod_address() -> IpAddr {
-    static GIVEN: AtomicU8 = AtomicU8::new(64);
+    // From 127.64.0.0 on: the low bits are the process, the others the pod.
+    const PROCESS_BITS: u32 = 14;
+    static GIVEN: AtomicU32 = AtomicU32::new(64 << (16 - PROCESS_BITS));
     let number = GIVEN.fetch_add(1, Ordering::Relaxed);
-    assert!(number < 255, "out of addresses");
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    Ipv4Addr::new(127, number, high, low).into()
+    assert!(number < 255 << (16 - PROCESS_BITS), "out of addresses");
+    let process = std::process::id() & ((1 << PROCESS_BITS) - 1);
+    Ipv4Addr::from(0x7f00_0000 | (number << PROCESS_BITS) | process).into()
 }
