@@ -291,7 +291,7 @@ upstreams:
 }
 
 /// Passes connections on, except that nothing comes of a first packet of more than 1,500 bytes.
-fn front(gateway: SocketAddr) -> Server {
+pub fn front(gateway: SocketAddr) -> Server {
     Server::start(move |mut client| {
         let mut first = vec![0; 16 << 10];
         let Ok(length) = client.read(&mut first) else {

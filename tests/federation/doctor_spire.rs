@@ -1,5 +1,7 @@
 //! Mistakes of a federation, made with SPIRE's own code and real sidecars: `strait doctor` must name each and no other, and
-//! no healthy world may get a cross. [`super::doctor`] has those that need a peer that lies.
+//! no healthy world may get a cross ([`super::doctor_healthy`]). [`super::doctor_between`] has the mistakes between the
+//! clusters and in their clocks, [`super::doctor_pods`] those of a pod's TLS, [`super::doctor`] those that need a peer
+//! that lies.
 
 use std::net::SocketAddr;
 
@@ -12,7 +14,7 @@ use crate::federation::world::{ALPHAS_ENDPOINT, Side, World, leading};
 use crate::support::server::refusing_address;
 
 /// The federation file of a world, as its objects would say it.
-fn file_of(world: &World) -> String {
+pub fn file_of(world: &World) -> String {
     let side = |side: &Side| {
         format!(
             "  - trust_domain: {}
@@ -32,13 +34,13 @@ fn file_of(world: &World) -> String {
     format!("sides:\n{}{}", side(&world.alpha), side(&world.beta))
 }
 
-fn examine(file: &str) -> Said {
+pub fn examine(file: &str) -> Said {
     Said::of(&doctor(file, &["-o", "json"]))
 }
 
 /// The doctor names these faults and no other: each is a side, a check and a cause.
 #[track_caller]
-fn finds(mistake: &str, file: &str, expected: &[&str]) {
+pub fn finds(mistake: &str, file: &str, expected: &[&str]) {
     let said = examine(file);
     let faults = said.faults();
     let found: Vec<&str> = faults.keys().map(String::as_str).collect();
@@ -46,7 +48,7 @@ fn finds(mistake: &str, file: &str, expected: &[&str]) {
 }
 
 /// Both sidecars of a world in which all is well.
-fn serve_both(world: &World) -> [Sidecar; 2] {
+pub fn serve_both(world: &World) -> [Sidecar; 2] {
     [world.serve(&world.alpha), world.serve(&world.beta)]
 }
 
@@ -339,6 +341,11 @@ fn a_service_that_is_not_there_or_speaks_no_tls() {
             "beta.com service-route no_route",
         ),
         (
+            "no route",
+            Box::new(|config: &str| config.replace("'svcb.apps", "'other.apps")),
+            "beta.com service-route no_route",
+        ),
+        (
             "any ALPN",
             Box::new(|config: &str| config.replace("alpn: istio", "alpn: any")),
             "beta.com service-alpn open",
@@ -349,6 +356,15 @@ fn a_service_that_is_not_there_or_speaks_no_tls() {
         let _sidecars = serve_both(&world);
         finds(mistake, &file_of(&world), &[expected]);
     }
+}
+
+#[test]
+fn a_subset_that_has_no_route() {
+    let world = World::start();
+    let _sidecars = serve_both(&world);
+    let whole = "svcb.apps.svc.cluster.local, port: 80,";
+    let file = file_of(&world).replace(whole, &format!("{whole} subset: v1,"));
+    finds("a subset", &file, &["beta.com service-route no_route"]);
 }
 
 #[test]

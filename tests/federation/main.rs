@@ -12,6 +12,12 @@ mod churn;
 #[cfg(feature = "doctor")]
 mod doctor;
 #[cfg(feature = "doctor")]
+mod doctor_between;
+#[cfg(feature = "doctor")]
+mod doctor_healthy;
+#[cfg(feature = "doctor")]
+mod doctor_pods;
+#[cfg(feature = "doctor")]
 mod doctor_spire;
 mod identity;
 mod refusals;

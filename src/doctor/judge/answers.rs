@@ -134,6 +134,7 @@ fn closed(answer: &TlsAnswer, target: &BehindGateway<'_>) -> Fault {
         );
     }
     let mut fault = unconnected(target);
+    fault.finding += ", or that one closes at a hello";
     if *answer == TlsAnswer::Reset {
         fault.finding += " (the connection is reset)";
     }

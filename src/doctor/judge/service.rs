@@ -19,7 +19,7 @@ pub(super) fn judge(
         control: &side.seen.mesh_control,
         route: format!("{{ {}, alpn: istio, upstream: .. }}", route_match(service)),
         what: "a pod of the service",
-        connect: "is a pod ready? A sidecar without an SVID does not listen: look at its registration entry (ClusterSPIFFEID)",
+        connect: "is a pod ready? A sidecar without an SVID does not listen: look at its registration entry (ClusterSPIFFEID). One with PeerAuthentication DISABLE closes",
         plain: "the pod has no sidecar, or the route's upstream has the application's port",
         silent: "look at the pod: it is frozen, or something else listens at the upstream's port",
     };
@@ -45,7 +45,7 @@ pub(super) fn judge(
         Fault::new(
             "no_request",
             "the service asks for no client certificate: anybody who reaches the gateway may call it",
-            "PeerAuthentication must be STRICT for the service's pods",
+            "its port has TLS that is not Istio's mutual TLS: a Sidecar's ingress listener with tls.mode SIMPLE, or the application's own with PeerAuthentication DISABLE; make it STRICT, without such TLS",
         )
     }));
     mesh_only(service, seen, group);

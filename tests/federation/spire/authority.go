@@ -42,14 +42,25 @@ type authorities struct {
 	sequence              uint64
 }
 
-// authorityLife is how long authorities live, and how old the first one is.
+// authorityLife is how long authorities live, how old the first one is, and how far the clock of all that signs is ahead.
 type authorityLife struct {
-	ttl, age time.Duration
+	ttl, age, ahead time.Duration
 }
+
+// clock is what authorities sign by.
+func (l authorityLife) clock() clock.Clock { return shifted{clock.New(), l.ahead} }
+
+// shifted is a clock that is ahead.
+type shifted struct {
+	clock.Clock
+	by time.Duration
+}
+
+func (s shifted) Now() time.Time { return s.Clock.Now().Add(s.by) }
 
 func newAuthorities(domain spiffeid.TrustDomain, log logrus.FieldLogger, life authorityLife) (*authorities, error) {
 	a := &authorities{domain: domain, log: log, life: life, sequence: 1}
-	signer, err := a.signerAt(clock.New())
+	signer, err := a.signerAt(life.clock())
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +109,7 @@ func ago(age time.Duration) clock.Clock {
 
 // create makes an authority that signs itself, as if so long ago.
 func (a *authorities) create(age time.Duration) (*ca.X509CA, error) {
-	builder, err := a.builderAt(ago(age))
+	builder, err := a.builderAt(ago(age - a.life.ahead))
 	if err != nil {
 		return nil, err
 	}

@@ -81,6 +81,7 @@ func main() {
 	flag.DurationVar(&s.hint, "hint", 5*time.Minute, "the refresh hint of the bundle")
 	flag.DurationVar(&s.life.ttl, "ca-ttl", 24*time.Hour, "the life of an authority")
 	flag.DurationVar(&s.life.age, "ca-age", 0, "the age of the first authority")
+	flag.DurationVar(&s.life.ahead, "ahead", 0, "how far the clock by which it signs is ahead")
 	flag.BoolVar(&s.sdsDefaults, "sds-defaults", false, "SDS has the names of SPIRE's defaults")
 	flag.Parse()
 	log := logrus.New()
@@ -109,7 +110,7 @@ func run(s settings, log *logrus.Logger) error {
 		if err := d.agent.sync(); err != nil {
 			log.WithError(err).Error("cannot bring the cache up to date")
 		}
-	})
+	}, authority.stored)
 	if d.agent, err = newAgent(authority, d.store, s, log); err != nil {
 		return err
 	}

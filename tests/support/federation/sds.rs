@@ -10,8 +10,11 @@ use strait::tools::spiffe::{Svid, TrustBundle};
 use super::envoy::typed;
 
 /// The names that Istio's sidecars ask SPIRE for (config/federation/*/spire-agent.yaml).
-const IDENTITY: &str = "default";
+pub const IDENTITY: &str = "default";
 const ROOTS: &str = "ROOTCA";
+
+/// Both.
+pub const IDENTITY_AND_ROOTS: &[&str] = &[IDENTITY, ROOTS];
 
 /// A sidecar's secrets.
 pub struct Secrets {
@@ -65,11 +68,11 @@ impl Secrets {
         })]
     }
 
-    /// Whether Envoy has them all, by its dump of secrets.
-    pub fn complete(dump: &Value) -> bool {
+    /// Whether Envoy has those of these names, by its dump of secrets.
+    pub fn complete(dump: &Value, names: &[&str]) -> bool {
         let configs = dump["configs"].as_array();
         configs.is_some_and(|configs| {
-            [IDENTITY, ROOTS].iter().all(|name| {
+            names.iter().all(|name| {
                 let mut active = configs.iter().filter(|config| config["name"] == *name);
                 active.any(|config| config["secret"].is_object())
             })

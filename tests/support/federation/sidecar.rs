@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use strait::tools::spiffe::{SpiffeId, Svid, TrustBundle};
 
 use super::envoy::{Envoy, address, typed};
-use super::sds::Secrets;
+use super::sds::{IDENTITY, IDENTITY_AND_ROOTS, Secrets};
 use crate::support::mtls::Pki;
 use crate::support::process::Folder;
 use crate::support::{OUTBOUND, SERVICE, wait_until};
@@ -48,6 +48,29 @@ impl Protocol {
     }
 }
 
+/// The TLS of a pod's port, by its PeerAuthentication (pilot/pkg/networking/core/filterchain_options.go) or by the
+/// `tls` of a Sidecar's ingress listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PodTls {
+    /// PeerAuthentication `STRICT`.
+    Strict,
+    /// `PERMISSIVE`: mutual TLS for those who offer Istio's ALPN, and for others what the application speaks itself.
+    Permissive,
+    /// `DISABLE`.
+    Disabled,
+    /// A Sidecar's ingress listener with `tls.mode: SIMPLE`.
+    Simple,
+}
+
+/// The protocols by which a `PERMISSIVE` sidecar tells mutual TLS from the application's own.
+const MUTUAL_TLS: [&str; 5] = [
+    "istio",
+    "istio-peer-exchange",
+    "istio-http/1.0",
+    "istio-http/1.1",
+    "istio-h2",
+];
+
 /// The connections that a caller's sidecar makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connections {
@@ -62,6 +85,8 @@ pub enum Connections {
 /// The sidecar of svca: what istiod makes of a ServiceEntry and its DestinationRule.
 #[derive(Debug, Clone)]
 pub struct Outbound {
+    /// The address that the application calls.
+    pub bind: SocketAddr,
     /// The ServiceEntry's endpoint: the other cluster's gateway.
     pub gateway: SocketAddr,
     /// The port's protocol.
@@ -84,6 +109,7 @@ impl Outbound {
     /// As config/federation has it.
     pub fn to(gateway: SocketAddr) -> Self {
         Self {
+            bind: SocketAddr::from(([127, 0, 0, 1], 0)),
             gateway,
             protocol: Protocol::Http1,
             mutual_tls: true,
@@ -104,9 +130,17 @@ impl Outbound {
 
     /// Starts the sidecar of a pod that gets its secrets from this socket of SPIRE's agent.
     pub fn start_by_agent(&self, socket: &Path) -> Sidecar {
-        Sidecar::start_by_agent("outbound", socket, |secrets| {
+        Sidecar::start_by_agent("outbound", socket, IDENTITY_AND_ROOTS, |secrets| {
             (self.listener(), vec![self.cluster(secrets)])
         })
+    }
+
+    /// Starts the sidecar of a pod for which this socket has no SVID: it opens no port.
+    pub fn start_without_svid(&self, socket: &Path) -> Envoy {
+        let secrets = Secrets::of_agent(socket);
+        let mut clusters = vec![self.cluster(&secrets)];
+        clusters.extend(secrets.clusters());
+        Envoy::start_unready("outbound", &[self.listener()], &clusters, Folder::create())
     }
 
     /// As istiod names it.
@@ -133,11 +167,7 @@ impl Outbound {
                 http_manager(filters, &route, json!({}))
             }
         };
-        listener(
-            "outbound",
-            SocketAddr::from(([127, 0, 0, 1], 0)),
-            &json!([{ "filters": [filter] }]),
-        )
+        listener("outbound", self.bind, &json!([{ "filters": [filter] }]))
     }
 
     /// istio.alpn, by the filter state through which it works.
@@ -205,6 +235,10 @@ pub struct Inbound {
     pub app: SocketAddr,
     /// The protocol that the Service's port declares.
     pub protocol: Protocol,
+    /// Whether callers must show a certificate.
+    pub tls: PodTls,
+    /// The newest version of TLS that it speaks.
+    pub newest_tls: &'static str,
     /// `meshConfig.trustDomain`.
     pub trust_domain: String,
     /// `meshConfig.caCertificates[].trustDomains`.
@@ -222,6 +256,8 @@ impl Inbound {
             bind: SocketAddr::from(([127, 0, 0, 1], 0)),
             app,
             protocol: Protocol::Http1,
+            tls: PodTls::Strict,
+            newest_tls: TLS_NEWEST,
             trust_domain: "beta.com".to_owned(),
             foreign_trust_domains: vec!["alpha.com".to_owned()],
             aliases: Vec::new(),
@@ -241,7 +277,12 @@ impl Inbound {
 
     /// Starts the sidecar of a pod that gets its secrets from this socket of SPIRE's agent.
     pub fn start_by_agent(&self, socket: &Path) -> Sidecar {
-        Sidecar::start_by_agent("inbound", socket, |secrets| {
+        let used = match self.tls {
+            PodTls::Strict | PodTls::Permissive => IDENTITY_AND_ROOTS,
+            PodTls::Simple => &[IDENTITY],
+            PodTls::Disabled => &[],
+        };
+        Sidecar::start_by_agent("inbound", socket, used, |secrets| {
             (
                 self.listener(secrets),
                 vec![cluster("inbound|8080||", self.app)],
@@ -309,22 +350,51 @@ impl Inbound {
             ]),
             Protocol::Http1 | Protocol::Http2 => json!([self.http(rules)]),
         };
-        let tls = json!({
-            "common_tls_context": secrets.tls_context(
-                &self.callers(), self.protocol.taken(), (TLS_OLDEST, TLS_NEWEST)),
-            "require_client_certificate": true,
-        });
-        let chain = json!({
-            "filter_chain_match": { "transport_protocol": "tls" },
-            "filters": filters,
-            "transport_socket": {
-                "name": "envoy.transport_sockets.tls",
-                "typed_config": typed("envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", tls),
-            },
-        });
-        let mut listener = listener("inbound", self.bind, &json!([chain]));
+        let chain = |tls: Option<&Value>, matches: Value| {
+            let mut chain = json!({ "filter_chain_match": matches, "filters": filters });
+            if let Some(tls) = tls {
+                chain["transport_socket"] = json!({
+                    "name": "envoy.transport_sockets.tls",
+                    "typed_config": typed(
+                        "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", tls.clone()),
+                });
+            }
+            chain
+        };
+        let over_tls = json!({ "transport_protocol": "tls" });
+        let plain = || chain(None, json!({ "transport_protocol": "raw_buffer" }));
+        let tls = self.tls_of(secrets);
+        let chains = match self.tls {
+            PodTls::Strict | PodTls::Simple => vec![chain(Some(&tls), over_tls)],
+            PodTls::Permissive => {
+                let mut mutual = over_tls.clone();
+                mutual["application_protocols"] = json!(MUTUAL_TLS);
+                let mut chains = vec![chain(Some(&tls), mutual), plain()];
+                if self.protocol == Protocol::Tcp {
+                    let app = json!([tcp_proxy("inbound|8080||", None)]);
+                    chains.push(json!({ "filter_chain_match": over_tls, "filters": app }));
+                }
+                chains
+            }
+            PodTls::Disabled => vec![plain()],
+        };
+        let mut listener = listener("inbound", self.bind, &json!(chains));
         listener["listener_filters"] = json!([tls_inspector()]);
         listener
+    }
+
+    /// BuildInboundTLS (pilot/pkg/security/authn/utils): a certificate is asked for in `PERMISSIVE` mode too.
+    fn tls_of(&self, secrets: &Secrets) -> Value {
+        let versions = (TLS_OLDEST, self.newest_tls);
+        let mut context = secrets.tls_context(&self.callers(), self.protocol.taken(), versions);
+        if self.tls == PodTls::Simple {
+            let fields = context.as_object_mut().unwrap();
+            fields.remove("combined_validation_context");
+        }
+        json!({
+            "common_tls_context": context,
+            "require_client_certificate": self.tls != PodTls::Simple,
+        })
     }
 
     fn http(&self, mut rules: Value) -> Value {
@@ -381,12 +451,14 @@ impl Sidecar {
     fn start_by_agent(
         name: &str,
         socket: &Path,
+        used: &[&str],
         config: impl FnOnce(&Secrets) -> (Value, Vec<Value>),
     ) -> Self {
         let secrets = Secrets::of_agent(socket);
         let sidecar = Self::start_in(Folder::create(), name, secrets, config);
         wait_until("the sidecar has its secrets", || {
-            Secrets::complete(&sidecar.envoy.secrets()) && sidecar.secret_updates() > 0
+            used.is_empty()
+                || Secrets::complete(&sidecar.envoy.secrets(), used) && sidecar.secret_updates() > 0
         });
         sidecar
     }

@@ -128,7 +128,7 @@ fn the_services_certificate_tells_its_state() {
             .finding("service-authority")
             .contains("its own bundle does not have")
     );
-    let permissive = |world: &mut World| {
+    let simple = |world: &mut World| {
         let TlsAnswer::Shown(server) = &mut world.service().mesh else {
             panic!("beta's service is not there");
         };
@@ -136,7 +136,7 @@ fn the_services_certificate_tells_its_state() {
     };
     finds(
         "no request",
-        permissive,
+        simple,
         &[("beta.com", "service-mtls no_request")],
     );
 }
