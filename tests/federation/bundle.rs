@@ -72,6 +72,13 @@ fn right_url(world: &World) -> String {
     world.beta.bundle_url()
 }
 
+fn with_another_name(world: &World) -> String {
+    let name = "bundles.spire.beta.com";
+    world.dns.set(name, &[world.beta.gateway.address().ip()]);
+    let url = right_url(world);
+    url.replace(&world.beta.bundle_name(), name)
+}
+
 fn with_address(world: &World) -> String {
     format!("https://{}", world.beta.gateway.address())
 }
@@ -88,7 +95,7 @@ fn nobody(config: &str) -> String {
     leading(config, "spire", &refusing_address().to_string())
 }
 
-const MISTAKES: [Mistake; 6] = [
+const MISTAKES: [Mistake; 8] = [
     Mistake {
         name: "the SPIFFE ID of another server",
         url: right_url,
@@ -97,6 +104,24 @@ const MISTAKES: [Mistake; 6] = [
         said: "unexpected ID \"spiffe://beta.com/spire/server\"",
         outcome: "handshake_refused",
         ended_by: "downstream",
+    },
+    Mistake {
+        name: "the SPIFFE ID of the own server",
+        url: right_url,
+        profile: "spiffe://alpha.com/spire/server",
+        config: str::to_owned,
+        said: "no X.509 bundle found for trust domain: \"beta.com\"",
+        outcome: "handshake_refused",
+        ended_by: "downstream",
+    },
+    Mistake {
+        name: "another name in the URL",
+        url: with_another_name,
+        profile: SERVER,
+        config: str::to_owned,
+        said: "tls: unrecognized name",
+        outcome: "no_route",
+        ended_by: "gateway",
     },
     Mistake {
         name: "https_web in place of https_spiffe",

@@ -20,6 +20,7 @@ mod doctor_pods;
 #[cfg(feature = "doctor")]
 mod doctor_spire;
 mod identity;
+mod lines;
 mod refusals;
 mod rotation;
 mod shipped_manifests;

@@ -241,11 +241,13 @@ fn bundle_name(trust_domain: &str) -> String {
     format!("spire.bundles.{trust_domain}")
 }
 
-/// Asserts that a handshake failed, and which side ended it by the gateway's line.
+/// Asserts that a handshake failed over a certificate, and which side ended it, by the gateway's line.
 #[track_caller]
 pub fn assert_refused(line: &LogLine, by: &str) {
     assert_eq!(line.outcome, "handshake_refused", "{line:?}");
     assert_eq!(line.ended_by.as_deref(), Some(by), "{line:?}");
+    let detail = line.detail.as_deref().unwrap_or_default();
+    assert!(detail.contains("bundle"), "{line:?}");
 }
 
 /// A config whose upstream of that name leads elsewhere.
