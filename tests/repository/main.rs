@@ -13,6 +13,7 @@ mod image_build;
 mod kubernetes_manifests;
 mod layering;
 mod manifests;
+mod mistakes;
 mod monitoring;
 mod programs;
 mod release;
