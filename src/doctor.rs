@@ -15,15 +15,14 @@ mod gather;
 mod judge;
 mod probe;
 mod seen;
+mod text;
 
 pub(crate) use checks::{DoctorCheck, DoctorState};
-pub use file::{
-    BundleFacts, BundleProfile, BundleUrl, FederatedService, Federation, FederationSide,
-    GatewayPlace,
-};
+pub use file::{BundleFacts, BundleProfile, FederatedService, Federation, FederationSide};
 pub(crate) use gather::gather;
 pub(crate) use judge::judge;
 pub use probe::LABEL;
+pub use text::{BundleUrl, GatewayPlace};
 
 /// The page that explains each check.
 pub(crate) const PAGE: &str = "docs/src/operate/doctor.md";

@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use tokio::time::timeout;
 
-use super::file::{BundleFacts, FederatedService, Federation, FederationSide, GatewayPlace};
+use super::file::{BundleFacts, FederatedService, Federation, FederationSide};
 use super::probe::{ProbeHello, ask, fetch, reach};
 use super::seen::{BundleAnswer, GatewayReach, ServiceSeen, SideSeen, TlsAnswer};
+use super::text::GatewayPlace;
 use crate::config::{AddressKind, DnsConfig, DnsQuery, ResolverConfig};
 use crate::server_name::ServerName;
 use crate::socket::OwnAddresses;

@@ -56,7 +56,8 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     (
         "doctor",
         &[
-            &["certificate", "checks", "file"],
+            &["certificate", "checks", "text"],
+            &["file"],
             &["bundle"],
             &["seen"],
             &["probe"],
