@@ -8,6 +8,7 @@ use super::text::{
 };
 use crate::config::form::containers::List;
 use crate::config::form::decode::{At, words};
+use crate::config::form::problems::{Complaint, Problems};
 use crate::config::form::section::section;
 use crate::config::{ConfigError, Count, decode_file};
 use crate::server_name::ServerName;
@@ -153,19 +154,21 @@ impl Federation {
     /// Every problem of the file, with its line, its key and a remedy.
     pub fn parse(bytes: &[u8], origin: &str) -> Result<Self, ConfigError> {
         let form: FederationForm = decode_file(bytes, origin)?;
-        let sides: Vec<FederationSide> = form.sides.items.into_iter().map(side).collect();
+        let mut problems = Problems::default();
+        let sides = form.sides.items.into_iter();
+        let sides: Vec<FederationSide> = sides.map(|one| side(one, &mut problems)).collect();
         // Two, or the list was a problem.
         match <[FederationSide; 2]>::try_from(sides) {
-            Ok(sides) => Ok(Self { sides }),
-            Err(_) => Err(ConfigError {
+            Ok(sides) if problems.is_empty() => Ok(Self { sides }),
+            _ => Err(ConfigError {
                 origin: origin.to_owned(),
-                problems: Vec::new(),
+                problems: problems.into_sorted(),
             }),
         }
     }
 }
 
-fn side(form: FederationSideForm) -> FederationSide {
+fn side(form: FederationSideForm, problems: &mut Problems) -> FederationSide {
     FederationSide {
         trust_domain: form.trust_domain.0,
         gateway: form.gateway.0,
@@ -178,19 +181,25 @@ fn side(form: FederationSideForm) -> FederationSide {
             .services
             .items
             .into_iter()
-            .filter_map(service)
+            .filter_map(|one| service(one, problems))
             .collect(),
     }
 }
 
-fn service(form: FederatedServiceForm) -> Option<FederatedService> {
+fn service(form: FederatedServiceForm, problems: &mut Problems) -> Option<FederatedService> {
     let host = form.host.value.0;
     let port = u16::try_from(form.port.get()).ok()?;
     let subset = form.subset.map(|subset| subset.0);
-    // The host alone can be a name that is too long for this; `ServiceHost` has tried it.
-    let server_name = host
-        .istio_outbound(port, subset.as_deref().unwrap_or(""))
-        .ok()?;
+    let named = host.istio_outbound(port, subset.as_deref().unwrap_or(""));
+    let server_name = match named {
+        Ok(name) => name,
+        Err(error) => {
+            let long = format!("no client can call it by outbound_.{port}_.SUBSET_.HOST: {error}");
+            let complaint = Complaint::new(long).remedy("take a shorter host or subset");
+            problems.note(&form.host.place, complaint);
+            return None;
+        }
+    };
     Some(FederatedService {
         host,
         port,
@@ -283,6 +292,32 @@ mod tests {
         ] {
             let error = Federation::parse(text.as_bytes(), "f").unwrap_err();
             assert!(error.to_string().contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_service_that_no_client_can_call_is_not_left_out_in_silence() {
+        let long = ["a", "b", "c"].map(|letter| letter.repeat(60)).join(".");
+        for (host, subset, says) in [
+            (
+                "svcb.apps.svc.cluster.local",
+                63,
+                "a label longer than 63 bytes",
+            ),
+            (&*long, 62, "longer than 253 bytes"),
+        ] {
+            let subset = format!("{host}, subset: {},", "s".repeat(subset));
+            let text = GOOD.replace("svcb.apps.svc.cluster.local,", &subset);
+            let error = Federation::parse(text.as_bytes(), "f")
+                .unwrap_err()
+                .to_string();
+            let place = "f:9:17: sides[1].services[0].host: no client can call it";
+            assert!(error.starts_with(place), "{error}");
+            assert!(error.contains(says), "{error}");
+            assert!(
+                error.ends_with("; take a shorter host or subset"),
+                "{error}"
+            );
         }
     }
 }
