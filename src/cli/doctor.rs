@@ -16,7 +16,7 @@ use tokio::time::MissedTickBehavior;
 use super::{ANSWER_IS_NO, failed, runtime};
 use crate::config::Loaded;
 use crate::doctor::{Federation, gather, judge};
-use crate::{clock, terminal};
+use crate::{admin, clock, drain, terminal};
 use report::DoctorReport;
 use watch::{LastRun, MetricsPage, WatchPrinter};
 
@@ -105,13 +105,15 @@ async fn watch(
     metrics: Option<SocketAddr>,
 ) -> io::Result<Infallible> {
     let page = MetricsPage::default();
+    // Nothing drains here: the process ends by a signal.
+    let (_drain, stop) = drain::channel();
     if let Some(address) = metrics {
         let listener = watch::listen(address)
             .map_err(|error| io::Error::other(format!("cannot listen on {address}: {error}")))?;
         // With port 0 the kernel has chosen one.
         let address = listener.local_addr()?;
         let _ = writeln!(io::stderr(), "strait: metrics at http://{address}/metrics");
-        tokio::spawn(watch::serve(listener, page.clone()));
+        tokio::spawn(admin::serve(listener, watch::router(page.clone()), stop));
     }
     let mut last = LastRun::default();
     let mut ticks = tokio::time::interval(interval);

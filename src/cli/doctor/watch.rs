@@ -1,29 +1,22 @@
 //! `strait doctor --watch`: one run after another, a line for each change, and metrics for Prometheus.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinHandle, spawn_blocking};
-use tokio::time::timeout;
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::report::{DoctorReport, shown};
 use crate::doctor::{DoctorCheck, DoctorState};
 use crate::{clock, socket};
-
-/// The time that a scrape has for its request.
-const REQUEST: Duration = Duration::from_secs(1);
-/// The time that a scrape has from its connection to its end.
-const SCRAPE: Duration = Duration::from_secs(5);
-/// Scrapes at once. For a further one the oldest ends: whoever connects and says nothing keeps nobody out.
-const MAX_SCRAPES: usize = 64;
-/// The largest head of a scrape's request.
-const MAX_REQUEST: usize = 8 << 10;
 
 /// The key of a check among those of a run.
 type CheckKey = (String, &'static str, String);
@@ -219,61 +212,22 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-/// Answers scrapes, a bounded number side by side.
-pub(super) async fn serve(listener: TcpListener, page: MetricsPage) {
-    let mut scrapes = VecDeque::<AbortHandle>::new();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                scrapes.retain(|scrape| !scrape.is_finished());
-                if scrapes.len() >= MAX_SCRAPES
-                    && let Some(oldest) = scrapes.pop_front()
-                {
-                    oldest.abort();
-                }
-                let page = page.clone();
-                let scrape = async move { timeout(SCRAPE, answer(stream, &page)).await };
-                scrapes.push_back(tokio::spawn(scrape).abort_handle());
-            }
-            // Out of file descriptors, for instance.
-            Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
-        }
-    }
-}
-
-/// The head of a request; `None` if none comes whole.
-async fn request(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
-    let mut request = Vec::new();
-    let mut piece = [0; 1024];
-    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-        let length = stream.read(&mut piece).await?;
-        if length == 0 || request.len() > MAX_REQUEST {
-            return Ok(None);
-        }
-        request.extend(piece.iter().take(length));
-    }
-    Ok(Some(request))
-}
-
-async fn answer(mut stream: TcpStream, page: &MetricsPage) -> io::Result<()> {
-    let Some(request) = timeout(REQUEST, request(&mut stream)).await?? else {
-        return Ok(());
+/// The one path of the metrics server.
+pub(super) fn router(page: MetricsPage) -> Router {
+    let metrics = async |State(page): State<MetricsPage>| {
+        ([(CONTENT_TYPE, "text/plain; version=0.0.4")], page.get())
     };
-    let (status, body) = match request.starts_with(b"GET /metrics ") {
-        true => ("200 OK", page.get()),
-        false => ("404 Not Found", "the metrics are at /metrics\n".to_owned()),
-    };
-    let length = body.len();
-    let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).await?;
-    stream.write_all(body.as_bytes()).await?;
-    stream.shutdown().await
+    Router::new()
+        .route("/metrics", get(metrics))
+        .with_state(page)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
 
     fn check(title: &str, state: DoctorState, cause: Option<&'static str>) -> DoctorCheck {
@@ -337,29 +291,6 @@ mod tests {
         ] {
             assert!(text.contains(line), "no {line:?} in\n{text}");
         }
-    }
-
-    #[tokio::test]
-    async fn connections_that_say_nothing_do_not_keep_a_scrape_out() {
-        let page = MetricsPage::default();
-        page.set("all is well\n".to_owned());
-        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, page));
-        let mut idle = Vec::new();
-        for _ in 0..100 {
-            idle.push(TcpStream::connect(address).await.unwrap());
-        }
-        let scrape = async {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            let request = b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n";
-            stream.write_all(request).await.unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
-            answer
-        };
-        let answer = timeout(Duration::from_secs(60), scrape).await.unwrap();
-        assert!(answer.ends_with("\r\n\r\nall is well\n"), "{answer}");
     }
 
     #[tokio::test]
