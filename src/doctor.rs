@@ -2,24 +2,29 @@
 //!
 //! Both sides show in clear what a caller sees before it needs an identity: certificates, the names of the CAs that a
 //! sidecar trusts, the bundles that SPIRE serves, and how a gateway refuses. [`Federation`] says what should be there,
-//! `probe` and `gather` look, and `judge` compares (pure). Nothing here holds a key, trusts a certificate or changes
-//! anything.
+//! `probe` and `gather` look, and `judge` compares (pure). Nothing here trusts a certificate or changes anything. With the
+//! SVID of a caller (`identity`), `call` also makes the caller's calls, which tell what only a caller learns.
 //!
 //! The page of the documentation is `docs/src/operate/doctor.md`.
 
 mod bundle;
+mod call;
 mod certificate;
 mod checks;
 mod file;
 mod gather;
+mod identity;
 mod judge;
 mod probe;
 mod seen;
 mod text;
 
 pub(crate) use checks::{DoctorCheck, DoctorState};
-pub use file::{BundleFacts, BundleProfile, FederatedService, Federation, FederationSide};
+pub use file::{
+    BundleFacts, BundleProfile, FederatedService, Federation, FederationSide, ServiceProtocol,
+};
 pub(crate) use gather::gather;
+pub(crate) use identity::{CallerSvid, DoctorCallers, SvidPem};
 pub(crate) use judge::judge;
 pub use probe::LABEL;
 pub use text::{BundleUrl, GatewayPlace};

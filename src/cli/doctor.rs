@@ -1,6 +1,7 @@
 //! `strait doctor`: a look at a federation from outside.
 
 mod report;
+mod svid;
 mod watch;
 
 use std::convert::Infallible;
@@ -15,9 +16,10 @@ use tokio::time::MissedTickBehavior;
 
 use super::{ANSWER_IS_NO, failed, runtime};
 use crate::config::Loaded;
-use crate::doctor::{Federation, gather, judge};
+use crate::doctor::{DoctorCallers, Federation, gather, judge};
 use crate::{admin, clock, drain, terminal};
 use report::DoctorReport;
+use svid::SvidSources;
 use watch::{LastRun, MetricsPage, WatchPrinter};
 
 /// The bounds of `--watch`.
@@ -35,6 +37,10 @@ pub(super) struct DoctorArguments {
     /// Look again after each such time, and print a line for each change
     #[arg(long, value_name = "TIME", value_parser = interval)]
     watch: Option<Duration>,
+    /// The SVID of a caller, which makes its calls: PEM files with the certificate, the key and the bundle of its trust
+    /// domain. Once for each side
+    #[arg(long, num_args = 3, value_names = ["CERT", "KEY", "BUNDLE"])]
+    svid: Vec<PathBuf>,
     /// The address that serves the metrics of --watch at /metrics
     #[arg(long, value_name = "IP:PORT", requires = "watch")]
     metrics: Option<SocketAddr>,
@@ -65,18 +71,28 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> ExitCode {
         Ok(federation) => federation,
         Err(error) => return failed(&error),
     };
+    let sources = SvidSources::of(&arguments.svid);
+    let callers = match sources.read(&federation) {
+        Ok(callers) => callers,
+        Err(error) => return failed(&error),
+    };
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
     if let Some(interval) = arguments.watch {
-        let watched = runtime.block_on(watch(&federation, interval, arguments.metrics));
+        let watched = Watch {
+            federation,
+            callers,
+            sources,
+        };
+        let watched = runtime.block_on(watched.run(interval, arguments.metrics));
         return match watched {
             Ok(never) => match never {},
             Err(error) => failed(&error),
         };
     }
-    let report = runtime.block_on(look(&federation));
+    let report = runtime.block_on(look(&federation, &callers));
     // Lookups that still run on other threads would hold the process up.
     runtime.shutdown_background();
     match write(&report, arguments.output) {
@@ -87,53 +103,79 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> ExitCode {
 }
 
 /// One look at both sides.
-async fn look(federation: &Federation) -> DoctorReport {
+async fn look(federation: &Federation, callers: &DoctorCallers) -> DoctorReport {
     let began = Instant::now();
-    let seen = Box::pin(gather(federation)).await;
+    let seen = Box::pin(gather(federation, callers)).await;
     #[expect(clippy::cast_possible_truncation, reason = "before the year 10,000")]
     let now = clock::seconds() as i64;
     DoctorReport {
-        checks: judge(federation, &seen, now),
+        checks: judge(federation, callers, &seen, now),
         took: began.elapsed(),
     }
 }
 
-/// Looks again and again, until standard output is closed.
-async fn watch(
-    federation: &Federation,
-    interval: Duration,
-    metrics: Option<SocketAddr>,
-) -> io::Result<Infallible> {
-    let page = MetricsPage::default();
-    // Nothing drains here: the process ends by a signal.
-    let (_drain, stop) = drain::channel();
-    if let Some(address) = metrics {
-        let listener = watch::listen(address)
-            .map_err(|error| io::Error::other(format!("cannot listen on {address}: {error}")))?;
-        // With port 0 the kernel has chosen one.
-        let address = listener.local_addr()?;
-        let _ = writeln!(io::stderr(), "strait: metrics at http://{address}/metrics");
-        tokio::spawn(admin::serve(listener, watch::router(page.clone()), stop));
-    }
-    let mut last = LastRun::default();
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut writer = WatchPrinter::default();
-    loop {
-        tokio::select! {
-            biased;
-            written = writer.written() => {
-                written?;
-                continue;
-            }
-            _ = ticks.tick() => {}
+/// A look again and again.
+struct Watch {
+    federation: Federation,
+    /// The SVIDs as they were read last.
+    callers: DoctorCallers,
+    sources: SvidSources,
+}
+
+impl Watch {
+    /// Looks until standard output is closed.
+    async fn run(
+        mut self,
+        interval: Duration,
+        metrics: Option<SocketAddr>,
+    ) -> io::Result<Infallible> {
+        let page = MetricsPage::default();
+        // Nothing drains here: the process ends by a signal.
+        let (_drain, stop) = drain::channel();
+        if let Some(address) = metrics {
+            let listener = watch::listen(address).map_err(|error| {
+                io::Error::other(format!("cannot listen on {address}: {error}"))
+            })?;
+            // With port 0 the kernel has chosen one.
+            let address = listener.local_addr()?;
+            let _ = writeln!(io::stderr(), "strait: metrics at http://{address}/metrics");
+            tokio::spawn(admin::serve(listener, watch::router(page.clone()), stop));
         }
-        let report = look(federation).await;
-        let now = clock::now();
-        page.set(watch::exposition(&report, now));
-        // As long as lines wait for a reader, the next ones are of all changes since.
-        if writer.is_free() {
-            writer.start(last.changes(&report, now), io::stdout());
+        let mut last = LastRun::default();
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut writer = WatchPrinter::default();
+        loop {
+            tokio::select! {
+                biased;
+                written = writer.written() => {
+                    written?;
+                    continue;
+                }
+                _ = ticks.tick() => {}
+            }
+            self.read_svids().await;
+            let report = look(&self.federation, &self.callers).await;
+            let now = clock::now();
+            page.set(watch::exposition(&report, now));
+            // As long as lines wait for a reader, the next ones are of all changes since.
+            if writer.is_free() {
+                writer.start(last.changes(&report, now), io::stdout());
+            }
+        }
+    }
+
+    /// Reads the SVIDs again, which are renewed. One that cannot be read stays as it was: when it has expired, its check
+    /// says so.
+    async fn read_svids(&mut self) {
+        let (sources, federation) = (self.sources.clone(), self.federation.clone());
+        let read = tokio::task::spawn_blocking(move || sources.read(&federation)).await;
+        match read {
+            Ok(Ok(callers)) => self.callers = callers,
+            Ok(Err(error)) => {
+                let _ = writeln!(io::stderr(), "strait: {error}");
+            }
+            Err(_) => {}
         }
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::text::{
-    BundleUrl, GatewayPlace, GatewayText, IdText, ServiceHost, SubsetText, TrustDomainName, UrlText,
+    BundleUrl, GatewayPlace, GatewayText, IdText, PathText, ServiceHost, SubsetText,
+    TrustDomainName, UrlText,
 };
 use crate::config::form::containers::List;
 use crate::config::form::decode::{At, words};
@@ -13,8 +14,10 @@ use crate::config::form::section::section;
 use crate::config::{ConfigError, Count, decode_file};
 use crate::server_name::ServerName;
 
-/// The number of services of a side that are looked at: each is two connections.
+/// The number of services of a side that are looked at: each is two connections, and one more with an SVID.
 const MAX_SERVICES: usize = 32;
+/// The number of callers of a service that are named.
+const MAX_CALLERS: usize = 32;
 
 /// Two trust domains that are federated, and how each is reached.
 #[derive(Debug, Clone)]
@@ -79,6 +82,21 @@ pub struct FederatedService {
     pub server_name: ServerName,
     /// `subjectAltNames` of the caller's DestinationRule.
     pub spiffe_id: Option<Arc<str>>,
+    /// The SPIFFE IDs that may call it. Empty: every SVID that the doctor has.
+    pub callers: Vec<Arc<str>>,
+    /// The protocol that it speaks inside of TLS.
+    pub protocol: ServiceProtocol,
+    /// The path of a GET that does no harm.
+    pub path: Arc<str>,
+}
+
+/// The protocol of a service inside of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceProtocol {
+    /// HTTP of any version.
+    Http,
+    /// Anything else: nothing is asked after the handshake.
+    Tcp,
 }
 
 impl fmt::Display for FederatedService {
@@ -136,8 +154,19 @@ section! {
         subset: Option<SubsetText> = null,
         /// `subjectAltNames` of the caller's DestinationRule.
         spiffe_id: Option<IdText> = null,
+        /// The SPIFFE IDs that its AuthorizationPolicy lets in.
+        callers: List<IdText, 0, MAX_CALLERS> = [],
+        /// The protocol that it speaks inside of TLS.
+        protocol: ServiceProtocol = "http",
+        /// The path of the GET of a call with an SVID.
+        path: PathText = "/",
     }
 }
+
+words!(ServiceProtocol {
+    "http" => Http,
+    "tcp" => Tcp,
+});
 
 words!(BundleProfile {
     "https_spiffe" => HttpsSpiffe,
@@ -206,6 +235,9 @@ fn service(form: FederatedServiceForm, problems: &mut Problems) -> Option<Federa
         subset,
         server_name,
         spiffe_id: form.spiffe_id.map(|id| id.0),
+        callers: form.callers.items.into_iter().map(|id| id.0).collect(),
+        protocol: form.protocol,
+        path: form.path.0,
     })
 }
 

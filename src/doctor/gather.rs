@@ -6,9 +6,11 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use tokio::time::timeout;
 
+use super::call::call;
 use super::file::{BundleFacts, FederatedService, Federation, FederationSide};
+use super::identity::{CallerSvid, DoctorCallers};
 use super::probe::{ProbeHello, ask, fetch, reach};
-use super::seen::{BundleAnswer, GatewayReach, ServiceSeen, SideSeen, TlsAnswer};
+use super::seen::{BundleAnswer, CallAnswer, GatewayReach, ServiceSeen, SideSeen, TlsAnswer};
 use super::text::GatewayPlace;
 use crate::config::{AddressKind, DnsConfig, DnsQuery, ResolverConfig};
 use crate::server_name::ServerName;
@@ -29,13 +31,15 @@ const MESH: &[&str] = &["istio-http/1.1", "istio", "http/1.1"];
 const OPEN: &[&str] = &["http/1.1"];
 
 /// Looks at both sides.
-pub(crate) async fn gather(federation: &Federation) -> [SideSeen; 2] {
+pub(crate) async fn gather(federation: &Federation, callers: &DoctorCallers) -> [SideSeen; 2] {
     let [one, other] = &federation.sides;
-    let (one, other) = tokio::join!(Box::pin(side(one)), Box::pin(side(other)));
+    let [of_one, of_other] = callers.sides();
+    let (one, other) = tokio::join!(Box::pin(side(one, of_other)), Box::pin(side(other, of_one)));
     [one, other]
 }
 
-async fn side(side: &FederationSide) -> SideSeen {
+/// Looks at one side, whose services the other side's `caller` calls.
+async fn side(side: &FederationSide, caller: Option<&CallerSvid>) -> SideSeen {
     let reach = match addresses(&side.gateway).await {
         Ok(addresses) => {
             let each = addresses.into_iter().map(async |at| (at, reach(at).await));
@@ -53,7 +57,7 @@ async fn side(side: &FederationSide) -> SideSeen {
     let address = *address;
     let (bundle, services, large_service, controls) = tokio::join!(
         Box::pin(bundle(address, side.bundle.as_ref())),
-        Box::pin(services(address, side)),
+        Box::pin(services(address, side, caller)),
         Box::pin(large_to_service(address, side)),
         Box::pin(controls(address)),
     );
@@ -81,6 +85,7 @@ fn unreached(
     let service = |_| ServiceSeen {
         mesh: TlsAnswer::NotAsked,
         open: TlsAnswer::NotAsked,
+        call: CallAnswer::NotAsked,
     };
     SideSeen {
         reach,
@@ -162,14 +167,27 @@ async fn bundle(
     )
 }
 
-async fn services(address: SocketAddr, side: &FederationSide) -> Vec<ServiceSeen> {
+async fn services(
+    address: SocketAddr,
+    side: &FederationSide,
+    caller: Option<&CallerSvid>,
+) -> Vec<ServiceSeen> {
+    let called = async |service: &FederatedService| match caller {
+        None => CallAnswer::NotAsked,
+        Some(_) => {
+            let svid = caller;
+            let hello = hello(&service.server_name, MESH);
+            call(address, ProbeHello { svid, ..hello }, service).await
+        }
+    };
     let look = async |service: &FederatedService| {
         let name = &service.server_name;
-        let (mesh, open) = tokio::join!(
+        let (mesh, open, call) = tokio::join!(
             ask(address, hello(name, MESH)),
             ask(address, hello(name, OPEN)),
+            Box::pin(called(service)),
         );
-        ServiceSeen { mesh, open }
+        ServiceSeen { mesh, open, call }
     };
     let each = futures_util::stream::iter(&side.services).map(look);
     each.buffered(ASKED_AT_ONCE).collect().await
@@ -189,11 +207,16 @@ fn bundle_name(facts: Option<&BundleFacts>) -> Option<ServerName> {
 }
 
 fn hello<'a>(name: &'a ServerName, alpn: &'a [&'a str]) -> ProbeHello<'a> {
-    let large = false;
-    ProbeHello { name, alpn, large }
+    ProbeHello {
+        name,
+        alpn,
+        large: false,
+        svid: None,
+    }
 }
 
 fn large<'a>(name: &'a ServerName, alpn: &'a [&'a str]) -> ProbeHello<'a> {
     let large = true;
-    ProbeHello { name, alpn, large }
+    let hello = hello(name, alpn);
+    ProbeHello { large, ..hello }
 }

@@ -5,6 +5,7 @@
 //! compared with it.
 
 mod answers;
+mod caller;
 mod endpoint;
 mod gateway;
 mod service;
@@ -14,11 +15,17 @@ mod trust;
 
 use super::checks::{CheckGroup, DoctorCheck};
 use super::file::Federation;
+use super::identity::DoctorCallers;
 use super::seen::SideSeen;
 use answers::SideView;
 
 /// Judges both sides at `now`, in seconds since 1970.
-pub(crate) fn judge(federation: &Federation, seen: &[SideSeen; 2], now: i64) -> Vec<DoctorCheck> {
+pub(crate) fn judge(
+    federation: &Federation,
+    callers: &DoctorCallers,
+    seen: &[SideSeen; 2],
+    now: i64,
+) -> Vec<DoctorCheck> {
     let [one, other] = &federation.sides;
     let [seen_one, seen_other] = seen;
     let same = one.trust_domain == other.trust_domain;
@@ -58,6 +65,19 @@ pub(crate) fn judge(federation: &Federation, seen: &[SideSeen; 2], now: i64) -> 
                 checks: &mut checks,
             },
         );
+    }
+    let [of_one, of_other] = callers.sides();
+    for (side, peer, svid) in [(&one, &other, of_one), (&other, &one, of_other)] {
+        if let Some(svid) = svid {
+            let name = format!(
+                "{} calls {} as {}",
+                side.label,
+                peer.label,
+                svid.id.escape_debug()
+            );
+            let checks = &mut checks;
+            caller::judge(side, peer, svid, &mut CheckGroup { name, checks });
+        }
     }
     trust::judge_names(
         &one,

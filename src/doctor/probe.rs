@@ -1,6 +1,7 @@
 //! One probe: a connection, a ClientHello, and what comes back. Each has its deadline, and keeps a bounded part of what
 //! the peer sends.
 
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -27,6 +28,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::bundle::ServedBundle;
 use super::certificate::{ShownChain, ShownName};
+use super::identity::CallerSvid;
 use super::seen::{BundleAnswer, ClockSeen, GatewayReach, ShownServer, TlsAnswer};
 use crate::server_name::ServerName;
 use crate::{clock, socket};
@@ -36,11 +38,11 @@ use crate::{clock, socket};
 pub const LABEL: &str = "strait-doctor";
 
 /// The time that a gateway has to take a connection.
-const CONNECT: Duration = Duration::from_millis(1_500);
+pub(super) const CONNECT: Duration = Duration::from_millis(1_500);
 /// The time for the answer to a hello: longer than the 3 s that a gateway tries to connect to an endpoint by default.
 const ANSWER: Duration = Duration::from_millis(4_000);
 /// The time for the answers to a hello and to a request together.
-const BOTH_ANSWERS: Duration = Duration::from_millis(5_000);
+pub(super) const BOTH_ANSWERS: Duration = Duration::from_millis(5_000);
 /// The largest bundle in bytes; SPIRE's have some kilobytes.
 const MAX_BUNDLE: usize = 1 << 20;
 /// Bytes that are kept of what comes first.
@@ -60,6 +62,8 @@ pub(super) struct ProbeHello<'a> {
     pub(super) alpn: &'a [&'a str],
     /// Makes it longer than one packet.
     pub(super) large: bool,
+    /// The certificate for a server that asks for one.
+    pub(super) svid: Option<&'a CallerSvid>,
 }
 
 /// Connects and closes.
@@ -86,7 +90,8 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, GatewayReach> {
 /// Sends a hello and says what came back, up to the server's certificate.
 pub(super) async fn ask(address: SocketAddr, hello: ProbeHello<'_>) -> TlsAnswer {
     match Box::pin(shake_hands(address, hello)).await {
-        Ok((_, answer)) | Err(answer) => answer,
+        Ok((_, answer)) => answer,
+        Err(failure) => failure.answer,
     }
 }
 
@@ -95,7 +100,7 @@ pub(super) async fn fetch(address: SocketAddr, hello: ProbeHello<'_>, path: &str
     let began = Instant::now();
     let shaken = Box::pin(shake_hands(address, hello)).await;
     let left = (CONNECT + BOTH_ANSWERS).saturating_sub(began.elapsed());
-    match shaken {
+    match shaken.map_err(|failure| failure.answer) {
         Ok((stream, _)) => {
             let answer = Box::pin(exchange(stream, hello.name, path));
             let answer = timeout(left, answer).await;
@@ -107,7 +112,7 @@ pub(super) async fn fetch(address: SocketAddr, hello: ProbeHello<'_>, path: &str
     }
 }
 
-async fn exchange(stream: TlsStream<Tap>, name: &ServerName, path: &str) -> BundleAnswer {
+async fn exchange(stream: TappedTls, name: &ServerName, path: &str) -> BundleAnswer {
     let Ok((mut sender, connection)) = http1::handshake(TokioIo::new(stream)).await else {
         return BundleAnswer::NoHttp;
     };
@@ -165,10 +170,33 @@ fn http_date(text: &str) -> Option<i64> {
     i64::try_from(since.as_secs()).ok()
 }
 
-type Handshake = (TlsStream<Tap>, TlsAnswer);
+/// A connection after its handshake.
+pub(super) type TappedTls = TlsStream<Tap>;
 
-async fn shake_hands(address: SocketAddr, hello: ProbeHello<'_>) -> Result<Handshake, TlsAnswer> {
-    let recorder = Arc::new(Recorder::default());
+/// A handshake that failed.
+#[derive(Debug)]
+pub(super) struct HandshakeFailure {
+    pub(super) answer: TlsAnswer,
+    /// The alert that the server ended it by, if it has shown its certificate before.
+    pub(super) alert: Option<u8>,
+}
+
+impl From<TlsAnswer> for HandshakeFailure {
+    fn from(answer: TlsAnswer) -> Self {
+        let alert = None;
+        Self { answer, alert }
+    }
+}
+
+/// Connects, and shakes hands with whoever answers.
+///
+/// # Errors
+/// The handshake does not come to its end.
+pub(super) async fn shake_hands(
+    address: SocketAddr,
+    hello: ProbeHello<'_>,
+) -> Result<(TappedTls, TlsAnswer), HandshakeFailure> {
+    let recorder = Arc::new(Recorder::with(hello.svid));
     let broken = |error: &dyn std::fmt::Display| TlsAnswer::Broken(error.to_string());
     let config = config(&recorder, hello).map_err(|error| broken(&error))?;
     let name = TlsName::try_from(hello.name.as_str().to_owned()).map_err(|error| broken(&error))?;
@@ -188,18 +216,40 @@ async fn shake_hands(address: SocketAddr, hello: ProbeHello<'_>) -> Result<Hands
             let alpn = alpn.map(|protocol| String::from_utf8_lossy(protocol).into_owned());
             match seen(alpn) {
                 Some(answer) => Ok((stream, answer)),
-                None => Err(TlsAnswer::Broken(
-                    "it shows no X.509 certificate".to_owned(),
-                )),
+                None => Err(TlsAnswer::Broken("it shows no X.509 certificate".to_owned()).into()),
             }
         }
         // The certificate is what was asked for, whatever came of the handshake then.
-        Ok(Err(error)) => Err(seen(None).unwrap_or_else(|| first.answer(&error))),
-        Err(_) => Err(seen(None).unwrap_or_else(|| match first.get().is_empty() {
-            true => TlsAnswer::Silent,
-            false => TlsAnswer::Broken("it began to answer and did not go on".to_owned()),
-        })),
+        Ok(Err(error)) => Err(HandshakeFailure {
+            answer: seen(None).unwrap_or_else(|| first.answer(&error)),
+            alert: alert_of(&error),
+        }),
+        Err(_) => Err(seen(None)
+            .unwrap_or_else(|| match first.get().is_empty() {
+                true => TlsAnswer::Silent,
+                false => TlsAnswer::Broken("it began to answer and did not go on".to_owned()),
+            })
+            .into()),
     }
+}
+
+/// The alert that an error of a connection comes from.
+pub(super) fn alert_of(error: &(dyn Error + 'static)) -> Option<u8> {
+    let mut next = Some(error);
+    // Errors of these libraries are a few deep.
+    for _ in 0..8 {
+        let error = next?;
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        let inner = inner.map(|inner| -> &(dyn Error + 'static) { inner });
+        let tls = inner.unwrap_or(error).downcast_ref::<rustls::Error>();
+        if let Some(rustls::Error::AlertReceived(alert)) = tls {
+            return Some(u8::from(*alert));
+        }
+        next = error.source();
+    }
+    None
 }
 
 fn config(recorder: &Arc<Recorder>, hello: ProbeHello<'_>) -> Result<ClientConfig, rustls::Error> {
@@ -223,25 +273,27 @@ fn config(recorder: &Arc<Recorder>, hello: ProbeHello<'_>) -> Result<ClientConfi
     Ok(config)
 }
 
-/// The certificates and CA names that a server shows. They are kept and not judged: nothing is sent that a wrong server could misuse.
+/// The certificates and CA names that a server shows. They are kept and not judged: nothing is sent that a
+/// wrong server could misuse.
 #[derive(Debug)]
 struct Recorder {
     chain: Mutex<Vec<Vec<u8>>>,
     trusts: Mutex<Option<Vec<ShownName>>>,
     provider: Arc<CryptoProvider>,
+    /// The certificate for a server that asks for one.
+    own: Option<Arc<CertifiedKey>>,
 }
 
-impl Default for Recorder {
-    fn default() -> Self {
+impl Recorder {
+    fn with(svid: Option<&CallerSvid>) -> Self {
         Self {
             chain: Mutex::default(),
             trusts: Mutex::default(),
             provider: Arc::new(ring::default_provider()),
+            own: svid.map(|svid| svid.key.clone()),
         }
     }
-}
 
-impl Recorder {
     fn server(&self, alpn: Option<String>) -> Option<ShownServer> {
         let chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
         let trusts = self.trusts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -301,7 +353,7 @@ impl ResolvesClientCert for Recorder {
         let names = root_hint_subjects.iter().take(MAX_CA_NAMES);
         let names = names.filter_map(|der| ShownName::parse(der)).collect();
         *self.trusts.lock().unwrap_or_else(PoisonError::into_inner) = Some(names);
-        None
+        self.own.clone()
     }
 
     fn has_certs(&self) -> bool {
@@ -341,7 +393,7 @@ impl FirstSent {
 
 /// A stream that keeps the first bytes which it reads.
 #[derive(Debug)]
-struct Tap {
+pub(super) struct Tap {
     stream: TcpStream,
     first: FirstSent,
 }

@@ -90,6 +90,25 @@ impl BundleAnswer {
     }
 }
 
+/// The end of a call with the SVID of a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallAnswer {
+    /// There is no SVID, or the gateway is not reached.
+    NotAsked,
+    /// No certificate was shown.
+    NoServer,
+    /// The SVID was refused by this alert.
+    Refused(u8),
+    /// A close or a reset after the SVID was shown.
+    Closed,
+    /// The SVID was taken, and then nothing came in time.
+    Silent,
+    /// The SVID was taken. Nothing was asked.
+    Taken,
+    /// An HTTP answer, and whether it is that of a sidecar whose policy does not let the caller in.
+    Answered { status: u16, denied: bool },
+}
+
 /// Two clocks at one moment, in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClockSeen {
@@ -132,4 +151,6 @@ pub(crate) struct ServiceSeen {
     pub(crate) mesh: TlsAnswer,
     /// A hello without Istio's ALPN protocols.
     pub(crate) open: TlsAnswer,
+    /// A call with the SVID of the other side's caller.
+    pub(crate) call: CallAnswer,
 }

@@ -209,3 +209,18 @@ impl Text for SubsetText {
         }
     }
 }
+
+#[derive(Debug)]
+pub(super) struct PathText(pub(super) Arc<str>);
+
+impl Text for PathText {
+    const WORDS: &'static str = "path, such as /healthz";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+        match text.starts_with('/') && plain && text.len() <= MAX_ID {
+            true => Ok(Self(text.into())),
+            false => Err(not(text, "a path").remedy("it begins with '/' and has no spaces")),
+        }
+    }
+}

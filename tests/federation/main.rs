@@ -19,6 +19,8 @@ mod doctor_healthy;
 mod doctor_pods;
 #[cfg(feature = "doctor")]
 mod doctor_spire;
+#[cfg(feature = "doctor")]
+mod doctor_svid;
 mod identity;
 mod lines;
 mod refusals;

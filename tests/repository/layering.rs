@@ -58,15 +58,19 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         &[
             &["certificate", "checks", "text"],
             &["file"],
-            &["bundle"],
+            &["bundle", "identity"],
             &["seen"],
             &["probe"],
-            &["gather", "judge"],
+            &["call", "judge"],
+            &["gather"],
         ],
     ),
     (
         "doctor/judge",
-        &[&["answers"], &["endpoint", "gateway", "service", "trust"]],
+        &[
+            &["answers"],
+            &["caller", "endpoint", "gateway", "service", "trust"],
+        ],
     ),
     (
         "config",

@@ -7,9 +7,11 @@ use crate::doctor::certificate::{ShownCertificate, ShownChain, ShownName};
 use crate::doctor::checks::DoctorCheck;
 use crate::doctor::checks::DoctorState;
 use crate::doctor::file::{BundleFacts, Federation};
+use crate::doctor::identity::{CallerSvid, DoctorCallers, SvidPem};
 use crate::doctor::judge::judge;
 use crate::doctor::seen::{
-    BundleAnswer, ClockSeen, GatewayReach, ServiceSeen, ShownServer, SideSeen, TlsAnswer,
+    BundleAnswer, CallAnswer, ClockSeen, GatewayReach, ServiceSeen, ShownServer, SideSeen,
+    TlsAnswer,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
@@ -120,6 +122,7 @@ pub(super) fn served(roots: &[&Authority]) -> BundleAnswer {
 pub(super) struct World {
     pub(super) federation: Federation,
     pub(super) seen: [SideSeen; 2],
+    pub(super) callers: DoctorCallers,
     pub(super) alpha: Authority,
     pub(super) beta: Authority,
 }
@@ -153,6 +156,7 @@ impl World {
                     "istio",
                 ),
                 open: TlsAnswer::Alert(120),
+                call: CallAnswer::NotAsked,
             }],
         };
         Self {
@@ -161,9 +165,25 @@ impl World {
                 side(&alpha, "alpha.com", "svca"),
                 side(&beta, "beta.com", "svcb"),
             ],
+            callers: DoctorCallers::default(),
             alpha,
             beta,
         }
+    }
+
+    /// A caller of alpha with an SVID of its authority, and the answer that it gets.
+    pub(super) fn calls(&mut self, id: &str, (start, end): (i64, i64), answer: CallAnswer) {
+        let key = KeyPair::generate().unwrap();
+        let chain = params(id, start, end)
+            .signed_by(&key, &self.alpha.issuer)
+            .unwrap();
+        let svid = CallerSvid::parse(SvidPem {
+            chain: chain.pem().as_bytes(),
+            key: key.serialize_pem().as_bytes(),
+            bundle: self.alpha.issuer.pem().as_bytes(),
+        });
+        self.callers = DoctorCallers::of(&self.federation, vec![svid.unwrap()]).unwrap();
+        self.service().call = answer;
     }
 
     /// Beta as the file and the probes have it.
@@ -193,7 +213,7 @@ impl World {
     }
 
     pub(super) fn judged(&self) -> Vec<DoctorCheck> {
-        judge(&self.federation, &self.seen, NOW)
+        judge(&self.federation, &self.callers, &self.seen, NOW)
     }
 
     /// The group's side, the check, the state and the cause of what did not pass, without what cannot be told.
