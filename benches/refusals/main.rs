@@ -126,6 +126,7 @@ drain: {{ readiness_delay: 0s, window: 0s }}
 admin: off
 status: off
 metrics: off
+log: {{ format: text }}
 "
         );
         let file = folder.join("strait.yaml");

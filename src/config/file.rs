@@ -403,7 +403,7 @@ section! {
         level: LogFilter = "info",
         /// The format of the lines: `text`, `json`, or `auto`, which is `text` if standard error is a terminal
         /// and `json` if it is not, as in a pod. A change needs a restart.
-        format: LogFormat = "text",
+        format: LogFormat = "auto",
     }
 }
 

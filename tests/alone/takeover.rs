@@ -49,6 +49,7 @@ upstreams: {{ svcb: {{ endpoints: ['{endpoint}'] }} }}
 admin: {{ bind: '{admin}' }}
 status: {{ bind: '{status}' }}
 metrics: {{ bind: '{metrics}' }}
+log: {{ format: text }}
 {more}
 ",
             self.traffic

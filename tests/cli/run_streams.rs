@@ -1,13 +1,15 @@
 //! `strait run` whose standard output or standard error nobody takes: traffic goes on, what is lost
 //! is counted, and the process can still be ended.
 
+use std::io::{BufRead as _, BufReader};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::support::client::open;
-use crate::support::config_text::ConfigText;
-use crate::support::process::{Folder, Process};
+use crate::support::config_text::{ConfigText, TEXT_LOG};
+use crate::support::process::{Folder, Process, command};
 use crate::support::server::{Server, read_exactly};
 use crate::support::wait_until;
 
@@ -74,7 +76,9 @@ fn standard_error_that_nobody_reads_holds_up_nothing() {
     // Makes the effective config long, so that a few reloads fill a pipe.
     let cidrs = vec!["192.0.2.0/24"; 1000].join(", ");
     let sources = format!("sources: [{{ name: many, cidrs: [{cidrs}] }}]");
-    let config = config(&echo).top(&sources).top("log: { level: debug }");
+    let config = config(&echo)
+        .top(&sources)
+        .top("log: { level: debug, format: text }");
     let mut process = Process::start(&config);
     let effective = process.wait_for("effective config").len();
     process.leave_stderr_unread();
@@ -87,4 +91,29 @@ fn standard_error_that_nobody_reads_holds_up_nothing() {
     call(&process);
     ends_in_bound(&mut process);
     assert_eq!(process.said("stopped"), 0, "it was not read");
+}
+
+#[test]
+fn by_default_standard_error_has_one_json_object_a_line_where_it_is_no_terminal() {
+    let config = config(&Server::echo()).text().replace(TEXT_LOG, "");
+    let folder = Folder::create();
+    let mut child = command(&folder.file("strait.yaml", &config))
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut serves = false;
+    for line in lines.map_while(Result::ok) {
+        let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+        assert!(
+            event["level"].is_string() && event["message"].is_string(),
+            "{line}"
+        );
+        if event["server"] == "metrics" {
+            serves = true;
+            break;
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(serves, "it has ended before it served");
 }

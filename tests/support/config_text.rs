@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 
 use super::SERVICE;
 
+/// The key that makes the log text.
+pub const TEXT_LOG: &str = "log: { format: text }";
+
 /// One listener, one upstream.
 #[derive(Debug, Clone)]
 pub struct ConfigText {
@@ -86,6 +89,10 @@ impl ConfigText {
             lines.push(format!("{server}: {{ bind: '127.0.0.1:0'{keys} }}"));
         }
         lines.extend(self.top.iter().cloned());
+        // Standard error is a pipe to the test, which looks for words in it.
+        if !self.top.iter().any(|line| line.starts_with("log:")) {
+            lines.push(TEXT_LOG.to_owned());
+        }
         lines.join("\n") + "\n"
     }
 

@@ -252,6 +252,7 @@ takeover: {{ path: '{}' }}
 admin: {{ bind: '{admin}' }}
 status: {{ bind: '{status}' }}
 metrics: {{ bind: '{metrics}' }}
+log: {{ format: text }}
 ",
             self.dns.address,
             DRAIN_WINDOW.as_secs(),
