@@ -63,6 +63,8 @@ enum TopBy {
     Endpoint,
     /// An open connection
     Connection,
+    /// Something that is wrong
+    Trouble,
 }
 
 impl TopBy {
@@ -72,6 +74,7 @@ impl TopBy {
             Self::Route => TopView::Routes,
             Self::Endpoint => TopView::Endpoints,
             Self::Connection => TopView::Connections,
+            Self::Trouble => TopView::Troubles,
         }
     }
 }

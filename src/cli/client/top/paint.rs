@@ -7,7 +7,7 @@ use super::cell::TopCell;
 use super::header;
 use super::ink::{TopInk, TopLine, TopRole, width_of};
 use super::model::{TopMode, TopModel};
-use super::view::{TopColumn, TopRow, TopView};
+use super::view::{TopColumn, TopRow, TopSubject, TopView};
 
 /// The line of keys, by what they go to.
 const KEYS: &str =
@@ -307,9 +307,39 @@ pub(super) fn plain(model: &TopModel, now: u64, most: usize) -> String {
             false,
         );
         text += &lines_of(&buffer);
+        if let (TopView::Troubles, TopSubject::Text(lines)) = (model.view, &row.subject) {
+            for said in lines.iter().filter(|line| !line.is_empty()) {
+                text += &paragraph(said, ink);
+            }
+        }
     }
     if model.rows().is_empty() {
         text += &format!("   {}\n", model.view.empty());
+    }
+    text
+}
+
+/// A text below a row of the plain snapshot, broken between words. A word that is too long is cut.
+fn paragraph(said: &str, ink: TopInk) -> String {
+    const INDENT: usize = 5;
+    let width = usize::from(PLAIN) - INDENT;
+    let mut lines: Vec<String> = Vec::new();
+    for word in said.split(' ') {
+        match lines.last_mut() {
+            Some(line) if width_of(line) + 1 + width_of(word) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    let mut text = String::new();
+    for line in lines {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, PLAIN, 1));
+        TopLine::new(&mut buffer, ink, 0)
+            .at(INDENT)
+            .put(&line, TopRole::Plain);
+        text += &lines_of(&buffer);
     }
     text
 }
