@@ -57,7 +57,7 @@ use crate::limits::{NamedUse, Overload};
 use crate::log::{LogControl, LogError};
 use crate::metrics::Metrics;
 use crate::open_connections::ConnectionAsker;
-use crate::recent_connections::RecentFailure;
+use crate::recent_connections::{RecentFailure, SlowConnect};
 use crate::traces::Traces;
 pub use config_report::{ConfigInForce, ConfigReport, ConfigReports, RefusedConfig};
 pub use dump::{ClusterReport, DiscoveryReport, SavedStateReport, timestamp};
@@ -102,6 +102,8 @@ pub struct AdminContext {
     pub limits: LimitsInUse,
     /// The last connections that failed, the newest first.
     pub failures: LastFailures,
+    /// The slowest connects of the last minutes.
+    pub slow_connects: SlowestConnects,
     /// The last hour of the traffic.
     pub history: Arc<TrafficHistory>,
     /// The place of the process.
@@ -115,6 +117,9 @@ pub type LimitsInUse = Arc<dyn Fn() -> Vec<NamedUse> + Send + Sync>;
 
 /// The function that gives the last connections that failed.
 pub type LastFailures = Arc<dyn Fn() -> Vec<RecentFailure> + Send + Sync>;
+
+/// The function that gives the slowest connects, the slowest first.
+pub type SlowestConnects = Arc<dyn Fn() -> Vec<SlowConnect> + Send + Sync>;
 
 /// The function that explains the decision about a connection.
 pub type Explain = Arc<dyn Fn(&ExplainQuestion) -> Result<Vec<u8>, String> + Send + Sync>;

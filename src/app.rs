@@ -37,6 +37,7 @@ mod forget;
 mod limit_uses;
 mod listeners;
 pub mod merge;
+mod near_names;
 mod overload;
 mod owner;
 mod plan;

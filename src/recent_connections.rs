@@ -1,5 +1,7 @@
 //! Recent connections: the last ones that ended, by listener and server name, for `/explain`, and the last ones that
-//! failed, by outcome, for the status page.
+//! failed, by outcome, and the slowest connects, for the status page.
+
+mod slow_connects;
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -12,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use crate::names::{ListenerName, RouteName, SourceGroupName, UpstreamName};
 use crate::outcome::{EndedBy, Outcome};
 use crate::verdict::Confidence;
+pub use slow_connects::{SlowConnect, SlowConnects};
 
 /// Connections that are kept of one name.
 const KEPT: usize = 10;
@@ -74,6 +77,8 @@ pub struct RecentConnections {
     hasher: RandomState,
     /// By the position of the outcome. The oldest first.
     failures: Box<[Mutex<VecDeque<RecentFailure>>]>,
+    /// The slowest connects of the last minutes.
+    pub slow_connects: SlowConnects,
 }
 
 impl Default for RecentConnections {
@@ -82,6 +87,7 @@ impl Default for RecentConnections {
             places: (0..PLACES).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             failures: Outcome::ALL.iter().map(|_| Mutex::default()).collect(),
+            slow_connects: SlowConnects::default(),
         }
     }
 }

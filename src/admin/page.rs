@@ -14,7 +14,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::numbers::{count, span};
 use super::overview::view::{View, encoded};
-use super::overview::{Overview, TroubleLevel};
+use super::overview::{Overview, OverviewIdentity, TroubleLevel};
 use crate::terminal::is_obeyed;
 use parts::{mark, mark_of_level, section_link, short_time};
 
@@ -86,6 +86,7 @@ pub(super) fn render(overview: &Overview, view: &View) -> String {
                         @if has_kubernetes { (lists::kubernetes(page)) } @else { (lists::configuration(page)) }
                     }
                     (tables::endpoints(page))
+                    (lists::slow_connects(page))
                     (lists::failures(page))
                     (tables::connections(page))
                     (lists::unrouted(page))
@@ -143,6 +144,18 @@ pub(super) fn tallied(level: TroubleLevel, count: usize) -> String {
         (TroubleLevel::Note, many) => format!("{many} notes"),
         (level, count) => format!("{count} {}", level.words()),
     }
+}
+
+/// The begin of a command that runs in the pod.
+pub(super) fn exec_in_pod(identity: &OverviewIdentity) -> String {
+    let word = |text: &Option<String>| {
+        let text = text.as_deref();
+        text.filter(|text| encoded(text) == **text)
+            .map(str::to_owned)
+    };
+    let namespace = word(&identity.namespace).map(|namespace| format!("-n {namespace} "));
+    let pod = word(&identity.pod).unwrap_or_else(|| "POD".to_owned());
+    format!("kubectl {}exec {pod} -- /", namespace.unwrap_or_default())
 }
 
 /// The text of the tab: the most urgent troubles, the pod, the zone.
@@ -319,7 +332,7 @@ fn footer(page: Drawn<'_>) -> Markup {
                 "strait " (identity.version) ". "
                 (count(page.overview.traffic.connections)) " connections since " (short_date(&identity.started))
                 ". The commands run in the pod; from outside "
-                code { "kubectl exec " (identity.pod.as_deref().filter(|pod| encoded(pod) == **pod).unwrap_or("POD")) " -- /strait ..." }
+                code { (exec_in_pod(identity)) "strait ..." }
             }
         }
     }

@@ -1,9 +1,11 @@
-//! The place of the process: its pod and its node.
+//! The place of the process: its pod, its namespace and its node.
 
 use std::env;
 
 /// The environment variable with the name of the pod.
 const POD_VARIABLE: &str = "STRAIT_POD_NAME";
+/// The environment variable with the namespace of the pod.
+const NAMESPACE_VARIABLE: &str = "STRAIT_POD_NAMESPACE";
 /// The environment variable with the name of the node.
 const NODE_VARIABLE: &str = "STRAIT_NODE_NAME";
 
@@ -12,6 +14,8 @@ const NODE_VARIABLE: &str = "STRAIT_NODE_NAME";
 pub struct ProcessPlace {
     /// The name of the pod. In Kubernetes the name of the host is that of the pod.
     pub pod: Option<String>,
+    /// The namespace of the pod.
+    pub namespace: Option<String>,
     /// The name of the node.
     pub node: Option<String>,
 }
@@ -27,6 +31,7 @@ impl ProcessPlace {
         };
         Self {
             pod: variable(POD_VARIABLE).or_else(host),
+            namespace: variable(NAMESPACE_VARIABLE),
             node: variable(NODE_VARIABLE),
         }
     }

@@ -1,17 +1,22 @@
 //! The status page as text: ASCII, at most 100 columns, for `curl` and for a terminal of any kind. Only a long word
 //! of a command takes more: a part of it would be another command.
 
+mod words;
+
 use super::numbers::{bytes, clock, count, millis, percent, rate, size, span};
 use super::overview::view::View;
 use super::overview::{
-    ConnectionRow, EndpointRow, FailureRow, LimitRow, Overview, RouteRow, RowPage, Spans, Trouble,
-    limit_in_words,
+    ConnectionRow, EndpointRow, FailureRow, LimitRow, Overview, RouteRow, RowPage, SlowConnectRow,
+    Spans, Trouble, limit_in_words,
 };
-use super::page::{tallied, tally};
+use super::page::{exec_in_pod, tallied, tally};
 use super::plain;
+use words::{cell, command_lines, fitting, right, wrapped};
 
 /// The longest line.
 const COLUMNS: usize = 100;
+/// Slow connects that are shown.
+pub(super) const SLOW_CONNECTS: usize = 10;
 
 /// The overview as text.
 pub(super) fn render(overview: &Overview, view: &View) -> String {
@@ -27,6 +32,7 @@ pub(super) fn render(overview: &Overview, view: &View) -> String {
     text.routes(&overview.routes);
     text.endpoints(&overview.endpoints);
     text.limits(&overview.limits);
+    text.slow_connects(&overview.slow_connects);
     text.failures(&overview.failures);
     text.connections(&overview.connections, &overview.unanswered_workers);
     text.rest(overview);
@@ -37,67 +43,6 @@ struct TextPage<'a> {
     lines: Vec<String>,
     rows: usize,
     now: &'a str,
-}
-
-/// `text` in ASCII with `width` columns: cut with `~`, or filled with blanks.
-fn cell(text: &str, width: usize) -> String {
-    let text = fitting(text, width);
-    format!("{text:<width$}")
-}
-
-/// The same, at the right.
-fn right(text: &str, width: usize) -> String {
-    let text = fitting(text, width);
-    format!("{text:>width$}")
-}
-
-fn fitting(text: &str, width: usize) -> String {
-    let text = plain(text);
-    match text.len() > width {
-        true => format!(
-            "{}~",
-            text.get(..width.saturating_sub(1)).unwrap_or_default()
-        ),
-        false => text,
-    }
-}
-
-/// `text` in lines of at most `width` columns, broken at blanks where there are some.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let mut line = String::new();
-    for word in plain(text).split(' ') {
-        let mut word = word;
-        if !line.is_empty() && line.len() + 1 + word.len() > width {
-            lines.push(std::mem::take(&mut line));
-        }
-        while word.len() > width {
-            let (head, tail) = word.split_at(width);
-            lines.push(head.to_owned());
-            word = tail;
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line += word;
-    }
-    lines.push(line);
-    lines
-}
-
-/// `command` in lines of at most `width` columns, broken only between words. A line of one word may be longer.
-fn command_lines(command: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in command.split_ascii_whitespace().map(plain) {
-        match lines.last_mut() {
-            Some(line) if line.len() + 1 + word.len() <= width => {
-                line.push(' ');
-                line.push_str(&word);
-            }
-            _ => lines.push(word),
-        }
-    }
-    lines
 }
 
 impl TextPage<'_> {
@@ -195,11 +140,8 @@ impl TextPage<'_> {
         if more > 0 {
             self.line(format!("  and {more} more: ?rows=1000"));
         }
-        if let Some(pod) = &overview.identity.pod {
-            let pod = plain(pod);
-            self.line("  The commands run in the pod:");
-            self.line(format!("    kubectl exec {pod} -- /strait ..."));
-        }
+        self.line("  The commands run in the pod:");
+        self.line(format!("    {}strait ...", exec_in_pod(&overview.identity)));
     }
 
     fn trouble(&mut self, trouble: &Trouble) {
@@ -215,11 +157,9 @@ impl TextPage<'_> {
         let mut said = wrapped(&trouble.title, COLUMNS - 18);
         said.extend(wrapped(&trouble.sentence, COLUMNS - 18));
         for detail in &trouble.details {
-            said.extend(
-                wrapped(detail, COLUMNS - 20)
-                    .into_iter()
-                    .map(|line| format!("- {line}")),
-            );
+            let lines = wrapped(detail, COLUMNS - 20).into_iter();
+            let signs = std::iter::once("- ").chain(std::iter::repeat("  "));
+            said.extend(signs.zip(lines).map(|(sign, line)| format!("{sign}{line}")));
         }
         for line in said {
             let left = left.next().unwrap_or_default();
@@ -321,7 +261,7 @@ impl TextPage<'_> {
             return;
         }
         self.line(
-            "  state       endpoint               upstream               active    total  fail reset refused  last",
+            "  state     endpoint              upstream             active    total  fail reset refused  last",
         );
         for row in endpoints.rows.iter().take(shown) {
             let address = row.address.map(|address| address.to_string());
@@ -335,9 +275,10 @@ impl TextPage<'_> {
                 right(&row.failed_before_reply.to_string(), 6),
                 right(&row.refused_handshakes.to_string(), 8),
             ];
-            let (state, upstream) = (cell(&row.state, 12), cell(&row.upstream, 22));
-            let address = cell(address.as_deref().unwrap_or("no endpoint"), 23);
-            let last = fitting(last.get(..10).unwrap_or(&last), 10);
+            let (state, upstream) = (cell(&row.state, 10), cell(&row.upstream, 20));
+            let address = cell(address.as_deref().unwrap_or("no endpoint"), 22);
+            // The time of today, or the date.
+            let last = last.get(2..10).unwrap_or(&last);
             self.line(format!(
                 "  {state}{address}{upstream}{}  {last}",
                 columns.concat()
@@ -369,6 +310,29 @@ impl TextPage<'_> {
         }
     }
 
+    fn slow_connects(&mut self, slow: &RowPage<SlowConnectRow>) {
+        if slow.all == 0 {
+            return;
+        }
+        let title = "SLOWEST CONNECTS of the last 10 minutes";
+        let shown = self.heading(title, slow, "");
+        for row in slow.rows.iter().take(shown.min(SLOW_CONNECTS)) {
+            let took = right(&format!("{} ms", millis(row.took_ms)), 12);
+            let endpoint = row.endpoint.map(|endpoint| endpoint.to_string());
+            let endpoint = cell(&endpoint.unwrap_or_default(), 23);
+            let (upstream, zone) = (
+                cell(&row.upstream, 26),
+                cell(row.zone.as_deref().unwrap_or("-"), 8),
+            );
+            let hint = row.hint.as_deref().unwrap_or_default();
+            let at = cell(&clock(&row.at, self.now), 13);
+            self.line(format!("  {at}{took}  {endpoint}{upstream}{zone}"));
+            if !hint.is_empty() {
+                self.paragraph(6, &format!("inferred: {hint}"));
+            }
+        }
+    }
+
     fn failures(&mut self, failures: &RowPage<FailureRow>) {
         let shown = self.heading("LAST FAILURES", failures, ", newest first");
         for row in failures.rows.iter().take(shown) {
@@ -379,7 +343,11 @@ impl TextPage<'_> {
                 cell(&source.unwrap_or_default(), 22),
             );
             let (group, by) = (plain(&row.group), &row.ended_by);
-            self.line(format!("  {at} {outcome} {source} {group}  by {by}"));
+            let alike = match row.alike {
+                0 | 1 => String::new(),
+                many => format!(", {many} alike"),
+            };
+            self.line(format!("  {at} {outcome} {source} {group}  by {by}{alike}"));
             let name = row.server_name.as_deref().unwrap_or("no name read");
             let endpoint = row.endpoint.map(|endpoint| format!(" -> {endpoint}"));
             self.paragraph(6, &format!("{name}{}", endpoint.unwrap_or_default()));

@@ -223,6 +223,7 @@ pub(super) async fn watch_memory(control: Arc<Control>) {
         {
             control.limit(&config);
         }
+        control.shared.overload.note_memory(memory.pressed);
         memory_watch.judge(memory.pressed, &config.limits, &control.shared);
         tokio::time::sleep(LOOK).await;
     }

@@ -1,5 +1,9 @@
 //! The use of every limit in force, for metrics.
 
+use std::fs;
+
+use rustix::process::{Resource, getrlimit};
+
 use crate::limits::{Budget, LimitUse, NamedUse};
 use crate::proxy::Shared;
 use crate::upstream::Upstreams;
@@ -60,5 +64,31 @@ fn of_process(shared: &Shared) -> Vec<LimitUse> {
     let hellos = &shared.hello_memory;
     let (most, used) = (hellos.limit(), hellos.used());
     uses.push(LimitUse::of_process("hello_memory_bytes", most, used));
+    uses.extend(open_files());
+    if let Some((used, most)) = shared.overload.memory_use() {
+        uses.push(LimitUse {
+            scope: "process",
+            limit: "memory_bytes",
+            most,
+            used,
+        });
+    }
     uses
+}
+
+/// The open files of the process. Since Linux 6.2 their number is the size of their folder; before, its entries are
+/// counted.
+fn open_files() -> Option<LimitUse> {
+    const FOLDER: &str = "/proc/self/fd";
+    let most = getrlimit(Resource::Nofile).current?;
+    let used = match fs::metadata(FOLDER).ok()?.len() {
+        0 => u64::try_from(fs::read_dir(FOLDER).ok()?.count()).ok()?,
+        files => files,
+    };
+    Some(LimitUse {
+        scope: "process",
+        limit: "open_files",
+        most,
+        used,
+    })
 }

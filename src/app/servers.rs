@@ -10,6 +10,7 @@ use super::AppError;
 use super::control::Control;
 use super::explain::explain;
 use super::limit_uses::limit_uses;
+use super::near_names::named_failures;
 use super::tasks::Tasks;
 use crate::admin::{self, AdminContext, ExplainQuestion, ProcessPlace};
 use crate::config::Config;
@@ -105,7 +106,11 @@ fn context(control: &Arc<Control>, connections: ConnectionAsker) -> AdminContext
         },
         failures: {
             let shared = control.shared.clone();
-            Arc::new(move || shared.recent.failures())
+            Arc::new(move || named_failures(&shared))
+        },
+        slow_connects: {
+            let shared = control.shared.clone();
+            Arc::new(move || shared.recent.slow_connects.list(SystemTime::now()))
         },
         history: control.history.clone(),
         place: ProcessPlace::of_this_process(),

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -127,6 +127,11 @@ async fn note_traffic(control: Arc<Control>) -> io::Result<()> {
             let upstreams = control.snapshots.now().upstreams.clone();
             let metrics = &control.shared.metrics;
             control.history.look(metrics, &upstreams, now);
+            control
+                .shared
+                .recent
+                .slow_connects
+                .forget(SystemTime::now());
         };
         let looked = tokio::task::spawn_blocking(look).await;
         looked.map_err(io::Error::other)?;

@@ -1,7 +1,7 @@
 //! Overload: the steps that strait takes one after another, by the use of a resource.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Hysteresis;
@@ -66,6 +66,8 @@ impl SharedStep {
 pub struct Overload {
     memory: SharedStep,
     worker_lag: SharedStep,
+    /// The use of memory and its limit, of the cgroup that is nearest to its own; zeros without a limit.
+    memory_use: [AtomicU64; 2],
 }
 
 impl Overload {
@@ -75,6 +77,20 @@ impl Overload {
             OverloadCause::Memory => &self.memory,
             OverloadCause::WorkerLag => &self.worker_lag,
         }
+    }
+
+    /// Notes use and limit of the memory of the cgroup that is nearest to its limit, for those who ask.
+    pub fn note_memory(&self, pressed: Option<(u64, u64)>) {
+        let (used, limit) = pressed.unwrap_or_default();
+        for (kept, now) in self.memory_use.iter().zip([used, limit]) {
+            kept.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// The last note: use and limit. `None` without a limit.
+    pub fn memory_use(&self) -> Option<(u64, u64)> {
+        let [used, limit] = [0, 1].map(|at: usize| self.memory_use[at].load(Ordering::Relaxed));
+        (limit > 0).then_some((used, limit))
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -26,6 +26,7 @@ use crate::client_hello::SSL_REQUEST;
 use crate::config::{AddressKind, ProxyVersion, StartTls, UpstreamConfig, UpstreamSource};
 use crate::metrics::ConnectResult;
 use crate::outcome::Outcome;
+use crate::recent_connections::SlowConnect;
 use crate::server_name::ServerName;
 use crate::upstream::{Conduct, NotPicked, Picked, SourceAddresses, Upstream, is_own_shortage};
 
@@ -308,6 +309,13 @@ async fn try_endpoint(common: Rc<Common>, mut picked: Picked) -> Tried {
     match &result {
         Ok(_) => {
             picked.connected(time);
+            shared.recent.slow_connects.note(time, || SlowConnect {
+                at: SystemTime::now(),
+                took: time,
+                upstream: config.name.clone(),
+                endpoint: picked.address(),
+                source: common.source,
+            });
             if addresses == 2 {
                 picked.prefer();
             }

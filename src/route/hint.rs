@@ -12,6 +12,9 @@ use super::{Route, RouteTable};
 use crate::config::SniPattern;
 use crate::server_name::ServerName;
 
+/// Routes that are compared with a name.
+const MOST_COMPARED: usize = 10_000;
+
 /// A near match of a name without a route. It contains only text from the config and numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NearMiss {
@@ -140,6 +143,23 @@ impl RouteTable {
 
     fn unrouted(&self, host: &str) -> Option<NearMiss> {
         self.unrouted.get(host).cloned().map(NearMiss::Unrouted)
+    }
+
+    /// The exact name of a route that differs from `name` in a few letters. Looks at many routes.
+    pub fn spelled_like(&self, name: &ServerName) -> Option<String> {
+        let name = name.as_str();
+        let most = (name.len() / 8).clamp(1, 3);
+        self.patterns()
+            .take(MOST_COMPARED)
+            .filter_map(|(pattern, _)| match pattern {
+                SniPattern::Exact(known) => Some(known),
+                _ => None,
+            })
+            .filter(|known| known.as_str().len().abs_diff(name.len()) <= most)
+            .map(|known| (strsim::osa_distance(known.as_str(), name), known))
+            .filter(|(distance, _)| *distance <= most)
+            .min_by_key(|(distance, _)| *distance)
+            .map(|(_, known)| known.as_str().to_owned())
     }
 
     /// The `count` patterns with the spelling nearest to `name`, nearest first. Looks at every route.

@@ -24,5 +24,6 @@ mod metrics_promtool;
 mod monitoring;
 mod page;
 mod page_chromium;
+mod page_facts;
 mod page_forms;
 mod page_world;

@@ -107,7 +107,13 @@ fn a_program_reads_the_state_with_the_types_of_strait() {
     assert_eq!(outcome("connect_refused").total, 3);
     assert_eq!(outcome("connect_refused").place.as_deref(), Some("bad"));
     assert_eq!(outcome("no_route").now, 2);
-    assert_eq!(now.failures.all, 5);
+    let alike: Vec<(&str, usize)> = now
+        .failures
+        .rows
+        .iter()
+        .map(|row| (&*row.outcome, row.alike))
+        .collect();
+    assert_eq!(alike, [("no_route", 2), ("connect_refused", 3)]);
     let no_route = now
         .failures
         .rows
@@ -116,6 +122,29 @@ fn a_program_reads_the_state_with_the_types_of_strait() {
         .unwrap();
     assert_eq!(no_route.server_name.as_deref(), Some("goood.example"));
     assert_eq!(no_route.group, "local");
+    assert_eq!(
+        no_route.detail.as_deref(),
+        Some("spelled most like good.example")
+    );
+    assert_eq!(now.slow_connects.rows.len(), 8);
+    assert!(
+        now.slow_connects
+            .rows
+            .is_sorted_by(|one, other| one.took_ms >= other.took_ms)
+    );
+    assert!(
+        now.slow_connects
+            .rows
+            .iter()
+            .all(|row| row.endpoint == Some(echo.address))
+    );
+    let files = now
+        .limits
+        .rows
+        .iter()
+        .find(|row| row.limit == "open_files")
+        .unwrap();
+    assert!(files.used > 16 && files.used < files.most, "{files:?}");
     assert_eq!(now.connections.all, 8);
     assert_eq!(now.connections.rows.len(), 8);
     assert_eq!(now.connections.rows[0].endpoint, Some(echo.address));

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::metrics::{ConnectionSeries, Metrics, SeriesKey};
+use crate::metrics::{ConnectionSeries, DroppedLine, LogName, Metrics, SeriesKey};
 use crate::names::{ListenerName, RouteName, UpstreamName};
 use crate::outcome::{Outcome, OutcomeClass};
 use crate::upstream::{EndpointTotals, Upstreams};
@@ -21,6 +21,14 @@ pub const MINUTES: usize = 60;
 const MOST_ENDPOINTS: usize = 50_000;
 /// Looks between two notes of the endpoints' counts.
 const LOOKS_PER_NOTE: usize = 5;
+
+/// The losses of log lines: the log and the reason.
+pub(super) const LOSSES: [(LogName, DroppedLine); 4] = [
+    (LogName::Access, DroppedLine::QueueFull),
+    (LogName::Access, DroppedLine::WriteFailed),
+    (LogName::Own, DroppedLine::QueueFull),
+    (LogName::Own, DroppedLine::WriteFailed),
+];
 
 /// A route and its listener.
 pub(super) type RouteKey = (ListenerName, RouteName);
@@ -90,6 +98,8 @@ pub(super) struct Counters {
     pub(super) outcomes: Vec<u64>,
     /// Connects up to each bound of the buckets, and all.
     connects: Vec<u64>,
+    /// Lines that each log has lost, in the order of [`LOSSES`].
+    lost_lines: [u64; LOSSES.len()],
 }
 
 impl Counters {
@@ -111,6 +121,8 @@ impl Counters {
             .map(|(_, count)| *count)
             .chain([all])
             .collect();
+        counters.lost_lines =
+            LOSSES.map(|(log, reason)| metrics.log_lines_dropped(log, reason).get());
         counters
     }
 
@@ -152,6 +164,15 @@ impl Counters {
             *now = now.saturating_sub(*before);
         }
         outcomes
+    }
+
+    /// The lines that each log has lost since `before`, and since the start, in the order of [`LOSSES`].
+    pub(super) fn lost_lines_since(&self, before: &Self) -> [(u64, u64); LOSSES.len()] {
+        let mut lost = [(0, 0); LOSSES.len()];
+        for ((lost, now), before) in lost.iter_mut().zip(self.lost_lines).zip(before.lost_lines) {
+            *lost = (grown(now, before), now);
+        }
+        lost
     }
 
     /// The 99th percentile of the connects since `before`, in milliseconds.

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use super::history::{EndpointCounts, Past, endpoint_counts, float};
 use super::judge::{self, share};
 use super::view::{SortKey, View};
-use super::{ConnectionRow, EndpointRow, FailureRow, LimitRow, RowPage, UnroutedRow};
+use super::{
+    ConnectionRow, EndpointRow, FailureRow, LimitRow, RowPage, SlowConnectRow, UnroutedRow,
+};
 use crate::admin::dump::timestamp;
 use crate::admin::{Snapshot, plain};
 use crate::clock;
@@ -16,7 +18,7 @@ use crate::config::OTHER_SOURCES;
 use crate::limits::NamedUse;
 use crate::names::UpstreamName;
 use crate::open_connections::OpenConnection;
-use crate::recent_connections::RecentFailure;
+use crate::recent_connections::{RecentFailure, SlowConnect};
 use crate::upstream::{Endpoint, EndpointTotals, Upstream};
 
 /// The endpoints of an upstream in numbers.
@@ -254,12 +256,38 @@ pub(super) fn failures(failures: &[RecentFailure]) -> Vec<FailureRow> {
             confidence: failure.confidence.label().to_owned(),
             detail: ended.detail.as_deref().map(plain),
             duration_ms: clock::millis(ended.duration),
+            alike: 1,
         }
     };
     failures.iter().map(row).collect()
 }
 
+/// The newest of those that are alike, with their number. `rows` has the newest first.
+fn grouped(rows: Vec<FailureRow>) -> Vec<FailureRow> {
+    let mut grouped: Vec<FailureRow> = Vec::new();
+    let mut positions: HashMap<FailureRow, usize> = HashMap::new();
+    for row in rows {
+        let key = FailureRow {
+            at: String::new(),
+            connection: 0,
+            source: None,
+            duration_ms: 0,
+            alike: 0,
+            ..row.clone()
+        };
+        match positions.get(&key).and_then(|at| grouped.get_mut(*at)) {
+            Some(known) => known.alike += 1,
+            None => {
+                positions.insert(key, grouped.len());
+                grouped.push(FailureRow { alike: 1, ..row });
+            }
+        }
+    }
+    grouped
+}
+
 pub(super) fn failure_page(rows: Vec<FailureRow>, view: &View) -> RowPage<FailureRow> {
+    let rows = grouped(rows);
     let takes = |row: &FailureRow| {
         let [source, endpoint] =
             [row.source, row.endpoint].map(|one| one.map(|address| address.to_string()));
@@ -279,6 +307,44 @@ pub(super) fn failure_page(rows: Vec<FailureRow>, view: &View) -> RowPage<Failur
     view.page(rows, takes, |one, other| {
         let key = |row: &FailureRow| (row.at.clone(), row.connection);
         key(other).cmp(&key(one))
+    })
+}
+
+/// The time after which TCP sends a SYN again (RFC 6298).
+const SYN_AGAIN: Duration = Duration::from_secs(1);
+
+/// The slowest connects, the slowest first.
+pub(super) fn slow_connects(
+    connects: &[SlowConnect],
+    endpoints: &[EndpointRow],
+    view: &View,
+) -> RowPage<SlowConnectRow> {
+    let zones = endpoints.iter();
+    let zones: HashMap<_, _> = zones.map(|row| (row.address, row.zone.as_ref())).collect();
+    let row = |one: &SlowConnect| SlowConnectRow {
+        at: timestamp(one.at),
+        took_ms: millis(one.took),
+        upstream: one.upstream.to_string(),
+        endpoint: Some(one.endpoint),
+        zone: zones.get(&Some(one.endpoint)).copied().flatten().cloned(),
+        source: Some(one.source),
+        hint: (one.took >= SYN_AGAIN)
+            .then(|| "a SYN was lost, or the queue of the endpoint was full".to_owned()),
+    };
+    let rows: Vec<SlowConnectRow> = connects.iter().map(row).collect();
+    let takes = |row: &SlowConnectRow| {
+        let [endpoint, source] =
+            [row.endpoint, row.source].map(|one| one.map(|address| address.to_string()));
+        let texts = [
+            Some(&row.upstream),
+            endpoint.as_ref(),
+            source.as_ref(),
+            row.zone.as_ref(),
+        ];
+        view.finds(texts.into_iter().flatten().map(String::as_str))
+    };
+    view.page(rows, takes, |one, other| {
+        most_first(one.took_ms, other.took_ms)
     })
 }
 

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::history::Counters;
+use super::history::{Counters, LOSSES};
 use super::rows;
 use super::traffic::{self, Readings, TrafficParts};
 use super::troubles::{SilentSource, TroubleFacts, troubles};
 use super::view::View;
 use super::{
-    ConnectionRow, EndpointRow, ListenerRow, NotWatched, Overview, OverviewCluster,
+    ConnectionRow, EndpointRow, ListenerRow, LostLinesRow, NotWatched, Overview, OverviewCluster,
     OverviewConfiguration, OverviewDrain, OverviewIdentity, OverviewKubernetes, OverviewProblem,
     OverviewRefusedFile, OverviewState, RouteRow, RowPage, Trouble,
 };
@@ -61,6 +61,8 @@ fn overview(
     let configuration = configuration(context, snapshot);
     let state = state(context, parts.all.open, snapshot);
     let silent_sources = silent_sources(snapshot);
+    let lost_log_lines = lost_log_lines(readings);
+    let slow_connects = rows::slow_connects(&(context.slow_connects)(), &endpoints, view);
     let minutes = readings.past.minutes.iter();
     let minute_ends: Vec<String> = minutes.map(|minute| timestamp(minute.ended)).collect();
     let troubles = troubles(&TroubleFacts {
@@ -73,6 +75,7 @@ fn overview(
         silent_sources: &silent_sources,
         limits: &limits,
         failures: &failures,
+        lost_log_lines: &lost_log_lines,
         minute_ends: &minute_ends,
     });
     let map = traffic::map(&routes, view);
@@ -92,6 +95,8 @@ fn overview(
         connections,
         unanswered_workers,
         unrouted: rows::unrouted(snapshot, view),
+        slow_connects,
+        lost_log_lines,
         traffic: sums,
         configuration,
         state,
@@ -99,6 +104,19 @@ fn overview(
         flows,
         map,
     }
+}
+
+/// The logs that have lost lines.
+fn lost_log_lines(readings: &Readings<'_>) -> Vec<LostLinesRow> {
+    let lost = readings.counters.lost_lines_since(&readings.past.base().1);
+    let rows = LOSSES.iter().zip(lost);
+    let rows = rows.map(|((log, reason), (now, total))| LostLinesRow {
+        log: log.label().to_owned(),
+        reason: reason.label().to_owned(),
+        now,
+        total,
+    });
+    rows.filter(|row| row.total > 0).collect()
 }
 
 /// Gives the rows of upstreams without endpoints that are called a failing share, which puts them first.
@@ -158,6 +176,7 @@ fn identity(context: &AdminContext, snapshot: &Snapshot) -> OverviewIdentity {
     let place = &context.place;
     OverviewIdentity {
         pod: place.pod.as_deref().map(plain),
+        namespace: place.namespace.as_deref().map(plain),
         node: place.node.as_deref().map(plain),
         zone: zone.or(found).map(str::to_owned),
         version: version::VERSION.to_owned(),

@@ -1,19 +1,19 @@
 //! The troubles: what is wrong, how urgent it is, and the command that shows more. A pure function of the numbers.
 
 mod calls;
+mod limits;
 mod words;
 
-use super::history::float;
-use super::judge::NEAR;
 use super::{
-    EndpointRow, FailureRow, LimitRow, ListenerRow, OutcomeRow, OverviewCluster,
+    EndpointRow, FailureRow, LimitRow, ListenerRow, LostLinesRow, OutcomeRow, OverviewCluster,
     OverviewConfiguration, OverviewKubernetes, OverviewProblem, OverviewState, OverviewTraffic,
     RouteRow, Trouble, TroubleLevel,
 };
 use crate::admin::numbers::count;
 use crate::admin::plain::is_one_word;
-use crate::outcome::Outcome;
 use calls::{of_refusals, of_routes};
+pub(in crate::admin) use limits::limit_in_words;
+use limits::of_limit;
 use words::command;
 
 /// Details of one trouble.
@@ -39,6 +39,7 @@ pub(super) struct TroubleFacts<'a> {
     pub(super) silent_sources: &'a [SilentSource],
     pub(super) limits: &'a [LimitRow],
     pub(super) failures: &'a [FailureRow],
+    pub(super) lost_log_lines: &'a [LostLinesRow],
     /// The ends of the minutes of the history, the oldest first.
     pub(super) minute_ends: &'a [String],
 }
@@ -96,6 +97,7 @@ pub(super) fn troubles(facts: &TroubleFacts<'_>) -> Vec<Trouble> {
             .iter()
             .filter_map(|limit| of_limit(limit, facts)),
     );
+    troubles.extend(of_lost_lines(facts.lost_log_lines));
     if let Some(kubernetes) = &facts.configuration.kubernetes {
         troubles.extend(of_kubernetes(kubernetes));
         troubles.extend(kubernetes.clusters.iter().filter_map(of_cluster));
@@ -259,60 +261,36 @@ fn of_sources(facts: &TroubleFacts<'_>) -> Option<Trouble> {
     })
 }
 
-/// The name of a limit in words.
-pub(in crate::admin) fn limit_in_words(limit: &LimitRow) -> String {
-    let what = limit.limit.trim_end_matches("_bytes").replace('_', " ");
-    let scope = match &*limit.scope {
-        "process" => return what,
-        "source" => "one source on listener".to_owned(),
-        "endpoint" => "one endpoint of".to_owned(),
-        scope => scope.replace('_', " "),
-    };
-    format!("{what} of {scope} {}", limit.name)
-}
-
-fn of_limit(limit: &LimitRow, facts: &TroubleFacts<'_>) -> Option<Trouble> {
-    if limit.share < NEAR {
+/// Lines of the logs that are lost now. The metrics and this page still count what they would tell.
+fn of_lost_lines(rows: &[LostLinesRow]) -> Option<Trouble> {
+    let now: Vec<&LostLinesRow> = rows.iter().filter(|row| row.now > 0).collect();
+    if now.is_empty() {
         return None;
     }
-    let is_full = limit.used >= limit.most;
-    let outcome = match &*limit.scope {
-        "process" => Outcome::Overloaded,
-        _ => Outcome::OverLimit,
+    let lost: u64 = now.iter().map(|row| row.now).sum();
+    let said = |row: &&LostLinesRow| {
+        let (log, why) = match (&*row.log, &*row.reason) {
+            ("own", why) => ("strait's own log, on stderr", why),
+            ("otlp", why) => ("the access log's export, to access_log.otlp", why),
+            (_, why) => ("the access log, on stdout", why),
+        };
+        let why = match why {
+            "queue_full" => "the reader is slower than the lines come",
+            _ => "they could not be written",
+        };
+        format!("{} of {log}: {why}", count(row.now))
     };
-    let refused = facts
-        .outcomes
-        .iter()
-        .find(|row| row.outcome == outcome.label());
-    let refused = refused.map_or(0, |row| row.now);
-    let level = match is_full && refused > 0 {
-        true => TroubleLevel::Failing,
-        false => TroubleLevel::NearLimit,
-    };
-    let title = format!(
-        "{}: {} of {} are used",
-        limit_in_words(limit),
-        count(limit.used),
-        count(limit.most)
+    let trouble = Trouble::new(
+        TroubleLevel::Contained,
+        format!("Log lines are lost: {} in the last minutes", count(lost)),
+        "Counters and this page have what the lines would have told. A full disk, a pipe that nobody reads or a \
+         slow collector is the usual cause.",
     );
-    let sentence = match is_full {
-        true => format!(
-            "What exceeds it ends {}: {refused} in the last minutes.",
-            outcome.label()
-        ),
-        false => format!("What exceeds it ends {}.", outcome.label()),
-    };
-    let lost = is_full.then(|| float(refused) / facts.traffic.now_seconds.max(1.0));
-    let command = match &*limit.scope {
-        "source_group" => command("strait connections", &[("--group", &limit.name)]),
-        "upstream" | "endpoint" => command("strait upstreams", &[("", &limit.name)]),
-        _ => "strait connections".to_owned(),
-    };
-    Some(Trouble {
-        lost_per_second: Some(lost.unwrap_or(0.0)),
-        search: (!limit.name.is_empty()).then(|| limit.name.clone()),
-        ..Trouble::new(level, title, sentence).command(command)
-    })
+    Some(
+        trouble
+            .details(now.iter().map(said))
+            .command("strait status"),
+    )
 }
 
 fn of_kubernetes(kubernetes: &OverviewKubernetes) -> Vec<Trouble> {

@@ -4,8 +4,9 @@ use maud::{Markup, html};
 
 use super::Drawn;
 use super::parts::{breakable, mark, position};
-use crate::admin::numbers::{clock, count, percent, size, span};
+use crate::admin::numbers::{clock, count, millis, percent, size, span};
 use crate::admin::overview::{FailureRow, LimitRow, NEAR, limit_in_words};
+use crate::admin::text_page::SLOW_CONNECTS;
 
 pub(super) fn limits(page: Drawn<'_>) -> Markup {
     let limits = &page.overview.limits;
@@ -54,7 +55,7 @@ pub(super) fn failures(page: Drawn<'_>) -> Markup {
             } @else {
                 div.tw {
                     table.cards.fa {
-                        caption { h2 id="h-failures" { "Last failures" } " " (position(failures, page.view, "failures", "newest first; 32 of each outcome are kept")) }
+                        caption { h2 id="h-failures" { "Last failures" } " " (position(failures, page.view, "failures", "newest first; 32 of each outcome are kept, and those that are alike are one row")) }
                         thead { tr {
                             th scope="col" { "Time" } th scope="col" { "Outcome" } th scope="col" { "Source" } th scope="col" { "Server name" }
                             th scope="col" { "Why" }
@@ -63,6 +64,42 @@ pub(super) fn failures(page: Drawn<'_>) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+pub(super) fn slow_connects(page: Drawn<'_>) -> Markup {
+    let slow = &page.overview.slow_connects;
+    if slow.all == 0 {
+        return html! {};
+    }
+    let now = &page.overview.identity.now;
+    html! {
+        section id="slow" aria-labelledby="h-slow" {
+            div.tw {
+                table.cards {
+                    caption { h2 id="h-slow" { "Slowest connects" } " " span.sub { "of the last 10 minutes, from the first SYN to the connection" } }
+                    thead { tr {
+                        th scope="col" { "Time" } th.n scope="col" { "Took" } th scope="col" { "Endpoint" } th scope="col" { "Upstream" }
+                        th scope="col" { "Zone" } th scope="col" { "Source" } th scope="col" { "Probably" }
+                    } }
+                    tbody {
+                        @for row in slow.rows.iter().take(SLOW_CONNECTS) {
+                            @let address = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string()).unwrap_or_default();
+                            tr {
+                                th.k scope="row" { (clock(&row.at, now)) }
+                                td.n data-l="took" { (millis(row.took_ms)) " ms" }
+                                td data-l="endpoint" { code { (address(row.endpoint)) } }
+                                td data-l="upstream" { (breakable(&row.upstream)) }
+                                td data-l="zone" class=[row.zone.is_none().then_some("zz")] { (row.zone.as_deref().unwrap_or("-")) }
+                                td data-l="source" { code { (address(row.source)) } }
+                                td data-l="probably" class=[row.hint.is_none().then_some("zz")] { (row.hint.as_deref().unwrap_or("-")) }
+                            }
+                        }
+                    }
+                }
+            }
+            @if slow.rows.is_empty() { p.calm.d { "None has this text." } }
         }
     }
 }
@@ -80,7 +117,10 @@ fn failure(page: Drawn<'_>, row: &FailureRow) -> Markup {
     html! {
         tr {
             th.k scope="row" { (clock(&row.at, now)) }
-            td.oc data-l="outcome" { (row.outcome) span.l2 { "by " (row.ended_by) } }
+            td.oc data-l="outcome" {
+                (row.outcome) span.l2 { "by " (row.ended_by) }
+                @if row.alike > 1 { span.l2 { (row.alike) " alike" } }
+            }
             td data-l="source" { code { (source.unwrap_or_default()) } span.l2 { (row.group) } }
             td.sn data-l="name" {
                 @match &row.server_name {

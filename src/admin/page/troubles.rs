@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::Drawn;
 use super::parts::{mark, mark_of_level, position, shape_of_level};
+use super::{Drawn, exec_in_pod};
 use crate::admin::numbers::{clock, rate};
 use crate::admin::overview::Trouble;
 use crate::admin::overview::view::encoded;
@@ -67,7 +67,7 @@ fn one(page: Drawn<'_>, trouble: &Trouble) -> Markup {
                 }
                 @if let Some(command) = &trouble.command {
                     code.cmd {
-                        @if let Some(pod) = pod { span.d { "kubectl exec " (pod) " -- /" } }
+                        @if pod.is_some() { span.d { (exec_in_pod(&page.overview.identity)) } }
                         (command)
                     }
                 }

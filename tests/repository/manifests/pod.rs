@@ -227,6 +227,8 @@ fn resources(check: &mut Check<'_>, gateway: &Gateway) {
 
 fn environment(check: &mut Check<'_>, gateway: &Gateway) {
     let expected = [
+        ("STRAIT_POD_NAME", "metadata.name"),
+        ("STRAIT_POD_NAMESPACE", "metadata.namespace"),
         ("STRAIT_NODE_NAME", "spec.nodeName"),
         (
             "STRAIT_ZONE",

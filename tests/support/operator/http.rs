@@ -95,9 +95,14 @@ impl Gateway {
                 let recent = recent.clone();
                 Arc::new(move || recent.failures())
             },
+            slow_connects: {
+                let recent = recent.clone();
+                Arc::new(move || recent.slow_connects.list(SystemTime::now()))
+            },
             history: Arc::new(TrafficHistory::since(start)),
             place: ProcessPlace {
                 pod: Some("strait-6c9d8f7b5-x2lqk".to_owned()),
+                namespace: Some("strait".to_owned()),
                 node: Some("ip-10-4-23-118.eu-central-1.compute.internal".to_owned()),
             },
             started: SystemTime::now(),

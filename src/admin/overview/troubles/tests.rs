@@ -1,6 +1,8 @@
 //! Table tests of the troubles.
 
 use super::*;
+use crate::admin::overview::history::float;
+use crate::outcome::Outcome;
 
 fn route(name: &str, state: &str, upstream: &str) -> RouteRow {
     RouteRow {
@@ -58,6 +60,7 @@ struct World {
     silent_sources: Vec<SilentSource>,
     limits: Vec<LimitRow>,
     failures: Vec<FailureRow>,
+    lost_log_lines: Vec<LostLinesRow>,
     minute_ends: Vec<String>,
 }
 
@@ -90,6 +93,7 @@ impl World {
             silent_sources: &self.silent_sources,
             limits: &self.limits,
             failures: &self.failures,
+            lost_log_lines: &self.lost_log_lines,
             minute_ends: &self.minute_ends,
         })
     }
@@ -188,6 +192,40 @@ fn each_fault_alone_is_its_one_trouble() {
             |world| world.routes[1].state = "unready".to_owned(),
             Note,
             "spire has no endpoint that is ready",
+        ),
+        (
+            |world| {
+                world.lost_log_lines.push(LostLinesRow {
+                    log: "access".to_owned(),
+                    reason: "queue_full".to_owned(),
+                    now: 12,
+                    total: 40,
+                });
+            },
+            Contained,
+            "Log lines are lost: 12",
+        ),
+        (
+            |world| {
+                world.limits.push(LimitRow {
+                    name: String::new(),
+                    limit: "memory_bytes".to_owned(),
+                    ..limit("process", 900 << 20, 1 << 30)
+                });
+            },
+            NearLimit,
+            "memory of the pod: 900 MiB of 1.0 GiB are used",
+        ),
+        (
+            |world| {
+                world.limits.push(LimitRow {
+                    name: String::new(),
+                    limit: "open_files".to_owned(),
+                    ..limit("process", 1000, 1024)
+                });
+            },
+            NearLimit,
+            "open files: 1,000 of 1,024 are used",
         ),
         (
             |world| world.configuration.refused = Some(Default::default()),
