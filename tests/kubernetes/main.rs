@@ -12,6 +12,8 @@ mod support;
 
 mod api;
 mod away;
+#[cfg(feature = "top")]
+mod causes;
 mod clusters;
 mod config_event;
 mod dns_names;
