@@ -14,6 +14,8 @@
 mod budgets;
 mod entry;
 mod line;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod pattern;
 
 use std::cell::RefCell;
@@ -52,6 +54,7 @@ pub struct AccessLog(Option<Arc<SharedLog>>);
 #[must_use = "lines still queued are lost when the process ends before this is dropped"]
 pub struct AccessLogGuard {
     _queue: QueueGuard,
+    _otlp: Option<QueueGuard>,
 }
 
 #[derive(Debug)]
@@ -68,6 +71,8 @@ struct SharedLog {
     queue: LineQueue,
     /// The number of places in the queue for one outcome of one source group.
     share: usize,
+    /// The queue of the lines for a collector.
+    otlp: Option<LineQueue>,
 }
 
 /// The part that the writing thread needs too.
@@ -122,9 +127,10 @@ impl AccessLog {
             sample_ok: AtomicU32::new(0),
             budgets: Budgets::default(),
         });
+        let (otlp, otlp_guard) = exporter(config, metrics).unzip();
         let remarks = {
-            let policy = policy.clone();
-            move |lines: &mut Vec<u8>| policy.sum_up(lines)
+            let (policy, otlp) = (policy.clone(), otlp.clone());
+            move |lines: &mut Vec<u8>| policy.sum_up(lines, otlp.as_ref())
         };
         let (queue, guard) = LineQueue::start("access-log", config.queue, dropped, writer, remarks);
         let shared = SharedLog {
@@ -136,10 +142,15 @@ impl AccessLog {
             share: share_of(config.queue),
             rate_limited: metrics.log_lines_dropped(NAME, DroppedLine::RateLimit),
             queue,
+            otlp,
         };
         let log = Self(Some(Arc::new(shared)));
         log.reconfigure(config);
-        (log, AccessLogGuard { _queue: guard })
+        let guard = AccessLogGuard {
+            _queue: guard,
+            _otlp: otlp_guard,
+        };
+        (log, guard)
     }
 
     /// An access log that never writes, whatever a later config says.
@@ -147,7 +158,7 @@ impl AccessLog {
         Self(None)
     }
 
-    /// Takes all but the size of the queue from `config`.
+    /// Takes all but the size of the queue and the collector from `config`.
     pub fn reconfigure(&self, config: &AccessLogConfig) {
         let Some(shared) = &self.0 else { return };
         let policy = &shared.policy;
@@ -164,21 +175,23 @@ impl AccessLog {
         policy
             .sample_ok
             .store(config.sample_ok.get(), Ordering::Relaxed);
-        let interval = config.interval.filter(|_| code != OFF);
+        let writes = code != OFF || shared.otlp.is_some();
+        let interval = config.interval.filter(|_| writes);
         let interval = interval.map(clock::millis).unwrap_or_default();
         shared.interval.store(interval, Ordering::Relaxed);
         let local = pattern.is_some_and(LinePattern::has_downstream_local);
         shared.downstream_local.store(local, Ordering::Relaxed);
-        shared
-            .open
-            .store(config.open && code != OFF, Ordering::Relaxed);
-        shared.ja4.store(wants_ja4(config), Ordering::Relaxed);
+        shared.open.store(config.open && writes, Ordering::Relaxed);
+        let ja4 = writes && config.fingerprint == Some(Fingerprint::Ja4);
+        shared.ja4.store(ja4, Ordering::Relaxed);
     }
 
     /// Whether lines are written at all.
     pub fn is_on(&self) -> bool {
         let shared = self.0.as_ref();
-        shared.is_some_and(|shared| shared.policy.format.load(Ordering::Relaxed) != 0)
+        shared.is_some_and(|shared| {
+            shared.otlp.is_some() || shared.policy.format.load(Ordering::Relaxed) != OFF
+        })
     }
 
     /// Whether lines must contain the client's JA4, which takes time to compute.
@@ -211,7 +224,7 @@ impl AccessLog {
         let Some(shared) = &self.0 else { return };
         let policy = &shared.policy;
         let format = policy.format.load(Ordering::Relaxed);
-        if format == OFF {
+        if format == OFF && shared.otlp.is_none() {
             return;
         }
         let rate = match entry.event {
@@ -238,25 +251,81 @@ impl AccessLog {
                 return;
             }
         }
-        let Some(place) = budget.place(shared.share) else {
-            shared.queue.refuse();
-            budget.leave_out(|| entry.source);
-            return;
-        };
         thread_local! {
             static DRAFT: RefCell<LineDraft> = RefCell::default();
         }
         // A record can be written while its thread ends, when thread locals are gone.
         let mut draft = DRAFT.try_with(RefCell::take).unwrap_or_default();
-        policy.write(format, entry, sampled, &mut draft);
-        let line = &mut draft.line;
-        if !shared.queue.push(line.as_bytes(), Some(Box::new(place))) {
-            budget.leave_out(|| entry.source);
+        if format != OFF {
+            let place = budget.place(shared.share);
+            let is_queued = match place {
+                Some(place) => {
+                    policy.write(format, entry, sampled, &mut draft);
+                    let line = draft.line.as_bytes();
+                    shared.queue.push(line, Some(Box::new(place)))
+                }
+                None => {
+                    shared.queue.refuse();
+                    false
+                }
+            };
+            if !is_queued {
+                budget.leave_out(|| entry.source);
+            }
         }
+        shared.export(format, entry, sampled, &mut draft);
+        let line = &mut draft.line;
         line.clear();
         line.shrink_to(KEPT_BUFFER);
         let _ = DRAFT.try_with(|kept| kept.replace(draft));
     }
+}
+
+impl SharedLog {
+    /// Queues the line for the collector, if there is one. `draft` may have the line in `format`.
+    fn export(
+        &self,
+        format: u8,
+        entry: &Entry<'_>,
+        sampled: Option<SampleShare>,
+        draft: &mut LineDraft,
+    ) {
+        let Some(otlp) = &self.otlp else { return };
+        if format != JSON || draft.line.is_empty() {
+            draft.line.clear();
+            self.policy.write(JSON, entry, sampled, draft);
+        }
+        otlp.push(draft.line.as_bytes(), None);
+    }
+}
+
+/// The queue of the lines for a collector, and its end.
+#[cfg(feature = "otlp")]
+fn exporter(config: &AccessLogConfig, metrics: &Metrics) -> Option<(LineQueue, QueueGuard)> {
+    /// A batch of lines costs a request. Those of this time are one batch.
+    const GATHER: Duration = Duration::from_millis(200);
+    let config = config.otlp.as_ref()?;
+    let dropped = Dropped::of(metrics, LogName::Otlp);
+    match otlp::OtlpWriter::new(config, dropped.write_failed.clone()) {
+        Ok(writer) => Some(LineQueue::start_gathering(
+            "otlp",
+            config.queue,
+            Some(GATHER),
+            dropped,
+            writer,
+            |_| {},
+        )),
+        Err(error) => {
+            tracing::error!(%error, "the access log is not exported: access_log.otlp cannot start");
+            None
+        }
+    }
+}
+
+/// Nothing: the config is refused if it asks for a collector.
+#[cfg(not(feature = "otlp"))]
+fn exporter(_: &AccessLogConfig, _: &Metrics) -> Option<(LineQueue, QueueGuard)> {
+    None
 }
 
 /// The place of a connection in the sample of those that have lines.
@@ -311,18 +380,28 @@ impl Policy {
     }
 
     /// Appends a line for each outcome and source group whose lines were left out.
-    fn sum_up(&self, lines: &mut Vec<u8>) {
+    fn sum_up(&self, lines: &mut Vec<u8>, otlp: Option<&LineQueue>) {
         let form = match self.format.load(Ordering::Relaxed) {
-            OFF => return,
-            JSON => ValueForm::Json,
-            _ => ValueForm::Text,
+            OFF => None,
+            JSON => Some(ValueForm::Json),
+            _ => Some(ValueForm::Text),
         };
+        if form.is_none() && otlp.is_none() {
+            return;
+        }
         let now = SystemTime::now();
         let mut line = String::new();
         for left_out in self.budgets.left_out() {
-            left_out.format(form, now, &mut line);
-            lines.extend_from_slice(line.as_bytes());
-            line.clear();
+            if let Some(form) = form {
+                left_out.format(form, now, &mut line);
+                lines.extend_from_slice(line.as_bytes());
+                line.clear();
+            }
+            if let Some(otlp) = otlp {
+                left_out.format(ValueForm::Json, now, &mut line);
+                otlp.push(line.as_bytes(), None);
+                line.clear();
+            }
         }
     }
 }
@@ -343,10 +422,6 @@ impl LeftOutEntries {
         }
         line.end();
     }
-}
-
-fn wants_ja4(config: &AccessLogConfig) -> bool {
-    config.format.is_some() && config.fingerprint == Some(Fingerprint::Ja4)
 }
 
 const OFF: u8 = 0;

@@ -47,12 +47,12 @@ pub use checked::{
     KubernetesConfig, LINE_FIELDS, Limits, LineAddress, LineField, LineFormat, LinePattern,
     LinePatternError, LineTime, LineValue, ListenerConfig, LogConfig, LogFilter, LogFilterError,
     LogFormat, MAX_OTHER_CLUSTERS, OTHER_SOURCES, ObjectRef, OptIn, Origin, OriginKind,
-    OtherClusterConfig, PatternPart, PodChoice, PortRange, PortSelector, ProxyVersion, Refuse,
-    RelayTimeouts, ResolverConfig, RouteConfig, RouteList, RouteMatch, RouteTimeouts,
-    SavedStateConfig, ServicePort, ServiceSelector, SharedOffers, SniPattern, SourceGroup,
-    SourceGroupId, SourceGroups, SourceLimits, SourcePolicy, StartTls, TargetConfig, TargetConfigs,
-    TcpOptions, TimePart, UpstreamConfig, UpstreamLimits, UpstreamSource, UpstreamTimeouts,
-    offers_in_words,
+    OtherClusterConfig, OtlpConfig, OtlpEndpoint, PatternPart, PodChoice, PortRange, PortSelector,
+    ProxyVersion, Refuse, RelayTimeouts, ResolverConfig, RouteConfig, RouteList, RouteMatch,
+    RouteTimeouts, SavedStateConfig, ServicePort, ServiceSelector, SharedOffers, SniPattern,
+    SourceGroup, SourceGroupId, SourceGroups, SourceLimits, SourcePolicy, StartTls, TargetConfig,
+    TargetConfigs, TcpOptions, TimePart, UpstreamConfig, UpstreamLimits, UpstreamSource,
+    UpstreamTimeouts, offers_in_words,
 };
 pub use form::problems::{ConfigError, Problem};
 #[cfg(feature = "doctor")]

@@ -146,6 +146,7 @@ pub mod metrics;
 pub mod names;
 pub mod open_connections;
 pub mod outcome;
+pub mod place;
 pub mod proxy;
 pub mod proxy_header;
 pub mod recent_connections;

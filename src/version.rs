@@ -47,6 +47,7 @@ fn features() -> String {
     let known = [
         ("doctor", cfg!(feature = "doctor")),
         ("kubernetes", cfg!(feature = "kubernetes")),
+        ("otlp", cfg!(feature = "otlp")),
         ("tools", cfg!(feature = "tools")),
         ("top", cfg!(feature = "top")),
     ];

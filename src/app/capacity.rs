@@ -118,7 +118,10 @@ fn choose(config: &Config, files: Option<u64>, memory: Option<(u64, String)>) ->
     let reserved = Reserved {
         workers: config.workers.get(),
         budgets: hello_memory.saturating_add(carry_memory),
-        log_lines: config.access_log.queue,
+        log_lines: {
+            let otlp = config.access_log.otlp.as_ref();
+            config.access_log.queue + otlp.map_or(0, |otlp| otlp.queue)
+        },
         pipes: proxy::MAX_PIPES,
         connections_per_pipe: proxy::CONNECTIONS_PER_PIPE,
     };

@@ -49,7 +49,7 @@ pub use log_filter::{LogFilter, LogFilterError};
 pub use origin::{ObjectRef, Origin};
 pub use process::{
     AccessLogConfig, DrainConfig, EndQuiet, Fingerprint, IstioMetrics, KeptHellosConfig, Limits,
-    LineFormat, LogConfig, LogFormat,
+    LineFormat, LogConfig, LogFormat, OtlpConfig, OtlpEndpoint,
 };
 pub use route::{RouteConfig, RouteTimeouts, TargetConfig, TargetConfigs};
 pub use route_list::{Exporter, Exports, RouteList};

@@ -21,8 +21,8 @@ use self::kubernetes::KubernetesFile;
 use self::words::{SocketPath, Subset};
 use super::bounds::{Bytes, ConnectionRate, Connections, Count, Ipv6Prefix, SampleShare, Weight};
 use super::checked::{
-    AddressKind, AlpnPolicy, Balance, Fingerprint, LineFormat, LogFilter, LogFormat, ProxyVersion,
-    Refuse, StartTls,
+    AddressKind, AlpnPolicy, Balance, Fingerprint, LineFormat, LogFilter, LogFormat, OtlpEndpoint,
+    ProxyVersion, Refuse, StartTls,
 };
 use super::form::containers::{AutoOr, List, Named, OrOff};
 use super::form::decode::At;
@@ -392,6 +392,24 @@ section! {
         /// It costs some microseconds for each connection. A hello that lists more than 1,024 cipher
         /// suites, extensions or signature algorithms gets none.
         fingerprint: OrOff<Fingerprint> = "off",
+        /// The export of the lines to a collector of OpenTelemetry, beside `format` or, if that is `off`, in its place.
+        /// A change needs a restart.
+        otlp: OrOff<OtlpFile> = "off",
+    }
+}
+
+section! {
+    /// The export of the access log's lines by OTLP over HTTP, with JSON as the body. Each line is a log record with the
+    /// attributes `strait.KEY`. Traffic never waits for the collector: lines that find the queue full, or that it does
+    /// not take in time, are counted (`strait_log_lines_dropped_total{log="otlp"}`).
+    OtlpFile short endpoint {
+        /// The URL of the collector: `http://HOST:PORT/PATH`, by default with the port 4318 and the path `/v1/logs`. strait
+        /// sends without TLS and without a header for access, so name a collector of the node or the cluster.
+        endpoint: At<OtlpEndpoint>,
+        /// The time in which a batch must be taken, attempts that are made again included.
+        timeout: Millis<100, { 60 * SECOND }> = "5s",
+        /// The number of lines that may wait.
+        queue: Count<1, 1_048_576> = 16_384,
     }
 }
 

@@ -21,12 +21,14 @@ use self::sources::sources;
 use super::bounds::Count;
 use super::checked::{
     AccessLogConfig, Config, DrainConfig, EndQuiet, IstioMetrics, KeptHellosConfig, Limits,
-    LogConfig, ResolverConfig,
+    LogConfig, OtlpConfig, ResolverConfig,
 };
 use super::file::ConfigFile;
 use super::file::kubernetes::KubernetesFile;
 use super::file::kubernetes::words::ExportWord;
-use super::file::{AccessLogFile, DrainFile, IstioMetricsFile, LimitsFile, LogFile, ResolverFile};
+use super::file::{
+    AccessLogFile, DrainFile, IstioMetricsFile, LimitsFile, LogFile, OtlpFile, ResolverFile,
+};
 use super::form::containers::{AutoOr, OrOff};
 use super::form::decode::Text as _;
 use super::form::problems::{Complaint, KeyPlace, Problems};
@@ -93,7 +95,7 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
         limits: limits(&file.limits),
         drain: drain(&file.drain),
         takeover: file.takeover.on().map(|file| PathBuf::from(&*file.path.0)),
-        access_log: access_log(file.access_log),
+        access_log: access_log(file.access_log, &mut findings.problems),
         log: log(file.log),
         hellos: file.hellos.on().map(|file| KeptHellosConfig {
             keep: file.keep.get() as usize,
@@ -180,7 +182,7 @@ fn drain(file: &DrainFile) -> DrainConfig {
     }
 }
 
-fn access_log(file: AccessLogFile) -> AccessLogConfig {
+fn access_log(file: AccessLogFile, problems: &mut Problems) -> AccessLogConfig {
     AccessLogConfig {
         format: file.format.on(),
         open: file.open,
@@ -189,6 +191,20 @@ fn access_log(file: AccessLogFile) -> AccessLogConfig {
         refused_per_second: file.refused_per_second.get(),
         queue: file.queue.get() as usize,
         fingerprint: file.fingerprint.on(),
+        otlp: file.otlp.on().map(|file| otlp(file, problems)),
+    }
+}
+
+fn otlp(file: OtlpFile, problems: &mut Problems) -> OtlpConfig {
+    if cfg!(not(feature = "otlp")) {
+        let complaint = Complaint::new("this build of strait has no export by OTLP")
+            .remedy("leave `access_log.otlp` out, or build strait with the cargo feature `otlp`");
+        problems.note(&file.endpoint.place, complaint);
+    }
+    OtlpConfig {
+        endpoint: file.endpoint.value,
+        timeout: file.timeout.0,
+        queue: file.queue.get() as usize,
     }
 }
 

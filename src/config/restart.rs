@@ -18,6 +18,10 @@ impl Config {
                 "access_log.queue",
                 self.access_log.queue != started.access_log.queue,
             ),
+            (
+                "access_log.otlp",
+                self.access_log.otlp != started.access_log.otlp,
+            ),
             ("log.format", self.log.format != started.log.format),
         ];
         let changed = keys.into_iter().filter(|(_, changed)| *changed);
@@ -51,6 +55,11 @@ mod tests {
             (
                 "workers: 2\naccess_log: { queue: 128 }\nlog: { format: json }",
                 &["workers", "access_log.queue", "log.format"],
+            ),
+            #[cfg(feature = "otlp")]
+            (
+                "workers: 1\naccess_log: { otlp: 'http://c:4318' }",
+                &["access_log.otlp"],
             ),
             ("workers: 1\nlog: { level: debug }", &[]),
             ("workers: 1\naccess_log: { refused_per_second: 5 }", &[]),

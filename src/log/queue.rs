@@ -52,6 +52,7 @@ impl Dropped {
             restarts: metrics.task_restarts(match log {
                 LogName::Access => TaskName::AccessLog,
                 LogName::Own => TaskName::OwnLog,
+                LogName::Otlp => TaskName::Otlp,
             }),
         }
     }
@@ -97,9 +98,21 @@ impl LineQueue {
         writer: impl Write + Send + 'static,
         remarks: impl FnMut(&mut Vec<u8>) + Send + 'static,
     ) -> (Self, QueueGuard) {
+        let gather = (capacity >= ROOMY).then_some(GATHER);
+        Self::start_gathering(name, capacity, gather, dropped, writer, remarks)
+    }
+
+    /// As [`LineQueue::start`], with the time for which lines gather after a write.
+    pub(crate) fn start_gathering(
+        name: &'static str,
+        capacity: usize,
+        gather: Option<Duration>,
+        dropped: Dropped,
+        writer: impl Write + Send + 'static,
+        remarks: impl FnMut(&mut Vec<u8>) + Send + 'static,
+    ) -> (Self, QueueGuard) {
         // A capacity of 0 would be a rendezvous: no line would ever find a place.
         let (sender, receiver) = sync_channel(capacity.max(1));
-        let gather = (capacity >= ROOMY).then_some(GATHER);
         let mut batcher = Batcher::new(writer, remarks, dropped.write_failed.clone());
         let mut restarts = Restarts::new(name, dropped.restarts.clone());
         let run = move || {

@@ -77,6 +77,8 @@ labels! {
         Access "access",
         /// strait's own log, on stderr.
         Own "own",
+        /// The lines of the access log, sent to a collector of OpenTelemetry.
+        Otlp "otlp",
     }
 }
 
@@ -111,6 +113,8 @@ labels! {
         AccessLog "access_log",
         /// Writes strait's own log.
         OwnLog "own_log",
+        /// Sends the access log to a collector of OpenTelemetry.
+        Otlp "otlp",
     }
 }
 

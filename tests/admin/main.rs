@@ -22,6 +22,8 @@ mod log;
 mod metrics_istio;
 mod metrics_promtool;
 mod monitoring;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod page;
 mod page_chromium;
 mod page_facts;

@@ -24,6 +24,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
                 "file",
                 "names",
                 "outcome",
+                "place",
                 "server_name",
                 "shared_map",
                 "socket",

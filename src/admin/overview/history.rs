@@ -23,11 +23,13 @@ const MOST_ENDPOINTS: usize = 50_000;
 const LOOKS_PER_NOTE: usize = 5;
 
 /// The losses of log lines: the log and the reason.
-pub(super) const LOSSES: [(LogName, DroppedLine); 4] = [
+pub(super) const LOSSES: [(LogName, DroppedLine); 6] = [
     (LogName::Access, DroppedLine::QueueFull),
     (LogName::Access, DroppedLine::WriteFailed),
     (LogName::Own, DroppedLine::QueueFull),
     (LogName::Own, DroppedLine::WriteFailed),
+    (LogName::Otlp, DroppedLine::QueueFull),
+    (LogName::Otlp, DroppedLine::WriteFailed),
 ];
 
 /// A route and its listener.

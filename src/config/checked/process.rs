@@ -1,8 +1,9 @@
 //! The settings of the process as a whole: its limits, its end and its logs.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::line_pattern::LinePattern;
 use super::log_filter::LogFilter;
@@ -78,6 +79,58 @@ pub struct AccessLogConfig {
     pub queue: usize,
     /// The fingerprint of clients; `None` for none.
     pub fingerprint: Option<Fingerprint>,
+    /// The export of the lines by OTLP; `None` for none.
+    pub otlp: Option<OtlpConfig>,
+}
+
+/// The export of the access log's lines by OTLP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OtlpConfig {
+    /// The collector.
+    pub endpoint: OtlpEndpoint,
+    /// The time in which a batch must be taken.
+    #[serde(serialize_with = "bounds::serialize_duration")]
+    pub timeout: Duration,
+    /// The number of lines that may wait.
+    pub queue: usize,
+}
+
+/// The URL of a collector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtlpEndpoint {
+    /// The name or the address of its host.
+    pub host: Box<str>,
+    /// Its port.
+    pub port: u16,
+    /// The path of requests.
+    pub path: Box<str>,
+}
+
+impl OtlpEndpoint {
+    /// The port of OTLP over HTTP.
+    pub const PORT: u16 = 4318;
+    /// The path for logs.
+    pub const PATH: &'static str = "/v1/logs";
+
+    /// Host and port as a URL has them.
+    pub fn authority(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl fmt::Display for OtlpEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.authority(), self.path)
+    }
+}
+
+impl Serialize for OtlpEndpoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// strait's own log, on stderr.

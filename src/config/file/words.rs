@@ -3,9 +3,12 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use hyper::Uri;
+
 use crate::config::checked::{
     AddressKind, Balance, ENVOY_OPERATORS, Fingerprint, LINE_FIELDS, LineFormat, LinePattern,
-    LinePatternError, LogFilter, LogFilterError, LogFormat, ProxyVersion, Refuse, StartTls,
+    LinePatternError, LogFilter, LogFilterError, LogFormat, OtlpEndpoint, ProxyVersion, Refuse,
+    StartTls,
 };
 use crate::config::form::decode::{Text, words};
 use crate::config::form::problems::{Complaint, quoted};
@@ -41,6 +44,38 @@ impl Text for SocketPath {
             "give a path such as /run/strait/takeover, of at most {LONGEST_SOCKET_PATH} bytes"
         );
         Err(Complaint::new(complaint).remedy(remedy))
+    }
+}
+
+impl Text for OtlpEndpoint {
+    const WORDS: &'static str = "a URL, `http://HOST:PORT/PATH`";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let remedy = "give a URL such as http://otel-collector.monitoring.svc:4318";
+        let complaint =
+            |what: &str| Err(Complaint::new(format!("{} {what}", quoted(text))).remedy(remedy));
+        let Ok(url) = text.parse::<Uri>() else {
+            return complaint("is not a URL");
+        };
+        match url.scheme_str() {
+            Some("http") => {}
+            Some("https") => return complaint("asks for TLS, and strait sends without it"),
+            _ => return complaint("is not a URL with http://"),
+        }
+        let has_user = url
+            .authority()
+            .is_some_and(|authority| authority.as_str().contains('@'));
+        match url.host() {
+            Some(host) if !host.is_empty() && !has_user => Ok(Self {
+                host: host.trim_matches(['[', ']']).into(),
+                port: url.port_u16().unwrap_or(OtlpEndpoint::PORT),
+                path: match url.path_and_query().map(|path| path.as_str()) {
+                    None | Some("" | "/") => OtlpEndpoint::PATH.into(),
+                    Some(path) => path.into(),
+                },
+            }),
+            _ => complaint("has no host, or a user before it"),
+        }
     }
 }
 

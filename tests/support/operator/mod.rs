@@ -71,6 +71,7 @@ pub fn access_log_config(format: Option<LineFormat>) -> AccessLogConfig {
         refused_per_second: 1000,
         queue: 1024,
         fingerprint: None,
+        otlp: None,
     }
 }
 
