@@ -319,29 +319,18 @@ pub(super) fn plain(model: &TopModel, now: u64, most: usize) -> String {
     text
 }
 
-/// A text below a row of the plain snapshot, broken between words. A word that is too long is cut.
+/// A text below a row of the plain snapshot, broken between words.
 fn paragraph(said: &str, ink: TopInk) -> String {
     const INDENT: usize = 5;
-    let width = usize::from(PLAIN) - INDENT;
-    let mut lines: Vec<String> = Vec::new();
-    for word in said.split(' ') {
-        match lines.last_mut() {
-            Some(line) if width_of(line) + 1 + width_of(word) <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    let mut text = String::new();
-    for line in lines {
+    let lines = wrapped(said, usize::from(PLAIN) - INDENT);
+    let drawn = lines.iter().map(|line| {
         let mut buffer = Buffer::empty(Rect::new(0, 0, PLAIN, 1));
         TopLine::new(&mut buffer, ink, 0)
             .at(INDENT)
-            .put(&line, TopRole::Plain);
-        text += &lines_of(&buffer);
-    }
-    text
+            .put(line, TopRole::Plain);
+        lines_of(&buffer)
+    });
+    drawn.collect()
 }
 
 /// The lines of a buffer, without spaces at their ends.

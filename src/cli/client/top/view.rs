@@ -113,7 +113,7 @@ const CONNECTIONS: &[TopColumn] = &[
 ];
 
 const TROUBLES: &[TopColumn] = &[
-    numbers("LEVEL", "level", 10),
+    numbers("LEVEL", "level", 12),
     text("TROUBLE", "title", 30),
     text("SHOW MORE", "command", 30),
 ];
