@@ -1,6 +1,7 @@
 //! The wiring of the gateway: its start, its changes while it runs, and its end.
 //!
-//! Worker threads carry traffic. Everything here runs on the control thread:
+//! Worker threads carry traffic. Everything here runs on the control thread, but for the work that it has the
+//! [`builder`] do:
 //!
 //! ```text
 //!  Gateway      starts everything, asks for a reload, ends
@@ -24,6 +25,7 @@
 //!
 //! All others read the state in force as one immutable [`Snapshot`](crate::admin::Snapshot).
 
+mod builder;
 mod capacity;
 mod control;
 mod discovery;
@@ -229,6 +231,17 @@ impl Gateway {
         self.control
             .change(|answer| Change::File(file, answer))
             .await
+    }
+
+    /// Does work that takes long on the thread that makes the tables of a reload, so that this one answers probes.
+    ///
+    /// # Errors
+    /// [`AppError::GivenUp`]: the work panicked, which is a defect.
+    pub async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, AppError> {
+        self.control.builder.run(work).await
     }
 
     /// Reports a config file that could not be read or is not a valid config. `source` is `None` if it

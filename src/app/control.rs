@@ -8,6 +8,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, oneshot};
 
 use super::AppError;
+use super::builder::Builder;
 use super::capacity::Capacity;
 use super::limit_uses::limit_uses;
 use super::state::Change;
@@ -35,6 +36,8 @@ const QUEUE: usize = 4;
 pub(super) struct Control {
     pub(super) shared: Arc<Shared>,
     pub(super) capacity: Capacity,
+    /// The thread for work that takes long.
+    pub(super) builder: Builder,
     /// The state in force, for all readers. Only a [`Plan`](super::plan::Plan) replaces it.
     pub(super) snapshots: Snapshots,
     /// The state of the config file, for all readers.
@@ -112,6 +115,7 @@ impl Control {
         let control = Self {
             shared,
             capacity,
+            builder: Builder::start().map_err(AppError::Thread)?,
             snapshots,
             config_reports: ConfigReports::default(),
             drain,

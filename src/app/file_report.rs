@@ -21,20 +21,27 @@ const REFUSED: &str = "ConfigRefused";
 /// A config that has come into force.
 pub(super) struct FileInForce<'a> {
     /// The file's config before it.
-    pub(super) before: &'a Config,
-    pub(super) config: &'a Config,
+    pub(super) before: Arc<Config>,
+    pub(super) config: Arc<Config>,
     /// The config that the process has started with.
-    pub(super) started: &'a Config,
+    pub(super) started: Arc<Config>,
     pub(super) source: Option<&'a ConfigSource>,
     pub(super) took: Duration,
 }
 
 impl FileInForce<'_> {
     /// Tells the log, the metrics and the admin server.
-    pub(super) fn report(&self, control: &Control) {
+    pub(super) async fn report(self, control: &Control) {
         let generation = control.config_reports.generation() + 1;
-        let before = (generation > 1).then_some(self.before);
-        let changes = self.config.changes_since(before);
+        let is_first = generation == 1;
+        let compare = move || {
+            let before = (!is_first).then_some(&*self.before);
+            let changes = self.config.changes_since(before);
+            (changes, self.config.needs_restart(&self.started))
+        };
+        // A failure is in the log, and the report then lacks the changes.
+        let compared = control.builder.run(compare).await;
+        let (changes, restart_pending) = compared.unwrap_or_default();
         let in_words = match &changes[..] {
             [] => "nothing".to_owned(),
             changes => changes.join(", "),
@@ -42,15 +49,14 @@ impl FileInForce<'_> {
         let sha256 = self.source.map(ConfigSource::short_hash);
         let file = self.source.map(|source| &*source.origin);
         let took = self.took;
-        match before {
-            None => tracing::info!(
+        match is_first {
+            true => tracing::info!(
                 generation, file, sha256, config = %in_words, ?took, "config in force"
             ),
-            Some(_) => tracing::info!(
+            false => tracing::info!(
                 generation, file, sha256, changed = %in_words, ?took, "config reloaded"
             ),
         }
-        let restart_pending = self.config.needs_restart(self.started);
         for key in &restart_pending {
             tracing::warn!(
                 key,

@@ -1,14 +1,19 @@
-//! The end of what was in force before a change: its metrics go.
+//! The end of what was in force before a change: its metrics go, and its memory.
 
 use std::sync::Arc;
 
+use super::builder::Old;
+use super::control::Control;
 use super::listeners::{retire_found, retire_metrics, series_of};
-use super::state::State;
 use crate::admin::Snapshot;
 use crate::config::Config;
 use crate::metrics::{FromZero, Metrics};
 use crate::names::UpstreamName;
 use crate::upstream::Upstream;
+
+/// The number of upstreams that a discovery may change while the control thread does everything for it itself. Each
+/// takes some microseconds.
+pub(super) const FEW: usize = 200;
 
 /// The upstreams that a discovery has changed.
 pub(super) struct Differs {
@@ -20,10 +25,42 @@ pub(super) struct Differs {
     pub(super) same_listeners: bool,
 }
 
+/// The rest of a change that has come into force.
+pub(super) struct Forgotten {
+    /// What differs, if that is a part of what was found.
+    pub(super) differs: Option<Differs>,
+    /// Values that are in force no longer.
+    pub(super) old: Vec<Old>,
+}
+
+impl Forgotten {
+    /// Removes what is in `before` and not in force now. The builder does it if that takes long.
+    pub(super) async fn forget(mut self, control: &Control, before: Arc<Snapshot>) {
+        let takes_long = self.differs.as_ref().is_none_or(Differs::are_many);
+        self.old.push(before.clone());
+        self.old.push(before.config.clone());
+        let (now, metrics) = (control.snapshots.now(), control.shared.metrics.clone());
+        let forget = move || match &self.differs {
+            None => forget_all(&metrics, &before, &now),
+            Some(differs) => forget_found(&metrics, &before, &now, differs),
+        };
+        // A failure is in the log, and leaves metrics of what has gone.
+        let _ = control.builder.run_if(takes_long, forget).await;
+        if takes_long {
+            control.builder.drop_unused(self.old);
+        }
+    }
+}
+
+impl Differs {
+    /// Whether they are so many that the control thread should not be busy with them.
+    fn are_many(&self) -> bool {
+        self.changed.len() + self.gone.len() > FEW
+    }
+}
+
 /// Removes the metrics of objects that were in force before and no longer are.
-pub(super) fn forget(state: &State, before: &Snapshot) {
-    let now = state.control.snapshots.now();
-    let metrics = &state.control.shared.metrics;
+fn forget_all(metrics: &Metrics, before: &Snapshot, now: &Snapshot) {
     if !Arc::ptr_eq(&before.upstreams, &now.upstreams) {
         for upstream in before.upstreams.gone(&now.upstreams) {
             upstream.retire();
@@ -54,10 +91,8 @@ fn begin_at_zero(metrics: &Metrics, config: &Config, anew: bool) {
     });
 }
 
-/// As [`forget`], of a change that has kept all but a part of what was found.
-pub(super) fn forget_found(state: &State, before: &Snapshot, differs: &Differs) {
-    let now = state.control.snapshots.now();
-    let metrics = &state.control.shared.metrics;
+/// As [`forget_all`], of a change that has kept all but a part of what was found.
+fn forget_found(metrics: &Metrics, before: &Snapshot, now: &Snapshot, differs: &Differs) {
     for upstream in &differs.gone {
         upstream.retire();
         metrics.retire_upstream(&upstream.config().name);

@@ -201,17 +201,21 @@ impl ListenersChange {
         self.listeners.iter().map(|one| one.listener.address)
     }
 
-    /// Puts the change into force. Returns the name and bound address of every listener.
+    /// Puts the change into force. Returns the name and bound address of every listener, and the states that are no
+    /// longer in force.
     pub(super) fn commit(
         self,
         current: &mut Listeners,
         workers: &[WorkerInbox],
-    ) -> Vec<BoundListener> {
+    ) -> (Vec<BoundListener>, Vec<Arc<ListenerState>>) {
         let mut after = HashMap::new();
         let mut bound = Vec::new();
+        let mut old = Vec::new();
         for prepared in self.listeners {
             match prepared.change {
-                PreparedChange::Update(options, state) => prepared.listener.update(options, *state),
+                PreparedChange::Update(options, state) => {
+                    old.push(prepared.listener.update(options, *state));
+                }
                 PreparedChange::Open(sockets) => {
                     let address = prepared.listener.address;
                     tracing::info!(listener = %prepared.name, %address, "strait listens on this address");
@@ -233,10 +237,11 @@ impl ListenersChange {
             if !after.contains_key(&slot) {
                 tracing::info!(address = %listener.address, "strait closes a listener");
                 listener.close();
+                old.push(listener.state());
             }
         }
         current.0 = after;
-        bound
+        (bound, old)
     }
 }
 

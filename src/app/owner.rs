@@ -4,18 +4,21 @@
 //!      a config file, a publication, a source that broke down, a port that is tried again
 //!                                  |
 //!                                  v
-//!   +--------> settled ------> planning ------> waiting ------> committing ---+
-//!   |                              |    for the first answers                 |
-//!   |                              |    of upstreams that are new             |
-//!   |                              v                                          |
-//!   |                           refused: nothing has changed                  |
-//!   +------------------------------+------------------------------------------+
+//!   +--------> settled ------> planning ------> waiting ------> committing ------> forgetting ---+
+//!   |                              |    for the first answers                                    |
+//!   |                              |    of upstreams that are new                                |
+//!   |                              v                                                             |
+//!   |                           refused: nothing has changed                                     |
+//!   +------------------------------+-------------------------------------------------------------+
 //! ```
 //!
 //! *Planning* ([`Plan::new`]) does everything that can fail and changes nothing that is in force.
 //! *Waiting* ([`Plan::resolve`]) is for DNS: a route in force whose upstream has no endpoint yet would
 //! refuse connections that the previous route took. At the start nothing serves yet, so nothing waits.
 //! *Committing* ([`Plan::commit`]) cannot fail and does not wait.
+//! *Forgetting* removes the metrics and the memory of what was in force before.
+//!
+//! The [`Builder`](super::builder::Builder) plans and forgets what is large, while the control thread answers probes.
 //!
 //! A publication may arrive while a change is planned or waits. If only its endpoints differ, the
 //! upstreams in force get them immediately ([`meanwhile`]). In any case it is held as the next change, and
@@ -68,7 +71,7 @@ impl Owner {
     pub(super) async fn run(&mut self) -> io::Result<()> {
         loop {
             let change = self.next().await;
-            self.make(change).await;
+            Box::pin(self.make(change)).await;
         }
     }
 
@@ -100,28 +103,48 @@ impl Owner {
         let before = self.state.file.clone();
         let started = Instant::now();
         let made = plan.map(|plan| plan.commit(&mut self.state));
-        let times = Times {
-            busy: planning + started.elapsed(),
-            whole: begun.elapsed(),
+        let committing = started.elapsed();
+        let whole = begun.elapsed();
+        let (made, forgotten) = match made {
+            Ok(forgotten) => (Ok(()), forgotten),
+            Err(error) => (Err(error), None),
         };
-        self.settle(change, made, &before, times);
+        let started = Instant::now();
+        if let Some((forgotten, snapshot)) = forgotten {
+            let control = &self.state.control;
+            let forget = forgotten.forget(control, snapshot);
+            meanwhile(&self.state, &mut self.held, forget).await;
+        }
+        let times = Times {
+            busy: planning + committing + started.elapsed(),
+            whole,
+        };
+        self.settle(change, made, before, times).await;
     }
 
     /// Reports the result of a change. `before` is the file's config before it.
-    fn settle(&self, change: Change, made: Result<(), AppError>, before: &Config, times: Times) {
+    async fn settle(
+        &self,
+        change: Change,
+        made: Result<(), AppError>,
+        before: Arc<Config>,
+        times: Times,
+    ) {
         let control = &self.state.control;
         match change {
             Change::File(NewFile { config, source }, answer) => {
                 let source = source.as_ref();
                 match &made {
-                    Ok(()) => FileInForce {
-                        before,
-                        config: &config,
-                        started: &self.state.started,
-                        source,
-                        took: times.whole,
+                    Ok(()) => {
+                        let in_force = FileInForce {
+                            before,
+                            config,
+                            started: self.state.started.clone(),
+                            source,
+                            took: times.whole,
+                        };
+                        in_force.report(control).await;
                     }
-                    .report(control),
                     Err(error) => file_report::impossible(control, error, source),
                 }
                 // The channel is closed if the process ends.

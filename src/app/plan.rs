@@ -1,25 +1,23 @@
 //! A change of the state in force: its preparation, which can fail, and its commit, which cannot.
 
-use std::collections::{HashMap, HashSet};
+mod tables;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use self::tables::{Ready, Tables, place};
 use super::AppError;
 use super::discovery;
-use super::forget::{Differs, forget, forget_found};
-use super::listeners::{InForce, ListenerSockets, ListenersChange, retire_metrics};
-use super::merge::{Before, Merged, fill, fill_new, merge_after};
-use super::sources::{SourceTasks, first_answers};
+use super::forget::Forgotten;
+use super::listeners::retire_metrics;
+use super::sources::first_answers;
 use super::state::{Change, State};
 use super::statuses::StatusTask;
-use super::unbound::NotBound;
 use crate::admin::{DiscoveryReport, Snapshot};
-use crate::config::{Config, KubernetesConfig, ListenerConfig};
-use crate::names::ListenerName;
+use crate::config::{Config, KubernetesConfig};
 use crate::source::dns::OwnListeners;
 use crate::source::kubernetes::{KubernetesSource, Publication};
-use crate::upstream::Upstreams;
 
 /// A change that can no longer fail. If it is dropped, nothing changes.
 pub(super) struct Plan {
@@ -31,19 +29,6 @@ pub(super) struct Plan {
     source: NextSource,
     /// Addresses that still cannot be bound.
     failed_again: Vec<(SocketAddr, io::Error)>,
-}
-
-/// The parts that follow from a config with a discovery.
-struct Tables {
-    config: Arc<Config>,
-    upstreams: Arc<Upstreams>,
-    /// What differs, if that is a part of what was found.
-    differs: Option<Differs>,
-    listeners: ListenersChange,
-    /// Sources of upstreams that are new, once they are asked.
-    sources: SourceTasks,
-    /// Listeners that Gateways ask for and that are not bound.
-    not_bound: Vec<NotBound>,
 }
 
 /// The next state of the Kubernetes source.
@@ -68,14 +53,16 @@ impl Plan {
                 let plan = Self::for_file(state, file).await;
                 if plan.is_err() {
                     // Series of listeners that were prepared must not show.
-                    let metrics = &state.control.shared.metrics;
-                    retire_metrics(metrics, file, &state.control.snapshots.now().config);
+                    let (file, now) = (file.clone(), state.control.snapshots.now());
+                    let metrics = state.control.shared.metrics.clone();
+                    let retire = move || retire_metrics(&metrics, &file, &now.config);
+                    let _ = state.control.builder.run(retire).await;
                 }
                 plan
             }
-            Change::Found(found) => Self::for_found(state, found),
+            Change::Found(found) => Self::for_found(state, found).await,
             Change::Broken(_) => Self::for_broken(state).await,
-            Change::Retry => Self::for_retry(state),
+            Change::Retry => Self::for_retry(state).await,
         }
     }
 
@@ -92,7 +79,7 @@ impl Plan {
         };
         let found = state.found.clone();
         let found = found.filter(|_| file.kubernetes.is_some());
-        let tables = Tables::new(state, file, found.as_deref(), Ready::new())?;
+        let tables = Tables::new(state, file, found.as_ref(), Ready::new()).await?;
         if let NextSource::New(source) = &source {
             source.listen_on(OwnListeners::of(&tables.addresses(state)));
         }
@@ -107,7 +94,7 @@ impl Plan {
         })
     }
 
-    fn for_found(state: &State, found: &Arc<Publication>) -> Result<Self, AppError> {
+    async fn for_found(state: &State, found: &Arc<Publication>) -> Result<Self, AppError> {
         let mut plan = Self::nothing(state);
         if state.file.kubernetes.is_none() {
             // A source that no longer runs has found it.
@@ -115,7 +102,7 @@ impl Plan {
         }
         // While draining no listener is opened any more, and none needs another table.
         if !state.is_explained(found) && state.is_running() {
-            let tables = Tables::new(state, &state.file, Some(found), Ready::new())?;
+            let tables = Tables::new(state, &state.file, Some(found), Ready::new()).await?;
             plan.tables = Some(tables);
         }
         plan.report = Some(Arc::new(discovery::report(found)));
@@ -137,7 +124,7 @@ impl Plan {
     }
 
     /// Tries to bind what is due. Only success makes new tables.
-    fn for_retry(state: &State) -> Result<Self, AppError> {
+    async fn for_retry(state: &State) -> Result<Self, AppError> {
         let mut plan = Self::nothing(state);
         if !state.is_running() {
             return Ok(plan);
@@ -150,8 +137,8 @@ impl Plan {
             }
         }
         if !ready.is_empty() {
-            let found = state.found.as_deref();
-            plan.tables = Some(Tables::new(state, &state.file, found, ready)?);
+            let found = state.found.as_ref();
+            plan.tables = Some(Tables::new(state, &state.file, found, ready).await?);
         }
         plan.failed_again = failed;
         Ok(plan)
@@ -187,8 +174,9 @@ impl Plan {
         }
     }
 
-    /// Puts the change into force.
-    pub(super) fn commit(self, state: &mut State) {
+    /// Puts the change into force. What was in force before is to be forgotten, unless the tables stay.
+    #[must_use]
+    pub(super) fn commit(self, state: &mut State) -> Option<(Forgotten, Arc<Snapshot>)> {
         let control = state.control.clone();
         let before = control.snapshots.now();
         let news = self.found.clone();
@@ -212,18 +200,12 @@ impl Plan {
             let before = state.found.as_deref().map(|found| &*found.discovered);
             discovery::update_endpoints(&snapshot.upstreams, &found.discovered, before);
         }
-        let mut differs = None;
-        if let Some(tables) = self.tables {
-            differs = tables.commit(state, &mut snapshot);
-        }
+        let tables = self.tables;
+        let forgotten = tables.map(|tables| tables.commit(state, &mut snapshot));
         state.unbound.failed_again(self.failed_again);
         state.file = self.file;
         state.found = self.found;
         control.snapshots.replace(snapshot);
-        match differs {
-            None => forget(state, &before),
-            Some(differs) => forget_found(state, &before, &differs),
-        }
         self.source.commit(state);
         if let Some(found) = news {
             if found.complete {
@@ -237,115 +219,7 @@ impl Plan {
             }
             discovery::observe(&found.arrivals, metrics);
         }
-    }
-}
-
-impl Tables {
-    fn new(
-        state: &State,
-        file: &Arc<Config>,
-        found: Option<&Publication>,
-        ready: Ready,
-    ) -> Result<Self, AppError> {
-        let control = &state.control;
-        let in_force = control.snapshots.now();
-        let before = state.found.as_deref().filter(|before| {
-            let same_zone = found.is_some_and(|found| found.zone == before.zone);
-            same_zone && Arc::ptr_eq(file, &state.file)
-        });
-        let merged = before.map(|found| Before {
-            config: &in_force.config,
-            found,
-        });
-        let Merged { mut config, opened } = merge_after(merged, file, found);
-        if before.is_none() {
-            state.sources.prepare(&config)?;
-        }
-        let (places, not_bound) = places(state, &config, &opened, ready)?;
-        if !not_bound.is_empty() {
-            let is_bound =
-                |name: &ListenerName| not_bound.iter().all(|one| one.listener.name != *name);
-            let listeners = &mut Arc::make_mut(&mut config).listeners;
-            listeners.retain(|listener| is_bound(&listener.name));
-        }
-        let change = before.map(|_| in_force.upstreams.follow(&in_force.config, &config));
-        let (upstreams, replaced, differs) = match change {
-            None => (in_force.upstreams.prepare(&config), None, None),
-            Some(change) => {
-                let name = |listener: &Arc<ListenerConfig>| listener.name.clone();
-                let names = in_force.config.listeners.iter().map(name);
-                let same_listeners = names.eq(config.listeners.iter().map(name));
-                let differs = Differs {
-                    changed: change.changed,
-                    gone: change.gone,
-                    same_listeners,
-                };
-                (change.upstreams, Some(change.replaced), Some(differs))
-            }
-        };
-        let now = InForce {
-            config: &in_force.config,
-            replaced: replaced.as_deref(),
-        };
-        let listeners = ListenersChange::prepare(places, &config, now, &upstreams, &control.shared);
-        if let Some(found) = found.map(|found| &found.discovered) {
-            match &differs {
-                None => fill_new(&upstreams, found),
-                Some(differs) => fill(&upstreams, found, differs.changed.iter()),
-            }
-        }
-        Ok(Self {
-            config,
-            upstreams: Arc::new(upstreams),
-            differs,
-            listeners,
-            sources: SourceTasks::new(),
-            not_bound,
-        })
-    }
-
-    /// The addresses that the gateway will listen on.
-    fn addresses(&self, state: &State) -> Vec<SocketAddr> {
-        let servers = state.servers.iter().copied();
-        self.listeners.addresses().chain(servers).collect()
-    }
-
-    /// Returns what differs, if that is a part of what was found.
-    fn commit(self, state: &mut State, snapshot: &mut Snapshot) -> Option<Differs> {
-        let control = &state.control;
-        state.sources.take_over(self.sources, &self.upstreams);
-        let conflicts_change = self.listeners.conflicts_change();
-        let bound = self.listeners.commit(&mut state.listeners, &state.workers);
-        control.passable.set_listeners(state.listeners.all());
-        control.shared.listeners.replace(state.listeners.all());
-        state.unbound.replace(self.not_bound);
-        if conflicts_change {
-            let conflicts = state.listeners.conflicts();
-            let metrics = &control.shared.metrics;
-            state.reporter.conflicts(&conflicts, metrics);
-        }
-        snapshot.bound = bound.into();
-        if self.differs.is_some() {
-            snapshot.config = self.config;
-            return self.differs;
-        }
-        control.limit(&self.config);
-        control
-            .shared
-            .access_log
-            .reconfigure(&self.config.access_log);
-        let hellos = &control.shared.hellos;
-        hellos.reconfigure(self.config.hellos.as_ref());
-        // Only if the file says so: a reload for another reason leaves what an operator has set.
-        let level = &self.config.log.level;
-        if let Some(log) = &control.log
-            && snapshot.config.log.level != *level
-            && let Err(error) = log.set(level)
-        {
-            tracing::error!(%error, "the level of the log stays as it was");
-        }
-        snapshot.config = self.config;
-        None
+        forgotten.map(|forgotten| (forgotten, before))
     }
 }
 
@@ -400,67 +274,6 @@ impl NextSource {
 
 fn is_same(before: Option<&Arc<Publication>>, now: &Arc<Publication>) -> bool {
     before.is_some_and(|before| Arc::ptr_eq(before, now))
-}
-
-/// Places that were bound in advance, by address.
-type Ready = HashMap<SocketAddr, ListenerSockets>;
-
-/// The place of a listener for which a Gateway asks.
-fn place(
-    state: &State,
-    listener: &ListenerConfig,
-    going: &[SocketAddr],
-) -> Result<ListenerSockets, io::Error> {
-    // The workers that run: those of the config may be others, until a restart.
-    let workers = state.workers.len();
-    let place = state.listeners.place(listener, workers, going, &state.bind);
-    place.map_err(|error| match error {
-        AppError::Bind { error, .. } => error,
-        other => io::Error::other(other),
-    })
-}
-
-/// The place of each listener of `config`. A listener in `opened`, for which a Gateway asks, may be
-/// left out: a port that cannot be bound must not affect the others.
-fn places(
-    state: &State,
-    config: &Config,
-    opened: &HashSet<ListenerName>,
-    mut ready: Ready,
-) -> Result<(Vec<ListenerSockets>, Vec<NotBound>), AppError> {
-    let mut places = Vec::with_capacity(config.listeners.len());
-    let mut not_bound = Vec::new();
-    let going = state.listeners.going(config);
-    for listener in &config.listeners {
-        if let Some(place) = ready.remove(&listener.bind) {
-            places.push(place);
-            continue;
-        }
-        if !opened.contains(&listener.name) {
-            let workers = state.workers.len();
-            let place = state
-                .listeners
-                .place(listener, workers, &going, &state.bind);
-            places.push(place?);
-            continue;
-        }
-        let error = if state.unbound.rests(&listener.bind) {
-            None
-        } else {
-            match place(state, listener, &going) {
-                Ok(place) => {
-                    places.push(place);
-                    continue;
-                }
-                Err(error) => Some(error),
-            }
-        };
-        not_bound.push(NotBound {
-            listener: listener.clone(),
-            error,
-        });
-    }
-    Ok((places, not_bound))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::metrics::TaskName;
@@ -168,5 +170,73 @@ async fn a_task_that_panics_is_started_again() {
     within_reason(gateway.finished()).await.unwrap();
 }
 
+async fn status_of(server: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(server).await.unwrap();
+    let request = format!("GET {path} HTTP/1.0\r\nhost: {server}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn probes_are_answered_while_tables_are_made_and_of_two_reloads_the_last_one_wins() {
+    let config = |connections| {
+        let text = format!(
+            "
+workers: 1
+limits: {{ connections: {connections} }}
+listeners: [{{ name: l, bind: '127.0.0.1:0' }}]
+admin: {{ bind: '127.0.0.1:0' }}
+status: {{ bind: '127.0.0.1:0' }}
+metrics: {{ bind: '127.0.0.1:0' }}
+"
+        );
+        Config::parse(&text, "a sample").unwrap()
+    };
+    let options = Options {
+        access_log: AccessLogSink::Writer(Box::new(io::sink())),
+        ..Options::default()
+    };
+    let gateway = Gateway::start(config(10), options).await.unwrap();
+    let left = || gateway.control.shared.connections.left();
+    // As long as this lasts, the tables of a reload are being made.
+    let (done, lasts) = std::sync::mpsc::channel::<()>();
+    let work = gateway.aside(move || lasts.recv().is_ok());
+    let answers = async {
+        for (server, path) in [
+            (gateway.status(), "/healthz/ready"),
+            (gateway.status(), "/healthz/live"),
+            (gateway.metrics(), "/metrics"),
+            (gateway.admin(), "/status"),
+        ] {
+            let status = within_reason(status_of(server.unwrap(), path)).await;
+            assert_eq!(status, "200", "{path}");
+        }
+        assert_eq!(left(), 10, "nothing is in force yet");
+        done.send(()).unwrap();
+    };
+    let (work, first, second, ()) = tokio::join!(
+        work,
+        gateway.reload(config(20)),
+        gateway.reload(config(30)),
+        answers
+    );
+    assert!(work.unwrap());
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(left(), 30);
+    gateway.stop();
+    within_reason(gateway.finished()).await.unwrap();
+}
+
+/// The time that this thread has been on a CPU. The kernel counts it from tick to tick.
+fn cpu_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    let nanoseconds = text.split_whitespace().next().unwrap();
+    Duration::from_nanos(nanoseconds.parse().unwrap())
+}
+
 #[cfg(feature = "kubernetes")]
 mod events;
+mod reload;

@@ -323,9 +323,22 @@ async fn take(gateway: &Gateway, path: &Path, bytes: io::Result<Vec<u8>>, manage
 
 /// Whether the config was taken into use.
 async fn put_into_use(gateway: &Gateway, path: &Path, bytes: io::Result<Vec<u8>>) -> bool {
-    let source = bytes.as_deref().ok();
-    let source = source.map(|bytes| ConfigSource::new(path, bytes));
-    let Loaded { config, warnings } = match Loaded::of_read(path, bytes.as_deref()) {
+    let load = {
+        let path = path.to_owned();
+        move || {
+            let source = bytes.as_deref().ok();
+            let source = source.map(|bytes| ConfigSource::new(&path, bytes));
+            (Loaded::of_read(&path, bytes.as_deref()), source)
+        }
+    };
+    let (loaded, source) = match gateway.aside(load).await {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            tracing::error!(%error, "strait could not read the config and goes on with the one that it has");
+            return false;
+        }
+    };
+    let Loaded { config, warnings } = match loaded {
         Ok(loaded) => loaded,
         Err(error) => {
             gateway.config_refused(&error, source.as_ref());

@@ -230,14 +230,15 @@ impl Listener {
         self.state.load_full()
     }
 
-    /// Changes policy and routes, for connections accepted from now on.
-    pub fn update(&self, options: StreamOptions, state: ListenerState) {
-        self.state.store(Arc::new(state));
+    /// Changes policy and routes, for connections accepted from now on. Returns those that it had.
+    pub fn update(&self, options: StreamOptions, state: ListenerState) -> Arc<ListenerState> {
+        let before = self.state.swap(Arc::new(state));
         self.options.send_if_modified(|current| {
             let changed = *current != options;
             *current = options;
             changed
         });
+        before
     }
 
     /// Follows the options of its listening sockets.

@@ -13,7 +13,9 @@ impl World {
     pub(in crate::app) async fn change(&mut self, change: Change) -> Result<(), AppError> {
         let mut plan = Plan::new(&self.state, &change).await?;
         plan.resolve(&self.state).await;
-        plan.commit(&mut self.state);
+        if let Some((forgotten, before)) = plan.commit(&mut self.state) {
+            forgotten.forget(&self.state.control, before).await;
+        }
         Ok(())
     }
 
@@ -174,7 +176,7 @@ async fn found_endpoints_touch_no_table() {
     let plan = Plan::new(&world.state, &change).await.unwrap();
     assert!(plan.tables.is_none());
     assert_eq!(world.ports("apps/b:80"), [80]);
-    plan.commit(&mut world.state);
+    assert!(plan.commit(&mut world.state).is_none());
     assert_eq!(world.ports("apps/b:80"), [81]);
     let after = world.snapshot();
     assert!(Arc::ptr_eq(&before.config, &after.config));

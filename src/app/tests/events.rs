@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::cpu_time;
 use crate::app::fixture::{World, discovering, publishing};
 use crate::app::plan::Plan;
 use crate::app::state::Change;
@@ -73,13 +74,6 @@ fn slice(number: usize, pods: usize, all_ready: bool) -> ClusterChange {
     ClusterChange::Set(key(number, ".x"), Record::Slice(record))
 }
 
-/// The time that this thread has been on a CPU. The kernel counts it from tick to tick.
-fn cpu_time() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    let nanoseconds = text.split_whitespace().next().unwrap();
-    Duration::from_nanos(nanoseconds.parse().unwrap())
-}
-
 /// A gateway with a source that a test feeds.
 struct Feed {
     translator: Translator,
@@ -138,7 +132,10 @@ impl Feed {
         let mut plan = Plan::new(&self.world.state, &change).await.unwrap();
         plan.resolve(&self.world.state).await;
         let planned = start.elapsed();
-        plan.commit(&mut self.world.state);
+        let control = self.world.state.control.clone();
+        if let Some((forgotten, before)) = plan.commit(&mut self.world.state) {
+            forgotten.forget(&control, before).await;
+        }
         drop(change);
         Cost {
             translate,
