@@ -270,14 +270,8 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     (
         "source/kubernetes/translate",
         &[
-            &[
-                "dns_names",
-                "host",
-                "mesh",
-                "topology",
-                "translation",
-                "wishes",
-            ],
+            &["dns_names", "host", "mesh", "topology", "wishes"],
+            &["translation"],
             &["export", "gateway_parts", "rules"],
             &["mtls"],
             &["why"],
@@ -287,8 +281,10 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["context"],
             &["hosts", "members"],
             &["service"],
+            &["objects"],
         ],
     ),
+    ("source/kubernetes/translate/translation", &[&["pod_names"]]),
     (
         "source/kubernetes/watch",
         &[

@@ -14,6 +14,7 @@ mod hosts;
 mod members;
 mod mesh;
 mod mtls;
+mod objects;
 mod others;
 mod pods;
 mod rules;
@@ -345,8 +346,9 @@ impl Translator {
             strings: &mut self.strings,
         };
         let backends = backends.map_or(&[][..], Vec::as_slice);
-        let new = there.then(|| service::translate(&mut context, key, backends));
         let old = self.services.remove(key);
+        let pods = old.as_ref().map(|old| &old.pods);
+        let new = there.then(|| objects::translate(&mut context, key, backends, pods));
         let user = NameUser::Service(key.clone());
         if let Some(new) = self.replace(&user, old.as_ref(), new, changed) {
             self.services.insert(key.clone(), new);
@@ -366,7 +368,7 @@ impl Translator {
             own: &self.own,
             strings: &mut self.strings,
         };
-        let new = there.then(|| service::translate_host(&mut context, key));
+        let new = there.then(|| objects::translate_host(&mut context, key));
         let old = self.hosts.remove(key);
         let user = NameUser::Host(key.clone());
         if let Some(new) = self.replace(&user, old.as_ref(), new, changed) {

@@ -1,24 +1,23 @@
-//! The translation of one Service, or of one host of a ServiceEntry: its routes, upstreams and endpoints, or
-//! the reason why it has no route.
+//! A Service, or a host of a ServiceEntry, while its routes, upstreams and endpoints are made, or the reason why it has
+//! no route.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::choice::ChosenEndpoints;
 use super::context::{Context, host, upstream};
 use super::export::{self, ExportRefusal};
-use super::hosts::{self, HostOwner};
+use super::hosts;
 use super::members::Members;
 use super::mesh::Mesh;
 use super::pods::Pod;
-use super::translation::{Backend, Draft, Endpoints, Translation};
+use super::translation::{Backend, Draft, Endpoints, PodNames, PodRoute, PodRoutes, PodRule};
 use super::wishes;
 use crate::config::{
     ConnectionLimits, ObjectRef, OptIn, Origin, PodChoice, RouteConfig, RouteMatch, RouteTimeouts,
-    ServicePort, TargetConfigs,
+    ServicePort, TargetConfigs, UpstreamConfig,
 };
 use crate::server_name::{NameError, ServerName};
-use crate::source::kubernetes::cluster::Kind;
 use crate::source::kubernetes::records::{
     ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord,
 };
@@ -31,102 +30,17 @@ pub(super) const MAX_ROUTES: usize = 2_000;
 /// one of its ports.
 const PLAIN_HOST_ANNOTATION: &str = "plain-host-port";
 
-/// Translates the Service at `key`; `backends` are the ports that TLSRoutes want of it.
-pub(super) fn translate(
-    context: &mut Context<'_>,
-    key: &ObjectKey,
-    backends: &[Backend],
-) -> Translation {
-    let (cluster, others) = (context.cluster, context.others);
-    if let Some(record) = cluster.services.get(key) {
-        let mut service = Service::new(context, key, record);
-        service.export();
-        for backend in backends {
-            service.add_backend(backend);
-        }
-        return service.draft.finish();
-    }
-    let mut draft = Draft::default();
-    match cluster.why_unreadable(Kind::Service, key) {
-        Some(problem) => {
-            let domain = context.policy.cluster_domain.as_str();
-            if let Ok(host) = host(key, "", domain) {
-                let text = format!("the Service cannot be read: {problem}");
-                draft.unrouted = Some((host, text.into()));
-            }
-        }
-        None => {
-            if let Some(record) = others.service(cluster, key) {
-                let mut service = Service::new(context, key, record);
-                service.export();
-                draft = service.draft;
-            }
-        }
-    }
-    add_missing(context, key, backends, &mut draft);
-    draft.finish()
-}
-
-/// Translates the host `key.name` as far as the ServiceEntries of the namespace have it.
-pub(super) fn translate_host(context: &mut Context<'_>, key: &ObjectKey) -> Translation {
-    let (cluster, policy) = (context.cluster, context.policy);
-    let owner = hosts::owner(
-        cluster,
-        context.others,
-        policy,
-        &Mesh::of(cluster, policy),
-        key,
-    );
-    let host = match owner {
-        HostOwner::Nobody => return Translation::default(),
-        HostOwner::Refused(entry, why) => {
-            let mut draft = Draft::default();
-            let text = format!("ServiceEntry {entry}: host {}: {why}", key.name);
-            draft.skipped.add(context.strings.shared(&text), 1);
-            return draft.finish();
-        }
-        HostOwner::Entry(host) => host,
-    };
-    let mut entry = Service::of_entry(context, key, &host.record, host.entry);
-    entry.export();
-    if host.hidden_service {
-        // The Service says why the host has no route.
-        entry.draft.unrouted = None;
-    }
-    entry.draft.finish()
-}
-
-/// Adds the upstreams that TLSRoutes want of a Service that the own cluster does not have, or that cannot be
-/// read.
-fn add_missing(
-    context: &mut Context<'_>,
-    key: &ObjectKey,
-    backends: &[Backend],
-    draft: &mut Draft,
-) {
-    let ObjectKey { namespace, name } = key;
-    let problem = context.cluster.why_unreadable(Kind::Service, key);
-    for backend in backends {
-        let upstream = upstream(context, &backend.port);
-        let no_service = || match problem {
-            Some(problem) => format!("Service {namespace}/{name} cannot be read: {problem}"),
-            None => format!("there is no Service {namespace}/{name}"),
-        };
-        let reason = backend.refused.clone();
-        let empty = reason.or_else(|| Some(context.strings.shared(&no_service())));
-        draft.add(upstream, Endpoints::new(Vec::new(), empty));
-    }
-}
-
 /// A Service, or a host of a ServiceEntry, while it is translated.
-struct Service<'c, 'a> {
+pub(super) struct Service<'c, 'a> {
     context: &'c mut Context<'a>,
     key: &'c ObjectKey,
     record: &'c ServiceRecord,
     /// The ServiceEntry, if it is no Service. `key` then has the host as its name.
     entry: Option<&'c ObjectKey>,
     members: Members<'a>,
-    draft: Draft,
+    /// The names that its pods had before.
+    pods: Option<&'c PodNames>,
+    pub(super) draft: Draft,
 }
 
 /// A port that has routes.
@@ -150,19 +64,25 @@ impl Exported<'_> {
 }
 
 impl<'c, 'a> Service<'c, 'a> {
-    fn new(context: &'c mut Context<'a>, key: &'c ObjectKey, record: &'c ServiceRecord) -> Self {
+    pub(super) fn new(
+        context: &'c mut Context<'a>,
+        key: &'c ObjectKey,
+        record: &'c ServiceRecord,
+        pods: Option<&'c PodNames>,
+    ) -> Self {
         Self {
             members: Members::of_service(context, key),
             context,
             key,
             record,
             entry: None,
+            pods,
             draft: Draft::default(),
         }
     }
 
     /// The host `key.name` that `entry` has.
-    fn of_entry(
+    pub(super) fn of_entry(
         context: &'c mut Context<'a>,
         key: &'c ObjectKey,
         record: &'c ServiceRecord,
@@ -174,6 +94,7 @@ impl<'c, 'a> Service<'c, 'a> {
             key,
             record,
             entry: Some(entry),
+            pods: None,
             draft: Draft::default(),
         }
     }
@@ -187,7 +108,7 @@ impl<'c, 'a> Service<'c, 'a> {
     }
 
     /// Adds the routes that the policy exports, or the reason why it exports none.
-    fn export(&mut self) {
+    pub(super) fn export(&mut self) {
         self.draft.names = self.members.names();
         let domain = &self.context.policy.cluster_domain;
         let host = match self.host("", domain.as_str()) {
@@ -371,36 +292,95 @@ impl<'c, 'a> Service<'c, 'a> {
                 by_hostname.entry(hostname).or_default().push(position);
             }
         }
+        let rules = exported.iter();
+        let rules: Vec<PodRule> = rules
+            .map(|exported| self.pod_rule(of_cluster, domain, exported))
+            .collect();
+        let known: Vec<Option<&PodRoutes>> = rules
+            .iter()
+            .map(|rule| self.pods.and_then(|pods| pods.of(rule)))
+            .collect();
+        let mut kept: Vec<PodRoutes> = vec![HashMap::new(); rules.len()];
         let mut left = by_hostname.len() * exported.len();
         for (hostname, pods) in by_hostname {
             if self.is_full(left) {
-                return;
+                break;
             }
             left -= exported.len();
-            let host = match self.host(&format!("{hostname}.{of_cluster}"), domain) {
-                Ok(host) => host,
-                Err(error) => {
-                    self.skip(&format!("pod {hostname}"), &error.to_string(), 1);
-                    continue;
-                }
-            };
-            for exported in exported {
-                let port = exported.port.port;
-                let target = ServicePort {
-                    pod: Some(hostname.clone()),
-                    ..self.service_port(port)
+            let mut host = None;
+            for (at, exported) in exported.iter().enumerate() {
+                let known = known.get(at).copied().flatten();
+                let route = match known.and_then(|known| known.get(hostname)) {
+                    Some(_) if self.is_full(1) => continue,
+                    Some(route) => {
+                        self.draft.exports.push(route.route.clone());
+                        route.clone()
+                    }
+                    None => {
+                        let of_pod = || self.host(&format!("{hostname}.{of_cluster}"), domain);
+                        let host = match host.take().map_or_else(of_pod, Ok) {
+                            Ok(parsed) => host.insert(parsed).clone(),
+                            Err(error) => {
+                                self.skip(&format!("pod {hostname}"), &error.to_string(), 1);
+                                break;
+                            }
+                        };
+                        let Some(route) = self.pod_route(hostname, &host, exported) else {
+                            continue;
+                        };
+                        route
+                    }
                 };
-                let name = format!("{host}:{port}");
-                if self.add_route(&name, exported.matches(&host), exported, &target) {
-                    let members = &self.members;
-                    let pods = pods.iter();
-                    let pods = pods.filter_map(|position| members.pods.get(*position));
-                    let policy = self.context.policy;
-                    let chosen = members.choose(pods, policy, &target, exported.port);
-                    self.add_chosen(&target, chosen);
+                let members = &self.members;
+                let pods = pods.iter();
+                let pods = pods.filter_map(|position| members.pods.get(*position));
+                let policy = self.context.policy;
+                let chosen = members.choose(pods, policy, &route.target, exported.port);
+                let endpoints = self.endpoints(chosen);
+                self.draft.add(route.upstream.clone(), endpoints);
+                if let Some(kept) = kept.get_mut(at) {
+                    kept.insert(hostname.clone(), route);
                 }
             }
         }
+        for (rule, routes) in rules.into_iter().zip(kept) {
+            self.draft.pods.add(rule, routes);
+        }
+    }
+
+    fn pod_rule(&self, of_cluster: &str, domain: &str, exported: &Exported<'c>) -> PodRule {
+        let port = exported.port.port;
+        PodRule {
+            of_cluster: of_cluster.into(),
+            domain: domain.into(),
+            port,
+            plain_host: exported.plain_host,
+            dry_run: exported.dry_run.clone(),
+            wishes: self.members.mtls.rule.wishes(port, None),
+        }
+    }
+
+    /// Adds the route of a pod, with the name `host`, unless a limit forbids it.
+    fn pod_route(
+        &mut self,
+        hostname: &Arc<str>,
+        host: &ServerName,
+        exported: &Exported<'c>,
+    ) -> Option<PodRoute> {
+        let port = exported.port.port;
+        let target = ServicePort {
+            pod: Some(hostname.clone()),
+            ..self.service_port(port)
+        };
+        let name = format!("{host}:{port}");
+        if !self.add_route(&name, exported.matches(host), exported, &target) {
+            return None;
+        }
+        Some(PodRoute {
+            route: self.draft.exports.last()?.clone(),
+            upstream: self.upstream(&target),
+            target,
+        })
     }
 
     /// Adds a route unless a limit forbids it. Returns whether it did.
@@ -419,7 +399,7 @@ impl<'c, 'a> Service<'c, 'a> {
             return false;
         }
         let upstream = self.context.strings.shared(&target.to_string());
-        self.draft.exports.push(RouteConfig {
+        self.draft.exports.push(Arc::new(RouteConfig {
             name: name.into(),
             matches,
             alpn: self.context.policy.export.alpn.clone(),
@@ -428,7 +408,7 @@ impl<'c, 'a> Service<'c, 'a> {
             timeouts: RouteTimeouts::default(),
             origin: self.origin(),
             dry_run: exported.dry_run.clone(),
-        });
+        }));
         true
     }
 
@@ -463,7 +443,7 @@ impl<'c, 'a> Service<'c, 'a> {
     }
 
     /// Adds an upstream that a TLSRoute asks for.
-    fn add_backend(&mut self, backend: &Backend) {
+    pub(super) fn add_backend(&mut self, backend: &Backend) {
         let Backend { port, refused } = backend;
         let external = self.record.kind == ServiceKind::ExternalName;
         let mut ports = self.record.ports.iter();
@@ -494,16 +474,25 @@ impl<'c, 'a> Service<'c, 'a> {
     }
 
     fn add_chosen(&mut self, target: &ServicePort, chosen: ChosenEndpoints) {
+        let endpoints = self.endpoints(chosen);
+        let upstream = self.upstream(target);
+        self.draft.add(upstream, endpoints);
+    }
+
+    fn endpoints(&mut self, chosen: ChosenEndpoints) -> Endpoints {
         let Context { cluster, own, .. } = *self.context;
         let (endpoints, empty) = chosen.without_own(cluster, own, self.key, self.noun());
         let empty = empty.map(|reason| self.context.strings.shared(&reason));
+        Endpoints::new(endpoints, empty)
+    }
+
+    fn upstream(&mut self, target: &ServicePort) -> Arc<UpstreamConfig> {
         let mut upstream = upstream(self.context, target);
         if target.pods == PodChoice::AsExported {
             let rule = &self.members.mtls.rule;
             let wishes = rule.wishes(target.port, target.subset.as_ref());
             wishes::apply(&wishes, Arc::make_mut(&mut upstream));
         }
-        let endpoints = Endpoints::new(endpoints, empty);
-        self.draft.add(upstream, endpoints);
+        upstream
     }
 }

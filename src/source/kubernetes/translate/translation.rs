@@ -1,5 +1,7 @@
 //! The result for one Service, and the draft in which it is made.
 
+mod pod_names;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use crate::config::{EndpointSpec, RouteConfig, ServicePort, UpstreamConfig};
 use crate::names::UpstreamName;
 use crate::server_name::ServerName;
 use crate::source::kubernetes::discovered::Skipped;
+pub(super) use pod_names::{PodNames, PodRoute, PodRoutes, PodRule};
 
 /// The result for a Service.
 #[derive(Debug, Default)]
@@ -17,6 +20,8 @@ pub(super) struct Translation {
     pub(super) endpoints: Box<[(UpstreamName, Endpoints)]>,
     /// The DNS names that its endpoints have, sorted, if it is exported.
     pub(super) names: Box<[Arc<str>]>,
+    /// The names of its pods, if it is headless.
+    pub(super) pods: PodNames,
 }
 
 impl Translation {
@@ -49,6 +54,9 @@ impl Routes {
             known.map(|route| (&*route.name, route)).collect();
         let kept = |now: &Arc<RouteConfig>| {
             let before = known.get(&*now.name).copied().filter(|before| {
+                if Arc::ptr_eq(before, now) {
+                    return true;
+                }
                 let origin = before.origin.clone();
                 let as_before = || RouteConfig {
                     origin,
@@ -64,7 +72,7 @@ impl Routes {
             known.map(|upstream| (&*upstream.name, upstream)).collect();
         for upstream in &mut self.upstreams {
             if let Some(before) = known.get(&*upstream.name)
-                && **before == *upstream
+                && (Arc::ptr_eq(before, upstream) || **before == *upstream)
             {
                 *upstream = Arc::clone(before);
             }
@@ -107,11 +115,12 @@ impl Endpoints {
 /// A translation while it is made.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
-    pub(super) exports: Vec<RouteConfig>,
+    pub(super) exports: Vec<Arc<RouteConfig>>,
     pub(super) unrouted: Option<(ServerName, Arc<str>)>,
     pub(super) skipped: Skipped,
     /// The DNS names that its endpoints have.
     pub(super) names: BTreeSet<Arc<str>>,
+    pub(super) pods: PodNames,
     upstreams: Vec<Arc<UpstreamConfig>>,
     endpoints: BTreeMap<UpstreamName, Endpoints>,
 }
@@ -130,8 +139,9 @@ impl Draft {
         let names = self.names.into_iter().filter(|_| is_exported);
         Translation {
             names: names.collect(),
+            pods: self.pods,
             routing: Routes {
-                exports: self.exports.into_iter().map(Arc::new).collect(),
+                exports: self.exports.into(),
                 upstreams: self.upstreams.into(),
                 unrouted: self.unrouted,
                 skipped: self.skipped,
