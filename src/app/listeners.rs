@@ -310,23 +310,28 @@ pub(super) fn retire_found(metrics: &Metrics, before: &Config, after: &Config) {
     let (mut gone, mut new) = (Vec::new(), Vec::new());
     for (before, after) in before.listeners.iter().zip(&after.listeners) {
         // The routes of the file are the same, and so are the names that they leave to others.
-        let series = |found: &[Arc<RouteConfig>]| {
-            let named = found.iter().map(|route| after.routes.named(route));
+        let series = |found: &[Arc<RouteConfig>], others: &[Arc<RouteConfig>]| {
+            let others: HashSet<_> = others.iter().map(Arc::as_ptr).collect();
+            let found = found.iter();
+            let found = found.filter(|route| !others.contains(&Arc::as_ptr(route)));
+            let named = found.map(|route| after.routes.named(route));
             named
                 .flat_map(|route| series_of(after, &route))
                 .collect::<Vec<_>>()
         };
+        let mut take = |one: &[Arc<RouteConfig>], other: &[Arc<RouteConfig>]| {
+            gone.extend(series(one, other));
+            new.extend(series(other, one));
+        };
         let (one, other) = (&before.routes, &after.routes);
         for service in one.exports().changed(other.exports()) {
-            gone.extend(series(one.exports().of(service)));
-            new.extend(series(other.exports().of(service)));
+            take(one.exports().of(service), other.exports().of(service));
         }
         if !Arc::ptr_eq(one.attached(), other.attached()) {
-            gone.extend(series(one.attached()));
-            new.extend(series(other.attached()));
+            take(one.attached(), other.attached());
         }
     }
-    // Most routes of a Service are the same as before.
+    // A route that was made again has the series that it had.
     let both: HashSet<SeriesRoute> = new.iter().cloned().collect();
     gone.retain(|route| !both.contains(route));
     if !(gone.is_empty() && new.is_empty()) {

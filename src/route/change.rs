@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::claims::Rank;
-use super::served::hosts_of;
+use super::served::{host_of, hosts_of};
 use super::split::Split;
 use super::target::Targets;
 use super::{Conflict, LeftOutRoute, Route, RouteTable};
@@ -13,6 +13,7 @@ use crate::config::{
     UpstreamConfig, UpstreamSource,
 };
 use crate::limits::{ScopeKey, Scopes};
+use crate::server_name::ServerName;
 use crate::upstream::Upstream;
 
 /// What the routes of a listener are made with.
@@ -86,12 +87,29 @@ struct Made {
 }
 
 /// Whether two of these routes, or one of them twice, claim a pattern.
-fn contend(routes: &[Arc<RouteConfig>]) -> bool {
+fn contend<'r>(routes: impl Iterator<Item = &'r Arc<RouteConfig>>) -> bool {
     let mut claimed = HashSet::new();
-    let patterns = routes
-        .iter()
-        .flat_map(|route| route.matches.patterns().unwrap_or_default());
-    !patterns.into_iter().all(|pattern| claimed.insert(pattern))
+    let mut patterns = routes.flat_map(|route| route.matches.patterns().unwrap_or_default());
+    !patterns.all(|pattern| claimed.insert(pattern))
+}
+
+/// The hosts of the routes that are in one of the lists only; all hosts if the others are in another order.
+fn touched_hosts(before: &[Arc<Route>], after: &[Arc<Route>]) -> Option<HashSet<ServerName>> {
+    let pointers = |routes: &[Arc<Route>]| -> HashSet<*const Route> {
+        routes.iter().map(Arc::as_ptr).collect()
+    };
+    let (old, new) = (pointers(before), pointers(after));
+    let is_kept = |route: &&Arc<Route>| {
+        let route = Arc::as_ptr(route);
+        old.contains(&route) && new.contains(&route)
+    };
+    let [kept, still] = [before, after].map(|routes| routes.iter().filter(is_kept));
+    if !kept.map(Arc::as_ptr).eq(still.map(Arc::as_ptr)) {
+        return None;
+    }
+    let others = before.iter().chain(after).filter(|route| !is_kept(route));
+    let hosts = others.filter_map(|route| host_of(&route.config).cloned());
+    Some(hosts.collect())
 }
 
 impl RouteTable {
@@ -203,19 +221,53 @@ impl RouteTable {
         let configs: Vec<Arc<RouteConfig>> = configs.map(|route| list.named(route)).collect();
         let rank = |at| Rank::Export(service.clone(), at);
         // The position of a route counts only against another one of its Service.
-        let places_count = !before.is_empty() && {
-            let known: Vec<_> = before.iter().map(|route| route.config.clone()).collect();
-            contend(&known) || contend(&configs)
-        };
+        let places_count = !before.is_empty() && self.contend_within(service, &before, &configs);
         let stays = |route: &Route, at| !places_count || route.rank == rank(at);
         let after: Arc<[Arc<Route>]> = self.exchange(&before, &configs, rank, stays, maker).into();
-        let configs = |routes: &[Arc<Route>]| hosts_of(routes.iter().map(|route| &*route.config));
+        let touched = touched_hosts(&before, &after);
+        let hosts = |routes: &[Arc<Route>]| {
+            let is_touched = |host| {
+                touched
+                    .as_ref()
+                    .is_none_or(|touched| touched.contains(host))
+            };
+            let configs = routes.iter().map(|route| &*route.config);
+            hosts_of(configs.filter(|config| host_of(config).is_some_and(is_touched)))
+        };
         self.served
-            .replace(Some(service), &configs(&before), configs(&after));
+            .replace(Some(service), &hosts(&before), hosts(&after));
         match after.is_empty() {
             true => drop(self.exports.remove(service)),
             false => drop(self.exports.insert(service.clone(), after)),
         }
+    }
+
+    /// Whether two routes of a Service claim one pattern, among those that it has or among those that it gets. Usually
+    /// most of both are the same, and their patterns need not be made.
+    fn contend_within(
+        &self,
+        service: &Exporter,
+        before: &[Arc<Route>],
+        configs: &[Arc<RouteConfig>],
+    ) -> bool {
+        if !self.claims.rivals().is_empty() && contend(before.iter().map(|route| &route.config)) {
+            return true;
+        }
+        let pointers = |configs: &mut dyn Iterator<Item = &Arc<RouteConfig>>| {
+            configs.map(Arc::as_ptr).collect::<HashSet<_>>()
+        };
+        let known = pointers(&mut before.iter().map(|route| &route.config));
+        let staying = pointers(&mut configs.iter());
+        let new = || {
+            let configs = configs.iter();
+            configs.filter(|config| !known.contains(&Arc::as_ptr(config)))
+        };
+        let is_rival = |route: &Arc<Route>| {
+            matches!(&route.rank, Rank::Export(of, _) if of == service)
+                && staying.contains(&Arc::as_ptr(&route.config))
+        };
+        let mut patterns = new().flat_map(|config| config.matches.patterns().unwrap_or_default());
+        contend(new()) || patterns.any(|pattern| self.claims.of(&pattern).iter().any(is_rival))
     }
 
     /// Makes the routes of TLSRoutes as the listener has them. Routes that are still the same stay.

@@ -101,6 +101,14 @@ impl PatternClaims {
         }
     }
 
+    /// The routes that claim `pattern`, by rank.
+    pub(super) fn of(&self, pattern: &SniPattern) -> &[Arc<Route>] {
+        match self.rivals.get(pattern) {
+            Some(rivals) => rivals,
+            None => self.holder(pattern).map_or(&[], std::slice::from_ref),
+        }
+    }
+
     /// The claims on patterns that have more than one, by rank.
     pub(super) fn rivals(&self) -> &SharedMap<SniPattern, Arc<Vec<Arc<Route>>>> {
         &self.rivals

@@ -28,6 +28,14 @@ pub(super) struct ServedPorts(NameMap<Arc<Vec<ServedPart>>>);
 /// The ports of some hosts.
 pub(super) type ServedHosts = BTreeMap<ServerName, Vec<ServedPort>>;
 
+/// The host of a route that has a service's.
+pub(super) fn host_of(route: &RouteConfig) -> Option<&ServerName> {
+    match &route.matches {
+        RouteMatch::Service { host, .. } | RouteMatch::Subset { host, .. } => Some(host),
+        RouteMatch::Sni(_) | RouteMatch::AnyOf(_) | RouteMatch::NoSni => None,
+    }
+}
+
 /// The hosts of these routes with their ports, in the order of the routes.
 pub(super) fn hosts_of<'r>(routes: impl Iterator<Item = &'r RouteConfig>) -> ServedHosts {
     let mut hosts = ServedHosts::new();
