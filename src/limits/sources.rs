@@ -13,8 +13,9 @@ use crate::metrics::{LimitKind, LimitScope};
 /// The number of source addresses of one listener that are counted at a time, some 250 bytes each. An
 /// address without a connection that took no token within a second is forgotten.
 pub const MAX_SOURCES: usize = SHARDS * MAX_IN_SHARD;
-const SHARDS: usize = 16;
-const MAX_IN_SHARD: usize = 4096;
+/// So many that the walk over one shard, while it is locked, takes some tens of microseconds.
+const SHARDS: usize = 64;
+const MAX_IN_SHARD: usize = 1024;
 
 /// Enforces the same limits on each source address of a listener.
 #[derive(Debug)]
@@ -24,10 +25,19 @@ pub struct SourceLimiter {
 }
 
 /// The usage of each source address. A shard is locked for one look-up for each connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SourceTable {
     shards: [Mutex<SourceShard>; SHARDS],
     hasher: RandomState,
+}
+
+impl Default for SourceTable {
+    fn default() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::new(),
+        }
+    }
 }
 
 type SourceShard = Pruned<IpAddr, Arc<Usage>>;
@@ -71,7 +81,7 @@ impl SourceLimiter {
         let mut counted = 0;
         self.table.each(|usage| {
             counted += 1;
-            let uses = limiter(usage.clone()).map(|limiter| limiter.uses());
+            let uses = limiter(usage).map(|limiter| limiter.uses());
             for (most, one) in most.iter_mut().zip(uses.unwrap_or_default()) {
                 most.used = most.used.max(one.used);
             }
@@ -111,11 +121,14 @@ impl SourceTable {
         self.shard(source)?.find(&source).cloned()
     }
 
-    /// Calls `look` with the usage of each source that is counted. A shard is locked for its own part of it.
-    fn each(&self, mut look: impl FnMut(&Arc<Usage>)) {
+    /// Calls `look` with the usage of each source that is counted. No shard is locked then: workers wait for it.
+    fn each(&self, mut look: impl FnMut(Arc<Usage>)) {
         for shard in &self.shards {
-            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.values().for_each(&mut look);
+            let usages: Vec<Arc<Usage>> = {
+                let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+                shard.values().cloned().collect()
+            };
+            usages.into_iter().for_each(&mut look);
         }
     }
 
@@ -170,6 +183,32 @@ mod tests {
         let over = admit(&limiter, "2001:db8::ffff:2").unwrap_err();
         assert_eq!((over.scope, over.limit), (LimitScope::Source, 1));
         assert!(admit(&limiter, "2001:db8:0:1::1").is_ok());
+    }
+
+    #[test]
+    fn a_walk_over_all_addresses_holds_no_shard_while_it_looks() {
+        let limiter = limiter(ConnectionLimits {
+            connections: Connections::new(1),
+            ..ConnectionLimits::OFF
+        });
+        let addresses = (0..1000).map(|n| format!("10.0.{}.{}", n / 250, n % 250));
+        let addresses: Vec<String> = addresses.collect();
+        let held: Vec<Held> = addresses
+            .iter()
+            .map(|ip| admit(&limiter, ip).unwrap())
+            .collect();
+        let mut looked = 0;
+        limiter.table.each(|_| {
+            looked += 1;
+            assert!(
+                limiter
+                    .table
+                    .shards
+                    .iter()
+                    .all(|one| one.try_lock().is_ok())
+            );
+        });
+        assert_eq!(looked, held.len());
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! The counts of connections by upstream, for metrics that have other labels than strait's own.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use super::series::ConnectionSeries;
 use super::{Metrics, NONE};
 use crate::names::UpstreamName;
 use crate::outcome::Outcome;
@@ -48,7 +46,7 @@ impl Metrics {
     /// The counts of connections that got a route, by upstream.
     pub fn counts_by_upstream(&self) -> HashMap<UpstreamName, UpstreamCounts> {
         // Workers wait for the lock with the first connection of a route.
-        let live: Vec<Arc<ConnectionSeries>> = self.lock().live.values().cloned().collect();
+        let live = self.all_connections();
         let mut all: HashMap<UpstreamName, UpstreamCounts> = HashMap::new();
         for series in live.iter().filter(|series| &*series.key.upstream != NONE) {
             let counts = all.entry(series.key.upstream.clone()).or_default();

@@ -8,10 +8,12 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use super::{MAX_ROUTES, Metrics, NONE, OTHER, UpstreamCounts};
 use crate::names::{ListenerName, RouteName, SourceGroupName, UpstreamName};
 use crate::outcome::Outcome;
+use crate::shared_map::SharedMap;
 
 #[derive(Debug, Default)]
 pub(super) struct SeriesMap {
-    pub(super) live: HashMap<SeriesKey, Arc<ConnectionSeries>>,
+    /// A copy takes no time, so that nobody holds the lock while it walks over all of them.
+    pub(super) live: SharedMap<SeriesKey, Arc<ConnectionSeries>>,
     /// The number of keys of each route. A route counts once however many sources use it.
     pub(super) routes: HashMap<(ListenerName, RouteName), usize>,
     /// The routes whose counters began at 0.
@@ -76,7 +78,7 @@ impl SeriesMap {
 }
 
 /// The labels of a [`ConnectionSeries`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesKey {
     /// The listener's name.
     pub listener: ListenerName,
@@ -196,7 +198,8 @@ impl Metrics {
 
     /// All series that are counted, to read them.
     pub fn all_connections(&self) -> Vec<Arc<ConnectionSeries>> {
-        self.lock().live.values().cloned().collect()
+        let live = self.lock().live.clone();
+        live.values().cloned().collect()
     }
 
     /// Marks every series that is not `known`, now and in the future. Each is removed at the next scrape or
@@ -220,7 +223,11 @@ impl Metrics {
 
     /// As [`Metrics::retire_routes`], for a config in which the routes `gone` are no longer and the routes `new` are.
     pub fn change_routes(&self, gone: &[SeriesRoute], new: &[SeriesRoute]) {
-        {
+        let (mut left, mut right) = (gone, new);
+        while !(left.is_empty() && right.is_empty()) {
+            let (gone, new);
+            (gone, left) = left.split_at(left.len().min(SLICE));
+            (new, right) = right.split_at(right.len().min(SLICE));
             let mut map = self.lock();
             let map = &mut *map;
             let Some(known) = &mut map.known else { return };
