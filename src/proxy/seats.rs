@@ -18,6 +18,18 @@ const REVIEW: u32 = 20;
 /// Under overload, one in this many connections may end in each sweep.
 const AT_A_TIME: usize = 64;
 
+/// The seats that a part of a sweep looks at: some tens of microseconds.
+const PART: usize = 1024;
+
+/// A sweep that is being made.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    instant: Instant,
+    number: u32,
+    /// The first key of the next part.
+    next: usize,
+}
+
 /// The seats of one worker.
 #[derive(Debug, Default)]
 pub(super) struct Seats {
@@ -62,12 +74,39 @@ impl Seats {
 
     /// Cuts every connection whose timeout has run out, settles those that are new, and looks whether
     /// peers still answer: at a part of the connections in each sweep.
+    #[cfg(test)]
     pub(super) fn sweep(&self, instant: Instant) {
-        let sweep = self.sweeps.get();
-        self.sweeps.set(sweep.wrapping_add(1));
+        let mut sweep = self.begin_sweep(instant);
+        while self.sweep_on(&mut sweep) {}
+    }
+
+    /// Begins a sweep, which [`Seats::sweep_on`] makes part by part.
+    pub(super) fn begin_sweep(&self, instant: Instant) -> Sweep {
+        let number = self.sweeps.get();
+        self.sweeps.set(number.wrapping_add(1));
+        self.swept.set(Some(Moment::of(instant)));
+        Sweep {
+            instant,
+            number,
+            next: 0,
+        }
+    }
+
+    /// Makes the next part of a sweep: cuts connections whose timeout has run out, settles those that are new, and looks
+    /// whether the peers of a part of them still answer. Returns whether there is another part. Between two parts
+    /// the worker moves bytes.
+    pub(super) fn sweep_on(&self, part: &mut Sweep) -> bool {
+        let Sweep {
+            instant,
+            number: sweep,
+            next,
+        } = part;
+        let (instant, sweep, first) = (*instant, *sweep, *next);
+        *next = first.saturating_add(PART);
         let now = Moment::of(instant);
-        self.swept.set(Some(now));
-        for (key, seat) in self.seats.borrow().iter() {
+        let seats = self.seats.borrow();
+        let keys = first..(*next).min(seats.capacity());
+        for (key, seat) in keys.filter_map(|key| Some((key, seats.get(key)?))) {
             seat.settle();
             seat.note_silence(now);
             let key = u32::try_from(key).unwrap_or_default();
@@ -78,6 +117,7 @@ impl Seats {
                 seat.cut(outcome);
             }
         }
+        *next < seats.capacity()
     }
 
     /// Asks a part of the relays to see whether their connections may go on, if one listener ends those that

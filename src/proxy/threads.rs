@@ -239,7 +239,10 @@ async fn serve_until_stopped(
                 if let Some(interval) = worker.shared.access_log.interval() {
                     worker.seats.ask_lines(now.into(), interval);
                 }
-                worker.seats.sweep(now.into());
+                let mut sweep = worker.seats.begin_sweep(now.into());
+                while worker.seats.sweep_on(&mut sweep) {
+                    tokio::task::yield_now().await;
+                }
                 worker.seats.ask_reviews(worker.shared.listeners.ends_disallowed());
                 if let Some(cause) = worker.overload(OverloadStep::EndQuiet) {
                     let ended = worker.seats.end_quietest(now.into());

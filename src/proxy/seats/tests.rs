@@ -57,6 +57,20 @@ impl Wake for Wakes {
 }
 
 #[test]
+fn a_sweep_over_many_connections_lets_the_worker_do_other_work_between_its_parts() {
+    let start = Instant::now() + Duration::from_secs(1);
+    let (seats, taken) = seats(2 * PART + 1, Stage::Relaying, start);
+    let mut sweep = seats.begin_sweep(start + IDLE);
+    let mut parts = 0;
+    while seats.sweep_on(&mut sweep) {
+        parts += 1;
+        assert_eq!(cut(&taken), (parts * PART).min(taken.len()));
+    }
+    assert!(parts >= 2, "{parts}");
+    assert_eq!(cut(&taken), taken.len());
+}
+
+#[test]
 fn a_timeout_cuts_a_connection_when_it_has_run_out_and_not_before() {
     let start = Instant::now() + Duration::from_secs(1);
     let early = Duration::from_millis(1);
