@@ -239,4 +239,6 @@ fn cpu_time() -> Duration {
 
 #[cfg(feature = "kubernetes")]
 mod events;
+#[cfg(feature = "kubernetes")]
+mod latency;
 mod reload;

@@ -11,6 +11,8 @@ use super::cpu_time;
 use crate::app::fixture::{World, discovering, publishing};
 use crate::app::plan::Plan;
 use crate::app::state::Change;
+use crate::proxy::Shared;
+use crate::server_name::ServerName;
 use crate::source::kubernetes::records::{
     Labels, ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord, SliceEndpoint, SliceRecord,
 };
@@ -75,14 +77,14 @@ fn slice(number: usize, pods: usize, all_ready: bool) -> ClusterChange {
 }
 
 /// A gateway with a source that a test feeds.
-struct Feed {
+pub(super) struct Feed {
     translator: Translator,
     world: World,
 }
 
 /// The time of an event, by its part of the way.
 #[derive(Debug, Clone, Copy, Default)]
-struct Cost {
+pub(super) struct Cost {
     translate: Duration,
     plan: Duration,
     commit: Duration,
@@ -95,7 +97,7 @@ impl Cost {
 }
 
 impl Feed {
-    async fn new(services: usize) -> Self {
+    pub(super) async fn new(services: usize) -> Self {
         let file = discovering();
         let policy = file.kubernetes.clone().unwrap();
         let mut feed = Self {
@@ -117,7 +119,7 @@ impl Feed {
     }
 
     /// Puts the changes into force.
-    async fn event(&mut self, changes: Vec<ClusterChange>) -> Cost {
+    pub(super) async fn event(&mut self, changes: Vec<ClusterChange>) -> Cost {
         let start = Instant::now();
         let found = self.translator.apply(changes);
         let translate = start.elapsed();
@@ -142,6 +144,11 @@ impl Feed {
             plan: planned,
             commit: start.elapsed() - planned,
         }
+    }
+
+    /// The state that workers share.
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        self.world.state.control.shared.clone()
     }
 
     /// Prints the times of a kind of event.
@@ -177,15 +184,24 @@ impl Feed {
 /// An event by the number of Services and its turn.
 type Event = fn(usize, usize) -> ClusterChange;
 
+/// A Service comes, or the one before goes.
+pub(super) fn event_of_a_service(services: usize, turn: usize) -> ClusterChange {
+    match turn % 2 {
+        0 => service(services + turn, ServiceKind::Balanced, &[80], "1"),
+        _ => ClusterChange::Removed(Kind::Service, key(services + turn - 1, "")),
+    }
+}
+
+/// The name of the Service that comes or goes.
+pub(super) fn server_name(services: usize, turn: usize) -> ServerName {
+    let ObjectKey { namespace, name } = key(services + turn - turn % 2, "");
+    ServerName::parse(format!("{name}.{namespace}.svc.cluster.local").as_bytes()).unwrap()
+}
+
 /// The kinds of events. Each is made for any number of times, and takes back what it has done with every other.
 fn events() -> Vec<(&'static str, Event)> {
     vec![
-        ("a Service comes, or goes", |services, turn| {
-            match turn % 2 {
-                0 => service(services + turn, ServiceKind::Balanced, &[80], "1"),
-                _ => ClusterChange::Removed(Kind::Service, key(services + turn - 1, "")),
-            }
-        }),
+        ("a Service comes, or goes", event_of_a_service),
         ("an endpoint goes, or comes", |services, turn| {
             slice(services / 2, PODS, turn % 2 == 1)
         }),
@@ -214,7 +230,7 @@ async fn a_change_of_one_service_touches_no_route_of_another() {
     let asked = std::env::var(SERVICES).ok();
     let sizes = asked.as_deref().unwrap_or("300");
     for services in sizes.split(' ').map(|size| size.parse::<usize>().unwrap()) {
-        let mut feed = Feed::new(services).await;
+        let mut feed = Box::pin(Feed::new(services)).await;
         assert!(feed.routes().len() >= services);
         for (name, event) in events() {
             for turn in 0..4 {
