@@ -124,7 +124,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         &[
             &["problems"],
             &["tree"],
-            &["shape"],
+            &["plain", "shape"],
             &["decode"],
             &["section", "units", "write"],
             &["containers"],
