@@ -73,7 +73,7 @@ fn in_sections(
                     continue;
                 };
                 if *step == "*" || name == step {
-                    let place = place.key(name).at(key.line, key.column);
+                    let place = place.key(name.clone()).at(key.line, key.column);
                     in_sections(value, &place, rest, act);
                 }
             }

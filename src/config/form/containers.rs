@@ -189,7 +189,7 @@ impl<K: Text, T: Decode> Decode for Named<K, T> {
             return None;
         };
         let mut named = Vec::with_capacity(entries.len());
-        for (key, (place, given)) in unique_keys(entries, &given.place, problems) {
+        for (key, (place, given)) in unique_keys(entries, &given.place, |_| None, problems) {
             let value = T::decode(&given, problems);
             match K::parse(key) {
                 Ok(name) => {

@@ -1,5 +1,6 @@
 //! The problems of a config file: the fault, the place and the remedy of each.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::rc::Rc;
 
@@ -188,7 +189,7 @@ impl KeyPlace {
     }
 
     /// The place of `key` below this one when the file does not have the key: this place's line.
-    pub(crate) fn key(&self, key: &str) -> Self {
+    pub(crate) fn key(&self, key: impl Into<Cow<'static, str>>) -> Self {
         self.below(Segment::Key(key.into()))
     }
 
@@ -235,7 +236,7 @@ struct KeyStep {
 
 #[derive(Debug)]
 enum Segment {
-    Key(Box<str>),
+    Key(Cow<'static, str>),
     Item(usize),
 }
 

@@ -120,7 +120,7 @@ pub(crate) struct SectionReader<'a> {
 }
 
 enum Content<'a> {
-    Keys(HashMap<&'a str, Given<'a>>),
+    Keys(Keys<'a>),
     /// A bare scalar for the key of [`SectionInfo::short`].
     Short(&'static str, &'a Value),
 }
@@ -135,13 +135,14 @@ impl<'a> SectionReader<'a> {
     ) -> Option<Self> {
         let content = match (given.value, info.short) {
             (Value::Map(entries), _) => {
-                let keys = unique_keys(entries, &given.place, problems);
+                let declared = |name: &str| {
+                    let mut fields = info.fields.iter();
+                    let field = fields.find(|field| field.key == name);
+                    field.map(|field| field.key)
+                };
+                let keys = unique_keys(entries, &given.place, declared, problems);
                 note_unknown(info, &keys, problems);
-                Content::Keys(
-                    keys.into_iter()
-                        .map(|(key, (_, given))| (key, given))
-                        .collect(),
-                )
+                Content::Keys(keys)
             }
             (Value::List(_) | Value::Null, _) | (_, None) => {
                 let keys: Vec<&str> = info.fields.iter().map(|field| field.key).collect();
@@ -172,10 +173,13 @@ impl<'a> SectionReader<'a> {
     /// The value that the file gives for a key.
     fn given(&self, field: &Field) -> Option<Given<'a>> {
         match &self.content {
-            Content::Keys(keys) => keys.get(field.key).map(|given| Given {
-                place: given.place.clone(),
-                ..*given
-            }),
+            Content::Keys(keys) => {
+                let found = keys.iter().find(|(key, _)| *key == field.key);
+                found.map(|(_, (_, given))| Given {
+                    place: given.place.clone(),
+                    ..*given
+                })
+            }
             Content::Short(short, value) => (*short == field.key).then(|| Given {
                 value,
                 place: self.place.clone(),
@@ -219,13 +223,19 @@ impl<'a> SectionReader<'a> {
 
 pub(crate) type Keys<'a> = Vec<(&'a str, (KeyPlace, Given<'a>))>;
 
-/// The entries whose key is text, each with the place of the key. Of a key given twice, the first.
+/// The most keys that are compared with each other; more are hashed.
+const FEW: usize = 16;
+
+/// The entries whose key is text, each with the place of the key. Of a key given twice, the first. `declared` gives the
+/// own copy of a name that is declared.
 pub(crate) fn unique_keys<'a>(
     entries: &'a [(Node, Node)],
     section: &KeyPlace,
+    declared: impl Fn(&str) -> Option<&'static str>,
     problems: &mut Problems,
 ) -> Keys<'a> {
-    let mut first_lines = HashMap::with_capacity(entries.len());
+    let many = entries.len() > FEW;
+    let mut first_lines = HashMap::with_capacity(if many { entries.len() } else { 0 });
     let mut keys = Keys::with_capacity(entries.len());
     for (key, value) in entries {
         let Value::Text(name) = &key.value else {
@@ -234,15 +244,29 @@ pub(crate) fn unique_keys<'a>(
             problems.note(&section.clone().at(key.line, key.column), complaint);
             continue;
         };
-        let place = section.key(name).at(key.line, key.column);
-        if let Some(line) = first_lines.get(name.as_str()) {
+        let place = match declared(name) {
+            Some(own) => section.key(own),
+            None => section.key(name.clone()),
+        };
+        let place = place.at(key.line, key.column);
+        let first = match many {
+            true => first_lines.get(name.as_str()).copied(),
+            false => {
+                let mut known = keys.iter();
+                let known = known.find(|(known, _)| *known == name.as_str());
+                known.map(|(_, (place, _))| place.line)
+            }
+        };
+        if let Some(line) = first {
             let complaint =
                 Complaint::new(format!("this key is given twice, first on line {line}"))
                     .remedy("remove one of the two");
             problems.note(&place, complaint);
             continue;
         }
-        first_lines.insert(name.as_str(), key.line);
+        if many {
+            first_lines.insert(name.as_str(), key.line);
+        }
         let given = Given::new(value, &place);
         keys.push((name, (place, given)));
     }
