@@ -300,7 +300,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["item"],
             &["reread"],
             &["input", "other_kinds", "pace", "restore"],
-            &["dns_tasks"],
+            &["dns_tasks", "own_kinds"],
             &["counts"],
             &["save"],
             &["driver"],

@@ -26,6 +26,7 @@ mod object;
 mod other_clusters;
 mod other_kinds;
 mod outage;
+mod own_kinds;
 mod pace;
 mod read;
 mod reread;

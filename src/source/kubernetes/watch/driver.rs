@@ -4,7 +4,6 @@
 //! read: the app puts each publication into force immediately. The pause follows from the time that both
 //! keep the control thread busy.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +13,8 @@ use tokio::time::{Instant, sleep_until};
 use super::counts::{count_objects, unreadable};
 use super::dns_tasks::DnsTasks;
 use super::input::{DriverInput, Terms, admit};
-use super::needs;
 use super::other_kinds::OtherKinds;
+use super::own_kinds::OwnKinds;
 use super::pace::{past, pause};
 use super::restore::{ListAnswer, Restored};
 use super::save::Saving;
@@ -38,13 +37,6 @@ const BATCH: usize = 10_000;
 /// after a publication.
 const OPENING: Duration = Duration::from_secs(10);
 
-fn essential(kinds: &[Kind], config: &KubernetesConfig) -> BTreeSet<Kind> {
-    let kinds = kinds.iter().copied();
-    kinds
-        .filter(|kind| needs::is_essential(*kind, config))
-        .collect()
-}
-
 pub(super) struct Driver {
     translator: Translator,
     terms: watch::Receiver<Terms>,
@@ -54,14 +46,7 @@ pub(super) struct Driver {
     mailbox: Arc<Mailbox>,
     statuses: watch::Sender<Arc<Statuses>>,
     announcer: Announcer,
-    kinds: Vec<Kind>,
-    /// Kinds of which nothing is known, each with the reason: they are neither listed nor known not to
-    /// be installed.
-    unknown: BTreeMap<Kind, Arc<str>>,
-    /// Kinds that the first publication waits for a moment for, though routing can do without them.
-    awaited: BTreeSet<Kind>,
-    /// Kinds that routing needs.
-    essential: BTreeSet<Kind>,
+    kinds: OwnKinds,
     /// The kinds of other clusters.
     others: OtherKinds,
     names: DnsTasks,
@@ -101,7 +86,7 @@ impl Driver {
         let policy = terms.borrow().policy.clone();
         let driver = Self {
             announcer: Announcer::new(&policy),
-            essential: essential(kinds, &policy),
+            kinds: OwnKinds::new(kinds, &policy, &not_listed),
             translator: Translator::new(policy.clone()),
             others: OtherKinds::new(&policy, &not_listed),
             names: DnsTasks::new(inputs, metrics.clone()),
@@ -112,12 +97,6 @@ impl Driver {
             metrics,
             mailbox,
             statuses,
-            kinds: kinds.to_vec(),
-            unknown: kinds
-                .iter()
-                .map(|kind| (*kind, not_listed.clone()))
-                .collect(),
-            awaited: kinds.iter().copied().collect(),
             newest: None,
             published: false,
             zone: None,
@@ -177,27 +156,21 @@ impl Driver {
         if self.published {
             self.restored.dispense();
         }
-        let filled = self.restored.fill(self.unknown.keys());
+        let filled = self.restored.fill(self.kinds.unknown());
         filled.into_iter().map(DriverInput::Restored).collect()
     }
 
-    /// The kinds whose state is saved: those that the API has listed. None as long as routing needs another
-    /// one.
-    fn to_save(&self) -> Vec<Kind> {
-        let listed = |kind: &&Kind| !self.unknown.contains_key(kind) && !self.restored.has(**kind);
-        if !self.essential.iter().all(|kind| listed(&kind)) {
-            return Vec::new();
-        }
-        self.kinds.iter().filter(listed).copied().collect()
-    }
-
     fn save_due(&self) -> Option<Instant> {
-        self.saving.due(&self.policy, &self.to_save())
+        self.saving
+            .due(&self.policy, &self.kinds.to_save(&self.restored))
     }
 
     fn save(&mut self) {
         if self.save_due().is_some_and(|due| due <= Instant::now()) {
-            let (kinds, cluster) = (self.to_save(), self.translator.cluster());
+            let (kinds, cluster) = (
+                self.kinds.to_save(&self.restored),
+                self.translator.cluster(),
+            );
             self.saving.begin(&self.policy, cluster, &kinds);
         }
     }
@@ -219,7 +192,7 @@ impl Driver {
     async fn first_lists(&mut self, inbox: &mut mpsc::Receiver<DriverInput>) -> Vec<DriverInput> {
         let deadline = Instant::now() + FIRST_LISTS;
         let mut held = Vec::new();
-        let is_waiting = |driver: &Self| !driver.awaited.is_empty() || driver.others.are_awaited();
+        let is_waiting = |driver: &Self| driver.kinds.are_awaited() || driver.others.are_awaited();
         while is_waiting(self) && held.len() < BATCH {
             tokio::select! {
                 input = inbox.recv() => {
@@ -241,40 +214,14 @@ impl Driver {
                 break;
             }
         }
-        self.complain();
         // Continues without kinds that routing does not need, and logs that.
-        let late = self
-            .awaited
-            .iter()
-            .filter(|kind| !self.essential.contains(kind));
+        self.kinds.complain();
         let absent = |kind: &Kind| DriverInput::Change {
             change: ClusterChange::Absent(*kind, NOT_LISTED.into()),
             arrived: None,
         };
-        held.extend(late.map(absent));
+        held.extend(self.kinds.late().map(absent));
         held
-    }
-
-    fn complain(&self) {
-        let labels = |kinds: &mut dyn Iterator<Item = &Kind>| {
-            let kinds: Vec<&str> = kinds.map(|kind| kind.label()).collect();
-            (!kinds.is_empty()).then(|| kinds.join(", "))
-        };
-        let is_needed = |kind: &&Kind| self.essential.contains(kind);
-        if let Some(kinds) = labels(&mut self.unknown.keys().filter(is_needed)) {
-            let why = self.missing().next().map(|(_, why)| &**why);
-            tracing::warn!(
-                kinds,
-                why,
-                "the Kubernetes API has not listed these kinds yet; this gateway stays not ready until it has"
-            );
-        }
-        if let Some(kinds) = labels(&mut self.awaited.iter().filter(|kind| !is_needed(kind))) {
-            tracing::warn!(
-                kinds,
-                "the Kubernetes API has not listed these kinds yet; this gateway continues without them"
-            );
-        }
     }
 
     /// Updates the knowledge of which kinds are known.
@@ -282,15 +229,11 @@ impl Driver {
         match input {
             DriverInput::Change { change, .. } | DriverInput::Restored(change) => match change {
                 ClusterChange::All(kind, _) | ClusterChange::NotInstalled(kind) => {
-                    self.awaited.remove(kind);
-                    self.unknown.remove(kind);
+                    self.kinds.listed(*kind);
                 }
                 ClusterChange::Absent(kind, reason) => {
-                    if !self.essential.contains(kind) {
-                        self.awaited.remove(kind);
-                    }
                     self.restored.note_answer(*kind, ListAnswer::Refused);
-                    self.note_trouble(*kind, reason);
+                    self.kinds.refused(*kind, reason);
                 }
                 ClusterChange::Forgotten(..)
                 | ClusterChange::Set(..)
@@ -303,7 +246,7 @@ impl Driver {
             } => {
                 self.restored
                     .note_answer(*kind, ListAnswer::None { away: *away });
-                self.note_trouble(*kind, problem);
+                self.kinds.trouble(*kind, problem);
             }
             DriverInput::OtherChange {
                 cluster, change, ..
@@ -320,26 +263,14 @@ impl Driver {
 
     /// Notes the kinds that routing needs under a policy.
     fn note_policy(&mut self, policy: &KubernetesConfig) {
-        self.essential = essential(&self.kinds, policy);
+        self.kinds.set_policy(policy);
         self.show_missing();
-    }
-
-    fn note_trouble(&mut self, kind: Kind, problem: &Arc<str>) {
-        if let Some(known) = self.unknown.get_mut(&kind) {
-            known.clone_from(problem);
-        }
-    }
-
-    /// The kinds that routing needs and that are not known.
-    fn missing(&self) -> impl Iterator<Item = (&Kind, &Arc<str>)> {
-        let unknown = self.unknown.iter();
-        unknown.filter(|(kind, _)| self.essential.contains(kind))
     }
 
     fn show_missing(&self) {
         let shown = |(kind, reason): (&Kind, &Arc<str>)| (kind.label(), reason.clone());
         self.mailbox
-            .set_awaited(self.missing().map(shown).collect());
+            .set_awaited(self.kinds.missing().map(shown).collect());
     }
 
     fn take(&mut self, inputs: Vec<DriverInput>) {
@@ -379,11 +310,16 @@ impl Driver {
             }
         }
         news |= self.translate(changes);
-        count_objects(&self.metrics, &self.translator, &self.kinds, &self.others);
+        count_objects(
+            &self.metrics,
+            &self.translator,
+            self.kinds.all(),
+            &self.others,
+        );
         // No status is written until the API has listed these kinds: until then it could report as
         // missing what we merely have not seen yet.
-        let mut needed = self.essential.iter();
-        if self.missing().next().is_none() && !needed.any(|kind| self.restored.has(*kind)) {
+        let mut needed = self.kinds.essential().iter();
+        if self.kinds.missing().next().is_none() && !needed.any(|kind| self.restored.has(*kind)) {
             let statuses = self.translator.statuses();
             self.announcer.announce(&statuses.left_out, &self.metrics);
             if !self.is_opening() {
@@ -396,7 +332,7 @@ impl Driver {
         }
         // Half-filled tables would refuse connections that the other half takes. Later results are
         // published in any case: another policy may need another kind, and may be narrower.
-        if !self.published && self.missing().next().is_some() {
+        if !self.published && self.kinds.missing().next().is_some() {
             return;
         }
         news |= !self.published;
@@ -404,7 +340,7 @@ impl Driver {
         news |= self.unreadable != unreadable(self.translator.cluster());
         news |= self.clusters != self.others.states(&self.translator);
         news |= self.from_file != self.restored.in_force();
-        news |= self.complete != self.restored.is_complete(&self.essential);
+        news |= self.complete != self.restored.is_complete(self.kinds.essential());
         match &self.newest {
             Some(newest) if news => self.publish(newest.clone()),
             _ => self.arrivals.clear(),
@@ -445,7 +381,7 @@ impl Driver {
         self.saving.changed(change.kind());
         let change = self.restored.answered(change, &self.metrics.kubernetes);
         if let ClusterChange::Forgotten(kind, reason) = &change {
-            self.unknown.insert(*kind, reason.clone());
+            self.kinds.forget(*kind, reason.clone());
             self.show_missing();
         }
         change
@@ -497,15 +433,15 @@ impl Driver {
     fn publish(&mut self, discovered: Arc<Discovered>) {
         let cluster = self.translator.cluster();
         let absent = |kind: &Kind| Some((kind.label(), cluster.absent(*kind)?.clone()));
-        let awaited = |kind: &Kind| Some((kind.label(), self.unknown.get(kind)?.clone()));
-        let kinds = self.kinds.iter();
+        let awaited = |kind: &Kind| Some((kind.label(), self.kinds.reason(*kind)?.clone()));
+        let kinds = self.kinds.all().iter();
         let missing = kinds.filter_map(|kind| absent(kind).or_else(|| awaited(kind)));
         let missing = missing.collect();
         self.zone = self.translator.own_zone();
         self.unreadable = unreadable(self.translator.cluster());
         self.clusters = self.others.states(&self.translator);
         self.from_file = self.restored.in_force();
-        self.complete = self.restored.is_complete(&self.essential);
+        self.complete = self.restored.is_complete(self.kinds.essential());
         let confirmed = self.from_file.as_ref().map(|from_file| from_file.confirmed);
         let gauge = &self.metrics.kubernetes.saved_confirmed;
         gauge.set(confirmed.map_or(0.0, clock::since_epoch));
