@@ -227,10 +227,17 @@ impl NextSource {
     async fn start(state: &State, policy: &Arc<KubernetesConfig>) -> Result<Self, AppError> {
         let control = &state.control;
         let (metrics, mailbox) = (&control.shared.metrics, control.mailbox.clone());
-        // A saved state is older than what a source has found before.
-        let restore = state.kubernetes.is_none() && state.found.is_none();
-        let source = KubernetesSource::start(policy.clone(), metrics, mailbox, restore);
-        Ok(Self::New(Box::new(Box::pin(source).await?)))
+        let policy = policy.clone();
+        let source = match &state.kubernetes {
+            Some(before) => Box::pin(before.start_after(policy, metrics, mailbox)).await?,
+            None => {
+                // A saved state is older than what a source has found before.
+                let restore = state.found.is_none();
+                let source = KubernetesSource::start(policy, metrics, mailbox, restore);
+                Box::pin(source).await?
+            }
+        };
+        Ok(Self::New(Box::new(source)))
     }
 
     fn commit(self, state: &mut State) {

@@ -18,6 +18,7 @@ pub const MAX_CLUSTERS: usize = 16;
 pub struct ClusterMetrics {
     up: IntGaugeVec,
     stale: IntGaugeVec,
+    from_file: IntGaugeVec,
     objects: IntGaugeVec,
     events: IntCounterVec,
     errors: IntCounterVec,
@@ -40,6 +41,11 @@ impl ClusterMetrics {
                 CLUSTER_AND_KIND,
                 "1 while strait knows the objects of a kind of another cluster only as they were before the watch \
                  failed.",
+            )?,
+            from_file: r.gauges(
+                "strait_kubernetes_cluster_saved_state_in_force",
+                CLUSTER_AND_KIND,
+                "1 while strait knows a kind of object of another cluster only from before its start, or before a reload.",
             )?,
             objects: r.gauges(
                 "strait_kubernetes_cluster_objects",
@@ -64,7 +70,8 @@ impl ClusterMetrics {
     /// clusters.
     pub fn kind(&self, position: usize, cluster: &Arc<str>, kind: Kind) -> Option<KindMetrics> {
         let label = &[&**cluster, kind.label()];
-        let gauges = [&self.up, &self.stale].map(|gauges| gauges.with_label_values(label));
+        let gauges =
+            [&self.up, &self.stale, &self.from_file].map(|gauges| gauges.with_label_values(label));
         let of_cluster = KindMetrics::of_cluster(
             (cluster.clone(), kind),
             gauges,
@@ -92,7 +99,7 @@ impl ClusterMetrics {
     pub fn retire_cluster(&self, cluster: &str) {
         for kind in Kind::ALL {
             let label = &[cluster, kind.label()];
-            for gauges in [&self.up, &self.stale, &self.objects] {
+            for gauges in [&self.up, &self.stale, &self.from_file, &self.objects] {
                 let _ = gauges.remove_label_values(label);
             }
             let _ = self.events.remove_label_values(label);
@@ -105,7 +112,7 @@ impl ClusterMetrics {
 
     /// Removes the series of every cluster: another config has others.
     pub fn retire(&self) {
-        for gauges in [&self.up, &self.stale, &self.objects] {
+        for gauges in [&self.up, &self.stale, &self.from_file, &self.objects] {
             gauges.reset();
         }
         self.events.reset();

@@ -376,10 +376,10 @@ impl KubernetesMetrics {
 }
 
 impl KindMetrics {
-    /// The metrics of a kind of another cluster: it has no saved state, and no time of its last event.
+    /// The metrics of a kind of another cluster: it has no time of its last event.
     pub(super) fn of_cluster(
         (cluster, kind): (Arc<str>, Kind),
-        [up, stale]: [IntGauge; 2],
+        [up, stale, from_file]: [IntGauge; 3],
         events: IntCounter,
         errors: IntCounterVec,
         staleness: Arc<Staleness>,
@@ -390,7 +390,7 @@ impl KindMetrics {
             cluster: Some(cluster),
             up,
             stale,
-            from_file: IntGauge::new("from_file", unseen)?,
+            from_file,
             events,
             errors,
             last_event: Gauge::new("last_event", unseen)?,

@@ -10,6 +10,7 @@ use crate::kubernetes::objects::{pod, service, slice};
 use crate::kubernetes::pods::{Pods, ask};
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
+use crate::support::process::Folder;
 use crate::{kubernetes, soon};
 
 const HOST: &str = "web.apps.svc.cluster.local";
@@ -30,13 +31,18 @@ fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
 
 /// A gateway in cluster `c1` and network `n1`, with these other clusters: name, network, file.
 fn config(own: &ApiServer, others: &[(&str, &str, &Path)]) -> ConfigText {
+    with_keys(own, others, "")
+}
+
+/// The same with further keys.
+fn with_keys(own: &ApiServer, others: &[(&str, &str, &Path)], keys: &str) -> ConfigText {
     let others = others.iter().map(|(name, network, path)| {
         let path = path.display();
         format!("{{ name: {name}, network: {network}, kubeconfig: '{path}' }}")
     });
     let others: Vec<String> = others.collect();
     let keys = format!(
-        "cluster: c1, network: n1, istio: {{ config_map: off }}, export: {{ mode: all, alpn: any }}, clusters: [{}]",
+        "{keys}cluster: c1, network: n1, istio: {{ config_map: off }}, export: {{ mode: all, alpn: any }}, clusters: [{}]",
         others.join(", ")
     );
     kubernetes::config(own, &keys)
@@ -192,4 +198,87 @@ fn a_gateway_starts_without_a_cluster_and_follows_its_file() {
     other.cut(Cut::Abrupt);
     move_to(&other, &pods, "other-3");
     wait_for(&gateway, HOST, &["own", "other-3"]);
+}
+
+/// Whether all that is known of the slices of a cluster is from before the gateway's start, or before a reload.
+fn is_from_before(gateway: &TestGateway, cluster: &str) -> bool {
+    let labels = [("cluster", cluster), ("kind", "endpoint_slice")];
+    let name = "strait_kubernetes_cluster_saved_state_in_force";
+    gateway.metric(name, &labels) > 0.5
+}
+
+#[test]
+fn a_start_while_another_cluster_is_away_has_what_it_said_last() {
+    let pods = Pods::start(&["own", "other", "other-2"]);
+    let [own, other] = [(); 2].map(|()| ApiServer::start());
+    serve(&own, &pods, "own");
+    serve(&other, &pods, "other");
+    let folder = Folder::create();
+    let file = folder.path("state");
+    let path = write(other.folder(), "remote", &remote(&other, "none"));
+    let config = with_keys(
+        &own,
+        &[("c2", "n1", &path)],
+        &format!("saved_state: {{ path: '{}' }}, ", file.display()),
+    );
+    {
+        let gateway = TestGateway::start(&config);
+        gateway.wait_ready();
+        soon("the state of both clusters is saved", || {
+            let saved = std::fs::read_to_string(&file).unwrap_or_default();
+            saved.contains(r#"{"name":"c2""#) && saved.contains(r#""web-1""#)
+        });
+    }
+    other.down();
+    // Each is away alone, and then both.
+    for own_too in [false, true] {
+        if own_too {
+            own.down();
+        }
+        let gateway = TestGateway::start(&config);
+        gateway.wait_ready();
+        wait_for(&gateway, HOST, &["own", "other"]);
+        assert!(is_from_before(&gateway, "c2"), "{own_too}");
+        let stale = [("cluster", "c2"), ("kind", "endpoint_slice")];
+        assert_eq!(
+            gateway.metric("strait_kubernetes_cluster_stale", &stale),
+            1.0
+        );
+        if own_too {
+            // It is back, with another pod.
+            other.up();
+            move_to(&other, &pods, "other-2");
+            wait_for(&gateway, HOST, &["own", "other-2"]);
+            soon("its own answer counts", || !is_from_before(&gateway, "c2"));
+        }
+    }
+}
+
+#[test]
+fn a_reload_while_another_cluster_is_away_keeps_what_it_said_last() {
+    let pods = Pods::start(&["own", "other", "third", "elsewhere"]);
+    let [own, other, third] = [(); 3].map(|()| ApiServer::start());
+    serve(&own, &pods, "own");
+    serve(&other, &pods, "other");
+    serve(&third, &pods, "third");
+    let files = [&other, &third].map(|api| write(api.folder(), "remote", &remote(api, "none")));
+    let gateway = TestGateway::start(&config(&own, &[("c2", "n1", &files[0])]));
+    gateway.wait_ready();
+    wait_for(&gateway, HOST, &["own", "other"]);
+    other.down();
+    soon("the cluster is known to be away", || {
+        let labels = [("cluster", "c2"), ("kind", "endpoint_slice")];
+        gateway.metric("strait_kubernetes_cluster_stale", &labels) == 1.0
+    });
+    // Another list of clusters starts the source anew.
+    let both = [("c2", "n1", &*files[0]), ("c3", "n1", &*files[1])];
+    gateway.reload(&config(&own, &both)).unwrap();
+    wait_for(&gateway, HOST, &["own", "other", "third"]);
+    assert!(is_from_before(&gateway, "c2"));
+    assert!(!is_from_before(&gateway, "c3"));
+    // Another file may be that of another cluster: nothing is taken over.
+    let moved = other.folder().join("elsewhere");
+    let both = [("c2", "n1", &*moved), ("c3", "n1", &*files[1])];
+    gateway.reload(&config(&own, &both)).unwrap();
+    wait_for(&gateway, HOST, &["own", "third"]);
 }

@@ -303,6 +303,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["dns_tasks", "own_kinds"],
             &["counts"],
             &["save"],
+            &["other_states"],
             &["driver"],
             &["follow"],
             &["other_clusters"],

@@ -28,6 +28,6 @@ mod store;
 pub(super) use age::ClockTime;
 #[cfg(test)]
 pub(super) use format::Unusable;
-pub(super) use format::{KindState, SavedState, StateOrigin, decode, encode};
+pub(super) use format::{ClusterPart, KindState, SavedState, StateOrigin, decode, encode};
 pub(super) use schedule::SaveSchedule;
 pub(super) use store::{read, write};

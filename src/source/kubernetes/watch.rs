@@ -25,6 +25,7 @@ mod needs;
 mod object;
 mod other_clusters;
 mod other_kinds;
+mod other_states;
 mod outage;
 mod own_kinds;
 mod pace;
@@ -37,15 +38,18 @@ mod timing;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Client;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::cluster::Kind;
 use super::mailbox::Mailbox;
 use super::ports::Ports;
 use super::records::ObjectKey;
+use super::saved::ClusterPart;
 use super::status::{PodReporter, Statuses};
 use crate::config::{Kubeconfig, KubernetesConfig, OtherClusterConfig};
 use crate::metrics::Metrics;
@@ -54,7 +58,7 @@ use crate::supervise;
 pub use client::KubernetesError;
 use driver::Driver;
 use follow::Outbox;
-use input::Terms;
+use input::{DriverInput, Terms};
 use outage::Outages;
 use restore::Restored;
 use served::ApiDiscovery;
@@ -63,6 +67,9 @@ pub use timing::ApiTiming;
 /// The number of changes that may wait for the driver. A watcher with more waits itself, and with it
 /// the API.
 const QUEUE: usize = 1024;
+
+/// The time limit for a source to hand over what it knows.
+const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// The running Kubernetes source. It stops when dropped.
 pub struct KubernetesSource {
@@ -73,9 +80,18 @@ pub struct KubernetesSource {
     kinds: Vec<Kind>,
     mesh_config: Option<ObjectKey>,
     clusters: Vec<OtherClusterConfig>,
+    inputs: mpsc::WeakSender<DriverInput>,
     terms: watch::Sender<Terms>,
     statuses: watch::Receiver<Arc<Statuses>>,
     _tasks: JoinSet<()>,
+}
+
+/// The settings that a source begins with beside its policy.
+struct Begin {
+    /// Whether the saved state fills in.
+    restore: bool,
+    /// From a source that goes.
+    inherited: Vec<ClusterPart>,
 }
 
 impl KubernetesSource {
@@ -94,6 +110,44 @@ impl KubernetesSource {
         Self::start_with(config, metrics, mailbox, restore, ApiTiming::DEFAULT).await
     }
 
+    /// As [`KubernetesSource::start`] without a saved state, in place of a source that runs: what that one knows of
+    /// clusters that this one watches too, by the same file, serves until their APIs have listed it.
+    ///
+    /// # Errors
+    /// As [`KubernetesSource::start`].
+    pub async fn start_after(
+        &self,
+        config: Arc<KubernetesConfig>,
+        metrics: &Arc<Metrics>,
+        mailbox: Arc<Mailbox>,
+    ) -> Result<Self, KubernetesError> {
+        let mut inherited = self.hand_over().await;
+        inherited.retain(|part| {
+            let file = |all: &[OtherClusterConfig]| {
+                let found = all.iter().find(|one| one.name == part.name);
+                found.map(|one| one.kubeconfig.clone())
+            };
+            file(&self.clusters) == file(&config.clusters)
+        });
+        let begin = Begin {
+            restore: false,
+            inherited,
+        };
+        Self::begin(config, metrics, mailbox, begin, ApiTiming::DEFAULT).await
+    }
+
+    /// What is known of the other clusters; nothing if the source does not answer in time.
+    async fn hand_over(&self) -> Vec<ClusterPart> {
+        let (to, answer) = oneshot::channel();
+        let ask = async {
+            let inputs = self.inputs.upgrade()?;
+            inputs.send(DriverInput::HandOver(to)).await.ok()?;
+            answer.await.ok()
+        };
+        let answer = timeout(HAND_OVER, ask).await;
+        answer.ok().flatten().unwrap_or_default()
+    }
+
     /// As [`KubernetesSource::start`], with other time limits.
     ///
     /// # Errors
@@ -105,12 +159,25 @@ impl KubernetesSource {
         restore: bool,
         timing: ApiTiming,
     ) -> Result<Self, KubernetesError> {
+        let begin = Begin {
+            restore,
+            inherited: Vec::new(),
+        };
+        Self::begin(config, metrics, mailbox, begin, timing).await
+    }
+
+    async fn begin(
+        config: Arc<KubernetesConfig>,
+        metrics: &Arc<Metrics>,
+        mailbox: Arc<Mailbox>,
+        begin: Begin,
+        timing: ApiTiming,
+    ) -> Result<Self, KubernetesError> {
         let access = client::connect(config.kubeconfig.as_ref()).await?;
         let client = access.client.clone();
         let kinds = needs::watched(&config);
         let config = at_home(config, client.default_namespace());
-        let kubeconfig = config.kubeconfig.clone();
-        let mesh_config = mesh_config(&config);
+        let (kubeconfig, mesh_config) = (config.kubeconfig.clone(), mesh_config(&config));
         let (inputs, inbox) = mpsc::channel(QUEUE);
         let (statuses_sender, statuses) = watch::channel(Arc::default());
         let mut tasks = JoinSet::new();
@@ -134,7 +201,7 @@ impl KubernetesSource {
         for other in clusters.iter().cloned().enumerate() {
             other_clusters::spawn(&mut tasks, other, timing, inputs.clone(), metrics);
         }
-        let restored = match restore {
+        let restored = match begin.restore {
             true => Restored::begin(&config),
             false => Restored::never(),
         };
@@ -143,16 +210,16 @@ impl KubernetesSource {
             own: OwnListeners::default(),
             ports: Ports::default(),
         });
-        let publisher = mailbox.clone();
         let driver = Driver::new(
             agreed,
             inputs.downgrade(),
             &kinds,
             metrics.clone(),
-            publisher,
+            mailbox.clone(),
             statuses_sender,
-            restored,
+            (restored, begin.inherited),
         );
+        let weak = inputs.downgrade();
         tasks.spawn(driver.run(inbox));
         let mut overseer = JoinSet::new();
         overseer.spawn(async move {
@@ -169,6 +236,7 @@ impl KubernetesSource {
             kinds,
             mesh_config,
             clusters,
+            inputs: weak,
             terms,
             statuses,
             _tasks: overseer,

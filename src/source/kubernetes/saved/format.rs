@@ -1,8 +1,10 @@
 //! The lines of the file, all JSON: a header, for each kind a line and then its objects, and at the end
-//! the checksum of everything before.
+//! the checksum of everything before. The kinds of the own cluster come first, then those of each other cluster in the
+//! order of the header.
 //!
 //! ```text
-//! {"format":1,"strait":"0.1.0","policy":"5f...","confirmed_ms":1790000000000,"boot":"...","uptime_ms":1}
+//! {"format":2,"strait":"0.1.0","policy":"5f...","confirmed_ms":1790000000000,"boot":"...","uptime_ms":1,"kinds":2,
+//!  "clusters":[{"name":"c2","confirmed_ms":1790000000000,"boot":"...","uptime_ms":1,"kinds":0}]}
 //! {"kind":"service","version":"v1","objects":1,"unreadable":0}
 //! {"metadata":{"namespace":"apps","name":"svcb"},"spec":{"ports":[{"name":"","port":80}]}}
 //! {"kind":"service_export","version":"v1","not_installed":true}
@@ -26,7 +28,7 @@ use crate::source::kubernetes::cluster::{Kind, Record, Unreadable};
 use crate::source::kubernetes::records::ObjectKey;
 
 /// The number of the format. Another meaning of the lines needs another number.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The state of one kind that the API has stated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +57,32 @@ pub(in crate::source::kubernetes) struct SavedState {
     pub(in crate::source::kubernetes) age: Duration,
     /// By kind, each once.
     pub(in crate::source::kubernetes) kinds: Vec<(Kind, KindState)>,
+    /// The states of other clusters, each with a time of its own.
+    pub(in crate::source::kubernetes) others: Vec<(Arc<str>, SavedState)>,
+}
+
+/// What is known of another cluster.
+#[derive(Debug)]
+pub(in crate::source::kubernetes) struct ClusterPart {
+    /// Its name in the config.
+    pub(in crate::source::kubernetes) name: Arc<str>,
+    /// The time when its API last confirmed all of it.
+    pub(in crate::source::kubernetes) confirmed: ClockTime,
+    /// By kind, each once.
+    pub(in crate::source::kubernetes) kinds: Vec<(Kind, KindState)>,
+}
+
+impl ClusterPart {
+    /// The same as a state.
+    pub(in crate::source::kubernetes) fn into_state(self) -> SavedState {
+        let age = self.confirmed.age(&ClockTime::now()).unwrap_or_default();
+        SavedState {
+            confirmed: self.confirmed,
+            age,
+            kinds: self.kinds,
+            others: Vec::new(),
+        }
+    }
 }
 
 /// The reason why a file is not used.
@@ -87,9 +115,53 @@ struct Header<'a> {
     format: u32,
     strait: &'a str,
     policy: &'a str,
+    #[serde(borrow, flatten)]
+    time: TimeLine<'a>,
+    /// The number of kinds of the own cluster.
+    #[serde(default)]
+    kinds: usize,
+    #[serde(default)]
+    clusters: Vec<ClusterLine<'a>>,
+}
+
+/// A moment in a header.
+#[derive(Serialize, Deserialize)]
+struct TimeLine<'a> {
     confirmed_ms: u64,
     boot: Option<&'a str>,
     uptime_ms: Option<u64>,
+}
+
+/// Another cluster in the header.
+#[derive(Serialize, Deserialize)]
+struct ClusterLine<'a> {
+    name: Arc<str>,
+    #[serde(borrow, flatten)]
+    time: TimeLine<'a>,
+    kinds: usize,
+}
+
+impl<'a> TimeLine<'a> {
+    fn of(time: &'a ClockTime) -> Self {
+        let boot = time.boot.as_ref();
+        Self {
+            confirmed_ms: clock::millis(time.wall),
+            boot: boot.map(|boot| &*boot.id),
+            uptime_ms: boot.map(|boot| clock::millis(boot.uptime)),
+        }
+    }
+
+    fn time(&self) -> ClockTime {
+        let uptime = self.uptime_ms.map(Duration::from_millis);
+        let boot = self.boot.zip(uptime).map(|(id, uptime)| Boot {
+            id: id.to_owned(),
+            uptime,
+        });
+        ClockTime {
+            wall: Duration::from_millis(self.confirmed_ms),
+            boot,
+        }
+    }
 }
 
 /// The line of a kind.
@@ -149,7 +221,7 @@ impl<W: Write> Summed<W> {
     }
 }
 
-/// Writes a state, up to `max_size` bytes. Returns the number of bytes.
+/// Writes a state and those of other clusters, up to `max_size` bytes. Returns the number of bytes.
 ///
 /// # Errors
 /// A write fails, or the state is too large.
@@ -158,7 +230,7 @@ pub(in crate::source::kubernetes) fn encode(
     max_size: usize,
     origin: &StateOrigin,
     confirmed: &ClockTime,
-    kinds: &[(Kind, KindState)],
+    (kinds, others): (&[(Kind, KindState)], &[ClusterPart]),
 ) -> io::Result<usize> {
     let mut to = Summed {
         to,
@@ -166,16 +238,21 @@ pub(in crate::source::kubernetes) fn encode(
         left: max_size,
         line: Vec::new(),
     };
-    let boot = confirmed.boot.as_ref();
+    let clusters = others.iter().map(|part| ClusterLine {
+        name: part.name.clone(),
+        time: TimeLine::of(&part.confirmed),
+        kinds: part.kinds.len(),
+    });
     to.line(&Header {
         format: FORMAT,
         strait: origin.strait,
         policy: &origin.policy,
-        confirmed_ms: clock::millis(confirmed.wall),
-        boot: boot.map(|boot| &*boot.id),
-        uptime_ms: boot.map(|boot| clock::millis(boot.uptime)),
+        time: TimeLine::of(confirmed),
+        kinds: kinds.len(),
+        clusters: clusters.collect(),
     })?;
-    for (kind, state) in kinds {
+    let of_others = others.iter().flat_map(|part| &part.kinds);
+    for (kind, state) in kinds.iter().chain(of_others) {
         encode_kind(&mut to, *kind, state)?;
     }
     let crc = format!("{:08x}", to.crc);
@@ -251,32 +328,53 @@ pub(in crate::source::kubernetes) fn decode(
     if header.policy != origin.policy {
         return Err(Unusable::Policy);
     }
-    let uptime = header.uptime_ms.map(Duration::from_millis);
-    let boot = header.boot.zip(uptime).map(|(id, uptime)| Boot {
-        id: id.to_owned(),
-        uptime,
-    });
-    let confirmed = ClockTime {
-        wall: Duration::from_millis(header.confirmed_ms),
-        boot,
-    };
+    let confirmed = header.time.time();
     let age = confirmed.age(now).ok_or(Unusable::Future)?;
     if age > max_age {
         return Err(Unusable::TooOld(age, max_age));
     }
-    let mut kinds: Vec<(Kind, KindState)> = Vec::new();
-    while !lines.0.is_empty() {
-        let (kind, state) = decode_kind(&mut lines, parse)?;
-        if kinds.iter().any(|(known, _)| *known == kind) {
-            return Err(damaged(format_args!("{} twice", kind.label())));
+    let kinds = decode_kinds(&mut lines, header.kinds, parse)?;
+    let mut others = Vec::new();
+    for cluster in header.clusters {
+        let kinds = decode_kinds(&mut lines, cluster.kinds, parse)?;
+        let confirmed = cluster.time.time();
+        // A cluster that was away for too long leaves the others as they are.
+        if let Some(age) = confirmed.age(now).filter(|age| *age <= max_age) {
+            let state = SavedState {
+                confirmed,
+                age,
+                kinds,
+                others: Vec::new(),
+            };
+            others.push((cluster.name, state));
         }
-        kinds.push((kind, state));
+    }
+    if !lines.0.is_empty() {
+        return Err(damaged("a kind of no cluster"));
     }
     Ok(SavedState {
         confirmed,
         age,
         kinds,
+        others,
     })
+}
+
+/// Reads so many kinds of a cluster.
+fn decode_kinds(
+    lines: &mut Lines<'_>,
+    count: usize,
+    parse: Parse,
+) -> Result<Vec<(Kind, KindState)>, Unusable> {
+    let mut kinds: Vec<(Kind, KindState)> = Vec::new();
+    for _ in 0..count {
+        let (kind, state) = decode_kind(lines, parse)?;
+        if kinds.iter().any(|(known, _)| *known == kind) {
+            return Err(damaged(format_args!("{} twice", kind.label())));
+        }
+        kinds.push((kind, state));
+    }
+    Ok(kinds)
 }
 
 /// The lines without the last one, which has their sum.

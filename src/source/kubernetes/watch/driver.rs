@@ -14,6 +14,7 @@ use super::counts::{count_objects, unreadable};
 use super::dns_tasks::DnsTasks;
 use super::input::{DriverInput, Terms, admit};
 use super::other_kinds::OtherKinds;
+use super::other_states::OtherStates;
 use super::own_kinds::OwnKinds;
 use super::pace::{past, pause};
 use super::restore::{ListAnswer, Restored};
@@ -27,6 +28,7 @@ use crate::source::kubernetes::discovered::Discovered;
 use crate::source::kubernetes::mailbox::{
     ClusterState, FIRST_LISTS, FromFile, Mailbox, NOT_LISTED, Publication,
 };
+use crate::source::kubernetes::saved::ClusterPart;
 use crate::source::kubernetes::status::{Announcer, Statuses};
 use crate::source::kubernetes::translate::Translator;
 
@@ -49,6 +51,7 @@ pub(super) struct Driver {
     kinds: OwnKinds,
     /// The kinds of other clusters.
     others: OtherKinds,
+    other_states: OtherStates,
     names: DnsTasks,
     restored: Restored,
     saving: Saving,
@@ -80,7 +83,7 @@ impl Driver {
         metrics: Arc<Metrics>,
         mailbox: Arc<Mailbox>,
         statuses: watch::Sender<Arc<Statuses>>,
-        restored: Restored,
+        (restored, inherited): (Restored, Vec<ClusterPart>),
     ) -> Self {
         let not_listed: Arc<str> = NOT_LISTED.into();
         let policy = terms.borrow().policy.clone();
@@ -89,6 +92,7 @@ impl Driver {
             kinds: OwnKinds::new(kinds, &policy, &not_listed),
             translator: Translator::new(policy.clone()),
             others: OtherKinds::new(&policy, &not_listed),
+            other_states: OtherStates::new(&policy, metrics.clone(), inherited),
             names: DnsTasks::new(inputs, metrics.clone()),
             terms,
             policy,
@@ -135,6 +139,7 @@ impl Driver {
                 Ok(()) = self.terms.changed() => {}
                 () = past(opening) => {}
                 () = self.restored.next() => {}
+                () = self.other_states.next() => {}
                 () = self.saving.next(due) => {}
             }
         }
@@ -153,11 +158,27 @@ impl Driver {
 
     /// Takes kinds from the saved state that the API does not list, once the API had its time.
     fn restore(&mut self) -> Vec<DriverInput> {
+        let (others, until) = self.restored.take_others();
+        for (name, state) in others {
+            self.other_states.offer(&name, state, until);
+        }
         if self.published {
             self.restored.dispense();
         }
-        let filled = self.restored.fill(self.kinds.unknown());
-        filled.into_iter().map(DriverInput::Restored).collect()
+        let of_others = self.other_states.fill(&self.others).into_iter();
+        let of_others =
+            of_others.map(|(cluster, change)| DriverInput::OtherRestored { cluster, change });
+        let filled = self.restored.fill(self.kinds.unknown()).into_iter();
+        filled.map(DriverInput::Restored).chain(of_others).collect()
+    }
+
+    /// Whether the first publication waits for a moment: for lists, or for the states of other clusters.
+    fn is_waiting(&self) -> bool {
+        let may_come = self.restored.is_reading() && self.other_states.are_wanted();
+        self.kinds.are_awaited()
+            || self.others.are_awaited()
+            || self.other_states.are_waiting()
+            || may_come
     }
 
     fn save_due(&self) -> Option<Instant> {
@@ -171,7 +192,8 @@ impl Driver {
                 self.kinds.to_save(&self.restored),
                 self.translator.cluster(),
             );
-            self.saving.begin(&self.policy, cluster, &kinds);
+            let others = self.other_states.parts(&self.translator);
+            self.saving.begin(&self.policy, cluster, &kinds, others);
         }
     }
 
@@ -192,8 +214,7 @@ impl Driver {
     async fn first_lists(&mut self, inbox: &mut mpsc::Receiver<DriverInput>) -> Vec<DriverInput> {
         let deadline = Instant::now() + FIRST_LISTS;
         let mut held = Vec::new();
-        let is_waiting = |driver: &Self| driver.kinds.are_awaited() || driver.others.are_awaited();
-        while is_waiting(self) && held.len() < BATCH {
+        while self.is_waiting() && held.len() < BATCH {
             tokio::select! {
                 input = inbox.recv() => {
                     let Some(input) = input else { return held };
@@ -205,12 +226,15 @@ impl Driver {
                     self.note_policy(&policy);
                 }
                 () = self.restored.next() => {}
+                () = self.other_states.next() => {}
                 () = sleep_until(deadline) => break,
             }
             let filled = self.restore();
-            if !filled.is_empty() {
-                filled.iter().for_each(|input| self.note(input));
-                held.extend(filled);
+            let of_own = |input: &DriverInput| matches!(input, DriverInput::Restored(_));
+            let is_over = filled.iter().any(of_own) && !self.other_states.are_waiting();
+            filled.iter().for_each(|input| self.note(input));
+            held.extend(filled);
+            if is_over {
                 break;
             }
         }
@@ -250,13 +274,28 @@ impl Driver {
             }
             DriverInput::OtherChange {
                 cluster, change, ..
-            } => return self.others.note_change(cluster, change),
+            }
+            | DriverInput::OtherRestored { cluster, change } => {
+                if let ClusterChange::Absent(kind, _) = change {
+                    self.other_states
+                        .note_answer(cluster, *kind, ListAnswer::Refused);
+                }
+                return self.others.note_change(cluster, change);
+            }
             DriverInput::OtherTrouble {
                 cluster,
                 kind,
                 problem,
-            } => return self.others.note_trouble(cluster, *kind, problem),
-            DriverInput::Confirmed(_) | DriverInput::Resolved { .. } => return,
+                away,
+            } => {
+                let answer = ListAnswer::None { away: *away };
+                self.other_states.note_answer(cluster, *kind, answer);
+                return self.others.note_trouble(cluster, *kind, problem);
+            }
+            DriverInput::Confirmed(_)
+            | DriverInput::OtherConfirmed { .. }
+            | DriverInput::Resolved { .. }
+            | DriverInput::HandOver(_) => return,
         }
         self.show_missing();
     }
@@ -278,44 +317,11 @@ impl Driver {
         let mut changes = Vec::with_capacity(inputs.len());
         for input in inputs {
             self.note(&input);
-            match input {
-                DriverInput::Trouble { .. } | DriverInput::OtherTrouble { .. } => {}
-                DriverInput::OtherChange {
-                    cluster,
-                    change,
-                    arrived,
-                } => {
-                    self.arrivals
-                        .extend(arrived.filter(|_| self.arrivals.len() < BATCH));
-                    let change = self.admit_other(&cluster, change);
-                    self.translator.apply_other(&cluster, change);
-                }
-                // An answer may come after its name has lost its place.
-                DriverInput::Resolved { name, addresses } if self.names.asks_for(&name) => {
-                    self.translator.resolve(&name, addresses);
-                }
-                DriverInput::Resolved { .. } => {}
-                DriverInput::Confirmed(kind) => self.saving.confirm(kind),
-                DriverInput::Restored(change) => {
-                    let kind = change.kind();
-                    self.metrics.kubernetes.kind(kind).restored();
-                    changes.push(change);
-                }
-                DriverInput::Change { change, arrived } => {
-                    self.arrivals
-                        .extend(arrived.filter(|_| self.arrivals.len() < BATCH));
-                    let change = self.answered(change);
-                    changes.push(self.admit(change));
-                }
-            }
+            self.take_one(input, &mut changes);
         }
         news |= self.translate(changes);
-        count_objects(
-            &self.metrics,
-            &self.translator,
-            self.kinds.all(),
-            &self.others,
-        );
+        let (kinds, others) = (self.kinds.all(), &self.others);
+        count_objects(&self.metrics, &self.translator, kinds, others);
         // No status is written until the API has listed these kinds: until then it could report as
         // missing what we merely have not seen yet.
         let mut needed = self.kinds.essential().iter();
@@ -344,6 +350,54 @@ impl Driver {
         match &self.newest {
             Some(newest) if news => self.publish(newest.clone()),
             _ => self.arrivals.clear(),
+        }
+    }
+
+    /// Takes one input. What it changes in the own cluster is added to `changes`.
+    fn take_one(&mut self, input: DriverInput, changes: &mut Vec<ClusterChange>) {
+        match input {
+            DriverInput::Trouble { .. } | DriverInput::OtherTrouble { .. } => {}
+            DriverInput::OtherChange {
+                cluster,
+                change,
+                arrived,
+            } => {
+                self.arrivals
+                    .extend(arrived.filter(|_| self.arrivals.len() < BATCH));
+                let change = self.other_states.answered(&cluster, change);
+                if let ClusterChange::Forgotten(kind, reason) = &change {
+                    self.others.forget(&cluster, *kind, reason.clone());
+                }
+                self.saving.others_changed();
+                let change = self.admit_other(&cluster, change);
+                self.translator.apply_other(&cluster, change);
+            }
+            DriverInput::OtherRestored { cluster, change } => {
+                self.translator.apply_other(&cluster, change);
+            }
+            DriverInput::OtherConfirmed { cluster, kind } => {
+                self.other_states.confirm(&cluster, kind);
+            }
+            DriverInput::HandOver(to) => {
+                // The source that asked may have given up.
+                let _ = to.send(self.other_states.parts(&self.translator));
+            }
+            // An answer may come after its name has lost its place.
+            DriverInput::Resolved { name, addresses } if self.names.asks_for(&name) => {
+                self.translator.resolve(&name, addresses);
+            }
+            DriverInput::Resolved { .. } => {}
+            DriverInput::Confirmed(kind) => self.saving.confirm(kind),
+            DriverInput::Restored(change) => {
+                self.metrics.kubernetes.kind(change.kind()).restored();
+                changes.push(change);
+            }
+            DriverInput::Change { change, arrived } => {
+                self.arrivals
+                    .extend(arrived.filter(|_| self.arrivals.len() < BATCH));
+                let change = self.answered(change);
+                changes.push(self.admit(change));
+            }
         }
     }
 
@@ -379,7 +433,8 @@ impl Driver {
     /// Notes an answer of the API. Returns the change that follows from it.
     fn answered(&mut self, change: ClusterChange) -> ClusterChange {
         self.saving.changed(change.kind());
-        let change = self.restored.answered(change, &self.metrics.kubernetes);
+        let metrics = |kind| Some(self.metrics.kubernetes.kind(kind));
+        let change = self.restored.answered(change, metrics);
         if let ClusterChange::Forgotten(kind, reason) = &change {
             self.kinds.forget(*kind, reason.clone());
             self.show_missing();

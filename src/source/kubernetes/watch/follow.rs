@@ -82,15 +82,27 @@ impl Outbox {
                     arrived,
                 }
             }
-            (Some(cluster), DriverInput::Trouble { kind, problem, .. }) => {
+            (
+                Some(cluster),
+                DriverInput::Trouble {
+                    kind,
+                    problem,
+                    away,
+                },
+            ) => {
                 let cluster = cluster.clone();
                 DriverInput::OtherTrouble {
                     cluster,
                     kind,
                     problem,
+                    away,
                 }
             }
-            // The state of another cluster is not saved.
+            (Some(cluster), DriverInput::Confirmed(kind)) => {
+                let cluster = cluster.clone();
+                DriverInput::OtherConfirmed { cluster, kind }
+            }
+            // Nothing else comes from a watcher.
             (Some(_), _) => return Ok(()),
         };
         self.inputs.send(input).await.map_err(|_| Closed)

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::object::MAX_OBJECTS;
@@ -10,6 +11,7 @@ use crate::config::KubernetesConfig;
 use crate::socket::OwnListeners;
 use crate::source::kubernetes::cluster::{Cluster, ClusterChange, Kind, Record};
 use crate::source::kubernetes::ports::Ports;
+use crate::source::kubernetes::saved::ClusterPart;
 
 /// An input of the driver.
 #[derive(Debug)]
@@ -39,7 +41,10 @@ pub(super) enum DriverInput {
         cluster: Arc<str>,
         kind: Kind,
         problem: Arc<str>,
+        away: bool,
     },
+    /// The API of another cluster has reported every change of the kind so far.
+    OtherConfirmed { cluster: Arc<str>, kind: Kind },
     /// The addresses of a DNS name.
     Resolved {
         name: Arc<str>,
@@ -47,6 +52,13 @@ pub(super) enum DriverInput {
     },
     /// From the saved state, of a kind that the API has not listed.
     Restored(ClusterChange),
+    /// The same of another cluster.
+    OtherRestored {
+        cluster: Arc<str>,
+        change: ClusterChange,
+    },
+    /// The question of a source that takes over for what is known of the other clusters.
+    HandOver(oneshot::Sender<Vec<ClusterPart>>),
 }
 
 /// The settings that the app may change while the source runs.

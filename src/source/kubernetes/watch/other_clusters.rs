@@ -87,10 +87,12 @@ impl OtherClusterTask {
                 renewals: access.renewals,
                 timing: self.timing,
             };
-            self.is_followed = true;
+            let was_followed = std::mem::replace(&mut self.is_followed, true);
             let mut followers = JoinSet::new();
             for (kind, metrics) in &self.kinds {
-                let (outbox, known) = (self.outbox.clone(), metrics.is_known());
+                // The metrics may still be those of the source before this one.
+                let known = was_followed && metrics.is_known();
+                let outbox = self.outbox.clone();
                 let metrics = metrics.clone();
                 follow::spawn(
                     &mut followers,
@@ -157,7 +159,7 @@ impl OtherClusterTask {
         }
     }
 
-    /// Logs a problem with the file once, and reports it for the kinds that are not known.
+    /// Logs a problem with the file once, and reports it.
     async fn complain(&mut self, error: &KubernetesError) -> Result<(), Closed> {
         let problem = error.to_string();
         if self.said.as_ref() == Some(&problem) {
@@ -171,14 +173,12 @@ impl OtherClusterTask {
         );
         for (kind, metrics) in &self.kinds {
             metrics.failed(WatchError::Malformed);
-            if !metrics.is_known() {
-                let trouble = DriverInput::Trouble {
-                    kind: *kind,
-                    problem: problem.as_str().into(),
-                    away: false,
-                };
-                self.outbox.send(trouble).await?;
-            }
+            let trouble = DriverInput::Trouble {
+                kind: *kind,
+                problem: problem.as_str().into(),
+                away: false,
+            };
+            self.outbox.send(trouble).await?;
         }
         self.said = Some(problem);
         Ok(())

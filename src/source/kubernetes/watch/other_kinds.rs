@@ -62,6 +62,20 @@ impl OtherKinds {
         }
     }
 
+    /// The kinds of a cluster of which nothing is known.
+    pub(super) fn unknown_of(&self, cluster: &str) -> Vec<Kind> {
+        let mut all = self.clusters.iter();
+        let found = all.find(|(name, _)| **name == *cluster);
+        found.map_or_else(Vec::new, |(_, unknown)| unknown.keys().copied().collect())
+    }
+
+    /// Notes that nothing is known of a kind any more.
+    pub(super) fn forget(&mut self, cluster: &str, kind: Kind, reason: Arc<str>) {
+        if let Some(unknown) = self.unknown(cluster) {
+            unknown.insert(kind, reason);
+        }
+    }
+
     fn unknown(&mut self, cluster: &str) -> Option<&mut Unknown> {
         let mut all = self.clusters.iter_mut();
         let (_, unknown) = all.find(|(name, _)| **name == *cluster)?;

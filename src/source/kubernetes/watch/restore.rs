@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::io;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use super::reread::reread;
 use crate::config::{KubernetesConfig, SavedStateConfig};
 use crate::file::Patience;
-use crate::metrics::KubernetesMetrics;
+use crate::metrics::KindMetrics;
 use crate::source::kubernetes::cluster::{ClusterChange, Kind};
 use crate::source::kubernetes::mailbox::FromFile;
 use crate::source::kubernetes::saved::{self, ClockTime, KindState, SavedState, StateOrigin};
@@ -95,6 +95,8 @@ enum RestoreStage {
 
 /// The kinds that the file fills in for.
 pub(super) struct Restored {
+    /// The cluster that it is about, if it is not the own one.
+    cluster: Option<Arc<str>>,
     stage: RestoreStage,
     api_first: Instant,
     confirmed: Option<ClockTime>,
@@ -109,6 +111,7 @@ impl Restored {
     /// No state is used.
     pub(super) fn never() -> Self {
         Self {
+            cluster: None,
             stage: RestoreStage::Over,
             api_first: Instant::now(),
             confirmed: None,
@@ -116,6 +119,46 @@ impl Restored {
             forgotten: BTreeSet::new(),
             answers: BTreeMap::new(),
         }
+    }
+
+    /// The state of another cluster, which may be offered later.
+    pub(super) fn of_cluster(name: Arc<str>) -> Self {
+        Self {
+            cluster: Some(name),
+            ..Self::never()
+        }
+    }
+
+    /// Takes a state, for which the API has time until `until`.
+    pub(super) fn offer(&mut self, state: SavedState, until: Instant) {
+        self.stage = RestoreStage::Waiting(state, until);
+    }
+
+    /// The end of the time that the API has, if there is a state.
+    pub(super) fn waits_until(&self) -> Option<Instant> {
+        match &self.stage {
+            RestoreStage::Waiting(_, until) => Some(*until),
+            RestoreStage::Reading(_) | RestoreStage::Over => None,
+        }
+    }
+
+    /// Whether the file is being read.
+    pub(super) fn is_reading(&self) -> bool {
+        matches!(self.stage, RestoreStage::Reading(_))
+    }
+
+    /// Takes the states of other clusters that the file has, with the end of the time that their APIs have.
+    pub(super) fn take_others(&mut self) -> (Vec<(Arc<str>, SavedState)>, Instant) {
+        let others = match &mut self.stage {
+            RestoreStage::Waiting(state, _) => std::mem::take(&mut state.others),
+            RestoreStage::Reading(_) | RestoreStage::Over => Vec::new(),
+        };
+        (others, self.api_first)
+    }
+
+    /// The time when the API last confirmed the state, while some of it is in force.
+    pub(super) fn confirmed(&self) -> Option<ClockTime> {
+        self.confirmed.clone().filter(|_| !self.kinds.is_empty())
     }
 
     /// Begins to read the state that the policy names, if it names one.
@@ -191,6 +234,7 @@ impl Restored {
         }
         if !changes.is_empty() {
             tracing::warn!(
+                cluster = self.cluster.as_deref(),
                 kinds = self.labels().join(", "),
                 age = ?state.age,
                 "the Kubernetes API does not answer; strait serves the saved state of the cluster until the API \
@@ -210,31 +254,38 @@ impl Restored {
     pub(super) fn answered(
         &mut self,
         change: ClusterChange,
-        metrics: &KubernetesMetrics,
+        metrics: impl Fn(Kind) -> Option<KindMetrics>,
     ) -> ClusterChange {
         match change {
             ClusterChange::All(kind, _) | ClusterChange::NotInstalled(kind) => {
-                self.listed(kind, metrics);
+                if self.listed(kind)
+                    && let Some(metrics) = metrics(kind)
+                {
+                    metrics.replaced();
+                }
                 change
             }
             ClusterChange::Absent(kind, reason) if self.refused(kind) => {
-                metrics.kind(kind).forgotten();
+                if let Some(metrics) = metrics(kind) {
+                    metrics.forgotten();
+                }
                 ClusterChange::Forgotten(kind, reason)
             }
             change => change,
         }
     }
 
-    fn listed(&mut self, kind: Kind, metrics: &KubernetesMetrics) {
+    /// Notes that the API has listed a kind. Returns whether it was known from the file only.
+    fn listed(&mut self, kind: Kind) -> bool {
         self.forgotten.remove(&kind);
-        if self.kinds.remove(&kind).is_some() {
-            metrics.kind(kind).replaced();
-            if self.kinds.is_empty() {
-                tracing::info!(
-                    "the saved state of the cluster is no longer in use: the Kubernetes API has listed every kind"
-                );
-            }
+        let was_restored = self.kinds.remove(&kind).is_some();
+        if was_restored && self.kinds.is_empty() {
+            tracing::info!(
+                cluster = self.cluster.as_deref(),
+                "the saved state of the cluster is no longer in use: the Kubernetes API has listed every kind"
+            );
         }
+        was_restored
     }
 
     /// Notes that the API refuses a kind. Returns whether nothing is known of it any more.
@@ -249,6 +300,7 @@ impl Restored {
         self.kinds.remove(&kind);
         self.forgotten.insert(kind);
         tracing::warn!(
+            cluster = self.cluster.as_deref(),
             kind = kind.label(),
             "the Kubernetes API refuses a kind that strait knows from the saved state only; strait forgets the \
              kind, and refuses what it may forbid"
@@ -287,6 +339,7 @@ mod tests {
             confirmed: ClockTime::now(),
             age: Duration::from_secs(60),
             kinds: kinds.collect(),
+            others: Vec::new(),
         };
         let api_first = Instant::now() + API_FIRST;
         Restored {
@@ -341,7 +394,7 @@ mod tests {
         assert_eq!(restored.in_force().unwrap().kinds, ["service", "pod"]);
         let forgets = |restored: &mut Restored, kind| {
             let change = ClusterChange::Absent(kind, "forbidden".into());
-            let after = restored.answered(change, &metrics.kubernetes);
+            let after = restored.answered(change, |kind| Some(metrics.kubernetes.kind(kind)));
             matches!(after, ClusterChange::Forgotten(..))
         };
         for _ in 0..3 {
@@ -355,7 +408,7 @@ mod tests {
         assert!(restored.is_complete(&[service].into()));
         for kind in [pod, service] {
             let list = ClusterChange::All(kind, Vec::new());
-            restored.answered(list, &metrics.kubernetes);
+            restored.answered(list, |kind| Some(metrics.kubernetes.kind(kind)));
         }
         assert!(restored.is_complete(&[pod].into()));
         assert_eq!(restored.in_force(), None);

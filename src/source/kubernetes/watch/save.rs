@@ -14,7 +14,7 @@ use super::restore::{PATIENCE, origin};
 use crate::config::KubernetesConfig;
 use crate::metrics::Metrics;
 use crate::source::kubernetes::cluster::{Cluster, Kind};
-use crate::source::kubernetes::saved::{self, ClockTime, KindState, SaveSchedule};
+use crate::source::kubernetes::saved::{self, ClockTime, ClusterPart, KindState, SaveSchedule};
 
 /// Saves the state from time to time.
 pub(super) struct Saving {
@@ -29,7 +29,7 @@ pub(super) struct Saving {
 }
 
 /// The states to save: of the kinds that the API has listed, or does not serve, and does not refuse.
-fn states(cluster: &Cluster, kinds: &[Kind]) -> Vec<(Kind, KindState)> {
+pub(super) fn states(cluster: &Cluster, kinds: &[Kind]) -> Vec<(Kind, KindState)> {
     let state = |kind: &Kind| {
         let records = cluster.list(*kind);
         let state = match (cluster.is_installed(*kind), cluster.absent(*kind)) {
@@ -60,6 +60,11 @@ impl Saving {
     pub(super) fn changed(&mut self, kind: Kind) {
         self.schedule.changed();
         self.confirm(kind);
+    }
+
+    /// Notes a change in another cluster.
+    pub(super) fn others_changed(&mut self) {
+        self.schedule.changed();
     }
 
     /// Notes that the API has reported everything about a kind.
@@ -123,8 +128,14 @@ impl Saving {
         }
     }
 
-    /// Begins to save what is known of `kinds`.
-    pub(super) fn begin(&mut self, policy: &KubernetesConfig, cluster: &Cluster, kinds: &[Kind]) {
+    /// Begins to save what is known of `kinds`, and of other clusters.
+    pub(super) fn begin(
+        &mut self,
+        policy: &KubernetesConfig,
+        cluster: &Cluster,
+        kinds: &[Kind],
+        others: Vec<ClusterPart>,
+    ) {
         let (Some(config), Ok(origin)) = (policy.saved_state.clone(), origin(policy)) else {
             return;
         };
@@ -138,7 +149,7 @@ impl Saving {
             let at = ClockTime::now().before(confirmed.elapsed());
             let max_size = config.max_size;
             let bytes = saved::write(&config.path, |to| {
-                saved::encode(to, max_size, &origin, &at, &states)
+                saved::encode(to, max_size, &origin, &at, (&states, &others))
             });
             Ok((bytes?, began.elapsed()))
         };

@@ -45,7 +45,7 @@ impl Running {
             metrics,
             mailbox.clone(),
             statuses,
-            Restored::never(),
+            (Restored::never(), Vec::new()),
         );
         let running = Self {
             inputs,
@@ -186,7 +186,7 @@ async fn a_status_waits_for_the_result_of_opening_a_port_but_not_for_ever() {
             metrics,
             mailbox.clone(),
             statuses,
-            Restored::never(),
+            (Restored::never(), Vec::new()),
         );
         let task = tokio::spawn(driver.run(inbox));
         for change in gateway() {

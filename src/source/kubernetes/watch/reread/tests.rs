@@ -9,7 +9,7 @@ use super::*;
 use crate::source::kubernetes::cluster::Unreadable;
 use crate::source::kubernetes::records::{PodRecord, ServiceRecord, SliceEndpoint, SliceRecord};
 use crate::source::kubernetes::saved::{
-    ClockTime, KindState, StateOrigin, Unusable, decode, encode,
+    ClockTime, ClusterPart, KindState, StateOrigin, Unusable, decode, encode,
 };
 use world::{endpoint, key, labels, service, slices, world};
 
@@ -24,7 +24,8 @@ fn origin() -> StateOrigin {
 
 fn written(kinds: &[(Kind, KindState)]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    encode(&mut bytes, 1 << 30, &origin(), &ClockTime::now(), kinds).unwrap();
+    let parts = (kinds, &[][..]);
+    encode(&mut bytes, 1 << 30, &origin(), &ClockTime::now(), parts).unwrap();
     bytes
 }
 
@@ -126,6 +127,8 @@ fn lines_that_no_strait_writes_are_refused_whatever_their_checksum() {
         "{\"kind\":\"pod\",\"version\":\"v1\",\"more\":1}",
         "\u{0}",
     ] {
+        let kinds = lines.matches("\"kind\"").count().max(1);
+        let header = header.replace("\"kinds\":0", &format!("\"kinds\":{kinds}"));
         let refusal = refusal(&summed(&format!("{header}\n{lines}\n")));
         assert!(
             matches!(refusal, Unusable::Damaged(_)),
@@ -134,6 +137,7 @@ fn lines_that_no_strait_writes_are_refused_whatever_their_checksum() {
     }
     assert!(matches!(refusal(&summed("")), Unusable::Damaged(_)));
     // As deep as the parser allows, and deeper.
+    let header = header.replace("\"kinds\":0", "\"kinds\":1");
     for depth in [100, 100_000] {
         let lines = format!("{header}\n{}\n", "[".repeat(depth));
         assert!(matches!(refusal(&summed(&lines)), Unusable::Damaged(_)));
@@ -146,7 +150,7 @@ fn another_version_another_policy_and_a_wrong_time_are_refused() {
     let read = |confirmed: ClockTime, now: &ClockTime, change: fn(&mut StateOrigin)| {
         let mut bytes = Vec::new();
         let mut origin = origin();
-        encode(&mut bytes, 1 << 20, &origin, &confirmed, &[]).unwrap();
+        encode(&mut bytes, 1 << 20, &origin, &confirmed, (&[], &[])).unwrap();
         change(&mut origin);
         decode(&bytes, &origin, now, HOUR, reread).map(|state| state.age)
     };
@@ -167,15 +171,44 @@ fn another_version_another_policy_and_a_wrong_time_are_refused() {
         .lines()
         .next()
         .unwrap()
-        .replace("\"format\":1", "\"format\":2");
+        .replace("\"format\":2", "\"format\":3");
     assert_eq!(refusal(&summed(&format!("{header}\n"))), Unusable::Version);
+}
+
+#[test]
+fn the_state_of_another_cluster_is_read_unless_it_is_too_old() {
+    let kinds = world();
+    let part = |name: &str, age| ClusterPart {
+        name: name.into(),
+        confirmed: ClockTime::now().before(age),
+        kinds: kinds.clone(),
+    };
+    let others = [part("old", 2 * HOUR), part("c2", HOUR / 2)];
+    let mut bytes = Vec::new();
+    let now = ClockTime::now();
+    encode(&mut bytes, 1 << 30, &origin(), &now, (&kinds[..1], &others)).unwrap();
+    let read = decode(&bytes, &origin(), &ClockTime::now(), HOUR, reread).unwrap();
+    assert_eq!(read.kinds, kinds[..1]);
+    let [(name, other)] = &*read.others else {
+        panic!("{:?}", read.others);
+    };
+    assert_eq!((&**name, &other.kinds), ("c2", &kinds));
+    assert!(other.age >= HOUR / 2 && other.age < HOUR);
 }
 
 #[test]
 fn a_state_that_is_too_large_is_not_written() {
     let kinds = world();
     let length = written(&kinds).len();
-    let limited = |most| encode(Vec::new(), most, &origin(), &ClockTime::now(), &kinds);
+    let limited = |most| {
+        encode(
+            Vec::new(),
+            most,
+            &origin(),
+            &ClockTime::now(),
+            (&kinds, &[]),
+        )
+    };
     // The times in the header have different lengths at other times.
     assert!(limited(length + 8).is_ok());
     let error = limited(length - 8).unwrap_err();
