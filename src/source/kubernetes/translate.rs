@@ -150,7 +150,8 @@ impl Translator {
 
     /// Takes a change of another cluster, called `name`. It takes effect with the next [`Translator::apply`].
     pub fn apply_other(&mut self, name: &str, change: ClusterChange) {
-        self.others.apply(name, change, &mut self.concerned);
+        let (own, concerned) = (&self.cluster, &mut self.concerned);
+        self.others.apply(name, change, own, concerned);
     }
 
     /// All records of another cluster; `None` if the policy does not name it.

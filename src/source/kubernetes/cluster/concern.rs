@@ -287,6 +287,23 @@ impl Dirty {
         }
     }
 
+    /// Adds the hosts of the ServiceEntries that select workloads, in one namespace or in all: the workloads of another
+    /// cluster have changed.
+    pub fn add_all_selecting(&mut self, namespace: Option<&Arc<str>>, cluster: &Cluster) {
+        match namespace {
+            Some(namespace) => {
+                for key in cluster.entry_hosts.selecting_in(namespace) {
+                    self.add_entry(key, cluster);
+                }
+            }
+            None => {
+                for key in cluster.entry_hosts.selecting() {
+                    self.add_entry(key, cluster);
+                }
+            }
+        }
+    }
+
     /// Adds the hosts of a ServiceEntry.
     fn add_entry(&mut self, key: &ObjectKey, cluster: &Cluster) {
         let entry = cluster.service_entries.get(key);

@@ -54,6 +54,11 @@ impl EntryHosts {
         from.take_while(move |key| key.namespace == *namespace)
     }
 
+    /// The entries that select workloads.
+    pub(super) fn selecting(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.selecting.iter()
+    }
+
     /// The keys of the entries with a host, by namespace and name.
     pub(super) fn entries_of(&self, host: &str) -> impl Iterator<Item = &ObjectKey> {
         self.by_host.get(host).into_iter().flat_map(BTreeMap::keys)

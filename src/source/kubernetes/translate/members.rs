@@ -41,16 +41,18 @@ impl<'a> Members<'a> {
             workloads = workloads::behind(cluster, topology, names, key, record);
         }
         let (mut other_pods, mut other_workloads) = context.others.behind(topology, key);
+        let ObjectKey { namespace, name } = key;
+        let full = format!("{name}.{namespace}.svc.{domain}");
+        let others = context.others;
+        other_workloads.extend(others.of_entries(cluster, topology, namespace, &full));
         let has_others = !(other_pods.is_empty() && other_workloads.is_empty());
-        if has_others && mesh.keeps_local(policy, key) {
+        if has_others && mesh.keeps_local(policy, &full) {
             other_pods.iter_mut().for_each(Pod::keep_local);
             other_workloads.iter_mut().for_each(Workload::keep_local);
         }
         workloads.extend(other_workloads);
         if !cluster.service_entries.is_empty() {
-            let ObjectKey { namespace, name } = key;
-            let host = format!("{name}.{namespace}.svc.{domain}");
-            let of_entries = workloads::of_entries(cluster, topology, names, namespace, &host);
+            let of_entries = workloads::of_entries(cluster, topology, names, namespace, &full);
             workloads.extend(of_entries);
         }
         Self {
@@ -68,11 +70,20 @@ impl<'a> Members<'a> {
         let domain = policy.cluster_domain.as_str();
         let topology = Topology::of(cluster, policy);
         let host = ObjectHost::Entry { key, domain };
+        let mesh = Mesh::of(cluster, policy);
+        let ObjectKey { namespace, name } = key;
+        let mut workloads = workloads::of_entries(cluster, topology, names, namespace, name);
+        let others = context.others;
+        let mut elsewhere = others.of_entries(cluster, topology, namespace, name);
+        if !elsewhere.is_empty() && mesh.keeps_local(policy, name) {
+            elsewhere.iter_mut().for_each(Workload::keep_local);
+        }
+        workloads.extend(elsewhere);
         Self {
             pods: Vec::new(),
             other_pods: Vec::new(),
-            workloads: workloads::of_entries(cluster, topology, names, &key.namespace, &key.name),
-            mtls: Mtls::of(cluster, &Mesh::of(cluster, policy), &host),
+            workloads,
+            mtls: Mtls::of(cluster, &mesh, &host),
         }
     }
 
@@ -106,7 +117,13 @@ impl<'a> Members<'a> {
         // The backend of a TLSRoute is a Service as Kubernetes knows it, and a name of a pod is one of that pod.
         let as_exported = target.pods == PodChoice::AsExported && target.pod.is_none();
         let workloads = self.workloads.iter().filter(|_| as_exported);
-        let other_pods = self.other_pods.iter().filter(|_| as_exported);
+        // The pods of the own cluster decide whether a backend is in the mesh. Those of others join one that is, since they
+        // must be in it then, too.
+        let with_others = match target.pods {
+            PodChoice::AsExported | PodChoice::Mesh => target.pod.is_none(),
+            PodChoice::All | PodChoice::Refused => false,
+        };
+        let other_pods = self.other_pods.iter().filter(|_| with_others);
         let pods = pods.into_iter().map(of_pod).chain(other_pods.map(of_pod));
         choice::choose(pods.chain(workloads.map(of_workload)))
     }

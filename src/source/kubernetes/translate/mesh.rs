@@ -95,13 +95,11 @@ impl<'a> Mesh<'a> {
         shown && self.hides(cluster, policy, namespace, export_to).is_none()
     }
 
-    /// Whether only callers of its own cluster reach the pods of a Service, as istiod decides it: by the host itself
+    /// Whether only callers of its own cluster reach the workloads of a host, as istiod decides it: by the host itself
     /// before a wildcard, by a longer wildcard before a shorter one. What the settings do not say holds for
     /// the Services of Kubernetes and Istio themselves.
-    pub(super) fn keeps_local(&self, policy: &KubernetesConfig, key: &ObjectKey) -> bool {
-        let ObjectKey { namespace, name } = key;
+    pub(super) fn keeps_local(&self, policy: &KubernetesConfig, host: &str) -> bool {
         let domain = policy.cluster_domain.as_str();
-        let host = format!("{name}.{namespace}.svc.{domain}");
         let settings = &self.settings.cluster_local;
         let own = [
             format!("*.kube-system.svc.{domain}"),
@@ -119,7 +117,7 @@ impl<'a> Mesh<'a> {
         let all = defaults.map(|own| (&**own, true)).chain(said);
         let fits = all.filter(|(pattern, _)| match below(pattern) {
             Some(end) => host.ends_with(end),
-            None => **pattern == *host,
+            None => *pattern == host,
         });
         let most = fits.max_by_key(|(pattern, _)| (below(pattern).is_none(), pattern.len()));
         most.is_some_and(|(_, local)| local)

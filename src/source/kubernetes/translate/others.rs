@@ -13,6 +13,9 @@ use crate::config::{KubernetesConfig, OtherClusterConfig};
 use crate::source::kubernetes::cluster::{Cluster, ClusterChange, Dirty, Kind};
 use crate::source::kubernetes::records::{ObjectKey, ServiceRecord};
 
+/// The word in `exportTo` that hides a Service from everybody.
+const NOBODY: &str = "~";
+
 /// The other clusters, in the order of the config.
 #[derive(Debug, Default)]
 pub(super) struct OtherClusters(Vec<OtherCluster>);
@@ -33,13 +36,27 @@ impl OtherClusters {
         Self(policy.clusters.iter().map(other).collect())
     }
 
-    /// Applies a change of the cluster called `name`, and adds the Services that it concerns to `dirty`. A
-    /// cluster that the policy does not name changes nothing.
-    pub(super) fn apply(&mut self, name: &str, change: ClusterChange, dirty: &mut Dirty) {
+    /// Applies a change of the cluster called `name`, and adds the Services that it concerns to `dirty`, and the hosts of
+    /// ServiceEntries of the `own` cluster. A cluster that the policy does not name changes nothing.
+    pub(super) fn apply(
+        &mut self,
+        name: &str,
+        change: ClusterChange,
+        own: &Cluster,
+        dirty: &mut Dirty,
+    ) {
         let mut all = self.0.iter_mut();
         let Some(other) = all.find(|other| *other.config.name == *name) else {
             return;
         };
+        match (change.kind(), &change) {
+            (
+                Kind::Pod | Kind::Slice | Kind::WorkloadEntry,
+                ClusterChange::Set(key, _) | ClusterChange::Removed(_, key),
+            ) => dirty.add_all_selecting(Some(&key.namespace), own),
+            (Kind::Service, _) => {}
+            _ => dirty.add_all_selecting(None, own),
+        }
         let mut concerned = Dirty::default();
         other.cluster.apply(change, &mut concerned);
         if concerned.everything {
@@ -90,7 +107,9 @@ impl OtherClusters {
     ) -> (Vec<Pod<'a>>, Vec<Workload<'a>>) {
         let (mut pods, mut workloads) = (Vec::new(), Vec::new());
         for OtherCluster { config, cluster } in &self.0 {
-            if let Some(service) = cluster.services.get(key) {
+            if let Some(service) = cluster.services.get(key)
+                && !service.export_to.iter().any(|to| &**to == NOBODY)
+            {
                 let topology = topology.of_other(&config.name, &config.network, cluster);
                 pods.extend(pods::behind(cluster, topology, key, service));
                 let names = &mut HostAnswers::none();
@@ -98,5 +117,22 @@ impl OtherClusters {
             }
         }
         (pods, workloads)
+    }
+
+    /// The pods and WorkloadEntries of the clusters that the ServiceEntries of a namespace with a host select. The
+    /// entries, and `topology`, are those of the `own` cluster.
+    pub(super) fn of_entries<'a>(
+        &'a self,
+        own: &'a Cluster,
+        topology: Topology<'a>,
+        namespace: &str,
+        host: &str,
+    ) -> Vec<Workload<'a>> {
+        let of = |other: &'a OtherCluster| {
+            let OtherCluster { config, cluster } = other;
+            let topology = topology.of_other(&config.name, &config.network, cluster);
+            workloads::of_entries_elsewhere(own, (cluster, topology), namespace, host)
+        };
+        self.0.iter().flat_map(of).collect()
     }
 }

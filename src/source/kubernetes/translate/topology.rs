@@ -162,10 +162,13 @@ impl<'a> Locality<'a> {
     /// Whether the pod is in another network than this gateway, as far as that is known.
     pub(super) fn is_elsewhere(&self) -> bool {
         // istiod goes by the field alone, and takes a workload without it for one of every network, unless it is in
-        // another cluster.
+        // another cluster: then for one of that cluster's.
         let network = match self.workload {
-            Some(workload) if !self.topology.is_other => workload.network.as_deref(),
-            _ => self.network(),
+            Some(workload) => {
+                let of_cluster = self.topology.network.filter(|_| self.topology.is_other);
+                workload.network.as_deref().or(of_cluster)
+            }
+            None => self.network(),
         };
         match (network, self.topology.own_network) {
             (Some(network), Some(own)) => network != own,

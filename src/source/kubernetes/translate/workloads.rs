@@ -78,8 +78,8 @@ pub(super) struct Workload<'a> {
 enum HostPorts<'a> {
     /// The ports of its ServiceEntry.
     Entry(&'a [EntryPortRecord]),
-    /// The ports of the Service, each with its `targetPort`.
-    Service,
+    /// The ports of the Service of the workload's cluster, each with its `targetPort`.
+    Service(&'a [ServicePortRecord]),
 }
 
 /// Every workload of the ServiceEntries of a namespace with a host.
@@ -109,6 +109,24 @@ pub(super) fn of_entries<'a>(
     found
 }
 
+/// The workloads of another cluster that the ServiceEntries of a namespace with a host select. The entries are those
+/// of `own`.
+pub(super) fn of_entries_elsewhere<'a>(
+    own: &'a Cluster,
+    (cluster, topology): (&'a Cluster, Topology<'a>),
+    namespace: &str,
+    host: &str,
+) -> Vec<Workload<'a>> {
+    let entries = own.entries_of(host);
+    let here = entries.filter(|(key, _)| &*key.namespace == namespace);
+    let selecting = here.filter_map(|(key, entry)| Some((key, entry, entry.selector.as_ref()?)));
+    let of_entry = |(key, entry, selector)| {
+        let names = &mut HostAnswers::none();
+        selected(cluster, topology, names, key, entry, selector)
+    };
+    selecting.flat_map(of_entry).collect()
+}
+
 /// The workloads of its namespace that a ServiceEntry selects.
 fn selected<'a>(
     cluster: &'a Cluster,
@@ -134,7 +152,7 @@ pub(super) fn behind<'a>(
     topology: Topology<'a>,
     names: &mut HostAnswers<'_>,
     key: &ObjectKey,
-    service: &ServiceRecord,
+    service: &'a ServiceRecord,
 ) -> Vec<Workload<'a>> {
     match service.kind {
         ServiceKind::Headless | ServiceKind::ExternalName => Vec::new(),
@@ -146,7 +164,7 @@ pub(super) fn behind<'a>(
                 names,
                 namespace,
                 selector,
-                HostPorts::Service,
+                HostPorts::Service(&service.ports),
             )
         }
     }
@@ -339,10 +357,15 @@ impl<'a> Workload<'a> {
                 own(&port.name).or(target).or(Some(of_entry.port))
             }
             // A name of a targetPort must be among the workload's own.
-            HostPorts::Service => match (&port.target_name, port.target) {
-                (Some(name), None) => own(name),
-                (_, target) => own(&port.name).or(Some(target.map_or(port.port, NonZeroU16::get))),
-            },
+            HostPorts::Service(ports) => {
+                let port = ports.iter().find(|of| of.name == port.name)?;
+                match (&port.target_name, port.target) {
+                    (Some(name), None) => own(name),
+                    (_, target) => {
+                        own(&port.name).or(Some(target.map_or(port.port, NonZeroU16::get)))
+                    }
+                }
+            }
         }
     }
 }

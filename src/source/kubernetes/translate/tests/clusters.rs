@@ -60,7 +60,7 @@ fn endpoints_of_a_service_of_both_clusters_are_united_and_the_own_cluster_decide
     let routes = world.found.routes();
     let mut objects = svcb_at("10.2.0.1", vec![]);
     objects[0] = service_with("apps/svcb", &[("http", 80), ("more", 81)], |record| {
-        record.export_to = ["~".into()].into();
+        record.export_to = [".".into()].into();
     });
     // The policies of the other cluster mean nothing here.
     objects.push(peer_authentication(
@@ -104,10 +104,130 @@ fn endpoints_of_a_service_of_both_clusters_are_united_and_the_own_cluster_decide
     );
     world.change_other("c2", set(slice));
     assert_eq!(world.found.endpoints(UPSTREAM).len(), 2);
+    // One that is hidden there from everybody adds nothing.
+    let hidden = service_with("apps/svcb", &[("http", 80)], |record| {
+        record.export_to = ["~".into()].into();
+    });
+    world.change_other("c2", set(hidden));
+    assert_eq!(world.found.endpoints(UPSTREAM), ["10.0.0.1:8080"]);
+    world.change_other("c2", set(service("apps/svcb", &[("http", 80)])));
+    assert_eq!(world.found.endpoints(UPSTREAM).len(), 2);
     let gone = ClusterChange::Removed(Kind::Service, key("apps/svcb"));
     world.change_other("c2", gone);
     assert_eq!(world.found.endpoints(UPSTREAM), ["10.0.0.1:8080"]);
     assert_eq!(world.found.routes(), routes);
+}
+
+#[test]
+fn a_service_entry_selects_the_workloads_of_other_clusters_too() {
+    const HOST: &str = "vms.example.local";
+    let selecting = entry("apps/e", HOST, &[("http", 80)], |entry| {
+        entry.selector = Some(labels(&[("app", "x")]));
+    });
+    let upstream = "apps/vms.example.local:80";
+    let mut world = world(policy_with(&[("c2", "n1")]), vec![selecting.clone()]);
+    assert!(world.found.endpoints(upstream).is_empty());
+    let of_pod = |address: &str, app: &str| {
+        let mut objects = svcb_at(address, vec![]);
+        objects[2] = pod("apps/a", &[SIDECAR, ("app", app)]);
+        objects
+    };
+    world.connect("c2", of_pod("10.2.0.1", "x"));
+    assert_eq!(world.found.endpoints(upstream), ["10.2.0.1:80"]);
+    assert_eq!(
+        world.found.origins(upstream),
+        ["pod a, ServiceEntry apps/e of cluster c2"]
+    );
+    // It follows their changes.
+    let vm = workload_entry("apps/vm", |entry| {
+        entry.workload = vm("192.0.2.1", &[SIDECAR, ("app", "x")]);
+    });
+    world.change_other("c2", set(vm));
+    let both = ["10.2.0.1:80", "192.0.2.1:80"];
+    assert_eq!(world.found.endpoints(upstream), both);
+    world.change_other("c2", set(pod("apps/a", &[SIDECAR, ("app", "y")])));
+    assert_eq!(world.found.endpoints(upstream), ["192.0.2.1:80"]);
+    world.change_other("c2", set(pod("apps/a", &[("app", "x")])));
+    assert_eq!(
+        world.found.endpoints(upstream),
+        ["192.0.2.1:80"],
+        "outside the mesh"
+    );
+    // Entries of the other cluster count nowhere.
+    let foreign = entry("apps/f", "foreign.example.local", &[("http", 80)], |_| {});
+    world.change_other("c2", set(foreign));
+    assert!(
+        world
+            .found
+            .routes()
+            .iter()
+            .all(|at| !at.contains("foreign"))
+    );
+    world.apply([set(mesh_config(|mesh| {
+        mesh.cluster_local = [(HOST.into(), true)].into();
+    }))]);
+    assert!(world.found.endpoints(upstream).is_empty());
+}
+
+#[test]
+fn a_workload_of_another_cluster_serves_the_port_of_that_name_of_its_own_service() {
+    let selecting = |ports: &[(&str, u16)]| {
+        service_with("apps/svcb", ports, |record| {
+            record.selector = labels(&[("app", "x")]);
+        })
+    };
+    let mut world = world(
+        policy_with(&[("c2", "n1")]),
+        vec![selecting(&[("http", 80)])],
+    );
+    for (ports, endpoints) in [
+        (&[("http", 80)][..], &["192.0.2.1:80"][..]),
+        (&[("http", 9000)], &["192.0.2.1:9000"]),
+        (&[("other", 80)], &[]),
+    ] {
+        let vm = workload_entry("apps/vm", |entry| {
+            entry.workload = vm("192.0.2.1", &[SIDECAR, ("app", "x"), (NETWORK, "n2")]);
+        });
+        world.connect("c2", vec![selecting(ports), vm]);
+        assert_eq!(world.found.endpoints(UPSTREAM), endpoints, "{ports:?}");
+    }
+}
+
+#[test]
+fn the_pods_of_other_clusters_join_the_backend_of_a_tls_route_that_is_in_the_mesh() {
+    let backend = |address: &str, with: &[(&str, &str)]| {
+        vec![
+            service("apps/svcb", &[("tls", 443)]),
+            slice(
+                "apps/svcb.x",
+                &[("tls", 8443)],
+                vec![endpoint(address, "b")],
+            ),
+            pod("apps/b", with),
+        ]
+    };
+    for (own, other, endpoints) in [
+        (
+            &[SIDECAR][..],
+            &[SIDECAR][..],
+            &["10.0.0.1:8443", "10.2.0.1:8443"][..],
+        ),
+        (&[SIDECAR], &[], &["10.0.0.1:8443"]),
+        (&[], &[SIDECAR], &["10.0.0.1:8443"]),
+        (&[], &[], &["10.0.0.1:8443"]),
+    ] {
+        let mut policy = policy_with(&[("c2", "n1")]);
+        policy.export.mode = gateway_policy().export.mode;
+        policy.gateway_api = gateway_policy().gateway_api;
+        let mut objects = gateway_and_route();
+        objects.extend(backend("10.0.0.1", own));
+        let mut world = world(policy, objects);
+        world.connect("c2", backend("10.2.0.1", other));
+        let routes = &world.found.0.routing.gateways[&443];
+        let upstream = routes[0].targets.first.upstream.to_string();
+        let found = world.found.endpoints(&upstream);
+        assert_eq!(found, endpoints, "{own:?} {other:?}");
+    }
 }
 
 #[test]
