@@ -258,8 +258,9 @@ struct World {
     deaf: (Process, ChildStdout),
     draining: Process,
     away: Process,
+    cluster_away: Process,
     left_out: Process,
-    _apis: [ApiServer; 2],
+    _apis: [ApiServer; 4],
     open: Vec<TcpStream>,
 }
 
@@ -293,7 +294,7 @@ upstreams: {{ named: {{ dns: {{ name: 'named.example:80', min_ttl: 1s, max_ttl: 
 resolver: {{ servers: ['{}'], timeout: 1s }}",
             dns.address
         );
-        let [away, left_out] = [(); 2].map(|()| ApiServer::start());
+        let [away, left_out, own, other] = [(); 4].map(|()| ApiServer::start());
         left_out.apply(
             "kind: EndpointSlice
 metadata: { namespace: any, name: minus-one, labels: { kubernetes.io/service-name: one } }
@@ -311,7 +312,13 @@ spec: { gatewayClassName: strait, listeners: [{ name: tls, port: 443, protocol: 
 ",
         );
         let away_config = kubernetes::config(&away, "");
+        let other_config = format!(
+            "clusters: [{{ name: c2, network: n1, kubeconfig: '{}' }}], cluster: c1, network: n1",
+            other.kubeconfig().display()
+        );
+        let other_config = kubernetes::config(&own, &other_config);
         away.down();
+        other.down();
         let folder = Folder::create();
         let deaf = to_echo().top("access_log: { queue: 1 }").text();
         let deaf = Process::with_stdout(&folder.file("strait.yaml", &deaf));
@@ -338,11 +345,12 @@ spec: { gatewayClassName: strait, listeners: [{ name: tls, port: 443, protocol: 
             deaf,
             draining: Process::start(&to_echo().top("drain: { readiness_delay: 0s, window: 5m }")),
             away: Process::start(&away_config),
+            cluster_away: Process::start(&other_config),
             left_out: Process::start(&kubernetes::config(
                 &left_out,
                 "gateway_api: { namespaces: [apps] }",
             )),
-            _apis: [away, left_out],
+            _apis: [away, left_out, own, other],
             open: Vec::new(),
             echo,
         }
@@ -425,6 +433,7 @@ spec: { gatewayClassName: strait, listeners: [{ name: tls, port: 443, protocol: 
             ("deaf", vec![metrics(&self.deaf.0)]),
             ("draining", vec![metrics(&self.draining)]),
             ("away", vec![metrics(&self.away)]),
+            ("cluster-away", vec![metrics(&self.cluster_away)]),
             ("left-out", vec![metrics(&self.left_out)]),
             ("skewed", vec![healthy, other]),
             ("defect", vec![defect]),
@@ -447,6 +456,7 @@ const EXPECTED: &[(&str, &[&str])] = &[
     ("deaf", &["StraitLogLinesLost"]),
     ("draining", &["StraitDrainStuck"]),
     ("away", &["StraitWatchDown", "StraitNotReady"]),
+    ("cluster-away", &["StraitClusterStale"]),
     ("left-out", &["StraitDiscoveryRefused"]),
     ("skewed", &["StraitVersionSkew"]),
     ("defect", &["StraitTaskRestarted"]),
