@@ -77,6 +77,7 @@ fn helm_renders_what_kustomize_renders() {
     for (values, folder) in [
         (&[][..], "base"),
         (&[r#"network="network1""#], "istio"),
+        (&[r#"clusters.secret="strait-clusters""#], "clusters"),
         (&["podMonitor.enabled=true"], "pod-monitor"),
         (&["serviceMonitor.enabled=true"], "service-monitor"),
         (
@@ -105,6 +106,7 @@ fn a_release_of_another_name_agrees_with_itself() {
         "serviceMonitor.enabled=true",
         "prometheusRule.enabled=true",
         "dashboard.enabled=true",
+        r#"clusters.secret="edge-clusters""#,
     ];
     let rendered = release("base", "edge", "gateways", &all).unwrap();
     let problems = rendered.problems();
@@ -258,6 +260,21 @@ fn every_value_does_what_it_says_and_an_api_takes_the_result() {
         ),
         ("networkPolicy.enabled=false", "NetworkPolicy ".into(), GONE),
         (
+            r#"networkPolicy.egress=[{"to":[{"ipBlock":{"cidr":"10.2.0.0/16"}}]}]"#,
+            "NetworkPolicy /spec/egress/3/to/0/ipBlock/cidr".into(),
+            r#""10.2.0.0/16""#,
+        ),
+        (
+            r#"clusters.secret="s""#,
+            pod("/volumes/2/secret/secretName"),
+            r#""s""#,
+        ),
+        (
+            r#"clusters.secret="s""#,
+            pod("/containers/0/volumeMounts/2/mountPath"),
+            r#""/var/run/strait/clusters""#,
+        ),
+        (
             "podDisruptionBudget.enabled=false",
             "PodDisruptionBudget ".into(),
             GONE,
@@ -330,6 +347,29 @@ fn helm_lint_has_nothing_to_say() {
         .arg(path("config/helm/strait")))
     .unwrap();
     assert!(!said.contains("WARNING"), "{said}");
+}
+
+/// The account for the strait of another cluster has the rights of `config/kubernetes/other-cluster`.
+#[test]
+fn the_reader_of_a_release_may_do_what_that_of_the_manifests_may() {
+    let kustomized = Tree::shipped().render("other-cluster").unwrap();
+    let (all, with) = (usual("base", &[]), usual("base", &["clusters.reader=true"]));
+    let added = |object: &&Value| !all.objects.contains(object);
+    let added: Vec<&Value> = with.objects.iter().filter(added).collect();
+    assert_eq!(added.len(), 3);
+    for object in added {
+        let same = |other: &&Value| other["kind"] == object["kind"];
+        let same = kustomized.objects.iter().find(same).unwrap();
+        for part in [
+            "rules",
+            "roleRef",
+            "subjects",
+            "automountServiceAccountToken",
+        ] {
+            assert_eq!(object[part], same[part], "{} {part}", object["kind"]);
+        }
+        assert_eq!(object["metadata"]["name"], same["metadata"]["name"]);
+    }
 }
 
 /// The config of a chart is taken by strait itself.
