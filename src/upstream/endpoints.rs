@@ -460,6 +460,7 @@ mod tests {
                 namespace: "apps".into(),
                 name: "svcb-x".into(),
                 pod: pod.map(Arc::from),
+                rule: None,
             })),
             ..spec(1, Some(zone), 1)
         };

@@ -172,6 +172,9 @@ pub struct EndpointOrigin {
     /// The name of the pod, if it is known to be one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<Arc<str>>,
+    /// The DestinationRule that holds for it, as `NAMESPACE/NAME`: that of its subset, or of its host.
+    #[serde(rename = "destination_rule", skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Arc<str>>,
 }
 
 /// The kinds of object that give endpoints.
@@ -186,7 +189,7 @@ pub enum OriginKind {
 }
 
 impl fmt::Display for EndpointOrigin {
-    /// `[pod POD, ]KIND NAMESPACE/NAME[ of cluster CLUSTER]`.
+    /// `[pod POD, ]KIND NAMESPACE/NAME[ of cluster CLUSTER][, DestinationRule NAMESPACE/NAME]`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             cluster,
@@ -194,13 +197,17 @@ impl fmt::Display for EndpointOrigin {
             namespace,
             name,
             pod,
+            rule,
         } = self;
         if let Some(pod) = pod {
             write!(f, "pod {pod}, ")?;
         }
         write!(f, "{kind:?} {namespace}/{name}")?;
-        match cluster {
-            Some(cluster) => write!(f, " of cluster {cluster}"),
+        if let Some(cluster) = cluster {
+            write!(f, " of cluster {cluster}")?;
+        }
+        match rule {
+            Some(rule) => write!(f, ", DestinationRule {rule}"),
             None => Ok(()),
         }
     }

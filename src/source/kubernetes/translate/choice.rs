@@ -17,6 +17,8 @@ pub(super) struct Choice<'a> {
     pub(super) subset: Option<&'a Arc<str>>,
     /// True to leave out what is outside the mesh.
     pub(super) mesh: bool,
+    /// The DestinationRule that holds, as its origin names it.
+    pub(super) rule: Option<&'a Arc<str>>,
 }
 
 impl Choice<'_> {

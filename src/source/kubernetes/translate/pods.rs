@@ -230,6 +230,7 @@ impl<'a> Pod<'a> {
                 namespace: slice.namespace.clone(),
                 name: slice.name.clone(),
                 pod: self.name.cloned(),
+                rule: choice.rule.cloned(),
             })),
         })
     }
@@ -278,6 +279,7 @@ pub(super) fn is_in_mesh(cluster: &Cluster, policy: &KubernetesConfig, port: &Se
         port: record,
         subset: port.subset.as_ref(),
         mesh: true,
+        rule: None,
     };
     let topology = Topology::of(cluster, policy);
     let pods = behind(cluster, topology, &key, service);

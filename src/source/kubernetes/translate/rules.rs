@@ -16,7 +16,7 @@ use super::wishes;
 use crate::source::kubernetes::cluster::Cluster;
 use crate::source::kubernetes::records::wishes::{ConnectionWishes, RuleWishes};
 use crate::source::kubernetes::records::{
-    ClientTls, DestinationRuleRecord, RuleTls, SubsetRecord, TlsMode,
+    ClientTls, DestinationRuleRecord, ObjectKey, RuleTls, SubsetRecord, TlsMode,
 };
 
 /// The rules of a host, merged.
@@ -24,8 +24,12 @@ use crate::source::kubernetes::records::{
 pub(super) struct Rule<'a> {
     tls: Option<&'a RuleTls>,
     wishes: Option<&'a RuleWishes>,
+    /// The rule whose traffic policy counts. Without one the first.
+    object: Option<&'a ObjectKey>,
     /// The subsets, each name once.
     pub(super) subsets: Vec<&'a SubsetRecord>,
+    /// The rule of each subset.
+    subset_objects: Vec<&'a ObjectKey>,
 }
 
 impl<'a> Rule<'a> {
@@ -69,6 +73,16 @@ impl<'a> Rule<'a> {
         wishes::of_port(self.wishes, subset.map(|subset| &subset.wishes), port)
     }
 
+    /// The rule that holds for the host, or that has the subset.
+    pub(super) fn object(&self, subset: Option<&Arc<str>>) -> Option<&'a ObjectKey> {
+        let Some(name) = subset else {
+            return self.object;
+        };
+        let mut subsets = self.subsets.iter().zip(&self.subset_objects);
+        let found = subsets.find(|(subset, _)| subset.name == *name);
+        found.map(|(_, object)| *object)
+    }
+
     pub(super) fn subset(&self, name: &str) -> Option<&'a SubsetRecord> {
         let mut subsets = self.subsets.iter();
         subsets.find(|subset| *subset.name == *name).copied()
@@ -96,6 +110,9 @@ fn is_visible(rule: &DestinationRuleRecord, gateways: &str) -> bool {
     rule.export_to.is_empty() || rule.export_to.iter().any(to_us)
 }
 
+/// A rule with its key.
+type KeyedRule<'a> = (&'a ObjectKey, &'a DestinationRuleRecord);
+
 /// The merged rule for `host` among those rules of a namespace for which `belongs` is true.
 fn pool<'a>(
     cluster: &'a Cluster,
@@ -105,12 +122,12 @@ fn pool<'a>(
     host: &ObjectHost<'_>,
 ) -> Option<Rule<'a>> {
     let in_namespace = cluster.destination_rules.in_namespace(namespace);
-    let mut rules: Vec<(Fit, &DestinationRuleRecord)> = in_namespace
+    let mut rules: Vec<(Fit, KeyedRule<'a>)> = in_namespace
         .filter(|(_, rule)| !rule.for_workloads && belongs(rule))
-        .filter_map(|(_, rule)| Some((host.fit(namespace, &rule.host)?, rule)))
+        .filter_map(|keyed| Some((host.fit(namespace, &keyed.1.host)?, keyed)))
         .collect();
     // The sort is stable: of two of the same age the first by name comes first.
-    rules.sort_by_key(|(fit, rule)| (Reverse(*fit), rule.created));
+    rules.sort_by_key(|(fit, (_, rule))| (Reverse(*fit), rule.created));
     let best = rules.first()?.0;
     let gateways = mesh.gateways;
     let all_of_gateways = namespace == gateways && gateways != &*mesh.settings.root_namespace;
@@ -118,33 +135,36 @@ fn pool<'a>(
         is_private(rule, mesh, namespace) || (all_of_gateways && is_local(rule, namespace))
     };
     let best = rules.iter().take_while(|(fit, _)| *fit == best);
-    let seen = best.map(|(_, rule)| *rule);
+    let seen = best.map(|(_, keyed)| *keyed);
     let seen: Vec<_> = seen
-        .filter(|rule| is_visible(rule, gateways) || own(rule))
+        .filter(|(_, rule)| is_visible(rule, gateways) || own(rule))
         .collect();
     // Rules with different `exportTo` stay apart. Of these groups istiod takes the one whose first rule
     // comes last.
     let mut sets: Vec<BTreeSet<&Arc<str>>> = Vec::new();
-    for rule in &seen {
+    for (_, rule) in &seen {
         let set = rule.export_to.iter().collect();
         if !sets.contains(&set) {
             sets.push(set);
         }
     }
     let last = sets.pop()?;
-    let of_last = |rule: &&DestinationRuleRecord| last == rule.export_to.iter().collect();
+    let of_last = |(_, rule): &KeyedRule<'a>| last == rule.export_to.iter().collect();
     Some(merge(seen.into_iter().filter(of_last)))
 }
 
-fn merge<'a>(rules: impl Iterator<Item = &'a DestinationRuleRecord>) -> Rule<'a> {
+fn merge<'a>(rules: impl Iterator<Item = KeyedRule<'a>>) -> Rule<'a> {
     let mut merged = Rule::default();
-    for rule in rules {
+    for (key, rule) in rules {
         if merged.tls.is_none() && rule.tls.is_some() {
             (merged.tls, merged.wishes) = (rule.tls.as_ref(), Some(&*rule.wishes));
+            merged.object = Some(key);
         }
+        merged.object.get_or_insert(key);
         for subset in &rule.subsets {
             if merged.subset(&subset.name).is_none() {
                 merged.subsets.push(subset);
+                merged.subset_objects.push(key);
             }
         }
     }

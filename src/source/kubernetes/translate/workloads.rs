@@ -339,6 +339,7 @@ impl<'a> Workload<'a> {
                 namespace: self.object.1.namespace.clone(),
                 name: self.object.1.name.clone(),
                 pod: self.pod.cloned(),
+                rule: choice.rule.cloned(),
             })),
         })
     }

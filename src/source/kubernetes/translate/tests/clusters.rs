@@ -270,6 +270,19 @@ fn a_subset_by_cluster_has_the_pods_of_that_cluster() {
         let found = world.found.endpoints(&format!("{UPSTREAM}/{subset}"));
         assert_eq!(found, endpoints, "{subset}");
     }
+    // Each says by which rule.
+    let origin = |cluster: &str| {
+        format!("pod a, EndpointSlice apps/svcb.x of cluster {cluster}, DestinationRule apps/r")
+    };
+    assert_eq!(world.found.origins("apps/svcb:80/c2"), [origin("c2")]);
+    let both = ["c1", "c2"].map(origin);
+    assert_eq!(world.found.origins(UPSTREAM), both);
+    let gone = ClusterChange::Removed(Kind::DestinationRule, key("apps/r"));
+    world.apply([gone]);
+    assert_eq!(
+        world.found.origins(UPSTREAM)[0],
+        "pod a, EndpointSlice apps/svcb.x of cluster c1"
+    );
 }
 
 #[test]
