@@ -150,8 +150,8 @@ impl Translator {
 
     /// Takes a change of another cluster, called `name`. It takes effect with the next [`Translator::apply`].
     pub fn apply_other(&mut self, name: &str, change: ClusterChange) {
-        let (own, concerned) = (&self.cluster, &mut self.concerned);
-        self.others.apply(name, change, own, concerned);
+        self.others
+            .apply(name, change, &self.cluster, &mut self.concerned);
     }
 
     /// All records of another cluster; `None` if the policy does not name it.
@@ -204,6 +204,7 @@ impl Translator {
         for change in changes {
             self.cluster.apply(change, &mut dirty);
         }
+        self.others.join(&mut dirty);
         if dirty.everything {
             let known = self.services.keys().cloned();
             let there = self.cluster.services.iter().map(|(key, _)| key.clone());

@@ -43,6 +43,8 @@ pub struct Dirty {
     /// Hosts of ServiceEntries, each with the namespace of an entry, whose routes or endpoints may have
     /// changed, or that no longer exist.
     pub hosts: BTreeSet<ObjectKey>,
+    /// Namespaces all of whose Services are concerned. Other clusters may have some there that this one lacks.
+    pub namespaces: BTreeSet<Arc<str>>,
     /// True if that holds for every Service and every host of a ServiceEntry.
     pub everything: bool,
     /// True if the content of Gateways and TLSRoutes may have changed.
@@ -259,6 +261,7 @@ impl Dirty {
     }
 
     pub(super) fn add_namespace(&mut self, namespace: &str, cluster: &Cluster) {
+        self.namespaces.insert(namespace.into());
         let services = cluster.services.in_namespace(namespace);
         self.services.extend(services.map(|(key, _)| key.clone()));
         for (_, entry) in cluster.service_entries.in_namespace(namespace) {

@@ -83,6 +83,16 @@ impl OtherClusters {
         self.0.iter().flat_map(of).collect()
     }
 
+    /// Adds the Services of namespaces that a change in the own cluster concerns: the own one may lack them.
+    pub(super) fn join(&self, dirty: &mut Dirty) {
+        let namespaces = std::mem::take(&mut dirty.namespaces);
+        if !namespaces.is_empty() {
+            let there = self.services();
+            let there = there.filter(|key| namespaces.contains(&key.namespace));
+            dirty.services.extend(there.cloned());
+        }
+    }
+
     /// Every Service of them.
     pub(super) fn services(&self) -> impl Iterator<Item = &ObjectKey> {
         let services = self.0.iter().map(|other| other.cluster.services.iter());

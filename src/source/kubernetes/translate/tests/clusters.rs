@@ -252,10 +252,35 @@ fn a_service_of_another_cluster_alone_has_its_routes_by_the_policy_of_the_own_on
 }
 
 #[test]
+fn policies_that_change_later_hold_for_a_service_of_another_cluster_alone() {
+    let mut world = world(policy_with(&[("c2", "n1")]), vec![]);
+    world.connect("c2", svcb_at("10.2.0.1", vec![]));
+    let subset = format!("{UPSTREAM}/c2");
+    let upstreams = |world: &World| {
+        let names = world.found.0.routing.upstreams.keys();
+        names.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(upstreams(&world), [UPSTREAM]);
+    world.apply([set(rule("apps/r", "svcb", |rule| {
+        rule.subsets = [subset_of("c2")].into();
+    }))]);
+    assert_eq!(upstreams(&world), [UPSTREAM, &subset]);
+    assert_eq!(world.found.endpoints(&subset), ["10.2.0.1:8080"]);
+    let strict = |off| peer_authentication("apps/all", 0, &[], Some(off), &[]);
+    world.apply([set(strict(true))]);
+    assert!(world.found.endpoints(UPSTREAM).is_empty());
+    world.apply([set(strict(false))]);
+    assert_eq!(world.found.endpoints(UPSTREAM), ["10.2.0.1:8080"]);
+}
+
+fn subset_of(cluster: &str) -> crate::source::kubernetes::records::SubsetRecord {
+    subset(cluster, &[(CLUSTER, cluster)])
+}
+
+#[test]
 fn a_subset_by_cluster_has_the_pods_of_that_cluster() {
-    let by_cluster = |name: &str| subset(name, &[(CLUSTER, name)]);
     let rule = rule("apps/r", "svcb", |rule| {
-        rule.subsets = ["c1", "c2", "c3"].map(by_cluster).into();
+        rule.subsets = ["c1", "c2", "c3"].map(subset_of).into();
     });
     let mut world = world(
         policy_with(&[("c2", "n1")]),
