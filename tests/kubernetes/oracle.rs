@@ -33,6 +33,11 @@ struct State {
     /// All objects of the first state; of a later one those that are new or have changed.
     objects: Option<Vec<Value>>,
     gone: Option<Vec<Key>>,
+    /// The same for the second cluster, if the answers are about two.
+    #[serde(default)]
+    other: Option<Vec<Value>>,
+    #[serde(default)]
+    other_gone: Option<Vec<Key>>,
     names: Names,
 }
 
@@ -173,22 +178,45 @@ fn plural(kind: &str) -> &'static str {
     }
 }
 
+/// Brings an API from one state to the next.
+fn enter(api: &ApiServer, objects: Option<&Vec<Value>>, gone: Option<&Vec<Key>>) {
+    for key in gone.into_iter().flatten() {
+        if key.kind != "Gateway" {
+            assert!(api.delete(plural(&key.kind), &key.namespace, &key.name));
+        }
+    }
+    let objects = objects.into_iter().flatten();
+    api.put_all(objects.filter(|object| is_read(object)).cloned());
+}
+
+/// The keys of a gateway's config, for one cluster or for two.
+fn keys(other: Option<&ApiServer>) -> String {
+    let other = other.map(|api| {
+        let kubeconfig = api.kubeconfig();
+        let kubeconfig = kubeconfig.display();
+        format!(
+            "network: network1, clusters: [{{ name: cluster-2, network: network1, kubeconfig: '{kubeconfig}' }}], "
+        )
+    });
+    let other = other.unwrap_or_default();
+    format!("cluster: cluster-1, {other}export: {{ mode: all }}")
+}
+
 /// Plays one file of answers; returns what strait says in each state where it is not as `expected`.
 fn play(answers: &Answers, expected: &[Names]) -> Vec<(usize, Names)> {
     let api = ApiServer::start();
+    let is_of_two = answers.states.iter().any(|state| state.other.is_some());
+    let other = is_of_two.then(ApiServer::start);
     let mut gateway = None;
     let mut others = Vec::new();
     for (number, (state, expected)) in answers.states.iter().zip(expected).enumerate() {
-        for key in state.gone.iter().flatten() {
-            if key.kind != "Gateway" {
-                assert!(api.delete(plural(&key.kind), &key.namespace, &key.name));
-            }
+        enter(&api, state.objects.as_ref(), state.gone.as_ref());
+        if let Some(other) = &other {
+            enter(other, state.other.as_ref(), state.other_gone.as_ref());
         }
-        let objects = state.objects.iter().flatten();
-        api.put_all(objects.filter(|object| is_read(object)).cloned());
         let gateway = gateway.get_or_insert_with(|| {
-            let keys = "cluster: cluster-1, export: { mode: all }";
-            let gateway = TestGateway::start_on_node("node1", &kubernetes::config(&api, keys));
+            let config = kubernetes::config(&api, &keys(other.as_ref()));
+            let gateway = TestGateway::start_on_node("node1", &config);
             gateway.wait_ready();
             gateway
         });

@@ -27,8 +27,11 @@ type State struct {
 	// state are all; those of a later one are new or have changed.
 	Objects []Object `json:"objects"`
 	// Objects of the state before that are gone.
-	Gone  []Key `json:"gone"`
-	Names Names `json:"names"`
+	Gone []Key `json:"gone"`
+	// The same for the second cluster, if the answers are about two.
+	Other     []Object `json:"other,omitempty"`
+	OtherGone []Key    `json:"other_gone,omitempty"`
+	Names     Names    `json:"names"`
 }
 
 // The kinds of object that are stored: those that the oracle writes, and slices that a controller makes.
@@ -168,17 +171,19 @@ func Changes(before, after []Object) (changed []Object, gone []Key) {
 	return changed, gone
 }
 
-// ObjectsAt gives every object of a state.
-func (a Answers) ObjectsAt(state int) []Object {
-	var out []Object
-	for _, one := range a.States[:state+1] {
-		out = slices.DeleteFunc(out, func(o Object) bool {
+// ObjectsAt gives every object of a state, in the first and in the second cluster.
+func (a Answers) ObjectsAt(state int) (own, other []Object) {
+	after := func(before, changed []Object, gone []Key) []Object {
+		out := slices.DeleteFunc(before, func(o Object) bool {
 			again := func(other Object) bool { return other.Key() == o.Key() }
-			return slices.Contains(one.Gone, o.Key()) || slices.ContainsFunc(one.Objects, again)
+			return slices.Contains(gone, o.Key()) || slices.ContainsFunc(changed, again)
 		})
-		out = append(out, one.Objects...)
+		return append(out, changed...)
 	}
-	return out
+	for _, one := range a.States[:state+1] {
+		own, other = after(own, one.Objects, one.Gone), after(other, one.Other, one.OtherGone)
+	}
+	return own, other
 }
 
 // Save writes the file into a folder, each object and each name on a line of its own.
@@ -213,25 +218,33 @@ func (a Answers) Save(folder string) error {
 			out.WriteString(",")
 		}
 		out.WriteString("{\n")
-		var objects, gone, names [][]byte
-		for _, o := range state.Objects {
-			objects = append(objects, line(o))
-		}
-		for _, key := range state.Gone {
-			gone = append(gone, line(key))
-		}
+		var names [][]byte
 		for _, name := range sortedNames(state.Names) {
 			names = append(names, []byte(string(line(name))+": "+string(line(state.Names[name]))))
 		}
-		lines("objects", "[]", objects)
+		lines("objects", "[]", encoded(state.Objects, line))
 		out.WriteString(",\n")
-		lines("gone", "[]", gone)
+		lines("gone", "[]", encoded(state.Gone, line))
 		out.WriteString(",\n")
+		if len(state.Other)+len(state.OtherGone) > 0 {
+			lines("other", "[]", encoded(state.Other, line))
+			out.WriteString(",\n")
+			lines("other_gone", "[]", encoded(state.OtherGone, line))
+			out.WriteString(",\n")
+		}
 		lines("names", "{}", names)
 		out.WriteString("\n}")
 	}
 	out.WriteString("]\n}\n")
 	return os.WriteFile(filepath.Join(folder, a.Name+".json"), out.Bytes(), 0o644)
+}
+
+func encoded[V any](all []V, line func(any) []byte) [][]byte {
+	var out [][]byte
+	for _, one := range all {
+		out = append(out, line(one))
+	}
+	return out
 }
 
 func sortedNames[V any](of map[string]V) []string {

@@ -19,6 +19,8 @@ type Case struct {
 	// Settings of the mesh, if they are not the usual ones. istiod is started anew for such a case.
 	Mesh    string   `json:"mesh,omitempty"`
 	Objects []Object `json:"objects"`
+	// The objects of a second cluster. Without any the case is about one cluster.
+	Other []Object `json:"other,omitempty"`
 	// Pods that begin to terminate.
 	Terminating []string `json:"terminating,omitempty"`
 	// Pods that are deleted when both sides know all objects.
@@ -51,6 +53,12 @@ func Cases() ([]Case, error) {
 		for n, o := range it.Objects {
 			it.Objects[n] = Complete(o, it.Name)
 		}
+		for n, o := range it.Other {
+			it.Other[n] = Complete(o, it.Name)
+		}
+		if it.Other != nil {
+			it.Other = append(stage(it.Objects, []string{"Namespace"}), it.Other...)
+		}
 		out = append(out, it)
 	}
 	return out, nil
@@ -79,17 +87,27 @@ func (c Case) Doomed() []Object { return c.pods(c.Terminating) }
 
 // Together is the content of several cases.
 type Together struct {
-	Objects    []Object
-	Namespaces []string
+	Objects, Other []Object
+	Namespaces     []string
 	// Pods that begin to terminate, and pods that are deleted in the end.
 	Doomed, Gone []Object
 }
 
-// Usual puts the cases together that have the usual settings of the mesh.
+// Usual puts the cases together that have the usual settings of the mesh and one cluster.
 func Usual(cases []Case) Together {
+	return together(cases, func(one Case) bool { return one.Mesh == "" && one.Other == nil })
+}
+
+// OfTwo puts the cases together that have the usual settings of the mesh and two clusters.
+func OfTwo(cases []Case) Together {
+	return together(cases, func(one Case) bool { return one.Mesh == "" && one.Other != nil })
+}
+
+func together(cases []Case, chosen func(Case) bool) Together {
 	var out Together
 	for _, one := range cases {
-		if one.Mesh == "" {
+		if chosen(one) {
+			out.Other = append(out.Other, one.Other...)
 			out.Objects, out.Namespaces = append(out.Objects, one.Objects...), append(out.Namespaces, one.Namespaces()...)
 			out.Doomed, out.Gone = append(out.Doomed, one.Doomed()...), append(out.Gone, one.pods(one.Gone)...)
 		}
@@ -104,7 +122,15 @@ const (
 	StraitConfig = `listeners: [{ name: east-west, bind: "[::]:15443" }]
 kubernetes: { cluster: cluster-1, export: { mode: all } }
 `
+	// ClusterOfOther is the name of the second cluster.
+	ClusterOfOther = "cluster-2"
 )
+
+// ConfigOfTwo is StraitConfig for two clusters, with a kubeconfig of the second one.
+func ConfigOfTwo(kubeconfig string) string {
+	other := "network: network1, clusters: [{ name: " + ClusterOfOther + ", network: network1, kubeconfig: " + kubeconfig + " }]"
+	return strings.Replace(StraitConfig, "export:", other+", export:", 1)
+}
 
 // The settings of the mesh unless a case has others.
 const usualMesh = "enableAutoMtls: true\ntrustDomain: cluster.local\n"
@@ -122,21 +148,32 @@ func Settings(mesh string) Object {
 // Base gives the objects that every case and every seed needs: Istio's namespace, the Gateway that routes every
 // name, the settings of the mesh, and nodes of two zones.
 func Base() []Object {
-	node := func(name string, labels map[string]any) Object {
-		return Object{"kind": "Node", "metadata": map[string]any{"name": name, "labels": labels}}
-	}
-	gateway := Object{"kind": "Gateway", "metadata": map[string]any{"name": "cross-network-gateway"}, "spec": map[string]any{
+	objects := append(BaseOfOther(), Settings(""), Object{"kind": "Gateway", "metadata": map[string]any{"name": "cross-network-gateway"}, "spec": map[string]any{
 		"selector": map[string]any{"istio": "eastwestgateway"},
 		"servers": []any{map[string]any{
 			"port": map[string]any{"number": 15443, "name": "tls", "protocol": "TLS"},
 			"tls":  mode("AUTO_PASSTHROUGH"), "hosts": []any{"*.local"},
 		}},
-	}}
+	}})
+	return complete(objects)
+}
+
+func complete(objects []Object) []Object {
+	for n, o := range objects {
+		objects[n] = Complete(o, "istio-system")
+	}
+	return objects
+}
+
+// BaseOfOther gives the objects that a second cluster needs: Istio's namespace with the label of the network, and the nodes.
+func BaseOfOther() []Object {
+	node := func(name string, labels map[string]any) Object {
+		return Object{"kind": "Node", "metadata": map[string]any{"name": name, "labels": labels}}
+	}
 	objects := []Object{
 		{"kind": "Namespace", "metadata": map[string]any{
 			"name": "istio-system", "labels": map[string]any{"topology.istio.io/network": "network1"},
 		}},
-		Settings(""), gateway,
 		node("node1", map[string]any{
 			"topology.kubernetes.io/region": "r1", "topology.kubernetes.io/zone": "z1", "kubernetes.io/hostname": "node1",
 		}),
@@ -146,8 +183,5 @@ func Base() []Object {
 		}),
 		node("node3", nil),
 	}
-	for n, o := range objects {
-		objects[n] = Complete(o, "istio-system")
-	}
-	return objects
+	return complete(objects)
 }

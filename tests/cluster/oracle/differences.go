@@ -51,8 +51,8 @@ type Difference struct {
 	Classes []string
 }
 
-// Compare gives the names that differ, in their order.
-func Compare(istiod, strait Names, objects []Object) []Difference {
+// Compare gives the names that differ, in their order. `other` are the objects of the second cluster, if there is one.
+func Compare(istiod, strait Names, objects, other []Object) []Difference {
 	all := map[string]bool{}
 	for name := range istiod {
 		all[name] = true
@@ -61,6 +61,10 @@ func Compare(istiod, strait Names, objects []Object) []Difference {
 		all[name] = true
 	}
 	it := newContext(objects)
+	if other != nil {
+		second := newContext(other)
+		it.other = &second
+	}
 	var out []Difference
 	for _, name := range sortedNames(all) {
 		theirs, known := istiod[name]
@@ -79,6 +83,8 @@ func Compare(istiod, strait Names, objects []Object) []Difference {
 type context struct {
 	objects []Object
 	byKey   map[Key]Object
+	// The objects of the second cluster.
+	other *context
 }
 
 func newContext(objects []Object) context {
@@ -107,7 +113,11 @@ func (c context) classify(differs Difference) []string {
 	if len(labels) != 2 {
 		return []string{Unknown}
 	}
-	service := c.byKey[Key{"Service", labels[1], labels[0]}]
+	key := Key{"Service", labels[1], labels[0]}
+	service := c.byKey[key]
+	if service == nil && c.other != nil {
+		service = c.other.byKey[key]
+	}
 	number, err := strconv.Atoi(port)
 	if service == nil || err != nil {
 		return []string{Unknown}
@@ -131,7 +141,7 @@ func (c context) classify(differs Difference) []string {
 	classes := map[string]bool{}
 	for side, addresses := range map[string][]string{"istiod": less(differs.Istiod, differs.Strait), "strait": less(differs.Strait, differs.Istiod)} {
 		for _, address := range addresses {
-			classes[c.explain(service, names, side, address)] = true
+			classes[c.of(address).explain(service, names, side, address)] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(classes))
@@ -156,20 +166,43 @@ func (c context) ofEntry(differs Difference, host string) []string {
 			continue
 		}
 		ip := parsed.Addr().String()
-		switch pods, _ := c.at(namespace, ip); {
-		case len(pods) == 0 && !c.known(ip) && slices.Contains(differs.Istiod, address):
+		it := c.of(address)
+		switch pods, _ := it.at(namespace, ip); {
+		case c.sharesName(it, namespace, ip) && slices.Contains(differs.Strait, address):
+			classes["one-name-in-two-clusters"] = true
+		case len(pods) == 0 && !it.known(ip) && slices.Contains(differs.Istiod, address):
 			classes["selected-workload-outdated"] = true
-		case len(pods) == 0 && slices.ContainsFunc(c.in("EndpointSlice", namespace), func(of Object) bool { return lists(of, ip) }):
+		case len(pods) == 0 && slices.ContainsFunc(it.in("EndpointSlice", namespace), func(of Object) bool { return lists(of, ip) }):
 			classes["slice-with-other-address"] = true
 		case len(pods) == 0:
 			classes[Unknown] = true
-		case slices.ContainsFunc(c.in("EndpointSlice", namespace), func(of Object) bool { return names(of, ip, pods[0]) }):
+		case slices.ContainsFunc(it.in("EndpointSlice", namespace), func(of Object) bool { return names(of, ip, pods[0]) }):
 			classes["container-port-of-entry"] = true
 		default:
 			classes["selected-pod-of-no-service"] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(classes))
+}
+
+// sharesName says whether the pod or WorkloadEntry of a cluster that has an address has the name of one in the other cluster.
+func (c context) sharesName(it context, namespace, ip string) bool {
+	if c.other == nil {
+		return false
+	}
+	pods, _ := it.at(namespace, ip)
+	for _, o := range it.in("WorkloadEntry", namespace) {
+		if text(o, "spec", "address") == ip {
+			pods = append(pods, o)
+		}
+	}
+	workloads := func(of context) []Object {
+		return append(of.in("Pod", namespace), of.in("WorkloadEntry", namespace)...)
+	}
+	return slices.ContainsFunc(pods, func(one Object) bool {
+		same := func(o Object) bool { return o.Name() == one.Name() }
+		return slices.ContainsFunc(workloads(c), same) && slices.ContainsFunc(workloads(*c.other), same)
+	})
 }
 
 // known says whether a workload that is no pod has an address.
@@ -192,6 +225,32 @@ func lists(slice Object, ip string) bool {
 func names(slice Object, ip string, pod Object) bool {
 	return slices.ContainsFunc(list(slice, "endpoints"), func(endpoint any) bool {
 		return slices.Contains(list(endpoint, "addresses"), any(ip)) && text(endpoint, "targetRef", "name") == pod.Name()
+	})
+}
+
+// of gives the cluster that has something at an address: the first one, unless only the second one has.
+func (c context) of(address string) context {
+	if c.other != nil && !c.mentions(address) && c.other.mentions(address) {
+		return *c.other
+	}
+	return c
+}
+
+// mentions says whether a pod, a slice or an entry has an address with its port.
+func (c context) mentions(address string) bool {
+	parsed, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return false
+	}
+	ip := parsed.Addr().String()
+	return c.known(ip) || slices.ContainsFunc(c.objects, func(o Object) bool {
+		switch o.Kind() {
+		case "Pod":
+			return slices.ContainsFunc(list(o, "status", "podIPs"), func(one any) bool { return text(one, "ip") == ip })
+		case "EndpointSlice":
+			return lists(o, ip)
+		}
+		return false
 	})
 }
 

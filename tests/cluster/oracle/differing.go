@@ -50,7 +50,10 @@ func (d Differing) Names(answers string, state int, istiod Names) Names {
 }
 
 // Expected gives what strait must say of the last state of a file of answers.
-func Expected(folder, answers string) (Names, error) {
+func Expected(folder, answers string) (Names, error) { return ExpectedAt(folder, answers, -1) }
+
+// ExpectedAt gives what strait must say of a state of a file of answers, -1 for the last one.
+func ExpectedAt(folder, answers string, state int) (Names, error) {
 	all, err := Load(folder)
 	if err != nil {
 		return nil, err
@@ -60,9 +63,13 @@ func Expected(folder, answers string) (Names, error) {
 		return nil, err
 	}
 	for _, one := range all {
-		if last := len(one.States) - 1; one.Name == answers {
-			return differing.Names(answers, last, one.States[last].Names), nil
+		if one.Name != answers {
+			continue
 		}
+		if state < 0 {
+			state = len(one.States) - 1
+		}
+		return differing.Names(answers, state, one.States[state].Names), nil
 	}
 	return nil, fmt.Errorf("no answers %s in %s", answers, folder)
 }

@@ -12,6 +12,8 @@ type generator struct {
 	namespace string
 	// The namespaces that rules and exports may name.
 	namespaces []string
+	// The beginning of the names of its workloads.
+	prefix string
 	// The third part of its pods' addresses.
 	network  int
 	lastIP   int
@@ -62,6 +64,10 @@ func newGenerator(seed uint64, namespace string, network int, namespaces []strin
 // namespace may have, and `namespaces` are those that exist.
 func generate(seed uint64, namespace string, network, firstIP int, namespaces []string) Generated {
 	g := newGenerator(seed, namespace, network, namespaces)
+	if network > networkOfOther {
+		// istiod confuses workloads of two clusters that have one name.
+		g.prefix = "other-"
+	}
 	g.lastIP = firstIP
 	for n := range g.between(0, 6) {
 		g.addPod(n)
@@ -168,7 +174,7 @@ func (g *generator) addPod(n int) {
 		status["podIPs"] = ips
 	}
 	pod := Object{
-		"kind": "Pod", "metadata": map[string]any{"name": fmt.Sprintf("pod%d", n), "labels": labels}, "spec": spec,
+		"kind": "Pod", "metadata": map[string]any{"name": fmt.Sprintf("%spod%d", g.prefix, n), "labels": labels}, "spec": spec,
 		"status": status,
 	}
 	if g.chance(10) {
@@ -375,7 +381,7 @@ func (g *generator) addRule(name, host string) {
 		labels := one(g, nil, map[string]any{"version": "v1"}, map[string]any{"version": "v2"},
 			map[string]any{"app": "a", "version": "v1"})
 		if g.chance(25) {
-			labels = one(g, map[string]any{"topology.istio.io/cluster": "cluster-1"}, map[string]any{"topology.istio.io/cluster": "other"},
+			labels = one(g, map[string]any{"topology.istio.io/cluster": "cluster-1"}, map[string]any{"topology.istio.io/cluster": ClusterOfOther},
 				map[string]any{"topology.istio.io/network": "network1"}, map[string]any{"topology.kubernetes.io/zone": "z1"},
 				map[string]any{"topology.kubernetes.io/region": "r1"}, map[string]any{"kubernetes.io/hostname": "node1"},
 				map[string]any{"topology.istio.io/subzone": "s2"})
@@ -454,7 +460,7 @@ func (g *generator) workload() map[string]any {
 // addEntry makes a ServiceEntry or a WorkloadEntry.
 func (g *generator) addEntry(n int) {
 	if g.chance(50) {
-		metadata := map[string]any{"name": fmt.Sprintf("workload%d", n)}
+		metadata := map[string]any{"name": fmt.Sprintf("%sworkload%d", g.prefix, n)}
 		if g.chance(20) {
 			metadata["labels"] = g.workloadLabels()
 		}

@@ -24,7 +24,8 @@ func TestStoredDifferencesAreOfKnownClasses(t *testing.T) {
 	for _, answers := range all {
 		for state, one := range answers.States {
 			strait := differing.Names(answers.Name, state, one.Names)
-			for _, differs := range Compare(one.Names, strait, answers.ObjectsAt(state)) {
+			own, other := answers.ObjectsAt(state)
+			for _, differs := range Compare(one.Names, strait, own, other) {
 				explained = append(explained, Differs{answers.Name, state, differs.Name, differs.Strait, differs.Classes})
 				for _, class := range differs.Classes {
 					used[class] = true

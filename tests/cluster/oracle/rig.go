@@ -15,7 +15,9 @@ type Side func() (Names, error)
 
 // Rig is an API with the two gateways that read it.
 type Rig struct {
-	API    *API
+	API *API
+	// The API of a second cluster, if there is one.
+	Other  *API
 	Istiod Side
 	Strait Side
 	marker int
@@ -27,22 +29,25 @@ const settleTime = 3 * time.Minute
 // Settle waits until both sides know a Service that is made now, and have said nothing new for a while.
 func (r *Rig) Settle(quiet time.Duration) (istiod, strait Names, err error) {
 	r.marker++
-	marker := Complete(Object{
-		"kind": "Service", "spec": map[string]any{"ports": []any{map[string]any{"port": 80}}},
-		"metadata": map[string]any{
-			"name":        fmt.Sprintf("%s-%d", markerName, r.marker),
-			"annotations": map[string]any{"networking.istio.io/exportTo": "*"},
-		},
-	}, "istio-system")
-	if err := r.API.Apply(marker); err != nil {
-		return nil, nil, err
-	}
-	defer func() {
-		if failed := r.API.Delete(marker, 0); err == nil {
-			err = failed
+	var markers []string
+	for n, api := range []*API{r.API, r.Other} {
+		if api == nil {
+			continue
 		}
-	}()
-	name := "outbound_.80_._." + marker.Name() + ".istio-system.svc.cluster.local"
+		marker := marker(fmt.Sprintf("%s-%d-%d", markerName, n+1, r.marker))
+		if err := api.Apply(marker); err != nil {
+			return nil, nil, err
+		}
+		defer func() {
+			if failed := api.Delete(marker, 0); err == nil {
+				err = failed
+			}
+		}()
+		markers = append(markers, "outbound_.80_._."+marker.Name()+".istio-system.svc.cluster.local")
+	}
+	knows := func(names Names) bool {
+		return !slices.ContainsFunc(markers, func(name string) bool { _, known := names[name]; return !known })
+	}
 	begin, since := time.Now(), time.Now()
 	for time.Since(begin) < settleTime {
 		time.Sleep(200 * time.Millisecond)
@@ -58,15 +63,19 @@ func (r *Rig) Settle(quiet time.Duration) (istiod, strait Names, err error) {
 			istiod, strait, since = nowIstiod, nowStrait, time.Now()
 			continue
 		}
-		_, known := istiod[name]
-		_, knownToo := strait[name]
-		if known && knownToo && time.Since(since) > quiet {
+		if knows(istiod) && knows(strait) && time.Since(since) > quiet {
 			return istiod, strait, nil
 		}
 	}
-	_, known := istiod[name]
-	_, knownToo := strait[name]
-	return nil, nil, fmt.Errorf("not settled after %v; known to istiod: %v, to strait: %v", settleTime, known, knownToo)
+	return nil, nil, fmt.Errorf("not settled after %v; known to istiod: %v, to strait: %v", settleTime, knows(istiod), knows(strait))
+}
+
+// marker is a Service without endpoints.
+func marker(name string) Object {
+	return Complete(Object{
+		"kind": "Service", "spec": map[string]any{"ports": []any{map[string]any{"port": 80}}},
+		"metadata": map[string]any{"name": name, "annotations": map[string]any{"networking.istio.io/exportTo": "*"}},
+	}, "istio-system")
 }
 
 func same(a, b Names) bool { return maps.EqualFunc(a, b, slices.Equal[[]string]) }

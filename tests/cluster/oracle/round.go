@@ -5,26 +5,55 @@ import (
 	"math/rand/v2"
 )
 
-// Round is what some seeds make, each in a namespace of its own, and then the changes to it: the objects of other
+// Round is what some seeds make in a cluster, each in a namespace of its own, and then the changes to it: the objects of other
 // seeds over those of the same names, while some of the rest go.
 type Round struct {
 	Namespaces    []string
 	First, Second Generated
 	Removed       []Object
+	// What is added to the numbers of seeds, and to the parts of addresses that no other namespace has.
+	shift   uint64
+	network int
 }
 
 // The distance between a seed and that of its changes.
 const changes = 1_000_000
 
+// What sets the second cluster apart: its seeds, and the addresses of its pods.
+const (
+	shiftOfOther   = 10_000_000
+	networkOfOther = 100
+)
+
 // NewRound makes the objects of some seeds.
 func NewRound(seeds []uint64) Round {
-	var round Round
+	round := Round{}
+	round.fill(seeds, nil)
+	return round
+}
+
+// NewRounds makes the objects of some seeds for two clusters with the same namespaces. Most Services of the second cluster are those
+// that the first one has under the same name. Its policies and ServiceEntries must have no effect.
+func NewRounds(seeds []uint64) (own, other Round) {
+	own = NewRound(seeds)
+	other = Round{shift: shiftOfOther, network: networkOfOther}
+	other.fill(seeds, &own)
+	return own, other
+}
+
+// fill makes the objects. Services are shared with `with`.
+func (round *Round) fill(seeds []uint64, with *Round) {
 	for n := range seeds {
 		round.Namespaces = append(round.Namespaces, fmt.Sprintf("shop-%02d", n))
 	}
 	const ipsOfFirst = 100
 	round.First = round.state(seeds, 0, 0)
 	round.Second = round.state(seeds, changes, ipsOfFirst)
+	if with != nil {
+		random := rand.New(rand.NewPCG(seeds[0], shiftOfOther))
+		share(&round.First, with.First, random)
+		share(&round.Second, with.Second, random)
+	}
 	// Changes of a pod do not move it.
 	before := map[Key]Object{}
 	for _, o := range round.First.Objects {
@@ -43,13 +72,26 @@ func NewRound(seeds []uint64) Round {
 			round.Removed = append(round.Removed, o)
 		}
 	}
-	return round
+}
+
+// share replaces most Services by those of the same names in another cluster.
+func share(made *Generated, with Generated, random *rand.Rand) {
+	services := map[Key]Object{}
+	for _, o := range stage(with.Objects, []string{"Service"}) {
+		services[o.Key()] = o
+	}
+	for n, o := range made.Objects {
+		if same := services[o.Key()]; same != nil && random.IntN(4) != 0 {
+			made.Objects[n] = plain(same)
+		}
+	}
 }
 
 func (r Round) state(seeds []uint64, shift uint64, firstIP int) Generated {
+	shift += r.shift
 	out := generateMesh(seeds[0]+shift, r.Namespaces)
 	for n, namespace := range r.Namespaces {
-		made := generate(seeds[n]+shift, namespace, n+1, firstIP, r.Namespaces)
+		made := generate(seeds[n]+shift, namespace, r.network+n+1, firstIP, r.Namespaces)
 		it := Object{"kind": "Namespace", "metadata": map[string]any{"name": namespace}}
 		out.Objects = append(append(out.Objects, Complete(it, "")), made.Objects...)
 		out.Terminating = append(out.Terminating, made.Terminating...)

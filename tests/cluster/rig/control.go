@@ -29,6 +29,8 @@ const (
 	APIPort = 6443
 
 	secondAPIHost = "10.98.0.2"
+	// The API of the other cluster; see Cluster.Other.
+	otherAPIHost = "10.98.0.3"
 )
 
 // Options are what a test program wants of the control plane.
@@ -57,10 +59,13 @@ type Cluster struct {
 	straits atomic.Int64
 	pods    atomic.Int64
 	names   atomic.Int64
+	// host is the address of the API.
+	host string
 	// kube is the path of the control plane's program.
 	kube    string
 	options Options
 	applied sync.Once
+	other   otherCluster
 	echo    *Echo
 	// user is that of strait, 65432 unless the namespace has only one.
 	user int
@@ -93,7 +98,7 @@ func start(options Options) (*Cluster, error) {
 	if err := prepare(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{KubeconfigPath: dir + "/admin.kubeconfig", user: 65432, kube: kube, options: options}
+	c := &Cluster{KubeconfigPath: dir + "/admin.kubeconfig", user: 65432, host: APIHost, kube: kube, options: options}
 	if text, err := os.ReadFile("/proc/self/uid_map"); err == nil && strings.Fields(string(text))[2] == "1" {
 		c.user = 0
 	}
@@ -144,7 +149,7 @@ func bind(from, to string) error {
 
 func (c *Cluster) clients(authority []byte) error {
 	c.Config = &rest.Config{
-		Host:            fmt.Sprintf("https://%s:%d", APIHost, APIPort),
+		Host:            fmt.Sprintf("https://%s:%d", c.host, APIPort),
 		BearerToken:     adminToken,
 		TLSClientConfig: rest.TLSClientConfig{CAData: authority},
 		QPS:             -1,
@@ -180,8 +185,12 @@ func (c *Cluster) processes() {
 		"--listen-peer-urls", "http://127.0.0.1:2380", "--initial-advertise-peer-urls", "http://127.0.0.1:2380",
 		"--initial-cluster", "default=http://127.0.0.1:2380", "--unsafe-no-fsync", "--log-level", "warn",
 		"--quota-backend-bytes", fmt.Sprint(4<<30))
-	c.APIServer = c.apiServer("apiserver", APIHost)
-	c.ControllerManager = c.process("controller-manager", "controller-manager", c.options.ControllerManager,
+	c.APIServer = c.apiServer("apiserver", c.host)
+	c.ControllerManager = c.controllerManager("controller-manager")
+}
+
+func (c *Cluster) controllerManager(name string, flags ...string) *Process {
+	return c.process(name, "controller-manager", slices.Concat(c.options.ControllerManager, flags),
 		"--kubeconfig", c.KubeconfigPath, "--leader-elect=false", "--root-ca-file", dir+"/ca.crt",
 		"--service-account-private-key-file", dir+"/sa.key", "--kube-api-qps", "500", "--kube-api-burst", "1000",
 		"--concurrent-service-endpoint-syncs", "20",

@@ -36,6 +36,7 @@
 // All of them are on lo, so every process of the namespace can listen and connect there.
 //
 //	10.98.0.1:6443                 the API
+//	10.98.0.3:6443                 the API of the other cluster
 //	10.98.1.N                      the N-th process of strait
 //	10.98.0.0/16                   free otherwise, for a test's own servers
 //	10.99.0.0/16, 10.100.0.0/14    pods
@@ -48,6 +49,7 @@
 //
 //   - [Cluster]: clients, Apply and Delete for YAML, Kubectl, namespaces, pods, tokens, the audit log.
 //   - [Process]: Start, Stop, Kill, Pause (SIGSTOP), Resume, RSS, CPU and Log of Etcd, APIServer and ControllerManager.
+//   - [Cluster.Other]: a second cluster with an API of its own, and the access to it that another cluster's strait gets.
 //   - [Account]: the service account, rights and GatewayClass that a gateway runs with, apart from those of other tests.
 //   - [Gateway]: a process of strait with its calls, metrics, readiness, logs.
 //   - [Uplink]: another way to the API whose cable can be pulled, or that falls silent after some bytes.

@@ -52,7 +52,7 @@ func certificates(folder string) (keys, error) {
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "kube-apiserver"},
 		NotBefore: authority.NotBefore, NotAfter: authority.NotAfter,
 		DNSNames:    []string{"kubernetes.default.svc", "kubernetes", "localhost"},
-		IPAddresses: []net.IP{net.ParseIP(APIHost), net.ParseIP(secondAPIHost), net.ParseIP("127.0.0.1"), net.ParseIP("10.97.0.1")},
+		IPAddresses: []net.IP{net.ParseIP(APIHost), net.ParseIP(secondAPIHost), net.ParseIP(otherAPIHost), net.ParseIP("127.0.0.1"), net.ParseIP("10.97.0.1")},
 	}
 	for n := range maxUplinks {
 		api.IPAddresses = append(api.IPAddresses, net.ParseIP(uplinkHost(n)))

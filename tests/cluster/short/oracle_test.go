@@ -49,7 +49,7 @@ func TestCasesAreRoutedAsIstiodAnswered(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		surprises = oracle.Compare(expected, now.Of(usual.Namespaces), nil)
+		surprises = oracle.Compare(expected, now.Of(usual.Namespaces), nil, nil)
 		return len(surprises) == 0
 	}) {
 		for _, one := range surprises {

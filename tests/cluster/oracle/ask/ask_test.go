@@ -36,8 +36,18 @@ func setting(t *testing.T, name string, otherwise int) int {
 // TestAsk compares both sides on the objects of new seeds. Every difference must be of a known class.
 func TestAsk(t *testing.T) {
 	first, count := setting(t, "STRAIT_ORACLE_FIRST", 1001), setting(t, "STRAIT_ORACLE_SEEDS", 1000)
+	ask(t, start(t), first, count)
+}
+
+// TestAskOfTwo is TestAsk for two clusters.
+func TestAskOfTwo(t *testing.T) {
+	first, count := setting(t, "STRAIT_ORACLE_FIRST", 1001), setting(t, "STRAIT_ORACLE_SEEDS", 100)
+	ask(t, startOfTwo(t), first, count)
+}
+
+func ask(t *testing.T, it *sides, first, count int) {
+	t.Helper()
 	tally := tally{classes: map[string]int{}}
-	it := start(t)
 	for done := 0; done < count; done += seedsOfRound {
 		it.ask(t, &tally, seedsFrom(first+done, min(seedsOfRound, count-done)))
 	}
@@ -59,32 +69,80 @@ type tally struct {
 
 func (s *sides) ask(t *testing.T, tally *tally, seeds []uint64) {
 	t.Helper()
-	round := oracle.NewRound(seeds)
+	rounds := s.rounds(seeds)
+	namespaces := rounds[0].Namespaces
 	begin := time.Now()
-	for state, made := range []oracle.Generated{round.First, round.Second} {
-		if state == 1 {
-			if err := s.API.RemoveAll(round.Removed); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := s.API.ApplyValid(made); err != nil {
-			t.Fatal(err)
-		}
-		s.compare(t, tally, round, fmt.Sprintf("seeds %d-%d, state %d", seeds[0], seeds[len(seeds)-1], state))
+	for state := range 2 {
+		s.enter(t, rounds, state)
+		s.compare(t, tally, namespaces, fmt.Sprintf("seeds %d-%d, state %d", seeds[0], seeds[len(seeds)-1], state))
 	}
-	if err := s.API.Clean(round.Namespaces); err != nil {
-		t.Fatal(err)
-	}
+	s.clean(t, namespaces)
 	fmt.Printf("seeds %d-%d: %d names so far, %d differ, %.0f s\n", seeds[0], seeds[len(seeds)-1], tally.names, tally.differ,
 		time.Since(begin).Seconds())
 }
 
+// rounds makes the objects of some seeds for each cluster.
+func (s *sides) rounds(seeds []uint64) []oracle.Round {
+	if s.Other == nil {
+		return []oracle.Round{oracle.NewRound(seeds)}
+	}
+	own, other := oracle.NewRounds(seeds)
+	return []oracle.Round{own, other}
+}
+
+// apis gives the API of each cluster.
+func (s *sides) apis() []*oracle.API {
+	if s.Other == nil {
+		return []*oracle.API{s.API}
+	}
+	return []*oracle.API{s.API, s.Other}
+}
+
+// enter writes the objects of the first or of the second state of a round.
+func (s *sides) enter(t *testing.T, rounds []oracle.Round, state int) {
+	t.Helper()
+	for n, api := range s.apis() {
+		made := rounds[n].First
+		if state == 1 {
+			made = rounds[n].Second
+			if err := api.RemoveAll(rounds[n].Removed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := api.ApplyValid(made); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (s *sides) clean(t *testing.T, namespaces []string) {
+	t.Helper()
+	for _, api := range s.apis() {
+		if err := api.Clean(namespaces); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// read reads the objects of the first and of the second cluster.
+func (s *sides) read(t *testing.T, namespaces []string) (own, other []oracle.Object) {
+	t.Helper()
+	own, err := s.API.Read(namespaces)
+	if err == nil && s.Other != nil {
+		other, err = s.Other.Read(namespaces)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return own, other
+}
+
 // compare counts the names of both sides, and reports differences of no known class, with their objects.
-func (s *sides) compare(t *testing.T, tally *tally, round oracle.Round, where string) {
+func (s *sides) compare(t *testing.T, tally *tally, namespaces []string, where string) {
 	t.Helper()
 	var istiod oracle.Names
 	var differences []oracle.Difference
-	var objects []oracle.Object
+	var objects, other []oracle.Object
 	isUnknown := func(one oracle.Difference) bool { return slices.Contains(one.Classes, oracle.Unknown) }
 	// A side that is late on a busy machine looks like a difference, so a second look waits for longer.
 	for _, quiet := range []time.Duration{time.Second, 2 * quiet} {
@@ -92,11 +150,9 @@ func (s *sides) compare(t *testing.T, tally *tally, round oracle.Round, where st
 		if err != nil {
 			t.Fatal(err)
 		}
-		if objects, err = s.API.Read(round.Namespaces); err != nil {
-			t.Fatal(err)
-		}
-		istiod = theirs.Of(round.Namespaces)
-		differences = oracle.Compare(istiod, ours.Of(round.Namespaces), objects)
+		objects, other = s.read(t, namespaces)
+		istiod = theirs.Of(namespaces)
+		differences = oracle.Compare(istiod, ours.Of(namespaces), objects, other)
 		if isOlder(os.Getenv("STRAIT_ISTIOD_VERSION")) {
 			oracle.ExplainOlder(differences, objects)
 		}
@@ -116,6 +172,9 @@ func (s *sides) compare(t *testing.T, tally *tally, round oracle.Round, where st
 			t.Errorf("%s: %s: istiod %v, strait %v: of no known class", where, one.Name, one.Istiod, one.Strait)
 			for _, o := range oracle.About(objects, one.Name) {
 				t.Log(o)
+			}
+			for _, o := range oracle.About(other, one.Name) {
+				t.Log("second cluster: " + o)
 			}
 		}
 	}

@@ -4,9 +4,13 @@
 package ask
 
 import (
+	"context"
 	"os"
 	"slices"
 	"testing"
+
+	core "k8s.io/api/core/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"strait.dev/tests/cluster/oracle"
 	"strait.dev/tests/cluster/oracle/istiod"
@@ -34,6 +38,54 @@ type sides struct {
 // start starts both.
 func start(t *testing.T) *sides {
 	t.Helper()
+	it := prepare(t)
+	it.startStrait(t, oracle.StraitConfig)
+	it.startIstiod(t)
+	return it
+}
+
+// startOfTwo starts both for two clusters.
+func startOfTwo(t *testing.T) *sides {
+	t.Helper()
+	it := prepare(t)
+	other := it.cluster.Other(t)
+	var err error
+	if it.Other, err = oracle.Open(other.KubeconfigPath); err != nil {
+		t.Fatal(err)
+	}
+	if err := it.Other.ApplyAll(oracle.BaseOfOther(), nil); err != nil {
+		t.Fatal(err)
+	}
+	it.startStrait(t, oracle.ConfigOfTwo(other.Reader(t)))
+	it.startIstiod(t)
+	it.tellIstiod(t, other.KubeconfigPath)
+	return it
+}
+
+// tellIstiod gives istiod the access to the second cluster, as istioctl create-remote-secret does.
+func (s *sides) tellIstiod(t *testing.T, kubeconfig string) {
+	t.Helper()
+	text, err := os.ReadFile(kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := &core.Secret{
+		ObjectMeta: meta.ObjectMeta{Name: "istio-remote-secret", Namespace: "istio-system", Labels: map[string]string{"istio/multiCluster": "true"}},
+		Data:       map[string][]byte{oracle.ClusterOfOther: text},
+	}
+	secrets := s.cluster.Client.CoreV1().Secrets("istio-system")
+	if _, err := secrets.Create(t.Context(), secret, meta.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := secrets.Delete(context.Background(), secret.Name, meta.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func prepare(t *testing.T) *sides {
+	t.Helper()
 	cluster := rig.Get()
 	api, err := oracle.Open(cluster.KubeconfigPath)
 	if err != nil {
@@ -44,12 +96,15 @@ func start(t *testing.T) *sides {
 	}
 	it := &sides{cluster: cluster, folder: t.TempDir()}
 	it.Rig = &oracle.Rig{API: api, Istiod: func() (oracle.Names, error) { return it.gateway.Names() }}
-	strait := cluster.Strait(t, rig.Strait{Config: oracle.StraitConfig, Node: oracle.GatewayNode})
-	strait.WaitReady(t)
-	it.Strait = oracle.Strait{URL: "http://" + strait.Address(15000)}.Names
-	it.startIstiod(t)
 	t.Cleanup(it.stopIstiod)
 	return it
+}
+
+func (s *sides) startStrait(t *testing.T, config string) {
+	t.Helper()
+	strait := s.cluster.Strait(t, rig.Strait{Config: config, Node: oracle.GatewayNode})
+	strait.WaitReady(t)
+	s.Strait = oracle.Strait{URL: "http://" + strait.Address(15000)}.Names
 }
 
 func (s *sides) startIstiod(t *testing.T) {

@@ -16,8 +16,9 @@ import (
 
 const (
 	// The seeds whose answers are stored, and the number of those in one file.
-	storedSeeds = 40
-	seedsOfFile = 5
+	storedSeeds      = 40
+	storedSeedsOfTwo = 20
+	seedsOfFile      = 5
 	// The time without news after which both sides count as settled. An unnoticed change would be stored.
 	quiet = 3 * time.Second
 )
@@ -31,12 +32,31 @@ func TestRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Run("cases", func(t *testing.T) { recorder.cases(t, cases) })
+	t.Run("cases", func(t *testing.T) { recorder.together(t, "cases", oracle.Usual(cases)) })
 	for first := 1; first <= storedSeeds; first += seedsOfFile {
-		t.Run(fmt.Sprintf("seeds-%02d", first), func(t *testing.T) { recorder.seeds(t, first) })
+		t.Run(fmt.Sprintf("seeds-%02d", first), func(t *testing.T) { recorder.seeds(t, "seeds-", first) })
 	}
 	for _, one := range cases {
-		if one.Mesh != "" {
+		if one.Mesh != "" && one.Other == nil {
+			t.Run(one.Name, func(t *testing.T) { recorder.mesh(t, one) })
+		}
+	}
+}
+
+// TestRecordOfTwo is TestRecord for two clusters.
+func TestRecordOfTwo(t *testing.T) {
+	it := startOfTwo(t)
+	recorder := recorder{sides: it, folder: filepath.Join(rig.Root(), "tests/cluster/oracle/answers")}
+	cases, err := oracle.Cases()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("cases", func(t *testing.T) { recorder.together(t, "two-cases", oracle.OfTwo(cases)) })
+	for first := 1; first <= storedSeedsOfTwo; first += seedsOfFile {
+		t.Run(fmt.Sprintf("seeds-%02d", first), func(t *testing.T) { recorder.seeds(t, "two-seeds-", first) })
+	}
+	for _, one := range cases {
+		if one.Mesh != "" && one.Other != nil {
 			t.Run(one.Name, func(t *testing.T) { recorder.mesh(t, one) })
 		}
 	}
@@ -50,21 +70,24 @@ type recorder struct {
 }
 
 // take adds what both sides say now as a state of the answers.
-func (r *recorder) take(t *testing.T, answers *oracle.Answers, before []oracle.Object) []oracle.Object {
+func (r *recorder) take(t *testing.T, answers *oracle.Answers) {
 	t.Helper()
 	istiod, strait, err := r.Settle(quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects, err := r.API.Read(answers.Namespaces)
-	if err != nil {
-		t.Fatal(err)
-	}
+	objects, other := r.read(t, answers.Namespaces)
 	istiod, strait = istiod.Of(answers.Namespaces), strait.Of(answers.Namespaces)
-	changed, gone := oracle.Changes(before, objects)
 	number := len(answers.States)
-	answers.States = append(answers.States, oracle.State{Objects: changed, Gone: gone, Names: istiod})
-	differences := oracle.Compare(istiod, strait, objects)
+	var before, otherBefore []oracle.Object
+	if number > 0 {
+		before, otherBefore = answers.ObjectsAt(number - 1)
+	}
+	state := oracle.State{Names: istiod}
+	state.Objects, state.Gone = oracle.Changes(before, objects)
+	state.Other, state.OtherGone = oracle.Changes(otherBefore, other)
+	answers.States = append(answers.States, state)
+	differences := oracle.Compare(istiod, strait, objects, other)
 	for _, one := range differences {
 		r.differing = append(r.differing, oracle.Differs{
 			Answers: answers.Name, State: number, Name: one.Name, Strait: one.Strait, Classes: one.Classes,
@@ -74,7 +97,6 @@ func (r *recorder) take(t *testing.T, answers *oracle.Answers, before []oracle.O
 		}
 	}
 	t.Logf("%s, state %d: %d objects, %d names, %d differ", answers.Name, number, len(objects), len(istiod), len(differences))
-	return objects
 }
 
 func (r *recorder) answers(name string, namespaces []string) *oracle.Answers {
@@ -104,27 +126,34 @@ func (r *recorder) save(t *testing.T, answers *oracle.Answers) {
 		t.Fatal(err)
 	}
 	r.differing = nil
-	if err := r.API.Clean(answers.Namespaces); err != nil {
-		t.Fatal(err)
-	}
+	r.clean(t, answers.Namespaces)
 }
 
-// cases asks about the cases that have the usual settings of the mesh, all at once.
-func (r *recorder) cases(t *testing.T, cases []oracle.Case) {
+// together asks about the cases that have the usual settings of the mesh, all at once.
+func (r *recorder) together(t *testing.T, name string, usual oracle.Together) {
 	t.Helper()
-	usual := oracle.Usual(cases)
 	if err := r.API.ApplyAll(usual.Objects, usual.Doomed); err != nil {
 		t.Fatal(err)
 	}
+	r.applyOther(t, usual.Other)
 	if _, _, err := r.Settle(quiet); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.API.RemoveAll(usual.Gone); err != nil {
 		t.Fatal(err)
 	}
-	answers := r.answers("cases", usual.Namespaces)
-	r.take(t, answers, nil)
+	answers := r.answers(name, usual.Namespaces)
+	r.take(t, answers)
 	r.save(t, answers)
+}
+
+func (r *recorder) applyOther(t *testing.T, objects []oracle.Object) {
+	t.Helper()
+	if len(objects) > 0 {
+		if err := r.Other.ApplyAll(objects, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // mesh asks about one case with settings of its own.
@@ -137,27 +166,21 @@ func (r *recorder) mesh(t *testing.T, one oracle.Case) {
 	if err := r.API.ApplyAll(one.Objects, one.Doomed()); err != nil {
 		t.Fatal(err)
 	}
+	r.applyOther(t, one.Other)
 	r.startIstiod(t)
 	answers := r.answers(one.Name, one.Namespaces())
-	r.take(t, answers, nil)
+	r.take(t, answers)
 	r.save(t, answers)
 }
 
 // seeds asks about the objects of some seeds, and about their changes.
-func (r *recorder) seeds(t *testing.T, first int) {
+func (r *recorder) seeds(t *testing.T, name string, first int) {
 	t.Helper()
-	round := oracle.NewRound(seedsFrom(first, seedsOfFile))
-	answers := r.answers(fmt.Sprintf("seeds-%02d", first), round.Namespaces)
-	if err := r.API.ApplyValid(round.First); err != nil {
-		t.Fatal(err)
+	rounds := r.rounds(seedsFrom(first, seedsOfFile))
+	answers := r.answers(fmt.Sprintf("%s%02d", name, first), rounds[0].Namespaces)
+	for state := range 2 {
+		r.enter(t, rounds, state)
+		r.take(t, answers)
 	}
-	before := r.take(t, answers, nil)
-	if err := r.API.RemoveAll(round.Removed); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.API.ApplyValid(round.Second); err != nil {
-		t.Fatal(err)
-	}
-	r.take(t, answers, before)
 	r.save(t, answers)
 }
