@@ -117,7 +117,7 @@ func start(options Options) (*Cluster, error) {
 	if err := c.clients(keys.authority); err != nil {
 		return nil, err
 	}
-	if err := bind(os.Getenv("STRAIT_BIN"), dir+"/strait"); err != nil {
+	if err := Bind(os.Getenv("STRAIT_BIN"), dir+"/strait"); err != nil {
 		return nil, err
 	}
 	c.processes()
@@ -139,8 +139,8 @@ func start(options Options) (*Cluster, error) {
 	return c, c.accountOf("default")
 }
 
-// bind makes a file visible at another path, whatever the rights of the folders on the way to it.
-func bind(from, to string) error {
+// Bind makes a file visible at another path, whatever the rights of the folders on the way to it.
+func Bind(from, to string) error {
 	if err := os.WriteFile(to, nil, 0o755); err != nil {
 		return err
 	}

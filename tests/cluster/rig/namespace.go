@@ -17,8 +17,10 @@ import (
 // inside is set in the environment of the program that runs in the namespaces.
 const inside = "STRAIT_RIG_INSIDE"
 
-// dir is the tmpfs that holds all files of the rig.
-const dir = "/run/rig"
+// Dir is the tmpfs that holds all files of the rig.
+const Dir = "/run/rig"
+
+const dir = Dir
 
 // accountDir is the folder of the service account in a pod.
 const accountDir = "/var/run/secrets/kubernetes.io/serviceaccount"

@@ -27,7 +27,31 @@ type Process struct {
 	outcome error
 }
 
-func (p *Process) logPath() string { return dir + "/" + p.Name + ".log" }
+// NewProcess is a program of the test's own. The command is made anew at each start.
+func NewProcess(name string, command func() *exec.Cmd) *Process {
+	return &Process{Name: name, command: command}
+}
+
+// TryStart starts the program without waiting for anything, for what has no test at hand.
+func (p *Process) TryStart() error { return p.launch() }
+
+// Signal sends a signal to the program if it runs.
+func (p *Process) Signal(signal syscall.Signal) error {
+	if !p.Running() {
+		return nil
+	}
+	return syscall.Kill(p.PID(), signal)
+}
+
+// Ended is closed at the end of the program that was started last.
+func (p *Process) Ended() <-chan struct{} {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.done
+}
+
+// LogPath is the file of the log.
+func (p *Process) LogPath() string { return dir + "/" + p.Name + ".log" }
 
 // Start starts the program if it does not run, and waits until it serves.
 func (p *Process) Start(t testing.TB) {
@@ -53,7 +77,7 @@ func (p *Process) launch() error {
 	if p.child != nil && !p.ended() {
 		return nil
 	}
-	log, err := os.OpenFile(p.logPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	log, err := os.OpenFile(p.LogPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
@@ -159,7 +183,7 @@ func (p *Process) Resume(t testing.TB) { t.Helper(); p.signal(t, syscall.SIGCONT
 
 // Log is everything that the program has written to its standard error.
 func (p *Process) Log() string {
-	text, _ := os.ReadFile(p.logPath())
+	text, _ := os.ReadFile(p.LogPath())
 	return string(text)
 }
 
