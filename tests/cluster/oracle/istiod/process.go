@@ -27,8 +27,8 @@ type Process struct {
 }
 
 // Start starts istiod for the API of a kubeconfig. It reads the settings of the mesh from the ConfigMap `istio` of
-// istio-system, as strait does. Its log is a file of the folder.
-func Start(binary, kubeconfig, folder string) (*Process, error) {
+// istio-system, as strait does. Its log is a file of the folder. The settings are variables of its environment, each KEY=VALUE.
+func Start(binary, kubeconfig, folder string, settings ...string) (*Process, error) {
 	log, err := os.Create(filepath.Join(folder, "istiod.log"))
 	if err != nil {
 		return nil, err
@@ -37,10 +37,11 @@ func Start(binary, kubeconfig, folder string) (*Process, error) {
 	command := exec.Command(binary, "discovery", "--kubeconfig", kubeconfig, "--clusterID", ClusterID,
 		"--domain", "cluster.local", "--keepaliveMaxServerConnectionAge", "24h", "--log_output_level", "default:warn")
 	// Without these istiod waits for webhooks and for its own Service.
-	command.Env = append(os.Environ(), "POD_NAMESPACE=istio-system", "POD_NAME=istiod-1", "CLUSTER_ID="+ClusterID,
+	command.Env = append(append(os.Environ(), settings...), "POD_NAMESPACE=istio-system", "POD_NAME=istiod-1", "CLUSTER_ID="+ClusterID,
 		"VALIDATION_WEBHOOK_CONFIG_NAME=", "INJECTION_WEBHOOK_CONFIG_NAME=", "ISTIOD_CUSTOM_HOST=istiod.istio-system.svc")
 	command.Dir, command.Stdout, command.Stderr = folder, log, log
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	// Without Pdeathsig, which would end istiod with the thread of Go's that happens to start it. It ends with the rig's process namespace.
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := command.Start(); err != nil {
 		return nil, err
 	}
