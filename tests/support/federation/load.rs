@@ -32,12 +32,17 @@ pub struct Tally {
 impl Load {
     /// So many callers at each of these sidecars.
     pub fn start(sidecars: &[SocketAddr], callers: usize) -> Self {
+        Self::start_paced(sidecars, callers, PAUSE)
+    }
+
+    /// As [`Load::start`], with another pause between two calls of a caller.
+    pub fn start_paced(sidecars: &[SocketAddr], callers: usize, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let tally = Arc::<Mutex<Tally>>::default();
         let callers = sidecars.iter().flat_map(|at| vec![*at; callers]);
         let callers = callers.map(|at| {
             let (stop, tally) = (stop.clone(), tally.clone());
-            std::thread::spawn(move || call_on(at, &stop, &tally))
+            std::thread::spawn(move || call_on(at, pause, &stop, &tally))
         });
         Self {
             callers: callers.collect(),
@@ -67,7 +72,7 @@ impl Load {
     }
 }
 
-fn call_on(at: SocketAddr, stop: &AtomicBool, tally: &Mutex<Tally>) {
+fn call_on(at: SocketAddr, pause: Duration, stop: &AtomicBool, tally: &Mutex<Tally>) {
     let mut client = None;
     while !stop.load(Ordering::Relaxed) {
         let mut open = client
@@ -87,6 +92,6 @@ fn call_on(at: SocketAddr, stop: &AtomicBool, tally: &Mutex<Tally>) {
             Err(error) => tally.failed.push(error.to_string()),
         }
         drop(tally);
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
     }
 }
