@@ -150,7 +150,7 @@ impl Gateway {
         if predecessor.is_some() {
             control.shared.accept_gate.hold();
         }
-        let workers = proxy::start(&control.shared, &control.watcher, config.busy_poll);
+        let workers = proxy::start(&control.shared, &control.watcher);
         let mut gateway = Self {
             servers: Servers::default(),
             workers: workers.map_err(AppError::Thread)?,

@@ -24,6 +24,7 @@ mod file;
 pub(crate) mod form;
 mod load;
 pub mod reference;
+mod removed;
 mod renamed;
 mod resolve;
 mod restart;

@@ -80,7 +80,6 @@ impl Config {
         // Without `..`: a new key is named here, or has names of its own.
         let Self {
             workers,
-            busy_poll,
             zone,
             sources: _,
             listeners: _,
@@ -102,7 +101,6 @@ impl Config {
         } = self;
         let keys = [
             ("workers", *workers != before.workers),
-            ("busy_poll", *busy_poll != before.busy_poll),
             ("zone", *zone != before.zone),
             ("kubernetes", *kubernetes != before.kubernetes),
             ("resolver", *resolver != before.resolver),

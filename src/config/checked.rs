@@ -24,7 +24,6 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 
@@ -70,8 +69,6 @@ pub use upstream::{
 pub struct Config {
     /// Worker threads, with `auto` resolved to the CPUs that this process may use.
     pub workers: NonZeroUsize,
-    /// The time for which an idle worker polls before it sleeps.
-    pub busy_poll: Option<Duration>,
     /// The zone of this gateway. Endpoints of the same zone are preferred.
     pub zone: Option<Zone>,
     /// Named groups of source addresses, in the file's order. The first match names the source.

@@ -27,7 +27,7 @@ use super::checked::{
 use super::form::containers::{AutoOr, List, Named, OrOff};
 use super::form::decode::At;
 use super::form::section::section;
-use super::form::units::{DAY, GIB, HOUR, KIB, MIB, MINUTE, Micros, Millis, SECOND};
+use super::form::units::{DAY, GIB, HOUR, KIB, MIB, MINUTE, Millis, SECOND};
 use crate::names::{
     ListenerName, NodeName, RouteName, SourceGroupName, UpstreamName, WorkloadName, Zone,
 };
@@ -38,9 +38,6 @@ section! {
         /// The number of worker threads. `auto` is the number of CPUs that the process may use,
         /// including the cgroup's quota. A change needs a restart.
         workers: AutoOr<Count<1, 1024>> = "auto",
-        /// The time for which an idle worker polls the kernel before it sleeps. Small messages on an
-        /// idle gateway arrive sooner, at the cost of CPU time. A change needs a restart.
-        busy_poll: OrOff<Micros<1, 1000>> = "off",
         /// The zone of this gateway. Endpoints of the same zone are preferred, unless they are few:
         /// connections that would load them more than a quarter above their fair share go to other
         /// zones. Without the key, the environment variable `STRAIT_ZONE` names the zone, then (with

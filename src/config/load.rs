@@ -13,6 +13,7 @@ use super::form::plain;
 use super::form::problems::Problems;
 use super::form::problems::{Complaint, ConfigError, KeyPlace, Problem, quoted};
 use super::form::tree::{Node, Value};
+use super::removed;
 use super::renamed;
 use super::resolve::{self, Findings, Machine};
 use crate::file;
@@ -88,6 +89,7 @@ impl Loaded {
         }
         let mut findings = Findings::default();
         renamed::rename(&mut root, renamed::RENAMED, &mut findings.warnings);
+        removed::refuse(&mut root, &mut findings.problems);
         let given = Given::new(&root, &KeyPlace::start());
         let file = ConfigFile::decode(&given, &mut findings.problems);
         let config = file.map(|file| resolve::resolve(file, machine, &mut findings));

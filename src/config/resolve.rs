@@ -85,7 +85,6 @@ pub(super) fn resolve(file: ConfigFile, machine: &Machine, findings: &mut Findin
     upstreams::warn_unused(&upstreams.names, &listeners, &mut findings.warnings);
     Config {
         workers: workers(file.workers, machine),
-        busy_poll: file.busy_poll.on().map(|time| time.0),
         zone,
         sources: Arc::new(sources),
         listeners: listeners.into_iter().map(Arc::new).collect(),

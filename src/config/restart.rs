@@ -8,7 +8,6 @@ impl Config {
     pub fn needs_restart(&self, started: &Self) -> Vec<&'static str> {
         let keys = [
             ("workers", self.workers != started.workers),
-            ("busy_poll", self.busy_poll != started.busy_poll),
             ("admin", self.admin != started.admin),
             ("status", self.status != started.status),
             ("metrics", self.metrics != started.metrics),
@@ -43,7 +42,6 @@ mod tests {
         let started = config("workers: 1\n");
         for (text, keys) in [
             ("workers: 2", &["workers"][..]),
-            ("workers: 1\nbusy_poll: 20us", &["busy_poll"]),
             ("workers: 1\nadmin: { bind: '127.0.0.1:1' }", &["admin"]),
             ("workers: 1\nstatus: off", &["status"]),
             ("workers: 1\nmetrics: off", &["metrics"]),

@@ -234,11 +234,7 @@ impl Relaying {
         }
         record.sent(up.moved, down.moved);
         if up.moved + down.moved > 0 {
-            let now = Instant::now();
-            seat.moved(now, up.moved > 0);
-            if let Some(busy_poll) = &worker.busy_poll {
-                busy_poll.wake(now);
-            }
+            seat.moved(Instant::now(), up.moved > 0);
         }
         if down.moved > 0 && seat.answered() {
             record.trace("first_reply", |_| format!("{} bytes", down.moved));

@@ -22,7 +22,7 @@ use super::listener::{Accepted, Listener};
 use super::seats::Seats;
 use super::shared::Shared;
 use super::survey::Survey;
-use super::worker::{AlpnOfferCache, BUFFER, BulkQueue, BusyPoll, Pipes, Worker};
+use super::worker::{AlpnOfferCache, BUFFER, BulkQueue, Pipes, Worker};
 use crate::drain::{DrainPhase, DrainWatcher};
 use crate::limits::{LagMeter, OverloadStep};
 use crate::metrics::OverloadAction;
@@ -104,16 +104,11 @@ impl WorkerHandle {
     }
 }
 
-/// Starts one worker thread for each load in `shared`. They run until `drain` says stopped, and spin
-/// for `busy_poll` before they sleep.
+/// Starts one worker thread for each load in `shared`. They run until `drain` says stopped.
 ///
 /// # Errors
 /// A thread that cannot be made.
-pub fn start(
-    shared: &Arc<Shared>,
-    drain: &DrainWatcher,
-    busy_poll: Option<Duration>,
-) -> io::Result<Vec<WorkerHandle>> {
+pub fn start(shared: &Arc<Shared>, drain: &DrainWatcher) -> io::Result<Vec<WorkerHandle>> {
     let channel = |_| mpsc::channel(HANDED_OVER);
     let (peers, inboxes): (Vec<_>, Vec<_>) = shared.loads.iter().map(channel).unzip();
     let peers: Arc<[_]> = peers.into();
@@ -131,7 +126,7 @@ pub fn start(
             let (shared, peers, drain) = (shared.clone(), peers.clone(), drain.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || run(index, shared, peers, inbox, drain, busy_poll))?;
+                .spawn(move || run(index, shared, peers, inbox, drain))?;
             Ok(WorkerHandle {
                 sockets: sender,
                 questions: asker,
@@ -147,7 +142,6 @@ fn run(
     peers: Arc<[Sender<Accepted>]>,
     inbox: Inbox,
     drain: DrainWatcher,
-    busy_poll: Option<Duration>,
 ) -> io::Result<()> {
     let runtime = Builder::new_current_thread()
         .enable_io()
@@ -167,7 +161,6 @@ fn run(
         pipes: Pipes::default(),
         bulk_queue: BulkQueue::default(),
         alpn_offers: AlpnOfferCache::default(),
-        busy_poll: busy_poll.map(BusyPoll::new),
     });
     let ended = runtime.block_on(serve_until_stopped(&worker, inbox, drain));
     worker.seats.mark_drained();
@@ -211,13 +204,6 @@ async fn serve_until_stopped(
     carriers.spawn_local(async move {
         caller.bulk_queue.run().await;
         Err(io::Error::other("the queue of bulk transfers"))
-    });
-    let spinner = worker.clone();
-    carriers.spawn_local(async move {
-        if let Some(busy_poll) = &spinner.busy_poll {
-            busy_poll.run().await;
-        }
-        Ok(())
     });
     let mut stopped = drain.clone();
     let stopped = stopped.stopped();

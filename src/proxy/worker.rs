@@ -2,7 +2,6 @@
 
 mod alpn_offers;
 mod bulk_queue;
-mod busy_poll;
 mod pipes;
 
 use std::cell::RefCell;
@@ -21,7 +20,6 @@ use crate::metrics::OverloadCause;
 use crate::source_book::SourceBook;
 pub(super) use alpn_offers::{AlpnOffer, AlpnOfferCache};
 pub(super) use bulk_queue::{BulkQueue, QueuePlace, wake_after_driver};
-pub(super) use busy_poll::BusyPoll;
 pub(super) use pipes::{Pipes, PooledPipe};
 
 /// The largest read, and the largest hello that can be peeked whole.
@@ -52,8 +50,6 @@ pub(super) struct Worker {
     pub held_pipes: RefCell<Reserve>,
     /// The relays that move much and wait for their turn.
     pub bulk_queue: BulkQueue,
-    /// Spinning before it sleeps, if it does.
-    pub busy_poll: Option<BusyPoll>,
     /// ALPN offers that its clients make.
     pub alpn_offers: AlpnOfferCache,
     /// Hellos that did not come in one piece.

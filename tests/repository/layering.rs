@@ -80,7 +80,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["form"],
             &["checked"],
             &["changes", "file", "restart", "samples"],
-            &["reference", "renamed", "resolve"],
+            &["reference", "removed", "renamed", "resolve"],
             &["load"],
             &["cases", "source_file"],
         ],
@@ -187,10 +187,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["table"],
         ],
     ),
-    (
-        "proxy/worker",
-        &[&["alpn_offers", "bulk_queue", "busy_poll", "pipes"]],
-    ),
+    ("proxy/worker", &[&["alpn_offers", "bulk_queue", "pipes"]]),
     ("source", &[&["address_kind"], &["dns"], &["kubernetes"]]),
     (
         "source/dns",

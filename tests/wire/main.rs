@@ -44,4 +44,4 @@ mod unrouted_names;
 mod upstream_balance;
 mod upstream_checks;
 mod upstream_limits;
-mod worker_busy_poll;
+mod worker_rounds;

@@ -14,10 +14,6 @@ use crate::config::bounds::{Bytes, Count, SampleShare, Seconds, duration_text};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Millis<const MIN: u64, const MAX: u64>(pub(crate) Duration);
 
-/// A duration of `MIN..=MAX` microseconds, written as a number and a unit: `50us`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Micros<const MIN: u64, const MAX: u64>(pub(crate) Duration);
-
 pub(crate) const SECOND: u64 = 1_000;
 pub(crate) const MINUTE: u64 = 60 * SECOND;
 pub(crate) const HOUR: u64 = 60 * MINUTE;
@@ -74,26 +70,6 @@ impl<const MIN: u64, const MAX: u64> Millis<MIN, MAX> {
 }
 
 impl<const MIN: u64, const MAX: u64> Scalar for Millis<MIN, MAX> {
-    fn from_value(value: &Value) -> Result<Self, Complaint> {
-        let (min, max) = Self::BOUNDS;
-        duration_within(value, min, max).map(Self)
-    }
-
-    fn words() -> String {
-        let (min, max) = Self::BOUNDS;
-        format!("duration, {} to {}", duration_text(min), duration_text(max))
-    }
-
-    fn schema() -> Json {
-        duration_schema()
-    }
-}
-
-impl<const MIN: u64, const MAX: u64> Micros<MIN, MAX> {
-    const BOUNDS: (Duration, Duration) = (Duration::from_micros(MIN), Duration::from_micros(MAX));
-}
-
-impl<const MIN: u64, const MAX: u64> Scalar for Micros<MIN, MAX> {
     fn from_value(value: &Value) -> Result<Self, Complaint> {
         let (min, max) = Self::BOUNDS;
         duration_within(value, min, max).map(Self)

@@ -233,7 +233,6 @@ pub fn config() -> Config {
     ];
     Config {
         workers: NonZeroUsize::MIN,
-        busy_poll: None,
         zone: Some("eu-1a".into()),
         sources: Arc::new(SourceGroups::default()),
         listeners: vec![Arc::new(ListenerConfig {
