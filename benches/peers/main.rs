@@ -33,6 +33,9 @@ use options::{Invocation, Options};
 use peer::{Gateway, Place, Running};
 use results::{Sample, Slice, Version};
 
+/// The local ports towards one address that Linux has by default, and some to spare.
+const USUAL_PORTS: usize = 20_000;
+
 fn main() -> ExitCode {
     let done = match Invocation::of(std::env::args().skip(1)) {
         Invocation::Bench => run(&Options::parse()),
@@ -65,12 +68,23 @@ fn run(options: &Options) -> io::Result<()> {
 
 /// Runs every kind of work through every gateway, in rounds.
 fn compare(options: &Options) -> io::Result<()> {
-    strait::socket::raise_file_limit();
+    let files = strait::socket::raise_file_limit();
+    for kind in options.kinds() {
+        kind.check_files(files)?;
+    }
     let net = match (options.wants_namespace(), options.veth) {
         (true, true) => Net::veth(&options.congestion)?,
         (true, false) => Net::loopback(&options.congestion)?,
         (false, _) => Net::Loopback,
     };
+    if !options.quick
+        && options
+            .kinds()
+            .iter()
+            .any(|kind| kind.at_once() > USUAL_PORTS)
+    {
+        Net::widen_ports()?;
+    }
     // Read before this thread is bound to one CPU.
     let machine = Machine::this();
     let cpus = Cpus::choose(options.workers, options.quick)?;

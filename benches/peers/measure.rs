@@ -21,6 +21,10 @@ const SETTLE: Duration = Duration::from_millis(150);
 const SETTLE_MEMORY: Duration = Duration::from_millis(700);
 /// The number of clients of a burst that connect at the same time.
 const AT_ONCE: usize = 2000;
+/// The time limit for the handshakes of a burst to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The files of a process besides its connections, with room.
+const OTHER_FILES: u64 = 200;
 /// The time after a burst in which a gateway may give its memory back.
 const AFTERWARDS: Duration = Duration::from_secs(10);
 
@@ -80,6 +84,27 @@ impl Kind {
         Self::Beside(64 * 1024),
         Self::Beside(256 * 1024),
     ];
+
+    /// The number of its connections, if they are open all at once.
+    pub const fn at_once(self) -> usize {
+        match self {
+            Self::Burst(sessions) => sessions,
+            _ => 0,
+        }
+    }
+
+    /// Checks that a process may open as many files as the work needs: both ends of each connection are one
+    /// process, and a gateway has two sockets for each.
+    pub fn check_files(self, limit: Option<u64>) -> io::Result<()> {
+        let needed = 2 * self.at_once() as u64 + OTHER_FILES;
+        match limit {
+            Some(limit) if self.at_once() > 0 && limit < needed => Err(io::Error::other(format!(
+                "{self} opens {needed} files in the load and in each gateway, and a process may open {limit} here (ulimit -Hn): \
+                 it was not measured; raise the limit, or leave it out"
+            ))),
+            _ => Ok(()),
+        }
+    }
 
     fn all() -> impl Iterator<Item = Self> {
         let usual = Self::USUAL.iter().chain(Self::MATRIX).chain(Self::BURSTS);
@@ -313,6 +338,10 @@ impl Bench {
         for (more, resident) in [half, sessions - half].into_iter().zip(&mut resident) {
             let all = load.work.established + more;
             load.open(more, AT_ONCE)?;
+            let give_up = Instant::now() + PATIENCE;
+            while load.work.established < all && Instant::now() < give_up {
+                load.run_until(Instant::now() + SETTLE)?;
+            }
             load.run_until(Instant::now() + SETTLE_MEMORY)?;
             established(&load, all)?;
             *resident = processes.resident();

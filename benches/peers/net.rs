@@ -12,10 +12,8 @@ const LOAD_END: Ipv4Addr = Ipv4Addr::new(10, 213, 0, 1);
 const GATEWAY_END: Ipv4Addr = Ipv4Addr::new(10, 213, 0, 2);
 /// Sysctls that keep short connections from running out of ports off loopback
 /// (`docs/src/internals/kernel.md#local-ports-run-out`). The operator of a gateway must set them too.
-const SYSCTLS: &[(&str, &str)] = &[
-    ("net/ipv4/tcp_tw_reuse", "1"),
-    ("net/ipv4/ip_local_port_range", "1024 65535"),
-];
+const SYSCTLS: &[(&str, &str)] = &[("net/ipv4/tcp_tw_reuse", "1"), PORTS];
+const PORTS: (&str, &str) = ("net/ipv4/ip_local_port_range", "1024 65535");
 /// The sysctl of the congestion control that sockets of a namespace get.
 const CONGESTION: &str = "net/ipv4/tcp_congestion_control";
 /// The environment variable that tells a process that it runs in the load's namespace already.
@@ -55,6 +53,12 @@ impl Net {
         ip("link set lo up".split(' '))?;
         set_congestion(congestion)?;
         Ok(Self::Loopback)
+    }
+
+    /// Gives this namespace, which must be the bench's own, as many local ports as there are.
+    pub fn widen_ports() -> io::Result<()> {
+        let (path, value) = PORTS;
+        fs::write(format!("/proc/sys/{path}"), value)
     }
 
     /// Creates a veth pair from this namespace, which must be the load's own, to one for the gateways.
