@@ -314,8 +314,9 @@ const ORDERED: &[&str] = &["config", "proxy", "source"];
 /// Imports that break the order, each as two modules. The list may only become shorter.
 const TOLERATED: &[(&str, &str)] = &[];
 
-/// The one file that may hold `unsafe`, if it is there.
-const UNSAFE_FILE: &str = "socket/sys.rs";
+/// The files that may hold `unsafe`, if they are there: the system calls, and the name of the symbol by which the
+/// allocator finds its settings.
+const UNSAFE_FILES: [&str; 2] = ["socket/sys.rs", "main.rs"];
 
 /// Lines of code, comments, blank lines and tests not counted.
 const MAX_LINES: usize = 450;
@@ -359,7 +360,11 @@ fn unsafe_stays_in_its_file() {
     let breaches: Vec<_> = tree
         .sources
         .iter()
-        .filter(|source| source.path != Path::new(UNSAFE_FILE))
+        .filter(|source| {
+            !UNSAFE_FILES
+                .iter()
+                .any(|file| source.path == Path::new(file))
+        })
         .flat_map(Source::unsafe_uses)
         .collect();
     assert!(breaches.is_empty(), "\n{}", lines(&breaches));
