@@ -25,4 +25,6 @@ mod identity;
 mod lines;
 mod refusals;
 mod rotation;
+#[cfg(feature = "doctor")]
+mod servers;
 mod shipped_manifests;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each links all of strait, which takes seconds.
-const MAX_PROGRAMS: usize = 13;
+const MAX_PROGRAMS: usize = 12;
 
 fn tests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")

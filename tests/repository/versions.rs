@@ -49,7 +49,7 @@ fn the_page_lists_the_versions_that_the_tests_run_with() {
     let cluster = read("tests/cluster/go.mod");
     let kube = read("tests/cluster/kube/go.mod");
     let spire = read("tests/federation/spire/go.mod");
-    let servers = read("tests/spire/go.mod");
+    let servers = read("tests/federation/servers/go.mod");
     let module = "github.com/spiffe/spire ";
     assert_eq!(
         pinned(&servers, module),

@@ -11,7 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use rustix::process::Signal;
 use strait::tools::spiffe::SpiffeId;
 
-use crate::cluster::{PATIENCE, Spire};
+use super::cluster::{PATIENCE, Spire};
 use crate::federation::app::App;
 use crate::federation::balancer::{self, Backend};
 use crate::federation::names::pod_address;
