@@ -73,7 +73,7 @@ pub trait Work {
     fn go_on(&mut self, connection: &mut Connection) -> io::Result<Next>;
 
     /// Whether a new client follows one that is done or has failed.
-    fn renews(&self) -> bool {
+    fn renews(&mut self) -> bool {
         false
     }
 
@@ -207,6 +207,11 @@ impl<W: Work> Load<W> {
     /// Begins to connect `count` clients without waiting for them.
     pub fn start(&mut self, count: usize) -> io::Result<()> {
         (0..count).try_for_each(|_| self.connect())
+    }
+
+    /// Whether no connection is open.
+    pub fn is_over(&self) -> bool {
+        self.connections.is_empty()
     }
 
     /// Runs until `end`.

@@ -78,7 +78,7 @@ pub fn run_first() -> bool {
 }
 
 /// A process and its descendants, by id.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Processes(Vec<u32>);
 
 impl Processes {
@@ -111,9 +111,51 @@ impl Processes {
         Duration::from_nanos(nanoseconds.sum())
     }
 
+    /// Their ids, the first of all first.
+    pub fn ids(&self) -> &[u32] {
+        &self.0
+    }
+
+    /// Their threads that carry traffic: those that are called workers, or all if none is.
+    pub fn carriers(&self) -> Vec<Thread> {
+        let paths = self.0.iter().flat_map(|id| tasks(*id));
+        let threads = paths.filter_map(|path| {
+            let id = path.rsplit('/').next()?.parse().ok()?;
+            Some(Thread { path, id })
+        });
+        let all: Vec<Thread> = threads.collect();
+        match all.iter().any(Thread::is_worker) {
+            true => all.into_iter().filter(Thread::is_worker).collect(),
+            false => all,
+        }
+    }
+
     /// The resident memory of all of them, in bytes.
     pub fn resident(&self) -> u64 {
         self.0.iter().map(|id| resident(*id)).sum()
+    }
+}
+
+/// A thread of a process.
+#[derive(Debug)]
+pub struct Thread {
+    path: String,
+    /// Its id.
+    pub id: u32,
+}
+
+impl Thread {
+    fn is_worker(&self) -> bool {
+        let name = fs::read_to_string(format!("{}/comm", self.path));
+        name.is_ok_and(|name| name.contains("worker"))
+    }
+
+    /// Whether a tracer has attached to it.
+    pub fn is_traced(&self) -> bool {
+        let status = fs::read_to_string(format!("{}/status", self.path)).unwrap_or_default();
+        let mut lines = status.lines();
+        let tracer = lines.find_map(|line| line.strip_prefix("TracerPid:"));
+        tracer.is_some_and(|id| id.trim() != "0")
     }
 }
 

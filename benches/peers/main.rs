@@ -9,6 +9,7 @@
 //! One worker on one CPU, the load and the backend on another; every round runs each gateway once, so
 //! that a disturbance of the machine affects all of them. Results are ratios of runs of the same round.
 
+mod count;
 mod load;
 mod machine;
 mod measure;
@@ -53,12 +54,15 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> io::Result<()> {
     if options.wants_namespace()
-        && let Some(status) = Net::isolate()?
+        && let Some(status) = Net::isolate(&options.congestion)?
     {
         return match status.success() {
             true => Ok(()),
             false => Err(io::Error::other(format!("in a namespace: {status}"))),
         };
+    }
+    if options.count {
+        return compare(options);
     }
     if !options.report {
         compare(options)?;
@@ -103,6 +107,10 @@ fn compare(options: &Options) -> io::Result<()> {
         place: &place,
         gateways: options.gateways()?,
     };
+    if options.count {
+        count::run(options, &bench, &place, &comparison.gateways)?;
+        return fs::remove_dir_all(&folder);
+    }
     let versions: Vec<Version> = comparison.versions();
     let running = comparison.start_all()?;
     for kind in options.kinds() {

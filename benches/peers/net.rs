@@ -16,6 +16,8 @@ const SYSCTLS: &[(&str, &str)] = &[("net/ipv4/tcp_tw_reuse", "1"), PORTS];
 const PORTS: (&str, &str) = ("net/ipv4/ip_local_port_range", "1024 65535");
 /// The sysctl of the congestion control that sockets of a namespace get.
 const CONGESTION: &str = "net/ipv4/tcp_congestion_control";
+/// The sysctl of those that a namespace other than the first may have as its own.
+const ALLOWED: &str = "/proc/sys/net/ipv4/tcp_allowed_congestion_control";
 /// The environment variable that tells a process that it runs in the load's namespace already.
 const INSIDE: &str = "STRAIT_BENCH_INSIDE";
 
@@ -29,12 +31,13 @@ pub enum Net {
 }
 
 impl Net {
-    /// Runs this program again in a network namespace of its own, unless it is in one. Returns the exit
-    /// status of that run.
-    pub fn isolate() -> io::Result<Option<ExitStatus>> {
+    /// Runs this program again in a network namespace of its own, which may have that congestion control, unless
+    /// it is in one. Returns the exit status of that run.
+    pub fn isolate(congestion: &str) -> io::Result<Option<ExitStatus>> {
         if std::env::var_os(INSIDE).is_some() {
             return Ok(None);
         }
+        allow(congestion);
         let mut command = Command::new("unshare");
         command.arg("--net");
         if !rustix::process::geteuid().is_root() {
@@ -124,6 +127,14 @@ impl Drop for Net {
         if let Self::Veth(name) = self {
             let _ = ip(["netns", "del", name]);
         }
+    }
+}
+
+/// Lets other namespaces have that congestion control. Without the right to do so, setting it says what is wrong.
+fn allow(name: &str) {
+    let allowed = fs::read_to_string(ALLOWED).unwrap_or_default();
+    if !allowed.split_whitespace().any(|one| one == name) {
+        let _ = fs::write(ALLOWED, format!("{} {name}", allowed.trim()));
     }
 }
 

@@ -30,6 +30,9 @@ pub struct Options {
     /// Only the bursts: 1,000, 4,000 and 9,000 sessions that come and go (`burst-*`)
     #[arg(long)]
     bursts: bool,
+    /// Count the system calls and the instructions of a connection, and nothing else; needs strace and valgrind
+    #[arg(long)]
+    pub count: bool,
     /// Connections with messages of the one size and of the other in `beside-*`
     #[arg(long, default_value_t = 64, value_name = "N")]
     pub clients: usize,

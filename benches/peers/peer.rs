@@ -17,8 +17,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::machine::{Cpus, Processes, find_program};
 use crate::net::Net;
 
-/// The time limit from starting a gateway to its accepting connections.
-const START: Duration = Duration::from_secs(20);
+/// The time limit from starting a gateway to its accepting connections, which some need under callgrind.
+const START: Duration = Duration::from_secs(120);
 
 /// The routed server names, each with a backend of its own, so that the ends of different work can run
 /// on different threads.
@@ -166,6 +166,30 @@ impl Gateway {
     }
 }
 
+/// The tool that a gateway runs in.
+#[derive(Debug, Clone, Copy)]
+pub enum Wrapper<'a> {
+    /// None.
+    None,
+    /// Callgrind, which writes its counts to files whose names begin with this one.
+    Callgrind(&'a Path),
+}
+
+impl Wrapper<'_> {
+    fn around(self, command: Command) -> Command {
+        match self {
+            Self::None => command,
+            Self::Callgrind(counts) => {
+                let mut outer = Command::new("valgrind");
+                let counts = format!("--callgrind-out-file={}", counts.display());
+                outer.args(["-q", "--tool=callgrind", &counts]);
+                outer.arg(command.get_program()).args(command.get_args());
+                outer
+            }
+        }
+    }
+}
+
 /// A running gateway. Dropping it ends it.
 #[derive(Debug)]
 pub struct Running {
@@ -176,6 +200,18 @@ pub struct Running {
 impl Running {
     /// Starts `gateway` and waits until it accepts connections.
     pub fn start(
+        name: &str,
+        gateway: &Gateway,
+        place: &Place<'_>,
+        backends: Backends,
+        workers: usize,
+    ) -> io::Result<Self> {
+        Self::start_in(Wrapper::None, name, gateway, place, backends, workers)
+    }
+
+    /// Starts `gateway` in a tool, and waits until it accepts connections.
+    pub fn start_in(
+        wrapper: Wrapper<'_>,
         name: &str,
         gateway: &Gateway,
         place: &Place<'_>,
@@ -195,7 +231,8 @@ impl Running {
             workers,
             folder: &folder,
         };
-        Self::launch(name, &gateway.command(&job)?, &job, place)
+        let command = wrapper.around(gateway.command(&job)?);
+        Self::launch(name, &command, &job, place)
     }
 
     /// Starts a program that will listen as `job` demands, and waits until it does.
@@ -244,6 +281,11 @@ impl Running {
             .as_ref()
             .map(|(process, _)| Processes::of(process.id()))
     }
+}
+
+/// Interrupts a program, as Ctrl-C does.
+pub fn interrupt(process: &Child) -> io::Result<()> {
+    signal(process, Signal::INT)
 }
 
 fn signal(process: &Child, signal: Signal) -> io::Result<()> {

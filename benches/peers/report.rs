@@ -12,6 +12,7 @@ use std::path::Path;
 
 use crate::results::Slice;
 use stats::Runs;
+pub use table::markdown;
 
 /// The gateway that all others are compared with.
 const OWN: &str = "strait";

@@ -4,16 +4,19 @@ use std::io;
 
 use rustix::net::{SendFlags, send};
 
+use super::session::first_flight;
 use super::{Connection, Latencies, Next, Side, Work, discard, no_latencies};
 
-/// The size of the answer: about a server's first flight.
+/// The size of the answer, a server's first flight: another one would be judged as no TLS.
 const ANSWER: usize = 1200;
 
 /// A loop of short connections: the client connects and sends its hello, the backend answers, the
 /// client closes, and the next one connects.
 #[derive(Debug)]
 pub struct Connects {
-    answer: [u8; ANSWER],
+    answer: Vec<u8>,
+    /// Clients that still follow others, if their number is limited.
+    left: Option<usize>,
     /// The times from the start of connecting to the end of the answer.
     pub latencies: Latencies,
 }
@@ -22,8 +25,17 @@ impl Connects {
     /// Creates the work without any connection.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
-            answer: [0; ANSWER],
+            answer: first_flight(ANSWER),
+            left: None,
             latencies: no_latencies()?,
+        })
+    }
+
+    /// The same work, which ends: `more` clients follow the first ones.
+    pub fn ending(more: usize) -> io::Result<Self> {
+        Ok(Self {
+            left: Some(more),
+            ..Self::new()?
         })
     }
 }
@@ -57,8 +69,15 @@ impl Work for Connects {
         }
     }
 
-    fn renews(&self) -> bool {
-        true
+    fn renews(&mut self) -> bool {
+        match &mut self.left {
+            None => true,
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+        }
     }
 
     fn reset(&mut self) {

@@ -12,6 +12,9 @@ const SERVER: &[(u8, usize)] = &[(20, 1), (23, 27), (23, 900), (23, 264), (23, 5
 const CLIENT: &[(u8, usize)] = &[(20, 1), (23, 53)];
 const TICKET: &[(u8, usize)] = &[(23, 250)];
 
+/// The length of a record's header.
+const HEADER: usize = 5;
+
 /// Shakes hands as TLS 1.3 does, as far as a gateway sees it, and then does nothing.
 #[derive(Debug)]
 pub struct Session {
@@ -79,6 +82,14 @@ fn whole(connection: &Connection, bytes: &[u8]) -> io::Result<()> {
         true => Ok(()),
         false => Err(io::Error::other("a flight did not go out in one piece")),
     }
+}
+
+/// The first flight of a server of TLS 1.3, of `length` bytes.
+pub(super) fn first_flight(length: usize) -> Vec<u8> {
+    let mut flight = [record(22, &server_hello()), record(20, &[1])].concat();
+    let rest = length - flight.len() - HEADER;
+    flight.extend(record(23, &vec![0; rest]));
+    flight
 }
 
 fn records(of: &[(u8, usize)]) -> Vec<u8> {
