@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::Interest;
 use tokio::net::TcpSocket;
 
 pub use answers::{Answers, answers};
@@ -76,6 +77,36 @@ pub fn for_connecting(address: SocketAddr) -> io::Result<TcpSocket> {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }
+}
+
+/// A socket of the kernel's, to connect to `address` with by [`connect`].
+///
+/// # Errors
+/// Those of socket(2).
+pub fn unconnected(address: SocketAddr) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))
+}
+
+/// Connects `socket`, which is non-blocking, to `address`. Unlike [`TcpSocket::connect`], it asks the socket for an
+/// error only if epoll reports one, which saves a system call for each connection.
+///
+/// # Errors
+/// The reason why there is no connection.
+pub async fn connect(socket: Socket, address: SocketAddr) -> io::Result<tokio::net::TcpStream> {
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
+        // An unconnected socket must not be registered: epoll would report it as hung up.
+        Ok(()) | Err(_) => {}
+    }
+    let stream = tokio::net::TcpStream::from_std(socket.into())?;
+    let ready = stream.ready(Interest::WRITABLE | Interest::ERROR).await?;
+    if (ready.is_error() || ready.is_write_closed())
+        && let Some(error) = stream.take_error()?
+    {
+        return Err(error);
+    }
+    Ok(stream)
 }
 
 /// Sends small messages at once.
@@ -347,6 +378,21 @@ mod tests {
         assert_eq!(local_address(&first[1]).unwrap(), address);
         let error = bind_shared(address, 1, &OPTIONS).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_connection_is_made_and_a_refusal_is_told() {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_io().build().unwrap();
+        let listener = TcpListener::bind(loopback()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = unconnected(address).unwrap();
+        let stream = runtime.block_on(connect(socket, address)).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address);
+        drop(listener);
+        let socket = unconnected(address).unwrap();
+        let error = runtime.block_on(connect(socket, address)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[test]

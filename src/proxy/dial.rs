@@ -4,8 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::Socket;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::starttls;
@@ -120,7 +121,7 @@ async fn dial(
     from: SourceAddresses<'_>,
 ) -> Result<TcpStream, NotConnected> {
     // The options that find out that a peer is gone come later (`Seat::look_after`).
-    let prepare = |socket: &TcpSocket| {
+    let prepare = |socket: &Socket| {
         socket::set_nodelay(socket)?;
         socket::set_buffers(socket, &config.tcp.into())
     };

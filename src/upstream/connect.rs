@@ -6,7 +6,8 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use tokio::net::{TcpSocket, TcpStream};
+use socket2::Socket;
+use tokio::net::TcpStream;
 
 use super::Upstream;
 use crate::config::UpstreamConfig;
@@ -48,7 +49,7 @@ impl<'a> SourceAddresses<'a> {
     pub async fn connect(
         self,
         address: SocketAddr,
-        prepare: impl Fn(&TcpSocket) -> io::Result<()>,
+        prepare: impl Fn(&Socket) -> io::Result<()>,
     ) -> Result<TcpStream, ConnectError> {
         let mut failed = None;
         for own in self.tries(address) {
@@ -76,9 +77,9 @@ fn fits(own: &IpAddr, address: SocketAddr) -> bool {
 async fn connect_from(
     own: Option<IpAddr>,
     address: SocketAddr,
-    prepare: impl Fn(&TcpSocket) -> io::Result<()>,
+    prepare: impl Fn(&Socket) -> io::Result<()>,
 ) -> Result<TcpStream, ConnectError> {
-    let socket = socket::for_connecting(address)?;
+    let socket = socket::unconnected(address)?;
     prepare(&socket)?;
     if let Some(ip) = own {
         bind(&socket, ip).map_err(|error| ConnectError {
@@ -86,13 +87,13 @@ async fn connect_from(
             source_address: own,
         })?;
     }
-    Ok(socket.connect(address).await?)
+    Ok(socket::connect(socket, address).await?)
 }
 
 /// Binds the socket to `ip`, and leaves its port to connect(2).
-fn bind(socket: &TcpSocket, ip: IpAddr) -> io::Result<()> {
+fn bind(socket: &Socket, ip: IpAddr) -> io::Result<()> {
     socket::choose_port_at_connect(socket)?;
-    socket.bind(SocketAddr::new(ip, 0))
+    socket.bind(&SocketAddr::new(ip, 0).into())
 }
 
 /// The reason why there is no connection.
