@@ -414,15 +414,22 @@ impl Relay {
         (up, down)
     }
 
-    /// Notes who has sent FIN. Returns whether a direction is over just now, and is the first.
+    /// Notes who has sent FIN, and passes it on. Returns whether a direction is over just now, and is the first.
     fn note_closes(&mut self) -> bool {
         let states = [self.to_upstream.state(), self.to_downstream.state()];
         if states == [FlowState::Open; 2] {
             return false;
         }
+        // After the last direction the sockets close, which sends what FIN is left to send.
+        let is_last = states == [FlowState::Finished; 2];
         for (side, state) in [Side::Downstream, Side::Upstream].into_iter().zip(states) {
             if state == FlowState::Finished && !self.watch.has_closed(side) {
                 self.watch.closed(side);
+                match side {
+                    _ if is_last => {}
+                    Side::Downstream => self.upstream.close_writing(),
+                    Side::Upstream => self.downstream.close_writing(),
+                }
             }
         }
         !std::mem::replace(&mut self.half_closed, true)

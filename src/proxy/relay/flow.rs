@@ -5,7 +5,6 @@
 //! carry of exactly their size, and nothing is read in that direction until they are written
 //! (`docs/src/internals/kernel.md#short-writes`).
 
-use std::net::Shutdown;
 use std::task::Context;
 
 use super::super::replay::Replay;
@@ -22,7 +21,7 @@ pub(super) enum FlowState {
     /// Bytes may come.
     #[default]
     Open,
-    /// The source has closed, everything is written and FIN is passed on.
+    /// The source has closed, and everything is written.
     Finished,
     /// The source or the destination has failed.
     Dead,
@@ -127,7 +126,7 @@ impl Flow {
                     break;
                 }
                 FlowStep::Blocked => break,
-                FlowStep::Eof => self.finish(source, destination),
+                FlowStep::Eof => self.finish(source),
                 FlowStep::SourceFailed | FlowStep::DestinationFailed => self.fail(),
             }
         }
@@ -169,16 +168,11 @@ impl Flow {
 
     /// The source sends nothing more. A source that has failed gets no FIN passed on: its EOF came
     /// after an error that a write has eaten.
-    fn finish(&mut self, source: &Peer, destination: &mut Peer) {
+    fn finish(&mut self, source: &Peer) {
         if source.failure().is_some() {
             self.fail();
             return;
         }
         self.state = FlowState::Finished;
-        // Everything before is written, so FIN goes out after the last byte.
-        let socket = socket2::SockRef::from(destination.socket());
-        if let Err(error) = socket.shutdown(Shutdown::Write) {
-            destination.failed(&error);
-        }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Context;
@@ -99,6 +100,14 @@ impl Peer {
     /// Whether an urgent byte has stopped the reading of this peer.
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped
+    }
+
+    /// Passes FIN on, after the last byte: everything before is written.
+    pub(super) fn close_writing(&mut self) {
+        let socket = socket2::SockRef::from(self.socket());
+        if let Err(error) = socket.shutdown(Shutdown::Write) {
+            self.failed(&error);
+        }
     }
 
     /// Notes an error of a read or a write. Only the first counts.
