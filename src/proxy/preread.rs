@@ -138,12 +138,20 @@ async fn peek(
     limits: &HelloLimits,
     routes: &RouteTable,
 ) -> Result<Option<Preread>, Refusal> {
-    let peeked = downstream.async_io(Interest::READABLE, || {
+    let look = || -> io::Result<_> {
         let mut buffer = worker.buffer.borrow_mut();
         let length = socket::peek(downstream, &mut buffer)?;
         Ok(examine(worker, &buffer[..length], limits, routes))
-    });
-    peeked.await.unwrap_or_else(|error| Err(gone(&error, 0)))
+    };
+    // A busy worker accepts a connection whose hello has come. To wait for its readiness would cost a pass of the
+    // driver and of the run queue.
+    let peeked = match look() {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            downstream.async_io(Interest::READABLE, look).await
+        }
+        peeked => peeked,
+    };
+    peeked.unwrap_or_else(|error| Err(gone(&error, 0)))
 }
 
 /// Reads a hello from the first bytes. `None` if they are only a part of one.

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use super::worker::{BUFFER, Worker};
 use crate::client_hello::Alert;
+use crate::socket;
 
 /// The time that a refused client gets to read its alert and close.
 const LINGER: Duration = Duration::from_secs(1);
@@ -39,16 +40,20 @@ pub(super) async fn send(worker: &Worker, mut downstream: TcpStream, alert: Opti
 }
 
 /// Reads and throws away up to `limit` bytes: until EOF if `wait`, else what is there.
-async fn discard(worker: &Worker, socket: &TcpStream, limit: usize, wait: bool) -> io::Result<()> {
+async fn discard(worker: &Worker, client: &TcpStream, limit: usize, wait: bool) -> io::Result<()> {
     let mut left = limit;
     while left > 0 {
         if wait {
-            socket.readable().await?;
+            client.readable().await?;
         }
         let read = {
             let mut buffer = worker.buffer.borrow_mut();
             let most = left.min(buffer.len());
-            socket.try_read(&mut buffer[..most])
+            match wait {
+                true => client.try_read(&mut buffer[..most]),
+                // The runtime may not know yet that there is something to read: the hello was peeked at before.
+                false => socket::read(client, &mut buffer[..most]),
+            }
         };
         match read {
             Ok(0) => return Ok(()),
