@@ -54,7 +54,8 @@ pub(super) struct ConnectionRecord {
     connect: Option<StageTime>,
     offers: Offers,
     counts: Counts,
-    written: bool,
+    /// Nothing is left to be said of the connection.
+    pub written: bool,
 }
 
 impl ConnectionRecord {

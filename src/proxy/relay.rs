@@ -282,9 +282,12 @@ const fn gone(side: Side) -> Outcome {
 }
 
 impl Drop for Relaying {
-    /// Writes the record of a connection that was cut. If that was while the last bytes of a failed peer were
-    /// delivered, it ended by that failure.
+    /// Writes the record of a connection that was cut, unless it is written. If that was while the last bytes of a
+    /// failed peer were delivered, it ended by that failure.
     fn drop(&mut self) {
+        if self.connection.record.written {
+            return;
+        }
         let is_cut = self.connection.ticket.seat().cut_reason().is_some();
         let ending = match self.relay.failure() {
             Some(_) if is_cut => self.judge(),
