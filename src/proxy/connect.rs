@@ -135,8 +135,12 @@ struct Connecting {
     tried: Vec<SocketAddr>,
     left: u32,
     local_failures: u32,
-    running: FuturesUnordered<Pin<Box<dyn Future<Output = Tried>>>>,
+    /// The attempt that was begun last, while no other runs: a queue of one costs more than it.
+    only: Option<BegunAttempt>,
+    running: FuturesUnordered<BegunAttempt>,
 }
+
+type BegunAttempt = Pin<Box<dyn Future<Output = Tried>>>;
 
 /// The end of an attempt.
 struct Tried {
@@ -160,6 +164,7 @@ impl Connecting {
             started: Instant::now(),
             tried: Vec::new(),
             local_failures: 0,
+            only: None,
             running: FuturesUnordered::new(),
         }
     }
@@ -175,7 +180,7 @@ impl Connecting {
         let mut reason = Outcome::NoEndpoint;
         loop {
             let begun = self.begin(record);
-            if self.running.is_empty() {
+            if !self.is_under_way() {
                 if let Err(NoneLeft::Endpoints(NotPicked::OverLimit(over))) = &begun
                     && reason == Outcome::NoEndpoint
                 {
@@ -245,13 +250,31 @@ impl Connecting {
             let (endpoint, attempt) = (picked.endpoint(), record.attempts);
             format!("endpoint {endpoint}, attempt {attempt}")
         });
-        let attempt = try_endpoint(self.common.clone(), picked);
-        self.running.push(Box::pin(attempt));
+        let attempt = Box::pin(try_endpoint(self.common.clone(), picked));
+        match self.is_under_way() {
+            true => self.running.push(attempt),
+            false => self.only = Some(attempt),
+        }
         Ok(())
+    }
+
+    /// Whether an attempt has begun and not ended.
+    fn is_under_way(&self) -> bool {
+        self.only.is_some() || !self.running.is_empty()
     }
 
     /// The end of the attempt that ends first. `None` if none has ended in time.
     async fn first_end(&mut self, time: Option<Duration>) -> Option<Tried> {
+        if let Some(mut only) = self.only.take() {
+            let Some(time) = time else {
+                return Some(only.await);
+            };
+            let ended = timeout(time, &mut only).await.ok();
+            if ended.is_none() {
+                self.running.push(only);
+            }
+            return ended;
+        }
         match time {
             Some(time) => timeout(time, self.running.next()).await.ok().flatten(),
             None => self.running.next().await,
