@@ -133,8 +133,8 @@ impl Entry<'_> {
         self.client(line);
         self.way(line);
         if let LineEvent::End(end) = self.event {
-            line.plain("outcome", end.outcome.label());
-            line.plain("flags", end.outcome.envoy_flag());
+            line.label("outcome", end.outcome.label());
+            line.label("flags", end.outcome.envoy_flag());
         }
         if let Some(detail) = self.detail {
             line.text("detail", detail);
@@ -161,9 +161,9 @@ impl Entry<'_> {
     /// Writes the fields about the client and its handshake.
     fn client(&self, line: &mut LineWriter<'_>) {
         line.text("listener", self.listener);
-        line.plain("source", self.source);
+        line.address("source", self.source);
         if let Some(proxy) = self.proxy {
-            line.plain("proxy", proxy);
+            line.address("proxy", proxy);
         }
         line.text("source_group", self.source_group);
         for (key, value) in [("server_name", self.server_name), ("alpn", self.alpn)] {
@@ -193,7 +193,7 @@ impl Entry<'_> {
             }
         }
         if let Some(endpoint) = self.endpoint {
-            line.plain("endpoint", endpoint);
+            line.address("endpoint", endpoint);
         }
         if let Some((namespace, name)) = self.pod {
             line.text("pod", name);
@@ -203,7 +203,7 @@ impl Entry<'_> {
             line.text("zone", zone);
         }
         if let Some(local) = self.upstream_local {
-            line.plain("upstream_local", local);
+            line.address("upstream_local", local);
         }
         if let Some(since) = self.stale_since {
             timestamp(line, "stale_since", since);
@@ -221,7 +221,7 @@ pub(super) fn timestamp(line: &mut LineWriter<'_>, key: &'static str, time: Syst
 /// Writes the TLS parameters that the two sides have agreed on.
 fn session(line: &mut LineWriter<'_>, flights: &Flights, asks_to_resume: bool) {
     if let Some(version) = flights.version() {
-        line.plain("tls_version", version.label());
+        line.label("tls_version", version.label());
     }
     for (key, number, name) in [
         (
