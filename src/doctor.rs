@@ -15,6 +15,7 @@ mod file;
 mod gather;
 mod identity;
 mod judge;
+mod objects;
 mod probe;
 mod seen;
 mod text;
@@ -23,7 +24,7 @@ pub(crate) use checks::{DoctorCheck, DoctorState};
 pub use file::{
     BundleFacts, BundleProfile, FederatedService, Federation, FederationSide, ServiceProtocol,
 };
-pub(crate) use gather::gather;
+pub(crate) use gather::{DoctorClusters, gather};
 pub(crate) use identity::{CallerSvid, DoctorCallers, SvidPem};
 pub(crate) use judge::judge;
 pub use probe::LABEL;

@@ -16,7 +16,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::{ANSWER_IS_NO, failed, runtime};
 use crate::config::Loaded;
-use crate::doctor::{DoctorCallers, Federation, gather, judge};
+use crate::doctor::{DoctorCallers, DoctorClusters, Federation, gather, judge};
 use crate::{admin, clock, drain, terminal};
 use report::DoctorReport;
 use svid::SvidSources;
@@ -41,6 +41,9 @@ pub(super) struct DoctorArguments {
     /// domain. Once for each side
     #[arg(long, num_args = 3, value_names = ["CERT", "KEY", "BUNDLE"])]
     svid: Vec<PathBuf>,
+    /// The kubeconfig of a side's cluster, whose objects are read: TRUST_DOMAIN=FILE. Once for each side
+    #[arg(long, value_name = "SIDE=FILE", value_parser = kubeconfig)]
+    kubeconfig: Vec<(String, PathBuf)>,
     /// The address that serves the metrics of --watch at /metrics
     #[arg(long, value_name = "IP:PORT", requires = "watch")]
     metrics: Option<SocketAddr>,
@@ -53,6 +56,44 @@ fn interval(text: &str) -> Result<Duration, String> {
         true => Ok(time),
         false => Err("give it 1s to 1day".to_owned()),
     }
+}
+
+fn kubeconfig(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((side, file)) if !side.is_empty() && !file.is_empty() => {
+            Ok((side.to_owned(), file.into()))
+        }
+        _ => Err("write TRUST_DOMAIN=FILE".to_owned()),
+    }
+}
+
+/// Gives each kubeconfig to its side.
+///
+/// # Errors
+/// The one that belongs to no side, to both, or to one that has another already.
+fn clusters(
+    federation: &Federation,
+    kubeconfigs: &[(String, PathBuf)],
+) -> Result<DoctorClusters, String> {
+    let mut clusters = DoctorClusters::default();
+    let names = federation.sides.each_ref().map(|side| &*side.trust_domain);
+    for (side, file) in kubeconfigs {
+        let mut places = clusters.0.iter_mut().zip(names);
+        let mut places: Vec<_> = places.by_ref().filter(|(_, name)| name == side).collect();
+        match &mut places[..] {
+            [(place @ None, _)] => **place = Some(file.clone()),
+            [_] => return Err(format!("--kubeconfig: a second one of {side}")),
+            [] => {
+                let [one, other] = names;
+                return Err(format!(
+                    "--kubeconfig: \"{}\" is no side; the sides are {one} and {other}",
+                    side.escape_debug()
+                ));
+            }
+            _ => return Err(format!("--kubeconfig: both sides are {side}")),
+        }
+    }
+    Ok(clusters)
 }
 
 /// The format of the checks.
@@ -76,15 +117,20 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> ExitCode {
         Ok(callers) => callers,
         Err(error) => return failed(&error),
     };
+    let clusters = match clusters(&federation, &arguments.kubeconfig) {
+        Ok(clusters) => clusters,
+        Err(error) => return failed(&error),
+    };
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
     if let Some(interval) = arguments.watch {
-        let watched = Watch {
+        let watched = WatchedFederation {
             federation,
             callers,
             sources,
+            clusters,
         };
         let watched = runtime.block_on(watched.run(interval, arguments.metrics));
         return match watched {
@@ -92,7 +138,7 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> ExitCode {
             Err(error) => failed(&error),
         };
     }
-    let report = runtime.block_on(look(&federation, &callers));
+    let report = runtime.block_on(look(&federation, &callers, &clusters));
     // Lookups that still run on other threads would hold the process up.
     runtime.shutdown_background();
     match write(&report, arguments.output) {
@@ -103,9 +149,13 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> ExitCode {
 }
 
 /// One look at both sides.
-async fn look(federation: &Federation, callers: &DoctorCallers) -> DoctorReport {
+async fn look(
+    federation: &Federation,
+    callers: &DoctorCallers,
+    clusters: &DoctorClusters,
+) -> DoctorReport {
     let began = Instant::now();
-    let seen = Box::pin(gather(federation, callers)).await;
+    let seen = Box::pin(gather(federation, callers, clusters)).await;
     #[expect(clippy::cast_possible_truncation, reason = "before the year 10,000")]
     let now = clock::seconds() as i64;
     DoctorReport {
@@ -115,14 +165,15 @@ async fn look(federation: &Federation, callers: &DoctorCallers) -> DoctorReport 
 }
 
 /// A look again and again.
-struct Watch {
+struct WatchedFederation {
     federation: Federation,
     /// The SVIDs as they were read last.
     callers: DoctorCallers,
     sources: SvidSources,
+    clusters: DoctorClusters,
 }
 
-impl Watch {
+impl WatchedFederation {
     /// Looks until standard output is closed.
     async fn run(
         mut self,
@@ -155,7 +206,7 @@ impl Watch {
                 _ = ticks.tick() => {}
             }
             self.read_svids().await;
-            let report = look(&self.federation, &self.callers).await;
+            let report = look(&self.federation, &self.callers, &self.clusters).await;
             let now = clock::now();
             page.set(watch::exposition(&report, now));
             // As long as lines wait for a reader, the next ones are of all changes since.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::text::{
-    BundleUrl, GatewayPlace, GatewayText, IdText, PathText, ServiceHost, SubsetText,
+    BundleUrl, GatewayPlace, GatewayText, IdText, MapText, PathText, ServiceHost, SubsetText,
     TrustDomainName, UrlText,
 };
 use crate::config::form::containers::List;
@@ -37,6 +37,10 @@ pub struct FederationSide {
     pub bundle: Option<BundleFacts>,
     /// The services that the other side calls.
     pub services: Vec<FederatedService>,
+    /// The namespace and name of the ConfigMap with Istio's mesh config.
+    pub mesh_config: Arc<str>,
+    /// The namespace and name of the ConfigMap with spire-agent's config.
+    pub agent_config: Arc<str>,
 }
 
 /// SPIRE's bundle endpoint, as the other side's ClusterFederatedTrustDomain has it.
@@ -128,6 +132,10 @@ section! {
         bundle_endpoint: Option<BundleEndpointForm> = null,
         /// The services that the other side calls.
         services: List<FederatedServiceForm, 0, MAX_SERVICES> = [],
+        /// The ConfigMap with Istio's mesh config, for a look by its API.
+        mesh_config: MapText = "istio-system/istio",
+        /// The ConfigMap with spire-agent's config, for a look by its API.
+        agent_config: MapText = "spire/spire-agent",
     }
 }
 
@@ -212,6 +220,8 @@ fn side(form: FederationSideForm, problems: &mut Problems) -> FederationSide {
             .into_iter()
             .filter_map(|one| service(one, problems))
             .collect(),
+        mesh_config: form.mesh_config.0,
+        agent_config: form.agent_config.0,
     }
 }
 

@@ -1,6 +1,7 @@
 //! All probes of a federation, side by side. Silent peers included, they end within ten seconds.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -9,6 +10,7 @@ use tokio::time::timeout;
 use super::call::call;
 use super::file::{BundleFacts, FederatedService, Federation, FederationSide};
 use super::identity::{CallerSvid, DoctorCallers};
+use super::objects::{ClusterObjects, read};
 use super::probe::{ProbeHello, ask, fetch, reach};
 use super::seen::{BundleAnswer, CallAnswer, GatewayReach, ServiceSeen, SideSeen, TlsAnswer};
 use super::text::GatewayPlace;
@@ -31,11 +33,33 @@ const MESH: &[&str] = &["istio-http/1.1", "istio", "http/1.1"];
 const OPEN: &[&str] = &["http/1.1"];
 
 /// Looks at both sides.
-pub(crate) async fn gather(federation: &Federation, callers: &DoctorCallers) -> [SideSeen; 2] {
+pub(crate) async fn gather(
+    federation: &Federation,
+    callers: &DoctorCallers,
+    clusters: &DoctorClusters,
+) -> [SideSeen; 2] {
     let [one, other] = &federation.sides;
     let [of_one, of_other] = callers.sides();
-    let (one, other) = tokio::join!(Box::pin(side(one, of_other)), Box::pin(side(other, of_one)));
-    [one, other]
+    let [at_one, at_other] = &clusters.0;
+    let (mut one_seen, mut other_seen, one_objects, other_objects) = tokio::join!(
+        Box::pin(side(one, of_other)),
+        Box::pin(side(other, of_one)),
+        Box::pin(objects(one, at_one.as_deref())),
+        Box::pin(objects(other, at_other.as_deref())),
+    );
+    (one_seen.objects, other_seen.objects) = (one_objects, other_objects);
+    [one_seen, other_seen]
+}
+
+/// The kubeconfigs of both sides' clusters, in the order of the sides.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DoctorClusters(pub(crate) [Option<PathBuf>; 2]);
+
+async fn objects(
+    side: &FederationSide,
+    kubeconfig: Option<&Path>,
+) -> Option<Result<ClusterObjects, String>> {
+    Some(read(kubeconfig?, side).await)
 }
 
 /// Looks at one side, whose services the other side's `caller` calls.
@@ -75,6 +99,7 @@ async fn side(side: &FederationSide, caller: Option<&CallerSvid>) -> SideSeen {
             large
         },
         services,
+        objects: None,
     }
 }
 
@@ -95,6 +120,7 @@ fn unreached(
         document: BundleAnswer::NotAsked,
         large: TlsAnswer::NotAsked,
         services: side.services.iter().map(service).collect(),
+        objects: None,
     }
 }
 

@@ -8,6 +8,7 @@ mod answers;
 mod caller;
 mod endpoint;
 mod gateway;
+mod objects;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -66,19 +67,8 @@ pub(crate) fn judge(
             },
         );
     }
-    let [of_one, of_other] = callers.sides();
-    for (side, peer, svid) in [(&one, &other, of_one), (&other, &one, of_other)] {
-        if let Some(svid) = svid {
-            let name = format!(
-                "{} calls {} as {}",
-                side.label,
-                peer.label,
-                svid.id.escape_debug()
-            );
-            let checks = &mut checks;
-            caller::judge(side, peer, svid, &mut CheckGroup { name, checks });
-        }
-    }
+    judge_objects([&one, &other], &mut checks);
+    judge_callers([&one, &other], callers, &mut checks);
     trust::judge_names(
         &one,
         &other,
@@ -88,4 +78,35 @@ pub(crate) fn judge(
         },
     );
     checks
+}
+
+/// Judges the objects of both sides' clusters, of those that were read.
+fn judge_objects([one, other]: [&SideView<'_>; 2], checks: &mut Vec<DoctorCheck>) {
+    for (side, peer) in [(one, other), (other, one)] {
+        let name = format!("{}: the objects of its cluster", side.label);
+        let mut group = CheckGroup { name, checks };
+        match &side.seen.objects {
+            None => {}
+            Some(Ok(found)) => objects::judge(side, peer, found, &mut group),
+            Some(Err(reason)) => {
+                group.untold("cluster-domain", "its objects are read", reason.clone());
+            }
+        }
+    }
+}
+
+/// Judges the calls of both sides' callers, of those whose SVID is there.
+fn judge_callers(
+    [one, other]: [&SideView<'_>; 2],
+    callers: &DoctorCallers,
+    checks: &mut Vec<DoctorCheck>,
+) {
+    let [of_one, of_other] = callers.sides();
+    for (side, peer, svid) in [(one, other, of_one), (other, one, of_other)] {
+        if let Some(svid) = svid {
+            let id = svid.id.escape_debug();
+            let name = format!("{} calls {} as {id}", side.label, peer.label);
+            caller::judge(side, peer, svid, &mut CheckGroup { name, checks });
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::bundle::ServedBundle;
 use super::certificate::{ShownChain, ShownName};
+use super::objects::ClusterObjects;
 
 /// The result of connecting to a gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +133,8 @@ pub(crate) struct SideSeen {
     pub(crate) large: TlsAnswer,
     /// In the order of the file.
     pub(crate) services: Vec<ServiceSeen>,
+    /// The objects of its cluster, or the reason why its API does not give them. `None` if it was not asked.
+    pub(crate) objects: Option<Result<ClusterObjects, String>>,
 }
 
 impl SideSeen {

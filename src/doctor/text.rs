@@ -224,3 +224,22 @@ impl Text for PathText {
         }
     }
 }
+
+#[derive(Debug)]
+pub(super) struct MapText(pub(super) Arc<str>);
+
+impl Text for MapText {
+    const WORDS: &'static str = "NAMESPACE/NAME";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let plain = |part: &str| {
+            let allowed =
+                |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+            (1..=253).contains(&part.len()) && part.bytes().all(allowed)
+        };
+        match text.split_once('/') {
+            Some((namespace, name)) if plain(namespace) && plain(name) => Ok(Self(text.into())),
+            _ => Err(not(text, "a ConfigMap").remedy("write NAMESPACE/NAME")),
+        }
+    }
+}

@@ -57,7 +57,7 @@ pub use mailbox::{ClusterState, FIRST_LISTS, FromFile, Mailbox, NOT_LISTED, Publ
 pub use ports::Ports;
 
 #[cfg(not(feature = "kubernetes"))]
-pub use absent::{KubernetesError, KubernetesSource, PodReporter, StatusWriter};
+pub use absent::{ApiReader, KubernetesError, KubernetesSource, PodReporter, StatusWriter};
 #[cfg(feature = "kubernetes")]
 pub use cluster::{Cluster, ClusterChange, Dirty, Kind, Record, Table, Unreadable};
 #[cfg(feature = "kubernetes")]
@@ -68,4 +68,4 @@ pub use status::{
 #[cfg(feature = "kubernetes")]
 pub use translate::{Translator, WantedName};
 #[cfg(feature = "kubernetes")]
-pub use watch::{ApiTiming, KubernetesError, KubernetesSource};
+pub use watch::{ApiReader, ApiTiming, KubernetesError, KubernetesSource};

@@ -17,6 +17,8 @@ mod causes;
 mod clusters;
 mod config_event;
 mod dns_names;
+#[cfg(feature = "doctor")]
+mod doctor;
 mod explain;
 mod gateway_api;
 mod kmock;

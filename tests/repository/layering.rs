@@ -59,7 +59,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         &[
             &["certificate", "checks", "text"],
             &["file"],
-            &["bundle", "identity"],
+            &["bundle", "identity", "objects"],
             &["seen"],
             &["probe"],
             &["call", "judge"],
@@ -70,7 +70,8 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         "doctor/judge",
         &[
             &["answers"],
-            &["caller", "endpoint", "gateway", "service", "trust"],
+            &["caller", "endpoint", "gateway", "objects", "service"],
+            &["trust"],
         ],
     ),
     (
@@ -287,7 +288,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         &[
             &["copies", "error", "needs", "outage"],
             &["client"],
-            &["timing"],
+            &["look", "timing"],
             &["served"],
             &["object"],
             &["connections", "entry"],

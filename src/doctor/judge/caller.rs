@@ -20,7 +20,7 @@ pub(super) fn judge(
     let is_well = fault.is_none();
     group.judged("caller-svid", title, fault);
     for (service, seen) in peer.file.services.iter().zip(&peer.seen.services) {
-        let call = Call {
+        let call = JudgedCall {
             peer,
             service,
             seen,
@@ -75,7 +75,7 @@ fn svid_fault(side: &SideView<'_>, svid: &CallerSvid) -> Option<Fault> {
 }
 
 /// One call with what is expected of it.
-struct Call<'a> {
+struct JudgedCall<'a> {
     peer: &'a SideView<'a>,
     service: &'a FederatedService,
     seen: &'a ServiceSeen,
@@ -84,7 +84,7 @@ struct Call<'a> {
     is_well: bool,
 }
 
-impl Call<'_> {
+impl JudgedCall<'_> {
     /// The SPIFFE ID as it is written in a policy, escaped.
     fn principal(&self) -> String {
         let id = &*self.svid.id;

@@ -3,6 +3,7 @@
 mod callers;
 mod endpoints;
 mod gateways;
+mod objects;
 mod services;
 mod trust;
 mod world;

@@ -1,6 +1,7 @@
 //! Checks of what one side trusts of the other: the CA names of its sidecars against the bundle that the other serves.
 
 use super::answers::{SideView, span};
+use super::objects;
 use crate::doctor::bundle::ServedBundle;
 use crate::doctor::certificate::{IssuerFound, ShownCertificate, ShownName};
 use crate::doctor::checks::{CheckGroup, Fault};
@@ -47,12 +48,23 @@ fn missing_bundle(
         // Only names as SPIRE makes them tell it without the bundle.
         None => named(&peer.file.trust_domain) || !named(&side.file.trust_domain),
     };
-    (!known).then(|| {
-        Fault::new(
+    let objects = side
+        .seen
+        .objects
+        .as_ref()
+        .and_then(|read| read.as_ref().ok());
+    let told = || objects.and_then(|objects| objects::missing_bundle(peer, objects));
+    (!known).then(|| match told() {
+        Some(told) => Fault::new(
+            "no_bundle",
+            format!("its sidecars do not have {}'s bundle: {}", peer.label, told.finding),
+            told.remedy,
+        ),
+        None => Fault::new(
             "no_bundle",
             format!("its sidecars do not have {}'s bundle, one of: SPIRE has none, the workload's entry does not federate, the SDS name of all bundles is not Istio's", peer.label),
             format!("carry the first bundle by hand (trustDomainBundle), then federatesWith: [{}], then defaultAllBundlesName: ROOTCA", peer.file.trust_domain),
-        )
+        ),
     })
 }
 

@@ -11,7 +11,10 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
+
+use serde_json::Value;
 
 use super::mailbox::Mailbox;
 use super::ports::Ports;
@@ -26,6 +29,36 @@ use crate::socket::OwnListeners;
      default"
 )]
 pub struct KubernetesError;
+
+/// The reader of objects, which does not exist.
+#[derive(Debug)]
+pub struct ApiReader(Infallible);
+
+impl ApiReader {
+    /// Refuses.
+    ///
+    /// # Errors
+    /// Always.
+    pub async fn open(_kubeconfig: &Path) -> Result<Self, KubernetesError> {
+        Err(KubernetesError)
+    }
+
+    /// Never returns.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn get(&self, _path: &str) -> Result<Option<Value>, String> {
+        match self.0 {}
+    }
+
+    /// Never returns.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn list(&self, _path: &str) -> Result<Option<Vec<Value>>, String> {
+        match self.0 {}
+    }
+}
 
 /// The source, which does not exist.
 #[derive(Debug)]

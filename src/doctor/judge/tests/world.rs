@@ -158,6 +158,7 @@ impl World {
                 open: TlsAnswer::Alert(120),
                 call: CallAnswer::NotAsked,
             }],
+            objects: None,
         };
         Self {
             federation: Federation::parse(FILE.as_bytes(), "test").unwrap(),

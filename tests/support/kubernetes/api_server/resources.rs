@@ -38,6 +38,7 @@ const fn cluster_wide(resource: Resource) -> Resource {
 }
 
 const GATEWAY: &str = "gateway.networking.k8s.io";
+const SPIRE: &str = "spire.spiffe.io";
 
 /// All of them. Those with a dot in the group that is not Kubernetes' own are custom resources.
 pub(super) const ALL: &[Resource] = &[
@@ -98,6 +99,18 @@ pub(super) const ALL: &[Resource] = &[
         "referencegrants",
         "ReferenceGrant",
     ),
+    cluster_wide(resource(
+        SPIRE,
+        &["v1alpha1"],
+        "clusterfederatedtrustdomains",
+        "ClusterFederatedTrustDomain",
+    )),
+    cluster_wide(resource(
+        SPIRE,
+        &["v1alpha1"],
+        "clusterspiffeids",
+        "ClusterSPIFFEID",
+    )),
 ];
 
 /// The resource of that plural.
