@@ -31,6 +31,10 @@ use reader::Reader;
 
 use crate::server_name::ServerName;
 
+/// The ALPN protocol that the hellos of `strait doctor` offer behind those that they are about, so that a gateway's log
+/// and metrics tell them from others. Any client can write it: it exempts from nothing.
+pub const DOCTOR_LABEL: &str = "strait-doctor";
+
 /// The length of a record's header: type, two bytes of version, two of length (RFC 8446 section 5.1).
 const RECORD_HEADER: usize = 5;
 /// The length of a handshake message's header: type, three bytes of length (RFC 8446 section 4).

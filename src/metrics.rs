@@ -79,6 +79,7 @@ pub struct Metrics {
     closed: IntCounterVec,
     bytes: IntCounterVec,
     hellos: IntCounterVec,
+    doctor_hellos: IntCounterVec,
     hello_duration: HistogramVec,
     connect_duration: HistogramVec,
     connection_duration: HistogramVec,
@@ -200,6 +201,11 @@ impl Metrics {
                 "strait_hellos_total",
                 hellos::LABELS,
                 "Valid ClientHellos, by the newest TLS version that they offer. post_quantum=\"yes\": they offer a post-quantum group.",
+            )?,
+            doctor_hellos: r.counters(
+                "strait_doctor_hellos_total",
+                &["listener"],
+                "Valid ClientHellos with the label of strait doctor in their ALPN protocols, which any client can write. They count in the other metrics too.",
             )?,
             hello_duration: r.histograms(
                 "strait_hello_duration_seconds",
@@ -378,7 +384,7 @@ impl Metrics {
     /// The metrics that are kept for each listener only.
     pub fn listener(&self, name: &ListenerName) -> ListenerSeries {
         ListenerSeries {
-            hellos: HelloSeries::of(&self.hellos, name),
+            hellos: HelloSeries::of(&self.hellos, &self.doctor_hellos, name),
             hello_duration: self.hello_duration.with_label_values(&[name]),
             connect_duration: self.connect_duration.with_label_values(&[name]),
             connection_duration: self.connection_duration.with_label_values(&[name]),
@@ -387,7 +393,7 @@ impl Metrics {
 
     /// Removes the metrics that are kept for a listener only.
     pub fn retire_listener(&self, name: &ListenerName) {
-        HelloSeries::retire(&self.hellos, name);
+        HelloSeries::retire(&self.hellos, &self.doctor_hellos, name);
         self.kubernetes.retire_listener(name);
         for histograms in [
             &self.hello_duration,

@@ -30,12 +30,12 @@ use super::bundle::ServedBundle;
 use super::certificate::{ShownChain, ShownName};
 use super::identity::CallerSvid;
 use super::seen::{BundleAnswer, ClockSeen, GatewayReach, ShownServer, TlsAnswer};
+use crate::client_hello::DOCTOR_LABEL;
 use crate::server_name::ServerName;
 use crate::{clock, socket};
 
-/// The ALPN protocol that the doctor's hellos offer behind those that they are about, so that a gateway's access log
-/// names the doctor. It exempts from nothing.
-pub const LABEL: &str = "strait-doctor";
+/// The ALPN protocol by which a gateway's log and metrics name the doctor.
+pub const LABEL: &str = DOCTOR_LABEL;
 
 /// The time that a gateway has to take a connection.
 pub(super) const CONNECT: Duration = Duration::from_millis(1_500);
@@ -74,7 +74,7 @@ pub(super) async fn reach(address: SocketAddr) -> GatewayReach {
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<TcpStream, GatewayReach> {
+pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream, GatewayReach> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::ConnectionRefused => GatewayReach::Refused,
         io::ErrorKind::TimedOut => GatewayReach::Timeout,

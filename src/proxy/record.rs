@@ -261,7 +261,8 @@ impl ConnectionRecord {
         ja4: Option<Box<str>>,
     ) {
         let hellos = &ticket.policy().series.hellos;
-        hellos.count(offers.newest(), offers.post_quantum());
+        let doctors = alpn.as_deref().is_some_and(AlpnOffer::is_doctors);
+        hellos.count(offers.newest(), offers.post_quantum(), doctors);
         self.server_name = server_name;
         self.alpn = alpn;
         self.offers = offers;

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::access_log;
+use crate::client_hello::DOCTOR_LABEL;
 
 /// Offers remembered. Istio's sidecars make four.
 const REMEMBERED: usize = 16;
@@ -19,6 +20,7 @@ pub(in crate::proxy) struct AlpnOffer {
     /// True if the text tells the protocols apart and lacks none.
     exact: bool,
     multiplexed: bool,
+    doctors: bool,
 }
 
 impl AlpnOffer {
@@ -35,6 +37,11 @@ impl AlpnOffer {
     /// Whether it holds HTTP/2, plain or as Istio's sidecars name it: many calls may share the connection.
     pub(in crate::proxy) fn is_multiplexed(&self) -> bool {
         self.multiplexed
+    }
+
+    /// Whether it holds the label of `strait doctor`.
+    pub(in crate::proxy) fn is_doctors(&self) -> bool {
+        self.doctors
     }
 }
 
@@ -76,6 +83,7 @@ impl AlpnOfferCache {
             multiplexed: shown
                 .split(',')
                 .any(|name| matches!(name, "h2" | "istio-h2")),
+            doctors: shown.split(',').any(|name| name == DOCTOR_LABEL),
         });
         offers.truncate(REMEMBERED - 1);
         offers.push(offer.clone());
