@@ -59,6 +59,8 @@ pub struct RecentFailure {
     pub upstream: Option<UpstreamName>,
     /// The certainty of its outcome.
     pub confidence: Confidence,
+    /// Whether its hello had the label of `strait doctor`.
+    pub doctors: bool,
     /// The part that is kept of every connection.
     pub ended: RecentConnection,
 }
@@ -268,6 +270,7 @@ mod tests {
                 source_group: None,
                 upstream: None,
                 confidence: Confidence::Seen,
+                doctors: false,
                 ended,
             });
         };

@@ -16,6 +16,8 @@ use crate::server_name::ServerName;
 
 /// The number of services of a side that are looked at: each is two connections, and one more with an SVID.
 const MAX_SERVICES: usize = 32;
+/// The number of a side's gateways that are asked for their view.
+const MAX_ADMIN: usize = 8;
 /// The number of callers of a service that are named.
 const MAX_CALLERS: usize = 32;
 
@@ -37,6 +39,8 @@ pub struct FederationSide {
     pub bundle: Option<BundleFacts>,
     /// The services that the other side calls.
     pub services: Vec<FederatedService>,
+    /// The admin addresses of its gateways, for their own view.
+    pub admin: Vec<GatewayPlace>,
     /// The namespace and name of the ConfigMap with Istio's mesh config.
     pub mesh_config: Arc<str>,
     /// The namespace and name of the ConfigMap with spire-agent's config.
@@ -132,6 +136,8 @@ section! {
         bundle_endpoint: Option<BundleEndpointForm> = null,
         /// The services that the other side calls.
         services: List<FederatedServiceForm, 0, MAX_SERVICES> = [],
+        /// The admin addresses of its gateways, whose own view is asked for.
+        admin: List<GatewayText, 0, MAX_ADMIN> = [],
         /// The ConfigMap with Istio's mesh config, for a look by its API.
         mesh_config: MapText = "istio-system/istio",
         /// The ConfigMap with spire-agent's config, for a look by its API.
@@ -220,6 +226,7 @@ fn side(form: FederationSideForm, problems: &mut Problems) -> FederationSide {
             .into_iter()
             .filter_map(|one| service(one, problems))
             .collect(),
+        admin: form.admin.items.into_iter().map(|one| one.0).collect(),
         mesh_config: form.mesh_config.0,
         agent_config: form.agent_config.0,
     }

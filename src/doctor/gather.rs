@@ -12,8 +12,11 @@ use super::file::{BundleFacts, FederatedService, Federation, FederationSide};
 use super::identity::{CallerSvid, DoctorCallers};
 use super::objects::{ClusterObjects, read};
 use super::probe::{ProbeHello, ask, fetch, reach};
-use super::seen::{BundleAnswer, CallAnswer, GatewayReach, ServiceSeen, SideSeen, TlsAnswer};
+use super::seen::{
+    BundleAnswer, CallAnswer, GatewayReach, GatewayView, ServiceSeen, SideSeen, TlsAnswer,
+};
 use super::text::GatewayPlace;
+use super::view;
 use crate::config::{AddressKind, DnsConfig, DnsQuery, ResolverConfig};
 use crate::server_name::ServerName;
 use crate::socket::OwnAddresses;
@@ -41,14 +44,30 @@ pub(crate) async fn gather(
     let [one, other] = &federation.sides;
     let [of_one, of_other] = callers.sides();
     let [at_one, at_other] = &clusters.0;
-    let (mut one_seen, mut other_seen, one_objects, other_objects) = tokio::join!(
+    let (mut one_seen, mut other_seen, one_views, other_views, one_objects, other_objects) = tokio::join!(
         Box::pin(side(one, of_other)),
         Box::pin(side(other, of_one)),
+        Box::pin(views(one)),
+        Box::pin(views(other)),
         Box::pin(objects(one, at_one.as_deref())),
         Box::pin(objects(other, at_other.as_deref())),
     );
+    (one_seen.views, other_seen.views) = (one_views, other_views);
     (one_seen.objects, other_seen.objects) = (one_objects, other_objects);
     [one_seen, other_seen]
+}
+
+/// The views of the gateways of a side.
+async fn views(side: &FederationSide) -> Vec<(String, Result<GatewayView, String>)> {
+    let each = side.admin.iter().map(async |place| {
+        let view = match addresses(place).await.map(|all| all.first().copied()) {
+            Ok(Some(address)) => view::ask(address).await,
+            Ok(None) => Err("DNS has no address for it".to_owned()),
+            Err(error) => Err(error),
+        };
+        (place.to_string(), view)
+    });
+    futures_util::future::join_all(each).await
 }
 
 /// The kubeconfigs of both sides' clusters, in the order of the sides.
@@ -99,6 +118,7 @@ async fn side(side: &FederationSide, caller: Option<&CallerSvid>) -> SideSeen {
             large
         },
         services,
+        views: Vec::new(),
         objects: None,
     }
 }
@@ -120,6 +140,7 @@ fn unreached(
         document: BundleAnswer::NotAsked,
         large: TlsAnswer::NotAsked,
         services: side.services.iter().map(service).collect(),
+        views: Vec::new(),
         objects: None,
     }
 }

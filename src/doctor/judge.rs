@@ -13,6 +13,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod view;
 
 use super::checks::{CheckGroup, DoctorCheck};
 use super::file::Federation;
@@ -43,6 +44,13 @@ pub(crate) fn judge(
             side,
             &mut CheckGroup {
                 name: group(&format!("the gateway {}", side.file.gateway)),
+                checks: &mut checks,
+            },
+        );
+        view::judge(
+            side,
+            &mut CheckGroup {
+                name: group("what its gateways say"),
                 checks: &mut checks,
             },
         );

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::bundle::ServedBundle;
 use super::certificate::{ShownChain, ShownName};
 use super::objects::ClusterObjects;
+use crate::admin::overview::{FailureRow, Trouble};
 
 /// The result of connecting to a gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,8 +118,15 @@ pub(crate) struct ClockSeen {
     pub(crate) ours: i64,
 }
 
+/// The view that a gateway has of itself.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct GatewayView {
+    pub(crate) troubles: Vec<Trouble>,
+    pub(crate) failures: Vec<FailureRow>,
+}
+
 /// The observations of one side.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SideSeen {
     /// The gateway's addresses with what came of connecting, or the reason why its name has none.
     pub(crate) reach: Result<Vec<(SocketAddr, GatewayReach)>, String>,
@@ -133,6 +141,8 @@ pub(crate) struct SideSeen {
     pub(crate) large: TlsAnswer,
     /// In the order of the file.
     pub(crate) services: Vec<ServiceSeen>,
+    /// The views of its gateways, each with its admin address, or the reason why it is not seen.
+    pub(crate) views: Vec<(String, Result<GatewayView, String>)>,
     /// The objects of its cluster, or the reason why its API does not give them. `None` if it was not asked.
     pub(crate) objects: Option<Result<ClusterObjects, String>>,
 }

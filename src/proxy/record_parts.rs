@@ -8,7 +8,7 @@ use super::ending::Ending;
 use super::refusal::RefusedHello;
 use super::ticket::Ticket;
 use crate::access_log::Entry;
-use crate::client_hello::Offers;
+use crate::client_hello::{DOCTOR_LABEL, Offers};
 use crate::config::UpstreamSource;
 use crate::kept_hellos::KeptHello;
 use crate::limits::{Held, OverLimit};
@@ -138,6 +138,9 @@ pub(super) fn note_recent(
             source_group: group,
             upstream: target.map(|target| target.name.clone()),
             confidence: ending.confidence,
+            doctors: entry
+                .alpn
+                .is_some_and(|alpn| alpn.split(',').any(|name| name == DOCTOR_LABEL)),
             ended: recent.clone(),
         });
     }

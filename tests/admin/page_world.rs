@@ -99,6 +99,7 @@ fn failure(number: u64, name: &str, route: Option<&str>, outcome: Outcome) -> Re
         source_group: Some("alpha".into()),
         upstream: route.map(Into::into),
         confidence: Confidence::Seen,
+        doctors: false,
         ended: RecentConnection {
             ended: SystemTime::now(),
             connection: number,

@@ -21,6 +21,8 @@ mod doctor_pods;
 mod doctor_spire;
 #[cfg(feature = "doctor")]
 mod doctor_svid;
+#[cfg(feature = "doctor")]
+mod doctor_view;
 mod identity;
 mod lines;
 mod refusals;

@@ -60,9 +60,9 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["certificate", "checks", "text"],
             &["file"],
             &["bundle", "identity", "objects"],
-            &["seen"],
+            &["manifests", "seen"],
             &["probe"],
-            &["call", "judge"],
+            &["call", "judge", "view"],
             &["gather"],
         ],
     ),
@@ -70,7 +70,9 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         "doctor/judge",
         &[
             &["answers"],
-            &["caller", "endpoint", "gateway", "objects", "service"],
+            &[
+                "caller", "endpoint", "gateway", "objects", "service", "view",
+            ],
             &["trust"],
         ],
     ),

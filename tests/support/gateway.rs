@@ -296,6 +296,11 @@ impl TestGateway {
         get(self.addresses.status, path).ok()
     }
 
+    /// The address of its admin server.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.addresses.admin
+    }
+
     /// The body of `GET path` on the admin server, whatever its status.
     pub fn admin_text(&self, path: &str) -> String {
         get(self.addresses.admin, path).unwrap().1

@@ -257,6 +257,7 @@ pub(super) fn failures(failures: &[RecentFailure]) -> Vec<FailureRow> {
             detail: ended.detail.as_deref().map(plain),
             duration_ms: clock::millis(ended.duration),
             alike: 1,
+            doctors: failure.doctors,
         }
     };
     failures.iter().map(row).collect()

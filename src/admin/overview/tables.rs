@@ -185,6 +185,9 @@ pub struct FailureRow {
     pub duration_ms: u64,
     /// Kept failures that differ from this one in no more than time, source and duration; this is the newest of them.
     pub alike: usize,
+    /// Whether its hello had the label of `strait doctor`.
+    #[serde(default)]
+    pub doctors: bool,
 }
 
 /// An open connection.

@@ -158,6 +158,7 @@ impl World {
                 open: TlsAnswer::Alert(120),
                 call: CallAnswer::NotAsked,
             }],
+            views: Vec::new(),
             objects: None,
         };
         Self {
