@@ -15,10 +15,12 @@ mod file;
 mod gather;
 mod identity;
 mod judge;
+mod manifests;
 mod objects;
 mod probe;
 mod seen;
 mod text;
+mod view;
 
 pub(crate) use checks::{DoctorCheck, DoctorState};
 pub use file::{
@@ -27,6 +29,7 @@ pub use file::{
 pub(crate) use gather::{DoctorClusters, gather};
 pub(crate) use identity::{CallerSvid, DoctorCallers, SvidPem};
 pub(crate) use judge::judge;
+pub(crate) use manifests::federation_file;
 pub use probe::LABEL;
 pub use text::{BundleUrl, GatewayPlace};
 

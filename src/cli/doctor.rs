@@ -1,13 +1,15 @@
 //! `strait doctor`: a look at a federation from outside.
 
+mod manifests;
 mod report;
 mod svid;
 mod watch;
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::{ANSWER_IS_NO, failed, runtime};
 use crate::config::Loaded;
-use crate::doctor::{DoctorCallers, DoctorClusters, Federation, gather, judge};
+use crate::doctor::{DoctorCallers, DoctorClusters, Federation, federation_file, gather, judge};
 use crate::{admin, clock, drain, terminal};
 use report::DoctorReport;
 use svid::SvidSources;
@@ -29,8 +31,11 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug, clap::Args)]
 pub(super) struct DoctorArguments {
     /// The federation file; `-` is standard input
-    #[arg(value_name = "FEDERATION")]
-    file: PathBuf,
+    #[arg(value_name = "FEDERATION", required_unless_present = "from")]
+    file: Option<PathBuf>,
+    /// Print a federation file instead of looking: the manifests of both clusters, each a folder or a file
+    #[arg(long, num_args = 2, value_names = ["CLUSTER", "CLUSTER"], conflicts_with = "file")]
+    from: Vec<PathBuf>,
     /// The format of the checks
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "text")]
     output: DoctorFormat,
@@ -105,9 +110,31 @@ enum DoctorFormat {
     Json,
 }
 
+/// Prints the federation file of two clusters.
+///
+/// # Errors
+/// Manifests that cannot be read, or do not make a federation.
+fn print_file(one: &Path, other: &Path) -> Result<(), Box<dyn Error>> {
+    let text = federation_file(&manifests::read(one)?, &manifests::read(other)?)?;
+    Federation::parse(text.as_bytes(), "the file of these manifests")?;
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
 pub(super) fn doctor(arguments: &DoctorArguments) -> ExitCode {
-    let read = Loaded::read(&arguments.file);
-    let parsed = read.and_then(|bytes| Federation::parse(&bytes, &Loaded::origin(&arguments.file)));
+    let file = match (&arguments.file, &arguments.from[..]) {
+        (Some(file), _) => file,
+        (None, [one, other]) => {
+            return match print_file(one, other) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => failed(&error),
+            };
+        }
+        // clap asks for one of them.
+        (None, _) => return failed(&"no FEDERATION file"),
+    };
+    let read = Loaded::read(file);
+    let parsed = read.and_then(|bytes| Federation::parse(&bytes, &Loaded::origin(file)));
     let federation = match parsed {
         Ok(federation) => federation,
         Err(error) => return failed(&error),

@@ -124,6 +124,7 @@ pub(crate) struct EntryObject {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct EntryObjectPort {
+    pub(crate) name: String,
     pub(crate) number: u64,
 }
 
@@ -131,6 +132,9 @@ pub(crate) struct EntryObjectPort {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct EntryEndpoint {
+    pub(crate) address: String,
+    /// By the names of the entry's ports.
+    pub(crate) ports: BTreeMap<String, u64>,
     pub(crate) labels: BTreeMap<String, String>,
 }
 

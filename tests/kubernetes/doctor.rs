@@ -2,14 +2,17 @@
 //! each. The rights that are shipped for it are those that it uses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::kubernetes::api_server::{ApiServer, Fault};
+use crate::support::gateway::get;
 use crate::support::server::refusing_address;
+use crate::support::wait_until;
 
 /// The longest that a run may take, silent peers included. The machine of the tests may be busy.
 const LONGEST_MS: u64 = 15_000;
@@ -269,4 +272,110 @@ fn the_shipped_rights_are_those_that_it_uses() {
         "list serviceentries",
     ];
     assert_eq!(granted, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn the_manifests_of_both_clusters_make_the_shipped_file() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/federation");
+    let from = |one: &str, other: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_strait"));
+        let folders = [folder.join(one), folder.join(other)];
+        command.args(["doctor", "--from"]).args(folders);
+        command.output().unwrap()
+    };
+    let output = from("cluster-a", "cluster-b");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    let made: Value = serde_saphyr::from_slice(&output.stdout).unwrap();
+    let shipped: Value = serde_saphyr::from_str(&shipped("doctor.yaml")).unwrap();
+    assert_eq!(made, shipped);
+    let output = from("cluster-a", "doctor.yaml");
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    let says = "the second cluster's manifests: 0 ClusterFederatedTrustDomains where one is needed";
+    assert!(error.contains(says), "{error}");
+}
+
+/// The text at a place of a document.
+fn text<'a>(document: &'a Value, pointer: &str) -> &'a str {
+    let found = document.pointer(pointer).and_then(Value::as_str);
+    found.unwrap_or_else(|| panic!("no text at {pointer}: {document:#}"))
+}
+
+#[test]
+fn the_shipped_watch_starts_a_doctor_that_can_be_scraped() {
+    let documents = documents("doctor-watch.yaml");
+    let kind = |name: &str| {
+        let mut all = documents.iter();
+        all.find(|one| one["kind"] == *name).unwrap()
+    };
+    let (deployment, policy) = (kind("Deployment"), kind("NetworkPolicy"));
+    let template = &deployment["spec"]["template"];
+    let container = &template["spec"]["containers"][0];
+    let arguments: Vec<&str> = container["args"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one.as_str().unwrap())
+        .collect();
+    let ["doctor", file, "--watch", interval, "--metrics", metrics] = arguments[..] else {
+        panic!("{arguments:?}");
+    };
+    // The file of the ConfigMap, at the place of its volume.
+    let mount = &container["volumeMounts"][0];
+    assert_eq!(file, format!("{}/doctor.yaml", text(mount, "/mountPath")));
+    let volume = &template["spec"]["volumes"][0];
+    assert_eq!(text(volume, "/name"), text(mount, "/name"));
+    assert_eq!(text(volume, "/configMap/name"), "strait-doctor");
+    // One port, everywhere.
+    let (_, port) = metrics.rsplit_once(':').unwrap();
+    let annotation = "/metadata/annotations/prometheus.io~1port";
+    assert_eq!(text(template, annotation), port);
+    let ports = [
+        &container["ports"][0]["containerPort"],
+        &policy["spec"]["ingress"][0]["ports"][0]["port"],
+    ];
+    assert_eq!(ports.map(Value::to_string), [port, port]);
+    let labels = &template["metadata"]["labels"];
+    assert_eq!(&policy["spec"]["podSelector"]["matchLabels"], labels);
+    assert_eq!(&deployment["spec"]["selector"]["matchLabels"], labels);
+    // It has no right in the cluster, and cannot become more than it is.
+    assert_eq!(template["spec"]["automountServiceAccountToken"], false);
+    let context = &container["securityContext"];
+    let expected = json!({
+        "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "runAsNonRoot": true,
+        "capabilities": { "drop": ["ALL"] },
+    });
+    assert_eq!(context, &expected);
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_strait"))
+        .args([
+            "doctor",
+            "--watch",
+            interval,
+            "--metrics",
+            "127.0.0.1:0",
+            "-",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(federation().as_bytes())
+        .unwrap();
+    let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
+    let line = errors.next().unwrap().unwrap();
+    let (_, at) = line.split_once("metrics at http://").unwrap();
+    let at: SocketAddr = at.strip_suffix("/metrics").unwrap().parse().unwrap();
+    wait_until("it has looked", || {
+        let (status, text) = get(at, "/metrics").unwrap();
+        status == 200 && text.contains("cause=\"unreached\",state=\"failed\"} 1\n")
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

@@ -44,7 +44,10 @@ fn well() -> ClusterObjects {
         entries: Ok(vec![EntryObject {
             name: "apps/svcb-of-beta".to_owned(),
             hosts: vec!["svcb.apps.svc.cluster.local".to_owned()],
-            ports: vec![EntryObjectPort { number: 80 }],
+            ports: vec![EntryObjectPort {
+                name: "http".to_owned(),
+                number: 80,
+            }],
             endpoints: vec![EntryEndpoint::default()],
         }]),
         rules: Ok(vec![RuleObject {
@@ -135,7 +138,12 @@ fn each_mistake_in_the_objects_is_named() {
             "cluster-mesh aliases",
         ),
         (
-            |it| it.entries.as_mut().unwrap()[0].ports = vec![EntryObjectPort { number: 8080 }],
+            |it| {
+                it.entries.as_mut().unwrap()[0].ports = vec![EntryObjectPort {
+                    name: "http".to_owned(),
+                    number: 8080,
+                }]
+            },
             "cluster-callers no_service_entry",
         ),
         (

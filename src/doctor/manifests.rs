@@ -1,0 +1,87 @@
+//! A federation file from the manifests of both clusters: each side is as the other side's objects say.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::objects::{EntryObject, FederatedDomain, RuleObject};
+
+/// The federation file for two clusters with these objects.
+///
+/// # Errors
+/// The object that is missing, of which cluster.
+pub(crate) fn federation_file(one: &[Value], other: &[Value]) -> Result<String, String> {
+    let second = side(one).map_err(|why| format!("the first cluster's manifests: {why}"))?;
+    let first = side(other).map_err(|why| format!("the second cluster's manifests: {why}"))?;
+    Ok(format!("sides:\n{first}{second}"))
+}
+
+/// The side that these objects of the other one are about.
+fn side(objects: &[Value]) -> Result<String, String> {
+    let domains: Vec<FederatedDomain> = specs(objects, "ClusterFederatedTrustDomain");
+    let [domain] = &domains[..] else {
+        return Err(format!(
+            "{} ClusterFederatedTrustDomains where one is needed",
+            domains.len()
+        ));
+    };
+    let entries: Vec<EntryObject> = specs(objects, "ServiceEntry");
+    let rules: Vec<RuleObject> = specs(objects, "DestinationRule");
+    let prefix = format!("spiffe://{}/", domain.trust_domain);
+    let mut gateway = None;
+    let mut services = String::new();
+    for rule in &rules {
+        let names = rule.traffic_policy.tls.iter();
+        let mut names = names.flat_map(|tls| &tls.subject_alt_names);
+        let Some(id) = names.find(|name| name.starts_with(&prefix)) else {
+            continue;
+        };
+        for entry in entries.iter().filter(|one| one.hosts.contains(&rule.host)) {
+            for port in &entry.ports {
+                let (host, number) = (quoted(&rule.host), port.number);
+                let _ = writeln!(
+                    services,
+                    "      - {{ host: {host}, port: {number}, spiffe_id: {} }}",
+                    quoted(id)
+                );
+                if let (None, Some(endpoint)) = (&gateway, entry.endpoints.first()) {
+                    let port = endpoint.ports.get(&port.name).copied().unwrap_or(number);
+                    gateway = Some(format!("{}:{port}", endpoint.address));
+                }
+            }
+        }
+    }
+    let gateway = gateway.ok_or_else(|| {
+        format!("no DestinationRule with a subjectAltName of {prefix}, for the host of a ServiceEntry with an endpoint")
+    })?;
+    Ok(format!(
+        "  - trust_domain: {}
+    gateway: {}
+    bundle_endpoint:
+      url: {}
+      profile: {}
+      spiffe_id: {}
+    services:
+{services}",
+        quoted(&domain.trust_domain),
+        quoted(&gateway),
+        quoted(&domain.url),
+        quoted(&domain.profile.kind),
+        quoted(&domain.profile.spiffe_id),
+    ))
+}
+
+fn specs<T: serde::de::DeserializeOwned>(objects: &[Value], kind: &str) -> Vec<T> {
+    let of_kind = objects.iter().filter(|object| {
+        let found = object.get("kind").and_then(Value::as_str);
+        found == Some(kind)
+    });
+    of_kind
+        .filter_map(|object| T::deserialize(object.get("spec")?).ok())
+        .collect()
+}
+
+/// A text in YAML's double quotes, which JSON's are.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
