@@ -32,9 +32,9 @@
 //! N worker threads carry traffic. Each has a runtime, a buffer and listening sockets of its own; they share
 //! [`proxy::Shared`] and read immutable snapshots. One control thread does the rest: [`app`] wires it,
 //! [`source`] finds endpoints, [`admin`] answers operators. The control thread may wait without delaying a byte;
-//! under `strait run` it has a lower priority than the workers. `app::builder` is a thread with theirs, for what takes
-//! long: the tables of a reload. Writing a log, reading a file that may not answer, and waiting for signals have
-//! threads of their own.
+//! `app::builder` is a thread for what takes long, the tables of a reload. Under `strait run` the threads
+//! that write answers for operators have a lower priority than the workers. Writing a log, reading a file
+//! that may not answer, and waiting for signals have threads of their own.
 //!
 //! [`source::kubernetes`] finds routes as well as endpoints, and publishes both as one value. [`app`] merges the
 //! routes with those of the file into one config, and puts that config and the endpoints into force.

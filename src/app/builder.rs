@@ -1,8 +1,8 @@
 //! The builder: a thread for work that takes long, such as the tables of a large config.
 //!
-//! The control thread answers probes, so nothing may keep it busy for long. Under `strait run` it has a lower priority
-//! than the workers. The builder starts before that and keeps their priority: beside workers that are never idle it
-//! gets as much of a CPU as one of them, and a reload ends soon. It does one piece of work after the other.
+//! The control thread answers probes, so nothing may keep it busy for long. The builder has the priority of a worker:
+//! beside workers that are never idle it gets as much of a CPU as one of them, and a reload ends soon. It does one piece
+//! of work after the other.
 
 use std::any::Any;
 use std::fmt;

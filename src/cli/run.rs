@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tracing::Level;
@@ -149,7 +150,7 @@ fn end(gateway: &Ender) {
 
 /// The control thread: it runs from the config file to the end of the gateway.
 fn control(path: &Path, files: Files, inherited: Inherited, news: &mpsc::Sender<News>) {
-    let code = match runtime() {
+    let code = match control_runtime() {
         Ok(runtime) => {
             let code = runtime.block_on(start(path, files, inherited, news));
             // Files that a kubeconfig names may not answer.
@@ -222,10 +223,6 @@ async fn serve(
     );
     log_effective(&config);
     let gateway = Gateway::start(config, options).await?;
-    // The workers' threads run already. They keep the priority that they were started with.
-    if let Err(error) = yield_to_workers() {
-        tracing::warn!(%error, "cannot lower the control thread's priority: a reload may delay traffic if no CPU is free");
-    }
     for (listener, address) in gateway.listeners() {
         tracing::info!(%listener, %address, "serving");
     }
@@ -269,9 +266,21 @@ fn log_panics() {
     }));
 }
 
-/// Lowers the priority of this thread, and of the threads that it starts from now on, below the
-/// workers': reading a large config takes seconds of CPU time. The thread keeps a tenth of a CPU, so
-/// that it still answers probes.
+/// The runtime of the control thread. Answers of the admin server are written on further threads of it, which give way to
+/// the workers. The control thread itself does not, nor does the builder: a change of the cluster must come into force
+/// soon beside workers that are never idle.
+fn control_runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_start(|| {
+            if let Err(error) = yield_to_workers() {
+                tracing::warn!(%error, "cannot lower the priority of a thread that answers operators: large answers may delay traffic if no CPU is free");
+            }
+        })
+        .build()
+}
+
+/// Lowers the priority of this thread below the workers': it keeps a tenth of a CPU beside one of them.
 fn yield_to_workers() -> io::Result<()> {
     const NICE: i32 = 10;
     let thread = rustix::thread::gettid();
