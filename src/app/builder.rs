@@ -9,14 +9,19 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use super::AppError;
 
+/// The number of orders that wait. Each change gives two or three.
+const QUEUE: usize = 16;
+/// The pause before another attempt to give an order while the queue is full.
+const PAUSE: Duration = Duration::from_millis(10);
 /// The stack size: the default of a process's main thread.
 const STACK: usize = 8 << 20;
 /// The time between two looks at values that others still use.
@@ -31,7 +36,7 @@ pub(super) type Old = Arc<dyn Any + Send + Sync>;
 
 /// The way to the builder. The thread ends with the last of them.
 #[derive(Clone)]
-pub(super) struct Builder(Sender<Order>);
+pub(super) struct Builder(SyncSender<Order>);
 
 enum Order {
     Work(Box<dyn FnOnce() + Send>),
@@ -41,7 +46,7 @@ enum Order {
 impl Builder {
     /// Starts the thread, with the priority of the caller.
     pub(super) fn start() -> io::Result<Self> {
-        let (orders, inbox) = mpsc::channel();
+        let (orders, inbox) = mpsc::sync_channel(QUEUE);
         thread::Builder::new()
             .name("builder".to_owned())
             .stack_size(STACK)
@@ -59,9 +64,15 @@ impl Builder {
     ) -> Result<T, AppError> {
         let (answer, result) = oneshot::channel();
         // Nobody may wait any more: the process ends.
-        let work = Box::new(move || drop(answer.send(work())));
-        let sent = self.0.send(Order::Work(work));
-        sent.map_err(|_| AppError::GivenUp)?;
+        let mut order = Order::Work(Box::new(move || drop(answer.send(work()))));
+        loop {
+            order = match self.0.try_send(order) {
+                Ok(()) => break,
+                Err(TrySendError::Full(order)) => order,
+                Err(TrySendError::Disconnected(_)) => return Err(AppError::GivenUp),
+            };
+            sleep(PAUSE).await;
+        }
         result.await.map_err(|_| AppError::GivenUp)
     }
 
@@ -83,8 +94,8 @@ impl Builder {
     /// Has the builder drop what is in force no longer, once nobody else uses it: a table of 100,000 routes takes some
     /// tens of milliseconds, and its last user may be a worker.
     pub(super) fn drop_unused(&self, old: Vec<Old>) {
-        // Without the thread they are dropped here.
-        let _ = self.0.send(Order::Drop(old));
+        // Without room in the queue they are dropped here.
+        let _ = self.0.try_send(Order::Drop(old));
     }
 }
 
@@ -119,7 +130,7 @@ fn run(inbox: &Receiver<Order>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Sender, channel};
 
     #[tokio::test]
     async fn work_that_panics_is_given_up_and_the_next_one_is_done() {

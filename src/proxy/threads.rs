@@ -183,6 +183,14 @@ fn carried(ended: Result<io::Result<()>, JoinError>) -> io::Result<()> {
     Err(io::Error::other(text))
 }
 
+/// Sweeps the seats, and lets other tasks of the worker run between two parts.
+async fn sweep_seats(worker: &Worker, now: Instant) {
+    let mut sweep = worker.seats.begin_sweep(now.into());
+    while worker.seats.sweep_on(&mut sweep) {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Serves the queues, and looks after the seats, until the process stops or a carrier fails.
 async fn serve_until_stopped(
     worker: &Rc<Worker>,
@@ -225,10 +233,7 @@ async fn serve_until_stopped(
                 if let Some(interval) = worker.shared.access_log.interval() {
                     worker.seats.ask_lines(now.into(), interval);
                 }
-                let mut sweep = worker.seats.begin_sweep(now.into());
-                while worker.seats.sweep_on(&mut sweep) {
-                    tokio::task::yield_now().await;
-                }
+                sweep_seats(worker, now).await;
                 worker.seats.ask_reviews(worker.shared.listeners.ends_disallowed());
                 if let Some(cause) = worker.overload(OverloadStep::EndQuiet) {
                     let ended = worker.seats.end_quietest(now.into());
