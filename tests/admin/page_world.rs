@@ -10,7 +10,7 @@ use strait::limits::LimitUse;
 use strait::metrics::{LimitKind, LimitScope, Metrics, SeriesKey};
 use strait::names::UpstreamName;
 use strait::outcome::{EndedBy, Outcome};
-use strait::recent_connections::{RecentConnection, RecentFailure};
+use strait::recent_connections::{RecentConnection, RecentFailure, SlowConnect};
 use strait::upstream::Conduct;
 use strait::verdict::Confidence;
 
@@ -178,6 +178,16 @@ pub fn troubled(minutes: u32) -> Gateway {
             LimitUse::of_process("carry_memory_bytes", 64 << 20, 19 << 20),
         ),
     ]);
+    for (number, millis) in (0_u16..).zip([1026, 1021, 41, 18]) {
+        let took = Duration::from_millis(millis);
+        gateway.recent.slow_connects.note(took, || SlowConnect {
+            at: SystemTime::now(),
+            took,
+            upstream: "inventory.warehouse:50051".into(),
+            endpoint: SocketAddr::from(([10, 1, 0, 7], 8443)),
+            source: SocketAddr::from(([10, 0, 12, 7], 50_000 + number)),
+        });
+    }
     for number in 0..40 {
         gateway.recent.note_failure(failure(
             number,
