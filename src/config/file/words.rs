@@ -69,9 +69,9 @@ impl Text for OtlpEndpoint {
             Some(host) if !host.is_empty() && !has_user => Ok(Self {
                 host: host.trim_matches(['[', ']']).into(),
                 port: url.port_u16().unwrap_or(OtlpEndpoint::PORT),
-                path: match url.path_and_query().map(|path| path.as_str()) {
-                    None | Some("" | "/") => OtlpEndpoint::PATH.into(),
-                    Some(path) => path.into(),
+                path: match url.path_and_query() {
+                    Some(path) if !["", "/"].contains(&path.as_str()) => path.as_str().into(),
+                    _ => OtlpEndpoint::PATH.into(),
                 },
             }),
             _ => complaint("has no host, or a user before it"),
