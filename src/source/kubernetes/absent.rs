@@ -78,6 +78,19 @@ impl KubernetesSource {
         Err(KubernetesError)
     }
 
+    /// Starts another one in its place.
+    ///
+    /// # Errors
+    /// Always.
+    pub async fn start_after(
+        &self,
+        _config: Arc<KubernetesConfig>,
+        _metrics: &Arc<Metrics>,
+        _mailbox: Arc<Mailbox>,
+    ) -> Result<Self, KubernetesError> {
+        match self.0 {}
+    }
+
     /// Does nothing, since no kind was watched.
     pub fn retire_metrics(_metrics: &Metrics, _watched: &[Infallible]) {}
 
