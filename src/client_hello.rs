@@ -2,8 +2,8 @@
 //!
 //! [`HelloParser`] gets everything received so far and says whether the hello is complete, needs more
 //! bytes, or can never become one that strait routes. It does no I/O and knows no clock. It has three
-//! layers, each a file: records and reassembly here, the handshake message in `message`, its extensions in
-//! `extensions`.
+//! layers, each a file: records and reassembly here, the handshake message in `message` (with the
+//! `tls-parser` crate), its extensions in `extensions`.
 //!
 //! The rules are those of `docs/src/internals/hello-policy.md`: a hello may be as RFC 8446 sections
 //! 4.1.2 and 5.1 and RFC 6066 section 3 allow, split over records or segments in any way, and nothing

@@ -1,4 +1,7 @@
-//! The parser of the handshake message (RFC 8446 section 4.1.2).
+//! The parser of the handshake message: `tls-parser` for its fields, and checks of everything that
+//! `tls-parser` does not check.
+
+use tls_parser::parse_tls_handshake_client_hello;
 
 use super::extensions::Extensions;
 use super::reader::Reader;
@@ -14,8 +17,24 @@ pub(super) fn parse(
     wire_len: usize,
     nameless: bool,
 ) -> Result<ClientHello<'_>, HelloError> {
-    let fields = Fields::parse(message.get(MESSAGE_HEADER..).unwrap_or(&[]))?;
-    let extensions = Extensions::parse(fields.extensions)?;
+    let body = message.get(MESSAGE_HEADER..).unwrap_or(&[]);
+    // This copies the cipher suites and the compression methods. For a usual hello in one record these
+    // and the name are the only allocations.
+    let (rest, fields) = parse_tls_handshake_client_hello(body).map_err(|_| misfit_field(body))?;
+    if fields.ciphers.is_empty() {
+        return Err(MalformedReason::CipherSuites.into());
+    }
+    if fields.comp.is_empty() {
+        return Err(MalformedReason::CompressionMethods.into());
+    }
+    let block = match (fields.ext, rest.len()) {
+        (Some(block), 0) => block,
+        // A hello without extensions is a valid one of TLS 1.2 (RFC 5246 section 7.4.1.2).
+        (None, 0) => &[],
+        (Some(_), surplus) => return Err(MalformedReason::BytesAfterExtensions(surplus).into()),
+        (None, _) => return Err(MalformedReason::Extensions.into()),
+    };
+    let extensions = Extensions::parse(block)?;
     let server_name = match extensions.server_name {
         Some(extension) => Some(named(host_name(extension)?)?),
         None if nameless => None,
@@ -27,8 +46,8 @@ pub(super) fn parse(
         server_name,
         wire_len,
         alpn: alpn.unwrap_or(&[]),
-        legacy_version: fields.version,
-        cipher_suites: fields.cipher_suites,
+        legacy_version: fields.version.0,
+        cipher_suites: cipher_suites(body).unwrap_or(&[]),
         extensions,
     })
 }
@@ -37,61 +56,39 @@ fn named(raw: &[u8]) -> Result<ServerName, HelloError> {
     ServerName::parse(raw).map_err(|error| HelloError::bad_server_name(raw, error))
 }
 
-/// The fields of a hello that strait reads, as they stand on the wire, without the lengths in front.
-struct Fields<'a> {
-    /// The legacy_version field.
-    version: u16,
-    cipher_suites: &'a [u8],
-    /// Empty if there are none: such a hello is a valid one of TLS 1.2 (RFC 5246 section 7.4.1.2).
-    extensions: &'a [u8],
+/// The cipher suites as they stand on the wire, without the length in front.
+fn cipher_suites(body: &[u8]) -> Option<&[u8]> {
+    let mut body = Reader::new(body);
+    let _version_and_random = body.bytes(2 + 32)?;
+    let _session_id = body.vector_u8()?;
+    body.vector_u16()
 }
 
-impl<'a> Fields<'a> {
-    fn parse(body: &'a [u8]) -> Result<Self, MalformedReason> {
-        let mut body = Reader::new(body);
-        let (version, cipher_suites, compression_methods) = Self::fixed(&mut body)?;
-        if cipher_suites.is_empty() {
-            return Err(MalformedReason::CipherSuites);
-        }
-        if compression_methods.is_empty() {
-            return Err(MalformedReason::CompressionMethods);
-        }
-        let extensions = match body.is_empty() {
-            true => &[],
-            false => body.vector_u16().ok_or(MalformedReason::Extensions)?,
-        };
-        match body.left() {
-            0 => Ok(Self {
-                version,
-                cipher_suites,
-                extensions,
-            }),
-            surplus => Err(MalformedReason::BytesAfterExtensions(surplus)),
-        }
-    }
+/// The field at which `tls-parser` gave up. Its own error does not say.
+fn misfit_field(body: &[u8]) -> MalformedReason {
+    misfit_vector(Reader::new(body)).unwrap_or(MalformedReason::Truncated)
+}
 
-    /// The version, the cipher suites and the compression methods. Their vectors must be there, and fit.
-    fn fixed(body: &mut Reader<'a>) -> Result<(u16, &'a [u8], &'a [u8]), MalformedReason> {
-        let cut = MalformedReason::Truncated;
-        let version = body.u16().ok_or(cut)?;
-        let _random = body.bytes(32).ok_or(cut)?;
-        let session_id_len = body.u8().ok_or(cut)?;
-        if session_id_len > 32 {
-            return Err(MalformedReason::SessionId(session_id_len));
-        }
-        let _session_id = body.bytes(session_id_len.into()).ok_or(cut)?;
-        let cipher_suites_len = body.u16().ok_or(cut)?;
-        let cipher_suites = body.bytes(cipher_suites_len.into());
-        let cipher_suites = cipher_suites.filter(|suites| suites.len() % 2 == 0);
-        let cipher_suites = cipher_suites.ok_or(MalformedReason::CipherSuites)?;
-        let compression_methods_len = body.u8().ok_or(cut)?;
-        let compression_methods = body.bytes(compression_methods_len.into());
-        let compression_methods = compression_methods.ok_or(MalformedReason::CompressionMethods)?;
-        Ok((version, cipher_suites, compression_methods))
+/// The faulty vector; `None` when the body ends before any of its vectors is at fault.
+fn misfit_vector(mut body: Reader<'_>) -> Option<MalformedReason> {
+    let _version_and_random = body.bytes(2 + 32)?;
+    let session_id_len = body.u8()?;
+    if session_id_len > 32 {
+        return Some(MalformedReason::SessionId(session_id_len));
     }
+    let _session_id = body.bytes(usize::from(session_id_len))?;
+    let cipher_suites_len = body.u16()?;
+    if cipher_suites_len % 2 == 1 || body.bytes(usize::from(cipher_suites_len)).is_none() {
+        return Some(MalformedReason::CipherSuites);
+    }
+    let _compression_methods_len = body.u8()?;
+    Some(MalformedReason::CompressionMethods)
 }
 
 /// The only host_name of a server_name extension (RFC 6066 section 3).
+///
+/// `tls-parser`'s function is not used: it ignores the rest of a list after the last entry that it can
+/// read.
 fn host_name(extension: &[u8]) -> Result<&[u8], MalformedReason> {
     let mut extension = Reader::new(extension);
     let list = extension.vector_u16().filter(|_| extension.is_empty());
