@@ -142,7 +142,7 @@ fn each_mistake_in_the_objects_is_named() {
                 it.entries.as_mut().unwrap()[0].ports = vec![EntryObjectPort {
                     name: "http".to_owned(),
                     number: 8080,
-                }]
+                }];
             },
             "cluster-callers no_service_entry",
         ),
