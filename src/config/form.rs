@@ -3,7 +3,6 @@
 
 pub(crate) mod containers;
 pub(crate) mod decode;
-pub(crate) mod plain;
 pub(crate) mod problems;
 pub(crate) mod section;
 pub(crate) mod shape;

@@ -8,11 +8,10 @@ use std::time::Duration;
 use super::checked::Config;
 use super::file::ConfigFile;
 use super::form::decode::{Decode, Given};
-use super::form::plain;
 #[cfg(feature = "doctor")]
 use super::form::problems::Problems;
 use super::form::problems::{Complaint, ConfigError, KeyPlace, Problem, quoted};
-use super::form::tree::{Node, Value};
+use super::form::tree::{self, Node, Value};
 use super::removed;
 use super::renamed;
 use super::resolve::{self, Findings, Machine};
@@ -78,7 +77,7 @@ impl Loaded {
     /// As [`Loaded::load`].
     pub fn parse(bytes: &[u8], origin: &str, machine: &Machine) -> Result<Self, ConfigError> {
         let yaml = text(bytes).map_err(|problem| refuse(origin, vec![problem]))?;
-        let mut root = plain::parse(yaml).map_err(|problem| refuse(origin, vec![problem]))?;
+        let mut root = tree::parse(yaml).map_err(|problem| refuse(origin, vec![problem]))?;
         if matches!(root.value, Value::Null) {
             let complaint = Complaint::new("the file is empty")
                 .remedy("start from config/strait.yaml; `listeners` is the one required key");
@@ -130,7 +129,7 @@ impl Config {
 #[cfg(feature = "doctor")]
 pub(crate) fn decode_file<T: Decode>(bytes: &[u8], origin: &str) -> Result<T, ConfigError> {
     let refused = |problem| refuse(origin, vec![problem]);
-    let root = plain::parse(text(bytes).map_err(refused)?).map_err(refused)?;
+    let root = tree::parse(text(bytes).map_err(refused)?).map_err(refused)?;
     let mut problems = Problems::default();
     match T::decode(&Given::new(&root, &KeyPlace::start()), &mut problems) {
         Some(decoded) if problems.is_empty() => Ok(decoded),

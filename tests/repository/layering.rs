@@ -127,7 +127,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         &[
             &["problems"],
             &["tree"],
-            &["plain", "shape"],
+            &["shape"],
             &["decode"],
             &["section", "units", "write"],
             &["containers"],

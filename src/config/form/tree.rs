@@ -1,6 +1,6 @@
 //! The tree of YAML values, each with its place in the text.
 //!
-//! Only this file uses the YAML crate; [`super::plain`] reads most files without it. It does not check keys: duplicates stay in the tree, so that
+//! Only this file uses the YAML crate. It does not check keys: duplicates stay in the tree, so that
 //! [`super::decode`] reports them together with all other problems.
 
 use std::fmt;
@@ -22,7 +22,6 @@ const MAX_DEPTH: usize = 32;
 
 /// A value and its place. For an alias it is the place of the value's text.
 #[derive(Debug)]
-#[cfg_attr(test, derive(PartialEq))]
 pub(crate) struct Node {
     pub(crate) line: u32,
     pub(crate) column: u32,
@@ -31,7 +30,6 @@ pub(crate) struct Node {
 
 /// A YAML value, not checked yet.
 #[derive(Debug)]
-#[cfg_attr(test, derive(PartialEq))]
 pub(crate) enum Value {
     Null,
     Bool(bool),
