@@ -123,7 +123,8 @@ struct Common {
     hash: u64,
 }
 
-/// The attempts for one connection. This is the only loop of the corridor.
+/// The attempts for one connection: endpoint after endpoint, until one connects or `connect.attempts` have failed. Any
+/// failure leads to another endpoint.
 ///
 /// An attempt that takes longer than `connect.hedge` goes on while the next one begins. When every endpoint has failed
 /// and the last one refuses connections, all are tried again after a pause, until `connect.timeout` has passed since the
@@ -133,7 +134,7 @@ struct Connecting {
     started: Instant,
     /// The endpoints that need not be tried again.
     tried: Vec<SocketAddr>,
-    left: u32,
+    attempts_left: u32,
     local_failures: u32,
     /// The attempt that was begun last, while no other runs: a queue of one costs more than it.
     only: Option<BegunAttempt>,
@@ -159,7 +160,7 @@ enum NoneLeft {
 impl Connecting {
     fn new(common: Common) -> Self {
         Self {
-            left: common.config.connect.attempts.get(),
+            attempts_left: common.config.connect.attempts.get(),
             common: Rc::new(common),
             started: Instant::now(),
             tried: Vec::new(),
@@ -187,10 +188,8 @@ impl Connecting {
                     record.over_limit(ticket, *over);
                     return Err(Outcome::OverLimit);
                 }
-                // A program that restarts refuses for a moment; what else can fail stays as it is.
-                let again = reason == Outcome::ConnectRefused
-                    && matches!(begun, Err(NoneLeft::Endpoints(_)))
-                    && policy.attempts.get() > 1;
+                let no_other = matches!(begun, Err(NoneLeft::Endpoints(_)));
+                let again = may_try_all_again(reason) && no_other && policy.attempts.get() > 1;
                 let rest = self.common.timeout.saturating_sub(self.started.elapsed());
                 let pause = pauses.next();
                 if !again || rest < pause {
@@ -198,7 +197,7 @@ impl Connecting {
                 }
                 sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                 self.tried.clear();
-                self.left = policy.attempts.get();
+                self.attempts_left = policy.attempts.get();
                 continue;
             }
             let hedge = policy.hedge.filter(|_| begun.is_ok());
@@ -222,7 +221,7 @@ impl Connecting {
                 Err(failed) => {
                     if failed.local && self.local_failures < MOST_LOCAL_FAILURES {
                         self.local_failures += 1;
-                        self.left += 1;
+                        self.attempts_left += 1;
                     }
                     reason = failed.outcome;
                     record.note(failed.detail);
@@ -233,7 +232,7 @@ impl Connecting {
 
     /// Begins an attempt at an endpoint that was not tried.
     fn begin(&mut self, record: &mut ConnectionRecord) -> Result<(), NoneLeft> {
-        if self.left == 0 {
+        if self.attempts_left == 0 {
             let all_tried = self.common.upstream.endpoints().len() <= self.tried.len();
             return Err(match all_tried {
                 true => NoneLeft::Endpoints(NotPicked::NoneLeft),
@@ -243,7 +242,7 @@ impl Connecting {
         let Common { upstream, hash, .. } = &*self.common;
         let picked = upstream.pick(&self.tried, *hash);
         let picked = picked.map_err(NoneLeft::Endpoints)?;
-        self.left -= 1;
+        self.attempts_left -= 1;
         record.attempts += 1;
         self.tried.push(picked.endpoint());
         record.trace("pick", |record| {
@@ -294,6 +293,13 @@ impl Connecting {
             });
         }
     }
+}
+
+/// Whether all endpoints may be tried again after a pause, when the last one has failed for `reason`. Nothing listens at
+/// the port of a program that restarts, so its host refuses connections for a moment. Other failures last longer than a
+/// client waits: a host that is gone, a way that leads nowhere, a server without TLS, a gateway without local ports.
+fn may_try_all_again(reason: Outcome) -> bool {
+    reason == Outcome::ConnectRefused
 }
 
 /// Tries an endpoint, and counts the result. A pod of both address families is one endpoint with two addresses.
