@@ -80,7 +80,7 @@ impl OutcomeClass {
 
 /// Declares [`Outcome`] with all that is said about one: label, Envoy's response flag, the party that ends
 /// the connection (`Either` if it may be either side), log rate, certainty, meaning, and what to look at. A
-/// new outcome cannot be added without them.
+/// new outcome cannot be added without them. `docs/src/internals/architecture.md` lists the other places.
 macro_rules! outcomes {
     (@ended_by Either) => { None };
     (@ended_by $party:ident) => { Some(EndedBy::$party) };
@@ -93,7 +93,7 @@ macro_rules! outcomes {
         }
 
         impl Outcome {
-            /// Every outcome, in the order of the corridor.
+            /// Every outcome, in the order of the table.
             pub const ALL: &'static [Outcome] = &[$(Outcome::$variant,)*];
 
             /// The value in metric labels and log lines.
@@ -135,6 +135,9 @@ macro_rules! outcomes {
 }
 
 outcomes! {
+    // The columns, here and in the line below it:
+    // variant, label, Envoy's flag (`-`: none), `EndedBy` or `Either`, `LogRate`, `Certainty`, meaning
+    //     what to look at (`-`: nothing);
     Ok "ok" "-" Either Always Mixed "The stream ended as streams do: both sides closed, or one reset what came after its close or goodbye."
         "-";
     SourceDenied "source_denied" "UAEX" Gateway Refusal Seen "The source address is not allowed on this listener; nothing was read."
@@ -167,8 +170,8 @@ outcomes! {
         "The upstream's source: ready pods, the DNS name; `detail` and `/upstreams` have the reason. With `stale_since`, the Kubernetes API.";
     ConnectRefused "connect_refused" "UF,URX" Gateway Refusal Seen "The last endpoint tried refused the connection."
         "The pod: nothing listens at the address. It starts, or its sidecar has no SVID yet (no registration entry), or the port is wrong. With `stale_since` it may be gone: the Kubernetes API or DNS.";
-    ConnectTimeout "connect_timeout" "UF,URX" Gateway Refusal Seen "The last endpoint tried did not answer in time."
-        "The way to the pod: a NetworkPolicy, a node that is gone, a wrong address. With `stale_since` the pod may be gone: the Kubernetes API or DNS.";
+    ConnectTimeout "connect_timeout" "UF,URX" Gateway Refusal Seen "The last endpoint tried did not accept the connection in time, or with `starttls` did not answer the request for TLS."
+        "The way to the pod: a NetworkPolicy, a node that is gone, a wrong address; with `starttls` also the pod: its process is stuck. With `stale_since` the pod may be gone: the Kubernetes API or DNS.";
     ConnectUnreachable "connect_unreachable" "UF,URX" Gateway Refusal Seen "The last endpoint tried is not reachable from here."
         "The gateway's routes to the pod's network; its address family.";
     NoLocalPort "no_local_port" "UF,URX" Gateway Refusal Seen "No local port was left towards the endpoint (see ip_local_port_range and tcp_tw_reuse), or this host does not have the addresses of `connect.source_addresses`."

@@ -149,3 +149,43 @@ impl Metrics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{OF_ROUTE, WITHOUT_ROUTE};
+    use crate::outcome::Outcome;
+
+    /// The outcomes that begin with their first connection: they are rare, or no failure, and a series more for each
+    /// route would cost more than it tells.
+    const BY_FIRST_CONNECTION: [Outcome; 16] = [
+        Outcome::Probe,
+        Outcome::ClientGoneBeforeHello,
+        Outcome::HelloTooLarge,
+        Outcome::NoLocalPort,
+        Outcome::ProxyHeaderInvalid,
+        Outcome::DownstreamTimeout,
+        Outcome::UpstreamTimeout,
+        Outcome::UpstreamNotTls,
+        Outcome::UpstreamSilent,
+        Outcome::IdleTimeout,
+        Outcome::HalfClosedTimeout,
+        Outcome::MaxAge,
+        Outcome::Disallowed,
+        Outcome::EndedByOperator,
+        Outcome::Drained,
+        Outcome::InternalError,
+    ];
+
+    #[test]
+    fn no_outcome_is_forgotten() {
+        for outcome in Outcome::ALL {
+            let from_zero = WITHOUT_ROUTE.contains(outcome) || OF_ROUTE.contains(outcome);
+            let label = outcome.label();
+            assert_ne!(
+                from_zero,
+                BY_FIRST_CONNECTION.contains(outcome),
+                "{label}: does its counter begin at 0, or with its first connection?"
+            );
+        }
+    }
+}

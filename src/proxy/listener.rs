@@ -90,6 +90,24 @@ impl ListenerPolicy {
         metrics: &Metrics,
         scopes: &Scopes,
     ) -> Self {
+        // Every key is named, so that the compiler asks for a new one. Those without a use here have it elsewhere: the
+        // socket is bound to `bind` and has the other options of `tcp`, and the route table has the routes.
+        let ListenerConfig {
+            name,
+            bind: _,
+            source_policy,
+            trusted_proxies,
+            client_hello,
+            starttls,
+            timeouts,
+            end_disallowed,
+            refuse,
+            tcp,
+            limits,
+            limits_per_source,
+            routes: _,
+            unrouted: _,
+        } = config;
         let of_group = |id| SourceSeries {
             limiter: sources.get(id).and_then(|group| {
                 scopes.limiter(ScopeKey::SourceGroup(group.name.clone()), &group.limits)
@@ -97,20 +115,20 @@ impl ListenerPolicy {
             ..SourceSeries::default()
         };
         Self {
-            name: config.name.clone(),
-            source_policy: config.source_policy.clone(),
-            trusted_proxies: config.trusted_proxies.clone(),
-            client_hello: config.client_hello,
-            starttls: config.starttls,
-            timeouts: config.timeouts,
-            end_disallowed: config.end_disallowed,
-            refuse: config.refuse,
-            user_timeout: config.tcp.user_timeout,
+            name: name.clone(),
+            source_policy: source_policy.clone(),
+            trusted_proxies: trusted_proxies.clone(),
+            client_hello: *client_hello,
+            starttls: *starttls,
+            timeouts: *timeouts,
+            end_disallowed: *end_disallowed,
+            refuse: *refuse,
+            user_timeout: tcp.user_timeout,
             sources: sources.clone(),
-            series: metrics.listener(&config.name),
-            source_prefix: config.limits_per_source.ipv6_prefix,
-            limiter: scopes.limiter(ScopeKey::Listener(config.name.clone()), &config.limits),
-            source_limiter: scopes.source_limiter(&config.name, &config.limits_per_source),
+            series: metrics.listener(name),
+            source_prefix: limits_per_source.ipv6_prefix,
+            limiter: scopes.limiter(ScopeKey::Listener(name.clone()), limits),
+            source_limiter: scopes.source_limiter(name, limits_per_source),
             by_source: sources.ids().map(of_group).collect(),
         }
     }

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use strait::outcome::{Outcome, OutcomeClass};
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -74,6 +75,59 @@ fn each_alert_has_a_section_of_the_docs_and_each_section_an_alert() {
         assert!(
             matches!(severity, Some("critical" | "warning" | "info")),
             "{name}"
+        );
+    }
+}
+
+/// The failures that no share counts: those of the caller's side, and defects of strait.
+const IN_NO_SHARE: [Outcome; 3] = [
+    Outcome::DownstreamReset,
+    Outcome::DownstreamTimeout,
+    Outcome::InternalError,
+];
+
+/// The outcomes that a recording rule counts as part of its share.
+fn counted_by(rules: &Value, record: &str) -> BTreeSet<&'static str> {
+    let groups = rules["groups"].as_array().unwrap().iter();
+    let mut all = groups.flat_map(|group| group["rules"].as_array().unwrap());
+    let rule = all.find(|rule| rule["record"] == *record).unwrap();
+    let (_, rest) = rule["expr"]
+        .as_str()
+        .unwrap()
+        .split_once("outcome=~\"")
+        .unwrap();
+    let patterns = rest.split_once('"').unwrap().0.split('|');
+    let labels = || Outcome::ALL.iter().map(|outcome| outcome.label());
+    let matching = patterns.map(|pattern| {
+        let matches: Vec<_> = match pattern.strip_suffix(".*") {
+            Some(start) => labels().filter(|one| one.starts_with(start)).collect(),
+            None => labels().filter(|one| *one == pattern).collect(),
+        };
+        assert!(!matches.is_empty(), "{record}: no outcome is {pattern}");
+        matches
+    });
+    matching.flatten().collect()
+}
+
+#[test]
+fn each_failure_is_in_the_share_of_the_failed_or_of_the_refused() {
+    let rules = serde_saphyr::from_str(&read("config/monitoring/rules.yaml")).unwrap();
+    let failed = counted_by(&rules, "strait:route_failures:ratio5m");
+    let refused = counted_by(&rules, "strait:refused:ratio5m");
+    for outcome in Outcome::ALL {
+        let label = outcome.label();
+        let shares = [failed.contains(label), refused.contains(label)];
+        let is_limit = matches!(outcome, Outcome::Overloaded | Outcome::OverLimit);
+        let expected = match outcome.class() {
+            OutcomeClass::Well => [false, false],
+            _ if IN_NO_SHARE.contains(outcome) => [false, false],
+            OutcomeClass::Refused if !is_limit => [false, true],
+            // A limit keeps connections of a route from their endpoint.
+            OutcomeClass::Refused | OutcomeClass::Failed => [true, false],
+        };
+        assert_eq!(
+            shares, expected,
+            "{label}: in the shares of failed and refused connections of config/monitoring/rules.yaml"
         );
     }
 }
