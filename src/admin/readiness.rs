@@ -42,14 +42,14 @@ impl Missing {
     }
 
     /// Kinds of objects that the Kubernetes source needs and has not listed, each with the reason.
-    fn kinds(awaited: &[(&'static str, Arc<str>)]) -> Self {
-        let kinds: Vec<&str> = awaited.iter().map(|(kind, _)| *kind).collect();
+    fn kinds(missing: &[(&'static str, Arc<str>)]) -> Self {
+        let kinds: Vec<&str> = missing.iter().map(|(kind, _)| *kind).collect();
         let summary = match kinds.as_slice() {
             [] => "Kubernetes: what it lists is not in force yet".to_owned(),
             kinds => format!("Kubernetes: not listed yet: {}", kinds.join(", ")),
         };
         let name = |(kind, reason): &(&str, Arc<str>)| format!("kubernetes {kind}: {reason}");
-        let names = awaited.iter().map(name).collect();
+        let names = missing.iter().map(name).collect();
         Self { summary, names }
     }
 
@@ -85,10 +85,10 @@ impl Missing {
 pub struct Readiness(Arc<ReadinessState>);
 
 /// Kinds of objects, each with the reason why it is not listed.
-type Awaited = Vec<(&'static str, Arc<str>)>;
+type MissingKinds = Vec<(&'static str, Arc<str>)>;
 
 /// The function that says which kinds of objects the Kubernetes source still needs.
-struct Discovery(Box<dyn Fn() -> Awaited + Send + Sync>);
+struct Discovery(Box<dyn Fn() -> MissingKinds + Send + Sync>);
 
 impl fmt::Debug for Discovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -149,8 +149,8 @@ impl Readiness {
 
     /// Sets the function that names the missing kinds of objects, each with the reason, while discovery
     /// is awaited. Only the first call has an effect.
-    pub fn explain_discovery(&self, awaited: impl Fn() -> Awaited + Send + Sync + 'static) {
-        let _ = self.0.discovery.set(Discovery(Box::new(awaited)));
+    pub fn explain_discovery(&self, missing: impl Fn() -> MissingKinds + Send + Sync + 'static) {
+        let _ = self.0.discovery.set(Discovery(Box::new(missing)));
     }
 
     /// Stays not ready until [`Readiness::discovered`] is called. During a rollout the old pod already
@@ -253,8 +253,8 @@ impl ReadinessState {
             reasons.push(Missing::unnamed("listeners are not bound yet"));
         }
         if self.discovery_awaited.load(Ordering::Acquire) {
-            let awaited = self.discovery.get().map(|tells| tells.0());
-            reasons.push(Missing::kinds(&awaited.unwrap_or_default()));
+            let missing = self.discovery.get().map(|tells| tells.0());
+            reasons.push(Missing::kinds(&missing.unwrap_or_default()));
         }
         if Instant::now() < self.grace_end {
             let snapshot = self.snapshots.now();

@@ -97,8 +97,8 @@ impl Control {
         ))?))?;
         let readiness = Readiness::new(snapshots.clone(), watcher.clone(), metrics);
         let mailbox: Arc<Mailbox> = Arc::default();
-        let awaited = mailbox.clone();
-        readiness.explain_discovery(move || awaited.awaited());
+        let waited_for = mailbox.clone();
+        readiness.explain_discovery(move || waited_for.missing());
         let (changes, inbox) = mpsc::channel(QUEUE);
         let shared = Arc::new(shared);
         let uses = {

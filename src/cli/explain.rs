@@ -123,8 +123,8 @@ async fn first_result(mailbox: &Mailbox, server: &str) -> Result<Publication, St
     let failed = async {
         loop {
             looks.tick().await;
-            let awaited = mailbox.awaited();
-            let failed = awaited.iter().all(|(_, why)| &**why != NOT_LISTED) && !awaited.is_empty();
+            let missing = mailbox.missing();
+            let failed = missing.iter().all(|(_, why)| &**why != NOT_LISTED) && !missing.is_empty();
             // The first failure may be one of a connection that the next attempt does not meet.
             if failed && failed_before {
                 return;
@@ -139,7 +139,7 @@ async fn first_result(mailbox: &Mailbox, server: &str) -> Result<Publication, St
     ended.ok_or_else(|| {
         let mut text = format!("the Kubernetes API at {server} has not listed what routing needs");
         let mut reasons: Vec<(Arc<str>, Vec<&str>)> = Vec::new();
-        for (kind, reason) in mailbox.awaited() {
+        for (kind, reason) in mailbox.missing() {
             match reasons.iter_mut().find(|(known, _)| *known == reason) {
                 Some((_, kinds)) => kinds.push(kind),
                 None => reasons.push((reason, vec![kind])),

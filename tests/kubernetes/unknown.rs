@@ -233,19 +233,19 @@ async fn a_list_that_is_not_answered_is_given_up_counted_and_asked_for_again() {
             .until("it is asked twice", |it| it.timeouts(kind) > 1.5)
             .await;
         assert_eq!(source.state(kind), [false, false]);
-        let awaited = source.mailbox.awaited();
+        let missing = source.mailbox.missing();
         // The kinds of one group ask together what the API serves.
-        let mut of_kind = awaited.iter().filter(|(of, _)| *of == kind);
+        let mut of_kind = missing.iter().filter(|(of, _)| *of == kind);
         let reason = of_kind.next().map(|(_, reason)| &**reason);
         let reason = reason.unwrap_or_default();
-        assert!(reason.starts_with("http://127.0.0.1:"), "{awaited:?}");
+        assert!(reason.starts_with("http://127.0.0.1:"), "{missing:?}");
         assert!(
             reason.ends_with(" does not answer: no answer within 1s"),
-            "{awaited:?}"
+            "{missing:?}"
         );
         api.mend(plural);
         assert_eq!(endpoints(&source.publication().await), 1);
-        assert!(source.mailbox.awaited().is_empty());
+        assert!(source.mailbox.missing().is_empty());
     }
 }
 

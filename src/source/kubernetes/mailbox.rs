@@ -65,7 +65,7 @@ impl Publication {
     }
 }
 
-/// Holds the newest publication until it is taken, and the kinds that the first one waits for.
+/// Holds the newest publication until it is taken, and the missing kinds that the first one waits for.
 #[derive(Debug, Default)]
 pub struct Mailbox {
     newest: Mutex<Option<Publication>>,
@@ -74,9 +74,8 @@ pub struct Mailbox {
     broken: watch::Sender<Option<Arc<str>>>,
     /// The time that the app was busy with publications since this was last taken.
     spent: Mutex<Duration>,
-    /// Kinds that must be listed before anything is published, each with the reason why it is not
-    /// listed.
-    awaited: Mutex<Vec<(&'static str, Arc<str>)>>,
+    /// Kinds that routing needs and that are not listed, each with the reason why it is not.
+    missing: Mutex<Vec<(&'static str, Arc<str>)>>,
 }
 
 impl Mailbox {
@@ -129,15 +128,15 @@ impl Mailbox {
         why.ok().and_then(|why| why.clone()).unwrap_or_default()
     }
 
-    /// Sets the kinds that the first publication waits for, each with the reason.
-    pub(super) fn set_awaited(&self, awaited: Vec<(&'static str, Arc<str>)>) {
-        *self.awaited.lock().unwrap_or_else(PoisonError::into_inner) = awaited;
+    /// Sets the kinds that routing needs and that are not listed, each with the reason.
+    pub(super) fn set_missing(&self, missing: Vec<(&'static str, Arc<str>)>) {
+        *self.missing.lock().unwrap_or_else(PoisonError::into_inner) = missing;
     }
 
-    /// The kinds that the first publication waits for, each with the reason.
-    pub fn awaited(&self) -> Vec<(&'static str, Arc<str>)> {
-        let awaited = self.awaited.lock();
-        awaited.unwrap_or_else(PoisonError::into_inner).clone()
+    /// The kinds that routing needs and that are not listed, each with the reason. The first publication waits for them.
+    pub fn missing(&self) -> Vec<(&'static str, Arc<str>)> {
+        let missing = self.missing.lock();
+        missing.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits for the newest publication and takes it. Only one task may call this.

@@ -1,7 +1,8 @@
-//! The one list of the kinds of object that are watched.
+//! The kinds of object that are watched, with their records and tables. The kinds alone, with their labels, are
+//! [`Kind`](super::Kind); the compiler holds the two lists to each other.
 
 /// Hands the list to the macro `$then`, a line a kind: the kind and the type of its records, and the
-/// name of its table in [`Cluster`](super::Cluster). The label of a kind is in [`Kind`](super::Kind).
+/// name of its table in [`Cluster`](super::Cluster).
 macro_rules! kinds {
     ($then:ident) => {
         $then! {

@@ -309,7 +309,7 @@ impl Driver {
     fn show_missing(&self) {
         let shown = |(kind, reason): (&Kind, &Arc<str>)| (kind.label(), reason.clone());
         self.mailbox
-            .set_awaited(self.kinds.missing().map(shown).collect());
+            .set_missing(self.kinds.missing().map(shown).collect());
     }
 
     fn take(&mut self, inputs: Vec<DriverInput>) {
@@ -324,7 +324,7 @@ impl Driver {
         count_objects(&self.metrics, &self.translator, kinds, others);
         // No status is written until the API has listed these kinds: until then it could report as
         // missing what we merely have not seen yet.
-        let mut needed = self.kinds.essential().iter();
+        let mut needed = self.kinds.needed().iter();
         if self.kinds.missing().next().is_none() && !needed.any(|kind| self.restored.has(*kind)) {
             let statuses = self.translator.statuses();
             self.announcer.announce(&statuses.left_out, &self.metrics);
@@ -346,7 +346,7 @@ impl Driver {
         news |= self.unreadable != unreadable(self.translator.cluster());
         news |= self.clusters != self.others.states(&self.translator);
         news |= self.from_file != self.restored.in_force();
-        news |= self.complete != self.restored.is_complete(self.kinds.essential());
+        news |= self.complete != self.restored.is_complete(self.kinds.needed());
         match &self.newest {
             Some(newest) if news => self.publish(newest.clone()),
             _ => self.arrivals.clear(),
@@ -496,7 +496,7 @@ impl Driver {
         self.unreadable = unreadable(self.translator.cluster());
         self.clusters = self.others.states(&self.translator);
         self.from_file = self.restored.in_force();
-        self.complete = self.restored.is_complete(self.kinds.essential());
+        self.complete = self.restored.is_complete(self.kinds.needed());
         let confirmed = self.from_file.as_ref().map(|from_file| from_file.confirmed);
         let gauge = &self.metrics.kubernetes.saved_confirmed;
         gauge.set(confirmed.map_or(0.0, clock::since_epoch));

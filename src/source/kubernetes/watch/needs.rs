@@ -1,7 +1,9 @@
-//! The kinds that a policy watches, and those of them that routing needs.
+//! The kinds that a policy watches, and those of them that routing needs: the *needed* ones.
 //!
 //! Until a needed kind is listed the gateway is not ready: an object that is not known is not the same
-//! as one that does not exist. Only the config decides which kinds are needed.
+//! as one that does not exist. Only the config decides which kinds are needed. A needed kind that is not listed is
+//! *missing*; `own_kinds` has those. The other kinds keep nothing from being ready: the first publication waits for
+//! them for a moment only (`awaited`). `docs/src/kubernetes.md` has the same as a table, "needed when".
 
 use crate::config::{ExportMode, KubernetesConfig, OptIn};
 use crate::source::kubernetes::cluster::Kind;
@@ -17,7 +19,7 @@ pub(super) const OF_OTHERS: [Kind; 5] = [
 
 /// The kinds that a policy watches.
 pub(super) fn watched(config: &KubernetesConfig) -> Vec<Kind> {
-    let wanted = |kind: &Kind| match kind {
+    let is_watched = |kind: &Kind| match kind {
         Kind::Service | Kind::Slice | Kind::Pod | Kind::Namespace | Kind::Node => true,
         Kind::PeerAuthentication | Kind::DestinationRule => true,
         Kind::ServiceEntry | Kind::WorkloadEntry => true,
@@ -27,11 +29,11 @@ pub(super) fn watched(config: &KubernetesConfig) -> Vec<Kind> {
             config.gateway_api.is_some()
         }
     };
-    Kind::ALL.iter().copied().filter(wanted).collect()
+    Kind::ALL.iter().copied().filter(is_watched).collect()
 }
 
 /// Whether routing needs to know every object of a kind that is watched.
-pub(super) fn is_essential(kind: Kind, config: &KubernetesConfig) -> bool {
+pub(super) fn is_needed(kind: Kind, config: &KubernetesConfig) -> bool {
     let export = &config.export;
     let exports = export.mode != ExportMode::None || export.dry_run;
     let gateways = config.gateway_api.is_some();
@@ -78,7 +80,7 @@ mod tests {
         config.network = Some("n".into());
         edit(&mut config);
         let kinds = watched(&config).into_iter();
-        kinds.filter(|kind| is_essential(*kind, &config)).collect()
+        kinds.filter(|kind| is_needed(*kind, &config)).collect()
     }
 
     #[test]

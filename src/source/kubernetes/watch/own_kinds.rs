@@ -15,16 +15,16 @@ pub(super) struct OwnKinds {
     /// Kinds of which nothing is known, each with the reason: they are neither listed nor known not to
     /// be installed.
     unknown: BTreeMap<Kind, Arc<str>>,
-    /// Kinds that the first publication waits for a moment for, though routing can do without them.
+    /// Kinds that the first publication waits for. For those that routing can do without it waits a moment only.
     awaited: BTreeSet<Kind>,
     /// Kinds that routing needs.
-    essential: BTreeSet<Kind>,
+    needed: BTreeSet<Kind>,
 }
 
-fn essential(kinds: &[Kind], config: &KubernetesConfig) -> BTreeSet<Kind> {
+fn needed(kinds: &[Kind], config: &KubernetesConfig) -> BTreeSet<Kind> {
     let kinds = kinds.iter().copied();
     kinds
-        .filter(|kind| needs::is_essential(*kind, config))
+        .filter(|kind| needs::is_needed(*kind, config))
         .collect()
 }
 
@@ -36,13 +36,13 @@ impl OwnKinds {
             kinds: kinds.to_vec(),
             unknown: unknown.collect(),
             awaited: kinds.iter().copied().collect(),
-            essential: essential(kinds, policy),
+            needed: needed(kinds, policy),
         }
     }
 
     /// Notes the kinds that routing needs under a policy.
     pub(super) fn set_policy(&mut self, policy: &KubernetesConfig) {
-        self.essential = essential(&self.kinds, policy);
+        self.needed = needed(&self.kinds, policy);
     }
 
     /// All of them.
@@ -51,8 +51,8 @@ impl OwnKinds {
     }
 
     /// Those that routing needs.
-    pub(super) fn essential(&self) -> &BTreeSet<Kind> {
-        &self.essential
+    pub(super) fn needed(&self) -> &BTreeSet<Kind> {
+        &self.needed
     }
 
     /// Those of which nothing is known.
@@ -73,7 +73,7 @@ impl OwnKinds {
     /// Those that the first publication waits for, though routing can do without them.
     pub(super) fn late(&self) -> impl Iterator<Item = &Kind> {
         let awaited = self.awaited.iter();
-        awaited.filter(|kind| !self.essential.contains(kind))
+        awaited.filter(|kind| !self.needed.contains(kind))
     }
 
     /// Notes that the API has listed a kind, or does not serve it.
@@ -84,7 +84,7 @@ impl OwnKinds {
 
     /// Notes that the API refuses a kind.
     pub(super) fn refused(&mut self, kind: Kind, reason: &Arc<str>) {
-        if !self.essential.contains(&kind) {
+        if !self.needed.contains(&kind) {
             self.awaited.remove(&kind);
         }
         self.trouble(kind, reason);
@@ -105,14 +105,14 @@ impl OwnKinds {
     /// The kinds that routing needs and that are not known.
     pub(super) fn missing(&self) -> impl Iterator<Item = (&Kind, &Arc<str>)> {
         let unknown = self.unknown.iter();
-        unknown.filter(|(kind, _)| self.essential.contains(kind))
+        unknown.filter(|(kind, _)| self.needed.contains(kind))
     }
 
     /// The kinds whose state is saved: those that the API has listed. None as long as routing needs another
     /// one.
     pub(super) fn to_save(&self, restored: &Restored) -> Vec<Kind> {
         let listed = |kind: &&Kind| !self.unknown.contains_key(kind) && !restored.has(**kind);
-        if !self.essential.iter().all(|kind| listed(&kind)) {
+        if !self.needed.iter().all(|kind| listed(&kind)) {
             return Vec::new();
         }
         self.kinds.iter().filter(listed).copied().collect()

@@ -309,8 +309,8 @@ impl Restored {
     }
 
     /// Whether none of the kinds that routing needs was forgotten.
-    pub(super) fn is_complete(&self, essential: &BTreeSet<Kind>) -> bool {
-        self.forgotten.is_disjoint(essential)
+    pub(super) fn is_complete(&self, needed: &BTreeSet<Kind>) -> bool {
+        self.forgotten.is_disjoint(needed)
     }
 
     fn labels(&self) -> Vec<&'static str> {
