@@ -20,7 +20,7 @@
 //!        |      `-- upstream         pick: two random choices, least connections, unless `balance` says otherwise
 //!        |-- proxy::relay            bytes both ways, until both sides have closed or one has failed;
 //!        |                           proxy::seat: or until a timeout or the end of a drain
-//!        |      `-- verdict          the reason of its end, from the records and the closes of both sides (pure)
+//!        |      `-- verdict          the outcome of its end, from the records and the closes of both sides (pure)
 //!        `-- proxy::record           metrics and the access log's line, exactly once
 //! ```
 //!
@@ -42,14 +42,14 @@
 //! # Where a change belongs
 //!
 //! `docs/src/internals/architecture.md` lists the steps of four common changes: an outcome, a config key, a way
-//! to retry, a kind of Kubernetes object.
+//! to retry, a kind of Kubernetes object. It names the places that neither the compiler nor a test asks for.
 //!
 //! | to change | go to |
 //! |---|---|
 //! | the accepted form of a hello | [`client_hello`]; the accepted form of a name in it: [`server_name`] |
 //! | a request for TLS before the hello | `client_hello::postgres`; `proxy::starttls` answers it |
 //! | the accepted form of a PROXY header | [`proxy_header`] |
-//! | a key of the config file | `config::file` declares it, `config::resolve` checks it, `config::checked` is the result; `config/strait.yaml` shows it |
+//! | a key of the config file | `config::file` declares it, `config::resolve` checks it, `config::checked` is the result; `config/strait.yaml` shows it. "The way of one key" in `config::form::section` follows one. A listener's goes on to `proxy::listener::ListenerPolicy`, and `kubernetes.gateway_api` has it too |
 //! | the file's config in its own language again, as `/config` has it | `config::form::write` |
 //! | how any key is read; bounds of numbers | `config::form`; `config::bounds` |
 //! | the type of a name that is a metric label | [`names`] |
@@ -59,21 +59,22 @@
 //! | the steps against overload | `limits::overload` judges, `app::overload` puts them into force |
 //! | the choice of an endpoint | `upstream::balancer`, after a failure also `upstream::apart`; its ejection: `upstream::health`; active checks: `upstream::check` |
 //! | the conduct that counts as an endpoint's failure | `upstream::conduct`; `proxy::conduct` reports it |
-//! | attempts to connect (`connect.attempts`), the next endpoint after a failure | `proxy::connect`; one attempt: `proxy::dial`; the address to connect from: `upstream::connect` |
+//! | retries: attempts to connect (`connect.attempts`), the failures that lead to another endpoint | `proxy::connect`, `Connecting::run`; one attempt: `proxy::dial`; the address to connect from: `upstream::connect`; the keys: `ConnectFile` in `config::file::common` |
 //! | the archive for an issue | `cli::client::report` |
-//! | an outcome: the reason why a connection ends | [`outcome`], then the place that finds it; `tests/wire/outcomes_all.rs` provokes each |
+//! | an outcome: the reason why a connection ends | [`outcome`], then the place that finds it: a step before the relay, `proxy::seat` or [`verdict`]; `tests/wire/outcomes_all.rs` provokes each |
 //! | the alert of a refusal | `proxy::refusal` for a route, `client_hello::error` for a hello; a state that may pass has none |
 //! | the state of a connection before its relay | `proxy::states` |
-//! | timeouts and age of a relay, the end of a drain | `proxy::seat` (one connection), `proxy::seats` (all of a worker) |
+//! | timeouts and age of a relay, the end of a drain | `proxy::seat`: a connection's place among those of its worker, where the sweep and the drain find it and end it; `proxy::seats`: all of a worker |
 //! | the end of connections that are no longer allowed | `proxy::review`, which `proxy::seats` asks for |
 //! | the list of open connections, and their end by an operator | [`open_connections`]; a worker's answer: `proxy::survey` |
 //! | the hellos of refused connections that are kept | [`kept_hellos`]; their bytes come from `proxy::preread` with the refusal |
 //! | the recent connections of a source address | [`source_book`] |
+//! | the recent connections of a server name, the last failures, the slowest connects | [`recent_connections`] |
 //! | the steps of a connection that an operator follows | [`traces`]; each step is noted where it is taken, by `ConnectionRecord::trace` |
 //! | the transfer of bytes | `proxy::relay` |
-//! | the reason that a relay's end is given | [`verdict`]; `tests/flights/` has the cases of real programs |
+//! | the outcome of a relay that one of its sides ended | [`verdict`]; `tests/flights/` has the cases of real programs |
 //! | the origin of endpoints | [`source`] |
-//! | a kind of Kubernetes object | `metrics::Kind` and `source::kubernetes::cluster::kinds`, then where the compiler points |
+//! | a kind of Kubernetes object | `metrics::Kind` and `source::kubernetes::cluster::kinds`, then where the compiler points, and the places that it does not know (`architecture.md`) |
 //! | the meaning of a Kubernetes object | `source::kubernetes::translate`, for Gateway API `source::kubernetes::gateways` |
 //! | the log of an outage of the Kubernetes API | `source::kubernetes::watch::outage` |
 //! | the workloads of other clusters | `source::kubernetes::watch::other_clusters`, `source::kubernetes::translate::others` |
@@ -81,6 +82,7 @@
 //! | the start while the Kubernetes API is away | `source::kubernetes::saved`, `source::kubernetes::watch::restore` |
 //! | the watch of a cluster, statuses | `source::kubernetes::watch`, `source::kubernetes::status` |
 //! | the fingerprint of a client's software | `client_hello::fingerprint`, [`tls_version`] |
+//! | a date in an answer or a log line | [`clock`] |
 //! | a metric, a log line | [`metrics`], [`access_log`], [`log`] |
 //! | start and stop | [`app`], [`drain`] |
 //! | the sockets that a new process takes over | `app::takeover`, `socket::inherited` |
