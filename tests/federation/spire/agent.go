@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -14,9 +15,12 @@ import (
 	secret_v3 "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
 	"github.com/sirupsen/logrus"
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
+	api "github.com/spiffe/go-spiffe/v2/proto/spiffe/workload"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/spire/pkg/agent/api/rpccontext"
+	"github.com/spiffe/spire/pkg/agent/client"
 	"github.com/spiffe/spire/pkg/agent/endpoints/sdsv3"
+	"github.com/spiffe/spire/pkg/agent/endpoints/workload"
 	"github.com/spiffe/spire/pkg/agent/manager/cache"
 	"github.com/spiffe/spire/pkg/common/bundleutil"
 	"github.com/spiffe/spire/pkg/common/rotationutil"
@@ -188,7 +192,9 @@ func (a *agent) serve(name string) (string, error) {
 	a.served[name] = true
 	server := grpc.NewServer(grpc.StreamInterceptor(
 		func(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-			return handle(service, logging{stream, rpccontext.WithLogger(stream.Context(), a.log)})
+			ctx := rpccontext.WithLogger(stream.Context(), a.log)
+			// No process has that ID: SPIRE's handler compares it with its own.
+			return handle(service, logging{stream, rpccontext.WithCallerPID(ctx, -1)})
 		}))
 	// config/federation has these names.
 	names := sdsv3.Config{Attestor: attestor(name), Manager: a, DefaultSVIDName: "default",
@@ -197,13 +203,21 @@ func (a *agent) serve(name string) (string, error) {
 		names.DefaultBundleName, names.DefaultAllBundlesName = "ROOTCA", "ALL"
 	}
 	secret_v3.RegisterSecretDiscoveryServiceServer(server, sdsv3.New(names))
+	// SPIRE's agent serves the Workload API on the same socket.
+	api.RegisterSpiffeWorkloadAPIServer(server, workload.New(workload.Config{Manager: a, Attestor: attestor(name),
+		TrustDomain: a.authority.domain}))
 	go func() { a.log.Fatal(server.Serve(listener)) }()
 	return path, nil
 }
 
-// SubscribeToCacheChanges serves the SDS handler.
+// SubscribeToCacheChanges serves the handlers of SDS and of the Workload API.
 func (a *agent) SubscribeToCacheChanges(ctx context.Context, key cache.Selectors) (cache.Subscriber, error) {
 	return a.SubscribeToWorkloadUpdates(ctx, key)
+}
+
+// FetchJWTSVID is a part of the Workload API that nobody here asks for.
+func (a *agent) FetchJWTSVID(context.Context, *common.RegistrationEntry, []string) (*client.JWTSVID, error) {
+	return nil, errors.ErrUnsupported
 }
 
 // attestor is the name of the socket that a sidecar uses.
