@@ -3,7 +3,7 @@
 //! Both sides show in clear what a caller sees before it needs an identity: certificates, the names of the CAs that a
 //! sidecar trusts, the bundles that SPIRE serves, and how a gateway refuses. [`Federation`] says what should be there,
 //! `probe` and `gather` look, and `judge` compares (pure). Nothing here trusts a certificate or changes anything. With the
-//! SVID of a caller (`identity`), `call` also makes the caller's calls, which tell what only a caller learns.
+//! SVID of a caller (`identity`, by files or by `workload_api`), `call` also makes the caller's calls, which tell what only a caller learns.
 //!
 //! The page of the documentation is `docs/src/operate/doctor.md`.
 
@@ -21,6 +21,8 @@ mod probe;
 mod seen;
 mod text;
 mod view;
+#[cfg(feature = "workload-api")]
+mod workload_api;
 
 pub(crate) use checks::{DoctorCheck, DoctorState};
 pub use file::{
@@ -32,6 +34,8 @@ pub(crate) use judge::judge;
 pub(crate) use manifests::federation_file;
 pub use probe::LABEL;
 pub use text::{BundleUrl, GatewayPlace};
+#[cfg(feature = "workload-api")]
+pub(crate) use workload_api::fetch_svid;
 
 /// The page that explains each check.
 pub(crate) const PAGE: &str = "docs/src/operate/doctor.md";

@@ -21,7 +21,7 @@ use crate::config::Loaded;
 use crate::doctor::{DoctorCallers, DoctorClusters, Federation, federation_file, gather, judge};
 use crate::{admin, clock, drain, terminal};
 use report::DoctorReport;
-use svid::SvidSources;
+use svid::{SvidSources, socket_path};
 use watch::{LastRun, MetricsPage, WatchPrinter};
 
 /// The bounds of `--watch`.
@@ -46,6 +46,10 @@ pub(super) struct DoctorArguments {
     /// domain. Once for each side
     #[arg(long, num_args = 3, value_names = ["CERT", "KEY", "BUNDLE"])]
     svid: Vec<PathBuf>,
+    /// The socket of the Workload API, which gives the SVID of a caller: `unix:///PATH` or a path. It gives this process
+    /// one if a registration entry matches it
+    #[arg(long, value_name = "ADDRESS", value_parser = socket_path)]
+    workload_api: Option<PathBuf>,
     /// The kubeconfig of a side's cluster, whose objects are read: TRUST_DOMAIN=FILE. Once for each side
     #[arg(long, value_name = "SIDE=FILE", value_parser = kubeconfig)]
     kubeconfig: Vec<(String, PathBuf)>,
@@ -139,17 +143,17 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> ExitCode {
         Ok(federation) => federation,
         Err(error) => return failed(&error),
     };
-    let sources = SvidSources::of(&arguments.svid);
-    let callers = match sources.read(&federation) {
-        Ok(callers) => callers,
-        Err(error) => return failed(&error),
-    };
     let clusters = match clusters(&federation, &arguments.kubeconfig) {
         Ok(clusters) => clusters,
         Err(error) => return failed(&error),
     };
     let runtime = match runtime() {
         Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let sources = SvidSources::of(&arguments.svid, arguments.workload_api.as_ref());
+    let callers = match runtime.block_on(sources.read(&federation)) {
+        Ok(callers) => callers,
         Err(error) => return failed(&error),
     };
     if let Some(interval) = arguments.watch {
@@ -243,17 +247,14 @@ impl WatchedFederation {
         }
     }
 
-    /// Reads the SVIDs again, which are renewed. One that cannot be read stays as it was: when it has expired, its check
+    /// Reads the SVIDs again, which are renewed. If one cannot be read all stay as they were: when one has expired, its check
     /// says so.
     async fn read_svids(&mut self) {
-        let (sources, federation) = (self.sources.clone(), self.federation.clone());
-        let read = tokio::task::spawn_blocking(move || sources.read(&federation)).await;
-        match read {
-            Ok(Ok(callers)) => self.callers = callers,
-            Ok(Err(error)) => {
+        match self.sources.read(&self.federation).await {
+            Ok(callers) => self.callers = callers,
+            Err(error) => {
                 let _ = writeln!(io::stderr(), "strait: {error}");
             }
-            Err(_) => {}
         }
     }
 }

@@ -11,8 +11,8 @@ use rustls::sign::CertifiedKey;
 use super::certificate::{ShownCertificate, ShownChain, trust_domain};
 use super::file::Federation;
 
-/// Certificates of a file that are read.
-const MAX_CERTIFICATES: usize = 64;
+/// Certificates of a file, or of an answer, that are read.
+pub(super) const MAX_CERTIFICATES: usize = 64;
 
 /// An SVID with its key and the bundle that came with it. The key is used for handshakes and shown to nobody.
 #[derive(Clone)]
@@ -50,7 +50,19 @@ impl CallerSvid {
         let roots = certificates(pem.bundle).map_err(|why| format!("the bundle {why}"))?;
         let key = PrivateKeyDer::from_pem_slice(pem.key)
             .map_err(|_| "the key is no private key in PEM".to_owned())?;
-        let key = any_supported_type(&key)
+        Self::of(chain, &key, &roots)
+    }
+
+    /// Makes one of its certificate with the intermediate ones, its key, and its bundle.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub(super) fn of(
+        chain: Vec<CertificateDer<'static>>,
+        key: &PrivateKeyDer<'_>,
+        roots: &[CertificateDer<'_>],
+    ) -> Result<Self, String> {
+        let key = any_supported_type(key)
             .map_err(|_| "the key is of no kind that TLS uses here".to_owned())?;
         let shown: Vec<Vec<u8>> = chain.iter().map(|one| one.to_vec()).collect();
         let shown = ShownChain::parse(&shown);

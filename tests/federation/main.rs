@@ -23,6 +23,8 @@ mod doctor_spire;
 mod doctor_svid;
 #[cfg(feature = "doctor")]
 mod doctor_view;
+#[cfg(feature = "workload-api")]
+mod doctor_workload_api;
 mod identity;
 mod lines;
 mod refusals;

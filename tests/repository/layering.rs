@@ -60,7 +60,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["certificate", "checks", "text"],
             &["file"],
             &["bundle", "identity", "objects"],
-            &["manifests", "seen"],
+            &["manifests", "seen", "workload_api"],
             &["probe"],
             &["call", "judge", "view"],
             &["gather"],
