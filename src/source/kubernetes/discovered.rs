@@ -38,6 +38,19 @@ pub struct Routing {
     pub skipped: Skipped,
 }
 
+impl Routing {
+    /// The routing with at most `most` routes of exported services.
+    pub(super) fn within(mut self, most: usize) -> Self {
+        let over = self.exports.len().saturating_sub(most);
+        if over > 0 {
+            self.exports = self.exports.first(most);
+            let text = format!("more than {most} routes of exported Services");
+            self.skipped.add(text.into(), over);
+        }
+        self
+    }
+}
+
 /// Names that get no route because of a limit, or because no client can ask for them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Skipped {

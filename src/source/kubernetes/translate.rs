@@ -509,7 +509,7 @@ impl Translator {
             }
         }
         if changed.routes {
-            self.routing = Arc::new(self.route());
+            self.routing = Arc::new(self.found.clone().within(MAX_ROUTES));
         } else if !(changed.endpoints || changed.unrouted) && self.published {
             return None;
         }
@@ -520,17 +520,5 @@ impl Translator {
             empty: self.empty.clone(),
             unrouted: self.unrouted.clone(),
         }))
-    }
-
-    /// The routing as it is now, within the limit of routes.
-    fn route(&self) -> Routing {
-        let mut routing = self.found.clone();
-        let over = routing.exports.len().saturating_sub(MAX_ROUTES);
-        if over > 0 {
-            routing.exports = routing.exports.first(MAX_ROUTES);
-            let text = format!("more than {MAX_ROUTES} routes of exported Services");
-            routing.skipped.add(text.into(), over);
-        }
-        routing
     }
 }
