@@ -96,6 +96,7 @@ fn the_version_says_what_it_was_built_from() {
     let built = [
         ("doctor", cfg!(feature = "doctor")),
         ("kubernetes", cfg!(feature = "kubernetes")),
+        ("otlp", cfg!(feature = "otlp")),
         ("tools", cfg!(feature = "tools")),
         ("top", cfg!(feature = "top")),
     ];
