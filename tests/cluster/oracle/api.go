@@ -68,11 +68,21 @@ type Refused struct {
 
 func (r Refused) Error() string { return fmt.Sprint(r.Text, " (", r.Code, ")") }
 
+// call asks again while the API wants to be left alone, as it does for some seconds after a CRD was made.
 func (api *API) call(method, path, kind string, body any) ([]byte, int, error) {
 	content, err := json.Marshal(body)
 	if err != nil {
 		return nil, 0, err
 	}
+	for until := time.Now().Add(time.Minute); ; time.Sleep(time.Second) {
+		answer, code, err := api.ask(method, path, kind, content)
+		if code != http.StatusTooManyRequests || time.Now().After(until) {
+			return answer, code, err
+		}
+	}
+}
+
+func (api *API) ask(method, path, kind string, content []byte) ([]byte, int, error) {
 	request, err := http.NewRequest(method, api.server+path, bytes.NewReader(content))
 	if err != nil {
 		return nil, 0, err
