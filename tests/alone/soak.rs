@@ -74,7 +74,7 @@ fn load_changes_and_faults_lose_no_call_and_leave_nothing_behind() {
     samples.write();
 
     changes::undo(&world, &report, &process);
-    quiet(&process, &idle, &report);
+    quiet(&process, &idle);
     assert_nothing_odd(&process);
     take_over_and_stop(&world, process, &report);
     report.assert_no_call_lost();
@@ -124,7 +124,7 @@ fn load(size: &Size, world: &World, process: &Process, report: &Report) -> Sampl
 }
 
 /// Asserts that nothing is left of the load but spare pipes.
-fn quiet(process: &Process, idle: &Sample, report: &Report) {
+fn quiet(process: &Process, idle: &Sample) {
     let gauges = [
         "strait_connections_active",
         "strait_worker_connections",
@@ -140,15 +140,14 @@ fn quiet(process: &Process, idle: &Sample, report: &Report) {
     }
     let begun = Instant::now();
     loop {
-        let now = Sample::of(process, report);
-        // A thread that has read a file or written a scrape stays for some seconds, and this loop scrapes.
-        let threads = now.threads <= idle.threads + 2.0;
-        if now.files_but_pipes() <= idle.files_but_pipes() && threads {
+        let (files, threads) = samples::held(process);
+        // A thread that has read a file or written a scrape stays for some seconds.
+        if files <= idle.files_but_pipes() && threads <= idle.threads + 2.0 {
             break;
         }
         assert!(
             begun.elapsed() < DEADLINE,
-            "{now:?}, at the start {idle:?}: {:?}",
+            "{files} descriptors but pipes and {threads} threads, at the start {idle:?}: {:?}",
             process.descriptor_targets()
         );
         sleep(Duration::from_millis(50));

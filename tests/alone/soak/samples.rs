@@ -40,13 +40,12 @@ impl Sample {
     pub(super) fn of(process: &Process, report: &Report) -> Self {
         let metrics = process.samples();
         let gauge = |name| scrape::total(&metrics, name, &[]);
-        let links = process.descriptor_targets();
-        let pipes = links.iter().filter(|target| target.starts_with("pipe:"));
+        let (files, pipes) = descriptors(process);
         Self {
             at: report.now(),
             rss: process.status("VmRSS"),
-            files: links.len() as f64,
-            pipes: pipes.count() as f64,
+            files,
+            pipes,
             threads: process.status("Threads"),
             active: gauge("strait_connections_active"),
             hello_memory: gauge("strait_hello_memory_bytes"),
@@ -68,6 +67,20 @@ impl Sample {
     pub(super) fn files_but_pipes(&self) -> f64 {
         self.files - self.pipes
     }
+}
+
+/// The number of descriptors, and that of the pipes among them.
+fn descriptors(process: &Process) -> (f64, f64) {
+    let links = process.descriptor_targets();
+    let pipes = links.iter().filter(|target| target.starts_with("pipe:"));
+    (links.len() as f64, pipes.count() as f64)
+}
+
+/// The number of descriptors but pipes, and of threads. The kernel tells it, so that the process has nothing to do: threads
+/// that wrote a scrape would not end while others are asked for.
+pub(super) fn held(process: &Process) -> (f64, f64) {
+    let (files, pipes) = descriptors(process);
+    (files - pipes, process.status("Threads"))
 }
 
 #[derive(Default)]
