@@ -107,7 +107,11 @@ impl Owner {
         let whole = begun.elapsed();
         let (made, forgotten) = match made {
             Ok(forgotten) => (Ok(()), forgotten),
-            Err(error) => (Err(error), None),
+            Err(error) => {
+                // A source that it has started is gone.
+                self.state.control.mailbox.forget_next();
+                (Err(error), None)
+            }
         };
         let started = Instant::now();
         if let Some((forgotten, snapshot)) = forgotten {

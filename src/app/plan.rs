@@ -257,6 +257,7 @@ impl NextSource {
                 }
             }
             Self::New(source) => {
+                source.put_in_force();
                 control.mailbox.set_whole();
                 control
                     .pod_reporter

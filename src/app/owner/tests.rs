@@ -22,22 +22,22 @@ async fn endpoints_that_are_found_while_a_change_waits_count_at_once_and_routes_
     let change = Change::Found(Arc::new(publication(&routes, 80)));
     world.change(change).await.unwrap();
     let mut owner = world.into_owner();
-    let mailbox = owner.state.control.mailbox.clone();
+    let source = owner.state.control.mailbox.enter();
     let other = routing(vec![exported("c.example")], 443);
     let (state, held) = (&owner.state, &mut owner.held);
     let waits = meanwhile(state, held, pending::<()>());
     let found = async {
-        mailbox.post(publication(&routes, 81));
+        source.post(publication(&routes, 81));
         settle().await;
         assert_eq!(ports(state), [81]);
         let mut late = publication(&other, 82);
         late.arrivals.push(Instant::now());
-        mailbox.post(late);
+        source.post(late);
         settle().await;
         assert_eq!(ports(state), [81], "its routes are not in force");
         let mut later = publication(&other, 83);
         later.arrivals.push(Instant::now());
-        mailbox.post(later);
+        source.post(later);
         settle().await;
     };
     tokio::select! {

@@ -1,6 +1,10 @@
 //! The mailbox between the source and `app`: it holds one publication, and a newer one replaces it.
+//!
+//! A reload may start another source before it is certain that the reload comes into force, and the source before it
+//! goes on until then. Each posts by a [`SourcePost`] of its own: `app` gets only what the source in force posts.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::cmp::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
@@ -68,7 +72,7 @@ impl Publication {
 /// Holds the newest publication until it is taken, and the missing kinds that the first one waits for.
 #[derive(Debug, Default)]
 pub struct Mailbox {
-    newest: Mutex<Option<Publication>>,
+    posted: Mutex<Posted>,
     came: Notify,
     /// The reason why the source no longer works.
     broken: watch::Sender<Option<Arc<str>>>,
@@ -78,18 +82,90 @@ pub struct Mailbox {
     missing: Mutex<Vec<(&'static str, Arc<str>)>>,
 }
 
-impl Mailbox {
-    /// Stores a publication. It replaces one that was not taken; the events of that one stay in the
-    /// list of arrivals, since they are still waiting.
-    pub fn post(&self, mut publication: Publication) {
-        {
-            let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(before) = newest.take() {
-                publication.replace(before);
-            }
-            *newest = Some(publication);
+/// The publications that were not taken.
+#[derive(Debug, Default)]
+struct Posted {
+    /// That of the source in force.
+    newest: Option<Publication>,
+    /// That of a source that is to come into force, with its number.
+    next: Option<(u64, Publication)>,
+    /// The number of the source in force; 0 before the first one.
+    in_force: u64,
+    /// The number of the source that was started last.
+    started: u64,
+}
+
+impl Posted {
+    /// Stores a publication in place of one that was not taken. The events of that one stay in the list of arrivals,
+    /// since they are still waiting.
+    fn replace(&mut self, mut publication: Publication) {
+        if let Some(before) = self.newest.take() {
+            publication.replace(before);
         }
-        self.came.notify_one();
+        self.newest = Some(publication);
+    }
+}
+
+/// The way of one source into a [`Mailbox`].
+#[derive(Debug, Clone)]
+pub struct SourcePost {
+    mailbox: Arc<Mailbox>,
+    number: u64,
+}
+
+impl SourcePost {
+    /// Stores a publication, which replaces one of the same source that was not taken. `app` gets it once the source is
+    /// in force, and never if the source was in force before another one.
+    pub fn post(&self, publication: Publication) {
+        let mut posted = self.mailbox.posted();
+        match self.number.cmp(&posted.in_force) {
+            Ordering::Less => {}
+            Ordering::Equal => posted.replace(publication),
+            Ordering::Greater => posted.next = Some((self.number, publication)),
+        }
+        drop(posted);
+        self.mailbox.came.notify_one();
+    }
+
+    /// Puts the source into force, in place of the one before.
+    pub fn put_in_force(&self) {
+        let mut posted = self.mailbox.posted();
+        posted.in_force = self.number;
+        let next = posted.next.take();
+        if let Some((_, publication)) = next.filter(|(number, _)| *number == self.number) {
+            posted.replace(publication);
+        }
+        drop(posted);
+        self.mailbox.came.notify_one();
+    }
+
+    /// The mailbox.
+    pub fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+}
+
+impl Mailbox {
+    fn posted(&self) -> MutexGuard<'_, Posted> {
+        self.posted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The way into it for a source that starts. The first source is in force at once.
+    pub fn enter(self: &Arc<Self>) -> SourcePost {
+        let mut posted = self.posted();
+        posted.started += 1;
+        let number = posted.started;
+        if posted.in_force == 0 {
+            posted.in_force = number;
+        }
+        drop(posted);
+        let mailbox = self.clone();
+        SourcePost { mailbox, number }
+    }
+
+    /// Forgets what a source has posted that was to come into force and does not.
+    pub fn forget_next(&self) {
+        self.posted().next = None;
     }
 
     /// Records that putting a publication into force has kept the control thread busy for `time`. The
@@ -142,11 +218,7 @@ impl Mailbox {
     /// Waits for the newest publication and takes it. Only one task may call this.
     pub async fn take(&self) -> Publication {
         loop {
-            let newest = self
-                .newest
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
+            let newest = self.posted().newest.take();
             if let Some(publication) = newest {
                 return publication;
             }
@@ -159,10 +231,8 @@ impl Mailbox {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn the_newest_is_taken_with_the_waiting_times_of_those_before() {
-        let mailbox = Mailbox::default();
-        let publication = |zone: &str| Publication {
+    fn publication(zone: &str) -> Publication {
+        Publication {
             discovered: Arc::default(),
             zone: Some(zone.into()),
             missing: Vec::new(),
@@ -171,15 +241,57 @@ mod tests {
             arrivals: vec![Instant::now()],
             from_file: None,
             complete: true,
-        };
-        mailbox.post(publication("a"));
-        mailbox.post(publication("b"));
+        }
+    }
+
+    /// The zone of the publication that can be taken, if there is one.
+    fn taken(mailbox: &Mailbox) -> Option<String> {
+        let newest = mailbox.posted().newest.take();
+        newest.and_then(|one| one.zone).map(|zone| zone.to_string())
+    }
+
+    #[tokio::test]
+    async fn the_newest_is_taken_with_the_waiting_times_of_those_before() {
+        let mailbox: Arc<Mailbox> = Arc::default();
+        let source = mailbox.enter();
+        source.post(publication("a"));
+        source.post(publication("b"));
         let taken = mailbox.take().await;
         assert_eq!(
             (taken.zone.as_deref(), taken.arrivals.len()),
             (Some("b"), 2)
         );
-        let (later, ()) = tokio::join!(mailbox.take(), async { mailbox.post(publication("c")) });
+        let (later, ()) = tokio::join!(mailbox.take(), async { source.post(publication("c")) });
         assert_eq!(later.arrivals.len(), 1);
+    }
+
+    #[test]
+    fn what_the_source_of_a_reload_finds_counts_once_the_reload_is_in_force() {
+        let mailbox: Arc<Mailbox> = Arc::default();
+        let (before, after) = (mailbox.enter(), mailbox.enter());
+        after.post(publication("after"));
+        assert_eq!(taken(&mailbox), None, "the reload may be refused");
+        before.post(publication("before"));
+        assert_eq!(taken(&mailbox).as_deref(), Some("before"));
+        before.post(publication("before"));
+        after.put_in_force();
+        before.post(publication("too late"));
+        assert_eq!(taken(&mailbox).as_deref(), Some("after"));
+        after.post(publication("later"));
+        assert_eq!(taken(&mailbox).as_deref(), Some("later"));
+    }
+
+    #[test]
+    fn what_the_source_of_a_refused_reload_has_found_never_counts() {
+        let mailbox: Arc<Mailbox> = Arc::default();
+        let (before, refused) = (mailbox.enter(), mailbox.enter());
+        refused.post(publication("refused"));
+        mailbox.forget_next();
+        before.post(publication("before"));
+        assert_eq!(taken(&mailbox).as_deref(), Some("before"));
+        let next = mailbox.enter();
+        refused.post(publication("refused"));
+        next.put_in_force();
+        assert_eq!(taken(&mailbox), None);
     }
 }

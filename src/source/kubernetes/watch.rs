@@ -47,7 +47,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::cluster::Kind;
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, SourcePost};
 use super::ports::Ports;
 use super::records::ObjectKey;
 use super::saved::ClusterPart;
@@ -83,6 +83,7 @@ pub struct KubernetesSource {
     mesh_config: Option<ObjectKey>,
     clusters: Vec<OtherClusterConfig>,
     inputs: mpsc::WeakSender<DriverInput>,
+    post: SourcePost,
     terms: watch::Sender<Terms>,
     statuses: watch::Receiver<Arc<Statuses>>,
     _tasks: JoinSet<()>,
@@ -212,16 +213,16 @@ impl KubernetesSource {
             own: OwnListeners::default(),
             ports: Ports::default(),
         });
+        let (weak, post) = (inputs.downgrade(), mailbox.enter());
         let driver = Driver::new(
             agreed,
-            inputs.downgrade(),
+            weak.clone(),
             &kinds,
             metrics.clone(),
-            mailbox.clone(),
+            post.clone(),
             statuses_sender,
             (restored, begin.inherited),
         );
-        let weak = inputs.downgrade();
         tasks.spawn(driver.run(inbox));
         let mut overseer = JoinSet::new();
         overseer.spawn(async move {
@@ -239,10 +240,16 @@ impl KubernetesSource {
             mesh_config,
             clusters,
             inputs: weak,
+            post,
             terms,
             statuses,
             _tasks: overseer,
         })
+    }
+
+    /// Lets `app` get what it finds, from now on in place of the source before it.
+    pub fn put_in_force(&self) {
+        self.post.put_in_force();
     }
 
     /// Removes the metrics of kinds that are no longer watched, and of other clusters.

@@ -26,7 +26,7 @@ use crate::names::Zone;
 use crate::source::kubernetes::cluster::{ClusterChange, Kind, Record};
 use crate::source::kubernetes::discovered::Discovered;
 use crate::source::kubernetes::mailbox::{
-    ClusterState, FIRST_LISTS, FromFile, Mailbox, NOT_LISTED, Publication,
+    ClusterState, FIRST_LISTS, FromFile, NOT_LISTED, Publication, SourcePost,
 };
 use crate::source::kubernetes::saved::ClusterPart;
 use crate::source::kubernetes::status::{Announcer, Statuses};
@@ -45,7 +45,7 @@ pub(super) struct Driver {
     /// The policy that the translator has.
     policy: Arc<KubernetesConfig>,
     metrics: Arc<Metrics>,
-    mailbox: Arc<Mailbox>,
+    post: SourcePost,
     statuses: watch::Sender<Arc<Statuses>>,
     announcer: Announcer,
     kinds: OwnKinds,
@@ -81,7 +81,7 @@ impl Driver {
         inputs: mpsc::WeakSender<DriverInput>,
         kinds: &[Kind],
         metrics: Arc<Metrics>,
-        mailbox: Arc<Mailbox>,
+        post: SourcePost,
         statuses: watch::Sender<Arc<Statuses>>,
         (restored, inherited): (Restored, Vec<ClusterPart>),
     ) -> Self {
@@ -99,7 +99,7 @@ impl Driver {
             restored,
             saving: Saving::new(metrics.clone()),
             metrics,
-            mailbox,
+            post,
             statuses,
             newest: None,
             published: false,
@@ -203,7 +203,7 @@ impl Driver {
         let mut busy = started.elapsed();
         loop {
             sleep_until(started + pause(busy)).await;
-            match self.mailbox.take_spent() {
+            match self.post.mailbox().take_spent() {
                 Duration::ZERO => return,
                 spent => busy = busy.saturating_add(spent),
             }
@@ -308,7 +308,8 @@ impl Driver {
 
     fn show_missing(&self) {
         let shown = |(kind, reason): (&Kind, &Arc<str>)| (kind.label(), reason.clone());
-        self.mailbox
+        self.post
+            .mailbox()
             .set_missing(self.kinds.missing().map(shown).collect());
     }
 
@@ -500,7 +501,7 @@ impl Driver {
         let confirmed = self.from_file.as_ref().map(|from_file| from_file.confirmed);
         let gauge = &self.metrics.kubernetes.saved_confirmed;
         gauge.set(confirmed.map_or(0.0, clock::since_epoch));
-        self.mailbox.post(Publication {
+        self.post.post(Publication {
             discovered,
             zone: self.zone.clone(),
             missing,

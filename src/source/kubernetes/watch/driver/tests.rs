@@ -4,6 +4,7 @@ use tokio::task::JoinHandle;
 use super::super::pace::MAX_PAUSE;
 use crate::config::{AlpnPolicy, ExportMode, samples};
 use crate::socket::OwnListeners;
+use crate::source::kubernetes::mailbox::Mailbox;
 use crate::source::kubernetes::ports::Ports;
 use crate::source::kubernetes::records::gateway::{GatewayClassRecord, GatewayRecord, Revision};
 use crate::source::kubernetes::records::{
@@ -43,7 +44,7 @@ impl Running {
             inputs.downgrade(),
             &KINDS,
             metrics,
-            mailbox.clone(),
+            mailbox.enter(),
             statuses,
             (Restored::never(), Vec::new()),
         );
@@ -184,7 +185,7 @@ async fn a_status_waits_for_the_result_of_opening_a_port_but_not_for_ever() {
             inputs.downgrade(),
             &kinds,
             metrics,
-            mailbox.clone(),
+            mailbox.enter(),
             statuses,
             (Restored::never(), Vec::new()),
         );
