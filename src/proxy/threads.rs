@@ -147,7 +147,16 @@ fn run(
         .enable_io()
         .enable_time()
         .build_local(LocalOptions::default())?;
-    let worker = Rc::new(Worker {
+    let worker = Rc::new(new_worker(index, shared, peers));
+    let ended = runtime.block_on(serve_until_stopped(&worker, inbox, drain));
+    worker.seats.mark_drained();
+    // Drops every connection that still runs; each writes its record.
+    drop(runtime);
+    ended.map_err(|error| io::Error::other(format!("worker {index}: {error}")))
+}
+
+fn new_worker(index: usize, shared: Arc<Shared>, peers: Arc<[Sender<Accepted>]>) -> Worker {
+    Worker {
         hellos: Rc::new(HellosInProgress::new(shared.hello_memory.clone(), index)),
         carry: RefCell::new(shared.carry_memory.reserve(shared.loads.len())),
         held_pipes: RefCell::new(shared.held_pipes.reserve(shared.loads.len())),
@@ -161,12 +170,7 @@ fn run(
         pipes: Pipes::default(),
         bulk_queue: BulkQueue::default(),
         alpn_offers: AlpnOfferCache::default(),
-    });
-    let ended = runtime.block_on(serve_until_stopped(&worker, inbox, drain));
-    worker.seats.mark_drained();
-    // Drops every connection that still runs; each writes its record.
-    drop(runtime);
-    ended.map_err(|error| io::Error::other(format!("worker {index}: {error}")))
+    }
 }
 
 /// Tasks without which a worker would look well and serve nobody.
@@ -183,11 +187,36 @@ fn carried(ended: Result<io::Result<()>, JoinError>) -> io::Result<()> {
     Err(io::Error::other(text))
 }
 
-/// Sweeps the seats, and lets other tasks of the worker run between two parts.
-async fn sweep_seats(worker: &Worker, now: Instant) {
-    let mut sweep = worker.seats.begin_sweep(now.into());
-    while worker.seats.sweep_on(&mut sweep) {
-        tokio::task::yield_now().await;
+/// Looks after the seats, for ever. It is a task of its own: other tasks of the worker run between two parts of a sweep,
+/// so that the sweep of a busy worker with many connections takes long, and nothing is to wait for that, nor to take it
+/// for lag.
+async fn look_after_seats(worker: &Worker, drain: &DrainWatcher) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let now = Instant::now();
+        if let Some(interval) = worker.shared.access_log.interval() {
+            worker.seats.ask_lines(now.into(), interval);
+        }
+        let mut sweep = worker.seats.begin_sweep(now.into());
+        while worker.seats.sweep_on(&mut sweep) {
+            tokio::task::yield_now().await;
+        }
+        let listeners = &worker.shared.listeners;
+        worker.seats.ask_reviews(listeners.ends_disallowed());
+        let now = Instant::now();
+        if let Some(cause) = worker.overload(OverloadStep::EndQuiet) {
+            let ended = worker.seats.end_quietest(now.into());
+            let metrics = &worker.shared.metrics.overload;
+            metrics
+                .connections(cause, OverloadAction::Ended)
+                .inc_by(ended);
+        }
+        if let DrainPhase::Draining { deadline } = drain.phase() {
+            let left = deadline.saturating_duration_since(now);
+            worker.seats.cut_quiet(now.into(), SWEEP, left);
+        }
     }
 }
 
@@ -213,13 +242,18 @@ async fn serve_until_stopped(
         caller.bulk_queue.run().await;
         Err(io::Error::other("the queue of bulk transfers"))
     });
+    let (caller, phases) = (worker.clone(), drain.clone());
+    carriers.spawn_local(async move {
+        look_after_seats(&caller, &phases).await;
+        Err(io::Error::other("the sweep over the connections"))
+    });
     let mut stopped = drain.clone();
     let stopped = stopped.stopped();
     tokio::pin!(stopped);
     let give_way = worker.hellos.give_way();
     tokio::pin!(give_way);
-    let mut sweep = tokio::time::interval(SWEEP);
-    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rounds = tokio::time::interval(SWEEP);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut lag = LagMeter::default();
     loop {
         tokio::select! {
@@ -227,23 +261,8 @@ async fn serve_until_stopped(
             () = &mut stopped => return Ok(()),
             Some(ended) = carriers.join_next() => carried(ended)?,
             () = &mut give_way => {}
-            _ = sweep.tick() => {
-                let now = Instant::now();
-                worker.load().round(lag.round(now.into(), SWEEP));
-                if let Some(interval) = worker.shared.access_log.interval() {
-                    worker.seats.ask_lines(now.into(), interval);
-                }
-                sweep_seats(worker, now).await;
-                worker.seats.ask_reviews(worker.shared.listeners.ends_disallowed());
-                if let Some(cause) = worker.overload(OverloadStep::EndQuiet) {
-                    let ended = worker.seats.end_quietest(now.into());
-                    let metrics = &worker.shared.metrics.overload;
-                    metrics.connections(cause, OverloadAction::Ended).inc_by(ended);
-                }
-                if let DrainPhase::Draining { deadline } = drain.phase() {
-                    let left = deadline.saturating_duration_since(now);
-                    worker.seats.cut_quiet(now.into(), SWEEP, left);
-                }
+            _ = rounds.tick() => {
+                worker.load().round(lag.round(Instant::now().into(), SWEEP));
             }
             Some(accepted) = connections.recv() => placing::serve_here(worker, accepted),
             socket = sockets.recv() => match socket {
@@ -263,7 +282,57 @@ async fn serve_until_stopped(
 
 #[cfg(test)]
 mod tests {
+    use super::super::listener::ListenerPolicy;
+    use super::super::seat::Seat;
     use super::*;
+    use crate::access_log::AccessLog;
+    use crate::config::{Config, SourceGroups, samples};
+    use crate::limits::Scopes;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn a_sweep_between_whose_parts_others_run_is_no_lag() {
+        /// The time for which others run between two parts.
+        const TURN: Duration = Duration::from_millis(80);
+        let text = "listeners: [{ name: l, bind: '127.0.0.1:0' }]";
+        let limits = Config::parse(text, "test").unwrap().limits;
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let shared = Shared::new(metrics.clone(), AccessLog::off(), 1, 10, &limits);
+        let (peer, connections) = mpsc::channel(1);
+        let (_sockets, sockets) = mpsc::channel(1);
+        let (_asker, questions) = questions();
+        let inbox = Inbox {
+            connections,
+            sockets,
+            questions,
+        };
+        let worker = Rc::new(new_worker(0, Arc::new(shared), [peer].into()));
+        let (sources, scopes) = (Arc::new(SourceGroups::default()), Scopes::default());
+        let policy = ListenerPolicy::new(&samples::listener(), &sources, &metrics, &scopes);
+        let policy = Arc::new(policy);
+        for _ in 0..12 * 1024 {
+            worker.seats.insert(Rc::new(Seat::new(policy.clone())));
+        }
+        let (_trigger, drain) = crate::drain::channel();
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .build_local(LocalOptions::default())
+            .unwrap();
+        let others = async {
+            while worker.load().rounds() < 5 {
+                std::thread::sleep(TURN);
+                tokio::task::yield_now().await;
+            }
+        };
+        runtime.block_on(async {
+            tokio::select! {
+                ended = serve_until_stopped(&worker, inbox, drain) => panic!("{ended:?}"),
+                () = others => {}
+            }
+        });
+        let lag = worker.load().lag();
+        assert!(lag < TURN * 4, "{lag:?}");
+    }
 
     #[test]
     fn a_carrier_that_ends_is_told_apart_from_one_that_is_done() {
