@@ -115,6 +115,10 @@ impl Owner {
         };
         let started = Instant::now();
         if let Some((forgotten, snapshot)) = forgotten {
+            // The tables that are in force now were made without them.
+            if let Some(held) = &self.held {
+                self.state.give_if_routed(held);
+            }
             let control = &self.state.control;
             let forget = forgotten.forget(control, snapshot);
             meanwhile(&self.state, &mut self.held, forget).await;
@@ -123,52 +127,53 @@ impl Owner {
             busy: planning + committing + started.elapsed(),
             whole,
         };
-        self.settle(change, made, before, times).await;
+        let settle = settle(&self.state, change, made, before, times);
+        meanwhile(&self.state, &mut self.held, settle).await;
     }
+}
 
-    /// Reports the result of a change. `before` is the file's config before it.
-    async fn settle(
-        &self,
-        change: Change,
-        made: Result<(), AppError>,
-        before: Arc<Config>,
-        times: Times,
-    ) {
-        let control = &self.state.control;
-        match change {
-            Change::File(NewFile { config, source }, answer) => {
-                let source = source.as_ref();
-                match &made {
-                    Ok(()) => {
-                        let in_force = FileInForce {
-                            before,
-                            config,
-                            started: self.state.started.clone(),
-                            source,
-                            took: times.whole,
-                        };
-                        in_force.report(control).await;
-                    }
-                    Err(error) => file_report::impossible(control, error, source),
+/// Reports the result of a change. `before` is the file's config before it.
+async fn settle(
+    state: &State,
+    change: Change,
+    made: Result<(), AppError>,
+    before: Arc<Config>,
+    times: Times,
+) {
+    let control = &state.control;
+    match change {
+        Change::File(NewFile { config, source }, answer) => {
+            let source = source.as_ref();
+            match &made {
+                Ok(()) => {
+                    let in_force = FileInForce {
+                        before,
+                        config,
+                        started: state.started.clone(),
+                        source,
+                        took: times.whole,
+                    };
+                    in_force.report(control).await;
                 }
-                // The channel is closed if the process ends.
-                let _ = answer.send(made);
+                Err(error) => file_report::impossible(control, error, source),
             }
-            Change::Found(_) => {
-                control.mailbox.spend(times.busy);
-                // Only a defect leads here: the listeners of the file are bound, and one that a Gateway
-                // asks for is left out if it cannot be.
-                if let Err(error) = made {
-                    tracing::error!(%error, "strait cannot apply the newest discovery; the previous routes stay in force; this is a defect, please report it");
-                }
+            // The channel is closed if the process ends.
+            let _ = answer.send(made);
+        }
+        Change::Found(_) => {
+            control.mailbox.spend(times.busy);
+            // Only a defect leads here: the listeners of the file are bound, and one that a Gateway
+            // asks for is left out if it cannot be.
+            if let Err(error) = made {
+                tracing::error!(%error, "strait cannot apply the newest discovery; the previous routes stay in force; this is a defect, please report it");
             }
-            Change::Broken(answer) => {
-                let _ = answer.send(made);
-            }
-            Change::Retry => {
-                if let Err(error) = made {
-                    tracing::error!(%error, "strait cannot open a port that was not free before; everything else stays in force");
-                }
+        }
+        Change::Broken(answer) => {
+            let _ = answer.send(made);
+        }
+        Change::Retry => {
+            if let Err(error) = made {
+                tracing::error!(%error, "strait cannot open a port that was not free before; everything else stays in force");
             }
         }
     }
@@ -186,8 +191,7 @@ async fn meanwhile<T>(
             biased;
             done = &mut work => return done,
             mut found = state.control.mailbox.take() => {
-                if state.is_routed(&found) {
-                    state.give_endpoints(&found);
+                if state.give_if_routed(&found) {
                     discovery::observe(&std::mem::take(&mut found.arrivals), &state.control.shared.metrics);
                 }
                 if let Some(before) = held.take() {

@@ -132,11 +132,15 @@ impl State {
         Ports { open, failed }
     }
 
-    /// Gives the upstreams in force the endpoints of a publication. This does not put the publication
-    /// into force.
-    pub(super) fn give_endpoints(&self, publication: &Publication) {
+    /// Gives the upstreams in force the endpoints of a publication that needs no other tables. This does not put the
+    /// publication into force. Returns whether it needs no other tables.
+    pub(super) fn give_if_routed(&self, publication: &Publication) -> bool {
+        if !self.is_routed(publication) {
+            return false;
+        }
         let before = self.found.as_deref().map(|found| &*found.discovered);
         let upstreams = &self.control.snapshots.now().upstreams;
         discovery::update_endpoints(upstreams, &publication.discovered, before);
+        true
     }
 }

@@ -2,6 +2,7 @@ use super::*;
 use std::future::pending;
 
 use crate::app::fixture::{World, answer, discovering, exported, file, publication, routing};
+use crate::source::kubernetes::Routing;
 
 fn ports(state: &State) -> Vec<u16> {
     let set = state.control.snapshots.now().upstreams["apps/b:80"].endpoints();
@@ -52,6 +53,43 @@ async fn endpoints_that_are_found_while_a_change_waits_count_at_once_and_routes_
     owner.make(Change::Found(next)).await;
     assert_eq!(ports(&owner.state), [83]);
     assert!(owner.held.is_none());
+}
+
+/// Routes to so many more upstreams that the builder makes the tables.
+fn large_routing() -> Arc<Routing> {
+    let mut large = routing(vec![exported("c.example")], 443);
+    let routing = Arc::make_mut(&mut large);
+    let upstream = routing.upstreams.get("apps/b:80").unwrap().clone();
+    for number in 0..300 {
+        let name = format!("apps/b{number}:80").as_str().into();
+        routing.upstreams.insert(name, upstream.clone());
+    }
+    large
+}
+
+#[tokio::test]
+async fn endpoints_that_are_found_while_tables_are_made_count_with_the_tables() {
+    let mut world = World::with(&discovering()).await;
+    let routes = routing(vec![exported("b.example")], 443);
+    let change = Change::Found(Arc::new(publication(&routes, 80)));
+    world.change(change).await.unwrap();
+    let mut owner = world.into_owner();
+    let large = large_routing();
+    let source = owner.state.control.mailbox.enter();
+    let builder = owner.state.control.builder.clone();
+    let (done, lasts) = std::sync::mpsc::channel::<()>();
+    let busy = builder.run(move || lasts.recv().is_ok());
+    let change = Change::Found(Arc::new(publication(&large, 81)));
+    let found = async {
+        // The builder is yet to make the tables of the first one, and this one has the same.
+        source.post(publication(&large, 82));
+        settle().await;
+        done.send(()).unwrap();
+    };
+    let (busy, (), ()) = tokio::join!(busy, owner.make(change), found);
+    assert!(busy.unwrap());
+    assert!(owner.held.is_some(), "it comes next");
+    assert_eq!(ports(&owner.state), [82]);
 }
 
 #[tokio::test]
