@@ -60,16 +60,63 @@ impl OtlpWriter {
 impl Write for OtlpWriter {
     /// Takes all lines of a batch or none of them.
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
-        let Some(body) = records::request(&self.resource, lines) else {
+        let Some((body, count)) = records::request(&self.resource, lines) else {
             return Ok(lines.len());
         };
         let sent = self.collector.send(&body);
         self.note(sent.as_ref().err().map(String::as_str));
-        self.rejected.inc_by(sent.map_err(io::Error::other)?);
+        // A collector may name any number.
+        let rejected = sent.map_err(io::Error::other)?.min(count);
+        self.rejected.inc_by(rejected);
         Ok(lines.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::net::{SocketAddr, TcpListener};
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::OtlpEndpoint;
+
+    /// A collector that answers one request.
+    fn collector(body: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 8192]);
+            let length = body.len();
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes())
+        });
+        address
+    }
+
+    #[test]
+    fn a_collector_cannot_reject_more_records_than_it_got() {
+        let address =
+            collector("{\"partialSuccess\":{\"rejectedLogRecords\":\"18446744073709551615\"}}");
+        let config = OtlpConfig {
+            endpoint: OtlpEndpoint {
+                host: address.ip().to_string().into(),
+                port: address.port(),
+                path: OtlpEndpoint::PATH.into(),
+            },
+            timeout: Duration::from_secs(10),
+            queue: 1,
+        };
+        let rejected = IntCounter::new("rejected", "Not registered.").unwrap();
+        let mut writer = OtlpWriter::new(&config, rejected.clone()).unwrap();
+        let lines = b"{\"outcome\":\"ok\"}\n{\"outcome\":\"ok\"}\n";
+        assert_eq!(writer.write(lines).unwrap(), lines.len());
+        assert_eq!(rejected.get(), 2);
     }
 }

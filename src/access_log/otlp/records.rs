@@ -42,8 +42,8 @@ impl Resource {
     }
 }
 
-/// The request with a record for each line; `None` if there is no line.
-pub(super) fn request(resource: &Resource, lines: &[u8]) -> Option<Vec<u8>> {
+/// The request with a record for each line, and their number; `None` if there is no line.
+pub(super) fn request(resource: &Resource, lines: &[u8]) -> Option<(Vec<u8>, u64)> {
     let observed = nanos(SystemTime::now());
     let lines = lines.split(|byte| *byte == b'\n');
     let lines = lines.filter(|line| !line.is_empty());
@@ -54,6 +54,7 @@ pub(super) fn request(resource: &Resource, lines: &[u8]) -> Option<Vec<u8>> {
     if records.is_empty() {
         return None;
     }
+    let count = u64::try_from(records.len()).unwrap_or(u64::MAX);
     let request = json!({
         "resourceLogs": [{
             "resource": resource.0,
@@ -63,7 +64,7 @@ pub(super) fn request(resource: &Resource, lines: &[u8]) -> Option<Vec<u8>> {
             }],
         }],
     });
-    serde_json::to_vec(&request).ok()
+    Some((serde_json::to_vec(&request).ok()?, count))
 }
 
 fn nanos(time: SystemTime) -> String {
@@ -133,7 +134,7 @@ mod tests {
     fn a_line_is_a_record_and_what_is_no_line_is_none() {
         let lines = b"\n{\"time\":\"2026-11-28T03:24:09.731Z\",\"connection\":7,\"server_name\":\"a.example\",\"outcome\":\"no_route\",\"duration_ms\":1.250}\nhalf a line\n";
         let resource = Resource::of(&place());
-        let body: Value = serde_json::from_slice(&request(&resource, lines).unwrap()).unwrap();
+        let body: Value = serde_json::from_slice(&request(&resource, lines).unwrap().0).unwrap();
         let of_process = &body["resourceLogs"][0];
         let records = of_process["scopeLogs"][0]["logRecords"].as_array().unwrap();
         assert_eq!(records.len(), 1);
