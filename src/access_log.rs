@@ -49,7 +49,8 @@ const KEPT_BUFFER: usize = 4096;
 #[derive(Debug, Clone)]
 pub struct AccessLog(Option<Arc<SharedLog>>);
 
-/// The end of the access log. Dropping it writes the queued lines, for at most a second.
+/// The end of the access log. Dropping it writes the queued lines, for at most a second, and then those for a collector,
+/// for at most another.
 #[derive(Debug)]
 #[must_use = "lines still queued are lost when the process ends before this is dropped"]
 pub struct AccessLogGuard {

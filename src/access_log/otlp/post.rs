@@ -21,6 +21,8 @@ use crate::config::{OtlpConfig, OtlpEndpoint};
 /// The pauses before a request is made again.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Addresses of a name that are tried.
+const MAX_ADDRESSES: usize = 8;
 /// The largest answer in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 
@@ -70,7 +72,7 @@ impl Collector {
         let attempts = async {
             let mut pause = FIRST_PAUSE;
             loop {
-                match attempt(endpoint, sender, body.clone()).await {
+                match attempt(endpoint, sender, *time, body.clone()).await {
                     Ok(rejected) => return Ok(rejected),
                     Err(NotTaken::Ever(reason)) => return Err(reason),
                     Err(NotTaken::Now(reason)) => last = reason,
@@ -94,6 +96,7 @@ impl Collector {
 async fn attempt(
     endpoint: &OtlpEndpoint,
     sender: &mut Option<SendRequest<Body>>,
+    time: Duration,
     body: Bytes,
 ) -> Result<u64, NotTaken> {
     let now = |error: &dyn std::error::Error| NotTaken::Now(in_words(error));
@@ -102,7 +105,8 @@ async fn attempt(
         None => false,
     };
     if !ready {
-        *sender = Some(connect(endpoint).await.map_err(NotTaken::Now)?);
+        let addresses = addresses(endpoint).await.map_err(NotTaken::Now)?;
+        *sender = Some(connect(addresses, time).await.map_err(NotTaken::Now)?);
     }
     let Some(sender) = sender else {
         return Err(NotTaken::Now("not connected".to_owned()));
@@ -160,18 +164,25 @@ fn rejected(answer: &[u8]) -> u64 {
     }
 }
 
-async fn connect(endpoint: &OtlpEndpoint) -> Result<SendRequest<Body>, String> {
+/// Connects to the first address that answers. `time` is that of all attempts together, of which no silent address may
+/// take more than its part.
+async fn connect(addresses: Vec<SocketAddr>, time: Duration) -> Result<SendRequest<Body>, String> {
     let mut last = "it has no address".to_owned();
-    for address in addresses(endpoint).await? {
+    let parts = u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
+    for address in addresses {
         let socket = match address {
             SocketAddr::V4(_) => TcpSocket::new_v4(),
             SocketAddr::V6(_) => TcpSocket::new_v6(),
         };
         let socket = socket.map_err(|error| in_words(&error))?;
-        let stream = match socket.connect(address).await {
-            Ok(stream) => stream,
-            Err(error) => {
+        let stream = match timeout(time / parts, socket.connect(address)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
                 last = format!("{address}: {}", in_words(&error));
+                continue;
+            }
+            Err(_) => {
+                last = format!("{address}: it takes no connection in time");
                 continue;
             }
         };
@@ -195,6 +206,7 @@ async fn addresses(endpoint: &OtlpEndpoint) -> Result<Vec<SocketAddr>, String> {
     let found = found.map_err(|error| in_words(&error))?;
     Ok(found
         .iter()
+        .take(MAX_ADDRESSES)
         .map(|ip| SocketAddr::new(ip, endpoint.port))
         .collect())
 }
@@ -202,6 +214,29 @@ async fn addresses(endpoint: &OtlpEndpoint) -> Result<Vec<SocketAddr>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::net::TcpListener;
+
+    #[tokio::test]
+    async fn an_address_that_is_silent_leaves_time_for_the_next() {
+        // A queue of connections that is full: the kernel answers no more of them.
+        let silent = TcpSocket::new_v4().unwrap();
+        silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let silent = silent.listen(0).unwrap();
+        let full = silent.local_addr().unwrap();
+        let mut held = Vec::new();
+        let fill = async {
+            for _ in 0..64 {
+                held.push(TcpSocket::new_v4().unwrap().connect(full).await);
+            }
+        };
+        assert!(timeout(Duration::from_millis(200), fill).await.is_err());
+        let good = TcpListener::bind("127.0.0.1:0").unwrap();
+        let time = Duration::from_secs(3);
+        let addresses = vec![full, good.local_addr().unwrap()];
+        let connected = timeout(time, connect(addresses, time)).await;
+        assert!(connected.is_ok_and(|connected| connected.is_ok()));
+    }
 
     #[test]
     fn the_rejected_part_is_read_in_both_forms() {
