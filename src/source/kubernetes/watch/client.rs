@@ -20,6 +20,7 @@ use tower::util::{MapRequestLayer, MapResponseLayer};
 use tower::{BoxError, ServiceBuilder};
 
 use super::copies::Copies;
+use super::error::in_words;
 use crate::config::Kubeconfig;
 use crate::file::{self, Patience};
 
@@ -52,7 +53,7 @@ pub enum KubernetesError {
     InCluster(#[from] InClusterError),
     /// The kubeconfig cannot be read, or lacks something that is needed.
     #[error("no access to the Kubernetes API by its kubeconfig: {0}")]
-    Kubeconfig(#[from] KubeconfigError),
+    Kubeconfig(String),
     /// Files cannot be read, or reading them takes too long.
     #[error("no access to the Kubernetes API: {0}")]
     Files(#[from] io::Error),
@@ -63,7 +64,19 @@ pub enum KubernetesError {
     Refused(&'static str),
     /// A certificate, token or address cannot be used.
     #[error("no access to the Kubernetes API: {0}")]
-    Client(#[from] Box<kube::Error>),
+    Client(String),
+}
+
+impl From<KubeconfigError> for KubernetesError {
+    fn from(error: KubeconfigError) -> Self {
+        Self::Kubeconfig(in_words(&error))
+    }
+}
+
+impl From<kube::Error> for KubernetesError {
+    fn from(error: kube::Error) -> Self {
+        Self::Client(in_words(&error))
+    }
 }
 
 /// The client of the API, and what its files say.
@@ -154,7 +167,7 @@ fn access(mut config: Config) -> Result<Access, KubernetesError> {
         pod: copies.pod().map(Arc::from),
         renewals: copies.renewals(),
         server: address(&config.cluster_url).into(),
-        client: client(config, copies).map_err(Box::new)?,
+        client: client(config, copies)?,
     })
 }
 
@@ -295,5 +308,67 @@ users: [{{ name: c, user: {{ {user} }} }}]
             let error = connected.unwrap_err().to_string();
             assert!(error.contains(what), "{error}");
         }
+    }
+    #[tokio::test]
+    async fn nothing_secret_of_a_kubeconfig_is_in_an_error() {
+        let folder = std::env::temp_dir().join(format!("strait-kubeconfig-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let text = |user: &str, end: &str| {
+            format!(
+                "current-context: c
+contexts: [{{ name: c, context: {{ cluster: c, user: c }} }}]
+clusters:
+  - name: c
+    cluster: {{ server: 'https://192.0.2.1' }}
+users:
+  - name: c
+    user:
+      {user}
+{end}"
+            )
+        };
+        let program = "apiVersion: client.authentication.k8s.io/v1\n        interactiveMode: Never";
+        let cases = [
+            (text("token: T0PSECRET", "  - name: [\n"), "line "),
+            (text("exec: T0PSECRET", ""), "line "),
+            (
+                text(
+                    &format!(
+                        "exec:\n        {program}\n        command: sh\n        args: ['-c', 'echo $A; exit 7']\n        env: [{{ name: A, value: T0PSECRET }}]"
+                    ),
+                    "",
+                ),
+                "ends with exit status: 7",
+            ),
+            (
+                text(
+                    &format!(
+                        "exec:\n        {program}\n        command: echo\n        args: ['status: [T0PSECRET']"
+                    ),
+                    "",
+                ),
+                "prints no ExecCredential",
+            ),
+        ];
+        for (at, (text, said)) in cases.iter().enumerate() {
+            let path = folder.join(at.to_string());
+            std::fs::write(&path, text).unwrap();
+            let by_path = Kubeconfig {
+                path,
+                context: None,
+            };
+            let errors = [
+                connect(Some(&by_path)).await.err(),
+                connect_by(text.as_bytes()).await.err(),
+            ];
+            for error in &errors {
+                let shown = error.as_ref().map(|error| format!("{error} {error:?}"));
+                let shown = shown.unwrap_or_else(|| panic!("no error of case {at}"));
+                assert!(!shown.contains("T0PSECRET"), "{shown}");
+            }
+            let error = errors[0].as_ref().unwrap().to_string();
+            assert!(error.contains(said), "case {at}: {error}");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

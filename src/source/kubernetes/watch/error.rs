@@ -1,7 +1,10 @@
 //! Errors of questions to the API.
 
+use std::error::Error;
 use std::time::Duration;
 
+use kube::client::AuthError;
+use kube::config::KubeconfigError;
 use kube::core::response::Status;
 
 use crate::metrics::WatchError;
@@ -64,7 +67,7 @@ pub(super) fn is_away(reason: WatchError) -> bool {
     }
 }
 
-/// The error with its causes, which say more.
+/// The error of a question, for a person.
 pub(super) fn describe(error: &AskError) -> String {
     if let Some(status) = error.status() {
         let message = status.message.trim_end();
@@ -73,9 +76,17 @@ pub(super) fn describe(error: &AskError) -> String {
             code => format!("{code} {message}"),
         };
     }
+    in_words(error)
+}
+
+/// An error with its causes, which say more, but nothing that may be secret.
+pub(super) fn in_words(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = Some(error);
     while let Some(error) = cause {
+        if let Some(safe) = without_secrets(error) {
+            return safe;
+        }
         let more = error.to_string();
         if !text.contains(&more) {
             text = format!("{text}: {more}");
@@ -83,6 +94,36 @@ pub(super) fn describe(error: &AskError) -> String {
         cause = error.source();
     }
     text
+}
+
+/// The words for an error whose own have secrets: the text of a kubeconfig, the arguments and the output of a program
+/// that it runs for a token, or the password of a proxy.
+fn without_secrets(error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(KubeconfigError::Parse(error)) = error.downcast_ref::<KubeconfigError>() {
+        let place = error.location().map_or_else(String::new, |place| {
+            format!(" (line {}, column {})", place.line(), place.column())
+        });
+        return Some(format!("it is no kubeconfig{place}"));
+    }
+    if let Some(
+        kube::Error::ProxyProtocolUnsupported { .. } | kube::Error::ProxyProtocolDisabled { .. },
+    ) = error.downcast_ref::<kube::Error>()
+    {
+        return Some("this build cannot use the proxy that it names".to_owned());
+    }
+    match error.downcast_ref::<AuthError>()? {
+        AuthError::AuthExecRun { out, .. } => Some(format!(
+            "the program that the kubeconfig runs for a token ends with {}",
+            out.status
+        )),
+        AuthError::AuthExecParse(_) => Some(
+            "the program that the kubeconfig runs for a token prints no ExecCredential".to_owned(),
+        ),
+        AuthError::AuthExec(_) | AuthError::ParseTokenKey(_) => {
+            Some("the program that the kubeconfig runs for a token fails".to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// The wait that the server asks for.

@@ -192,7 +192,7 @@ async fn prove(access: &Access) -> Result<(), KubernetesError> {
     let params = ListParams::default().limit(1);
     match timeout(READ, services.list_metadata(&params)).await {
         Ok(answer) => {
-            answer.map_err(Box::new)?;
+            answer?;
             Ok(())
         }
         Err(_) => Err(io::Error::new(ErrorKind::TimedOut, "the API did not answer in time").into()),
