@@ -8,13 +8,14 @@ use kube::Client;
 use serde_json::Value;
 
 use super::client::{self, KubernetesError};
+use super::error::in_words;
 use crate::config::Kubeconfig;
 
 /// Objects of a page.
 const PAGE: usize = 500;
 /// Pages of a list that are read.
 const MAX_PAGES: usize = 20;
-/// The largest answer in bytes.
+/// The largest answer, and the largest list of all pages together, in bytes.
 const MAX_ANSWER: u64 = 32 << 20;
 
 /// Access to an API that only reads. Each request ends when it is dropped.
@@ -43,28 +44,48 @@ impl ApiReader {
     /// The object at a path; `None` if it is not there.
     ///
     /// # Errors
-    /// The API refuses or cannot be reached, in words.
+    /// The API refuses or cannot be reached, or its answer is too large, in words.
     pub async fn get(&self, path: &str) -> Result<Option<Value>, String> {
+        match self.read(path, MAX_ANSWER).await? {
+            Read::Object(object, _) => Ok(Some(object)),
+            Read::Missing => Ok(None),
+            Read::TooLarge => Err(too_large(path)),
+        }
+    }
+
+    /// Reads at most `most` bytes of an answer.
+    async fn read(&self, path: &str, most: u64) -> Result<Read, String> {
         let request = Request::get(path).body(Vec::new());
         let request = request.map_err(|error| error.to_string())?;
         let answer = match self.0.request_stream(request).await {
             Ok(answer) => answer,
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Read::Missing),
             Err(kube::Error::Api(status)) => {
                 return Err(format!(
                     "the API refuses {path}: {} ({})",
                     status.message, status.code
                 ));
             }
-            Err(error) => return Err(format!("the API does not answer {path}: {error}")),
+            Err(error) => {
+                let why = in_words(&error);
+                return Err(format!("the API does not answer {path}: {why}"));
+            }
         };
         let mut bytes = Vec::new();
-        let read = std::pin::pin!(answer.take(MAX_ANSWER))
+        let read = std::pin::pin!(answer.take(most + 1))
             .read_to_end(&mut bytes)
             .await;
         read.map_err(|error| format!("the API does not answer {path}: {error}"))?;
-        let value = serde_json::from_slice(&bytes);
-        value.map_err(|error| format!("the API's answer to {path} cannot be read: {error}"))
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if size > most {
+            return Ok(Read::TooLarge);
+        }
+        match serde_json::from_slice(&bytes) {
+            Ok(object) => Ok(Read::Object(object, size)),
+            Err(error) => Err(format!(
+                "the API's answer to {path} cannot be read: {error}"
+            )),
+        }
     }
 
     /// The objects of a list; `None` if the API does not serve it.
@@ -74,10 +95,15 @@ impl ApiReader {
     pub async fn list(&self, path: &str) -> Result<Option<Vec<Value>>, String> {
         let mut all = Vec::new();
         let mut token = String::new();
+        let mut left = MAX_ANSWER;
         for _ in 0..MAX_PAGES {
-            let Some(mut page) = self.get(&format!("{path}?limit={PAGE}{token}")).await? else {
-                return Ok(None);
+            let page = format!("{path}?limit={PAGE}{token}");
+            let (mut page, size) = match self.read(&page, left).await? {
+                Read::Object(page, size) => (page, size),
+                Read::Missing => return Ok(None),
+                Read::TooLarge => return Err(too_large(path)),
             };
+            left = left.saturating_sub(size);
             if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
                 all.extend(items);
             }
@@ -92,6 +118,18 @@ impl ApiReader {
     }
 }
 
+/// An answer of the API.
+enum Read {
+    /// With its size in bytes.
+    Object(Value, u64),
+    Missing,
+    TooLarge,
+}
+
+fn too_large(path: &str) -> String {
+    format!("{path} is larger than {} MiB", MAX_ANSWER >> 20)
+}
+
 /// Text for the query of a URL (RFC 3986 section 2.1).
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -104,4 +142,94 @@ fn escaped(text: &str) -> String {
         }
     }
     escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::Router;
+    use axum::http::Uri;
+    use serde_json::json;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A reader of an API that answers each request with the text that `answer` makes of its path and query.
+    async fn reader(answer: impl Fn(&str) -> String + Clone + Send + Sync + 'static) -> ApiReader {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let answered = move |uri: Uri| {
+            let text = answer(&uri.to_string());
+            async move { text }
+        };
+        let router = Router::new().fallback(answered);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("strait-look-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let kubeconfig = format!(
+            "current-context: c
+contexts: [{{ name: c, context: {{ cluster: c, user: c }} }}]
+clusters: [{{ name: c, cluster: {{ server: 'http://{address}' }} }}]
+users: [{{ name: c, user: {{}} }}]
+"
+        );
+        std::fs::write(&path, kubeconfig).unwrap();
+        let reader = ApiReader::open(&path).await;
+        std::fs::remove_file(&path).unwrap();
+        reader.unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_page_of_a_list_is_read() {
+        let reader = reader(|asked| {
+            let next = match asked {
+                "/apis/things?limit=500" => "a/b+c=",
+                "/apis/things?limit=500&continue=a%2Fb%2Bc%3D" => "d",
+                "/apis/things?limit=500&continue=d" => "",
+                other => panic!("{other}"),
+            };
+            json!({ "metadata": { "continue": next }, "items": [{ "asked": asked }] }).to_string()
+        });
+        let all = reader.await.list("/apis/things").await.unwrap().unwrap();
+        assert_eq!(all.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_list_without_an_end_is_given_up() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = asked.clone();
+        let reader = reader(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            json!({ "metadata": { "continue": "more" }, "items": [{}] }).to_string()
+        });
+        let error = reader.await.list("/apis/things").await.unwrap_err();
+        assert_eq!(error, "/apis/things has more than 10000 objects");
+        assert_eq!(asked.load(Ordering::Relaxed), MAX_PAGES);
+    }
+
+    #[tokio::test]
+    async fn pages_that_are_large_together_are_given_up() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = asked.clone();
+        let text = "x".repeat(12 << 20);
+        let reader = reader(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            json!({ "metadata": { "continue": "more" }, "items": [text] }).to_string()
+        });
+        let error = reader.await.list("/apis/things").await.unwrap_err();
+        assert_eq!(error, "/apis/things is larger than 32 MiB");
+        assert_eq!(asked.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_large_is_named_so() {
+        let text = "x".repeat(33 << 20);
+        let reader = reader(move |_| json!({ "items": [text] }).to_string());
+        let error = reader.await.get("/apis/thing").await.unwrap_err();
+        assert_eq!(error, "/apis/thing is larger than 32 MiB");
+    }
 }
