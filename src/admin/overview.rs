@@ -189,6 +189,9 @@ pub struct OverviewKubernetes {
     pub last_change: Option<String>,
     /// The time from which on changes of this cluster may be unknown, RFC 3339.
     pub stale_since: Option<String>,
+    /// The server of its API and the reason, if they are unknown.
+    #[serde(default)]
+    pub stale_because: Option<String>,
     /// The time when the API last confirmed the saved state that is in force, RFC 3339.
     pub saved_confirmed: Option<String>,
     /// The kinds that come from the saved state.
@@ -216,6 +219,9 @@ pub struct OverviewCluster {
     pub name: String,
     /// The time from which on its changes may be unknown, RFC 3339.
     pub stale_since: Option<String>,
+    /// The server of its API and the reason, if they are unknown.
+    #[serde(default)]
+    pub stale_because: Option<String>,
     /// Kinds that are not watched there, with the reason.
     pub not_watched: Vec<NotWatched>,
 }

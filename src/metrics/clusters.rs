@@ -127,6 +127,11 @@ impl ClusterMetrics {
         self.staleness.get(position)?.since()
     }
 
+    /// The reason why changes of the cluster at a position of the config may be unknown.
+    pub fn stale_because_of(&self, position: usize) -> Option<Arc<Box<str>>> {
+        self.staleness.get(position)?.why()
+    }
+
     /// The time from which on changes of any cluster may be unknown.
     pub(super) fn stale_since(&self) -> Option<SystemTime> {
         self.staleness.iter().filter_map(|one| one.since()).min()

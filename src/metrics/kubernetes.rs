@@ -303,6 +303,11 @@ impl KubernetesMetrics {
         own.into_iter().chain(confirmed).min()
     }
 
+    /// The reason why changes of this cluster may be unknown.
+    pub fn own_stale_because(&self) -> Option<Arc<Box<str>>> {
+        self.staleness.why()
+    }
+
     /// Sets the number of known objects of a kind.
     pub fn objects(&self, kind: Kind, count: usize) {
         let count = gauge_value(count);
@@ -405,15 +410,15 @@ impl KindMetrics {
         self.staleness.heard(self.kind);
     }
 
-    /// Notes that the kind is not watched. `known` says whether it was before.
-    pub fn down(&self, reason: WatchError, known: bool) {
+    /// Notes that the kind is not watched. `known` says whether it was before, `why` the reason for a person.
+    pub fn down(&self, reason: WatchError, known: bool, why: &str) {
         self.failed(reason);
         self.up.set(0);
         let stale = known || self.from_file.get() == 1;
         self.stale.set(stale.into());
         if stale {
             let silent = reason == WatchError::Timeout;
-            self.staleness.lost(self.kind, silent);
+            self.staleness.lost(self.kind, silent, why);
         } else {
             self.staleness.forget(self.kind);
         }
@@ -470,13 +475,15 @@ mod tests {
         let (other, kind) = ("east".into(), Kind::Service);
         let of_other = metrics.clusters.kind(1, &other, kind).unwrap();
         of_other.up();
-        of_other.down(WatchError::Connection, true);
+        of_other.down(WatchError::Connection, true, "refused");
         assert!(metrics.stale_since().is_some());
         assert_eq!(metrics.own_stale_since(), None);
         assert_eq!(metrics.clusters.stale_since_of(0), None);
         let since = metrics.clusters.stale_since_of(1);
         assert_eq!(since, metrics.stale_since());
-        metrics.kind(kind).down(WatchError::Connection, true);
+        metrics
+            .kind(kind)
+            .down(WatchError::Connection, true, "refused");
         assert!(metrics.own_stale_since().is_some());
     }
 }

@@ -1,12 +1,18 @@
-//! The time from which on changes of the Kubernetes API may be unknown.
+//! The time from which on changes of the Kubernetes API may be unknown, and the reason.
 //!
 //! The tasks that watch kinds write it, and failed connections read it for their line in the access log.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwapOption;
+
 use super::kubernetes::Kind;
 use crate::clock;
+
+/// The largest reason that is kept, in bytes.
+const MAX_WHY: usize = 512;
 
 /// The times of one kind, in milliseconds since 1970. 0 is no time.
 #[derive(Debug, Default)]
@@ -15,6 +21,8 @@ struct KindTimes {
     heard: AtomicU64,
     /// From then on changes may be unknown.
     lost: AtomicU64,
+    /// The reason of the newest failure since then.
+    why: ArcSwapOption<Box<str>>,
 }
 
 /// The times of all kinds.
@@ -37,17 +45,20 @@ impl Staleness {
         if let Some(times) = self.times(kind) {
             times.heard.store(now(), Ordering::Relaxed);
             times.lost.store(0, Ordering::Relaxed);
+            times.why.store(None);
         }
     }
 
-    /// Notes that the API does not tell the changes of a kind any more. `silent`: it did not say so, so that it is
-    /// not known for how long.
-    pub(super) fn lost(&self, kind: Kind, silent: bool) {
+    /// Notes that the API does not tell the changes of a kind any more, and why. `silent`: it did not say so, so that
+    /// it is not known for how long.
+    pub(super) fn lost(&self, kind: Kind, silent: bool, why: &str) {
         let Some(times) = self.times(kind) else {
             return;
         };
         let heard = times.heard.load(Ordering::Relaxed);
         let since = if silent && heard != 0 { heard } else { now() };
+        let kept = why.get(..why.floor_char_boundary(MAX_WHY)).unwrap_or(why);
+        times.why.store(Some(Arc::new(kept.into())));
         // The first loss counts.
         let _ = times
             .lost
@@ -58,7 +69,18 @@ impl Staleness {
     pub(super) fn forget(&self, kind: Kind) {
         if let Some(times) = self.times(kind) {
             times.lost.store(0, Ordering::Relaxed);
+            times.why.store(None);
         }
+    }
+
+    /// The reason why the changes of the kind that was lost first are unknown.
+    pub(super) fn why(&self) -> Option<Arc<Box<str>>> {
+        let lost = self
+            .0
+            .iter()
+            .filter(|times| times.lost.load(Ordering::Relaxed) != 0);
+        let first = lost.min_by_key(|times| times.lost.load(Ordering::Relaxed))?;
+        first.why.load_full()
     }
 
     /// The time from which on changes of any kind may be unknown.
@@ -87,17 +109,26 @@ mod tests {
         staleness.heard(Kind::Service);
         assert_eq!(staleness.since(), None);
         let before = clock::now() - Duration::from_millis(2);
-        staleness.lost(Kind::Service, false);
+        staleness.lost(Kind::Service, false, "refused");
         let since = staleness.since().expect("a time");
         assert!((before..=clock::now()).contains(&since));
         std::thread::sleep(Duration::from_millis(3));
-        staleness.lost(Kind::Service, false);
-        staleness.lost(Kind::Slice, false);
+        staleness.lost(Kind::Slice, false, "no answer");
+        assert_eq!(
+            staleness.why().as_deref().map(|why| &**why),
+            Some("refused")
+        );
+        staleness.lost(Kind::Service, false, &"\u{e4}".repeat(MAX_WHY));
+        let why = staleness.why().expect("a reason");
+        assert_eq!(why.len(), MAX_WHY, "it is cut");
         assert_eq!(staleness.since(), Some(since), "the first one counts");
         staleness.heard(Kind::Service);
         assert!(staleness.since() > Some(since), "the slices are still lost");
+        let why = staleness.why();
+        assert_eq!(why.as_deref().map(|why| &**why), Some("no answer"));
         staleness.forget(Kind::Slice);
         assert_eq!(staleness.since(), None);
+        assert_eq!(staleness.why(), None);
     }
 
     #[test]
@@ -106,7 +137,7 @@ mod tests {
         staleness.heard(Kind::Slice);
         let heard = clock::now();
         std::thread::sleep(Duration::from_millis(3));
-        staleness.lost(Kind::Slice, true);
+        staleness.lost(Kind::Slice, true, "silent");
         assert!(staleness.since().expect("a time") <= heard);
     }
 }

@@ -55,7 +55,7 @@ fn fill(metrics: &Metrics) {
     }
     let kind = metrics.kubernetes.kind(Kind::Service);
     kind.event();
-    kind.down(WatchError::Forbidden, true);
+    kind.down(WatchError::Forbidden, true, "forbidden");
     metrics.kubernetes.objects(Kind::Service, 3);
     metrics.kubernetes.unreadable(Kind::Service, 1);
     metrics.kubernetes.left_out(LeftOutReason::Port, 1);

@@ -163,7 +163,12 @@ fn an_api_server_that_is_away() {
         get(admin, "/healthz/ready").unwrap().0 == 200
     });
     api.down();
-    let cause = ["The Kubernetes API does not tell changes"];
+    let server = format!("http://{} does not answer: ", api.address);
+    let cause = [
+        "The Kubernetes API does not tell changes",
+        &server,
+        "client error (",
+    ];
     both_name(&process, &cause, || {});
 }
 

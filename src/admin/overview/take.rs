@@ -252,12 +252,17 @@ fn kubernetes(context: &AdminContext, snapshot: &Snapshot) -> Option<OverviewKub
     let config = snapshot.config.kubernetes.as_ref()?;
     let metrics = &context.metrics.kubernetes;
     let stale_since = metrics.own_stale_since().map(timestamp);
+    let stale_because = metrics.own_stale_because().map(|why| plain(&why));
     let reports = snapshot.report.iter().flat_map(|report| &report.clusters);
     let cluster = |(position, name): (usize, &Arc<str>)| {
         let report = reports.clone().find(|report| report.name == *name);
         OverviewCluster {
             name: plain(name),
             stale_since: metrics.clusters.stale_since_of(position).map(timestamp),
+            stale_because: metrics
+                .clusters
+                .stale_because_of(position)
+                .map(|why| plain(&why)),
             not_watched: report.map_or_else(Vec::new, |report| not_watched(&report.missing)),
         }
     };
@@ -266,6 +271,7 @@ fn kubernetes(context: &AdminContext, snapshot: &Snapshot) -> Option<OverviewKub
     let Some(report) = &snapshot.report else {
         return Some(OverviewKubernetes {
             stale_since,
+            stale_because,
             clusters,
             ..OverviewKubernetes::default()
         });
@@ -276,6 +282,7 @@ fn kubernetes(context: &AdminContext, snapshot: &Snapshot) -> Option<OverviewKub
         in_sync: stale_since.is_none() && saved.is_none(),
         last_change: Some(timestamp(report.at)),
         stale_since,
+        stale_because,
         saved_confirmed: saved.map(|saved| timestamp(saved.confirmed)),
         saved_kinds: saved
             .map(|saved| saved.kinds.iter().map(|kind| (*kind).to_owned()).collect())

@@ -303,7 +303,9 @@ fn of_kubernetes(kubernetes: &OverviewKubernetes) -> Vec<Trouble> {
         );
         troubles.push(Trouble {
             since: Some(since.clone()),
-            ..trouble.command("strait status")
+            ..trouble
+                .details(kubernetes.stale_because.clone())
+                .command("strait status")
         });
     }
     if !kubernetes.saved_kinds.is_empty() {
@@ -373,7 +375,9 @@ fn of_cluster(cluster: &OverviewCluster) -> Option<Trouble> {
     };
     Some(Trouble {
         since: cluster.stale_since.clone(),
-        ..trouble.details(kinds).command("strait status")
+        ..trouble
+            .details(cluster.stale_because.iter().cloned().chain(kinds))
+            .command("strait status")
     })
 }
 

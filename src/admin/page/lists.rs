@@ -158,7 +158,7 @@ pub(super) fn kubernetes(page: Drawn<'_>) -> Markup {
                         (None, _) => { (mark("held")) "nothing found yet" },
                     }
                 }
-                @if let Some(since) = &kubernetes.stale_since { dt { "No word from the API" } dd.warn { "since " (clock(since, now)) } }
+                @if let Some(since) = &kubernetes.stale_since { dt { "No word from the API" } dd.warn { "since " (clock(since, now)) @if let Some(why) = &kubernetes.stale_because { span.l2 { (why) } } } }
                 @if !kubernetes.saved_kinds.is_empty() { dt { "Saved state" } dd.warn { (kubernetes.saved_kinds.join(", ")) } }
                 dt { "Routes" } dd { (kubernetes.exported_routes) " of exports, " (kubernetes.gateway_routes) " of TLSRoutes" }
                 @if !kubernetes.not_watched.is_empty() {
@@ -173,6 +173,7 @@ pub(super) fn kubernetes(page: Drawn<'_>) -> Markup {
                             (None, true) => "in sync",
                             (None, false) => "not watched in full",
                         }
+                        @if let Some(why) = &cluster.stale_because { span.l2 { (why) } }
                         @for kind in &cluster.not_watched { span.l2 { (kind.kind) ": " (kind.reason) } }
                     }
                 }

@@ -302,6 +302,7 @@ fn each_fault_alone_is_its_one_trouble() {
                 let cluster = OverviewCluster {
                     name: "east".to_owned(),
                     stale_since: Some("2026-11-28T03:02:41Z".to_owned()),
+                    stale_because: None,
                     not_watched: vec![Default::default()],
                 };
                 world.configuration.kubernetes = Some(OverviewKubernetes {
@@ -317,6 +318,7 @@ fn each_fault_alone_is_its_one_trouble() {
                 let cluster = OverviewCluster {
                     name: "east".to_owned(),
                     stale_since: None,
+                    stale_because: None,
                     not_watched: vec![Default::default()],
                 };
                 world.configuration.kubernetes = Some(OverviewKubernetes {

@@ -431,8 +431,9 @@ impl Follower {
             return Ok(());
         }
         let (problem, away) = (describe(error), is_away(reason));
+        let why = self.outages.reason(&problem, away);
         if !self.listed {
-            let (kind, problem) = (self.kind, self.outages.reason(&problem, away));
+            let (kind, problem) = (self.kind, why.clone());
             let input = DriverInput::Trouble {
                 kind,
                 problem,
@@ -444,7 +445,7 @@ impl Follower {
         if reason != WatchError::Forbidden {
             self.outages.began(self.kind, &problem, away);
         }
-        self.metrics.down(reason, self.listed);
+        self.metrics.down(reason, self.listed, &why);
         self.wait(asked_wait(error)).await;
         Ok(())
     }
@@ -452,7 +453,8 @@ impl Follower {
     /// Reports that the kind is forbidden for now.
     async fn absent(&mut self, why: Arc<str>, reason: WatchError) -> Result<(), Closed> {
         self.outages.began(self.kind, &why, false);
-        self.metrics.down(reason, self.listed);
+        let told = self.outages.reason(&why, false);
+        self.metrics.down(reason, self.listed, &told);
         self.report(ClusterChange::Absent(self.kind, why), None)
             .await?;
         self.rest(self.timing.absent.mul_f64(1.0 + fastrand::f64()))
@@ -479,7 +481,8 @@ impl Follower {
             kind = self.kind.label(),
             "the cluster does not have this kind of object; strait continues without it"
         );
-        self.metrics.down(WatchError::NotFound, self.listed);
+        let told = self.outages.reason("it does not serve this kind", false);
+        self.metrics.down(WatchError::NotFound, self.listed, &told);
         self.report(ClusterChange::NotInstalled(self.kind), None)
             .await?;
         self.rest(self.timing.absent.mul_f64(1.0 + fastrand::f64()))
