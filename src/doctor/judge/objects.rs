@@ -229,10 +229,7 @@ fn callers(service: &FederatedService, objects: &ClusterObjects) -> ObjectVerdic
             "make one whose endpoint is the other side's gateway, as config/federation has it",
         )));
     }
-    let rules: Vec<_> = rules
-        .iter()
-        .filter(|one| matches(&one.host, host))
-        .collect();
+    let rules: Vec<_> = rules.iter().filter(|one| is_of(one, host)).collect();
     let tls: Vec<&CallerTls> = rules.iter().flat_map(|one| tls(one)).collect();
     let mutual: Vec<&CallerTls> = tls
         .iter()
@@ -305,6 +302,17 @@ fn tls(rule: &RuleObject) -> impl Iterator<Item = &CallerTls> {
             .iter()
             .chain(ports.filter_map(|port| port.tls.as_ref()))
     })
+}
+
+/// Whether a DestinationRule is of `host`. A host without a dot is short for one of the rule's namespace.
+fn is_of(rule: &RuleObject, host: &str) -> bool {
+    match rule.name.split_once('/') {
+        Some((namespace, _)) if !rule.host.contains(['.', '*']) => matches(
+            &format!("{}.{namespace}.svc.cluster.local", rule.host),
+            host,
+        ),
+        _ => matches(&rule.host, host),
+    }
 }
 
 /// Whether a host of Istio's objects, which may begin with `*.`, is or holds `host`.

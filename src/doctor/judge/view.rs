@@ -72,7 +72,8 @@ fn failures(side: &SideView<'_>, view: &GatewayView) -> Option<Fault> {
         }
         let detail = failure.detail.as_deref().unwrap_or_default();
         let kind = (name, &*failure.outcome, &*failure.ended_by, detail);
-        *kinds.entry(kind).or_default() += failure.alike.max(1);
+        let count = kinds.entry(kind).or_default();
+        *count = count.saturating_add(failure.alike.max(1));
     }
     let words =
         |((name, outcome, ended_by, detail), count): (&(&str, &str, &str, &str), &usize)| {

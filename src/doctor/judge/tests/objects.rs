@@ -96,6 +96,10 @@ fn objects_that_are_well_get_no_cross() {
         objects.rules.as_mut().unwrap()[0].host = "*.apps.svc.cluster.local".to_owned();
     };
     finds("a wildcard", with(wide), &[]);
+    let short = |objects: &mut ClusterObjects| {
+        objects.rules.as_mut().unwrap()[0].host = "svcb".to_owned();
+    };
+    finds("a short name", with(short), &[]);
 }
 
 #[test]
@@ -148,6 +152,13 @@ fn each_mistake_in_the_objects_is_named() {
         ),
         (
             |it| it.rules = Ok(Vec::new()),
+            "cluster-callers no_destination_rule",
+        ),
+        (
+            |it| {
+                let rule = &mut it.rules.as_mut().unwrap()[0];
+                (rule.name, rule.host) = ("other/svcb".to_owned(), "svcb".to_owned());
+            },
             "cluster-callers no_destination_rule",
         ),
         (
