@@ -18,7 +18,7 @@ use super::seen::CallAnswer;
 
 /// The time in which a server that refuses the SVID says so. With TLS 1.3 the handshake has ended for the client before
 /// the server sees its certificate, and a request sent into the refusal could reset the connection and lose the alert.
-const REFUSAL: Duration = Duration::from_millis(500);
+pub(super) const REFUSAL: Duration = Duration::from_millis(500);
 /// The start of an answer that is read.
 const MAX_ANSWER: usize = 1024;
 /// The answer of a sidecar whose policy does not let a caller in.

@@ -15,7 +15,7 @@ use crate::config::{ConfigError, Count, decode_file};
 use crate::server_name::ServerName;
 
 /// The number of services of a side that are looked at: each is two connections, and one more with an SVID.
-const MAX_SERVICES: usize = 32;
+pub(super) const MAX_SERVICES: usize = 32;
 /// The number of a side's gateways that are asked for their view.
 const MAX_ADMIN: usize = 8;
 /// The number of callers of a service that are named.

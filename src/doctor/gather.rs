@@ -267,3 +267,24 @@ fn large<'a>(name: &'a ServerName, alpn: &'a [&'a str]) -> ProbeHello<'a> {
     let hello = hello(name, alpn);
     ProbeHello { large, ..hello }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::file::MAX_SERVICES;
+    use crate::doctor::{call, objects, probe};
+
+    #[test]
+    fn all_bounds_of_a_look_together_are_less_than_ten_seconds() {
+        // Services are asked side by side, in one turn.
+        assert!(MAX_SERVICES <= ASKED_AT_ONCE);
+        let hello = probe::CONNECT + probe::ANSWER;
+        let exchange = probe::CONNECT + probe::BOTH_ANSWERS;
+        let call = exchange.max(hello + call::REFUSAL);
+        let side = RESOLVE + probe::CONNECT + hello.max(exchange).max(call);
+        let view = RESOLVE + view::ANSWER;
+        for part in [side, view, objects::ANSWER] {
+            assert!(part < Duration::from_secs(10), "{part:?}");
+        }
+    }
+}

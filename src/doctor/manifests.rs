@@ -46,7 +46,10 @@ fn side(objects: &[Value]) -> Result<String, String> {
                 );
                 if let (None, Some(endpoint)) = (&gateway, entry.endpoints.first()) {
                     let port = endpoint.ports.get(&port.name).copied().unwrap_or(number);
-                    gateway = Some(format!("{}:{port}", endpoint.address));
+                    gateway = Some(match endpoint.address.contains(':') {
+                        true => format!("[{}]:{port}", endpoint.address),
+                        false => format!("{}:{port}", endpoint.address),
+                    });
                 }
             }
         }
@@ -84,4 +87,34 @@ fn specs<T: serde::de::DeserializeOwned>(objects: &[Value], kind: &str) -> Vec<T
 /// A text in YAML's double quotes, which JSON's are.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_endpoint_of_ipv6_is_a_gateway_too() {
+        for (address, gateway) in [
+            ("2001:db8::7", "gateway: \"[2001:db8::7]:15443\""),
+            ("192.0.2.7", "gateway: \"192.0.2.7:15443\""),
+            ("gate.example", "gateway: \"gate.example:15443\""),
+        ] {
+            let objects = [
+                json!({ "kind": "ClusterFederatedTrustDomain", "spec": { "trustDomain": "beta.com" } }),
+                json!({ "kind": "ServiceEntry", "spec": {
+                    "hosts": ["web.apps"],
+                    "ports": [{ "name": "tcp", "number": 80 }],
+                    "endpoints": [{ "address": address, "ports": { "tcp": 15443 } }],
+                } }),
+                json!({ "kind": "DestinationRule", "spec": { "host": "web.apps", "trafficPolicy": {
+                    "tls": { "subjectAltNames": ["spiffe://beta.com/ns/apps/sa/web"] },
+                } } }),
+            ];
+            let side = side(&objects).unwrap();
+            assert!(side.contains(gateway), "{side}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use super::file::FederationSide;
 use crate::source::kubernetes::ApiReader;
 
 /// The time for all questions to one API.
-const ANSWER: Duration = Duration::from_secs(8);
+pub(super) const ANSWER: Duration = Duration::from_secs(8);
 
 /// The objects of one cluster, each kind with the reason if it could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]

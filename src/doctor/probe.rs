@@ -40,7 +40,7 @@ pub const LABEL: &str = DOCTOR_LABEL;
 /// The time that a gateway has to take a connection.
 pub(super) const CONNECT: Duration = Duration::from_millis(1_500);
 /// The time for the answer to a hello: longer than the 3 s that a gateway tries to connect to an endpoint by default.
-const ANSWER: Duration = Duration::from_millis(4_000);
+pub(super) const ANSWER: Duration = Duration::from_millis(4_000);
 /// The time for the answers to a hello and to a request together.
 pub(super) const BOTH_ANSWERS: Duration = Duration::from_millis(5_000);
 /// The largest bundle in bytes; SPIRE's have some kilobytes.

@@ -15,7 +15,7 @@ use super::seen::GatewayView;
 use crate::admin::overview::Overview;
 
 /// The time for an answer. The gateway gives its workers two seconds.
-const ANSWER: Duration = Duration::from_secs(5);
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
 /// The largest answer in bytes.
 const MAX_ANSWER: usize = 8 << 20;
 /// Rows of each table that are asked for.
