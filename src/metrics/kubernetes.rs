@@ -107,6 +107,7 @@ labels! {
 #[derive(Debug)]
 pub struct KubernetesMetrics {
     up: IntGaugeVec,
+    not_installed: IntGaugeVec,
     stale: IntGaugeVec,
     objects: IntGaugeVec,
     unreadable: IntGaugeVec,
@@ -144,6 +145,8 @@ pub struct KindMetrics {
     /// The name of the other cluster.
     cluster: Option<Arc<str>>,
     up: IntGauge,
+    /// Of a kind of this cluster.
+    not_installed: Option<IntGauge>,
     stale: IntGauge,
     from_file: IntGauge,
     events: IntCounter,
@@ -162,6 +165,11 @@ impl KubernetesMetrics {
                 "strait_kubernetes_watch_up",
                 KIND,
                 "1 while a kind of object of the Kubernetes API is watched.",
+            )?,
+            not_installed: r.gauges(
+                "strait_kubernetes_not_installed",
+                KIND,
+                "1 while the Kubernetes API says that it does not have a kind of object: strait works without it.",
             )?,
             stale: r.gauges(
                 "strait_kubernetes_stale",
@@ -278,6 +286,7 @@ impl KubernetesMetrics {
             kind,
             cluster: None,
             up: self.up.with_label_values(label),
+            not_installed: Some(self.not_installed.with_label_values(label)),
             stale: self.stale.with_label_values(label),
             from_file: self.from_file.with_label_values(label),
             events: self.events.with_label_values(label),
@@ -341,6 +350,7 @@ impl KubernetesMetrics {
         let kind = kind.label();
         for gauges in [
             &self.up,
+            &self.not_installed,
             &self.stale,
             &self.objects,
             &self.unreadable,
@@ -394,6 +404,7 @@ impl KindMetrics {
             kind,
             cluster: Some(cluster),
             up,
+            not_installed: None,
             stale,
             from_file,
             events,
@@ -406,6 +417,7 @@ impl KindMetrics {
     /// Notes that the kind is watched and up to date.
     pub fn up(&self) {
         self.up.set(1);
+        self.set_installed(true);
         self.stale.set(0);
         self.staleness.heard(self.kind);
     }
@@ -416,11 +428,19 @@ impl KindMetrics {
         self.up.set(0);
         let stale = known || self.from_file.get() == 1;
         self.stale.set(stale.into());
+        // A starting API server does not have all kinds at once.
+        self.set_installed(stale || reason != WatchError::NotFound);
         if stale {
             let silent = reason == WatchError::Timeout;
             self.staleness.lost(self.kind, silent, why);
         } else {
             self.staleness.forget(self.kind);
+        }
+    }
+
+    fn set_installed(&self, installed: bool) {
+        if let Some(gauge) = &self.not_installed {
+            gauge.set((!installed).into());
         }
     }
 
