@@ -288,7 +288,7 @@ impl Translator {
             })
         };
         if !(dirty.gateways || dirty.everything || dirty.services.iter().any(concerns)) {
-            return;
+            return self.gateways.note_versions(cluster, &dirty.written);
         }
         let mesh = RefCell::new(BTreeMap::new());
         let remembering = |port: &ServicePort| {

@@ -20,11 +20,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::index;
-use super::store::Cluster;
+use super::store::{Cluster, Stored};
 use crate::metrics::Kind;
 use crate::source::kubernetes::records::entry::{ServiceEntryRecord, WorkloadEntryRecord};
 use crate::source::kubernetes::records::gateway::{
-    GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, TlsRouteRecord,
+    GatewayClassRecord, GatewayRecord, ReferenceGrantRecord, Revision, TlsRouteRecord,
 };
 use crate::source::kubernetes::records::mesh::MeshConfigRecord;
 use crate::source::kubernetes::records::{
@@ -49,6 +49,8 @@ pub struct Dirty {
     pub everything: bool,
     /// True if the content of Gateways and TLSRoutes may have changed.
     pub gateways: bool,
+    /// Objects of the Gateway API of which nothing but the version has changed: a status was written.
+    pub written: BTreeSet<(Kind, ObjectKey)>,
 }
 
 /// The change of one object. While it is handled, the object's record is not in its table.
@@ -202,21 +204,62 @@ impl Concern for MeshConfigRecord {
     }
 }
 
-impl Concern for GatewayClassRecord {
-    fn note(_: &RecordChange<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
-        dirty.gateways = true;
+/// An object with a status, which each write gives another version.
+trait WithStatus {
+    /// Whether nothing but the version differs.
+    fn is_same(&self, other: &Self) -> bool;
+}
+
+/// The same for the state of the object.
+fn is_same_revision(one: &Revision, other: &Revision) -> bool {
+    let Revision {
+        resource_version: _,
+        generation,
+        created,
+    } = one;
+    (*generation, *created) == (other.generation, other.created)
+}
+
+impl WithStatus for GatewayClassRecord {
+    fn is_same(&self, other: &Self) -> bool {
+        let Self { revision, spec } = self;
+        is_same_revision(revision, &other.revision) && *spec == other.spec
     }
 }
 
-impl Concern for GatewayRecord {
-    fn note(_: &RecordChange<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
-        dirty.gateways = true;
+impl WithStatus for GatewayRecord {
+    fn is_same(&self, other: &Self) -> bool {
+        let Self { revision, spec } = self;
+        is_same_revision(revision, &other.revision) && *spec == other.spec
     }
 }
 
-impl Concern for TlsRouteRecord {
-    fn note(_: &RecordChange<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
-        dirty.gateways = true;
+impl WithStatus for TlsRouteRecord {
+    fn is_same(&self, other: &Self) -> bool {
+        let Self {
+            revision,
+            api_version,
+            annotations,
+            spec,
+            reported_by,
+        } = self;
+        is_same_revision(revision, &other.revision)
+            && *api_version == other.api_version
+            && *annotations == other.annotations
+            && *spec == other.spec
+            && *reported_by == other.reported_by
+    }
+}
+
+impl<R: WithStatus + Stored> Concern for R {
+    fn note(changed: &RecordChange<'_, Self>, _: &mut Cluster, dirty: &mut Dirty) {
+        let RecordChange { key, old, new } = changed;
+        match (old, new) {
+            (Some(old), Some(new)) if old.is_same(new) => {
+                dirty.written.insert((R::KIND, (*key).clone()));
+            }
+            _ => dirty.gateways = true,
+        }
     }
 }
 

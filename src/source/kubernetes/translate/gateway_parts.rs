@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::translation::Backend;
 use crate::config::{RouteConfig, ServicePort};
+use crate::source::kubernetes::cluster::{Cluster, Kind};
 use crate::source::kubernetes::records::ObjectKey;
 use crate::source::kubernetes::status::Statuses;
 
@@ -17,6 +18,31 @@ pub(super) struct GatewayParts {
     /// The data that they were made from.
     pub(super) services: BTreeMap<ObjectKey, Dependencies>,
     pub(super) statuses: Arc<Statuses>,
+}
+
+impl GatewayParts {
+    /// Notes the versions of objects of which nothing else has changed. The writer of statuses compares with them.
+    pub(super) fn note_versions(
+        &mut self,
+        cluster: &Cluster,
+        written: &BTreeSet<(Kind, ObjectKey)>,
+    ) {
+        let revision = |(kind, key): &(Kind, ObjectKey)| match kind {
+            Kind::GatewayClass => Some(&cluster.gateway_classes.get(key)?.revision),
+            Kind::Gateway => Some(&cluster.gateways.get(key)?.revision),
+            Kind::TlsRoute => Some(&cluster.tls_routes.get(key)?.revision),
+            _ => None,
+        };
+        for object in written {
+            let wanted = self.statuses.objects.get(object);
+            if let (Some(wanted), Some(revision)) = (wanted, revision(object))
+                && wanted.revision != *revision
+                && let Some(wanted) = Arc::make_mut(&mut self.statuses).objects.get_mut(object)
+            {
+                wanted.revision = revision.clone();
+            }
+        }
+    }
 }
 
 /// One Service as the last translation of the Gateway API read it. While none of it changes, the

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::fixtures::*;
 use crate::config::AlpnPolicy;
 use crate::names::UpstreamName;
-use crate::source::kubernetes::cluster::{ClusterChange, Kind};
+use crate::source::kubernetes::cluster::{ClusterChange, Dirty, Kind, Record};
 use crate::source::kubernetes::records::{ClientTls, RuleTls};
 
 /// The upstream of the only route on port 443, and the offers that clients must make.
@@ -79,4 +79,31 @@ fn a_rule_for_all_hosts_does_not_put_a_plain_tls_backend_into_the_mesh() {
     let (upstream, alpn) = route(&found);
     assert_eq!(alpn, AlpnPolicy::Any);
     assert_eq!(found.endpoints(&upstream), ["10.0.0.1:8443"]);
+}
+
+#[test]
+fn a_status_that_was_written_changes_a_version_and_nothing_else() {
+    let mut world = world(gateway_policy(), gateway_and_route());
+    let before = world.translator.statuses();
+    assert_eq!(before.objects.len(), 3);
+    for (key, mut record) in gateway_and_route().into_iter().skip(1) {
+        let revision = match &mut record {
+            Record::GatewayClass(class) => &mut class.revision,
+            Record::Gateway(gateway) => &mut gateway.revision,
+            Record::TlsRoute(route) => &mut route.revision,
+            other => panic!("{other:?}"),
+        };
+        revision.resource_version = "2".into();
+        let object = (record.kind(), key.clone());
+        let written = ClusterChange::Set(key, record);
+        let mut dirty = Dirty::default();
+        let mut cluster = world.translator.cluster().clone();
+        cluster.apply(written.clone(), &mut dirty);
+        assert!(!dirty.gateways, "{object:?}");
+        assert!(!world.apply([written]));
+        let statuses = world.translator.statuses();
+        let [was, is] = [&before, &statuses].map(|all| all.objects[&object].clone());
+        assert_eq!(&*is.revision.resource_version, "2");
+        assert_eq!(was.status, is.status);
+    }
 }
