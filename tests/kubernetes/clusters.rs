@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::kubernetes::api_server::{ApiServer, Cut};
+use crate::kubernetes::api_server::{ApiServer, Cut, Fault};
 use crate::kubernetes::objects::{pod, service, slice};
 use crate::kubernetes::pods::{Pods, ask};
 use crate::support::config_text::ConfigText;
@@ -280,5 +280,29 @@ fn a_reload_while_another_cluster_is_away_keeps_what_it_said_last() {
     let moved = other.folder().join("elsewhere");
     let both = [("c2", "n1", &*moved), ("c3", "n1", &*files[1])];
     gateway.reload(&config(&own, &both)).unwrap();
+    wait_for(&gateway, HOST, &["own", "third"]);
+}
+
+#[test]
+fn another_api_server_that_refuses_a_kind_ends_what_the_one_before_had_said_of_it() {
+    let pods = Pods::start(&["own", "other", "third"]);
+    let [own, other, third] = [(); 3].map(|()| ApiServer::start());
+    serve(&own, &pods, "own");
+    serve(&other, &pods, "other");
+    serve(&third, &pods, "third");
+    let path = write(other.folder(), "remote", &remote(&other, "none"));
+    let gateway = TestGateway::start(&config(&own, &[("c2", "n1", &path)]));
+    gateway.wait_ready();
+    wait_for(&gateway, HOST, &["own", "other"]);
+    // The new one has a pod of that name too: the slice of the server before would give it connections.
+    third.put(pod("apps", "other", &json!({})));
+    third.fail("endpointslices", Fault::Forbidden);
+    write(other.folder(), "remote", &remote(&third, "none"));
+    soon("the slices are those of before", || {
+        is_from_before(&gateway, "c2")
+    });
+    wait_for(&gateway, HOST, &["own"]);
+    assert!(!is_from_before(&gateway, "c2"));
+    third.mend("endpointslices");
     wait_for(&gateway, HOST, &["own", "third"]);
 }

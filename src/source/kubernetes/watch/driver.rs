@@ -294,6 +294,7 @@ impl Driver {
             }
             DriverInput::Confirmed(_)
             | DriverInput::OtherConfirmed { .. }
+            | DriverInput::OtherMoved(_)
             | DriverInput::Resolved { .. }
             | DriverInput::HandOver(_) => return,
         }
@@ -379,6 +380,7 @@ impl Driver {
             DriverInput::OtherConfirmed { cluster, kind } => {
                 self.other_states.confirm(&cluster, kind);
             }
+            DriverInput::OtherMoved(name) => self.other_states.moved(&name, &self.translator),
             DriverInput::HandOver(to) => {
                 // The source that asked may have given up.
                 let _ = to.send(self.other_states.parts(&self.translator));

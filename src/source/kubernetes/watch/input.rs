@@ -45,6 +45,8 @@ pub(super) enum DriverInput {
     },
     /// The API of another cluster has reported every change of the kind so far.
     OtherConfirmed { cluster: Arc<str>, kind: Kind },
+    /// The kubeconfig of another cluster has another API server, which may be one of another cluster.
+    OtherMoved(Arc<str>),
     /// The addresses of a DNS name.
     Resolved {
         name: Arc<str>,

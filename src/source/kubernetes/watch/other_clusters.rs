@@ -79,7 +79,16 @@ struct OtherClusterTask {
 impl OtherClusterTask {
     async fn run(mut self) -> Result<(), Closed> {
         let mut access = self.access().await?;
+        let mut before: Option<Arc<str>> = None;
         loop {
+            let has_moved = before.is_some_and(|before| before != access.server);
+            before = Some(access.server.clone());
+            if has_moved {
+                let known = self.kinds.iter().filter(|(_, of)| of.is_known());
+                known.for_each(|(_, metrics)| metrics.restored());
+                let moved = DriverInput::OtherMoved(self.config.name.clone());
+                self.outbox.inputs.send(moved).await.map_err(|_| Closed)?;
+            }
             let server = format!("{} of cluster {}", access.server, self.config.name);
             let api = Api {
                 outages: Arc::new(Outages::new(server.into())),
@@ -91,7 +100,7 @@ impl OtherClusterTask {
             let mut followers = JoinSet::new();
             for (kind, metrics) in &self.kinds {
                 // The metrics may still be those of the source before this one.
-                let known = was_followed && metrics.is_known();
+                let known = was_followed && !has_moved && metrics.is_known();
                 let outbox = self.outbox.clone();
                 let metrics = metrics.clone();
                 follow::spawn(

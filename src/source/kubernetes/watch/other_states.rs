@@ -134,22 +134,47 @@ impl OtherStates {
         }
     }
 
+    /// Notes that another API server answers for a cluster. What the one before has said serves until this one has
+    /// listed it, or refuses it, or does not have it.
+    pub(super) fn moved(&mut self, name: &str, translator: &Translator) {
+        let (Some(cluster), Some((_, one))) = (translator.other_cluster(name), self.find(name))
+        else {
+            return;
+        };
+        let known: Vec<Kind> = OF_OTHERS
+            .into_iter()
+            .filter(|kind| cluster.is_known(*kind))
+            .collect();
+        if let Some(confirmed) = one.confirmed_all(known.iter()) {
+            let has_objects = |kind: &Kind| (*kind, !cluster.list(*kind).is_empty());
+            one.restored
+                .inherit(known.iter().map(has_objects), confirmed);
+        }
+    }
+
     /// What is known of each cluster, and the time for which it is.
     pub(super) fn parts(&self, translator: &Translator) -> Vec<ClusterPart> {
         let part = |one: &OtherState| {
             let kinds = states(translator.other_cluster(&one.name)?, &OF_OTHERS);
-            let listed = kinds.iter().filter(|(kind, _)| !one.restored.has(*kind));
-            let times = listed.map(|(kind, _)| one.confirmed.get(kind).copied());
-            let times: Option<Vec<Instant>> = times.collect();
-            // What comes from a file is older than all that this process has heard.
-            let heard = times?.into_iter().min();
-            let heard = heard.map(|time| ClockTime::now().before(time.elapsed()));
             Some(ClusterPart {
                 name: one.name.clone(),
-                confirmed: one.restored.confirmed().or(heard)?,
+                confirmed: one.confirmed_all(kinds.iter().map(|(kind, _)| kind))?,
                 kinds,
             })
         };
         self.clusters.iter().filter_map(part).collect()
+    }
+}
+
+impl OtherState {
+    /// The time for which all of these kinds are known.
+    fn confirmed_all<'k>(&self, kinds: impl Iterator<Item = &'k Kind>) -> Option<ClockTime> {
+        let listed = kinds.filter(|kind| !self.restored.has(**kind));
+        let times = listed.map(|kind| self.confirmed.get(kind).copied());
+        let times: Option<Vec<Instant>> = times.collect();
+        // What comes from a file is older than all that this process has heard.
+        let heard = times?.into_iter().min();
+        let heard = heard.map(|time| ClockTime::now().before(time.elapsed()));
+        self.restored.confirmed().or(heard)
     }
 }

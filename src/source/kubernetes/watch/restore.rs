@@ -29,6 +29,9 @@ const ACCESS: Duration = Duration::from_secs(60);
 /// The number of refusals in a row after which a kind from the file is forgotten. Each of them comes after
 /// several answers of 403, and a starting API server gives such answers too.
 const REFUSALS: u32 = 2;
+/// The number of times in a row that the API must not have a kind until the objects from the file count as gone: a
+/// starting API server does not have all kinds at once.
+const NOT_FOUND: u32 = 3;
 
 /// The turns of all sources: reads and writes of the file that hang must not pile up.
 pub(super) static PATIENCE: LazyLock<Patience> = LazyLock::new(|| Patience::new(ACCESS));
@@ -93,6 +96,26 @@ enum RestoreStage {
     Over,
 }
 
+/// The doubts of the API about a kind that is known from the file only.
+#[derive(Debug, Clone, Copy, Default)]
+struct Doubts {
+    /// The number of refusals in a row.
+    refusals: u32,
+    /// The number of times in a row that it did not have the kind.
+    not_found: u32,
+    /// Whether the file has objects of the kind.
+    has_objects: bool,
+}
+
+impl Doubts {
+    fn of(has_objects: bool) -> Self {
+        Self {
+            has_objects,
+            ..Self::default()
+        }
+    }
+}
+
 /// The kinds that the file fills in for.
 pub(super) struct Restored {
     /// The cluster that it is about, if it is not the own one.
@@ -100,8 +123,8 @@ pub(super) struct Restored {
     stage: RestoreStage,
     api_first: Instant,
     confirmed: Option<ClockTime>,
-    /// Each kind that is known from the file only, with the number of the API's refusals in a row.
-    kinds: BTreeMap<Kind, u32>,
+    /// Each kind that is known from the file only.
+    kinds: BTreeMap<Kind, Doubts>,
     /// Kinds that were known from the file only, until the API refused them.
     forgotten: BTreeSet<Kind>,
     answers: BTreeMap<Kind, ListAnswer>,
@@ -195,8 +218,8 @@ impl Restored {
     /// Notes the last answer of the API about a kind that it does not list.
     pub(super) fn note_answer(&mut self, kind: Kind, answer: ListAnswer) {
         self.answers.insert(kind, answer);
-        if let (ListAnswer::None { .. }, Some(refusals)) = (answer, self.kinds.get_mut(&kind)) {
-            *refusals = 0;
+        if let (ListAnswer::None { .. }, Some(doubts)) = (answer, self.kinds.get_mut(&kind)) {
+            (doubts.refusals, doubts.not_found) = (0, 0);
         }
     }
 
@@ -225,7 +248,8 @@ impl Restored {
         for (kind, known) in state.kinds {
             let refused = self.answers.get(&kind) == Some(&ListAnswer::Refused);
             if unknown.contains(&kind) && !refused {
-                self.kinds.insert(kind, 0);
+                let has_objects = matches!(&known, KindState::Listed(of) if !of.is_empty());
+                self.kinds.insert(kind, Doubts::of(has_objects));
                 changes.push(match known {
                     KindState::Listed(records) => ClusterChange::All(kind, records),
                     KindState::NotInstalled => ClusterChange::NotInstalled(kind),
@@ -245,6 +269,19 @@ impl Restored {
         changes
     }
 
+    /// Treats what is known of kinds as if a file had it, which was confirmed then. Each kind says whether it has
+    /// objects.
+    pub(super) fn inherit(
+        &mut self,
+        kinds: impl IntoIterator<Item = (Kind, bool)>,
+        confirmed: ClockTime,
+    ) {
+        for (kind, has_objects) in kinds {
+            self.kinds.insert(kind, Doubts::of(has_objects));
+        }
+        self.confirmed = Some(confirmed);
+    }
+
     /// Whether a kind is known from the file only.
     pub(super) fn has(&self, kind: Kind) -> bool {
         self.kinds.contains_key(&kind)
@@ -257,6 +294,16 @@ impl Restored {
         metrics: impl Fn(Kind) -> Option<KindMetrics>,
     ) -> ClusterChange {
         match change {
+            // The objects from the file would stay for ever: only what has listed them finds out that they are gone.
+            ClusterChange::NotInstalled(kind) if self.has_objects(kind) => {
+                if !self.lacking(kind) {
+                    return change;
+                }
+                if let Some(metrics) = metrics(kind) {
+                    metrics.forgotten();
+                }
+                ClusterChange::All(kind, Vec::new())
+            }
             ClusterChange::All(kind, _) | ClusterChange::NotInstalled(kind) => {
                 if self.listed(kind)
                     && let Some(metrics) = metrics(kind)
@@ -288,13 +335,29 @@ impl Restored {
         was_restored
     }
 
-    /// Notes that the API refuses a kind. Returns whether nothing is known of it any more.
-    fn refused(&mut self, kind: Kind) -> bool {
-        let Some(refusals) = self.kinds.get_mut(&kind) else {
+    fn has_objects(&self, kind: Kind) -> bool {
+        let doubts = self.kinds.get(&kind);
+        doubts.is_some_and(|doubts| doubts.has_objects)
+    }
+
+    /// Notes that the API does not have a kind. Returns whether the objects from the file are gone.
+    fn lacking(&mut self, kind: Kind) -> bool {
+        let Some(doubts) = self.kinds.get_mut(&kind) else {
             return false;
         };
-        *refusals = refusals.saturating_add(1);
-        if *refusals < REFUSALS {
+        doubts.refusals = 0;
+        doubts.not_found = doubts.not_found.saturating_add(1);
+        doubts.not_found >= NOT_FOUND && self.listed(kind)
+    }
+
+    /// Notes that the API refuses a kind. Returns whether nothing is known of it any more.
+    fn refused(&mut self, kind: Kind) -> bool {
+        let Some(doubts) = self.kinds.get_mut(&kind) else {
+            return false;
+        };
+        doubts.not_found = 0;
+        doubts.refusals = doubts.refusals.saturating_add(1);
+        if doubts.refusals < REFUSALS {
             return false;
         }
         self.kinds.remove(&kind);
@@ -412,6 +475,35 @@ mod tests {
         }
         assert!(restored.is_complete(&[pod].into()));
         assert_eq!(restored.in_force(), None);
+    }
+
+    #[test]
+    fn objects_of_a_kind_that_the_api_does_not_have_any_more_are_gone() {
+        let metrics = Metrics::new().unwrap();
+        let of = |kind| Some(metrics.kubernetes.kind(kind));
+        let (rule, entry) = (Kind::DestinationRule, Kind::WorkloadEntry);
+        let mut restored = Restored::never();
+        restored.inherit([(rule, false), (entry, true)], ClockTime::now());
+        let are_gone = |restored: &mut Restored, kind| {
+            let change = ClusterChange::NotInstalled(kind);
+            match restored.answered(change, of) {
+                ClusterChange::NotInstalled(_) => false,
+                ClusterChange::All(_, records) => records.is_empty(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(!are_gone(&mut restored, rule));
+        assert!(!restored.has(rule), "it never had objects");
+        // A starting API server does not have all kinds at once.
+        for _ in 0..2 {
+            assert!(!are_gone(&mut restored, entry));
+        }
+        restored.note_answer(entry, AWAY);
+        for _ in 0..2 {
+            assert!(!are_gone(&mut restored, entry) && restored.has(entry));
+        }
+        assert!(are_gone(&mut restored, entry) && !restored.has(entry));
+        assert!(!are_gone(&mut restored, entry));
     }
 
     #[test]
