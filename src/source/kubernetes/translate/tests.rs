@@ -2,6 +2,7 @@
 
 mod changes;
 mod clusters;
+mod clusters_by_change;
 mod cost;
 mod endpoints;
 mod entries;

@@ -152,7 +152,7 @@ fn any_namespace() -> impl Strategy<Value = &'static str> {
     prop_oneof![4 => Just("apps"), 1 => Just("istio-system"), 2 => Just("other")]
 }
 
-fn at(names: &'static [&'static str]) -> impl Strategy<Value = String> {
+pub(super) fn at(names: &'static [&'static str]) -> impl Strategy<Value = String> {
     let name = proptest::sample::select(names);
     (any_namespace(), name).prop_map(|(namespace, name)| format!("{namespace}/{name}"))
 }
@@ -327,7 +327,7 @@ fn any_object() -> impl Strategy<Value = Object> {
     ]
 }
 
-fn any_change() -> impl Strategy<Value = ClusterChange> {
+pub(super) fn any_change() -> impl Strategy<Value = ClusterChange> {
     prop_oneof![
         8 => any_object().prop_map(set),
         2 => any_object().prop_map(|(key, record)| {
@@ -342,7 +342,7 @@ fn any_change() -> impl Strategy<Value = ClusterChange> {
     ]
 }
 
-fn any_policy() -> impl Strategy<Value = KubernetesConfig> {
+pub(super) fn any_policy() -> impl Strategy<Value = KubernetesConfig> {
     let opt_in = prop_oneof![
         Just(OptIn::None),
         Just(OptIn::Annotation),
@@ -364,16 +364,23 @@ fn any_policy() -> impl Strategy<Value = KubernetesConfig> {
     )
 }
 
-/// The result without versions of Services, which stay while nothing else of them changes.
-fn without_versions(found: &Discovered) -> Discovered {
+/// The result without versions of objects, which stay while nothing else of them changes.
+pub(super) fn without_versions(found: &Discovered) -> Discovered {
     let unversioned = |route: &Arc<RouteConfig>| {
         let mut route = RouteConfig::clone(route);
-        if let Origin::Export(object) | Origin::ServiceEntry(object) = &mut route.origin {
+        if let Origin::Export(object)
+        | Origin::ServiceEntry(object)
+        | Origin::TlsRoute(object)
+        | Origin::Gateway(object) = &mut route.origin
+        {
             object.resource_version = "".into();
         }
         Arc::new(route)
     };
-    let routing = Routing::clone(&found.routing);
+    let mut routing = Routing::clone(&found.routing);
+    for routes in routing.gateways.values_mut() {
+        *routes = Arc::new(routes.iter().map(unversioned).collect());
+    }
     let mut exports = Exports::default();
     let routes = routing.exports.iter().map(unversioned).collect();
     exports.set(&("all".into(), "of them".into()), routes);
@@ -383,7 +390,7 @@ fn without_versions(found: &Discovered) -> Discovered {
     }
 }
 
-fn same(one: &Discovered, other: &Discovered) -> bool {
+pub(super) fn same(one: &Discovered, other: &Discovered) -> bool {
     one.routing == other.routing
         && one.endpoints == other.endpoints
         && one.empty == other.empty
