@@ -1,7 +1,7 @@
 //! The wiring of the gateway: its start, its changes while it runs, and its end.
 //!
 //! Worker threads carry traffic. Everything here runs on the control thread, but for the work that it has the
-//! [`builder`] do:
+//! `builder` do:
 //!
 //! ```text
 //!  Gateway      starts everything, asks for a reload, ends

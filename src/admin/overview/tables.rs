@@ -73,7 +73,7 @@ pub struct GroupRow {
 pub struct FlowRow {
     /// The source group.
     pub group: String,
-    /// The position of the route in [`Overview::map`]; `None` for the other routes together.
+    /// The position of the route in `Overview::map`; `None` for the other routes together.
     pub route: Option<usize>,
     /// Whether it is what was refused before a route.
     pub before_route: bool,
