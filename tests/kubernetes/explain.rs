@@ -104,6 +104,13 @@ fn the_dump_shows_origins_and_what_is_missing() {
     let origin =
         json!({ "kind": "EndpointSlice", "namespace": "apps", "name": "web-1", "pod": "web" });
     assert_eq!(web["endpoints"][0]["origin"], origin, "{web}");
+    let in_words = "pod web, EndpointSlice apps/web-1";
+    let state = gateway.dump("/status");
+    let mut rows = state["endpoints"]["rows"].as_array().unwrap().iter();
+    let web = rows.find(|one| one["upstream"] == "apps/web:80").unwrap();
+    assert_eq!(web["origin"], in_words);
+    let page = gateway.admin_text("/?format=html").replace("<wbr>", "");
+    assert!(page.contains(in_words), "{page}");
     let discovery = &dump["discovery"];
     assert_eq!(
         (&discovery["exported_routes"], &discovery["unrouted_hosts"]),

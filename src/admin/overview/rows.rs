@@ -121,6 +121,7 @@ fn endpoint_row(
         reason: endpoint.stats.check_failure().map(|reason| plain(&reason)),
         zone: endpoint.spec.zone.as_deref().map(str::to_owned),
         node: endpoint.spec.node.as_deref().map(str::to_owned),
+        origin: endpoint.spec.origin.as_deref().map(ToString::to_string),
         active: endpoint.stats.active().into(),
         connections,
         failed_connects,

@@ -103,6 +103,9 @@ pub struct EndpointRow {
     pub zone: Option<String>,
     /// Its node.
     pub node: Option<String>,
+    /// Its pod, the object that it comes from, that object's cluster and the DestinationRule that holds for it, if it
+    /// was found in Kubernetes.
+    pub origin: Option<String>,
     /// Connections that are open or being opened.
     pub active: u64,
     /// Connections made.

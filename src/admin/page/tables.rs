@@ -205,6 +205,7 @@ fn endpoint(page: Drawn<'_>, row: &EndpointRow) -> Markup {
                 @match &address { Some(address) => code { (address) }, None => span.d { "no endpoint" } }
                 @if let Some(reason) = &row.reason { span.l2 { (reason) } }
                 @if let Some(node) = &row.node { span.l2 { (node) } }
+                @if let Some(origin) = &row.origin { span.l2 { (breakable(origin)) } }
             }
             td data-l="zone" class=[row.zone.is_none().then_some("zz")] { (row.zone.as_deref().unwrap_or("-")) }
             td data-l="upstream" { (breakable(&row.upstream)) }
