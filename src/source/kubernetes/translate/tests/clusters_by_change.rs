@@ -1,6 +1,7 @@
 //! Tests of changes in several clusters: the result of single changes is that of a translation from scratch.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -24,6 +25,31 @@ const OF_OTHERS: [Kind; 5] = [
 
 /// A change, of another cluster if there is a name.
 type Step = (Option<&'static str>, ClusterChange);
+
+/// Gives a record a version that follows from its content. No API shows other content by a version that it has shown
+/// before, and a status names the version of its object.
+fn with_version(record: &mut Record) {
+    let mut hash = DefaultHasher::new();
+    format!("{record:?}").hash(&mut hash);
+    let version: Arc<str> = hash.finish().to_string().into();
+    match record {
+        Record::Service(service) => service.resource_version = version,
+        Record::ServiceEntry(entry) => entry.resource_version = version,
+        Record::GatewayClass(class) => class.revision.resource_version = version,
+        Record::Gateway(gateway) => gateway.revision.resource_version = version,
+        Record::TlsRoute(route) => route.revision.resource_version = version,
+        _ => {}
+    }
+}
+
+fn with_versions(mut change: ClusterChange) -> ClusterChange {
+    match &mut change {
+        ClusterChange::Set(_, record) => with_version(record),
+        ClusterChange::All(_, records) => records.iter_mut().for_each(|(_, it)| with_version(it)),
+        _ => {}
+    }
+    change
+}
 
 /// The objects that only several clusters and Gateways have a use for.
 fn any_object_of_the_mesh() -> BoxedStrategy<Object> {
@@ -91,7 +117,7 @@ fn any_own_change() -> BoxedStrategy<ClusterChange> {
         1 => kind().prop_map(|kind| ClusterChange::Forgotten(kind, "refused".into())),
         1 => kind().prop_map(|kind| ClusterChange::All(kind, Vec::new())),
     ];
-    change.boxed()
+    change.prop_map(with_versions).boxed()
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
