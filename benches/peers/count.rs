@@ -1,7 +1,7 @@
 //! Counts: the system calls and the instructions of a short connection, which a busy machine does not change.
 //!
-//! strace counts the calls of the threads that carry traffic, and callgrind the instructions of all its threads outside of the kernel,
-//! both while a known number of connections comes and goes.
+//! strace counts the calls of the threads that carry traffic. callgrind counts the instructions of all threads of the gateway
+//! outside of the kernel. Both count while a known number of connections comes and goes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,14 +17,14 @@ use crate::options::Options;
 use crate::peer::{Gateway, Place, Route, Running, Wrapper, interrupt};
 use crate::report::markdown;
 
-/// The connections open at a time: few, so that each is over before strait's sweep sets the options of its upstream
-/// socket, which strace makes it slow enough for.
+/// The number of connections that are open at a time. It is small because strace slows strait down: with more, a
+/// connection would still be open at strait's sweep, which makes further system calls for it.
 const AT_A_TIME: usize = 8;
-/// Connections before the counted ones.
+/// The number of connections before the counted ones.
 const WARM_UP: usize = 128;
-/// Connections counted, one a turn of each of those at a time many times over.
+/// The number of counted connections.
 const COUNTED: usize = 512;
-/// The time limit of so many connections, and of a tool.
+/// The time limit for a number of connections to come and go, and for strace to attach.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// The time for a gateway to close the last connections.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -163,7 +163,7 @@ fn instructions(bench: &Bench, gateway: &Running, counts: &Path) -> io::Result<u
     connections(bench, gateway, WARM_UP)?;
     dump(1)?;
     connections(bench, gateway, COUNTED)?;
-    // A dump begins a new count, so that the second one has what came after the first.
+    // Each dump sets the counts to zero, so the second one has only the counted connections.
     let text = dump(2)?;
     let total = text.lines().find_map(|line| line.strip_prefix("totals: "));
     let total = total.and_then(|total| total.trim().parse().ok());
@@ -177,7 +177,7 @@ fn table(all: &[Counted]) -> String {
         .chain(all.iter().map(|counted| counted.peer.clone()))
         .collect();
     let names: BTreeSet<&String> = all.iter().flat_map(|one| one.calls.keys()).collect();
-    // Fewer calls are timers.
+    // Timers make some calls too: fewer than one in 100 connections.
     let matters = |name: &&&String| {
         let most = all.iter().filter_map(|one| one.calls.get(**name));
         most.map(|(calls, _)| *calls).max() >= Some(COUNTED as u64 / 100)

@@ -89,7 +89,7 @@ fn compare(options: &Options) -> io::Result<()> {
     {
         Net::widen_ports()?;
     }
-    // Read before this thread is bound to one CPU.
+    // This comes before the thread is bound to one CPU, since it counts the CPUs.
     let machine = Machine::this();
     let cpus = Cpus::choose(options.workers, options.quick)?;
     cpus.enter_load()?;
@@ -151,7 +151,7 @@ impl Comparison<'_> {
         Running::start(name, gateway, self.place, backends, self.options.workers)
     }
 
-    /// One of each, for the work that does not want them fresh.
+    /// Starts each gateway once, unless all work wants fresh ones.
     fn start_all(&self) -> io::Result<Vec<Running>> {
         match self.options.kinds().iter().all(|kind| kind.wants_fresh()) {
             true => Ok(Vec::new()),

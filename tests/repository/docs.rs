@@ -273,7 +273,7 @@ fn the_readme_is_short_and_begins_with_the_ways_to_install() {
     assert!(first.contains(&rust), "{rust}");
 }
 
-/// Comments, scripts and pages cite only documents that every reader has.
+/// The words of the lexicon are few, so that a reader can know all of them.
 #[test]
 fn the_lexicon_defines_each_word_once_and_at_most_30_of_them() {
     let page = fs::read_to_string(root().join("docs/src/internals/lexicon.md")).unwrap();
@@ -289,6 +289,7 @@ fn the_lexicon_defines_each_word_once_and_at_most_30_of_them() {
     assert_eq!(words.len(), defined, "a word is defined twice");
 }
 
+/// Comments, scripts and pages cite only documents that every reader has.
 #[test]
 fn every_document_that_a_file_cites_is_in_the_repository() {
     let files = files();
