@@ -1,4 +1,5 @@
-//! The wall clock, and times as they are written. It may show any time: it is set by hand, by a wrong time server, or not at all.
+//! The wall clock, and times as they are written. The clock may show any time: it is set by hand, by a wrong time
+//! server, or not at all.
 //!
 //! Code that writes dates panics or fails before 1970 and from the year 10,000 on. So this file limits
 //! times to that range before they are written.
@@ -41,6 +42,15 @@ pub fn since_epoch(at: SystemTime) -> f64 {
 /// A time in whole milliseconds.
 pub fn millis(time: Duration) -> u64 {
     time.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+/// The time that this thread has been on a CPU, whatever else keeps the machine busy. The kernel counts it from tick to
+/// tick.
+#[cfg(test)]
+pub(crate) fn cpu_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    let nanoseconds = text.split_whitespace().next().unwrap();
+    Duration::from_nanos(nanoseconds.parse().unwrap())
 }
 
 #[cfg(test)]

@@ -230,13 +230,6 @@ metrics: {{ bind: '127.0.0.1:0' }}
     within_reason(gateway.finished()).await.unwrap();
 }
 
-/// The time that this thread has been on a CPU. The kernel counts it from tick to tick.
-fn cpu_time() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    let nanoseconds = text.split_whitespace().next().unwrap();
-    Duration::from_nanos(nanoseconds.parse().unwrap())
-}
-
 #[cfg(feature = "kubernetes")]
 mod events;
 #[cfg(feature = "kubernetes")]

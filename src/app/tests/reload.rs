@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cpu_time;
 use crate::app::fixture::{World, answer};
 use crate::app::plan::Plan;
 use crate::app::state::Change;
+use crate::clock::cpu_time;
 use crate::config::{Config, Loaded, Machine};
 
 /// The number of routes of the file. It has a tenth as many upstreams.

@@ -265,13 +265,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-
-    /// Time that this thread has run, whatever else keeps the machine busy.
-    fn cpu_time() -> Duration {
-        let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-        let nanoseconds = stat.split(' ').next().unwrap().parse().unwrap();
-        Duration::from_nanos(nanoseconds)
-    }
+    use crate::clock::cpu_time;
 
     #[test]
     fn values_know_where_they_stand() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::clock::cpu_time;
 use crate::source::kubernetes::cluster::Unreadable;
 use crate::source::kubernetes::records::{PodRecord, ServiceRecord, SliceEndpoint, SliceRecord};
 use crate::source::kubernetes::saved::{
@@ -213,13 +214,6 @@ fn a_state_that_is_too_large_is_not_written() {
     assert!(limited(length + 8).is_ok());
     let error = limited(length - 8).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge);
-}
-
-/// The CPU time of this thread.
-fn cpu_time() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    let nanoseconds = text.split_whitespace().next().unwrap();
-    Duration::from_nanos(nanoseconds.parse().unwrap())
 }
 
 /// Prints the figures of `docs/src/kubernetes.md`.
