@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use super::AppError;
 
-/// The number of orders that wait. Each change gives two or three.
+/// The number of orders that may wait. A change gives at most five, one after another.
 const QUEUE: usize = 16;
 /// The pause before another attempt to give an order while the queue is full.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -26,15 +26,15 @@ const PAUSE: Duration = Duration::from_millis(10);
 const STACK: usize = 8 << 20;
 /// The time between two looks at values that others still use.
 const LOOK: Duration = Duration::from_millis(100);
-/// The time after which a value is given up although others use it. The last of them drops it.
+/// The time after which the builder no longer keeps a value although others use it. The last of these drops it.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The number of values that are kept until others no longer use them.
+/// The largest number of values that the builder keeps until others no longer use them.
 const MAX_KEPT: usize = 64;
 
 /// A value that is in force no longer.
 pub(super) type Old = Arc<dyn Any + Send + Sync>;
 
-/// The way to the builder. The thread ends with the last of them.
+/// A handle to the builder. The thread ends after the last handle has been dropped.
 #[derive(Clone)]
 pub(super) struct Builder(SyncSender<Order>);
 
@@ -63,7 +63,7 @@ impl Builder {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, AppError> {
         let (answer, result) = oneshot::channel();
-        // Nobody may wait any more: the process ends.
+        // No caller may wait any more, if the process ends.
         let mut order = Order::Work(Box::new(move || drop(answer.send(work()))));
         loop {
             order = match self.0.try_send(order) {
@@ -91,10 +91,10 @@ impl Builder {
         }
     }
 
-    /// Has the builder drop what is in force no longer, once nobody else uses it: a table of 100,000 routes takes some
-    /// tens of milliseconds, and its last user may be a worker.
+    /// Has the builder drop values that are in force no longer, once it is their only user. To drop a table of 100,000
+    /// routes takes some tens of milliseconds, and otherwise a worker may be its last user.
     pub(super) fn drop_unused(&self, old: Vec<Old>) {
-        // Without room in the queue they are dropped here.
+        // If the queue is full, the caller drops them.
         let _ = self.0.try_send(Order::Drop(old));
     }
 }
@@ -113,7 +113,7 @@ fn run(inbox: &Receiver<Order>) {
             false => inbox.recv_timeout(LOOK),
         };
         match order {
-            // Who waits for the result learns that there is none, and the log has the panic.
+            // After a panic the caller gets an error, and the log has the panic.
             Ok(Order::Work(work)) => drop(catch_unwind(AssertUnwindSafe(work))),
             Ok(Order::Drop(old)) => {
                 let now = Instant::now();

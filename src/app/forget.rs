@@ -1,4 +1,4 @@
-//! The end of what was in force before a change: its metrics go, and its memory.
+//! The last step of a change: it removes the metrics and the memory of what was in force before.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::metrics::{FromZero, Metrics};
 use crate::names::UpstreamName;
 use crate::upstream::Upstream;
 
-/// The number of upstreams that a discovery may change while the control thread does everything for it itself. Each
-/// takes some microseconds.
+/// The largest number of upstreams of a change that the control thread makes by itself. The builder makes a change of
+/// more. Each upstream takes some microseconds.
 pub(super) const FEW: usize = 200;
 
 /// The upstreams that a discovery has changed.
@@ -27,7 +27,7 @@ pub(super) struct Differs {
 
 /// The rest of a change that has come into force.
 pub(super) struct Forgotten {
-    /// What differs, if that is a part of what was found.
+    /// The difference to the tables before; `None` if everything may differ.
     pub(super) differs: Option<Differs>,
     /// Values that are in force no longer.
     pub(super) old: Vec<Old>,
@@ -53,7 +53,7 @@ impl Forgotten {
 }
 
 impl Differs {
-    /// Whether they are so many that the control thread should not be busy with them.
+    /// Whether they are so many that they would keep the control thread busy for too long.
     fn are_many(&self) -> bool {
         self.changed.len() + self.gone.len() > FEW
     }
@@ -73,7 +73,7 @@ fn forget_all(metrics: &Metrics, before: &Snapshot, now: &Snapshot) {
     begin_at_zero(metrics, &now.config, true);
 }
 
-/// Has counters begin at 0, as the config says. `anew`: the listeners or source groups may be others than before.
+/// Lets counters begin at 0, if the config asks for it. `anew` is true if listeners or source groups may have changed.
 fn begin_at_zero(metrics: &Metrics, config: &Config, anew: bool) {
     let Some(most_routes) = config.metric_routes_from_zero else {
         return;
@@ -91,7 +91,7 @@ fn begin_at_zero(metrics: &Metrics, config: &Config, anew: bool) {
     });
 }
 
-/// As [`forget_all`], of a change that has kept all but a part of what was found.
+/// As [`forget_all`], for a change in which only a part of the discovery differs.
 fn forget_found(metrics: &Metrics, before: &Snapshot, now: &Snapshot, differs: &Differs) {
     for upstream in &differs.gone {
         upstream.retire();

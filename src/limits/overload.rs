@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::Hysteresis;
 use crate::metrics::OverloadCause;
 
-/// The number of rounds of a worker that its lag is judged by: all of them must come late, so that a pause of the
-/// whole machine is none.
+/// The number of rounds by which the lag of a worker is judged. All of them must come late, so that one pause of the
+/// whole machine does not count as lag.
 const ROUNDS: usize = 4;
 
 /// A step against overload. Each one includes those before it.
@@ -66,7 +66,7 @@ impl SharedStep {
 pub struct Overload {
     memory: SharedStep,
     worker_lag: SharedStep,
-    /// The use of memory and its limit, of the cgroup that is nearest to its own; zeros without a limit.
+    /// Use and limit of the memory of the cgroup that is nearest to its limit; zeros without a limit.
     memory_use: [AtomicU64; 2],
 }
 
@@ -79,7 +79,7 @@ impl Overload {
         }
     }
 
-    /// Notes use and limit of the memory of the cgroup that is nearest to its limit, for those who ask.
+    /// Notes use and limit of the memory of the cgroup that is nearest to its limit. [`Overload::memory_use`] reads them.
     pub fn note_memory(&self, pressed: Option<(u64, u64)>) {
         let (used, limit) = pressed.unwrap_or_default();
         for (kept, now) in self.memory_use.iter().zip([used, limit]) {
@@ -89,7 +89,8 @@ impl Overload {
 
     /// The last note: use and limit. `None` without a limit.
     pub fn memory_use(&self) -> Option<(u64, u64)> {
-        let [used, limit] = [0, 1].map(|at: usize| self.memory_use[at].load(Ordering::Relaxed));
+        let memory_use = self.memory_use.each_ref();
+        let [used, limit] = memory_use.map(|number| number.load(Ordering::Relaxed));
         (limit > 0).then_some((used, limit))
     }
 }

@@ -45,10 +45,12 @@ impl UpstreamCounts {
 impl Metrics {
     /// The counts of connections that got a route, by upstream.
     pub fn counts_by_upstream(&self) -> HashMap<UpstreamName, UpstreamCounts> {
-        // Workers wait for the lock with the first connection of a route.
-        let live = self.all_connections();
+        let all_series = self.all_connections();
         let mut all: HashMap<UpstreamName, UpstreamCounts> = HashMap::new();
-        for series in live.iter().filter(|series| &*series.key.upstream != NONE) {
+        for series in all_series
+            .iter()
+            .filter(|series| &*series.key.upstream != NONE)
+        {
             let counts = all.entry(series.key.upstream.clone()).or_default();
             counts.add(&series.counts());
         }

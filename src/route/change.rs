@@ -16,7 +16,7 @@ use crate::limits::{ScopeKey, Scopes};
 use crate::server_name::ServerName;
 use crate::upstream::Upstream;
 
-/// What the routes of a listener are made with.
+/// The config and the upstreams from which the routes of a listener are made.
 #[derive(Debug)]
 pub struct RouteMaker<'a, U> {
     /// The listener as it will be.
@@ -93,7 +93,8 @@ fn contend<'r>(routes: impl Iterator<Item = &'r Arc<RouteConfig>>) -> bool {
     !patterns.all(|pattern| claimed.insert(pattern))
 }
 
-/// The hosts of the routes that are in one of the lists only; all hosts if the others are in another order.
+/// The hosts of the routes that only one of the lists has. `None` if the routes that both have are in another order:
+/// then any host may have changed.
 fn touched_hosts(before: &[Arc<Route>], after: &[Arc<Route>]) -> Option<HashSet<ServerName>> {
     let pointers = |routes: &[Arc<Route>]| -> HashSet<*const Route> {
         routes.iter().map(Arc::as_ptr).collect()
@@ -242,8 +243,8 @@ impl RouteTable {
         }
     }
 
-    /// Whether two routes of a Service claim one pattern, among those that it has or among those that it gets. Usually
-    /// most of both are the same, and their patterns need not be made.
+    /// Whether two routes of a Service claim the same pattern, among the routes that it has or among those that it gets.
+    /// It has usually most of them already, and their patterns need not be made.
     fn contend_within(
         &self,
         service: &Exporter,

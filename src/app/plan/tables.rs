@@ -24,21 +24,21 @@ use crate::upstream::Upstreams;
 pub(super) struct Tables {
     pub(super) config: Arc<Config>,
     pub(super) upstreams: Arc<Upstreams>,
-    /// What differs, if that is a part of what was found.
+    /// The difference to the tables in force; `None` if everything may differ.
     pub(super) differs: Option<Differs>,
     listeners: ListenersChange,
-    /// Sources of upstreams that are new, once they are asked.
+    /// The DNS sources of new upstreams; empty until [`Plan::resolve`](super::Plan::resolve) starts them.
     pub(super) sources: SourceTasks,
     /// Listeners that Gateways ask for and that are not bound.
     not_bound: Vec<NotBound>,
 }
 
-/// The input of tables. It can be used on another thread.
+/// The input of tables. The builder can use it, since it has no reference to the state.
 #[derive(Clone)]
 struct TablesDraft {
     file: Arc<Config>,
     found: Option<Arc<Publication>>,
-    /// The discovery in force, if nothing else changes.
+    /// The discovery in force, if only the discovery changes.
     before: Option<Arc<Publication>>,
     in_force: Arc<Snapshot>,
 }
@@ -64,7 +64,7 @@ impl TablesDraft {
         }
     }
 
-    /// Whether the tables are made from nothing, or from much.
+    /// Whether the tables are made from nothing, or many upstreams change.
     fn takes_long(&self) -> bool {
         let both = self.before.as_ref().zip(self.found.as_ref());
         both.is_none_or(|(before, found)| {
@@ -81,7 +81,7 @@ impl TablesDraft {
         merge_after(merged, &self.file, self.found.as_deref())
     }
 
-    /// Makes the tables of `config`, whose listeners are bound at `places`.
+    /// Makes the tables of `config`. `places` are the sockets of its listeners.
     fn make(self, config: &Config, places: Vec<ListenerSockets>, shared: &Shared) -> MadeTables {
         let in_force = self.in_force;
         let change = self.before.as_ref();
@@ -198,7 +198,7 @@ impl Tables {
             .reconfigure(&self.config.access_log);
         let hellos = &control.shared.hellos;
         hellos.reconfigure(self.config.hellos.as_ref());
-        // Only if the file says so: a reload for another reason leaves what an operator has set.
+        // A reload that does not change the level leaves a level that an operator has set.
         let level = &self.config.log.level;
         if let Some(log) = &control.log
             && snapshot.config.log.level != *level
@@ -211,7 +211,7 @@ impl Tables {
     }
 }
 
-/// Places that were bound in advance, by address.
+/// Places of listeners that were bound before the tables are made, by address.
 pub(super) type Ready = HashMap<SocketAddr, ListenerSockets>;
 
 /// The place of a listener for which a Gateway asks.
@@ -220,7 +220,7 @@ pub(super) fn place(
     listener: &ListenerConfig,
     going: &[SocketAddr],
 ) -> Result<ListenerSockets, io::Error> {
-    // The workers that run: those of the config may be others, until a restart.
+    // This is the number of workers that run. The config's may differ until a restart.
     let workers = state.workers.len();
     let place = state.listeners.place(listener, workers, going, &state.bind);
     place.map_err(|error| match error {
