@@ -27,27 +27,34 @@ pub(super) struct Differs {
 
 /// The rest of a change that has come into force.
 pub(super) struct Forgotten {
+    /// The state that was in force.
+    pub(super) before: Arc<Snapshot>,
     /// The difference to the tables before; `None` if everything may differ.
     pub(super) differs: Option<Differs>,
-    /// Values that are in force no longer.
+    /// The tables of listeners that are in force no longer.
     pub(super) old: Vec<Old>,
 }
 
 impl Forgotten {
-    /// Removes what is in `before` and not in force now. The builder does it if that takes long.
-    pub(super) async fn forget(mut self, control: &Control, before: Arc<Snapshot>) {
-        let takes_long = self.differs.as_ref().is_none_or(Differs::are_many);
-        self.old.push(before.clone());
-        self.old.push(before.config.clone());
+    /// Removes what was in force before and is not now. The builder does it if that takes long.
+    pub(super) async fn forget(self, control: &Control) {
+        let Self {
+            before,
+            differs,
+            mut old,
+        } = self;
+        let takes_long = differs.as_ref().is_none_or(Differs::are_many);
+        old.push(before.clone());
+        old.push(before.config.clone());
         let (now, metrics) = (control.snapshots.now(), control.shared.metrics.clone());
-        let forget = move || match &self.differs {
+        let forget = move || match &differs {
             None => forget_all(&metrics, &before, &now),
             Some(differs) => forget_found(&metrics, &before, &now, differs),
         };
         // A failure is in the log, and leaves metrics of what has gone.
         let _ = control.builder.run_if(takes_long, forget).await;
         if takes_long {
-            control.builder.drop_unused(self.old);
+            control.builder.drop_unused(old);
         }
     }
 }

@@ -114,13 +114,12 @@ impl Owner {
             }
         };
         let started = Instant::now();
-        if let Some((forgotten, snapshot)) = forgotten {
+        if let Some(forgotten) = forgotten {
             // The tables that are in force now were made without them.
             if let Some(held) = &self.held {
                 self.state.give_if_routed(held);
             }
-            let control = &self.state.control;
-            let forget = forgotten.forget(control, snapshot);
+            let forget = forgotten.forget(&self.state.control);
             meanwhile(&self.state, &mut self.held, forget).await;
         }
         let times = Times {

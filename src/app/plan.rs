@@ -174,9 +174,9 @@ impl Plan {
         }
     }
 
-    /// Puts the change into force. What was in force before is to be forgotten, unless the tables stay.
+    /// Puts the change into force. Returns the part that is to be forgotten; `None` if the tables stay.
     #[must_use]
-    pub(super) fn commit(self, state: &mut State) -> Option<(Forgotten, Arc<Snapshot>)> {
+    pub(super) fn commit(self, state: &mut State) -> Option<Forgotten> {
         let control = state.control.clone();
         let before = control.snapshots.now();
         let news = self.found.clone();
@@ -201,7 +201,7 @@ impl Plan {
             discovery::update_endpoints(&snapshot.upstreams, &found.discovered, before);
         }
         let tables = self.tables;
-        let forgotten = tables.map(|tables| tables.commit(state, &mut snapshot));
+        let forgotten = tables.map(|tables| tables.commit(state, before, &mut snapshot));
         state.unbound.failed_again(self.failed_again);
         state.file = self.file;
         state.found = self.found;
@@ -219,7 +219,7 @@ impl Plan {
             }
             discovery::observe(&found.arrivals, metrics);
         }
-        forgotten.map(|forgotten| (forgotten, before))
+        forgotten
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::admin::Snapshot;
 use crate::app::AppError;
 use crate::app::builder::Old;
+use crate::app::control::Control;
 use crate::app::forget::{Differs, FEW, Forgotten};
 use crate::app::listeners::{InForce, ListenerSockets, ListenersChange};
 use crate::app::merge::{Before, Merged, fill, fill_new, merge_after};
@@ -170,8 +171,13 @@ impl Tables {
         self.listeners.addresses().chain(servers).collect()
     }
 
-    /// Returns what is to be forgotten.
-    pub(super) fn commit(self, state: &mut State, snapshot: &mut Snapshot) -> Forgotten {
+    /// Puts the tables into force and into `snapshot`. Returns the part of `before` that is to be forgotten.
+    pub(super) fn commit(
+        self,
+        state: &mut State,
+        before: Arc<Snapshot>,
+        snapshot: &mut Snapshot,
+    ) -> Forgotten {
         let control = &state.control;
         state.sources.take_over(self.sources, &self.upstreams);
         let conflicts_change = self.listeners.conflicts_change();
@@ -185,29 +191,31 @@ impl Tables {
             let metrics = &control.shared.metrics;
             state.reporter.conflicts(&conflicts, metrics);
         }
+        if self.differs.is_none() {
+            configure(control, &before.config, &self.config);
+        }
         snapshot.bound = bound.into();
-        if self.differs.is_some() {
-            snapshot.config = self.config;
-            let differs = self.differs;
-            return Forgotten { differs, old };
-        }
-        control.limit(&self.config);
-        control
-            .shared
-            .access_log
-            .reconfigure(&self.config.access_log);
-        let hellos = &control.shared.hellos;
-        hellos.reconfigure(self.config.hellos.as_ref());
-        // A reload that does not change the level leaves a level that an operator has set.
-        let level = &self.config.log.level;
-        if let Some(log) = &control.log
-            && snapshot.config.log.level != *level
-            && let Err(error) = log.set(level)
-        {
-            tracing::error!(%error, "the level of the log stays as it was");
-        }
         snapshot.config = self.config;
-        Forgotten { differs: None, old }
+        Forgotten {
+            before,
+            differs: self.differs,
+            old,
+        }
+    }
+}
+
+/// Configures the parts of the process that do not depend on the discovery.
+fn configure(control: &Control, before: &Config, config: &Config) {
+    control.limit(config);
+    control.shared.access_log.reconfigure(&config.access_log);
+    control.shared.hellos.reconfigure(config.hellos.as_ref());
+    // A reload that does not change the level leaves a level that an operator has set.
+    let level = &config.log.level;
+    if let Some(log) = &control.log
+        && before.log.level != *level
+        && let Err(error) = log.set(level)
+    {
+        tracing::error!(%error, "the level of the log stays as it was");
     }
 }
 

@@ -13,8 +13,8 @@ impl World {
     pub(in crate::app) async fn change(&mut self, change: Change) -> Result<(), AppError> {
         let mut plan = Plan::new(&self.state, &change).await?;
         plan.resolve(&self.state).await;
-        if let Some((forgotten, before)) = plan.commit(&mut self.state) {
-            forgotten.forget(&self.state.control, before).await;
+        if let Some(forgotten) = plan.commit(&mut self.state) {
+            forgotten.forget(&self.state.control).await;
         }
         Ok(())
     }

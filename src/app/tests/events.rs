@@ -135,8 +135,8 @@ impl Feed {
         plan.resolve(&self.world.state).await;
         let planned = start.elapsed();
         let control = self.world.state.control.clone();
-        if let Some((forgotten, before)) = plan.commit(&mut self.world.state) {
-            forgotten.forget(&control, before).await;
+        if let Some(forgotten) = plan.commit(&mut self.world.state) {
+            forgotten.forget(&control).await;
         }
         drop(change);
         Cost {

@@ -69,8 +69,8 @@ async fn a_reload_of_a_large_file_is_in_force_with_the_endpoints_that_it_has() {
         let mut plan = Plan::new(&world.state, &change).await.unwrap();
         plan.resolve(&world.state).await;
         let planned = on_builder().await.unwrap();
-        let (forgotten, before) = plan.commit(&mut world.state).unwrap();
-        forgotten.forget(&control, before).await;
+        let forgotten = plan.commit(&mut world.state).unwrap();
+        forgotten.forget(&control).await;
         drop(change);
         let (control_time, builder_time) =
             (cpu_time() - start, on_builder().await.unwrap() - begun);
