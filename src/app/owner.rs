@@ -126,13 +126,14 @@ impl Owner {
             busy: planning + committing + started.elapsed(),
             whole,
         };
-        let settle = settle(&self.state, change, made, before, times);
-        meanwhile(&self.state, &mut self.held, settle).await;
+        let report = report(&self.state, change, made, before, times);
+        meanwhile(&self.state, &mut self.held, report).await;
     }
 }
 
-/// Reports the result of a change. `before` is the file's config before it.
-async fn settle(
+/// Reports the result of a change: to the caller who asked for it, to the Kubernetes source, and to the log. `before` is
+/// the file's config before it.
+async fn report(
     state: &State,
     change: Change,
     made: Result<(), AppError>,
@@ -178,7 +179,7 @@ async fn settle(
     }
 }
 
-/// Waits for `work`. Endpoints that are found meanwhile are used at once.
+/// Waits for `work`. Puts endpoints that are found during the wait into force at once.
 async fn meanwhile<T>(
     state: &State,
     held: &mut Option<Publication>,

@@ -96,7 +96,7 @@ impl State {
     }
 
     /// Whether a publication needs no table other than those in force: at most its endpoints differ.
-    pub(super) fn is_routed(&self, publication: &Publication) -> bool {
+    fn is_routed(&self, publication: &Publication) -> bool {
         self.found.as_ref().is_some_and(|found| {
             let routing = &found.discovered.routing;
             Arc::ptr_eq(routing, &publication.discovered.routing) && found.zone == publication.zone

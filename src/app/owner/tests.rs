@@ -4,6 +4,14 @@ use std::future::pending;
 use crate::app::fixture::{World, answer, discovering, exported, file, publication, routing};
 use crate::source::kubernetes::Routing;
 
+/// The owner of a state with these routes in force.
+async fn owner_with(routes: &Arc<Routing>) -> Owner {
+    let mut world = World::with(&discovering()).await;
+    let change = Change::Found(Arc::new(publication(routes, 80)));
+    world.change(change).await.unwrap();
+    world.into_owner()
+}
+
 fn ports(state: &State) -> Vec<u16> {
     let set = state.control.snapshots.now().upstreams["apps/b:80"].endpoints();
     set.iter().map(|one| one.spec.address.port()).collect()
@@ -18,11 +26,8 @@ async fn settle() {
 
 #[tokio::test]
 async fn endpoints_that_are_found_while_a_change_waits_count_at_once_and_routes_come_after_it() {
-    let mut world = World::with(&discovering()).await;
     let routes = routing(vec![exported("b.example")], 443);
-    let change = Change::Found(Arc::new(publication(&routes, 80)));
-    world.change(change).await.unwrap();
-    let mut owner = world.into_owner();
+    let mut owner = owner_with(&routes).await;
     let source = owner.state.control.mailbox.enter();
     let other = routing(vec![exported("c.example")], 443);
     let (state, held) = (&owner.state, &mut owner.held);
@@ -69,11 +74,7 @@ fn large_routing() -> Arc<Routing> {
 
 #[tokio::test]
 async fn endpoints_that_are_found_while_tables_are_made_count_with_the_tables() {
-    let mut world = World::with(&discovering()).await;
-    let routes = routing(vec![exported("b.example")], 443);
-    let change = Change::Found(Arc::new(publication(&routes, 80)));
-    world.change(change).await.unwrap();
-    let mut owner = world.into_owner();
+    let mut owner = owner_with(&routing(vec![exported("b.example")], 443)).await;
     let large = large_routing();
     let source = owner.state.control.mailbox.enter();
     let builder = owner.state.control.builder.clone();
