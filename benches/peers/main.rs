@@ -10,6 +10,7 @@
 //! that a disturbance of the machine affects all of them. Results are ratios of runs of the same round.
 
 mod count;
+mod kind;
 mod load;
 mod machine;
 mod measure;
@@ -27,8 +28,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use kind::Kind;
 use machine::{Cpus, Machine};
-use measure::{Bench, Kind};
+use measure::Bench;
 use net::Net;
 use options::{Invocation, Options};
 use peer::{Gateway, Place, Running};

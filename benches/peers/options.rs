@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::kind::Kind;
 use crate::load::Shape;
-use crate::measure::Kind;
 use crate::peer::{Gateway, KNOWN};
 
 /// The setting of most targets.

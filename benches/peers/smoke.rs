@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use clap::Parser;
 
-use crate::measure::Kind;
+use crate::kind::Kind;
 use crate::options::Options;
 use crate::results::Slice;
 
