@@ -13,6 +13,7 @@ mod ends;
 pub mod exposition;
 mod from_zero;
 mod hellos;
+mod kind_metrics;
 mod kubernetes;
 mod labels;
 mod limits;
@@ -38,9 +39,11 @@ pub use clusters::{ClusterMetrics, MAX_CLUSTERS};
 pub use ends::{DisallowedBy, EndMetrics};
 pub use from_zero::FromZero;
 pub use hellos::HelloSeries;
-pub use kubernetes::{Kind, KindMetrics, KubernetesMetrics, LeftOutReason, NameState, WatchError};
+pub use kind_metrics::KindMetrics;
+pub use kubernetes::KubernetesMetrics;
 pub use labels::{
-    AcceptPause, ConnectResult, DroppedLine, LogName, RefusedAddress, SourceResult, TaskName,
+    AcceptPause, ConnectResult, DroppedLine, Kind, LeftOutReason, LogName, NameState,
+    RefusedAddress, SourceResult, TaskName, WatchError,
 };
 pub use limits::{LimitKind, LimitScope};
 pub use overload::{OverloadAction, OverloadCause, OverloadMetrics};

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use prometheus::{IntCounterVec, IntGaugeVec};
 
 use super::gauge_value;
-use super::kubernetes::{Kind, KindMetrics, WatchError};
+use super::kind_metrics::KindMetrics;
+use super::labels::{Kind, WatchError};
 use super::registrar::Registrar;
 use super::staleness::Staleness;
 

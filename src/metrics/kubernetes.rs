@@ -9,7 +9,8 @@ use prometheus::{
 
 use super::clusters::ClusterMetrics;
 use super::gauge_value;
-use super::labels::labels;
+use super::kind_metrics::KindMetrics;
+use super::labels::{Kind, LeftOutReason, NameState, WatchError};
 use super::registrar::Registrar;
 use super::staleness::Staleness;
 use crate::clock;
@@ -20,88 +21,6 @@ use crate::names::ListenerName;
 const BUCKETS: [f64; 10] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0,
 ];
-
-labels! {
-    /// The kinds of object of the Kubernetes API that are watched.
-    Kind {
-        /// A Service.
-        Service "service",
-        /// An EndpointSlice.
-        Slice "endpoint_slice",
-        /// A Pod.
-        Pod "pod",
-        /// A Namespace.
-        Namespace "namespace",
-        /// A Node.
-        Node "node",
-        /// A ServiceExport of the multi-cluster API.
-        ServiceExport "service_export",
-        /// A PeerAuthentication of Istio.
-        PeerAuthentication "peer_authentication",
-        /// A DestinationRule of Istio.
-        DestinationRule "destination_rule",
-        /// A ServiceEntry of Istio.
-        ServiceEntry "service_entry",
-        /// A WorkloadEntry of Istio.
-        WorkloadEntry "workload_entry",
-        /// Istio's ConfigMap with the settings of the mesh.
-        MeshConfig "mesh_config",
-        /// A GatewayClass.
-        GatewayClass "gateway_class",
-        /// A Gateway.
-        Gateway "gateway",
-        /// A TLSRoute.
-        TlsRoute "tls_route",
-        /// A ReferenceGrant.
-        ReferenceGrant "reference_grant",
-    }
-}
-
-labels! {
-    /// The reason why objects of a kind could not be watched or read.
-    WatchError {
-        /// 401 or 403.
-        Forbidden "forbidden",
-        /// The API does not serve the kind.
-        NotFound "not_found",
-        /// The API has forgotten the version to continue from, so the kind is listed again.
-        Gone "gone",
-        /// The API asks the client to wait.
-        TooManyRequests "too_many_requests",
-        /// Any other failure that the API answers.
-        Server "server_error",
-        /// No answer, or an answer that was cut off.
-        Connection "connection",
-        /// No answer in time, or a watch on which nothing came.
-        Timeout "timeout",
-        /// An object, or an answer, that cannot be read.
-        Malformed "malformed",
-        /// More objects of a kind than strait keeps.
-        TooMany "too_many",
-    }
-}
-
-labels! {
-    /// The reason why a valid listener of a Gateway is not served.
-    LeftOutReason {
-        /// Its namespace may not have Gateways.
-        Namespace "namespace",
-        /// No Gateway may have its port.
-        Port "port",
-        /// The file or another Gateway has its names.
-        Conflict "conflict",
-    }
-}
-
-labels! {
-    /// The state of a DNS name that a ServiceEntry or WorkloadEntry has for an address.
-    NameState {
-        /// DNS is asked for it.
-        Asked "asked",
-        /// DNS is not asked for it, since there are too many.
-        LeftOut "left_out",
-    }
-}
 
 /// Metrics of the Kubernetes source.
 #[derive(Debug)]
@@ -136,23 +55,6 @@ pub struct KubernetesMetrics {
     staleness: Arc<Staleness>,
     /// Of the other clusters of the mesh.
     pub clusters: ClusterMetrics,
-}
-
-/// Metrics of one kind of object, in this cluster or in another one.
-#[derive(Debug, Clone)]
-pub struct KindMetrics {
-    kind: Kind,
-    /// The name of the other cluster.
-    cluster: Option<Arc<str>>,
-    up: IntGauge,
-    /// Of a kind of this cluster.
-    not_installed: Option<IntGauge>,
-    stale: IntGauge,
-    from_file: IntGauge,
-    events: IntCounter,
-    errors: IntCounterVec,
-    last_event: Gauge,
-    staleness: Arc<Staleness>,
 }
 
 const KIND: &[&str] = &["kind"];
@@ -387,100 +289,6 @@ impl KubernetesMetrics {
 
     pub(super) fn retire_listener(&self, listener: &ListenerName) {
         let _ = self.dry_run.remove_label_values(&[listener]);
-    }
-}
-
-impl KindMetrics {
-    /// The metrics of a kind of another cluster: it has no time of its last event.
-    pub(super) fn of_cluster(
-        (cluster, kind): (Arc<str>, Kind),
-        [up, stale, from_file]: [IntGauge; 3],
-        events: IntCounter,
-        errors: IntCounterVec,
-        staleness: Arc<Staleness>,
-    ) -> prometheus::Result<Self> {
-        let unseen = "Not shown.";
-        Ok(Self {
-            kind,
-            cluster: Some(cluster),
-            up,
-            not_installed: None,
-            stale,
-            from_file,
-            events,
-            errors,
-            last_event: Gauge::new("last_event", unseen)?,
-            staleness,
-        })
-    }
-
-    /// Notes that the kind is watched and up to date.
-    pub fn up(&self) {
-        self.up.set(1);
-        self.set_installed(true);
-        self.stale.set(0);
-        self.staleness.heard(self.kind);
-    }
-
-    /// Notes that the kind is not watched. `known` says whether it was before, `why` the reason for a person.
-    pub fn down(&self, reason: WatchError, known: bool, why: &str) {
-        self.failed(reason);
-        self.up.set(0);
-        let stale = known || self.from_file.get() == 1;
-        self.stale.set(stale.into());
-        // A starting API server does not have all kinds at once.
-        self.set_installed(stale || reason != WatchError::NotFound);
-        if stale {
-            let silent = reason == WatchError::Timeout;
-            self.staleness.lost(self.kind, silent, why);
-        } else {
-            self.staleness.forget(self.kind);
-        }
-    }
-
-    fn set_installed(&self, installed: bool) {
-        if let Some(gauge) = &self.not_installed {
-            gauge.set((!installed).into());
-        }
-    }
-
-    /// Notes that the kind is known from the saved state only. Such a kind is stale.
-    pub fn restored(&self) {
-        self.from_file.set(1);
-        self.stale.set(1);
-    }
-
-    /// Notes that the API has listed a kind that was known from the saved state only.
-    pub fn replaced(&self) {
-        self.from_file.set(0);
-    }
-
-    /// Notes that nothing is known any more of a kind that was known from the saved state only.
-    pub fn forgotten(&self) {
-        self.from_file.set(0);
-        self.stale.set(0);
-        self.staleness.forget(self.kind);
-    }
-
-    /// Counts a failure after which the kind is still watched.
-    pub fn failed(&self, reason: WatchError) {
-        let (kind, reason) = (self.kind.label(), reason.label());
-        let errors = match &self.cluster {
-            None => self.errors.with_label_values(&[kind, reason]),
-            Some(cluster) => self.errors.with_label_values(&[&**cluster, kind, reason]),
-        };
-        errors.inc();
-    }
-
-    /// Whether the objects of the kind were listed before: it is watched, or stale.
-    pub fn is_known(&self) -> bool {
-        self.up.get() == 1 || self.stale.get() == 1
-    }
-
-    /// Counts a change that a watch reported.
-    pub fn event(&self) {
-        self.events.inc();
-        self.last_event.set(clock::seconds());
     }
 }
 

@@ -154,3 +154,85 @@ impl ConnectResult {
         }
     }
 }
+
+labels! {
+    /// The kinds of object of the Kubernetes API that are watched.
+    Kind {
+        /// A Service.
+        Service "service",
+        /// An EndpointSlice.
+        Slice "endpoint_slice",
+        /// A Pod.
+        Pod "pod",
+        /// A Namespace.
+        Namespace "namespace",
+        /// A Node.
+        Node "node",
+        /// A ServiceExport of the multi-cluster API.
+        ServiceExport "service_export",
+        /// A PeerAuthentication of Istio.
+        PeerAuthentication "peer_authentication",
+        /// A DestinationRule of Istio.
+        DestinationRule "destination_rule",
+        /// A ServiceEntry of Istio.
+        ServiceEntry "service_entry",
+        /// A WorkloadEntry of Istio.
+        WorkloadEntry "workload_entry",
+        /// Istio's ConfigMap with the settings of the mesh.
+        MeshConfig "mesh_config",
+        /// A GatewayClass.
+        GatewayClass "gateway_class",
+        /// A Gateway.
+        Gateway "gateway",
+        /// A TLSRoute.
+        TlsRoute "tls_route",
+        /// A ReferenceGrant.
+        ReferenceGrant "reference_grant",
+    }
+}
+
+labels! {
+    /// The reason why objects of a kind could not be watched or read.
+    WatchError {
+        /// 401 or 403.
+        Forbidden "forbidden",
+        /// The API does not serve the kind.
+        NotFound "not_found",
+        /// The API has forgotten the version to continue from, so the kind is listed again.
+        Gone "gone",
+        /// The API asks the client to wait.
+        TooManyRequests "too_many_requests",
+        /// Any other failure that the API answers.
+        Server "server_error",
+        /// No answer, or an answer that was cut off.
+        Connection "connection",
+        /// No answer in time, or a watch on which nothing came.
+        Timeout "timeout",
+        /// An object, or an answer, that cannot be read.
+        Malformed "malformed",
+        /// More objects of a kind than strait keeps.
+        TooMany "too_many",
+    }
+}
+
+labels! {
+    /// The reason why a valid listener of a Gateway is not served.
+    LeftOutReason {
+        /// Its namespace may not have Gateways.
+        Namespace "namespace",
+        /// No Gateway may have its port.
+        Port "port",
+        /// The file or another Gateway has its names.
+        Conflict "conflict",
+    }
+}
+
+labels! {
+    /// The state of a DNS name that a ServiceEntry or WorkloadEntry has for an address.
+    NameState {
+        /// DNS is asked for it.
+        Asked "asked",
+        /// DNS is not asked for it, since there are too many.
+        LeftOut "left_out",
+    }
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 
-use super::kubernetes::Kind;
+use super::labels::Kind;
 use crate::clock;
 
 /// The largest reason that is kept, in bytes.

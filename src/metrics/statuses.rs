@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
-use super::kubernetes::Kind;
+use super::labels::Kind;
 use super::registrar::Registrar;
 
 /// The metrics of statuses written to the Kubernetes API.
