@@ -9,7 +9,7 @@
 //!  tasks        tasks that last as long as the gateway, each started again when it fails
 //!     |-- servers     the admin servers
 //!     |-- takeover    the listening sockets, from one process to the next
-//!     |-- capacity    the memory of the process, and the limits that follow from it
+//!     |-- overload    the steps against overload, and the limits that follow from the memory (capacity)
 //!     `-- owner       one change after the other: a config file, a discovery
 //!            |
 //!          plan       first the steps that can fail, then those that cannot

@@ -7,14 +7,10 @@ use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
-use super::control::Control;
-use super::overload::{LagWatch, MemoryWatch};
 use crate::config::Config;
 use crate::limits::memory::{self, Level, Memory, Reserved};
-use crate::metrics::gauge_value;
 use crate::proxy;
 use crate::socket;
 
@@ -25,9 +21,6 @@ const RESERVED_FILES: u64 = 256;
 const FILES_PER_CONNECTION: u64 = 2;
 /// The number of connections when neither open files nor memory are limited.
 const MOST_CONNECTIONS: usize = 1_000_000;
-/// The time between two looks at the memory in use.
-const LOOK: Duration = Duration::from_millis(250);
-
 /// Computes the capacity.
 #[derive(Debug)]
 pub(super) struct Capacity {
@@ -79,7 +72,7 @@ impl Capacity {
 
     /// The kernel's figures for the memory of this process; `None` while they cannot be read, for
     /// instance for lack of descriptors.
-    fn memory(&self) -> Option<Memory> {
+    pub(super) fn memory(&self) -> Option<Memory> {
         let failed = Cell::new(false);
         let read = |path: &Path| {
             let text = fs::read_to_string(path);
@@ -200,35 +193,6 @@ impl Chosen {
                 "the key is more than an eighth of the memory limit; strait uses an eighth instead"
             );
         }
-    }
-}
-
-/// Takes the steps against overload, and follows changes of the memory limit. Never returns.
-pub(super) async fn watch_memory(control: Arc<Control>) {
-    let metrics = &control.shared.metrics;
-    let mut memory_watch = MemoryWatch::default();
-    let mut lag_watch = LagWatch::default();
-    let mut limit_before = None;
-    loop {
-        let config = control.snapshots.now().config.clone();
-        lag_watch.judge(&config.limits, &control.shared);
-        let Some(memory) = control.capacity.memory() else {
-            tokio::time::sleep(LOOK).await;
-            continue;
-        };
-        let limit = memory.limit.as_ref().map_or(0, |(bytes, _)| *bytes);
-        metrics.memory_limit.set(gauge_value(limit));
-        let used = memory.pressed.map_or(0, |(used, _)| used);
-        metrics.memory_used.set(gauge_value(used));
-        if limit_before
-            .replace(limit)
-            .is_some_and(|before| before != limit)
-        {
-            control.limit(&config);
-        }
-        control.shared.overload.note_memory(memory.pressed);
-        memory_watch.judge(memory.pressed, &config.limits, &control.shared);
-        tokio::time::sleep(LOOK).await;
     }
 }
 

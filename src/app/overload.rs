@@ -1,13 +1,18 @@
 //! The steps against overload: they are judged by the use of memory and by the lag of each worker, put into force,
 //! and logged when they change.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::control::Control;
 use crate::config::Limits;
 use crate::limits::memory::{self, step_bounds};
 use crate::limits::{Hysteresis, OverloadStep, StepGate};
-use crate::metrics::OverloadCause;
+use crate::metrics::{OverloadCause, gauge_value};
 use crate::proxy::{Shared, WorkerLoad};
+
+/// The time between two looks at the memory in use.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Judges whether memory is nearly used up.
 #[derive(Debug, Default)]
@@ -125,6 +130,35 @@ fn lag_bounds(lag: Duration) -> Hysteresis<u64> {
     Hysteresis {
         from: micros(lag),
         until: micros(lag / 2),
+    }
+}
+
+/// Takes the steps against overload, and follows changes of the memory limit. Never returns.
+pub(super) async fn watch_memory(control: Arc<Control>) {
+    let metrics = &control.shared.metrics;
+    let mut memory_watch = MemoryWatch::default();
+    let mut lag_watch = LagWatch::default();
+    let mut limit_before = None;
+    loop {
+        let config = control.snapshots.now().config.clone();
+        lag_watch.judge(&config.limits, &control.shared);
+        let Some(memory) = control.capacity.memory() else {
+            tokio::time::sleep(LOOK).await;
+            continue;
+        };
+        let limit = memory.limit.as_ref().map_or(0, |(bytes, _)| *bytes);
+        metrics.memory_limit.set(gauge_value(limit));
+        let used = memory.pressed.map_or(0, |(used, _)| used);
+        metrics.memory_used.set(gauge_value(used));
+        if limit_before
+            .replace(limit)
+            .is_some_and(|before| before != limit)
+        {
+            control.limit(&config);
+        }
+        control.shared.overload.note_memory(memory.pressed);
+        memory_watch.judge(memory.pressed, &config.limits, &control.shared);
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::capacity::watch_memory;
 use super::control::Control;
+use super::overload::watch_memory;
 use super::owner::Owner;
 use super::state::Change;
 use super::takeover::TakeoverSocket;
