@@ -27,6 +27,7 @@
 
 mod builder;
 mod capacity;
+mod change;
 mod control;
 mod discovery;
 mod ender;
@@ -68,12 +69,13 @@ use crate::metrics::Metrics;
 use crate::open_connections::ConnectionAsker;
 use crate::proxy::{self, WorkerHandle};
 use crate::socket::{Inherited, StreamOptions};
+use change::{Change, NewFile};
 use control::Control;
 pub use ender::Ender;
 pub use error::AppError;
 use owner::Owner;
 use servers::Servers;
-use state::{Change, NewFile, State};
+use state::State;
 use takeover::{Predecessor, TakeoverSocket};
 use tasks::Tasks;
 

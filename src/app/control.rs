@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::AppError;
 use super::builder::Builder;
 use super::capacity::Capacity;
+use super::change::{Change, ResultSender};
 use super::limit_uses::limit_uses;
-use super::state::Change;
 use super::takeover::Passable;
 use crate::access_log::AccessLog;
 use crate::admin::overview::history::TrafficHistory;
@@ -202,9 +202,6 @@ impl Control {
         }
     }
 }
-
-/// The channel on which the caller gets the result of a change.
-pub(super) type ResultSender = oneshot::Sender<Result<(), AppError>>;
 
 /// The facts that the metrics with Istio's names show at each scrape.
 fn istio_facts(metrics: &Arc<Metrics>, snapshots: Snapshots) -> impl Fn() -> IstioFacts + use<> {

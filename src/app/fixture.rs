@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::change::Change;
 use super::control::Control;
 use super::owner::Owner;
-use super::state::{Change, State};
+use super::state::State;
 use crate::access_log::AccessLog;
 use crate::admin::Snapshot;
 use crate::config::{

@@ -35,9 +35,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::change::{Change, NewFile};
 use super::file_report::FileInForce;
 use super::plan::Plan;
-use super::state::{Change, NewFile, State};
+use super::state::State;
 use super::{AppError, discovery, file_report};
 use crate::config::Config;
 use crate::source::kubernetes::Publication;

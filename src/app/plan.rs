@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use self::tables::{Ready, Tables, place};
 use super::AppError;
+use super::change::Change;
 use super::discovery;
 use super::forget::Forgotten;
 use super::listeners::retire_metrics;
 use super::sources::first_answers;
-use super::state::{Change, State};
+use super::state::State;
 use super::statuses::StatusTask;
 use crate::admin::{DiscoveryReport, Snapshot};
 use crate::config::{Config, KubernetesConfig};

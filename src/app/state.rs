@@ -6,46 +6,16 @@ use std::sync::Arc;
 
 use tokio::time::sleep_until;
 
-use super::control::{Control, ResultSender};
+use super::control::Control;
 use super::discovery::{self, Reporter};
 use super::listeners::{BindSockets, Listeners};
 use super::sources::Sources;
 use super::statuses::StatusTask;
 use super::unbound::Unbound;
-use crate::config::{Config, ConfigSource};
+use crate::config::Config;
 use crate::drain::DrainPhase;
 use crate::proxy::WorkerInbox;
 use crate::source::kubernetes::{KubernetesSource, Ports, Publication};
-
-/// A change that is asked for.
-#[derive(Debug)]
-pub(super) enum Change {
-    /// Another config file.
-    File(NewFile, ResultSender),
-    /// A discovery of the Kubernetes source.
-    Found(Arc<Publication>),
-    /// The Kubernetes source has broken down. It must start again.
-    Broken(ResultSender),
-    /// Ports that could not be bound are due for another attempt.
-    Retry,
-}
-
-/// A config file that is to come into force.
-#[derive(Debug, Clone)]
-pub(super) struct NewFile {
-    pub(super) config: Arc<Config>,
-    /// The file itself; `None` if the config did not come from one.
-    pub(super) source: Option<ConfigSource>,
-}
-
-impl From<Arc<Config>> for NewFile {
-    fn from(config: Arc<Config>) -> Self {
-        Self {
-            config,
-            source: None,
-        }
-    }
-}
 
 /// The state in force. One task owns it, and a [`Plan`](super::plan::Plan) changes it.
 pub(super) struct State {

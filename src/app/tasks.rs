@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use super::change::Change;
 use super::control::Control;
 use super::overload::watch_memory;
 use super::owner::Owner;
-use super::state::Change;
 use super::takeover::TakeoverSocket;
 use crate::admin::Judge;
 use crate::admin::overview::history;

@@ -7,9 +7,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::app::change::Change;
 use crate::app::fixture::{World, discovering, publishing};
 use crate::app::plan::Plan;
-use crate::app::state::Change;
 use crate::clock::cpu_time;
 use crate::proxy::Shared;
 use crate::server_name::ServerName;

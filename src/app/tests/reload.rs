@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::app::change::Change;
 use crate::app::fixture::{World, answer};
 use crate::app::plan::Plan;
-use crate::app::state::Change;
 use crate::clock::cpu_time;
 use crate::config::{Config, Loaded, Machine};
 
