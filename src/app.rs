@@ -43,6 +43,7 @@ pub mod merge;
 mod near_names;
 mod overload;
 mod owner;
+mod passable;
 mod plan;
 mod servers;
 mod sources;

@@ -12,7 +12,7 @@ use super::builder::Builder;
 use super::capacity::Capacity;
 use super::change::{Change, ResultSender};
 use super::limit_uses::limit_uses;
-use super::takeover::Passable;
+use super::passable::Passable;
 use crate::access_log::AccessLog;
 use crate::admin::overview::history::TrafficHistory;
 use crate::admin::{ConfigReports, Readiness, Snapshots};

@@ -15,35 +15,20 @@
 //! end of the successor changes nothing for the predecessor. One successor is served at a time.
 
 use std::io;
-use std::net::TcpListener;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::control::Control;
-use crate::proxy::Listener;
-use crate::socket::{self, Inherited, PASSED_AT_ONCE};
+use super::passable::{NO_MORE, PATIENCE, READY, SOCKETS, YOURS, hear, say, within};
+use crate::socket::Inherited;
 
-/// The first byte of a predecessor. It stands for the version of this protocol.
-const SOCKETS: u8 = 1;
-/// The last byte before the successor is ready: there are no further sockets.
-const NO_MORE: u8 = 2;
-/// The successor can serve.
-const READY: u8 = 3;
-/// The predecessor accepts no more from now on.
-const YOURS: u8 = 4;
-
-/// The longest wait for an answer that needs no work.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// The time between two looks whether this process is ready.
 const LOOK: Duration = Duration::from_millis(20);
 /// Successors that may wait for their turn.
@@ -52,84 +37,6 @@ const BACKLOG: i32 = 8;
 const PAUSE: Duration = Duration::from_millis(100);
 /// The mode of the Unix socket: only the user of this process may connect.
 const MODE: u32 = 0o600;
-
-/// The sockets that a successor gets, and the sign that it has got them.
-#[derive(Debug)]
-pub(super) struct Passable {
-    listeners: ArcSwap<Vec<Arc<Listener>>>,
-    servers: Mutex<Vec<Weak<TcpListener>>>,
-    passed: watch::Sender<bool>,
-}
-
-impl Default for Passable {
-    fn default() -> Self {
-        Self {
-            listeners: ArcSwap::default(),
-            servers: Mutex::default(),
-            passed: watch::Sender::new(false),
-        }
-    }
-}
-
-impl Passable {
-    /// Replaces the listeners.
-    pub(super) fn set_listeners(&self, listeners: Vec<Arc<Listener>>) {
-        self.listeners.store(Arc::new(listeners));
-    }
-
-    /// Adds the socket of a server, which is passed on as long as the caller keeps it.
-    pub(super) fn add_server(&self, socket: &Arc<TcpListener>) {
-        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        servers.push(Arc::downgrade(socket));
-    }
-
-    /// Waits until a successor has the sockets.
-    pub(super) async fn passed(&self) {
-        // The sender lives as long as `self`.
-        let _ = self.passed.subscribe().wait_for(|passed| *passed).await;
-    }
-
-    /// Sends every open socket to a successor.
-    async fn send(&self, stream: &UnixStream) -> io::Result<usize> {
-        let listeners = self.listeners.load_full();
-        let members: Vec<Arc<OwnedFd>> = listeners.iter().flat_map(|one| one.sockets()).collect();
-        let servers: Vec<Arc<TcpListener>> = {
-            let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-            servers.iter().filter_map(Weak::upgrade).collect()
-        };
-        let members = members.iter().map(|member| member.as_fd());
-        let all: Vec<BorrowedFd<'_>> = members
-            .chain(servers.iter().map(|server| server.as_fd()))
-            .collect();
-        for part in all.chunks(PASSED_AT_ONCE) {
-            say(stream, SOCKETS, part).await?;
-        }
-        say(stream, NO_MORE, &[]).await?;
-        Ok(all.len())
-    }
-}
-
-/// Sends a byte, with descriptors or without.
-async fn say(stream: &UnixStream, byte: u8, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let send = stream.async_io(Interest::WRITABLE, || {
-        socket::pass(stream, byte, descriptors)
-    });
-    within(PATIENCE, send).await
-}
-
-/// Receives a byte with its descriptors. `None`: the other side has closed.
-async fn hear(stream: &UnixStream) -> io::Result<Option<(u8, Vec<OwnedFd>)>> {
-    let receive = || socket::receive_passed(stream);
-    match stream.async_io(Interest::READABLE, receive).await {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
-        result => result,
-    }
-}
-
-async fn within<T>(time: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-    timeout(time, work).await.map_err(late)?
-}
 
 /// Checks that the process at the other end runs as the same user.
 fn check_user(stream: &UnixStream) -> io::Result<()> {
