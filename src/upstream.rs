@@ -9,6 +9,7 @@
 mod apart;
 mod balancer;
 pub mod check;
+mod check_state;
 mod conduct;
 mod connect;
 mod connect_times;

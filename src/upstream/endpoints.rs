@@ -10,7 +10,7 @@ use arc_swap::{ArcSwapOption, Guard};
 
 use super::Conduct;
 use super::balancer::Tiers;
-use super::check::CheckState;
+use super::check_state::CheckState;
 use super::hash;
 use super::health::{EndpointState, Handshakes, Health};
 use super::load::{Load, LoadStage};
