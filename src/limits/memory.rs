@@ -8,7 +8,7 @@
 //! <https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files>, and for version 1
 //! <https://docs.kernel.org/admin-guide/cgroup-v1/memory.html>.
 
-use super::Hysteresis;
+use super::hysteresis::Hysteresis;
 
 /// The memory of one connection, in bytes: two sockets with the kernel's data for each (10 to 12 KiB
 /// when they are idle, charged to the cgroup), 1.3 KiB of its own, and a part of both sockets' buffers.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Hysteresis;
+use super::hysteresis::Hysteresis;
 use crate::metrics::OverloadCause;
 
 /// The number of rounds by which the lag of a worker is judged. All of them must come late, so that one pause of the

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use super::now;
+use super::rate::now;
 
 /// The smallest number of insertions between two searches for dead entries.
 const FEW: usize = 256;

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use super::limiter::{Limiter, Usage};
 use super::pruned::Pruned;
-use super::sources::SourceTable;
-use super::{Limiter, SourceLimiter, Usage};
+use super::sources::{SourceLimiter, SourceTable};
 use crate::config::{ConnectionLimits, SourceLimits};
 use crate::metrics::LimitScope;
 use crate::names::{ListenerName, RouteName, SourceGroupName};
@@ -81,9 +81,9 @@ fn known_or_new<K: Eq + std::hash::Hash, V>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Held, OverLimit};
     use super::*;
     use crate::config::Connections;
+    use crate::limits::limiter::{Held, OverLimit};
 
     fn at_most(connections: u32) -> ConnectionLimits {
         ConnectionLimits {

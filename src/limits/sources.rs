@@ -5,8 +5,9 @@ use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::collector::LimitUse;
+use super::limiter::{Held, Limiter, OverLimit, Usage};
 use super::pruned::Pruned;
-use super::{Held, LimitUse, Limiter, OverLimit, Usage};
 use crate::config::SourceLimits;
 use crate::metrics::{LimitKind, LimitScope};
 
