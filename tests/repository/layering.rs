@@ -144,6 +144,15 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
+        "limits",
+        &[
+            &["budget", "collector", "hysteresis", "rate"],
+            &["limiter", "memory", "overload", "pruned"],
+            &["sources"],
+            &["scopes"],
+        ],
+    ),
+    (
         "proxy",
         &[
             &[
@@ -312,7 +321,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
 ];
 
 /// The modules of src/ in which each folder must have its list in [`LAYERS`].
-const ORDERED: &[&str] = &["config", "proxy", "source"];
+const ORDERED: &[&str] = &["config", "limits", "proxy", "source"];
 
 /// Imports that break the order, each as two modules. The list may only become shorter.
 const TOLERATED: &[(&str, &str)] = &[];
