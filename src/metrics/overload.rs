@@ -16,7 +16,7 @@ labels! {
 }
 
 labels! {
-    /// What happens to a connection because of overload.
+    /// The action on a connection because of overload.
     OverloadAction {
         /// It is refused.
         Refused "refused",

@@ -11,7 +11,7 @@ fn rows(page: &str) -> impl Iterator<Item = &str> {
     rows.filter(|line| !line.starts_with("| failure |"))
 }
 
-/// What is wrong with a row.
+/// The fault of a row, if it has one.
 fn fault(row: &str, exists: impl Fn(&str, &str) -> bool) -> Option<String> {
     let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
     let [failure, conduct, tests] = cells[..] else {
