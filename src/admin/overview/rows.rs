@@ -288,8 +288,9 @@ fn grouped(rows: Vec<FailureRow>) -> Vec<FailureRow> {
     grouped
 }
 
+/// The failures that the search finds, grouped. A group has only what is found, so that an address is found among those
+/// that are alike.
 pub(super) fn failure_page(rows: Vec<FailureRow>, view: &View) -> RowPage<FailureRow> {
-    let rows = grouped(rows);
     let takes = |row: &FailureRow| {
         let [source, endpoint] =
             [row.source, row.endpoint].map(|one| one.map(|address| address.to_string()));
@@ -306,10 +307,16 @@ pub(super) fn failure_page(rows: Vec<FailureRow>, view: &View) -> RowPage<Failur
         let group = view.group.as_ref().is_none_or(|group| *group == row.group);
         group && view.finds(texts.into_iter().flatten().map(String::as_str))
     };
-    view.page(rows, takes, |one, other| {
+    let found: Vec<FailureRow> = rows.iter().filter(|row| takes(row)).cloned().collect();
+    let all = grouped(rows).len();
+    let order = |one: &FailureRow, other: &FailureRow| {
         let key = |row: &FailureRow| (row.at.clone(), row.connection);
         key(other).cmp(&key(one))
-    })
+    };
+    RowPage {
+        all,
+        ..view.page(grouped(found), |_| true, order)
+    }
 }
 
 /// The time after which TCP sends a SYN again (RFC 6298).
@@ -413,4 +420,43 @@ pub(super) fn unrouted(snapshot: &Snapshot, view: &View) -> RowPage<UnroutedRow>
         let key = |row: &UnroutedRow| (row.listener.clone(), row.name.clone());
         key(one).cmp(&key(other))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn searched(search: &str) -> View {
+        View {
+            search: search.to_owned(),
+            ..View::default()
+        }
+    }
+
+    #[test]
+    fn a_search_finds_a_failure_that_has_newer_ones_alike() {
+        let failure = |connection: u64, source: u8| FailureRow {
+            at: format!("2026-11-29T12:00:0{connection}Z"),
+            connection,
+            source: Some(([10, 0, 12, source], 40_000).into()),
+            alike: 1,
+            ..FailureRow::default()
+        };
+        let rows = vec![failure(3, 7), failure(2, 9), failure(1, 9)];
+        let page = failure_page(rows.clone(), &searched("10.0.12.9"));
+        let found = RowPage {
+            all: 1,
+            matched: 1,
+            first: 0,
+            rows: vec![FailureRow {
+                alike: 2,
+                ..failure(2, 9)
+            }],
+        };
+        assert_eq!(page, found);
+        let none = failure_page(rows.clone(), &searched("10.0.12.8"));
+        assert_eq!((none.all, none.matched), (1, 0));
+        let all = failure_page(rows, &View::default());
+        assert_eq!((all.rows[0].connection, all.rows[0].alike), (3, 3));
+    }
 }

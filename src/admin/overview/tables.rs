@@ -186,7 +186,8 @@ pub struct FailureRow {
     pub detail: Option<String>,
     /// Milliseconds from accept to close.
     pub duration_ms: u64,
-    /// Kept failures that differ from this one in no more than time, source and duration; this is the newest of them.
+    /// Kept failures that the search finds and that differ from this one in no more than time, source and duration; this
+    /// is the newest of them.
     pub alike: usize,
     /// Whether its hello had the label of `strait doctor`.
     #[serde(default)]
