@@ -156,17 +156,16 @@ pub(super) fn turned(order: Ordering, turned: bool) -> Ordering {
 /// The page of endpoints: troubled ones first.
 pub(super) fn endpoint_page(rows: Vec<EndpointRow>, view: &View) -> RowPage<EndpointRow> {
     let takes = |row: &EndpointRow| {
-        let address = row.address.map(|address| address.to_string());
         let texts = [
-            Some(&row.upstream),
-            Some(&row.state),
-            row.reason.as_ref(),
-            address.as_ref(),
-            row.zone.as_ref(),
-            row.node.as_ref(),
-            row.last_outcome.as_ref(),
+            Some(&*row.upstream),
+            Some(&*row.state),
+            row.reason.as_deref(),
+            row.zone.as_deref(),
+            row.node.as_deref(),
+            row.origin.as_deref(),
+            row.last_outcome.as_deref(),
         ];
-        view.finds(texts.into_iter().flatten().map(String::as_str))
+        view.finds_row(texts, [row.address])
     };
     let urgency = |row: &EndpointRow| match &*row.state {
         "none" if row.failing_share.is_none() => judge::urgency("unready"),
@@ -292,20 +291,16 @@ fn grouped(rows: Vec<FailureRow>) -> Vec<FailureRow> {
 /// that are alike.
 pub(super) fn failure_page(rows: Vec<FailureRow>, view: &View) -> RowPage<FailureRow> {
     let takes = |row: &FailureRow| {
-        let [source, endpoint] =
-            [row.source, row.endpoint].map(|one| one.map(|address| address.to_string()));
         let texts = [
-            Some(&row.outcome),
-            Some(&row.group),
-            row.server_name.as_ref(),
-            row.route.as_ref(),
-            row.upstream.as_ref(),
-            row.detail.as_ref(),
-            source.as_ref(),
-            endpoint.as_ref(),
+            Some(&*row.outcome),
+            Some(&*row.group),
+            row.server_name.as_deref(),
+            row.route.as_deref(),
+            row.upstream.as_deref(),
+            row.detail.as_deref(),
         ];
         let group = view.group.as_ref().is_none_or(|group| *group == row.group);
-        group && view.finds(texts.into_iter().flatten().map(String::as_str))
+        group && view.finds_row(texts, [row.source, row.endpoint])
     };
     let found: Vec<FailureRow> = rows.iter().filter(|row| takes(row)).cloned().collect();
     let all = grouped(rows).len();
@@ -342,15 +337,8 @@ pub(super) fn slow_connects(
     };
     let rows: Vec<SlowConnectRow> = connects.iter().map(row).collect();
     let takes = |row: &SlowConnectRow| {
-        let [endpoint, source] =
-            [row.endpoint, row.source].map(|one| one.map(|address| address.to_string()));
-        let texts = [
-            Some(&row.upstream),
-            endpoint.as_ref(),
-            source.as_ref(),
-            row.zone.as_ref(),
-        ];
-        view.finds(texts.into_iter().flatten().map(String::as_str))
+        let texts = [Some(&*row.upstream), row.zone.as_deref()];
+        view.finds_row(texts, [row.endpoint, row.source])
     };
     view.page(rows, takes, |one, other| {
         most_first(one.took_ms, other.took_ms)
@@ -377,18 +365,14 @@ pub(super) fn connection(one: &OpenConnection) -> ConnectionRow {
 
 pub(super) fn connection_page(rows: Vec<ConnectionRow>, view: &View) -> RowPage<ConnectionRow> {
     let takes = |row: &ConnectionRow| {
-        let [source, endpoint] =
-            [row.source, row.endpoint].map(|one| one.map(|address| address.to_string()));
         let texts = [
-            Some(&row.group),
-            Some(&row.state),
-            row.server_name.as_ref(),
-            row.route.as_ref(),
-            row.upstream.as_ref(),
-            source.as_ref(),
-            endpoint.as_ref(),
+            Some(&*row.group),
+            Some(&*row.state),
+            row.server_name.as_deref(),
+            row.route.as_deref(),
+            row.upstream.as_deref(),
         ];
-        view.finds(texts.into_iter().flatten().map(String::as_str))
+        view.finds_row(texts, [row.source, row.endpoint])
     };
     view.page(rows, takes, |one, other| {
         let bytes = |row: &ConnectionRow| row.to_upstream_bytes + row.to_downstream_bytes;
@@ -458,5 +442,16 @@ mod tests {
         assert_eq!((none.all, none.matched), (1, 0));
         let all = failure_page(rows, &View::default());
         assert_eq!((all.rows[0].connection, all.rows[0].alike), (3, 3));
+    }
+
+    #[test]
+    fn a_search_finds_endpoints_by_their_object() {
+        let row = |name: &str| EndpointRow {
+            origin: Some(format!("EndpointSlice shop/{name}")),
+            ..EndpointRow::default()
+        };
+        let rows = vec![row("catalog-7x"), row("payments-k2")];
+        let page = endpoint_page(rows, &searched("shop/payments"));
+        assert_eq!(page.rows, [row("payments-k2")]);
     }
 }

@@ -1,6 +1,7 @@
 //! The question that an overview answers: what to search for, which rows, in which order.
 
 use std::cmp::Ordering;
+use std::net::SocketAddr;
 
 use serde::Deserialize;
 
@@ -227,6 +228,16 @@ impl View {
             || texts
                 .into_iter()
                 .any(|text| text.to_lowercase().contains(&self.search))
+    }
+
+    /// Whether the search finds a row by one of its texts or addresses.
+    pub(super) fn finds_row<const TEXTS: usize, const ADDRESSES: usize>(
+        &self,
+        texts: [Option<&str>; TEXTS],
+        addresses: [Option<SocketAddr>; ADDRESSES],
+    ) -> bool {
+        let is_found = |address: SocketAddr| self.finds([&*address.to_string()]);
+        self.finds(texts.into_iter().flatten()) || addresses.into_iter().flatten().any(is_found)
     }
 
     /// The rows of the page among those that `takes` takes, in the order of `compare`.
