@@ -58,9 +58,14 @@ impl TextPage<'_> {
         }
     }
 
-    /// The heading of a table with the position of its rows.
+    /// The heading of a table with the position of its rows. Returns their number.
     fn heading<T>(&mut self, title: &str, rows: &RowPage<T>, order: &str) -> usize {
-        let shown = rows.rows.len().min(self.rows);
+        self.heading_of(title, rows, self.rows, order)
+    }
+
+    /// The same for a table with at most `most` rows.
+    fn heading_of<T>(&mut self, title: &str, rows: &RowPage<T>, most: usize, order: &str) -> usize {
+        let shown = rows.rows.len().min(most);
         self.line("");
         let position = match shown {
             0 => "none".to_owned(),
@@ -315,8 +320,9 @@ impl TextPage<'_> {
             return;
         }
         let title = "SLOWEST CONNECTS of the last 10 minutes";
-        let shown = self.heading(title, slow, "");
-        for row in slow.rows.iter().take(shown.min(SLOW_CONNECTS)) {
+        let most = self.rows.min(SLOW_CONNECTS);
+        let shown = self.heading_of(title, slow, most, ", slowest first");
+        for row in slow.rows.iter().take(shown) {
             let took = right(&format!("{} ms", millis(row.took_ms)), 12);
             let endpoint = row.endpoint.map(|endpoint| endpoint.to_string());
             let endpoint = cell(&endpoint.unwrap_or_default(), 23);

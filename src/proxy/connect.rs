@@ -344,6 +344,7 @@ async fn try_endpoint(common: Rc<Common>, mut picked: Picked) -> Tried {
                 upstream: config.name.clone(),
                 endpoint: picked.address(),
                 source: common.source,
+                starttls: first.starttls.is_some(),
             });
             if addresses == 2 {
                 picked.prefer();

@@ -26,6 +26,8 @@ pub struct SlowConnect {
     pub endpoint: SocketAddr,
     /// The client's address.
     pub source: SocketAddr,
+    /// Whether the endpoint was asked for TLS, so that its answer is in the time.
+    pub starttls: bool,
 }
 
 /// The slowest connects. A connect that is not among them costs one load.
@@ -89,6 +91,7 @@ mod tests {
             upstream: "svcb".into(),
             endpoint: SocketAddr::from(([10, 1, 0, 7], 8443)),
             source: SocketAddr::from(([10, 0, 0, 1], 1)),
+            starttls: false,
         }
     }
 

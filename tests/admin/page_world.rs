@@ -186,6 +186,7 @@ pub fn troubled(minutes: u32) -> Gateway {
             upstream: "inventory.warehouse:50051".into(),
             endpoint: SocketAddr::from(([10, 1, 0, 7], 8443)),
             source: SocketAddr::from(([10, 0, 12, 7], 50_000 + number)),
+            starttls: false,
         });
     }
     for number in 0..40 {

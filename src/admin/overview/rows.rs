@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -317,23 +318,40 @@ pub(super) fn failure_page(rows: Vec<FailureRow>, view: &View) -> RowPage<Failur
 /// The time after which TCP sends a SYN again (RFC 6298).
 const SYN_AGAIN: Duration = Duration::from_secs(1);
 
+/// The probable cause of a connect that took as long as this one.
+fn hint(one: &SlowConnect) -> Option<String> {
+    let hint = match one.starttls {
+        _ if one.took < SYN_AGAIN => return None,
+        false => "a SYN was lost, or the queue of the endpoint was full",
+        true => {
+            "a SYN was lost, the queue of the endpoint was full, or the endpoint was late to answer the request for TLS"
+        }
+    };
+    Some(hint.to_owned())
+}
+
 /// The slowest connects, the slowest first.
 pub(super) fn slow_connects(
     connects: &[SlowConnect],
     endpoints: &[EndpointRow],
     view: &View,
 ) -> RowPage<SlowConnectRow> {
-    let zones = endpoints.iter();
-    let zones: HashMap<_, _> = zones.map(|row| (row.address, row.zone.as_ref())).collect();
+    let mut zones: HashMap<SocketAddr, Option<&String>> =
+        connects.iter().map(|one| (one.endpoint, None)).collect();
+    for row in endpoints {
+        let zone = row.address.and_then(|address| zones.get_mut(&address));
+        if let Some(zone) = zone {
+            *zone = row.zone.as_ref();
+        }
+    }
     let row = |one: &SlowConnect| SlowConnectRow {
         at: timestamp(one.at),
         took_ms: millis(one.took),
         upstream: one.upstream.to_string(),
         endpoint: Some(one.endpoint),
-        zone: zones.get(&Some(one.endpoint)).copied().flatten().cloned(),
+        zone: zones.get(&one.endpoint).copied().flatten().cloned(),
         source: Some(one.source),
-        hint: (one.took >= SYN_AGAIN)
-            .then(|| "a SYN was lost, or the queue of the endpoint was full".to_owned()),
+        hint: hint(one),
     };
     let rows: Vec<SlowConnectRow> = connects.iter().map(row).collect();
     let takes = |row: &SlowConnectRow| {

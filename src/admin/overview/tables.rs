@@ -254,7 +254,8 @@ pub struct LostLinesRow {
 pub struct SlowConnectRow {
     /// The time when the connection was made, RFC 3339.
     pub at: String,
-    /// Milliseconds from the first SYN to the connection.
+    /// Milliseconds from the first SYN to the connection, with `starttls` to the endpoint's answer to the request for
+    /// TLS.
     pub took_ms: f64,
     /// The upstream.
     pub upstream: String,

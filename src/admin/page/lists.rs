@@ -3,28 +3,37 @@
 use maud::{Markup, html};
 
 use super::Drawn;
-use super::parts::{breakable, mark, position};
+use super::parts::{breakable, mark, position, position_of};
 use crate::admin::numbers::{clock, count, millis, percent, size, span};
 use crate::admin::overview::{FailureRow, LimitRow, NEAR, limit_in_words};
 use crate::admin::text_page::SLOW_CONNECTS;
 
 pub(super) fn limits(page: Drawn<'_>) -> Markup {
     let limits = &page.overview.limits;
+    let order = "fullest first; marked from 80 % on";
+    let position = match limits.rows.len() > LIMITS {
+        true => html! { span.sub { (position_of(limits, LIMITS, order)) } },
+        false => position(limits, page.view, "limits", order),
+    };
     html! {
         section id="limits" aria-labelledby="h-limits" {
             table.lim {
-                caption { h2 id="h-limits" { "Limits" } " " (position(limits, page.view, "limits", "fullest first; marked from 80 % on")) }
+                caption { h2 id="h-limits" { "Limits" } " " (position) }
                 thead.vh { tr { th scope="col" { "Limit" } th scope="col" { "Used" } } }
                 tbody { @for row in limits.rows.iter().take(LIMITS) { (limit(row)) } }
             }
             @if limits.rows.is_empty() { p.calm.d { "None has this text." } }
-            @if limits.rows.len() > LIMITS { p.more { a href="/status?rows=1000" { "the others as JSON" } } }
+            @if limits.rows.len() > LIMITS { (others_as_json()) }
         }
     }
 }
 
 /// Limits that are shown.
 const LIMITS: usize = 16;
+
+fn others_as_json() -> Markup {
+    html! { p.more { a href="/status?rows=1000" { "the others as JSON" } } }
+}
 
 fn limit(row: &LimitRow) -> Markup {
     let is_near = row.share >= NEAR;
@@ -74,17 +83,19 @@ pub(super) fn slow_connects(page: Drawn<'_>) -> Markup {
         return html! {};
     }
     let now = &page.overview.identity.now;
+    let shown = slow.rows.len().min(SLOW_CONNECTS);
+    let of = "of the last 10 minutes, from the first SYN to the connection, with starttls to the endpoint's answer";
     html! {
         section id="slow" aria-labelledby="h-slow" {
             div.tw {
                 table.cards {
-                    caption { h2 id="h-slow" { "Slowest connects" } " " span.sub { "of the last 10 minutes, from the first SYN to the connection" } }
+                    caption { h2 id="h-slow" { "Slowest connects" } " " span.sub { (position_of(slow, shown, of)) } }
                     thead { tr {
                         th scope="col" { "Time" } th.n scope="col" { "Took" } th scope="col" { "Endpoint" } th scope="col" { "Upstream" }
                         th scope="col" { "Zone" } th scope="col" { "Source" } th scope="col" { "Probably" }
                     } }
                     tbody {
-                        @for row in slow.rows.iter().take(SLOW_CONNECTS) {
+                        @for row in slow.rows.iter().take(shown) {
                             @let address = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string()).unwrap_or_default();
                             tr {
                                 th.k scope="row" { (clock(&row.at, now)) }
@@ -100,6 +111,7 @@ pub(super) fn slow_connects(page: Drawn<'_>) -> Markup {
                 }
             }
             @if slow.rows.is_empty() { p.calm.d { "None has this text." } }
+            @if slow.rows.len() > shown { (others_as_json()) }
         }
     }
 }

@@ -78,7 +78,18 @@ pub(super) fn position<T>(rows: &RowPage<T>, view: &View, id: &str, order: &str)
     position_within(rows, view, id, order, rows.matched)
 }
 
-/// The same where no page has rows beyond the first `reachable`.
+/// The position of the first `shown` rows of an answer.
+pub(super) fn position_of<T>(rows: &RowPage<T>, shown: usize, order: &str) -> Markup {
+    html! {
+        @if shown < rows.matched { (many(rows.first + 1)) " to " (many(rows.first + shown)) " of " }
+        (many(rows.matched))
+        @if rows.matched != rows.all { " found among " (many(rows.all)) }
+        @if !order.is_empty() { ", " (order) }
+    }
+}
+
+/// The position of all rows of an answer, with links to other pages, where no page has rows beyond the first
+/// `reachable`.
 pub(super) fn position_within<T>(
     rows: &RowPage<T>,
     view: &View,
@@ -93,10 +104,7 @@ pub(super) fn position_within<T>(
     let current = first / size + 1;
     html! {
         span.sub {
-            @if shown < rows.matched { (many(first + 1)) " to " (many(last)) " of " }
-            (many(rows.matched))
-            @if rows.matched != rows.all { " found among " (many(rows.all)) }
-            @if !order.is_empty() { ", " (order) }
+            (position_of(rows, shown, order))
             @if first > 0 { "; " a href=(link(current - 1)) { "the ones before" } }
             @if last < rows.matched.min(reachable) && shown > 0 { "; " a href=(link(current + 1)) { "the next ones" } }
         }
