@@ -84,6 +84,29 @@ fn a_request_is_answered_and_asked_of_the_endpoint() {
 }
 
 #[test]
+fn the_status_page_tells_that_the_endpoint_may_have_been_late_to_answer() {
+    let late = Server::start(|mut stream| {
+        let mut request = [0; 8];
+        if stream.read_exact(&mut request).is_ok() {
+            std::thread::sleep(Duration::from_millis(1050));
+            let _ = stream.write_all(b"S");
+            let mut reader = stream.try_clone().unwrap();
+            let _ = io::copy(&mut reader, &mut stream);
+            let _ = stream.shutdown(Shutdown::Write);
+        }
+    });
+    let config = ConfigText::to(&[late.address]).listener("starttls: postgres");
+    let config = config.upstream("connect: { timeout: 30s, hedge: off }");
+    let gateway = TestGateway::start(&config);
+    let mut client = connect(gateway.address());
+    ask(&mut client);
+    hello_echoes(&gateway, client);
+    let (_, page) = gateway.admin("GET", "/status");
+    let cause = "the endpoint was late to answer the request for TLS";
+    assert!(page.contains(cause), "{page}");
+}
+
+#[test]
 fn a_request_in_single_bytes_is_answered() {
     let (server, requests) = postgres(b"S");
     let gateway = gateway(&[server.address]);
