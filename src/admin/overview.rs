@@ -25,7 +25,7 @@ pub use tables::{
     SlowConnectRow, UnroutedRow,
 };
 pub(super) use take::take;
-pub(super) use troubles::limit_in_words;
+pub(super) use troubles::{limit_amount, limit_in_words};
 pub use view::MOST_ROWS;
 
 /// The state of a gateway at one moment.

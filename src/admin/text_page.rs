@@ -7,7 +7,7 @@ use super::numbers::{bytes, clock, count, millis, percent, rate, size, span};
 use super::overview::view::View;
 use super::overview::{
     ConnectionRow, EndpointRow, FailureRow, LimitRow, Overview, RouteRow, RowPage, SlowConnectRow,
-    Spans, Trouble, limit_in_words,
+    Spans, Trouble, limit_amount, limit_in_words,
 };
 use super::page::{exec_in_pod, tallied, tally};
 use super::plain;
@@ -294,11 +294,8 @@ impl TextPage<'_> {
     fn limits(&mut self, limits: &RowPage<LimitRow>) {
         let shown = self.heading("LIMITS", limits, ", fullest first");
         for row in limits.rows.iter().take(shown) {
-            let amount = |amount: u64| match row.limit.ends_with("bytes") {
-                true => size(amount),
-                false => count(amount),
-            };
-            let used = format!("{} of {}", amount(row.used), amount(row.most));
+            let [used, most] = [row.used, row.most].map(|amount| limit_amount(row, amount));
+            let used = format!("{used} of {most}");
             let filled = (0..18).filter(|step| f64::from(*step) < row.share * 18.0);
             let bar = "#".repeat(filled.count());
             let near = if row.share >= super::overview::NEAR {

@@ -131,7 +131,7 @@ async fn lost_log_lines_and_limits_of_the_machine_are_troubles() {
     let forms = forms(serve(&gateway).await).await;
     for said in [
         "Log lines are lost: 7 in the last minutes",
-        "memory of the pod: 900 MiB of 1.0 GiB are used",
+        "memory of the cgroup: 900 MiB of 1.0 GiB are used",
         "open files: 1,000 of 1,024 are used",
     ] {
         all_have(&forms, [said; 3]);

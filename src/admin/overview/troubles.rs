@@ -12,8 +12,8 @@ use super::{
 use crate::admin::numbers::count;
 use crate::admin::plain::is_one_word;
 use calls::{of_refusals, of_routes};
-pub(in crate::admin) use limits::limit_in_words;
 use limits::of_limit;
+pub(in crate::admin) use limits::{limit_amount, limit_in_words};
 use words::command;
 
 /// Details of one trouble.

@@ -4,8 +4,8 @@ use maud::{Markup, html};
 
 use super::Drawn;
 use super::parts::{breakable, mark, position, position_of};
-use crate::admin::numbers::{clock, count, millis, percent, size, span};
-use crate::admin::overview::{FailureRow, LimitRow, NEAR, limit_in_words};
+use crate::admin::numbers::{clock, count, millis, percent, span};
+use crate::admin::overview::{FailureRow, LimitRow, NEAR, limit_amount, limit_in_words};
 use crate::admin::text_page::SLOW_CONNECTS;
 
 pub(super) fn limits(page: Drawn<'_>) -> Markup {
@@ -37,16 +37,12 @@ fn others_as_json() -> Markup {
 
 fn limit(row: &LimitRow) -> Markup {
     let is_near = row.share >= NEAR;
-    let shown = |amount: u64| match row.limit.ends_with("bytes") {
-        true => size(amount),
-        false => count(amount),
-    };
     let width = (row.share * 100.0).clamp(0.0, 100.0);
     html! {
         tr {
             th scope="row" { @if is_near { (mark("warn")) } (limit_in_words(row)) }
             td {
-                span.uv { b { (shown(row.used)) } " of " (shown(row.most)) }
+                span.uv { b { (limit_amount(row, row.used)) } " of " (limit_amount(row, row.most)) }
                 span.ps.warn[is_near] { (percent(row.share)) }
                 span.bar.warn[is_near] aria-hidden="true" { i style={ "width:" (format!("{width:.1}")) "%" } {} }
             }

@@ -12,7 +12,7 @@ use crate::outcome::Outcome;
 pub(in crate::admin) fn limit_in_words(limit: &LimitRow) -> String {
     let what = limit.limit.trim_end_matches("_bytes").replace('_', " ");
     let scope = match &*limit.scope {
-        "process" if what == "memory" => return "memory of the pod".to_owned(),
+        "process" if what == "memory" => return "memory of the cgroup".to_owned(),
         "process" => return what,
         "source" => "one source on listener".to_owned(),
         "endpoint" => "one endpoint of".to_owned(),
@@ -25,23 +25,29 @@ pub(in crate::admin) fn limit_in_words(limit: &LimitRow) -> String {
 fn of_machine(limit: &str) -> Option<&'static str> {
     match limit {
         "open_files" => Some(
-            "Without a free descriptor strait pauses accepting. It takes as many connections as the limit of open \
-             files allows, so another program of the pod, or a leak, has the others.",
+            "These are the files of this process alone: two for each connection, and some for pipes and logs. Without a \
+             free descriptor strait pauses accepting. Raise the limit of open files; if the connections do not explain \
+             their number, files leak.",
         ),
         "memory_bytes" => Some(
-            "From limits.memory_percent on new connections end overloaded, and the kernel kills the process at the \
-             limit. Raise the memory limit of the pod, or lower limits.connections.",
+            "Use and limit are those of the cgroup that is nearest to its limit: the own one, in Kubernetes that of the \
+             container, or one above it. From limits.memory_percent on new connections end overloaded, and the kernel \
+             kills a process of the cgroup at the limit. Raise that limit, or lower limits.connections.",
         ),
         _ => None,
     }
 }
 
+/// An amount of what a limit counts, in words.
+pub(in crate::admin) fn limit_amount(limit: &LimitRow, amount: u64) -> String {
+    match limit.limit.ends_with("_bytes") {
+        true => size(amount),
+        false => count(amount),
+    }
+}
+
 fn title(limit: &LimitRow) -> String {
-    let amount: fn(u64) -> String = match limit.limit.ends_with("_bytes") {
-        true => size,
-        false => count,
-    };
-    let (used, most) = (amount(limit.used), amount(limit.most));
+    let [used, most] = [limit.used, limit.most].map(|amount| limit_amount(limit, amount));
     format!("{}: {used} of {most} are used", limit_in_words(limit))
 }
 

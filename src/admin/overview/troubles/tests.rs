@@ -214,7 +214,7 @@ fn each_fault_alone_is_its_one_trouble() {
                 });
             },
             NearLimit,
-            "memory of the pod: 900 MiB of 1.0 GiB are used",
+            "memory of the cgroup: 900 MiB of 1.0 GiB are used",
         ),
         (
             |world| {
