@@ -12,11 +12,11 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpSocket;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 
 use crate::config::{OtlpConfig, OtlpEndpoint};
+use crate::socket;
 
 /// The pauses before a request is made again.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -100,16 +100,16 @@ async fn attempt(
     body: Bytes,
 ) -> Result<u64, NotTaken> {
     let now = |error: &dyn std::error::Error| NotTaken::Now(in_words(error));
-    let ready = match sender.as_mut() {
-        Some(sender) => sender.ready().await.is_ok(),
-        None => false,
+    let kept = match sender.take() {
+        Some(mut kept) => kept.ready().await.is_ok().then_some(kept),
+        None => None,
     };
-    if !ready {
-        let addresses = addresses(endpoint).await.map_err(NotTaken::Now)?;
-        *sender = Some(connect(addresses, time).await.map_err(NotTaken::Now)?);
-    }
-    let Some(sender) = sender else {
-        return Err(NotTaken::Now("not connected".to_owned()));
+    let mut connected = match kept {
+        Some(kept) => kept,
+        None => {
+            let addresses = addresses(endpoint).await.map_err(NotTaken::Now)?;
+            connect(addresses, time).await.map_err(NotTaken::Now)?
+        }
     };
     let request = Request::builder()
         .method(Method::POST)
@@ -118,11 +118,12 @@ async fn attempt(
         .header(CONTENT_TYPE, "application/json")
         .body(Body::from(body));
     let request = request.map_err(|error| NotTaken::Ever(in_words(&error)))?;
-    let answer = sender.send_request(request).await;
+    let answer = connected.send_request(request).await;
     let answer = answer.map_err(|error| now(&error))?;
     let status = answer.status();
     let text = to_bytes(Body::new(answer.into_body()), MAX_ANSWER).await;
     let text = text.map_err(|error| now(&error))?;
+    *sender = Some(connected);
     if status.is_success() {
         return Ok(rejected(&text));
     }
@@ -170,12 +171,8 @@ async fn connect(addresses: Vec<SocketAddr>, time: Duration) -> Result<SendReque
     let mut last = "it has no address".to_owned();
     let parts = u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
     for address in addresses {
-        let socket = match address {
-            SocketAddr::V4(_) => TcpSocket::new_v4(),
-            SocketAddr::V6(_) => TcpSocket::new_v6(),
-        };
-        let socket = socket.map_err(|error| in_words(&error))?;
-        let stream = match timeout(time / parts, socket.connect(address)).await {
+        let connecting = async { socket::for_connecting(address)?.connect(address).await };
+        let stream = match timeout(time / parts, connecting).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 last = format!("{address}: {}", in_words(&error));
@@ -216,6 +213,8 @@ mod tests {
     use super::*;
 
     use std::net::TcpListener;
+
+    use tokio::net::TcpSocket;
 
     #[tokio::test]
     async fn an_address_that_is_silent_leaves_time_for_the_next() {
