@@ -73,23 +73,22 @@ impl Staleness {
         }
     }
 
+    /// The kind that was lost first, with the time.
+    fn first_lost(&self) -> Option<(u64, &KindTimes)> {
+        let times = self.0.iter();
+        let lost = times.map(|times| (times.lost.load(Ordering::Relaxed), times));
+        lost.filter(|(since, _)| *since != 0)
+            .min_by_key(|(since, _)| *since)
+    }
+
     /// The reason why the changes of the kind that was lost first are unknown.
     pub(super) fn why(&self) -> Option<Arc<Box<str>>> {
-        let lost = self
-            .0
-            .iter()
-            .filter(|times| times.lost.load(Ordering::Relaxed) != 0);
-        let first = lost.min_by_key(|times| times.lost.load(Ordering::Relaxed))?;
-        first.why.load_full()
+        self.first_lost()?.1.why.load_full()
     }
 
     /// The time from which on changes of any kind may be unknown.
     pub(super) fn since(&self) -> Option<SystemTime> {
-        let lost = self
-            .0
-            .iter()
-            .map(|times| times.lost.load(Ordering::Relaxed));
-        let first = lost.filter(|since| *since != 0).min()?;
+        let (first, _) = self.first_lost()?;
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(first))
     }
 }
