@@ -66,12 +66,7 @@ fn of_process(shared: &Shared) -> Vec<LimitUse> {
     uses.push(LimitUse::of_process("hello_memory_bytes", most, used));
     uses.extend(open_files());
     if let Some((used, most)) = shared.overload.memory_use() {
-        uses.push(LimitUse {
-            scope: "process",
-            limit: "memory_bytes",
-            most,
-            used,
-        });
+        uses.push(LimitUse::of_process("memory_bytes", most, used));
     }
     uses
 }
@@ -85,10 +80,5 @@ fn open_files() -> Option<LimitUse> {
         0 => u64::try_from(fs::read_dir(FOLDER).ok()?.count()).ok()?,
         files => files,
     };
-    Some(LimitUse {
-        scope: "process",
-        limit: "open_files",
-        most,
-        used,
-    })
+    Some(LimitUse::of_process("open_files", most, used))
 }

@@ -32,8 +32,8 @@ impl LimitUse {
     }
 
     /// The use of a limit of the whole process.
-    pub fn of_process(limit: &'static str, most: usize, used: usize) -> Self {
-        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    pub fn of_process<C: TryInto<u64>>(limit: &'static str, most: C, used: C) -> Self {
+        let count = |count: C| count.try_into().unwrap_or(u64::MAX);
         Self {
             scope: "process",
             limit,
