@@ -5,6 +5,8 @@ use std::path::Path;
 use futures_util::io::AsyncReadExt as _;
 use hyper::Request;
 use kube::Client;
+use kube::api::ListParams;
+use kube::core;
 use serde_json::Value;
 
 use super::client::{self, KubernetesError};
@@ -12,9 +14,9 @@ use super::error::in_words;
 use crate::config::Kubeconfig;
 
 /// Objects of a page.
-const PAGE: usize = 500;
+const PAGE: u32 = 500;
 /// Pages of a list that are read.
-const MAX_PAGES: usize = 20;
+const MAX_PAGES: u32 = 20;
 /// The largest answer, and the largest list of all pages together, in bytes.
 const MAX_ANSWER: u64 = 32 << 20;
 
@@ -46,17 +48,17 @@ impl ApiReader {
     /// # Errors
     /// The API refuses or cannot be reached, or its answer is too large, in words.
     pub async fn get(&self, path: &str) -> Result<Option<Value>, String> {
-        match self.read(path, MAX_ANSWER).await? {
+        let request = Request::get(path).body(Vec::new());
+        let request = request.map_err(|error| error.to_string())?;
+        match self.read(path, request, MAX_ANSWER).await? {
             Read::Object(object, _) => Ok(Some(object)),
             Read::Missing => Ok(None),
             Read::TooLarge => Err(too_large(path)),
         }
     }
 
-    /// Reads at most `most` bytes of an answer.
-    async fn read(&self, path: &str, most: u64) -> Result<Read, String> {
-        let request = Request::get(path).body(Vec::new());
-        let request = request.map_err(|error| error.to_string())?;
+    /// Reads at most `most` bytes of the answer to a request. Errors name the `path`.
+    async fn read(&self, path: &str, request: Request<Vec<u8>>, most: u64) -> Result<Read, String> {
         let answer = match self.0.request_stream(request).await {
             Ok(answer) => answer,
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Read::Missing),
@@ -94,11 +96,12 @@ impl ApiReader {
     /// As [`ApiReader::get`], and a list of more objects than are read.
     pub async fn list(&self, path: &str) -> Result<Option<Vec<Value>>, String> {
         let mut all = Vec::new();
-        let mut token = String::new();
+        let list = core::Request::new(path);
+        let mut params = ListParams::default().limit(PAGE);
         let mut left = MAX_ANSWER;
         for _ in 0..MAX_PAGES {
-            let page = format!("{path}?limit={PAGE}{token}");
-            let (mut page, size) = match self.read(&page, left).await? {
+            let request = list.list(&params).map_err(|error| error.to_string())?;
+            let (mut page, size) = match self.read(path, request, left).await? {
                 Read::Object(page, size) => (page, size),
                 Read::Missing => return Ok(None),
                 Read::TooLarge => return Err(too_large(path)),
@@ -109,8 +112,7 @@ impl ApiReader {
             }
             let next = page.pointer("/metadata/continue").and_then(Value::as_str);
             match next.filter(|next| !next.is_empty()) {
-                // Tokens are of the alphabet of base64 for URLs; others are written as URLs need it.
-                Some(next) => token = format!("&continue={}", escaped(next)),
+                Some(next) => params.continue_token = Some(next.to_owned()),
                 None => return Ok(Some(all)),
             }
         }
@@ -130,24 +132,10 @@ fn too_large(path: &str) -> String {
     format!("{path} is larger than {} MiB", MAX_ANSWER >> 20)
 }
 
-/// Text for the query of a URL (RFC 3986 section 2.1).
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                escaped.push(char::from(byte));
-            }
-            _ => escaped += &format!("%{byte:02X}"),
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
     use axum::Router;
     use axum::http::Uri;
@@ -187,9 +175,9 @@ users: [{{ name: c, user: {{}} }}]
     async fn each_page_of_a_list_is_read() {
         let reader = reader(|asked| {
             let next = match asked {
-                "/apis/things?limit=500" => "a/b+c=",
-                "/apis/things?limit=500&continue=a%2Fb%2Bc%3D" => "d",
-                "/apis/things?limit=500&continue=d" => "",
+                "/apis/things?&limit=500" => "a/b+c=",
+                "/apis/things?&limit=500&continue=a%2Fb%2Bc%3D" => "d",
+                "/apis/things?&limit=500&continue=d" => "",
                 other => panic!("{other}"),
             };
             json!({ "metadata": { "continue": next }, "items": [{ "asked": asked }] }).to_string()
@@ -200,7 +188,7 @@ users: [{{ name: c, user: {{}} }}]
 
     #[tokio::test]
     async fn a_list_without_an_end_is_given_up() {
-        let asked = Arc::new(AtomicUsize::new(0));
+        let asked = Arc::new(AtomicU32::new(0));
         let counted = asked.clone();
         let reader = reader(move |_| {
             counted.fetch_add(1, Ordering::Relaxed);
