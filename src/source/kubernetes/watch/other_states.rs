@@ -146,9 +146,9 @@ impl OtherStates {
             .filter(|kind| cluster.is_known(*kind))
             .collect();
         if let Some(confirmed) = one.confirmed_all(known.iter()) {
-            let has_objects = |kind: &Kind| (*kind, !cluster.list(*kind).is_empty());
-            one.restored
-                .inherit(known.iter().map(has_objects), confirmed);
+            let count = |kind| cluster.len(kind) + cluster.count_unreadable(kind);
+            let kinds = known.iter().map(|kind| (*kind, count(*kind) > 0));
+            one.restored.inherit(kinds, confirmed);
         }
     }
 
