@@ -358,10 +358,11 @@ impl Translator {
     }
 
     fn translate_host(&mut self, key: &ObjectKey, changed: &mut StaleParts) {
-        let there = {
-            let mut entries = self.cluster.entries_of(&key.name);
-            entries.any(|(entry, _)| entry.namespace == key.namespace)
-        };
+        let cluster = &self.cluster;
+        let there = cluster
+            .entries_in(&key.namespace, &key.name)
+            .next()
+            .is_some();
         let mut context = Context {
             cluster: &self.cluster,
             others: &self.others,

@@ -240,6 +240,16 @@ impl Cluster {
         keys.filter_map(|key| Some((key, self.service_entries.get(key)?)))
     }
 
+    /// The ServiceEntries of one namespace with a host, by name.
+    pub fn entries_in(
+        &self,
+        namespace: &str,
+        host: &str,
+    ) -> impl Iterator<Item = (&ObjectKey, &ServiceEntryRecord)> {
+        let entries = self.entries_of(host);
+        entries.filter(move |(key, _)| &*key.namespace == namespace)
+    }
+
     /// Each host of each ServiceEntry, with the namespace of the entry.
     pub fn entry_hosts(&self) -> impl Iterator<Item = ObjectKey> {
         let entries = self.service_entries.iter();

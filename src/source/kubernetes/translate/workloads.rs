@@ -90,10 +90,8 @@ pub(super) fn of_entries<'a>(
     namespace: &str,
     host: &str,
 ) -> Vec<Workload<'a>> {
-    let entries = cluster.entries_of(host);
-    let own = entries.filter(|(key, _)| &*key.namespace == namespace);
     let mut found = Vec::new();
-    for (key, entry) in own {
+    for (key, entry) in cluster.entries_in(namespace, host) {
         match &entry.selector {
             Some(selector) => {
                 found.extend(selected(cluster, topology, names, key, entry, selector));
@@ -117,9 +115,8 @@ pub(super) fn of_entries_elsewhere<'a>(
     namespace: &str,
     host: &str,
 ) -> Vec<Workload<'a>> {
-    let entries = own.entries_of(host);
-    let here = entries.filter(|(key, _)| &*key.namespace == namespace);
-    let selecting = here.filter_map(|(key, entry)| Some((key, entry, entry.selector.as_ref()?)));
+    let entries = own.entries_in(namespace, host);
+    let selecting = entries.filter_map(|(key, entry)| Some((key, entry, entry.selector.as_ref()?)));
     let of_entry = |(key, entry, selector)| {
         let names = &mut HostAnswers::none();
         selected(cluster, topology, names, key, entry, selector)
