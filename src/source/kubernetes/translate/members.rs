@@ -105,13 +105,11 @@ impl<'a> Members<'a> {
         'a: 'p,
     {
         let subset = target.subset.as_ref();
-        let rule = self.mtls.rule.object(subset);
-        let rule: Option<Arc<str>> = rule.map(|key| key.to_string().into());
         let choice = Choice {
             port,
             subset,
             mesh: demands_mesh(policy, target),
-            rule: rule.as_ref(),
+            rule: self.mtls.rule.name(subset),
         };
         let of_pod = |pod: &Pod<'_>| (Member::Pod, pod.endpoint(&choice, &self.mtls));
         let of_workload = |workload: &Workload<'_>| {

@@ -24,12 +24,17 @@ use crate::source::kubernetes::records::{
 pub(super) struct Rule<'a> {
     tls: Option<&'a RuleTls>,
     wishes: Option<&'a RuleWishes>,
-    /// The rule whose traffic policy counts. Without one the first.
-    object: Option<&'a ObjectKey>,
+    /// The name of the rule whose traffic policy counts. Without one that of the first.
+    name: Option<Arc<str>>,
     /// The subsets, each name once.
-    pub(super) subsets: Vec<&'a SubsetRecord>,
-    /// The rule of each subset.
-    subset_objects: Vec<&'a ObjectKey>,
+    subsets: Vec<MergedSubset<'a>>,
+}
+
+/// A subset with the name of the rule that has it.
+#[derive(Debug)]
+struct MergedSubset<'a> {
+    subset: &'a SubsetRecord,
+    rule: Arc<str>,
 }
 
 impl<'a> Rule<'a> {
@@ -73,19 +78,26 @@ impl<'a> Rule<'a> {
         wishes::of_port(self.wishes, subset.map(|subset| &subset.wishes), port)
     }
 
-    /// The rule that holds for the host, or that has the subset.
-    pub(super) fn object(&self, subset: Option<&Arc<str>>) -> Option<&'a ObjectKey> {
+    /// The name of the rule that holds for the host, or that has the subset.
+    pub(super) fn name(&self, subset: Option<&Arc<str>>) -> Option<&Arc<str>> {
         let Some(name) = subset else {
-            return self.object;
+            return self.name.as_ref();
         };
-        let mut subsets = self.subsets.iter().zip(&self.subset_objects);
-        let found = subsets.find(|(subset, _)| subset.name == *name);
-        found.map(|(_, object)| *object)
+        self.find(name).map(|found| &found.rule)
+    }
+
+    /// Every subset, in the order of the rules.
+    pub(super) fn subsets(&self) -> impl ExactSizeIterator<Item = &'a SubsetRecord> {
+        self.subsets.iter().map(|of| of.subset)
     }
 
     pub(super) fn subset(&self, name: &str) -> Option<&'a SubsetRecord> {
+        self.find(name).map(|found| found.subset)
+    }
+
+    fn find(&self, name: &str) -> Option<&MergedSubset<'a>> {
         let mut subsets = self.subsets.iter();
-        subsets.find(|subset| *subset.name == *name).copied()
+        subsets.find(|of| *of.subset.name == *name)
     }
 }
 
@@ -156,15 +168,16 @@ fn pool<'a>(
 fn merge<'a>(rules: impl Iterator<Item = KeyedRule<'a>>) -> Rule<'a> {
     let mut merged = Rule::default();
     for (key, rule) in rules {
+        let name: Arc<str> = key.to_string().into();
         if merged.tls.is_none() && rule.tls.is_some() {
             (merged.tls, merged.wishes) = (rule.tls.as_ref(), Some(&*rule.wishes));
-            merged.object = Some(key);
+            merged.name = Some(name.clone());
         }
-        merged.object.get_or_insert(key);
+        merged.name.get_or_insert_with(|| name.clone());
         for subset in &rule.subsets {
-            if merged.subset(&subset.name).is_none() {
-                merged.subsets.push(subset);
-                merged.subset_objects.push(key);
+            if merged.find(&subset.name).is_none() {
+                let rule = name.clone();
+                merged.subsets.push(MergedSubset { subset, rule });
             }
         }
     }

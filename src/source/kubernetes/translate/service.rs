@@ -252,7 +252,7 @@ impl<'c, 'a> Service<'c, 'a> {
 
     fn add_subsets(&mut self, host: &ServerName, exported: &Exported<'c>) {
         let port = exported.port.port;
-        let subsets = self.members.mtls.rule.subsets.clone();
+        let subsets: Vec<_> = self.members.mtls.rule.subsets().collect();
         for (position, subset) in subsets.iter().enumerate() {
             if self.is_full(subsets.len() - position) {
                 return;
