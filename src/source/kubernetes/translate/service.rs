@@ -52,6 +52,16 @@ struct Exported<'c> {
     dry_run: Option<Arc<str>>,
 }
 
+/// A port at which the pods of a headless Service get names.
+struct PodPort<'p, 'c> {
+    exported: &'p Exported<'c>,
+    rule: PodRule,
+    /// The routes that followed from the same rule before.
+    known: Option<&'c PodRoutes>,
+    /// The routes that it has now.
+    routes: PodRoutes,
+}
+
 impl Exported<'_> {
     fn matches(&self, host: &ServerName) -> RouteMatch {
         RouteMatch::Service {
@@ -292,15 +302,10 @@ impl<'c, 'a> Service<'c, 'a> {
                 by_hostname.entry(hostname).or_default().push(position);
             }
         }
-        let rules = exported.iter();
-        let rules: Vec<PodRule> = rules
-            .map(|exported| self.pod_rule(of_cluster, domain, exported))
+        let ports = exported.iter();
+        let mut ports: Vec<PodPort<'_, 'c>> = ports
+            .map(|exported| self.pod_port(of_cluster, domain, exported))
             .collect();
-        let known: Vec<Option<&PodRoutes>> = rules
-            .iter()
-            .map(|rule| self.pods.and_then(|pods| pods.of(rule)))
-            .collect();
-        let mut kept: Vec<PodRoutes> = vec![HashMap::new(); rules.len()];
         let mut left = by_hostname.len() * exported.len();
         for (hostname, pods) in by_hostname {
             if self.is_full(left) {
@@ -308,9 +313,9 @@ impl<'c, 'a> Service<'c, 'a> {
             }
             left -= exported.len();
             let mut host = None;
-            for (at, exported) in exported.iter().enumerate() {
-                let known = known.get(at).copied().flatten();
-                let route = match known.and_then(|known| known.get(hostname)) {
+            for port in &mut ports {
+                let known = port.known.and_then(|known| known.get(hostname));
+                let route = match known {
                     Some(_) if self.is_full(1) => continue,
                     Some(route) => {
                         self.draft.exports.push(route.route.clone());
@@ -325,7 +330,7 @@ impl<'c, 'a> Service<'c, 'a> {
                                 break;
                             }
                         };
-                        let Some(route) = self.pod_route(hostname, &host, exported) else {
+                        let Some(route) = self.pod_route(hostname, &host, port.exported) else {
                             continue;
                         };
                         route
@@ -335,28 +340,37 @@ impl<'c, 'a> Service<'c, 'a> {
                 let pods = pods.iter();
                 let pods = pods.filter_map(|position| members.pods.get(*position));
                 let policy = self.context.policy;
-                let chosen = members.choose(pods, policy, &route.target, exported.port);
+                let chosen = members.choose(pods, policy, &route.target, port.exported.port);
                 let endpoints = self.endpoints(chosen);
                 self.draft.add(route.upstream.clone(), endpoints);
-                if let Some(kept) = kept.get_mut(at) {
-                    kept.insert(hostname.clone(), route);
-                }
+                port.routes.insert(hostname.clone(), route);
             }
         }
-        for (rule, routes) in rules.into_iter().zip(kept) {
-            self.draft.pods.add(rule, routes);
+        for port in ports {
+            self.draft.pods.add(port.rule, port.routes);
         }
     }
 
-    fn pod_rule(&self, of_cluster: &str, domain: &str, exported: &Exported<'c>) -> PodRule {
+    fn pod_port<'p>(
+        &self,
+        of_cluster: &str,
+        domain: &str,
+        exported: &'p Exported<'c>,
+    ) -> PodPort<'p, 'c> {
         let port = exported.port.port;
-        PodRule {
+        let rule = PodRule {
             of_cluster: of_cluster.into(),
             domain: domain.into(),
             port,
             plain_host: exported.plain_host,
             dry_run: exported.dry_run.clone(),
             wishes: self.members.mtls.rule.wishes(port, None),
+        };
+        PodPort {
+            exported,
+            known: self.pods.and_then(|pods| pods.of(&rule)),
+            rule,
+            routes: HashMap::new(),
         }
     }
 
