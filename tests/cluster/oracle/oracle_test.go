@@ -2,8 +2,10 @@ package oracle
 
 import (
 	"os"
+	"os/exec"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -87,5 +89,17 @@ func TestSeedsMakeTheSameObjectsAgain(t *testing.T) {
 	}
 	if first := encode(); len(first) < 10 || !slices.Equal(first, encode()) {
 		t.Errorf("%d objects, not the same ones", len(first))
+	}
+}
+
+func TestRunWithoutACommandNamesAllOfThem(t *testing.T) {
+	// As from the folder above: the script changes its own folder.
+	command := exec.Command("oracle/run")
+	command.Dir = ".."
+	out, _ := command.CombinedOutput()
+	for _, name := range []string{"ask", "ask-two", "record", "build"} {
+		if !strings.Contains(string(out), "tests/cluster/oracle/run "+name+" [") {
+			t.Errorf("it does not name %s: %s", name, out)
+		}
 	}
 }
