@@ -34,6 +34,12 @@ var (
 	MCSCRDs = []string{"serviceexports.multicluster.x-k8s.io"}
 	// AllCRDs are those of the kinds that strait reads. Any other CRD of the three projects may be named too.
 	AllCRDs = slices.Concat(GatewayAPICRDs, IstioCRDs, MCSCRDs)
+	// IstiodCRDs are those of the kinds that istiod reads and strait does not.
+	IstiodCRDs = []string{
+		"gateways.networking.istio.io", "virtualservices.networking.istio.io", "sidecars.networking.istio.io", "envoyfilters.networking.istio.io",
+		"proxyconfigs.networking.istio.io", "workloadgroups.networking.istio.io", "authorizationpolicies.security.istio.io",
+		"requestauthentications.security.istio.io", "telemetries.telemetry.istio.io", "wasmplugins.extensions.istio.io",
+	}
 )
 
 var crdResource = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}

@@ -17,14 +17,9 @@ import (
 	"strait.dev/tests/cluster/rig"
 )
 
-// Beside the kinds that strait reads, those that istiod reads.
-var crds = slices.Concat(rig.AllCRDs, []string{
-	"gateways.networking.istio.io", "virtualservices.networking.istio.io", "sidecars.networking.istio.io", "envoyfilters.networking.istio.io",
-	"proxyconfigs.networking.istio.io", "workloadgroups.networking.istio.io", "authorizationpolicies.security.istio.io",
-	"requestauthentications.security.istio.io", "telemetries.telemetry.istio.io", "wasmplugins.extensions.istio.io",
-})
-
-func TestMain(m *testing.M) { rig.Main(m, rig.Options{CRDs: crds}) }
+func TestMain(m *testing.M) {
+	rig.Main(m, rig.Options{CRDs: slices.Concat(rig.AllCRDs, rig.IstiodCRDs)})
+}
 
 // sides are the two gateways at one API.
 type sides struct {
