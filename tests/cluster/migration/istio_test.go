@@ -4,7 +4,6 @@ package migration
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"strait.dev/tests/cluster/node"
@@ -95,8 +95,9 @@ func installGateway(t *testing.T, c *rig.Cluster, drain string) {
 	c.Kubectl(t, "apply", "-n", "istio-system", "-f", file, "-f", module+"/samples/multicluster/expose-services.yaml")
 }
 
-// proxy is the image of sidecars and of Istio's gateway. The role is "sidecar" or "router".
-func proxy(t *testing.T, c *rig.Cluster, role string) node.Image {
+// proxy is the image of sidecars and of Istio's gateway, which trust a root certificate. The role is "sidecar" or "router".
+func proxy(t *testing.T, role, root string) node.Image {
+	t.Helper()
 	// Its user may not look into every folder on the way to them.
 	agent, envoy := rig.Dir+"/pilot-agent-"+role, rig.Dir+"/envoy-"+role
 	for name, path := range map[string]string{"STRAIT_PILOT_AGENT": agent, "STRAIT_ENVOY": envoy} {
@@ -108,38 +109,33 @@ func proxy(t *testing.T, c *rig.Cluster, role string) node.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(pod *node.Pod) (*rig.Process, func(), error) {
+	return func(pod *node.Pod) (*rig.Process, error) {
 		if role == "sidecar" {
 			out, err := pod.Command(agent, "istio-iptables", "--native-nftables", "-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT",
 				"-i", "*", "-x", "", "-b", "*", "-d", "15090,15021,15020").CombinedOutput()
 			if err != nil {
-				return nil, nil, fmt.Errorf("pilot-agent istio-iptables: %w\n%s", err, out)
+				return nil, fmt.Errorf("pilot-agent istio-iptables: %w\n%s", err, out)
 			}
 		}
 		environment, files, err := proxyFiles(pod, envoy)
 		if err != nil {
-			return nil, nil, err
-		}
-		root, err := rootCertificate(c, pod.Namespace)
-		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		files["var/run/secrets/istio/root-cert.pem"], files["bootstrap.json"] = root, string(bootstrap)
 		if err := pod.Write(files); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		for _, folder := range []string{"etc/istio/proxy", "etc/istio/pod", "var/run/secrets/workload-spiffe-uds"} {
 			if err := os.MkdirAll(filepath.Join(pod.Folder, folder), 0o755); err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 		}
 		if out, err := exec.Command("chown", "-R", "1337:1337", pod.Folder).CombinedOutput(); err != nil {
-			return nil, nil, fmt.Errorf("%w: %s", err, out)
+			return nil, fmt.Errorf("%w: %s", err, out)
 		}
-		process := pod.Program(environment, "setpriv", "--reuid=1337", "--regid=1337", "--clear-groups",
+		return pod.Program(environment, "setpriv", "--reuid=1337", "--regid=1337", "--clear-groups",
 			agent, "proxy", role, "--domain", pod.Namespace+".svc.cluster.local", "--proxyLogLevel=warning",
-			"--proxyComponentLogLevel=misc:error", "--log_output_level=default:info")
-		return process, nil, nil
+			"--proxyComponentLogLevel=misc:error", "--log_output_level=default:info"), nil
 	}
 }
 
@@ -176,16 +172,16 @@ func proxyFiles(pod *node.Pod, envoy string) ([]string, map[string]string, error
 	return environment, map[string]string{"var/run/secrets/tokens/istio-token": token}, nil
 }
 
-// rootCertificate is the one that istiod writes into every namespace.
-func rootCertificate(c *rig.Cluster, namespace string) (string, error) {
+// rootCertificate waits for the one that istiod writes into every namespace.
+func rootCertificate(t *testing.T, c *rig.Cluster) string {
+	t.Helper()
 	var text string
-	if rig.Within(time.Minute, func() bool {
-		out, err := exec.Command(os.Getenv("STRAIT_KUBERNETES")+"/kubectl", "--kubeconfig", c.KubeconfigPath, "-n", namespace,
-			"get", "configmap", "istio-ca-root-cert", "-o", `jsonpath={.data.root-cert\.pem}`).Output()
-		text = string(out)
-		return err == nil && strings.Contains(text, "CERTIFICATE")
-	}) {
-		return text, nil
-	}
-	return "", errors.New("istiod has not written its root certificate into namespace " + namespace)
+	rig.Eventually(t, "istiod's root certificate", time.Minute, func() bool {
+		found, err := c.Client.CoreV1().ConfigMaps("istio-system").Get(t.Context(), "istio-ca-root-cert", meta.GetOptions{})
+		if err == nil {
+			text = found.Data["root-cert.pem"]
+		}
+		return strings.Contains(text, "CERTIFICATE")
+	})
+	return text
 }

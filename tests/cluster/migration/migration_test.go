@@ -92,20 +92,18 @@ func (it *trial) install(t *testing.T) {
 			t.Errorf("load balancer: %v", err)
 		}
 	})
-	sidecar := proxy(t, it.Cluster, "sidecar")
+	root := rootCertificate(t, it.Cluster)
+	sidecar, strait := proxy(t, "sidecar", root), needed(t, "STRAIT_BIN")
 	images := map[string]node.Image{
-		"auto":   proxy(t, it.Cluster, "router"),
+		"auto":   proxy(t, "router", root),
 		"client": sidecar,
-		"server": func(pod *node.Pod) (*rig.Process, func(), error) {
+		"server": func(pod *node.Pod) (*rig.Process, error) {
 			if err := serve(pod); err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 			return sidecar(pod)
 		},
-		"strait:0.1.0": func(pod *node.Pod) (*rig.Process, func(), error) {
-			process, err := pod.Container(needed(t, "STRAIT_BIN"))
-			return process, nil, err
-		},
+		"strait:0.1.0": func(pod *node.Pod) (*rig.Process, error) { return pod.Container(strait) },
 	}
 	it.kubelet = node.NewKubelet(it.Cluster, rig.Dir+"/pods", networks, images, "istio-system", "apps", "shop")
 	t.Cleanup(func() {

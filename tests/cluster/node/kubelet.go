@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,8 +20,8 @@ import (
 	"strait.dev/tests/cluster/rig"
 )
 
-// Image makes the command of a pod's first container. The second function, if there is one, is called after the end.
-type Image func(pod *Pod) (command *rig.Process, after func(), err error)
+// Image makes the command of a pod's first container.
+type Image func(pod *Pod) (command *rig.Process, err error)
 
 // Kubelet runs pods.
 type Kubelet struct {
@@ -52,8 +53,7 @@ type Pod struct {
 	Folder  string
 	Process *rig.Process
 	cluster *rig.Cluster
-	after   func()
-	ending  bool
+	ending  atomic.Bool
 	gone    chan struct{}
 }
 
@@ -125,15 +125,14 @@ func (k *Kubelet) look(namespace string) error {
 			if err := k.begin(object.DeepCopy()); err != nil {
 				return fmt.Errorf("%s/%s: %w", object.Namespace, object.Name, err)
 			}
-		case known && object.DeletionTimestamp != nil && !pod.ending:
-			pod.ending = true
+		case known && object.DeletionTimestamp != nil && pod.ending.CompareAndSwap(false, true):
 			k.done.Go(func() { k.note(k.end(pod)) })
 		}
 	}
 	return nil
 }
 
-// begin gives a pod its node, its address and its programs.
+// begin gives a pod its node, its address and its programs. From then on others see it.
 func (k *Kubelet) begin(object *core.Pod) error {
 	name := object.Labels[NetworkLabel]
 	network, there := k.networks[name]
@@ -157,13 +156,23 @@ func (k *Kubelet) begin(object *core.Pod) error {
 		return err
 	}
 	pod := &Pod{Pod: object, Space: space, Folder: k.folder + "/" + object.Name, cluster: k.cluster, gone: make(chan struct{})}
+	if err := k.run(pod, image); err != nil {
+		// The next look begins anew.
+		return errors.Join(err, space.Leave())
+	}
 	k.mutex.Lock()
 	k.pods[object.UID] = pod
 	k.mutex.Unlock()
-	pod.Status.PodIP = space.IP
-	if sysctls := object.Spec.SecurityContext; sysctls != nil {
+	k.done.Go(func() { k.probe(pod) })
+	return nil
+}
+
+// run starts the program of a pod that has its network.
+func (k *Kubelet) run(pod *Pod, image Image) error {
+	pod.Status.PodIP = pod.IP
+	if sysctls := pod.Spec.SecurityContext; sysctls != nil {
 		for _, one := range sysctls.Sysctls {
-			if err := space.Sysctl(one.Name, one.Value); err != nil {
+			if err := pod.Sysctl(one.Name, one.Value); err != nil {
 				return err
 			}
 		}
@@ -174,14 +183,12 @@ func (k *Kubelet) begin(object *core.Pod) error {
 	if err := k.status(pod, false); err != nil {
 		return err
 	}
-	if pod.Process, pod.after, err = image(pod); err != nil {
+	process, err := image(pod)
+	if err != nil {
 		return err
 	}
-	if err := pod.Process.TryStart(); err != nil {
-		return err
-	}
-	k.done.Go(func() { k.probe(pod) })
-	return nil
+	pod.Process = process
+	return process.TryStart()
 }
 
 // probe writes the pod's condition Ready as its probe says, until it is gone. A pod without a probe is ready at once.
@@ -210,7 +217,7 @@ func (k *Kubelet) probe(pod *Pod) {
 			k.note(k.status(pod, ready))
 		}
 		period := time.Duration(max(probe.PeriodSeconds, 1)) * time.Second
-		if !ready && !pod.ending {
+		if !ready && !pod.ending.Load() {
 			// A pod that starts is probed more often here, to save time.
 			period = time.Second
 		}
@@ -271,9 +278,6 @@ func (k *Kubelet) end(pod *Pod) error {
 		<-pod.Process.Ended()
 	}
 	close(pod.gone)
-	if pod.after != nil {
-		pod.after()
-	}
 	k.mutex.Lock()
 	delete(k.pods, pod.UID)
 	k.mutex.Unlock()
