@@ -139,7 +139,7 @@ impl KubernetesSource {
         Self::begin(config, metrics, mailbox, begin, ApiTiming::DEFAULT).await
     }
 
-    /// What is known of the other clusters; nothing if the source does not answer in time.
+    /// The known content of the other clusters; nothing if the source does not answer in time.
     async fn hand_over(&self) -> Vec<ClusterPart> {
         let (to, answer) = oneshot::channel();
         let ask = async {

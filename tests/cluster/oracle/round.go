@@ -11,7 +11,7 @@ type Round struct {
 	Namespaces    []string
 	First, Second Generated
 	Removed       []Object
-	// What is added to the numbers of seeds, and to the parts of addresses that no other namespace has.
+	// Both are added: one to the numbers of seeds, the other to the parts of addresses that no other namespace has.
 	shift   uint64
 	network int
 }
@@ -19,7 +19,7 @@ type Round struct {
 // The distance between a seed and that of its changes.
 const changes = 1_000_000
 
-// What sets the second cluster apart: its seeds, and the addresses of its pods.
+// The second cluster has other seeds than the first one, and other addresses of pods.
 const (
 	shiftOfOther   = 10_000_000
 	networkOfOther = 100

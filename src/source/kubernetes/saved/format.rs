@@ -61,7 +61,7 @@ pub(in crate::source::kubernetes) struct SavedState {
     pub(in crate::source::kubernetes) others: Vec<(Arc<str>, SavedState)>,
 }
 
-/// What is known of another cluster.
+/// The known content of another cluster.
 #[derive(Debug)]
 pub(in crate::source::kubernetes) struct ClusterPart {
     /// Its name in the config.

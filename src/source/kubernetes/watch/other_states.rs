@@ -152,7 +152,7 @@ impl OtherStates {
         }
     }
 
-    /// What is known of each cluster, and the time for which it is.
+    /// The known content of each cluster, and the time for which it is known.
     pub(super) fn parts(&self, translator: &Translator) -> Vec<ClusterPart> {
         let part = |one: &OtherState| {
             let kinds = states(translator.other_cluster(&one.name)?, &OF_OTHERS);
@@ -172,7 +172,7 @@ impl OtherState {
         let listed = kinds.filter(|kind| !self.restored.has(**kind));
         let times = listed.map(|kind| self.confirmed.get(kind).copied());
         let times: Option<Vec<Instant>> = times.collect();
-        // What comes from a file is older than all that this process has heard.
+        // The content of a file is older than all that this process has heard.
         let heard = times?.into_iter().min();
         let heard = heard.map(|time| ClockTime::now().before(time.elapsed()));
         self.restored.confirmed().or(heard)
