@@ -9,8 +9,8 @@ use crate::kubernetes::api_server::{ApiServer, Cut, Fault};
 use crate::kubernetes::objects::{pod, service, slice};
 use crate::kubernetes::pods::{Pods, ask};
 use crate::support::config_text::ConfigText;
-use crate::support::gateway::TestGateway;
-use crate::support::process::Folder;
+use crate::support::gateway::{TestGateway, get};
+use crate::support::process::{Folder, Process};
 use crate::{kubernetes, soon};
 
 const HOST: &str = "web.apps.svc.cluster.local";
@@ -310,4 +310,28 @@ fn another_api_server_that_refuses_a_kind_ends_what_the_one_before_had_said_of_i
     wait_from_before(&gateway, "c2", false);
     third.mend("endpointslices");
     wait_for(&gateway, HOST, &["own", "third"]);
+}
+
+#[test]
+fn a_reload_says_what_it_keeps_of_a_cluster_and_does_not_call_its_api_away() {
+    let [own, other, third] = [(); 3].map(|()| ApiServer::start());
+    let files = [&other, &third].map(|api| write(api.folder(), "remote", &remote(api, "none")));
+    let one = config(&own, &[("c2", "n1", &*files[0])]);
+    let both = config(&own, &[("c2", "n1", &*files[0]), ("c3", "n1", &*files[1])]);
+    let folder = Folder::create();
+    let path = folder.file("strait.yaml", &one.text());
+    let process = Process::of_file(&path);
+    soon("the cluster is known", || {
+        let text = get(process.server("admin"), "/config_dump").unwrap().1;
+        let dump: serde_json::Value = serde_json::from_str(&text).unwrap();
+        dump["discovery"]["clusters"][0]["missing"] == json!([])
+    });
+    write(path.parent().unwrap(), "strait.yaml", &both.text());
+    let line = process.wait_for("what it knew of the cluster before the reload");
+    assert!(
+        line.contains("INFO") && line.contains("cluster=\"c2\""),
+        "{line}"
+    );
+    process.wait_for("from before the reload is no longer in use");
+    assert_eq!(process.said("does not answer"), 0);
 }

@@ -49,7 +49,9 @@ impl OtherStates {
             clusters: names.map(state).collect(),
         };
         for part in inherited {
-            all.offer(&part.name.clone(), part.into_state(), Instant::now());
+            if let Some((_, one)) = all.find(&part.name) {
+                one.restored.take_over(part.into_state());
+            }
         }
         all
     }

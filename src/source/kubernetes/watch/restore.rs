@@ -2,7 +2,11 @@
 //!
 //! The API comes first. Only when it has not answered for a moment, or is away, the kinds that it has not
 //! listed are taken from the file, but for those that it refuses. From then on a kind from the file counts
-//! as listed until the API lists it, or refuses it again and again: then nothing is known of it any more.
+//! as listed until the API lists it. If the API refuses it again and again, nothing is known of it any more;
+//! if the API does not have it again and again, it has no objects any more.
+//!
+//! Another cluster has two further sources beside the file: the source before a reload, and the API server before
+//! another one. Neither waits, since both are what serves already.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
@@ -87,6 +91,26 @@ pub(super) enum ListAnswer {
     None { away: bool },
 }
 
+/// The source of kinds that the API has not listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KnownFrom {
+    File,
+    /// The source that ran before a reload.
+    Reload,
+    /// The API server that answered for the cluster before this one.
+    Server,
+}
+
+impl KnownFrom {
+    const fn in_words(self) -> &'static str {
+        match self {
+            Self::File => "the saved state",
+            Self::Reload => "before the reload",
+            Self::Server => "another API server",
+        }
+    }
+}
+
 /// The stage of the start.
 enum RestoreStage {
     Reading(JoinHandle<Option<SavedState>>),
@@ -96,14 +120,14 @@ enum RestoreStage {
     Over,
 }
 
-/// The doubts of the API about a kind that is known from the file only.
+/// The doubts of the API about a kind that it has not listed.
 #[derive(Debug, Clone, Copy, Default)]
 struct Doubts {
     /// The number of refusals in a row.
     refusals: u32,
     /// The number of times in a row that it did not have the kind.
     not_found: u32,
-    /// Whether the file has objects of the kind.
+    /// Whether objects of the kind are known.
     has_objects: bool,
 }
 
@@ -116,16 +140,17 @@ impl Doubts {
     }
 }
 
-/// The kinds that the file fills in for.
+/// The kinds that something else fills in for.
 pub(super) struct Restored {
     /// The cluster that it is about, if it is not the own one.
     cluster: Option<Arc<str>>,
+    from: KnownFrom,
     stage: RestoreStage,
     api_first: Instant,
     confirmed: Option<ClockTime>,
-    /// Each kind that is known from the file only.
+    /// Each kind that is known, and that the API has not listed.
     kinds: BTreeMap<Kind, Doubts>,
-    /// Kinds that were known from the file only, until the API refused them.
+    /// Kinds that were among those, until the API refused them.
     forgotten: BTreeSet<Kind>,
     answers: BTreeMap<Kind, ListAnswer>,
 }
@@ -135,6 +160,7 @@ impl Restored {
     pub(super) fn never() -> Self {
         Self {
             cluster: None,
+            from: KnownFrom::File,
             stage: RestoreStage::Over,
             api_first: Instant::now(),
             confirmed: None,
@@ -155,6 +181,12 @@ impl Restored {
     /// Takes a state, for which the API has time until `until`.
     pub(super) fn offer(&mut self, state: SavedState, until: Instant) {
         self.stage = RestoreStage::Waiting(state, until);
+    }
+
+    /// Takes what a source before a reload has handed over. The API gets no time: it serves already.
+    pub(super) fn take_over(&mut self, state: SavedState) {
+        self.from = KnownFrom::Reload;
+        self.stage = RestoreStage::Waiting(state, Instant::now());
     }
 
     /// The end of the time that the API has, if there is a state.
@@ -223,8 +255,8 @@ impl Restored {
         }
     }
 
-    /// The kinds of the file that the API has not listed, once the API had its time, or at once if it is
-    /// away. A kind that the API refuses is left out.
+    /// The kinds of the state that the API has not listed, once the API had its time, or at once if it is away for all
+    /// that it has not listed. A kind that the API refuses is left out.
     pub(super) fn fill<'a>(
         &mut self,
         unknown: impl Iterator<Item = &'a Kind> + Clone,
@@ -257,19 +289,28 @@ impl Restored {
             }
         }
         if !changes.is_empty() {
-            tracing::warn!(
-                cluster = self.cluster.as_deref(),
-                kinds = self.labels().join(", "),
-                age = ?state.age,
-                "the Kubernetes API does not answer; strait serves the saved state of the cluster until the API \
-                 has listed these kinds"
-            );
+            let (cluster, kinds) = (self.cluster.as_deref(), self.labels().join(", "));
+            match self.from {
+                KnownFrom::Reload => tracing::info!(
+                    cluster,
+                    kinds,
+                    "strait serves what it knew of the cluster before the reload until the Kubernetes API has listed \
+                     these kinds"
+                ),
+                KnownFrom::File | KnownFrom::Server => tracing::warn!(
+                    cluster,
+                    kinds,
+                    age = ?state.age,
+                    "the Kubernetes API does not answer; strait serves the saved state of the cluster until the API \
+                     has listed these kinds"
+                ),
+            }
             self.confirmed = Some(state.confirmed);
         }
         changes
     }
 
-    /// Treats what is known of kinds as if a file had it, which was confirmed then. Each kind says whether it has
+    /// Takes over what another API server had said of kinds, and last confirmed then. Each kind says whether it has
     /// objects.
     pub(super) fn inherit(
         &mut self,
@@ -279,10 +320,11 @@ impl Restored {
         for (kind, has_objects) in kinds {
             self.kinds.insert(kind, Doubts::of(has_objects));
         }
+        self.from = KnownFrom::Server;
         self.confirmed = Some(confirmed);
     }
 
-    /// Whether a kind is known from the file only.
+    /// Whether a kind is known, and the API has not listed it.
     pub(super) fn has(&self, kind: Kind) -> bool {
         self.kinds.contains_key(&kind)
     }
@@ -294,7 +336,7 @@ impl Restored {
         metrics: impl Fn(Kind) -> Option<KindMetrics>,
     ) -> ClusterChange {
         match change {
-            // The objects from the file would stay for ever: only what has listed them finds out that they are gone.
+            // The objects would stay for ever: only what has listed them finds out that they are gone.
             ClusterChange::NotInstalled(kind) if self.has_objects(kind) => {
                 if !self.lacking(kind) {
                     return change;
@@ -322,14 +364,16 @@ impl Restored {
         }
     }
 
-    /// Notes that the API has listed a kind. Returns whether it was known from the file only.
+    /// Notes that the API has listed a kind. Returns whether it was known without that.
     fn listed(&mut self, kind: Kind) -> bool {
         self.forgotten.remove(&kind);
         let was_restored = self.kinds.remove(&kind).is_some();
         if was_restored && self.kinds.is_empty() {
             tracing::info!(
                 cluster = self.cluster.as_deref(),
-                "the saved state of the cluster is no longer in use: the Kubernetes API has listed every kind"
+                "what strait knew of the cluster from {} is no longer in use: the Kubernetes API has answered for \
+                 every kind",
+                self.from.in_words()
             );
         }
         was_restored
@@ -340,7 +384,7 @@ impl Restored {
         doubts.is_some_and(|doubts| doubts.has_objects)
     }
 
-    /// Notes that the API does not have a kind. Returns whether the objects from the file are gone.
+    /// Notes that the API does not have a kind. Returns whether its objects are gone.
     fn lacking(&mut self, kind: Kind) -> bool {
         let Some(doubts) = self.kinds.get_mut(&kind) else {
             return false;
@@ -365,8 +409,9 @@ impl Restored {
         tracing::warn!(
             cluster = self.cluster.as_deref(),
             kind = kind.label(),
-            "the Kubernetes API refuses a kind that strait knows from the saved state only; strait forgets the \
-             kind, and refuses what it may forbid"
+            "the Kubernetes API refuses a kind that strait knows from {} only; strait forgets the kind, and refuses \
+             what it may forbid",
+            self.from.in_words()
         );
         true
     }
