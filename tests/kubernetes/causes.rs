@@ -1,7 +1,7 @@
 //! Six faults that somebody makes, each of which the status page and `strait top` name within a minute.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use strait::tools::spiffe::tls::{ISTIO_HTTP, TlsEnd};
 
@@ -15,13 +15,15 @@ use crate::support::gateway::get;
 use crate::support::mtls::{Pki, dial, pod};
 use crate::support::process::{Folder, Process};
 use crate::support::server::{Server, read_exactly};
-use crate::support::{SERVICE, wait_until, wait_within};
+use crate::support::{SERVICE, wait_until};
 use hickory_proto::op::ResponseCode;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 /// The time in which somebody must find the cause.
 const MINUTE: Duration = Duration::from_secs(60);
+/// The time between two looks: each starts a program.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A text with one blank between words, so that line breaks do not part it.
 fn words(text: &str) -> String {
@@ -45,22 +47,36 @@ fn seen(process: &Process) -> [String; 2] {
     [words(&page), words(&String::from_utf8(top.stdout).unwrap())]
 }
 
+/// Does `call` again and again until page and `top` are both right.
+#[track_caller]
+fn both_are(
+    process: &Process,
+    wanted: &str,
+    is_right: impl Fn(&str) -> bool,
+    mut call: impl FnMut(),
+) {
+    let deadline = Instant::now() + MINUTE;
+    loop {
+        call();
+        let last = seen(process);
+        if last.iter().all(|view| is_right(view)) {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{wanted} is not in both:\n{}\n\n{}",
+            last[0],
+            last[1]
+        );
+        std::thread::sleep(PAUSE);
+    }
+}
+
 /// Waits until page and `top` have each of the texts, while `call` is done again and again.
 #[track_caller]
-fn both_name(process: &Process, texts: &[&str], mut call: impl FnMut()) {
-    let mut last = [String::new(), String::new()];
-    let mut named = || {
-        call();
-        last = seen(process);
-        last.iter()
-            .all(|view| texts.iter().all(|text| view.contains(text)))
-    };
-    let deadline = std::time::Instant::now() + MINUTE;
-    while !named() {
-        if std::time::Instant::now() > deadline {
-            panic!("{texts:?} are not in both:\n{}\n\n{}", last[0], last[1]);
-        }
-    }
+fn both_name(process: &Process, texts: &[&str], call: impl FnMut()) {
+    let has_all = |view: &str| texts.iter().all(|text| view.contains(text));
+    both_are(process, &format!("{texts:?}"), has_all, call);
 }
 
 /// Sends a hello and waits for the end of the connection, or for an answer.
@@ -86,7 +102,7 @@ fn trust_that_is_broken_on_one_side() {
         &[
             "fails: handshake_refused",
             "The side in ended_by says why in its own log: bundles",
-            "upstream",
+            "The endpoint refused the callers.",
         ],
         || {
             let mut stream = dial(process.address, pki.svca(), SERVICE);
@@ -102,17 +118,15 @@ fn one_pod_of_two_that_dies_on_each_connection() {
     let bad = Server::start(drop);
     let process = Process::start(&ConfigText::to(&[good.address, bad.address]));
     let address = bad.address.to_string();
-    let of_it = [&*address, "endpoints of svcb", "ends before a reply"];
     // Ejected, it is "ADDRESS of svcb is ejected".
-    let mut last = [String::new(), String::new()];
-    wait_within(MINUTE, "the endpoint is named with what it does", || {
+    let is_named = |view: &str| {
+        let of_svcb = ["endpoints of svcb", "of svcb is ejected"];
+        view.contains(&address)
+            && view.contains("ends before a reply")
+            && of_svcb.iter().any(|text| view.contains(text))
+    };
+    both_are(&process, "the endpoint with what it does", is_named, || {
         (0..5).for_each(|_| call(process.address));
-        last = seen(&process);
-        last.iter().all(|view| {
-            view.contains(of_it[0])
-                && view.contains(of_it[2])
-                && (view.contains(of_it[1]) || view.contains("of svcb is ejected"))
-        })
     });
 }
 
