@@ -13,7 +13,9 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
 use super::file::{FederatedService, ServiceProtocol};
-use super::probe::{BOTH_ANSWERS, CONNECT, LABEL, ProbeHello, TappedTls, alert_of, shake_hands};
+use super::probe::{
+    BOTH_ANSWERS, CONNECT, LABEL, ProbeHello, TappedTls, alert_of, answered, shake_hands,
+};
 use super::seen::CallAnswer;
 
 /// The time in which a server that refuses the SVID says so. With TLS 1.3 the handshake has ended for the client before
@@ -80,13 +82,7 @@ async fn request(stream: TappedTls, service: &FederatedService) -> CallAnswer {
                 .is_ok_and(|body| body.starts_with(DENIED));
         CallAnswer::Answered { status, denied }
     };
-    let (mut answer, mut connection) = (std::pin::pin!(answer), std::pin::pin!(connection));
-    tokio::select! {
-        biased;
-        answer = &mut answer => answer,
-        // The answer may have been received already.
-        _ = &mut connection => answer.await,
-    }
+    Box::pin(answered(answer, connection)).await
 }
 
 fn refused(error: &(dyn Error + 'static)) -> CallAnswer {

@@ -26,7 +26,7 @@ pub(crate) struct DoctorCheck {
     /// The sentence that is true if the check passes.
     pub(crate) title: String,
     pub(crate) state: DoctorState,
-    /// The fault of a check that did not pass, of a closed list.
+    /// The fault of a check that failed or warned, of a closed list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cause: Option<&'static str>,
     /// The finding, in a sentence.
@@ -67,7 +67,7 @@ pub(super) struct CheckGroup<'a> {
 }
 
 impl CheckGroup<'_> {
-    /// A check that passed, with what it saw if that is of interest.
+    /// A check that passed.
     pub(super) fn pass(&mut self, check: &'static str, title: impl Into<String>) {
         self.push(check, title.into(), DoctorState::Passed, None);
     }
@@ -90,6 +90,19 @@ impl CheckGroup<'_> {
         match fault {
             None => self.pass(check, title),
             Some(fault) => self.fail(check, title, fault),
+        }
+    }
+
+    /// As [`Self::judged`], or not told for a reason.
+    pub(super) fn found(
+        &mut self,
+        check: &'static str,
+        title: impl Into<String>,
+        found: Result<Option<Fault>, impl Into<String>>,
+    ) {
+        match found {
+            Ok(fault) => self.judged(check, title, fault),
+            Err(reason) => self.untold(check, title, reason),
         }
     }
 

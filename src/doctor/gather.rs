@@ -44,17 +44,29 @@ pub(crate) async fn gather(
     let [one, other] = &federation.sides;
     let [of_one, of_other] = callers.sides();
     let [at_one, at_other] = &clusters.0;
-    let (mut one_seen, mut other_seen, one_views, other_views, one_objects, other_objects) = tokio::join!(
-        Box::pin(side(one, of_other)),
-        Box::pin(side(other, of_one)),
-        Box::pin(views(one)),
-        Box::pin(views(other)),
-        Box::pin(objects(one, at_one.as_deref())),
-        Box::pin(objects(other, at_other.as_deref())),
+    let (one, other) = tokio::join!(
+        Box::pin(whole(one, of_other, at_one.as_deref())),
+        Box::pin(whole(other, of_one, at_other.as_deref())),
     );
-    (one_seen.views, other_seen.views) = (one_views, other_views);
-    (one_seen.objects, other_seen.objects) = (one_objects, other_objects);
-    [one_seen, other_seen]
+    [one, other]
+}
+
+/// Looks at all of one side: as the other side's `caller` meets it, by its gateways' own view, and by its cluster's objects.
+async fn whole(
+    of: &FederationSide,
+    caller: Option<&CallerSvid>,
+    kubeconfig: Option<&Path>,
+) -> SideSeen {
+    let (seen, views, objects) = tokio::join!(
+        Box::pin(side(of, caller)),
+        Box::pin(views(of)),
+        Box::pin(objects(of, kubeconfig)),
+    );
+    SideSeen {
+        views,
+        objects,
+        ..seen
+    }
 }
 
 /// The views of the gateways of a side.

@@ -120,7 +120,7 @@ async fn exchange(stream: TappedTls, name: &ServerName, path: &str) -> BundleAns
     let Ok(request) = request.body(Body::empty()) else {
         return BundleAnswer::NotAsked;
     };
-    let mut answer = pin!(async {
+    let answer = async {
         let Ok(response) = sender.send_request(request).await else {
             return BundleAnswer::NoHttp;
         };
@@ -139,8 +139,13 @@ async fn exchange(stream: TappedTls, name: &ServerName, path: &str) -> BundleAns
             },
             status => BundleAnswer::Status(status, clock),
         }
-    });
-    let mut connection = pin!(connection);
+    };
+    Box::pin(answered(answer, connection)).await
+}
+
+/// The answer that comes by an HTTP connection, which is driven until then.
+pub(super) async fn answered<T>(answer: impl Future<Output = T>, connection: impl Future) -> T {
+    let (mut answer, mut connection) = (pin!(answer), pin!(connection));
     tokio::select! {
         biased;
         answer = &mut answer => answer,

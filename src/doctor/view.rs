@@ -10,7 +10,7 @@ use hyper::header::HOST;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
-use super::probe::connect;
+use super::probe::{answered, connect};
 use super::seen::GatewayView;
 use crate::admin::overview::Overview;
 
@@ -56,11 +56,5 @@ async fn ask_now(address: SocketAddr) -> Result<GatewayView, String> {
             failures: overview.failures.rows,
         })
     };
-    let (mut answer, mut connection) = (std::pin::pin!(answer), std::pin::pin!(connection));
-    tokio::select! {
-        biased;
-        answer = &mut answer => answer,
-        // The answer may have been received already.
-        _ = &mut connection => answer.await,
-    }
+    Box::pin(answered(answer, connection)).await
 }

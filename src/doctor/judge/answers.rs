@@ -1,5 +1,6 @@
 //! The meaning of an answer to a hello, where a certificate was expected.
 
+use crate::doctor::certificate::ShownCertificate;
 use crate::doctor::checks::Fault;
 use crate::doctor::file::FederationSide;
 use crate::doctor::seen::{ShownServer, SideSeen, TlsAnswer};
@@ -150,6 +151,29 @@ fn unconnected(target: &BehindGateway<'_>) -> Fault {
         ),
         target.connect,
     )
+}
+
+/// The fault of a certificate that is not valid now. `what` names it, and `effect` ends the finding of one that has
+/// expired, whose remedy is `renew`.
+pub(super) fn expiry(
+    side: &SideView<'_>,
+    leaf: &ShownCertificate,
+    (what, effect): (&str, &str),
+    renew: &str,
+) -> Option<Fault> {
+    if leaf.not_after < side.now {
+        let ago = span(side.now - leaf.not_after);
+        let finding = format!("{what} expired {ago} ago{effect}");
+        return Some(Fault::new("expired", finding, renew));
+    }
+    (leaf.not_before > side.now).then(|| {
+        let until = span(leaf.not_before - side.now);
+        Fault::new(
+            "not_yet_valid",
+            format!("{what} is valid only in {until}: clocks differ"),
+            "set the clocks of its cluster, and of this machine",
+        )
+    })
 }
 
 /// A time span for people: its largest unit.

@@ -1,6 +1,6 @@
 //! Checks of the calls that were made with the SVID of a caller.
 
-use super::answers::{SideView, span};
+use super::answers::{SideView, expiry};
 use crate::doctor::certificate::{IssuerFound, ShownCertificate};
 use crate::doctor::checks::{CheckGroup, Fault};
 use crate::doctor::file::FederatedService;
@@ -35,23 +35,10 @@ pub(super) fn judge(
 }
 
 fn svid_fault(side: &SideView<'_>, svid: &CallerSvid) -> Option<Fault> {
-    let leaf = &svid.chain.leaf;
-    if leaf.not_after < side.now {
-        return Some(Fault::new(
-            "expired",
-            format!("the SVID expired {} ago", span(side.now - leaf.not_after)),
-            "fetch it again from the agent of the caller's node",
-        ));
-    }
-    if leaf.not_before > side.now {
-        return Some(Fault::new(
-            "not_yet_valid",
-            format!(
-                "the SVID is valid only in {}: clocks differ",
-                span(leaf.not_before - side.now)
-            ),
-            "set the clocks of its cluster, and of this machine",
-        ));
+    let renew = "fetch it again from the agent of the caller's node";
+    let expiry = expiry(side, &svid.chain.leaf, ("the SVID", ""), renew);
+    if expiry.is_some() {
+        return expiry;
     }
     let unknown =
         |roots: &[ShownCertificate]| svid.chain.issuer_among(roots) == IssuerFound::Unknown;
@@ -109,10 +96,9 @@ impl JudgedCall<'_> {
                 "look at the service's application: its sidecar does not reach it, or it is not well",
             )),
             CallAnswer::Answered { .. } => group.pass(CHECK, title),
-            CallAnswer::Refused(alert) => match self.ca_certificates(alert) {
-                Ok(fault) => group.fail(CHECK, title, fault),
-                Err(reason) => group.untold(CHECK, title, reason),
-            },
+            CallAnswer::Refused(alert) => {
+                group.found(CHECK, title, self.ca_certificates(alert).map(Some));
+            }
             CallAnswer::Closed => group.untold(CHECK, title, "the connection ends after the SVID was shown, without an alert or an answer"),
             CallAnswer::Taken => group.untold(CHECK, title, "its sidecar takes the SVID; its policy cannot be told, since the service speaks no HTTP"),
             CallAnswer::Silent => group.untold(CHECK, title, "its sidecar takes the SVID, and then no answer comes"),

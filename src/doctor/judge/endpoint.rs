@@ -1,6 +1,6 @@
 //! Checks of SPIRE's bundle endpoint, as the other side's SPIRE reaches it.
 
-use super::answers::{BehindGateway, SideView, server, span};
+use super::answers::{BehindGateway, SideView, expiry, server, span};
 use crate::doctor::bundle::ServedBundle;
 use crate::doctor::certificate::{IssuerFound, ShownCertificate, trust_domain};
 use crate::doctor::checks::{CheckGroup, Fault};
@@ -49,7 +49,10 @@ pub(super) fn judge(
     let title = "it is who the other side expects";
     group.judged("bundle-identity", title, identity_fault(side, facts, shown));
     let title = "its certificate is valid now";
-    group.judged("bundle-certificate", title, expiry(side, &shown.chain.leaf));
+    let renew = "look at the log of spire-server, or at the certificate's issuer";
+    let what = ("the bundle endpoint's certificate", "");
+    let expiry = expiry(side, &shown.chain.leaf, what, renew);
+    group.judged("bundle-certificate", title, expiry);
     let title = "it serves a bundle";
     group.judged("bundle-document", title, document_fault(side, shown));
     let Some(bundle) = side.seen.document.bundle() else {
@@ -166,29 +169,6 @@ fn covers(leaf: &ShownCertificate, host: &str) -> bool {
     leaf.dns_names.iter().any(|name| {
         let name = name.to_ascii_lowercase();
         name == host || (name.strip_prefix("*.").is_some() && name.strip_prefix("*.") == parent)
-    })
-}
-
-fn expiry(side: &SideView<'_>, leaf: &ShownCertificate) -> Option<Fault> {
-    if leaf.not_after < side.now {
-        return Some(Fault::new(
-            "expired",
-            format!(
-                "the bundle endpoint's certificate expired {} ago",
-                span(side.now - leaf.not_after)
-            ),
-            "look at the log of spire-server, or at the certificate's issuer",
-        ));
-    }
-    (leaf.not_before > side.now).then(|| {
-        Fault::new(
-            "not_yet_valid",
-            format!(
-                "its certificate is valid only in {}: clocks differ",
-                span(leaf.not_before - side.now)
-            ),
-            "set the clocks of both clusters, and of this machine",
-        )
     })
 }
 

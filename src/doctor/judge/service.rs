@@ -1,7 +1,7 @@
 //! Checks of a service, as the other side's sidecars reach it.
 
 use super::answers::{
-    BehindGateway, NO_APPLICATION_PROTOCOL, SideView, UNRECOGNIZED_NAME, server, span,
+    BehindGateway, NO_APPLICATION_PROTOCOL, SideView, UNRECOGNIZED_NAME, expiry, server,
 };
 use crate::doctor::certificate::{IssuerFound, trust_domain};
 use crate::doctor::checks::{CheckGroup, Fault};
@@ -33,12 +33,18 @@ pub(super) fn judge(
         Err(None) => return group.untold("service-route", title, "the gateway is not reached"),
     };
     let title = "it is who its callers expect";
-    match identity_fault(side, service, shown) {
-        Err(reason) => group.untold("service-identity", title, reason),
-        Ok(fault) => group.judged("service-identity", title, fault),
-    }
+    let identity = identity_fault(side, service, shown);
+    group.found("service-identity", title, identity);
     let title = "its SVID is valid now";
-    group.judged("service-expiry", title, expiry(side, shown));
+    let effect = "; calls to it fail, and so do its own";
+    let renew = "look at spire-agent of its node: it renews an SVID when half of its time is over";
+    let expiry = expiry(
+        side,
+        &shown.chain.leaf,
+        ("the service's SVID", effect),
+        renew,
+    );
+    group.judged("service-expiry", title, expiry);
     authority(side, shown, group);
     let title = "it asks its callers for a certificate";
     group.judged("service-mtls", title, shown.trusts.is_none().then(|| {
@@ -95,30 +101,6 @@ fn identity_fault(
         ))),
         None => Err("the file does not say its spiffe_id"),
     }
-}
-
-fn expiry(side: &SideView<'_>, shown: &ShownServer) -> Option<Fault> {
-    let leaf = &shown.chain.leaf;
-    if leaf.not_after < side.now {
-        return Some(Fault::new(
-            "expired",
-            format!(
-                "the service's SVID expired {} ago; calls to it fail, and so do its own",
-                span(side.now - leaf.not_after)
-            ),
-            "look at spire-agent of its node: it renews an SVID when half of its time is over",
-        ));
-    }
-    (leaf.not_before > side.now).then(|| {
-        Fault::new(
-            "not_yet_valid",
-            format!(
-                "the service's SVID is valid only in {}: clocks differ",
-                span(leaf.not_before - side.now)
-            ),
-            "set the clocks of its cluster, and of this machine",
-        )
-    })
 }
 
 /// Whether its SVID is of the bundle that its own side serves.
