@@ -93,6 +93,19 @@ impl CheckGroup<'_> {
         }
     }
 
+    /// Passed without a fault, warned with one.
+    pub(super) fn warned(
+        &mut self,
+        check: &'static str,
+        title: impl Into<String>,
+        fault: Option<Fault>,
+    ) {
+        match fault {
+            None => self.pass(check, title),
+            Some(fault) => self.warn(check, title, fault),
+        }
+    }
+
     /// As [`Self::judged`], or not told for a reason.
     pub(super) fn found(
         &mut self,

@@ -47,13 +47,11 @@ pub(crate) fn judge(
                 checks: &mut checks,
             },
         );
-        view::judge(
-            side,
-            &mut CheckGroup {
-                name: group("what its gateways say"),
-                checks: &mut checks,
-            },
-        );
+        for (place, view) in &side.seen.views {
+            let name = group(&format!("the gateway whose admin address is {place}"));
+            let checks = &mut checks;
+            view::judge(side, view, &mut CheckGroup { name, checks });
+        }
         if let Some(facts) = &side.file.bundle {
             let name = group(&format!("SPIRE's bundle endpoint {}", facts.url.text));
             let checks = &mut checks;

@@ -14,29 +14,19 @@ const NAMED: usize = 4;
 /// The age up to which a failure counts, in seconds.
 const RECENT: i64 = 15 * 60;
 
-pub(super) fn judge(side: &SideView<'_>, group: &mut CheckGroup<'_>) {
-    for (place, view) in &side.seen.views {
-        let title = format!("the gateway whose admin address is {place} names no trouble");
-        match view {
-            Err(reason) => group.untold("gateway-troubles", title, reason.clone()),
-            Ok(view) => {
-                warned(group, "gateway-troubles", title, troubles(view));
-                let title = "and no connection to what is looked at has failed in 15 minutes";
-                warned(group, "gateway-failures", title, failures(side, view));
-            }
-        }
-    }
-}
-
-fn warned(
+pub(super) fn judge(
+    side: &SideView<'_>,
+    view: &Result<GatewayView, String>,
     group: &mut CheckGroup<'_>,
-    check: &'static str,
-    title: impl Into<String>,
-    fault: Option<Fault>,
 ) {
-    match fault {
-        None => group.pass(check, title),
-        Some(fault) => group.warn(check, title, fault),
+    let title = "it names no trouble";
+    match view {
+        Err(reason) => group.untold("gateway-troubles", title, reason.clone()),
+        Ok(view) => {
+            group.warned("gateway-troubles", title, troubles(view));
+            let title = "no connection to what is looked at has failed in 15 minutes";
+            group.warned("gateway-failures", title, failures(side, view));
+        }
     }
 }
 

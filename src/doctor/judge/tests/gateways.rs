@@ -1,8 +1,10 @@
 //! Gateways, and both sides as a whole.
 
+use std::collections::BTreeSet;
+
 use super::world::{World, finds};
 use crate::doctor::checks::DoctorState;
-use crate::doctor::seen::{BundleAnswer, GatewayReach, TlsAnswer};
+use crate::doctor::seen::{BundleAnswer, GatewayReach, GatewayView, TlsAnswer};
 
 #[test]
 fn two_sides_that_are_well_get_no_cross_and_nothing_is_untold() {
@@ -75,6 +77,30 @@ fn large_hellos_that_are_lost_are_told_from_those_that_are_refused() {
             change,
             &[("beta.com", &format!("large-hello {cause}"))],
         );
+    }
+}
+
+/// `--watch` knows a check by its group, name and title: of two that share them it would lose the changes of one.
+#[test]
+fn two_gateways_of_a_side_have_checks_of_their_own() {
+    let silent = || GatewayView {
+        troubles: Vec::new(),
+        failures: Vec::new(),
+    };
+    let change = |world: &mut World| {
+        let places = ["192.0.2.1:15000", "192.0.2.2:15000"];
+        world.beta().views = places
+            .map(|place| (place.to_owned(), Ok(silent())))
+            .to_vec();
+    };
+    let judged = finds("two admin addresses", change, &[]).judged();
+    let second = "beta.com: the gateway whose admin address is 192.0.2.2:15000";
+    let of_second = judged.iter().filter(|check| check.group == second);
+    assert_eq!(of_second.count(), 2);
+    let mut keys = BTreeSet::new();
+    for check in &judged {
+        let key = (&check.group, check.check, &check.title);
+        assert!(keys.insert(key), "two checks are {key:?}");
     }
 }
 
