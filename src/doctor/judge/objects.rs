@@ -2,8 +2,8 @@
 
 use super::answers::SideView;
 use crate::doctor::checks::{CheckGroup, Fault};
-use crate::doctor::file::FederatedService;
-use crate::doctor::objects::{CallerTls, ClusterObjects, RuleObject};
+use crate::doctor::file::{BundleFacts, FederatedService};
+use crate::doctor::objects::{CallerTls, ClusterObjects, FederatedDomain, RuleObject};
 
 /// The name by which Istio's sidecars ask for all bundles.
 const ALL_BUNDLES: &str = "ROOTCA";
@@ -19,32 +19,20 @@ pub(super) fn judge(
     group: &mut CheckGroup<'_>,
 ) {
     let title = format!("a ClusterFederatedTrustDomain names {}", peer.label);
-    found(group, "cluster-domain", title, domain(peer, objects));
-    if let Some(fault) = differs(peer, objects) {
-        let title = "it says the same as the file";
-        group.warn("cluster-domain", title, fault);
+    group.found("cluster-domain", title, domain(peer, objects));
+    if let (Some(facts), Ok(Some(object))) = (&peer.file.bundle, object_of(peer, objects)) {
+        let title = "its ClusterFederatedTrustDomain says the same as the file";
+        group.warned("cluster-domain", title, difference(facts, object));
     }
     let title = format!("entries of workloads federate with {}", peer.label);
-    found(group, "cluster-entries", title, entries(peer, objects));
+    group.found("cluster-entries", title, entries(peer, objects));
     let title = "spire-agent gives sidecars all bundles under the name that they ask for";
-    found(group, "cluster-sds", title, sds(objects));
+    group.found("cluster-sds", title, sds(objects));
     let title = format!("the mesh config takes callers of {}", peer.label);
-    found(group, "cluster-mesh", title, mesh(side, peer, objects));
+    group.found("cluster-mesh", title, mesh(side, peer, objects));
     for service in &peer.file.services {
         let title = format!("its sidecars know {service}");
-        found(group, "cluster-callers", title, callers(service, objects));
-    }
-}
-
-fn found(
-    group: &mut CheckGroup<'_>,
-    check: &'static str,
-    title: impl Into<String>,
-    found: ObjectVerdict,
-) {
-    match found {
-        Ok(fault) => group.judged(check, title, fault),
-        Err(reason) => group.untold(check, title, reason),
+        group.found("cluster-callers", title, callers(service, objects));
     }
 }
 
@@ -70,9 +58,8 @@ pub(super) fn missing_bundle(peer: &SideView<'_>, objects: &ClusterObjects) -> O
 }
 
 fn domain(peer: &SideView<'_>, objects: &ClusterObjects) -> ObjectVerdict {
-    let domains = objects.domains.as_ref().map_err(String::clone)?;
     let wanted = &*peer.file.trust_domain;
-    let is_there = domains.iter().any(|one| one.trust_domain == *wanted);
+    let is_there = object_of(peer, objects)?.is_some();
     Ok((!is_there).then(|| {
         Fault::new(
             "no_domain",
@@ -82,12 +69,20 @@ fn domain(peer: &SideView<'_>, objects: &ClusterObjects) -> ObjectVerdict {
     }))
 }
 
+/// The ClusterFederatedTrustDomain of the other side.
+///
+/// # Errors
+/// The reason why it cannot be told.
+fn object_of<'a>(
+    peer: &SideView<'_>,
+    objects: &'a ClusterObjects,
+) -> Result<Option<&'a FederatedDomain>, String> {
+    let mut all = objects.domains.as_ref().map_err(String::clone)?.iter();
+    Ok(all.find(|one| one.trust_domain == *peer.file.trust_domain))
+}
+
 /// The difference between the object and the file, which the other checks went by.
-fn differs(peer: &SideView<'_>, objects: &ClusterObjects) -> Option<Fault> {
-    let facts = peer.file.bundle.as_ref()?;
-    let domains = objects.domains.as_ref().ok()?;
-    let wanted = &*peer.file.trust_domain;
-    let object = domains.iter().find(|one| one.trust_domain == *wanted)?;
+fn difference(facts: &BundleFacts, object: &FederatedDomain) -> Option<Fault> {
     let id = facts.spiffe_id.as_deref().unwrap_or_default();
     let plain = |url: &str| url.trim_end_matches('/').to_owned();
     let pairs = [

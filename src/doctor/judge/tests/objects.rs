@@ -78,7 +78,7 @@ fn objects_that_are_well_get_no_cross() {
         .iter()
         .filter(|check| check.check.starts_with("cluster-"));
     let of_cluster: Vec<_> = of_cluster.collect();
-    assert_eq!(of_cluster.len(), 5);
+    assert_eq!(of_cluster.len(), 6);
     let passed = |check: &&_| -> bool {
         let check: &crate::doctor::checks::DoctorCheck = check;
         check.state == DoctorState::Passed
@@ -100,6 +100,27 @@ fn objects_that_are_well_get_no_cross() {
         objects.rules.as_mut().unwrap()[0].host = "svcb".to_owned();
     };
     finds("a short name", with(short), &[]);
+}
+
+/// Else `--watch` could not say that it was mended.
+#[test]
+fn a_difference_to_the_file_that_is_mended_is_a_check_that_passes() {
+    let differs = |objects: &mut ClusterObjects| {
+        objects.domains.as_mut().unwrap()[0].profile.kind = "https_web".to_owned();
+    };
+    let wrong = finds(
+        "another profile",
+        with(differs),
+        &[("alpha.com", "cluster-domain? differs")],
+    );
+    let wrong = wrong.judged();
+    let wrong = wrong.iter().find(|check| check.cause.is_some()).unwrap();
+    let mended = finds("mended", with(|_| {}), &[]).judged();
+    let same = |one: &&crate::doctor::checks::DoctorCheck| {
+        (&one.group, &one.title) == (&wrong.group, &wrong.title)
+    };
+    let mended = mended.iter().find(same).unwrap();
+    assert_eq!(mended.state, DoctorState::Passed);
 }
 
 #[test]
