@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use tokio::runtime::Runtime;
 use tokio::time::MissedTickBehavior;
 
 use super::{ANSWER_IS_NO, failed, runtime};
@@ -126,36 +127,32 @@ fn print_file(one: &Path, other: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 pub(super) fn doctor(arguments: &DoctorArguments) -> ExitCode {
-    let file = match (&arguments.file, &arguments.from[..]) {
-        (Some(file), _) => file,
-        (None, [one, other]) => {
-            return match print_file(one, other) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => failed(&error),
-            };
-        }
-        // clap asks for one of them.
-        (None, _) => return failed(&"no FEDERATION file"),
-    };
-    let read = Loaded::read(file);
-    let parsed = read.and_then(|bytes| Federation::parse(&bytes, &Loaded::origin(file)));
-    let federation = match parsed {
-        Ok(federation) => federation,
-        Err(error) => return failed(&error),
-    };
-    let clusters = match clusters(&federation, &arguments.kubeconfig) {
-        Ok(clusters) => clusters,
-        Err(error) => return failed(&error),
-    };
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    let sources = SvidSources::of(&arguments.svid, arguments.workload_api.as_ref());
-    let callers = match runtime.block_on(sources.read(&federation)) {
-        Ok(callers) => callers,
-        Err(error) => return failed(&error),
+    let code = run(arguments, &runtime).unwrap_or_else(|error| failed(&error));
+    // Lookups that still run on other threads would hold the process up.
+    runtime.shutdown_background();
+    code
+}
+
+/// # Errors
+/// The command cannot work.
+fn run(arguments: &DoctorArguments, runtime: &Runtime) -> Result<ExitCode, Box<dyn Error>> {
+    let file = match (&arguments.file, &arguments.from[..]) {
+        (Some(file), _) => file,
+        (None, [one, other]) => {
+            print_file(one, other)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        // clap asks for one of them.
+        (None, _) => return Err("no FEDERATION file".into()),
     };
+    let federation = Federation::parse(&Loaded::read(file)?, &Loaded::origin(file))?;
+    let clusters = clusters(&federation, &arguments.kubeconfig)?;
+    let sources = SvidSources::of(&arguments.svid, arguments.workload_api.as_ref());
+    let callers = runtime.block_on(sources.read(&federation))?;
     if let Some(interval) = arguments.watch {
         let watched = WatchedFederation {
             federation,
@@ -163,20 +160,14 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> ExitCode {
             sources,
             clusters,
         };
-        let watched = runtime.block_on(watched.run(interval, arguments.metrics));
-        return match watched {
-            Ok(never) => match never {},
-            Err(error) => failed(&error),
-        };
+        match runtime.block_on(watched.run(interval, arguments.metrics))? {}
     }
     let report = runtime.block_on(look(&federation, &callers, &clusters));
-    // Lookups that still run on other threads would hold the process up.
-    runtime.shutdown_background();
-    match write(&report, arguments.output) {
-        Err(error) => failed(&error),
-        Ok(()) if report.has_failed() => ExitCode::from(ANSWER_IS_NO),
-        Ok(()) => ExitCode::SUCCESS,
-    }
+    write(&report, arguments.output)?;
+    Ok(match report.has_failed() {
+        true => ExitCode::from(ANSWER_IS_NO),
+        false => ExitCode::SUCCESS,
+    })
 }
 
 /// One look at both sides.
