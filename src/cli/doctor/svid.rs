@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 
 use tokio::task::spawn_blocking;
 
-#[cfg(feature = "workload-api")]
-use crate::doctor::fetch_svid as fetch;
 use crate::doctor::{CallerSvid, DoctorCallers, Federation, SvidPem};
 use crate::file;
+
+#[cfg(not(feature = "workload-api"))]
+use self::refuse as fetch_svid;
+#[cfg(feature = "workload-api")]
+use crate::doctor::fetch_svid;
 
 /// The largest file of an SVID, in bytes.
 const MAX_FILE: usize = 1 << 20;
@@ -35,6 +38,15 @@ impl SvidSources {
     /// # Errors
     /// The file or the socket that cannot be used, with the reason.
     pub(super) async fn read(&self, federation: &Federation) -> Result<DoctorCallers, String> {
+        self.read_by(fetch_svid, federation).await
+    }
+
+    /// Reads all, that of the socket by `fetch`.
+    async fn read_by(
+        &self,
+        fetch: impl AsyncFnOnce(&Path) -> Result<CallerSvid, String>,
+        federation: &Federation,
+    ) -> Result<DoctorCallers, String> {
         let files = self.files.clone();
         let svids = spawn_blocking(move || files.iter().map(svid).collect()).await;
         let svids: Result<Vec<CallerSvid>, String> =
@@ -50,9 +62,9 @@ impl SvidSources {
     }
 }
 
-/// The refusal of a build without a client.
-#[cfg(not(feature = "workload-api"))]
-fn fetch(_socket: &Path) -> std::future::Ready<Result<CallerSvid, String>> {
+/// The refusal of a build without a client. The tests of every build have it.
+#[cfg(any(test, not(feature = "workload-api")))]
+fn refuse(_socket: &Path) -> std::future::Ready<Result<CallerSvid, String>> {
     std::future::ready(Err(
         "this build has no client of the Workload API: give --svid the files of `spire-agent api fetch x509 -write DIR`, or build strait with --features workload-api"
             .to_owned(),
@@ -124,13 +136,12 @@ mod tests {
         }
     }
 
-    #[cfg(not(feature = "workload-api"))]
     #[tokio::test]
     async fn a_build_without_a_client_names_the_files() {
         let file = b"sides: [{ trust_domain: a.com, gateway: '127.0.0.1:1' }, { trust_domain: b.com, gateway: '127.0.0.1:1' }]";
         let federation = Federation::parse(file, "a test").unwrap();
         let sources = SvidSources::of(&[], Some(&"/agent.sock".into()));
-        let error = sources.read(&federation).await.unwrap_err();
+        let error = sources.read_by(refuse, &federation).await.unwrap_err();
         assert!(error.starts_with("--workload-api /agent.sock: this build has no client"));
         assert!(error.contains("--svid"), "{error}");
     }
