@@ -1,6 +1,6 @@
 //! A look at a federation of two clusters from outside: `strait doctor`.
 //!
-//! Both sides show in clear what a caller sees before it needs an identity: certificates, the names of the CAs that a
+//! Both sides show to everybody what a caller sees before it needs an identity: certificates, the names of the CAs that a
 //! sidecar trusts, the bundles that SPIRE serves, and how a gateway refuses. [`Federation`] says what should be there,
 //! `probe` and `gather` look, and `judge` compares (pure). Nothing here trusts a certificate or changes anything. With the
 //! SVID of a caller (`identity`, by files or by `workload_api`), `call` also makes the caller's calls, which tell what only a caller learns.

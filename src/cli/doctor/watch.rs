@@ -21,15 +21,15 @@ use crate::{clock, socket};
 /// The key of a check among those of a run.
 type CheckKey = (String, &'static str, String);
 
-/// The checks of the last run that did not pass.
+/// The checks of the last run that failed or warned.
 #[derive(Debug, Default)]
 pub(super) struct LastRun {
     wrong: Option<BTreeMap<CheckKey, DoctorCheck>>,
 }
 
 impl LastRun {
-    /// A line for each check whose state or cause is another than in the last run, without newlines. Of the first run,
-    /// one for each check that did not pass, and one for the whole.
+    /// A line for each check that fails or warns and did not so in the last run, or not for this cause, and for each that
+    /// did and does no more, without newlines. Of the first run also one for the whole.
     pub(super) fn changes(&mut self, report: &DoctorReport, at: SystemTime) -> Vec<String> {
         let wrong = report.checks.iter().filter(|check| is_wrong(check));
         let key = |check: &DoctorCheck| (check.group.clone(), check.check, check.title.clone());
@@ -145,7 +145,7 @@ pub(super) fn exposition(report: &DoctorReport, at: SystemTime) -> String {
         let count = report.count(state);
         let _ = writeln!(text, "strait_doctor_checks{{state=\"{word}\"}} {count}");
     }
-    text += "# HELP strait_doctor_finding 1 for each check of the last run that did not pass.\n# TYPE strait_doctor_finding gauge\n";
+    text += "# HELP strait_doctor_finding 1 for each check of the last run that failed or warned.\n# TYPE strait_doctor_finding gauge\n";
     let mut findings = BTreeMap::<(&str, &str, &str, &str), usize>::new();
     for check in report.checks.iter().filter(|check| is_wrong(check)) {
         let state = if check.state == DoctorState::Failed {
