@@ -4,6 +4,7 @@
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::mpsc::channel;
 use std::time::{Duration, SystemTime};
 
 use strait::tools::spiffe::{Svid, TrustBundle};
@@ -15,6 +16,7 @@ use crate::federation::sidecar::{Inbound, Protocol};
 use crate::support::mtls::Pki;
 use crate::support::process::Folder;
 use crate::support::server::{BlackHole, Server};
+use crate::support::wait_until;
 
 /// The longest that a run may take, silent peers included. The machine of the tests may be busy.
 const LONGEST_MS: u64 = 15_000;
@@ -181,10 +183,11 @@ fn an_svid_that_has_expired() {
 #[test]
 fn a_service_that_speaks_no_http_is_not_asked() {
     let pki = Pki::create();
-    let app = Server::start(|mut stream| {
+    let (ended, messages) = channel();
+    let app = Server::start(move |mut stream| {
         let mut message = Vec::new();
         let _ = stream.read_to_end(&mut message);
-        assert_eq!(message, b"", "nothing may be sent to it");
+        let _ = ended.send(message);
     });
     let inbound = Inbound {
         protocol: Protocol::Tcp,
@@ -193,6 +196,12 @@ fn a_service_that_speaks_no_http_is_not_asked() {
     let said = examine(&pki, &inbound, &pki.svca, ", protocol: tcp");
     finds(&said, "tcp", &[]);
     assert_eq!(state(&said, "call"), "not_told");
+    let mut received = Vec::new();
+    wait_until("each connection to the service has ended", || {
+        received.extend(messages.try_iter());
+        !received.is_empty() && received.len() == app.connections()
+    });
+    assert_eq!(received.concat(), b"", "nothing may be sent to it");
 }
 
 #[test]
