@@ -208,6 +208,17 @@ fn each_mistake_of_a_callers_cluster_is_named() {
     let expected = ["alpha.com cluster-entries failed no_federates_with"];
     assert_eq!(faults(&output), expected);
     set(&api, "clusterspiffeids", workloads, federates("beta.com"));
+    // As spire-controller-manager counts them.
+    let count = |failures: u64| {
+        let mut object = api.get("clusterspiffeids", "", "istio-workloads").unwrap();
+        object["status"] = json!({ "stats": { "podsSelected": 1, "entryFailures": failures } });
+        api.put(object);
+    };
+    count(2);
+    let output = doctor(&[("alpha.com", &api)]);
+    let expected = ["alpha.com cluster-entries failed entry_failures"];
+    assert_eq!(faults(&output), expected);
+    count(0);
     let rule = ("apps", "svcb-of-beta");
     let simple = ("/spec/trafficPolicy/tls/mode", json!("SIMPLE"));
     set(&api, "destinationrules", rule, simple);
