@@ -429,8 +429,9 @@ fn tls_route_invalid_no_matching_listener_hostname() {
         &["Accepted=False/NoMatchingListenerHostname", RESOLVED],
     );
     world.soon_refused("www.different.com");
-    let gateway = world.status("gateways", "apps", "gw");
-    assert_eq!(gateway["listeners"][0]["attachedRoutes"], 0);
+    wait_until("the Gateway has no route", || {
+        world.status("gateways", "apps", "gw")["listeners"][0]["attachedRoutes"] == 0
+    });
 }
 
 #[test]
@@ -440,11 +441,9 @@ fn tls_route_invalid_backend_ref_nonexistent() {
     world.route("r", "gw", "abc.example.com", &to("later"));
     world.soon_says("r", &[ACCEPTED, "ResolvedRefs=False/BackendNotFound"]);
     world.soon_refused("abc.example.com");
-    let refused = world.gateway.closed("no_endpoint");
-    assert!(
-        refused >= 1.0,
-        "refused as a route without a backend: {refused}"
-    );
+    wait_until("it is refused as a route without a backend", || {
+        world.gateway.closed("no_endpoint") >= 1.0
+    });
 
     world.backend("apps", "later");
     world.soon_answers("abc.example.com", "apps/later");
@@ -726,12 +725,15 @@ fn without_the_operators_word_only_gateways_of_straits_own_namespace_are_served(
     world.gateway("tenant", "");
     world.route("r", "tenant", "abc.example.com", &to("web"));
     world.soon_says("r", &["Accepted=False/NotAllowedByListeners", RESOLVED]);
-    let status = world.status("gateways", "apps", "tenant");
     let refused = [
         "Accepted=False/NamespaceNotAllowed",
         "Programmed=False/Invalid",
     ];
-    assert_eq!(conditions(&status["conditions"]), refused);
+    let status = || world.status("gateways", "apps", "tenant");
+    wait_until("the Gateway is refused", || {
+        conditions(&status()["conditions"]) == refused
+    });
+    let status = status();
     let message = status["conditions"][0]["message"].as_str().unwrap();
     assert!(
         message.contains("kubernetes.gateway_api.namespaces"),
