@@ -50,6 +50,8 @@ pub fn run(
     gateways: &[(String, Gateway)],
 ) -> io::Result<()> {
     let mut all = Vec::new();
+    fs::create_dir_all(&options.out)?;
+    let out = std::path::absolute(&options.out)?;
     for (peer, gateway) in gateways {
         let callgrind = match gateway {
             Gateway::Direct => continue,
@@ -64,7 +66,8 @@ pub fn run(
         let calls = calls(bench, &start(Wrapper::None)?, place.folder)?;
         let instructions = match callgrind {
             true => {
-                let counts = place.folder.join(format!("callgrind-{peer}"));
+                // They stay: `callgrind_annotate` names the functions of the second dump.
+                let counts = out.join(format!("callgrind-{peer}"));
                 let running = start(Wrapper::Callgrind(&counts))?;
                 Some(instructions(bench, &running, &counts)?)
             }
@@ -77,8 +80,7 @@ pub fn run(
         });
     }
     let table = table(&all);
-    fs::create_dir_all(&options.out)?;
-    fs::write(options.out.join("counts.txt"), &table)?;
+    fs::write(out.join("counts.txt"), &table)?;
     io::stdout().write_all(table.as_bytes())
 }
 

@@ -46,6 +46,9 @@ impl Kind {
         Self::Memory,
     ];
 
+    /// The work of the newest targets, beside the matrix and the bursts.
+    pub const GOALS: &'static [Self] = &[Self::Connect, Self::Ping(64), Self::Mixed, Self::Scale];
+
     /// Whether the work needs gateways that have not served before.
     pub const fn wants_fresh(self) -> bool {
         matches!(self, Self::Memory | Self::Burst(_) | Self::Scale)

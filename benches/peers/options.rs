@@ -30,6 +30,10 @@ pub struct Options {
     /// Only the bursts: 1,000, 4,000 and 9,000 sessions that come and go (`burst-*`)
     #[arg(long)]
     bursts: bool,
+    /// Only the work that the newest targets are about: connections, ping-pongs, messages beside others, bursts, and
+    /// a config of 100,000 routes
+    #[arg(long)]
+    goals: bool,
     /// Count the system calls and the instructions of a connection, and nothing else; needs strace and valgrind
     #[arg(long)]
     pub count: bool,
@@ -108,7 +112,11 @@ impl Invocation {
 impl Options {
     /// The work to do.
     pub fn kinds(&self) -> Vec<Kind> {
-        let sets = [(self.matrix, Kind::MATRIX), (self.bursts, Kind::BURSTS)];
+        let sets = [
+            (self.goals, Kind::GOALS),
+            (self.goals || self.matrix, Kind::MATRIX),
+            (self.goals || self.bursts, Kind::BURSTS),
+        ];
         let chosen = sets.iter().filter(|(wanted, _)| *wanted);
         let mut kinds = self.only.clone();
         kinds.extend(chosen.flat_map(|(_, set)| *set));

@@ -15,6 +15,8 @@ const TOLERANCE: f64 = 0.03;
 enum Wanted {
     /// At least as good as the best peer.
     BestPeer,
+    /// This many times the best peer's number.
+    TimesBest(f64),
     /// At least as good as that peer.
     Peer(&'static str),
     /// This many times that peer's number.
@@ -62,7 +64,8 @@ const TARGETS: &[(&str, &str, &str, Wanted)] = &[
     (PLAIN, "mixed", "loss_percent", Wanted::AtMost(15.0)),
     (PLAIN, "bulk-down-1", "gbps", Wanted::BestPeer),
     (PLAIN, "bulk-up-1", "gbps", Wanted::BestPeer),
-    (PLAIN, "connect", "rate", Wanted::BestPeer),
+    (PLAIN, "connect", "rate", Wanted::TimesBest(1.05)),
+    (PLAIN, "connect", "cpu_us", Wanted::Times(0.95, "haproxy")),
     (PLAIN, "connect", "rate", Wanted::Times(1.5, "envoy")),
     (PLAIN, "ping-64", "p50_us", Wanted::BestPeer),
     (PLAIN, "ping-64", "p99_us", Wanted::BestPeer),
@@ -72,6 +75,7 @@ const TARGETS: &[(&str, &str, &str, Wanted)] = &[
     (PLAIN, "burst-4000", "idle_kib", Wanted::AtMost(1.25)),
     (PLAIN, "burst-9000", "idle_kib", Wanted::AtMost(1.25)),
     (PLAIN, "burst-9000", "left_mib", Wanted::AtMost(2.0)),
+    (PLAIN, "scale", "swap_ms", Wanted::AtMost(1000.0)),
     (
         PLAIN,
         "scale",
@@ -127,6 +131,7 @@ fn judge(wanted: Wanted, number: &Number, runs: &Runs) -> Option<(String, String
         Wanted::Peer(peer) => against(peer, 1.0, TOLERANCE),
         Wanted::Times(times, peer) => against(peer, times, 0.0),
         Wanted::BestPeer => against(best(number, runs)?, 1.0, TOLERANCE),
+        Wanted::TimesBest(times) => against(best(number, runs)?, times, 0.0),
         Wanted::AtMost(limit) => {
             let spread = runs.spread(number, OWN)?;
             let asked = format!("at most {limit} {}", number.unit);
