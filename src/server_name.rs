@@ -10,6 +10,20 @@ use std::sync::Arc;
 /// The longest name, in bytes, a trailing dot not counted (RFC 1035 section 2.3.4).
 pub const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
+/// The byte that a name has for each byte of its spelling; 0 for one that no name may have.
+const LOWER: [u8; 256] = lower();
+
+const fn lower() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+            table[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+}
 
 /// A host name in lower case, without a trailing dot: 1..=253 bytes of letters, digits, `-`, `_`
 /// and `.`, labels of 1..=63 bytes that neither start nor end with `-`, the last one not all
@@ -58,11 +72,13 @@ impl ServerName {
         }
         let mut lower = [0u8; MAX_NAME];
         let lower = &mut lower[..name.len()];
+        let mut is_valid = true;
         for (to, from) in lower.iter_mut().zip(name) {
-            if !(from.is_ascii_alphanumeric() || matches!(from, b'-' | b'_' | b'.')) {
-                return Err(NameError::Character);
-            }
-            *to = from.to_ascii_lowercase();
+            *to = LOWER[usize::from(*from)];
+            is_valid &= *to != 0;
+        }
+        if !is_valid {
+            return Err(NameError::Character);
         }
         let mut last = &lower[..0];
         for label in lower.split(|byte| *byte == b'.') {
