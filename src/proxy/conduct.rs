@@ -25,15 +25,16 @@ pub(super) fn report(
     source: IpAddr,
     outcome: Outcome,
 ) {
-    let change = upstream.note_conduct(endpoint, conduct, source, outcome);
+    let Some(change) = upstream.note_conduct(endpoint, conduct, source, outcome) else {
+        return;
+    };
     let (name, endpoint) = (&upstream.config().name, endpoint.address());
     match change {
-        Some(HealthChange::Ejected(duration)) => {
+        HealthChange::Ejected(duration) => {
             tracing::warn!(upstream = %name, %endpoint, ?duration, outcome = outcome.label(), "strait ejects an endpoint: its connections fail");
         }
-        Some(HealthChange::Readmitted) => {
+        HealthChange::Readmitted => {
             tracing::info!(upstream = %name, %endpoint, "an ejected endpoint works again");
         }
-        None => {}
     }
 }

@@ -171,9 +171,9 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// A seat of a connection just accepted under `policy`.
-    pub(super) fn new(policy: Arc<ListenerPolicy>) -> Self {
-        let now = Moment::of(Instant::now());
+    /// A seat of a connection that was accepted under `policy` at `accepted`.
+    pub(super) fn new(policy: Arc<ListenerPolicy>, accepted: Instant) -> Self {
+        let now = Moment::of(accepted);
         let seat = Self {
             policy,
             began: now.seconds(),

@@ -311,7 +311,9 @@ mod tests {
         let policy = ListenerPolicy::new(&samples::listener(), &sources, &metrics, &scopes);
         let policy = Arc::new(policy);
         for _ in 0..12 * 1024 {
-            worker.seats.insert(Rc::new(Seat::new(policy.clone())));
+            worker
+                .seats
+                .insert(Rc::new(Seat::new(policy.clone(), Instant::now().into())));
         }
         let (_trigger, drain) = crate::drain::channel();
         let runtime = Builder::new_current_thread()

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::listener::ListenerPolicy;
 use super::seat::Seat;
@@ -20,9 +21,14 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    /// Takes a seat at `worker`, whose load counts the connection already.
-    pub(super) fn take(worker: Rc<Worker>, policy: Arc<ListenerPolicy>, connection: Share) -> Self {
-        let seat = Rc::new(Seat::new(policy));
+    /// Takes a seat at `worker`, whose load counts the connection already. The connection was accepted at `accepted`.
+    pub(super) fn take(
+        worker: Rc<Worker>,
+        policy: Arc<ListenerPolicy>,
+        connection: Share,
+        accepted: Instant,
+    ) -> Self {
+        let seat = Rc::new(Seat::new(policy, accepted));
         let key = worker.seats.insert(seat.clone());
         Self {
             worker,

@@ -32,7 +32,7 @@ fn seats(count: usize, stage: Stage, start: Instant) -> (Seats, Vec<Rc<Seat>>) {
     let policy = Arc::new(ListenerPolicy::new(&config, &sources, &metrics, &scopes));
     let seats = Seats::default();
     let taken = (0..count).map(|_| {
-        let seat = Rc::new(Seat::new(policy.clone()));
+        let seat = Rc::new(Seat::new(policy.clone(), Instant::now()));
         seat.enter(stage);
         seat.active(start);
         seats.insert(seat.clone());

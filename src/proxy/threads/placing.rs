@@ -54,7 +54,8 @@ pub(super) fn serve_here(worker: &Rc<Worker>, accepted: Accepted) {
         Some(_) => refused_by_step(worker),
     };
     let connection = connection.unwrap_or_else(|| worker.shared.connections.force(1));
-    let ticket = Ticket::take(worker.clone(), state.policy.clone(), connection);
+    let policy = state.policy.clone();
+    let ticket = Ticket::take(worker.clone(), policy, connection, accepted.at);
     let arrival = Arrival::new(ticket, accepted);
     match overloaded {
         Some(why) => drop(arrival.refuse(Refusal::noted(Outcome::Overloaded, why.to_owned()))),
