@@ -48,6 +48,7 @@ mod survey;
 mod task;
 mod threads;
 mod ticket;
+mod time_limit;
 mod worker;
 
 pub use listener::{Listener, ListenerPolicy, ListenerState};

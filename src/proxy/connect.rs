@@ -10,10 +10,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::conduct;
-use super::dial::{First, NotConnected, attempt};
+use super::dial::{AttemptTime, First, NotConnected, attempt};
 use super::pauses::Pauses;
 use super::proxy_protocol;
 use super::record::ConnectionRecord;
@@ -22,6 +22,7 @@ use super::shared::Shared;
 use super::source_wait;
 use super::states::{Connection, Routed};
 use super::ticket::Ticket;
+use super::time_limit::{Timer, until};
 use crate::client_hello::SSL_REQUEST;
 use crate::config::{AddressKind, ProxyVersion, StartTls, UpstreamConfig, UpstreamSource};
 use crate::metrics::ConnectResult;
@@ -138,7 +139,8 @@ struct Connecting {
     local_failures: u32,
     /// The attempt that was begun last, while no other runs: a queue of one costs more than it.
     only: Option<BegunAttempt>,
-    running: FuturesUnordered<BegunAttempt>,
+    /// The others, once there are some.
+    running: Option<FuturesUnordered<BegunAttempt>>,
 }
 
 type BegunAttempt = Pin<Box<dyn Future<Output = Tried>>>;
@@ -166,7 +168,7 @@ impl Connecting {
             tried: Vec::new(),
             local_failures: 0,
             only: None,
-            running: FuturesUnordered::new(),
+            running: None,
         }
     }
 
@@ -249,9 +251,19 @@ impl Connecting {
             let (endpoint, attempt) = (picked.endpoint(), record.attempts);
             format!("endpoint {endpoint}, attempt {attempt}")
         });
-        let attempt = Box::pin(try_endpoint(self.common.clone(), picked));
-        match self.is_under_way() {
-            true => self.running.push(attempt),
+        let others_run = self.is_under_way();
+        // The only one is polled again when the hedge is over, and joins the others.
+        let connect = &self.common.config.connect;
+        let is_hedged = connect
+            .hedge
+            .is_some_and(|hedge| hedge < self.common.timeout);
+        let timer = match is_hedged && !others_run {
+            true => Timer::SecondPoll,
+            false => Timer::FirstPoll,
+        };
+        let attempt = Box::pin(try_endpoint(self.common.clone(), picked, timer));
+        match others_run {
+            true => self.running.get_or_insert_default().push(attempt),
             false => self.only = Some(attempt),
         }
         Ok(())
@@ -259,36 +271,43 @@ impl Connecting {
 
     /// Whether an attempt has begun and not ended.
     fn is_under_way(&self) -> bool {
-        self.only.is_some() || !self.running.is_empty()
+        self.only.is_some() || self.others() > 0
+    }
+
+    /// The number of attempts beside the only one.
+    fn others(&self) -> usize {
+        self.running.as_ref().map_or(0, FuturesUnordered::len)
     }
 
     /// The end of the attempt that ends first. `None` if none has ended in time.
     async fn first_end(&mut self, time: Option<Duration>) -> Option<Tried> {
+        let end = time.map(|time| (Instant::now() + time).into());
         if let Some(mut only) = self.only.take() {
-            let Some(time) = time else {
+            let Some(end) = end else {
                 return Some(only.await);
             };
-            let ended = timeout(time, &mut only).await.ok();
+            let ended = until(end, Timer::FirstPoll, &mut only).await;
             if ended.is_none() {
-                self.running.push(only);
+                self.running.get_or_insert_default().push(only);
             }
             return ended;
         }
-        match time {
-            Some(time) => timeout(time, self.running.next()).await.ok().flatten(),
-            None => self.running.next().await,
+        let running = self.running.as_mut()?;
+        match end {
+            Some(end) => until(end, Timer::FirstPoll, running.next()).await.flatten(),
+            None => running.next().await,
         }
     }
 
     /// Lets the attempts end that were slower, so that a failure counts against its endpoint.
-    fn leave_the_others(mut self) {
-        let attempts = self.running.len();
-        if attempts == 0 {
+    fn leave_the_others(self) {
+        let attempts = self.others();
+        let Some(mut running) = self.running.filter(|_| attempts > 0) else {
             return;
-        }
+        };
         if let Some(share) = self.common.shared.late_attempts.take(attempts) {
             tokio::task::spawn_local(async move {
-                while self.running.next().await.is_some() {}
+                while running.next().await.is_some() {}
                 drop(share);
             });
         }
@@ -303,7 +322,8 @@ fn may_try_all_again(reason: Outcome) -> bool {
 }
 
 /// Tries an endpoint, and counts the result. A pod of both address families is one endpoint with two addresses.
-async fn try_endpoint(common: Rc<Common>, mut picked: Picked) -> Tried {
+/// `timer` is that of the first.
+async fn try_endpoint(common: Rc<Common>, mut picked: Picked, timer: Timer) -> Tried {
     let Common {
         shared,
         upstream,
@@ -324,7 +344,15 @@ async fn try_endpoint(common: Rc<Common>, mut picked: Picked) -> Tried {
     let (result, time) = loop {
         let from = SourceAddresses::of(upstream, config, picked.address());
         let began = Instant::now();
-        let result = attempt(picked.address(), config, from, *most, first, own).await;
+        let time = AttemptTime {
+            began,
+            most: *most,
+            timer: match addresses {
+                1 => timer,
+                _ => Timer::FirstPoll,
+            },
+        };
+        let result = attempt(picked.address(), config, from, time, first, own).await;
         if let Err(failed) = &result
             && addresses == 1
             && upstream.turn(&mut picked)

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::Socket;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::starttls;
+use super::time_limit::{Timer, until};
 use crate::config::{StartTls, UpstreamConfig};
 use crate::outcome::Outcome;
 use crate::socket::{self, OwnAddresses, is_own_address};
@@ -63,7 +63,18 @@ impl NotConnected {
     }
 }
 
-/// Connects to `address` within `most`, sends `first`, and waits until its request for TLS is granted.
+/// The time that an attempt has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AttemptTime {
+    /// Its beginning.
+    pub began: Instant,
+    /// The time limit.
+    pub most: Duration,
+    /// The poll that begins its timer.
+    pub timer: Timer,
+}
+
+/// Connects to `address` in `time`, sends `first`, and waits until its request for TLS is granted.
 ///
 /// # Errors
 /// The reason why there is no connection.
@@ -71,19 +82,20 @@ pub(super) async fn attempt(
     address: SocketAddr,
     config: &UpstreamConfig,
     from: SourceAddresses<'_>,
-    most: Duration,
+    time: AttemptTime,
     first: &First,
     own: Option<&OwnAddresses>,
 ) -> Result<TcpStream, NotConnected> {
-    match timeout(most, open(address, config, from, first, own)).await {
-        Ok(result) => result,
-        Err(_) => {
+    let AttemptTime { began, most, timer } = time;
+    let opened = open(address, config, from, first, own);
+    until((began + most).into(), timer, opened)
+        .await
+        .unwrap_or_else(|| {
             let detail = format!(
                 "{address} did not answer within {most:?}: a NetworkPolicy, or its node is gone?"
             );
             Err(NotConnected::remote(Outcome::ConnectTimeout, detail))
-        }
-    }
+        })
 }
 
 /// A connection on which `first` is sent, and its request for TLS granted.

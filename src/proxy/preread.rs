@@ -22,6 +22,7 @@ use super::listener::ListenerPolicy;
 use super::refusal::{Refusal, gone};
 use super::replay::Replay;
 use super::starttls;
+use super::time_limit::{Timer, until};
 use super::worker::{AlpnOffer, Worker};
 use crate::client_hello::{ClientHello, HelloParser, Offers, Progress};
 use crate::config::{HelloLimits, StartTls};
@@ -113,10 +114,8 @@ pub(super) async fn preread(
             ..preread
         })
     };
-    match tokio::time::timeout_at(deadline, work).await {
-        Ok(result) => result,
-        Err(_) => Err(late(received.get(), requested.get())),
-    }
+    let ended = until(deadline, Timer::FirstPoll, work).await;
+    ended.unwrap_or_else(|| Err(late(received.get(), requested.get())))
 }
 
 /// The refusal of a client that had sent `received` bytes of its hello by the deadline, and before them a

@@ -156,8 +156,16 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
         "proxy",
         &[
             &[
-                "age", "conduct", "counts", "hellos", "listener", "pauses", "refusal", "sockets",
+                "age",
+                "conduct",
+                "counts",
+                "hellos",
+                "listener",
+                "pauses",
+                "refusal",
+                "sockets",
                 "survey",
+                "time_limit",
             ],
             &[
                 "ending", "in_force", "liveness", "opening", "replay", "starttls",

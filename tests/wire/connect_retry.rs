@@ -396,6 +396,21 @@ fn an_attempt_that_takes_long_has_another_one_beside_it() {
 }
 
 #[test]
+fn each_attempt_has_its_time_limit_however_many_run_beside_it() {
+    let holes = [BlackHole::dig(), BlackHole::dig()];
+    let policy = ["connect: { timeout: 300ms, hedge: 50ms }"];
+    for count in 1..=holes.len() {
+        let endpoints: Vec<_> = holes[..count].iter().map(|hole| hole.address).collect();
+        let gateway = start(&endpoints, &policy);
+        let (client, _) = open(gateway.address());
+        let record = gateway.record_of(client.local_addr().unwrap());
+        assert_eq!(record.outcome, "connect_timeout", "{record:?}");
+        assert_eq!(record.attempts as usize, count, "{record:?}");
+        assert_bounded(record.connect_ms, Duration::from_millis(300));
+    }
+}
+
+#[test]
 fn failures_of_this_host_do_not_use_attempts_up() {
     // Loopback's broadcast address: connect(2) says ENETUNREACH, and no packet leaves.
     let nowhere = (1..=6).map(|port| SocketAddr::from(([127, 255, 255, 255], port)));
