@@ -3,6 +3,7 @@
 
 mod slow_connects;
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
@@ -41,7 +42,7 @@ pub struct RecentConnection {
     /// The party that ended it.
     pub ended_by: EndedBy,
     /// Details of the reason.
-    pub detail: Option<Box<str>>,
+    pub detail: Option<Cow<'static, str>>,
     /// The time from accept to close.
     pub duration: Duration,
 }

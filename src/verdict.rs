@@ -28,6 +28,7 @@ pub use certificate::SeenCertificate;
 pub use evidence::Evidence;
 pub use flights::{Confidence, Flights, HandshakeStage, Resumption};
 pub use judge::{End, EndVerdict, judge};
+pub use lengths::answers_are_long;
 pub use names::{alert_name, cipher_name, group_name};
 pub use side::{FirstBytes, Side};
 pub use watch::FlightWatch;

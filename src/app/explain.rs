@@ -121,7 +121,7 @@ impl From<RecentConnection> for ExplainedConnection {
             endpoint: one.endpoint,
             outcome: one.outcome.label(),
             ended_by: one.ended_by.label(),
-            detail: one.detail,
+            detail: one.detail.map(Into::into),
             duration_ms: one.duration.as_secs_f64() * 1000.0,
         }
     }

@@ -226,7 +226,7 @@ impl Connecting {
                         self.attempts_left += 1;
                     }
                     reason = failed.outcome;
-                    record.note(failed.detail);
+                    record.note(failed.detail.map(String::from));
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! The end of a connection: its reason, and the party that ended it.
 
 use super::counts::Counts;
+use crate::access_log::LineEnd;
 use crate::outcome::{EndedBy, Outcome};
 use crate::verdict::{Confidence, EndVerdict};
 
@@ -21,6 +22,21 @@ impl From<EndVerdict> for Ending {
             outcome: verdict.outcome,
             ended_by: verdict.by.into(),
             confidence: verdict.confidence,
+        }
+    }
+}
+
+impl From<Ending> for LineEnd {
+    fn from(ending: Ending) -> Self {
+        let Ending {
+            outcome,
+            ended_by,
+            confidence,
+        } = ending;
+        Self {
+            outcome,
+            ended_by,
+            confidence,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The record of a connection: its metrics and its line in the access log, written exactly once.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,13 +12,13 @@ use super::counts::Counts;
 use super::ending::Ending;
 use super::opening::OpeningFacts;
 use super::record_parts::{
-    Announced, LocalAddresses, RareFields, StageTime, count_refusal, hello_in_words,
-    log_certificates, note_recent, report_end, stale_since,
+    Announced, Ended, LocalAddresses, RareFields, StageTime, count_refusal, hello_in_words,
+    log_certificates, note_recent, report_end, shown, stale_since,
 };
 use super::refusal::RefusedHello;
 use super::ticket::Ticket;
 use super::worker::AlpnOffer;
-use crate::access_log::{self, Entry, LineEnd, LineEvent};
+use crate::access_log::{Entry, LineEvent};
 use crate::client_hello::Offers;
 use crate::config::SourceGroupId;
 use crate::limits::{Held, OverLimit};
@@ -150,9 +151,9 @@ impl ConnectionRecord {
     }
 
     /// Notes a reason for the log, which escapes it. A later one replaces it.
-    pub(super) fn note(&mut self, detail: Option<Box<str>>) {
+    pub(super) fn note(&mut self, detail: Option<impl Into<Cow<'static, str>>>) {
         if let Some(detail) = detail {
-            self.rare().detail = Some(access_log::shown(&detail).into());
+            self.rare().detail = Some(shown(detail.into()));
         }
     }
 
@@ -235,8 +236,14 @@ impl ConnectionRecord {
 
     /// Keeps the bytes for which the connection is refused with `outcome`.
     pub(super) fn keep_hello(&self, ticket: &Ticket, outcome: Outcome, hello: RefusedHello) {
-        let detail = self.rare.as_ref().and_then(|rare| rare.detail.clone());
-        let hello = hello.kept(ticket, self.number, self.source, outcome, detail);
+        let detail = self.rare.as_ref().and_then(|rare| rare.detail.as_deref());
+        let hello = hello.kept(
+            ticket,
+            self.number,
+            self.source,
+            outcome,
+            detail.map(Box::from),
+        );
         ticket.shared().hellos.keep(hello);
     }
 
@@ -261,10 +268,10 @@ impl ConnectionRecord {
         ja4: Option<Box<str>>,
     ) {
         let hellos = &ticket.policy().series.hellos;
-        let doctors = alpn.as_deref().is_some_and(AlpnOffer::is_doctors);
-        hellos.count(offers.newest(), offers.post_quantum(), doctors);
         self.server_name = server_name;
         self.alpn = alpn;
+        let doctors = self.alpn_offer().is_some_and(AlpnOffer::is_doctors);
+        hellos.count(offers.newest(), offers.post_quantum(), doctors);
         self.offers = offers;
         if ja4.is_some() {
             self.rare().ja4 = ja4;
@@ -293,7 +300,7 @@ impl ConnectionRecord {
     /// Notes the limit of the upstream's that stands against the connection.
     pub(super) fn over_limit(&mut self, ticket: &Ticket, over: OverLimit) {
         count_refusal(ticket, over);
-        self.note(Some(over.to_string().into()));
+        self.note(Some(over.to_string()));
     }
 
     /// Notes the route and one of its targets: from now on the connection counts there.
@@ -319,9 +326,9 @@ impl ConnectionRecord {
         }
     }
 
-    /// Whether the client offered HTTP/2.
-    pub(super) fn is_multiplexed(&self) -> bool {
-        self.alpn.as_deref().is_some_and(AlpnOffer::is_multiplexed)
+    /// The ALPN offer of the client, if it makes one.
+    pub(super) fn alpn_offer(&self) -> Option<&AlpnOffer> {
+        self.alpn.as_deref()
     }
 
     /// Counts the connection with those of `target`.
@@ -343,16 +350,7 @@ impl ConnectionRecord {
 
     /// The protocols that the client offers, joined by commas.
     pub(super) fn alpn(&self) -> Option<&str> {
-        self.alpn.as_deref().map(AlpnOffer::text)
-    }
-
-    /// The protocols that the client offers; `None` if the record does not have them exactly.
-    pub(super) fn alpn_protocols(&self) -> Option<impl Iterator<Item = &[u8]>> {
-        let offered = match &self.alpn {
-            Some(offer) => Some(offer.protocols()?),
-            None => None,
-        };
-        Some(offered.into_iter().flatten())
+        self.alpn_offer().map(AlpnOffer::text)
     }
 
     /// Counts bytes written to the two sides.
@@ -509,29 +507,22 @@ impl ConnectionRecord {
         locals: LocalAddresses,
         duration: Duration,
     ) {
-        let Ending {
-            outcome,
-            ended_by,
-            confidence,
-        } = ending;
-        let endpoint = self.endpoint.as_ref().map(Picked::address);
-        let policy = ticket.policy();
         let logs = ticket.shared().access_log.is_on();
         let place = self.endpoint.as_ref().filter(|_| logs).map(Picked::place);
         let place = place.as_ref().and_then(|place| place.as_deref());
-        let event = LineEvent::End(LineEnd {
-            outcome,
-            ended_by,
-            confidence,
-        });
+        let event = LineEvent::End(ending.into());
         let entry = self.entry(ticket, event, flights, locals, duration, place);
         ticket.shared().access_log.write(&entry);
-        let target = self.target.as_deref();
-        if outcome.log_rate() != LogRate::Never {
-            let group = policy.sources.get(self.source_group);
-            let group = group.map(|group| group.name.clone());
-            note_recent(ticket, &entry, target, group, endpoint, ending);
+        if ending.outcome.log_rate() != LogRate::Never {
+            let ended = Ended {
+                target: self.target.as_deref(),
+                source_group: self.source_group,
+                detail: self.rare.as_ref().and_then(|rare| rare.detail.clone()),
+                doctors: self.alpn_offer().is_some_and(AlpnOffer::is_doctors),
+                ending,
+            };
+            note_recent(ticket, &entry, ended);
         }
-        report_end(&entry, endpoint, outcome);
+        report_end(&entry, ending.outcome);
     }
 }

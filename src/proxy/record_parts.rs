@@ -1,5 +1,6 @@
 //! The parts of a record: the fields that few connections need, and what depends on the ticket alone.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant, SystemTime};
@@ -7,12 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 use super::ending::Ending;
 use super::refusal::RefusedHello;
 use super::ticket::Ticket;
-use crate::access_log::Entry;
-use crate::client_hello::{DOCTOR_LABEL, Offers};
-use crate::config::UpstreamSource;
+use crate::access_log::{self, Entry};
+use crate::client_hello::Offers;
+use crate::config::{SourceGroupId, UpstreamSource};
 use crate::kept_hellos::KeptHello;
 use crate::limits::{Held, OverLimit};
-use crate::names::SourceGroupName;
 use crate::outcome::Outcome;
 use crate::recent_connections::{RecentConnection, RecentFailure};
 use crate::route::Target;
@@ -43,12 +43,20 @@ pub(super) struct RareFields {
     pub announced: Option<Announced>,
     /// Goes back with the record; empty when the config limits nothing.
     pub held: Held,
-    pub detail: Option<Box<str>>,
+    pub detail: Option<Cow<'static, str>>,
     pub ja4: Option<Box<str>>,
     /// The time since which the connection would not be let in.
     pub disallowed: Option<Instant>,
     /// The traces that follow it, or may.
     pub followed: Option<Box<Followed>>,
+}
+
+/// As much of a detail as the log shows.
+pub(super) fn shown(detail: Cow<'static, str>) -> Cow<'static, str> {
+    match detail {
+        Cow::Borrowed(text) => Cow::Borrowed(access_log::shown(text)),
+        Cow::Owned(text) => Cow::Owned(access_log::shown(&text).to_owned()),
+    }
 }
 
 /// A duration of a quarter of the size: from 1 us up to 71 minutes, which a longer one counts as.
@@ -110,37 +118,40 @@ pub(super) fn log_certificates(connection: u64, certificates: &[SeenCertificate;
     );
 }
 
+/// The part of a connection that has ended which is kept beside its line.
+pub(super) struct Ended<'a> {
+    pub target: Option<&'a Target>,
+    pub source_group: SourceGroupId,
+    pub detail: Option<Cow<'static, str>>,
+    /// Whether its hello had the label of `strait doctor`.
+    pub doctors: bool,
+    pub ending: Ending,
+}
+
 /// Keeps a connection that has ended among the recent ones, for operators.
-pub(super) fn note_recent(
-    ticket: &Ticket,
-    entry: &Entry<'_>,
-    target: Option<&Target>,
-    group: Option<SourceGroupName>,
-    endpoint: Option<SocketAddr>,
-    ending: Ending,
-) {
+pub(super) fn note_recent(ticket: &Ticket, entry: &Entry<'_>, ended: Ended<'_>) {
+    let Ended { target, ending, .. } = ended;
     let (policy, kept) = (ticket.policy(), &ticket.shared().recent);
     let recent = RecentConnection {
         ended: entry.at,
         connection: entry.connection,
         source: entry.source,
         route: target.map(|target| target.route.clone()),
-        endpoint,
+        endpoint: entry.endpoint,
         outcome: ending.outcome,
         ended_by: ending.ended_by,
-        detail: entry.detail.map(Box::from),
+        detail: ended.detail,
         duration: entry.duration,
     };
     if ending.outcome.is_failure() {
+        let group = policy.sources.get(ended.source_group);
         kept.note_failure(RecentFailure {
             listener: policy.name.clone(),
             server_name: entry.server_name.map(Box::from),
-            source_group: group,
+            source_group: group.map(|group| group.name.clone()),
             upstream: target.map(|target| target.name.clone()),
             confidence: ending.confidence,
-            doctors: entry
-                .alpn
-                .is_some_and(|alpn| alpn.split(',').any(|name| name == DOCTOR_LABEL)),
+            doctors: ended.doctors,
             ended: recent.clone(),
         });
     }
@@ -148,7 +159,7 @@ pub(super) fn note_recent(
 }
 
 /// Tells strait's own log of a connection that has ended.
-pub(super) fn report_end(entry: &Entry<'_>, endpoint: Option<SocketAddr>, outcome: Outcome) {
+pub(super) fn report_end(entry: &Entry<'_>, outcome: Outcome) {
     if outcome == Outcome::InternalError {
         tracing::error!(
             connection = entry.connection,
@@ -161,7 +172,7 @@ pub(super) fn report_end(entry: &Entry<'_>, endpoint: Option<SocketAddr>, outcom
         source = %entry.source,
         server_name = entry.server_name,
         route = entry.route,
-        endpoint = endpoint.map(tracing::field::display),
+        endpoint = entry.endpoint.map(tracing::field::display),
         outcome = outcome.label(),
         detail = entry.detail,
         "connection closed"

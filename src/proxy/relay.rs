@@ -28,14 +28,14 @@ use super::seat::{Seat, Stage};
 use super::shared::Shared;
 use super::sockets::Sockets;
 use super::states::{Connected, Connection};
-use super::worker::{QueuePlace, Worker, wake_after_driver};
+use super::worker::{AlpnOffer, QueuePlace, Worker, wake_after_driver};
 use crate::access_log::LineEvent;
 use crate::open_connections::OpenConnection;
 use crate::outcome::Outcome;
 use crate::socket;
 use crate::tls_version::TlsVersion;
 use crate::upstream::Conduct;
-use crate::verdict::{End, FlightWatch, HandshakeStage, Side, judge};
+use crate::verdict::{End, Evidence, FlightWatch, Flights, HandshakeStage, Side, judge};
 use flow::{Flow, FlowProgress, FlowState};
 use held::Resources;
 use peer::{Failure, FailureKind, Peer};
@@ -69,7 +69,8 @@ impl Relaying {
         let seat = connection.ticket.seat();
         seat.opened();
         seat.enter(Stage::Unanswered);
-        if connection.record.is_multiplexed() {
+        let offer = connection.record.alpn_offer();
+        if offer.is_some_and(AlpnOffer::is_multiplexed) {
             seat.note_multiplexed();
         }
         seat.look_after(sockets.clone(), routed.target);
@@ -130,7 +131,7 @@ impl Relaying {
         let facts = record.facts(ticket, watch.stage().label());
         let describe = || {
             let local = self.relay.upstream.socket().local_addr().ok();
-            let version = watch.flights(record.alpn()).version();
+            let version = self.flights().version();
             let version = version.map(TlsVersion::label);
             OpenConnection::new(&facts, ticket.worker().index, local, version)
         };
@@ -139,9 +140,16 @@ impl Relaying {
         }
     }
 
+    /// The flights of both sides so far.
+    fn flights(&self) -> Flights {
+        let offer = self.connection.record.alpn_offer();
+        let long = offer.is_some_and(AlpnOffer::answers_are_long);
+        self.relay.watch.flights(long)
+    }
+
     /// Writes the record, unless it is written.
     fn close(&mut self, ending: Ending) {
-        let flights = self.relay.watch.flights(self.connection.record.alpn());
+        let flights = self.flights();
         self.report_end(ending, flights.stage());
         let locals = self.locals();
         self.connection.close_relayed(ending, flights, locals);
@@ -164,7 +172,7 @@ impl Relaying {
     fn log_open(&self, event: LineEvent) {
         let Connection { record, ticket } = &self.connection;
         let flights = match event {
-            LineEvent::Interval => Some(self.relay.watch.flights(record.alpn())),
+            LineEvent::Interval => Some(self.flights()),
             LineEvent::Open | LineEvent::End(_) => None,
         };
         record.log_open(ticket, event, flights, self.locals());
@@ -226,7 +234,7 @@ impl Relaying {
         let Connection { record, ticket } = &mut self.connection;
         let (relay, worker, seat) = (&mut self.relay, ticket.worker(), ticket.seat());
         seat.wakes(cx.waker());
-        record.note(relay.note_gone(seat));
+        record.note(relay.note_gone(seat).map(String::from));
         relay.note_stopped(seat);
         let (up, down) = relay.move_bytes(cx, worker, Rc::as_ptr(seat).addr());
         if let Some(certificates) = relay.watch.new_certificates() {
@@ -257,8 +265,7 @@ impl Relaying {
 
     /// The ending of a relay in which nothing is left to do. Its evidence goes to the record.
     fn judge(&mut self) -> Ending {
-        let record = &mut self.connection.record;
-        let flights = self.relay.watch.flights(record.alpn());
+        let flights = self.flights();
         let end = match self.relay.failure() {
             Some((side, failure)) => match failure.kind {
                 FailureKind::Ours => return Ending::of(Outcome::InternalError),
@@ -268,7 +275,8 @@ impl Relaying {
             None => End::Closed,
         };
         let verdict = judge(&flights, end);
-        record.note(verdict.evidence.map(|evidence| evidence.to_string().into()));
+        let record = &mut self.connection.record;
+        record.note(verdict.evidence.map(Evidence::text));
         verdict.into()
     }
 }

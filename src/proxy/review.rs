@@ -30,10 +30,19 @@ pub(super) fn review(connection: &mut Connection) {
     };
     let now = Instant::now();
     if now.saturating_duration_since(record.disallowed_since(now)) >= grace {
-        record.note(Some(detail.into()));
+        record.note(Some(detail));
         ticket.shared().metrics.ends.disallowed(reason).inc();
         ticket.seat().cut(Outcome::Disallowed);
     }
+}
+
+/// The protocols that the client offers; `None` if the record does not have them exactly.
+fn alpn_protocols(record: &ConnectionRecord) -> Option<impl Iterator<Item = &[u8]>> {
+    let offered = match record.alpn_offer() {
+        Some(offer) => Some(offer.protocols()?),
+        None => None,
+    };
+    Some(offered.into_iter().flatten())
 }
 
 /// The reason why the connection would not be let in, when `state` is that of its listener. What is not known
@@ -52,7 +61,7 @@ fn objection(
     }
     let (name, target) = (record.server_name(), record.target()?);
     let leads_there = |route: &&Arc<Route>| route.targets.iter().any(|one| one.name == target.name);
-    let decided = match record.alpn_protocols() {
+    let decided = match alpn_protocols(record) {
         Some(offers) => routes.decide(name, offers),
         // An offer that is not known exactly says nothing against a route of the name.
         None => match routes.sharing(name).iter().find(leads_there) {

@@ -97,7 +97,7 @@ impl Connection {
         if reason == Outcome::Overloaded {
             let quiet = self.ticket.seat().quiet().as_secs_f64();
             let detail = format!("strait was overloaded, and no byte had flowed for {quiet:.1} s");
-            self.record.note(Some(detail.into()));
+            self.record.note(Some(detail));
         }
     }
 
@@ -376,7 +376,7 @@ fn refuse(
 ) -> Refused {
     let alert = refusal.answer(connection.ticket.policy().refuse);
     let Connection { record, ticket } = &mut *connection;
-    record.note(refusal.detail);
+    record.note(refusal.detail.map(String::from));
     if let Some(hello) = refusal.hello {
         record.keep_hello(ticket, refusal.outcome, hello);
     }

@@ -1,5 +1,6 @@
 //! The evidence behind a verdict, in words that say what to look at.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::names::alert_name;
@@ -29,6 +30,57 @@ pub enum Evidence {
     NoAnswer,
 }
 
+impl Evidence {
+    /// The text. Nothing is allocated unless it has something of the connection's in it, since many connections may
+    /// fail for one reason.
+    pub fn text(self) -> Cow<'static, str> {
+        match self {
+            Self::NotTls(_) | Self::Alert(..) => Cow::Owned(self.to_string()),
+            fixed => Cow::Borrowed(fixed.fixed_text()),
+        }
+    }
+
+    /// The text, if it is always the same; empty if not.
+    const fn fixed_text(self) -> &'static str {
+        match self {
+            Self::NotTls(_) | Self::Alert(..) => "",
+            Self::Silent => {
+                "the endpoint accepted the connection and sent no byte before the downstream left: is its \
+                 process stuck, or the port another protocol's?"
+            }
+            Self::RefusedUpstream => {
+                "the downstream refused the upstream's certificate in the TLS handshake: it lacks the bundle \
+                 of the upstream's trust domain, expects another SPIFFE ID, or the upstream's SVID has expired"
+            }
+            Self::RefusedDownstream { none_sent: true } => {
+                "the upstream refused the downstream, which sent no certificate: the downstream has no SVID, \
+                 or its TLS settings lack mutual TLS"
+            }
+            Self::RefusedDownstream { none_sent: false } => {
+                "the upstream refused the downstream's certificate in the TLS handshake: it lacks the bundle \
+                 of the downstream's trust domain, caCertificates do not name that domain, or the downstream's \
+                 SVID has expired"
+            }
+            Self::LeftHandshake(Side::Downstream) => {
+                "the downstream closed in the middle of the TLS handshake, without an alert: see its own log"
+            }
+            Self::LeftHandshake(Side::Upstream) => {
+                "the upstream closed in the middle of the TLS handshake, without an alert: see its own log"
+            }
+            Self::ResetHandshake(Side::Downstream) => {
+                "the downstream reset in the middle of the TLS handshake: see its own log"
+            }
+            Self::ResetHandshake(Side::Upstream) => {
+                "the upstream reset in the middle of the TLS handshake: see its own log"
+            }
+            Self::NoAnswer => {
+                "the upstream closed the TLS session without an answer to what the downstream sent: a policy of \
+                 the pod (RBAC) refused the caller, or its application closed"
+            }
+        }
+    }
+}
+
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -40,42 +92,18 @@ impl fmt::Display for Evidence {
                      missing, or the route's port is the application's"
                 )
             }
-            Self::Silent => f.write_str(
-                "the endpoint accepted the connection and sent no byte before the downstream left: is its \
-                 process stuck, or the port another protocol's?",
-            ),
             Self::Alert(by, code) => {
                 let name = alert_name(*code).unwrap_or("unknown");
-                write!(f, "the {by} sent the alert {name} ({code}) in the TLS handshake")?;
+                write!(
+                    f,
+                    "the {by} sent the alert {name} ({code}) in the TLS handshake"
+                )?;
                 match alert_advice(*by, *code) {
                     Some(advice) => write!(f, ": {advice}"),
                     None => Ok(()),
                 }
             }
-            Self::RefusedUpstream => f.write_str(
-                "the downstream refused the upstream's certificate in the TLS handshake: it lacks the bundle \
-                 of the upstream's trust domain, expects another SPIFFE ID, or the upstream's SVID has expired",
-            ),
-            Self::RefusedDownstream { none_sent: true } => f.write_str(
-                "the upstream refused the downstream, which sent no certificate: the downstream has no SVID, \
-                 or its TLS settings lack mutual TLS",
-            ),
-            Self::RefusedDownstream { none_sent: false } => f.write_str(
-                "the upstream refused the downstream's certificate in the TLS handshake: it lacks the bundle \
-                 of the downstream's trust domain, caCertificates do not name that domain, or the downstream's \
-                 SVID has expired",
-            ),
-            Self::LeftHandshake(by) => write!(
-                f,
-                "the {by} closed in the middle of the TLS handshake, without an alert: see its own log"
-            ),
-            Self::ResetHandshake(by) => {
-                write!(f, "the {by} reset in the middle of the TLS handshake: see its own log")
-            }
-            Self::NoAnswer => f.write_str(
-                "the upstream closed the TLS session without an answer to what the downstream sent: a policy of \
-                 the pod (RBAC) refused the caller, or its application closed",
-            ),
+            fixed => f.write_str(fixed.fixed_text()),
         }
     }
 }

@@ -48,9 +48,9 @@ pub(super) fn goodbye(kept: &Kept, bytes: &[u8]) -> u8 {
     length.unwrap_or(0)
 }
 
-/// Whether every protocol that the downstream offers has answers longer than an alert: HTTP has, and so has
+/// Whether every protocol of an offer, joined by commas, has answers longer than an alert: HTTP has, and so has
 /// Istio's exchange of metadata. `istio` is no protocol, but says that the others are within the mesh.
-pub(super) fn answers_are_long(alpn: &str) -> bool {
+pub fn answers_are_long(alpn: &str) -> bool {
     let is_long = |protocol: &str| {
         matches!(
             protocol,

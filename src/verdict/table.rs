@@ -1,6 +1,7 @@
 //! The text form of the flights of a connection, which `tests/flights/README.md` describes.
 
 use super::judge::{End, EndVerdict, judge};
+use super::lengths::answers_are_long;
 use super::records::HEADER;
 use super::server_hello::{Agreed, written};
 use super::side::Side;
@@ -77,6 +78,7 @@ impl FlightTable {
 /// The verdict on a connection in which `lines` passed.
 pub(super) fn played(lines: &[Line], alpn: Option<&str>, most: usize) -> EndVerdict {
     let mut watch = FlightWatch::new();
+    let long = alpn.is_some_and(answers_are_long);
     for line in lines {
         for piece in line.bytes.chunks(most) {
             watch.passed(line.side, piece);
@@ -86,13 +88,13 @@ pub(super) fn played(lines: &[Line], alpn: Option<&str>, most: usize) -> EndVerd
         }
         if let Some(unacknowledged) = line.reset {
             let by = line.side;
-            return judge(&watch.flights(alpn), End::Reset { by, unacknowledged });
+            return judge(&watch.flights(long), End::Reset { by, unacknowledged });
         }
         if watch.is_over() {
             break;
         }
     }
-    judge(&watch.flights(alpn), End::Closed)
+    judge(&watch.flights(long), End::Closed)
 }
 
 fn parse_line(line: &str) -> Line {

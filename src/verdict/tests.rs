@@ -91,7 +91,7 @@ fn what_was_agreed_on_is_seen() {
     for line in FlightTable::parse(text).lines {
         watch.passed(line.side, &line.bytes);
     }
-    let flights = watch.flights(None);
+    let flights = watch.flights(false);
     assert_eq!(flights.version().unwrap().label(), "1.3");
     assert_eq!(
         (flights.cipher(), flights.group()),

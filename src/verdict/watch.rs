@@ -2,9 +2,7 @@
 
 use super::certificate::{CertificateReader, SeenCertificate};
 use super::flights::{ClientCertificate, Facts, Flights, HandshakeStage, Kept, PlainAlert};
-use super::lengths::{
-    ALERTS_13, EMPTY_CERTIFICATE, JAVA, SEALED, answers_are_long, finished_length, goodbye,
-};
+use super::lengths::{ALERTS_13, EMPTY_CERTIFICATE, JAVA, SEALED, finished_length, goodbye};
 use super::records::{
     ALERT, APPLICATION_DATA, CERTIFICATE, CHANGE_CIPHER_SPEC, HANDSHAKE, HEADER, HeaderStep,
     RecordPosition, SERVER_HELLO, WARNING,
@@ -143,15 +141,16 @@ impl FlightWatch {
         self.kept.stage
     }
 
-    /// The flights seen so far. `alpn` is the offer of the downstream, joined by commas.
-    pub fn flights(&self, alpn: Option<&str>) -> Flights {
+    /// The flights seen so far. `answers_are_long` says whether every protocol that the downstream offers has answers
+    /// longer than an alert ([`super::answers_are_long`]).
+    pub fn flights(&self, answers_are_long: bool) -> Flights {
         let early = self.early.as_deref();
         Flights {
             kept: self.kept,
             first: early.map(|early| early.first).unwrap_or_default(),
             alert: early.and_then(|early| early.alert),
             certificates: early.map(|early| early.certificates).unwrap_or_default(),
-            answers_are_long: alpn.is_some_and(answers_are_long),
+            answers_are_long,
         }
     }
 

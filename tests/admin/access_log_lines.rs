@@ -48,7 +48,7 @@ fn flights() -> Flights {
     let message = [&[2, 0, 0, 58][..], &body].concat();
     watch.passed(Side::Downstream, &[22, 3, 1, 0, 1, 1]);
     watch.passed(Side::Upstream, &[&[22, 3, 3, 0, 62][..], &message].concat());
-    watch.flights(None)
+    watch.flights(false)
 }
 
 fn full() -> Entry<'static> {

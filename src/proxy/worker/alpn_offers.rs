@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use crate::access_log;
 use crate::client_hello::DOCTOR_LABEL;
+use crate::verdict::answers_are_long;
 
 /// Offers remembered. Istio's sidecars make four.
 const REMEMBERED: usize = 16;
@@ -21,6 +22,7 @@ pub(in crate::proxy) struct AlpnOffer {
     exact: bool,
     multiplexed: bool,
     doctors: bool,
+    answers_are_long: bool,
 }
 
 impl AlpnOffer {
@@ -42,6 +44,11 @@ impl AlpnOffer {
     /// Whether it holds the label of `strait doctor`.
     pub(in crate::proxy) fn is_doctors(&self) -> bool {
         self.doctors
+    }
+
+    /// Whether every protocol in it has answers longer than an alert.
+    pub(in crate::proxy) fn answers_are_long(&self) -> bool {
+        self.answers_are_long
     }
 }
 
@@ -84,6 +91,7 @@ impl AlpnOfferCache {
                 .split(',')
                 .any(|name| matches!(name, "h2" | "istio-h2")),
             doctors: shown.split(',').any(|name| name == DOCTOR_LABEL),
+            answers_are_long: answers_are_long(shown),
         });
         offers.truncate(REMEMBERED - 1);
         offers.push(offer.clone());

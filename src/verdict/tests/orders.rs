@@ -103,7 +103,7 @@ fn cipher_of_tls13(table: &FlightTable) -> Option<u16> {
     for line in &table.lines {
         watch.passed(line.side, &line.bytes);
     }
-    let flights = watch.flights(None);
+    let flights = watch.flights(false);
     let is_tls13 = flights.version()? == TlsVersion::Tls13;
     is_tls13.then(|| flights.cipher())?
 }
