@@ -44,6 +44,10 @@ pub struct Options {
     /// has
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     peers: Vec<String>,
+    /// The program of strait. Default: the one that cargo builds with this bench, in which tokio has the features of the
+    /// tests and takes a lock for each look at the clock
+    #[arg(long, value_name = "PROGRAM")]
+    program: Option<PathBuf>,
     /// Another build of strait to compare, as NAME=PROGRAM; may be given more than once
     #[arg(long, value_name = "NAME=PROGRAM")]
     strait: Vec<String>,
@@ -128,7 +132,10 @@ impl Options {
 
     /// The gateways to compare, strait first.
     pub fn gateways(&self) -> io::Result<Vec<(String, Gateway)>> {
-        let find = |name: &str| Gateway::find(name, self.envoy.as_deref());
+        let find = |name: &str| match &self.program {
+            Some(program) if name == "strait" => Some(Gateway::Strait(program.clone())),
+            _ => Gateway::find(name, self.envoy.as_deref()),
+        };
         let mut all = Vec::new();
         for name in ["strait"].into_iter().chain(KNOWN.iter().copied()) {
             let wanted = name == "strait"
