@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::objects::{EntryObject, FederatedDomain, RuleObject};
@@ -18,15 +19,15 @@ pub(crate) fn federation_file(one: &[Value], other: &[Value]) -> Result<String, 
 
 /// The side that these objects of the other one are about.
 fn side(objects: &[Value]) -> Result<String, String> {
-    let domains: Vec<FederatedDomain> = specs(objects, "ClusterFederatedTrustDomain");
+    let domains: Vec<FederatedDomain> = specs(objects, "ClusterFederatedTrustDomain")?;
     let [domain] = &domains[..] else {
         return Err(format!(
             "{} ClusterFederatedTrustDomains where one is needed",
             domains.len()
         ));
     };
-    let entries: Vec<EntryObject> = specs(objects, "ServiceEntry");
-    let rules: Vec<RuleObject> = specs(objects, "DestinationRule");
+    let entries: Vec<EntryObject> = specs(objects, "ServiceEntry")?;
+    let rules: Vec<RuleObject> = specs(objects, "DestinationRule")?;
     let prefix = format!("spiffe://{}/", domain.trust_domain);
     let mut gateway = None;
     let mut services = String::new();
@@ -74,14 +75,26 @@ fn side(objects: &[Value]) -> Result<String, String> {
     ))
 }
 
-fn specs<T: serde::de::DeserializeOwned>(objects: &[Value], kind: &str) -> Vec<T> {
-    let of_kind = objects.iter().filter(|object| {
-        let found = object.get("kind").and_then(Value::as_str);
-        found == Some(kind)
-    });
-    of_kind
-        .filter_map(|object| T::deserialize(object.get("spec")?).ok())
-        .collect()
+/// The specs of all objects of `kind`.
+///
+/// # Errors
+/// The first object that has none, or one of another form.
+fn specs<T: DeserializeOwned>(objects: &[Value], kind: &str) -> Result<Vec<T>, String> {
+    let text = |object: &Value, field: &str| {
+        let found = object.pointer(field).and_then(Value::as_str);
+        found.unwrap_or_default().to_owned()
+    };
+    let of_kind = objects
+        .iter()
+        .filter(|object| text(object, "/kind") == kind);
+    let spec = |object: &Value| {
+        let spec = object.get("spec").unwrap_or(&Value::Null);
+        T::deserialize(spec).map_err(|error| {
+            let name = text(object, "/metadata/name");
+            format!("the spec of {kind} {name} is not as its kind demands: {error}")
+        })
+    };
+    of_kind.map(spec).collect()
 }
 
 /// A text in YAML's double quotes, which JSON's are.
@@ -94,6 +107,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_object_of_another_form_is_named_and_not_left_out() {
+        for spec in [json!({ "trustDomain": 7 }), json!("beta.com"), Value::Null] {
+            let kind = "ClusterFederatedTrustDomain";
+            let object = json!({ "kind": kind, "metadata": { "name": "beta" }, "spec": spec });
+            let why = side(&[object]).unwrap_err();
+            let named = "the spec of ClusterFederatedTrustDomain beta is not as its kind demands";
+            assert!(why.starts_with(named), "{why}");
+        }
+    }
 
     #[test]
     fn an_endpoint_of_ipv6_is_a_gateway_too() {

@@ -39,7 +39,7 @@ pub(crate) struct FederatedDomain {
     pub(crate) profile: EndpointProfile,
 }
 
-/// How a bundle endpoint is known.
+/// The proof that a bundle endpoint gives of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct EndpointProfile {

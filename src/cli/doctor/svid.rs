@@ -95,7 +95,11 @@ pub(super) fn socket_path(address: &str) -> Result<PathBuf, String> {
 }
 
 fn svid([chain, key, bundle]: &[PathBuf; 3]) -> Result<CallerSvid, String> {
-    let read = |path: &Path| match file::read(path, MAX_FILE) {
+    let read = |path: &Path| match file::read(path, MAX_FILE + 1) {
+        Ok((bytes, _)) if bytes.len() > MAX_FILE => {
+            let (path, most) = (path.display(), MAX_FILE >> 20);
+            Err(format!("--svid: {path}: it is larger than {most} MiB"))
+        }
         Ok((bytes, _)) => Ok(bytes),
         Err(error) => Err(format!("--svid: {}: {error}", path.display())),
     };
@@ -114,6 +118,17 @@ fn svid([chain, key, bundle]: &[PathBuf; 3]) -> Result<CallerSvid, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_too_large_is_named_and_not_cut() {
+        let name = format!("strait-svid-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, vec![b'\n'; MAX_FILE + 1]).unwrap();
+        let read = svid(&[(); 3].map(|()| path.clone()));
+        std::fs::remove_file(&path).unwrap();
+        let why = read.unwrap_err();
+        assert!(why.ends_with("it is larger than 1 MiB"), "{why}");
+    }
 
     #[test]
     fn an_address_of_the_workload_api_is_a_unix_socket() {
