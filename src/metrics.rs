@@ -218,7 +218,7 @@ impl Metrics {
             connect_duration: r.histograms(
                 "strait_connect_duration_seconds",
                 &SHORT_BUCKETS,
-                "Time from the first connect attempt to the connection or to giving up, in seconds.",
+                "Time from the first connect attempt to the connection or to giving up, in seconds. With `starttls` it ends when the endpoint has granted TLS.",
             )?,
             connection_duration: r.histograms(
                 "strait_connection_duration_seconds",

@@ -31,8 +31,8 @@ fn of_machine(limit: &str) -> Option<&'static str> {
         ),
         "memory_bytes" => Some(
             "Use and limit are those of the cgroup that is nearest to its limit: the own one, in Kubernetes that of the \
-             container, or one above it. From limits.memory_percent on new connections end overloaded, and the kernel \
-             kills a process of the cgroup at the limit. Raise that limit, or lower limits.connections.",
+             container, or one above it. From limits.memory_percent on new connections end overloaded. At \
+             memory.high the kernel slows the cgroup down, at memory.max it kills a process of it. Raise that limit, or lower limits.connections.",
         ),
         _ => None,
     }
