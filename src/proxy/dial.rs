@@ -15,7 +15,7 @@ use crate::outcome::Outcome;
 use crate::socket::{self, OwnAddresses, is_own_address};
 use crate::upstream::{ConnectError, SourceAddresses, outcome_of_connect};
 
-/// What an endpoint gets first, before a byte of the client.
+/// The first bytes that an endpoint gets, before a byte of the client.
 #[derive(Debug)]
 pub(super) struct First {
     /// Bytes of the gateway's own.

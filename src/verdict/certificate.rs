@@ -128,7 +128,7 @@ enum CertificateField {
 /// The part of an element that comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Piece {
-    /// What stands before the first element.
+    /// The lengths before the first element.
     #[default]
     Lengths,
     Tag,

@@ -158,7 +158,7 @@ fn established(flights: &Flights, end: End, by: Side) -> EndVerdict {
         }
         End::Closed => ordinary(by, Confidence::Seen),
         End::Reset { by, unacknowledged } => match ordinary_reset(flights, by, unacknowledged) {
-            // What it resets may be the downstream's answer to its close.
+            // The bytes that it resets may be the downstream's answer to its close.
             Some(confidence) => ordinary(flights.first_close().unwrap_or(by), confidence),
             None => EndVerdict {
                 outcome: reset_by(by),

@@ -58,7 +58,7 @@ fn a_gateway_that_refuses_without_an_alert() {
     finds("refuse: close", &file_of(&world), &[]);
 }
 
-/// What the file does not say is not looked at.
+/// The doctor looks at nothing that the file does not say.
 #[test]
 fn a_federation_of_which_one_side_is_given_in_part() {
     let world = World::start();

@@ -360,7 +360,7 @@ impl Process {
         self.descriptors().count()
     }
 
-    /// What each of its descriptors stands for, as `/proc` has it: `pipe:[1]`, `socket:[2]`, the path of a file.
+    /// The target of each of its descriptors, as `/proc` has it: `pipe:[1]`, `socket:[2]`, the path of a file.
     pub fn descriptor_targets(&self) -> Vec<String> {
         let path = format!("/proc/{}/fd", self.child.id());
         let links = fs::read_dir(path).unwrap();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::samples::Samples;
 use crate::support::process::Process;
 
-/// What is counted of each kind.
+/// The counts of each kind.
 type Counts = Mutex<BTreeMap<&'static str, u64>>;
 
 pub(super) struct Report {

@@ -11,7 +11,7 @@ use strait::tools::scrape;
 
 type Measure = fn(&Sample) -> f64;
 
-/// What is measured, with the largest growth that passes, over the last three quarters of a run.
+/// The measures, each with the largest growth that passes over the last three quarters of a run.
 const BOUNDS: [(&str, Measure, f64); 4] = [
     ("RSS, KiB", |sample| sample.rss, 2048.0),
     ("descriptors", |sample| sample.files, 10.0),

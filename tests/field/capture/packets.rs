@@ -222,7 +222,7 @@ impl Packets {
             if [&client, server].iter().any(|stream| stream.torn) {
                 continue;
             }
-            // Whose end came first is not to be told from outside.
+            // Nobody outside can tell which end came first.
             if ends_crossed(&client, server, to_client) || ends_crossed(server, &client, to_server)
             {
                 continue;

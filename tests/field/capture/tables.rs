@@ -33,7 +33,7 @@ pub struct Table {
     lines: Vec<Line>,
 }
 
-/// What one side did until the other did something.
+/// The acts of one side until the other did something.
 #[derive(Debug)]
 struct Line {
     by_client: bool,
@@ -85,7 +85,7 @@ impl Table {
                     words,
                 }),
             }
-            // What comes later the gateway does not see.
+            // The gateway does not see the later ones.
             if event.reset.is_some() || closed == [true; 2] {
                 break;
             }
@@ -216,7 +216,7 @@ fn word(kind: u8, payload: &[u8], is_first: bool) -> String {
     }
 }
 
-/// What a ServerHello says.
+/// The version and the cipher of a ServerHello, in words.
 fn agreed(payload: &[u8]) -> String {
     let Ok((_, TlsMessage::Handshake(TlsMessageHandshake::ServerHello(hello)))) =
         parse_tls_message_handshake(payload)

@@ -1,7 +1,7 @@
 //! The two sidecars, configured as istiod configures them (istio@86c9f01).
 //!
-//! What only exists in Istio's build of Envoy is replaced by what that build sets: its ALPN filter
-//! by the filter state that it writes. iptables are left out: the application calls the outbound
+//! A filter that only Istio's build of Envoy has is replaced by its effect: the ALPN filter by the filter state
+//! that it writes. iptables are left out: the application calls the outbound
 //! listener by its address, and the gateway the inbound listener.
 
 use std::net::SocketAddr;
