@@ -21,10 +21,23 @@ const AT_A_TIME: usize = 64;
 /// The seats that a part of a sweep looks at: some tens of microseconds.
 const PART: usize = 1024;
 
+/// The requests that a sweep makes of relays, beside its own work.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Requests {
+    /// The time after which an open connection writes another line in the access log, if it writes any.
+    pub lines: Option<Duration>,
+    /// Whether a listener ends connections that may not go on. Without that, those are reviewed whose listener did when
+    /// they were accepted.
+    pub reviews: bool,
+}
+
 /// A sweep that is being made.
 #[derive(Debug)]
 pub(super) struct Sweep {
     instant: Instant,
+    /// The time of the sweep before, or of this one if it is the first.
+    before: Moment,
+    requests: Requests,
     number: u32,
     /// The first key of the next part.
     next: usize,
@@ -75,41 +88,49 @@ impl Seats {
     /// Cuts every connection whose timeout has run out, settles those that are new, and looks whether
     /// peers still answer: at a part of the connections in each sweep.
     #[cfg(test)]
-    pub(super) fn sweep(&self, instant: Instant) {
-        let mut sweep = self.begin_sweep(instant);
+    pub(super) fn sweep(&self, instant: Instant, requests: Requests) {
+        let mut sweep = self.begin_sweep(instant, requests);
         while self.sweep_on(&mut sweep) {}
     }
 
     /// Begins a sweep, which [`Seats::sweep_on`] makes part by part.
-    pub(super) fn begin_sweep(&self, instant: Instant) -> Sweep {
+    pub(super) fn begin_sweep(&self, instant: Instant, requests: Requests) -> Sweep {
         let number = self.sweeps.get();
         self.sweeps.set(number.wrapping_add(1));
-        self.swept.set(Some(Moment::of(instant)));
+        let now = Moment::of(instant);
         Sweep {
             instant,
+            before: self.swept.replace(Some(now)).unwrap_or(now),
+            requests,
             number,
             next: 0,
         }
     }
 
-    /// Makes the next part of a sweep: cuts connections whose timeout has run out, settles those that are new, and looks
-    /// whether the peers of a part of them still answer. Returns whether there is another part. Between two parts
+    /// Makes the next part of a sweep: cuts connections whose timeout has run out, settles those that are new, looks
+    /// whether the peers of a part of them still answer, and asks relays for what the sweep requests: each for one line in
+    /// an interval, and for one review in [`REVIEW`] sweeps. Returns whether there is another part. Between two parts
     /// the worker moves bytes.
     pub(super) fn sweep_on(&self, part: &mut Sweep) -> bool {
-        let Sweep {
-            instant,
-            number: sweep,
-            next,
-        } = part;
-        let (instant, sweep, first) = (*instant, *sweep, *next);
-        *next = first.saturating_add(PART);
+        let first = part.next;
+        part.next = first.saturating_add(PART);
+        let (instant, sweep, requests) = (part.instant, part.number, part.requests);
         let now = Moment::of(instant);
         let seats = self.seats.borrow();
-        let keys = first..(*next).min(seats.capacity());
+        let keys = first..part.next.min(seats.capacity());
         for (key, seat) in keys.filter_map(|key| Some((key, seats.get(key)?))) {
+            let line_is_due = |interval| seat.is_line_due(key, part.before, now, interval);
+            if requests.lines.is_some_and(line_is_due) {
+                seat.ask_line();
+            }
             seat.settle();
             seat.note_silence(now);
             let key = u32::try_from(key).unwrap_or_default();
+            if key % REVIEW == sweep % REVIEW
+                && (requests.reviews || seat.policy().end_disallowed.is_some())
+            {
+                seat.ask_review();
+            }
             if seat.wants_look(sweep.wrapping_add(key), now) {
                 seat.look(instant);
             }
@@ -117,31 +138,7 @@ impl Seats {
                 seat.cut(outcome);
             }
         }
-        *next < seats.capacity()
-    }
-
-    /// Asks a part of the relays to see whether their connections may go on, if one listener ends those that
-    /// may not (`all`) or did when theirs were accepted. In each [`REVIEW`] sweeps every relay is asked once.
-    pub(super) fn ask_reviews(&self, all: bool) {
-        let turn = self.sweeps.get() % REVIEW;
-        for (key, seat) in self.seats.borrow().iter() {
-            let key = u32::try_from(key).unwrap_or_default();
-            if key % REVIEW == turn && (all || seat.policy().end_disallowed.is_some()) {
-                seat.ask_review();
-            }
-        }
-    }
-
-    /// Asks the relays of connections that are open for longer than `interval` to write a line in the access log: each
-    /// once in an interval. Comes before the sweep at `instant`.
-    pub(super) fn ask_lines(&self, instant: Instant, interval: Duration) {
-        let now = Moment::of(instant);
-        let before = self.swept.get().unwrap_or(now);
-        for (key, seat) in self.seats.borrow().iter() {
-            if seat.is_line_due(key, before, now, interval) {
-                seat.ask_line();
-            }
-        }
+        part.next < seats.capacity()
     }
 
     /// Asks the connections with the keys from `first` on, as many as `survey` takes at a time. A relay answers with its

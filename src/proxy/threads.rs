@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::hellos::HellosInProgress;
 use super::listener::{Accepted, Listener};
-use super::seats::Seats;
+use super::seats::{Requests, Seats};
 use super::shared::Shared;
 use super::survey::Survey;
 use super::worker::{AlpnOfferCache, BUFFER, BulkQueue, Pipes, Worker};
@@ -196,15 +196,14 @@ async fn look_after_seats(worker: &Worker, drain: &DrainWatcher) {
     loop {
         ticks.tick().await;
         let now = Instant::now();
-        if let Some(interval) = worker.shared.access_log.interval() {
-            worker.seats.ask_lines(now.into(), interval);
-        }
-        let mut sweep = worker.seats.begin_sweep(now.into());
+        let requests = Requests {
+            lines: worker.shared.access_log.interval(),
+            reviews: worker.shared.listeners.ends_disallowed(),
+        };
+        let mut sweep = worker.seats.begin_sweep(now.into(), requests);
         while worker.seats.sweep_on(&mut sweep) {
             tokio::task::yield_now().await;
         }
-        let listeners = &worker.shared.listeners;
-        worker.seats.ask_reviews(listeners.ends_disallowed());
         let now = Instant::now();
         if let Some(cause) = worker.overload(OverloadStep::EndQuiet) {
             let ended = worker.seats.end_quietest(now.into());

@@ -16,6 +16,11 @@ use crate::route::{RouteTable, Target};
 use crate::server_name::ServerName;
 use crate::upstream::Upstream;
 
+/// A sweep that asks relays for nothing.
+const NONE: Requests = Requests {
+    lines: None,
+    reviews: false,
+};
 const TICK: Duration = Duration::from_millis(250);
 const IDLE: Duration = Duration::from_secs(60);
 const HALF_CLOSED: Duration = Duration::from_secs(10);
@@ -60,7 +65,26 @@ impl Wake for Wakes {
 fn a_sweep_over_many_connections_lets_the_worker_do_other_work_between_its_parts() {
     let start = Instant::now() + Duration::from_secs(1);
     let (seats, taken) = seats(2 * PART + 1, Stage::Relaying, start);
-    let mut sweep = seats.begin_sweep(start + IDLE);
+    let requests = Requests {
+        reviews: true,
+        ..NONE
+    };
+    // Each relay has its review in one of the sweeps.
+    let mut reviewed = 0;
+    for _ in 0..REVIEW {
+        let mut sweep = seats.begin_sweep(start, requests);
+        loop {
+            let goes_on = seats.sweep_on(&mut sweep);
+            let asked = taken.iter().filter(|seat| seat.take_review()).count();
+            assert!(asked <= PART.div_ceil(REVIEW as usize), "{asked} in a part");
+            reviewed += asked;
+            if !goes_on {
+                break;
+            }
+        }
+    }
+    assert_eq!(reviewed, taken.len());
+    let mut sweep = seats.begin_sweep(start + IDLE, NONE);
     let mut parts = 0;
     while seats.sweep_on(&mut sweep) {
         parts += 1;
@@ -79,14 +103,14 @@ fn a_timeout_cuts_a_connection_when_it_has_run_out_and_not_before() {
         (Stage::HalfClosed, HALF_CLOSED, Outcome::HalfClosedTimeout),
     ] {
         let (seats, taken) = seats(1, stage, start);
-        seats.sweep(start + timeout - early);
+        seats.sweep(start + timeout - early, NONE);
         assert_eq!(taken[0].cut_reason(), None, "{stage:?}");
-        seats.sweep(start + timeout);
+        seats.sweep(start + timeout, NONE);
         assert_eq!(taken[0].cut_reason(), Some(reason), "{stage:?}");
     }
     for stage in [Stage::Opening, Stage::Closing] {
         let (seats, taken) = seats(1, stage, start);
-        seats.sweep(start + IDLE * 2);
+        seats.sweep(start + IDLE * 2, NONE);
         assert_eq!(
             taken[0].cut_reason(),
             None,
@@ -107,18 +131,18 @@ fn an_old_connection_ends_when_nobody_waits_for_an_answer() {
     waits.moved(young, true);
     quiet.moved(young, false);
     flows.moved(young, false);
-    seats.sweep(young + second);
+    seats.sweep(young + second, NONE);
     assert_eq!(cut(&taken), 0);
     // Every life is over its own share at this time, and none is at its longest.
     let old = start + MAX_AGE - second * 50;
     waits.moved(old - second, true);
     quiet.moved(old - second, false);
     flows.moved(old, false);
-    seats.sweep(old);
+    seats.sweep(old, NONE);
     let reasons = || taken.iter().map(|seat| seat.cut_reason());
     assert!(reasons().eq([Some(Outcome::MaxAge), None, None]));
     flows.moved(start + MAX_AGE + second, false);
-    seats.sweep(start + MAX_AGE + second);
+    seats.sweep(start + MAX_AGE + second, NONE);
     assert!(reasons().eq([Some(Outcome::MaxAge); 3]));
 }
 
@@ -184,7 +208,7 @@ async fn of_the_bounds_of_listener_route_and_upstream_the_smaller_counts() {
             max_age: upstream_age,
         };
         taken[0].look_after(sockets().await, target(of_route, of_upstream));
-        seats.sweep(start + Duration::from_secs(after));
+        seats.sweep(start + Duration::from_secs(after), NONE);
         let case = (of_route, of_upstream, after);
         assert_eq!(taken[0].cut_reason(), reason, "{case:?}");
     }
@@ -195,9 +219,9 @@ fn bytes_put_the_timeout_off() {
     let start = Instant::now() + Duration::from_secs(1);
     let (seats, taken) = seats(1, Stage::Relaying, start);
     taken[0].active(start + IDLE / 2);
-    seats.sweep(start + IDLE);
+    seats.sweep(start + IDLE, NONE);
     assert_eq!(cut(&taken), 0);
-    seats.sweep(start + IDLE / 2 + IDLE);
+    seats.sweep(start + IDLE / 2 + IDLE, NONE);
     assert_eq!(cut(&taken), 1);
 }
 
@@ -207,9 +231,9 @@ fn a_cut_wakes_the_relay() {
     let (seats, taken) = seats(1, Stage::Relaying, start);
     let wakes = Arc::new(Wakes::default());
     taken[0].wakes(&wakes.clone().into());
-    seats.sweep(start);
+    seats.sweep(start, NONE);
     assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
-    seats.sweep(start + IDLE);
+    seats.sweep(start + IDLE, NONE);
     assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
 }
 
@@ -293,7 +317,7 @@ fn the_end_of_a_drain_keeps_an_earlier_reason() {
     let start = Instant::now() + Duration::from_secs(1);
     let (seats, taken) = seats(2, Stage::Relaying, start);
     taken[1].active(start + IDLE);
-    seats.sweep(start + IDLE);
+    seats.sweep(start + IDLE, NONE);
     seats.mark_drained();
     let reasons = taken.iter().map(|seat| seat.cut_reason());
     let expected = [Outcome::IdleTimeout, Outcome::Drained].map(Some);
@@ -306,7 +330,7 @@ fn a_seat_that_was_given_back_is_left_alone() {
     let (seats, taken) = seats(2, Stage::Relaying, start);
     seats.remove(0);
     seats.remove(0);
-    seats.sweep(start + IDLE);
+    seats.sweep(start + IDLE, NONE);
     assert_eq!(taken[0].cut_reason(), None);
     assert_eq!(taken[1].cut_reason(), Some(Outcome::IdleTimeout));
 }
@@ -345,8 +369,11 @@ fn a_review_asks_a_part_of_the_relays_at_a_time_and_all_in_the_end() {
     let (seats, taken) = seats(100, Stage::Relaying, start);
     taken[7].enter(Stage::Closing);
     let asked = |all| {
-        seats.sweep(start);
-        seats.ask_reviews(all);
+        let requests = Requests {
+            reviews: all,
+            ..NONE
+        };
+        seats.sweep(start, requests);
         taken.iter().filter(|seat| seat.take_review()).count()
     };
     let counts: Vec<_> = (0..REVIEW).map(|_| asked(true)).collect();
@@ -365,14 +392,17 @@ fn a_review_asks_a_part_of_the_relays_at_a_time_and_all_in_the_end() {
 #[test]
 fn an_open_connection_has_one_line_in_each_interval_and_not_all_at_once() {
     let interval = Duration::from_secs(20);
+    let requests = Requests {
+        lines: Some(interval),
+        ..NONE
+    };
     let (seats, taken) = seats(400, Stage::Relaying, Instant::now());
     taken[7].enter(Stage::Closing);
     // A second more, since a seat knows the second in which it was taken.
     let start = Instant::now() + interval + Duration::from_secs(1);
     let asked = |sweep: u32| {
         let now = start + TICK * sweep;
-        seats.ask_lines(now, interval);
-        seats.sweep(now);
+        seats.sweep(now, requests);
         taken.iter().filter(|seat| seat.take_line()).count()
     };
     assert_eq!(asked(0), 0, "there was no sweep before");
@@ -384,8 +414,7 @@ fn an_open_connection_has_one_line_in_each_interval_and_not_all_at_once() {
     let (seats, taken) = self::seats(400, Stage::Relaying, Instant::now());
     for sweep in 0..76 {
         let now = Instant::now() + TICK * sweep;
-        seats.ask_lines(now, interval);
-        seats.sweep(now);
+        seats.sweep(now, requests);
     }
     let early = taken.iter().filter(|seat| seat.take_line()).count();
     assert_eq!(early, 0, "they are younger than the interval");
