@@ -136,7 +136,13 @@ impl Run {
             start.elapsed().as_secs_f64(),
             tally.failed.len()
         );
-        assert!(tally.failed.is_empty(), "{what}: {:?}", tally.failed);
+        let lines = || self.world.sides.each_ref().map(Side::outcomes);
+        assert!(
+            tally.failed.is_empty(),
+            "{what}: {:?}, lines of the gateways: {:?}",
+            tally.failed,
+            lines()
+        );
         self.world.examine(what);
     }
 }
