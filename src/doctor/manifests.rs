@@ -91,7 +91,7 @@ fn specs<T: DeserializeOwned>(objects: &[Value], kind: &str) -> Result<Vec<T>, S
         let spec = object.get("spec").unwrap_or(&Value::Null);
         T::deserialize(spec).map_err(|error| {
             let name = text(object, "/metadata/name");
-            format!("the spec of {kind} {name} is not as its kind demands: {error}")
+            format!("the spec of {kind} {name} is not as its kind demands: {error}; mend it, or leave it out")
         })
     };
     of_kind.map(spec).collect()
@@ -116,6 +116,7 @@ mod tests {
             let why = side(&[object]).unwrap_err();
             let named = "the spec of ClusterFederatedTrustDomain beta is not as its kind demands";
             assert!(why.starts_with(named), "{why}");
+            assert!(why.ends_with("; mend it, or leave it out"), "{why}");
         }
     }
 
