@@ -1,7 +1,7 @@
 //! Time limits of the steps of a connection whose timer begins only when one has to wait.
 //!
-//! A timer of the runtime costs as much as a small system call, and most steps are over at their first poll, or soon
-//! after it.
+//! To begin a timer and to end it costs more than to ask whether a step is over, and most steps are over at their first
+//! poll, or soon after it.
 
 use std::future::poll_fn;
 use std::pin::pin;
