@@ -3,6 +3,9 @@
 //! [`read`] opens only regular files, and does not wait. On a mount that hangs even stat(2) never
 //! returns, so [`Patience`] reads on another thread and stops waiting at a deadline.
 
+#[cfg(test)]
+pub(crate) mod test_folder;
+
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
 use std::os::fd::AsFd as _;

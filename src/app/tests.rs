@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use crate::file::test_folder::TestFolder;
 use crate::metrics::TaskName;
 use crate::proxy::Listener;
 use crate::socket::StreamOptions;
@@ -112,9 +113,7 @@ async fn a_worker_that_stands_still_is_found() {
 
 #[tokio::test]
 async fn a_kubernetes_source_that_breaks_down_is_started_anew() {
-    let folder = std::env::temp_dir().join(format!("strait-app-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let path = folder.join("kubeconfig");
+    let folder = TestFolder::create();
     // Nothing listens there.
     let kubeconfig = "
 apiVersion: v1
@@ -124,7 +123,7 @@ clusters: [{ name: c, cluster: { server: 'http://127.0.0.1:1' } }]
 contexts: [{ name: c, context: { cluster: c, user: u } }]
 users: [{ name: u, user: {} }]
 ";
-    std::fs::write(&path, kubeconfig).unwrap();
+    let path = folder.write("kubeconfig", kubeconfig);
     let kubernetes = format!("kubernetes: {{ kubeconfig: '{}' }}", path.display());
     let gateway = started(&kubernetes).await;
     let restarts = gateway
@@ -143,7 +142,6 @@ users: [{ name: u, user: {} }]
     .await;
     gateway.stop();
     within_reason(gateway.finished()).await.unwrap();
-    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[tokio::test]

@@ -84,30 +84,7 @@ fn objects(path: &Path) -> Result<Vec<Value>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A folder that is gone after its test.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn create(name: &str) -> Self {
-            let name = format!("strait-manifests-{name}-{}", std::process::id());
-            let path = std::env::temp_dir().join(name);
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
-        fn write(&self, name: &str, text: &[u8]) -> PathBuf {
-            let path = self.0.join(name);
-            fs::write(&path, text).unwrap();
-            path
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::file::test_folder::TestFolder;
 
     fn names(objects: &[Value]) -> Vec<&str> {
         let name = |object: &'_ Value| object["name"].as_str().is_some();
@@ -118,7 +95,7 @@ mod tests {
 
     #[test]
     fn documents_of_a_file_and_items_of_a_list_are_objects() {
-        let folder = Folder::create("documents");
+        let folder = TestFolder::create();
         let text = b"# The first.\n---\nname: a\ntext: |\n  x\n  ---\n---\n# None.\n--- # The second.\nitems: [{ name: b }, { name: c }]\n...\n---\n";
         let path = folder.write("all.yaml", text);
         assert_eq!(names(&read(&path).unwrap()), ["a", "b", "c"]);
@@ -126,25 +103,25 @@ mod tests {
 
     #[test]
     fn other_files_of_a_folder_do_not_count() {
-        let folder = Folder::create("others");
+        let folder = TestFolder::create();
         for number in 0..2 * MAX_FILES {
             folder.write(&format!("{number}.txt"), b"[");
         }
         folder.write("b.yaml", b"name: b");
         folder.write("a.yaml", b"name: a");
-        assert_eq!(names(&read(&folder.0).unwrap()), ["a", "b"]);
+        assert_eq!(names(&read(folder.path()).unwrap()), ["a", "b"]);
     }
 
     #[test]
     fn what_is_not_read_is_told_with_its_place_and_a_remedy() {
-        let folder = Folder::create("errors");
+        let folder = TestFolder::create();
         let large = folder.write(
             "large.yaml",
             "name: a\n".repeat(MAX_FILE / 8 + 1).as_bytes(),
         );
         let binary = folder.write("binary.yaml", b"name: \xff");
         let broken = folder.write("broken.yaml", b"name: a\n---\nname: [\n");
-        let gone = folder.0.join("gone.yaml");
+        let gone = folder.path().join("gone.yaml");
         for (path, says, remedy) in [
             (&large, "larger than 4 MiB", "split it"),
             (&binary, "UTF-8", "write it as YAML"),
@@ -167,11 +144,11 @@ mod tests {
 
     #[test]
     fn a_folder_of_too_many_manifests_is_refused() {
-        let folder = Folder::create("many");
+        let folder = TestFolder::create();
         for number in 0..=MAX_FILES {
             folder.write(&format!("{number}.yaml"), b"name: a");
         }
-        let error = read(&folder.0).unwrap_err();
+        let error = read(folder.path()).unwrap_err();
         assert!(error.contains("more than 256 files"), "{error}");
     }
 }

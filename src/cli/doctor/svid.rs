@@ -118,15 +118,13 @@ fn svid([chain, key, bundle]: &[PathBuf; 3]) -> Result<CallerSvid, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::test_folder::TestFolder;
 
     #[test]
     fn a_file_that_is_too_large_is_named_and_not_cut() {
-        let name = format!("strait-svid-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, vec![b'\n'; MAX_FILE + 1]).unwrap();
-        let read = svid(&[(); 3].map(|()| path.clone()));
-        std::fs::remove_file(&path).unwrap();
-        let why = read.unwrap_err();
+        let folder = TestFolder::create();
+        let path = folder.write("svid.pem", vec![b'\n'; MAX_FILE + 1]);
+        let why = svid(&[(); 3].map(|()| path.clone())).unwrap_err();
         assert!(why.ends_with("it is larger than 1 MiB"), "{why}");
     }
 

@@ -142,15 +142,14 @@ async fn receive_once(asked: &Notify, give: &Sender<io::Result<Vec<u8>>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::test_folder::TestFolder;
     use std::fs;
 
     #[tokio::test]
     async fn a_change_counts_once_it_has_settled_and_a_swapped_symlink_is_one() {
-        let folder = std::env::temp_dir().join(format!("strait-watch-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let (old, new, link) = (folder.join("old"), folder.join("new"), folder.join("link"));
-        fs::write(&old, "a").unwrap();
-        fs::write(&new, "a").unwrap();
+        let folder = TestFolder::create();
+        let (old, new) = (folder.write("old", "a"), folder.write("new", "a"));
+        let link = folder.path().join("link");
         let swap = |target: &Path| {
             let _ = fs::remove_file(&link);
             std::os::unix::fs::symlink(target, &link).unwrap();
@@ -171,6 +170,5 @@ mod tests {
         fs::remove_file(&link).unwrap();
         assert!(!file.changed().await);
         assert!(!file.changed().await, "a file that is away has not changed");
-        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -96,26 +96,11 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
+    use crate::file::test_folder::TestFolder;
 
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn create() -> Self {
-            let name = format!("strait-saved-{:016x}", fastrand::u64(..));
-            let path = std::env::temp_dir().join(name);
-            fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-
-        fn file(&self) -> PathBuf {
-            self.0.join("state")
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
+    /// The file of the state in a folder.
+    fn state_in(folder: &TestFolder) -> PathBuf {
+        folder.path().join("state")
     }
 
     fn put(path: &Path, text: &str) {
@@ -124,13 +109,13 @@ mod tests {
 
     #[test]
     fn a_file_is_replaced_as_a_whole_and_a_failed_write_leaves_the_old_one() {
-        let folder = Folder::create();
-        let path = folder.file();
+        let folder = TestFolder::create();
+        let path = state_in(&folder);
         assert_eq!(read(&path, 100).unwrap(), None);
         put(&path, "one");
         put(&path, "two");
         // As a process leaves it that ends in the middle.
-        fs::write(folder.0.join("state.new"), "thr").unwrap();
+        folder.write("state.new", "thr");
         put(&path, "three");
         let failed = write(&path, |to| {
             to.write_all(b"half of fo")?;
@@ -140,34 +125,34 @@ mod tests {
         assert_eq!(read(&path, 5).unwrap().unwrap(), b"three");
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, MODE);
-        let names = fs::read_dir(&folder.0).unwrap();
+        let names = fs::read_dir(folder.path()).unwrap();
         assert_eq!(names.count(), 1, "nothing is left beside it");
     }
 
     #[test]
     fn a_file_that_is_too_large_or_not_only_ours_is_not_read() {
-        let folder = Folder::create();
-        let path = folder.file();
+        let folder = TestFolder::create();
+        let path = state_in(&folder);
         put(&path, "12345");
         let refusal = |path: &Path, most| read(path, most).unwrap_err().to_string();
         assert!(refusal(&path, 4).contains("larger than"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o620)).unwrap();
         assert!(refusal(&path, 5).contains("somebody else"));
-        let link = folder.0.join("link");
+        let link = folder.path().join("link");
         symlink(&path, &link).unwrap();
         assert!(refusal(&link, 5).contains("not a regular file"));
-        assert!(refusal(&folder.0, 5).contains("not a regular file"));
+        assert!(refusal(folder.path(), 5).contains("not a regular file"));
         assert!(write(Path::new("/proc/strait"), |_| Ok(())).is_err());
     }
 
     #[test]
     fn a_symlink_in_the_way_of_the_new_file_is_removed_and_not_followed() {
-        let folder = Folder::create();
-        let victim = folder.0.join("victim");
+        let folder = TestFolder::create();
+        let victim = folder.path().join("victim");
         fs::write(&victim, "untouched").unwrap();
-        symlink(&victim, folder.0.join("state.new")).unwrap();
-        put(&folder.file(), "text");
+        symlink(&victim, folder.path().join("state.new")).unwrap();
+        put(&state_in(&folder), "text");
         assert_eq!(fs::read(&victim).unwrap(), b"untouched");
-        assert_eq!(read(&folder.file(), 10).unwrap().unwrap(), b"text");
+        assert_eq!(read(&state_in(&folder), 10).unwrap().unwrap(), b"text");
     }
 }

@@ -232,6 +232,7 @@ fn client(config: Config, copies: Arc<Copies>) -> Result<Client, kube::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::test_folder::TestFolder;
 
     #[test]
     fn an_address_has_no_password() {
@@ -311,8 +312,7 @@ users: [{{ name: c, user: {{ {user} }} }}]
     }
     #[tokio::test]
     async fn nothing_secret_of_a_kubeconfig_is_in_an_error() {
-        let folder = std::env::temp_dir().join(format!("strait-kubeconfig-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        let folder = TestFolder::create();
         let text = |user: &str, end: &str| {
             format!(
                 "current-context: c
@@ -351,8 +351,7 @@ users:
             ),
         ];
         for (at, (text, said)) in cases.iter().enumerate() {
-            let path = folder.join(at.to_string());
-            std::fs::write(&path, text).unwrap();
+            let path = folder.write(&at.to_string(), text);
             let by_path = Kubeconfig {
                 path,
                 context: None,
@@ -369,6 +368,5 @@ users:
             let error = errors[0].as_ref().unwrap().to_string();
             assert!(error.contains(said), "case {at}: {error}");
         }
-        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

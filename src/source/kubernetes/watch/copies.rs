@@ -279,28 +279,7 @@ mod tests {
     use std::fs;
     use std::process::Command;
 
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn create() -> Self {
-            let name = format!("strait-copies-{:016x}", fastrand::u64(..));
-            let path = std::env::temp_dir().join(name);
-            fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-
-        fn write(&self, name: &str, text: &str) -> PathBuf {
-            let path = self.0.join(name);
-            fs::write(&path, text).unwrap();
-            path
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::file::test_folder::TestFolder;
 
     fn config(token: &Path, authority: &Path) -> Config {
         let mut config = Config::new("https://127.0.0.1:1".parse().unwrap());
@@ -319,7 +298,7 @@ mod tests {
 
     #[tokio::test]
     async fn copies_follow_their_files_and_keep_what_can_be_read_no_more() {
-        let folder = Folder::create();
+        let folder = TestFolder::create();
         let token = folder.write("token", "a long token");
         let authority = folder.write("ca.crt", "one");
         let mut config = config(&token, &authority);
@@ -346,7 +325,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn files_are_read_again_when_the_client_is_used_and_not_too_often() {
-        let folder = Folder::create();
+        let folder = TestFolder::create();
         let token = folder.write("token", "one");
         let authority = folder.write("ca.crt", "ca");
         let mut config = config(&token, &authority);
@@ -375,7 +354,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_that_is_refused_is_looked_for_until_the_file_has_another_one() {
-        let folder = Folder::create();
+        let folder = TestFolder::create();
         let token = folder.write("token", "one\n");
         let authority = folder.write("ca.crt", "ca");
         let mut config = config(&token, &authority);
@@ -431,9 +410,9 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_read_at_first_is_named() {
-        let folder = Folder::create();
+        let folder = TestFolder::create();
         let there = folder.write("there", "x");
-        let missing = folder.0.join("missing");
+        let missing = folder.path().join("missing");
         for (token, authority) in [(&missing, &there), (&there, &missing)] {
             let error = Copies::of(&mut config(token, authority)).unwrap_err();
             assert!(error.to_string().contains("/missing: "), "{error}");

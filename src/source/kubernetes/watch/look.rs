@@ -143,10 +143,10 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::file::test_folder::TestFolder;
 
     /// A reader of an API that answers each request with the text that `answer` makes of its path and query.
     async fn reader(answer: impl Fn(&str) -> String + Clone + Send + Sync + 'static) -> ApiReader {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let answered = move |uri: Uri| {
@@ -155,9 +155,6 @@ mod tests {
         };
         let router = Router::new().fallback(answered);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("strait-look-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
         let kubeconfig = format!(
             "current-context: c
 contexts: [{{ name: c, context: {{ cluster: c, user: c }} }}]
@@ -165,10 +162,9 @@ clusters: [{{ name: c, cluster: {{ server: 'http://{address}' }} }}]
 users: [{{ name: c, user: {{}} }}]
 "
         );
-        std::fs::write(&path, kubeconfig).unwrap();
-        let reader = ApiReader::open(&path).await;
-        std::fs::remove_file(&path).unwrap();
-        reader.unwrap()
+        let folder = TestFolder::create();
+        let path = folder.write("kubeconfig", kubeconfig);
+        ApiReader::open(&path).await.unwrap()
     }
 
     #[tokio::test]

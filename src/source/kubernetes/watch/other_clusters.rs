@@ -211,6 +211,7 @@ async fn prove(access: &Access) -> Result<(), KubernetesError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::test_folder::TestFolder;
 
     const KUBECONFIG: &str = "
 clusters: [{ name: c, cluster: { server: 'http://127.0.0.1:1' } }]
@@ -221,15 +222,14 @@ current-context: x
 
     #[tokio::test]
     async fn an_attempt_that_takes_too_long_is_made_again() {
-        let name = format!("strait-remote-{:016x}", fastrand::u64(..));
-        let kubeconfig = std::env::temp_dir().join(name);
-        std::fs::write(&kubeconfig, KUBECONFIG).unwrap();
+        let folder = TestFolder::create();
+        let kubeconfig = folder.write("kubeconfig", KUBECONFIG);
         let patience = Patience::new(Duration::from_secs(1));
         let mut task = OtherClusterTask {
             config: OtherClusterConfig {
                 name: "c2".into(),
                 network: "n1".into(),
-                kubeconfig: kubeconfig.clone(),
+                kubeconfig,
             },
             timing: ApiTiming::DEFAULT,
             outbox: Outbox {
@@ -264,6 +264,5 @@ current-context: x
             }
         };
         assert!(found.is_some());
-        std::fs::remove_file(kubeconfig).unwrap();
     }
 }
