@@ -12,7 +12,7 @@ use crate::federation::app::{App, Seen};
 use crate::federation::gateway;
 use crate::federation::http::get;
 use crate::federation::sidecar::{Connections, Inbound, Outbound, Protocol, svcb};
-use crate::federation::world::World;
+use crate::federation::world::{World, assert_whole};
 use crate::support::client::connect;
 use crate::support::gateway::TestGateway;
 use crate::support::mtls::Pki;
@@ -34,7 +34,7 @@ fn each_service_sees_the_others_identity_and_not_the_gateways() {
         assert_eq!(seen.headers["x-sidecar-sni"], to.server_name());
         caller.envoy.stop();
         let line = to.call_line();
-        assert_eq!(line.outcome, "ok");
+        assert_whole(&line);
         let route = format!("{}.apps.svc.cluster.local:80", to.service);
         assert_eq!(line.route, Some(route));
         assert_eq!(line.endpoint, Some(to.pod));
@@ -70,7 +70,7 @@ fn every_protocol_version_and_spelling_passes() {
                 let version = newest_tls.replace('_', ".");
                 assert_eq!(seen.headers["x-sidecar-tls"], version, "{what}");
                 let record = gateway.record();
-                assert_eq!(record.outcome, "ok", "{what}");
+                assert_whole(&record);
                 assert_eq!(record.server_name.as_deref(), Some(sni), "{what}");
                 let offered = protocol.alpn().join(",");
                 assert_eq!(record.alpn.as_deref(), Some(&*offered), "{what}");

@@ -7,7 +7,7 @@ use strait::tools::spiffe::{SpiffeId, Svid, TrustBundle};
 use crate::federation::app::{App, Seen};
 use crate::federation::http::{HttpClient, get};
 use crate::federation::sidecar::{Connections, Inbound, Outbound, Sidecar, svcb};
-use crate::federation::world::{Side, World, leading};
+use crate::federation::world::{Side, World, assert_whole, leading};
 use crate::federation::{self, SERVICE_ROUTE, gateway};
 use crate::support;
 use crate::support::config_text::ConfigText;
@@ -87,7 +87,7 @@ fn another_account_of_alpha_is_refused_by_bs_policy() {
     let (status, body, record) = call(&b, &svca(), &other, &pki.bundles());
     assert_eq!((status, &*body), (403, DENIED));
     // Not the gateway's business.
-    assert_eq!(record.outcome, "ok", "{record:?}");
+    assert_whole(&record);
     assert_eq!(b.envoy.stat("rbac.denied"), 1);
 }
 

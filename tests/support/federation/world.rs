@@ -250,6 +250,15 @@ pub fn assert_refused(line: &LogLine, by: &str) {
     assert!(detail.contains("bundle"), "{line:?}");
 }
 
+/// Asserts that a connection whose client was ended from outside carried all that both sides had to say. The kernel
+/// closes the connections of a process that ends, and resets those from which it has not read everything: the last
+/// frames of a server may be such.
+#[track_caller]
+pub fn assert_whole(line: &LogLine) {
+    let reset = line.outcome == "downstream_reset" && line.to_downstream > 0;
+    assert!(line.outcome == "ok" || reset, "{line:?}");
+}
+
 /// A config whose upstream of that name leads elsewhere.
 pub fn leading(config: &str, upstream: &str, to: &str) -> String {
     let start = format!("  {upstream}: {{");
