@@ -198,9 +198,11 @@ fn svids_of_a_short_life_are_renewed_under_calls_and_none_fails() {
     });
     let tally = load.finish();
     assert!(tally.failed.is_empty(), "{:?}", tally.failed);
-    assert_ne!(call(&a), first);
+    let now = call(&a);
+    assert_ne!(now, first);
     beta.app.release();
-    assert_eq!(held.finish(), first);
+    // The SVID of its handshake: a renewal may have come between it and the first call.
+    assert_ne!(held.finish(), now);
     assert_eq!(beta.gateway.closed("handshake_refused"), 0.0);
 }
 
