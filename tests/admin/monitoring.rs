@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -205,6 +206,7 @@ impl WithFile {
 struct Late {
     process: Arc<Process>,
     ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Late {
@@ -212,7 +214,7 @@ impl Late {
         let process = Arc::new(Process::start(config));
         let ended = Arc::new(AtomicBool::new(false));
         let (one, end) = (process.clone(), ended.clone());
-        std::thread::spawn(move || {
+        let thread = std::thread::spawn(move || {
             while !end.load(Ordering::Relaxed) {
                 one.freeze();
                 std::thread::sleep(Duration::from_millis(400));
@@ -220,13 +222,21 @@ impl Late {
                 std::thread::sleep(Duration::from_millis(60));
             }
         });
-        Self { process, ended }
+        Self {
+            process,
+            ended,
+            thread: Some(thread),
+        }
     }
 }
 
 impl Drop for Late {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
+        // It has the process too, which would outlive the tests.
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
