@@ -32,8 +32,8 @@ fn written_as(config: &AccessLogConfig, entries: &[Entry<'_>]) -> String {
     let capture = Capture::default();
     let (log, guard) = AccessLog::to_writer(config, &metrics, capture.clone());
     entries.iter().for_each(|entry| log.write(entry));
-    drop(guard);
-    capture.text()
+    drop((log, guard));
+    capture.whole()
 }
 
 /// A handshake in which the server asks for a second hello, and then resumes a session.

@@ -22,7 +22,7 @@ fn a_json_event_is_one_object() {
         tracing::warn!(name = %"a\nb \x1b[31m", "hostile");
     });
     drop(guard);
-    let text = capture.text();
+    let text = capture.whole();
     let lines: Vec<Value> = text
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -46,7 +46,7 @@ fn a_text_event_is_one_line_without_commands_for_a_terminal() {
         tracing::info!("next");
     });
     drop(guard);
-    let text = capture.text();
+    let text = capture.whole();
     assert_eq!(text.lines().count(), 2, "{text:?}");
     assert!(!text.contains(['\x1b', '\r']), "{text:?}");
     assert_eq!(text.matches("forged").count(), 4, "nothing is left out");
@@ -67,7 +67,7 @@ fn a_flood_from_one_place_hides_no_other_and_is_summed_up() {
             }
         });
         drop(guard);
-        let text = capture.text();
+        let text = capture.whole();
         assert_eq!(text.matches("a rare one").count(), 20, "{text}");
         let summaries: Vec<&str> = text
             .lines()
@@ -111,7 +111,7 @@ fn the_level_changes_while_it_runs() {
         assert_eq!(control.current(), "warn,admin::log=trace");
     });
     drop(guard);
-    let text = capture.text();
+    let text = capture.whole();
     let messages: Vec<&str> = text
         .lines()
         .map(|line| line.split_once("admin::log: ").unwrap().1)

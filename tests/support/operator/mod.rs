@@ -40,6 +40,13 @@ impl Capture {
     pub fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).expect("logs are UTF-8")
     }
+
+    /// All that was written, once the log has ended that writes here. A log's guard waits for that for a second at most,
+    /// which is not enough while the machine stands still.
+    pub fn whole(&self) -> String {
+        eventually("the log has ended", || Arc::strong_count(&self.0) == 1);
+        self.text()
+    }
 }
 
 impl Write for Capture {
