@@ -76,8 +76,11 @@ fn a_program_reads_the_state_with_the_types_of_strait() {
     let open: Vec<TcpStream> = (0..8).map(|_| call(&gateway, "good.example")).collect();
     (0..3).for_each(|_| refused_call(&gateway, "bad.example"));
     (0..2).for_each(|_| refused_call(&gateway, "goood.example"));
-    wait_until("all have ended", || {
-        overview(&gateway, "").traffic.connections == 13
+    // Those that were refused keep their places until they are closed.
+    wait_until("all others have ended", || {
+        let now = overview(&gateway, "");
+        let used = now.limits.rows[0].used;
+        (now.traffic.connections, now.connections.all, used) == (13, 8, 8)
     });
     let now = overview(&gateway, "");
     let route = |name: &str| {
@@ -176,8 +179,9 @@ fn a_question_narrows_sorts_and_pages_the_tables() {
     let (gateway, _echo) = gateway();
     let _open = call(&gateway, "good.example");
     refused_call(&gateway, "bad.example");
-    wait_until("the call has failed", || {
-        overview(&gateway, "").failures.all == 1
+    wait_until("the call has failed and ended", || {
+        let now = overview(&gateway, "");
+        (now.failures.all, now.connections.all) == (1, 1)
     });
     let found = overview(&gateway, "?q=BAD");
     let names: Vec<&str> = found.routes.rows.iter().map(|row| &*row.route).collect();
