@@ -328,16 +328,24 @@ async fn a_probe_is_not_delayed_by_a_large_scrape() {
     let address = gateway
         .serve(router(&gateway), ServeLimits::default())
         .await;
-    let scrape = tokio::spawn(async move { get(address, "/metrics").await });
-    let mut probes = 0;
-    while !scrape.is_finished() {
-        assert_eq!(get(address, "/healthz/live").await.status, 200);
-        probes += 1;
+    // A busy machine may hold this thread up during a scrape, though hardly during each.
+    let mut most = 0;
+    for _ in 0..20 {
+        let scrape = tokio::spawn(async move { get(address, "/metrics").await });
+        let mut probes = 0;
+        while !scrape.is_finished() {
+            assert_eq!(get(address, "/healthz/live").await.status, 200);
+            probes += 1;
+        }
+        let scraped = scrape.await.unwrap();
+        assert_eq!(scraped.status, 200);
+        most = most.max(probes);
+        // On the control thread itself each scrape would let one probe through, or two.
+        if most > 5 {
+            return;
+        }
     }
-    let scraped = scrape.await.unwrap();
-    assert_eq!(scraped.status, 200);
-    // On the control thread itself the scrape would have let one probe through, or two.
-    assert!(probes > 5, "{probes} probes during a scrape");
+    panic!("{most} probes during a scrape at the most");
 }
 
 #[tokio::test]

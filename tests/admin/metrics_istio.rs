@@ -41,11 +41,12 @@ fn istio_names_are_there_if_wanted_and_promtool_accepts_them() {
         r#"response_flags="-""#,
         r#"connection_security_policy="unknown""#,
     ];
-    let mut text = String::new();
     wait_until("the connection has ended", || {
-        text = scraped(&process);
+        let text = scraped(&process);
         value(&text, "istio_tcp_connections_closed_total", &labels) == Some(1.0)
     });
+    // Counters may have moved between two that a scrape reads.
+    let text = scraped(&process);
     assert_eq!(
         value(&text, "istio_tcp_connections_opened_total", &labels),
         Some(1.0)
