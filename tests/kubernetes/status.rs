@@ -21,11 +21,18 @@ use crate::kubernetes::api_server::{ApiServer, Fault};
 const OURS: &str = "strait.dev/gateway-controller";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Fast enough for a test, with the proportions of the real one.
-const TIMING: LeaseTiming = LeaseTiming {
-    duration: Duration::from_secs(1),
-    give_up: Duration::from_millis(600),
-    period: Duration::from_millis(150),
+/// Fast enough for a test of its end, with the proportions of the real one. A machine that stands still for a moment
+/// does not end it.
+const SHORT: LeaseTiming = LeaseTiming {
+    duration: Duration::from_secs(6),
+    give_up: Duration::from_secs(4),
+    period: Duration::from_millis(500),
+};
+/// For tests of everything else: it does not end while one runs.
+const LASTING: LeaseTiming = LeaseTiming {
+    duration: Duration::from_secs(120),
+    give_up: Duration::from_secs(100),
+    period: Duration::from_secs(1),
 };
 
 fn test<F: Future>(body: F) -> F::Output {
@@ -55,6 +62,15 @@ struct Replica {
 
 impl Replica {
     async fn start(server: &ApiServer, identity: &str, wanted: &Arc<Statuses>) -> Self {
+        Self::with(server, identity, wanted, LASTING).await
+    }
+
+    async fn with(
+        server: &ApiServer,
+        identity: &str,
+        wanted: &Arc<Statuses>,
+        timing: LeaseTiming,
+    ) -> Self {
         let (statuses, receiver) = watch::channel(wanted.clone());
         let metrics = Arc::new(Metrics::new().unwrap());
         let writer = StatusWriter {
@@ -64,7 +80,7 @@ impl Replica {
                 namespace: "strait".to_owned(),
                 name: "strait-status".to_owned(),
                 identity: identity.to_owned(),
-                timing: TIMING,
+                timing,
             },
             statuses: receiver,
             metrics: metrics.clone(),
@@ -304,8 +320,8 @@ fn one_of_several_replicas_writes_and_another_takes_over() {
     test(async {
         let mut replicas = Vec::new();
         for identity in ["a", "b", "c"] {
-            let replica = Replica::start(&server, identity, &wanted(&server, identity)).await;
-            replicas.push(replica);
+            let statuses = wanted(&server, identity);
+            replicas.push(Replica::with(&server, identity, &statuses, SHORT).await);
         }
         let leaders = |replicas: &[Replica]| replicas.iter().filter(|one| one.leads()).count();
         let holder = || {
@@ -332,7 +348,7 @@ fn one_of_several_replicas_writes_and_another_takes_over() {
         replicas.remove(first).stop().await;
         until("another leads", || leaders(&replicas) == 1).await;
         assert!(
-            stopped.elapsed() < TIMING.duration,
+            stopped.elapsed() < SHORT.duration,
             "{:?}",
             stopped.elapsed()
         );
@@ -357,12 +373,12 @@ fn a_leader_that_cannot_renew_stops_writing() {
     let server = ApiServer::start();
     put_route(&server, "r", "x.com");
     test(async {
-        let replica = Replica::start(&server, "a", &wanted(&server, "one")).await;
+        let replica = Replica::with(&server, "a", &wanted(&server, "one"), SHORT).await;
         until("written", || says(&server, "r") == ["one"]).await;
         server.fail("leases", Fault::InternalError);
         until("it stops", || !replica.leads()).await;
         replica.statuses.send_replace(wanted(&server, "two"));
-        tokio::time::sleep(TIMING.duration).await;
+        tokio::time::sleep(SHORT.duration).await;
         assert_eq!(says(&server, "r"), ["one"]);
         server.mend("leases");
         until("it leads and writes again", || {
@@ -433,7 +449,7 @@ fn an_api_that_is_away_for_a_while_gets_the_newest_status() {
     let server = ApiServer::start();
     put_route(&server, "r", "x.com");
     test(async {
-        let replica = Replica::start(&server, "a", &wanted(&server, "one")).await;
+        let replica = Replica::with(&server, "a", &wanted(&server, "one"), SHORT).await;
         until("written", || says(&server, "r") == ["one"]).await;
         server.down();
         replica.statuses.send_replace(wanted(&server, "two"));
