@@ -36,7 +36,7 @@ impl File {
             server: server.address.to_string(),
             name: format!("a.example:{}", echo.address.port()),
             policy: "allow: [loopback]".to_owned(),
-            timeout: "200ms",
+            timeout: "5s",
             top: Vec::new(),
         }
     }
@@ -223,7 +223,9 @@ fn a_call_that_comes_before_the_first_answer_waits_for_it() {
 fn a_call_before_the_first_answer_is_refused_once_that_is_a_failure() {
     let (dns, echo) = (DnsServer::on_a_thread(), Server::echo());
     dns.fail(Reply::Silence);
-    let gateway = TestGateway::start(&File::new(&dns, &echo).text());
+    let mut file = File::new(&dns, &echo);
+    file.timeout = "200ms";
+    let gateway = TestGateway::start(&file.text());
     let (mut client, _) = open(gateway.address());
     assert_eq!(read_to_eof(&mut client), b"");
     let record = gateway.record();
