@@ -253,6 +253,48 @@ impl World {
         });
     }
 
+    fn soon_accepts_the_class(&self) {
+        wait_until("the class is accepted", || {
+            conditions(&self.status("gatewayclasses", "", "strait")["conditions"]) == [ACCEPTED]
+        });
+    }
+
+    /// Waits until the gateway has taken the events of all classes, Gateways and TLSRoutes: those of each kind come in
+    /// order, so that it knows by then what is made, and removed, after them. That is of another controller.
+    fn takes_all_events(&self) {
+        let kinds = ["gateway_class", "gateway", "tls_route"];
+        let number = |kind| {
+            self.gateway
+                .metric("strait_kubernetes_objects", &[("kind", kind)])
+        };
+        let before = kinds.map(number);
+        self.api.apply(
+            "
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: { name: other }
+spec: { controllerName: example.com/other }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { namespace: apps, name: other }
+spec: { gatewayClassName: other, listeners: [] }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TLSRoute
+metadata: { namespace: apps, name: other }
+spec: { parentRefs: [{ name: other }], hostnames: [], rules: [] }
+",
+        );
+        wait_until("the objects are known", || {
+            kinds.map(number) == before.map(|number| number + 1.0)
+        });
+        self.api.delete("gatewayclasses", "", "other");
+        self.api.delete("gateways", "apps", "other");
+        self.api.delete("tlsroutes", "apps", "other");
+        wait_until("the objects are gone", || kinds.map(number) == before);
+    }
+
     /// Each reference of a TLSRoute of `apps` may be used by all of them.
     fn grant(&self) {
         self.api.put(json!({
@@ -318,9 +360,7 @@ fn tls_route_simple_same_namespace() {
             "Programmed=True/Programmed"
         ]
     );
-    wait_until("the class is accepted", || {
-        conditions(&world.status("gatewayclasses", "", "strait")["conditions"]) == [ACCEPTED]
-    });
+    world.soon_accepts_the_class();
 }
 
 #[test]
@@ -493,7 +533,9 @@ fn backends_share_connections_and_a_wrong_one_refuses_its_share() {
         { "name": "absent-too", "port": 443, "weight": 0 },
     ]);
     world.route("r", "gw", "abc.example.com", &backends);
-    world.soon_answers("abc.example.com", "apps/a");
+    for backend in ["apps/a", "apps/b"] {
+        world.soon_answers("abc.example.com", backend);
+    }
     let mut counts = [0; 3];
     for _ in 0..200 {
         match world.ask("abc.example.com", &[]).as_deref() {
@@ -611,6 +653,7 @@ fn nothing_is_asked_or_written_once_all_is_said() {
     wait_until("the Gateway has its routes", || {
         world.status("gateways", "apps", "gw")["listeners"][0]["attachedRoutes"] == 3
     });
+    world.soon_accepts_the_class();
     let asked = || {
         let verbs = ["get", "patch", "update"];
         let plurals = ["gatewayclasses", "gateways", "tlsroutes"];
@@ -619,8 +662,7 @@ fn nothing_is_asked_or_written_once_all_is_said() {
             .flat_map(|verb| plurals.map(|plural| world.api.requests(verb, plural)));
         each.sum::<usize>()
     };
-    // The last write's own event is on its way.
-    std::thread::sleep(Duration::from_millis(300));
+    world.takes_all_events();
     let before = asked();
     let swaps = world
         .gateway
