@@ -316,11 +316,12 @@ users: [{{ name: test, user: {{ token: none }} }}]
 impl Drop for ApiServer {
     fn drop(&mut self) {
         self.down();
+        // Before the port, which names it: the next server may get that port.
+        let _ = std::fs::remove_dir_all(&self.folder);
         self.shared.change(|state| state.stopped = true);
         // Wakes accept(2).
         if let Ok(mut stream) = TcpStream::connect(self.address) {
             let _ = stream.write_all(b"\n");
         }
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
