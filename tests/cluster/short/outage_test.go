@@ -108,6 +108,8 @@ func TestATokenThatReplacesARefusedOneIsUsed(t *testing.T) {
 	account := c.Account(t)
 	ns, pod, g := world(t, rig.Strait{Account: account})
 	g.WaitReady(t)
+	// The slice of the pod may come after the gateway is ready.
+	g.Reaches(t, mesh(ns, "svcb"), pod.IP)
 	kinds := g.WaitWatched(t)
 	calls := g.Background(mesh(ns, "svcb"), 100*time.Millisecond)
 	// The token of an account that is deleted and made again is of the old one.
