@@ -130,7 +130,7 @@ spec: { controllerName: strait.dev/gateway-controller }
 	write(t, s.ConfigPath, []byte(strings.ReplaceAll(string(read(t, s.ConfigPath)), "HOST", s.Host)))
 	s.Start(t)
 	s.WaitReady(t)
-	rig.Eventually(t, "the GatewayClass has its features", time.Minute, func() bool {
+	rig.Eventually(t, "the GatewayClass has its features", 2*time.Minute, func() bool {
 		class, err := c.Dynamic.Resource(classes).Get(t.Context(), "strait", meta.GetOptions{})
 		if err != nil {
 			return false

@@ -30,12 +30,12 @@ func (call Call) Do() (Answer, error) {
 	if call.ALPN != "" {
 		options.NextProtos = strings.Split(call.ALPN, ",")
 	}
-	raw, err := net.DialTimeout("tcp", call.To, 5*time.Second)
+	raw, err := net.DialTimeout("tcp", call.To, 30*time.Second)
 	if err != nil {
 		return answer, err
 	}
 	defer raw.Close()
-	_ = raw.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = raw.SetDeadline(time.Now().Add(time.Minute))
 	connection := tls.Client(raw, options)
 	if err := connection.Handshake(); err != nil {
 		return answer, err

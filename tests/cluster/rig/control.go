@@ -242,7 +242,7 @@ func (c *Cluster) waitAPI(process *Process, host string, most time.Duration) err
 // accountOf waits until a namespace has its default ServiceAccount, without which no pod can be made in it.
 func (c *Cluster) accountOf(namespace string) error {
 	var last error
-	if !Within(time.Minute, func() bool {
+	if !Within(3*time.Minute, func() bool {
 		_, last = c.Client.CoreV1().ServiceAccounts(namespace).Get(context.Background(), "default", meta.GetOptions{})
 		return last == nil
 	}) {

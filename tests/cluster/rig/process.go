@@ -166,7 +166,7 @@ func (p *Process) Kill(t testing.TB) {
 	t.Helper()
 	if p.Running() {
 		p.signal(t, syscall.SIGKILL)
-		p.Wait(t, 10*time.Second)
+		p.Wait(t, time.Minute)
 	}
 }
 

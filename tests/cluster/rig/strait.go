@@ -177,7 +177,7 @@ func (c *Cluster) Run(t testing.TB, g *Gateway, arguments ...string) string {
 // Address is host:port of a listener.
 func (g *Gateway) Address(port int) string { return net.JoinHostPort(g.Host, strconv.Itoa(port)) }
 
-var client = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+var client = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 func get(url string) (int, string, error) {
 	response, err := client.Get(url)
@@ -278,7 +278,7 @@ func (g *Gateway) Background(call Call, pause time.Duration) *Caller {
 func (g *Gateway) Reaches(t testing.TB, call Call, addresses ...string) {
 	t.Helper()
 	var last string
-	if !Within(time.Minute, func() bool {
+	if !Within(2*time.Minute, func() bool {
 		answer, err := g.Call(call)
 		last = fmt.Sprint(answer, err)
 		return err == nil && slices.Contains(addresses, answer.IP)
@@ -292,7 +292,7 @@ func (g *Gateway) Reaches(t testing.TB, call Call, addresses ...string) {
 func (g *Gateway) Refuses(t testing.TB, call Call, text string) {
 	t.Helper()
 	var last string
-	if !Within(time.Minute, func() bool {
+	if !Within(2*time.Minute, func() bool {
 		answer, err := g.Call(call)
 		last = fmt.Sprint(answer, err)
 		// A gateway that cannot be reached refuses nothing.

@@ -2,7 +2,6 @@ package short
 
 import (
 	"testing"
-	"time"
 
 	"strait.dev/tests/cluster/oracle"
 	"strait.dev/tests/cluster/rig"
@@ -44,7 +43,7 @@ func TestCasesAreRoutedAsIstiodAnswered(t *testing.T) {
 	strait.WaitReady(t)
 	names := oracle.Strait{URL: "http://" + strait.Address(15000)}.Names
 	var surprises []oracle.Difference
-	if !rig.Within(time.Minute, func() bool {
+	if !rig.Within(noticed, func() bool {
 		now, err := names()
 		if err != nil {
 			t.Fatal(err)

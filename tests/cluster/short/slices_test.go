@@ -3,7 +3,6 @@ package short
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"strait.dev/tests/cluster/rig"
 )
@@ -69,7 +68,7 @@ func TestAPodOutsideOfTheMeshGetsNoIstioConnection(t *testing.T) {
 	g.WaitReady(t)
 	g.Refuses(t, mesh(ns, "plain"), "")
 	// The line comes a moment after the close.
-	rig.Eventually(t, "the access log says no_endpoint", time.Minute, func() bool {
+	rig.Eventually(t, "the access log says no_endpoint", wait, func() bool {
 		return strings.Contains(g.AccessLog(), "no_endpoint")
 	})
 }
