@@ -183,31 +183,22 @@ pub fn write_beside(stream: &TcpStream, bytes: Vec<u8>) -> std::thread::JoinHand
 
 /// Bytes written to `stream` that the peer's host has not acknowledged.
 pub fn unacknowledged(stream: &TcpStream) -> usize {
-    use std::os::fd::AsRawFd;
-    // The number that ss(8) shows as Send-Q. To read it takes a system call that neither std nor rustix
-    // offers.
-    let inode = std::fs::read_link(format!("/proc/self/fd/{}", stream.as_raw_fd())).unwrap();
-    let inode = inode.to_string_lossy();
-    let inode = inode.trim_start_matches("socket:[").trim_end_matches(']');
-    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
-    let queue = table.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let own = fields.get(9) == Some(&inode);
-        let (sent, _received) = fields.get(4)?.split_once(':')?;
-        own.then(|| usize::from_str_radix(sent, 16).unwrap())
-    });
-    queue.unwrap_or(0)
+    // Not from /proc/net/tcp, whose lines may be missed while other tests open and close sockets.
+    strait::socket::unsent_bytes(stream).unwrap()
 }
 
 /// Writes as much of `bytes` as goes until nothing has gone for a while: nobody reads at the other
 /// end. Returns how much that is.
 pub fn write_until_stuck(stream: &mut TcpStream, bytes: &[u8]) -> usize {
+    /// The number of attempts in vain, with a pause after each. A machine that stands still makes one of them.
+    const IN_VAIN: usize = 80;
     stream.set_nonblocking(true).unwrap();
-    let (mut written, mut last) = (0, std::time::Instant::now());
-    while written < bytes.len() && last.elapsed() < Duration::from_millis(300) {
+    let (mut written, mut in_vain) = (0, 0);
+    while written < bytes.len() && in_vain < IN_VAIN {
         match stream.write(&bytes[written..]) {
-            Ok(more) => (written, last) = (written + more, std::time::Instant::now()),
+            Ok(more) => (written, in_vain) = (written + more, 0),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                in_vain += 1;
                 std::thread::sleep(Duration::from_millis(5));
             }
             Err(error) => panic!("{error} after {written} bytes"),
