@@ -30,6 +30,10 @@ struct Size {
     /// Calls that may reach the broken endpoint.
     most: usize,
     policy: &'static [&'static str],
+    /// `ejection` where the endpoint is silent, which is found out by the time of the first byte.
+    silence: &'static str,
+    /// `ejection` elsewhere: no endpoint that is only slow counts as silent.
+    answers: &'static str,
 }
 
 impl Size {
@@ -45,6 +49,8 @@ impl Size {
                 patience: seconds("STRAIT_PATIENCE").unwrap_or(Duration::from_secs(5)),
                 most: 20,
                 policy: &[],
+                silence: "ejection: {}",
+                answers: "ejection: {}",
             };
         }
         Self {
@@ -53,10 +59,9 @@ impl Size {
             patience: DEADLINE,
             // A third of the calls is a fair share.
             most: 50,
-            policy: &[
-                "connect: { timeout: 300ms }",
-                "ejection: { first_byte: 300ms, base: 60s, max: 60s }",
-            ],
+            policy: &["connect: { timeout: 300ms }"],
+            silence: "ejection: { first_byte: 1s, base: 60s, max: 60s }",
+            answers: "ejection: { first_byte: 20s, base: 60s, max: 60s }",
         }
     }
 }
@@ -92,10 +97,11 @@ fn call(stream: &mut TcpStream, patience: Duration, tls: Option<&ClientConfig>) 
 /// Makes all calls through a gateway to `endpoints`. Returns it, and the number of calls that were not answered.
 fn call_all(
     size: &Size,
+    ejection: &str,
     endpoints: &[SocketAddr],
     tls: Option<&ClientConfig>,
 ) -> (TestGateway, usize) {
-    let config = ConfigText::to(endpoints);
+    let config = ConfigText::to(endpoints).upstream(ejection);
     let config = size
         .policy
         .iter()
@@ -131,12 +137,16 @@ fn good() -> Server {
 }
 
 /// Asserts that few calls reach the endpoint that treats each connection like this.
-fn few_calls_reach(way: &str, serve: impl Fn(TcpStream) + Send + Sync + 'static) {
+fn few_calls_reach(
+    way: &str,
+    ejection: impl Fn(&Size) -> &'static str,
+    serve: impl Fn(TcpStream) + Send + Sync + 'static,
+) {
     let size = Size::of_this_run();
     let (broken, others) = (Server::start(serve), [good(), good()]);
     let endpoints = [broken.address, others[0].address, others[1].address];
     let started = Instant::now();
-    let (gateway, lost) = call_all(&size, &endpoints, None);
+    let (gateway, lost) = call_all(&size, ejection(&size), &endpoints, None);
     assert_few(&size, way, broken.connections() as f64, lost, started);
     assert_ejected(&gateway, broken.address);
 }
@@ -164,32 +174,46 @@ fn assert_ejected(gateway: &TestGateway, broken: SocketAddr) {
 
 #[test]
 fn few_calls_reach_an_endpoint_that_resets() {
-    few_calls_reach("reset", |mut stream| {
-        let _ = stream.read(&mut [0; 4096]);
-        reset(stream);
-    });
+    few_calls_reach(
+        "reset",
+        |size| size.answers,
+        |mut stream| {
+            let _ = stream.read(&mut [0; 4096]);
+            reset(stream);
+        },
+    );
 }
 
 #[test]
 fn few_calls_reach_an_endpoint_that_closes() {
-    few_calls_reach("close", |mut stream| {
-        let _ = stream.read(&mut [0; 4096]);
-    });
+    few_calls_reach(
+        "close",
+        |size| size.answers,
+        |mut stream| {
+            let _ = stream.read(&mut [0; 4096]);
+        },
+    );
 }
 
 #[test]
 fn few_calls_reach_an_endpoint_that_is_silent() {
-    few_calls_reach("silence", |mut stream| {
-        while matches!(stream.read(&mut [0; 4096]), Ok(1..)) {}
-    });
+    few_calls_reach(
+        "silence",
+        |size| size.silence,
+        |mut stream| while matches!(stream.read(&mut [0; 4096]), Ok(1..)) {},
+    );
 }
 
 #[test]
 fn few_calls_reach_an_endpoint_that_does_not_speak_tls() {
-    few_calls_reach("plain text", |mut stream| {
-        let _ = stream.read(&mut [0; 4096]);
-        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-    });
+    few_calls_reach(
+        "plain text",
+        |size| size.answers,
+        |mut stream| {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        },
+    );
 }
 
 #[test]
@@ -198,7 +222,7 @@ fn few_calls_reach_an_endpoint_that_drops_every_syn() {
     let (hole, others) = (BlackHole::dig(), [good(), good()]);
     let endpoints = [hole.address, others[0].address, others[1].address];
     let started = Instant::now();
-    let (gateway, lost) = call_all(&size, &endpoints, None);
+    let (gateway, lost) = call_all(&size, size.answers, &endpoints, None);
     let labels = [("result", "connect_timeout")];
     let reached = gateway.metric("strait_connect_attempts_total", &labels);
     assert_few(&size, "SYN swallowed", reached, lost, started);
@@ -223,7 +247,7 @@ fn few_calls_reach_an_endpoint_whose_certificate_many_callers_refuse() {
     let (broken, others) = (pod(stranger), [pod(pki.pod()), pod(pki.pod())]);
     let endpoints = [broken.address, others[0].address, others[1].address];
     let started = Instant::now();
-    let (gateway, lost) = call_all(&size, &endpoints, Some(&pki.svca()));
+    let (gateway, lost) = call_all(&size, size.answers, &endpoints, Some(&pki.svca()));
     assert_few(
         &size,
         "certificate refused",
