@@ -16,7 +16,7 @@ use crate::support::{self, SERVICE, assert_same_bytes, noise, wait_until};
 /// Endpoints of one weight are picked at random: in this many tries each one is first sometimes.
 const TRIES: usize = 24;
 /// The time that a busy machine may add to any bound of these tests.
-const SLACK: Duration = Duration::from_secs(4);
+const SLACK: Duration = Duration::from_secs(10);
 
 fn start(endpoints: &[SocketAddr], upstream: &[&str]) -> TestGateway {
     let config = ConfigText::to(endpoints).top("workers: 1");
@@ -221,7 +221,8 @@ fn has_socket_towards(address: SocketAddr) -> bool {
 #[test]
 fn a_client_that_only_closes_its_side_while_connecting_is_still_served() {
     let hole = BlackHole::dig();
-    let gateway = start(&[hole.address], &["connect: { timeout: 1s }"]);
+    // So long that the attempt is seen while it lasts.
+    let gateway = start(&[hole.address], &["connect: { timeout: 5s }"]);
     let (mut client, _) = open(gateway.address());
     client.shutdown(Shutdown::Write).unwrap();
     wait_until("the attempt is under way", || {
@@ -267,7 +268,7 @@ fn ejection_left(gateway: &TestGateway, address: SocketAddr) -> Option<u64> {
 #[test]
 fn an_endpoint_that_keeps_failing_is_left_alone_until_its_time_is_over() {
     let (live, dead) = (Server::echo(), refusing_address());
-    let policy = "ejection: { consecutive_failures: 1, base: 3s, max: 60s }";
+    let policy = "ejection: { consecutive_failures: 1, base: 6s, max: 60s }";
     let gateway = start(&[live.address, dead], &[policy]);
     let call = || {
         let (source, _) = echoed(&gateway, &[&hello(SERVICE, &[])]);
@@ -276,27 +277,30 @@ fn an_endpoint_that_keeps_failing_is_left_alone_until_its_time_is_over() {
     assert!(!ejected(&gateway, dead));
     assert_eq!(endpoints_in(&gateway, "ejected"), 0.0);
 
-    let mut failures = 0;
+    let (mut failures, mut since) = (0, Instant::now());
     wait_until("the dead endpoint has failed", || {
+        since = Instant::now();
         failures += call() - 1;
         failures == 1
     });
-    let since = Instant::now();
     assert!(ejected(&gateway, dead));
     assert!(!ejected(&gateway, live.address));
     assert_eq!(endpoints_in(&gateway, "ejected"), 1.0);
     assert_eq!(endpoints_in(&gateway, "ready"), 1.0);
+    let left = || ejection_left(&gateway, dead);
     let mut calls = 0;
-    while since.elapsed() < Duration::from_millis(1500) && calls < TRIES {
-        assert_eq!(call(), 1, "an ejected endpoint was tried");
-        calls += 1;
+    while calls < TRIES && left() > Some(1500) {
+        let (tried, refused) = (call(), attempts(&gateway, "connect_refused"));
+        // A machine that stands still may do so until the ejection is over.
+        if left() > Some(0) {
+            assert_eq!((tried, refused), (1, 1.0), "an ejected endpoint was tried");
+            calls += 1;
+        }
     }
     assert!(calls > 2, "too slow to show anything: {calls} calls");
-    assert_eq!(attempts(&gateway, "connect_refused"), 1.0);
 
-    let left = || ejection_left(&gateway, dead);
     wait_until("the ejection is over", || left() == Some(0));
-    assert!(since.elapsed() > Duration::from_millis(1500));
+    assert!(since.elapsed() > Duration::from_millis(5900));
     wait_until("it is tried again", || call() == 2);
     assert!(left() > Some(0), "one more failure is enough");
 }
