@@ -178,8 +178,10 @@ fn hellos_in_progress() {
             client
         })
         .collect();
-    let accepted = || gateway.metric_or_zero("strait_connections_accepted_total");
-    wait_until("both are in progress", || accepted() >= 2.0);
+    // A connection is accepted before it counts; its bytes are read after that.
+    wait_until("both are in progress", || {
+        gateway.metric("strait_hello_memory_bytes", &[]) >= 20.0
+    });
     let detail = "the source address's limit of 2 ClientHellos in progress";
     let client = connect_from("127.0.0.2", gateway.address());
     is_refused(&gateway, client, "source", "hellos", detail);

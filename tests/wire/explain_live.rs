@@ -108,8 +108,16 @@ fn what_stands_against_a_connection_now_is_explained() {
             .map(|one| one["state"].clone())
             .collect::<Vec<_>>()
     };
+    let of_process = [("scope", "process"), ("limit", "connections")];
+    // The last thing that a connection gives back: each is over before the next one comes.
+    let none_is_open = || {
+        wait_until("the connection is over", || {
+            gateway.metric("strait_limit_used", &of_process) == 0.0
+        });
+    };
     wait_until("the dead endpoint is ejected", || {
         drop(call(&gateway));
+        none_is_open();
         states() == [json!("ready"), json!("ejected")]
     });
     let ended = || explain(&gateway, &query)["recent"].clone();
@@ -137,7 +145,6 @@ fn what_stands_against_a_connection_now_is_explained() {
     ];
     assert_eq!(gateway.metric("strait_limit", &labels), 2.0);
     assert_eq!(gateway.metric("strait_limit_used", &labels), 2.0);
-    let of_process = [("scope", "process"), ("limit", "connections")];
     assert_eq!(gateway.metric("strait_limit_used", &of_process), 2.0);
     assert!(gateway.metric("strait_limit", &of_process) > 2.0);
     let sources = gateway.dump("/sources?top=1");

@@ -83,7 +83,10 @@ fn the_log_has_the_address_that_the_endpoint_sees() {
     client.write_all(&hello(SERVICE, &[])).unwrap();
     let seen = handed_over.recv().unwrap();
     let peer = seen.peer_addr().unwrap();
-    assert_eq!(of(&gateway, &client)["upstream_local"], peer.to_string());
+    // The kernel of the endpoint's host has the connection before the gateway looks.
+    wait_until("the gateway knows the address", || {
+        of(&gateway, &client)["upstream_local"] == peer.to_string()
+    });
     let source = client.local_addr().unwrap();
     drop((client, seen));
     let record = gateway.record_of(source);

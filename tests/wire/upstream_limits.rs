@@ -56,6 +56,12 @@ fn endpoints_at_their_limit_are_passed_over_and_when_all_are_the_call_ends() {
     let source = closed.local_addr().unwrap();
     drop(closed);
     assert_eq!(gateway.record_of(source).outcome, "ok");
+    // The line is written before the place is given back.
+    wait_until("its place is free", || {
+        let endpoints = gateway.endpoints().into_iter();
+        let active = endpoints.map(|one| one["active"].as_u64().unwrap());
+        active.sum::<u64>() == 3
+    });
     open.push(relayed(&gateway));
     let more = config.upstream("limits: { connections: 5 }").text();
     let more = more.replace("connections: 2 }", "connections: 9 }");
