@@ -46,13 +46,20 @@ fn a_connection_has_a_line_when_it_opens_in_each_interval_and_at_its_end() {
     assert_eq!((&*open.outcome, open.to_downstream), ("", 0));
     client.write_all(&[7; 1000]).unwrap();
     read_exactly(&mut client, 1000);
-    for _ in 0..2 {
+    let sent = (hello(SERVICE, &["h2"]).len() + 1000) as u64;
+    let (mut lines, mut complete) = (0, 0);
+    while complete < 2 {
+        lines += 1;
+        assert!(lines < 20, "no line has all bytes");
         let interval = gateway.record_of(source);
         assert_eq!(interval.event.as_deref(), Some("interval"), "{interval:?}");
         assert_eq!(interval.connection, open.connection);
-        assert!(interval.to_upstream > 1000, "{interval:?}");
-        assert_eq!(interval.to_upstream, interval.to_downstream);
         assert!(interval.duration_ms >= 1000.0, "{interval:?}");
+        // A line from before the bytes had come back has fewer, on a machine that stood still meanwhile.
+        if interval.to_downstream == sent {
+            assert_eq!(interval.to_upstream, sent, "{interval:?}");
+            complete += 1;
+        }
     }
     drop(client);
     let end = loop {

@@ -370,7 +370,7 @@ mod provoke {
     }
 
     pub(super) fn half_a_hello_and_silence() -> Provoked {
-        let config = config(&[refusing_address()]).listener("client_hello: { timeout: 200ms }");
+        let config = config(&[refusing_address()]).listener("client_hello: { timeout: 2s }");
         let gateway = TestGateway::start(&config);
         let mut client = connect(gateway.address());
         client.write_all(&hello(SERVICE, &[])[..50]).unwrap();
@@ -576,7 +576,7 @@ mod provoke {
     }
 
     pub(super) fn silence() -> Provoked {
-        let relayed = relayed(|server| config(&[server]).listener("timeouts: { idle: 1s }"));
+        let relayed = relayed(|server| config(&[server]).listener("timeouts: { idle: 4s }"));
         relayed.provoked(expect(Routed, "gateway"))
     }
 
@@ -587,7 +587,7 @@ mod provoke {
     }
 
     pub(super) fn a_connection_that_is_old() -> Provoked {
-        let relayed = relayed(|server| config(&[server]).listener("timeouts: { max_age: 1s }"));
+        let relayed = relayed(|server| config(&[server]).listener("timeouts: { max_age: 4s }"));
         relayed.provoked(expect(Routed, "gateway"))
     }
 

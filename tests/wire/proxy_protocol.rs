@@ -216,7 +216,7 @@ fn what_is_no_header_is_refused_at_once() {
 fn a_header_that_does_not_come_ends_at_the_deadline() {
     let config = ConfigText::to(&[refusing_address()]);
     let config = config.listener(TRUSTING);
-    let gateway = TestGateway::start(&config.listener("client_hello: { timeout: 400ms }"));
+    let gateway = TestGateway::start(&config.listener("client_hello: { timeout: 2s }"));
     let whole = v2(source());
     for start in [&[][..], &V1[..10], &whole[..20]] {
         let mut client = connect(gateway.address());

@@ -42,7 +42,7 @@ fn postgres(answer: &'static [u8]) -> (Server, Arc<AtomicUsize>) {
 
 fn gateway(endpoints: &[SocketAddr]) -> TestGateway {
     let config = ConfigText::to(endpoints).listener("starttls: postgres");
-    TestGateway::start(&config.upstream("connect: { timeout: 2s, hedge: off }"))
+    TestGateway::start(&config.upstream("connect: { timeout: 20s, hedge: off }"))
 }
 
 /// Asks for TLS, and gets it.
@@ -235,7 +235,7 @@ fn bytes_behind_a_request_are_not_taken_for_encrypted_ones() {
 fn the_deadline_of_the_hello_covers_the_request() {
     let (server, _) = postgres(b"S");
     let config = ConfigText::to(&[server.address]).listener("starttls: postgres");
-    let config = config.listener("client_hello: { timeout: 300ms }");
+    let config = config.listener("client_hello: { timeout: 2s }");
     let gateway = TestGateway::start(&config);
     for (sent, detail) in [
         (&SSL_REQUEST[..], "no ClientHello after it"),
