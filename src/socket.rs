@@ -389,7 +389,10 @@ mod tests {
         let socket = unconnected(address).unwrap();
         let stream = runtime.block_on(connect(socket, address)).unwrap();
         assert_eq!(stream.peer_addr().unwrap(), address);
-        drop(listener);
+        // It is bound, so that nobody else has the port, and does not listen.
+        let closed = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        closed.bind(&loopback().into()).unwrap();
+        let address = local_address(&closed).unwrap();
         let socket = unconnected(address).unwrap();
         let error = runtime.block_on(connect(socket, address)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);

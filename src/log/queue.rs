@@ -368,6 +368,14 @@ mod tests {
             thread::yield_now();
         }
         assert!(queue.push(b"written\n", None));
+        let written = || {
+            let state = writer.0.lock().unwrap_or_else(PoisonError::into_inner);
+            state.1.ends_with(b"written\n")
+        };
+        while !written() {
+            assert!(Instant::now() < deadline);
+            thread::yield_now();
+        }
         drop(guard);
         assert_eq!(dropped.write_failed.get(), 1);
         let state = writer.0.lock().unwrap_or_else(PoisonError::into_inner);
