@@ -102,7 +102,8 @@ fn strict_refuses_what_only_has_warnings() {
 
 #[test]
 fn an_address_that_is_taken_is_found_only_if_asked_for() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Nobody else has that loopback address, and so nobody takes the port once it is free.
+    let taken = TcpListener::bind("127.98.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let config = GOOD.replace("127.0.0.1:0", &address.to_string())
         + "admin: off\nstatus: off\nmetrics: off\n";

@@ -31,9 +31,11 @@ fn counts(printed: &str, class: &str) -> [usize; 3] {
     counts.try_into().unwrap()
 }
 
-/// An address that was free a moment ago, for a process that will listen there.
+/// An address that was free a moment ago, for a process that will listen there: of a loopback address that no other
+/// test has, so that none takes the port.
 fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let listener = TcpListener::bind(SocketAddr::from(([127, 97, high, low], 0))).unwrap();
     listener.local_addr().unwrap()
 }
 
