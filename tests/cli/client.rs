@@ -268,7 +268,7 @@ fn a_trace_has_a_line_for_each_step_of_a_connection_that_matches() {
 #[test]
 fn a_trace_ends_by_itself_and_tells_of_refusals() {
     let running = Running::start();
-    running.text(&["trace", "--source", "127.0.0.0/8", "--for", "2s"]);
+    running.text(&["trace", "--source", "127.0.0.0/8", "--for", "6s"]);
     let mut client = TcpStream::connect(running.process.address).unwrap();
     client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     let line = running.process.wait_for("step=\"close\"");

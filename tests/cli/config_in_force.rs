@@ -57,6 +57,9 @@ fn a_refused_file_is_told_problem_by_problem_until_a_good_one_comes() {
     ] {
         assert!(line.contains(tell), "no {tell:?} in {line}");
     }
+    wait_until("it tells all problems", || {
+        process.said("a problem of the refused config") >= 3
+    });
     assert_eq!(process.said("a problem of the refused config"), 3);
     assert_eq!(process.metric("strait_config_refused_problems", &[]), 3.0);
     let refused = file_of(&process);
@@ -191,8 +194,11 @@ fn explain_asks_the_running_gateway() {
         assert_eq!(output.status.code(), Some(0), "{}", err(&output));
         out(&output)
     };
-    wait_until("its end is shown", || explained().contains("OUTCOME"));
-    let text = explained();
+    let mut text = String::new();
+    wait_until("its end is shown, and that nothing is open", || {
+        text = explained();
+        text.contains("OUTCOME") && text.contains(", ready, 0 open\n")
+    });
     for line in [
         "listener east-west\n",
         "  skipped      the source is not given (from=); this listener admits 127.0.0.0/8 only\n",
