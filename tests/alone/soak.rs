@@ -192,8 +192,8 @@ fn take_over_and_stop(world: &World, process: Process, report: &Report) {
         .map(|_| calls::open(world, world::STEADY).unwrap())
         .collect();
     let mut waiting = calls::open(world, world::SLOW).unwrap();
-    waiting.write_all(b"ping").unwrap();
     let asked = Instant::now();
+    waiting.write_all(b"ping").unwrap();
     last.signal(Signal::TERM);
     calls::expect(&mut waiting, b"ping").unwrap();
     assert!(
