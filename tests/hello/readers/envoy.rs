@@ -1,6 +1,6 @@
 //! BoringSSL as Envoy has it: its listener filter reads the hello, and the access log has the server name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -62,20 +62,26 @@ impl BoringSsl {
         // Log lines are appended.
         let _ = File::options().write(true).truncate(true).open(&self.log);
         let connections: Vec<TcpStream> = hellos.iter().map(|hello| self.send(hello)).collect();
-        let mut answered = 0;
+        let port = |connection: &TcpStream| connection.local_addr().unwrap().port();
+        let mut answered = Vec::new();
         for mut connection in &connections {
             let mut answer = Vec::new();
             // Envoy resets what it has not read.
             let _ = connection.read_to_end(&mut answer);
-            answered += usize::from(!answer.is_empty());
+            if !answer.is_empty() {
+                answered.push(port(connection));
+            }
         }
         let mut lines = String::new();
-        wait_until("Envoy has written its lines", || {
+        // Not so many lines: one of an earlier connection may come late, and those without an answer have some too.
+        wait_until("Envoy has written their lines", || {
             lines = fs::read_to_string(&self.log).unwrap_or_default();
-            lines.ends_with('\n') && lines.lines().count() >= answered || answered == 0
+            lines.truncate(lines.rfind('\n').map_or(0, |end| end + 1));
+            let of = |line: &str| line.split('\t').next()?.parse().ok();
+            let written: HashSet<u16> = lines.lines().filter_map(of).collect();
+            answered.iter().all(|port| written.contains(port))
         });
         let names: HashMap<u16, &str> = lines.lines().filter_map(name).collect();
-        let port = |connection: &TcpStream| connection.local_addr().unwrap().port();
         let name = |connection| Some((*names.get(&port(connection))?).to_owned());
         connections.iter().map(name).collect()
     }
