@@ -74,15 +74,17 @@ fn a_program_reads_the_state_with_the_types_of_strait() {
     assert_eq!(before.configuration.generation, Some(1));
 
     let open: Vec<TcpStream> = (0..8).map(|_| call(&gateway, "good.example")).collect();
-    (0..3).for_each(|_| refused_call(&gateway, "bad.example"));
-    (0..2).for_each(|_| refused_call(&gateway, "goood.example"));
-    // Those that were refused keep their places until they are closed.
-    wait_until("all others have ended", || {
-        let now = overview(&gateway, "");
-        let used = now.limits.rows[0].used;
-        (now.traffic.connections, now.connections.all, used) == (13, 8, 8)
-    });
+    let names = ["bad.example"; 3].into_iter().chain(["goood.example"; 2]);
+    for name in names {
+        refused_call(&gateway, name);
+        // It keeps its place until both sides have closed it, and the group has two places left.
+        wait_until("it has ended", || {
+            let now = overview(&gateway, "");
+            (now.connections.all, now.limits.rows[0].used) == (8, 8)
+        });
+    }
     let now = overview(&gateway, "");
+    assert_eq!(now.traffic.connections, 13);
     let route = |name: &str| {
         let mut rows = now.routes.rows.iter();
         rows.find(|row| row.route == name).unwrap()
