@@ -1,7 +1,7 @@
 //! A budget: a shared amount of bytes or connections.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use prometheus::IntGauge;
 
@@ -23,12 +23,28 @@ struct Account {
     peak_gauge: Option<IntGauge>,
 }
 
+/// Sets `gauge` to the amount of now. Of several threads that do so in the same moment, the last one to set it must not
+/// leave an amount that another has changed since it was read.
+fn show_on(gauge: &IntGauge, amount: impl Fn() -> usize) {
+    let mut shown = None;
+    loop {
+        fence(Ordering::SeqCst);
+        let now = amount();
+        if shown == Some(now) {
+            return;
+        }
+        gauge.set(gauge_value(now));
+        shown = Some(now);
+    }
+}
+
 impl Account {
     fn show(&self) {
         if let Some(gauge) = &self.gauge {
-            let used = self.used.load(Ordering::Relaxed);
-            let in_use = used.saturating_sub(self.reserved.load(Ordering::Relaxed));
-            gauge.set(gauge_value(in_use));
+            show_on(gauge, || {
+                let used = self.used.load(Ordering::Relaxed);
+                used.saturating_sub(self.reserved.load(Ordering::Relaxed))
+            });
         }
     }
 
@@ -36,9 +52,9 @@ impl Account {
     fn reached(&self, used: usize) {
         // Usually this only reads a number that has not changed for long.
         if used > self.peak.load(Ordering::Relaxed) {
-            let before = self.peak.fetch_max(used, Ordering::Relaxed);
+            self.peak.fetch_max(used, Ordering::Relaxed);
             if let Some(gauge) = &self.peak_gauge {
-                gauge.set(gauge_value(before.max(used)));
+                show_on(gauge, || self.peak.load(Ordering::Relaxed));
             }
         }
         self.show();
@@ -233,6 +249,38 @@ mod tests {
         drop(forced);
         assert!(budget.take(10).is_some());
         assert_eq!((budget.left(), budget.peak()), (10, 15));
+    }
+
+    /// Two threads change the amount and show it in the same moment, over and over.
+    #[test]
+    fn the_gauge_shows_the_last_amount_whoever_changed_it() {
+        const ROUNDS: usize = 10_000;
+        let gauge = IntGauge::new("taken", "Taken.").unwrap();
+        let budget = Budget::new(2, Some(gauge.clone()));
+        let (turns, wrong) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let change = || {
+            let mut turn = 0;
+            let mut meet = || {
+                turn += 2;
+                turns.fetch_add(1, Ordering::SeqCst);
+                while turns.load(Ordering::SeqCst) < turn {
+                    std::thread::yield_now();
+                }
+            };
+            for _ in 0..ROUNDS {
+                let share = budget.take(1);
+                meet();
+                drop(share);
+                meet();
+                wrong.fetch_add(usize::from(gauge.get() != 0), Ordering::Relaxed);
+                meet();
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(change);
+            scope.spawn(change);
+        });
+        assert_eq!(wrong.into_inner(), 0, "of {ROUNDS} rounds");
     }
 
     #[test]
