@@ -195,6 +195,23 @@ fn wait_end(child: &mut Child) -> ExitStatus {
     ended.unwrap()
 }
 
+/// Stops a process in its tracks, as SIGSTOP does. The signal takes effect when a thread of the process is scheduled, so
+/// this waits until each of them stands still.
+pub fn freeze(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::STOP).unwrap();
+    wait_until("the process stands still", || {
+        let mut threads = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+        threads.all(|thread| {
+            let stat = fs::read_to_string(thread.unwrap().path().join("stat"));
+            // proc(5): the state comes after the name, in brackets. A thread that has just ended has none.
+            stat.is_ok_and(|stat| {
+                stat.rsplit_once(") ")
+                    .is_some_and(|(_, rest)| rest.starts_with('T'))
+            })
+        })
+    });
+}
+
 impl Process {
     /// Starts it and waits until it serves.
     pub fn start(config: &ConfigText) -> Self {
@@ -424,10 +441,7 @@ impl Process {
 
     /// Stops it in its tracks, as SIGSTOP does.
     pub fn freeze(&self) {
-        self.signal(Signal::STOP);
-        wait_until("the process stands still", || {
-            self.stat_after_name(0) == "T"
-        });
+        freeze(&self.child);
     }
 
     /// Lets it go on.

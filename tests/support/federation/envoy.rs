@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::http::HttpClient;
-use crate::support::process::Folder;
+use crate::support::process::{Folder, freeze};
 use crate::support::{cpu_time_of, wait_until};
 
 /// The path of the binary. `tests/run` installs it there.
@@ -174,7 +174,7 @@ impl Envoy {
 
     /// Stops it in its tracks: the kernel takes connections for it, and nobody answers.
     pub fn freeze(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+        freeze(&self.child);
     }
 
     /// Ends it as a node's power cut would.

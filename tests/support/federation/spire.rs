@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::names::pod_address;
 use crate::support::DEADLINE;
-use crate::support::process::Folder;
+use crate::support::process::{Folder, freeze};
 
 /// The path of the program. `tests/run` builds it.
 static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -184,7 +184,7 @@ impl Spire {
 
     /// Stops it in its tracks: the kernel takes connections for it, and nobody answers.
     pub fn freeze(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+        freeze(&self.child);
     }
 
     /// Ends it at once.
