@@ -81,7 +81,7 @@ fn an_authority_that_is_used_before_the_other_side_has_it() {
     let world = World::start();
     let [a, b] = serve_both(&world);
     let (alpha, beta) = (&world.alpha.spire, &world.beta.spire);
-    beta.tell("prepare");
+    b.until_taken(|| beta.tell("prepare"));
     beta.tell("activate");
     let file = file_of(&world);
     b.until_taken(|| beta.tell("taint"));
@@ -247,9 +247,9 @@ fn a_sidecar_without_the_other_sides_bundle() {
 
     // It was, and the entry does not federate.
     alpha.spire.set_bundle_of(&beta.spire);
-    alone();
+    a.until_taken(alone);
     finds("no federatesWith", &file, EXPECTED);
-    a.until_taken(|| world.workload(alpha, "server", AN_HOUR));
+    a.until_both_taken(|| world.workload(alpha, "server", AN_HOUR));
     finds("mended", &file, &[]);
 
     // SDS has SPIRE's default names.

@@ -64,17 +64,17 @@ fn one_way_trust_fails_in_the_handshake_whichever_way_round() {
         assert_eq!(get(a.address).status, 200);
         assert_eq!(beta.call_line().outcome, "ok");
         // A has no bundle of beta.
-        a.until_taken(|| alone(alpha, "caller"));
+        a.until_both_taken(|| alone(alpha, "caller"));
         let refused = |by| {
             let answer = get(a.address);
             assert_refused(&(answer.status, answer.body, beta.call_line()), by);
         };
         refused("downstream");
         // B has none of alpha.
-        b.until_taken(|| alone(beta, "server"));
-        a.until_taken(|| world.workload(alpha, "caller", "1h"));
+        b.until_both_taken(|| alone(beta, "server"));
+        a.until_both_taken(|| world.workload(alpha, "caller", "1h"));
         refused("upstream");
-        b.until_taken(|| world.workload(beta, "server", "1h"));
+        b.until_both_taken(|| world.workload(beta, "server", "1h"));
     }
 }
 

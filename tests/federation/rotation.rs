@@ -129,11 +129,14 @@ fn an_authority_that_is_tainted_before_the_others_poll_ends_the_federation_until
     }
     call(&pooled);
 
-    beta.spire.tell("prepare");
+    let taken = |step| {
+        there.server.until_taken(|| {
+            back.caller.until_taken(|| beta.spire.tell(step));
+        });
+    };
+    taken("prepare");
     beta.spire.tell("activate");
-    there.server.until_taken(|| {
-        back.caller.until_taken(|| beta.spire.tell("taint"));
-    });
+    taken("taint");
     // The endpoint's own SVID is of an authority that alpha does not know, at every poll.
     for _ in 0..2 {
         let error = alpha.spire.refresh(&beta.spire).unwrap_err();

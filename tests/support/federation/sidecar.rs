@@ -494,12 +494,22 @@ impl Sidecar {
         self.until_taken(|| self.secrets.trust(trusted));
     }
 
-    /// Does `deliver`, which gives it another secret, and waits until that is in use.
+    /// Does `deliver`, which gives it another secret, and waits until that is in use. Nothing else may be on its way.
     pub fn until_taken<T>(&self, deliver: impl FnOnce() -> T) -> T {
+        self.until_all_taken(1, deliver)
+    }
+
+    /// As [`Sidecar::until_taken`], for a change of the trust domains that its entry federates with. SPIRE delivers other
+    /// bundles and, as for each change of an entry, another SVID, in either order.
+    pub fn until_both_taken<T>(&self, deliver: impl FnOnce() -> T) -> T {
+        self.until_all_taken(2, deliver)
+    }
+
+    fn until_all_taken<T>(&self, secrets: u64, deliver: impl FnOnce() -> T) -> T {
         let before = self.secret_updates();
         let delivered = deliver();
-        wait_until("the sidecar has taken the new secret", || {
-            self.secret_updates() > before
+        wait_until("the sidecar has taken all that is new", || {
+            self.secret_updates() >= before + secrets
         });
         delivered
     }
