@@ -158,6 +158,14 @@ impl Spire {
             .map(|_| ())
     }
 
+    /// Waits until it has polled once since it federates: that poll is its own, and would come in the middle of a test
+    /// otherwise. The next is 75 s away.
+    pub fn until_polled(&self) {
+        crate::support::wait_until("SPIRE has polled once", || {
+            self.log().contains("Scheduling next bundle refresh")
+        });
+    }
+
     /// The key IDs of the authorities that it has of `other`.
     #[track_caller]
     pub fn known(&self, other: &Self) -> Vec<String> {

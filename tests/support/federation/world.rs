@@ -14,7 +14,6 @@ use super::sidecar::{Connections, Inbound, Outbound, Sidecar};
 use super::spire::{AN_HOUR, Spire};
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
-use crate::support::wait_until;
 
 /// The port of the pods' sidecars.
 const POD_PORT: u16 = 8080;
@@ -84,10 +83,7 @@ impl World {
             one.spire.federate(&other.spire, &other.bundle_url());
         }
         for side in [&self.alpha, &self.beta] {
-            // Its own first poll would come in the middle of a test otherwise. The next is 75 s away.
-            wait_until("SPIRE has polled once", || {
-                side.spire.log().contains("Scheduling next bundle refresh")
-            });
+            side.spire.until_polled();
         }
     }
 
