@@ -226,8 +226,9 @@ fn a_pod_that_spire_does_not_know_is_a_port_that_nobody_listens_at() {
     assert_eq!(line.endpoint, Some(beta.pod));
     let detail = line.detail.unwrap_or_default();
     assert!(detail.contains("SVID"), "{detail}");
-    let said = beta.spire.log();
-    assert!(said.contains("workload is not authorized"), "{said}");
+    wait_until("SPIRE says that it does not know the pod", || {
+        beta.spire.log().contains("workload is not authorized")
+    });
 }
 
 /// A pod without a sidecar: a caller's Envoy takes that for a bad certificate and says so in an alert, and the gateway
