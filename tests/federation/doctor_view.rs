@@ -10,12 +10,12 @@ use strait::doctor::LABEL;
 
 use crate::doctor::{Said, doctor};
 use crate::federation::{SERVICE_ROUTE, gateway};
-use crate::support::OUTBOUND;
 use crate::support::client::connect;
 use crate::support::config_text::ConfigText;
 use crate::support::gateway::TestGateway;
 use crate::support::mtls::Pki;
 use crate::support::server::refusing_address;
+use crate::support::{OUTBOUND, wait_until};
 
 /// A call of svcb by a client that is not the doctor; it fails.
 fn fail_a_call(gateway: &TestGateway) {
@@ -60,6 +60,12 @@ fn what_the_gateway_saw_fail_is_told_without_the_doctors_own() {
     let own = check(&said, "gateway-failures");
     assert_eq!(own["state"], "passed", "{own:#}");
     fail_a_call(&gateway);
+    // The caller sees its end before the gateway has noted it.
+    wait_until("the gateway has noted the failure", || {
+        let status = gateway.dump("/status?rows=100");
+        let failures = status["failures"]["rows"].as_array().unwrap();
+        failures.iter().any(|failure| failure["doctors"] == false)
+    });
     let said = examine(&file);
     let found = check(&said, "gateway-failures");
     assert_eq!(found["state"], "warned", "{found:#}");
