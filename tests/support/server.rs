@@ -102,7 +102,8 @@ impl BlackHole {
             .unwrap();
         listener.listen(0).unwrap();
         let address = listener.local_addr().unwrap().as_socket().unwrap();
-        let mut queued = Vec::new();
+        // Without a backlog one connection is taken, however long that takes on this machine.
+        let mut queued = vec![TcpStream::connect_timeout(&address, DEADLINE).unwrap()];
         let patience = Duration::from_millis(200);
         while let Ok(stream) = TcpStream::connect_timeout(&address, patience) {
             queued.push(stream);
