@@ -34,7 +34,7 @@ async fn a_family_that_has_no_record_is_no_failure() {
 async fn a_silent_server_is_given_up_in_time() {
     let server = DnsServer::start().await;
     server.fail(Reply::Silence);
-    let search = [name("a.example"), name("b.example"), name("c.example")];
+    let search: Vec<_> = (0..32).map(|n| name(&format!("d{n}.example"))).collect();
     let resolver = searching(&[&server], SHORT, &search);
     let start = Instant::now();
     let error = resolve(&resolver, &addresses_of(NAME), &no_listener())
@@ -43,8 +43,8 @@ async fn a_silent_server_is_given_up_in_time() {
     let took = start.elapsed();
     assert!(matches!(error, DnsError::Failed { .. }), "{error}");
     assert!(error.to_string().contains("timed out"), "{error}");
-    // Twice the timeout whatever the length of the search list, and time to notice.
-    assert!(took < SHORT * 3, "{took:?}");
+    // Twice the timeout whatever the length of the search list, and time to notice. Each of its names would take one.
+    assert!(took < SHORT * 16, "{took:?}");
 }
 
 #[tokio::test]
@@ -53,7 +53,8 @@ async fn another_server_is_asked_when_one_fails() {
         let (dead, alive) = (DnsServer::start().await, DnsServer::start().await);
         dead.fail(reply);
         alive.set_addresses(NAME, 60, &["10.0.0.1"]);
-        let resolver = resolver(&[&dead, &alive], SHORT);
+        // What the dead one takes of the time for both leaves this much to a machine that stands still.
+        let resolver = resolver(&[&dead, &alive], Duration::from_secs(3));
         for _ in 0..3 {
             let answer = resolve(&resolver, &addresses_of(NAME), &no_listener()).await;
             let answer = answer.unwrap();
