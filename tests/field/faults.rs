@@ -35,6 +35,8 @@ const DRAIN: &str = "drain";
 /// Listeners of other straits: the Kubernetes API of one has gone away, and one may have a single connection.
 const STALE: &str = "stale";
 const FULL: &str = "full";
+/// The bytes that the upstream `slow` sends at once (drivers/bad.py).
+const SLOW_ANSWER: f64 = 5000.0;
 const STRAIT: u16 = 7300;
 const ENVOY: u16 = 7350;
 
@@ -230,9 +232,12 @@ fn provoke(workshop: &Workshop, fault: &Fault, first_port: u16) {
 /// Stops the gateway while a call goes on.
 fn drained(workshop: &Workshop, fault: &Fault, gateway: &TestGateway) -> LogLine {
     std::thread::scope(|scope| {
+        let labels = [("direction", "to_downstream")];
+        let answered = || gateway.metric("strait_bytes_total", &labels);
+        let before = answered();
         scope.spawn(|| provoke(workshop, fault, STRAIT));
-        wait_until("the call has begun", || {
-            gateway.metric("strait_connections_active", &[]) > 0.0
+        wait_until("the call has its answer", || {
+            answered() > before + SLOW_ANSWER
         });
         gateway.drain();
         gateway.record()
@@ -319,6 +324,8 @@ fn run() {
     let log = workshop.path("envoy-access.log");
     let envoy = bless.then(|| envoy::start(&upstreams, &log));
     let mut rows = Vec::new();
+    // The number of strait's lines, of which each connection has one.
+    let mut told = 0.0;
     for fault in &faults {
         let strait = if fault.listener == DRAIN {
             words_of(&drained(&workshop, fault, &gateway))
@@ -327,17 +334,19 @@ fn run() {
             words_of(&other.record())
         } else {
             provoke(&workshop, fault, STRAIT);
-            // The line of another connection of the last cause may come late.
-            let record = loop {
-                let record = gateway.record();
-                if record.listener == fault.listener {
-                    break record;
-                }
-            };
+            let record = gateway.record();
+            assert_eq!(record.listener, fault.listener, "{}", fault.cause);
+            told += 1.0;
+            // The lines of its other connections: they must not be taken for those of the next cause.
+            let all = |name| gateway.metric(name, &[]);
+            let closed = || all("strait_connections_closed_total");
             wait_until("strait has no connection", || {
-                gateway.metric("strait_connections_active", &[]) == 0.0
+                closed() == all("strait_connections_accepted_total")
             });
-            gateway.discard_records();
+            while told < closed() {
+                gateway.record();
+                told += 1.0;
+            }
             let words = words_of(&record);
             if let Some(capture) = &mut capture {
                 capture.note("faults", fault.cause.clone(), record);

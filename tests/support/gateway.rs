@@ -240,12 +240,6 @@ impl TestGateway {
         self.lines.try_iter().map(|line| record(&line)).collect()
     }
 
-    /// Drops the records that nobody has looked at.
-    pub fn discard_records(&self) {
-        self.set_aside.take();
-        self.rest();
-    }
-
     /// The next record.
     #[track_caller]
     pub fn record(&self) -> LogLine {
