@@ -214,14 +214,14 @@ impl<W: Work> Load<W> {
         self.connections.is_empty()
     }
 
-    /// Runs until `end`.
+    /// Runs until `end`, and handles the events that have come by then.
     pub fn run_until(&mut self, end: Instant) -> io::Result<()> {
         loop {
             let left = end.saturating_duration_since(Instant::now());
+            self.turn(left)?;
             if left.is_zero() {
                 return Ok(());
             }
-            self.turn(left)?;
         }
     }
 

@@ -22,7 +22,7 @@ const SETTLE_MEMORY: Duration = Duration::from_millis(700);
 const AT_ONCE: usize = 2000;
 /// The sessions before those whose memory is measured.
 const FIRST: usize = 16;
-/// The time limit for the handshakes of a burst to end.
+/// The time limit for handshakes to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The time after a burst in which a gateway may give its memory back.
 const AFTERWARDS: Duration = Duration::from_secs(10);
@@ -205,8 +205,7 @@ impl Bench {
         let before = processes.resident();
         let mut load = self.load(Session::new(), gateway, Route::Main)?;
         load.open(self.idle, CONNECTS)?;
-        load.run_until(Instant::now() + SETTLE_MEMORY)?;
-        established(&load, self.idle)?;
+        established(&mut load, self.idle, SETTLE_MEMORY)?;
         let idle = kib(processes.resident(), before, self.idle);
         Ok(Values::from([
             ("rest_mib".to_owned(), at_rest as f64 / MIB),
@@ -219,8 +218,7 @@ impl Bench {
     fn first_sessions(&self, gateway: &Running) -> io::Result<()> {
         let mut load = self.load(Session::new(), gateway, Route::Main)?;
         load.open(FIRST, FIRST)?;
-        load.run_until(Instant::now() + SETTLE)?;
-        established(&load, FIRST)?;
+        established(&mut load, FIRST, SETTLE)?;
         load.leave();
         load.run_until(Instant::now() + SETTLE_MEMORY)
     }
@@ -238,12 +236,7 @@ impl Bench {
         for (more, resident) in [half, sessions - half].into_iter().zip(&mut resident) {
             let all = load.work.established + more;
             load.open(more, AT_ONCE)?;
-            let give_up = Instant::now() + PATIENCE;
-            while load.work.established < all && Instant::now() < give_up {
-                load.run_until(Instant::now() + SETTLE)?;
-            }
-            load.run_until(Instant::now() + SETTLE_MEMORY)?;
-            established(&load, all)?;
+            established(&mut load, all, SETTLE_MEMORY)?;
             *resident = processes.resident();
         }
         load.leave();
@@ -265,7 +258,13 @@ fn kib(now: u64, before: u64, sessions: usize) -> f64 {
     now.saturating_sub(before) as f64 / 1024.0 / sessions as f64
 }
 
-fn established(load: &Load<Session>, wanted: usize) -> io::Result<()> {
+/// Runs until so many sessions stand, and then for `settle`.
+fn established(load: &mut Load<Session>, wanted: usize, settle: Duration) -> io::Result<()> {
+    let give_up = Instant::now() + PATIENCE;
+    while load.work.established < wanted && Instant::now() < give_up {
+        load.run_until(Instant::now() + SETTLE)?;
+    }
+    load.run_until(Instant::now() + settle)?;
     load.failed.check()?;
     match load.work.established {
         all if all == wanted => Ok(()),
