@@ -85,7 +85,11 @@ fn target<'a>(path: &[&'a str]) -> Option<Target<'a>> {
 
 fn answer(request: &Request, stream: &mut TcpStream, shared: &Shared) -> io::Result<()> {
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
-    let needed = shared.lock().token.clone();
+    // A cut from here on ends the watch that is asked for, whichever of the checks below has been passed by then.
+    let (needed, cuts) = {
+        let state = shared.lock();
+        (state.token.clone(), state.cuts)
+    };
     let sent = request.headers.get("authorization");
     if needed.is_some_and(|token| sent != Some(&format!("Bearer {token}"))) {
         return http::json(stream, 401, &failure(401, "Unauthorized", "Unauthorized"));
@@ -138,7 +142,7 @@ fn answer(request: &Request, stream: &mut TcpStream, shared: &Shared) -> io::Res
     }
     match verb {
         "list" => list(request, &target, stream, shared),
-        "watch" => self::watch(request, &target, stream, shared),
+        "watch" => self::watch(request, &target, cuts, stream, shared),
         _ => one(request, &target, verb, stream, shared),
     }
 }
@@ -460,6 +464,7 @@ impl Drop for Open<'_> {
 fn watch(
     request: &Request,
     target: &Target<'_>,
+    cuts: u64,
     stream: &mut TcpStream,
     shared: &Shared,
 ) -> io::Result<()> {
@@ -477,7 +482,7 @@ fn watch(
     let slim = metadata_only(request);
     let deadline = Instant::now() + timeout;
     let mut version = asked("resourceVersion").unwrap_or(0);
-    let (cuts, mut bookmarks, forgotten, first) = {
+    let (mut bookmarks, forgotten, first) = {
         let state = shared.lock();
         let store = &state.store;
         let objects = store.all(target.resource.plural, target.namespace);
@@ -490,7 +495,7 @@ fn watch(
         if version == 0 {
             version = store.version();
         }
-        (state.cuts, state.bookmarks, forgotten, first)
+        (state.bookmarks, forgotten, first)
     };
     let gone = || {
         failure(
