@@ -240,10 +240,9 @@ fn an_expired_svid_still_passes_on_resumed_sessions_until_the_servers_secrets_ch
     let (alpha, beta) = (&world.alpha, &world.beta);
     let b = world.serve(beta);
     // Both are up before the SVID is made.
-    let sidecars = [Connections::Resumed, Connections::Fresh].map(|connections| {
-        let socket = world.workload(alpha, "caller", AN_HOUR);
-        world.outbound(alpha, connections).start_by_agent(&socket)
-    });
+    let socket = world.workload(alpha, "caller", AN_HOUR);
+    let sidecars = [Connections::Resumed, Connections::Fresh]
+        .map(|connections| world.outbound(alpha, connections).start_by_agent(&socket));
     let [resumed, fresh] = &sidecars;
     let ttl = format!("once:{}s", LIFE.as_secs());
     let made = Instant::now();
