@@ -4,6 +4,7 @@
 //! [`ServerName::parse`], so a name that a route holds and a name that a client sends compare as plain
 //! strings.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -115,6 +116,30 @@ impl ServerName {
     /// The name would be longer than 253 bytes, or `subset` has a character that no name may have.
     pub fn istio_outbound(&self, port: u16, subset: &str) -> Result<Self, NameError> {
         Self::parse(format!("outbound_.{port}_.{subset}_.{self}").as_bytes())
+    }
+
+    /// The first label of the host, and the name without it: `a` and `b.c` for `a.b.c`, `a` and `outbound_.80_._.b.c` for
+    /// `outbound_.80_._.a.b.c`. `None` if the host has one label.
+    pub fn split_host(&self) -> Option<(&str, Cow<'_, str>)> {
+        let name = self.as_str();
+        let Some(IstioName { host, .. }) = self.istio() else {
+            let (label, rest) = name.split_once('.')?;
+            return Some((label, rest.into()));
+        };
+        let (label, rest) = host.split_once('.')?;
+        let before = name.strip_suffix(host)?;
+        Some((label, format!("{before}{rest}").into()))
+    }
+
+    /// The name whose host has `label` before this one's, so that [`ServerName::split_host`] gives this name.
+    ///
+    /// # Errors
+    /// The name would be too long, or `label` is no label.
+    pub fn below(&self, label: &str) -> Result<Self, NameError> {
+        let name = self.as_str();
+        let host = self.istio().map_or(name, |istio| istio.host);
+        let before = name.strip_suffix(host).unwrap_or_default();
+        Self::parse(format!("{before}{label}.{host}").as_bytes())
     }
 
     /// The name and then each of its parents, most labels first: `a.b.c`, `b.c`, `c`.
@@ -253,5 +278,33 @@ mod tests {
             host.istio_outbound(80, "").unwrap().as_str(),
             "outbound_.80_._.svcb.apps"
         );
+    }
+
+    #[test]
+    fn the_first_label_of_a_host_is_taken_off_and_put_on_in_both_spellings() {
+        for (name, parts) in [
+            ("a", None),
+            ("a.b", Some(("a", "b"))),
+            ("a.b.c", Some(("a", "b.c"))),
+            ("outbound_.80_._.a", None),
+            ("outbound_.80_._.a.b", Some(("a", "outbound_.80_._.b"))),
+            (
+                "outbound_.080_.v1_.a.b",
+                Some(("a", "outbound_.080_.v1_.b")),
+            ),
+            // Not Istio's form.
+            ("outbound_.x_._.a.b", Some(("outbound_", "x_._.a.b"))),
+        ] {
+            let name = ServerName::parse(name.as_bytes()).unwrap();
+            let found = name.split_host();
+            let found = found.as_ref().map(|(label, rest)| (*label, &**rest));
+            assert_eq!(found, parts, "{name}");
+            if let Some((label, rest)) = parts {
+                let rest = ServerName::parse(rest.as_bytes()).unwrap();
+                assert_eq!(rest.below(label).unwrap(), name);
+            }
+        }
+        let long = ServerName::parse("a.".repeat(126).as_bytes()).unwrap();
+        assert_eq!(long.below("bb").unwrap_err(), NameError::TooLong);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Route;
 use super::name_map::NameMap;
 use super::split::Match;
-use crate::config::{Exporter, SniPattern};
+use crate::config::{Exporter, Origin, SniPattern};
 use crate::server_name::ServerName;
 use crate::shared_map::SharedMap;
 
@@ -24,6 +24,8 @@ pub(super) enum Rank {
 #[derive(Debug, Clone, Default)]
 pub(super) struct PatternClaims {
     exact: NameMap<Arc<Route>>,
+    /// Routes by the name without the first label of its host.
+    one_below: NameMap<Arc<Route>>,
     /// Routes by the name below which they match.
     below: NameMap<Arc<Route>>,
     any: Option<Arc<Route>>,
@@ -38,6 +40,7 @@ impl PatternClaims {
     pub(super) fn holder(&self, pattern: &SniPattern) -> Option<&Arc<Route>> {
         match pattern {
             SniPattern::Exact(name) => self.exact.get(name.as_str()),
+            SniPattern::OneBelow(name) => self.one_below.get(name.as_str()),
             SniPattern::Below(name) => self.below.get(name.as_str()),
             SniPattern::Any => self.any.as_ref(),
             SniPattern::Absent => self.nameless.as_ref(),
@@ -48,6 +51,7 @@ impl PatternClaims {
         let route = route.clone();
         match pattern {
             SniPattern::Exact(name) => self.exact.insert(name.clone(), route),
+            SniPattern::OneBelow(name) => self.one_below.insert(name.clone(), route),
             SniPattern::Below(name) => self.below.insert(name.clone(), route),
             SniPattern::Any => self.any = Some(route),
             SniPattern::Absent => self.nameless = Some(route),
@@ -57,6 +61,7 @@ impl PatternClaims {
     fn take_away(&mut self, pattern: &SniPattern) {
         match pattern {
             SniPattern::Exact(name) => self.exact.remove(name.as_str()),
+            SniPattern::OneBelow(name) => self.one_below.remove(name.as_str()),
             SniPattern::Below(name) => self.below.remove(name.as_str()),
             SniPattern::Any => self.any = None,
             SniPattern::Absent => self.nameless = None,
@@ -119,6 +124,11 @@ impl PatternClaims {
         self.nameless.as_ref()
     }
 
+    /// Whether a route takes the names with one label more before the host of `name`.
+    pub(super) fn has_one_below(&self, name: &str) -> bool {
+        self.one_below.get(name).is_some()
+    }
+
     /// Whether routes take the names below `name`.
     pub(super) fn has_below(&self, name: &str) -> bool {
         self.below.get(name).is_some()
@@ -130,11 +140,33 @@ impl PatternClaims {
     }
 
     pub(super) fn find(&self, name: &ServerName) -> Option<(Match<'_>, &Arc<Route>)> {
-        if let Some((own, route)) = self.exact.get_key_value(name.as_str()) {
-            return Some((Match::Exact(own), route));
+        let exact = self.exact.get_key_value(name.as_str());
+        let exact = exact.map(|(own, route)| (Match::Exact(own), route));
+        // No Service has the name that a pod has in another one.
+        if let Some((_, route)) = &exact
+            && matches!(route.origin, Origin::File | Origin::Export(_))
+        {
+            return exact;
         }
-        let below = self.find_below(name);
-        below.or_else(|| self.any.as_ref().map(|route| (Match::Any, route)))
+        // The names of pods go by their precedence, as if each were a route's.
+        match (exact, self.find_one_below(name)) {
+            (Some(exact), Some(pods)) if pods.1.rank < exact.1.rank => Some(pods),
+            (Some(exact), _) => Some(exact),
+            (None, Some(pods)) => Some(pods),
+            (None, None) => {
+                let below = self.find_below(name);
+                below.or_else(|| self.any.as_ref().map(|route| (Match::Any, route)))
+            }
+        }
+    }
+
+    fn find_one_below(&self, name: &ServerName) -> Option<(Match<'_>, &Arc<Route>)> {
+        if self.one_below.is_empty() {
+            return None;
+        }
+        let (_, of) = name.split_host()?;
+        let (own, route) = self.one_below.get_key_value(&of)?;
+        Some((Match::OneBelow(own), route))
     }
 
     fn find_below(&self, name: &ServerName) -> Option<(Match<'_>, &Arc<Route>)> {
@@ -153,11 +185,17 @@ impl PatternClaims {
     pub(super) fn patterns(&self) -> impl Iterator<Item = (SniPattern, &Arc<Route>)> {
         let exact = self.exact.iter();
         let exact = exact.map(|(name, route)| (SniPattern::Exact(name.clone()), route));
+        let one_below = self.one_below.iter();
+        let one_below = one_below.map(|(name, route)| (SniPattern::OneBelow(name.clone()), route));
         let below = self.below.iter();
         let below = below.map(|(name, route)| (SniPattern::Below(name.clone()), route));
         let any = self.any.iter().map(|route| (SniPattern::Any, route));
         let nameless = self.nameless.iter();
         let nameless = nameless.map(|route| (SniPattern::Absent, route));
-        exact.chain(below).chain(any).chain(nameless)
+        exact
+            .chain(one_below)
+            .chain(below)
+            .chain(any)
+            .chain(nameless)
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::served::ServedPart;
+use super::served::{ServedPart, ServedPort};
 use super::{Route, RouteTable};
 use crate::config::SniPattern;
 use crate::server_name::ServerName;
@@ -125,7 +125,8 @@ impl RouteTable {
                 return Some(NearMiss::Inbound);
             }
             let Some(served) = self.served.of(istio.host) else {
-                return self.unrouted(istio.host);
+                let pod = self.near_pod(istio.host, Some(istio.port));
+                return pod.or_else(|| self.unrouted(istio.host));
             };
             return Some(match subsets(served, istio.port) {
                 Some(subsets) => NearMiss::OtherSubsets(subsets),
@@ -138,7 +139,29 @@ impl RouteTable {
         if self.claims.has_below(name.as_str()) {
             return Some(NearMiss::OnlyBelow);
         }
-        self.unrouted(name.as_str())
+        let pod = self.near_pod(name.as_str(), None);
+        pod.or_else(|| self.unrouted(name.as_str()))
+    }
+
+    /// The near match of a name that a pod may have in a headless Service, asked for at a port or not.
+    fn near_pod(&self, host: &str, port: Option<u16>) -> Option<NearMiss> {
+        let (_, service) = host.split_once('.')?;
+        let served = self.served.of(service)?;
+        let mut routed = served.iter().flat_map(|part| &part.ports);
+        let names_pods = |one: &ServedPort| {
+            let name = format!("outbound_.{}_._.{service}", one.port);
+            self.claims.has_one_below(&name)
+        };
+        if !routed.any(names_pods) {
+            return None;
+        }
+        Some(match port {
+            None => NearMiss::PlainHostNotRouted(ports(served)),
+            Some(port) if subsets(served, port).is_some() => {
+                NearMiss::OtherSubsets(Few::of(std::iter::empty()))
+            }
+            Some(_) => NearMiss::OtherPorts(ports(served)),
+        })
     }
 
     fn unrouted(&self, host: &str) -> Option<NearMiss> {

@@ -32,6 +32,8 @@ pub(super) type ServedHosts = BTreeMap<ServerName, Vec<ServedPort>>;
 pub(super) fn host_of(route: &RouteConfig) -> Option<&ServerName> {
     match &route.matches {
         RouteMatch::Service { host, .. } | RouteMatch::Subset { host, .. } => Some(host),
+        // The Service's own route has its ports.
+        RouteMatch::Pods { .. } => None,
         RouteMatch::Sni(_) | RouteMatch::AnyOf(_) | RouteMatch::NoSni => None,
     }
 }
@@ -48,7 +50,10 @@ pub(super) fn hosts_of<'r>(routes: impl Iterator<Item = &'r RouteConfig>) -> Ser
                 ..
             } => (host, *port, subsets.clone()),
             RouteMatch::Subset { host, port, subset } => (host, *port, vec![subset.clone()]),
-            RouteMatch::Sni(_) | RouteMatch::AnyOf(_) | RouteMatch::NoSni => continue,
+            RouteMatch::Pods { .. }
+            | RouteMatch::Sni(_)
+            | RouteMatch::AnyOf(_)
+            | RouteMatch::NoSni => continue,
         };
         let served = hosts.entry(host.clone()).or_default();
         match served.iter_mut().find(|served| served.port == port) {

@@ -77,6 +77,7 @@ impl Split {
 #[derive(Debug)]
 pub(super) enum Match<'t> {
     Exact(&'t ServerName),
+    OneBelow(&'t ServerName),
     Below(&'t ServerName),
     Any,
     Absent,
@@ -87,6 +88,7 @@ impl Match<'_> {
     pub(super) fn pattern(&self) -> SniPattern {
         match self {
             Self::Exact(name) => SniPattern::Exact((*name).clone()),
+            Self::OneBelow(of) => SniPattern::OneBelow((*of).clone()),
             Self::Below(parent) => SniPattern::Below((*parent).clone()),
             Self::Any => SniPattern::Any,
             Self::Absent => SniPattern::Absent,

@@ -21,6 +21,14 @@ fn service(host: &str, port: u16, subsets: &[&str], plain_host: bool) -> RouteMa
     }
 }
 
+fn pods(host: &str, port: u16, plain_host: bool) -> RouteMatch {
+    RouteMatch::Pods {
+        host: name(host),
+        port,
+        plain_host,
+    }
+}
+
 pub(super) fn upstream() -> Arc<Upstream> {
     let config = samples::upstream(UpstreamSource::Static(Vec::new()));
     Arc::new(Upstream::new(Arc::new(config), None, None))
@@ -98,6 +106,66 @@ fn a_service_answers_to_both_spellings_of_its_port_and_subsets() {
         ("a.svcb.apps", None),
     ] {
         assert_eq!(found(&table, asked), route, "{asked}");
+    }
+}
+
+#[test]
+fn the_names_of_pods_have_one_label_before_the_host_in_both_spellings() {
+    let table = table(vec![
+        service("db.apps", 5432, &[], true),
+        pods("db.apps", 5432, true),
+        pods("db.apps", 80, false),
+        RouteMatch::Sni(SniPattern::Below(name("db.apps"))),
+        RouteMatch::Sni(SniPattern::Exact(name("db-7.db.apps"))),
+    ]);
+    for (asked, route) in [
+        ("db-0.db.apps", Some("1")),
+        ("outbound_.5432_._.db-0.db.apps", Some("1")),
+        ("outbound_.80_._.db-0.db.apps", Some("2")),
+        ("db.apps", Some("0")),
+        ("outbound_.5432_._.db.apps", Some("0")),
+        // A name of the file goes before, a wildcard of the file does not.
+        ("db-7.db.apps", Some("4")),
+        ("a.db-0.db.apps", Some("3")),
+        // Nobody's name but a wildcard's.
+        ("outbound_.81_._.db-0.db.apps", Some("3")),
+        ("outbound_.5432_.v1_.db-0.db.apps", Some("3")),
+        ("outbound_.5432_._.a.db-0.db.apps", Some("3")),
+        ("db-0.web.apps", None),
+    ] {
+        assert_eq!(found(&table, asked), route, "{asked}");
+    }
+    let patterns: Vec<String> = table.patterns().map(|(it, _)| it.to_string()).collect();
+    assert!(patterns.contains(&"outbound_.80_._.*.db.apps".to_owned()));
+}
+
+#[test]
+fn the_name_of_a_pod_goes_before_a_tls_route_and_not_before_the_file() {
+    let object = || ObjectRef {
+        namespace: "n".into(),
+        name: "a".into(),
+        resource_version: "7".into(),
+    };
+    let exact = || RouteMatch::Sni(SniPattern::Exact(name("db-0.db.apps")));
+    for (first, then, route) in [
+        (Origin::File, Origin::Export(object()), "0"),
+        (Origin::TlsRoute(object()), Origin::Export(object()), "0"),
+        (Origin::TlsRoute(object()), Origin::File, "1"),
+    ] {
+        // Here the rank is the position: an earlier one is a higher precedence.
+        let mut matches = vec![exact(), pods("db.apps", 80, true)];
+        if then == Origin::File {
+            matches.reverse();
+        }
+        let mut listener = listener(matches);
+        for route in listener.routes.own_mut() {
+            let route = Arc::make_mut(route);
+            let is_exact = matches!(route.matches, RouteMatch::Sni(_));
+            route.name = if is_exact { "0" } else { "1" }.into();
+            route.origin = if is_exact { &first } else { &then }.clone();
+        }
+        let table = build(&listener);
+        assert_eq!(found(&table, "db-0.db.apps"), Some(route), "{first:?}");
     }
 }
 
@@ -273,6 +341,10 @@ fn a_miss_says_what_comes_close() {
         service("svcb.apps", 443, &[], false),
         RouteMatch::Sni(SniPattern::Below(name("x.y"))),
         subset,
+        service("db.apps", 80, &["v1"], false),
+        service("db.apps", 81, &[], false),
+        pods("db.apps", 80, false),
+        pods("db.apps", 81, false),
     ]);
     let reason: Arc<str> = "not exported".into();
     listener.unrouted = [(name("hidden.apps"), reason)].into();
@@ -299,6 +371,19 @@ fn a_miss_says_what_comes_close() {
             near("inbound_ names are never routed, outbound_ ones are"),
         ),
         ("x.y", near("only names below it are routed")),
+        (
+            "outbound_.82_._.db-0.db.apps",
+            near("the service is routed only for service port 80, 81"),
+        ),
+        (
+            "outbound_.80_.v1_.db-0.db.apps",
+            near("the service port is routed without subsets"),
+        ),
+        (
+            "db-0.db.apps",
+            near("the host is routed only as outbound_.PORT_._.HOST, for service port 80, 81"),
+        ),
+        ("outbound_.82_._.web-0.svcb.apps", None),
         ("svcc.apps", None),
     ] {
         let miss = table.near_miss(&name(asked));

@@ -83,6 +83,7 @@ fn naive(patterns: &[SniPattern], asked: &ServerName) -> Option<usize> {
     let asked = asked.as_str();
     let rank = |pattern: &SniPattern| match pattern {
         SniPattern::Exact(name) => (name.as_str() == asked).then_some(usize::MAX),
+        SniPattern::OneBelow(_) => None,
         SniPattern::Below(name) => asked
             .ends_with(&format!(".{name}"))
             .then(|| 1 + name.as_str().len()),

@@ -104,6 +104,10 @@ fn example(pattern: &SniPattern) -> Option<Option<ServerName>> {
     let parse = |name: &str| ServerName::parse(name.as_bytes()).ok();
     match pattern {
         SniPattern::Exact(name) => Some(Some(name.clone())),
+        SniPattern::OneBelow(name) => {
+            let with = |label: &str| name.below(label).ok();
+            with(ANY_LABEL).or_else(|| with("x")).map(Some)
+        }
         SniPattern::Below(name) => {
             let with = |label: &str| parse(&format!("{label}.{name}"));
             with(ANY_LABEL).or_else(|| with("x")).map(Some)

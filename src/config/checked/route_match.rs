@@ -31,6 +31,16 @@ pub enum RouteMatch {
         /// The DestinationRule's subset.
         subset: Arc<str>,
     },
+    /// The names that a headless Service gives its pods at a port, in both of Istio's spellings. The first label of the
+    /// host is the pod's.
+    Pods {
+        /// The host name without the pod's label.
+        host: ServerName,
+        /// The port of the Service, never a targetPort.
+        port: u16,
+        /// True if the plain names of the pods match too.
+        plain_host: bool,
+    },
     /// A literal name or a wildcard.
     Sni(SniPattern),
     /// Several patterns.
@@ -52,6 +62,15 @@ impl RouteMatch {
             Self::Subset { host, port, subset } => {
                 let name = host.istio_outbound(*port, subset)?;
                 return Ok(vec![SniPattern::Exact(name)]);
+            }
+            Self::Pods {
+                host,
+                port,
+                plain_host,
+            } => {
+                let plain = plain_host.then(|| host.clone());
+                let names = plain.into_iter().chain([host.istio_outbound(*port, "")?]);
+                return Ok(names.map(SniPattern::OneBelow).collect());
             }
             Self::Service {
                 host,
@@ -78,6 +97,8 @@ impl RouteMatch {
 pub enum SniPattern {
     /// This name.
     Exact(ServerName),
+    /// One label before the host of this name: `*.x`, or `outbound_.80_._.*.x`.
+    OneBelow(ServerName),
     /// Any number of labels, at least one, before this name: `*.x`.
     Below(ServerName),
     /// Any valid name: `*`.
@@ -120,6 +141,11 @@ impl fmt::Display for SniPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact(name) => name.fmt(f),
+            Self::OneBelow(name) => {
+                let host = name.istio().map_or(name.as_str(), |istio| istio.host);
+                let before = name.as_str().strip_suffix(host).unwrap_or_default();
+                write!(f, "{before}*.{host}")
+            }
             Self::Below(name) => write!(f, "*.{name}"),
             Self::Any => f.write_str("*"),
             Self::Absent => f.write_str("no_sni"),

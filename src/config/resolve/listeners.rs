@@ -361,6 +361,7 @@ fn route_name(
     let name = match matches {
         RouteMatch::Service { host, port, .. } => format!("{host}:{port}"),
         RouteMatch::Subset { host, port, subset } => format!("{host}:{port}/{subset}"),
+        RouteMatch::Pods { host, port, .. } => format!("*.{host}:{port}"),
         RouteMatch::Sni(pattern) => pattern.to_string(),
         RouteMatch::NoSni => SniPattern::Absent.to_string(),
         RouteMatch::AnyOf(patterns) => {

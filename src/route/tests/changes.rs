@@ -39,6 +39,8 @@ fn matches() -> Vec<RouteMatch> {
             port: 80,
             subset: "v3".into(),
         },
+        pods("x", 80, true),
+        pods("c.y", 81, false),
         RouteMatch::AnyOf(vec![
             SniPattern::Exact(name("a.x")),
             SniPattern::Below(name("y")),
@@ -229,6 +231,9 @@ fn told(table: &RouteTable) -> Vec<String> {
         "outbound_.80_.v1_.a.x",
         "outbound_.80_.v9_.a.x",
         "outbound_.82_._.a.x",
+        "outbound_.81_._.b.c.y",
+        "outbound_.80_._.b.c.y",
+        "b.c.y",
         "outbound_.80_.v2_.c.y",
     ] {
         let asked = name(asked);

@@ -22,12 +22,18 @@ pub(super) fn covers(wide: &SniPattern, narrow: &SniPattern) -> bool {
     match (wide, narrow) {
         (SniPattern::Absent, _) | (_, SniPattern::Absent) => wide == narrow,
         (SniPattern::Any, _) => true,
-        (_, SniPattern::Any) | (SniPattern::Exact(_), SniPattern::Below(_)) => false,
+        (_, SniPattern::Any)
+        | (SniPattern::Exact(_), SniPattern::Below(_) | SniPattern::OneBelow(_))
+        | (SniPattern::OneBelow(_), SniPattern::Below(_)) => false,
+        (SniPattern::OneBelow(of), SniPattern::Exact(name)) => name
+            .split_host()
+            .is_some_and(|(_, rest)| rest == of.as_str()),
+        (SniPattern::OneBelow(wide), SniPattern::OneBelow(narrow)) => wide == narrow,
         (SniPattern::Exact(wide), SniPattern::Exact(narrow)) => wide == narrow,
         (SniPattern::Below(parent), SniPattern::Exact(name)) => {
             is_below(name.as_str(), parent.as_str())
         }
-        (SniPattern::Below(parent), SniPattern::Below(name)) => {
+        (SniPattern::Below(parent), SniPattern::Below(name) | SniPattern::OneBelow(name)) => {
             parent == name || is_below(name.as_str(), parent.as_str())
         }
     }
@@ -49,6 +55,7 @@ pub(super) fn intersection<'a>(a: &'a SniPattern, b: &'a SniPattern) -> Option<&
 pub(super) fn at_or_above(pattern: &SniPattern) -> impl Iterator<Item = SniPattern> + use<> {
     let (exact, parents): (_, Vec<SniPattern>) = match pattern {
         SniPattern::Exact(name) => (Some(pattern.clone()), parents(name, 1)),
+        SniPattern::OneBelow(name) => (Some(pattern.clone()), parents(name, 0)),
         SniPattern::Below(name) => (None, parents(name, 0)),
         SniPattern::Any => (None, Vec::new()),
         // No hostname of the Gateway API means hellos without a name.
@@ -92,7 +99,7 @@ impl Domains {
             // A catch-all would also get connections for services that are not exported.
             SniPattern::Any | SniPattern::Absent => return Some(Foreign::OfAll),
             SniPattern::Exact(name) => (name.as_str(), false),
-            SniPattern::Below(name) => (name.as_str(), true),
+            SniPattern::Below(name) | SniPattern::OneBelow(name) => (name.as_str(), true),
         };
         self.0.iter().find_map(|domain| {
             if wide && (name == domain || is_below(domain, name)) {
