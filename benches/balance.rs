@@ -160,7 +160,8 @@ upstreams:
                 next_sample += BETWEEN;
             }
             let replica = fastrand::usize(..replicas.len());
-            let picked = replicas[replica].pick(&[], 0);
+            let anywhere = replicas[replica].ties_to(None);
+            let picked = replicas[replica].pick(&[], &anywhere);
             let mut held = picked.unwrap_or_else(|error| panic!("{error:?}"));
             held.connected(Duration::ZERO);
             let endpoint = by_address[&held.endpoint()];

@@ -22,6 +22,7 @@ mod load;
 mod recent;
 mod registry;
 mod tally;
+mod ties;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -38,6 +39,7 @@ use crate::limits::LimitUse;
 use crate::metrics::LimitScope;
 use crate::names::Zone;
 use crate::outcome::Outcome;
+use crate::server_name::ServerName;
 use balancer::{Ask, SlowStart, Turns};
 pub use conduct::Conduct;
 pub use connect::{ConnectError, SourceAddresses, is_own_shortage, outcome_of_connect};
@@ -50,6 +52,7 @@ pub use load::NotPicked;
 use load::{Load, LoadStage};
 pub use registry::{ChangedUpstreams, EndpointCollector, Upstreams};
 pub use tally::{EndpointFailure, EndpointTotals};
+pub use ties::Ties;
 
 /// A named set of endpoints with its connection policy.
 #[derive(Debug)]
@@ -341,24 +344,46 @@ impl Upstream {
         self.report().clone()
     }
 
-    /// The hash of what `balance` ties to an endpoint, of a connection from `source` to `name`, if it has one.
-    pub fn hash_of(&self, source: IpAddr, name: Option<&str>) -> u64 {
-        match self.config.load().balance {
+    /// The reason why it has no endpoint, or why its endpoints may be old, if there is one.
+    pub fn problem(&self) -> Option<String> {
+        let report = self.source_report();
+        let empty = report.empty_because.map(|why| why.to_string());
+        let unanswered =
+            || (!self.answered()).then(|| "its source has not answered yet".to_owned());
+        report.last_error.or(empty).or_else(unanswered)
+    }
+
+    /// The ties of a connection from `source` to `name`, if it has one.
+    pub fn ties_of(&self, source: IpAddr, name: Option<&ServerName>) -> Ties {
+        let config = self.config.load();
+        let hash = match config.balance {
             Balance::SourceHash => hash::of_ip(source),
-            Balance::NameHash => hash::of_text(name.unwrap_or_default()),
+            Balance::NameHash => hash::of_text(name.map_or("", ServerName::as_str)),
             Balance::LeastConnections | Balance::RoundRobin | Balance::Random => 0,
+        };
+        Ties {
+            hash,
+            pod: asked_pod(&config, name),
         }
     }
 
-    /// Picks an endpoint that is not among `tried`, among the ready ones as `balance` has it; `hash` is that
-    /// of [`Upstream::hash_of`]. The gateway's zone comes first unless it has too few
+    /// The ties of a connection to `name`, if it has one, from a source that is not known.
+    pub fn ties_to(&self, name: Option<&ServerName>) -> Ties {
+        Ties {
+            hash: 0,
+            pod: asked_pod(&self.config.load(), name),
+        }
+    }
+
+    /// Picks an endpoint that is not among `tried`, among the ready ones as `balance` has it; `ties` are those
+    /// of [`Upstream::ties_of`]. The gateway's zone comes first unless it has too few
     /// endpoints. An endpoint whose ejection is over gets one connection at a time, until one shows that
     /// it works. An ejected endpoint is picked only when no other is left, or too few are ready. An endpoint
     /// at its limit is never picked.
     ///
     /// # Errors
     /// Every endpoint was tried, or a limit allows no further connection.
-    pub fn pick(&self, tried: &[SocketAddr], hash: u64) -> Result<Picked, NotPicked> {
+    pub fn pick(&self, tried: &[SocketAddr], ties: &Ties) -> Result<Picked, NotPicked> {
         let (set, config, now) = (self.endpoints.load(), self.config.load(), Instant::now());
         let trial = config.connect.timeout + config.ejection.first_byte;
         let limits = &config.limits_per_endpoint;
@@ -368,11 +393,11 @@ impl Upstream {
             panic_percent: config.ejection.panic_percent,
             limits,
             balance: config.balance,
-            hash,
+            ties,
             turns: &self.pick_turns,
             slow_start: config
                 .slow_start
-                .map(|time| SlowStart::new(time, config.balance, hash)),
+                .map(|time| SlowStart::new(time, config.balance, ties.hash)),
         };
         let mut full = None;
         for race in 0..PICK_RACES {
@@ -393,7 +418,7 @@ impl Upstream {
                 return Ok(picked);
             }
         }
-        let mut left = set.iter().filter(|one| ask.is_untried(one));
+        let mut left = set.iter().filter(|one| ask.is_wanted(one));
         let full = left
             .find_map(|one| one.stats.load.at_limit(limits))
             .or(full);
@@ -487,6 +512,18 @@ impl Upstream {
 
     fn surroundings(&self) -> MutexGuard<'_, Surroundings> {
         lock(&self.surroundings)
+    }
+}
+
+/// The hostname of the pod that a connection to `name` asks for, if those of the upstream do. It is empty if the name has
+/// none.
+fn asked_pod(config: &UpstreamConfig, name: Option<&ServerName>) -> Option<Box<str>> {
+    match &config.source {
+        UpstreamSource::Kubernetes(port) if port.by_pod => {
+            let parts = name.and_then(ServerName::split_host);
+            Some(parts.map_or_else(Box::default, |(label, _)| label.into()))
+        }
+        _ => None,
     }
 }
 

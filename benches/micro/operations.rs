@@ -170,8 +170,9 @@ fn find(table: RouteTable, names: impl Iterator<Item = String>, found: bool) -> 
 fn pick(endpoints: usize) -> Operation {
     let upstream = upstream(&config(endpoints));
     assert_eq!(upstream.endpoints().len(), endpoints);
+    let anywhere = upstream.ties_to(None);
     Box::new(move || {
-        let picked = upstream.pick(black_box(&[]), 0);
+        let picked = upstream.pick(black_box(&[]), &anywhere);
         assert!(black_box(picked).is_ok());
     })
 }

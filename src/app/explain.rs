@@ -20,7 +20,7 @@ use crate::proxy::{ListenerPolicy, ListenerState};
 use crate::recent_connections::RecentConnection;
 use crate::route::{Route, RouteTable};
 use crate::server_name::ServerName;
-use crate::upstream::{EndpointState, Upstream};
+use crate::upstream::{Endpoint, EndpointState, Ties, Upstream};
 
 /// Endpoints of one upstream that are shown.
 const ENDPOINTS: usize = 100;
@@ -188,7 +188,7 @@ fn explain_listener(
 
     let refused = admission(control, policy, question.from, &mut shown);
     let decided = match parsed {
-        Ok(name) => decide(routes, name.as_ref(), &question.alpn, &mut shown),
+        Ok(ref name) => decide(routes, name.as_ref(), &question.alpn, &mut shown),
         Err(error) => Err((Outcome::BadServerName, Some(error.to_string()))),
     };
     // The first reason counts, as for traffic; the rest of the way is shown anyway.
@@ -198,7 +198,7 @@ fn explain_listener(
                 .of_route(&policy.name, &route.name, &named)
                 .into_iter();
             shown.recent_of_route = others.map(ExplainedConnection::named).collect();
-            show_route(&route, &mut shown).err()
+            show_route(&route, normal, &mut shown).err()
         }
         Err(refused) => Some(refused),
     });
@@ -304,7 +304,11 @@ fn decide(
 }
 
 /// Shows the route with its upstreams. Fails if none of these has an endpoint for the connection.
-fn show_route(route: &Route, shown: &mut ExplainedListener) -> Result<(), Objection> {
+fn show_route(
+    route: &Route,
+    name: Option<&ServerName>,
+    shown: &mut ExplainedListener,
+) -> Result<(), Objection> {
     shown.route = Some(ExplainedRoute {
         name: route.name.to_string(),
         alpn: route.alpn.to_string(),
@@ -316,7 +320,8 @@ fn show_route(route: &Route, shown: &mut ExplainedListener) -> Result<(), Object
     let mut last = Ok(());
     let mut served = false;
     for target in route.targets.iter() {
-        let end = show_upstream(&target.upstream, shown);
+        let upstream = &target.upstream;
+        let end = show_upstream(upstream, &upstream.ties_to(name), shown);
         served |= end.is_ok();
         last = end;
     }
@@ -327,13 +332,15 @@ fn show_route(route: &Route, shown: &mut ExplainedListener) -> Result<(), Object
     }
 }
 
-fn show_upstream(upstream: &Upstream, shown: &mut ExplainedListener) -> Result<(), Objection> {
-    let (now, set, report) = (
-        Instant::now(),
-        upstream.endpoints(),
-        upstream.source_report(),
-    );
-    let endpoints = set.iter().take(ENDPOINTS).map(|one| ExplainedEndpoint {
+/// Shows the endpoints of an upstream that the connection may go to. Fails if there are none.
+fn show_upstream(
+    upstream: &Upstream,
+    ties: &Ties,
+    shown: &mut ExplainedListener,
+) -> Result<(), Objection> {
+    let (now, set) = (Instant::now(), upstream.endpoints());
+    let allowed: Vec<&Endpoint> = set.iter().filter(|one| ties.allow(one)).collect();
+    let endpoints = allowed.iter().take(ENDPOINTS).map(|one| ExplainedEndpoint {
         address: one.spec.address,
         zone: one.spec.zone.as_deref().map(str::to_owned),
         origin: one.spec.origin.as_ref().map(ToString::to_string),
@@ -347,21 +354,25 @@ fn show_upstream(upstream: &Upstream, shown: &mut ExplainedListener) -> Result<(
         active: one.stats.active(),
         connecting: one.stats.connecting(),
     });
-    let empty = report.empty_because.map(|why| why.to_string());
-    let problem = report.last_error.or(empty);
-    let problem = problem
-        .or_else(|| (!upstream.answered()).then(|| "its source has not answered yet".to_owned()));
+    let no_pod = || {
+        let reason = ties.no_endpoint().filter(|_| allowed.is_empty());
+        reason.map(str::to_owned)
+    };
+    let problem = upstream.problem().or_else(no_pod);
     shown.upstreams.push(ExplainedUpstream {
         name: upstream.config().name.to_string(),
         stale: upstream.is_stale(),
         problem: problem.clone(),
         endpoints: endpoints.collect(),
-        more_endpoints: set.len().saturating_sub(ENDPOINTS),
+        more_endpoints: allowed.len().saturating_sub(ENDPOINTS),
     });
     let full = add_limits(shown, upstream.limit_uses());
     let drained = |state| state == EndpointState::Drained;
-    if set.iter().all(|one| drained(one.stats.health.state(now))) {
-        let all = (!set.is_empty()).then(|| "an operator drains every endpoint".to_owned());
+    if allowed
+        .iter()
+        .all(|one| drained(one.stats.health.state(now)))
+    {
+        let all = (!allowed.is_empty()).then(|| "an operator drains every endpoint".to_owned());
         return Err((Outcome::NoEndpoint, all.or(problem)));
     }
     full.map_or(Ok(()), Err)

@@ -195,6 +195,7 @@ pub(super) fn publication(routing: &Arc<Routing>, port: u16) -> Publication {
         other: None,
         zone: None,
         node: None,
+        hostname: None,
         weight: Weight::MIN,
         terminating: false,
         origin: None,

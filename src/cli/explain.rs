@@ -25,7 +25,7 @@ use crate::source::dns::{self, Answer, OwnAddresses, Resolver, kind_label};
 use crate::source::kubernetes::{
     Discovered, FIRST_LISTS, KubernetesSource, Mailbox, NOT_LISTED, Publication,
 };
-use crate::upstream::{Upstream, Upstreams};
+use crate::upstream::{Endpoint, Upstream, Upstreams};
 
 /// Number of routes that the page shows when no route matches.
 const NEAREST: usize = 5;
@@ -176,14 +176,20 @@ fn explain_all<W: Write>(
     if let Some(found) = found {
         fill_new(&upstreams, found);
     }
+    let name = asked_name(arguments.sni.as_deref());
     let mut served = false;
     for listener in config.listeners.iter().filter(asked) {
         writeln!(page.0, "listener {} ({})", listener.name, listener.bind)?;
         if let Some(route) = find_route(config, listener, &upstreams, arguments, page)? {
-            served |= show_route(config, &route, page)?;
+            served |= show_route(config, &route, name.as_ref(), page)?;
         }
     }
     Ok(served)
+}
+
+/// The server name that was asked about, if it is a valid one.
+fn asked_name(sni: Option<&str>) -> Option<ServerName> {
+    ServerName::parse(sni?.as_bytes()).ok()
 }
 
 /// The route that a listener gives the connection. If there is no route, the page shows the reason.
@@ -215,8 +221,7 @@ fn find_route<W: Write>(
         page.refused(outcome, detail)?;
         return Ok(None);
     }
-    let name = attempt.sni.map(|sni| ServerName::parse(sni.as_bytes()));
-    let name = name.and_then(Result::ok);
+    let name = asked_name(attempt.sni);
     let shown = name.as_ref().map_or("none", ServerName::as_str);
     page.line("server name", shown)?;
     let shown = match alpn.as_slice() {
@@ -267,7 +272,12 @@ fn show_nearest<W: Write>(
 }
 
 /// Shows a route's upstreams and endpoints. Returns whether there is an endpoint to connect to.
-fn show_route<W: Write>(config: &Config, route: &Route, page: &mut Page<W>) -> io::Result<bool> {
+fn show_route<W: Write>(
+    config: &Config,
+    route: &Route,
+    name: Option<&ServerName>,
+    page: &mut Page<W>,
+) -> io::Result<bool> {
     page.line(
         "route",
         format_args!("{}, which takes {}", route.name, route.alpn),
@@ -280,7 +290,7 @@ fn show_route<W: Write>(config: &Config, route: &Route, page: &mut Page<W>) -> i
     }
     let mut served = false;
     for target in route.targets.iter() {
-        served |= show_upstream(config, &target.upstream, page)?;
+        served |= show_upstream(config, &target.upstream, name, page)?;
     }
     Ok(served)
 }
@@ -288,6 +298,7 @@ fn show_route<W: Write>(config: &Config, route: &Route, page: &mut Page<W>) -> i
 fn show_upstream<W: Write>(
     config: &Config,
     upstream: &Upstream,
+    name: Option<&ServerName>,
     page: &mut Page<W>,
 ) -> io::Result<bool> {
     let policy = upstream.config();
@@ -308,7 +319,8 @@ fn show_upstream<W: Write>(
             Err(error) => page.line("", error)?,
         }
     }
-    let endpoints = upstream.endpoints();
+    let (ties, set) = (upstream.ties_to(name), upstream.endpoints());
+    let endpoints: Vec<&Endpoint> = set.iter().filter(|one| ties.allow(one)).collect();
     let mut title = "endpoints";
     for endpoint in endpoints.iter().take(ENDPOINTS) {
         let spec = &endpoint.spec;
@@ -337,7 +349,8 @@ fn show_upstream<W: Write>(
     }
     if endpoints.is_empty() {
         let why = upstream.source_report().empty_because;
-        page.refused(Outcome::NoEndpoint, why.map(|why| why.to_string()))?;
+        let why = why.as_deref().or(ties.no_endpoint());
+        page.refused(Outcome::NoEndpoint, why.map(str::to_owned))?;
     }
     Ok(!endpoints.is_empty())
 }

@@ -28,8 +28,9 @@ use crate::config::{AddressKind, ProxyVersion, StartTls, UpstreamConfig, Upstrea
 use crate::metrics::ConnectResult;
 use crate::outcome::Outcome;
 use crate::recent_connections::SlowConnect;
-use crate::server_name::ServerName;
-use crate::upstream::{Conduct, NotPicked, Picked, SourceAddresses, Upstream, is_own_shortage};
+use crate::upstream::{
+    Conduct, NotPicked, Picked, SourceAddresses, Ties, Upstream, is_own_shortage,
+};
 
 /// The pauses before the endpoints are tried again, all of which have failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -70,10 +71,7 @@ pub(super) async fn connect(routed: &mut Routed) -> Result<TcpStream, Refusal> {
             starttls: routed.starttls,
         },
         source: record.source(),
-        hash: {
-            let name = routed.server_name.as_ref().map(ServerName::as_str);
-            upstream.hash_of(record.source().ip(), name)
-        },
+        ties: upstream.ties_of(record.source().ip(), routed.server_name.as_ref()),
     };
     let work = async {
         source_wait::first_answer(&common.shared, upstream, common.timeout).await;
@@ -88,25 +86,17 @@ pub(super) async fn connect(routed: &mut Routed) -> Result<TcpStream, Refusal> {
         result = work => result,
     };
     record.connect_ended(ticket, started);
-    result.map_err(|outcome| refusal(outcome, upstream))
-}
-
-/// The refusal of a connection whose upstream cannot be reached.
-fn refusal(outcome: Outcome, upstream: &Upstream) -> Refusal {
-    match outcome {
+    result.map_err(|outcome| match outcome {
         Outcome::NoEndpoint => {
-            let report = upstream.source_report();
-            let empty = || report.empty_because.map(|why| why.to_string());
-            let unanswered =
-                || (!upstream.answered()).then(|| "its source has not answered yet".to_owned());
-            let detail = report.last_error.or_else(empty).or_else(unanswered);
+            let ties = upstream.ties_of(record.source().ip(), routed.server_name.as_ref());
+            let detail = upstream.problem().map(String::into_boxed_str);
             Refusal {
-                detail: detail.map(String::into_boxed_str),
+                detail: detail.or_else(|| ties.no_endpoint().map(Into::into)),
                 ..Refusal::silent(outcome)
             }
         }
         _ => Refusal::silent(outcome),
-    }
+    })
 }
 
 /// The inputs of all attempts for one connection.
@@ -120,8 +110,8 @@ struct Common {
     first: First,
     /// The client.
     source: SocketAddr,
-    /// The part of the client or its hello that the balance ties to an endpoint.
-    hash: u64,
+    /// What the client, or its hello, says about the endpoint.
+    ties: Ties,
 }
 
 /// The attempts for one connection: endpoint after endpoint, until one connects or `connect.attempts` have failed. Any
@@ -241,8 +231,8 @@ impl Connecting {
                 false => NoneLeft::Attempts,
             });
         }
-        let Common { upstream, hash, .. } = &*self.common;
-        let picked = upstream.pick(&self.tried, *hash);
+        let Common { upstream, ties, .. } = &*self.common;
+        let picked = upstream.pick(&self.tried, ties);
         let picked = picked.map_err(NoneLeft::Endpoints)?;
         self.attempts_left -= 1;
         record.attempts += 1;

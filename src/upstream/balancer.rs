@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::apart::Failed;
-use super::{Endpoint, EndpointSet, EndpointState, hash};
+use super::{Endpoint, EndpointSet, EndpointState, Ties, hash};
 use crate::config::{Balance, UpstreamLimits};
 
 /// The largest load of an endpoint in the own zone relative to a fair one, as a fraction.
@@ -73,8 +73,7 @@ pub(super) struct Ask<'a> {
     /// The limits of each endpoint.
     pub(super) limits: &'a UpstreamLimits,
     pub(super) balance: Balance,
-    /// The hash of what the balance ties to an endpoint.
-    pub(super) hash: u64,
+    pub(super) ties: &'a Ties,
     pub(super) turns: &'a Turns,
     pub(super) slow_start: Option<SlowStart>,
 }
@@ -105,9 +104,9 @@ impl Ask<'_> {
         matches!(self.balance, Balance::SourceHash | Balance::NameHash)
     }
 
-    /// Whether the endpoint was not tried for this connection.
-    pub(super) fn is_untried(&self, endpoint: &Endpoint) -> bool {
-        !self.tried.contains(&endpoint.spec.address)
+    /// Whether the connection may go to the endpoint, and did not try it.
+    pub(super) fn is_wanted(&self, endpoint: &Endpoint) -> bool {
+        self.ties.allow(endpoint) && !self.tried.contains(&endpoint.spec.address)
     }
 
     /// Whether the endpoint has enough of its share for this connection.
@@ -168,13 +167,13 @@ impl Tiers {
         };
         let drawn = match ask.is_by_hash() {
             // Not the bits that choose the endpoint.
-            true => hash::mix(!ask.hash) >> 32,
+            true => hash::mix(!ask.ties.hash) >> 32,
             false => u64::from(fastrand::u32(..)),
         };
         let within_part = drawn < self.near_part;
         let on_ejected = || {
             let drawn = match ask.is_by_hash() {
-                true => near_tier.by_hash(set, ask.hash, |_| true),
+                true => near_tier.by_hash(set, ask.ties.hash, |_| true),
                 false => near_tier.draw(set),
             };
             drawn.is_some_and(|drawn| !eligible(drawn))
@@ -288,7 +287,7 @@ impl Tier {
             Balance::LeastConnections => self.less_loaded(set, ask.now, eligible),
             Balance::RoundRobin => self.in_turn(set, ask.turns, eligible),
             Balance::Random => self.choose(set, eligible),
-            Balance::SourceHash | Balance::NameHash => self.by_hash(set, ask.hash, eligible),
+            Balance::SourceHash | Balance::NameHash => self.by_hash(set, ask.ties.hash, eligible),
         }
     }
 
@@ -400,8 +399,8 @@ pub(super) fn pick<'a>(set: &'a EndpointSet, ask: &Ask<'_>) -> Option<&'a Endpoi
     let eligible = |endpoint: &Endpoint| {
         (endpoint.stats.health.is_eligible(now) || *panics) && ask.has_room(endpoint)
     };
-    let untried = |endpoint: &Endpoint| ask.is_untried(endpoint) && ask.has_room(endpoint);
-    let ready = |endpoint: &Endpoint| ask.is_untried(endpoint) && eligible(endpoint);
+    let untried = |endpoint: &Endpoint| ask.is_wanted(endpoint) && ask.has_room(endpoint);
+    let ready = |endpoint: &Endpoint| ask.is_wanted(endpoint) && eligible(endpoint);
     let started = |endpoint: &Endpoint| eligible(endpoint) && ask.has_started(endpoint);
     let in_order = set.tiers.in_order(set, ask, started);
     let pick_from = |wanted: &dyn Fn(&Endpoint) -> bool| {

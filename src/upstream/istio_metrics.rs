@@ -242,7 +242,7 @@ mod tests {
             service: service.into(),
             port: 80,
             subset: None,
-            pod: None,
+            by_pod: false,
             pods: PodChoice::AsExported,
         })
     }

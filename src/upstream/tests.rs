@@ -1,4 +1,5 @@
 mod balance;
+mod by_pod;
 mod limits;
 mod slow_start;
 
@@ -15,6 +16,7 @@ pub(super) fn spec(last: u8, zone: Option<&str>, weight: u32) -> EndpointSpec {
         other: None,
         zone: zone.map(Zone::from),
         node: None,
+        hostname: None,
         weight: Weight::saturating(weight),
         terminating: false,
         origin: None,
@@ -44,7 +46,11 @@ pub(super) fn upstream(specs: Vec<EndpointSpec>, zone: Option<&str>) -> Upstream
 
 impl Upstream {
     pub(super) fn pick_any(&self, tried: &[SocketAddr]) -> Option<Picked> {
-        self.pick(tried, 0).ok()
+        self.pick_by(tried, 0).ok()
+    }
+
+    pub(super) fn pick_by(&self, tried: &[SocketAddr], hash: u64) -> Result<Picked, NotPicked> {
+        self.pick(tried, &Ties { hash, pod: None })
     }
 }
 
@@ -71,7 +77,7 @@ pub(super) fn pods(service: &str) -> UpstreamSource {
         service: service.into(),
         port: 80,
         subset: None,
-        pod: None,
+        by_pod: false,
         pods: PodChoice::AsExported,
     })
 }
@@ -451,7 +457,7 @@ fn in_panic_ejected_endpoints_are_picked_as_others_are() {
             panic_percent: percent,
             limits: &UpstreamLimits::OFF,
             balance: Balance::LeastConnections,
-            hash: 0,
+            ties: &Ties { hash: 0, pod: None },
             turns: &Turns::from_anywhere(),
             slow_start: None,
         };

@@ -105,7 +105,8 @@ async fn upstreams_shows_sources_and_endpoints() {
     let last_answer = humantime::parse_rfc3339(last_answer).unwrap();
     assert!(last_answer.elapsed().unwrap() < operator::PATIENCE);
 
-    let picked = upstreams["svcb"].pick(&[], 0).unwrap();
+    let svcb = &upstreams["svcb"];
+    let picked = svcb.pick(&[], &svcb.ties_to(None)).unwrap();
     upstreams["svcb"].note_conduct(
         &picked,
         Conduct::Failed,

@@ -160,7 +160,7 @@ pub fn troubled(minutes: u32) -> Gateway {
         ("catalog.shop:80", Conduct::Failed, Outcome::ConnectRefused),
     ] {
         let upstream = &gateway.upstreams[upstream];
-        let picked = upstream.pick(&[], 0).unwrap();
+        let picked = upstream.pick(&[], &upstream.ties_to(None)).unwrap();
         upstream.note_conduct(&picked, conduct, [10, 9, 9, 9].into(), outcome);
     }
     gateway.upstreams["spire"].source_failed("SERVFAIL".to_owned());

@@ -27,6 +27,30 @@ fn api() -> ApiServer {
         &json!({ "security.istio.io/tlsMode": "istio" }),
     ));
     api.put(pod("apps", "plain", &json!({ "app": "plain" })));
+    let named = |name: &str, number: u8| {
+        let mut slice = slice(
+            "apps",
+            "set",
+            name,
+            8080,
+            &pods(name, number)
+                .each_ref()
+                .map(|(name, ip)| (&**name, *ip)),
+        );
+        slice["endpoints"][0]["hostname"] = json!(name);
+        slice
+    };
+    let mut set = service("apps", "set", 80);
+    set["spec"]["clusterIP"] = json!("None");
+    api.put(set);
+    for (name, number) in [("set-0", 4), ("set-1", 5)] {
+        api.put(named(name, number));
+        api.put(pod(
+            "apps",
+            name,
+            &json!({ "security.istio.io/tlsMode": "istio" }),
+        ));
+    }
     api.put_all(served("hidden", "db", 5432, ([10, 0, 0, 3], 5432).into()));
     api
 }
@@ -74,6 +98,20 @@ fn explain_lists_once_and_tells_object_version_and_reason() {
             &["no_route", "hidden", "not"],
         ),
         ("nobody.apps.svc.cluster.local", 1, &["no_route"]),
+        (
+            "outbound_.80_._.set-1.set.apps.svc.cluster.local",
+            0,
+            &["10.0.0.5:8080", "from pod set-1", "apps/set:80@*"],
+        ),
+        (
+            "set-2.set.apps.svc.cluster.local",
+            1,
+            &[
+                "*.set.apps.svc.cluster.local:80",
+                "no_endpoint",
+                "no pod of this name",
+            ],
+        ),
     ] {
         let (exit, text) = explain(&file, sni);
         assert_eq!(exit, Some(code), "{text}");
@@ -81,8 +119,10 @@ fn explain_lists_once_and_tells_object_version_and_reason() {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
     }
+    let (_, text) = explain(&file, "set-1.set.apps.svc.cluster.local");
+    assert!(!text.contains("10.0.0.4"), "another pod: {text}");
     let lists = api.requests("list", "services");
-    assert_eq!(lists, 4, "one list for each time it was asked");
+    assert_eq!(lists, 7, "one list for each time it was asked");
     api.down();
     let (exit, text) = explain(&file, "web.apps.svc.cluster.local");
     assert_eq!(exit, Some(2), "{text}");
@@ -96,7 +136,7 @@ fn the_dump_shows_origins_and_what_is_missing() {
     let gateway = TestGateway::start(&kubernetes::config(&api, EXPORT));
     gateway.wait_ready();
     let dump = gateway.dump("/config_dump");
-    let route = &dump["config"]["listeners"][0]["routes"][1];
+    let route = &dump["config"]["listeners"][0]["routes"][3];
     assert_eq!(route["name"], "web.apps.svc.cluster.local:80");
     assert_eq!(route["origin"]["export"]["namespace"], "apps");
     let upstreams = gateway.dump("/upstreams");
@@ -115,7 +155,7 @@ fn the_dump_shows_origins_and_what_is_missing() {
     let discovery = &dump["discovery"];
     assert_eq!(
         (&discovery["exported_routes"], &discovery["unrouted_hosts"]),
-        (&json!(2), &json!(1))
+        (&json!(4), &json!(1))
     );
     assert!(
         discovery["missing"][0]

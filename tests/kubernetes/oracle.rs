@@ -140,17 +140,13 @@ fn routed(gateway: &TestGateway) -> Names {
     names
 }
 
-/// The `outbound_` name of a discovered route, in lower case as in the stored answers.
+/// The `outbound_` name of a discovered route, in lower case as in the stored answers; `*` stands for the names of pods.
 fn outbound_name(matches: &Value) -> String {
-    let subset = &matches["subset"];
-    let found = if subset.is_null() {
-        &matches["service"]
-    } else {
-        subset
-    };
+    let (kind, found) = matches.as_object().unwrap().iter().next().unwrap();
     let (port, host) = (&found["port"], found["host"].as_str().unwrap());
     let subset = found["subset"].as_str().unwrap_or_default();
-    format!("outbound_.{port}_.{subset}_.{host}").to_ascii_lowercase()
+    let pod = if kind == "pods" { "*." } else { "" };
+    format!("outbound_.{port}_.{subset}_.{pod}{host}").to_ascii_lowercase()
 }
 
 /// The names of hosts in the namespaces, and those of hosts that are no Kubernetes Services.

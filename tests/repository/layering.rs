@@ -301,7 +301,6 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
             &["objects"],
         ],
     ),
-    ("source/kubernetes/translate/translation", &[&["pod_names"]]),
     (
         "source/kubernetes/watch",
         &[

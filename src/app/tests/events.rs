@@ -238,7 +238,9 @@ async fn a_change_of_one_service_touches_no_route_of_another() {
                 feed.event(vec![event(services, turn)]).await;
                 let after = feed.routes();
                 let (gone, new) = (before.difference(&after), after.difference(&before));
-                assert!(gone.count() <= 2 && new.count() <= 2, "{name}");
+                // Names of pods are one route.
+                let most = if name.contains("pod") { 0 } else { 2 };
+                assert!(gone.count() <= most && new.count() <= most, "{name}");
             }
             if asked.is_some() {
                 feed.measure(services, name, event).await;

@@ -92,8 +92,9 @@ pub struct ServicePort {
     pub port: u16,
     /// The subset of the host's DestinationRules that the pods must belong to.
     pub subset: Option<Arc<str>>,
-    /// The hostname of the only pod, in a headless Service.
-    pub pod: Option<Arc<str>>,
+    /// True if a connection goes to the pod that its server name begins with, in a headless Service.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub by_pod: bool,
     /// The choice of pods outside Istio's mesh.
     pub pods: PodChoice,
 }
@@ -115,15 +116,15 @@ pub enum PodChoice {
 }
 
 impl fmt::Display for ServicePort {
-    /// The upstream's name: `NAMESPACE/SERVICE:PORT`, then `/SUBSET`, `@POD`, and `+mesh`, `+all` or
-    /// `+refused` if any.
+    /// The upstream's name: `NAMESPACE/SERVICE:PORT`, then `/SUBSET`, `@*` for pods by their names, and `+mesh`, `+all`
+    /// or `+refused` if any.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}:{}", self.namespace, self.service, self.port)?;
         if let Some(subset) = &self.subset {
             write!(f, "/{subset}")?;
         }
-        if let Some(pod) = &self.pod {
-            write!(f, "@{pod}")?;
+        if self.by_pod {
+            f.write_str("@*")?;
         }
         f.write_str(match self.pods {
             PodChoice::AsExported => "",
@@ -147,9 +148,13 @@ pub struct EndpointSpec {
     /// The node that it runs on, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeName>,
+    /// The name of its pod in a headless Service, if connections ask for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<Arc<str>>,
     /// Its share of the connections against the others'.
     pub weight: Weight,
-    /// True if it ends soon and still serves. A source gives such endpoints only if it has no other.
+    /// True if it ends soon and still serves. A source gives such endpoints only if it has no other, or no other of the
+    /// same `hostname`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub terminating: bool,
     /// The objects of the Kubernetes API that it comes from, if it does.

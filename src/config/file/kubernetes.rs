@@ -68,7 +68,7 @@ section! {
         /// The policy for ejecting a pod that fails.
         ejection: At<EjectionFile> = {},
         /// Limits on the connections to all pods of an upstream together: those behind one port of a
-        /// Service, of a subset of it, or of a headless Service's pod.
+        /// Service, of a subset of it, or those that a headless Service names.
         limits: UpstreamLimitsFile = {},
         /// Limits on the connections to each pod of an upstream. A pod at its limit is passed over. A
         /// pod behind several ports counts for each by itself.

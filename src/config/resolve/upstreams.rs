@@ -126,6 +126,7 @@ fn static_endpoints(
             other: None,
             zone: file.zone,
             node: file.node,
+            hostname: None,
             weight: file.weight,
             terminating: false,
             origin: None,

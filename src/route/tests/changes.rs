@@ -71,7 +71,7 @@ fn upstream_config(service: usize, number: usize) -> Arc<UpstreamConfig> {
         service: format!("s{service}").into(),
         port: 80,
         subset: None,
-        pod: None,
+        by_pod: false,
         pods: PodChoice::Mesh,
     };
     Arc::new(UpstreamConfig {

@@ -349,8 +349,7 @@ impl Translator {
         };
         let backends = backends.map_or(&[][..], Vec::as_slice);
         let old = self.services.remove(key);
-        let pods = old.as_ref().map(|old| &old.pods);
-        let new = there.then(|| objects::translate(&mut context, key, backends, pods));
+        let new = there.then(|| objects::translate(&mut context, key, backends));
         let user = NameUser::Service(key.clone());
         if let Some(new) = self.replace(&user, old.as_ref(), new, changed) {
             self.services.insert(key.clone(), new);

@@ -23,7 +23,7 @@ fn last(picked: &Picked) -> u8 {
 
 /// The picks of these hashes, by hash.
 fn picks(upstream: &Upstream, hashes: impl IntoIterator<Item = u64>) -> BTreeMap<u64, u8> {
-    let pick = |hash| Some((hash, last(&upstream.pick(&[], hash).ok()?)));
+    let pick = |hash| Some((hash, last(&upstream.pick_by(&[], hash).ok()?)));
     hashes.into_iter().filter_map(pick).collect()
 }
 
@@ -45,7 +45,7 @@ fn hashes() -> impl Iterator<Item = u64> {
 fn in_turn_each_gets_its_share_exactly_and_nobody_has_that_of_an_ejected_one() {
     let plain = |count: u8| (1..=count).map(|n| spec(n, None, 1)).collect();
     let upstream = balanced(Balance::RoundRobin, plain(3), None);
-    let pick = |_| last(&upstream.pick(&[], 0).unwrap());
+    let pick = |_| last(&upstream.pick_by(&[], 0).unwrap());
     let order: Vec<u8> = (0..6).map(pick).collect();
     let rotations = [[1, 2, 3], [2, 3, 1], [3, 1, 2]];
     assert!(
@@ -57,7 +57,7 @@ fn in_turn_each_gets_its_share_exactly_and_nobody_has_that_of_an_ejected_one() {
 
     let weights = vec![spec(1, None, 1), spec(2, None, 3), spec(3, None, 4)];
     let upstream = balanced(Balance::RoundRobin, weights, None);
-    let pick = |_| last(&upstream.pick(&[], 0).unwrap());
+    let pick = |_| last(&upstream.pick_by(&[], 0).unwrap());
     let order: Vec<u8> = (0..800).map(pick).collect();
     for (endpoint, share) in shares(order.iter().copied()) {
         let expected = [100u32, 300, 400][usize::from(endpoint) - 1];
@@ -76,7 +76,7 @@ fn gateways_of_a_fleet_do_not_begin_at_the_same_endpoint() {
         let specs = (1..=3).map(|n| spec(n, Some("a"), 1)).collect();
         let local = if zone == 0 { "a" } else { "b" };
         let upstream = balanced(Balance::RoundRobin, specs, Some(local));
-        last(&upstream.pick(&[], 0).unwrap())
+        last(&upstream.pick_by(&[], 0).unwrap())
     };
     for zone in [0, 1] {
         let first = shares((0..100).map(|_| first(zone)));
@@ -92,7 +92,7 @@ fn turns_go_on_over_new_sets_and_keep_to_each_zone() {
     let mut picked = Vec::new();
     for _ in 0..3000 {
         upstream.replace_endpoints(all());
-        picked.push(last(&upstream.pick(&[], 0).unwrap()));
+        picked.push(last(&upstream.pick_by(&[], 0).unwrap()));
     }
     let shares = shares(picked);
     let [a, b] = [&shares[&1], &shares[&2]];
@@ -173,7 +173,7 @@ fn by_hash_the_next_endpoint_takes_over_at_a_limit_and_after_a_failure() {
         ..(*upstream.config()).clone()
     };
     upstream.adopt(&Arc::new(hashed), None);
-    let held: Vec<_> = (0..6).map(|_| upstream.pick(&[], 7).unwrap()).collect();
+    let held: Vec<_> = (0..6).map(|_| upstream.pick_by(&[], 7).unwrap()).collect();
     let order: Vec<u8> = held.iter().map(last).collect();
     assert!(
         order.chunk_by(|a, b| a == b).all(|same| same.len() == 2),
@@ -181,8 +181,8 @@ fn by_hash_the_next_endpoint_takes_over_at_a_limit_and_after_a_failure() {
     );
     let (first, second) = (held[0].address(), held[2].address());
     drop(held);
-    assert_eq!(upstream.pick(&[], 7).unwrap().address(), first);
-    assert_eq!(upstream.pick(&[first], 7).unwrap().address(), second);
+    assert_eq!(upstream.pick_by(&[], 7).unwrap().address(), first);
+    assert_eq!(upstream.pick_by(&[first], 7).unwrap().address(), second);
 }
 
 #[test]
@@ -206,9 +206,10 @@ fn by_hash_a_zone_keeps_its_part_and_a_client_its_zone() {
 
 #[test]
 fn the_hash_is_of_what_the_balance_says() {
-    let of = |balance, source: [u8; 4], name| {
+    let of = |balance, source: [u8; 4], name: &str| {
         let upstream = balanced(balance, vec![spec(1, None, 1)], None);
-        upstream.hash_of(source.into(), Some(name))
+        let name = ServerName::parse(name.as_bytes()).unwrap();
+        upstream.ties_of(source.into(), Some(&name))
     };
     let (one, two) = ([10, 0, 0, 1], [10, 0, 0, 2]);
     for (balance, by_source, by_name) in [

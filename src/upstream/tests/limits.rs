@@ -37,18 +37,18 @@ fn an_endpoint_at_its_limit_is_passed_over_and_when_all_are_the_limit_is_said() 
     ];
     let upstream = limited(specs, 0, 4);
     eject(&upstream, 2, Duration::from_secs(60));
-    let mut held: Vec<_> = (0..12).map(|_| upstream.pick(&[], 0).unwrap()).collect();
+    let mut held: Vec<_> = (0..12).map(|_| upstream.pick_by(&[], 0).unwrap()).collect();
     assert_eq!(counts(&upstream), [(1, 4), (2, 4), (3, 4)]);
     let full = over(LimitScope::Endpoint, 4);
-    assert_eq!(upstream.pick(&[], 0).unwrap_err(), full);
+    assert_eq!(upstream.pick_by(&[], 0).unwrap_err(), full);
     let address = |last| spec(last, None, 1).address;
-    assert_eq!(upstream.pick(&[address(1)], 0).unwrap_err(), full);
+    assert_eq!(upstream.pick_by(&[address(1)], 0).unwrap_err(), full);
     let all = [1, 2, 3].map(address);
-    assert_eq!(upstream.pick(&all, 0).unwrap_err(), NotPicked::NoneLeft);
+    assert_eq!(upstream.pick_by(&all, 0).unwrap_err(), NotPicked::NoneLeft);
     let mut freed = held.swap_remove(5);
     let at = freed.address();
     freed.failed();
-    let again = upstream.pick(&[], 0).unwrap();
+    let again = upstream.pick_by(&[], 0).unwrap();
     assert_eq!(again.address(), at, "the only one with room");
     drop((freed, again, held));
     assert_eq!(counts(&upstream), [(1, 0), (2, 0), (3, 0)]);
@@ -57,9 +57,9 @@ fn an_endpoint_at_its_limit_is_passed_over_and_when_all_are_the_limit_is_said() 
 #[test]
 fn the_limit_of_an_upstream_counts_its_connections_over_a_reload() {
     let upstream = limited(vec![spec(1, None, 1), spec(2, None, 1)], 3, 0);
-    let mut held: Vec<_> = (0..3).map(|_| upstream.pick(&[], 0).unwrap()).collect();
+    let mut held: Vec<_> = (0..3).map(|_| upstream.pick_by(&[], 0).unwrap()).collect();
     let full = over(LimitScope::Upstream, 3);
-    assert_eq!(upstream.pick(&[], 0).unwrap_err(), full);
+    assert_eq!(upstream.pick_by(&[], 0).unwrap_err(), full);
     held.iter_mut()
         .for_each(|one| one.connected(Duration::ZERO));
     let again = UpstreamConfig {
@@ -67,10 +67,10 @@ fn the_limit_of_an_upstream_counts_its_connections_over_a_reload() {
         ..(*upstream.config()).clone()
     };
     let after = Upstream::new(Arc::new(again), None, Some(&upstream));
-    assert_eq!(after.pick(&[], 0).unwrap_err(), full);
+    assert_eq!(after.pick_by(&[], 0).unwrap_err(), full);
     held.pop();
-    let last = after.pick(&[], 0).unwrap();
-    assert_eq!(after.pick(&[], 0).unwrap_err(), full);
+    let last = after.pick_by(&[], 0).unwrap();
+    assert_eq!(after.pick_by(&[], 0).unwrap_err(), full);
     drop((last, held));
     assert_eq!(upstream.load.connections(), 0);
 }
@@ -88,8 +88,8 @@ fn connections_that_are_open_do_not_count_as_connecting() {
     let upstream = Upstream::new(Arc::new(config), None, None);
     let mut held: Vec<Picked> = Vec::new();
     for _ in 0..3 {
-        let mut picked = upstream.pick(&[], 0).unwrap();
-        assert!(upstream.pick(&[], 0).is_err());
+        let mut picked = upstream.pick_by(&[], 0).unwrap();
+        assert!(upstream.pick_by(&[], 0).is_err());
         picked.connected(Duration::ZERO);
         held.push(picked);
     }

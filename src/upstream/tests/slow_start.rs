@@ -22,7 +22,7 @@ fn specs(numbers: &[u8]) -> Vec<EndpointSpec> {
 /// The number of 4,000 connections that one endpoint gets.
 fn share(upstream: &Upstream, last: u8) -> usize {
     let address = spec(last, None, 1).address;
-    let picked = (0..4000).filter_map(|n| upstream.pick(&[], hash::mix(n)).ok());
+    let picked = (0..4000).filter_map(|n| upstream.pick_by(&[], hash::mix(n)).ok());
     picked.filter(|picked| picked.address() == address).count()
 }
 
@@ -112,7 +112,7 @@ fn the_share_grows_to_the_whole_in_the_time() {
 fn by_hash_a_client_goes_to_a_new_endpoint_once() {
     let upstream = slow(Balance::SourceHash);
     upstream.replace_endpoints(specs(&[1, 2, 3]));
-    let pick = |hash| upstream.pick(&[], hash).unwrap().address();
+    let pick = |hash| upstream.pick_by(&[], hash).unwrap().address();
     let hashes = || (0..2000).map(hash::mix);
     let before: Vec<_> = hashes().map(pick).collect();
     upstream.replace_endpoints(specs(&[1, 2, 3, 4]));

@@ -101,8 +101,12 @@ func (s Strait) Names() (Names, error) {
 	return out, nil
 }
 
-// outboundName gives the outbound_ name that a route of a Service or of a subset matches.
+// outboundName gives the outbound_ name that a route of a Service, of a subset or of pods matches; * stands for the names
+// of pods.
 func outboundName(route any) (string, bool) {
+	if pods := at(route, "matches", "pods"); pods != nil {
+		return fmt.Sprintf("outbound_.%d_._.*.%s", number(pods, "port"), text(pods, "host")), true
+	}
 	for kind, key := range map[string]string{"service": "host", "subset": "subset"} {
 		if text(route, "matches", kind, key) != "" {
 			match := at(route, "matches", kind)

@@ -28,6 +28,8 @@ type Pod struct {
 	ServiceAccount string
 	// Grace is the time that a deletion leaves it as terminating; 0 deletes it at once.
 	Grace time.Duration
+	// Hostname is its name in the headless Service that Subdomain names.
+	Hostname, Subdomain string
 }
 
 // Mesh is the labels of a pod of Istio's mesh that the Service `app` selects.
@@ -84,6 +86,7 @@ func podObject(pod Pod) *core.Pod {
 	return &core.Pod{
 		ObjectMeta: meta.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, Labels: pod.Labels},
 		Spec: core.PodSpec{
+			Hostname: pod.Hostname, Subdomain: pod.Subdomain,
 			NodeName: pod.Node, ServiceAccountName: pod.ServiceAccount, AutomountServiceAccountToken: &off, TerminationGracePeriodSeconds: &grace,
 			Containers: []core.Container{{Name: "main", Image: "rig-echo", Ports: []core.ContainerPort{{ContainerPort: EchoPort}}}},
 		},

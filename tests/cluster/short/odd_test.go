@@ -80,10 +80,23 @@ kind: Service
 metadata: { name: db, namespace: %s, annotations: { %s } }
 spec: { clusterIP: None, selector: { app: db }, ports: [{ name: https, port: %d }] }
 `, ns, rig.Exported, rig.EchoPort))
-	pod := c.Pod(t, rig.Pod{Namespace: ns, Name: "db-0", Labels: rig.Mesh("db")})
+	pod := func(n int) rig.Pod {
+		name := fmt.Sprintf("db-%d", n)
+		return c.Pod(t, rig.Pod{Namespace: ns, Name: name, Labels: rig.Mesh("db"), Hostname: name, Subdomain: "db"})
+	}
+	call := func(name string) rig.Call { return rig.Call{SNI: name + "." + host(ns, "db"), ALPN: "istio"} }
+	pods := []rig.Pod{pod(0), pod(1)}
 	g := c.Strait(t, rig.Strait{Account: c.Account(t)})
 	g.WaitReady(t)
-	g.Reaches(t, mesh(ns, "db"), pod.IP)
+	g.Reaches(t, mesh(ns, "db"), pods[0].IP, pods[1].IP)
+	g.Refuses(t, call("db-2"), "")
+	pods = append(pods, pod(2))
+	for n, it := range pods {
+		name := fmt.Sprintf("db-%d", n)
+		g.Reaches(t, call(name), it.IP)
+		g.Reaches(t, call(fmt.Sprintf("outbound_.%d_._.%s", rig.EchoPort, name)), it.IP)
+	}
+	g.Refuses(t, call("db-3"), "")
 }
 
 func TestAPodOfBothFamiliesIsReachedByEither(t *testing.T) {

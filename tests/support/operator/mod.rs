@@ -192,6 +192,7 @@ pub fn endpoint(last: u8) -> EndpointSpec {
         other: None,
         zone: (last == 7).then(|| "eu-1a".into()),
         node: (last == 7).then(|| "node-1".into()),
+        hostname: None,
         weight: Weight::saturating(last.into()),
         terminating: false,
         origin: None,

@@ -150,7 +150,7 @@ fn nothing(key: &ObjectKey, backends: &[BackendRef]) -> ServicePort {
             service: key.name.clone(),
             port: 0,
             subset: None,
-            pod: None,
+            by_pod: false,
             pods: PodChoice::Refused,
         },
     }
@@ -162,7 +162,7 @@ fn target(key: &ObjectKey, backend: &BackendRef, pods: PodChoice) -> ServicePort
         service: backend.name.clone(),
         port: backend.port.unwrap_or(0),
         subset: None,
-        pod: None,
+        by_pod: false,
         pods,
     }
 }

@@ -187,7 +187,7 @@ fn kept_names(
             service: gateway.key.name.clone(),
             port: listener.spec.port,
             subset: None,
-            pod: None,
+            by_pod: false,
             pods: PodChoice::Refused,
         };
         let name = RouteName::from(format!(

@@ -1,5 +1,6 @@
 //! The choice of an upstream's endpoints among the pods and workloads of a host.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::mtls::Mtls;
@@ -15,6 +16,8 @@ use crate::source::kubernetes::records::{ObjectKey, ServicePortRecord};
 pub(super) struct Choice<'a> {
     pub(super) port: &'a ServicePortRecord,
     pub(super) subset: Option<&'a Arc<str>>,
+    /// True if connections ask for pods by their hostname.
+    pub(super) by_pod: bool,
     /// True to leave out what is outside the mesh.
     pub(super) mesh: bool,
     /// The DestinationRule that holds, as its origin names it.
@@ -94,12 +97,13 @@ fn unread_slices(cluster: &Cluster, key: &ObjectKey) -> usize {
 
 /// The endpoints among all members of an upstream. Pods that terminate and still serve are endpoints only if
 /// nothing else is, as for kube-proxy: a rollout or a node's drain may take the last ready pod before the next
-/// one is ready.
+/// one is ready. Where connections ask for a pod by its hostname, nothing else of that hostname counts.
 pub(super) fn choose(
     members: impl IntoIterator<Item = (Member, Result<EndpointSpec, PodExclusion>)>,
 ) -> ChosenEndpoints {
     let mut tally = ExclusionCounts::default();
-    let (mut endpoints, mut terminating) = (Vec::new(), Vec::new());
+    let mut endpoints: Vec<EndpointSpec> = Vec::new();
+    let mut terminating: Vec<EndpointSpec> = Vec::new();
     for (member, found) in members {
         match found {
             Ok(endpoint) if endpoint.terminating => terminating.push(endpoint),
@@ -107,8 +111,11 @@ pub(super) fn choose(
             Err(missing) => tally.count(member, missing),
         }
     }
-    if endpoints.is_empty() {
-        endpoints = terminating;
+    if !terminating.is_empty() {
+        let hostnames = endpoints.iter().map(|one| one.hostname.as_ref());
+        let served: HashSet<Option<&Arc<str>>> = hostnames.collect();
+        terminating.retain(|one| !served.contains(&one.hostname.as_ref()));
+        endpoints.extend(terminating);
     }
     endpoints.sort();
     // If two pods have one address, one of them is gone and its slice is outdated.

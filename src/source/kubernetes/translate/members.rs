@@ -93,21 +93,18 @@ impl<'a> Members<'a> {
         names.cloned().collect()
     }
 
-    /// The endpoints of an upstream, whose pods are among `pods`.
-    pub(super) fn choose<'p>(
+    /// The endpoints of an upstream.
+    pub(super) fn choose(
         &self,
-        pods: impl IntoIterator<Item = &'p Pod<'a>>,
         policy: &KubernetesConfig,
         target: &ServicePort,
         port: &ServicePortRecord,
-    ) -> ChosenEndpoints
-    where
-        'a: 'p,
-    {
+    ) -> ChosenEndpoints {
         let subset = target.subset.as_ref();
         let choice = Choice {
             port,
             subset,
+            by_pod: target.by_pod,
             mesh: demands_mesh(policy, target),
             rule: self.mtls.rule.name(subset),
         };
@@ -116,17 +113,19 @@ impl<'a> Members<'a> {
             let endpoint = workload.endpoint(&choice, &self.mtls);
             (workload.member, endpoint)
         };
-        // The backend of a TLSRoute is a Service as Kubernetes knows it, and a name of a pod is one of that pod.
-        let as_exported = target.pods == PodChoice::AsExported && target.pod.is_none();
+        // The backend of a TLSRoute is a Service as Kubernetes knows it, and the names of pods are those of pods.
+        let as_exported = target.pods == PodChoice::AsExported && !target.by_pod;
         let workloads = self.workloads.iter().filter(|_| as_exported);
         // The pods of the own cluster decide whether a backend is in the mesh. Those of others join one that is, since they
         // must be in it then, too.
         let with_others = match target.pods {
-            PodChoice::AsExported | PodChoice::Mesh => target.pod.is_none(),
+            PodChoice::AsExported | PodChoice::Mesh => !target.by_pod,
             PodChoice::All | PodChoice::Refused => false,
         };
         let other_pods = self.other_pods.iter().filter(|_| with_others);
-        let pods = pods.into_iter().map(of_pod).chain(other_pods.map(of_pod));
+        let pods = self.pods.iter();
+        let pods = pods.filter(|pod| !target.by_pod || pod.hostname.is_some());
+        let pods = pods.chain(other_pods).map(of_pod);
         choice::choose(pods.chain(workloads.map(of_workload)))
     }
 }

@@ -5,21 +5,19 @@ use super::context::{Context, host, upstream};
 use super::hosts::{self, HostOwner};
 use super::mesh::Mesh;
 use super::service::Service;
-use super::translation::{Backend, Draft, Endpoints, PodNames, Translation};
+use super::translation::{Backend, Draft, Endpoints, Translation};
 use crate::source::kubernetes::cluster::Kind;
 use crate::source::kubernetes::records::ObjectKey;
 
-/// Translates the Service at `key`; `backends` are the ports that TLSRoutes want of it, and `pods` the names that its
-/// pods had before.
+/// Translates the Service at `key`; `backends` are the ports that TLSRoutes want of it.
 pub(super) fn translate(
     context: &mut Context<'_>,
     key: &ObjectKey,
     backends: &[Backend],
-    pods: Option<&PodNames>,
 ) -> Translation {
     let (cluster, others) = (context.cluster, context.others);
     if let Some(record) = cluster.services.get(key) {
-        let mut service = Service::new(context, key, record, pods);
+        let mut service = Service::new(context, key, record);
         service.export();
         for backend in backends {
             service.add_backend(backend);
@@ -37,7 +35,7 @@ pub(super) fn translate(
         }
         None => {
             if let Some(record) = others.service(cluster, key) {
-                let mut service = Service::new(context, key, record, pods);
+                let mut service = Service::new(context, key, record);
                 service.export();
                 draft = service.draft;
             }

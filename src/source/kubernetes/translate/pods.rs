@@ -222,6 +222,7 @@ impl<'a> Pod<'a> {
             other,
             zone: self.zone.cloned().map(Zone::from),
             node: self.node.cloned().map(NodeName::from),
+            hostname: self.hostname.filter(|_| choice.by_pod).cloned(),
             weight: Weight::MIN,
             terminating,
             origin: Some(Arc::new(EndpointOrigin {
@@ -278,6 +279,7 @@ pub(super) fn is_in_mesh(cluster: &Cluster, policy: &KubernetesConfig, port: &Se
     let choice = Choice {
         port: record,
         subset: port.subset.as_ref(),
+        by_pod: port.by_pod,
         mesh: true,
         rule: None,
     };

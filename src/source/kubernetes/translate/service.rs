@@ -1,7 +1,6 @@
 //! A Service, or a host of a ServiceEntry, while its routes, upstreams and endpoints are made, or the reason why it has
 //! no route.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::choice::ChosenEndpoints;
@@ -10,8 +9,7 @@ use super::export::{self, ExportRefusal};
 use super::hosts;
 use super::members::Members;
 use super::mesh::Mesh;
-use super::pods::Pod;
-use super::translation::{Backend, Draft, Endpoints, PodNames, PodRoute, PodRoutes, PodRule};
+use super::translation::{Backend, Draft, Endpoints};
 use super::wishes;
 use crate::config::{
     ConnectionLimits, ObjectRef, OptIn, Origin, PodChoice, RouteConfig, RouteMatch, RouteTimeouts,
@@ -22,7 +20,7 @@ use crate::source::kubernetes::records::{
     ObjectKey, ServiceKind, ServicePortRecord, ServiceRecord,
 };
 
-/// The largest number of routes of one Service: first its ports, then their subsets, then the pods of a
+/// The largest number of routes of one Service: first its ports, then their subsets, then the names of the pods of a
 /// headless one.
 pub(super) const MAX_ROUTES: usize = 2_000;
 
@@ -38,8 +36,6 @@ pub(super) struct Service<'c, 'a> {
     /// The ServiceEntry, if it is no Service. `key` then has the host as its name.
     entry: Option<&'c ObjectKey>,
     members: Members<'a>,
-    /// The names that its pods had before.
-    pods: Option<&'c PodNames>,
     pub(super) draft: Draft,
 }
 
@@ -50,16 +46,6 @@ struct Exported<'c> {
     plain_host: bool,
     /// The reason why the policy would not export it.
     dry_run: Option<Arc<str>>,
-}
-
-/// A port at which the pods of a headless Service get names.
-struct PodPort<'p, 'c> {
-    exported: &'p Exported<'c>,
-    rule: PodRule,
-    /// The routes that followed from the same rule before.
-    known: Option<&'c PodRoutes>,
-    /// The routes that it has now.
-    routes: PodRoutes,
 }
 
 impl Exported<'_> {
@@ -78,7 +64,6 @@ impl<'c, 'a> Service<'c, 'a> {
         context: &'c mut Context<'a>,
         key: &'c ObjectKey,
         record: &'c ServiceRecord,
-        pods: Option<&'c PodNames>,
     ) -> Self {
         Self {
             members: Members::of_service(context, key),
@@ -86,7 +71,6 @@ impl<'c, 'a> Service<'c, 'a> {
             key,
             record,
             entry: None,
-            pods,
             draft: Draft::default(),
         }
     }
@@ -104,7 +88,6 @@ impl<'c, 'a> Service<'c, 'a> {
             key,
             record,
             entry: Some(entry),
-            pods: None,
             draft: Draft::default(),
         }
     }
@@ -247,7 +230,7 @@ impl<'c, 'a> Service<'c, 'a> {
             service: self.key.name.clone(),
             port,
             subset: None,
-            pod: None,
+            by_pod: false,
             pods: PodChoice::AsExported,
         }
     }
@@ -292,109 +275,32 @@ impl<'c, 'a> Service<'c, 'a> {
         }
     }
 
-    /// Adds the names that a headless Service gives its pods; `of_cluster` is the part between the pod's
-    /// and the Service's. A pod that is not ready has a name too,
-    /// so that route tables stay as they are when it becomes ready.
+    /// Adds the names that a headless Service gives its pods, one route for all at each port; `of_cluster` is the part
+    /// between the pod's name and the Service's. Whichever pod comes or goes, route tables stay as they are.
     fn add_pods(&mut self, of_cluster: &str, domain: &str, exported: &[Exported<'c>]) {
-        let mut by_hostname: BTreeMap<&Arc<str>, Vec<usize>> = BTreeMap::new();
-        for (position, pod) in self.members.pods.iter().enumerate() {
-            if let Some(hostname) = pod.hostname {
-                by_hostname.entry(hostname).or_default().push(position);
-            }
+        if !self.members.pods.iter().any(|pod| pod.hostname.is_some()) {
+            return;
         }
-        let ports = exported.iter();
-        let mut ports: Vec<PodPort<'_, 'c>> = ports
-            .map(|exported| self.pod_port(of_cluster, domain, exported))
-            .collect();
-        let mut left = by_hostname.len() * exported.len();
-        for (hostname, pods) in by_hostname {
-            if self.is_full(left) {
-                break;
-            }
-            left -= exported.len();
-            let mut host = None;
-            for port in &mut ports {
-                let known = port.known.and_then(|known| known.get(hostname));
-                let route = match known {
-                    Some(_) if self.is_full(1) => continue,
-                    Some(route) => {
-                        self.draft.exports.push(route.route.clone());
-                        route.clone()
-                    }
-                    None => {
-                        let of_pod = || self.host(&format!("{hostname}.{of_cluster}"), domain);
-                        let host = match host.take().map_or_else(of_pod, Ok) {
-                            Ok(parsed) => host.insert(parsed).clone(),
-                            Err(error) => {
-                                self.skip(&format!("pod {hostname}"), &error.to_string(), 1);
-                                break;
-                            }
-                        };
-                        let Some(route) = self.pod_route(hostname, &host, port.exported) else {
-                            continue;
-                        };
-                        route
-                    }
-                };
-                let members = &self.members;
-                let pods = pods.iter();
-                let pods = pods.filter_map(|position| members.pods.get(*position));
-                let policy = self.context.policy;
-                let chosen = members.choose(pods, policy, &route.target, port.exported.port);
-                let endpoints = self.endpoints(chosen);
-                self.draft.add(route.upstream.clone(), endpoints);
-                port.routes.insert(hostname.clone(), route);
-            }
-        }
-        for port in ports {
-            self.draft.pods.add(port.rule, port.routes);
-        }
-    }
-
-    fn pod_port<'p>(
-        &self,
-        of_cluster: &str,
-        domain: &str,
-        exported: &'p Exported<'c>,
-    ) -> PodPort<'p, 'c> {
-        let port = exported.port.port;
-        let rule = PodRule {
-            of_cluster: of_cluster.into(),
-            domain: domain.into(),
-            port,
-            plain_host: exported.plain_host,
-            dry_run: exported.dry_run.clone(),
-            wishes: self.members.mtls.rule.wishes(port, None),
+        let host = match self.host(of_cluster, domain) {
+            Ok(host) => host,
+            Err(error) => return self.skip("the names of its pods", &error.to_string(), 1),
         };
-        PodPort {
-            exported,
-            known: self.pods.and_then(|pods| pods.of(&rule)),
-            rule,
-            routes: HashMap::new(),
+        for exported in exported {
+            let port = exported.port.port;
+            let target = ServicePort {
+                by_pod: true,
+                ..self.service_port(port)
+            };
+            let matches = RouteMatch::Pods {
+                host: host.clone(),
+                port,
+                plain_host: exported.plain_host,
+            };
+            let name = format!("*.{host}:{port}");
+            if self.add_route(&name, matches, exported, &target) {
+                self.add_upstream(&target, exported.port);
+            }
         }
-    }
-
-    /// Adds the route of a pod, with the name `host`, unless a limit forbids it.
-    fn pod_route(
-        &mut self,
-        hostname: &Arc<str>,
-        host: &ServerName,
-        exported: &Exported<'c>,
-    ) -> Option<PodRoute> {
-        let port = exported.port.port;
-        let target = ServicePort {
-            pod: Some(hostname.clone()),
-            ..self.service_port(port)
-        };
-        let name = format!("{host}:{port}");
-        if !self.add_route(&name, exported.matches(host), exported, &target) {
-            return None;
-        }
-        Some(PodRoute {
-            route: self.draft.exports.last()?.clone(),
-            upstream: self.upstream(&target),
-            target,
-        })
     }
 
     /// Adds a route unless a limit forbids it. Returns whether it did.
@@ -478,16 +384,7 @@ impl<'c, 'a> Service<'c, 'a> {
 
     /// Adds the upstream for `target`.
     fn add_upstream(&mut self, target: &ServicePort, port: &ServicePortRecord) {
-        let of_hostname = |pod: &&Pod<'_>| match &target.pod {
-            Some(hostname) => pod.hostname == Some(hostname),
-            None => true,
-        };
-        let pods = self.members.pods.iter().filter(of_hostname);
-        let chosen = self.members.choose(pods, self.context.policy, target, port);
-        self.add_chosen(target, chosen);
-    }
-
-    fn add_chosen(&mut self, target: &ServicePort, chosen: ChosenEndpoints) {
+        let chosen = self.members.choose(self.context.policy, target, port);
         let endpoints = self.endpoints(chosen);
         let upstream = self.upstream(target);
         self.draft.add(upstream, endpoints);

@@ -1,7 +1,5 @@
 //! The result for one Service, and the draft in which it is made.
 
-mod pod_names;
-
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,7 +8,6 @@ use crate::config::{EndpointSpec, RouteConfig, ServicePort, UpstreamConfig};
 use crate::names::UpstreamName;
 use crate::server_name::ServerName;
 use crate::source::kubernetes::discovered::Skipped;
-pub(super) use pod_names::{PodNames, PodRoute, PodRoutes, PodRule};
 
 /// The result for a Service.
 #[derive(Debug, Default)]
@@ -20,8 +17,6 @@ pub(super) struct Translation {
     pub(super) endpoints: Box<[(UpstreamName, Endpoints)]>,
     /// The DNS names that its endpoints have, sorted, if it is exported.
     pub(super) names: Box<[Arc<str>]>,
-    /// The names of its pods, if it is headless.
-    pub(super) pods: PodNames,
 }
 
 impl Translation {
@@ -120,7 +115,6 @@ pub(super) struct Draft {
     pub(super) skipped: Skipped,
     /// The DNS names that its endpoints have.
     pub(super) names: BTreeSet<Arc<str>>,
-    pub(super) pods: PodNames,
     upstreams: Vec<Arc<UpstreamConfig>>,
     endpoints: BTreeMap<UpstreamName, Endpoints>,
 }
@@ -139,7 +133,6 @@ impl Draft {
         let names = self.names.into_iter().filter(|_| is_exported);
         Translation {
             names: names.collect(),
-            pods: self.pods,
             routing: Routes {
                 exports: self.exports.into(),
                 upstreams: self.upstreams.into(),

@@ -328,6 +328,7 @@ impl<'a> Workload<'a> {
             other: None,
             zone: self.zone.map(Zone::from),
             node: self.node.cloned().map(NodeName::from),
+            hostname: None,
             weight: self.weight,
             terminating: false,
             origin: Some(Arc::new(EndpointOrigin {

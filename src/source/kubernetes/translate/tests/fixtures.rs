@@ -410,6 +410,12 @@ impl Found {
             .collect()
     }
 
+    /// The hostname of each endpoint, by address.
+    pub(super) fn hostnames(&self, upstream: &str) -> Vec<Option<&str>> {
+        let endpoints = self.0.endpoints[upstream].iter();
+        endpoints.map(|it| it.hostname.as_deref()).collect()
+    }
+
     /// The node of each endpoint, by address.
     pub(super) fn nodes(&self, upstream: &str) -> Vec<Option<&str>> {
         let endpoints = self.0.endpoints[upstream].iter();

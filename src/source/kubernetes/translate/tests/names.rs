@@ -92,42 +92,69 @@ fn named(address: &str, name: &str) -> SliceEndpoint {
     }
 }
 
-#[test]
-fn pods_of_a_headless_service_have_names_that_stay_while_they_are_not_ready() {
-    let mut starting = named("10.0.0.2", "db-1");
-    starting.ready = false;
-    let endpoints = vec![named("10.0.0.1", "db-0"), starting];
-    let headless = service_with("apps/db", &[("tls", 5432)], |record| {
+/// A headless Service `apps/db` with these endpoints, whose pods all exist.
+fn headless(endpoints: Vec<SliceEndpoint>) -> Vec<Object> {
+    let pods = endpoints.iter().filter_map(|one| one.pod.clone());
+    let pods: Vec<Object> = pods.map(|name| pod(&format!("apps/{name}"), &[])).collect();
+    let service = service_with("apps/db", &[("tls", 5432)], |record| {
         record.kind = ServiceKind::Headless;
     });
+    let slice = slice("apps/db.a", &[("tls", 15432)], endpoints);
+    [service, slice].into_iter().chain(pods).collect()
+}
+
+#[test]
+fn one_route_has_the_names_of_all_pods_of_a_headless_service() {
+    let mut starting = named("10.0.0.2", "db-1");
+    starting.ready = false;
+    let nameless = endpoint("10.0.0.3", "other");
     let found = find(
         policy(),
-        vec![
-            headless,
-            slice("apps/db.a", &[("tls", 15432)], endpoints),
-            pod("apps/db-0", &[]),
-            pod("apps/db-1", &[]),
-        ],
+        headless(vec![named("10.0.0.1", "db-0"), starting, nameless]),
     );
     let host = "db.apps.svc.cluster.local";
     assert_eq!(
         found.routes(),
         [
-            format!("db-0.{host} -> apps/db:5432@db-0"),
-            format!("db-1.{host} -> apps/db:5432@db-1"),
+            format!("*.{host} -> apps/db:5432@*"),
             format!("{host} -> apps/db:5432"),
-            format!("outbound_.5432_._.db-0.{host} -> apps/db:5432@db-0"),
-            format!("outbound_.5432_._.db-1.{host} -> apps/db:5432@db-1"),
+            format!("outbound_.5432_._.*.{host} -> apps/db:5432@*"),
             format!("outbound_.5432_._.{host} -> apps/db:5432"),
         ]
     );
-    assert_eq!(found.endpoints("apps/db:5432"), ["10.0.0.1:15432"]);
-    assert_eq!(found.endpoints("apps/db:5432@db-0"), ["10.0.0.1:15432"]);
-    assert!(found.endpoints("apps/db:5432@db-1").is_empty());
-    assert_eq!(
-        found.why_empty("apps/db:5432@db-1"),
-        Some("1 pod not ready")
+    let both = ["10.0.0.1:15432", "10.0.0.3:15432"];
+    assert_eq!(found.endpoints("apps/db:5432"), both);
+    assert_eq!(found.endpoints("apps/db:5432@*"), ["10.0.0.1:15432"]);
+    assert_eq!(found.hostnames("apps/db:5432@*"), [Some("db-0")]);
+    assert_eq!(found.hostnames("apps/db:5432"), [None, None]);
+
+    let found = find(policy(), headless(vec![endpoint("10.0.0.3", "other")]));
+    assert_eq!(found.routes().len(), 2, "no pod has a name");
+}
+
+#[test]
+fn a_pod_that_ends_serves_its_name_until_another_one_has_it() {
+    let ending = |address: &str, name: &str| SliceEndpoint {
+        ready: false,
+        serving: true,
+        terminating: true,
+        ..named(address, name)
+    };
+    let upstream = "apps/db:5432@*";
+    let found = find(
+        policy(),
+        headless(vec![named("10.0.0.1", "db-0"), ending("10.0.0.2", "db-1")]),
     );
+    let both = ["10.0.0.1:15432", "10.0.0.2:15432, terminating"];
+    assert_eq!(found.endpoints(upstream), both);
+    assert_eq!(found.endpoints("apps/db:5432"), ["10.0.0.1:15432"]);
+
+    let old = SliceEndpoint {
+        hostname: Some("db-0".into()),
+        ..ending("10.0.0.2", "db-0-old")
+    };
+    let found = find(policy(), headless(vec![named("10.0.0.1", "db-0"), old]));
+    assert_eq!(found.endpoints(upstream), ["10.0.0.1:15432"]);
 }
 
 #[test]
