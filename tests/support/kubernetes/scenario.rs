@@ -58,6 +58,8 @@ enum Step {
     Expect(BTreeMap<String, Expected>),
     /// Metrics: name and labels as they are scraped, and the value that comes.
     Metrics(BTreeMap<String, f64>),
+    /// The same, where the value may be larger: `expect` asks again until the results are right.
+    MetricsAtLeast(BTreeMap<String, f64>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -84,7 +86,11 @@ pub fn play(path: &Path) {
     let mut gateway = None;
     for (index, step) in scenario.steps.iter().enumerate() {
         println!("step {}: {step:?}", index + 1);
-        if matches!(step, Step::Expect(_) | Step::Metrics(_)) && gateway.is_none() {
+        if matches!(
+            step,
+            Step::Expect(_) | Step::Metrics(_) | Step::MetricsAtLeast(_)
+        ) && gateway.is_none()
+        {
             let started = TestGateway::start(&super::config(&api, &scenario.config));
             started.wait_ready();
             gateway = Some(started);
@@ -127,7 +133,18 @@ fn take(step: &Step, api: &ApiServer, gateway: Option<&TestGateway>) {
             gateway.reload(&super::config(api, keys)).unwrap();
         }
         Step::Expect(expected) => expect(expected, gateway.expect("started")),
-        Step::Metrics(expected) => metrics(expected, gateway.expect("started")),
+        Step::Metrics(expected) => metrics(
+            expected,
+            |value, wanted| (value - wanted).abs() < 0.01,
+            gateway.expect("started"),
+        ),
+        Step::MetricsAtLeast(expected) => {
+            metrics(
+                expected,
+                |value, wanted| value >= wanted,
+                gateway.expect("started"),
+            );
+        }
     }
 }
 
@@ -201,7 +218,11 @@ fn expect(expected: &BTreeMap<String, Expected>, gateway: &TestGateway) {
     }
 }
 
-fn metrics(expected: &BTreeMap<String, f64>, gateway: &TestGateway) {
+fn metrics(
+    expected: &BTreeMap<String, f64>,
+    is_right: fn(f64, f64) -> bool,
+    gateway: &TestGateway,
+) {
     for (series, wanted) in expected {
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
         let labels: Vec<(&str, &str)> = labels
@@ -212,7 +233,7 @@ fn metrics(expected: &BTreeMap<String, f64>, gateway: &TestGateway) {
         let start = Instant::now();
         loop {
             let value = gateway.metric(name, &labels);
-            if (value - wanted).abs() < 0.01 {
+            if is_right(value, *wanted) {
                 break;
             }
             assert!(
