@@ -88,7 +88,7 @@ impl Loaded {
         }
         let mut findings = Findings::default();
         renamed::rename(&mut root, renamed::RENAMED, &mut findings.warnings);
-        removed::refuse(&mut root, &mut findings.problems);
+        removed::ignore(&mut root, &mut findings.warnings);
         let given = Given::new(&root, &KeyPlace::start());
         let file = ConfigFile::decode(&given, &mut findings.problems);
         let config = file.map(|file| resolve::resolve(file, machine, &mut findings));

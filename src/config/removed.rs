@@ -1,4 +1,4 @@
-//! Keys that are gone. A file that has one is refused with the remedy.
+//! Keys that are gone. A file that has one is read without it, with a warning: an upgrade takes the configs of before.
 
 use super::form::problems::{Complaint, KeyPlace, Problems};
 use super::form::tree::{Node, Value};
@@ -7,17 +7,21 @@ use super::form::tree::{Node, Value};
 #[derive(Debug)]
 struct Removed {
     key: &'static str,
+    /// The version that refuses the key.
+    until: &'static str,
     remedy: &'static str,
 }
 
 /// Every key that is gone.
 const REMOVED: &[Removed] = &[Removed {
     key: "busy_poll",
-    remedy: "remove the line; a worker sleeps as soon as it has nothing to do",
+    until: "0.2.0",
+    remedy: "a worker sleeps as soon as it has nothing to do",
 }];
 
-/// Takes keys out of the file that are gone, and notes a problem for each.
-pub(super) fn refuse(root: &mut Node, problems: &mut Problems) {
+/// Takes keys out of the file that are gone, and notes a warning for each. `docs/src/operate/versions.md` says how long
+/// they are accepted.
+pub(super) fn ignore(root: &mut Node, warnings: &mut Problems) {
     let Value::Map(entries) = &mut root.value else {
         return;
     };
@@ -27,8 +31,11 @@ pub(super) fn refuse(root: &mut Node, problems: &mut Problems) {
             return true;
         };
         let place = KeyPlace::start().key(removed.key).at(key.line, key.column);
-        let complaint = Complaint::new("strait has no such key any more").remedy(removed.remedy);
-        problems.note(&place, complaint);
+        let Removed { until, remedy, .. } = removed;
+        let complaint = Complaint::new("this key is deprecated and has no effect").remedy(format!(
+            "remove the line, since strait {until} refuses the key; {remedy}"
+        ));
+        warnings.note(&place, complaint);
         false
     });
 }
