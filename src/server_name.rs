@@ -118,17 +118,23 @@ impl ServerName {
         Self::parse(format!("outbound_.{port}_.{subset}_.{self}").as_bytes())
     }
 
+    /// The part before the host, which only Istio's form has (`outbound_.80_._.`), and the host.
+    pub fn before_and_host(&self) -> (&str, &str) {
+        let name = self.as_str();
+        let host = self.istio().map_or(name, |istio| istio.host);
+        (name.strip_suffix(host).unwrap_or_default(), host)
+    }
+
     /// The first label of the host, and the name without it: `a` and `b.c` for `a.b.c`, `a` and `outbound_.80_._.b.c` for
     /// `outbound_.80_._.a.b.c`. `None` if the host has one label.
     pub fn split_host(&self) -> Option<(&str, Cow<'_, str>)> {
-        let name = self.as_str();
-        let Some(IstioName { host, .. }) = self.istio() else {
-            let (label, rest) = name.split_once('.')?;
-            return Some((label, rest.into()));
-        };
+        let (before, host) = self.before_and_host();
         let (label, rest) = host.split_once('.')?;
-        let before = name.strip_suffix(host)?;
-        Some((label, format!("{before}{rest}").into()))
+        let rest = match before {
+            "" => rest.into(),
+            _ => format!("{before}{rest}").into(),
+        };
+        Some((label, rest))
     }
 
     /// The name whose host has `label` before this one's, so that [`ServerName::split_host`] gives this name.
@@ -136,9 +142,7 @@ impl ServerName {
     /// # Errors
     /// The name would be too long, or `label` is no label.
     pub fn below(&self, label: &str) -> Result<Self, NameError> {
-        let name = self.as_str();
-        let host = self.istio().map_or(name, |istio| istio.host);
-        let before = name.strip_suffix(host).unwrap_or_default();
+        let (before, host) = self.before_and_host();
         Self::parse(format!("{before}{label}.{host}").as_bytes())
     }
 

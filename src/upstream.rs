@@ -515,8 +515,8 @@ impl Upstream {
     }
 }
 
-/// The hostname of the pod that a connection to `name` asks for, if those of the upstream do. It is empty if the name has
-/// none.
+/// The hostname of the pod that a connection to `name` asks for, if connections to the upstream ask for one. It is empty if
+/// the name has none.
 fn asked_pod(config: &UpstreamConfig, name: Option<&ServerName>) -> Option<Box<str>> {
     match &config.source {
         UpstreamSource::Kubernetes(port) if port.by_pod => {

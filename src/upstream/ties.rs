@@ -1,4 +1,4 @@
-//! What ties a connection to some of an upstream's endpoints.
+//! The ties of a connection to some of an upstream's endpoints.
 
 use super::Endpoint;
 

@@ -142,8 +142,7 @@ impl fmt::Display for SniPattern {
         match self {
             Self::Exact(name) => name.fmt(f),
             Self::OneBelow(name) => {
-                let host = name.istio().map_or(name.as_str(), |istio| istio.host);
-                let before = name.as_str().strip_suffix(host).unwrap_or_default();
+                let (before, host) = name.before_and_host();
                 write!(f, "{before}*.{host}")
             }
             Self::Below(name) => write!(f, "*.{name}"),
