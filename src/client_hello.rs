@@ -29,7 +29,7 @@ pub use fingerprint::Offers;
 pub use postgres::{POSTGRES_REQUEST, PostgresRequest, SSL_REQUEST};
 use reader::Reader;
 
-use crate::server_name::ServerName;
+use crate::server_name::Name;
 
 /// The ALPN protocol that the hellos of `strait doctor` offer behind those that they are about, so that a gateway's log
 /// and metrics tell them from others. Any client can write it: it exempts from nothing.
@@ -247,7 +247,7 @@ fn ends_with_record(message_len: usize, record_end: usize) -> Result<(), Malform
 pub struct ClientHello<'a> {
     /// The server name that the client asks for, normalised. With ECH it is the outer name. `None` if the
     /// hello has no server_name extension, and the parser accepts that.
-    pub server_name: Option<ServerName>,
+    pub server_name: Option<Name<'a>>,
     /// The length in bytes from the start of the wire to the end of the record that completes the
     /// hello. Bytes after it are between the client and the endpoint.
     pub wire_len: usize,

@@ -23,7 +23,7 @@ use crate::config::{AlpnPolicy, Exporter, Origin, RouteConfig, SniPattern};
 use crate::limits::Limiter;
 use crate::names::{RouteName, UpstreamName};
 use crate::outcome::Outcome;
-use crate::server_name::{NameError, ServerName};
+use crate::server_name::{Name, NameError, ServerName};
 use crate::shared_map::SharedMap;
 pub use change::RouteMaker;
 use claims::{PatternClaims, Rank};
@@ -51,6 +51,16 @@ pub struct Route {
     /// The config that it was made from.
     config: Arc<RouteConfig>,
     rank: Rank,
+}
+
+/// The route of a hello.
+#[derive(Debug)]
+pub struct Decided<'a> {
+    /// It.
+    pub route: &'a Arc<Route>,
+    /// The table's own copy of the name, if it has one. A connection that keeps the name for long should keep this copy:
+    /// thousands of connections ask for one name.
+    pub name: Option<&'a ServerName>,
 }
 
 /// The reason why a valid hello gets no route.
@@ -148,41 +158,47 @@ impl RouteTable {
     /// The reason why there is no route.
     pub fn decide<'a>(
         &self,
-        name: Option<&ServerName>,
+        name: Option<&Name<'_>>,
         alpn: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<&Arc<Route>, RouteRefusal<'_>> {
-        let Some((route, split)) = self.matching(name) else {
+    ) -> Result<Decided<'_>, RouteRefusal<'_>> {
+        let Some((matched, route)) = self.matching(name) else {
             return Err(match name {
                 Some(name) => RouteRefusal::NoRoute(self.near_miss(name)),
                 None => RouteRefusal::NoSni,
             });
         };
-        match split {
+        let route = match self.split_of(&matched) {
             Some(split) => {
                 let chosen = split.choose(alpn);
                 chosen.ok_or(RouteRefusal::AlpnRefused(split.routes()))
             }
             None if route.alpn.admits(alpn) => Ok(route),
             None => Err(RouteRefusal::AlpnRefused(std::slice::from_ref(route))),
-        }
+        };
+        let name = match matched {
+            Match::Exact(own) => Some(own),
+            Match::OneBelow(_) | Match::Below(_) | Match::Any | Match::Absent => None,
+        };
+        route.map(|route| Decided { route, name })
     }
 
     /// The routes of hellos that name `name`, or no server. They are more than one if they share it by ALPN.
-    pub fn sharing(&self, name: Option<&ServerName>) -> &[Arc<Route>] {
-        match self.matching(name) {
-            None => &[],
-            Some((_, Some(split))) => split.routes(),
-            Some((route, None)) => std::slice::from_ref(route),
+    pub fn sharing(&self, name: Option<&Name<'_>>) -> &[Arc<Route>] {
+        let Some((matched, route)) = self.matching(name) else {
+            return &[];
+        };
+        match self.split_of(&matched) {
+            Some(split) => split.routes(),
+            None => std::slice::from_ref(route),
         }
     }
 
-    /// The first route of hellos that name `name`, or no server, and all of them if they are more than one.
-    fn matching(&self, name: Option<&ServerName>) -> Option<(&Arc<Route>, Option<&Split>)> {
-        let (matched, route) = match name {
-            Some(name) => self.claims.find(name)?,
-            None => (Match::Absent, self.claims.nameless()?),
-        };
-        Some((route, self.split_of(&matched)))
+    /// The first route of hellos that name `name`, or no server.
+    fn matching(&self, name: Option<&Name<'_>>) -> Option<(Match<'_>, &Arc<Route>)> {
+        match name {
+            Some(name) => self.claims.find(name),
+            None => Some((Match::Absent, self.claims.nameless()?)),
+        }
     }
 
     /// The routes that share what matched, if more than one does.
@@ -198,15 +214,9 @@ impl RouteTable {
         self.claims.nameless().is_some()
     }
 
-    /// The table's own copy of `name`, if it has one. A connection that keeps the name for long should
-    /// keep this copy.
-    pub fn own_copy(&self, name: &ServerName) -> Option<&ServerName> {
-        self.claims.own_copy(name)
-    }
-
     /// The route that takes `name`, if one does. If several routes share it by ALPN, the first of the config.
     pub fn find(&self, name: &ServerName) -> Option<&Arc<Route>> {
-        self.claims.find(name).map(|(_, route)| route)
+        self.claims.find(&name.as_name()).map(|(_, route)| route)
     }
 
     /// Every route, in the config's order.

@@ -1,7 +1,7 @@
 //! `ServerName`: a normalised, validated host name, and Istio's spelling of one.
 //!
 //! This is the only normaliser of the program: config, sources and traffic all use
-//! [`ServerName::parse`], so a name that a route holds and a name that a client sends compare as plain
+//! [`Name::parse`], so a name that a route holds and a name that a client sends compare as plain
 //! strings.
 
 use std::borrow::Cow;
@@ -32,6 +32,10 @@ const fn lower() -> [u8; 256] {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerName(Arc<str>);
 
+/// A server name that nobody keeps yet: it lies in a hello if it is in lower case there, or in a [`ServerName`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name<'a>(Cow<'a, str>);
+
 /// The reason why a text is not a server name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -58,12 +62,12 @@ pub enum NameError {
     NumericLastLabel,
 }
 
-impl ServerName {
+impl<'a> Name<'a> {
     /// Normalises and validates `raw`, the bytes of an SNI entry or of a name in a config.
     ///
     /// # Errors
     /// A [`NameError`] for the rule of `docs/src/internals/hello-policy.md#names` that the bytes break.
-    pub fn parse(raw: &[u8]) -> Result<Self, NameError> {
+    pub fn parse(raw: &'a [u8]) -> Result<Self, NameError> {
         let name = raw.strip_suffix(b".").unwrap_or(raw);
         if name.is_empty() {
             return Err(NameError::Empty);
@@ -71,18 +75,17 @@ impl ServerName {
         if name.len() > MAX_NAME {
             return Err(NameError::TooLong);
         }
-        let mut lower = [0u8; MAX_NAME];
-        let lower = &mut lower[..name.len()];
-        let mut is_valid = true;
-        for (to, from) in lower.iter_mut().zip(name) {
-            *to = LOWER[usize::from(*from)];
-            is_valid &= *to != 0;
+        let (mut is_valid, mut is_lower) = (true, true);
+        for byte in name {
+            let lower = LOWER[usize::from(*byte)];
+            is_valid &= lower != 0;
+            is_lower &= lower == *byte;
         }
         if !is_valid {
             return Err(NameError::Character);
         }
-        let mut last = &lower[..0];
-        for label in lower.split(|byte| *byte == b'.') {
+        let mut last = &name[..0];
+        for label in name.split(|byte| *byte == b'.') {
             match label {
                 [] => return Err(NameError::EmptyLabel),
                 [b'-', ..] | [.., b'-'] => return Err(NameError::Hyphen),
@@ -93,10 +96,11 @@ impl ServerName {
         if last.iter().all(u8::is_ascii_digit) {
             return Err(NameError::NumericLastLabel);
         }
-        match std::str::from_utf8(lower) {
-            Ok(text) => Ok(Self(text.into())),
-            Err(_) => Err(NameError::Character),
-        }
+        let text = std::str::from_utf8(name).map_err(|_| NameError::Character)?;
+        Ok(Self(match is_lower {
+            true => text.into(),
+            false => text.to_ascii_lowercase().into(),
+        }))
     }
 
     /// The normalised text.
@@ -104,25 +108,14 @@ impl ServerName {
         &self.0
     }
 
+    /// The name for somebody who keeps it.
+    pub fn to_server_name(&self) -> ServerName {
+        ServerName(self.as_str().into())
+    }
+
     /// The parts of `outbound_.PORT_.SUBSET_.HOST`, if the name has this form.
     pub fn istio(&self) -> Option<IstioName<'_>> {
         IstioName::parse(&self.0)
-    }
-
-    /// The name under which an Istio client asks for `port` (and `subset`, which may be empty) of this
-    /// host: `outbound_.PORT_.SUBSET_.HOST`.
-    ///
-    /// # Errors
-    /// The name would be longer than 253 bytes, or `subset` has a character that no name may have.
-    pub fn istio_outbound(&self, port: u16, subset: &str) -> Result<Self, NameError> {
-        Self::parse(format!("outbound_.{port}_.{subset}_.{self}").as_bytes())
-    }
-
-    /// The part before the host, which only Istio's form has (`outbound_.80_._.`), and the host.
-    pub fn before_and_host(&self) -> (&str, &str) {
-        let name = self.as_str();
-        let host = self.istio().map_or(name, |istio| istio.host);
-        (name.strip_suffix(host).unwrap_or_default(), host)
     }
 
     /// The first label of the host, and the name without it: `a` and `b.c` for `a.b.c`, `a` and `outbound_.80_._.b.c` for
@@ -137,13 +130,11 @@ impl ServerName {
         Some((label, rest))
     }
 
-    /// The name whose host has `label` before this one's, so that [`ServerName::split_host`] gives this name.
-    ///
-    /// # Errors
-    /// The name would be too long, or `label` is no label.
-    pub fn below(&self, label: &str) -> Result<Self, NameError> {
-        let (before, host) = self.before_and_host();
-        Self::parse(format!("{before}{label}.{host}").as_bytes())
+    /// The part before the host, which only Istio's form has (`outbound_.80_._.`), and the host.
+    pub fn before_and_host(&self) -> (&str, &str) {
+        let name = self.as_str();
+        let host = self.istio().map_or(name, |istio| istio.host);
+        (name.strip_suffix(host).unwrap_or_default(), host)
     }
 
     /// The name and then each of its parents, most labels first: `a.b.c`, `b.c`, `c`.
@@ -151,6 +142,45 @@ impl ServerName {
         std::iter::successors(Some(self.as_str()), |name| {
             name.split_once('.').map(|(_, parent)| parent)
         })
+    }
+}
+
+impl ServerName {
+    /// Normalises and validates `raw`, as [`Name::parse`] does.
+    ///
+    /// # Errors
+    /// Those of [`Name::parse`].
+    pub fn parse(raw: &[u8]) -> Result<Self, NameError> {
+        Name::parse(raw).map(|name| name.to_server_name())
+    }
+
+    /// The normalised text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name as somebody needs it who does not keep it.
+    pub fn as_name(&self) -> Name<'_> {
+        Name(self.as_str().into())
+    }
+
+    /// The name under which an Istio client asks for `port` (and `subset`, which may be empty) of this
+    /// host: `outbound_.PORT_.SUBSET_.HOST`.
+    ///
+    /// # Errors
+    /// The name would be longer than 253 bytes, or `subset` has a character that no name may have.
+    pub fn istio_outbound(&self, port: u16, subset: &str) -> Result<Self, NameError> {
+        Self::parse(format!("outbound_.{port}_.{subset}_.{self}").as_bytes())
+    }
+
+    /// The name whose host has `label` before this one's, so that [`Name::split_host`] gives this name.
+    ///
+    /// # Errors
+    /// The name would be too long, or `label` is no label.
+    pub fn below(&self, label: &str) -> Result<Self, NameError> {
+        let name = self.as_name();
+        let (before, host) = name.before_and_host();
+        Self::parse(format!("{before}{label}.{host}").as_bytes())
     }
 }
 
@@ -168,6 +198,12 @@ impl serde::Serialize for ServerName {
 }
 
 impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -258,7 +294,7 @@ mod tests {
 
     #[test]
     fn reads_istio_names_as_istio_does() {
-        let name = ServerName::parse(b"outbound_.8080_.v1_.svcb.apps").unwrap();
+        let name = Name::parse(b"outbound_.8080_.v1_.svcb.apps").unwrap();
         assert_eq!(
             name.istio(),
             Some(IstioName {
@@ -275,7 +311,7 @@ mod tests {
             "outbound_.70000_._.a",
             "sideways_.80_._.a",
         ] {
-            assert_eq!(ServerName::parse(no.as_bytes()).unwrap().istio(), None);
+            assert_eq!(Name::parse(no.as_bytes()).unwrap().istio(), None);
         }
         let host = ServerName::parse(b"svcb.apps").unwrap();
         assert_eq!(
@@ -299,13 +335,13 @@ mod tests {
             // Not Istio's form.
             ("outbound_.x_._.a.b", Some(("outbound_", "x_._.a.b"))),
         ] {
-            let name = ServerName::parse(name.as_bytes()).unwrap();
+            let name = Name::parse(name.as_bytes()).unwrap();
             let found = name.split_host();
             let found = found.as_ref().map(|(label, rest)| (*label, &**rest));
             assert_eq!(found, parts, "{name}");
             if let Some((label, rest)) = parts {
                 let rest = ServerName::parse(rest.as_bytes()).unwrap();
-                assert_eq!(rest.below(label).unwrap(), name);
+                assert_eq!(rest.below(label).unwrap().as_name(), name);
             }
         }
         let long = ServerName::parse("a.".repeat(126).as_bytes()).unwrap();

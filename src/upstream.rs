@@ -39,7 +39,7 @@ use crate::limits::LimitUse;
 use crate::metrics::LimitScope;
 use crate::names::Zone;
 use crate::outcome::Outcome;
-use crate::server_name::ServerName;
+use crate::server_name::{Name, ServerName};
 use balancer::{Ask, SlowStart, Turns};
 pub use conduct::Conduct;
 pub use connect::{ConnectError, SourceAddresses, is_own_shortage, outcome_of_connect};
@@ -520,7 +520,8 @@ impl Upstream {
 fn asked_pod(config: &UpstreamConfig, name: Option<&ServerName>) -> Option<Box<str>> {
     match &config.source {
         UpstreamSource::Kubernetes(port) if port.by_pod => {
-            let parts = name.and_then(ServerName::split_host);
+            let name = name.map(ServerName::as_name);
+            let parts = name.as_ref().and_then(Name::split_host);
             Some(parts.map_or_else(Box::default, |(label, _)| label.into()))
         }
         _ => None,

@@ -289,8 +289,9 @@ fn decide(
     shown: &mut ExplainedListener,
 ) -> Result<Arc<Route>, Objection> {
     let offers = offers_in_words(alpn);
-    match routes.decide(name, offers.iter().map(String::as_bytes)) {
-        Ok(route) => Ok(route.clone()),
+    let asked = name.map(ServerName::as_name);
+    match routes.decide(asked.as_ref(), offers.iter().map(String::as_bytes)) {
+        Ok(decided) => Ok(decided.route.clone()),
         Err(refusal) => {
             if let (Some(name), Outcome::NoRoute) = (name, refusal.outcome()) {
                 let nearest = routes.nearest(name, NEAREST).into_iter();

@@ -8,7 +8,7 @@ use crate::config::{Config, ListenerConfig};
 use crate::limits::Scopes;
 use crate::outcome::Outcome;
 use crate::route::{Route, RouteTable};
-use crate::server_name::ServerName;
+use crate::server_name::Name;
 use crate::upstream::Upstreams;
 
 /// A connection as a listener would see it.
@@ -56,7 +56,7 @@ impl<'a> Decider<'a> {
         {
             return Decision::Refused(Outcome::SourceDenied, Some(policy.denial(from)));
         }
-        let name = attempt.sni.map(|sni| ServerName::parse(sni.as_bytes()));
+        let name = attempt.sni.map(|sni| Name::parse(sni.as_bytes()));
         let name = match name.transpose() {
             Ok(name) => name,
             Err(error) => {
@@ -65,7 +65,7 @@ impl<'a> Decider<'a> {
         };
         let offers = attempt.alpn.iter().map(String::as_bytes);
         match self.table.decide(name.as_ref(), offers) {
-            Ok(route) => Decision::Routed(route),
+            Ok(decided) => Decision::Routed(decided.route),
             Err(refusal) => Decision::Refused(refusal.outcome(), refusal.detail()),
         }
     }

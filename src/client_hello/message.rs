@@ -6,7 +6,7 @@ use tls_parser::parse_tls_handshake_client_hello;
 use super::extensions::Extensions;
 use super::reader::Reader;
 use super::{ClientHello, HelloError, MESSAGE_HEADER, MalformedReason};
-use crate::server_name::ServerName;
+use crate::server_name::Name;
 
 /// Parses a whole message, 4-byte header included, whose type and length have been checked.
 ///
@@ -19,7 +19,7 @@ pub(super) fn parse(
 ) -> Result<ClientHello<'_>, HelloError> {
     let body = message.get(MESSAGE_HEADER..).unwrap_or(&[]);
     // This copies the cipher suites and the compression methods. For a usual hello in one record these
-    // and the name are the only allocations.
+    // are the only allocations.
     let (rest, fields) = parse_tls_handshake_client_hello(body).map_err(|_| misfit_field(body))?;
     if fields.ciphers.is_empty() {
         return Err(MalformedReason::CipherSuites.into());
@@ -52,8 +52,8 @@ pub(super) fn parse(
     })
 }
 
-fn named(raw: &[u8]) -> Result<ServerName, HelloError> {
-    ServerName::parse(raw).map_err(|error| HelloError::bad_server_name(raw, error))
+fn named(raw: &[u8]) -> Result<Name<'_>, HelloError> {
+    Name::parse(raw).map_err(|error| HelloError::bad_server_name(raw, error))
 }
 
 /// The cipher suites as they stand on the wire, without the length in front.

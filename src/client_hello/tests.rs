@@ -1,5 +1,6 @@
 use super::vectors::{HelloBuilder, MAX_SIZE, message, record, records, vector_u8};
 use super::*;
+use crate::server_name::ServerName;
 
 const TLS: [u8; 2] = [3, 1];
 
@@ -178,7 +179,7 @@ fn a_hello_without_a_name_is_refused_for_that_whatever_it_offers() {
 fn nameless(wire: &[u8]) -> Result<Option<ServerName>, HelloError> {
     match HelloParser::new(MAX_SIZE).nameless(true).parse(wire)? {
         Progress::Incomplete => panic!("incomplete: {}", wire.escape_ascii()),
-        Progress::Complete(hello) => Ok(hello.server_name),
+        Progress::Complete(hello) => Ok(hello.server_name.map(|name| name.to_server_name())),
     }
 }
 

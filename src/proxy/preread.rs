@@ -29,7 +29,7 @@ use crate::config::{HelloLimits, StartTls};
 use crate::kept_hellos::KeptHellos;
 use crate::outcome::Outcome;
 use crate::route::{Route, RouteRefusal, RouteTable};
-use crate::server_name::ServerName;
+use crate::server_name::{Name, ServerName};
 use crate::socket;
 
 /// Bytes on the wire for one byte of hello at the worst: a record header for each.
@@ -39,14 +39,14 @@ const READ: usize = 16 * 1024;
 
 /// The part of a hello that the corridor needs.
 #[derive(Debug)]
-pub(super) struct Preread {
+pub(super) struct Preread<'t> {
     /// The name that selects the route: the route table's copy, if it has one. `None` if the hello names no
     /// server, and a route takes such hellos.
     pub server_name: Option<ServerName>,
     /// The request for TLS that came before the hello.
     pub starttls: Option<StartTls>,
     /// The route of the name and of all ALPN protocols offered, or the refusal.
-    pub route: Result<Arc<Route>, Unrouted>,
+    pub route: Result<&'t Arc<Route>, Unrouted>,
     /// The ALPN protocols offered, if any, as the log shows them.
     pub alpn: Option<Rc<AlpnOffer>>,
     /// The versions and post-quantum groups offered.
@@ -82,13 +82,13 @@ impl Unrouted {
 ///
 /// # Errors
 /// The reason why no hello came that names a server.
-pub(super) async fn preread(
+pub(super) async fn preread<'t>(
     worker: &Worker,
     downstream: &TcpStream,
     policy: &ListenerPolicy,
     deadline: Instant,
-    routes: &RouteTable,
-) -> Result<Preread, Refusal> {
+    routes: &'t RouteTable,
+) -> Result<Preread<'t>, Refusal> {
     let limits = &policy.client_hello;
     let received = Cell::new(0);
     let requested = Cell::new(false);
@@ -131,12 +131,12 @@ fn late(received: usize, requested: bool) -> Refusal {
 }
 
 /// The hello, if all of it is in the socket by the time anything is.
-async fn peek(
+async fn peek<'t>(
     worker: &Worker,
     downstream: &TcpStream,
     limits: &HelloLimits,
-    routes: &RouteTable,
-) -> Result<Option<Preread>, Refusal> {
+    routes: &'t RouteTable,
+) -> Result<Option<Preread<'t>>, Refusal> {
     let look = || -> io::Result<_> {
         let mut buffer = worker.buffer.borrow_mut();
         let length = socket::peek(downstream, &mut buffer)?;
@@ -154,12 +154,12 @@ async fn peek(
 }
 
 /// Reads a hello from the first bytes. `None` if they are only a part of one.
-fn examine(
+fn examine<'t>(
     worker: &Worker,
     wire: &[u8],
     limits: &HelloLimits,
-    routes: &RouteTable,
-) -> Result<Option<Preread>, Refusal> {
+    routes: &'t RouteTable,
+) -> Result<Option<Preread<'t>>, Refusal> {
     if wire.is_empty() {
         return Err(Refusal::silent(Outcome::Probe));
     }
@@ -178,17 +178,20 @@ fn parser(limits: &HelloLimits, routes: &RouteTable) -> HelloParser {
     HelloParser::new(limits.max_size.get()).nameless(routes.takes_nameless())
 }
 
-impl Preread {
+impl<'t> Preread<'t> {
     /// A hello that is still in the socket.
-    fn peeked(worker: &Worker, hello: &ClientHello<'_>, routes: &RouteTable) -> Self {
+    fn peeked(worker: &Worker, hello: &ClientHello<'_>, routes: &'t RouteTable) -> Self {
         let ja4 = worker.shared.access_log.wants_ja4();
         let name = hello.server_name.as_ref();
-        let route = routes.decide(name, hello.alpn());
+        let decided = routes.decide(name, hello.alpn());
+        let own = decided.as_ref().ok().and_then(|decided| decided.name);
         Self {
-            // Thousands of connections ask for one name.
             starttls: None,
-            server_name: name.map(|name| routes.own_copy(name).unwrap_or(name).clone()),
-            route: route.cloned().map_err(|refused| Unrouted::new(&refused)),
+            server_name: own.cloned().or_else(|| name.map(Name::to_server_name)),
+            route: match decided {
+                Ok(decided) => Ok(decided.route),
+                Err(refused) => Err(Unrouted::new(&refused)),
+            },
             alpn: worker.alpn_offers.intern(hello.alpn()),
             offers: Offers::of(hello),
             ja4: ja4
@@ -210,13 +213,13 @@ impl Preread {
 }
 
 /// The hello, read piece by piece.
-async fn read(
+async fn read<'t>(
     worker: &Worker,
     downstream: &TcpStream,
     limits: &HelloLimits,
-    routes: &RouteTable,
+    routes: &'t RouteTable,
     received: &Cell<usize>,
-) -> Result<Preread, Refusal> {
+) -> Result<Preread<'t>, Refusal> {
     let mut parser = parser(limits, routes);
     let hello = worker.hellos.enter();
     let kept = &worker.shared.hellos;

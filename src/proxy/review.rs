@@ -61,12 +61,17 @@ fn objection(
     }
     let (name, target) = (record.server_name(), record.target()?);
     let leads_there = |route: &&Arc<Route>| route.targets.iter().any(|one| one.name == target.name);
+    let asked = name.map(ServerName::as_name);
+    let asked = asked.as_ref();
     let decided = match alpn_protocols(record) {
-        Some(offers) => routes.decide(name, offers),
+        Some(offers) => routes.decide(asked, offers).map(|decided| decided.route),
         // An offer that is not known exactly says nothing against a route of the name.
-        None => match routes.sharing(name).iter().find(leads_there) {
+        None => match routes.sharing(asked).iter().find(leads_there) {
             Some(route) => Ok(route),
-            None => routes.decide(name, std::iter::empty()),
+            None => {
+                let decided = routes.decide(asked, std::iter::empty());
+                decided.map(|decided| decided.route)
+            }
         },
     };
     let route = match decided {

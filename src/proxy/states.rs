@@ -285,7 +285,7 @@ impl Admitted {
     ///
     /// # Errors
     /// There is no valid hello, no route for it, or the route has too many connections.
-    pub(super) fn route(mut self, hello: Result<Preread, Refusal>) -> Result<Routed, Refused> {
+    pub(super) fn route(mut self, hello: Result<Preread<'_>, Refusal>) -> Result<Routed, Refused> {
         match route(&mut self.connection, hello) {
             Ok(HelloRoute {
                 server_name,
@@ -315,7 +315,7 @@ struct HelloRoute {
 
 fn route(
     connection: &mut Connection,
-    hello: Result<Preread, Refusal>,
+    hello: Result<Preread<'_>, Refusal>,
 ) -> Result<HelloRoute, Refusal> {
     let Connection { record, ticket } = connection;
     if !matches!(&hello, Err(refusal) if refusal.outcome == Outcome::Probe) {
@@ -339,7 +339,7 @@ fn route(
     })?;
     let target = route.targets.choose();
     record
-        .routed(ticket, &route, target)
+        .routed(ticket, route, target)
         .map_err(|over| Refusal::noted(Outcome::OverLimit, over.to_string()))?;
     Ok(HelloRoute {
         server_name,

@@ -6,7 +6,7 @@ use super::Route;
 use super::name_map::NameMap;
 use super::split::Match;
 use crate::config::{Exporter, Origin, SniPattern};
-use crate::server_name::ServerName;
+use crate::server_name::Name;
 use crate::shared_map::SharedMap;
 
 /// The precedence of a route among those that claim one pattern. The lowest has it.
@@ -134,12 +134,7 @@ impl PatternClaims {
         self.below.get(name).is_some()
     }
 
-    /// The table's own copy of `name`.
-    pub(super) fn own_copy(&self, name: &ServerName) -> Option<&ServerName> {
-        self.exact.get_key_value(name.as_str()).map(|(own, _)| own)
-    }
-
-    pub(super) fn find(&self, name: &ServerName) -> Option<(Match<'_>, &Arc<Route>)> {
+    pub(super) fn find(&self, name: &Name<'_>) -> Option<(Match<'_>, &Arc<Route>)> {
         let exact = self.exact.get_key_value(name.as_str());
         let exact = exact.map(|(own, route)| (Match::Exact(own), route));
         // No Service has the name that a pod has in another one.
@@ -160,7 +155,7 @@ impl PatternClaims {
         }
     }
 
-    fn find_one_below(&self, name: &ServerName) -> Option<(Match<'_>, &Arc<Route>)> {
+    fn find_one_below(&self, name: &Name<'_>) -> Option<(Match<'_>, &Arc<Route>)> {
         if self.one_below.is_empty() {
             return None;
         }
@@ -169,7 +164,7 @@ impl PatternClaims {
         Some((Match::OneBelow(own), route))
     }
 
-    fn find_below(&self, name: &ServerName) -> Option<(Match<'_>, &Arc<Route>)> {
+    fn find_below(&self, name: &Name<'_>) -> Option<(Match<'_>, &Arc<Route>)> {
         if self.below.is_empty() {
             return None;
         }

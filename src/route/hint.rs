@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::served::{ServedPart, ServedPort};
 use super::{Route, RouteTable};
 use crate::config::SniPattern;
-use crate::server_name::ServerName;
+use crate::server_name::{Name, ServerName};
 
 /// Routes that are compared with a name.
 const MOST_COMPARED: usize = 10_000;
@@ -119,7 +119,7 @@ fn subsets(served: &[ServedPart], port: u16) -> Option<Few<Arc<str>>> {
 
 impl RouteTable {
     /// The near match of `name`, which has no route. Costs a few lookups.
-    pub fn near_miss(&self, name: &ServerName) -> Option<NearMiss> {
+    pub fn near_miss(&self, name: &Name<'_>) -> Option<NearMiss> {
         if let Some(istio) = name.istio() {
             if istio.direction != "outbound" {
                 return Some(NearMiss::Inbound);

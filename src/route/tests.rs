@@ -183,10 +183,10 @@ fn split(routes: &[(RouteMatch, &[&str])]) -> RouteTable {
 
 /// The name of the route that the table decides for, or the reason why none.
 fn decided(table: &RouteTable, asked: Option<&str>, offers: &[&str]) -> Result<String, String> {
-    let asked = asked.map(name);
+    let asked = asked.map(|asked| Name::parse(asked.as_bytes()).unwrap());
     let offers = offers.iter().map(|offer| offer.as_bytes());
     match table.decide(asked.as_ref(), offers) {
-        Ok(route) => Ok(route.name.to_string()),
+        Ok(decided) => Ok(decided.route.name.to_string()),
         Err(refusal) => Err(refusal.detail().unwrap_or_default()),
     }
 }
@@ -288,7 +288,7 @@ fn a_hello_without_a_name_takes_only_its_own_route() {
     assert!(table.takes_nameless());
     assert_eq!(found(&table, "no_sni"), Some("1"), "a name like any other");
     let decided = table.decide(None, [&b"h2"[..]].into_iter()).unwrap();
-    assert_eq!(&*decided.name, "0");
+    assert_eq!(&*decided.route.name, "0");
     let refusal = table.decide(None, std::iter::empty()).unwrap_err();
     assert_eq!(refusal.outcome(), Outcome::AlpnRefused);
     let conflicts = table.conflicts();
@@ -386,7 +386,7 @@ fn a_miss_says_what_comes_close() {
         ("outbound_.82_._.web-0.svcb.apps", None),
         ("svcc.apps", None),
     ] {
-        let miss = table.near_miss(&name(asked));
+        let miss = table.near_miss(&name(asked).as_name());
         assert_eq!(miss.map(|miss| miss.to_string()), near, "{asked}");
     }
     let nearest = table.nearest(&name("outbound_.80_._.svca.apps"), 1);

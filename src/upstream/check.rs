@@ -245,7 +245,7 @@ mod tests {
     use super::*;
     use crate::client_hello::{HelloParser, Progress};
     use crate::config::Config;
-    use crate::server_name::ServerName;
+    use crate::server_name::{Name, ServerName};
 
     fn refused() -> NotPassed {
         NotPassed::Failed("refused".to_owned())
@@ -336,7 +336,7 @@ mod tests {
         let Ok(Progress::Complete(hello)) = parser.parse(&wire) else {
             panic!("no hello: {wire:?}");
         };
-        let asked = hello.server_name.as_ref().map(ServerName::as_str);
+        let asked = hello.server_name.as_ref().map(Name::as_str);
         assert_eq!(asked, Some(name));
         let alpn: Vec<&[u8]> = hello.alpn().collect();
         assert_eq!(alpn, [&b"istio"[..], b"h2"]);

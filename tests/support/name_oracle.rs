@@ -23,7 +23,7 @@ pub fn check_normaliser(raw: &[u8]) {
     for same in [text, &format!("{text}."), &upper] {
         assert_eq!(ServerName::parse(same.as_bytes()).as_ref(), Ok(&name));
     }
-    if let Some(istio) = name.istio() {
+    if let Some(istio) = name.as_name().istio() {
         let plain_port = text.split("_.").nth(1) == Some(&istio.port.to_string());
         let host = ServerName::parse(istio.host.as_bytes());
         if let (Ok(host), true, "outbound") = (host, plain_port, istio.direction) {
@@ -73,8 +73,8 @@ pub fn check_table(patterns: &[SniPattern], asked: &ServerName) {
     let found = table.find(asked).map(|route| route.name.to_string());
     let expected = naive(patterns, asked).map(|position| position.to_string());
     assert_eq!(found, expected, "{asked} among {patterns:?}");
-    let decided = table.decide(Some(asked), std::iter::empty());
-    let decided = decided.map(|route| route.name.to_string());
+    let decided = table.decide(Some(&asked.as_name()), std::iter::empty());
+    let decided = decided.map(|decided| decided.route.name.to_string());
     assert_eq!(decided.ok(), found, "{asked} among {patterns:?}");
 }
 

@@ -142,6 +142,7 @@ impl fmt::Display for SniPattern {
         match self {
             Self::Exact(name) => name.fmt(f),
             Self::OneBelow(name) => {
+                let name = name.as_name();
                 let (before, host) = name.before_and_host();
                 write!(f, "{before}*.{host}")
             }

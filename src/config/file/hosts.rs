@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::config::checked::SniPattern;
 use crate::config::form::decode::Text;
 use crate::config::form::problems::{Complaint, quoted};
-use crate::server_name::{IstioName, ServerName};
+use crate::server_name::{IstioName, Name, ServerName};
 
 fn server_name(text: &str) -> Result<ServerName, Complaint> {
     ServerName::parse(text.as_bytes())
@@ -69,8 +69,8 @@ impl Text for ServiceRef {
 /// The way to write the service of a name that a sidecar sends.
 fn service_of(name: &str) -> String {
     let literally = "to match an `outbound_` name literally, use `sni`";
-    let name = ServerName::parse(name.as_bytes());
-    match name.as_ref().ok().and_then(ServerName::istio) {
+    let name = Name::parse(name.as_bytes());
+    match name.as_ref().ok().and_then(Name::istio) {
         None => literally.to_owned(),
         Some(IstioName {
             host,

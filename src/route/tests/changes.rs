@@ -238,11 +238,16 @@ fn told(table: &RouteTable) -> Vec<String> {
     ] {
         let asked = name(asked);
         let route = table.find(&asked).map(|route| &route.name);
-        told.push(format!("{asked} {route:?} {:?}", table.near_miss(&asked)));
-        let decided = table.decide(Some(&asked), std::iter::empty());
+        told.push(format!(
+            "{asked} {route:?} {:?}",
+            table.near_miss(&asked.as_name())
+        ));
+        let decided = table.decide(Some(&asked.as_name()), std::iter::empty());
         told.push(format!(
             "{:?}",
-            decided.map(|route| &route.name).map_err(|why| why.detail())
+            decided
+                .map(|decided| &decided.route.name)
+                .map_err(|why| why.detail())
         ));
     }
     told.push(format!(

@@ -26,6 +26,7 @@ pub(super) fn covers(wide: &SniPattern, narrow: &SniPattern) -> bool {
         | (SniPattern::Exact(_), SniPattern::Below(_) | SniPattern::OneBelow(_))
         | (SniPattern::OneBelow(_), SniPattern::Below(_)) => false,
         (SniPattern::OneBelow(of), SniPattern::Exact(name)) => name
+            .as_name()
             .split_host()
             .is_some_and(|(_, rest)| rest == of.as_str()),
         (SniPattern::OneBelow(wide), SniPattern::OneBelow(narrow)) => wide == narrow,
@@ -65,6 +66,7 @@ pub(super) fn at_or_above(pattern: &SniPattern) -> impl Iterator<Item = SniPatte
 }
 
 fn parents(name: &ServerName, skip: usize) -> Vec<SniPattern> {
+    let name = name.as_name();
     let parents = name.suffixes().skip(skip);
     let parents = parents.filter_map(|parent| ServerName::parse(parent.as_bytes()).ok());
     parents.map(SniPattern::Below).collect()

@@ -253,6 +253,7 @@ impl<'c, 'a> Service<'c, 'a> {
             let name = format!("{host}:{port}/{}", subset.name);
             let outbound = host.istio_outbound(port, &subset.name);
             let as_asked = outbound.as_ref().is_ok_and(|outbound| {
+                let outbound = outbound.as_name();
                 let parts = outbound.istio();
                 parts.is_some_and(|parts| parts.subset.eq_ignore_ascii_case(&subset.name))
             });
