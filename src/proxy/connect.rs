@@ -18,11 +18,11 @@ use super::pauses::Pauses;
 use super::proxy_protocol;
 use super::record::ConnectionRecord;
 use super::refusal::Refusal;
-use super::shared::Shared;
 use super::source_wait;
 use super::states::{Connection, Routed};
 use super::ticket::Ticket;
 use super::time_limit::{Timer, until};
+use super::worker::Worker;
 use crate::client_hello::SSL_REQUEST;
 use crate::config::{AddressKind, ProxyVersion, StartTls, UpstreamConfig, UpstreamSource};
 use crate::metrics::ConnectResult;
@@ -53,7 +53,7 @@ pub(super) async fn connect(routed: &mut Routed) -> Result<TcpStream, Refusal> {
     let header = match config.proxy_protocol {
         Some(ProxyVersion::V2) => {
             let (source, destination) = (record.source(), record.announced_destination());
-            proxy_protocol::header(downstream, source, destination, routed.server_name.as_ref())
+            proxy_protocol::header(downstream, source, destination, record.server_name())
         }
         None => Ok(Vec::new()),
     };
@@ -62,7 +62,7 @@ pub(super) async fn connect(routed: &mut Routed) -> Result<TcpStream, Refusal> {
         first.extend_from_slice(&SSL_REQUEST);
     }
     let common = Common {
-        shared: ticket.worker().shared.clone(),
+        worker: ticket.worker().clone(),
         upstream: upstream.clone(),
         timeout: target.timeouts.connect.unwrap_or(config.connect.timeout),
         config,
@@ -71,10 +71,10 @@ pub(super) async fn connect(routed: &mut Routed) -> Result<TcpStream, Refusal> {
             starttls: routed.starttls,
         },
         source: record.source(),
-        ties: upstream.ties_of(record.source().ip(), routed.server_name.as_ref()),
+        ties: upstream.ties_of(record.source().ip(), record.server_name()),
     };
     let work = async {
-        source_wait::first_answer(&common.shared, upstream, common.timeout).await;
+        source_wait::first_answer(ticket.shared(), upstream, common.timeout).await;
         Connecting::new(common).run(record, ticket).await
     };
     // A client that resets is not worth an endpoint's connection. One that only closed its sending
@@ -88,7 +88,7 @@ pub(super) async fn connect(routed: &mut Routed) -> Result<TcpStream, Refusal> {
     record.connect_ended(ticket, started);
     result.map_err(|outcome| match outcome {
         Outcome::NoEndpoint => {
-            let ties = upstream.ties_of(record.source().ip(), routed.server_name.as_ref());
+            let ties = upstream.ties_of(record.source().ip(), record.server_name());
             let detail = upstream.problem().map(String::into_boxed_str);
             Refusal {
                 detail: detail.or_else(|| ties.no_endpoint().map(Into::into)),
@@ -102,7 +102,7 @@ pub(super) async fn connect(routed: &mut Routed) -> Result<TcpStream, Refusal> {
 /// The inputs of all attempts for one connection.
 #[derive(Debug)]
 struct Common {
-    shared: Arc<Shared>,
+    worker: Rc<Worker>,
     upstream: Arc<Upstream>,
     config: Arc<UpstreamConfig>,
     /// The time limit of an attempt: the route's, or the upstream's.
@@ -295,7 +295,7 @@ impl Connecting {
         let Some(mut running) = self.running.filter(|_| attempts > 0) else {
             return;
         };
-        if let Some(share) = self.common.shared.late_attempts.take(attempts) {
+        if let Some(share) = self.common.worker.shared.late_attempts.take(attempts) {
             tokio::task::spawn_local(async move {
                 while running.next().await.is_some() {}
                 drop(share);
@@ -315,13 +315,13 @@ fn may_try_all_again(reason: Outcome) -> bool {
 /// `timer` is that of the first.
 async fn try_endpoint(common: Rc<Common>, mut picked: Picked, timer: Timer) -> Tried {
     let Common {
-        shared,
         upstream,
         config,
         timeout: most,
         first,
         ..
     } = &*common;
+    let shared = &common.worker.shared;
     let own = (!may_lead_here(config)).then_some(&shared.own);
     let counter = |result| shared.metrics.connect_attempts(&config.name, result);
     // A series of an upstream that is gone would stay for ever.

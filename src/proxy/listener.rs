@@ -284,6 +284,6 @@ pub(super) struct Accepted {
     pub source: SocketAddr,
     /// The moment of accept.
     pub at: Instant,
-    /// The listener that accepted it.
-    pub listener: Arc<Listener>,
+    /// Policy and routes of its listener at that moment.
+    pub state: Arc<ListenerState>,
 }

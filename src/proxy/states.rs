@@ -16,7 +16,6 @@ use std::time::Instant;
 use tokio::net::TcpStream;
 
 use super::ending::Ending;
-use super::listener::Accepted;
 use super::preread::Preread;
 use super::record::ConnectionRecord;
 use super::record_parts::LocalAddresses;
@@ -29,7 +28,6 @@ use crate::config::StartTls;
 use crate::outcome::Outcome;
 use crate::proxy_header::{Proxied, ProxyHeader};
 use crate::route::Target;
-use crate::server_name::ServerName;
 use crate::verdict::Flights;
 
 /// The part that all states have. The record is written when a connection is closed, or when it is dropped:
@@ -142,8 +140,6 @@ pub(super) struct Admitted {
 pub(super) struct Routed {
     /// The socket to the client.
     pub downstream: TcpStream,
-    /// The name in the hello, if it has one.
-    pub server_name: Option<ServerName>,
     /// The request for TLS that the client sent before its hello. The endpoint gets one too.
     pub starttls: Option<StartTls>,
     /// The target that the route leads to.
@@ -177,11 +173,12 @@ pub(super) struct Refused {
 
 impl Arrival {
     /// The state of a connection just accepted.
-    pub(super) fn new(ticket: Ticket, accepted: Accepted) -> Self {
-        // Without the listener: its state holds a route table, and a connection may outlive both by days.
-        let Accepted {
-            socket, source, at, ..
-        } = accepted;
+    pub(super) fn new(
+        ticket: Ticket,
+        socket: std::net::TcpStream,
+        source: SocketAddr,
+        at: Instant,
+    ) -> Self {
         Self {
             connection: Box::new(Connection::open(ticket, source, at)),
             socket,
@@ -288,14 +285,12 @@ impl Admitted {
     pub(super) fn route(mut self, hello: Result<Preread<'_>, Refusal>) -> Result<Routed, Refused> {
         match route(&mut self.connection, hello) {
             Ok(HelloRoute {
-                server_name,
                 starttls,
                 target,
                 replay,
             }) => Ok(Routed {
                 connection: self.connection,
                 downstream: self.downstream,
-                server_name,
                 starttls,
                 target,
                 replay,
@@ -307,7 +302,6 @@ impl Admitted {
 
 /// The part of [`Routed`] that the hello brings.
 struct HelloRoute {
-    server_name: Option<ServerName>,
     starttls: Option<StartTls>,
     target: Arc<Target>,
     replay: Replay,
@@ -330,7 +324,7 @@ fn route(
         ja4,
         replay,
     } = hello?;
-    record.offered(ticket, server_name.clone(), alpn, offers, ja4);
+    record.offered(ticket, server_name, alpn, offers, ja4);
     let route = route.map_err(|unrouted| {
         if let Some(route) = unrouted.route {
             record.count_on(ticket, route.targets.choose());
@@ -342,7 +336,6 @@ fn route(
         .routed(ticket, route, target)
         .map_err(|over| Refusal::noted(Outcome::OverLimit, over.to_string()))?;
     Ok(HelloRoute {
-        server_name,
         starttls,
         target: target.clone(),
         replay,

@@ -100,7 +100,7 @@ fn pause(worker: &Worker, listener: &Listener, reason: AcceptPause) {
 
 fn accept_batch(
     worker: &Rc<Worker>,
-    listener: &Arc<Listener>,
+    listener: &Listener,
     socket: &AsyncFd<Arc<OwnedFd>>,
 ) -> Accept {
     let accept = || socket::accept(socket.get_ref());
@@ -109,7 +109,7 @@ fn accept_batch(
             socket,
             source,
             at: Instant::now(),
-            listener: listener.clone(),
+            state: listener.state(),
         };
         place(worker, accepted);
     })

@@ -47,7 +47,12 @@ fn serve_own(worker: &Rc<Worker>, accepted: Accepted) {
 
 /// Serves a connection whose load is counted already.
 pub(super) fn serve_here(worker: &Rc<Worker>, accepted: Accepted) {
-    let state = accepted.listener.state();
+    let Accepted {
+        socket,
+        source,
+        at,
+        state,
+    } = accepted;
     let connection = worker.shared.connections.take(1);
     let overloaded = match connection {
         None => Some("as many connections are open as may be"),
@@ -55,8 +60,8 @@ pub(super) fn serve_here(worker: &Rc<Worker>, accepted: Accepted) {
     };
     let connection = connection.unwrap_or_else(|| worker.shared.connections.force(1));
     let policy = state.policy.clone();
-    let ticket = Ticket::take(worker.clone(), policy, connection, accepted.at);
-    let arrival = Arrival::new(ticket, accepted);
+    let ticket = Ticket::take(worker.clone(), policy, connection, at);
+    let arrival = Arrival::new(ticket, socket, source, at);
     match overloaded {
         Some(why) => drop(arrival.refuse(Refusal::noted(Outcome::Overloaded, why.to_owned()))),
         None => {
