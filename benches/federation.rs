@@ -4,23 +4,33 @@
 //! ```text
 //! tests/run --envoy && cargo bench --bench federation            # a minute and a half
 //! cargo bench --bench federation -- --quick                      # one short round
+//! cargo bench --bench federation -- --congestion bbr             # another congestion control than cubic
 //! ```
 //!
 //! The test command runs one short round too, so that it stays runnable.
 //!
 //! Every round runs each way once, so that a disturbance of the machine affects all of them. Each way
-//! has its own sidecar of svca; one sidecar of svcb serves all. Nothing is pinned: on two cores the
+//! has its own sidecar of svca; one sidecar of svcb serves all. All of them run in a network namespace of the bench's own,
+//! where every socket has the same congestion control, but for the short round. Nothing is pinned: on two cores the
 //! sidecars and the callers are most of the work, so calls per second differ less than the CPU time of
 //! the gateways, which is shown beside them.
 
 #[expect(dead_code, reason = "the bench uses a part of what the tests share")]
 #[path = "../tests/support/federation/mod.rs"]
 mod federation;
+#[expect(
+    dead_code,
+    reason = "the bench uses a part of what the peers' bench has"
+)]
+#[path = "peers/net.rs"]
+mod net;
 #[expect(dead_code, reason = "the bench uses a part of what the tests share")]
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::io;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use federation::SERVICE_ROUTE;
@@ -28,6 +38,7 @@ use federation::app::App;
 use federation::envoy::Envoy;
 use federation::http::HttpClient;
 use federation::sidecar::{Sidecar, sni_gateway, svca, svcb};
+use net::Net;
 use support::OUTBOUND;
 use support::config_text::ConfigText;
 use support::mtls::Pki;
@@ -38,6 +49,8 @@ const CALLERS: usize = 16;
 const ROUNDS: usize = 7;
 const MEASURED: Duration = Duration::from_secs(2);
 const QUICK: Duration = Duration::from_millis(300);
+/// The congestion control of most servers.
+const USUAL_CONGESTION: &str = "cubic";
 
 /// The gateway between the sidecars.
 enum Gateway {
@@ -76,22 +89,45 @@ struct Run {
     p99: f64,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let asked = |option: &str| std::env::args().any(|argument| argument == option);
     if asked("--list") {
         // nextest asks every test program for its tests: this one has one, which is not ignored.
         if !asked("--ignored") {
             println!("one_short_round: test");
         }
-        return;
+        return ExitCode::SUCCESS;
     }
     // Only `cargo bench` passes `--bench`.
-    let quick = asked("--quick") || !asked("--bench");
-    let (rounds, measured) = if quick {
-        (1, QUICK)
-    } else {
-        (ROUNDS, MEASURED)
-    };
+    if asked("--quick") || !asked("--bench") {
+        compare(1, QUICK);
+        return ExitCode::SUCCESS;
+    }
+    let mut arguments = std::env::args().skip_while(|one| one != "--congestion");
+    let congestion = arguments.nth(1);
+    let congestion = congestion.as_deref().unwrap_or(USUAL_CONGESTION);
+    match in_namespace(congestion) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("federation: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Compares in a network namespace of its own, whose sockets have that congestion control. Returns whether it succeeded.
+fn in_namespace(congestion: &str) -> io::Result<bool> {
+    if let Some(status) = Net::isolate(congestion)? {
+        return Ok(status.success());
+    }
+    Net::loopback(congestion)?;
+    println!("{congestion}:\n");
+    compare(ROUNDS, MEASURED);
+    Ok(true)
+}
+
+fn compare(rounds: usize, measured: Duration) {
     let pki = Pki::create();
     let app = App::start("svcb-1");
     let b = svcb(&pki, app.address);
