@@ -56,7 +56,7 @@ pub struct Route {
 /// The route of a hello.
 #[derive(Debug)]
 pub struct Decided<'a> {
-    /// It.
+    /// The route.
     pub route: &'a Arc<Route>,
     /// The table's own copy of the name, if it has one. A connection that keeps the name for long should keep this copy:
     /// thousands of connections ask for one name.

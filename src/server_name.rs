@@ -32,7 +32,8 @@ const fn lower() -> [u8; 256] {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerName(Arc<str>);
 
-/// A server name that nobody keeps yet: it lies in a hello if it is in lower case there, or in a [`ServerName`].
+/// A host name as [`ServerName`] has it, which borrows its text where it can: from a hello or a config that spells it in
+/// lower case, or from a [`ServerName`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name<'a>(Cow<'a, str>);
 
@@ -108,7 +109,7 @@ impl<'a> Name<'a> {
         &self.0
     }
 
-    /// The name for somebody who keeps it.
+    /// A copy of the name that can be kept.
     pub fn to_server_name(&self) -> ServerName {
         ServerName(self.as_str().into())
     }
@@ -159,7 +160,7 @@ impl ServerName {
         &self.0
     }
 
-    /// The name as somebody needs it who does not keep it.
+    /// The same name, borrowed.
     pub fn as_name(&self) -> Name<'_> {
         Name(self.as_str().into())
     }
@@ -262,6 +263,19 @@ mod tests {
             assert_eq!(ServerName::parse(raw.as_bytes()).unwrap().as_str(), name);
         }
         assert!(ServerName::parse(&[b'a'; 63]).is_ok());
+    }
+
+    #[test]
+    fn a_name_in_lower_case_is_not_copied() {
+        for (raw, borrowed) in [
+            ("svcb.apps", true),
+            ("svcb.apps.", true),
+            ("Svcb.apps", false),
+        ] {
+            let name = Name::parse(raw.as_bytes()).unwrap();
+            assert_eq!(name.as_str(), "svcb.apps");
+            assert_eq!(matches!(name.0, Cow::Borrowed(_)), borrowed, "{raw}");
+        }
     }
 
     #[test]

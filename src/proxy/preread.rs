@@ -183,15 +183,14 @@ impl<'t> Preread<'t> {
     fn peeked(worker: &Worker, hello: &ClientHello<'_>, routes: &'t RouteTable) -> Self {
         let ja4 = worker.shared.access_log.wants_ja4();
         let name = hello.server_name.as_ref();
-        let decided = routes.decide(name, hello.alpn());
-        let own = decided.as_ref().ok().and_then(|decided| decided.name);
+        let (own, route) = match routes.decide(name, hello.alpn()) {
+            Ok(decided) => (decided.name, Ok(decided.route)),
+            Err(refused) => (None, Err(Unrouted::new(&refused))),
+        };
         Self {
             starttls: None,
             server_name: own.cloned().or_else(|| name.map(Name::to_server_name)),
-            route: match decided {
-                Ok(decided) => Ok(decided.route),
-                Err(refused) => Err(Unrouted::new(&refused)),
-            },
+            route,
             alpn: worker.alpn_offers.intern(hello.alpn()),
             offers: Offers::of(hello),
             ja4: ja4

@@ -90,6 +90,23 @@ fn exact_beats_wildcard_and_longer_beats_shorter() {
 }
 
 #[test]
+fn a_name_with_a_route_of_its_own_comes_with_the_copy_of_the_table() {
+    let table = table(vec![
+        RouteMatch::Sni(SniPattern::Exact(name("a.x"))),
+        RouteMatch::Sni(SniPattern::Below(name("x"))),
+    ]);
+    let own = |asked: &str| {
+        let asked = Name::parse(asked.as_bytes()).unwrap();
+        let decided = table.decide(Some(&asked), std::iter::empty());
+        decided.unwrap().name
+    };
+    let (one, other) = (own("a.x").unwrap(), own("A.x").unwrap());
+    assert!(std::ptr::eq(one, other), "one copy for all");
+    assert_eq!(one.as_str(), "a.x");
+    assert_eq!(own("b.x"), None);
+}
+
+#[test]
 fn a_service_answers_to_both_spellings_of_its_port_and_subsets() {
     let table = table(vec![
         service("svcb.apps", 80, &["v1"], true),
