@@ -55,13 +55,8 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> io::Result<()> {
-    if options.wants_namespace()
-        && let Some(status) = Net::isolate(&options.congestion)?
-    {
-        return match status.success() {
-            true => Ok(()),
-            false => Err(io::Error::other(format!("in a namespace: {status}"))),
-        };
+    if options.wants_namespace() && Net::isolate(&options.congestion)? {
+        return Ok(());
     }
     if options.count {
         return compare(options);

@@ -4,8 +4,10 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 
+/// The congestion control of most servers.
+pub const USUAL_CONGESTION: &str = "cubic";
 /// The address of the load's end of the veth pair, and that of the gateways' end. Both ends are in
 /// network namespaces of their own.
 const LOAD_END: Ipv4Addr = Ipv4Addr::new(10, 213, 0, 1);
@@ -32,10 +34,13 @@ pub enum Net {
 
 impl Net {
     /// Runs this program again in a network namespace of its own, which may have that congestion control, unless
-    /// it is in one. Returns the exit status of that run.
-    pub fn isolate(congestion: &str) -> io::Result<Option<ExitStatus>> {
+    /// it is in one. Returns whether it has done so, and that run has succeeded.
+    ///
+    /// # Errors
+    /// The namespace cannot be had, or the run has failed.
+    pub fn isolate(congestion: &str) -> io::Result<bool> {
         if std::env::var_os(INSIDE).is_some() {
-            return Ok(None);
+            return Ok(false);
         }
         allow(congestion);
         let mut command = Command::new("unshare");
@@ -48,7 +53,10 @@ impl Net {
             .args(std::env::args_os().skip(1))
             .env(INSIDE, "1")
             .status()?;
-        Ok(Some(status))
+        match status.success() {
+            true => Ok(true),
+            false => Err(io::Error::other(format!("in a namespace: {status}"))),
+        }
     }
 
     /// Opens the loopback of this namespace, which must be the bench's own, with that congestion control.

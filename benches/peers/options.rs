@@ -8,14 +8,13 @@ use clap::Parser;
 
 use crate::kind::Kind;
 use crate::load::Shape;
+use crate::net::USUAL_CONGESTION;
 use crate::peer::{Gateway, KNOWN};
 
 /// The setting of most targets.
 pub const PLAIN: &str = "loopback, one worker";
 /// The setting of the targets about small segments.
 pub const VETH: &str = "veth with MTU 1500, one worker";
-/// The congestion control of most servers.
-const USUAL_CONGESTION: &str = "cubic";
 
 /// Compares strait with the gateways that this machine has.
 #[derive(Debug, Parser)]
